@@ -1,0 +1,1 @@
+"""The feature engine: definitions, plan, accumulators, batch SQL, fold, reference."""

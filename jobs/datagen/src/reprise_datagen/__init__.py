@@ -1,0 +1,1 @@
+"""Makes synthetic shopping history with a known truth."""

@@ -1,0 +1,1 @@
+"""The reprise command for people at a terminal, and the demo."""

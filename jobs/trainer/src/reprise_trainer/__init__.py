@@ -1,0 +1,1 @@
+"""Builds training rows, trains, evaluates, publishes a bundle."""

@@ -1,0 +1,1 @@
+"""Model bundles: format, content-addressed store, verification."""

@@ -1,0 +1,1 @@
+"""The partitioned log that events flow through."""

@@ -1,0 +1,1 @@
+"""What every HTTP service needs: problem documents, metrics, health."""

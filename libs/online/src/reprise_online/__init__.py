@@ -1,0 +1,1 @@
+"""Feast's Redis layout, and reads and guarded writes of state rows in it."""

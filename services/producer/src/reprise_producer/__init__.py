@@ -1,0 +1,1 @@
+"""Takes events over HTTP, or simulates them, and appends them to the event log."""
