@@ -1,0 +1,32 @@
+"""What a row of state looks like: the Feast feature view that holds it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+WATERMARKS = "watermarks"
+"""Name of the ``bytes`` field that every state view carries besides its state."""
+
+FieldKind = Literal["int64", "double"]
+
+
+@dataclass(frozen=True, slots=True)
+class StateField:
+    """One number of an entity's state."""
+
+    name: str
+    kind: FieldKind
+
+
+@dataclass(frozen=True, slots=True)
+class StateView:
+    """The Feast feature view that holds one entity's state.
+
+    Attributes:
+        name: Name of the feature view, for instance ``user_state``.
+        join_keys: Join keys of its entities, for instance ``("user_id",)``; the pair has two.
+        fields: The state, in the order of the row; the watermarks come besides.
+    """
+
+    name: str
+    join_keys: tuple[str, ...]
+    fields: tuple[StateField, ...]
