@@ -1,1 +1,1 @@
-"""What every process needs: settings, structured logs, durations, progress."""
+"""What every process needs: settings, structured logs, durations, progress, whole files."""

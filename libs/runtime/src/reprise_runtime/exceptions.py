@@ -1,0 +1,19 @@
+"""Errors of this package."""
+
+from collections.abc import Sequence
+
+
+class RuntimeLibraryError(Exception):
+    """Root of this package's errors."""
+
+
+class InvalidDurationError(RuntimeLibraryError, ValueError):
+    """A text is no duration."""
+
+
+class InvalidSettingsError(RuntimeLibraryError):
+    """The environment does not configure the process; one line for each variable at fault."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("invalid configuration\n" + "\n".join(f"  {line}" for line in self.problems))

@@ -1,0 +1,64 @@
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from reprise_runtime.logs import configure_logging, get_logger
+
+
+@pytest.fixture(autouse=True)
+def _restore_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
+def test_event_is_one_json_line_with_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", json=True)
+    get_logger("reprise.test").info("model_loaded", digest="abc", seconds=0.5)
+    line = json.loads(capsys.readouterr().err)
+    assert line["event"] == "model_loaded"
+    assert line["logger"] == "reprise.test"
+    assert line["level"] == "info"
+    assert line["digest"] == "abc"
+    assert line["seconds"] == 0.5
+    assert line["timestamp"].endswith("Z")
+
+
+def test_record_of_another_library_has_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", json=True)
+    logging.getLogger("uvicorn.error").warning("shutting %s", "down", extra={"pod": "a"})
+    line = json.loads(capsys.readouterr().err)
+    assert line["event"] == "shutting down"
+    assert line["pod"] == "a"
+
+
+def test_exception_is_a_field_of_the_json_line(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", json=True)
+    try:
+        int("broken")
+    except ValueError:
+        get_logger("reprise.test").exception("it_failed")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["exception"][0]["exc_type"] == "ValueError"
+
+
+def test_events_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("WARNING", json=True)
+    get_logger("reprise.test").info("chatter")
+    assert capsys.readouterr().err == ""
+
+
+def test_no_terminal_means_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info")
+    get_logger("reprise.test").info("started")
+    assert json.loads(capsys.readouterr().err)["event"] == "started"
+
+
+def test_unknown_level_is_refused() -> None:
+    with pytest.raises(ValueError, match="loud"):
+        configure_logging("loud")
