@@ -1,1 +1,65 @@
 """Model bundles: format, content-addressed store, verification."""
+
+from reprise_bundle.bundle import MANIFEST, METADATA, MODEL, MODEL_CARD, Bundle, BundleFiles
+from reprise_bundle.digest import Digest, parse_digest, sha256_hex
+from reprise_bundle.exceptions import (
+    BundleCorruptError,
+    BundleError,
+    BundleNotFoundError,
+    InvalidBundleError,
+    InvalidDigestError,
+    StoreAddressError,
+)
+from reprise_bundle.manifest import (
+    FORMAT,
+    DataSnapshot,
+    Evaluation,
+    Histogram,
+    Importance,
+    InputColumn,
+    Manifest,
+    ModelFile,
+    Parity,
+    ReliabilityBin,
+    Scores,
+    SliceReport,
+    Window,
+    canonical_json,
+)
+from reprise_bundle.storage import Storage, open_storage
+from reprise_bundle.store import BundleStore
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "METADATA",
+    "MODEL",
+    "MODEL_CARD",
+    "Bundle",
+    "BundleCorruptError",
+    "BundleError",
+    "BundleFiles",
+    "BundleNotFoundError",
+    "BundleStore",
+    "DataSnapshot",
+    "Digest",
+    "Evaluation",
+    "Histogram",
+    "Importance",
+    "InputColumn",
+    "InvalidBundleError",
+    "InvalidDigestError",
+    "Manifest",
+    "ModelFile",
+    "Parity",
+    "ReliabilityBin",
+    "Scores",
+    "SliceReport",
+    "Storage",
+    "StoreAddressError",
+    "Window",
+    "canonical_json",
+    "open_storage",
+    "parse_digest",
+    "sha256_hex",
+]

@@ -1,0 +1,37 @@
+"""Errors of this package."""
+
+
+class BundleError(Exception):
+    """Root of this package's errors."""
+
+
+class InvalidDigestError(BundleError):
+    """A text is no digest."""
+
+    def __init__(self, text: object) -> None:
+        self.text = text
+        super().__init__(f"digest: expected sha256: and 64 lower-case hexadecimal digits, got {text!r}")
+
+
+class InvalidBundleError(BundleError):
+    """A bundle breaks the format: an unreadable manifest, an unknown format version, a bad file name."""
+
+
+class BundleNotFoundError(BundleError):
+    """The store has no such bundle, or no bundle is marked as the latest."""
+
+
+class BundleCorruptError(BundleError):
+    """Stored bytes are not the ones that were published; says which file, expected and actual sha256."""
+
+    def __init__(self, location: str, *, expected: str, actual: str) -> None:
+        self.location = location
+        self.expected = expected
+        self.actual = actual
+        super().__init__(
+            f"{location}: expected sha256 {expected}, got {actual}; publish the bundle again to restore it"
+        )
+
+
+class StoreAddressError(BundleError):
+    """The URL of a store cannot be used: an unknown protocol, or its driver is not installed."""

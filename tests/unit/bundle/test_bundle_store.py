@@ -1,0 +1,288 @@
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from reprise_bundle import (
+    BundleCorruptError,
+    BundleFiles,
+    BundleNotFoundError,
+    BundleStore,
+    InvalidBundleError,
+    InvalidDigestError,
+    Manifest,
+    Storage,
+    StoreAddressError,
+    open_storage,
+    sha256_hex,
+)
+
+StoreFactory = Callable[[], BundleStore]
+
+MODEL_BYTES = b"onnx graph" * 100
+
+
+def make_files(model: bytes = MODEL_BYTES, *, seed: int = 7, trained_at: str = "2026-11-23") -> BundleFiles:
+    scores = {
+        "roc_auc": 0.8, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.3, "calibration_error": 0.01,
+        "precision": 0.5, "recall": 0.6,
+    }  # fmt: skip
+    window = {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z", "rows": 10, "positives": 2}
+    manifest = Manifest.model_validate(
+        {
+            "model": {
+                "sha256": sha256_hex(model), "size": len(model), "opsets": {"": 18}, "input": "inputs",
+                "output": "probability",
+            },
+            "schema_hash": "s", "plan_hash": "p", "plan": {"features": ["total_spend"]},
+            "inputs": [{"name": "total_spend"}, {"name": "amount"}],
+            "horizon_seconds": 2_592_000, "threshold": 0.25, "seed": seed, "parameters": {"trees": 100},
+            "calibration": {"a": 1.0},
+            "evaluation": {
+                "overall": {"rows": 10, "positives": 2, "model": scores, "baselines": {"recency": scores}},
+                "repeat_candidates": None,
+            },
+            "importances": [{"name": "amount", "impurity": 1.0, "permutation": 0.2}],
+            "data": {
+                "events_sha256": "0" * 64, "events": 30, "first": "2026-01-01T00:00:00Z",
+                "last": "2026-05-01T00:00:00Z", "labelled_rows": 30, "sampled_rows": 30, "train": window,
+                "calibration": window, "evaluation": window,
+            },
+            "parity": {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5},
+            "score_histogram": {"edges": [0.0, 0.5, 1.0], "counts": [9, 1]},
+            "feature_histograms": {"amount": {"edges": [0.0, 2.0], "counts": [10], "missing": 1}},
+            "libraries": {"onnx": "1"},
+        }
+    )  # fmt: skip
+    metadata = json.dumps({"trained_at": trained_at}).encode()
+    return BundleFiles(manifest.to_bytes(), model, {"metadata.json": metadata, "model_card.html": b"<html>"})
+
+
+@pytest.fixture(params=["path", "file url", "relative", "memory"])
+def open_store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> StoreFactory:
+    monkeypatch.chdir(tmp_path)
+    urls = {
+        "path": str(tmp_path / "models"),
+        "file url": f"file://{tmp_path}/deep/models",
+        "relative": "file://./models",
+        "memory": f"memory://{tmp_path.name}-{request.node.name}/models",
+    }
+    return lambda: BundleStore(urls[request.param])
+
+
+def local_file(store: BundleStore, digest: str, name: str) -> Path:
+    return Path(store.location(digest, name))
+
+
+def test_published_bundle_is_fetched_byte_for_byte(open_store: StoreFactory) -> None:
+    files = make_files()
+    digest = open_store().publish(files)
+
+    bundle = open_store().fetch(digest)
+
+    assert digest == f"sha256:{sha256_hex(files.manifest)}"
+    assert bundle.model == files.model
+    assert bundle.manifest.to_bytes() == files.manifest
+    assert bundle.manifest.input_names == ("total_spend", "amount")
+    assert bundle.metadata == {"trained_at": "2026-11-23"}
+    assert open_store().attachment(digest, "model_card.html") == b"<html>"
+    assert open_store().list() == (digest,)
+
+
+def test_publishing_again_changes_nothing(open_store: StoreFactory) -> None:
+    first = open_store().publish(make_files())
+    second = open_store().publish(make_files(trained_at="2027-01-01"))
+    assert first == second
+    assert open_store().list() == (first,)
+    assert open_store().fetch(first).metadata == {"trained_at": "2026-11-23"}
+
+
+def test_attachments_are_not_part_of_the_digest() -> None:
+    assert make_files(trained_at="a").digest == make_files(trained_at="b").digest
+    assert make_files(seed=1).digest != make_files(seed=2).digest
+
+
+def test_latest_names_the_bundle_it_was_set_to(open_store: StoreFactory) -> None:
+    store = open_store()
+    with pytest.raises(BundleNotFoundError, match=r"latest\.json does not exist"):
+        store.latest()
+    first, second = store.publish(make_files(seed=1)), store.publish(make_files(seed=2))
+    store.set_latest(first)
+    store.set_latest(second)
+    assert open_store().latest() == second
+    assert open_store().list() == tuple(sorted((first, second)))
+
+
+def test_latest_cannot_name_a_missing_bundle(open_store: StoreFactory) -> None:
+    store = open_store()
+    with pytest.raises(BundleNotFoundError, match="has no bundle sha256:"):
+        store.set_latest(make_files().digest)
+    with pytest.raises(BundleNotFoundError, match=r"latest\.json"):
+        store.latest()
+
+
+def test_missing_bundle_is_not_found(open_store: StoreFactory) -> None:
+    with pytest.raises(BundleNotFoundError, match="has no bundle sha256:"):
+        open_store().fetch(make_files().digest)
+    assert open_store().list() == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["latest", "sha256:12", "sha256:" + "A" * 64, "../../etc", None, "md5:" + "0" * 64]
+)
+def test_what_is_no_digest_is_refused(tmp_path: Path, text: object) -> None:
+    with pytest.raises(InvalidDigestError, match="expected sha256:"):
+        BundleStore(str(tmp_path)).fetch(text)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx"])
+def test_one_changed_bit_is_found_and_the_file_named(tmp_path: Path, name: str) -> None:
+    store = BundleStore(str(tmp_path))
+    digest = store.publish(make_files())
+    path = local_file(store, digest, name)
+    original = path.read_bytes()
+    changed = bytearray(original)
+    changed[len(changed) // 2] ^= 1
+    path.write_bytes(changed)
+
+    with pytest.raises(BundleCorruptError) as caught:
+        store.fetch(digest)
+
+    assert caught.value.location == str(path)
+    assert caught.value.expected == sha256_hex(original)
+    assert caught.value.actual == sha256_hex(bytes(changed))
+    assert str(path) in str(caught.value)
+
+
+def test_truncated_or_lost_model_is_corrupt(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path))
+    digest = store.publish(make_files())
+    path = local_file(store, digest, "model.onnx")
+    path.write_bytes(MODEL_BYTES[:10])
+    with pytest.raises(BundleCorruptError):
+        store.fetch(digest)
+    path.unlink()
+    with pytest.raises(BundleCorruptError, match="no file"):
+        store.fetch(digest)
+
+
+def test_publishing_again_restores_a_damaged_bundle(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path))
+    digest = store.publish(make_files())
+    local_file(store, digest, "model.onnx").write_bytes(b"")
+    store.publish(make_files())
+    assert store.fetch(digest).model == MODEL_BYTES
+
+
+def test_manifest_of_another_model_is_not_published(tmp_path: Path) -> None:
+    files = make_files()
+    with pytest.raises(InvalidBundleError, match=r"model\.onnx has sha256"):
+        BundleStore(str(tmp_path)).publish(BundleFiles(files.manifest, b"other"))
+    assert BundleStore(str(tmp_path)).list() == ()
+
+
+def test_directory_is_published_with_its_attachments(tmp_path: Path) -> None:
+    files = make_files()
+    source = tmp_path / "source"
+    source.mkdir()
+    for name, data in {
+        "manifest.json": files.manifest,
+        "model.onnx": files.model,
+        **files.attachments,
+    }.items():
+        (source / name).write_bytes(data)
+    store = BundleStore(str(tmp_path / "models"))
+    digest = store.publish(source)
+    assert digest == files.digest
+    assert store.attachment(digest, "model_card.html") == b"<html>"
+    (source / "model.onnx").unlink()
+    with pytest.raises(InvalidBundleError, match=r"model\.onnx is missing"):
+        store.publish(source)
+
+
+class PowerCut(Exception):  # noqa: N818 - it is what happens, not what the code reports
+    pass
+
+
+class FailingStorage:
+    """A storage that stops after a number of writes."""
+
+    def __init__(self, inner: Storage, writes: int) -> None:
+        self._inner = inner
+        self._left = writes
+
+    def location(self, path: str) -> str:
+        return self._inner.location(path)
+
+    def read(self, path: str) -> bytes:
+        return self._inner.read(path)
+
+    def directories(self, path: str) -> list[str]:
+        return self._inner.directories(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        if self._left == 0:
+            raise PowerCut
+        self._left -= 1
+        self._inner.write(path, data)
+
+    def write_directory(self, path: str, files: Mapping[str, bytes]) -> None:
+        for name, data in files.items():
+            self.write(f"{path}/{name}", data)
+
+
+@pytest.mark.parametrize("writes", [0, 1, 2, 3])
+def test_interrupted_publication_leaves_no_bundle_and_can_be_repeated(tmp_path: Path, writes: int) -> None:
+    url = f"memory://{tmp_path.name}-interrupted-{writes}"
+    files = make_files()
+    with pytest.raises(PowerCut):
+        BundleStore(url, storage=FailingStorage(open_storage(url), writes)).publish(files)
+
+    assert BundleStore(url).list() == ()
+    with pytest.raises(BundleNotFoundError):
+        BundleStore(url).fetch(files.digest)
+    BundleStore(url).publish(files)
+    assert BundleStore(url).fetch(files.digest).model == files.model
+
+
+def test_local_store_keeps_no_temporary_files(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path))
+    digest = store.publish(make_files())
+    store.publish(make_files())
+    local_file(store, digest, "model.onnx").write_bytes(b"")
+    store.publish(make_files())
+    store.set_latest(digest)
+    names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    directory = f"bundles/{digest.replace(':', '-')}"
+    assert names == [
+        f"{directory}/{name}" for name in ("manifest.json", "metadata.json", "model.onnx", "model_card.html")
+    ] + ["latest.json"]
+
+
+def test_unreadable_pointer_says_what_was_expected(tmp_path: Path) -> None:
+    (tmp_path / "latest.json").write_text('{"digest": "newest"}')
+    with pytest.raises(InvalidBundleError, match="expected"):
+        BundleStore(str(tmp_path)).latest()
+
+
+@pytest.mark.parametrize("url", ["gopher://models", "", "  "])
+def test_unusable_url_is_refused(url: str) -> None:
+    with pytest.raises(StoreAddressError):
+        BundleStore(url)
+
+
+@pytest.mark.parametrize("name", ["../up.html", ".hidden", "model.onnx", "manifest.json"])
+def test_attachment_cannot_take_another_files_place(name: str) -> None:
+    with pytest.raises(InvalidBundleError, match="cannot be the name of an attachment"):
+        BundleFiles(b"{}", b"", {name: b""})
+
+
+def test_attachment_cannot_be_read_from_elsewhere(tmp_path: Path) -> None:
+    store = BundleStore(str(tmp_path))
+    digest = store.publish(make_files())
+    with pytest.raises(InvalidBundleError):
+        store.attachment(digest, "../../latest.json")
+    with pytest.raises(BundleNotFoundError, match=r"notes\.txt"):
+        store.attachment(digest, "notes.txt")
