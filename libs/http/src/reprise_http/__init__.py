@@ -1,1 +1,1 @@
-"""What every HTTP service needs: problem documents, metrics, health."""
+"""What every HTTP service needs: problem documents, an edge, health, metrics, a server that drains."""

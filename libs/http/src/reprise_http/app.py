@@ -1,0 +1,54 @@
+"""The FastAPI application that every service starts from."""
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from reprise_http.documents import document_problems
+from reprise_http.edge import Edge
+from reprise_http.handlers import answer_errors_with_problems
+from reprise_http.health import Readiness, health_router
+from reprise_http.metrics import metrics_router
+from reprise_http.problems import INTERNAL_ERROR
+from reprise_http.server import is_draining
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+def create_http_app(
+    *,
+    title: str,
+    version: str,
+    description: str,
+    registry: CollectorRegistry,
+    readiness: Readiness,
+    lifespan: Lifespan | None = None,
+    max_body_bytes: int = 1024 * 1024,
+    serve_metrics: bool = True,
+) -> FastAPI:
+    """Return an application with health, metrics, documentation and problem documents.
+
+    Args:
+        title: Title of the API in its documentation.
+        version: Version of the service.
+        description: What the API is for, in Markdown.
+        registry: Where the service's metrics are.
+        readiness: Says why the process should not be sent requests; that it drains is added here.
+        lifespan: What is opened before the first request and closed after the last.
+        max_body_bytes: Largest body of a request.
+        serve_metrics: Whether ``/metrics`` is on this application's port.
+    """
+    app = FastAPI(title=title, version=version, description=description, lifespan=lifespan, redoc_url=None)
+
+    def reasons() -> list[str]:
+        return ["the process is shutting down"] if is_draining(app) else list(readiness())
+
+    answer_errors_with_problems(app)
+    document_problems(app, INTERNAL_ERROR)
+    app.add_middleware(Edge, max_body_bytes=max_body_bytes)
+    app.include_router(health_router(reasons))
+    if serve_metrics:
+        app.include_router(metrics_router(registry))
+    return app

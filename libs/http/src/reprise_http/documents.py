@@ -1,0 +1,72 @@
+"""Problem documents in OpenAPI."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from reprise_http.problems import INVALID_REQUEST, PROBLEM_MEDIA_TYPE, ProblemDocument, ProblemType
+
+_REFERENCE = "#/components/schemas/{model}"
+
+
+def problem_responses(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
+    """Return what FastAPI's ``responses`` needs to document these kinds of problem, with an example each."""
+    responses: dict[int | str, dict[str, Any]] = {}
+    for kind in kinds:
+        response = responses.setdefault(
+            kind.status,
+            {
+                "description": "",
+                "content": {
+                    PROBLEM_MEDIA_TYPE: {
+                        "schema": {"$ref": _REFERENCE.format(model=ProblemDocument.__name__)},
+                        "examples": {},
+                    }
+                },
+            },
+        )
+        response["description"] = ". ".join(filter(None, [response["description"], kind.title]))
+        response["content"][PROBLEM_MEDIA_TYPE]["examples"][kind.slug] = {
+            "value": {"type": kind.uri, "title": kind.title, "status": kind.status, "detail": "…"}
+        }
+    return responses
+
+
+def document_problems(app: FastAPI, *everywhere: ProblemType) -> None:
+    """Put the problem document into the application's OpenAPI, and these kinds into every operation."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _with_problems(app, everywhere)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _with_problems(app: FastAPI, everywhere: tuple[ProblemType, ...]) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        description=app.description,
+        routes=app.routes,
+        tags=app.openapi_tags,
+        servers=app.servers,
+    )
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    schema = ProblemDocument.model_json_schema(ref_template=_REFERENCE)
+    schemas.update(schema.pop("$defs"))
+    schemas[ProblemDocument.__name__] = schema
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    shared = {str(status): response for status, response in problem_responses(*everywhere).items()}
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            responses = operation["responses"]
+            for status, response in shared.items():
+                responses.setdefault(status, response)
+            # FastAPI documents its own 422 on every operation that takes something.
+            if "application/json" in responses.get("422", {}).get("content", {}):
+                responses["422"] = problem_responses(INVALID_REQUEST)[422]
+            operation["responses"] = dict(sorted(responses.items()))
+    return document

@@ -1,0 +1,59 @@
+"""Prometheus metrics of one process, kept in a registry of its own."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.gc_collector import GCCollector
+from starlette.responses import Response
+
+
+def process_registry(distribution: str) -> CollectorRegistry:
+    """Return a registry with the figures of the process and the ``reprise_build_info`` of its package.
+
+    Args:
+        distribution: Name of the installed package that the process is, such as ``reprise-predictor``.
+    """
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    build = Gauge(
+        "reprise_build_info",
+        "Always 1; the labels tell what runs.",
+        ("package", "version", "python"),
+        registry=registry,
+    )
+    build.labels(distribution, installed_version(distribution), platform.python_version()).set(1)
+    return registry
+
+
+def installed_version(distribution: str) -> str:
+    """Return the version of an installed package, or ``unknown`` where it runs from bare source."""
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def metrics_router(registry: CollectorRegistry) -> APIRouter:
+    """Return ``GET /metrics``; an application of nothing else can be served on a port of its own."""
+    router = APIRouter(tags=["operations"])
+
+    @router.get(
+        "/metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses={
+            200: {
+                "description": "Text exposition format",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            }
+        },
+    )
+    async def metrics() -> Response:
+        return Response(generate_latest(registry), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    return router

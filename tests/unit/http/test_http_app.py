@@ -1,0 +1,211 @@
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+import pytest
+import structlog
+from fastapi import FastAPI, HTTPException, Query, Request
+from fastapi.testclient import TestClient
+from prometheus_client import Counter
+from pydantic import BaseModel
+from reprise_http.app import create_http_app
+from reprise_http.metrics import process_registry
+from reprise_http.problems import ProblemError, ProblemType
+from structlog.testing import capture_logs
+
+TEAPOT = ProblemType("teapot", 418, "This is a teapot")
+
+
+class Cup(BaseModel, extra="forbid"):
+    size: int
+
+
+class Shelf:
+    def __init__(self) -> None:
+        self.reasons: list[str] = []
+        self.opened = False
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    app.state.shelf.opened = True
+    yield
+    app.state.shelf.opened = False
+
+
+def build(shelf: Shelf) -> FastAPI:
+    registry = process_registry("reprise-http")
+    Counter("cups", "Cups served.", registry=registry).inc()
+    app = create_http_app(
+        title="Cups",
+        version="1.2.3",
+        description="Serves cups.",
+        registry=registry,
+        readiness=lambda: shelf.reasons,
+        lifespan=_lifespan,
+        max_body_bytes=100,
+    )
+    app.state.shelf = shelf
+
+    @app.post("/cups")
+    async def cups(cup: Cup, colour: Annotated[str, Query(max_length=5)] = "red") -> Cup:
+        return cup
+
+    @app.post("/raw")
+    async def raw(request: Request) -> int:
+        return len(await request.body())
+
+    @app.get("/broken")
+    async def broken() -> None:
+        raise RuntimeError("the password is hunter2")
+
+    @app.get("/teapot")
+    async def teapot() -> None:
+        raise ProblemError(TEAPOT, "No coffee here.")
+
+    @app.get("/forbidden")
+    async def forbidden() -> None:
+        raise HTTPException(403, "Not for you.", headers={"X-Why": "rules"})
+
+    return app
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def client(shelf: Shelf) -> Iterator[TestClient]:
+    structlog.reset_defaults()
+    with TestClient(build(shelf)) as client:
+        yield client
+
+
+@pytest.mark.parametrize(
+    ("address", "body", "status", "kind"),
+    [
+        ("GET /nowhere", None, 404, "not-found"),
+        ("GET /cups", None, 405, "method-not-allowed"),
+        ("POST /cups", b'{"size": 1', 400, "invalid-json"),
+        ("POST /cups", b'{"size": "x"}', 422, "invalid-request"),
+        ("POST /cups", b'{"size": 1, "x": 2}', 422, "invalid-request"),
+        ("POST /cups?colour=ultramarine", b'{"size": 1}', 422, "invalid-request"),
+        ("POST /cups", b'{"size": 1}' + b" " * 100, 413, "body-too-large"),
+        ("GET /teapot", None, 418, "teapot"),
+        ("GET /forbidden", None, 403, "http-403"),
+    ],
+)
+def test_every_error_is_a_problem_document(
+    client: TestClient, address: str, body: bytes | None, status: int, kind: str
+) -> None:
+    headers = {"content-type": "application/json"} if body else {}
+    method, path = address.split()
+    response = client.request(method, path, content=body, headers=headers)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    document = response.json()
+    assert document["type"] == f"urn:reprise:problem:{kind}"
+    assert document["status"] == status
+    assert document["detail"]
+
+
+def test_invalid_field_is_named_without_where_fastapi_found_it(client: TestClient) -> None:
+    document = client.post("/cups", json={"size": "big"}).json()
+    assert [error["field"] for error in document["errors"]] == ["size"]
+    assert document["errors"][0]["value"] == "big"
+
+
+def test_method_that_is_not_taken_says_which_are(client: TestClient) -> None:
+    response = client.get("/cups")
+    assert response.headers["allow"] == "POST"
+    assert response.json()["detail"] == "/cups does not take GET."
+
+
+def test_unknown_exception_is_logged_under_an_id_and_told_by_that_id_only(client: TestClient) -> None:
+    with capture_logs() as logs:
+        response = client.get("/broken")
+    assert response.status_code == 500
+    document = response.json()
+    assert "hunter2" not in response.text
+    (line,) = [line for line in logs if line["event"] == "unhandled_exception"]
+    assert document["instance"] == f"urn:uuid:{line['correlation_id']}"
+    assert str(line["exc_info"]) == "the password is hunter2"
+    assert line["path"] == "/broken"
+
+
+def test_body_without_a_declared_length_is_limited_as_well(client: TestClient) -> None:
+    def chunks() -> Iterator[bytes]:
+        for _ in range(5):
+            yield b"x" * 30
+
+    response = client.post("/raw", content=chunks())
+    assert response.status_code == 413
+    assert response.json()["detail"] == "The body may have at most 100 bytes."
+
+
+def test_body_of_the_limit_passes(client: TestClient) -> None:
+    assert client.post("/raw", content=b"x" * 100).json() == 100
+
+
+@pytest.mark.parametrize("path", ["/health", "/nowhere", "/broken"])
+def test_every_answer_has_the_security_headers(client: TestClient, path: str) -> None:
+    headers = client.get(path).headers
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cache-control"] == "no-store"
+    assert "default-src 'none'" in headers["content-security-policy"]
+
+
+def test_documentation_page_may_load_its_scripts(client: TestClient) -> None:
+    response = client.get("/docs")
+    assert response.status_code == 200
+    assert "content-security-policy" not in response.headers
+    assert response.headers["x-frame-options"] == "DENY"
+
+
+def test_request_id_comes_back_if_it_is_well_formed(client: TestClient) -> None:
+    assert client.get("/health", headers={"x-request-id": "a-1"}).headers["x-request-id"] == "a-1"
+    assert "x-request-id" not in client.get("/health", headers={"x-request-id": "a b<"}).headers
+
+
+def test_ready_says_why_not(client: TestClient, shelf: Shelf) -> None:
+    assert client.get("/ready").json() == {"status": "ready"}
+    shelf.reasons = ["no model is loaded", "Redis does not answer"]
+    response = client.get("/ready")
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert response.json()["detail"] == "no model is loaded; Redis does not answer"
+    assert client.get("/health").status_code == 200
+
+
+def test_draining_process_is_unready_but_alive(client: TestClient) -> None:
+    app = client.app
+    assert isinstance(app, FastAPI)
+    app.state.draining = True
+    assert client.get("/ready").json()["detail"] == "the process is shutting down"
+    assert client.get("/health").status_code == 200
+
+
+def test_metrics_have_the_build_and_the_services_own(client: TestClient) -> None:
+    text = client.get("/metrics").text
+    assert 'reprise_build_info{package="reprise-http"' in text
+    assert "cups_total 1.0" in text
+    assert "process_resident_memory_bytes" in text
+
+
+def test_lifespan_surrounds_the_requests(shelf: Shelf) -> None:
+    with TestClient(build(shelf)):
+        assert shelf.opened
+    assert not shelf.opened
+
+
+def test_openapi_documents_problems_and_not_fastapis_own_errors(client: TestClient) -> None:
+    document = client.get("/openapi.json").json()
+    responses = document["paths"]["/cups"]["post"]["responses"]
+    assert set(responses) == {"200", "422", "500"}
+    for status in ("422", "500"):
+        content = responses[status]["content"]["application/problem+json"]
+        assert content["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
+    assert {"ProblemDocument", "FieldProblem"} <= set(document["components"]["schemas"])
+    assert "HTTPValidationError" not in document["components"]["schemas"]
+    assert "503" in document["paths"]["/ready"]["get"]["responses"]

@@ -1,0 +1,122 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+PROGRAM = """
+import asyncio, sys
+from prometheus_client import CollectorRegistry
+from reprise_http.app import create_http_app
+from reprise_http.server import run
+app = create_http_app(title="t", version="1", description="d", registry=CollectorRegistry(), readiness=list)
+@app.get("/slow")
+async def slow() -> str:
+    print("under way", flush=True)
+    await asyncio.sleep(0.7)
+    return "finished"
+@app.get("/loop")
+async def loop() -> str:
+    return type(asyncio.get_running_loop()).__module__
+run(app, "127.0.0.1", int(sys.argv[1]), drain_seconds=float(sys.argv[2]))
+print("returned", flush=True)
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def serving(tmp_path: Path, drain_seconds: float) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    port = free_port()
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    command = [sys.executable, str(program), str(port), str(drain_seconds)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    base = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                assert get(base + "/health")[0] == 200
+                break
+            except OSError:
+                assert process.poll() is None, "the server ended before it answered"
+                assert time.monotonic() < deadline, "the server did not answer in time"
+                time.sleep(0.05)
+        yield process, base
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def get(url: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_request_under_way_finishes_after_the_signal(tmp_path: Path) -> None:
+    with serving(tmp_path, 0) as (process, base):
+        client = subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                f"import urllib.request as r; print(r.urlopen('{base}/slow').read().decode())",
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == "under way\n"
+        os.kill(process.pid, signal.SIGTERM)
+        assert client.communicate(timeout=10)[0] == '"finished"\n'
+        assert process.wait(timeout=10) == 0
+        assert process.stdout.read().endswith("returned\n")
+
+
+def test_draining_process_answers_but_says_it_is_not_ready(tmp_path: Path) -> None:
+    with serving(tmp_path, 1.5) as (process, base):
+        assert get(base + "/ready")[0] == 200
+        os.kill(process.pid, signal.SIGTERM)
+        time.sleep(0.2)
+        assert get(base + "/ready")[0] == 503
+        assert get(base + "/health")[0] == 200
+        assert process.wait(timeout=10) == 0
+
+
+def test_interrupt_does_not_wait_for_balancers(tmp_path: Path) -> None:
+    with serving(tmp_path, 30) as (process, _):
+        os.kill(process.pid, signal.SIGINT)
+        assert process.wait(timeout=5) == 0
+
+
+def test_event_loop_is_the_fast_one(tmp_path: Path) -> None:
+    with serving(tmp_path, 0) as (_, base):
+        assert "uvloop" in get(base + "/loop")[1]
+
+
+def test_taken_port_is_named(tmp_path: Path) -> None:
+    with serving(tmp_path, 0) as (_, base):
+        port = base.rsplit(":", 1)[1]
+        second = subprocess.run(
+            [sys.executable, str(tmp_path / "program.py"), port, "0"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    assert second.returncode != 0
+    assert f"ServerStartError: cannot listen on 127.0.0.1:{port}" in second.stderr
