@@ -1,0 +1,211 @@
+"""One view's rows, between the numbers of a state and the bytes of a Redis hash.
+
+A missing number is Feast's null, an empty ``Value``; so is NaN, as in Feast's own writes, because a state
+has no other use for it. ``_ts`` is the timestamp of the newest event that was folded into the row, whatever
+the order they came in. Feast's ``materialize`` skips a row whose stored timestamp is its own or newer, so it
+never takes a row back behind the stream; where it does write, it writes without looking at the watermarks,
+which is why it carries them.
+"""
+
+import struct
+from collections.abc import Sequence
+from math import isnan
+
+from reprise_online import layout, wire
+from reprise_online.exceptions import (
+    CorruptRowError,
+    LayoutError,
+    UnencodableIdError,
+    UnencodableStateError,
+    WireError,
+)
+from reprise_online.view import WATERMARKS, StateView
+
+State = Sequence[float | int | None]
+"""The numbers of one row, in the order of its view's fields; ``None`` is a null."""
+
+RawRow = Sequence[bytes | None]
+"""What ``HMGET`` answers: a value for each field asked for, ``None`` where the hash has no such field."""
+
+_SMALL_INTS = {wire.encode_int64(number): number for number in range(1024)}
+_INSTANT_BYTES = 9  # tag and eight groups of seven bits: an instant in microseconds, from 1987 to 4253
+_CONTINUED = sum(0x80 << 7 * group for group in range(7))
+_unpack_double = struct.Struct("<Bd").unpack
+
+
+class ViewCodec:
+    """Encodes and decodes the rows of one view of one Feast project.
+
+    Attributes:
+        project: The Feast project, whose name ends every key.
+        view: The view.
+        state_fields: Hash fields of the state, in the order of the view.
+        read_fields: What a reader asks for: the state, then the timestamp.
+        fold_fields: What a folder asks for: the state, then the watermarks, then the timestamp.
+        watermarks_field: Hash field of the watermarks.
+        timestamp_field: Hash field of the row's event timestamp.
+
+    Raises:
+        LayoutError: Two fields of the view share a hash field, or the view has no fields or no join keys.
+    """
+
+    def __init__(self, project: str, view: StateView) -> None:
+        if not view.fields or not view.join_keys:
+            raise LayoutError(f"{view.name}: a view needs join keys and fields")
+        self.project = project
+        self.view = view
+        self.state_fields = [layout.field_name(view.name, field.name) for field in view.fields]
+        self.watermarks_field = layout.field_name(view.name, WATERMARKS)
+        self.timestamp_field = layout.timestamp_field_name(view.name)
+        self.read_fields = [*self.state_fields, self.timestamp_field]
+        self.fold_fields = [*self.state_fields, self.watermarks_field, self.timestamp_field]
+        self._refuse_collisions()
+        self._is_double = [field.kind == "double" for field in view.fields]
+        self._key = layout.key_function(project, view.join_keys)
+        self._template: list[bytes] = [part for name in self.fold_fields for part in (name, b"")]
+
+    def key(self, *ids: str) -> bytes:
+        """Return the Redis key of the entity with these ids, given in the order of the view's join keys.
+
+        Raises:
+            UnencodableIdError: An id has no UTF-8 form.
+        """
+        try:
+            return self._key(*ids)
+        except UnicodeEncodeError:
+            raise UnencodableIdError(self.view.name, ids) from None
+
+    def encode(self, state: State, watermarks: bytes | None, event_timestamp_us: int) -> list[bytes]:
+        """Return the row as ``HSET`` takes it: field, value, field, value and so on.
+
+        Args:
+            state: The numbers, in the order of the view's fields.
+            watermarks: The bytes of the row's watermarks.
+            event_timestamp_us: The newest folded event's timestamp, microseconds since 1970-01-01 UTC.
+
+        Raises:
+            UnencodableStateError: A number does not fit its field, or there are too few or too many.
+        """
+        if len(state) != len(self._is_double):
+            raise UnencodableStateError(self.view.name, "*", list(state), f"{len(self._is_double)} numbers")
+        values = [
+            wire.NULL if number is None else self._encode_one(position, number)
+            for position, number in enumerate(state)
+        ]
+        values.append(wire.NULL if watermarks is None else wire.encode_bytes(watermarks))
+        values.append(wire.encode_timestamp(event_timestamp_us))
+        row = self._template.copy()
+        row[1::2] = values
+        return row
+
+    def decode(self, row: RawRow, key: bytes | None = None) -> list[float | int | None]:
+        """Return the state from an answer to ``read_fields`` or ``fold_fields``.
+
+        Args:
+            row: The answer.
+            key: The key it was read from, which an error then names.
+
+        Raises:
+            CorruptRowError: A value is not of its field's type, or is no ``Value`` at all.
+        """
+        if len(row) < len(self._is_double):
+            raise CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")
+        state: list[float | int | None] = []
+        append = state.append
+        small = _SMALL_INTS.get
+        try:
+            for value, is_double in zip(row, self._is_double, strict=False):
+                if not value:
+                    append(None)
+                elif is_double:
+                    tag, number = _unpack_double(value)
+                    if tag != wire.DOUBLE_TAG:
+                        return self._decode_carefully(row, key)
+                    append(number)
+                else:
+                    integer = small(value)
+                    append(_decode_integer(value) if integer is None else integer)
+        except (struct.error, WireError):
+            return self._decode_carefully(row, key)
+        return state
+
+    def decode_watermarks(self, row: RawRow, key: bytes | None = None) -> bytes | None:
+        """Return the watermarks' bytes from an answer to ``fold_fields``, ``None`` where there are none.
+
+        Raises:
+            CorruptRowError: The field holds something else.
+        """
+        value = row[-2]
+        try:
+            return wire.decode_bytes(value) if value else None
+        except WireError as error:
+            raise CorruptRowError(self.view.name, WATERMARKS, key, str(error)) from None
+
+    def decode_timestamp(self, row: RawRow, key: bytes | None = None) -> int | None:
+        """Return the row's event timestamp in microseconds since 1970-01-01 UTC, ``None`` if there is no row.
+
+        Takes an answer to ``read_fields`` or ``fold_fields``.
+
+        Raises:
+            CorruptRowError: The field holds something else.
+        """
+        value = row[-1]
+        try:
+            return None if value is None else wire.decode_timestamp(value)
+        except WireError as error:
+            raise CorruptRowError(self.view.name, "_ts", key, str(error)) from None
+
+    def decode_field(self, position: int, value: bytes, key: bytes | None = None) -> float | int | None:
+        """Return one number of the state, checking every byte of it.
+
+        Raises:
+            CorruptRowError: The value is not of its field's type, or is no ``Value`` at all.
+        """
+        decode = wire.decode_double if self._is_double[position] else wire.decode_int64
+        try:
+            return decode(value)
+        except WireError as error:
+            field = self.view.fields[position].name
+            raise CorruptRowError(self.view.name, field, key, str(error)) from None
+
+    def _decode_carefully(self, row: RawRow, key: bytes | None) -> list[float | int | None]:
+        return [
+            self.decode_field(position, value, key) if value else None
+            for position, value in enumerate(row[: len(self._is_double)])
+        ]
+
+    def _encode_one(self, position: int, number: float | int) -> bytes:
+        try:
+            if self._is_double[position]:
+                return wire.NULL if isnan(number) else wire.encode_double(number)
+            return wire.encode_int64(number)
+        except (TypeError, OverflowError):
+            field = self.view.fields[position]
+            expected = "a number" if field.kind == "double" else "an integer of 64 bits"
+            raise UnencodableStateError(self.view.name, field.name, number, expected) from None
+
+    def _refuse_collisions(self) -> None:
+        names = [*(field.name for field in self.view.fields), WATERMARKS]
+        taken: dict[bytes, str] = {}
+        for name, hashed in zip(names, [*self.state_fields, self.watermarks_field], strict=True):
+            if hashed in taken:
+                raise LayoutError(
+                    f"{self.view.name}: fields {taken[hashed]} and {name} share the hash field "
+                    f"{hashed.hex()}; rename one of them"
+                )
+            taken[hashed] = name
+
+
+def _decode_integer(value: bytes) -> int:
+    # An instant in microseconds has eight groups of seven bits; the loop of a general varint costs as much
+    # as the rest of the row.
+    if len(value) == _INSTANT_BYTES:
+        tag, a, b, c, d, e, f, g, h = value
+        if tag == wire.INT64_TAG and h < 0x80 <= a & b & c & d & e & f & g:
+            return (
+                a + (b << 7) + (c << 14) + (d << 21) + (e << 28) + (f << 35) + (g << 42) + (h << 49)
+            ) - _CONTINUED
+    number = wire.decode_int64(value)
+    if number is None:
+        raise WireError("an explicit null")
+    return number

@@ -1,0 +1,57 @@
+"""Where Feast 0.67 keeps a row in Redis: the key of its hash, and the names of the hash's fields.
+
+The key is the entity key (serialization version 3: the number of join keys, the join keys' names in
+alphabetical order, then their values, each with its type and length) followed by the project's name. Views
+with the same join keys share the hash: a field's name is the little-endian murmur3 of ``view:feature``, and
+``_ts:view`` holds the row's event timestamp.
+"""
+
+import struct
+from collections.abc import Callable, Sequence
+
+import mmh3
+
+_STRING = 2  # feast.types.ValueType.STRING
+
+
+def field_name(view: str, feature: str) -> bytes:
+    """Return the name of the hash field that holds a feature of a view."""
+    return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
+
+
+def timestamp_field_name(view: str) -> bytes:
+    """Return the name of the hash field that holds the event timestamp of a view's row."""
+    return f"_ts:{view}".encode()
+
+
+def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]:
+    """Return a function from the ids of an entity, in the order of ``join_keys``, to the key of its hash.
+
+    The function raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
+    """
+    order = sorted(range(len(join_keys)), key=join_keys.__getitem__)
+    prefix = struct.pack("<I", len(join_keys))
+    for position in order:
+        name = join_keys[position].encode()
+        prefix += struct.pack("<II", _STRING, len(name)) + name
+    suffix = project.encode()
+    lengths = struct.Struct("<II").pack
+
+    if len(join_keys) == 1:
+
+        def one(identity: str) -> bytes:
+            encoded = identity.encode()
+            return prefix + lengths(_STRING, len(encoded)) + encoded + suffix
+
+        return one
+
+    def many(*ids: str) -> bytes:
+        if len(ids) != len(order):
+            raise TypeError(f"expected {len(order)} ids ({', '.join(join_keys)}), got {len(ids)}")
+        key = prefix
+        for position in order:
+            encoded = ids[position].encode()
+            key += lengths(_STRING, len(encoded)) + encoded
+        return key + suffix
+
+    return many

@@ -1,0 +1,92 @@
+"""A real redis-server for the tests that need one."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from redis import Redis
+
+MISSING = "redis-server is not installed"
+_START_SECONDS = 10.0
+
+
+def redis_server_path() -> str | None:
+    """The redis-server of this machine, if it has one."""
+    return shutil.which("redis-server")
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@dataclass
+class RedisServer:
+    """A redis-server without persistence, that can be stopped and started again on the same port."""
+
+    directory: Path
+    options: Sequence[str] = ()
+    host: str = "127.0.0.1"
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        path = redis_server_path()
+        if path is None:
+            raise FileNotFoundError(MISSING)
+        log = self.directory / "redis.log"
+        command = [path, "--port", str(self.port), "--bind", self.host, "--dir", str(self.directory)]
+        command += ["--save", "", "--appendonly", "no", "--daemonize", "no", *self.options]
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        give_up = time.monotonic() + _START_SECONDS
+        while not self._listens():
+            if self._process.poll() is not None or time.monotonic() > give_up:
+                self.stop()
+                raise RuntimeError(f"redis-server did not start:\n{log.read_text()}")
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End the server at once, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def client(self) -> Redis:
+        return Redis(host=self.host, port=self.port)
+
+    def flush(self) -> None:
+        with self.client() as client:
+            client.flushall()
+
+    def _listens(self) -> bool:
+        # A bare connection, because the server may be protected by a password or speak TLS.
+        try:
+            with socket.create_connection((self.host, self.port), timeout=1):
+                return True
+        except OSError:
+            return False
+
+
+@contextmanager
+def running_redis(*options: str) -> Iterator[RedisServer]:
+    """A fresh server with these further command line options, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="reprise-redis-") as directory:
+        server = RedisServer(Path(directory), options)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
