@@ -155,7 +155,7 @@ def amount_sql(source: SourceFile, column: str) -> str:
     else:
         raise UnusableColumnError(source.path, column, kind, "numbers, or text that holds numbers")
     # pandas writes a missing number as NaN; adding zero turns -0.0 into 0.0
-    return f"nullif({read}, 'nan'::DOUBLE) + 0.0"
+    return f"CASE WHEN NOT isnan({read}) THEN {read} + 0.0 END"
 
 
 def metadata_sql(source: SourceFile, column: str) -> str:
@@ -197,8 +197,8 @@ def timestamp_sql(
         raise InvalidOptionError(
             f"--timestamp-format reads text, but column {column} of {source.path} is {kind}"
         )
-    if kind == "TIMESTAMP WITH TIME ZONE":
-        return TimestampReading(name)
+    if kind in {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}:
+        return TimestampReading(f"CAST({name} AS TIMESTAMPTZ)")
     if kind.startswith("TIMESTAMP"):
         return TimestampReading(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", zoneless="true")
     if kind == "DATE":
