@@ -11,7 +11,11 @@ import struct
 from collections.abc import Sequence
 from math import isnan
 
+import numpy as np
+from numpy.typing import NDArray
+
 from reprise_online import layout, wire
+from reprise_online.cells import decode_cells
 from reprise_online.exceptions import (
     CorruptRowError,
     LayoutError,
@@ -61,7 +65,12 @@ class ViewCodec:
         self.fold_fields = [*self.state_fields, self.watermarks_field, self.timestamp_field]
         self._refuse_collisions()
         self._is_double = [field.kind == "double" for field in view.fields]
+        self._is_double_array = np.array(self._is_double)
         self._key = layout.key_function(project, view.join_keys)
+        self._command_head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(self.read_fields))
+        self._command_tail = (
+            b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in self.read_fields) + b"\r\n"
+        )
         self._template: list[bytes] = [part for name in self.fold_fields for part in (name, b"")]
 
     def key(self, *ids: str) -> bytes:
@@ -74,6 +83,10 @@ class ViewCodec:
             return self._key(*ids)
         except UnicodeEncodeError:
             raise UnencodableIdError(self.view.name, ids) from None
+
+    def read_command(self, key: bytes) -> bytes:
+        """Return the command, in Redis's own protocol, that asks for the ``read_fields`` of a row."""
+        return b"%s%d\r\n%s%s" % (self._command_head, len(key), key, self._command_tail)
 
     def encode(self, state: State, watermarks: bytes | None, event_timestamp_us: int) -> list[bytes]:
         """Return the row as ``HSET`` takes it: field, value, field, value and so on.
@@ -109,7 +122,7 @@ class ViewCodec:
             CorruptRowError: A value is not of its field's type, or is no ``Value`` at all.
         """
         if len(row) < len(self._is_double):
-            raise CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")
+            raise self._short_row(row, key)
         state: list[float | int | None] = []
         append = state.append
         small = _SMALL_INTS.get
@@ -128,6 +141,31 @@ class ViewCodec:
         except (struct.error, WireError):
             return self._decode_carefully(row, key)
         return state
+
+    def decode_many(self, rows: Sequence[RawRow], keys: Sequence[bytes] | None = None) -> NDArray[np.float64]:
+        """Return the states of many answers to ``read_fields`` or ``fold_fields``.
+
+        Args:
+            rows: The answers.
+            keys: The keys they were read from, which an error then names.
+
+        Returns:
+            An array of shape (rows, fields), NaN for a null. An integer beyond 2^53 is rounded to a double.
+
+        Raises:
+            CorruptRowError: A value is not of its field's type, or is no ``Value`` at all.
+        """
+        width = len(self._is_double)
+        for position, row in enumerate(rows):
+            if len(row) < width:
+                raise self._short_row(row, keys[position] if keys else None)
+        cells = [value or b"" for row in rows for value in row[:width]]
+        numbers, left = decode_cells(cells, np.tile(self._is_double_array, len(rows)))
+        for cell in left.tolist():
+            position, field = divmod(cell, width)
+            number = self.decode_field(field, cells[cell], keys[position] if keys else None)
+            numbers[cell] = np.nan if number is None else number
+        return numbers.reshape(len(rows), width)
 
     def decode_watermarks(self, row: RawRow, key: bytes | None = None) -> bytes | None:
         """Return the watermarks' bytes from an answer to ``fold_fields``, ``None`` where there are none.
@@ -173,6 +211,9 @@ class ViewCodec:
             self.decode_field(position, value, key) if value else None
             for position, value in enumerate(row[: len(self._is_double)])
         ]
+
+    def _short_row(self, row: RawRow, key: bytes | None) -> CorruptRowError:
+        return CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")
 
     def _encode_one(self, position: int, number: float | int) -> bytes:
         try:

@@ -1,8 +1,6 @@
 """Where the online store is, and how it is spoken to."""
 
-from pathlib import Path
-
-from pydantic import Field
+from pydantic import Field, FilePath
 from reprise_runtime.settings import RedisSettings
 
 
@@ -12,7 +10,7 @@ class OnlineStoreSettings(RedisSettings):
     redis_tls: bool = Field(
         default=False, validation_alias="REDIS_TLS", description="Speak TLS to the online store."
     )
-    redis_ca_file: Path | None = Field(
+    redis_ca_file: FilePath | None = Field(
         default=None,
         validation_alias="REDIS_CA_FILE",
         description="PEM file of the authorities that sign the store's certificate; the system's if absent.",

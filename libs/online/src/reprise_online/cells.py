@@ -1,0 +1,67 @@
+"""Many ``Value`` messages at once, as an array of doubles."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprise_online.wire import DOUBLE_TAG, INT64_TAG
+
+_DOUBLE_BYTES: Final = 9  # tag and number
+_WINDOW: Final = 8
+# By the number of a varint's groups: which bits of a window are its own, and which say that more follows.
+_OWN: Final = np.array([(1 << 8 * groups) - 1 for groups in range(9)], np.uint64)
+_CONTINUATION: Final = np.uint64(0x8080808080808080)
+_MORE: Final = np.array([0] + [0x8080808080808080 & (1 << 8 * (n - 1)) - 1 for n in range(1, 9)], np.uint64)
+# Each step joins neighbouring groups of bits to groups of twice the size: 7 to 14, to 28, to 56.
+_JOINS: Final = tuple(
+    (np.uint64(low), np.uint64(high), np.uint64(shift))
+    for low, high, shift in (
+        (0x007F007F007F007F, 0x7F007F007F007F00, 1),
+        (0x00003FFF00003FFF, 0x3FFF00003FFF0000, 2),
+        (0x000000000FFFFFFF, 0x0FFFFFFF00000000, 4),
+    )
+)
+
+
+def decode_cells(
+    cells: Sequence[bytes], is_double: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the numbers of the cells, and the positions of those that were left out.
+
+    Args:
+        cells: ``Value`` messages; empty ones are nulls.
+        is_double: For each cell whether it should hold a double rather than an integer.
+
+    Returns:
+        The numbers, NaN for a null, and the positions of the cells that are neither of the expected type nor
+        of a common size (integers of more than 56 bits and negative ones); their numbers are NaN.
+    """
+    lengths = np.fromiter(map(len, cells), np.intp, len(cells))
+    starts = np.cumsum(lengths) - lengths
+    data = b"".join(cells) + bytes(_WINDOW)
+    tags = np.frombuffer(data, np.uint8)[starts]
+    numbers = np.full(len(cells), np.nan)
+
+    doubles = np.flatnonzero(is_double & (lengths == _DOUBLE_BYTES) & (tags == DOUBLE_TAG))
+    numbers[doubles] = _windows(data, "<f8")[starts[doubles] + 1]
+
+    groups = lengths - 1
+    integers = np.flatnonzero(~is_double & (groups >= 1) & (groups <= _WINDOW) & (tags == INT64_TAG))
+    words = _windows(data, "<u8")[starts[integers] + 1] & _OWN[groups[integers]]
+    whole = (words & _CONTINUATION) == _MORE[groups[integers]]
+    integers, words = integers[whole], words[whole]
+    for low, high, shift in _JOINS:
+        words = (words & low) | ((words & high) >> shift)
+    numbers[integers] = words
+
+    left = lengths > 0
+    left[doubles] = False
+    left[integers] = False
+    return numbers, np.flatnonzero(left)
+
+
+def _windows(data: bytes, kind: str) -> NDArray[np.generic]:
+    """Return the eight bytes at every position of the data as numbers."""
+    return np.ndarray((len(data) - _WINDOW + 1,), kind, data, 0, (1,))

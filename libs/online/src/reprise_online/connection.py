@@ -1,0 +1,196 @@
+"""One asyncio connection to Redis that many callers share.
+
+Redis answers in order, so any number of requests can be under way on one socket. Nothing here is per command:
+a request is a frame of ready-made bytes and the number of replies that it will get. A client for general use
+costs several times the time of the round trip itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from typing import Any, cast
+
+import hiredis
+
+from reprise_online.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from reprise_online.settings import OnlineStoreSettings
+
+_INCOMPLETE = object()
+_PASSING = frozenset({"LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"})
+_STALL_SECONDS = 1.0
+
+
+class ConnectionLostError(Exception):
+    """The connection went away before the answer came."""
+
+
+class DeadlineError(Exception):
+    """The answer did not come in time."""
+
+
+class _Request:
+    __slots__ = ("future", "missing", "replies", "sent_at")
+
+    def __init__(self, future: asyncio.Future[list[Any]], missing: int, sent_at: float) -> None:
+        self.future = future
+        self.missing = missing
+        self.replies: list[Any] = []
+        self.sent_at = sent_at
+
+
+class Connection(asyncio.Protocol):
+    """A connected socket; made by `open_connection`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
+        self._waiting: deque[_Request] = deque()
+        self._transport: asyncio.Transport | None = None
+        self._reason = "the connection is not made yet"
+        self.closed: asyncio.Future[None] = loop.create_future()
+
+    @property
+    def pending(self) -> int:
+        """How many requests wait for an answer, those included whose callers have given up."""
+        return len(self._waiting)
+
+    async def ask(self, frame: bytes, replies: int, until: float) -> list[Any]:
+        """Send a frame of commands and return their replies, errors among them as ``hiredis.ReplyError``.
+
+        Args:
+            frame: Commands in Redis's protocol.
+            replies: How many there are.
+            until: The loop's time after which the answer is of no use.
+
+        Raises:
+            ConnectionLostError: The connection is gone.
+            DeadlineError: The answer did not come in time.
+        """
+        if self._transport is None:
+            raise ConnectionLostError(self._reason)
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._waiting.append(_Request(future, replies, self._loop.time()))
+        self._transport.write(frame)
+        timer = self._loop.call_at(until, self._expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    def close(self, reason: str = "closed by us") -> None:
+        """Drop the connection at once; who waits for an answer is told the reason."""
+        self._reason = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._reason = "the server closed the connection"
+        raw = transport.get_extra_info("socket")
+        if raw is not None:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the replies to those who wait for them."""
+        waiting, gets = self._waiting, self._parser.gets
+        try:
+            self._parser.feed(data)
+            while (reply := gets()) is not _INCOMPLETE:
+                if not waiting:
+                    self.close(f"the server said {reply!r} without being asked")
+                    return
+                request = waiting[0]
+                request.replies.append(reply)
+                request.missing -= 1
+                if not request.missing:
+                    waiting.popleft()
+                    if not request.future.done():
+                        request.future.set_result(request.replies)
+        except hiredis.ProtocolError as error:
+            self.close(f"the server does not speak Redis's protocol: {error}")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell those who wait."""
+        if error is not None:
+            self._reason = str(error) or type(error).__name__
+        self._transport = None
+        while self._waiting:
+            future = self._waiting.popleft().future
+            if not future.done():
+                future.set_exception(ConnectionLostError(self._reason))
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+    def _expire(self, future: asyncio.Future[list[Any]]) -> None:
+        if not future.done():
+            future.set_exception(DeadlineError)
+        # A slow answer to one caller is no reason to fail the others; a peer that is gone without a word is.
+        if self._waiting and self._loop.time() - self._waiting[0].sent_at > _STALL_SECONDS:
+            self.close(f"no answer for {_STALL_SECONDS:g} s")
+
+
+async def open_connection(settings: OnlineStoreSettings, tls: ssl.SSLContext | None) -> Connection:
+    """Return a connection that is authenticated and has its database selected.
+
+    Raises:
+        StoreUnavailableError: Nobody answers there, or not in time, or the server is still loading.
+        StoreRefusedError: The server, or its certificate, is not to our credentials or settings.
+    """
+    loop = asyncio.get_running_loop()
+    doing = f"connect to {settings.redis_address}"
+    until = loop.time() + settings.redis_connect_timeout
+    try:
+        async with asyncio.timeout_at(until):
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop), settings.redis_host, settings.redis_port, ssl=tls
+            )
+    except TimeoutError:
+        raise StoreUnavailableError(
+            doing, f"no connection within {settings.redis_connect_timeout:g} s"
+        ) from None
+    except ssl.SSLError as error:
+        raise StoreRefusedError(doing, f"TLS: {error}") from error
+    except OSError as error:
+        raise StoreUnavailableError(doing, str(error)) from error
+    try:
+        await _introduce(connection, settings, doing, until)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def reply_error(doing: str, reply: hiredis.ReplyError) -> StoreError:
+    """Return our error for one of the server's."""
+    text = str(reply)
+    if text.split(" ", 1)[0] in _PASSING or "max number of clients" in text:
+        return StoreUnavailableError(doing, text)
+    return StoreRefusedError(doing, text)
+
+
+def command(*parts: bytes) -> bytes:
+    """Return one command in Redis's protocol."""
+    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
+
+
+async def _introduce(connection: Connection, settings: OnlineStoreSettings, doing: str, until: float) -> None:
+    commands = []
+    if settings.redis_password is not None:
+        user = [] if settings.redis_username is None else [settings.redis_username.encode()]
+        commands.append(command(b"AUTH", *user, settings.redis_password.get_secret_value().encode()))
+    if settings.redis_db:
+        commands.append(command(b"SELECT", b"%d" % settings.redis_db))
+    commands.append(command(b"PING"))
+    try:
+        replies = await connection.ask(b"".join(commands), len(commands), until)
+    except ConnectionLostError as error:
+        raise StoreUnavailableError(doing, str(error)) from None
+    except DeadlineError:
+        raise StoreUnavailableError(doing, f"no answer within {settings.redis_connect_timeout:g} s") from None
+    for reply in replies:
+        if isinstance(reply, hiredis.ReplyError):
+            raise reply_error(doing, reply)
