@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise_http.documents import document_problems
 from reprise_http.edge import Edge
+from reprise_http.express import ExpressLane, ExpressTable
 from reprise_http.handlers import answer_errors_with_problems
 from reprise_http.health import Readiness, health_router
 from reprise_http.metrics import metrics_router
@@ -47,6 +48,10 @@ def create_http_app(
 
     answer_errors_with_problems(app)
     document_problems(app, INTERNAL_ERROR)
+    express: ExpressTable = {}
+    app.state.express = express
+    # The one that is added last is the outermost.
+    app.add_middleware(ExpressLane, table=express)
     app.add_middleware(Edge, max_body_bytes=max_body_bytes)
     app.include_router(health_router(reasons))
     if serve_metrics:
