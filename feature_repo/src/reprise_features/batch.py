@@ -1,0 +1,183 @@
+"""The batch executor: the plan over a file of events, on DuckDB, spilling to disk under a memory limit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from reprise_features import batch_sql
+from reprise_features.exceptions import NotEnoughEventsError
+from reprise_features.finish import Finisher
+from reprise_features.finishes import FloatArray
+from reprise_features.plan import EntityName, EntityPlan, Plan
+
+REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
+"""Columns of a table of requests: when to answer for which user and product, and with what request of their own."""
+
+_BATCH_ROWS = 50_000
+
+
+class BatchExecutor:
+    """Computes states and model inputs from a file of events.
+
+    Use it as a context manager: it owns a DuckDB connection and a directory to spill to.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        memory_limit: str = "4GiB",
+        temp_directory: Path | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._plan = plan
+        self._finisher = Finisher(plan)
+        self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
+        self._connection = duckdb.connect()
+        self._connection.execute("SET memory_limit = ?", [memory_limit])
+        self._connection.execute("SET temp_directory = ?", [self._spill.name])
+        self._connection.execute("SET TimeZone = 'UTC'")
+        self._connection.execute("SET preserve_insertion_order = false")
+        self._connection.execute("SET enable_progress_bar = false")
+        if threads is not None:
+            self._connection.execute(f"SET threads = {int(threads)}")
+
+    def __enter__(self) -> Self:
+        """Return the executor."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection and remove what was spilled."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and remove what was spilled."""
+        self._connection.close()
+        self._spill.cleanup()
+
+    def load_events(self, source: Path | pa.Table) -> int:
+        """Load canonical events, the first of each ``event_id``, and return how many make features.
+
+        Args:
+            source: A Parquet file, or a table, of the canonical columns.
+
+        Raises:
+            NotEnoughEventsError: None of the events is of a type that makes features.
+        """
+        if isinstance(source, Path):
+            rows = f"read_parquet({_literal(str(source))}, file_row_number = true)"
+        else:
+            self._connection.register("given_events", source)
+            rows = "(SELECT *, row_number() OVER () AS file_row_number FROM given_events)"
+        types = ", ".join(_literal(event_type) for event_type in self._plan.frames)
+        self._connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE events AS
+            SELECT event_id, user_id, product_id, event_type, epoch_us(timestamp) AS ts, amount,
+                   ('0x' || md5(event_id)[:15])::BIGINT AS event_key
+            FROM {rows} WHERE event_type IN ({types})
+            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+            """
+        )
+        count = int(self._scalar("SELECT count(*) FROM events"))
+        if count == 0:
+            raise NotEnoughEventsError(f"no event is of a type that makes features: {types}")
+        return count
+
+    @property
+    def span(self) -> batch_sql.Span:
+        """The instants of the first and the last loaded event."""
+        first, last = self._connection.execute("SELECT min(ts), max(ts) FROM events").fetchone() or (0, 0)
+        return batch_sql.Span(int(first), int(last))
+
+    def event_rows(
+        self, columns: Sequence[str], extra: Mapping[str, str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield one row for each event, at its own cutoff: ``columns``, ``extra``, and the states before it."""
+        self._lift(_events(is_row=True))
+        yield from self._past(self.span, columns, extra)
+
+    def request_rows(self, requests: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Yield, for each request, its ``row_id`` and the states strictly before its instant.
+
+        Args:
+            requests: Columns ``REQUEST_COLUMNS``.
+        """
+        self._connection.register("requests", requests)
+        asked = (
+            "SELECT row_id, NULL, user_id, product_id, NULL, timestamp_us, amount, NULL, false, true, is_purchase"
+            " FROM requests"
+        )
+        self._lift(f"{_events(is_row=False)} UNION ALL {asked}")
+        span = self.span
+        bounds = self._connection.execute(
+            "SELECT min(timestamp_us), max(timestamp_us) FROM requests"
+        ).fetchone()
+        first, last = bounds or (span.first_us, span.last_us)
+        wide = batch_sql.Span(min(span.first_us, int(first)), max(span.last_us, int(last)))
+        yield from self._past(wide, ["row_id", "ts", "amount", "is_purchase"], None)
+
+    def finished(self, rows: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
+        """Yield each batch with its model inputs, shape (rows, inputs); it must have ts, amount, is_purchase."""
+        for batch in rows:
+            user, product, pair = (self._state_array(batch, entity) for entity in self._plan.entities)
+            instants, amounts, purchases = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
+            inputs = self._finisher.many(user, product, pair, instants, amounts, purchases)
+            yield batch, inputs
+
+    def final_states(self, entity: EntityName) -> Iterator[pa.RecordBatch]:
+        """Yield every entity's state after all events: its ids, the state's fields, and ``last_us``."""
+        self._lift(_events(is_row=True))
+        kept = next(e for e in self._plan.entities if e.name == entity)
+        yield from self._stream(batch_sql.whole_select(self._plan, kept, self._transitions()))
+
+    def _lift(self, source: str) -> None:
+        self._connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE lifted AS {batch_sql.lifted_select(self._plan, f'({source})')}"
+        )
+
+    def _transitions(self) -> str:
+        return batch_sql.transitions_select(self._plan, "lifted")
+
+    def _past(
+        self, span: batch_sql.Span, columns: Sequence[str], extra: Mapping[str, str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        yield from self._stream(batch_sql.past_select(self._plan, self._transitions(), span, columns, extra))
+
+    def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
+        yield from self._connection.execute(query).fetch_record_batch(_BATCH_ROWS)
+
+    def _scalar(self, query: str) -> Any:
+        row = self._connection.execute(query).fetchone()
+        assert row is not None
+        return row[0]
+
+    def _state_array(self, batch: pa.RecordBatch, entity: EntityPlan) -> FloatArray:
+        out = np.empty((batch.num_rows, len(entity.view.fields)))
+        for at, field in enumerate(entity.view.fields):
+            out[:, at] = _floats(batch, f"{entity.name}__{field.name}")
+        return out
+
+
+def _events(*, is_row: bool) -> str:
+    return (
+        f"SELECT NULL::BIGINT AS row_id, *, true AS is_event, {str(is_row).lower()} AS is_row,"
+        " (event_type = 'purchase')::DOUBLE AS is_purchase FROM events"
+    )
+
+
+def _floats(batch: pa.RecordBatch, column: str) -> FloatArray:
+    values: FloatArray = batch.column(column).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

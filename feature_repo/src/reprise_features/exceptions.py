@@ -1,0 +1,21 @@
+"""Errors of the feature engine."""
+
+
+class FeatureEngineError(Exception):
+    """Root of this package's errors."""
+
+
+class PlanError(FeatureEngineError):
+    """A plan cannot be read, or does not fit together."""
+
+
+class DefinitionError(FeatureEngineError):
+    """The definition asks for something that discovery does not find or the compiler refuses."""
+
+
+class RefusedFeatureError(FeatureEngineError):
+    """The compiler refuses a discovered feature; the message is the reason."""
+
+
+class NotEnoughEventsError(FeatureEngineError):
+    """The events are too few, or too short in time, for what is asked of them."""

@@ -1,0 +1,107 @@
+"""From the states of a user, a product and their pair to everything that the model sees."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from reprise_features.finishes import ARRAYS, NUMBERS, FloatArray, Operations, bind
+from reprise_features.plan import ModelInput, Plan
+
+StateRow = Sequence[float | int | None]
+"""An entity's state in view order; None is a missing value."""
+
+_PURCHASE = "purchase"
+
+
+class Finisher:
+    """Finishes states into the model's inputs, for one request or for many."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.names = plan.input_names
+        self._one = _bind_all(plan, NUMBERS)
+        self._many = _bind_all(plan, ARRAYS)
+        self._requests_one = _bind_requests(plan, NUMBERS)
+        self._requests_many = _bind_requests(plan, ARRAYS)
+
+    def one(
+        self,
+        user: StateRow,
+        product: StateRow,
+        pair: StateRow,
+        timestamp_us: int,
+        amount: float | None = None,
+        event_type: str | None = None,
+    ) -> list[float]:
+        """Return the model's inputs for one request, in plan order; NaN where missing.
+
+        Args:
+            user: State of the user.
+            product: State of the product.
+            pair: State of the pair.
+            timestamp_us: The request's instant, microseconds since 1970-01-01 UTC.
+            amount: The request's own amount, in the shop's currency.
+            event_type: The request's own event type.
+        """
+        values: list[Any] = []
+        for state, finishes in zip((user, product, pair), self._one, strict=True):
+            row = [math.nan if value is None else value for value in state]
+            values.extend([finish(row, timestamp_us) for finish in finishes])
+        is_purchase = math.nan if event_type is None else float(event_type == _PURCHASE)
+        request = (math.nan if amount is None else amount, is_purchase)
+        for step in self._requests_one:
+            values.append(step(request, values))
+        return [float(value) for value in values]
+
+    def many(
+        self,
+        user: FloatArray,
+        product: FloatArray,
+        pair: FloatArray,
+        timestamp_us: FloatArray,
+        amount: FloatArray,
+        is_purchase: FloatArray,
+    ) -> FloatArray:
+        """Return the model's inputs for n requests, shape (n, inputs), float64, NaN where missing.
+
+        Args:
+            user: States of the users, shape (n, fields of the view), NaN where missing.
+            product: States of the products, likewise.
+            pair: States of the pairs, likewise.
+            timestamp_us: Instants, shape (n,), microseconds since 1970-01-01 UTC.
+            amount: The requests' own amounts, shape (n,).
+            is_purchase: 1.0 for a purchase, 0.0 for another event, NaN if not said, shape (n,).
+        """
+        out = np.empty((len(timestamp_us), len(self.names)))
+        instants = np.asarray(timestamp_us, dtype=np.float64)
+        at = 0
+        for state, finishes in zip((user, product, pair), self._many, strict=True):
+            columns = list(state.T)
+            for finish in finishes:
+                out[:, at] = finish(columns, instants)
+                at += 1
+        for step in self._requests_many:
+            out[:, at] = step((amount, is_purchase), out.T)
+            at += 1
+        return out
+
+
+def _bind_all(plan: Plan, ops: Operations) -> list[list[Callable[[Any, Any], Any]]]:
+    return [[bind(i.finish, entity.field_index, ops) for i in entity.inputs] for entity in plan.entities]
+
+
+def _bind_requests(plan: Plan, ops: Operations) -> list[Callable[[Any, Any], Any]]:
+    index = {name: at for at, name in enumerate(plan.input_names)}
+    return [_bind_request(model_input, index, ops) for model_input in plan.request_inputs]
+
+
+def _bind_request(
+    model_input: ModelInput, index: dict[str, int], ops: Operations
+) -> Callable[[Any, Any], Any]:
+    spec = model_input.finish
+    if spec["kind"] == "request":
+        at = ("amount", "is_purchase").index(spec["field"])
+        return lambda request, _: request[at]
+    numerator, denominator, ratio = index[spec["numerator"]], index[spec["denominator"]], ops.ratio
+    return lambda _, values: ratio(values[numerator], values[denominator])

@@ -1,0 +1,100 @@
+"""The stream executor: folding events, one at a time, into the states of user, product and pair."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reprise_events import Event, event_key
+
+from reprise_features.accumulators import Cell, FrameEvent
+from reprise_features.finish import StateRow
+from reprise_features.finishes import NUMBERS, Finish, bind
+from reprise_features.pair_accumulators import PairTransition
+from reprise_features.plan import EntityPlan, Plan
+
+Delta = tuple[Cell | None, ...]
+"""A change of one entity's state: a cell for each accumulator, None where it does not change."""
+
+_Merge = Callable[[Cell, Cell], Cell]
+
+
+class EntityFold:
+    """Lifts events to changes of one entity's state, and merges them into it."""
+
+    def __init__(self, entity: EntityPlan, frames: Sequence[str]) -> None:
+        self._merges: list[_Merge] = [a.merge for a in entity.kept]
+        self._widths = [len(a.fields) for a in entity.kept]
+        self._lifts = {
+            frame: [a.lift if a.frame == frame else None for a in entity.accumulators] for frame in frames
+        }
+        self._pair_lifts = [a.lift for a in entity.pair_accumulators]
+
+    def lift(self, event: FrameEvent, transition: PairTransition) -> Delta:
+        """Return the change that this event, which did this to its pair, makes to the entity."""
+        own = [lift and lift(event) for lift in self._lifts[event.frame]]
+        return (*own, *[lift(transition) for lift in self._pair_lifts])
+
+    def merge(self, state: StateRow, delta: Delta) -> list[float | int | None]:
+        """Return the state with the change merged in; the given state is left as it is."""
+        row = list(state)
+        at = 0
+        for merge, width, cell in zip(self._merges, self._widths, delta, strict=True):
+            end = at + width
+            if cell is not None:
+                row[at:end] = merge(tuple(row[at:end]), cell)
+            at = end
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one event does to the states of its user, its product and its pair."""
+
+    user: Delta
+    product: Delta
+    pair: Delta
+
+
+class Fold:
+    """The plan as a fold over events."""
+
+    def __init__(self, plan: Plan) -> None:
+        frames = tuple(plan.frames.values())
+        self._frames = plan.frames
+        self.user = EntityFold(plan.user, frames)
+        self.product = EntityFold(plan.product, frames)
+        self.pair = EntityFold(plan.pair, frames)
+        self._pair_values: dict[str, Finish] = {
+            name: bind(spec, plan.pair.field_index, NUMBERS) for name, spec in plan.pair_values.items()
+        }
+        self._unseen = tuple(plan.pair.empty)
+        self._nothing = dict.fromkeys(self._pair_values, math.nan)
+
+    def frame_event(self, event: Event) -> FrameEvent | None:
+        """Return what the fold needs of an event, or None when no feature is made of its type."""
+        frame = self._frames.get(event.event_type)
+        if frame is None:
+            return None
+        return FrameEvent(frame, event.timestamp_us, event_key(event.event_id), event.amount)
+
+    def apply(self, event: FrameEvent, pair: StateRow) -> tuple[Change, list[float | int | None]]:
+        """Return what the event changes, given the state of its pair before it, and the pair's new state."""
+        lifted = self.pair.lift(event, _NO_TRANSITION)
+        after = self.pair.merge(pair, lifted)
+        is_new = tuple(pair) == self._unseen
+        before_values = self._nothing if is_new else self._inner(pair)
+        transition = PairTransition(is_new=is_new, before=before_values, after=self._inner(after))
+        change = Change(
+            user=self.user.lift(event, transition),
+            product=self.product.lift(event, transition),
+            pair=lifted,
+        )
+        return change, after
+
+    def _inner(self, pair: StateRow) -> dict[str, Any]:
+        row = [math.nan if value is None else value for value in pair]
+        return {name: float(finish(row, 0)) for name, finish in self._pair_values.items()}
+
+
+_NO_TRANSITION = PairTransition(is_new=False, before={}, after={})

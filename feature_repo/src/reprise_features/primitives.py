@@ -1,0 +1,97 @@
+"""Featuretools primitives of our own: exponentially decayed count and sum.
+
+Featuretools loads this module through the entry point ``featuretools_primitives``; import the primitives from
+``featuretools.primitives``, like any other.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from featuretools.primitives.base import AggregationPrimitive
+from woodwork.column_schema import ColumnSchema
+from woodwork.logical_types import Datetime, Double
+
+_NUMERIC = ColumnSchema(logical_type=Double, semantic_tags={"numeric"})
+_TIME_INDEX = ColumnSchema(logical_type=Datetime, semantic_tags={"time_index"})
+
+
+class DecayedCount(AggregationPrimitive):  # type: ignore[misc]
+    """Counts events, each halved for every half-life that has passed since it happened.
+
+    The value at instant t is Σ 2^(−(t − tᵢ) ÷ half-life) over the events i, and 0 without events.
+
+    Args:
+        half_life_days (float): Half-life in days. Defaults to 7.
+
+    Examples:
+        >>> from datetime import datetime
+        >>> decayed_count = DecayedCount(half_life_days=1)
+        >>> decayed_count([datetime(2026, 1, 1), datetime(2026, 1, 2)], time=datetime(2026, 1, 3))
+        0.75
+
+    """
+
+    name = "decayed_count"
+    input_types = [_TIME_INDEX]  # noqa: RUF012 (Featuretools' own interface)
+    return_type = _NUMERIC
+    uses_calc_time = True
+    stack_on_self = False
+    default_value = 0
+    description_template = "the number of {} events, decayed"
+
+    def __init__(self, half_life_days: float = 7) -> None:
+        self.half_life_days = half_life_days
+
+    def get_function(self) -> Callable[..., float]:
+        """Return the function that Featuretools calls for each entity."""
+
+        def decayed_count(times: "pd.Series[Any]", time: pd.Timestamp | None = None) -> float:
+            return float(_weights(times, time, self.half_life_days).sum())
+
+        return decayed_count
+
+
+class DecayedSum(AggregationPrimitive):  # type: ignore[misc]
+    """Sums numbers, each halved for every half-life that has passed since it happened.
+
+    The value at instant t is Σ xᵢ 2^(−(t − tᵢ) ÷ half-life) over the events i with a number, and 0 without.
+
+    Args:
+        half_life_days (float): Half-life in days. Defaults to 7.
+
+    Examples:
+        >>> from datetime import datetime
+        >>> decayed_sum = DecayedSum(half_life_days=1)
+        >>> decayed_sum([8.0, 2.0], [datetime(2026, 1, 1), datetime(2026, 1, 2)], time=datetime(2026, 1, 3))
+        3.0
+
+    """
+
+    name = "decayed_sum"
+    input_types = [_NUMERIC, _TIME_INDEX]  # noqa: RUF012 (Featuretools' own interface)
+    return_type = _NUMERIC
+    uses_calc_time = True
+    stack_on_self = False
+    default_value = 0
+    description_template = "the sum of {}, decayed by {}"
+
+    def __init__(self, half_life_days: float = 7) -> None:
+        self.half_life_days = half_life_days
+
+    def get_function(self) -> Callable[..., float]:
+        """Return the function that Featuretools calls for each entity."""
+
+        def decayed_sum(
+            numbers: "pd.Series[Any]", times: "pd.Series[Any]", time: pd.Timestamp | None = None
+        ) -> float:
+            weights = _weights(times, time, self.half_life_days)
+            return float(np.nansum(np.asarray(numbers, dtype=np.float64) * weights))
+
+        return decayed_sum
+
+
+def _weights(times: "pd.Series[Any]", time: pd.Timestamp | None, half_life_days: float) -> Any:
+    elapsed_days = (time - pd.Series(times)).dt.total_seconds().to_numpy() / 86_400
+    return np.exp2(-elapsed_days / half_life_days)
