@@ -1,13 +1,19 @@
 """Fixtures that several folders of tests share."""
 
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 
 
 @pytest.fixture(scope="session")
-def _redis_server_of_session() -> Iterator[RedisServer]:
+def session_redis_server() -> Iterator[RedisServer]:
+    """One real redis-server for the whole session."""
     if redis_server_path() is None:
         pytest.skip(MISSING)
     with running_redis() as server:
@@ -15,7 +21,7 @@ def _redis_server_of_session() -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def redis_server(_redis_server_of_session: RedisServer) -> RedisServer:
-    """A real redis-server without any keys; a test that stops it starts one of its own instead."""
-    _redis_server_of_session.flush()
-    return _redis_server_of_session
+def redis_server(session_redis_server: RedisServer) -> RedisServer:
+    """The session's redis-server without any keys; a test that stops one starts its own instead."""
+    session_redis_server.flush()
+    return session_redis_server
