@@ -14,7 +14,7 @@ from reprise_shop.truth import Prospect, purchase_probability, wish_rate
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
-LOOKED_AT_FIRST = 0.6
+LOOKED_AT_FIRST = 0.35
 """Part of the wished purchases that a view of the product precedes."""
 
 

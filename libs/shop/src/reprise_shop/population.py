@@ -13,7 +13,7 @@ Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 _USERS, _PRODUCTS, _PAIRS, _OFFERS, _CAMPAIGNS = range(1, 6)
-_ZIPF_EXPONENT = 0.9
+_ZIPF_EXPONENT = 1.1
 _PAIR_SPREAD = 0.2
 _MAX_CONVERSION = 0.5
 _OFFER_SHARE = 0.08
