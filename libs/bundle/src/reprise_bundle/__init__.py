@@ -1,7 +1,7 @@
 """Model bundles: format, content-addressed store, verification."""
 
 from reprise_bundle.bundle import MANIFEST, METADATA, MODEL, MODEL_CARD, Bundle, BundleFiles
-from reprise_bundle.digest import Digest, parse_digest, sha256_hex
+from reprise_bundle.digest import Digest, digest_of, parse_digest, sha256_hex
 from reprise_bundle.exceptions import (
     BundleCorruptError,
     BundleError,
@@ -59,6 +59,7 @@ __all__ = [
     "StoreAddressError",
     "Window",
     "canonical_json",
+    "digest_of",
     "open_storage",
     "parse_digest",
     "sha256_hex",

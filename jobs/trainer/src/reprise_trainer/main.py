@@ -1,0 +1,152 @@
+"""The command ``reprise train``, and the trainer's container."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from reprise_eventfiles.command_line import event_file_options
+from reprise_runtime.durations import DURATION
+
+REFUSED = 3
+"""Exit status when the data cannot be learnt from."""
+
+
+@click.command(
+    epilog="Exit status: 0 published, 1 something failed, 2 wrong options, 3 the data cannot be learnt from."
+)
+@click.option(
+    "--events",
+    required=True,
+    type=click.Path(path_type=Path),
+    envvar="TRAINER_EVENTS",
+    show_envvar=True,
+    help="CSV or Parquet file of events, a folder of them, or a pattern.",
+)
+@click.option(
+    "--out",
+    required=True,
+    metavar="STORE_URL",
+    envvar="TRAINER_OUT",
+    show_envvar=True,
+    help="Model store: a folder, or a URL such as file://./models or s3://bucket/models.",
+)
+@click.option(
+    "--horizon",
+    type=DURATION,
+    default="30d",
+    show_default=True,
+    envvar="TRAINER_HORIZON",
+    show_envvar=True,
+    help="How far ahead a purchase counts, such as 30d or 12h.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    envvar="TRAINER_TRUTH",
+    show_envvar=True,
+    help="CSV or Parquet of the true probability of each event (columns event_id and probability), as datagen "
+    "writes it, to report how good any model could be.",
+)
+@click.option(
+    "--plan",
+    type=click.Path(path_type=Path),
+    default="feature_repo/plan/plan.json",
+    show_default=True,
+    envvar="TRAINER_PLAN",
+    show_envvar=True,
+    help="The compiled feature plan.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    envvar="TRAINER_SEED",
+    show_envvar=True,
+    help="Seed of everything random: same data, same seed, same model.",
+)
+@click.option(
+    "--cv-folds",
+    type=click.IntRange(0, 20),
+    default=3,
+    show_default=True,
+    envvar="TRAINER_CV_FOLDS",
+    show_envvar=True,
+    help="Forward-chaining folds that choose the forest's grain; 0 takes the default grain.",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    show_default="best F1 on the calibration rows",
+    envvar="TRAINER_THRESHOLD",
+    show_envvar=True,
+    help="Probability from which a purchase is predicted.",
+)
+@click.option(
+    "--max-rows",
+    type=click.IntRange(min=1_000),
+    default=1_000_000,
+    show_default=True,
+    envvar="TRAINER_MAX_ROWS",
+    show_envvar=True,
+    help="Most rows used; more are sampled evenly, and the report says so.",
+)
+@click.option(
+    "--memory-limit",
+    default="4GiB",
+    show_default=True,
+    envvar="TRAINER_MEMORY_LIMIT",
+    show_envvar=True,
+    help="What DuckDB may hold in memory, such as 2GiB; the rest spills to disk.",
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    show_default="all processors",
+    envvar="TRAINER_JOBS",
+    show_envvar=True,
+    help="Threads; the model does not depend on their number.",
+)
+@click.option(
+    "--work-dir",
+    type=click.Path(path_type=Path, exists=True, file_okay=False, writable=True),
+    show_default="the system's",
+    envvar="TRAINER_WORK_DIR",
+    show_envvar=True,
+    help="Folder for temporary files, several times the size of the events.",
+)
+@click.option(
+    "--set-latest/--no-set-latest",
+    default=True,
+    show_default=True,
+    envvar="TRAINER_SET_LATEST",
+    show_envvar=True,
+    help="Mark the bundle as the store's latest.",
+)
+@event_file_options
+def command(import_options: Any, **options: Any) -> None:
+    """Train a model on a file of events, judge it, and publish it as a bundle.
+
+    Computes the plan's features for each event as of its own moment, learns on the earlier part of history,
+    calibrates on a later part, and reports on the last part against two baselines. Published is one ONNX graph
+    with its manifest, and a model card to read in a browser.
+    """
+    from reprise_bundle import BundleError  # noqa: PLC0415
+    from reprise_eventfiles import EventFilesError  # noqa: PLC0415
+    from reprise_features.exceptions import FeatureEngineError  # noqa: PLC0415
+    from reprise_runtime.exceptions import RuntimeLibraryError  # noqa: PLC0415
+
+    from reprise_trainer.exceptions import TrainerError, TrainingRefusedError  # noqa: PLC0415
+    from reprise_trainer.settings import TrainerSettings  # noqa: PLC0415
+    from reprise_trainer.summary import render_summary  # noqa: PLC0415
+    from reprise_trainer.training import train  # noqa: PLC0415
+
+    try:
+        result = train(TrainerSettings.load(**options), import_options)
+    except TrainingRefusedError as refused:
+        click.echo(f"This cannot be learnt from: {refused}", err=True)
+        sys.exit(REFUSED)
+    except (TrainerError, BundleError, EventFilesError, FeatureEngineError, RuntimeLibraryError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(render_summary(result))

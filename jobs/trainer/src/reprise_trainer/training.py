@@ -1,0 +1,157 @@
+"""One training run: from a file of events to a published bundle."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from reprise_bundle import METADATA, MODEL_CARD, BundleFiles, BundleStore, DataSnapshot, Digest, Manifest
+from reprise_eventfiles import ImportOptions, ImportReport, import_events
+from reprise_features.plan import Plan
+from reprise_features.training_rows import build_training_rows
+from reprise_runtime.progress import progress
+
+from reprise_trainer.card import render_card
+from reprise_trainer.exceptions import TrainingRefusedError
+from reprise_trainer.fitting import FitOptions, FittedModel, fit_model
+from reprise_trainer.loading import load_table
+from reprise_trainer.metadata import Run, build_metadata
+from reprise_trainer.provenance import build_manifest, describe_data
+from reprise_trainer.settings import TrainerSettings
+from reprise_trainer.snapshot import events_sha256
+from reprise_trainer.split import TimeSplit, split_by_time
+from reprise_trainer.stopwatch import timed
+from reprise_trainer.table import TrainingTable
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a run made.
+
+    Attributes:
+        digest: Address of the published bundle.
+        manifest: Its manifest.
+        card: Where the model card lies, a path or a URL.
+        run: When, how long, and from what.
+        model: The model and everything the report was made of.
+    """
+
+    digest: Digest
+    manifest: Manifest
+    card: str
+    run: Run
+    model: FittedModel
+
+
+def train(settings: TrainerSettings, import_options: ImportOptions | None = None) -> TrainingResult:
+    """Train a model on a file of events and publish it as a bundle.
+
+    Args:
+        settings: What to train on, how, and where the bundle goes.
+        import_options: How to understand the file of events; by default as the canonical names say.
+
+    Raises:
+        TrainingRefusedError: The data cannot be learnt from; says why and what would help.
+        TrainerError: The truth, the rows or the exported model are at fault.
+        EventFilesError: The file of events cannot be read.
+        FeatureEngineError: The plan cannot be read, or the rows cannot be computed.
+        BundleError: The store cannot be used.
+    """
+    trained_at = datetime.now(tz=UTC)
+    durations: dict[str, float] = {}
+    plan = Plan.load(settings.plan)
+    store = BundleStore(settings.out)
+    with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
+        history = _read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
+    options = FitOptions(
+        input_names=plan.input_names,
+        horizon=settings.horizon,
+        seed=settings.seed,
+        jobs=settings.jobs,
+        cv_folds=settings.cv_folds,
+        threshold=settings.threshold,
+    )
+    model = fit_model(history.table, history.split, options)
+    durations.update(model.durations)
+    with _step(durations, "publish", "Publishing the bundle"):
+        manifest = build_manifest(model, plan, settings, history.data)
+        run = Run(trained_at, durations, history.report, settings)
+        files = BundleFiles(
+            manifest.to_bytes(),
+            model.graph,
+            {
+                METADATA: build_metadata(model, run),
+                MODEL_CARD: render_card(model, manifest, plan, run).encode(),
+            },
+        )
+        digest = store.publish(files)
+        if settings.set_latest:
+            store.set_latest(digest)
+    return TrainingResult(digest, manifest, store.location(digest, MODEL_CARD), run, model)
+
+
+@dataclass(frozen=True, slots=True)
+class _History:
+    report: ImportReport
+    split: TimeSplit
+    data: DataSnapshot
+    table: TrainingTable
+
+
+def _read_history(
+    settings: TrainerSettings,
+    plan: Plan,
+    import_options: ImportOptions,
+    folder: Path,
+    durations: dict[str, float],
+) -> _History:
+    events, rows = folder / "events.parquet", folder / "rows.parquet"
+    with _step(durations, "import", "Reading the events"):
+        report = import_events(
+            settings.events,
+            events,
+            options=import_options,
+            memory_limit=settings.memory_limit,
+            temp_directory=folder,
+        )
+        split = _split(report, settings)
+        sha256 = events_sha256(events)
+    with (
+        timed(durations, "rows"),
+        progress("Computing training rows", report.rows_written, "rows") as bar,
+    ):
+        build_training_rows(
+            events,
+            rows,
+            plan,
+            settings.horizon,
+            memory_limit=settings.memory_limit,
+            temp_directory=folder,
+            advance=bar.advance,
+        )
+    with _step(durations, "load", "Loading training rows"):
+        table, labelled = load_table(
+            rows,
+            events,
+            settings.truth,
+            plan.input_names,
+            max_rows=settings.max_rows,
+            seed=settings.seed,
+            memory_limit=settings.memory_limit,
+        )
+    return _History(report, split, describe_data(report, sha256, labelled, table, split), table)
+
+
+def _split(report: ImportReport, settings: TrainerSettings) -> TimeSplit:
+    if report.first_us is None or report.last_us is None:
+        raise TrainingRefusedError("there are no events", "a file that holds some")
+    return split_by_time(report.first_us, report.last_us, settings.horizon)
+
+
+@contextmanager
+def _step(durations: dict[str, float], name: str, description: str) -> Iterator[None]:
+    with timed(durations, name), progress(description, 1, "steps") as bar:
+        yield
+        bar.advance()
