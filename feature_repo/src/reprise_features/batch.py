@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import duckdb
 import numpy as np
@@ -87,16 +87,15 @@ class BatchExecutor:
             QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
             """
         )
-        count = int(self._scalar("SELECT count(*) FROM events"))
+        [(count,)] = self._connection.execute("SELECT count(*) FROM events").fetchall()
         if count == 0:
             raise NotEnoughEventsError(f"no event is of a type that makes features: {types}")
-        return count
+        return int(count)
 
     @property
     def span(self) -> batch_sql.Span:
         """The instants of the first and the last loaded event."""
-        first, last = self._connection.execute("SELECT min(ts), max(ts) FROM events").fetchone() or (0, 0)
-        return batch_sql.Span(int(first), int(last))
+        return self._span("SELECT min(ts), max(ts) FROM events")
 
     def event_rows(
         self, columns: Sequence[str], extra: Mapping[str, str] | None = None
@@ -153,12 +152,11 @@ class BatchExecutor:
         yield from self._stream(batch_sql.past_select(self._plan, self._transitions(), span, columns, extra))
 
     def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
-        yield from self._connection.execute(query).fetch_record_batch(_BATCH_ROWS)
+        yield from self._connection.sql(query).to_arrow_reader(_BATCH_ROWS)
 
-    def _scalar(self, query: str) -> Any:
-        row = self._connection.execute(query).fetchone()
-        assert row is not None
-        return row[0]
+    def _span(self, query: str) -> batch_sql.Span:
+        [(first, last)] = self._connection.execute(query).fetchall()
+        return batch_sql.Span(int(first), int(last))
 
     def _state_array(self, batch: pa.RecordBatch, entity: EntityPlan) -> FloatArray:
         out = np.empty((batch.num_rows, len(entity.view.fields)))

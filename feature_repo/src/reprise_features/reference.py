@@ -57,7 +57,11 @@ def _calculate(
     cutoffs = requests[[index, "timestamp"]].rename(columns={"timestamp": "time"})
     distinct = cutoffs.drop_duplicates().reset_index(drop=True)
     matrix: Any = ft.calculate_feature_matrix(
-        [c.feature for c in candidates], es, cutoff_time=distinct, include_cutoff_time=False
+        [c.feature for c in candidates],
+        es,
+        cutoff_time=distinct,
+        include_cutoff_time=False,
+        cutoff_time_in_index=True,
     )
     computed = matrix.reset_index()[[index, "time"]].assign(at=np.arange(len(matrix)))
     at = cutoffs.merge(computed, on=[index, "time"], how="left")["at"].to_numpy()
