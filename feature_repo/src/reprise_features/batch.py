@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import duckdb
 import numpy as np
@@ -40,13 +40,13 @@ class BatchExecutor:
         self._finisher = Finisher(plan)
         self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
         self._connection = duckdb.connect()
-        self._connection.execute("SET memory_limit = ?", [memory_limit])
-        self._connection.execute("SET temp_directory = ?", [self._spill.name])
-        self._connection.execute("SET TimeZone = 'UTC'")
-        self._connection.execute("SET preserve_insertion_order = false")
-        self._connection.execute("SET enable_progress_bar = false")
+        self._run("SET memory_limit = ?", [memory_limit])
+        self._run("SET temp_directory = ?", [self._spill.name])
+        self._run("SET TimeZone = 'UTC'")
+        self._run("SET preserve_insertion_order = false")
+        self._run("SET enable_progress_bar = false")
         if threads is not None:
-            self._connection.execute(f"SET threads = {int(threads)}")
+            self._run(f"SET threads = {int(threads)}")
 
     def __enter__(self) -> Self:
         """Return the executor."""
@@ -78,7 +78,7 @@ class BatchExecutor:
             self._connection.register("given_events", source)
             rows = "(SELECT *, row_number() OVER () AS file_row_number FROM given_events)"
         types = ", ".join(_literal(event_type) for event_type in self._plan.frames)
-        self._connection.execute(
+        self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE events AS
             SELECT event_id, user_id, product_id, event_type, epoch_us(timestamp) AS ts, amount,
@@ -87,7 +87,7 @@ class BatchExecutor:
             QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
             """
         )
-        [(count,)] = self._connection.execute("SELECT count(*) FROM events").fetchall()
+        [(count,)] = self._run("SELECT count(*) FROM events")
         if count == 0:
             raise NotEnoughEventsError(f"no event is of a type that makes features: {types}")
         return int(count)
@@ -117,11 +117,9 @@ class BatchExecutor:
         )
         self._lift(f"{_events(is_row=False)} UNION ALL {asked}")
         span = self.span
-        bounds = self._connection.execute(
-            "SELECT min(timestamp_us), max(timestamp_us) FROM requests"
-        ).fetchone()
-        first, last = bounds or (span.first_us, span.last_us)
-        wide = batch_sql.Span(min(span.first_us, int(first)), max(span.last_us, int(last)))
+        asked_span = self._span("SELECT min(timestamp_us), max(timestamp_us) FROM requests")
+        first, last = min(span.first_us, asked_span.first_us), max(span.last_us, asked_span.last_us)
+        wide = batch_sql.Span(first, last)
         yield from self._past(wide, ["row_id", "ts", "amount", "is_purchase"], None)
 
     def finished(self, rows: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
@@ -139,7 +137,7 @@ class BatchExecutor:
         yield from self._stream(batch_sql.whole_select(self._plan, kept, self._transitions()))
 
     def _lift(self, source: str) -> None:
-        self._connection.execute(
+        self._run(
             f"CREATE OR REPLACE TEMP TABLE lifted AS {batch_sql.lifted_select(self._plan, f'({source})')}"
         )
 
@@ -154,8 +152,13 @@ class BatchExecutor:
     def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
         yield from self._connection.sql(query).to_arrow_reader(_BATCH_ROWS)
 
+    def _run(self, statement: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement to its end: the connection takes no other before that."""
+        rows: list[tuple[Any, ...]] = self._connection.execute(statement, list(parameters)).fetchall()
+        return rows
+
     def _span(self, query: str) -> batch_sql.Span:
-        [(first, last)] = self._connection.execute(query).fetchall()
+        [(first, last)] = self._run(query)
         return batch_sql.Span(int(first), int(last))
 
     def _state_array(self, batch: pa.RecordBatch, entity: EntityPlan) -> FloatArray:

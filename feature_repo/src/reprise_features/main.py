@@ -157,7 +157,7 @@ def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
             count = write_sample(path)
             click.echo(f"sample of the synthetic shop: {count:,} events")
         else:
-            click.echo(str(import_events(events, path, options=import_options)))
+            click.echo(import_events(events, path, options=import_options).render())
         yield path
 
 

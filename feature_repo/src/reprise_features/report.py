@@ -98,6 +98,5 @@ def _kind(reason: str) -> str:
         return "less important than the best"
     if reason.startswith("every past event would have to be revisited"):
         return "every past event would have to be revisited whenever another feature changes"
-    return (
-        reason.split(":")[0].split(" of ")[0] if reason.startswith("near-duplicate") else reason.split(":")[0]
-    )
+    kind = reason.split(":", maxsplit=1)[0]
+    return "near-duplicate of another" if kind.startswith("near-duplicate") else kind
