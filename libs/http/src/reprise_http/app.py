@@ -50,6 +50,7 @@ def create_http_app(
     document_problems(app, INTERNAL_ERROR)
     express: ExpressTable = {}
     app.state.express = express
+    app.state.schemas = {}
     # The one that is added last is the outermost.
     app.add_middleware(ExpressLane, table=express)
     app.add_middleware(Edge, max_body_bytes=max_body_bytes)

@@ -4,10 +4,12 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
 
 from reprise_http.problems import INVALID_REQUEST, PROBLEM_MEDIA_TYPE, ProblemDocument, ProblemType
 
-_REFERENCE = "#/components/schemas/{model}"
+REFERENCE = "#/components/schemas/{model}"
+"""Template of a reference to a schema among the components."""
 
 
 def problem_responses(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
@@ -20,7 +22,7 @@ def problem_responses(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
                 "description": "",
                 "content": {
                     PROBLEM_MEDIA_TYPE: {
-                        "schema": {"$ref": _REFERENCE.format(model=ProblemDocument.__name__)},
+                        "schema": {"$ref": REFERENCE.format(model=ProblemDocument.__name__)},
                         "examples": {},
                     }
                 },
@@ -31,6 +33,12 @@ def problem_responses(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
             "value": {"type": kind.uri, "title": kind.title, "status": kind.status, "detail": "…"}
         }
     return responses
+
+
+def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema of a model and of those it consists of, by name."""
+    schema = model.model_json_schema(ref_template=REFERENCE)
+    return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
 def document_problems(app: FastAPI, *everywhere: ProblemType) -> None:
@@ -54,9 +62,8 @@ def _with_problems(app: FastAPI, everywhere: tuple[ProblemType, ...]) -> dict[st
         servers=app.servers,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schema = ProblemDocument.model_json_schema(ref_template=_REFERENCE)
-    schemas.update(schema.pop("$defs"))
-    schemas[ProblemDocument.__name__] = schema
+    schemas.update(component_schemas(ProblemDocument))
+    schemas.update(app.state.schemas)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     shared = {str(status): response for status, response in problem_responses(*everywhere).items()}

@@ -6,14 +6,16 @@ the raw answer. The same handler is registered with FastAPI as well, which docum
 methods with 405, and serves it where the application is mounted below another path.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reprise_http.documents import REFERENCE, component_schemas
 from reprise_http.problems import UNSUPPORTED_MEDIA_TYPE, ProblemError
 
 ExpressHandler = Callable[[bytes, bytes], Awaitable[bytes]]
@@ -56,7 +58,14 @@ class ExpressLane:
 
 
 def add_express_route(
-    app: FastAPI, method: str, path: str, handler: ExpressHandler, **documentation: Any
+    app: FastAPI,
+    method: str,
+    path: str,
+    handler: ExpressHandler,
+    *,
+    body: type[BaseModel] | None = None,
+    query: Sequence[Mapping[str, Any]] = (),
+    **documentation: Any,
 ) -> None:
     """Serve an address by an express handler.
 
@@ -64,8 +73,10 @@ def add_express_route(
         app: An application of ``create_http_app``.
         method: The HTTP method.
         path: The exact path, without parameters.
-        handler: What answers it.
-        documentation: What FastAPI's ``add_api_route`` takes to document it.
+        handler: What answers it, and validates what it takes.
+        body: The model of the body, for the documentation.
+        query: OpenAPI parameter objects of the query, for the documentation.
+        documentation: What else FastAPI's ``add_api_route`` takes to document it.
     """
 
     async def documented(request: Request) -> Response:
@@ -75,7 +86,12 @@ def add_express_route(
 
     table: ExpressTable = app.state.express
     table[method, path] = handler
-    app.add_api_route(path, documented, methods=[method], **documentation)
+    extra: dict[str, Any] = {"parameters": list(query)} if query else {}
+    if body is not None:
+        app.state.schemas.update(component_schemas(body))
+        schema = {"$ref": REFERENCE.format(model=body.__name__)}
+        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    app.add_api_route(path, documented, methods=[method], openapi_extra=extra, **documentation)
 
 
 async def _rest_of_body(first: bytes, receive: Receive) -> tuple[bytes, Message]:

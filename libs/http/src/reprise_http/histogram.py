@@ -1,0 +1,60 @@
+"""A Prometheus histogram for the hot path of one event loop."""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import HistogramMetricFamily
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+Observe = Callable[[float], None]
+
+
+class LoopHistogram(Collector):
+    """A histogram with one label, written and read on one event loop.
+
+    The client's own takes a lock twice for each observation, for the sake of threads, and costs about five
+    times as much.
+
+    Args:
+        name: Name of the metric.
+        documentation: What it tells.
+        label: Name of its label.
+        bounds: Upper bounds of its buckets, inclusive, in ascending order and without infinity.
+        registry: Where it is collected.
+    """
+
+    def __init__(
+        self, name: str, documentation: str, label: str, bounds: Sequence[float], registry: CollectorRegistry
+    ) -> None:
+        if list(bounds) != sorted(set(bounds)):
+            raise ValueError(f"{name}: the bounds must rise")
+        self._name = name
+        self._documentation = documentation
+        self._label = label
+        self._bounds = list(bounds)
+        self._cells: dict[str, tuple[list[int], list[float]]] = {}
+        registry.register(self)
+
+    def of(self, value: str) -> Observe:
+        """Return the function that counts an observation under this value of the label."""
+        counts, total = self._cells.setdefault(value, ([0] * (len(self._bounds) + 1), [0.0]))
+        bounds = self._bounds
+
+        def observe(amount: float) -> None:
+            counts[bisect_left(bounds, amount)] += 1
+            total[0] += amount
+
+        return observe
+
+    def collect(self) -> Iterable[HistogramMetricFamily]:
+        """Return the metric as the registry wants it."""
+        family = HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
+        bounds = [*map(floatToGoString, self._bounds), "+Inf"]
+        for value, (counts, total) in self._cells.items():
+            family.add_metric(
+                [value], buckets=list(zip(bounds, accumulate(counts), strict=True)), sum_value=total[0]
+            )
+        return [family]

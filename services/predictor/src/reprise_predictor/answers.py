@@ -1,0 +1,125 @@
+"""Predictions and errors as they go out."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from reprise_events import format_timestamp
+from reprise_features.plan import REQUIRED_INPUTS
+from reprise_http.problems import (
+    INVALID_REQUEST,
+    FieldProblem,
+    ProblemError,
+    ProblemType,
+    retry_after,
+)
+from reprise_online.exceptions import CorruptRowError, StoreError
+
+from reprise_predictor.contract import FeatureInfo, ModelInfo, RefusedModel
+from reprise_predictor.exceptions import ForeignStateError, NoModelError
+from reprise_predictor.holder import ModelHolder
+from reprise_predictor.prediction import InstantOutOfRangeError, Prediction
+
+STORE_UNAVAILABLE = ProblemType("store-unavailable", 503, "The online store is unavailable")
+NO_MODEL = ProblemType("no-model", 503, "There is no model to answer with")
+UNREADABLE_STATE = ProblemType("unreadable-state", 500, "Stored state cannot be read")
+
+EXPECTED_ERRORS = (StoreError, CorruptRowError, ForeignStateError, NoModelError, InstantOutOfRangeError)
+"""What ``problem_of`` knows."""
+
+
+def prediction_document(prediction: Prediction, explain: bool) -> dict[str, Any]:
+    """Return a prediction as JSON-ready data; NaN becomes null where it is encoded."""
+    model = prediction.model
+    probability, inputs = prediction.probability, prediction.inputs
+    predicted = probability >= model.threshold
+    if explain:
+        features = dict(zip(model.plan.input_names, inputs, strict=True))
+    else:
+        features = {name: inputs[at] for name, at in zip(REQUIRED_INPUTS, model.promised, strict=True)}
+    user, product, pair = prediction.known
+    return {
+        "prediction": predicted,
+        "probability": probability,
+        "confidence": probability if predicted else 1.0 - probability,
+        "user_id": prediction.user_id,
+        "product_id": prediction.product_id,
+        "features_used": features,
+        "model_version": model.digest,
+        "arm": prediction.arm,
+        "timestamp": format_timestamp(prediction.timestamp_us),
+        "known": {"user": user, "product": product, "pair": pair},
+    }
+
+
+def problem_of(error: Exception, retry_seconds: float) -> ProblemError:
+    """Return the problem that stands for one of ``EXPECTED_ERRORS``.
+
+    What is told is what the client can act on; where the store is and which key was read is for the log.
+    """
+    match error:
+        case InstantOutOfRangeError():
+            value = format_timestamp(error.timestamp_us)
+            fault = FieldProblem(field="timestamp", message=str(error), value=value)
+            return ProblemError(INVALID_REQUEST, "1 field is at fault (timestamp)", errors=[fault])
+        case NoModelError():
+            detail = "No model is loaded, so nothing was predicted."
+            return ProblemError(NO_MODEL, detail, headers=retry_after(retry_seconds))
+        case StoreError():
+            detail = "The online store does not answer, so nothing was predicted."
+            return ProblemError(STORE_UNAVAILABLE, detail, headers=retry_after(retry_seconds))
+        case _:
+            detail = "What is stored for this user or product is not what the model's plan says."
+            return ProblemError(UNREADABLE_STATE, detail)
+
+
+def item_problem(problem: ProblemError, index: int) -> dict[str, Any]:
+    """Return the problem of one request of a batch as JSON-ready data."""
+    return {"index": index, **problem.document()}
+
+
+def model_info(models: ModelHolder) -> ModelInfo:
+    """Return what is known of the model that answers.
+
+    Raises:
+        NoModelError: There is none.
+    """
+    served = models.current
+    manifest = served.bundle.manifest
+    importances = {importance.name: importance for importance in manifest.importances}
+    features: Sequence[FeatureInfo] = [
+        FeatureInfo(
+            name=described.name,
+            entity=described.entity,
+            source=described.source,
+            unit=described.unit,
+            description=described.description,
+            impurity_importance=importances[described.name].impurity
+            if described.name in importances
+            else None,
+            permutation_importance=(
+                importances[described.name].permutation if described.name in importances else None
+            ),
+        )
+        for described in served.plan.inputs
+    ]
+    refusal = models.refusal
+    return ModelInfo(
+        digest=served.digest,
+        loaded_at=models.loaded_at.isoformat() if models.loaded_at else "",
+        refused=(
+            RefusedModel(digest=refusal.digest, reason=refusal.reason, at=refusal.at.isoformat())
+            if refusal
+            else None
+        ),
+        threshold=manifest.threshold,
+        horizon_seconds=manifest.horizon_seconds,
+        plan_hash=manifest.plan_hash,
+        schema_hash=manifest.schema_hash,
+        features=list(features),
+        evaluation=manifest.evaluation,
+        data=manifest.data,
+        parity=manifest.parity,
+        parameters=manifest.parameters,
+        libraries=manifest.libraries,
+        training=dict(served.bundle.metadata),
+    )

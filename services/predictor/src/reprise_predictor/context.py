@@ -1,0 +1,67 @@
+"""What one predictor process consists of."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from reprise_bundle import BundleStore
+from reprise_http.metrics import process_registry
+from reprise_online.reader import OnlineReader
+
+from reprise_predictor.holder import ModelHolder
+from reprise_predictor.metrics import PredictorMetrics
+from reprise_predictor.prediction import PredictionService
+from reprise_predictor.settings import PredictorSettings
+from reprise_predictor.store_watch import StoreWatch
+
+DISTRIBUTION = "reprise-predictor"
+
+
+@dataclass(frozen=True)
+class PredictorContext:
+    """The parts of a predictor, built once and passed to whoever needs them.
+
+    Attributes:
+        settings: How the process is configured.
+        registry: Where its metrics are.
+        metrics: Its own metrics.
+        reader: Its connections to the online store.
+        store: Whether the online store answers.
+        models: The model that answers.
+        service: What predicts.
+    """
+
+    settings: PredictorSettings
+    registry: CollectorRegistry
+    metrics: PredictorMetrics
+    reader: OnlineReader
+    store: StoreWatch
+    models: ModelHolder
+    service: PredictionService
+
+
+def build_context(settings: PredictorSettings) -> PredictorContext:
+    """Return the parts of a predictor; nothing is connected or loaded yet.
+
+    Raises:
+        StoreAddressError: The model store's URL cannot be used.
+        StoreRefusedError: The online store's file of authorities is no PEM file.
+    """
+    registry = process_registry(DISTRIBUTION)
+    metrics = PredictorMetrics(registry)
+    reader = OnlineReader(
+        settings, deadline=settings.redis_deadline_seconds, connections=settings.redis_connections
+    )
+    return PredictorContext(
+        settings=settings,
+        registry=registry,
+        metrics=metrics,
+        reader=reader,
+        store=StoreWatch(reader, metrics),
+        models=ModelHolder(
+            BundleStore(settings.model_store),
+            settings.model_digest,
+            settings.feast_project,
+            on_change=metrics.show_models,
+        ),
+        service=PredictionService(reader, metrics, settings.max_skew_seconds),
+    )

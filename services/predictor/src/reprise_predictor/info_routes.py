@@ -1,0 +1,68 @@
+"""``GET /model/info`` and ``GET /features/{user_id}``."""
+
+import math
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from reprise_events import format_timestamp
+from reprise_http.documents import problem_responses
+from reprise_http.problems import INVALID_REQUEST, ProblemError
+from reprise_online.exceptions import StoreError
+
+from reprise_predictor.answers import (
+    EXPECTED_ERRORS,
+    NO_MODEL,
+    STORE_UNAVAILABLE,
+    UNREADABLE_STATE,
+    model_info,
+    problem_of,
+)
+from reprise_predictor.context import PredictorContext
+from reprise_predictor.contract import FeaturesResponse, Identifier, ModelInfo
+
+
+def info_router(context: PredictorContext) -> APIRouter:
+    """Return the addresses that tell of the model and of the features."""
+    router = APIRouter()
+
+    def problem(error: Exception) -> ProblemError:
+        if isinstance(error, StoreError):
+            context.store.failed(error)
+        return problem_of(error, context.settings.retry_after_seconds)
+
+    @router.get(
+        "/model/info",
+        tags=["model"],
+        summary="What is known of the model that answers",
+        responses=problem_responses(NO_MODEL),
+    )
+    async def info() -> ModelInfo:
+        try:
+            return model_info(context.models)
+        except EXPECTED_ERRORS as error:
+            raise problem(error) from error
+
+    @router.get(
+        "/features/{user_id:path}",
+        tags=["features"],
+        summary="The features of a user, or of a user and a product, now",
+        responses=problem_responses(INVALID_REQUEST, UNREADABLE_STATE, STORE_UNAVAILABLE, NO_MODEL),
+    )
+    async def features(
+        user_id: Annotated[Identifier, Path()], product_id: Annotated[Identifier | None, Query()] = None
+    ) -> FeaturesResponse:
+        try:
+            model = context.models.current
+            values, known, now = await context.service.features(model, user_id, product_id)
+        except EXPECTED_ERRORS as error:
+            raise problem(error) from error
+        return FeaturesResponse(
+            user_id=user_id,
+            product_id=product_id,
+            features={name: None if math.isnan(value) else value for name, value in values.items()},
+            known=known,
+            model_version=model.digest,
+            timestamp=format_timestamp(now),
+        )
+
+    return router

@@ -1,0 +1,227 @@
+"""``POST /predict`` and ``POST /predict/batch``."""
+
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from fastapi import FastAPI
+from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
+from reprise_http.documents import problem_responses
+from reprise_http.express import add_express_route
+from reprise_http.problems import (
+    BODY_TOO_LARGE,
+    INTERNAL_ERROR,
+    INVALID_JSON,
+    INVALID_REQUEST,
+    UNSUPPORTED_MEDIA_TYPE,
+    FieldProblem,
+    ProblemError,
+    validation_problem,
+)
+from reprise_online.exceptions import CorruptRowError, StoreError
+from reprise_runtime.logs import get_logger
+
+from reprise_predictor.answers import (
+    EXPECTED_ERRORS,
+    NO_MODEL,
+    STORE_UNAVAILABLE,
+    UNREADABLE_STATE,
+    item_problem,
+    prediction_document,
+    problem_of,
+)
+from reprise_predictor.context import PredictorContext
+from reprise_predictor.contract import (
+    BatchRequest,
+    BatchResponse,
+    PredictionRequest,
+    PredictionResponse,
+    batch_model,
+    request_model,
+)
+from reprise_predictor.prediction import Prediction
+
+_log = get_logger(__name__)
+_PROBLEMS = (
+    INVALID_JSON,
+    BODY_TOO_LARGE,
+    UNSUPPORTED_MEDIA_TYPE,
+    INVALID_REQUEST,
+    UNREADABLE_STATE,
+    STORE_UNAVAILABLE,
+    NO_MODEL,
+)
+_ENDPOINTS = ("/predict", "/predict/batch")
+_EXPLAIN = {
+    "name": "explain",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "enum": ["all"]},
+    "description": "``all`` shows every input of the model in ``features_used``.",
+}
+
+
+def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
+    """Add the two addresses that predict."""
+    request = request_model(context.settings.event_types)
+    batch = batch_model(request, context.settings.max_batch)
+    handlers = _PredictHandlers(context, request, batch)
+    add_express_route(
+        app,
+        "POST",
+        "/predict",
+        handlers.predict,
+        summary="Predict whether a user buys a product",
+        **_documentation(request, PredictionResponse),
+    )
+    add_express_route(
+        app,
+        "POST",
+        "/predict/batch",
+        handlers.predict_batch,
+        summary="Predict for many users and products at once",
+        **_documentation(batch, BatchResponse),
+    )
+
+
+class _PredictHandlers:
+    def __init__(
+        self, context: PredictorContext, request: type[PredictionRequest], batch: type[BatchRequest]
+    ) -> None:
+        self._models = context.models
+        self._service = context.service
+        self._store = context.store
+        self._metrics = context.metrics
+        self._retry_seconds = context.settings.retry_after_seconds
+        self._validate_one = request.__pydantic_validator__.validate_json
+        self._validate_item = request.__pydantic_validator__.validate_python
+        self._validate_batch = batch.__pydantic_validator__.validate_json
+        self._took_validate = context.metrics.stages.of("validate")
+        self._took_encode = context.metrics.stages.of("encode")
+        self._took = {endpoint: context.metrics.duration.of(endpoint) for endpoint in _ENDPOINTS}
+        self._counts = {
+            (endpoint, outcome): context.metrics.requests.labels(endpoint, outcome)
+            for endpoint in _ENDPOINTS
+            for outcome in ("ok", *(kind.slug for kind in (*_PROBLEMS, INTERNAL_ERROR)))
+        }
+
+    async def predict(self, query: bytes, body: bytes) -> bytes:
+        return await self._counted("/predict", self._predict(query, body))
+
+    async def predict_batch(self, query: bytes, body: bytes) -> bytes:
+        return await self._counted("/predict/batch", self._predict_batch(query, body))
+
+    async def _predict(self, query: bytes, body: bytes) -> bytes:
+        start = time.perf_counter()
+        explain = _explain(query) if query else False
+        try:
+            request = self._validate_one(body)
+        except ValidationError as error:
+            raise validation_problem(error.errors(include_url=False)) from None
+        self._took_validate(time.perf_counter() - start)
+        prediction = await self._service.predict(self._models.current, request)
+        start = time.perf_counter()
+        answer = orjson.dumps(prediction_document(prediction, explain))
+        self._took_encode(time.perf_counter() - start)
+        return answer
+
+    async def _predict_batch(self, query: bytes, body: bytes) -> bytes:
+        start = time.perf_counter()
+        explain = _explain(query) if query else False
+        items = self._items(body)
+        valid = [item for item in items if not isinstance(item, ProblemError)]
+        self._took_validate(time.perf_counter() - start)
+        outcomes = iter(await self._service.predict_many(self._models.current, valid))
+        start = time.perf_counter()
+        results = []
+        failed = 0
+        for index, item in enumerate(items):
+            outcome = item if isinstance(item, ProblemError) else next(outcomes)
+            if isinstance(outcome, Prediction):
+                results.append(prediction_document(outcome, explain))
+            else:
+                problem = outcome if isinstance(outcome, ProblemError) else self._problem(outcome)
+                results.append(item_problem(problem, index))
+                failed += 1
+        answer = orjson.dumps({"results": results, "failed": failed})
+        self._took_encode(time.perf_counter() - start)
+        return answer
+
+    async def _counted(self, endpoint: str, answer: Coroutine[Any, Any, bytes]) -> bytes:
+        start = time.perf_counter()
+        outcome = INTERNAL_ERROR.slug
+        try:
+            body = await answer
+        except EXPECTED_ERRORS as error:
+            problem = self._problem(error)
+            outcome = problem.kind.slug
+            raise problem from error
+        except ProblemError as problem:
+            outcome = problem.kind.slug
+            raise
+        else:
+            outcome = "ok"
+            return body
+        finally:
+            self._counts[endpoint, outcome].inc()
+            self._took[endpoint](time.perf_counter() - start)
+
+    def _items(self, body: bytes) -> Sequence[PredictionRequest | ProblemError]:
+        try:
+            batch: BatchRequest = self._validate_batch(body)
+            return batch.requests
+        except ValidationError as error:
+            details = error.errors(include_url=False)
+        whole = [detail for detail in details if len(detail["loc"]) < 2]
+        if whole:
+            raise validation_problem(whole)
+        # Only single requests are at fault: each is looked at again on its own.
+        return [self._item(fields) for fields in from_json(body)["requests"]]
+
+    def _item(self, fields: Any) -> PredictionRequest | ProblemError:
+        try:
+            request: PredictionRequest = self._validate_item(fields)
+            return request
+        except ValidationError as error:
+            return validation_problem(error.errors(include_url=False))
+
+    def _problem(self, error: Exception) -> ProblemError:
+        if isinstance(error, StoreError):
+            self._store.failed(error)
+            self._metrics.store_errors.labels(type(error).__name__).inc()
+        elif isinstance(error, CorruptRowError):
+            self._metrics.store_errors.labels(type(error).__name__).inc()
+        problem = problem_of(error, self._retry_seconds)
+        if problem.kind is UNREADABLE_STATE:
+            _log.error("unreadable_state", reason=str(error))
+        return problem
+
+
+def _explain(query: bytes) -> bool:
+    faults = []
+    explain = False
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name != "explain":
+            faults.append(FieldProblem(field=name, message="There is no such query parameter", value=value))
+        elif value != "all":
+            faults.append(FieldProblem(field="explain", message="Expected all", value=value))
+        else:
+            explain = True
+    if faults:
+        names = ", ".join(fault.field for fault in faults)
+        raise ProblemError(INVALID_REQUEST, f"The query is at fault ({names})", errors=faults)
+    return explain
+
+
+def _documentation(body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "tags": ["predictions"],
+        "description": body.__doc__,
+        "body": body,
+        "query": [_EXPLAIN],
+        "response_model": answer,
+        "responses": problem_responses(*_PROBLEMS),
+    }

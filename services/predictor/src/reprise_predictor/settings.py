@@ -1,0 +1,84 @@
+"""Configuration of the predictor, by environment."""
+
+import re
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode, SettingsConfigDict
+from reprise_online.settings import OnlineStoreSettings
+from reprise_runtime.settings import ApiSettings
+
+LATEST = "latest"
+_EVENT_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+
+
+class PredictorSettings(ApiSettings, OnlineStoreSettings):
+    """Settings of one predictor process."""
+
+    model_config = SettingsConfigDict(env_prefix="PREDICTOR_")
+
+    model_store: str = Field(
+        validation_alias="MODEL_STORE",
+        min_length=1,
+        description="Where the model bundles are: a path, or any URL of fsspec, such as s3://bucket/models.",
+    )
+    model_digest: str = Field(
+        default=LATEST,
+        validation_alias="MODEL_DIGEST",
+        pattern=r"^(latest|sha256:[0-9a-f]{64})$",
+        description="The bundle to answer with: sha256:… or latest, which follows the store's pointer.",
+    )
+    model_reload_seconds: float = Field(
+        default=5.0,
+        ge=0,
+        validation_alias="MODEL_RELOAD_SECONDS",
+        description="How often to look for another model, seconds; 0 loads one at the start and keeps it.",
+    )
+    redis_deadline_seconds: float = Field(
+        default=0.25, gt=0, le=10, description="Longest that one read of the online store takes, seconds."
+    )
+    redis_connections: int = Field(
+        default=2, ge=1, le=64, description="Connections to keep to the online store."
+    )
+    redis_ping_seconds: float = Field(
+        default=1.0,
+        gt=0,
+        description="How often readiness asks the online store for a sign of life, seconds.",
+    )
+    retry_after_seconds: float = Field(
+        default=1.0, gt=0, description="What Retry-After says while the service is unavailable, seconds."
+    )
+    max_batch: int = Field(
+        default=1000, ge=1, le=100_000, description="Most predictions in one batch request."
+    )
+    max_body_bytes: int = Field(
+        default=2 * 1024 * 1024, ge=1024, description="Largest body of a request, bytes."
+    )
+    event_types: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("view", "purchase"),
+        min_length=1,
+        description="Event types that a request may name, separated by commas.",
+    )
+    max_skew_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        description="How far a request's timestamp may be from now, in either direction, seconds.",
+    )
+    drain_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="How long to go on answering, unready, after SIGTERM before closing, seconds.",
+    )
+
+    @field_validator("event_types", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("event_types")
+    @classmethod
+    def _event_types_are_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if _EVENT_TYPE.fullmatch(name) is None:
+                raise ValueError(f"expected lower-case names separated by commas, {name!r} is none")
+        return value
