@@ -27,6 +27,7 @@ Floats = npt.NDArray[np.float64]
 Instants = npt.NDArray[np.int64]
 Indices = npt.NDArray[np.int64]
 
+# The table always grows by the same blocks, so that its sums are rounded alike whatever was asked for first.
 _GROWTH_DAYS = 730
 _WEEKDAYS = np.array([1.02, 0.96, 0.95, 0.97, 1.00, 1.05, 1.05])
 
@@ -130,18 +131,20 @@ class ActivityClock:
     def _cover(self, first_us: int, last_us: int) -> None:
         if first_us < EPOCH_US:
             raise InvalidShopError("start", _date_of(first_us), f"{EPOCH_DAY} or later")
-        while last_us >= EPOCH_US + self._days * DAY_US:
+        if last_us >= EPOCH_US + self._days * DAY_US:
             self._grow(last_us)
 
     def _grow(self, until_us: int) -> None:
         if until_us >= LAST_US:
             raise InvalidShopError("time", _date_of(min(until_us, LAST_US)), f"an instant before {LAST_DAY}")
-        wanted = (until_us - EPOCH_US) // DAY_US + _GROWTH_DAYS
-        rates = _intensity(self._days, wanted)
-        steps = np.cumsum(rates / 24.0, axis=1) + self._table[:, -1:]
-        self._table = np.ascontiguousarray(np.concatenate((self._table, steps), axis=1))
+        tables, total = [self._table], self._table[:, -1:]
+        while self._days * DAY_US <= until_us - EPOCH_US:
+            steps = np.cumsum(_intensity(self._days, self._days + _GROWTH_DAYS) / 24.0, axis=1)
+            tables.append(steps + total)
+            total = tables[-1][:, -1:]
+            self._days += _GROWTH_DAYS
+        self._table = np.ascontiguousarray(np.concatenate(tables, axis=1))
         self._flat = self._table.ravel()
-        self._days = wanted
 
 
 def _intensity(first_day: int, end_day: int) -> Floats:

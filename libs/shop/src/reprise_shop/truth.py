@@ -92,9 +92,12 @@ def wish_rate(known: Prospect) -> Floats:
     return rate
 
 
-def erlang_survival(stages: Indices, x: Floats) -> Floats:
-    """Return exp(−x) · Σ x^j/j! for j below the number of stages: the chance that they have not passed."""
-    term = np.exp(-x)
+def erlang_survival(stages: Indices, x: Floats, shift: Floats | float = 0.0) -> Floats:
+    """Return exp(shift − x) · Σ x^j/j! for j below the number of stages.
+
+    Without a shift, it is the chance that the stages, of rate 1, have not passed by x.
+    """
+    term = np.exp(shift - x)
     total = np.zeros(len(x))
     for stage in range(int(stages.max())):
         total += np.where(stage < stages, term, 0.0)
@@ -109,9 +112,9 @@ def _with_wish(known: Prospect, total: Floats, gone: Floats) -> Floats:
     passed = 1.0 - known.repeat + known.repeat * erlang_survival(stages, beta * known.age)
     left = 1.0 - known.repeat + known.repeat * erlang_survival(stages, beta * end)
     tilted = beta + total
-    mass = erlang_survival(stages, tilted * known.age) - erlang_survival(stages, tilted * end)
-    scale = np.exp(total * known.age + stages * np.log(beta / tilted))
-    wish = known.repeat * scale * mass / passed
+    shift = total * known.age
+    mass = erlang_survival(stages, tilted * known.age, shift) - erlang_survival(stages, tilted * end, shift)
+    wish = known.repeat * (beta / tilted) ** stages * mass / passed
     unspent = gone * left / passed
     return (known.browsing * (1.0 - unspent) + known.churn * wish) / total
 

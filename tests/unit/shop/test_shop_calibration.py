@@ -1,0 +1,122 @@
+"""The truth against what then happened."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+from reprise_shop import PURCHASE, Shop, ShopConfig
+from reprise_shop.config import DAY_US
+
+START = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
+DAYS = 240
+FIRST_DAY = 60
+
+
+@dataclass
+class Outcomes:
+    """Events whose horizon is over, with what happened to their pairs before and after."""
+
+    user: np.ndarray
+    purchase: np.ndarray
+    probability: np.ndarray
+    label: np.ndarray
+    recency: np.ndarray
+
+
+def outcomes(horizon_days: int) -> Outcomes:
+    config = ShopConfig(seed=11, users=2_500, products=240)
+    end = START + DAYS * DAY_US
+    chunks = []
+    for chunk in Shop(config).stream(START, horizon_us=horizon_days * DAY_US):
+        chunks.append(chunk.before(end))
+        if len(chunks[-1]) < len(chunk):
+            break
+    user, product, kind, when, probability = (
+        np.concatenate([getattr(chunk, name) for chunk in chunks])
+        for name in ("user", "product", "event_type", "timestamp_us", "probability")
+    )
+    pair = user * config.products + product
+    following = np.full(len(when), np.inf)
+    preceding = np.full(len(when), -np.inf)
+    latest: dict[int, float] = {}
+    for row in range(len(when)):
+        preceding[row] = latest.get(pair[row], -np.inf)
+        if kind[row] == PURCHASE:
+            latest[pair[row]] = when[row]
+    latest.clear()
+    for row in range(len(when) - 1, -1, -1):
+        following[row] = latest.get(pair[row], np.inf)
+        if kind[row] == PURCHASE:
+            latest[pair[row]] = when[row]
+    over = (when >= START + FIRST_DAY * DAY_US) & (when < end - horizon_days * DAY_US)
+    label = following <= when + horizon_days * DAY_US
+    return Outcomes(
+        user[over], kind[over] == PURCHASE, probability[over], label[over], (preceding - when)[over]
+    )
+
+
+def roc_auc(score: np.ndarray, label: np.ndarray) -> float:
+    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
+    rank = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    positive = int(label.sum())
+    return float((rank[label].sum() - positive * (positive + 1) / 2) / (positive * (len(label) - positive)))
+
+
+def deviation(found: Outcomes, rows: np.ndarray) -> float:
+    """Return how many standard errors the labels are off; a user's events depend on each other, users do not."""
+    residual = found.label[rows] - found.probability[rows]
+    by_user = np.bincount(found.user[rows], weights=residual)
+    return float(residual.sum() / np.sqrt((by_user**2).sum()))
+
+
+@pytest.mark.parametrize("horizon_days", [7, 30])
+def test_truth_is_calibrated_for_views_and_purchases_at_every_level(horizon_days: int) -> None:
+    found = outcomes(horizon_days)
+    tested = 0
+    for purchase in (False, True):
+        level = np.minimum((found.probability * 10).astype(int), 9)
+        for number in range(10):
+            rows = np.flatnonzero((level == number) & (found.purchase == purchase))
+            if len(rows) >= 200:
+                tested += 1
+                assert abs(deviation(found, rows)) < 4, (purchase, number, len(rows))
+    assert tested >= 12
+    assert abs(deviation(found, np.arange(len(found.label)))) < 4
+
+
+def test_truth_is_calibrated_for_pairs_bought_before_by_the_time_since() -> None:
+    found = outcomes(30)
+    days = -found.recency / DAY_US
+    for low, high in ((0, 5), (5, 15), (15, 30), (30, 60), (60, 1e4)):
+        rows = np.flatnonzero((days >= low) & (days < high))
+        assert len(rows) > 200
+        assert abs(deviation(found, rows)) < 4, (low, high)
+
+
+def test_truth_ranks_far_better_than_recency_and_the_task_is_neither_trivial_nor_hopeless() -> None:
+    found = outcomes(30)
+    again = np.isfinite(found.recency)
+    assert 0.10 < found.label.mean() < 0.30
+    assert 0.85 < roc_auc(found.probability, found.label) < 0.92
+    assert roc_auc(found.probability, found.label) > roc_auc(found.recency, found.label) + 0.08
+    truth, recency = (
+        roc_auc(score[again], found.label[again]) for score in (found.probability, found.recency)
+    )
+    assert truth > recency + 0.12
+
+
+def test_truth_of_the_last_events_does_not_know_that_the_history_ends() -> None:
+    config = ShopConfig(seed=2, users=300, products=40)
+    end = START + 20 * DAY_US
+
+    def last_probabilities(events_until: int) -> np.ndarray:
+        found = []
+        for chunk in Shop(config).stream(START, horizon_us=30 * DAY_US):
+            assert chunk.probability is not None
+            found.append(chunk.before(end).probability)
+            if chunk.timestamp_us[-1] >= events_until:
+                return np.concatenate(found)
+        raise AssertionError
+
+    np.testing.assert_array_equal(last_probabilities(end), last_probabilities(end + 60 * DAY_US))
