@@ -57,6 +57,11 @@ class Connection(asyncio.Protocol):
         """How many requests wait for an answer, those included whose callers have given up."""
         return len(self._waiting)
 
+    @property
+    def alive(self) -> bool:
+        """Whether a request can still be sent."""
+        return self._transport is not None
+
     async def ask(self, frame: bytes, replies: int, until: float) -> list[Any]:
         """Send a frame of commands and return their replies, errors among them as ``hiredis.ReplyError``.
 
@@ -82,9 +87,10 @@ class Connection(asyncio.Protocol):
 
     def close(self, reason: str = "closed by us") -> None:
         """Drop the connection at once; who waits for an answer is told the reason."""
-        self._reason = reason
         if self._transport is not None:
+            self._reason = reason
             self._transport.abort()
+            self._transport = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
@@ -115,7 +121,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell those who wait."""
-        if error is not None:
+        if error is not None and self._transport is not None:
             self._reason = str(error) or type(error).__name__
         self._transport = None
         while self._waiting:

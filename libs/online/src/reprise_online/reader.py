@@ -211,10 +211,8 @@ class OnlineReader:
         raise StoreUnavailableError(f"{doing} at {self._settings.redis_address}", f"{lost}, {_TRIES} times")
 
     def _least_busy(self) -> Connection | None:
-        live = self._live
-        if len(live) < 2:
-            return live[0] if live else None
-        return min(live, key=_pending)
+        # A connection may be dead for a moment before its keeper is told.
+        return min((connection for connection in self._live if connection.alive), key=_pending, default=None)
 
     async def _wait_for_connection(self, until: float) -> Connection:
         if not self._keepers:
@@ -247,6 +245,7 @@ class OnlineReader:
                 await self._keep(connection)
                 if loop.time() - born > _LONGEST_BACKOFF:
                     backoff = _FIRST_BACKOFF
+                    continue
             await asyncio.sleep(backoff * random.uniform(0.5, 1.5))
             backoff = min(2 * backoff, _LONGEST_BACKOFF)
 

@@ -29,7 +29,7 @@ class OnlineStoreSettings(RedisSettings):
     )
     feast_project: str = Field(
         default="reprise",
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_]*$",
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$",
         validation_alias="FEAST_PROJECT",
         description="Feast project whose features are in the online store.",
     )

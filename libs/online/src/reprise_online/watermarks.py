@@ -56,18 +56,17 @@ class Watermarks:
             return cls(topic)
         if len(data) < _HEADER_BYTES or not data.startswith(_VERSION):
             raise CorruptWatermarksError(f"these bytes are no watermarks of version 1: {data.hex()}")
-        offsets: dict[int, int] = {}
+        found: dict[int, int] = {}
         position, partition = _HEADER_BYTES, -1
         try:
             while position < len(data):
                 distance, position = decode_varint(data, position)
                 partition += distance + 1
-                offsets[partition], position = decode_varint(data, position)
-        except WireError as error:
+                found[partition], position = decode_varint(data, position)
+            watermarks = cls(data[len(_VERSION) : _HEADER_BYTES], found)
+        except (WireError, ValueError) as error:
             raise CorruptWatermarksError(f"{error} in the watermarks {data.hex()}") from None
-        if data[len(_VERSION) : _HEADER_BYTES] != topic:
-            return cls(topic)
-        return cls(topic, offsets)
+        return watermarks if watermarks.topic == topic else cls(topic)
 
     @property
     def topic(self) -> bytes:

@@ -1,0 +1,196 @@
+"""What Feast writes we read, what we write Feast reads, and both write the same bytes."""
+
+# ruff: noqa: PLC0415 - Feast takes seconds to import, which only these tests should pay
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reprise_online.codec import State, ViewCodec
+from reprise_online.settings import OnlineStoreSettings
+from reprise_online.store import GuardedWrite, OnlineStore
+from reprise_online.view import WATERMARKS
+from support.redis import RedisServer
+from support.rows import PAIR, PAIR_CODEC, PRODUCT, PRODUCT_CODEC, PROJECT, STATE, USER, USER_CODEC
+
+pytestmark = [pytest.mark.feast, pytest.mark.redis]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+TIMESTAMP_US = 1_763_900_000_123_456
+VIEWS = (USER, PRODUCT, PAIR)
+
+ROWS: dict[str, tuple[ViewCodec, tuple[str, ...], State, bytes | None]] = {
+    "plain": (USER_CODEC, ("u-1",), STATE, b"\x01\x02\x00\xff"),
+    "zeros": (USER_CODEC, ("u-1",), [0, 0.0, 0, -0.0], b"w"),
+    "nulls": (USER_CODEC, ("u-1",), [None, 1.5, None, None], None),
+    "only a null": (USER_CODEC, ("u-1",), [1, None, 2, None], b"w" * 200),
+    "negative": (USER_CODEC, ("u-1",), [-1, -1e-300, -(1 << 63), -math.inf], b"w"),
+    "large": (USER_CODEC, ("u-1",), [(1 << 63) - 1, 1e308, 1 << 56, math.pi], b"w"),
+    "two groups": (USER_CODEC, ("u-1",), [127, 0.1, 128, 0.2], b"w"),
+    "product": (PRODUCT_CODEC, ("p-1",), STATE, b"w"),
+    "pair": (PAIR_CODEC, ("u-1", "p-2"), STATE, b"w"),
+    "unicode": (PAIR_CODEC, ("Zoë 🛒", "ß"), STATE, b"w"),
+    "empty ids": (PAIR_CODEC, ("", ""), STATE, b"w"),
+    "long id": (USER_CODEC, ("u" * 300,), STATE, b"w"),
+}
+
+
+def feast_objects(path: Path) -> list[Any]:
+    """The entities and feature views that a Feast repository would declare for our views."""
+    from feast import Entity, FeatureView, Field, FileSource
+    from feast.types import Bytes, Float64, Int64, String
+    from feast.value_type import ValueType
+
+    types = {"int64": Int64, "double": Float64}
+    entities = {
+        key: Entity(name=key.removesuffix("_id"), join_keys=[key], value_type=ValueType.STRING)
+        for key in PAIR.join_keys
+    }
+    views = [
+        FeatureView(
+            name=view.name,
+            entities=[entities[key] for key in view.join_keys],
+            schema=[
+                *(Field(name=key, dtype=String) for key in view.join_keys),
+                *(Field(name=field.name, dtype=types[field.kind]) for field in view.fields),
+                Field(name=WATERMARKS, dtype=Bytes),
+            ],
+            source=FileSource(path=str(path / f"{view.name}.parquet"), timestamp_field="event_timestamp"),
+            ttl=timedelta(0),
+        )
+        for view in VIEWS
+    ]
+    return [*entities.values(), *views]
+
+
+@pytest.fixture(scope="module")
+def feast_store(session_redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    from feast import FeatureStore, RepoConfig
+
+    path = tmp_path_factory.mktemp("feast")
+    address = f"{session_redis_server.host}:{session_redis_server.port}"
+    store = FeatureStore(
+        config=RepoConfig(
+            project=PROJECT,
+            provider="local",
+            registry=str(path / "registry.db"),
+            online_store={"type": "redis", "connection_string": address},
+            offline_store={"type": "file"},
+            entity_key_serialization_version=3,
+        )
+    )
+    store.apply(feast_objects(path))
+    return store
+
+
+def write_with_feast(
+    store: Any,
+    codec: ViewCodec,
+    ids: tuple[str, ...],
+    state: State,
+    watermarks: bytes | None,
+    timestamp_us: int = TIMESTAMP_US,
+) -> None:
+    import pandas as pd
+
+    view = codec.view
+    columns: dict[str, Any] = {key: [value] for key, value in zip(view.join_keys, ids, strict=True)}
+    for field, number in zip(view.fields, state, strict=True):
+        columns[field.name] = pd.array([number], dtype="Int64" if field.kind == "int64" else "Float64")
+    columns[WATERMARKS] = pd.Series([watermarks], dtype=object)
+    columns["event_timestamp"] = [EPOCH + timedelta(microseconds=timestamp_us)]
+    store.write_to_online_store(view.name, pd.DataFrame(columns))
+
+
+def read_with_feast(store: Any, codec: ViewCodec, ids: tuple[str, ...]) -> Mapping[str, Any]:
+    view = codec.view
+    names = [*(field.name for field in view.fields), WATERMARKS]
+    answer = store.get_online_features(
+        features=[f"{view.name}:{name}" for name in names],
+        entity_rows=[dict(zip(view.join_keys, ids, strict=True))],
+    ).to_dict()
+    return {name: answer[name][0] for name in names}
+
+
+@pytest.fixture
+def our_store(redis_server: RedisServer) -> Iterator[OnlineStore]:
+    settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    with OnlineStore.connect(settings) as store:
+        yield store
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_our_bytes_are_feasts_bytes(name: str, feast_store: Any, redis_server: RedisServer) -> None:
+    codec, ids, state, watermarks = ROWS[name]
+    write_with_feast(feast_store, codec, ids, state, watermarks)
+    with redis_server.client() as client:
+        assert client.keys("*") == [codec.key(*ids)]
+        hashed = client.hgetall(codec.key(*ids))
+    ours = codec.encode(state, watermarks, TIMESTAMP_US)
+    assert dict(zip(ours[::2], ours[1::2], strict=True)) == hashed
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_we_read_what_feast_writes(name: str, feast_store: Any, our_store: OnlineStore) -> None:
+    codec, ids, state, watermarks = ROWS[name]
+    write_with_feast(feast_store, codec, ids, state, watermarks)
+    (row,) = our_store.read([(codec, codec.key(*ids))])
+    assert row.state == state
+    assert row.watermarks == watermarks
+    assert row.event_timestamp_us == TIMESTAMP_US
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_feast_reads_what_we_write(name: str, feast_store: Any, our_store: OnlineStore) -> None:
+    codec, ids, state, watermarks = ROWS[name]
+    written = our_store.write_guarded(
+        [GuardedWrite(codec, codec.key(*ids), None, state, watermarks or b"", TIMESTAMP_US)]
+    )
+    assert written == [True]
+    answer = read_with_feast(feast_store, codec, ids)
+    assert [answer[field.name] for field in codec.view.fields] == state
+    assert answer[WATERMARKS] == (watermarks or b"")
+
+
+@pytest.mark.parametrize("timestamp_us", [0, 1, 999_999, 1_000_000, TIMESTAMP_US // 10**6 * 10**6])
+def test_our_timestamps_are_feasts_timestamps(
+    timestamp_us: int, feast_store: Any, redis_server: RedisServer
+) -> None:
+    write_with_feast(feast_store, USER_CODEC, ("u",), STATE, b"w", timestamp_us)
+    with redis_server.client() as client:
+        stored = client.hget(USER_CODEC.key("u"), USER_CODEC.timestamp_field.decode())
+    assert stored == USER_CODEC.encode(STATE, b"w", timestamp_us)[-1]
+
+
+def test_feast_does_not_take_a_row_back_behind_our_newest_event(
+    feast_store: Any, our_store: OnlineStore
+) -> None:
+    key = USER_CODEC.key("u")
+    our_store.write_guarded([GuardedWrite(USER_CODEC, key, None, STATE, b"ours", TIMESTAMP_US)])
+    for timestamp_us in (TIMESTAMP_US - 1, TIMESTAMP_US):
+        write_with_feast(feast_store, USER_CODEC, ("u",), [0, 0.0, 0, 0.0], b"feast's", timestamp_us)
+        assert our_store.read([(USER_CODEC, key)])[0].state == STATE
+
+
+def test_a_row_that_feast_wrote_is_guarded_by_the_watermarks_it_carries(
+    feast_store: Any, our_store: OnlineStore
+) -> None:
+    key = USER_CODEC.key("u")
+    write_with_feast(feast_store, USER_CODEC, ("u",), STATE, b"backfilled")
+    late = GuardedWrite(USER_CODEC, key, None, STATE, b"new", TIMESTAMP_US + 1)
+    good = GuardedWrite(USER_CODEC, key, b"backfilled", STATE, b"new", TIMESTAMP_US + 1)
+    assert our_store.write_guarded([late]) == [False]
+    assert our_store.write_guarded([good]) == [True]
+
+
+def test_a_row_that_feast_wrote_with_null_watermarks_is_a_row_without_any(
+    feast_store: Any, our_store: OnlineStore
+) -> None:
+    write_with_feast(feast_store, USER_CODEC, ("u",), STATE, None)
+    write = GuardedWrite(USER_CODEC, USER_CODEC.key("u"), None, STATE, b"new", TIMESTAMP_US + 1)
+    assert our_store.write_guarded([write]) == [True]

@@ -1,0 +1,315 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from redis import Redis
+from reprise_online.exceptions import CorruptRowError, StoreRefusedError, StoreUnavailableError
+from reprise_online.reader import OnlineReader
+from reprise_online.settings import OnlineStoreSettings
+from reprise_online.store import GuardedWrite, OnlineStore
+from support.embedded_redis import Address
+from support.redis import RedisServer, free_port, redis_server_path, running_redis
+from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC
+
+NEEDS_SERVER = pytest.mark.skipif(redis_server_path() is None, reason="redis-server is not installed")
+
+
+@pytest.fixture
+async def reader(settings: OnlineStoreSettings) -> AsyncIterator[OnlineReader]:
+    async with OnlineReader(settings, deadline=5) as reader:
+        yield reader
+
+
+@pytest.fixture
+def stored(settings: OnlineStoreSettings) -> None:
+    """Users u0 to u9 with as many purchases, product p and the pair of u1 and p."""
+    write_users(settings)
+
+
+def write_users(settings: OnlineStoreSettings) -> None:
+    rows = [(USER_CODEC, USER_CODEC.key(f"u{number}"), number) for number in range(10)]
+    rows += [(PRODUCT_CODEC, PRODUCT_CODEC.key("p"), 100), (PAIR_CODEC, PAIR_CODEC.key("u1", "p"), 200)]
+    with OnlineStore.connect(settings) as store:
+        written = store.write_guarded(
+            [GuardedWrite(codec, key, None, [first, *STATE[1:]], b"w", 1) for codec, key, first in rows]
+        )
+    assert all(written)
+
+
+def user(number: int) -> tuple[Any, bytes]:
+    return USER_CODEC, USER_CODEC.key(f"u{number}")
+
+
+def settings_of(server: RedisServer, **more: Any) -> OnlineStoreSettings:
+    return OnlineStoreSettings(redis_host=server.host, redis_port=server.port, **more)
+
+
+async def test_the_rows_of_a_request_come_in_the_order_asked_for(reader: OnlineReader, stored: None) -> None:
+    rows = await reader.read(
+        [user(1), (PRODUCT_CODEC, PRODUCT_CODEC.key("p")), (PAIR_CODEC, PAIR_CODEC.key("u1", "p"))]
+    )
+    assert [row.state for row in rows] == [[first, *STATE[1:]] for first in (1, 100, 200)]
+    assert [row.known for row in rows] == [True, True, True]
+
+
+async def test_an_entity_that_was_never_seen_is_not_known(reader: OnlineReader, stored: None) -> None:
+    rows = await reader.read([user(77), user(2)])
+    assert rows[0] == (EMPTY, False)
+    assert rows[1].known
+
+
+async def test_a_row_of_nulls_is_known(reader: OnlineReader, settings: OnlineStoreSettings) -> None:
+    with OnlineStore.connect(settings) as store:
+        store.write_guarded([GuardedWrite(*user(1), None, EMPTY, b"w", 0)])
+    assert await reader.read([user(1)]) == [(EMPTY, True)]
+
+
+async def test_nothing_asked_for_is_nothing_read(settings: OnlineStoreSettings) -> None:
+    reader = OnlineReader(settings)
+    assert await reader.read([]) == []
+    assert await reader.read_blocks([]) == []
+    (block,) = await reader.read_blocks([(USER_CODEC, [])])
+    assert block.state.shape == (0, 4)
+
+
+async def test_a_batch_has_a_row_for_each_key_though_a_repeated_key_is_asked_for_once(
+    reader: OnlineReader, stored: None, redis_address: Address
+) -> None:
+    users = [USER_CODEC.key(f"u{number}") for number in (3, 5, 3, 77, 3)]
+    products = [PRODUCT_CODEC.key("p")] * 5
+    with Redis(host=redis_address.host, port=redis_address.port) as client:
+        if not redis_address.embedded:
+            client.config_resetstat()
+        user_block, product_block = await reader.read_blocks([(USER_CODEC, users), (PRODUCT_CODEC, products)])
+        if not redis_address.embedded:
+            assert client.info("commandstats")["cmdstat_hmget"]["calls"] == 4
+    np.testing.assert_array_equal(user_block.state[:, 0], [3, 5, 3, np.nan, 3])
+    np.testing.assert_array_equal(user_block.known, [True, True, True, False, True])
+    assert np.isnan(user_block.state[3]).all()
+    np.testing.assert_array_equal(product_block.state[:, 0], [100] * 5)
+    assert product_block.known.all()
+
+
+async def test_each_of_many_concurrent_readers_gets_its_own_rows(reader: OnlineReader, stored: None) -> None:
+    async def ask(first: int) -> None:
+        for turn in range(20):
+            numbers = [(first + turn + step) % 10 for step in range(1 + turn % 4)]
+            rows = await reader.read([user(number) for number in numbers])
+            assert [row.state[0] for row in rows] == numbers
+
+    await asyncio.gather(*(ask(first) for first in range(30)))
+
+
+async def test_a_reader_that_gives_up_does_not_shift_the_answers_of_the_others(
+    settings: OnlineStoreSettings, stored: None
+) -> None:
+    async with OnlineReader(settings, deadline=5, connections=1) as reader:
+        await reader.ping()
+        impatient = [asyncio.create_task(reader.read([user(9)])) for _ in range(20)]
+        patient = [asyncio.create_task(reader.read([user(number)])) for number in range(9)]
+        await asyncio.sleep(0)
+        for task in impatient[::2]:
+            task.cancel()
+        assert [(await task)[0].state[0] for task in patient] == list(range(9))
+        assert [(await task)[0].state[0] for task in impatient[1::2]] == [9] * 10
+        assert all(task.cancelled() for task in impatient[::2])
+
+
+async def test_a_key_that_holds_no_hash_is_named(reader: OnlineReader, redis_address: Address) -> None:
+    if redis_address.embedded:
+        pytest.skip("the embedded server hangs up after an error")
+    with Redis(host=redis_address.host, port=redis_address.port) as client:
+        client.set(USER_CODEC.key("u1"), "something else")
+    with pytest.raises(CorruptRowError, match=r"user_state.*u1.*the key holds no hash"):
+        await reader.read([user(2), user(1)])
+    with pytest.raises(CorruptRowError, match=r"user_state.*u1.*the key holds no hash"):
+        await reader.read_blocks([(USER_CODEC, [user(2)[1], user(1)[1]])])
+    assert not (await reader.read([user(2)]))[0].known
+
+
+async def test_a_reader_is_in_another_database_than_its_neighbour(
+    settings: OnlineStoreSettings, stored: None
+) -> None:
+    elsewhere = settings.model_copy(update={"redis_db": 3})
+    async with OnlineReader(elsewhere, deadline=5) as reader:
+        assert not (await reader.read([user(1)]))[0].known
+
+
+async def test_a_store_that_is_not_there_is_unavailable_within_the_deadline() -> None:
+    port = free_port()
+    settings = OnlineStoreSettings(redis_host="127.0.0.1", redis_port=port)
+    async with OnlineReader(settings, deadline=0.2) as reader:
+        before = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match=rf"{port}/0: no answer within 200 ms \(connect to"):
+            await reader.read([user(1)])
+        assert 0.15 < time.monotonic() - before < 2
+
+
+async def test_a_reader_that_was_not_started_says_so(settings: OnlineStoreSettings) -> None:
+    with pytest.raises(StoreUnavailableError, match="the reader is not started"):
+        await OnlineReader(settings).read([user(1)])
+
+
+async def test_a_read_after_closing_says_so(settings: OnlineStoreSettings) -> None:
+    async with OnlineReader(settings, deadline=5) as reader:
+        await reader.ping()
+    with pytest.raises(StoreUnavailableError, match="the reader is not started"):
+        await reader.ping()
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    with running_redis() as server:
+        yield server
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+async def test_a_server_that_hangs_fails_reads_at_their_deadline_and_is_read_again_later(
+    own_server: RedisServer,
+) -> None:
+    write_users(settings_of(own_server))
+    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
+        await reader.ping()
+        with own_server.frozen():
+            before = time.monotonic()
+            with pytest.raises(StoreUnavailableError, match=r"read rows at .*: no answer within 50 ms"):
+                await reader.read([user(1)], deadline=0.05)
+            assert time.monotonic() - before < 2
+        assert [(await reader.read([user(number)]))[0].state[0] for number in range(10)] == list(range(10))
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+async def test_a_connection_on_which_nothing_moves_is_given_up(own_server: RedisServer) -> None:
+    settings = settings_of(own_server, redis_connect_timeout=0.1)
+    async with OnlineReader(settings, deadline=0.1, connections=1) as reader:
+        await reader.ping(deadline=5)
+        with own_server.frozen():
+            reasons = await collect_failures(reader, seconds=1.6)
+            assert any("connect to" in reason for reason in reasons)
+        await reader.ping(deadline=5)
+
+
+async def collect_failures(reader: OnlineReader, seconds: float) -> list[str]:
+    until = time.monotonic() + seconds
+    reasons = []
+    while time.monotonic() < until:
+        with pytest.raises(StoreUnavailableError) as caught:
+            await reader.ping()
+        reasons.append(str(caught.value))
+    return reasons
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+async def test_a_server_that_comes_back_is_read_again(own_server: RedisServer) -> None:
+    async with OnlineReader(settings_of(own_server), deadline=0.2) as reader:
+        await reader.ping(deadline=5)
+        own_server.stop()
+        with pytest.raises(StoreUnavailableError):
+            await reader.read([user(1)])
+        own_server.start()
+        write_users(settings_of(own_server))
+        (row,) = await reader.read([user(4)], deadline=5)
+        assert row.state[0] == 4
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+async def test_a_read_whose_connection_is_cut_is_answered_on_another(own_server: RedisServer) -> None:
+    write_users(settings_of(own_server))
+    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
+        await reader.ping()
+        with own_server.client() as client:
+            for number in range(4):
+                reads = [asyncio.create_task(reader.read([user(number)])) for _ in range(5)]
+                client.client_kill_filter(_type="normal", skipme=True)
+                assert {(await read)[0].state[0] for read in reads} == {number}
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+@pytest.mark.parametrize("password", [None, "falsch"])
+async def test_a_wrong_password_is_refused_at_once(password: str | None) -> None:
+    with running_redis("--requirepass", "geheim") as server:
+        settings = settings_of(server, redis_password=password)
+        async with OnlineReader(settings, deadline=30) as reader:
+            with pytest.raises(StoreRefusedError, match=r"connect to .*: (WRONGPASS|NOAUTH)") as caught:
+                await reader.read([user(1)])
+        assert "falsch" not in str(caught.value)
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+async def test_a_user_with_a_password_reads_and_what_it_may_not_is_refused() -> None:
+    rules = ("on", ">geheim", "~*", "+ping", "+hmget", "+select")
+    with running_redis("--user", "predictor", *rules, "--user", "blind", *rules[:-2]) as server:
+        settings = settings_of(server, redis_username="predictor", redis_password="geheim", redis_db=2)
+        async with OnlineReader(settings, deadline=5) as reader:
+            assert not (await reader.read([user(1)]))[0].known
+        blind = settings_of(server, redis_username="blind", redis_password="geheim")
+        async with OnlineReader(blind, deadline=5) as reader:
+            await reader.ping()
+            with pytest.raises(StoreRefusedError, match=r"read rows at .*: NOPERM"):
+                await reader.read([user(1)])
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    directory = tmp_path_factory.mktemp("tls")
+    key, cert = directory / "key.pem", directory / "cert.pem"
+    subprocess.run(
+        [
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+                "-nodes",
+            ),
+            *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return key, cert
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+async def test_a_server_with_tls_is_read_and_written_if_its_authority_is_known(
+    certificate: tuple[Path, Path],
+) -> None:
+    key, cert = certificate
+    port = free_port()
+    options = ["--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key)]
+    with running_redis(*options, "--tls-auth-clients", "no"):
+        known = OnlineStoreSettings(
+            redis_host="127.0.0.1", redis_port=port, redis_tls=True, redis_ca_file=cert
+        )
+        await asyncio.to_thread(write_users, known)
+        async with OnlineReader(known, deadline=5) as reader:
+            assert (await reader.read([user(4)]))[0].state[0] == 4
+        unknown = OnlineStoreSettings(redis_host="127.0.0.1", redis_port=port, redis_tls=True)
+        async with OnlineReader(unknown, deadline=5) as reader:
+            with pytest.raises(StoreRefusedError, match=r"connect to rediss://.*TLS.*certificate"):
+                await reader.read([user(4)])
+
+
+async def test_a_file_of_authorities_that_is_none_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text("no certificate")
+    with pytest.raises(StoreRefusedError, match=r"load the authorities in .*ca\.pem"):
+        OnlineReader(OnlineStoreSettings(redis_tls=True, redis_ca_file=file))

@@ -1,0 +1,33 @@
+"""The Redis that is embedded in Python, which the demo falls back to."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fakeredis import TcpFakeServer
+from support.redis import free_port
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a server listens."""
+
+    host: str
+    port: int
+    embedded: bool
+
+
+@contextmanager
+def running_embedded_redis() -> Iterator[Address]:
+    """A fresh embedded server, gone afterwards."""
+    address = Address("127.0.0.1", free_port(), embedded=True)
+    server = TcpFakeServer((address.host, address.port), server_type="redis", server_version=(7, 0))
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield address
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,158 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise_online import wire
+from reprise_online.codec import ViewCodec
+from reprise_online.exceptions import (
+    CorruptRowError,
+    LayoutError,
+    UnencodableIdError,
+    UnencodableStateError,
+)
+from reprise_online.view import StateField, StateView
+from support.rows import EMPTY, FIELDS, PAIR_CODEC, PROJECT, STATE, USER, USER_CODEC, states
+
+
+def stored(row: list[bytes], fields: list[bytes]) -> list[bytes | None]:
+    """What ``HMGET`` of the fields answers after ``HSET`` of the row."""
+    content = dict(zip(row[::2], row[1::2], strict=True))
+    return [content.get(field) for field in fields]
+
+
+@given(states(), st.none() | st.binary(), st.integers(-(10**15), 10**16))
+def test_a_row_comes_back(
+    state: list[float | int | None], watermarks: bytes | None, timestamp_us: int
+) -> None:
+    row = stored(USER_CODEC.encode(state, watermarks, timestamp_us), USER_CODEC.fold_fields)
+    assert USER_CODEC.decode(row) == state
+    assert USER_CODEC.decode_watermarks(row) == watermarks
+    assert USER_CODEC.decode_timestamp(row) == timestamp_us
+
+
+@given(st.lists(states(), max_size=6))
+def test_many_rows_decode_as_one_by_one(rows: list[list[float | int | None]]) -> None:
+    stored_rows = [stored(USER_CODEC.encode(state, None, 1), USER_CODEC.read_fields) for state in rows]
+    block = USER_CODEC.decode_many(stored_rows)
+    expected = np.array(
+        [[math.nan if number is None else number for number in state] for state in rows], np.float64
+    ).reshape(len(rows), len(FIELDS))
+    np.testing.assert_array_equal(block, expected)
+
+
+def test_absent_fields_and_nulls_are_none_in_one_row_and_nan_in_many() -> None:
+    absent: list[bytes | None] = [None] * 5
+    nulls: list[bytes | None] = [b"", b"\x98\x01\x00", b"", b"\x98\x01\x00", b""]
+    assert USER_CODEC.decode(absent) == EMPTY
+    assert USER_CODEC.decode(nulls) == EMPTY
+    assert np.isnan(USER_CODEC.decode_many([absent, nulls])).all()
+    assert USER_CODEC.decode_timestamp(absent) is None
+    assert USER_CODEC.decode_timestamp(nulls) == 0
+
+
+def test_nan_is_stored_as_a_null() -> None:
+    row = USER_CODEC.encode([None, math.nan, None, 1.0], None, 1)
+    assert row[3] == wire.NULL
+
+
+def test_the_ids_of_a_pair_are_taken_in_the_views_order_and_stored_in_alphabetical_order() -> None:
+    key = PAIR_CODEC.key("u-1", "p-2")
+    assert key.index(b"p-2") < key.index(b"u-1")
+    assert PAIR_CODEC.key("p-2", "u-1") != key
+
+
+@given(st.text(), st.text(), st.text(), st.text())
+def test_different_pairs_have_different_keys(a: str, b: str, c: str, d: str) -> None:
+    assert (PAIR_CODEC.key(a, b) == PAIR_CODEC.key(c, d)) == ((a, b) == (c, d))
+
+
+def test_a_pair_needs_both_ids() -> None:
+    with pytest.raises(TypeError, match=r"expected 2 ids \(user_id, product_id\), got 1"):
+        PAIR_CODEC.key("u-1")
+
+
+def test_an_id_without_utf8_is_refused_by_name() -> None:
+    with pytest.raises(UnencodableIdError, match=r"user_state.*ud800"):
+        USER_CODEC.key("\ud800")
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ([1.5, 1.0, 1, 1.0], r"user_state\.purchases: expected an integer of 64 bits, got 1.5"),
+        ([1 << 63, 1.0, 1, 1.0], r"user_state\.purchases: expected an integer of 64 bits"),
+        ([1, "x", 1, 1.0], r"user_state\.spend: expected a number, got 'x'"),
+        ([1, 10**400, 1, 1.0], r"user_state\.spend: expected a number"),
+        ([1, 1.0, 1], r"user_state\.\*: expected 4 numbers, got \[1, 1.0, 1\]"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused_by_view_field_and_value(
+    state: list[float | int | None], message: str
+) -> None:
+    with pytest.raises(UnencodableStateError, match=message):
+        USER_CODEC.encode(state, None, 1)
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (
+            0,
+            wire.encode_double(1.0),
+            r"user_state\.purchases of key b'k': expected int64_val, found double_val",
+        ),
+        (0, b"\x20" + b"\x80" * 8, r"user_state\.purchases of key b'k': a varint without an end"),
+        (
+            0,
+            b"\x20" + b"\x81" * 3 + b"\x01" * 5,
+            r"user_state\.purchases of key b'k': expected 5 bytes, got 9",
+        ),
+        (1, wire.encode_int64(1), r"user_state\.spend of key b'k': expected double_val, found int64_val"),
+        (
+            1,
+            b"\x20" + b"\x81" * 7 + b"\x01",
+            r"user_state\.spend of key b'k': expected double_val, found int64",
+        ),
+        (1, b"\x29\x00", r"user_state\.spend of key b'k': double_val takes 9 bytes, got 2"),
+        (1, wire.encode_bytes(b"x"), r"user_state\.spend of key b'k': expected double_val, found bytes_val"),
+    ],
+)
+def test_a_corrupt_value_is_named_by_view_field_and_key(position: int, value: bytes, message: str) -> None:
+    row = stored(USER_CODEC.encode(STATE, None, 1), USER_CODEC.read_fields)
+    row[position] = value
+    with pytest.raises(CorruptRowError, match=message):
+        USER_CODEC.decode(row, b"k")
+    good = stored(USER_CODEC.encode(STATE, None, 1), USER_CODEC.read_fields)
+    with pytest.raises(CorruptRowError, match=message):
+        USER_CODEC.decode_many([good, row], [b"other", b"k"])
+
+
+def test_a_short_answer_is_no_row() -> None:
+    with pytest.raises(CorruptRowError, match="1 values instead of a row"):
+        USER_CODEC.decode([b""])
+    with pytest.raises(CorruptRowError, match="key b'k': 1 values instead of a row"):
+        USER_CODEC.decode_many([[b""]], [b"k"])
+
+
+def test_corrupt_watermarks_and_timestamps_are_named() -> None:
+    with pytest.raises(CorruptRowError, match=r"user_state\.watermarks of key b'k'"):
+        USER_CODEC.decode_watermarks([None] * 4 + [b"\x20\x01", None], b"k")
+    with pytest.raises(CorruptRowError, match=r"user_state\._ts of key b'k'"):
+        USER_CODEC.decode_timestamp([None] * 4 + [b"\xff"], b"k")
+
+
+def test_a_field_called_watermarks_is_refused() -> None:
+    view = StateView("user_state", ("user_id",), (StateField("watermarks", "int64"),))
+    with pytest.raises(LayoutError, match="fields watermarks and watermarks share the hash field"):
+        ViewCodec(PROJECT, view)
+
+
+def test_a_view_without_fields_is_refused() -> None:
+    with pytest.raises(LayoutError, match="user_state: a view needs join keys and fields"):
+        ViewCodec(PROJECT, StateView("user_state", ("user_id",), ()))
+
+
+def test_the_projects_of_one_store_do_not_share_rows() -> None:
+    assert ViewCodec("other", USER).key("u") != USER_CODEC.key("u")

@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from reprise_online.settings import OnlineStoreSettings
+
+
+def test_the_store_is_found_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_HOST", "store")
+    monkeypatch.setenv("REDIS_PORT", "6380")
+    monkeypatch.setenv("REDIS_DB", "2")
+    monkeypatch.setenv("REDIS_TLS", "true")
+    monkeypatch.setenv("REDIS_PASSWORD", "geheim")
+    monkeypatch.setenv("FEAST_PROJECT", "shop")
+    settings = OnlineStoreSettings()
+    assert settings.redis_address == "rediss://store:6380/2"
+    assert settings.feast_project == "shop"
+    assert settings.redis_password is not None
+    assert settings.redis_password.get_secret_value() == "geheim"
+
+
+def test_a_password_is_never_shown() -> None:
+    settings = OnlineStoreSettings(redis_password="geheim")
+    assert "geheim" not in repr(settings) + str(settings) + settings.redis_address
+
+
+def test_a_file_of_authorities_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match=r"redis_ca_file|REDIS_CA_FILE"):
+        OnlineStoreSettings(redis_ca_file=tmp_path / "none.pem")
+
+
+@pytest.mark.parametrize("project", ["", "a b", "_x", "a/b"])
+def test_a_project_that_feast_would_not_take_is_refused(project: str) -> None:
+    with pytest.raises(ValidationError, match=r"feast_project|FEAST_PROJECT"):
+        OnlineStoreSettings(feast_project=project)

@@ -1,0 +1,81 @@
+import math
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise_online import wire
+from reprise_online.exceptions import WireError
+
+INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+
+
+@given(INT64)
+def test_integers_come_back(number: int) -> None:
+    assert wire.decode_int64(wire.encode_int64(number)) == number
+
+
+@given(st.floats())
+def test_doubles_come_back_bit_by_bit(number: float) -> None:
+    decoded = wire.decode_double(wire.encode_double(number))
+    assert decoded is not None
+    assert struct.pack("<d", decoded) == struct.pack("<d", number)
+
+
+@given(st.binary(max_size=300))
+def test_bytes_come_back(content: bytes) -> None:
+    assert wire.decode_bytes(wire.encode_bytes(content)) == content
+
+
+@given(st.integers(-(10**16), 10**16))
+def test_instants_come_back(timestamp_us: int) -> None:
+    assert wire.decode_timestamp(wire.encode_timestamp(timestamp_us)) == timestamp_us
+
+
+def test_nanoseconds_of_a_foreign_instant_are_rounded_down() -> None:
+    assert wire.decode_timestamp(b"\x08\x01\x10\xcf\x0f") == 1_000_001  # 1 s and 1999 ns
+
+
+@pytest.mark.parametrize("null", [b"", b"\x98\x01\x00"])
+def test_both_of_feasts_nulls_are_nulls(null: bytes) -> None:
+    assert wire.decode_int64(null) is None
+    assert wire.decode_double(null) is None
+    assert wire.decode_bytes(null) is None
+
+
+@pytest.mark.parametrize("number", [1 << 63, -(1 << 63) - 1])
+def test_an_integer_of_more_than_64_bits_is_refused(number: int) -> None:
+    with pytest.raises(OverflowError, match="64 bits"):
+        wire.encode_int64(number)
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"\x29" + bytes(8), "expected int64_val, found double_val"),
+        (b"\x18\x05", "expected int64_val, found int32_val"),
+        (b"\xff", "expected int64_val, found tag 0xff"),
+        (b"\x20", "a varint without an end"),
+        (b"\x20\x80", "a varint without an end"),
+        (b"\x20" + b"\xff" * 9 + b"\x7f", "a varint of more than 64 bits"),
+        (b"\x20\x01\x00", "expected 2 bytes, got 3"),
+    ],
+)
+def test_what_is_no_integer_is_refused_with_the_reason(value: bytes, reason: str) -> None:
+    with pytest.raises(WireError, match=reason):
+        wire.decode_int64(value)
+
+
+def test_a_cut_double_is_refused() -> None:
+    with pytest.raises(WireError, match="takes 9 bytes, got 8"):
+        wire.decode_double(b"\x29" + bytes(7))
+
+
+def test_cut_bytes_are_refused() -> None:
+    with pytest.raises(WireError, match="expected 5 bytes, got 4"):
+        wire.decode_bytes(b"\x0a\x03ab")
+
+
+def test_an_instant_with_a_foreign_field_is_refused() -> None:
+    with pytest.raises(WireError, match="no field with tag 0x29"):
+        wire.decode_timestamp(wire.encode_double(math.pi))
