@@ -1,0 +1,37 @@
+"""What the producer's parts are built from, once."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from reprise_eventlog import LogProducer
+
+from reprise_producer.background import BackgroundSimulator
+from reprise_producer.ingest import EventIngest
+from reprise_producer.metrics import ProducerMetrics
+from reprise_producer.settings import ProducerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class ProducerContext:
+    """The producer's parts; ``simulator`` runs as long as the application does, where there is one."""
+
+    settings: ProducerSettings
+    log: LogProducer
+    metrics: ProducerMetrics
+    ingest: EventIngest
+    simulator: BackgroundSimulator | None = None
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where the metrics are."""
+        return self.metrics.registry
+
+    def reasons_not_ready(self) -> list[str]:
+        """Return why the process should not be sent requests."""
+        problem = self.log.problem()
+        return [] if problem is None else [f"event log: {problem}"]
+
+
+def build_ingest(settings: ProducerSettings, log: LogProducer, metrics: ProducerMetrics) -> EventIngest:
+    """Return the service behind ``POST /events``."""
+    return EventIngest(log, metrics, settings.ack_timeout_seconds)
