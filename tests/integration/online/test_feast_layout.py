@@ -32,6 +32,8 @@ ROWS: dict[str, tuple[ViewCodec, tuple[str, ...], State, bytes | None]] = {
     "negative": (USER_CODEC, ("u-1",), [-1, -1e-300, -(1 << 63), -math.inf], b"w"),
     "large": (USER_CODEC, ("u-1",), [(1 << 63) - 1, 1e308, 1 << 56, math.pi], b"w"),
     "two groups": (USER_CODEC, ("u-1",), [127, 0.1, 128, 0.2], b"w"),
+    "seven and eight groups": (USER_CODEC, ("u-1",), [(1 << 49) - 1, 1.0, 1 << 49, 2.0], b"w"),
+    "eight and nine groups": (USER_CODEC, ("u-1",), [(1 << 56) - 1, 1.0, 1 << 57, 2.0], b"w"),
     "product": (PRODUCT_CODEC, ("p-1",), STATE, b"w"),
     "pair": (PAIR_CODEC, ("u-1", "p-2"), STATE, b"w"),
     "unicode": (PAIR_CODEC, ("Zoë 🛒", "ß"), STATE, b"w"),

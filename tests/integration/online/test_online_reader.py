@@ -107,21 +107,6 @@ async def test_each_of_many_concurrent_readers_gets_its_own_rows(reader: OnlineR
     await asyncio.gather(*(ask(first) for first in range(30)))
 
 
-async def test_a_reader_that_gives_up_does_not_shift_the_answers_of_the_others(
-    settings: OnlineStoreSettings, stored: None
-) -> None:
-    async with OnlineReader(settings, deadline=5, connections=1) as reader:
-        await reader.ping()
-        impatient = [asyncio.create_task(reader.read([user(9)])) for _ in range(20)]
-        patient = [asyncio.create_task(reader.read([user(number)])) for number in range(9)]
-        await asyncio.sleep(0)
-        for task in impatient[::2]:
-            task.cancel()
-        assert [(await task)[0].state[0] for task in patient] == list(range(9))
-        assert [(await task)[0].state[0] for task in impatient[1::2]] == [9] * 10
-        assert all(task.cancelled() for task in impatient[::2])
-
-
 async def test_a_key_that_holds_no_hash_is_named(reader: OnlineReader, redis_address: Address) -> None:
     if redis_address.embedded:
         pytest.skip("the embedded server hangs up after an error")
@@ -168,6 +153,33 @@ async def test_a_read_after_closing_says_so(settings: OnlineStoreSettings) -> No
 def own_server() -> Iterator[RedisServer]:
     with running_redis() as server:
         yield server
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+async def test_a_reader_that_gives_up_costs_the_others_neither_their_answers_nor_the_connection(
+    own_server: RedisServer,
+) -> None:
+    write_users(settings_of(own_server))
+    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
+        await reader.ping()
+        before = connections_made(own_server)
+        impatient = [asyncio.create_task(reader.read([user(9)])) for _ in range(20)]
+        patient = [asyncio.create_task(reader.read([user(number)])) for number in range(9)]
+        await asyncio.sleep(0)
+        for task in impatient[::2]:
+            task.cancel()
+        assert [(await task)[0].state[0] for task in patient] == list(range(9))
+        assert [(await task)[0].state[0] for task in impatient[1::2]] == [9] * 10
+        assert all(task.cancelled() for task in impatient[::2])
+        assert connections_made(own_server) == before + 1
+
+
+def connections_made(server: RedisServer) -> int:
+    """How many connections the server has taken, the one that asks included."""
+    with server.client() as client:
+        made: int = client.info("stats")["total_connections_received"]
+        return made
 
 
 @pytest.mark.redis

@@ -42,6 +42,14 @@ def test_many_rows_decode_as_one_by_one(rows: list[list[float | int | None]]) ->
     np.testing.assert_array_equal(block, expected)
 
 
+def test_integers_around_every_power_of_two_come_back_from_one_row_and_from_many() -> None:
+    numbers = sorted({(1 << bits) + step for bits in range(53) for step in (-1, 0, 1)})
+    rows = [stored(USER_CODEC.encode([n, 1.0, -n, None], None, 1), USER_CODEC.read_fields) for n in numbers]
+    assert [USER_CODEC.decode(row)[0] for row in rows] == numbers
+    np.testing.assert_array_equal(USER_CODEC.decode_many(rows)[:, 0], np.array(numbers, np.float64))
+    np.testing.assert_array_equal(USER_CODEC.decode_many(rows)[:, 2], -np.array(numbers, np.float64))
+
+
 def test_absent_fields_and_nulls_are_none_in_one_row_and_nan_in_many() -> None:
     absent: list[bytes | None] = [None] * 5
     nulls: list[bytes | None] = [b"", b"\x98\x01\x00", b"", b"\x98\x01\x00", b""]
@@ -104,6 +112,11 @@ def test_a_state_that_does_not_fit_is_refused_by_view_field_and_value(
             r"user_state\.purchases of key b'k': expected int64_val, found double_val",
         ),
         (0, b"\x20" + b"\x80" * 8, r"user_state\.purchases of key b'k': a varint without an end"),
+        (
+            0,
+            b"\x29" + b"\x81" * 7 + b"\x01",
+            r"user_state\.purchases of key b'k': expected int64_val, found double_val",
+        ),
         (
             0,
             b"\x20" + b"\x81" * 3 + b"\x01" * 5,

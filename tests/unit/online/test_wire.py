@@ -8,11 +8,16 @@ from reprise_online import wire
 from reprise_online.exceptions import WireError
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
+EDGES = sorted({sign * ((1 << bits) + step) for bits in range(63) for step in (-1, 0, 1) for sign in (-1, 1)})
 
 
 @given(INT64)
 def test_integers_come_back(number: int) -> None:
     assert wire.decode_int64(wire.encode_int64(number)) == number
+
+
+def test_integers_around_every_power_of_two_come_back() -> None:
+    assert [wire.decode_int64(wire.encode_int64(number)) for number in EDGES] == EDGES
 
 
 @given(st.floats())

@@ -99,12 +99,18 @@ class ViewCodec:
         Raises:
             UnencodableStateError: A number does not fit its field, or there are too few or too many.
         """
-        if len(state) != len(self._is_double):
-            raise UnencodableStateError(self.view.name, "*", list(state), f"{len(self._is_double)} numbers")
-        values = [
-            wire.NULL if number is None else self._encode_one(position, number)
-            for position, number in enumerate(state)
-        ]
+        values: list[bytes] = []
+        append = values.append
+        try:
+            for number, is_double in zip(state, self._is_double, strict=True):
+                if number is None:
+                    append(wire.NULL)
+                elif is_double:
+                    append(wire.NULL if isnan(number) else wire.encode_double(number))
+                else:
+                    append(wire.encode_int64(number))
+        except (TypeError, ValueError, OverflowError):
+            raise self._misfit(state, len(values)) from None
         values.append(wire.NULL if watermarks is None else wire.encode_bytes(watermarks))
         values.append(wire.encode_timestamp(event_timestamp_us))
         row = self._template.copy()
@@ -215,15 +221,12 @@ class ViewCodec:
     def _short_row(self, row: RawRow, key: bytes | None) -> CorruptRowError:
         return CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")
 
-    def _encode_one(self, position: int, number: float | int) -> bytes:
-        try:
-            if self._is_double[position]:
-                return wire.NULL if isnan(number) else wire.encode_double(number)
-            return wire.encode_int64(number)
-        except (TypeError, OverflowError):
-            field = self.view.fields[position]
-            expected = "a number" if field.kind == "double" else "an integer of 64 bits"
-            raise UnencodableStateError(self.view.name, field.name, number, expected) from None
+    def _misfit(self, state: State, position: int) -> UnencodableStateError:
+        if len(state) != len(self._is_double):
+            return UnencodableStateError(self.view.name, "*", list(state), f"{len(self._is_double)} numbers")
+        field = self.view.fields[position]
+        expected = "a number" if field.kind == "double" else "an integer of 64 bits"
+        return UnencodableStateError(self.view.name, field.name, state[position], expected)
 
     def _refuse_collisions(self) -> None:
         names = [*(field.name for field in self.view.fields), WATERMARKS]

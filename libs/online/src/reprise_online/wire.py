@@ -29,6 +29,7 @@ _TYPE_NAMES: Final = {
     8 << 3: "unix_timestamp_val",
 }
 
+_INSTANTS: Final = (1 << 49, 1 << 56)
 _MASK64: Final = (1 << 64) - 1
 _MAX_VARINT: Final = 10
 _DOUBLE: Final = struct.Struct("<Bd")
@@ -78,6 +79,21 @@ def encode_int64(number: float) -> bytes:
     """
     if not isinstance(number, int):
         raise TypeError(f"expected an integer, got {number!r}")
+    if _INSTANTS[0] <= number < _INSTANTS[1]:
+        # Eight groups: an instant in microseconds. The loop costs twice as much.
+        return bytes(
+            (
+                INT64_TAG,
+                number & 0x7F | 0x80,
+                number >> 7 & 0x7F | 0x80,
+                number >> 14 & 0x7F | 0x80,
+                number >> 21 & 0x7F | 0x80,
+                number >> 28 & 0x7F | 0x80,
+                number >> 35 & 0x7F | 0x80,
+                number >> 42 & 0x7F | 0x80,
+                number >> 49,
+            )
+        )
     if not -(1 << 63) <= number < 1 << 63:
         raise OverflowError(f"{number} has more than 64 bits")
     return b"\x20" + encode_varint(number & _MASK64)
