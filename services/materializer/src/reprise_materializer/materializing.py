@@ -1,0 +1,79 @@
+"""Building the materializer from its settings, and running it."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from reprise_eventlog import EVENTS, open_consumer, open_producer
+from reprise_features.plan import Plan
+from reprise_http.metrics import process_registry
+from reprise_http.server import run
+from reprise_online.store import OnlineStore
+from reprise_runtime.logs import get_logger
+
+from reprise_materializer.app import DISTRIBUTION, create_app
+from reprise_materializer.background import BackgroundWorker
+from reprise_materializer.batch_fold import BatchFold
+from reprise_materializer.dead_letters import DeadLetters
+from reprise_materializer.metrics import MaterializerMetrics
+from reprise_materializer.settings import MaterializerSettings
+from reprise_materializer.worker import Pace, Worker
+
+_log = get_logger(__name__)
+_DEAD_LETTER_SECONDS = 10.0
+
+
+@contextmanager
+def open_worker(settings: MaterializerSettings, metrics: MaterializerMetrics) -> Iterator[Worker]:
+    """Give a worker on the configured log and store, and close both.
+
+    Raises:
+        PlanError: The plan cannot be read.
+        EventLogError: The log cannot be opened.
+    """
+    plan = Plan.load(settings.plan)
+    window = timedelta(seconds=settings.duplicate_window_seconds)
+    pace = Pace(settings.batch_records, settings.poll_seconds, settings.retry_seconds)
+    with OnlineStore.connect(settings) as store:
+        fold = BatchFold(plan, store, settings.feast_project, metrics, window)
+        producer = open_producer(settings)
+        try:
+            consumer = open_consumer(settings, EVENTS, settings.group)
+            try:
+                _log.info("folding", plan=plan.hash[:12], schema=plan.schema_hash[:12], group=settings.group)
+                yield Worker(consumer, fold, DeadLetters(producer, _DEAD_LETTER_SECONDS), metrics, pace)
+            finally:
+                consumer.close()
+        finally:
+            producer.close(_DEAD_LETTER_SECONDS)
+
+
+def serve(settings: MaterializerSettings) -> None:
+    """Fold and answer health, readiness and metrics, until SIGTERM or Ctrl-C.
+
+    Raises:
+        Exception: Whatever ended the worker without having been told to.
+    """
+    metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
+    with open_worker(settings, metrics) as worker:
+        background = BackgroundWorker(worker, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+        def readiness() -> list[str]:
+            return [] if worker.problem is None else [worker.problem]
+
+        app = create_app(metrics.registry, readiness, background, settings.stop_seconds)
+        run(app, settings.api_host, settings.api_port)
+        if background.failure is not None:
+            raise background.failure
+
+
+def fold_until_idle(settings: MaterializerSettings, idle_seconds: float) -> dict[str, int]:
+    """Fold what the log holds, and return the number of records by outcome."""
+    metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
+    with open_worker(settings, metrics) as worker:
+        worker.run_until_idle(threading.Event(), idle_seconds)
+    samples = [sample for metric in metrics.events.collect() for sample in metric.samples]
+    return {s.labels["outcome"]: int(s.value) for s in samples if s.name.endswith("_total")}

@@ -1,0 +1,44 @@
+"""The materializer's metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_FRESHNESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+_BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+
+
+class MaterializerMetrics:
+    """What the materializer counts, in a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.events = Counter(
+            "reprise_materializer_events",
+            "Records by what became of them: folded; replayed: folded before, redelivered; duplicate: its event_id"
+            " was seen before; ignored: of a type that makes no feature; invalid: sent to the dead letters.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.conflicts = Counter(
+            "reprise_materializer_conflicts",
+            "Rows that changed between their read and their write, and were merged anew.",
+            ("view",),
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "reprise_materializer_batch_seconds",
+            "From having a partition's records to their commit.",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.freshness = Histogram(
+            "reprise_materializer_freshness_seconds",
+            "From an event's own timestamp until its features can be read.",
+            buckets=_FRESHNESS_BUCKETS,
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "reprise_materializer_lag_records",
+            "Records of an assigned partition that are not folded yet.",
+            ("partition",),
+            registry=registry,
+        )

@@ -1,0 +1,113 @@
+"""The loop: poll, fold each partition's records, send broken ones away, commit."""
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from reprise_eventlog import (
+    EVENTS,
+    EventLogError,
+    LogConsumer,
+    LogUnavailableError,
+    NotAssignedError,
+    Record,
+)
+from reprise_online.exceptions import StoreUnavailableError
+from reprise_runtime.logs import get_logger
+
+from reprise_materializer.batch_fold import BatchFold
+from reprise_materializer.dead_letters import DeadLetters
+from reprise_materializer.exceptions import ContendedRowError
+from reprise_materializer.metrics import MaterializerMetrics
+from reprise_materializer.rows import Source
+
+_log = get_logger(__name__)
+_PASSING = (StoreUnavailableError, LogUnavailableError, ContendedRowError, NotAssignedError)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much the worker takes at a time, and how long it waits."""
+
+    batch_records: int
+    poll_seconds: float
+    retry_seconds: float
+
+
+class Worker:
+    """Folds the event log until it is told to stop.
+
+    What was polled but not folded, because the store or the log was away, is folded again before anything
+    else: offsets are committed only after everything before them is in the store.
+    """
+
+    def __init__(
+        self,
+        consumer: LogConsumer,
+        fold: BatchFold,
+        dead_letters: DeadLetters,
+        metrics: MaterializerMetrics,
+        pace: Pace,
+    ) -> None:
+        self._consumer = consumer
+        self._fold = fold
+        self._dead_letters = dead_letters
+        self._metrics = metrics
+        self._pace = pace
+        self.problem: str | None = "nothing was polled yet"
+
+    def run(self, stop: threading.Event) -> None:
+        """Fold until ``stop`` is set; the batch under way is finished."""
+        while not stop.is_set():
+            self._step(stop, self._pace.poll_seconds)
+
+    def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
+        """Fold until nothing has come for a while, or ``stop`` is set."""
+        last = time.monotonic()
+        while not stop.is_set() and time.monotonic() - last < idle_seconds:
+            if self._step(stop, min(self._pace.poll_seconds, idle_seconds)):
+                last = time.monotonic()
+
+    def _step(self, stop: threading.Event, poll_seconds: float) -> int:
+        """Poll once and fold what came; return the number of records."""
+        try:
+            polled = self._consumer.poll(self._pace.batch_records, poll_seconds)
+        except LogUnavailableError as error:
+            self._wait(stop, error)
+            return 0
+        for partition, records in polled.items():
+            while not self._fold_partition(partition, records, stop):
+                if stop.is_set():
+                    return 0
+        self._observe_lag()
+        return sum(len(records) for records in polled.values())
+
+    def _fold_partition(self, partition: int, records: Sequence[Record], stop: threading.Event) -> bool:
+        """Fold and commit one partition's records; return whether that is settled."""
+        if partition not in self._consumer.assignment:
+            return True
+        try:
+            invalid = self._fold.fold(Source(self._consumer.topic_id, partition), records)
+            self._dead_letters.send(EVENTS.name, invalid)
+            self._consumer.commit({partition: records[-1].offset + 1})
+        except _PASSING as error:
+            self._wait(stop, error)
+            return isinstance(error, NotAssignedError)
+        self.problem = None
+        return True
+
+    def _wait(self, stop: threading.Event, error: Exception) -> None:
+        self.problem = str(error)
+        _log.warning("folding_delayed", reason=str(error), error=type(error).__name__)
+        stop.wait(self._pace.retry_seconds)
+
+    def _observe_lag(self) -> None:
+        try:
+            ends, positions = self._consumer.end_offsets(), self._consumer.positions()
+        except EventLogError as error:
+            _log.warning("lag_unknown", reason=str(error))
+            return
+        for partition, end in ends.items():
+            self._metrics.lag.labels(str(partition)).set(end - positions.get(partition, end))
+        self.problem = None
