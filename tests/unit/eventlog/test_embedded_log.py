@@ -1,0 +1,434 @@
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import Future
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+from reprise_eventlog import (
+    EVENTS,
+    BufferFullError,
+    CorruptLogError,
+    EventLogSettings,
+    LogConsumer,
+    LogProducer,
+    LogTimeoutError,
+    LogUnavailableError,
+    OffsetOutOfRangeError,
+    Position,
+    RebalanceListener,
+    Topic,
+    TopicGoneError,
+    open_consumer,
+    open_producer,
+)
+from reprise_eventlog.embedded.consumer import EmbeddedConsumer
+from reprise_eventlog.embedded.frames import encode_frame
+from reprise_eventlog.embedded.partition_index import INDEX_INTERVAL, PartitionIndex
+from reprise_eventlog.embedded.producer import EmbeddedProducer
+from reprise_eventlog.embedded.topic_directory import TopicDirectory
+from support.log_contract import TIMEOUT, LogContract, append_all, drain, poll_until
+
+ONE = Topic("one", partitions=1)
+
+APPEND_FOREVER = """
+import sys
+from pathlib import Path
+from reprise_eventlog import EVENTS
+from reprise_eventlog.embedded.producer import EmbeddedProducer
+producer = EmbeddedProducer(Path(sys.argv[1]))
+name = sys.argv[2]
+print("ready", flush=True)
+for number in range(int(sys.argv[3])):
+    while producer.buffered() > 2000:
+        pass
+    producer.append(EVENTS.name, f"{name}-{number % 50}".encode(), f"{name}:{number}:".encode() + b"x" * 400)
+producer.flush(60)
+producer.close(60)
+"""
+
+FILL_THE_DISK = """
+import resource, sys
+from pathlib import Path
+from reprise_eventlog import LogUnavailableError, Topic
+from reprise_eventlog.embedded.producer import EmbeddedProducer
+producer = EmbeddedProducer(Path(sys.argv[1]), topics=[Topic("one", 1)])
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+futures = [producer.append("one", b"k", b"v%d" % number + bytes(300)) for number in range(100)]
+outcomes = [future.exception(20) for future in futures]
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert all(error is None or isinstance(error, LogUnavailableError) for error in outcomes), outcomes
+assert producer.problem() is not None
+accepted = sum(error is None for error in outcomes)
+assert producer.append("one", b"k", b"after").result(20).offset == accepted
+assert producer.problem() is None
+producer.close(20)
+print(accepted)
+"""
+
+
+class TestEmbeddedLog(LogContract):
+    @pytest.fixture(autouse=True)
+    def _directory(self, tmp_path: Path) -> None:
+        self.settings = EventLogSettings(log_dir=tmp_path / "log")
+
+    def open_producer(self) -> LogProducer:
+        return open_producer(self.settings)
+
+    def open_consumer(self, group: str, listener: RebalanceListener | None = None) -> LogConsumer:
+        return open_consumer(self.settings, EVENTS, group, listener)
+
+
+def write(log_dir: Path, count: int, *, fsync: bool = False, start: int = 0) -> None:
+    producer = EmbeddedProducer(log_dir, topics=[ONE], fsync=fsync)
+    for number in range(start, start + count):
+        producer.append(ONE.name, b"k", f"v{number}".encode())
+    producer.flush(TIMEOUT)
+    producer.close(TIMEOUT)
+
+
+def read(log_dir: Path, count: int, group: str = "g") -> list[str]:
+    consumer = EmbeddedConsumer(log_dir, ONE, group)
+    try:
+        return [record.value.decode() for record in drain(consumer, count).get(0, [])]
+    finally:
+        consumer.close()
+
+
+def log_file(log_dir: Path) -> Path:
+    return log_dir / "one" / "0.log"
+
+
+def values(count: int, start: int = 0) -> list[str]:
+    return [f"v{number}" for number in range(start, start + count)]
+
+
+@pytest.mark.parametrize("lost", [1, 3, 20, 29])
+def test_torn_tail_is_never_read_and_is_replaced_by_the_next_writer(tmp_path: Path, lost: int) -> None:
+    write(tmp_path, 10)
+    path = log_file(tmp_path)
+    os.truncate(path, path.stat().st_size - lost)
+    reader = EmbeddedConsumer(tmp_path, ONE, "early")
+    assert [r.value.decode() for r in drain(reader, 9)[0]] == values(9)
+    assert not reader.poll(10, 0.05)
+    write(tmp_path, 2, start=100)
+    assert [r.value.decode() for r in drain(reader, 2)[0]] == ["v100", "v101"]
+    reader.close()
+    assert read(tmp_path, 11) == [*values(9), "v100", "v101"]
+
+
+@pytest.mark.parametrize("junk", [b"\0" * 300, os.urandom(300), b"\x00\x00\x00\x20" + b"\xff" * 100])
+def test_garbage_at_the_end_is_replaced_by_the_next_writer(tmp_path: Path, junk: bytes) -> None:
+    write(tmp_path, 5)
+    with log_file(tmp_path).open("ab") as file:
+        file.write(junk)
+    write(tmp_path, 5, start=5)
+    assert read(tmp_path, 10) == values(10)
+
+
+def test_damage_in_the_middle_is_reported_by_reader_and_writer_and_loses_nothing(tmp_path: Path) -> None:
+    write(tmp_path, 10)
+    path = log_file(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"v4")] ^= 0xFF
+    path.write_bytes(data)
+    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
+    assert len(drain(consumer, 4)[0]) == 4
+    with pytest.raises(CorruptLogError, match="offset 4 fails its checksum") as caught:
+        consumer.poll(10, 0)
+    consumer.close()
+    assert caught.value.path == path
+    producer = EmbeddedProducer(tmp_path, topics=[ONE])
+    error = producer.append(ONE.name, b"k", b"v").exception(TIMEOUT)
+    assert isinstance(error, CorruptLogError)
+    assert "corrupt" in str(producer.problem())
+    producer.close(TIMEOUT)
+    assert path.read_bytes() == bytes(data)
+
+
+def test_writer_killed_mid_append_leaves_a_dense_readable_log(tmp_path: Path) -> None:
+    for attempt in range(4):
+        with subprocess.Popen(
+            [sys.executable, "-c", APPEND_FOREVER, str(tmp_path), f"w{attempt}", "1000000000"],
+            stdout=subprocess.PIPE,
+        ) as writer:
+            assert writer.stdout is not None
+            writer.stdout.readline()
+            time.sleep(0.1 + 0.05 * attempt)
+            writer.send_signal(signal.SIGKILL)
+    with ExitStack() as stack:
+        producer = EmbeddedProducer(tmp_path)
+        stack.callback(producer.close, TIMEOUT)
+        appended = append_all(producer, [f"after-{number}" for number in range(50)])
+        consumer = EmbeddedConsumer(tmp_path, EVENTS, "g")
+        stack.callback(consumer.close)
+        ends = {position.partition: position.offset + 1 for position in appended}
+        consumer.poll(1, 0)
+        total = sum(consumer.end_offsets().values())
+        assert {p: consumer.end_offsets()[p] for p in ends} == ends
+        consumer.close()
+        found = drain(stack.enter_context(closing(EmbeddedConsumer(tmp_path, EVENTS, "h"))), total)
+    assert sum(map(len, found.values())) == total > 1000
+    for records in found.values():
+        assert [record.offset for record in records] == list(range(len(records)))
+
+
+def test_full_disk_keeps_what_was_acknowledged_and_nothing_half_written(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FILL_THE_DISK, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    accepted = int(run.stdout)
+    assert 20 < accepted < 40
+    found = [value.rstrip("\0") for value in read(tmp_path, accepted + 1)]
+    assert found == [*values(accepted), "after"]
+
+
+def test_writers_in_two_processes_share_a_partition_without_gaps(tmp_path: Path) -> None:
+    count = 5000
+    writers = [
+        subprocess.Popen([sys.executable, "-c", APPEND_FOREVER, str(tmp_path), name, str(count)])
+        for name in ("a", "b")
+    ]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    with closing(EmbeddedConsumer(tmp_path, EVENTS, "g")) as consumer:
+        found = drain(consumer, 2 * count)
+    numbers: dict[str, list[int]] = {}
+    for records in found.values():
+        assert [record.offset for record in records] == list(range(len(records)))
+        for record in records:
+            key, number = record.key.decode(), int(record.value.split(b":")[1])
+            numbers.setdefault(key, []).append(number)
+    assert all(sequence == sorted(sequence) for sequence in numbers.values())
+    assert sum(map(len, numbers.values())) == 2 * count
+
+
+def test_partitions_of_a_killed_consumer_are_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from reprise_eventlog import EVENTS;"
+        "from reprise_eventlog.embedded.consumer import EmbeddedConsumer;"
+        "c = EmbeddedConsumer(Path(sys.argv[1]), EVENTS, 'g'); c.poll(1, 0); print(len(c.assignment), flush=True);"
+        "import time; time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline().strip() == "6"
+        with closing(EmbeddedConsumer(tmp_path, EVENTS, "g")) as consumer:
+            consumer.poll(1, 0)
+            assert not consumer.assignment
+            holder.kill()
+            holder.wait()
+            poll_until(lambda: len(consumer.assignment) == EVENTS.partitions, consumer)
+
+
+def test_three_consumers_split_the_partitions_evenly(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        consumers = [stack.enter_context(closing(EmbeddedConsumer(tmp_path, EVENTS, "g"))) for _ in range(3)]
+        poll_until(lambda: all(len(consumer.assignment) == 2 for consumer in consumers), *consumers)
+        owned = [partition for consumer in consumers for partition in consumer.assignment]
+        assert sorted(owned) == list(range(6))
+
+
+def test_record_is_seen_within_tens_of_milliseconds(tmp_path: Path) -> None:
+    producer = EmbeddedProducer(tmp_path, topics=[ONE])
+    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
+    consumer.poll(1, 0)
+    delays = []
+    for _ in range(20):
+        started = time.perf_counter()
+        threading.Timer(0.02, producer.append, (ONE.name, b"k", b"v")).start()
+        assert consumer.poll(10, 5.0)
+        delays.append(time.perf_counter() - started - 0.02)
+    producer.close(TIMEOUT)
+    consumer.close()
+    assert sorted(delays)[10] < 0.03
+
+
+def test_busy_partition_does_not_starve_the_others(tmp_path: Path) -> None:
+    producer = EmbeddedProducer(tmp_path)
+    append_all(producer, ["busy"] * 3000)
+    quiet = append_all(producer, ["quiet", "silent", "still"])
+    producer.close(TIMEOUT)
+    with closing(EmbeddedConsumer(tmp_path, EVENTS, "g")) as consumer:
+        seen = {partition for _ in range(6) for partition in consumer.poll(10, 0)}
+    assert {position.partition for position in quiet} <= seen
+
+
+def test_opening_at_a_late_offset_uses_the_index(tmp_path: Path) -> None:
+    count = 3 * INDEX_INTERVAL + 10
+    write(tmp_path, count)
+    directory = TopicDirectory.open(tmp_path, ONE)
+    entries = directory.index(0).candidates(count)
+    assert len(entries) >= 3
+    for offset, position in entries[:-1]:
+        frame = encode_frame(offset, 0, b"k", f"v{offset}".encode())
+        data = log_file(tmp_path).read_bytes()[position : position + len(frame)]
+        assert data[8:16] == offset.to_bytes(8, "big")
+    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
+    consumer.poll(1, 0)
+    consumer.commit({0: count - 3})
+    consumer.close()
+    assert read(tmp_path, 3) == values(3, start=count - 3)
+
+
+def test_index_that_lies_is_not_believed(tmp_path: Path) -> None:
+    write(tmp_path, 100)
+    PartitionIndex(tmp_path / "one" / "0.index").add(50, 7)
+    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
+    consumer.poll(1, 0)
+    consumer.commit({0: 60})
+    consumer.close()
+    assert read(tmp_path, 40) == values(40, start=60)
+    write(tmp_path, 1, start=100)
+    assert read(tmp_path, 41) == values(41, start=60)
+
+
+def test_records_larger_than_a_read_come_back_whole(tmp_path: Path) -> None:
+    big = os.urandom(900_000)
+    producer = EmbeddedProducer(tmp_path, topics=[ONE], fsync=True)
+    futures = [producer.append(ONE.name, b"k", big) for _ in range(8)]
+    assert [future.result(TIMEOUT).offset for future in futures] == list(range(8))
+    producer.close(TIMEOUT)
+    with closing(EmbeddedConsumer(tmp_path, ONE, "g")) as consumer:
+        consumer.poll(1, 0)
+        assert consumer.end_offsets() == {0: 8}
+        assert all(record.value == big for record in drain(consumer, 7)[0])
+
+
+def test_full_buffer_refuses_until_records_are_written(tmp_path: Path) -> None:
+    producer = EmbeddedProducer(tmp_path, topics=[ONE], buffer_bytes=10_000)
+    with log_file(tmp_path).open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        futures: list[Future[Position]] = []
+        refused = None
+        while refused is None and len(futures) < 1000:
+            try:
+                futures.append(producer.append(ONE.name, b"k", bytes(1000)))
+            except BufferFullError as error:
+                refused = str(error)
+        assert "wait to be written already" in str(refused)
+        assert 5 <= len(futures) <= 10
+        with pytest.raises(LogTimeoutError, match="still wait"):
+            producer.flush(0.05)
+    producer.flush(TIMEOUT)
+    assert producer.append(ONE.name, b"k", b"v").result(TIMEOUT).offset == len(futures)
+    producer.close(TIMEOUT)
+
+
+def test_close_fails_what_it_could_not_write_in_time(tmp_path: Path) -> None:
+    producer = EmbeddedProducer(tmp_path, topics=[ONE])
+    with log_file(tmp_path).open("r+b") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        first = producer.append(ONE.name, b"k", b"v")
+        time.sleep(0.05)
+        second = producer.append(ONE.name, b"k", b"w")
+        producer.close(0.1)
+        assert isinstance(second.exception(0), LogTimeoutError)
+    assert first.result(TIMEOUT).offset == 0
+
+
+def test_topic_made_anew_has_another_id_and_starts_at_zero(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    first = TopicDirectory.open(tmp_path, ONE).topic_id
+    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
+    drain(consumer, 5)
+    consumer.commit({0: 5})
+    consumer.close()
+    shutil.rmtree(tmp_path / "one")
+    write(tmp_path, 2)
+    assert TopicDirectory.open(tmp_path, ONE).topic_id != first
+    assert read(tmp_path, 2) == values(2)
+
+
+def test_consumer_notices_that_its_topic_was_removed(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
+    consumer.poll(10, 0)
+    shutil.rmtree(tmp_path / "one")
+    with pytest.raises(TopicGoneError):
+        consumer.poll(10, 5)
+    consumer.close()
+
+
+def test_producer_says_that_its_topic_was_removed_and_then_makes_it_anew(tmp_path: Path) -> None:
+    producer = EmbeddedProducer(tmp_path, topics=[ONE])
+    producer.append(ONE.name, b"k", b"v").result(TIMEOUT)
+    shutil.rmtree(tmp_path / "one")
+    assert isinstance(producer.append(ONE.name, b"k", b"v").exception(TIMEOUT), TopicGoneError)
+    assert "removed" in str(producer.problem())
+    assert producer.append(ONE.name, b"k", b"v").result(TIMEOUT).offset == 0
+    assert producer.problem() is None
+    producer.close(TIMEOUT)
+
+
+def test_committed_offset_past_the_end_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, 5)
+    consumer = EmbeddedConsumer(tmp_path, ONE, "g")
+    drain(consumer, 5)
+    consumer.commit({0: 5})
+    consumer.close()
+    os.truncate(log_file(tmp_path), 60)
+    with (
+        closing(EmbeddedConsumer(tmp_path, ONE, "g")) as again,
+        pytest.raises(OffsetOutOfRangeError, match="offset 5 was read before, but the partition ends at 1"),
+    ):
+        again.poll(1, 0)
+
+
+def test_garbled_committed_offset_is_named(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    read(tmp_path, 1)
+    path = tmp_path / "one" / "groups" / "g" / "0.offset"
+    path.write_text("many")
+    with (
+        closing(EmbeddedConsumer(tmp_path, ONE, "g")) as consumer,
+        pytest.raises(CorruptLogError, match="found 'many'"),
+    ):
+        consumer.poll(1, 0)
+
+
+def test_topic_keeps_the_partitions_that_it_was_made_with(tmp_path: Path) -> None:
+    TopicDirectory.open(tmp_path, Topic("one", partitions=3))
+    assert TopicDirectory.open(tmp_path, ONE).partitions == 3
+
+
+def test_racing_processes_make_a_topic_once(tmp_path: Path) -> None:
+    ids: list[bytes] = []
+    threads = [
+        threading.Thread(target=lambda: ids.append(TopicDirectory.open(tmp_path, EVENTS).topic_id))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(ids) == 8
+    assert len(set(ids)) == 1
+    assert os.listdir(tmp_path) == [EVENTS.name]
+
+
+@pytest.mark.parametrize("name", ["", "../up", ".hidden", "a/b"])
+def test_names_that_are_no_file_names_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="topic"):
+        TopicDirectory.open(tmp_path, Topic(name, 1))
+
+
+def test_log_directory_that_is_a_file_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("")
+    with pytest.raises(LogUnavailableError, match="log"):
+        EmbeddedProducer(tmp_path / "log")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("REPRISE_LOG_DIR", str(tmp_path))
+    monkeypatch.setenv("REPRISE_LOG_FSYNC", "always")
+    settings = EventLogSettings.load()
+    assert (settings.log_dir, settings.log_fsync) == (tmp_path, "always")
