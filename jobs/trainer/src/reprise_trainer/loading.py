@@ -81,7 +81,7 @@ def _read_beside(
         if truth is not None:
             _stage_truth(connection, truth)
             join, column = "LEFT JOIN truth ON truth.event_id = r.event_id", "truth.probability"
-        result = connection.execute(
+        result = connection.sql(
             f"""
             SELECT
                 r.label IS NOT NULL AS labelled,
@@ -98,7 +98,7 @@ def _read_beside(
             {join}
             ORDER BY r.file_row_number
             """,
-            {"rows": str(rows), "events": str(events)},
+            params={"rows": str(rows), "events": str(events)},
         ).to_arrow_table()
     beside = {
         name: result[name].to_numpy() for name in ("labelled", "label", "timestamp_us", "repeat_candidate")

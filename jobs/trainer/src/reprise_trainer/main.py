@@ -132,15 +132,15 @@ def command(import_options: Any, **options: Any) -> None:
     calibrates on a later part, and reports on the last part against two baselines. Published is one ONNX graph
     with its manifest, and a model card to read in a browser.
     """
-    from reprise_bundle import BundleError  # noqa: PLC0415
-    from reprise_eventfiles import EventFilesError  # noqa: PLC0415
-    from reprise_features.exceptions import FeatureEngineError  # noqa: PLC0415
-    from reprise_runtime.exceptions import RuntimeLibraryError  # noqa: PLC0415
+    from reprise_bundle import BundleError
+    from reprise_eventfiles import EventFilesError
+    from reprise_features.exceptions import FeatureEngineError
+    from reprise_runtime.exceptions import RuntimeLibraryError
 
-    from reprise_trainer.exceptions import TrainerError, TrainingRefusedError  # noqa: PLC0415
-    from reprise_trainer.settings import TrainerSettings  # noqa: PLC0415
-    from reprise_trainer.summary import render_summary  # noqa: PLC0415
-    from reprise_trainer.training import train  # noqa: PLC0415
+    from reprise_trainer.exceptions import TrainerError, TrainingRefusedError
+    from reprise_trainer.settings import TrainerSettings
+    from reprise_trainer.summary import render_summary
+    from reprise_trainer.training import train
 
     try:
         result = train(TrainerSettings.load(**options), import_options)

@@ -10,8 +10,8 @@ from reprise_runtime.durations import format_duration
 
 from reprise_trainer.exceptions import TrainingRefusedError
 
-TRAIN_SHARE = 0.60
-CALIBRATION_SHARE = 0.17
+TRAIN_SHARE = 0.65
+CALIBRATION_SHARE = 0.13
 MIN_HORIZONS = 4
 """Fewest horizons of history: one at the end without labels, two gaps, and one to learn and judge from."""
 

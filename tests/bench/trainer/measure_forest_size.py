@@ -1,0 +1,108 @@
+"""Measure what a forest's size costs and brings: the table of docs/adr/0003-forest-size.md.
+
+Run it on a history of datagen:
+
+    reprise datagen --users 8000 --products 1000 --days 365 --out history.parquet --truth truth.parquet
+    python tests/bench/trainer/measure_forest_size.py history.parquet truth.parquet
+"""
+
+import sys
+import tempfile
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import psutil
+from reprise_eventfiles import import_events
+from reprise_features.plan import Plan
+from reprise_features.training_rows import build_training_rows
+from reprise_trainer.baselines import fit_recency
+from reprise_trainer.calibration import fit_beta_calibration
+from reprise_trainer.forest import ForestParameters, grow_forest
+from reprise_trainer.graph import build_graph
+from reprise_trainer.loading import load_table
+from reprise_trainer.scoring import GraphScorer, score_forest
+from reprise_trainer.split import TimeSplit, split_by_time
+from reprise_trainer.table import TrainingTable
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+HORIZON = timedelta(days=30)
+JOBS = 2
+UNBOUNDED = 1_000_000
+GRID = (
+    *(ForestParameters(trees=trees) for trees in (10, 25, 50, 100, 200, 400)),
+    *(ForestParameters(leaf_share=share) for share in (0.032, 0.008, 0.0005)),
+    *(ForestParameters(leaf_share=0.0005, max_leaves=leaves) for leaves in (256, 1024, 2048)),
+    *(ForestParameters(rows_per_tree=rows) for rows in (10_000, 20_000, 100_000)),
+    *(ForestParameters(input_share=share) for share in (0.1, 0.5)),
+    ForestParameters(trees=400, leaf_share=0.0001, max_leaves=UNBOUNDED),
+)
+
+
+def read(events: Path, truth: Path, plan: Plan) -> tuple[TrainingTable, TimeSplit]:
+    with tempfile.TemporaryDirectory() as folder:
+        canonical, rows = Path(folder) / "events.parquet", Path(folder) / "rows.parquet"
+        report = import_events(events, canonical)
+        build_training_rows(canonical, rows, plan, HORIZON)
+        table, _ = load_table(
+            rows, canonical, truth, plan.input_names, max_rows=1_000_000, seed=0, memory_limit="4GiB"
+        )
+    assert report.first_us is not None
+    assert report.last_us is not None
+    return table, split_by_time(report.first_us, report.last_us, HORIZON)
+
+
+def single_row_microseconds(scorer: GraphScorer, rows: np.ndarray) -> tuple[float, float]:
+    blocks = [np.ascontiguousarray(rows[at : at + 1]) for at in range(min(5_000, len(rows)))]
+    for block in blocks[:500]:
+        scorer.run(block)
+    taken = []
+    for block in blocks:
+        start = time.perf_counter_ns()
+        scorer.run(block)
+        taken.append((time.perf_counter_ns() - start) / 1e3)
+    return float(np.percentile(taken, 50)), float(np.percentile(taken, 99))
+
+
+def main() -> None:
+    plan_path = sys.argv[3] if len(sys.argv) > 3 else "feature_repo/plan/plan.json"
+    table, split = read(Path(sys.argv[1]), Path(sys.argv[2]), Plan.load(Path(plan_path)))
+    train, calibration, evaluation = (
+        table.part(span.rows(table.timestamps_us))
+        for span in (split.train, split.calibration, split.evaluation)
+    )
+    recency = fit_recency(train.recency_days, train.labels).predict(evaluation.recency_days)
+    print(
+        f"{len(train):,} rows to train, {len(evaluation):,} to evaluate, ROC AUC of recency alone "
+        f"{roc_auc_score(evaluation.labels, recency):.4f}, oracle "
+        f"{roc_auc_score(evaluation.labels, evaluation.truth):.4f}\n"
+    )
+    print("| trees | leaf share | max leaves | rows a tree | inputs a split | ROC AUC | avg precision | fit s "
+          "| nodes | depth | MB | RSS MB | p50 µs | p99 µs |")  # fmt: skip
+    print("| --: " * 14 + "|")
+    for parameters in GRID:
+        start = time.perf_counter()
+        forest = grow_forest(train.inputs, train.labels, parameters, seed=0, jobs=JOBS)
+        seconds = time.perf_counter() - start
+        beta = fit_beta_calibration(score_forest(forest, calibration.inputs, jobs=JOBS), calibration.labels)
+        graph = build_graph(forest, beta)
+        before = psutil.Process().memory_info().rss
+        scorer = GraphScorer(graph)
+        resident = (psutil.Process().memory_info().rss - before) / 1e6
+        scores = scorer.score(evaluation.inputs)
+        p50, p99 = single_row_microseconds(scorer, evaluation.inputs)
+        nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
+        depth = max(tree.tree_.max_depth for tree in forest.estimators_)
+        leaves = "none" if parameters.max_leaves == UNBOUNDED else parameters.max_leaves
+        print(
+            f"| {parameters.trees} | {parameters.leaf_share:.2%} | {leaves} | {parameters.rows_per_tree:,} "
+            f"| {parameters.input_share:.0%} | {roc_auc_score(evaluation.labels, scores):.4f} "
+            f"| {average_precision_score(evaluation.labels, scores):.4f} | {seconds:.1f} | {nodes:,} | {depth} "
+            f"| {len(graph) / 1e6:.1f} | {resident:.0f} | {p50:.0f} | {p99:.0f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
