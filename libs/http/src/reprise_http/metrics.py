@@ -4,10 +4,20 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 
 from fastapi import APIRouter
-from prometheus_client import CollectorRegistry, Gauge, PlatformCollector, ProcessCollector, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.gc_collector import GCCollector
 from starlette.responses import Response
+
+# A second series for each counter, with the time it was made, is of use to nobody here.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def process_registry(distribution: str) -> CollectorRegistry:

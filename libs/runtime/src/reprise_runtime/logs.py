@@ -43,7 +43,8 @@ def configure_logging(level: str, json: bool | None = None) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()], processors=_rendering(as_json)
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder(), _drop_colours],
+            processors=_rendering(as_json),
         )
     )
     root = logging.getLogger()
@@ -55,6 +56,12 @@ def get_logger(name: str) -> FilteringBoundLogger:
     """Return the logger of a module; its events are named, and what varies in them are fields."""
     logger: FilteringBoundLogger = structlog.get_logger(name)
     return logger
+
+
+def _drop_colours(_: Any, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    # uvicorn adds its message a second time, with escape sequences.
+    event.pop("color_message", None)
+    return event
 
 
 def _rendering(as_json: bool) -> list[Any]:

@@ -1,5 +1,7 @@
 """What one predictor process consists of."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -10,6 +12,7 @@ from reprise_online.reader import OnlineReader
 from reprise_predictor.holder import ModelHolder
 from reprise_predictor.metrics import PredictorMetrics
 from reprise_predictor.prediction import PredictionService
+from reprise_predictor.reader import StateReader
 from reprise_predictor.settings import PredictorSettings
 from reprise_predictor.store_watch import StoreWatch
 
@@ -33,14 +36,23 @@ class PredictorContext:
     settings: PredictorSettings
     registry: CollectorRegistry
     metrics: PredictorMetrics
-    reader: OnlineReader
+    reader: StateReader
     store: StoreWatch
     models: ModelHolder
     service: PredictionService
 
 
-def build_context(settings: PredictorSettings) -> PredictorContext:
+def build_context(
+    settings: PredictorSettings,
+    reader: StateReader | None = None,
+    clock: Callable[[], int] = time.time_ns,
+) -> PredictorContext:
     """Return the parts of a predictor; nothing is connected or loaded yet.
+
+    Args:
+        settings: How the process is configured.
+        reader: What reads the online store; by default the one that is configured.
+        clock: Now, in nanoseconds since 1970-01-01 UTC.
 
     Raises:
         StoreAddressError: The model store's URL cannot be used.
@@ -48,9 +60,10 @@ def build_context(settings: PredictorSettings) -> PredictorContext:
     """
     registry = process_registry(DISTRIBUTION)
     metrics = PredictorMetrics(registry)
-    reader = OnlineReader(
-        settings, deadline=settings.redis_deadline_seconds, connections=settings.redis_connections
-    )
+    if reader is None:
+        reader = OnlineReader(
+            settings, deadline=settings.redis_deadline_seconds, connections=settings.redis_connections
+        )
     return PredictorContext(
         settings=settings,
         registry=registry,
@@ -63,5 +76,5 @@ def build_context(settings: PredictorSettings) -> PredictorContext:
             settings.feast_project,
             on_change=metrics.show_models,
         ),
-        service=PredictionService(reader, metrics, settings.max_skew_seconds),
+        service=PredictionService(reader, metrics, settings.max_skew_seconds, clock),
     )

@@ -172,21 +172,21 @@ class _PredictHandlers:
     def _items(self, body: bytes) -> Sequence[PredictionRequest | ProblemError]:
         try:
             batch: BatchRequest = self._validate_batch(body)
-            return batch.requests
         except ValidationError as error:
-            details = error.errors(include_url=False)
-        whole = [detail for detail in details if len(detail["loc"]) < 2]
-        if whole:
-            raise validation_problem(whole)
+            whole = [detail for detail in error.errors(include_url=False) if len(detail["loc"]) < 2]
+            if whole:
+                raise validation_problem(whole) from None
+        else:
+            return batch.requests
         # Only single requests are at fault: each is looked at again on its own.
         return [self._item(fields) for fields in from_json(body)["requests"]]
 
     def _item(self, fields: Any) -> PredictionRequest | ProblemError:
         try:
             request: PredictionRequest = self._validate_item(fields)
-            return request
         except ValidationError as error:
             return validation_problem(error.errors(include_url=False))
+        return request
 
     def _problem(self, error: Exception) -> ProblemError:
         if isinstance(error, StoreError):

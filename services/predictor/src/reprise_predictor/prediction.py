@@ -4,34 +4,21 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import CorruptRowError, OnlineError
-from reprise_online.reader import OnlineRow, RowBlock
 
 from reprise_predictor.contract import PredictionRequest
 from reprise_predictor.exceptions import ForeignStateError, PredictorError
 from reprise_predictor.metrics import STAGES, PredictorMetrics
+from reprise_predictor.reader import StateReader
 from reprise_predictor.served import ServedModel, State
 
 BASELINE = "baseline"
 _PURCHASE = "purchase"
 _ENTITIES = ("user", "product", "pair")
 _UNREADABLE = (CorruptRowError, ForeignStateError)
-
-
-class StateReader(Protocol):
-    """Reads rows of state; ``reprise_online.reader.OnlineReader`` is the real one."""
-
-    async def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[OnlineRow]:
-        """Return the rows with these keys in one round trip."""
-        ...
-
-    async def read_blocks(self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]]) -> list[RowBlock]:
-        """Return the rows of several views in one round trip."""
-        ...
 
 
 class InstantOutOfRangeError(PredictorError):

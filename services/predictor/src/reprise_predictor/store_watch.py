@@ -1,22 +1,14 @@
 """Whether the online store answers."""
 
 import asyncio
-from typing import Protocol
 
 from reprise_online.exceptions import StoreError
 from reprise_runtime.logs import get_logger
 
 from reprise_predictor.metrics import PredictorMetrics
+from reprise_predictor.reader import StateReader
 
 _log = get_logger(__name__)
-
-
-class Pingable(Protocol):
-    """Something that can be asked for a sign of life."""
-
-    async def ping(self) -> None:
-        """Return once it answers, raise ``StoreError`` where it does not."""
-        ...
 
 
 class StoreWatch:
@@ -26,7 +18,7 @@ class StoreWatch:
         reason: Why the process should not be sent requests; ``None`` while the store answers.
     """
 
-    def __init__(self, store: Pingable, metrics: PredictorMetrics) -> None:
+    def __init__(self, store: StateReader, metrics: PredictorMetrics) -> None:
         self._store = store
         self._metrics = metrics
         self.reason: str | None = "the online store has not answered yet"

@@ -1,0 +1,64 @@
+"""An online store in memory, with the reader's protocol."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from reprise_online.codec import ViewCodec
+from reprise_online.exceptions import CorruptRowError, StoreError
+from reprise_online.reader import OnlineRow, RowBlock
+
+State = Sequence[float | int | None]
+
+
+class FakeReader:
+    """Holds rows; ``failure`` makes every call raise, a corrupt key its own reads."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, bytes], State] = {}
+        self.corrupt: set[bytes] = set()
+        self.failure: StoreError | None = None
+        self.round_trips = 0
+        self.started = False
+
+    def put(self, codec: ViewCodec, state: State, *ids: str) -> None:
+        self.rows[codec.view.name, codec.key(*ids)] = state
+
+    async def __aenter__(self) -> Self:
+        self.started = True
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.started = False
+
+    async def ping(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[OnlineRow]:
+        self.round_trips += 1
+        if self.failure is not None:
+            raise self.failure
+        return [self._row(codec, key) for codec, key in rows]
+
+    async def read_blocks(self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]]) -> list[RowBlock]:
+        self.round_trips += 1
+        if self.failure is not None:
+            raise self.failure
+        found = []
+        for codec, keys in blocks:
+            rows = [self._row(codec, key) for key in keys]
+            state = np.array([row.state for row in rows], np.float64)
+            found.append(RowBlock(state, np.array([row.known for row in rows], np.bool_)))
+        return found
+
+    def _row(self, codec: ViewCodec, key: bytes) -> OnlineRow:
+        if key in self.corrupt:
+            raise CorruptRowError(codec.view.name, "*", key, "made so by the test")
+        state = self.rows.get((codec.view.name, key))
+        if state is None:
+            return OnlineRow([None] * len(codec.view.fields), known=False)
+        return OnlineRow(list(state), known=True)

@@ -1,0 +1,59 @@
+"""A predictor on a fake reader, for tests of its API."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+from reprise_bundle import BundleFiles, BundleStore
+from reprise_predictor.app import create_app
+from reprise_predictor.context import PredictorContext, build_context
+from reprise_predictor.settings import PredictorSettings
+from support.fake_reader import FakeReader
+
+NOW_US = 1_769_860_800_000_000
+"""2026-01-31T12:00:00Z, when every test of the API takes place."""
+
+
+class RunningPredictor:
+    """What a test talks to and looks into."""
+
+    def __init__(self, client: TestClient, context: PredictorContext, reader: FakeReader) -> None:
+        self.client = client
+        self.context = context
+        self.reader = reader
+
+    def know(self, user_id: str, product_id: str, *, user: Any, product: Any, pair: Any) -> None:
+        """Put three rows into the store; a row that is None stays unknown."""
+        model = self.context.models.current
+        for states, row, ids in (
+            (model.user, user, (user_id,)),
+            (model.product, product, (product_id,)),
+            (model.pair, pair, (user_id, product_id)),
+        ):
+            if row is not None:
+                self.reader.put(states.codec, row, *ids)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The value of a sample, 0 where it is not there yet."""
+        return self.context.registry.get_sample_value(name, labels) or 0.0
+
+
+def published(store: Path, files: BundleFiles) -> str:
+    """Publish a bundle as the latest and return its digest."""
+    bundles = BundleStore(str(store))
+    digest = bundles.publish(files)
+    bundles.set_latest(digest)
+    return digest
+
+
+@contextmanager
+def running_predictor(store: Path, **settings: Any) -> Iterator[RunningPredictor]:
+    """Run the application on a fake reader; looking for other models is left to the test."""
+    reader = FakeReader()
+    settings.setdefault("model_reload_seconds", 3600)
+    configured = PredictorSettings.load(model_store=str(store), **settings)
+    context = build_context(configured, reader, clock=lambda: NOW_US * 1000)
+    with TestClient(create_app(context)) as client:
+        yield RunningPredictor(client, context, reader)

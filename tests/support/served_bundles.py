@@ -1,0 +1,160 @@
+"""Small plans and model bundles that answer what a test can work out by hand."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+from reprise_bundle import BundleFiles, Manifest, sha256_hex
+from reprise_features.plan import Plan
+
+DAY_US = 86_400_000_000
+
+
+def small_plan() -> Plan:
+    """The four promised inputs, one of the product, one of the pair, and the request's own two."""
+    return Plan.from_dict(
+        {
+            "format": 1,
+            "frames": {"view": "views", "purchase": "purchases"},
+            "pair_values": {
+                "bought_again": {
+                    "kind": "above",
+                    "of": {"kind": "value", "field": "purchases_count"},
+                    "threshold": 1,
+                }
+            },
+            "entities": {
+                "user": {
+                    "state": [
+                        {"kind": "moments", "frame": "purchases"},
+                        {"kind": "last_time", "frame": "purchases"},
+                        {"kind": "pair_sum", "inner": "bought_again"},
+                    ],
+                    "inputs": [
+                        _input("total_spend", "currency", {"kind": "value", "field": "purchases_amount_sum"}),
+                        _input(
+                            "avg_transaction_amount",
+                            "currency",
+                            {
+                                "kind": "ratio",
+                                "numerator": "purchases_amount_sum",
+                                "denominator": "purchases_amount_n",
+                            },
+                        ),
+                        _input(
+                            "days_since_last_purchase",
+                            "days",
+                            {"kind": "since", "instant": "purchases_last_us", "unit_us": DAY_US},
+                        ),
+                        _input(
+                            "repeat_purchase_count",
+                            "pairs",
+                            {"kind": "value", "field": "pairs_bought_again_sum"},
+                        ),
+                    ],
+                },
+                "product": {
+                    "state": [{"kind": "count", "frame": "views"}],
+                    "inputs": [
+                        _input("product_views", "events", {"kind": "value", "field": "views_count"}),
+                    ],
+                },
+                "pair": {
+                    "state": [{"kind": "count", "frame": "purchases"}],
+                    "inputs": [
+                        _input("pair_purchases", "events", {"kind": "value", "field": "purchases_count"}),
+                    ],
+                },
+            },
+            "request_inputs": [
+                _input("request_amount", "currency", {"kind": "request", "field": "amount"}),
+                _input("request_is_purchase", "0 or 1", {"kind": "request", "field": "is_purchase"}),
+            ],
+        }
+    )
+
+
+def logistic_graph(weights: Mapping[str, float], bias: float, names: tuple[str, ...]) -> bytes:
+    """sigmoid(bias + Σ weight × input), a missing input counting as zero."""
+    column = np.array([[weights.get(name, 0.0)] for name in names], np.float32)
+    nodes = [
+        helper.make_node("IsNaN", ["inputs"], ["missing"]),
+        helper.make_node("Where", ["missing", "zero", "inputs"], ["present"]),
+        helper.make_node("MatMul", ["present", "weights"], ["products"]),
+        helper.make_node("Add", ["products", "bias"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["scores"]),
+        helper.make_node("Squeeze", ["scores", "axis"], ["probability"]),
+    ]
+    initializers = [
+        numpy_helper.from_array(column, "weights"),
+        numpy_helper.from_array(np.float32(bias), "bias"),
+        numpy_helper.from_array(np.float32(0), "zero"),
+        numpy_helper.from_array(np.array([1], np.int64), "axis"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "logistic",
+        [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["rows", len(names)])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows"])],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
+def bundle_files(
+    of: Plan | None = None,
+    *,
+    weights: Mapping[str, float] | None = None,
+    bias: float = 0.0,
+    graph: bytes | None = None,
+    **overrides: Any,
+) -> BundleFiles:
+    """A bundle of a plan whose model is ``logistic_graph``; ``overrides`` replace parts of the manifest."""
+    plan = of or small_plan()
+    model = graph if graph is not None else logistic_graph(weights or {}, bias, plan.input_names)
+    scores = {
+        "roc_auc": 0.8, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.3, "calibration_error": 0.01,
+        "precision": 0.5, "recall": 0.6,
+    }  # fmt: skip
+    window = {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z", "rows": 10, "positives": 2}
+    manifest = Manifest.model_validate(
+        {
+            "model": {
+                "sha256": sha256_hex(model), "size": len(model), "opsets": {"": 18}, "input": "inputs",
+                "output": "probability",
+            },
+            "schema_hash": plan.schema_hash, "plan_hash": plan.hash, "plan": plan.to_dict(),
+            "inputs": [{"name": name} for name in plan.input_names],
+            "horizon_seconds": 2_592_000, "threshold": 0.5, "seed": 7, "parameters": {"trees": 100},
+            "calibration": {"a": 1.0},
+            "evaluation": {
+                "overall": {"rows": 10, "positives": 2, "model": scores, "baselines": {"recency": scores}},
+                "repeat_candidates": None,
+            },
+            "importances": [{"name": "total_spend", "impurity": 1.0, "permutation": 0.2}],
+            "data": {
+                "events_sha256": "0" * 64, "events": 30, "first": "2026-01-01T00:00:00Z",
+                "last": "2026-05-01T00:00:00Z", "labelled_rows": 30, "sampled_rows": 30, "train": window,
+                "calibration": window, "evaluation": window,
+            },
+            "parity": {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5},
+            "score_histogram": {"edges": [0.0, 0.5, 1.0], "counts": [9, 1]},
+            "feature_histograms": {}, "libraries": {"onnx": "1"},
+        }
+        | overrides
+    )  # fmt: skip
+    metadata = b'{"trained_at": "2026-11-01T00:00:00Z"}'
+    return BundleFiles(manifest.to_bytes(), model, {"metadata.json": metadata})
+
+
+def _input(name: str, unit: str, finish: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "source": f"source of {name}",
+        "unit": unit,
+        "description": f"what {name} says",
+        "finish": finish,
+    }

@@ -1,0 +1,31 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, generate_latest
+from reprise_http.histogram import LoopHistogram
+
+BOUNDS = (0.001, 0.25, 1.0, 5.0)
+
+
+@given(st.lists(st.floats(0, 10) | st.sampled_from(BOUNDS), max_size=30))
+def test_it_exposes_what_the_clients_own_would(amounts: list[float]) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    observe = LoopHistogram("took", "Time.", "stage", BOUNDS, ours).of("read")
+    histogram = Histogram("took", "Time.", ("stage",), buckets=BOUNDS, registry=theirs).labels("read")
+    for amount in amounts:
+        observe(amount)
+        histogram.observe(amount)
+    assert generate_latest(ours) == generate_latest(theirs)
+
+
+def test_same_label_is_counted_together() -> None:
+    registry = CollectorRegistry()
+    histogram = LoopHistogram("took", "Time.", "stage", BOUNDS, registry)
+    histogram.of("read")(0.5)
+    histogram.of("read")(0.5)
+    assert registry.get_sample_value("took_count", {"stage": "read"}) == 2
+
+
+def test_bounds_that_do_not_rise_are_refused() -> None:
+    with pytest.raises(ValueError, match="took: the bounds must rise"):
+        LoopHistogram("took", "Time.", "stage", (1.0, 0.5), CollectorRegistry())

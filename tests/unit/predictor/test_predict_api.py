@@ -1,0 +1,395 @@
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from reprise_online.exceptions import StoreUnavailableError
+from support.predictor import NOW_US, RunningPredictor, published, running_predictor
+from support.served_bundles import DAY_US, bundle_files
+
+ASK = {"user_id": "u-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0}
+USER = (3, 90.0, 12.5, NOW_US - 2 * DAY_US, 4, 1.0)
+"""Three purchases for 90.0, the last two days ago; one of four products bought again."""
+
+
+@pytest.fixture
+def predictor(tmp_path: Path) -> Iterator[RunningPredictor]:
+    # The logit is 0.01 × total_spend + pair_purchases − 1: 0.9 + 2 − 1 = 1.9 for the user of this module.
+    published(tmp_path, bundle_files(weights={"total_spend": 0.01, "pair_purchases": 1.0}, bias=-1.0))
+    with running_predictor(tmp_path) as running:
+        running.know("u-1", "p-1", user=USER, product=(7,), pair=(2,))
+        yield running
+
+
+def sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+def post(predictor: RunningPredictor, path: str, body: Any) -> Any:
+    response = predictor.client.post(path, json=body)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def test_answer_to_a_known_pair_is_exactly_this(predictor: RunningPredictor) -> None:
+    answer = post(predictor, "/predict", ASK)
+    probability = answer["probability"]
+    assert probability == pytest.approx(sigmoid(1.9), abs=1e-6)
+    assert answer == {
+        "prediction": True,
+        "probability": probability,
+        "confidence": probability,
+        "user_id": "u-1",
+        "product_id": "p-1",
+        "features_used": {
+            "total_spend": 90.0,
+            "avg_transaction_amount": 30.0,
+            "days_since_last_purchase": 2.0,
+            "repeat_purchase_count": 1.0,
+        },
+        "model_version": predictor.context.models.current.digest,
+        "arm": "baseline",
+        "timestamp": "2026-01-31T12:00:00Z",
+        "known": {"user": True, "product": True, "pair": True},
+    }
+
+
+def test_order_of_the_members_is_stable(predictor: RunningPredictor) -> None:
+    text = predictor.client.post("/predict", json=ASK).text
+    members = [
+        "prediction",
+        "probability",
+        "confidence",
+        "user_id",
+        "product_id",
+        "features_used",
+        "model_version",
+        "arm",
+        "timestamp",
+        "known",
+    ]
+    positions = [text.index(f'"{member}":') for member in members]
+    assert positions == sorted(positions)
+
+
+def test_never_seen_pair_is_answered_from_the_empty_state_and_said_to_be_unknown(
+    predictor: RunningPredictor,
+) -> None:
+    answer = post(predictor, "/predict", {"user_id": "new", "product_id": "p-1"})
+    assert answer["known"] == {"user": False, "product": True, "pair": False}
+    assert answer["features_used"] == {
+        "total_spend": 0.0,
+        "avg_transaction_amount": None,
+        "days_since_last_purchase": None,
+        "repeat_purchase_count": 0.0,
+    }
+    assert answer["probability"] == pytest.approx(sigmoid(-1), abs=1e-6)
+    assert answer["prediction"] is False
+    assert answer["confidence"] == pytest.approx(1 - answer["probability"])
+    assert predictor.metric("reprise_predictor_unknown_entities_total", entity="user") == 1
+    assert predictor.metric("reprise_predictor_unknown_entities_total", entity="product") == 0
+
+
+def test_explain_shows_every_input_of_the_model(predictor: RunningPredictor) -> None:
+    features = post(predictor, "/predict?explain=all", ASK)["features_used"]
+    assert features == {
+        "total_spend": 90.0,
+        "avg_transaction_amount": 30.0,
+        "days_since_last_purchase": 2.0,
+        "repeat_purchase_count": 1.0,
+        "product_views": 7.0,
+        "pair_purchases": 2.0,
+        "request_amount": 20.0,
+        "request_is_purchase": 1.0,
+    }
+
+
+def test_what_the_request_does_not_say_is_missing_to_the_model(predictor: RunningPredictor) -> None:
+    features = post(predictor, "/predict?explain=all", {"user_id": "u-1", "product_id": "p-1"})[
+        "features_used"
+    ]
+    assert features["request_amount"] is None
+    assert features["request_is_purchase"] is None
+
+
+def test_features_are_finished_at_the_requests_instant(predictor: RunningPredictor) -> None:
+    answer = post(predictor, "/predict", {**ASK, "timestamp": "2026-01-31T13:03:00+01:00"})
+    assert answer["timestamp"] == "2026-01-31T12:03:00Z"
+    assert answer["features_used"]["days_since_last_purchase"] == pytest.approx(2 + 3 / 1440)
+
+
+def test_event_from_after_the_request_counts_as_now(predictor: RunningPredictor) -> None:
+    predictor.know("u-2", "p-1", user=(1, 5.0, 0.0, NOW_US, 1, 0.0), product=None, pair=None)
+    answer = post(
+        predictor, "/predict", {"user_id": "u-2", "product_id": "p-1", "timestamp": "2026-01-31T11:58:00Z"}
+    )
+    assert answer["features_used"]["days_since_last_purchase"] == 0.0
+
+
+def test_single_prediction_takes_one_round_trip(predictor: RunningPredictor) -> None:
+    post(predictor, "/predict", ASK)
+    assert predictor.reader.round_trips == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"product_id": "p"}, "user_id"),
+        ({"user_id": "u"}, "product_id"),
+        ({**ASK, "user_id": 7}, "user_id"),
+        ({**ASK, "user_id": ""}, "user_id"),
+        ({**ASK, "user_id": "x" * 257}, "user_id"),
+        ({**ASK, "product_id": "a\x00b"}, "product_id"),
+        ({**ASK, "amount": -0.01}, "amount"),
+        ({**ASK, "amount": "20"}, "amount"),
+        ({**ASK, "amount": True}, "amount"),
+        ({**ASK, "event_type": "refund"}, "event_type"),
+        ({**ASK, "event_type": "view"}, "amount"),
+        ({**ASK, "timestamp": "2026-01-31T12:00:00"}, "timestamp"),
+        ({**ASK, "timestamp": "yesterday"}, "timestamp"),
+        ({**ASK, "timestamp": 1_769_860_800}, "timestamp"),
+        ({**ASK, "timestamp": "2026-01-31T11:54:59Z"}, "timestamp"),
+        ({**ASK, "timestamp": "2026-01-31T12:05:01Z"}, "timestamp"),
+        ({**ASK, "colour": "red"}, "colour"),
+    ],
+)
+def test_field_that_breaks_the_contract_is_named(predictor: RunningPredictor, body: Any, field: str) -> None:
+    response = predictor.client.post("/predict", json=body)
+    assert response.status_code == 422
+    assert response.headers["content-type"] == "application/problem+json"
+    problem = response.json()
+    assert problem["type"] == "urn:reprise:problem:invalid-request"
+    assert [error["field"] for error in problem["errors"]] == [field]
+    assert predictor.reader.round_trips == 0
+    counted = predictor.metric(
+        "reprise_predictor_requests_total", endpoint="/predict", outcome="invalid-request"
+    )
+    assert counted == 1
+
+
+@pytest.mark.parametrize("amount", ["NaN", "Infinity", "1e999"])
+def test_amount_that_is_not_finite_is_refused(predictor: RunningPredictor, amount: str) -> None:
+    body = f'{{"user_id":"u","product_id":"p","amount":{amount}}}'
+    response = predictor.client.post("/predict", content=body)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "amount"
+
+
+@pytest.mark.parametrize("amount", [0.0, 1e-300, 1e300])
+def test_any_finite_amount_is_answered(predictor: RunningPredictor, amount: float) -> None:
+    answer = post(predictor, "/predict?explain=all", {**ASK, "amount": amount})
+    assert answer["features_used"]["request_amount"] == amount
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"", "invalid-json", 400),
+        (b'{"user_id": "u"', "invalid-json", 400),
+        (b'{"user_id": "\xff", "product_id": "p"}', "invalid-json", 400),
+        (b'{"user_id": "\\ud800", "product_id": "p"}', "invalid-json", 400),
+        (b"[" * 5000, "invalid-json", 400),
+        (b"[]", "invalid-request", 422),
+        (b"null", "invalid-request", 422),
+        (b'{"user_id": "' + b"x" * 3_000_000 + b'"}', "body-too-large", 413),
+    ],
+)
+@pytest.mark.parametrize("path", ["/predict", "/predict/batch"])
+def test_body_that_is_no_request_is_a_problem(
+    predictor: RunningPredictor, path: str, content: bytes, kind: str, status: int
+) -> None:
+    if path.endswith("batch") and kind == "invalid-request" and content != b"null":
+        content = b'{"requests": {}}'
+    response = predictor.client.post(path, content=content)
+    assert response.status_code == status
+    assert response.json()["type"] == f"urn:reprise:problem:{kind}"
+
+
+@pytest.mark.parametrize("query", ["explain=yes", "explain", "explian=all", "explain=all&x=1"])
+def test_unknown_query_is_refused(predictor: RunningPredictor, query: str) -> None:
+    response = predictor.client.post(f"/predict?{query}", json=ASK)
+    assert response.status_code == 422
+    assert response.json()["errors"]
+
+
+def test_batch_answers_in_order_what_single_requests_answer(predictor: RunningPredictor) -> None:
+    predictor.know("u-2", "p-2", user=(1, 5.0, 0.0, NOW_US - DAY_US, 1, 0.0), product=(1,), pair=None)
+    requests = [
+        ASK,
+        {"user_id": "u-2", "product_id": "p-2"},
+        {"user_id": "u-1", "product_id": "p-2", "event_type": "view"},
+        {"user_id": "nobody", "product_id": "nothing", "timestamp": "2026-01-31T12:01:00Z"},
+    ]
+    single = [post(predictor, "/predict?explain=all", request) for request in requests]
+    predictor.reader.round_trips = 0
+    batch = post(predictor, "/predict/batch?explain=all", {"requests": requests})
+    assert batch["failed"] == 0
+    assert predictor.reader.round_trips == 1
+    for alone, together in zip(single, batch["results"], strict=True):
+        for number in ("probability", "confidence"):
+            assert together.pop(number) == pytest.approx(alone.pop(number), abs=1e-6)
+        assert together == alone
+
+
+def test_bad_requests_of_a_batch_do_not_fail_the_others(predictor: RunningPredictor) -> None:
+    requests = [
+        ASK,
+        {**ASK, "amount": -1},
+        {**ASK, "timestamp": "2020-01-01T00:00:00Z"},
+        {"user_id": "u-1", "product_id": "p-1"},
+        "no object",
+    ]
+    batch = post(predictor, "/predict/batch", {"requests": requests})
+    assert batch["failed"] == 3
+    good, amount, timestamp, also_good, no_object = batch["results"]
+    assert good["probability"] == also_good["probability"] == pytest.approx(sigmoid(1.9), abs=1e-6)
+    assert (amount["index"], amount["status"]) == (1, 422)
+    assert [error["field"] for error in amount["errors"]] == ["amount"]
+    assert (timestamp["index"], timestamp["errors"][0]["field"]) == (2, "timestamp")
+    assert (no_object["index"], no_object["status"]) == (4, 422)
+
+
+def test_batch_of_bad_requests_only_is_answered_without_asking_the_store(predictor: RunningPredictor) -> None:
+    batch = post(predictor, "/predict/batch", {"requests": [{}, {}]})
+    assert [result["status"] for result in batch["results"]] == [422, 422]
+    assert predictor.reader.round_trips == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"requests": []}, {"requests": [ASK] * 1001}, {}, {"requests": [ASK], "more": 1}, {"requests": None}],
+)
+def test_batch_that_is_none_is_refused_as_a_whole(predictor: RunningPredictor, body: Any) -> None:
+    response = predictor.client.post("/predict/batch", json=body)
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] in {"requests", "more"}
+
+
+def test_batch_of_the_limit_is_answered(predictor: RunningPredictor) -> None:
+    assert len(post(predictor, "/predict/batch", {"requests": [ASK] * 1000})["results"]) == 1000
+
+
+def test_one_unreadable_row_fails_its_own_request_of_a_batch_only(predictor: RunningPredictor) -> None:
+    key = predictor.context.models.current.user.codec.key("u-bad")
+    predictor.reader.corrupt.add(key)
+    batch = post(predictor, "/predict/batch", {"requests": [ASK, {**ASK, "user_id": "u-bad"}, ASK]})
+    assert [result.get("status") for result in batch["results"]] == [None, 500, None]
+    assert batch["results"][1]["type"] == "urn:reprise:problem:unreadable-state"
+
+
+def test_row_of_another_plan_is_not_guessed_from(predictor: RunningPredictor) -> None:
+    predictor.know("u-old", "p-1", user=(None, 90.0, 0.0, None, None, 1.0), product=None, pair=None)
+    response = predictor.client.post("/predict", json={**ASK, "user_id": "u-old"})
+    assert response.status_code == 500
+    assert response.json()["type"] == "urn:reprise:problem:unreadable-state"
+
+
+def test_store_away_is_503_with_retry_after_and_nothing_of_where_it_is(predictor: RunningPredictor) -> None:
+    predictor.reader.failure = StoreUnavailableError("read rows at redis://secret-host:6379/0", "no answer")
+    for path, body in (("/predict", ASK), ("/predict/batch", {"requests": [ASK]})):
+        response = predictor.client.post(path, json=body)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert response.json()["type"] == "urn:reprise:problem:store-unavailable"
+        assert "secret-host" not in response.text
+    assert predictor.client.get("/features/u-1").status_code == 503
+    assert predictor.client.get("/health").status_code == 200
+    ready = predictor.client.get("/ready")
+    assert ready.status_code == 503
+    assert ready.json()["detail"] == "the online store does not answer"
+    assert predictor.metric("reprise_predictor_store_up") == 0
+
+
+async def test_store_that_is_back_makes_the_process_ready(predictor: RunningPredictor) -> None:
+    predictor.reader.failure = StoreUnavailableError("ping", "gone")
+    await predictor.context.store.ask()
+    assert predictor.client.get("/ready").status_code == 503
+    predictor.reader.failure = None
+    await predictor.context.store.ask()
+    assert predictor.client.get("/ready").json() == {"status": "ready"}
+
+
+def test_features_of_a_user_are_the_users_alone(predictor: RunningPredictor) -> None:
+    answer = predictor.client.get("/features/u-1").json()
+    assert answer == {
+        "user_id": "u-1",
+        "product_id": None,
+        "features": {
+            "total_spend": 90.0,
+            "avg_transaction_amount": 30.0,
+            "days_since_last_purchase": 2.0,
+            "repeat_purchase_count": 1.0,
+        },
+        "known": {"user": True},
+        "model_version": predictor.context.models.current.digest,
+        "timestamp": "2026-01-31T12:00:00Z",
+    }
+
+
+def test_features_with_a_product_are_those_of_all_three(predictor: RunningPredictor) -> None:
+    answer = predictor.client.get("/features/u-1", params={"product_id": "p-1"}).json()
+    assert answer["features"]["product_views"] == 7.0
+    assert answer["features"]["pair_purchases"] == 2.0
+    assert "request_amount" not in answer["features"]
+    assert answer["known"] == {"user": True, "product": True, "pair": True}
+
+
+@pytest.mark.parametrize("user_id", ["a/b", "ü ser?", "/"])
+def test_any_opaque_id_can_be_asked_for(predictor: RunningPredictor, user_id: str) -> None:
+    predictor.know(user_id, "p-1", user=USER, product=None, pair=None)
+    answer = predictor.client.get("/features/" + quote(user_id, safe="")).json()
+    assert answer["user_id"] == user_id
+    assert answer["known"] == {"user": True}
+
+
+@pytest.mark.parametrize("path", ["/features/", "/features/u?product_id=", "/features/" + "x" * 257])
+def test_id_that_is_none_is_refused(predictor: RunningPredictor, path: str) -> None:
+    assert predictor.client.get(path).status_code == 422
+
+
+def test_model_info_tells_what_the_manifest_says(predictor: RunningPredictor) -> None:
+    info = predictor.client.get("/model/info").json()
+    model = predictor.context.models.current
+    assert info["digest"] == model.digest
+    assert info["threshold"] == 0.5
+    assert info["horizon_seconds"] == 2_592_000
+    assert info["training"] == {"trained_at": "2026-11-01T00:00:00Z"}
+    assert info["refused"] is None
+    assert [feature["name"] for feature in info["features"]] == list(model.plan.input_names)
+    assert info["features"][0] == {
+        "name": "total_spend",
+        "entity": "user",
+        "source": "source of total_spend",
+        "unit": "currency",
+        "description": "what total_spend says",
+        "impurity_importance": 1.0,
+        "permutation_importance": 0.2,
+    }
+    assert info["evaluation"]["overall"]["model"]["roc_auc"] == 0.8
+
+
+def test_stages_scores_and_the_model_are_measured(predictor: RunningPredictor) -> None:
+    post(predictor, "/predict", ASK)
+    post(predictor, "/predict/batch", {"requests": [ASK, ASK]})
+    for stage in ("validate", "read", "finish", "infer", "encode"):
+        assert predictor.metric("reprise_predictor_stage_seconds_count", stage=stage) == 2
+    assert predictor.metric("reprise_predictor_score_bucket", arm="baseline", le="0.85") == 0
+    assert predictor.metric("reprise_predictor_score_bucket", arm="baseline", le="0.9") == 3
+    assert predictor.metric("reprise_predictor_predictions_total", arm="baseline") == 3
+    model = predictor.context.models.current
+    labels = {"digest": model.digest, "plan_hash": model.plan.hash, "schema_hash": model.plan.schema_hash}
+    assert predictor.metric("reprise_predictor_model_info", **labels) == 1
+    assert "reprise_build_info" in predictor.client.get("/metrics").text
+
+
+def test_event_types_are_those_of_the_settings(tmp_path: Path) -> None:
+    published(tmp_path, bundle_files())
+    with running_predictor(tmp_path, event_types="view,purchase,cart") as predictor:
+        assert predictor.client.post("/predict", json={**ASK, "event_type": "cart"}).status_code == 200
+        document = predictor.client.get("/openapi.json").json()
+        (choices, _) = document["components"]["schemas"]["PredictionRequest"]["properties"]["event_type"][
+            "anyOf"
+        ]
+        assert choices["enum"] == ["view", "purchase", "cart"]
