@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 import numpy as np
 import pytest
@@ -24,8 +25,9 @@ class Outcomes:
     recency: np.ndarray
 
 
+@cache
 def outcomes(horizon_days: int) -> Outcomes:
-    config = ShopConfig(seed=11, users=2_500, products=240)
+    config = ShopConfig(seed=11, users=8_000, products=240)
     end = START + DAYS * DAY_US
     chunks = []
     for chunk in Shop(config).stream(START, horizon_us=horizon_days * DAY_US):

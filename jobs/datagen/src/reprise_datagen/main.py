@@ -64,11 +64,11 @@ def command(
     Users have segments, habits and lifetimes, products have prices and popularity, consumables are bought
     again when they are used up. The same options make the same file, byte for byte.
     """
-    from reprise_shop import ShopConfig, ShopError  # noqa: PLC0415
+    from reprise_shop import ShopConfig, ShopError
 
-    from reprise_datagen.exceptions import DatagenError  # noqa: PLC0415
-    from reprise_datagen.generating import generate  # noqa: PLC0415
-    from reprise_datagen.plan import GenerationPlan  # noqa: PLC0415
+    from reprise_datagen.exceptions import DatagenError
+    from reprise_datagen.generating import generate
+    from reprise_datagen.plan import GenerationPlan
 
     if file is not None and out is not None:
         raise click.UsageError("give the file as FILE or as --out, not as both")

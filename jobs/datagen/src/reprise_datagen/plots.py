@@ -178,7 +178,8 @@ def certainty(statistics: HistoryStatistics) -> str:
             share = coarse[:, kind] / max(coarse[:, kind].sum(), 1)
             axes.stairs(share, edges, color=colour, fill=True, alpha=0.55)
             axes.stairs(share, edges, color=colour, linewidth=1.2, label=label)
-        axes.set_yscale("log")
+        if statistics.events:
+            axes.set_yscale("log")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         axes.set_xlabel("probability of a purchase of the pair within the horizon")
         axes.set_ylabel("part of the events")

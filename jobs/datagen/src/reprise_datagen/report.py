@@ -1,5 +1,6 @@
 """The report: one self-contained page that shows at a glance what was generated."""
 
+import math
 from pathlib import Path
 
 import jinja2
@@ -36,7 +37,7 @@ def _cards(plan: GenerationPlan, statistics: HistoryStatistics) -> list[tuple[st
         ("purchases", f"{statistics.purchases:,}"),
         ("of them bought again", _percent(int(statistics.repeats.sum()), statistics.purchases)),
         (f"base rate, {format_duration(plan.horizon)}", f"{statistics.base_rate:.1%}"),
-        ("best possible ROC AUC", f"{statistics.oracle_auc:.3f}"),
+        ("best possible ROC AUC", _auc(statistics, 3)),
     ]
 
 
@@ -60,8 +61,12 @@ def _numbers(plan: GenerationPlan, statistics: HistoryStatistics) -> list[tuple[
         ("Horizon of the label", format_duration(plan.horizon)),
         ("Expected base rate, all events", f"{statistics.base_rate:.2%}"),
         ("Expected base rate, after a purchase", f"{mean_after:.2%}"),
-        ("ROC AUC of the generator's own probability", f"{statistics.oracle_auc:.4f}"),
+        ("ROC AUC of the generator's own probability", _auc(statistics, 4)),
     ]
+
+
+def _auc(statistics: HistoryStatistics, digits: int) -> str:
+    return "none" if math.isnan(statistics.oracle_auc) else f"{statistics.oracle_auc:.{digits}f}"
 
 
 def _percent(part: int, whole: int) -> str:

@@ -20,7 +20,7 @@ class HistoryStatistics:
     """Counts of a history; probabilities are the generator's own, within the stream's horizon.
 
     Attributes:
-        daily: (days, event types) events per day since the start.
+        daily: (days, event types) events per day from the start to the last event.
         weekly: (7, 24) events by weekday from Monday and hour, UTC.
         product_events: (products, event types) events per product.
         user_purchases: Purchases per user.
@@ -37,7 +37,7 @@ class HistoryStatistics:
         config = shop.config
         self.shop = shop
         self.start_us = start_us
-        self.daily: Counts = np.zeros((0, 2), dtype=np.int64)
+        self.daily: Counts = np.zeros((1, 2), dtype=np.int64)
         self.weekly: Counts = np.zeros((7, 24), dtype=np.int64)
         self.product_events: Counts = np.zeros((config.products, 2), dtype=np.int64)
         self.user_purchases: Counts = np.zeros(config.users, dtype=np.int64)

@@ -49,19 +49,23 @@ class EventChunk:
     def __len__(self) -> int:
         return len(self.user)
 
-    def head(self, count: int) -> "EventChunk":
-        """Return the first ``count`` events."""
+    def slice(self, first: int, end: int) -> "EventChunk":
+        """Return the events from one position up to another, as views of the same arrays."""
         return EventChunk(
-            self.user[:count],
-            self.product[:count],
-            self.event_type[:count],
-            self.timestamp_us[:count],
-            self.amount[:count],
-            self.discount[:count],
-            self.sequence[:count],
-            None if self.probability is None else self.probability[:count],
+            self.user[first:end],
+            self.product[first:end],
+            self.event_type[first:end],
+            self.timestamp_us[first:end],
+            self.amount[first:end],
+            self.discount[first:end],
+            self.sequence[first:end],
+            None if self.probability is None else self.probability[first:end],
             self.stream_key,
         )
+
+    def head(self, count: int) -> "EventChunk":
+        """Return the first ``count`` events."""
+        return self.slice(0, count)
 
     def before(self, instant_us: int) -> "EventChunk":
         """Return the events strictly before an instant."""
