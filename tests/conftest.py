@@ -1,12 +1,8 @@
 """Fixtures that several folders of tests share."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 

@@ -1,0 +1,108 @@
+"""Histories of events as the log carries them, and what the batch executor makes of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from reprise_eventlog import Record
+from reprise_events import Event, encode_event
+from reprise_features.batch import BatchExecutor
+from reprise_features.finishes import FloatArray
+from reprise_features.plan import Plan
+from reprise_online.codec import ViewCodec
+from reprise_online.store import OnlineStore, StoredRow
+
+PLAN_FILE = Path(__file__).parents[2] / "feature_repo/plan/plan.json"
+PROJECT = "reprise"
+BatchStates = dict[str, dict[tuple[str, ...], FloatArray]]
+_START_US = 1_767_225_600_000_000
+
+
+def make_events(count: int, *, users: int = 12, products: int = 8, seed: int = 0) -> list[Event]:
+    """Random views and purchases, some at one instant, some purchases without an amount, roughly in order."""
+    rng = np.random.default_rng(seed)
+    instants = np.sort(rng.integers(0, max(2, count // 2), count)) * 3_600_000_000
+    events = []
+    for at in range(count):
+        purchase = rng.random() < 0.4
+        amount = float(np.round(10 ** rng.uniform(-2, 4), 2)) if purchase and rng.random() < 0.9 else None
+        events.append(
+            Event(
+                event_id=f"{seed}-{at}",
+                user_id=f"u{rng.integers(users)}",
+                product_id=f"p{rng.integers(products)}",
+                event_type="purchase" if purchase else "view",
+                timestamp_us=_START_US + int(instants[at]),
+                amount=amount,
+            )
+        )
+    return events
+
+
+def as_partitions(events: Sequence[Event], partitions: int) -> dict[int, list[Record]]:
+    """Spread events over partitions by user, as the log does, offsets dense from 0."""
+    spread: dict[int, list[Record]] = {at: [] for at in range(partitions)}
+    for event in events:
+        records = spread[sum(event.user_id.encode()) % partitions]
+        partition = sum(event.user_id.encode()) % partitions
+        records.append(Record(partition, len(records), 0, event.user_id.encode(), encode_event(event)))
+    return spread
+
+
+def event_table(events: Sequence[Event]) -> pa.Table:
+    """Events as the canonical table."""
+    return pa.table(
+        {
+            "event_id": [e.event_id for e in events],
+            "user_id": [e.user_id for e in events],
+            "product_id": [e.product_id for e in events],
+            "event_type": [e.event_type for e in events],
+            "amount": pa.array([e.amount for e in events], pa.float64()),
+            "timestamp": pa.array([e.timestamp_us for e in events], pa.timestamp("us", "UTC")),
+            "metadata": pa.nulls(len(events), pa.string()),
+        }
+    )
+
+
+def batch_states(plan: Plan, events: Sequence[Event]) -> BatchStates:
+    """The batch executor's final states by entity and ids, NaN where missing."""
+    states: BatchStates = {}
+    with BatchExecutor(plan) as executor:
+        executor.load_events(event_table(events))
+        for entity in plan.entities:
+            rows = [row for batch in executor.final_states(entity.name) for row in batch.to_pylist()]
+            states[entity.name] = {
+                tuple(row[key] for key in entity.view.join_keys): np.array(
+                    [row[field.name] for field in entity.view.fields], dtype=np.float64
+                )
+                for row in rows
+            }
+    return states
+
+
+def assert_store_holds(store: OnlineStore, plan: Plan, states: BatchStates) -> int:
+    """Compare every stored row with the batch executor's, and return how many numbers were compared."""
+    compared = 0
+    for entity in plan.entities:
+        codec = ViewCodec(PROJECT, entity.view)
+        expected = states[entity.name]
+        keys = [codec.key(*ids) for ids in expected]
+        rows = store.read([(codec, key) for key in keys])
+        for ids, row in zip(expected, rows, strict=True):
+            assert row.exists, f"{entity.name} {ids} is not in the store"
+            _assert_equal(entity.view.name, ids, [f.name for f in entity.view.fields], row, expected[ids])
+            compared += len(row.state)
+    return compared
+
+
+def _assert_equal(
+    view: str, ids: tuple[str, ...], names: Sequence[str], row: StoredRow, expected: FloatArray
+) -> None:
+    found = np.array([np.nan if value is None else value for value in row.state], dtype=np.float64)
+    scale = np.maximum(np.nan_to_num(np.abs(expected)), 1.0)
+    scale[[at for at, name in enumerate(names) if name.endswith("_m2")]] *= 1e3
+    wrong = (np.isnan(found) != np.isnan(expected)) | (np.abs(found - expected) > 1e-9 * scale)
+    assert not wrong.any(), [
+        f"{view} {ids} {names[at]}: stored {found[at]}, batch {expected[at]}" for at in np.flatnonzero(wrong)
+    ]
