@@ -82,7 +82,7 @@ def generate(plan: GenerationPlan) -> GenerationSummary:
             purchases += int((chunk.event_type == PURCHASE).sum())
         if statistics is not None and page is not None:
             # Only a report needs matplotlib, which is slow to load.
-            from reprise_datagen.report import write_report
+            from reprise_datagen.report import write_report  # noqa: PLC0415
 
             write_report(page, plan, statistics)
     return GenerationSummary(events, purchases, first_us, last_us, time.monotonic() - began)
