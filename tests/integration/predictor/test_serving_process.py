@@ -1,0 +1,213 @@
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from redis import Redis
+from reprise_online.codec import ViewCodec
+from support.predictor import published
+from support.redis import RedisServer, running_redis
+from support.served_bundles import DAY_US, bundle_files, small_plan
+from support.serving import Serving, serving
+
+pytestmark = pytest.mark.redis
+
+PLAN = small_plan()
+CODECS = {entity.name: ViewCodec("reprise", entity.view) for entity in PLAN.entities}
+ASK = {"user_id": "u-1", "product_id": "p-1"}
+
+
+def put(client: Redis, entity: str, ids: Sequence[str], state: Sequence[Any]) -> None:
+    codec = CODECS[entity]
+    row = codec.encode(state, b"\x01" + bytes(16), 0)
+    client.hset(codec.key(*ids), items=row)
+
+
+def purchases(count: int, spend: float, days_ago: float, again: float) -> tuple[Any, ...]:
+    last = time.time_ns() // 1000 - round(days_ago * DAY_US)
+    return (count, spend, 0.0, last, count, again)
+
+
+def environment(redis: RedisServer, store: Path, **more: str) -> dict[str, str]:
+    return {
+        "REDIS_HOST": redis.host,
+        "REDIS_PORT": str(redis.port),
+        "MODEL_STORE": str(store),
+        "MODEL_RELOAD_SECONDS": "0.05",
+        "PREDICTOR_REDIS_PING_SECONDS": "0.05",
+        **more,
+    }
+
+
+def test_rows_of_the_codec_are_answered_with_their_features(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    digest = published(tmp_path / "models", bundle_files(weights={"pair_purchases": 1.0}))
+    with redis_server.client() as client:
+        put(client, "user", ["u-1"], purchases(3, 90.0, 2.0, 1.0))
+        put(client, "product", ["p-1"], [7])
+        put(client, "pair", ["u-1", "p-1"], [2])
+        put(client, "user", ["ü/2%2F"], purchases(1, 5.0, 0.5, 0.0))
+    with serving(tmp_path, **environment(redis_server, tmp_path / "models")) as predictor:
+        predictor.wait_until_ready()
+        answer = predictor.http.post("/predict?explain=all", json={**ASK, "amount": 5}).json()
+        assert answer["probability"] == pytest.approx(0.880797, abs=1e-6)
+        assert answer["known"] == {"user": True, "product": True, "pair": True}
+        assert answer["model_version"] == digest
+        features = answer["features_used"]
+        assert features.pop("days_since_last_purchase") == pytest.approx(2.0, abs=0.01)
+        assert features == {
+            "total_spend": 90.0,
+            "avg_transaction_amount": 30.0,
+            "repeat_purchase_count": 1.0,
+            "product_views": 7.0,
+            "pair_purchases": 2.0,
+            "request_amount": 5.0,
+            "request_is_purchase": None,
+        }
+        other = predictor.http.get("/features/" + quote("ü/2%2F", safe="")).json()
+        assert (other["user_id"], other["known"]) == ("ü/2%2F", {"user": True})
+        assert other["features"]["total_spend"] == 5.0
+        stranger = {"user_id": "nobody", "product_id": "nothing"}
+        batch = predictor.http.post("/predict/batch", json={"requests": [ASK, stranger]}).json()
+        assert [result["known"]["user"] for result in batch["results"]] == [True, False]
+        assert batch["results"][0]["probability"] == pytest.approx(0.880797, abs=1e-6)
+        assert predictor.terminate() == 0
+
+
+def test_redis_away_is_503_until_it_is_back(tmp_path: Path) -> None:
+    published(tmp_path / "models", bundle_files())
+    with running_redis() as redis, serving(tmp_path, **environment(redis, tmp_path / "models")) as predictor:
+        predictor.wait_until_ready()
+        assert predictor.http.post("/predict", json=ASK).status_code == 200
+        redis.stop()
+        predictor.wait_for("/ready", 503)
+        start = time.monotonic()
+        response = predictor.http.post("/predict", json=ASK)
+        assert time.monotonic() - start < 2.0
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert response.json()["type"] == "urn:reprise:problem:store-unavailable"
+        assert predictor.http.post("/predict/batch", json={"requests": [ASK]}).status_code == 503
+        assert predictor.http.get("/health").status_code == 200
+        redis.start()
+        predictor.wait_until_ready()
+        assert predictor.http.post("/predict", json=ASK).status_code == 200
+
+
+def test_redis_that_refuses_the_password_is_503(tmp_path: Path) -> None:
+    published(tmp_path / "models", bundle_files())
+    with running_redis("--requirepass", "right") as redis:
+        variables = environment(redis, tmp_path / "models", REDIS_PASSWORD="hunter2")
+        with serving(tmp_path, **variables) as predictor:
+            predictor.wait_for("/health", 200)
+            response = predictor.http.post("/predict", json=ASK)
+            assert response.status_code == 503
+            assert predictor.http.get("/ready").status_code == 503
+            assert "hunter2" not in predictor.log.read_text() + response.text
+
+
+def test_process_starts_before_its_redis_and_turns_ready_with_it(tmp_path: Path) -> None:
+    published(tmp_path / "models", bundle_files())
+    with running_redis() as redis:
+        redis.stop()
+        with serving(tmp_path, **environment(redis, tmp_path / "models")) as predictor:
+            predictor.wait_for("/ready", 503)
+            redis.start()
+            predictor.wait_until_ready()
+
+
+def test_another_model_takes_over_without_a_failed_request(redis_server: RedisServer, tmp_path: Path) -> None:
+    store = tmp_path / "models"
+    first = published(store, bundle_files(bias=-1.0))
+    with serving(tmp_path, **environment(redis_server, store)) as predictor:
+        predictor.wait_until_ready()
+        answers: list[tuple[int, str, float]] = []
+        done = threading.Event()
+
+        def ask() -> None:
+            while not done.is_set():
+                response = predictor.http.post("/predict", json=ASK)
+                answer = response.json()
+                answers.append((response.status_code, answer.get("model_version"), answer.get("probability")))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        try:
+            second = published(store, bundle_files(bias=1.0))
+            wait_for_version(predictor, second)
+            refused = published(store, bundle_files(bias=2.0, plan_hash="0" * 64))
+            give_up = time.monotonic() + 20
+            while predictor.http.get("/model/info").json()["refused"] is None:
+                assert time.monotonic() < give_up
+                time.sleep(0.02)
+        finally:
+            done.set()
+            thread.join()
+        info = predictor.http.get("/model/info").json()
+        assert (info["digest"], info["refused"]["digest"]) == (second, refused)
+    assert {status for status, _, _ in answers} == {200}
+    versions = [version for _, version, _ in answers]
+    assert versions == sorted(versions, key=[first, second].index)
+    for _, version, probability in answers:
+        assert (probability > 0.5) == (version == second)
+
+
+def wait_for_version(predictor: Serving, digest: str) -> None:
+    give_up = time.monotonic() + 20
+    while predictor.http.get("/model/info").json()["digest"] != digest:
+        assert time.monotonic() < give_up, "the model did not take over"
+        time.sleep(0.02)
+
+
+def test_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
+    published(tmp_path / "models", bundle_files())
+    with running_redis() as redis:
+        with redis.client() as client:
+            client.execute_command("ACL", "SETUSER", "predictor", "on", ">s3cret", "~*", "+hmget", "+ping")
+            client.execute_command("ACL", "SETUSER", "default", "off")
+        variables = environment(
+            redis, tmp_path / "models", REDIS_USERNAME="predictor", REDIS_PASSWORD="s3cret"
+        )
+        with serving(tmp_path, **variables) as predictor:
+            predictor.wait_until_ready()
+            assert predictor.http.post("/predict", json=ASK).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "MODEL_STORE: Field required"),
+        (["--model-store", "s4://nowhere"], "s4"),
+        (["--model-store", "models", "--model-digest", "newest"], "MODEL_DIGEST"),
+    ],
+)
+def test_wrong_configuration_ends_the_command_with_the_reason(
+    arguments: list[str], message: str, tmp_path: Path, without_variables: Callable[[], dict[str, str]]
+) -> None:
+    program = "from reprise_predictor.main import command; command()"
+    ended = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=tmp_path,
+        env=without_variables(),
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert message in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.fixture
+def without_variables() -> Callable[[], dict[str, str]]:
+    return lambda: {
+        name: value for name, value in os.environ.items() if not name.startswith(("MODEL_", "API_"))
+    }
