@@ -1,0 +1,165 @@
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import httpx
+from reprise_eventlog import EVENTS, EventLogSettings, Record, open_consumer
+from reprise_events import decode_event
+
+COMMAND = [sys.executable, "-c", "from reprise_producer.main import command; command()"]
+EVENT = {
+    "event_id": "e",
+    "user_id": "u",
+    "product_id": "p",
+    "event_type": "view",
+    "timestamp": "2026-01-01T00:00:00Z",
+}
+
+
+def environment(log_dir: Path) -> dict[str, str]:
+    return {**os.environ, "REPRISE_LOG_DIR": str(log_dir), "REPRISE_PROGRESS": "on"}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(log_dir: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [*COMMAND, *options], env=environment(log_dir), stderr=subprocess.PIPE, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def read_events(log_dir: Path) -> list[Record]:
+    found: list[Record] = []
+    with closing(open_consumer(EventLogSettings(log_dir=log_dir), EVENTS, "test")) as consumer:
+        while not found or consumer.positions() != consumer.end_offsets():
+            polled = consumer.poll(10_000, 5.0)
+            assert polled, "the log is empty"
+            found.extend(record for records in polled.values() for record in records)
+    return found
+
+
+def wait_until_ready(url: str) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            if httpx.get(f"{url}/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            assert time.monotonic() < deadline, "the producer did not become ready"
+        time.sleep(0.05)
+
+
+def test_burst_writes_exactly_the_count_and_exits(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--mode", "burst", "--count", "3000", "--users", "100", "--products", "20"],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"3,000 events in .* s, .* a second", done.stdout)
+    assert "Appending events: 3,000 of 3,000 events, done" in done.stderr
+    records = read_events(tmp_path)
+    assert len({decode_event(record.value).event_id for record in records}) == len(records) == 3000
+
+
+def test_continuous_mode_simulates_and_takes_events_until_sigterm(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(tmp_path, "--rate", "300", "--port", str(port), "--host", "127.0.0.1") as process:
+        wait_until_ready(url)
+        response = httpx.post(f"{url}/events", json=EVENT)
+        assert response.status_code == 202
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    events = [decode_event(record.value) for record in read_events(tmp_path)]
+    assert "e" in {event.event_id for event in events}
+    live = [event for event in events if event.event_id != "e"]
+    assert len(live) > 50
+    assert all(abs(event.timestamp_us / 1e6 - time.time()) < 60 for event in live)
+
+
+def test_serve_mode_simulates_nothing(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with running(tmp_path, "--mode", "serve", "--port", str(port), "--host", "127.0.0.1") as process:
+        wait_until_ready(url)
+        assert httpx.post(f"{url}/events", json=[EVENT]).status_code == 202
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+    assert len(read_events(tmp_path)) == 1
+
+
+def test_continuous_mode_without_http_stops_on_ctrl_c(tmp_path: Path) -> None:
+    with running(tmp_path, "--no-http", "--rate", "500") as process:
+        path = tmp_path / EVENTS.name / "0.log"
+        deadline = time.monotonic() + 30
+        while not path.exists() or path.stat().st_size == 0:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert process.stderr is not None
+        assert '"signal": "SIGINT"' in process.stderr.read()
+
+
+def test_port_that_is_taken_is_said_plainly(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = subprocess.run(
+            [*COMMAND, "--mode", "serve", "--host", "127.0.0.1", "--port", str(port)],
+            env=environment(tmp_path),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert f"Error: cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_log_directory_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [*COMMAND, "--mode", "burst", "--count", "1"],
+        env=environment(tmp_path / "file"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"Error: {tmp_path / 'file'}" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_is_quick_and_names_every_unit() -> None:
+    code = (
+        "import sys; from reprise_producer.main import command;"
+        " sys.exit(bool({'numpy', 'fastapi', 'uvicorn'} & sys.modules.keys()))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,47 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise_producer.pacing import Pace
+
+
+@given(
+    rate=st.floats(0.5, 50_000),
+    steps=st.lists(st.floats(0.0001, 0.9), min_size=1, max_size=50),
+)
+def test_number_of_events_never_drifts_from_the_rate(rate: float, steps: list[float]) -> None:
+    now, emitted = 100.0, 0
+    pace = Pace(rate, now)
+    for step in steps:
+        emitted += pace.due(now)
+        assert abs(emitted - ((now - 100.0) * rate + 1)) <= 1.001
+        now += step
+
+
+def test_nothing_is_due_twice() -> None:
+    pace = Pace(10, 0.0)
+    assert [pace.due(0.0), pace.due(0.0), pace.due(0.05), pace.due(0.1), pace.due(0.1)] == [1, 0, 0, 1, 0]
+
+
+def test_wait_is_until_the_next_is_due() -> None:
+    pace = Pace(10, 0.0)
+    pace.due(0.0)
+    assert pace.seconds_to_next(0.03) == pytest.approx(0.07)
+    assert pace.seconds_to_next(0.5) == 0.0
+
+
+def test_short_delay_is_made_up_for() -> None:
+    pace = Pace(100, 0.0)
+    pace.due(0.0)
+    assert pace.due(0.5) == 50
+
+
+def test_standstill_is_not_made_up_for() -> None:
+    pace = Pace(100, 0.0)
+    pace.due(0.0)
+    assert pace.due(3600.0) == 1
+    assert pace.due(3600.5) == 50
+
+
+def test_rate_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        Pace(0, 0.0)

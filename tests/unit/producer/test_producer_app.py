@@ -1,0 +1,179 @@
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+from reprise_eventlog import LogUnavailableError
+from reprise_producer.app import create_app
+from reprise_producer.context import ProducerContext, build_ingest
+from reprise_producer.metrics import ProducerMetrics
+from reprise_producer.settings import ProducerSettings
+from support.fake_log import FakeLogProducer
+
+EVENT = {
+    "event_id": "e",
+    "user_id": "u",
+    "product_id": "p",
+    "event_type": "view",
+    "timestamp": "2026-01-01T00:00:00Z",
+}
+
+
+@pytest.fixture
+def log() -> FakeLogProducer:
+    return FakeLogProducer()
+
+
+@pytest.fixture
+async def client(log: FakeLogProducer) -> AsyncIterator[httpx.AsyncClient]:
+    settings = ProducerSettings(max_events=5, max_body_bytes=20_000, ack_timeout_seconds=0.1)
+    metrics = ProducerMetrics(CollectorRegistry(), log.buffered)
+    context = ProducerContext(settings, log, metrics, build_ingest(settings, log, metrics))
+    transport = httpx.ASGITransport(app=create_app(context))
+    async with httpx.AsyncClient(transport=transport, base_url="http://producer") as client:
+        yield client
+
+
+def problem(response: httpx.Response) -> dict[str, Any]:
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert document["status"] == response.status_code
+    return document
+
+
+async def test_one_event_is_accepted(client: httpx.AsyncClient) -> None:
+    response = await client.post("/events", json=EVENT)
+    assert response.status_code == 202
+    assert response.json() == {
+        "accepted": 1,
+        "failed": 0,
+        "results": [{"index": 0, "event_id": "e", "status": "accepted", "partition": 3, "offset": 0}],
+    }
+
+
+async def test_list_of_valid_events_is_accepted(client: httpx.AsyncClient, log: FakeLogProducer) -> None:
+    response = await client.post("/events", json=[EVENT, {**EVENT, "event_id": "f"}])
+    assert response.status_code == 202
+    assert [entry["offset"] for entry in response.json()["results"]] == [0, 1]
+    assert len(log.appended) == 2
+
+
+async def test_partly_valid_list_is_answered_event_by_event(client: httpx.AsyncClient) -> None:
+    response = await client.post("/events", json=[{**EVENT, "user_id": ""}, EVENT])
+    assert response.status_code == 207
+    body = response.json()
+    assert (body["accepted"], body["failed"]) == (1, 1)
+    assert body["results"][0]["status"] == "rejected"
+    assert body["results"][0]["field"] == "user_id"
+    assert "retry-after" not in response.headers
+
+
+async def test_list_without_a_valid_event_is_a_problem_with_every_field(client: httpx.AsyncClient) -> None:
+    response = await client.post("/events", json=[{**EVENT, "timestamp": "now"}, {**EVENT, "amount": 3}])
+    assert response.status_code == 422
+    document = problem(response)
+    assert document["detail"] == "All 2 events break the contract."
+    assert [error["field"] for error in document["errors"]] == ["0.timestamp", "1.amount"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [(b"{", 400), (b"\xff", 400), (b"", 400), (b"[]", 422), (b"3", 422), (b"null", 422), (b"[[]]", 422)],
+)
+async def test_body_that_holds_no_event_is_a_problem(
+    client: httpx.AsyncClient, body: bytes, status: int
+) -> None:
+    response = await client.post("/events", content=body, headers={"content-type": "application/json"})
+    assert response.status_code == status
+    problem(response)
+
+
+async def test_too_many_events_are_refused_whole(client: httpx.AsyncClient, log: FakeLogProducer) -> None:
+    response = await client.post("/events", json=[EVENT] * 6)
+    assert response.status_code == 413
+    assert problem(response)["detail"] == "6 events; send at most 5 in one request."
+    assert log.appended == []
+
+
+async def test_body_that_is_too_large_is_refused(client: httpx.AsyncClient) -> None:
+    response = await client.post("/events", json={**EVENT, "metadata": {"a": "x" * 30_000}})
+    assert response.status_code == 413
+    problem(response)
+
+
+async def test_other_media_types_are_refused(client: httpx.AsyncClient) -> None:
+    response = await client.post("/events", content=b"a,b", headers={"content-type": "text/csv"})
+    assert response.status_code == 415
+    problem(response)
+
+
+async def test_media_type_may_have_a_charset(client: httpx.AsyncClient) -> None:
+    headers = {"content-type": "application/json; charset=utf-8"}
+    response = await client.post("/events", content=orjson.dumps(EVENT), headers=headers)
+    assert response.status_code == 202
+
+
+async def test_full_buffer_is_429_with_retry_after(client: httpx.AsyncClient, log: FakeLogProducer) -> None:
+    log.capacity = 0
+    response = await client.post("/events", json=EVENT)
+    assert response.status_code == 429
+    assert response.headers["retry-after"] == "1"
+    assert problem(response)["type"].endswith("overloaded")
+
+
+async def test_log_that_is_away_is_503_with_retry_after(
+    client: httpx.AsyncClient, log: FakeLogProducer
+) -> None:
+    log.failure = lambda _: LogUnavailableError("no such host")
+    response = await client.post("/events", json=EVENT)
+    assert response.status_code == 503
+    assert response.headers["retry-after"] == "1"
+    assert "no such host" in problem(response)["detail"]
+
+
+async def test_log_that_does_not_acknowledge_in_time_is_503(
+    client: httpx.AsyncClient, log: FakeLogProducer
+) -> None:
+    log.hold = True
+    response = await client.post("/events", json=EVENT)
+    assert response.status_code == 503
+    assert "within 0.1 s" in problem(response)["detail"]
+
+
+async def test_partly_taken_list_says_when_to_send_the_rest(
+    client: httpx.AsyncClient, log: FakeLogProducer
+) -> None:
+    log.failure = lambda number: LogUnavailableError("away") if number else None
+    response = await client.post("/events", json=[EVENT, EVENT])
+    assert response.status_code == 207
+    assert response.headers["retry-after"] == "1"
+    assert [entry["status"] for entry in response.json()["results"]] == ["accepted", "unavailable"]
+
+
+async def test_process_lives_but_is_not_ready_while_the_log_has_a_problem(
+    client: httpx.AsyncClient, log: FakeLogProducer
+) -> None:
+    assert (await client.get("/ready")).status_code == 200
+    log.problem_now = "the disk is full"
+    response = await client.get("/ready")
+    assert response.status_code == 503
+    assert "event log: the disk is full" in problem(response)["detail"]
+    assert (await client.get("/health")).status_code == 200
+
+
+async def test_metrics_tell_what_became_of_events(client: httpx.AsyncClient) -> None:
+    await client.post("/events", json=[EVENT, {}])
+    text = (await client.get("/metrics")).text
+    assert 'reprise_producer_events_total{outcome="accepted",source="http"} 1.0' in text
+    assert 'reprise_producer_events_total{outcome="rejected",source="http"} 1.0' in text
+    assert "reprise_producer_buffered_records 0.0" in text
+
+
+async def test_documentation_has_the_body_and_every_answer(client: httpx.AsyncClient) -> None:
+    operation = (await client.get("/openapi.json")).json()["paths"]["/events"]["post"]
+    assert set(operation["responses"]) >= {"202", "207", "400", "413", "415", "422", "429", "503", "500"}
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+    for example in examples.values():
+        assert (await client.post("/events", json=example["value"])).status_code == 202
