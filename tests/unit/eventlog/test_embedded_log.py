@@ -152,6 +152,26 @@ def test_damage_in_the_middle_is_reported_by_reader_and_writer_and_loses_nothing
     assert path.read_bytes() == bytes(data)
 
 
+def test_failed_poll_loses_nothing_of_the_healthy_partitions(tmp_path: Path) -> None:
+    two = Topic("two", partitions=2)
+    producer = EmbeddedProducer(tmp_path, topics=[two])
+    for number in range(40):
+        producer.append(two.name, f"u{number}".encode(), f"v{number}".encode())
+    producer.flush(TIMEOUT)
+    producer.close(TIMEOUT)
+    path = tmp_path / "two" / "1.log"
+    intact = path.read_bytes()
+    path.write_bytes(intact[:30] + b"!" + intact[31:])
+    with closing(EmbeddedConsumer(tmp_path, two, "g")) as consumer:
+        for _ in range(3):
+            with pytest.raises(CorruptLogError):
+                consumer.poll(100, 0)
+        path.write_bytes(intact)
+        found = drain(consumer, 40)
+    assert sorted(found) == [0, 1]
+    assert sum(map(len, found.values())) == 40
+
+
 def test_writer_killed_mid_append_leaves_a_dense_readable_log(tmp_path: Path) -> None:
     for attempt in range(4):
         with subprocess.Popen(

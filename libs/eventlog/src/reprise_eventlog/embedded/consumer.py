@@ -115,13 +115,20 @@ class EmbeddedConsumer:
             return batch
         # whoever is first may take all, so each is first in its turn
         first = next(self._turn) % len(partitions)
-        for partition in partitions[first:] + partitions[:first]:
-            records = self._readers[partition].read(max_records)
-            if records:
-                batch[partition] = records
-                max_records -= len(records)
-                if max_records == 0:
-                    break
+        marks = {partition: reader.mark() for partition, reader in self._readers.items()}
+        try:
+            for partition in partitions[first:] + partitions[:first]:
+                records = self._readers[partition].read(max_records)
+                if records:
+                    batch[partition] = records
+                    max_records -= len(records)
+                    if max_records == 0:
+                        break
+        except BaseException:
+            # what was read from other partitions will not be returned, so it must be read again
+            for partition, mark in marks.items():
+                self._readers[partition].rewind(mark)
+            raise
         return batch
 
     def _rebalance_when_due(self) -> None:

@@ -95,6 +95,14 @@ class PartitionReader:
             self.next_offset += len(parsed.records)
         return parsed.records
 
+    def mark(self) -> tuple[int, int]:
+        """Return the present place, for ``rewind``."""
+        return self.next_offset, self._position
+
+    def rewind(self, mark: tuple[int, int]) -> None:
+        """Go back to a place that was marked, so that what was read since is read again."""
+        self.next_offset, self._position = mark
+
     def _parse(self, limit: int) -> Parsed:
         size = _CHUNK_BYTES
         while True:
