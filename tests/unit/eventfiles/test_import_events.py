@@ -477,6 +477,12 @@ def test_memory_limit_that_is_none_is_refused(tmp_path: Path) -> None:
         import_events(tmp_path / "a.csv", tmp_path / "out.parquet", memory_limit="plenty")
 
 
+def test_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user_id,product_id,timestamp\nu,p,2026-01-01\n")
+    with pytest.raises(EventFilesError, match="nowhere: no such folder"):
+        import_events(tmp_path / "a.csv", tmp_path / "nowhere" / "out.parquet")
+
+
 def test_nothing_is_left_beside_the_result(tmp_path: Path) -> None:
     load(tmp_path, "user_id,product_id,timestamp\nu,p,2026-01-01\n")
     assert sorted(os.listdir(tmp_path)) == ["events.csv", "out.parquet"]

@@ -87,10 +87,14 @@ def import_events(
             ) from None
         except duckdb.Error as error:
             raise EventFilesError(f"{source}: {first_line(error)}") from error
+        except OSError as error:
+            raise EventFilesError(f"{out}: {error.strerror or error}") from error
 
 
 @contextmanager
 def _database(memory_limit: str, beside: Path) -> Iterator[Any]:
+    if not beside.is_dir():
+        raise EventFilesError(f"{beside}: no such folder, so nothing can be written there")
     with tempfile.TemporaryDirectory(prefix=".import-", dir=beside) as spill, duckdb.connect() as connection:
         try:
             connection.execute(f"SET memory_limit = {literal(memory_limit)}")
