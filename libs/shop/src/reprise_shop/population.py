@@ -158,7 +158,7 @@ def _make_users(config: ShopConfig, products: Products) -> Users:
     sessions = np.array([kind.sessions_per_day for kind in SEGMENTS])[segment]
     weights = np.array([category.weight for category in CATEGORIES])
     weights = np.where(np.bincount(products.category, minlength=_CATEGORY_COUNT) > 0, weights, 0.0)
-    affinity = draw.gamma(np.broadcast_to(0.7 * weights, (count, _CATEGORY_COUNT))) + 1e-3 * weights
+    affinity = draw.gamma(np.broadcast_to(1.4 * weights, (count, _CATEGORY_COUNT))) + 1e-3 * weights
     affinity /= affinity.sum(axis=1, keepdims=True)
     steps: Floats = np.minimum(np.cumsum(affinity, axis=1), 1.0)
     steps[:, -1] = 1.0
