@@ -81,9 +81,10 @@ def calibration_plot(answers: Answers) -> str:
     """Return how often a purchase followed, by the probability that was given."""
     with _figure("Calibration: said against happened") as (axes, image):
         top = 0.0
-        for title, part, style in (
-            ("all rows", answers, "o-"),
-            ("repeat candidates", answers.part(answers.table.repeat_candidates), "s--"),
+        repeat = answers.part(answers.table.repeat_candidates)
+        for title, part, style, colour in (
+            ("all rows", answers, "o-", COLOURS[MODEL]),
+            ("repeat candidates", repeat, "s--", "#0ea5e9"),
         ):
             if len(part.table) == 0:
                 continue
@@ -94,7 +95,9 @@ def calibration_plot(answers: Answers) -> str:
                 1.96 * np.sqrt(share * (1 - share) / point.rows)
                 for share, point in zip(happened, curve, strict=True)
             ]
-            axes.errorbar(said, happened, yerr=errors, fmt=style, ms=4, lw=1.5, capsize=2, label=title)
+            axes.errorbar(
+                said, happened, yerr=errors, fmt=style, color=colour, ms=4, lw=1.5, capsize=2, label=title
+            )
             top = max(top, *said, *happened)
         limit = min(1.0, top * 1.1)
         axes.plot([0, limit], [0, limit], color=COLOURS[PREVALENCE], ls=":", label="perfect")

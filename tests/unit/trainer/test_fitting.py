@@ -1,0 +1,162 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from reprise_trainer.exceptions import TrainingRefusedError
+from reprise_trainer.fitting import FitOptions, FittedModel, fit_model
+from reprise_trainer.forest import CANDIDATES, ForestParameters, choose_parameters
+from reprise_trainer.split import Fold, Span, TimeSplit, split_by_time
+from reprise_trainer.table import TrainingTable
+
+DAY_US = 86_400_000_000
+HORIZON = timedelta(days=10)
+NAMES = ("due", "affinity", "noise", "constant")
+OPTIONS = FitOptions(input_names=NAMES, horizon=HORIZON, seed=1, jobs=2, cv_folds=2, threshold=None)
+
+
+def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tuple[TrainingTable, TimeSplit]:
+    """A year of rows whose label depends on a cycle since the last purchase and on an affinity."""
+    random = np.random.default_rng(seed)
+    timestamps = np.sort(random.integers(0, 365 * DAY_US, rows))
+    recency = random.uniform(0, 60, rows)
+    recency[random.random(rows) < 0.6] = np.nan
+    affinity = random.normal(size=rows)
+    cycle = np.where(np.isnan(recency), -1.0, 2.5 * np.exp(-(((np.nan_to_num(recency) - 30) / 10) ** 2)))
+    probability = 1 / (1 + np.exp(-(cycle + affinity - 1.5)))
+    inputs = np.column_stack((recency, affinity, random.normal(size=rows), np.ones(rows)))
+    table = TrainingTable(
+        inputs=np.asfortranarray(inputs, dtype=np.float32),
+        labels=random.random(rows) < probability,
+        timestamps_us=timestamps,
+        repeat_candidates=~np.isnan(recency),
+        recency_days=recency,
+        truth=probability if truth else None,
+    )
+    return table, split_by_time(0, 365 * DAY_US, HORIZON)
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedModel:
+    return fit_model(*make_table(), OPTIONS)
+
+
+def test_model_beats_both_baselines_and_nears_the_oracle(fitted: FittedModel) -> None:
+    for report in (fitted.evaluation.overall, fitted.evaluation.repeat_candidates):
+        assert report is not None
+        assert report.oracle is not None
+        assert report.model.roc_auc is not None
+        assert report.oracle.roc_auc is not None
+        for baseline in report.baselines.values():
+            assert baseline.roc_auc is not None
+            assert report.model.roc_auc > baseline.roc_auc + 0.03
+            assert report.model.log_loss < baseline.log_loss
+        assert report.model.roc_auc < report.oracle.roc_auc + 0.01
+    overall = fitted.evaluation.overall
+    assert overall.baselines["prevalence"].roc_auc == 0.5
+    assert overall.share_of_achievable is not None
+    assert overall.share_of_achievable > 0.85
+
+
+def test_probabilities_are_calibrated_despite_balanced_classes(fitted: FittedModel) -> None:
+    model = fitted.evaluation.overall.model
+    assert fitted.answers.by["model"].mean() == pytest.approx(fitted.answers.table.labels.mean(), abs=0.02)
+    assert model.calibration_error < 0.03
+
+
+def test_repeat_candidates_are_the_rows_with_an_earlier_purchase(fitted: FittedModel) -> None:
+    repeat = fitted.evaluation.repeat_candidates
+    assert repeat is not None
+    assert repeat.rows == int(fitted.answers.table.repeat_candidates.sum())
+    assert repeat.positives == int(fitted.answers.table.labels[fitted.answers.table.repeat_candidates].sum())
+
+
+def test_evaluation_rows_come_last_and_are_all_counted(fitted: FittedModel) -> None:
+    table, split = make_table()
+    assert fitted.answers.table.timestamps_us.min() >= split.evaluation.start_us
+    assert sum(fitted.score_histogram.counts) == len(fitted.answers.table) == fitted.parity.rows
+    assert sum(part.rows for part in fitted.time_slices) == fitted.parity.rows
+    assert fitted.parity.max_abs_diff < 1e-5
+    train = table.part(split.train.rows(table.timestamps_us))
+    for histogram in fitted.feature_histograms.values():
+        assert sum(histogram.counts) + histogram.missing == len(train)
+
+
+def test_importances_rank_what_made_the_labels(fitted: FittedModel) -> None:
+    by_name = {item.name: item for item in fitted.importances}
+    assert [item.name for item in fitted.importances[:2]] in (["due", "affinity"], ["affinity", "due"])
+    assert abs(by_name["noise"].permutation) < 0.01
+    assert by_name["constant"].permutation == by_name["constant"].impurity == 0.0
+    assert sum(item.impurity for item in fitted.importances) == pytest.approx(1.0)
+
+
+def test_same_rows_and_seed_make_the_same_model_and_report(fitted: FittedModel) -> None:
+    again = fit_model(*make_table(), replace(OPTIONS, jobs=1))
+    assert again.graph == fitted.graph
+    assert again.evaluation == fitted.evaluation
+    assert again.importances == fitted.importances
+    assert again.threshold == fitted.threshold
+    assert again.parity == fitted.parity
+    assert fit_model(*make_table(), replace(OPTIONS, seed=2)).graph != fitted.graph
+
+
+def test_fixed_threshold_is_used_for_everyone() -> None:
+    table, split = make_table(4_000, truth=False)
+    model = fit_model(table, split, replace(OPTIONS, threshold=0.4, cv_folds=0))
+    assert model.threshold == 0.4
+    assert model.evaluation.overall.oracle is None
+    assert model.evaluation.overall.share_of_achievable is None
+    called = model.answers.by["model"] >= 0.4
+    assert model.evaluation.overall.model.precision == pytest.approx(
+        model.answers.table.labels[called].mean()
+    )
+
+
+def test_shuffled_labels_are_not_learnt() -> None:
+    table, split = make_table(6_000, truth=False)
+    shuffled = replace(table, labels=np.random.default_rng(0).permutation(table.labels))
+    model = fit_model(shuffled, split, replace(OPTIONS, cv_folds=0))
+    assert model.evaluation.overall.model.roc_auc == pytest.approx(0.5, abs=0.05)
+
+
+@pytest.mark.parametrize(("label", "message"), [(False, "in none of"), (True, "in all of")])
+def test_one_class_is_refused(label: bool, message: str) -> None:
+    table, split = make_table(2_000)
+    with pytest.raises(TrainingRefusedError, match=f"only one class: {message}.*within 10d") as refused:
+        fit_model(replace(table, labels=np.full(len(table), label)), split, OPTIONS)
+    assert "--horizon" in refused.value.remedy
+
+
+def test_too_few_purchases_in_a_span_are_refused_with_their_number() -> None:
+    table, split = make_table(4_000)
+    labels = table.labels.copy()
+    rows = split.evaluation.rows(table.timestamps_us)
+    labels[rows] = False
+    labels[rows.start : rows.start + 3] = True
+    with pytest.raises(TrainingRefusedError, match=r"evaluation span has .* rows, of which 3 were followed"):
+        fit_model(replace(table, labels=labels), split, OPTIONS)
+
+
+def test_span_without_rows_is_refused() -> None:
+    table, split = make_table(4_000)
+    kept = table.timestamps_us < split.calibration.start_us
+    with pytest.raises(TrainingRefusedError, match="calibration span has 0 rows"):
+        fit_model(table.part(kept), split, OPTIONS)
+
+
+def test_coarsest_grain_among_equals_is_chosen_and_progress_is_told() -> None:
+    table, _ = make_table(3_000)
+    folds = (Fold(Span(0, 150 * DAY_US), Span(160 * DAY_US, 250 * DAY_US)),)
+    steps: list[None] = []
+    same = (ForestParameters(leaf_share=0.02), ForestParameters(leaf_share=0.0199))
+    selection = choose_parameters(
+        table, folds, seed=0, jobs=1, advance=lambda: steps.append(None), candidates=same
+    )
+    assert selection.parameters == same[0]
+    assert len(steps) == 2
+    assert [len(score.aucs) for score in selection.candidates] == [1, 1]
+
+
+def test_candidates_go_from_coarse_to_fine() -> None:
+    shares = [candidate.leaf_share for candidate in CANDIDATES]
+    assert shares == sorted(shares, reverse=True)

@@ -1,0 +1,134 @@
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise_trainer.calibration import BetaCalibration
+from reprise_trainer.exceptions import GraphMismatchError
+from reprise_trainer.forest import ForestParameters, grow_forest
+from reprise_trainer.graph import build_graph, floor_to_float32
+from reprise_trainer.scoring import GraphScorer, check_equal, score_forest
+from sklearn.ensemble import RandomForestClassifier
+
+CALIBRATION = BetaCalibration(a=1.2, b=0.7, c=-1.5)
+Matrix = npt.NDArray[np.float32]
+
+
+def make_rows(rows: int = 4_000, *, seed: int = 0) -> tuple[Matrix, npt.NDArray[np.bool_]]:
+    """Rows with ties, huge and tiny numbers, one column that is never missing and one that mostly is."""
+    random = np.random.default_rng(seed)
+    inputs = random.normal(size=(rows, 6))
+    inputs[:, 1] = np.round(inputs[:, 1] * 3)
+    inputs[:, 2] = np.exp(inputs[:, 2] * 12)
+    inputs[:, 3] *= 1e-6
+    labels = random.random(rows) < 1 / (1 + np.exp(-(inputs[:, 0] + inputs[:, 1] / 3 - 1.5)))
+    inputs[random.random(rows) < 0.8, 4] = np.nan
+    inputs[random.random(rows) < 0.1, 0] = np.nan
+    return inputs.astype(np.float32), labels
+
+
+@pytest.fixture(scope="module")
+def forest() -> RandomForestClassifier:
+    inputs, labels = make_rows()
+    return grow_forest(inputs, labels, ForestParameters(trees=40, leaf_share=0.002), seed=5, jobs=1)
+
+
+def largest_difference(forest: RandomForestClassifier, rows: Matrix) -> float:
+    scorer = GraphScorer(build_graph(forest, CALIBRATION))
+    return float(np.abs(scorer.score(rows) - CALIBRATION.apply(forest.predict_proba(rows)[:, 1])).max())
+
+
+def test_graph_answers_as_scikit_learn_on_unseen_rows(forest: RandomForestClassifier) -> None:
+    assert largest_difference(forest, make_rows(5_000, seed=9)[0]) < 2e-6
+
+
+def test_graph_takes_the_same_branch_on_either_side_of_every_threshold(
+    forest: RandomForestClassifier,
+) -> None:
+    inputs, _ = make_rows(1)
+    rows = []
+    for estimator in forest.estimators_[:10]:
+        tree = estimator.tree_
+        for feature, threshold in zip(tree.feature, tree.threshold, strict=True):
+            # an infinite threshold parts the missing values from all others
+            if feature < 0 or np.isinf(threshold):
+                continue
+            nearest = np.float32(threshold)
+            for value in (
+                np.nextafter(nearest, np.float32(-np.inf)),
+                nearest,
+                np.nextafter(nearest, np.float32(np.inf)),
+            ):
+                row = inputs[0].copy()
+                row[feature] = value
+                rows.append(row)
+    assert len(rows) > 1_000
+    assert largest_difference(forest, np.array(rows)) < 2e-6
+
+
+def test_graph_sends_missing_values_where_scikit_learn_does(forest: RandomForestClassifier) -> None:
+    rows, _ = make_rows(2_000, seed=11)
+    rows[np.random.default_rng(0).random(rows.shape) < 0.5] = np.nan
+    rows[0] = np.nan
+    assert np.isnan(rows[:, 5]).any(), "a column without missing values in training is missing here"
+    assert largest_difference(forest, rows) < 2e-6
+
+
+def test_one_row_is_answered_as_in_a_batch(forest: RandomForestClassifier) -> None:
+    rows, _ = make_rows(200, seed=12)
+    scorer = GraphScorer(build_graph(forest, CALIBRATION))
+    alone = np.concatenate([scorer.run(rows[at : at + 1]) for at in range(len(rows))])
+    assert alone == pytest.approx(scorer.score(rows), abs=1e-6)
+
+
+def test_graph_is_the_same_whatever_the_number_of_threads() -> None:
+    inputs, labels = make_rows()
+    parameters = ForestParameters(trees=12)
+    graphs = {
+        build_graph(grow_forest(inputs, labels, parameters, seed=3, jobs=jobs), CALIBRATION)
+        for jobs in (1, 2, 4)
+    }
+    assert len(graphs) == 1
+    other = grow_forest(inputs, labels, parameters, seed=4, jobs=1)
+    assert build_graph(other, CALIBRATION) not in graphs
+
+
+def test_scores_are_the_same_to_the_last_bit_whatever_the_number_of_threads(
+    forest: RandomForestClassifier,
+) -> None:
+    rows, _ = make_rows(40_000, seed=13)
+    assert (score_forest(forest, rows, jobs=1) == score_forest(forest, rows, jobs=4)).all()
+
+
+def test_graph_is_plain_onnx_with_one_input_and_one_output(forest: RandomForestClassifier) -> None:
+    model = onnx.load_from_string(build_graph(forest, CALIBRATION))
+    (given_input,), (output,) = model.graph.input, model.graph.output
+    assert given_input.name == "inputs"
+    assert given_input.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert [d.dim_value or d.dim_param for d in given_input.type.tensor_type.shape.dim] == ["rows", 6]
+    assert output.name == "probability"
+    assert [d.dim_param for d in output.type.tensor_type.shape.dim] == ["rows"]
+    assert {node.domain for node in model.graph.node} == {"", "ai.onnx.ml"}
+
+
+def test_graph_of_another_calibration_is_caught(forest: RandomForestClassifier) -> None:
+    rows, _ = make_rows(500, seed=14)
+    scorer = GraphScorer(build_graph(forest, BetaCalibration(a=1.2, b=0.7, c=-1.499)))
+    with pytest.raises(GraphMismatchError, match="the bundle was not published") as caught:
+        check_equal(scorer, forest, CALIBRATION, rows, jobs=1)
+    assert caught.value.max_abs_diff > 1e-5
+    assert (
+        check_equal(GraphScorer(build_graph(forest, CALIBRATION)), forest, CALIBRATION, rows, jobs=2) < 1e-5
+    )
+
+
+@given(st.floats(-1e30, 1e30), st.floats(-(2.0**100), 2.0**100, width=32))
+def test_rounded_threshold_decides_as_the_original(threshold: float, value: float) -> None:
+    rounded = floor_to_float32(np.array([threshold]))[0]
+    for x in (
+        np.float32(value),
+        np.float32(threshold),
+        np.nextafter(np.float32(threshold), np.float32(np.inf)),
+    ):
+        assert (np.float64(x) <= threshold) == bool(x <= rounded)

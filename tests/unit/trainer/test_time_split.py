@@ -1,0 +1,75 @@
+from datetime import timedelta
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise_runtime.durations import parse_duration
+from reprise_trainer.exceptions import TrainingRefusedError
+from reprise_trainer.split import Span, forward_folds, split_by_time
+
+DAY = 86_400_000_000
+MONTH = timedelta(days=30)
+
+
+@given(
+    first=st.integers(0, 10**16),
+    horizon_hours=st.integers(1, 2_000),
+    horizons=st.floats(4.001, 50),
+    folds=st.integers(1, 6),
+)
+def test_no_label_reaches_into_a_later_span(
+    first: int, horizon_hours: int, horizons: float, folds: int
+) -> None:
+    horizon = timedelta(hours=horizon_hours)
+    horizon_us = horizon // timedelta(microseconds=1)
+    last = first + int(horizons * horizon_us)
+
+    split = split_by_time(first, last, horizon)
+
+    spans = (split.train, split.calibration, split.evaluation)
+    assert all(span.start_us < span.end_us for span in spans)
+    assert split.train.start_us == first
+    for earlier, later in pairwise(spans):
+        assert earlier.end_us - 1 + horizon_us < later.start_us
+    assert split.evaluation.end_us - 1 + horizon_us <= last
+    for fold in forward_folds(split.train, horizon, folds):
+        assert fold.train.start_us == first
+        assert fold.train.end_us - 1 + horizon_us < fold.validation.start_us
+        assert fold.validation.end_us <= split.train.end_us
+
+
+def test_year_is_split_by_shares_of_what_the_gaps_leave() -> None:
+    split = split_by_time(0, 365 * DAY, MONTH)
+    lengths = [span.length_us / DAY for span in (split.train, split.calibration, split.evaluation)]
+    assert lengths == pytest.approx([275 * 0.65, 275 * 0.13, 275 * 0.22])
+
+
+@pytest.mark.parametrize("days", [0.0, 30.0, 90.0, 119.9])
+def test_short_history_is_refused_with_a_horizon_that_works(days: float) -> None:
+    last = int(days * DAY)
+    with pytest.raises(TrainingRefusedError, match="too short for a horizon of 30d") as refused:
+        split_by_time(0, last, MONTH)
+    assert "at least 120 days of events" in refused.value.remedy
+    if days:
+        suggested = refused.value.remedy.split("--horizon ")[1].rstrip(")")
+        split_by_time(0, last, parse_duration(suggested))
+
+
+def test_folds_chain_forward_without_overlap() -> None:
+    folds = forward_folds(Span(0, 200 * DAY), MONTH, 3)
+    assert len(folds) == 3
+    assert folds[-1].validation.end_us == 200 * DAY
+    for earlier, later in pairwise(folds):
+        assert earlier.validation.end_us == later.validation.start_us
+        assert earlier.train.end_us < later.train.end_us
+
+
+def test_training_span_without_room_has_no_folds() -> None:
+    assert forward_folds(Span(0, 40 * DAY), MONTH, 3) == ()
+    assert forward_folds(Span(0, 400 * DAY), MONTH, 0) == ()
+
+
+def test_span_takes_its_start_and_leaves_its_end() -> None:
+    assert Span(10, 20).rows(np.array([5, 10, 10, 19, 20, 21])) == slice(1, 4)

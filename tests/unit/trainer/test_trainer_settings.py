@@ -1,0 +1,70 @@
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import click
+import pytest
+from reprise_runtime.exceptions import InvalidSettingsError
+from reprise_trainer.main import command
+from reprise_trainer.settings import TrainerSettings
+
+FILE_OPTIONS = {"columns", "event_types", "timestamp_format", "timestamp_unit", "on_bad_rows"}
+OPTIONS = {parameter.name: parameter for parameter in command.params if isinstance(parameter, click.Option)}
+
+
+def test_every_setting_is_an_option_of_the_same_name_and_variable() -> None:
+    shared = {"log_level", "log_json"}
+    names = TrainerSettings.env_names()
+    assert set(OPTIONS) - FILE_OPTIONS == set(names) - shared
+    for name in set(names) - shared:
+        assert OPTIONS[name].envvar == names[name]
+        assert OPTIONS[name].help
+
+
+@pytest.mark.parametrize(
+    "name", ["horizon", "plan", "seed", "cv_folds", "max_rows", "memory_limit", "set_latest"]
+)
+def test_defaults_of_options_and_settings_agree(name: str) -> None:
+    option = OPTIONS[name]
+    given = option.type_cast_value(click.Context(command), option.default)
+    assert given == TrainerSettings.model_fields[name].get_default()
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "EVENTS": "e.csv",
+        "OUT": "s3://b/m",
+        "HORIZON": "1d12h",
+        "SET_LATEST": "false",
+    }.items():
+        monkeypatch.setenv(f"TRAINER_{name}", value)
+    settings = TrainerSettings.load(seed=3)
+    assert settings.events == Path("e.csv")
+    assert settings.horizon == timedelta(hours=36)
+    assert settings.seed == 3
+    assert not settings.set_latest
+    assert settings.jobs >= 1
+
+
+def test_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINER_HORIZN", "30d")
+    with pytest.raises(InvalidSettingsError, match="did you mean TRAINER_HORIZON"):
+        TrainerSettings.load(events="e", out="m")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("horizon", "0s"), ("horizon", "soon"), ("threshold", 1.0), ("max_rows", 5)]
+)
+def test_senseless_setting_is_refused(name: str, value: object) -> None:
+    with pytest.raises(InvalidSettingsError, match=f"TRAINER_{name.upper()}"):
+        TrainerSettings.load(events="e", out="m", **{name: value})
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, reprise_trainer.main; heavy = {'sklearn', 'onnx', 'matplotlib', 'numpy', 'duckdb'}; "
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

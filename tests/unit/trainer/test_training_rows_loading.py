@@ -1,0 +1,157 @@
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+from reprise_eventfiles import EVENT_SCHEMA
+from reprise_trainer.exceptions import RowsError, TrainingRefusedError, TruthError
+from reprise_trainer.loading import load_table
+from reprise_trainer.table import TrainingTable
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+# day, user, type: two users of one product, the last two days without a label
+HISTORY = [
+    (0, "u1", "view"), (1, "u1", "purchase"), (1, "u2", "view"), (4, "u1", "view"), (6, "u2", "purchase"),
+    (8, "u1", "purchase"), (9, "u2", "view"), (10, "u1", "view"),
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    events = [
+        {
+            "event_id": f"e{number}", "user_id": user, "product_id": "p", "event_type": kind, "amount": None,
+            "timestamp": START + timedelta(days=day), "metadata": None,
+        }
+        for number, (day, user, kind) in enumerate(HISTORY)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(events, schema=EVENT_SCHEMA), tmp_path / "events.parquet")
+    write_rows(tmp_path)
+    return tmp_path
+
+
+def write_rows(folder: Path, **columns: Any) -> None:
+    count = len(HISTORY)
+    table = {
+        "event_id": [f"e{number}" for number in range(count)],
+        "user_id": [user for _, user, _ in HISTORY],
+        "product_id": ["p"] * count,
+        "timestamp": pa.array(
+            [START + timedelta(days=day) for day, _, _ in HISTORY], pa.timestamp("us", tz="UTC")
+        ),
+        "first": [float(number) for number in range(count)],
+        "second": pa.array([None if number % 2 else 0.1 * number for number in range(count)], pa.float64()),
+        "label": [True, True, True, True, False, False, None, None],
+        "repeat_candidate": [False, False, False, True, False, True, True, True],
+    }
+    pq.write_table(pa.table({**table, **columns}), folder / "rows.parquet", row_group_size=3)
+
+
+def load(
+    folder: Path, truth: str | None = None, max_rows: int = 1_000, seed: int = 0
+) -> tuple[TrainingTable, int]:
+    return load_table(
+        folder / "rows.parquet",
+        folder / "events.parquet",
+        folder / truth if truth else None,
+        ("second", "first"),
+        max_rows=max_rows,
+        seed=seed,
+        memory_limit="200MiB",
+    )
+
+
+def test_rows_without_a_label_are_left_out_and_inputs_keep_the_plans_order(folder: Path) -> None:
+    table, labelled = load(folder)
+    assert labelled == len(table) == 6
+    assert table.inputs.dtype == np.float32
+    assert table.inputs[:, 1].tolist() == [0, 1, 2, 3, 4, 5]
+    assert np.isnan(table.inputs[1::2, 0]).all()
+    assert table.inputs[2, 0] == np.float32(0.2)
+    assert table.labels.tolist() == [True] * 4 + [False] * 2
+    assert table.truth is None
+
+
+def test_recency_is_the_days_since_the_pairs_last_earlier_purchase(folder: Path) -> None:
+    table, _ = load(folder)
+    assert table.recency_days == pytest.approx([np.nan, np.nan, np.nan, 3.0, np.nan, 7.0], nan_ok=True)
+
+
+def test_sample_is_even_in_size_decided_by_the_seed_and_in_order(folder: Path) -> None:
+    (first, labelled), (again, _), (other, _) = (load(folder, max_rows=3, seed=seed) for seed in (1, 1, 3))
+    assert labelled == 6
+    assert len(first) == 3
+    assert (np.diff(first.inputs[:, 1]) > 0).all()
+    assert first.inputs[:, 1].tolist() == again.inputs[:, 1].tolist() != other.inputs[:, 1].tolist()
+    assert (np.diff(first.timestamps_us) >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["truth.csv", "truth.parquet"])
+def test_truth_is_joined_by_event(folder: Path, name: str) -> None:
+    content = pa.table(
+        {"probability": [n / 10 for n in range(7, -1, -1)], "event_id": [f"e{n}" for n in range(7, -1, -1)]}
+    )
+    if name.endswith("csv"):
+        pacsv.write_csv(content, folder / name)
+    else:
+        pq.write_table(content, folder / name)
+    table, _ = load(folder, name)
+    assert table.truth is not None
+    assert table.truth.tolist() == [n / 10 for n in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("event_id,p\ne0,0.5\n", "no column probability; the file has event_id, p"),
+        ("event_id,probability\ne0,0.5\ne1,0.5\n", "no probability for 4 of 6 events, for instance e2"),
+        ("event_id,probability\ne0,0.5\ne0,0.6\n", "event_id e0 occurs more than once"),
+        (
+            "event_id,probability\n" + "".join(f"e{n},{n}\n" for n in range(8)),
+            "event e2 has the probability 2",
+        ),
+        ("event_id,probability\ne0,high\n", "truth.csv: "),
+    ],
+)
+def test_truth_that_does_not_fit_is_refused(folder: Path, content: str, message: str) -> None:
+    (folder / "truth.csv").write_text(content)
+    with pytest.raises(TruthError) as refused:
+        load(folder, "truth.csv")
+    assert message in str(refused.value)
+
+
+def test_missing_truth_file_is_named(folder: Path) -> None:
+    with pytest.raises(TruthError, match=r"none\.csv: no such file"):
+        load(folder, "none.csv")
+
+
+def test_history_without_any_label_is_refused(folder: Path) -> None:
+    write_rows(folder, label=pa.nulls(len(HISTORY), pa.bool_()))
+    with pytest.raises(TrainingRefusedError, match="old enough"):
+        load(folder)
+
+
+def test_number_beyond_float32_names_its_input(folder: Path) -> None:
+    write_rows(folder, first=[1e300] * len(HISTORY))
+    with pytest.raises(RowsError, match="input first: 1e"):
+        load(folder)
+
+
+def test_missing_input_is_named(folder: Path) -> None:
+    with pytest.raises(RowsError, match="input third is missing"):
+        load_table(
+            folder / "rows.parquet", folder / "events.parquet", None, ("first", "third"),
+            max_rows=10, seed=0, memory_limit="200MiB",
+        )  # fmt: skip
+
+
+def test_rows_out_of_order_are_refused(folder: Path) -> None:
+    days = [0, 1, 1, 9, 6, 8, 9, 10]
+    stamps = pa.array([START + timedelta(days=day) for day in days], pa.timestamp("us", tz="UTC"))
+    write_rows(folder, timestamp=stamps)
+    with pytest.raises(RowsError, match="not in the order"):
+        load(folder)
