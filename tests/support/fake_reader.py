@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 from reprise_online.codec import ViewCodec
-from reprise_online.exceptions import CorruptRowError, StoreError
+from reprise_online.exceptions import CorruptRowError
 from reprise_online.reader import OnlineRow, RowBlock
 
 State = Sequence[float | int | None]
@@ -18,7 +18,7 @@ class FakeReader:
     def __init__(self) -> None:
         self.rows: dict[tuple[str, bytes], State] = {}
         self.corrupt: set[bytes] = set()
-        self.failure: StoreError | None = None
+        self.failure: Exception | None = None
         self.round_trips = 0
         self.started = False
 

@@ -56,6 +56,7 @@ def build(shelf: Shelf) -> FastAPI:
         return len(await request.body())
 
     @app.get("/broken")
+    @app.get("/broken/{id}")
     async def broken() -> None:
         raise RuntimeError("the password is hunter2")
 
@@ -132,6 +133,12 @@ def test_unknown_exception_is_logged_under_an_id_and_told_by_that_id_only(client
     assert document["instance"] == f"urn:uuid:{line['correlation_id']}"
     assert str(line["exc_info"]) == "the password is hunter2"
     assert line["path"] == "/broken"
+
+
+def test_log_of_an_exception_has_no_id_of_the_path(client: TestClient) -> None:
+    with capture_logs() as logs:
+        client.get("/broken/secret-user")
+    assert [line["path"] for line in logs if line["event"] == "unhandled_exception"] == ["/broken/{id}"]
 
 
 def test_body_without_a_declared_length_is_limited_as_well(client: TestClient) -> None:

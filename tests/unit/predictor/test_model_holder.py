@@ -1,4 +1,5 @@
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
@@ -137,3 +138,18 @@ def test_refused_model_shows_in_model_info_and_metrics(tmp_path: Path) -> None:
         assert "schema_hash" in info["refused"]["reason"]
         assert predictor.metric("reprise_predictor_model_refused", digest=bad) == 1
         assert predictor.client.get("/ready").status_code == 200
+
+
+class BrokenLibraryError(Exception):
+    pass
+
+
+def test_work_that_stops_in_the_background_makes_the_process_unready(tmp_path: Path) -> None:
+    published(tmp_path, bundle_files())
+    with running_predictor(tmp_path, redis_ping_seconds=0.01) as predictor:
+        assert predictor.client.get("/ready").status_code == 200
+        predictor.reader.failure = BrokenLibraryError("ping")
+        give_up = time.monotonic() + 10
+        while (response := predictor.client.get("/ready")).status_code == 200:
+            assert time.monotonic() < give_up
+        assert response.json()["detail"] == "store watch has stopped"

@@ -112,7 +112,8 @@ def _last_resort(scope: Scope, error: Exception) -> ProblemError:
         "unhandled_exception",
         correlation_id=str(correlation_id),
         method=scope["method"],
-        path=scope["path"],
+        # The path itself may hold an id.
+        path=getattr(scope.get("route"), "path", scope["path"]),
         exc_info=error,
     )
     return ProblemError(

@@ -26,18 +26,31 @@ Every error is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem doc
 def create_app(context: PredictorContext) -> FastAPI:
     """Return the application; its lifespan connects, loads the model, and keeps both fresh."""
 
+    broken: list[str] = []
+
     def reasons() -> list[str]:
         missing = [] if context.models.loaded else ["no model is loaded"]
-        return missing + ([context.store.reason] if context.store.reason else [])
+        return [*broken, *missing, *([context.store.reason] if context.store.reason else [])]
+
+    def in_background(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()) is not None:
+                broken.append(f"{name} has stopped")
+                _log.critical("background_work_failed", work=name, exc_info=error)
+
+        task = asyncio.create_task(work)
+        task.add_done_callback(ended)
+        return task
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         settings = context.settings
         async with context.reader:
             await asyncio.gather(context.models.refresh(), context.store.ask())
-            tasks = [_in_background(context.store.keep_asking(settings.redis_ping_seconds))]
+            tasks = [in_background("store watch", context.store.keep_asking(settings.redis_ping_seconds))]
             if settings.model_reload_seconds:
-                tasks.append(_in_background(context.models.keep_fresh(settings.model_reload_seconds)))
+                seconds = settings.model_reload_seconds
+                tasks.append(in_background("model reload", context.models.keep_fresh(seconds)))
             elif context.models.loaded is None:
                 raise NoModelError(context.models.refusal.reason if context.models.refusal else "unknown")
             try:
@@ -59,14 +72,3 @@ def create_app(context: PredictorContext) -> FastAPI:
     add_predict_routes(app, context)
     app.include_router(info_router(context))
     return app
-
-
-def _in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    task = asyncio.create_task(work)
-    task.add_done_callback(_tell_of_failure)
-    return task
-
-
-def _tell_of_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        _log.critical("background_work_failed", exc_info=error)
