@@ -70,17 +70,11 @@ def command(
     from reprise_datagen.generating import generate
     from reprise_datagen.plan import GenerationPlan
 
-    if file is not None and out is not None:
-        raise click.UsageError("give the file as FILE or as --out, not as both")
-    if days is not None and events is not None:
-        raise click.UsageError("give --days or --events, not both")
-    if days is None and events is None:
-        days = _DEFAULT_DAYS
     plan = GenerationPlan(
-        out=file or out or _DEFAULT_OUT,
+        out=_one_of(file, out),
         shop=ShopConfig(seed=seed, users=users, products=products),
         start=start,
-        days=days,
+        days=_days(days, events),
         events=events,
         horizon=horizon,
         truth=truth,
@@ -89,9 +83,21 @@ def command(
     try:
         with _stoppable():
             summary = generate(plan)
-    except (DatagenError, ShopError) as error:
+    except (DatagenError, ShopError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(summary.sentence(plan))
+
+
+def _one_of(file: Path | None, out: Path | None) -> Path:
+    if file is not None and out is not None:
+        raise click.UsageError("give the file as FILE or as --out, not as both")
+    return file or out or _DEFAULT_OUT
+
+
+def _days(days: int | None, events: int | None) -> int | None:
+    if days is not None and events is not None:
+        raise click.UsageError("give --days or --events, not both")
+    return _DEFAULT_DAYS if events is None and days is None else days
 
 
 @contextmanager
