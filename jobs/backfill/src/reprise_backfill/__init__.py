@@ -1,0 +1,1 @@
+"""Fills the online store from history."""

@@ -1,0 +1,1 @@
+"""The demo: the whole platform as one process tree on one machine."""

@@ -1,0 +1,18 @@
+"""Errors of the demo."""
+
+
+class DemoError(Exception):
+    """Root of the demo's errors."""
+
+
+class StepFailedError(DemoError):
+    """A process of the demo failed, or ended too early."""
+
+    def __init__(self, name: str, status: int, output: str) -> None:
+        self.name = name
+        self.status = status
+        super().__init__(f"{name} ended with status {status}; the last it said:\n{output}")
+
+
+class NotReadyError(DemoError):
+    """A service did not become ready in time."""
