@@ -1,6 +1,7 @@
 """Predictions and errors as they go out."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from reprise_events import format_timestamp
@@ -105,9 +106,9 @@ def model_info(models: ModelHolder) -> ModelInfo:
     refusal = models.refusal
     return ModelInfo(
         digest=served.digest,
-        loaded_at=models.loaded_at.isoformat() if models.loaded_at else "",
+        loaded_at=_rfc3339(served.loaded_at),
         refused=(
-            RefusedModel(digest=refusal.digest, reason=refusal.reason, at=refusal.at.isoformat())
+            RefusedModel(digest=refusal.digest, reason=refusal.reason, at=_rfc3339(refusal.at))
             if refusal
             else None
         ),
@@ -123,3 +124,7 @@ def model_info(models: ModelHolder) -> ModelInfo:
         libraries=manifest.libraries,
         training=dict(served.bundle.metadata),
     )
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")

@@ -55,7 +55,6 @@ class ModelHolder:
         self._project = project
         self._on_change = on_change
         self._current: ServedModel | None = None
-        self.loaded_at: datetime | None = None
         self.refusal: Refusal | None = None
         self._refused_for_good: str | None = None
 
@@ -108,7 +107,6 @@ class ModelHolder:
     def _exchange(self, served: ServedModel) -> None:
         before = self._current.digest if self._current else None
         self._current = served
-        self.loaded_at = datetime.now(UTC)
         self.refusal = None
         self._refused_for_good = None
         _log.info("model_loaded", digest=served.digest, instead_of=before)

@@ -91,9 +91,9 @@ class PredictorMetrics:
         """Bring the metrics of the model up to date."""
         self._model_info.clear()
         self._model_refused.clear()
-        if models.loaded is not None and models.loaded_at is not None:
+        if models.loaded is not None:
             plan = models.loaded.plan
             self._model_info.labels(models.loaded.digest, plan.hash, plan.schema_hash).set(1)
-            self._model_loaded.set(models.loaded_at.timestamp())
+            self._model_loaded.set(models.loaded.loaded_at.timestamp())
         if models.refusal is not None:
             self._model_refused.labels(models.refusal.digest).set(1)

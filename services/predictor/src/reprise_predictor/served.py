@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,7 @@ class ServedModel:
         product: Reads the products' rows.
         pair: Reads the pairs' rows.
         promised: Positions of the inputs that every answer shows.
+        loaded_at: When it was made ready.
     """
 
     bundle: Bundle
@@ -85,6 +87,7 @@ class ServedModel:
     product: EntityStates = field(repr=False)
     pair: EntityStates = field(repr=False)
     promised: tuple[int, ...]
+    loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def digest(self) -> str:
