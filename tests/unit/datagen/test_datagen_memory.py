@@ -32,4 +32,5 @@ def test_memory_does_not_grow_with_the_number_of_events(tmp_path: Path, extensio
         )
         return int(done.stdout.split("peak ")[1]) / 1024
 
-    assert peak_mib(1_500_000) - peak_mib(300_000) < 40
+    # Parquet gathers row groups of 400,000: the smaller run already has two of them.
+    assert peak_mib(2_000_000) - peak_mib(900_000) < 40
