@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import featuretools as ft
 from featuretools.feature_base import (
     AggregationFeature,
     DirectFeature,
@@ -15,6 +14,7 @@ from featuretools.feature_base import (
 from reprise_features.accumulators import MICROSECONDS_PER_DAY
 from reprise_features.exceptions import RefusedFeatureError
 from reprise_features.plan import EntityName
+from reprise_features.quiet import ft
 
 Spec = Mapping[str, Any]
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise_features.exceptions import DefinitionError
+from reprise_features.quiet import quiet_featuretools
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,8 @@ def load_definition(repository: Path) -> Definition:
         raise DefinitionError(f"{path}: not found; --repository names the folder that holds definitions.py")
     module = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        with quiet_featuretools():
+            spec.loader.exec_module(module)
     except Exception as error:
         raise DefinitionError(f"{path}: {type(error).__name__}: {error}") from error
     definition = getattr(module, "DEFINITION", None)

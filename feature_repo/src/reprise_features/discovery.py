@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import featuretools as ft
 import pandas as pd
 
 from reprise_features.accumulators import accumulator
@@ -15,6 +14,7 @@ from reprise_features.entityset import TARGETS, entity_set
 from reprise_features.exceptions import DefinitionError, RefusedFeatureError
 from reprise_features.pair_accumulators import pair_accumulator
 from reprise_features.plan import ENTITY_NAMES, EntityName, EntityPlan, ModelInput, Plan
+from reprise_features.quiet import ft, quiet_featuretools
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def discover(definition: Definition) -> Discovery:
     Raises:
         DefinitionError: A named feature is not discovered, or is refused.
     """
-    es = entity_set(_sample(definition.frames), definition.frames)
+    with quiet_featuretools():
+        es = entity_set(_sample(definition.frames), definition.frames)
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     for entity in ENTITY_NAMES:

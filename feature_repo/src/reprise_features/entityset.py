@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-import featuretools as ft
 import pandas as pd
+
+from reprise_features.quiet import ft
 
 TARGETS = {"user": "users", "product": "products", "pair": "user_products"}
 """Featuretools' dataframe of each entity."""
@@ -48,7 +49,11 @@ def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
             dataframe=kept.loc[kept["event_type"] == event_type, columns],
             index="event_key",
             time_index="timestamp",
-            logical_types={PAIR_ID: "Unknown", **({"amount": "Double"} if "amount" in columns else {})},
+            logical_types={
+                "timestamp": "Datetime",
+                PAIR_ID: "Unknown",
+                **({"amount": "Double"} if "amount" in columns else {}),
+            },
         )
         es.add_relationship("user_products", PAIR_ID, frame, PAIR_ID)
     return es

@@ -1,7 +1,6 @@
 """``reprise features``: plan, build and check features."""
 
 import sys
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,9 +40,6 @@ _memory = click.option(
 @click.group("features")
 def command() -> None:
     """Plan, build and check the features."""
-    # Featuretools and woodwork warn about their own dependencies' deprecations, which nobody here can act on.
-    warnings.filterwarnings("ignore", module=r"(featuretools|woodwork|pkg_resources)(\..*)?")
-    warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
 
 @command.command("plan")

@@ -163,6 +163,8 @@ class Plan:
         Raises:
             PlanError: The document is no plan of a format that this version knows, or contradicts itself.
         """
+        if not isinstance(document, Mapping):
+            raise PlanError(f"a plan is a JSON object, not {type(document).__name__}")
         if document.get("format") != PLAN_FORMAT:
             raise PlanError(
                 f"plan format {document.get('format')!r} is not {PLAN_FORMAT}, the one known here"
@@ -177,7 +179,7 @@ class Plan:
                 pair=entities["pair"],
                 request_inputs=tuple(_input_from_dict(i, "request") for i in document["request_inputs"]),
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PlanError(f"the plan is incomplete: {error!r}") from error
         _check(plan)
         return plan

@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import featuretools as ft
 import numpy as np
 import pyarrow.parquet as pq
 from reprise_runtime.files import atomic_write
@@ -17,6 +16,7 @@ from reprise_features.discovery import Candidate, Discovery, assemble, discover
 from reprise_features.entityset import TARGETS
 from reprise_features.exceptions import DefinitionError, NotEnoughEventsError
 from reprise_features.plan import ENTITY_NAMES, Plan
+from reprise_features.quiet import ft, quiet_featuretools
 from reprise_features.selection import Selection, select
 from reprise_features.training_rows import build_training_rows
 
@@ -78,7 +78,7 @@ def write_plan(result: PlanningResult, folder: Path) -> list[Path]:
     for entity in ENTITY_NAMES:
         features = [c.feature for c in result.selection.kept if c.compiled.entity == entity]
         path = folder / f"{TARGETS[entity]}.json"
-        with atomic_write(path) as partial:
+        with atomic_write(path) as partial, quiet_featuretools():
             ft.save_features(features, str(partial))
         written.append(path)
     path = folder / PLAN_FILE
@@ -110,4 +110,5 @@ def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, .
 
 def load_saved_features(folder: Path) -> Mapping[str, Sequence[Any]]:
     """Return the features of each entity that ``write_plan`` saved, as Featuretools loads them."""
-    return {entity: ft.load_features(str(folder / f"{TARGETS[entity]}.json")) for entity in ENTITY_NAMES}
+    with quiet_featuretools():
+        return {entity: ft.load_features(str(folder / f"{TARGETS[entity]}.json")) for entity in ENTITY_NAMES}

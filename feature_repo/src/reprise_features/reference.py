@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import featuretools as ft
 import numpy as np
 import pandas as pd
 
@@ -12,6 +11,7 @@ from reprise_features.discovery import Candidate
 from reprise_features.entityset import PAIR_ID, TARGETS, entity_set, pair_ids
 from reprise_features.finishes import FloatArray
 from reprise_features.plan import ENTITY_NAMES, EntityName
+from reprise_features.quiet import ft, quiet_featuretools
 
 _INDEX = {"user": "user_id", "product": "product_id", "pair": PAIR_ID}
 
@@ -27,13 +27,14 @@ def reference_inputs(
         candidates: The features to compute.
         definition: Where they come from.
     """
-    es = entity_set(events, definition.frames)
     keyed = requests.assign(**{PAIR_ID: pair_ids(requests)})
     out: dict[str, FloatArray] = {}
-    for entity in ENTITY_NAMES:
-        own = [c for c in candidates if c.compiled.entity == entity]
-        if own:
-            out.update(_entity_inputs(es, keyed, entity, own))
+    with quiet_featuretools():
+        es = entity_set(events, definition.frames)
+        for entity in ENTITY_NAMES:
+            own = [c for c in candidates if c.compiled.entity == entity]
+            if own:
+                out.update(_entity_inputs(es, keyed, entity, own))
     return out
 
 
