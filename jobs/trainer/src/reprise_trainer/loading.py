@@ -109,21 +109,37 @@ def _read_beside(
     return beside
 
 
-def _stage_truth(connection: Any, truth: Path) -> None:
+def check_truth_file(truth: Path) -> None:
+    """Look at the columns of a file of true probabilities, before any long work.
+
+    Raises:
+        TruthError: There is no such file, it cannot be read, or a column is missing.
+    """
+    with duckdb.connect() as connection:
+        _truth_relation(connection, truth)
+
+
+def _truth_relation(connection: Any, truth: Path) -> str:
     if not truth.is_file():
         raise TruthError(f"{truth}: no such file")
     reader = "read_parquet" if truth.suffix.lower() in (".parquet", ".pq") else "read_csv"
     try:
-        columns = [
-            row[0]
-            for row in connection.execute(f"DESCRIBE SELECT * FROM {reader}($1)", [str(truth)]).fetchall()
-        ]
-        lacking = [name for name in ("event_id", "probability") if name not in columns]
-        if lacking:
-            raise TruthError(f"{truth}: no column {lacking[0]}; the file has {', '.join(columns)}")
+        described = connection.execute(f"DESCRIBE SELECT * FROM {reader}($1)", [str(truth)]).fetchall()
+    except duckdb.Error as error:
+        raise TruthError(f"{truth}: {str(error).splitlines()[0]}") from None
+    columns = [row[0] for row in described]
+    lacking = [name for name in ("event_id", "probability") if name not in columns]
+    if lacking:
+        raise TruthError(f"{truth}: no column {lacking[0]}; the file has {', '.join(columns)}")
+    return f"{reader}($1)"
+
+
+def _stage_truth(connection: Any, truth: Path) -> None:
+    relation = _truth_relation(connection, truth)
+    try:
         connection.execute(
             "CREATE TABLE truth AS SELECT CAST(event_id AS VARCHAR) AS event_id, "
-            f"CAST(probability AS DOUBLE) AS probability FROM {reader}($1)",
+            f"CAST(probability AS DOUBLE) AS probability FROM {relation}",
             [str(truth)],
         )
         repeated = connection.execute(

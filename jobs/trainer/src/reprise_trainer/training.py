@@ -16,7 +16,7 @@ from reprise_runtime.progress import progress
 from reprise_trainer.card import render_card
 from reprise_trainer.exceptions import TrainingRefusedError
 from reprise_trainer.fitting import FitOptions, FittedModel, fit_model
-from reprise_trainer.loading import load_table
+from reprise_trainer.loading import check_truth_file, load_table
 from reprise_trainer.metadata import Run, build_metadata
 from reprise_trainer.provenance import build_manifest, describe_data
 from reprise_trainer.settings import TrainerSettings
@@ -63,6 +63,8 @@ def train(settings: TrainerSettings, import_options: ImportOptions | None = None
     durations: dict[str, float] = {}
     plan = Plan.load(settings.plan)
     store = BundleStore(settings.out)
+    if settings.truth is not None:
+        check_truth_file(settings.truth)
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
         history = _read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
     options = FitOptions(

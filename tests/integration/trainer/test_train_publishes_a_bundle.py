@@ -1,0 +1,222 @@
+import csv
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from reprise_bundle import Bundle, BundleStore
+from reprise_datagen.main import command as datagen
+from reprise_features.plan import Plan
+from reprise_trainer.main import REFUSED, command
+
+ROOT = Path(__file__).parents[3]
+PLAN = ROOT / "feature_repo" / "plan" / "plan.json"
+
+
+@pytest.fixture(autouse=True)
+def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPRISE_PROGRESS", "off")
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ``events.parquet`` and ``truth.parquet`` of a small shop."""
+    folder = tmp_path_factory.mktemp("history")
+    arguments = ["--users", "160", "--products", "60", "--days", "120", "--horizon", "10d"]
+    files = ["--out", str(folder / "events.parquet"), "--truth", str(folder / "truth.parquet")]
+    result = CliRunner().invoke(datagen, [*arguments, *files])
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def train(events: Path, out: Path, *options: str) -> Result:
+    arguments = ["--events", str(events), "--out", str(out), "--plan", str(PLAN), *options]
+    return CliRunner().invoke(command, arguments, catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def trained(history: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    out = tmp_path_factory.mktemp("models")
+    result = train(
+        history / "events.parquet", out, "--horizon", "10d", "--truth", str(history / "truth.parquet")
+    )
+    assert result.exit_code == 0, result.output
+    return out, result
+
+
+def latest(out: Path) -> Bundle:
+    store = BundleStore(str(out))
+    return store.fetch(store.latest())
+
+
+def test_bundle_answers_from_its_own_files_alone(trained: tuple[Path, Result]) -> None:
+    bundle = latest(trained[0])
+    manifest = bundle.manifest
+    plan = Plan.from_dict(manifest.plan)
+    assert (plan.hash, plan.schema_hash) == (manifest.plan_hash, manifest.schema_hash)
+    assert manifest.input_names == plan.input_names
+    assert manifest.horizon_seconds == 10 * 86_400
+    session = onnxruntime.InferenceSession(bundle.model, providers=["CPUExecutionProvider"])
+    rows = np.full((3, len(manifest.inputs)), np.nan, dtype=np.float32)
+    (answers,) = session.run([manifest.model.output], {manifest.model.input: rows})
+    assert answers.shape == (3,)
+    assert ((answers > 0) & (answers < 1)).all()
+
+
+def test_report_has_baselines_oracle_and_repeat_candidates(trained: tuple[Path, Result]) -> None:
+    evaluation = latest(trained[0]).manifest.evaluation
+    for report in (evaluation.overall, evaluation.repeat_candidates):
+        assert report is not None
+        assert report.oracle is not None
+        assert report.oracle.roc_auc is not None
+        assert report.model.roc_auc is not None
+        assert report.oracle.roc_auc > report.model.roc_auc
+    recency = evaluation.overall.baselines["recency"]
+    assert evaluation.overall.model.roc_auc is not None
+    assert recency.roc_auc is not None
+    assert evaluation.overall.model.roc_auc > recency.roc_auc > 0.5
+    assert evaluation.overall.model.log_loss < evaluation.overall.baselines["prevalence"].log_loss
+
+
+def test_summary_names_digest_and_card_and_the_card_stands_alone(trained: tuple[Path, Result]) -> None:
+    out, result = trained
+    bundle = latest(out)
+    assert bundle.digest in result.output
+    card = Path(re.findall(r"model card  (.+)", result.output)[0])
+    page = card.read_text()
+    assert bundle.digest in page
+    assert page.count("data:image/svg+xml;base64,") == 7
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    for name in bundle.manifest.input_names:
+        assert name in page
+    for line in ("recency alone", "oracle", "prevalence", "Repeat candidates", "ONNX = scikit-learn"):
+        assert line in result.output
+
+
+def test_metadata_says_when_and_how_long(trained: tuple[Path, Result]) -> None:
+    metadata = latest(trained[0]).metadata
+    assert datetime.fromisoformat(str(metadata["trained_at"])).tzinfo is not None
+    assert {"import", "rows", "choose", "grow", "export"} <= set(metadata["duration_seconds"])
+    assert metadata["events"]["rows_dropped"] == 0
+    json.dumps(dict(metadata), allow_nan=False)
+
+
+def test_same_data_and_seed_make_the_same_digest(
+    trained: tuple[Path, Result], history: Path, tmp_path: Path
+) -> None:
+    shuffled = pq.read_table(history / "events.parquet")
+    order = np.random.default_rng(0).permutation(shuffled.num_rows)
+    pq.write_table(shuffled.take(order), tmp_path / "shuffled.parquet", row_group_size=999)
+    truth = str(history / "truth.parquet")
+    again = train(
+        tmp_path / "shuffled.parquet",
+        tmp_path / "models",
+        "--horizon",
+        "10d",
+        "--truth",
+        truth,
+        "--jobs",
+        "1",
+    )
+    assert again.exit_code == 0, again.output
+    assert latest(tmp_path / "models").digest == latest(trained[0]).digest
+    other = train(
+        history / "events.parquet", tmp_path / "models", "--horizon", "10d", "--truth", truth, "--seed", "1",
+        "--cv-folds", "0", "--no-set-latest",
+    )  # fmt: skip
+    assert other.exit_code == 0, other.output
+    assert len(BundleStore(str(tmp_path / "models")).list()) == 2
+    assert latest(tmp_path / "models").digest == latest(trained[0]).digest
+
+
+def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def test_csv_of_another_shop_trains(tmp_path: Path) -> None:
+    """Only purchases, whole dates, numbers for ids, no event ids, not in order."""
+    random = np.random.default_rng(3)
+    rows: list[tuple[object, ...]] = [("customer", "sku", "day", "price")]
+    start = datetime(2025, 1, 1, tzinfo=UTC)
+    for customer in range(150):
+        for sku in random.choice(40, 4, replace=False):
+            day, cycle = float(random.uniform(0, 40)), random.uniform(8, 60)
+            while day < 300:
+                date = (start + timedelta(days=day)).date().isoformat()
+                rows.append((customer, 1000 + int(sku), date, round(float(random.uniform(1, 50)), 2)))
+                day += max(1.0, float(random.normal(cycle, 3)))
+    head, body = rows[0], rows[1:]
+    random.shuffle(body)
+    events = write_csv(tmp_path / "orders.csv", [head, *body])
+    mapping = ["user_id=customer", "product_id=sku", "timestamp=day", "amount=price"]
+    columns = [part for pair in mapping for part in ("--column", pair)]
+    result = train(events, tmp_path / "models", "--horizon", "20d", *columns)
+    assert result.exit_code == 0, result.output
+    evaluation = latest(tmp_path / "models").manifest.evaluation.overall
+    assert evaluation.model.roc_auc is not None
+    assert evaluation.model.roc_auc > 0.6
+    assert evaluation.oracle is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--horizon", "60d"], "too short for a horizon of 60d"),
+        (["--event-type", "cart=purchase"], "only one class"),
+    ],
+)
+def test_history_that_cannot_be_learnt_from_is_refused_with_a_remedy(
+    history: Path, tmp_path: Path, options: list[str], message: str
+) -> None:
+    result = train(history / "events.parquet", tmp_path / "models", "--horizon", "10d", *options)
+    assert result.exit_code == REFUSED
+    assert message in result.output
+    assert "What would help" in result.output
+    assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--plan", "nowhere/plan.json"], "nowhere/plan.json"),
+        (["--truth", "nowhere.csv"], "nowhere.csv: no such file"),
+        (["--column", "user_id=customer"], "no column for user_id"),
+    ],
+)
+def test_wrong_files_are_named(history: Path, tmp_path: Path, options: list[str], message: str) -> None:
+    result = train(history / "events.parquet", tmp_path / "models", "--horizon", "10d", *options)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert not (tmp_path / "models").exists()
+
+
+def test_unknown_store_is_refused_before_any_work(history: Path) -> None:
+    arguments = ["--events", str(history / "events.parquet"), "--out", "gopher://x", "--plan", str(PLAN)]
+    result = CliRunner().invoke(command, arguments)
+    assert result.exit_code == 1
+    assert "gopher" in result.output
+
+
+def test_sampling_is_said(history: Path, tmp_path: Path) -> None:
+    result = train(
+        history / "events.parquet",
+        tmp_path / "models",
+        "--horizon",
+        "10d",
+        "--max-rows",
+        "6000",
+        "--cv-folds",
+        "0",
+    )
+    assert result.exit_code == 0, result.output
+    data = latest(tmp_path / "models").manifest.data
+    assert data.sampled_rows == 6_000 < data.labelled_rows
+    assert f"6,000 of {data.labelled_rows:,} rows used" in result.output
