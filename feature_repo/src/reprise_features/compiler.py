@@ -83,6 +83,8 @@ def compile_feature(feature: Any, entity: EntityName, frames: Mapping[str, str])
         raise RefusedFeatureError(f"{type(feature).__name__} is not an aggregation")
     if feature.where is not None:
         raise RefusedFeatureError("a where clause hides events; give them an event type of their own")
+    if feature.use_previous is not None:
+        raise RefusedFeatureError("use_previous forgets events by time, and a state cannot take them back")
     base = feature.base_features[0]
     if base.dataframe_name == _PAIRS and entity != "pair":
         return _over_pairs(feature, entity, frames)
@@ -262,7 +264,7 @@ def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Kept, str]:
         threshold = base.primitive.value
         finish = {"kind": "above", "of": kept.finish, "threshold": threshold}
         return f"{name}_above_{_slug(threshold)}", _Kept(kept.state, finish, "pairs"), "above"
-    if not isinstance(base, AggregationFeature) or base.where is not None:
+    if not isinstance(base, AggregationFeature) or base.where is not None or base.use_previous is not None:
         raise RefusedFeatureError(f"{base.get_name()} is not an aggregation of a pair's own events")
     kept = _over_events(base, frames)
     kind, frame = base.primitive.name, base.base_features[0].dataframe_name

@@ -1,0 +1,210 @@
+"""Histories of events that are hard on features, and requests about them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from hypothesis import strategies as st
+from reprise_eventfiles import EVENT_SCHEMA
+from reprise_events import Event, event_from_fields, event_key
+
+USERS = ("u", "u|p", "ü 2", "once")
+PRODUCTS = ("p", "p|p", "7")
+UNSEEN_USER = "nobody"
+UNSEEN_PRODUCT = "nothing"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY_US = 86_400_000_000
+_YEAR_US = 365 * _DAY_US
+
+_gaps_us = st.one_of(
+    st.just(0),
+    st.just(0),
+    st.integers(1, 3),
+    st.integers(1, 3_600_000_000),
+    st.integers(1, 60 * _DAY_US),
+    st.integers(_YEAR_US, 9 * _YEAR_US),
+)
+_offsets = st.integers(-14 * 60, 14 * 60).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+_amounts = st.one_of(
+    st.none(),
+    st.just(0.0),
+    st.floats(-6, 9).map(lambda exponent: 10.0**exponent),
+    st.integers(1, 20_000).map(lambda cents: cents / 100),
+)
+_types = st.sampled_from(("view", "purchase", "purchase", "cart"))
+
+
+@dataclass(frozen=True)
+class Request:
+    """A question about a user and a product at an instant, with the request's own amount and type."""
+
+    user_id: str
+    product_id: str
+    timestamp_us: int
+    amount: float | None = None
+    is_purchase: bool | None = None
+
+
+@st.composite
+def histories(draw: st.DrawFn, max_events: int = 30) -> list[Event]:
+    """Draw events as producers send them: with ties, silence, null amounts, and each in a time zone of its own."""
+    instant = draw(st.integers(-5 * _YEAR_US, 40 * _YEAR_US))
+    events = []
+    for number in range(draw(st.integers(1, max_events))):
+        instant += draw(_gaps_us)
+        event_type = draw(_types)
+        fields = {
+            "event_id": f"event-{number}-{draw(st.integers(0, 9))}",
+            "user_id": draw(st.sampled_from(USERS[:3])) if number else USERS[3],
+            "product_id": draw(st.sampled_from(PRODUCTS)),
+            "event_type": event_type,
+            "timestamp": in_zone(instant, draw(_offsets)),
+            "amount": None if event_type == "view" else draw(_amounts),
+        }
+        events.append(event_from_fields(fields))
+    if all(event.event_type == "cart" for event in events):
+        events.append(Event("the-one", USERS[0], PRODUCTS[0], "view", instant))
+    return events
+
+
+@st.composite
+def requests_about(draw: st.DrawFn, events: Sequence[Event], max_instants: int = 3) -> list[Request]:
+    """Draw instants at, just before, just after, between and after events, and ask for every pair at each.
+
+    Pairs are those of all users and products, also of those never seen: rows of the same instant cost the
+    reference executor little more than one.
+    """
+    instants = [event.timestamp_us for event in events]
+    nearby = st.builds(
+        lambda instant, shift: instant + shift,
+        st.sampled_from(instants),
+        st.sampled_from((0, 0, -1, 1, _DAY_US, -_DAY_US)),
+    )
+    anywhen = st.integers(min(instants) - _DAY_US, max(instants) + 5 * _YEAR_US)
+    asked = draw(st.lists(st.one_of(nearby, nearby, anywhen), min_size=1, max_size=max_instants))
+    amount, is_purchase = draw(_amounts), draw(st.sampled_from((None, True, False)))
+    return [
+        Request(user_id, product_id, instant, amount, is_purchase)
+        for instant in asked
+        for user_id in (*USERS, UNSEEN_USER)
+        for product_id in (*PRODUCTS, UNSEEN_PRODUCT)
+    ]
+
+
+def in_zone(instant_us: int, zone: timezone) -> str:
+    """Return the RFC 3339 text of an instant as a clock in that zone shows it."""
+    return (_EPOCH + timedelta(microseconds=instant_us)).astimezone(zone).isoformat()
+
+
+def random_history(
+    seed: int, count: int, *, users: int = 12, products: int = 6, years: float = 3.0
+) -> list[Event]:
+    """Return many events with the same difficulties; about a third are ties, also within a pair."""
+    rng = np.random.default_rng(seed)
+    instants = np.sort(rng.integers(0, int(years * _YEAR_US), max(1, 2 * count // 3)))
+    chosen = np.sort(rng.choice(instants, count)) + 1_000_000_000_000_000
+    purchases = rng.random(count) < 0.5
+    amounts = 10.0 ** rng.uniform(-6, 9, count)
+    missing = rng.random(count) < 0.1
+    user = (users * rng.random(count) ** 2).astype(int)
+    product = (products * rng.random(count) ** 2).astype(int)
+    return [
+        Event(
+            event_id=f"{seed}-{at}",
+            user_id=f"user-{user[at]}",
+            product_id=f"product-{product[at]}",
+            event_type="purchase" if purchases[at] else "view",
+            timestamp_us=int(chosen[at]),
+            amount=float(amounts[at]) if purchases[at] and not missing[at] else None,
+        )
+        for at in range(count)
+    ]
+
+
+def requests_at(events: Sequence[Event], seed: int = 0) -> list[Request]:
+    """Return one request at each event, and one a moment to a year after it, of a pair drawn at random."""
+    rng = np.random.default_rng(seed)
+    own = [
+        Request(e.user_id, e.product_id, e.timestamp_us, e.amount, e.event_type == "purchase") for e in events
+    ]
+    after = 10.0 ** rng.uniform(0, 13.5, len(events))
+    others = rng.permutation(len(events))
+    later = [
+        Request(event.user_id, events[other].product_id, event.timestamp_us + int(shift))
+        for event, other, shift in zip(events, others, after, strict=True)
+    ]
+    return own + later
+
+
+def event_table(events: Sequence[Event]) -> pa.Table:
+    """Return events as the canonical table."""
+    rows = [
+        {
+            "event_id": e.event_id,
+            "user_id": e.user_id,
+            "product_id": e.product_id,
+            "event_type": e.event_type,
+            "amount": e.amount,
+            "timestamp": e.timestamp_us,
+            "metadata": None,
+        }
+        for e in events
+    ]
+    instants = [row["timestamp"] for row in rows]
+    table = pa.Table.from_pylist([{**row, "timestamp": None} for row in rows], schema=EVENT_SCHEMA)
+    at = table.schema.get_field_index("timestamp")
+    return table.set_column(at, "timestamp", pa.array(instants, pa.int64()).cast(EVENT_SCHEMA.field(at).type))
+
+
+def event_frame(events: Sequence[Event]) -> pd.DataFrame:
+    """Return events as the reference executor takes them."""
+    return pd.DataFrame(
+        {
+            "user_id": [e.user_id for e in events],
+            "product_id": [e.product_id for e in events],
+            "event_type": [e.event_type for e in events],
+            "timestamp": _naive_utc([e.timestamp_us for e in events]),
+            "amount": np.array([np.nan if e.amount is None else e.amount for e in events]),
+            "event_key": [event_key(e.event_id) for e in events],
+        }
+    )
+
+
+def request_frame(requests: Sequence[Request]) -> pd.DataFrame:
+    """Return requests as every executor takes them."""
+    return pd.DataFrame(
+        {
+            "row_id": np.arange(len(requests), dtype=np.int64),
+            "user_id": [r.user_id for r in requests],
+            "product_id": [r.product_id for r in requests],
+            "timestamp_us": np.array([r.timestamp_us for r in requests], dtype=np.int64),
+            "timestamp": _naive_utc([r.timestamp_us for r in requests]),
+            "amount": np.array([np.nan if r.amount is None else r.amount for r in requests]),
+            "is_purchase": np.array([np.nan if r.is_purchase is None else r.is_purchase for r in requests]),
+        }
+    )
+
+
+def largest_amount(events: Sequence[Event]) -> float:
+    """Return the largest amount, 0 without any."""
+    return max((e.amount for e in events if e.amount is not None), default=0.0)
+
+
+def state_arrays(
+    plan_fields: Sequence[str], states: Mapping[Any, Sequence[float | int | None]]
+) -> pd.DataFrame:
+    """Return states as a frame of objects, one row an entity, in the order of its ids."""
+    keys = sorted(states)
+    return pd.DataFrame(
+        [list(states[key]) for key in keys], index=keys, columns=list(plan_fields), dtype=object
+    )
+
+
+def _naive_utc(instants_us: Sequence[int]) -> pd.Series:
+    micros = np.array(instants_us, dtype="int64").astype("datetime64[us]")
+    return pd.Series(micros.astype("datetime64[ns]"))

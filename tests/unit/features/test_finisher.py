@@ -1,0 +1,111 @@
+"""The model's inputs from states: for one request, and for many."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reprise_features.finish import Finisher
+from reprise_features.plan import EntityPlan
+from support.plans import checked_in_plan
+
+PLAN = checked_in_plan()
+FINISHER = Finisher(PLAN)
+NOW_US = 1_800_000_000_000_000
+DAY_US = 86_400_000_000
+
+
+def state_rows(entity: EntityPlan) -> st.SearchStrategy[list[float | int | None]]:
+    """States that may be: counts and instants where whole numbers are, non-negative doubles, some missing."""
+    counts, instants = st.integers(0, 50), st.integers(NOW_US - 2000 * DAY_US, NOW_US)
+    values: list[st.SearchStrategy[float | int | None]] = []
+    for field, empty in zip(entity.view.fields, entity.empty, strict=True):
+        if field.kind == "int64":
+            values.append(st.none() | instants if empty is None else counts)
+        else:
+            values.append(st.floats(0, 1e9) if empty is not None else st.none() | st.floats(0, 1e9))
+    return st.tuples(*values).map(list)
+
+
+def inputs_by_name(values: list[float]) -> dict[str, float]:
+    return dict(zip(PLAN.input_names, values, strict=True))
+
+
+def as_array(rows: list[list[float | int | None]]) -> np.ndarray:
+    return np.array([[math.nan if value is None else value for value in row] for row in rows])
+
+
+@settings(max_examples=60)
+@given(
+    rows=st.lists(
+        st.tuples(
+            state_rows(PLAN.user),
+            state_rows(PLAN.product),
+            state_rows(PLAN.pair),
+            st.integers(NOW_US - 3000 * DAY_US, NOW_US + 3000 * DAY_US),
+            st.none() | st.floats(0, 1e9),
+            st.sampled_from((None, "purchase", "view", "cart")),
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_many_is_one_for_each_row(rows: list[tuple]) -> None:
+    singly = np.array([FINISHER.one(*row) for row in rows])
+    users, products, pairs, instants, amounts, types = (list(column) for column in zip(*rows, strict=True))
+    together = FINISHER.many(
+        as_array(users),
+        as_array(products),
+        as_array(pairs),
+        np.array(instants, dtype=np.float64),
+        np.array([math.nan if a is None else a for a in amounts]),
+        np.array([math.nan if t is None else float(t == "purchase") for t in types]),
+    )
+    assert together.shape == (len(rows), len(PLAN.inputs))
+    np.testing.assert_allclose(together, singly, rtol=1e-14, atol=0, equal_nan=True)
+
+
+def test_a_never_seen_user_product_and_pair_have_no_past() -> None:
+    values = inputs_by_name(FINISHER.one(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US))
+    assert values["total_spend"] == 0
+    assert values["repeat_purchase_count"] == 0
+    assert values["pair_purchases"] == 0
+    missing = ("avg_transaction_amount", "days_since_last_purchase", "pair_repurchase_days", "request_amount")
+    assert [name for name in missing if not math.isnan(values[name])] == []
+
+
+def test_no_rows_make_no_inputs() -> None:
+    empty = [np.empty((0, len(entity.view.fields))) for entity in PLAN.entities]
+    assert FINISHER.many(*empty, np.empty(0), np.empty(0), np.empty(0)).shape == (0, len(PLAN.inputs))
+
+
+def test_the_requests_own_amount_is_related_to_the_users_average() -> None:
+    user = list(PLAN.user.empty)
+    user[PLAN.user.field_index["purchases_amount_n"]] = 4
+    user[PLAN.user.field_index["purchases_amount_sum"]] = 100.0
+    values = inputs_by_name(FINISHER.one(user, PLAN.product.empty, PLAN.pair.empty, NOW_US, 50.0, "purchase"))
+    assert values["avg_transaction_amount"] == 25.0
+    assert values["amount_to_user_average"] == 2.0
+    assert (values["request_amount"], values["request_is_purchase"]) == (50.0, 1.0)
+
+
+@pytest.mark.parametrize(("event_type", "expected"), [("purchase", 1.0), ("view", 0.0), ("cart", 0.0)])
+def test_the_requests_type_says_whether_it_is_a_purchase(event_type: str, expected: float) -> None:
+    values = inputs_by_name(
+        FINISHER.one(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US, None, event_type)
+    )
+    assert values["request_is_purchase"] == expected
+
+
+def test_a_request_from_before_the_last_event_finds_no_negative_time() -> None:
+    user = list(PLAN.user.empty)
+    user[PLAN.user.field_index["purchases_last_us"]] = NOW_US + DAY_US
+    values = inputs_by_name(FINISHER.one(user, PLAN.product.empty, PLAN.pair.empty, NOW_US))
+    assert values["days_since_last_purchase"] == 0
+
+
+def test_inputs_are_plain_floats_in_plan_order() -> None:
+    values = FINISHER.one(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US, 3, "view")
+    assert FINISHER.names == PLAN.input_names
+    assert {type(value) for value in values} == {float}

@@ -1,0 +1,245 @@
+"""The plan as data: what it says, what it refuses, and what its hashes stand for."""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reprise_features.exceptions import PlanError
+from reprise_features.plan import REQUIRED_INPUTS, Plan
+from support.plans import PLAN_FILE, checked_in_plan
+
+Document = dict[str, Any]
+Edit = Callable[[Document], object]
+
+
+def document() -> Document:
+    return copy.deepcopy(checked_in_plan().to_dict())
+
+
+def edited(edit: Edit) -> Document:
+    changed = document()
+    edit(changed)
+    return changed
+
+
+def an_input(name: str) -> Document:
+    return {
+        "name": name,
+        "source": "COUNT(purchases)",
+        "unit": "events",
+        "description": "purchases",
+        "finish": {"kind": "value", "field": "purchases_count"},
+    }
+
+
+def request_input(name: str, **finish: str) -> Document:
+    return {"name": name, "source": "", "unit": "", "description": "", "finish": finish}
+
+
+def test_a_plan_comes_back_from_its_document() -> None:
+    plan = checked_in_plan()
+    again = Plan.from_dict(json.loads(plan.dumps()))
+    assert again.to_dict() == plan.to_dict()
+    assert (again.hash, again.schema_hash) == (plan.hash, plan.schema_hash)
+    assert (again.inputs, again.input_names) == (plan.inputs, plan.input_names)
+    assert [e.view for e in again.entities] == [e.view for e in plan.entities]
+
+
+def test_the_checked_in_file_is_what_the_plan_writes() -> None:
+    assert checked_in_plan().dumps() == PLAN_FILE.read_bytes()
+
+
+def test_the_hash_does_not_depend_on_the_order_of_keys() -> None:
+    def reversed_keys(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: reversed_keys(value[key]) for key in reversed(value)}
+        return [reversed_keys(item) for item in value] if isinstance(value, list) else value
+
+    plan = Plan.from_dict(reversed_keys(document()))
+    assert plan.schema_hash == checked_in_plan().schema_hash
+    assert plan.hash == checked_in_plan().hash
+
+
+def test_hashes_are_sha256_in_hexadecimal() -> None:
+    for found in (checked_in_plan().hash, checked_in_plan().schema_hash):
+        assert len(bytes.fromhex(found)) == 32
+
+
+def test_another_description_is_another_plan_with_the_same_stored_state() -> None:
+    plan = Plan.from_dict(
+        edited(lambda d: d["entities"]["user"]["inputs"][0].update(description="in other words"))
+    )
+    assert plan.hash != checked_in_plan().hash
+    assert plan.schema_hash == checked_in_plan().schema_hash
+
+
+def test_another_input_of_the_same_state_is_another_plan_with_the_same_stored_state() -> None:
+    plan = Plan.from_dict(edited(lambda d: d["entities"]["user"]["inputs"].append(an_input("one_more"))))
+    assert plan.hash != checked_in_plan().hash
+    assert plan.schema_hash == checked_in_plan().schema_hash
+
+
+STATE_EDITS: dict[str, Edit] = {
+    "more state": lambda d: d["entities"]["user"]["state"].append(
+        {"kind": "smallest_amount", "frame": "purchases"}
+    ),
+    "state in another order": lambda d: d["entities"]["product"]["state"].insert(
+        0, d["entities"]["product"]["state"].pop(1)
+    ),
+    "another inner value of pairs": lambda d: d["pair_values"].update(
+        {
+            "purchases_count_above_2": {
+                "kind": "above",
+                "of": {"kind": "value", "field": "purchases_count"},
+                "threshold": 2,
+            }
+        }
+    ),
+    "another event type": lambda d: d["frames"].update({"cart": "carts"}),
+}
+
+
+@pytest.mark.parametrize("edit", STATE_EDITS.values(), ids=STATE_EDITS.keys())
+def test_what_is_stored_decides_the_schema_hash(edit: Edit) -> None:
+    plan = Plan.from_dict(edited(edit))
+    assert plan.schema_hash != checked_in_plan().schema_hash
+    assert plan.hash != checked_in_plan().hash
+
+
+def test_every_promised_input_is_in_the_checked_in_plan() -> None:
+    assert set(REQUIRED_INPUTS) <= set(checked_in_plan().input_names)
+
+
+def test_views_have_the_state_of_every_accumulator_and_an_empty_row() -> None:
+    plan = checked_in_plan()
+    assert [e.view.name for e in plan.entities] == ["user_state", "product_state", "pair_state"]
+    assert [e.view.join_keys for e in plan.entities] == [
+        ("user_id",),
+        ("product_id",),
+        ("user_id", "product_id"),
+    ]
+    for entity in plan.entities:
+        assert len(entity.empty) == len(entity.view.fields) == sum(len(a.fields) for a in entity.kept)
+        for field, value in zip(entity.view.fields, entity.empty, strict=True):
+            assert value is None or type(value) is (int if field.kind == "int64" else float)
+
+
+def test_inputs_stand_in_the_order_user_product_pair_request() -> None:
+    order = [i.entity for i in checked_in_plan().inputs]
+    assert order == sorted(order, key=["user", "product", "pair", "request"].index)
+
+
+REFUSED: dict[str, tuple[Edit, str]] = {
+    "of another format": (lambda d: d.update(format=2), "plan format 2 is not 1"),
+    "without a format": (lambda d: d.pop("format"), "plan format None is not 1"),
+    "without entities": (lambda d: d.pop("entities"), "incomplete: KeyError\\('entities'\\)"),
+    "without an entity": (lambda d: d["entities"].pop("pair"), "incomplete: KeyError\\('pair'\\)"),
+    "without request inputs": (lambda d: d.pop("request_inputs"), "incomplete"),
+    "with state that is no object": (
+        lambda d: d["entities"]["user"]["state"].append("count"),
+        "incomplete: AttributeError",
+    ),
+    "with an input that lacks a part": (
+        lambda d: d["entities"]["user"]["inputs"][0].pop("unit"),
+        "incomplete: .*'unit'",
+    ),
+    "with an unknown accumulator": (
+        lambda d: d["entities"]["user"]["state"].append({"kind": "median", "frame": "views"}),
+        "unknown accumulator kind 'median'",
+    ),
+    "with an unknown finish": (
+        lambda d: d["entities"]["user"]["inputs"][0].update(finish={"kind": "median"}),
+        "unknown finish kind 'median'",
+    ),
+    "with a finish of what is not kept": (
+        lambda d: d["entities"]["user"]["inputs"][0].update(finish={"kind": "value", "field": "tears"}),
+        "'tears' is neither a parameter nor a field of the state",
+    ),
+    "with an inner value of what pairs do not keep": (
+        lambda d: d["pair_values"].update(odd={"kind": "value", "field": "tears"}),
+        "'tears' is neither",
+    ),
+    "with a sum over pairs of an unknown inner value": (
+        lambda d: d["entities"]["user"]["state"].append({"kind": "pair_sum", "inner": "tears"}),
+        "user: pairs_tears_sum needs the pair value 'tears'",
+    ),
+    "with pairs of pairs": (
+        lambda d: d["entities"]["pair"]["state"].append({"kind": "pair_count"}),
+        "the pair's own state cannot be over pairs",
+    ),
+    "with state over an unknown frame": (
+        lambda d: d["entities"]["pair"]["state"].append({"kind": "count", "frame": "returns"}),
+        "pair: returns_count is over 'returns', which is no frame of the plan",
+    ),
+    "with the same state twice": (
+        lambda d: d["entities"]["user"]["state"].append({"kind": "count", "frame": "views"}),
+        "user: two fields of the state have the same name",
+    ),
+    "with two inputs of one name": (
+        lambda d: d["entities"]["pair"]["inputs"].append(an_input("total_spend")),
+        "inputs are named twice: total_spend",
+    ),
+    "with a request input of an entity's name": (
+        lambda d: d["request_inputs"].append(request_input("total_spend", kind="request", field="amount")),
+        "inputs are named twice: total_spend",
+    ),
+    "with a request input of an unknown kind": (
+        lambda d: d["request_inputs"].append(request_input("odd", kind="weather")),
+        "odd: unknown kind 'weather' of a request-time input",
+    ),
+    "with a field that requests do not have": (
+        lambda d: d["request_inputs"].append(request_input("odd", kind="request", field="weather")),
+        "odd: a request has no 'weather'",
+    ),
+    "with a ratio to an unknown input": (
+        lambda d: d["request_inputs"].append(
+            request_input("odd", kind="ratio_of_inputs", numerator="total_spend", denominator="tears")
+        ),
+        "odd: 'tears' is no input that stands before it",
+    ),
+    "with a ratio to itself": (
+        lambda d: d["request_inputs"].append(
+            request_input("odd", kind="ratio_of_inputs", numerator="odd", denominator="total_spend")
+        ),
+        "odd: 'odd' is no input that stands before it",
+    ),
+}
+
+
+@pytest.mark.parametrize(("edit", "complaint"), REFUSED.values(), ids=REFUSED.keys())
+def test_a_plan_is_refused(edit: Edit, complaint: str) -> None:
+    with pytest.raises(PlanError, match=complaint):
+        Plan.from_dict(edited(edit))
+
+
+@pytest.mark.parametrize("name", REQUIRED_INPUTS)
+def test_a_plan_without_a_promised_input_is_refused(name: str) -> None:
+    def without(d: Document) -> None:
+        inputs = d["entities"]["user"]["inputs"]
+        inputs[:] = [i for i in inputs if i["name"] != name]
+
+    with pytest.raises(PlanError, match=f"lacks inputs that the API promises: {name}"):
+        Plan.from_dict(edited(without))
+
+
+def test_a_missing_file_says_which_command_writes_it(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"nowhere\.json: cannot be read .*reprise features plan"):
+        Plan.load(tmp_path / "nowhere.json")
+
+
+def test_a_file_that_is_not_json_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text("{")
+    with pytest.raises(PlanError, match=r"plan\.json: is not JSON"):
+        Plan.load(path)
+
+
+@pytest.mark.parametrize("text", ["[]", "null", "7"])
+def test_json_that_is_no_plan_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "plan.json"
+    path.write_text(text)
+    with pytest.raises(PlanError, match="a plan is a JSON object, not"):
+        Plan.load(path)
