@@ -1,8 +1,8 @@
 """Measure what a forest's size costs and brings: the table of docs/adr/0003-forest-size.md.
 
-Run it on a history of datagen:
+Run it on a history of datagen, 280,000 events as the demo has them:
 
-    reprise datagen --users 8000 --products 1000 --days 365 --out history.parquet --truth truth.parquet
+    reprise datagen --out history.parquet --truth truth.parquet
     python tests/bench/trainer/measure_forest_size.py history.parquet truth.parquet
 """
 
@@ -32,10 +32,9 @@ UNBOUNDED = 1_000_000
 GRID = (
     *(ForestParameters(trees=trees) for trees in (25, 50, 100, 200, 400)),
     *(ForestParameters(leaf_share=share) for share in (0.008, 0.0005)),
-    ForestParameters(leaf_share=0.0005, max_leaves=2048),
-    ForestParameters(rows_per_tree=20_000),
-    ForestParameters(input_share=0.5),
-    ForestParameters(leaf_share=0.0001, max_leaves=UNBOUNDED),
+    *(ForestParameters(rows_per_tree=rows) for rows in (10_000, 50_000)),
+    *(ForestParameters(input_share=share) for share in (0.1, 0.5)),
+    ForestParameters(leaf_share=0.0001, max_leaves=UNBOUNDED, rows_per_tree=100_000),
 )
 
 

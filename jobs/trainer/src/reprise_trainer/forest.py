@@ -15,7 +15,7 @@ from reprise_trainer.table import TrainingTable
 
 TREES = 100
 MAX_LEAVES = 512
-ROWS_PER_TREE = 50_000
+ROWS_PER_TREE = 20_000
 MIN_LEAF_ROWS = 5
 
 _CV_ROWS = 40_000
