@@ -1,5 +1,6 @@
 """An online store in memory, with the reader's protocol."""
 
+import asyncio
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
@@ -13,13 +14,14 @@ State = Sequence[float | int | None]
 
 
 class FakeReader:
-    """Holds rows; ``failure`` makes every call raise, a corrupt key its own reads."""
+    """Holds rows; ``failure`` makes every call raise, a corrupt key its own reads; ``delay`` is in seconds."""
 
     def __init__(self) -> None:
         self.rows: dict[tuple[str, bytes], State] = {}
         self.corrupt: set[bytes] = set()
         self.failure: Exception | None = None
         self.round_trips = 0
+        self.delay = 0.0
         self.started = False
 
     def put(self, codec: ViewCodec, state: State, *ids: str) -> None:
@@ -38,22 +40,29 @@ class FakeReader:
         if self.failure is not None:
             raise self.failure
 
-    async def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[OnlineRow]:
-        self.round_trips += 1
-        if self.failure is not None:
-            raise self.failure
+    async def read(
+        self, rows: Sequence[tuple[ViewCodec, bytes]], deadline: float | None = None
+    ) -> list[OnlineRow]:
+        await self._round_trip()
         return [self._row(codec, key) for codec, key in rows]
 
-    async def read_blocks(self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]]) -> list[RowBlock]:
-        self.round_trips += 1
-        if self.failure is not None:
-            raise self.failure
+    async def read_blocks(
+        self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]], deadline: float | None = None
+    ) -> list[RowBlock]:
+        await self._round_trip()
         found = []
         for codec, keys in blocks:
             rows = [self._row(codec, key) for key in keys]
             state = np.array([row.state for row in rows], np.float64)
             found.append(RowBlock(state, np.array([row.known for row in rows], np.bool_)))
         return found
+
+    async def _round_trip(self) -> None:
+        self.round_trips += 1
+        if self.delay:
+            await asyncio.sleep(self.delay)
+        if self.failure is not None:
+            raise self.failure
 
     def _row(self, codec: ViewCodec, key: bytes) -> OnlineRow:
         if key in self.corrupt:

@@ -11,6 +11,8 @@ from reprise_predictor.app import create_app
 from reprise_predictor.context import PredictorContext, build_context
 from reprise_predictor.settings import PredictorSettings
 from support.fake_reader import FakeReader
+from support.faulty_proxy import FaultyProxy
+from support.redis import RedisServer
 
 NOW_US = 1_769_860_800_000_000
 """2026-01-31T12:00:00Z, when every test of the API takes place."""
@@ -46,6 +48,17 @@ def published(store: Path, files: BundleFiles) -> str:
     digest = bundles.publish(files)
     bundles.set_latest(digest)
     return digest
+
+
+@contextmanager
+def predictor_on(redis: FaultyProxy | RedisServer, store: Path, **settings: Any) -> Iterator[TestClient]:
+    """Run the application on a real Redis, or on a proxy in front of one."""
+    settings.setdefault("redis_ping_seconds", 0.05)
+    configured = PredictorSettings.load(
+        model_store=str(store), redis_host=redis.host, redis_port=redis.port, **settings
+    )
+    with TestClient(create_app(build_context(configured))) as client:
+        yield client
 
 
 @contextmanager

@@ -296,10 +296,35 @@ def test_store_away_is_503_with_retry_after_and_nothing_of_where_it_is(predictor
         assert "secret-host" not in response.text
     assert predictor.client.get("/features/u-1").status_code == 503
     assert predictor.client.get("/health").status_code == 200
+    assert predictor.client.get("/ready").status_code == 200, "three failures are no outage"
+    for _ in range(2):
+        predictor.client.post("/predict", json=ASK)
     ready = predictor.client.get("/ready")
     assert ready.status_code == 503
     assert ready.json()["detail"] == "the online store does not answer"
     assert predictor.metric("reprise_predictor_store_up") == 0
+
+
+def test_store_that_keeps_failing_is_left_alone(predictor: RunningPredictor) -> None:
+    predictor.reader.failure = StoreUnavailableError("read rows", "no answer")
+    answers = [predictor.client.post("/predict", json=ASK) for _ in range(20)]
+    assert predictor.reader.round_trips == 5
+    assert {answer.status_code for answer in answers} == {503}
+    assert {answer.json()["type"] for answer in answers} == {"urn:reprise:problem:store-unavailable"}
+    assert predictor.metric("reprise_predictor_store_errors_total", kind="StoreUnavailableError") == 5
+
+
+@pytest.mark.parametrize(("path", "body"), [("/predict", ASK), ("/predict/batch", {"requests": [ASK]})])
+def test_states_that_come_too_late_are_not_answered_with(tmp_path: Path, path: str, body: Any) -> None:
+    published(tmp_path, bundle_files())
+    with running_predictor(tmp_path, deadline_seconds=0.01, batch_deadline_seconds=0.01) as predictor:
+        predictor.reader.delay = 0.05
+        response = predictor.client.post(path, json=body)
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert response.json()["type"] == "urn:reprise:problem:deadline-exceeded"
+        outcome = {"endpoint": path, "outcome": "deadline-exceeded"}
+        assert predictor.metric("reprise_predictor_requests_total", **outcome) == 1
 
 
 async def test_store_that_is_back_makes_the_process_ready(predictor: RunningPredictor) -> None:

@@ -16,15 +16,32 @@ from reprise_http.problems import (
 from reprise_online.exceptions import CorruptRowError, StoreError
 
 from reprise_predictor.contract import FeatureInfo, ModelInfo, RefusedModel
-from reprise_predictor.exceptions import ForeignStateError, NoModelError
+from reprise_predictor.exceptions import (
+    DeadlineExceededError,
+    ForeignStateError,
+    NoModelError,
+    OverloadedError,
+    StoreHeldOffError,
+)
 from reprise_predictor.holder import ModelHolder
 from reprise_predictor.prediction import InstantOutOfRangeError, Prediction
 
 STORE_UNAVAILABLE = ProblemType("store-unavailable", 503, "The online store is unavailable")
 NO_MODEL = ProblemType("no-model", 503, "There is no model to answer with")
+OVERLOADED = ProblemType("overloaded", 503, "The service has more to do than it can")
+DEADLINE_EXCEEDED = ProblemType("deadline-exceeded", 503, "The answer would have come too late")
 UNREADABLE_STATE = ProblemType("unreadable-state", 500, "Stored state cannot be read")
 
-EXPECTED_ERRORS = (StoreError, CorruptRowError, ForeignStateError, NoModelError, InstantOutOfRangeError)
+EXPECTED_ERRORS = (
+    StoreError,
+    StoreHeldOffError,
+    CorruptRowError,
+    ForeignStateError,
+    NoModelError,
+    OverloadedError,
+    DeadlineExceededError,
+    InstantOutOfRangeError,
+)
 """What ``problem_of`` knows."""
 
 
@@ -65,7 +82,13 @@ def problem_of(error: Exception, retry_seconds: float) -> ProblemError:
         case NoModelError():
             detail = "No model is loaded, so nothing was predicted."
             return ProblemError(NO_MODEL, detail, headers=retry_after(retry_seconds))
-        case StoreError():
+        case OverloadedError():
+            detail = "As many requests are under way as may be, so nothing was predicted."
+            return ProblemError(OVERLOADED, detail, headers=retry_after(retry_seconds))
+        case DeadlineExceededError():
+            detail = "The answer could not be given in time, so nothing was predicted."
+            return ProblemError(DEADLINE_EXCEEDED, detail, headers=retry_after(retry_seconds))
+        case StoreError() | StoreHeldOffError():
             detail = "The online store does not answer, so nothing was predicted."
             return ProblemError(STORE_UNAVAILABLE, detail, headers=retry_after(retry_seconds))
         case _:

@@ -9,6 +9,9 @@ from reprise_bundle import BundleStore
 from reprise_http.metrics import process_registry
 from reprise_online.reader import OnlineReader
 
+from reprise_predictor.admission import Admission
+from reprise_predictor.circuit import Circuit
+from reprise_predictor.guarded_reader import GuardedReader
 from reprise_predictor.holder import ModelHolder
 from reprise_predictor.metrics import PredictorMetrics
 from reprise_predictor.prediction import PredictionService
@@ -27,19 +30,23 @@ class PredictorContext:
         settings: How the process is configured.
         registry: Where its metrics are.
         metrics: Its own metrics.
-        reader: Its connections to the online store.
+        reader: Its connections to the online store, behind a circuit breaker.
         store: Whether the online store answers.
         models: The model that answers.
         service: What predicts.
+        singles: Bounds the single requests that are under way.
+        batches: Bounds the batches that are under way.
     """
 
     settings: PredictorSettings
     registry: CollectorRegistry
     metrics: PredictorMetrics
-    reader: StateReader
+    reader: GuardedReader
     store: StoreWatch
     models: ModelHolder
     service: PredictionService
+    singles: Admission
+    batches: Admission
 
 
 def build_context(
@@ -64,17 +71,24 @@ def build_context(
         reader = OnlineReader(
             settings, deadline=settings.redis_deadline_seconds, connections=settings.redis_connections
         )
+    guarded = GuardedReader(reader, Circuit(settings.circuit_failures, settings.circuit_seconds), metrics)
+    singles = Admission("requests", settings.max_in_flight)
+    batches = Admission("batches", settings.max_batches_in_flight)
+    metrics.in_flight.labels("single").set_function(lambda: singles.under_way)
+    metrics.in_flight.labels("batch").set_function(lambda: batches.under_way)
     return PredictorContext(
         settings=settings,
         registry=registry,
         metrics=metrics,
-        reader=reader,
-        store=StoreWatch(reader, metrics),
+        reader=guarded,
+        store=StoreWatch(guarded, metrics),
         models=ModelHolder(
             BundleStore(settings.model_store),
             settings.model_digest,
             settings.feast_project,
             on_change=metrics.show_models,
         ),
-        service=PredictionService(reader, metrics, settings.max_skew_seconds, clock),
+        service=PredictionService(guarded, metrics, settings, clock),
+        singles=singles,
+        batches=batches,
     )

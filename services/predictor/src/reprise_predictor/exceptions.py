@@ -22,3 +22,25 @@ class ForeignStateError(PredictorError):
         super().__init__(
             f"{view}.{field} is null, which the plan of the model never writes; the row is from another plan"
         )
+
+
+class StoreHeldOffError(PredictorError):
+    """The online store keeps failing and is not asked for the moment."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(f"the online store keeps failing; it is asked again in {seconds:.3g} s")
+
+
+class OverloadedError(PredictorError):
+    """As many requests are under way as may be."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        super().__init__(f"{limit} {what} are under way, which is the limit")
+
+
+class DeadlineExceededError(PredictorError):
+    """The answer would come later than it is of use."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:g} s")

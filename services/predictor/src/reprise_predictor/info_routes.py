@@ -7,11 +7,11 @@ from fastapi import APIRouter, Path, Query
 from reprise_events import format_timestamp
 from reprise_http.documents import problem_responses
 from reprise_http.problems import INVALID_REQUEST, ProblemError
-from reprise_online.exceptions import StoreError
 
 from reprise_predictor.answers import (
     EXPECTED_ERRORS,
     NO_MODEL,
+    OVERLOADED,
     STORE_UNAVAILABLE,
     UNREADABLE_STATE,
     model_info,
@@ -26,8 +26,6 @@ def info_router(context: PredictorContext) -> APIRouter:
     router = APIRouter()
 
     def problem(error: Exception) -> ProblemError:
-        if isinstance(error, StoreError):
-            context.store.failed(error)
         return problem_of(error, context.settings.retry_after_seconds)
 
     @router.get(
@@ -46,14 +44,17 @@ def info_router(context: PredictorContext) -> APIRouter:
         "/features/{user_id:path}",
         tags=["features"],
         summary="The features of a user, or of a user and a product, now",
-        responses=problem_responses(INVALID_REQUEST, UNREADABLE_STATE, STORE_UNAVAILABLE, NO_MODEL),
+        responses=problem_responses(
+            INVALID_REQUEST, UNREADABLE_STATE, STORE_UNAVAILABLE, NO_MODEL, OVERLOADED
+        ),
     )
     async def features(
         user_id: Annotated[Identifier, Path()], product_id: Annotated[Identifier | None, Query()] = None
     ) -> FeaturesResponse:
         try:
-            model = context.models.current
-            values, known, now = await context.service.features(model, user_id, product_id)
+            with context.singles:
+                model = context.models.current
+                values, known, now = await context.service.features(model, user_id, product_id)
         except EXPECTED_ERRORS as error:
             raise problem(error) from error
         return FeaturesResponse(

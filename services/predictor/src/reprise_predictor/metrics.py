@@ -34,7 +34,8 @@ class PredictorMetrics:
         predictions: Answers by arm.
         unknown: Answers that found an entity unknown, by entity.
         store_errors: Failed reads of the online store by kind.
-        store_up: Whether the online store answered when it was last asked.
+        store_up: Whether the online store answers.
+        in_flight: Requests that are under way, by kind.
         stages: Seconds that each stage of a request took, by stage.
         duration: Seconds that requests took, by endpoint.
         scores: Probabilities that were answered, by arm, in fixed bins.
@@ -59,6 +60,9 @@ class PredictorMetrics:
         )
         self.store_up = Gauge(
             "reprise_predictor_store_up", "Whether the online store answers.", registry=registry
+        )
+        self.in_flight = Gauge(
+            "reprise_predictor_in_flight", "Requests that are under way.", ("kind",), registry=registry
         )
         self.stages = LoopHistogram(
             "reprise_predictor_stage_seconds", "Time by stage.", "stage", _STAGE_BOUNDS, registry

@@ -1,7 +1,7 @@
 """``POST /predict`` and ``POST /predict/batch``."""
 
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from reprise_http.documents import problem_responses
-from reprise_http.express import add_express_route
+from reprise_http.express import ExpressHandler, add_express_route
 from reprise_http.problems import (
     BODY_TOO_LARGE,
     INTERNAL_ERROR,
@@ -21,12 +21,13 @@ from reprise_http.problems import (
     ProblemError,
     validation_problem,
 )
-from reprise_online.exceptions import CorruptRowError, StoreError
 from reprise_runtime.logs import get_logger
 
 from reprise_predictor.answers import (
+    DEADLINE_EXCEEDED,
     EXPECTED_ERRORS,
     NO_MODEL,
+    OVERLOADED,
     STORE_UNAVAILABLE,
     UNREADABLE_STATE,
     item_problem,
@@ -53,6 +54,8 @@ _PROBLEMS = (
     UNREADABLE_STATE,
     STORE_UNAVAILABLE,
     NO_MODEL,
+    OVERLOADED,
+    DEADLINE_EXCEEDED,
 )
 _ENDPOINTS = ("/predict", "/predict/batch")
 _EXPLAIN = {
@@ -93,8 +96,7 @@ class _PredictHandlers:
     ) -> None:
         self._models = context.models
         self._service = context.service
-        self._store = context.store
-        self._metrics = context.metrics
+        self._admissions = {"/predict": context.singles, "/predict/batch": context.batches}
         self._retry_seconds = context.settings.retry_after_seconds
         self._validate_one = request.__pydantic_validator__.validate_json
         self._validate_item = request.__pydantic_validator__.validate_python
@@ -109,10 +111,10 @@ class _PredictHandlers:
         }
 
     async def predict(self, query: bytes, body: bytes) -> bytes:
-        return await self._counted("/predict", self._predict(query, body))
+        return await self._counted("/predict", self._predict, query, body)
 
     async def predict_batch(self, query: bytes, body: bytes) -> bytes:
-        return await self._counted("/predict/batch", self._predict_batch(query, body))
+        return await self._counted("/predict/batch", self._predict_batch, query, body)
 
     async def _predict(self, query: bytes, body: bytes) -> bytes:
         start = time.perf_counter()
@@ -150,11 +152,12 @@ class _PredictHandlers:
         self._took_encode(time.perf_counter() - start)
         return answer
 
-    async def _counted(self, endpoint: str, answer: Coroutine[Any, Any, bytes]) -> bytes:
+    async def _counted(self, endpoint: str, handler: ExpressHandler, query: bytes, body: bytes) -> bytes:
         start = time.perf_counter()
         outcome = INTERNAL_ERROR.slug
         try:
-            body = await answer
+            with self._admissions[endpoint]:
+                answer = await handler(query, body)
         except EXPECTED_ERRORS as error:
             problem = self._problem(error)
             outcome = problem.kind.slug
@@ -164,7 +167,7 @@ class _PredictHandlers:
             raise
         else:
             outcome = "ok"
-            return body
+            return answer
         finally:
             self._counts[endpoint, outcome].inc()
             self._took[endpoint](time.perf_counter() - start)
@@ -189,11 +192,6 @@ class _PredictHandlers:
         return request
 
     def _problem(self, error: Exception) -> ProblemError:
-        if isinstance(error, StoreError):
-            self._store.failed(error)
-            self._metrics.store_errors.labels(type(error).__name__).inc()
-        elif isinstance(error, CorruptRowError):
-            self._metrics.store_errors.labels(type(error).__name__).inc()
         problem = problem_of(error, self._retry_seconds)
         if problem.kind is UNREADABLE_STATE:
             _log.error("unreadable_state", reason=str(error))

@@ -10,10 +10,11 @@ from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import CorruptRowError, OnlineError
 
 from reprise_predictor.contract import PredictionRequest
-from reprise_predictor.exceptions import ForeignStateError, PredictorError
+from reprise_predictor.exceptions import DeadlineExceededError, ForeignStateError, PredictorError
 from reprise_predictor.metrics import STAGES, PredictorMetrics
 from reprise_predictor.reader import StateReader
 from reprise_predictor.served import ServedModel, State
+from reprise_predictor.settings import PredictorSettings
 
 BASELINE = "baseline"
 _PURCHASE = "purchase"
@@ -67,7 +68,7 @@ class PredictionService:
     Args:
         reader: Reads the online store.
         metrics: Where stages, scores and unknown entities are counted.
-        max_skew_seconds: How far a request's timestamp may be from now.
+        settings: Its deadlines, and how far a request's timestamp may be from now.
         clock: Now, in nanoseconds since 1970-01-01 UTC.
     """
 
@@ -75,12 +76,15 @@ class PredictionService:
         self,
         reader: StateReader,
         metrics: PredictorMetrics,
-        max_skew_seconds: float,
+        settings: PredictorSettings,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._reader = reader
-        self._max_skew_seconds = max_skew_seconds
-        self._max_skew_us = round(max_skew_seconds * 1e6)
+        self._max_skew_seconds = settings.max_skew_seconds
+        self._max_skew_us = round(settings.max_skew_seconds * 1e6)
+        self._deadline = settings.deadline_seconds
+        self._read_deadline = min(settings.redis_deadline_seconds, settings.deadline_seconds)
+        self._batch_deadline = settings.batch_deadline_seconds
         self._clock = clock
         _, self._took_read, self._took_finish, self._took_infer, _ = map(metrics.stages.of, STAGES)
         self._score = metrics.scores.of(BASELINE)
@@ -92,15 +96,20 @@ class PredictionService:
 
         Raises:
             InstantOutOfRangeError: The request is not about the present.
+            DeadlineExceededError: The states came too late for an answer in time.
             StoreError: The online store is away or refuses.
+            StoreHeldOffError: The online store keeps failing.
             CorruptRowError: A row does not hold what its view says.
             ForeignStateError: A row was written for another plan.
         """
         timestamp_us = self.instant(request.timestamp)
         start = time.perf_counter()
         user_id, product_id = request.user_id, request.product_id
-        user, product, pair = await self._reader.read(_rows(model, user_id, product_id))
+        user, product, pair = await self._reader.read(_rows(model, user_id, product_id), self._read_deadline)
         read = time.perf_counter()
+        # A process with more to do than it can do comes back here late; what it does now, nobody waits for.
+        if read - start > self._deadline:
+            raise DeadlineExceededError(self._deadline)
         inputs = model.finisher.one(
             model.user.one(user),
             model.product.one(product),
@@ -122,7 +131,9 @@ class PredictionService:
         """Return the outcome of each request, in order, from one read and one run of the model.
 
         Raises:
+            DeadlineExceededError: The states came too late for an answer in time.
             StoreError: The online store is away or refuses.
+            StoreHeldOffError: The online store keeps failing.
         """
         outcomes: list[Outcome | None] = []
         asked: list[PredictionRequest] = []
@@ -156,6 +167,7 @@ class PredictionService:
 
         Raises:
             StoreError: The online store is away or refuses.
+            StoreHeldOffError: The online store keeps failing.
             CorruptRowError: A row does not hold what its view says.
             ForeignStateError: A row was written for another plan.
         """
@@ -201,10 +213,13 @@ class PredictionService:
                 (model.user.codec, [user_key(r.user_id) for r in requests]),
                 (model.product.codec, [product_key(r.product_id) for r in requests]),
                 (model.pair.codec, [pair_key(r.user_id, r.product_id) for r in requests]),
-            ]
+            ],
+            self._batch_deadline,
         )
         user, product, pair = blocks
         read = time.perf_counter()
+        if read - start > self._batch_deadline:
+            raise DeadlineExceededError(self._batch_deadline)
         inputs = model.finisher.many(
             model.user.many(user),
             model.product.many(product),

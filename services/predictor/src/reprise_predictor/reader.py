@@ -25,10 +25,14 @@ class StateReader(Protocol):
         """Return once the store answers."""
         ...
 
-    async def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[OnlineRow]:
-        """Return the rows with these keys, in order, in one round trip."""
+    async def read(
+        self, rows: Sequence[tuple[ViewCodec, bytes]], deadline: float | None = None
+    ) -> list[OnlineRow]:
+        """Return the rows with these keys, in order, in one round trip, within ``deadline`` seconds."""
         ...
 
-    async def read_blocks(self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]]) -> list[RowBlock]:
-        """Return the rows of several views, in one round trip."""
+    async def read_blocks(
+        self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]], deadline: float | None = None
+    ) -> list[RowBlock]:
+        """Return the rows of several views, in one round trip, within ``deadline`` seconds."""
         ...

@@ -37,6 +37,32 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings):
     redis_deadline_seconds: float = Field(
         default=0.25, gt=0, le=10, description="Longest that one read of the online store takes, seconds."
     )
+    deadline_seconds: float = Field(
+        default=0.5,
+        gt=0,
+        description="Longest that a single prediction may take before it is answered 503 instead, seconds.",
+    )
+    batch_deadline_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="Longest that the reads of a batch may take before it is answered 503, seconds.",
+    )
+    max_in_flight: int = Field(
+        default=256, ge=1, description="Most single requests under way at once; one more is answered 503."
+    )
+    max_batches_in_flight: int = Field(
+        default=8, ge=1, description="Most batches under way at once; one more is answered 503."
+    )
+    circuit_failures: int = Field(
+        default=5,
+        ge=1,
+        description="Failed reads in a row after which the online store is left alone for a moment.",
+    )
+    circuit_seconds: float = Field(
+        default=0.5,
+        gt=0,
+        description="How long a failing online store is left alone before a read tries it again, seconds.",
+    )
     redis_connections: int = Field(
         default=2, ge=1, le=64, description="Connections to keep to the online store."
     )
