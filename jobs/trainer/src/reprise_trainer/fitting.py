@@ -98,6 +98,51 @@ def fit_model(table: TrainingTable, split: TimeSplit, options: FitOptions) -> Fi
     )
     check_learnable(train, calibration, evaluation, options.horizon)
     durations: dict[str, float] = {}
+    learnt = _learn(train, calibration, split, options, durations)
+    with timed(durations, "export"):
+        graph = build_graph(learnt.forest, learnt.calibration)
+        scorer = GraphScorer(graph)
+        difference = check_equal(
+            scorer, learnt.forest, learnt.calibration, evaluation.inputs, jobs=options.jobs
+        )
+    with timed(durations, "evaluate"):
+        thresholds = choose_thresholds(_answer(scorer, train, calibration), options.threshold)
+        answers = _answer(scorer, train, evaluation)
+    with timed(durations, "importance"):
+        important = _importances(learnt.forest, scorer, evaluation, options)
+    trees = [estimator.tree_ for estimator in learnt.forest.estimators_]
+    return FittedModel(
+        graph=graph,
+        calibration=learnt.calibration,
+        selection=learnt.selection,
+        nodes=sum(int(tree.node_count) for tree in trees),
+        depth=max(int(tree.max_depth) for tree in trees),
+        threshold=thresholds[MODEL],
+        evaluation=evaluate(answers, thresholds),
+        answers=answers,
+        time_slices=evaluate_over_time(answers, split.evaluation, thresholds),
+        importances=important,
+        parity=Parity(rows=len(evaluation), max_abs_diff=difference, tolerance=TOLERANCE),
+        score_histogram=score_histogram(answers.by[MODEL]),
+        feature_histograms=_feature_histograms(train, options.input_names),
+        durations=durations,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Learnt:
+    selection: Selection
+    forest: RandomForestClassifier
+    calibration: BetaCalibration
+
+
+def _learn(
+    train: TrainingTable,
+    calibration: TrainingTable,
+    split: TimeSplit,
+    options: FitOptions,
+    durations: dict[str, float],
+) -> _Learnt:
     with timed(durations, "choose"):
         selection = _choose(train, split, options)
     with timed(durations, "grow"), progress("Growing the forest", 1, "forests") as bar:
@@ -106,38 +151,12 @@ def fit_model(table: TrainingTable, split: TimeSplit, options: FitOptions) -> Fi
         )
         bar.advance()
     with timed(durations, "calibrate"):
-        beta = fit_beta_calibration(
-            score_forest(forest, calibration.inputs, jobs=options.jobs), calibration.labels
-        )
-    with timed(durations, "export"):
-        graph = build_graph(forest, beta)
-        scorer = GraphScorer(graph)
-        difference = check_equal(scorer, forest, beta, evaluation.inputs, jobs=options.jobs)
-    with timed(durations, "evaluate"):
-        thresholds = choose_thresholds(_answer(scorer, train, calibration), options.threshold)
-        answers = _answer(scorer, train, evaluation)
-        report = evaluate(answers, thresholds)
-        slices = evaluate_over_time(answers, split.evaluation, thresholds)
-    with timed(durations, "importance"):
-        important = _importances(forest, scorer, evaluation, options)
-    return FittedModel(
-        graph=graph,
-        calibration=beta,
-        selection=selection,
-        nodes=sum(int(tree.tree_.node_count) for tree in forest.estimators_),
-        depth=max(int(tree.tree_.max_depth) for tree in forest.estimators_),
-        threshold=thresholds[MODEL],
-        evaluation=report,
-        answers=answers,
-        time_slices=slices,
-        importances=important,
-        parity=Parity(rows=len(evaluation), max_abs_diff=difference, tolerance=TOLERANCE),
-        score_histogram=score_histogram(answers.by[MODEL]),
-        feature_histograms={
-            name: feature_histogram(train.inputs[:, at]) for at, name in enumerate(options.input_names)
-        },
-        durations=durations,
-    )
+        votes = score_forest(forest, calibration.inputs, jobs=options.jobs)
+        return _Learnt(selection, forest, fit_beta_calibration(votes, calibration.labels))
+
+
+def _feature_histograms(train: TrainingTable, names: tuple[str, ...]) -> dict[str, Histogram]:
+    return {name: feature_histogram(train.inputs[:, at]) for at, name in enumerate(names)}
 
 
 def check_learnable(

@@ -42,31 +42,9 @@ def build_graph(forest: RandomForestClassifier, calibration: BetaCalibration) ->
         post_transform="NONE",
         **flatten(forest).attributes,
     )
-    constants = {
-        "lowest": CLIP,
-        "highest": 1.0 - CLIP,
-        "one": 1.0,
-        "a": calibration.a,
-        "b": calibration.b,
-        "c": calibration.c,
-    }
-    initializers = [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()]
-    initializers.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "column"))
-    nodes = [
-        trees,
-        helper.make_node("Clip", ["votes", "lowest", "highest"], ["score"]),
-        helper.make_node("Log", ["score"], ["log_score"]),
-        helper.make_node("Sub", ["one", "score"], ["rest"]),
-        helper.make_node("Log", ["rest"], ["log_rest"]),
-        helper.make_node("Mul", ["a", "log_score"], ["a_term"]),
-        helper.make_node("Mul", ["b", "log_rest"], ["b_term"]),
-        helper.make_node("Sub", ["a_term", "b_term"], ["slope"]),
-        helper.make_node("Add", ["slope", "c"], ["logit"]),
-        helper.make_node("Sigmoid", ["logit"], ["sigmoid"]),
-        helper.make_node("Squeeze", ["sigmoid", "column"], [OUTPUT]),
-    ]
+    nodes, initializers = _calibration(calibration)
     graph = helper.make_graph(
-        nodes,
+        [trees, *nodes],
         "reprise",
         [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", forest.n_features_in_])],
         [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, ["rows"])],
@@ -79,6 +57,33 @@ def build_graph(forest: RandomForestClassifier, calibration: BetaCalibration) ->
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString(deterministic=True)
     return data
+
+
+def _calibration(calibration: BetaCalibration) -> tuple[list[Any], list[Any]]:
+    """Return the nodes from ``votes`` [rows, 1] to the output, and the constants they use."""
+    constants = {
+        "lowest": CLIP,
+        "highest": 1.0 - CLIP,
+        "one": 1.0,
+        "a": calibration.a,
+        "b": calibration.b,
+        "c": calibration.c,
+    }
+    initializers = [numpy_helper.from_array(np.float32(value), name) for name, value in constants.items()]
+    initializers.append(numpy_helper.from_array(np.array([1], dtype=np.int64), "column"))
+    nodes = [
+        helper.make_node("Clip", ["votes", "lowest", "highest"], ["score"]),
+        helper.make_node("Log", ["score"], ["log_score"]),
+        helper.make_node("Sub", ["one", "score"], ["rest"]),
+        helper.make_node("Log", ["rest"], ["log_rest"]),
+        helper.make_node("Mul", ["a", "log_score"], ["a_term"]),
+        helper.make_node("Mul", ["b", "log_rest"], ["b_term"]),
+        helper.make_node("Sub", ["a_term", "b_term"], ["slope"]),
+        helper.make_node("Add", ["slope", "c"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["sigmoid"]),
+        helper.make_node("Squeeze", ["sigmoid", "column"], [OUTPUT]),
+    ]
+    return nodes, initializers
 
 
 def flatten(forest: RandomForestClassifier) -> Nodes:

@@ -46,15 +46,7 @@ def load_table(
     if missing:
         raise RowsError(f"{rows}: the plan's input {missing[0]} is missing ({len(missing)} in all)")
     beside = _read_beside(rows, events, truth, memory_limit)
-    known = np.flatnonzero(beside["labelled"])
-    if len(known) == 0:
-        raise TrainingRefusedError(
-            "no event is old enough to know what followed it within the horizon",
-            "a longer history, or a shorter --horizon",
-        )
-    kept = known
-    if len(known) > max_rows:
-        kept = known[sampled_positions(len(known), max_rows, seed)]
+    kept = _sampled(np.flatnonzero(beside["labelled"]), max_rows, seed)
     if truth is not None:
         _check_truth(truth, beside, kept)
     table = TrainingTable(
@@ -67,7 +59,18 @@ def load_table(
     )
     if (np.diff(table.timestamps_us) < 0).any():
         raise RowsError(f"{rows}: the rows are not in the order of their timestamps")
-    return table, len(known)
+    return table, int(np.count_nonzero(beside["labelled"]))
+
+
+def _sampled(labelled: npt.NDArray[np.int64], max_rows: int, seed: int) -> npt.NDArray[np.int64]:
+    if len(labelled) == 0:
+        raise TrainingRefusedError(
+            "no event is old enough to know what followed it within the horizon",
+            "a longer history, or a shorter --horizon",
+        )
+    if len(labelled) <= max_rows:
+        return labelled
+    return labelled[sampled_positions(len(labelled), max_rows, seed)]
 
 
 def _read_beside(

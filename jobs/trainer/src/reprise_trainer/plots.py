@@ -154,7 +154,8 @@ def rate_plot(slices: list[TimeSlice]) -> str:
             middles, [part.positive_share for part in slices], "s--", ms=4, color="#334155", label="actual"
         )
         _by_date(axes)
-        axes.set(ylabel="share of rows", ylim=(0, None))
+        top = max(max(part.mean_probability, part.positive_share) for part in slices)
+        axes.set(ylabel="share of rows", ylim=(0, 1.15 * top))
         axes.legend(loc="best")
     return image()
 

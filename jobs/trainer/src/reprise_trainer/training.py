@@ -77,21 +77,8 @@ def train(settings: TrainerSettings, import_options: ImportOptions | None = None
     )
     model = fit_model(history.table, history.split, options)
     durations.update(model.durations)
-    with _step(durations, "publish", "Publishing the bundle"):
-        manifest = build_manifest(model, plan, settings, history.data)
-        run = Run(trained_at, durations, history.report, settings)
-        files = BundleFiles(
-            manifest.to_bytes(),
-            model.graph,
-            {
-                METADATA: build_metadata(model, run),
-                MODEL_CARD: render_card(model, manifest, plan, run).encode(),
-            },
-        )
-        digest = store.publish(files)
-        if settings.set_latest:
-            store.set_latest(digest)
-    return TrainingResult(digest, manifest, store.location(digest, MODEL_CARD), run, model)
+    run = Run(trained_at, durations, history.report, settings)
+    return _publish(store, model, plan, history.data, run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +90,14 @@ class _History:
 
 
 def _read_history(
-    settings: TrainerSettings,
-    plan: Plan,
-    import_options: ImportOptions,
-    folder: Path,
-    durations: dict[str, float],
+    settings: TrainerSettings, plan: Plan, options: ImportOptions, folder: Path, durations: dict[str, float]
 ) -> _History:
     events, rows = folder / "events.parquet", folder / "rows.parquet"
     with _step(durations, "import", "Reading the events"):
         report = import_events(
             settings.events,
             events,
-            options=import_options,
+            options=options,
             memory_limit=settings.memory_limit,
             temp_directory=folder,
         )
@@ -150,6 +133,22 @@ def _split(report: ImportReport, settings: TrainerSettings) -> TimeSplit:
     if report.first_us is None or report.last_us is None:
         raise TrainingRefusedError("there are no events", "a file that holds some")
     return split_by_time(report.first_us, report.last_us, settings.horizon)
+
+
+def _publish(
+    store: BundleStore, model: FittedModel, plan: Plan, data: DataSnapshot, run: Run
+) -> TrainingResult:
+    with progress("Publishing the bundle", 1, "bundles") as bar:
+        manifest = build_manifest(model, plan, run.settings, data)
+        attachments = {
+            METADATA: build_metadata(model, run),
+            MODEL_CARD: render_card(model, manifest, plan, run).encode(),
+        }
+        digest = store.publish(BundleFiles(manifest.to_bytes(), model.graph, attachments))
+        if run.settings.set_latest:
+            store.set_latest(digest)
+        bar.advance()
+    return TrainingResult(digest, manifest, store.location(digest, MODEL_CARD), run, model)
 
 
 @contextmanager
