@@ -1,0 +1,1 @@
+"""The offline store: the log as Parquet, every record once."""

@@ -1,0 +1,1 @@
+"""Keeps the event log and the prediction log as Parquet, exactly once."""
