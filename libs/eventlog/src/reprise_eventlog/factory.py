@@ -1,4 +1,4 @@
-"""Opening the log that the settings describe."""
+"""Opening the log that the settings describe: Kafka where servers are named, else the embedded one."""
 
 from reprise_eventlog.embedded.consumer import EmbeddedConsumer
 from reprise_eventlog.embedded.producer import EmbeddedProducer
@@ -13,6 +13,10 @@ def open_producer(settings: EventLogSettings) -> LogProducer:
     Raises:
         LogUnavailableError: The log cannot be reached.
     """
+    if settings.kafka_servers is not None:
+        from reprise_eventlog.kafka.producer import KafkaProducerLog  # noqa: PLC0415
+
+        return KafkaProducerLog(settings)
     return EmbeddedProducer(
         settings.log_dir, fsync=settings.log_fsync == "always", buffer_bytes=settings.log_buffer_bytes
     )
@@ -26,6 +30,10 @@ def open_consumer(
     Raises:
         LogUnavailableError: The log cannot be reached.
     """
+    if settings.kafka_servers is not None:
+        from reprise_eventlog.kafka.consumer import KafkaConsumerLog  # noqa: PLC0415
+
+        return KafkaConsumerLog(settings, topic, group, listener)
     return EmbeddedConsumer(
         settings.log_dir, topic, group, listener=listener, fsync=settings.log_fsync == "always"
     )

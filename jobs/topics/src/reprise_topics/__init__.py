@@ -1,0 +1,1 @@
+"""Makes the Kafka topics that the platform declares."""

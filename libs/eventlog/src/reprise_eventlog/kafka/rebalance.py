@@ -1,0 +1,72 @@
+"""Telling a listener of rebalances, from the client's event loop."""
+
+import threading
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+from kafka import TopicPartition
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.future import Future
+
+
+class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
+    """Calls back with partitions that come and go, on a thread that may use the consumer.
+
+    The client calls its listeners on the event loop that also carries heartbeats and commits, where a commit
+    would wait for itself. The consumer's own thread waits inside ``poll`` or ``close`` meanwhile.
+
+    Args:
+        revoked: Called before others may get these partitions.
+        lost: Called when others may have them already.
+        assigned: Called before these partitions are read.
+        on_loop: Runs a coroutine function on the client's event loop soon, from any thread.
+    """
+
+    def __init__(
+        self,
+        revoked: Callable[[Sequence[int]], None],
+        lost: Callable[[Sequence[int]], None],
+        assigned: Callable[[Sequence[int]], None],
+        on_loop: Callable[[Callable[[], Awaitable[None]]], object],
+    ) -> None:
+        self._revoked = revoked
+        self._lost = lost
+        self._assigned = assigned
+        self._on_loop = on_loop
+
+    async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
+        """Pass on what is given up."""
+        await self._call(self._revoked, revoked)
+
+    async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
+        """Pass on what was taken away."""
+        await self._call(self._lost, lost)
+
+    async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
+        """Pass on what was given."""
+        await self._call(self._assigned, assigned)
+
+    async def _call(
+        self, function: Callable[[Sequence[int]], None], partitions: Collection[TopicPartition]
+    ) -> None:
+        numbers = sorted(partition.partition for partition in partitions)
+        if not numbers:
+            return
+        done: Future = Future()
+
+        def run() -> None:
+            failure: Exception | None = None
+            try:
+                function(numbers)
+            except Exception as error:  # noqa: BLE001 - raised again on the consumer's thread
+                failure = error
+
+            async def settle() -> None:
+                if failure is None:
+                    done.success(None)
+                else:
+                    done.failure(failure)
+
+            self._on_loop(settle)
+
+        threading.Thread(target=run, name="rebalance", daemon=True).start()
+        await done
