@@ -15,13 +15,13 @@ import click
     help="Where to keep what is made; emptied first.",
 )
 @click.option(
-    "--users", type=click.IntRange(10), default=1_500, show_default=True, help="Size of the customer base."
+    "--users", type=click.IntRange(10), default=900, show_default=True, help="Size of the customer base."
 )
 @click.option(
-    "--products", type=click.IntRange(5), default=200, show_default=True, help="Size of the catalogue."
+    "--products", type=click.IntRange(5), default=150, show_default=True, help="Size of the catalogue."
 )
 @click.option(
-    "--days", type=click.IntRange(120), default=180, show_default=True, help="Length of the history, days."
+    "--days", type=click.IntRange(120), default=270, show_default=True, help="Length of the history, days."
 )
 @click.option(
     "--seed", type=click.IntRange(0), default=7, show_default=True, help="Equal seeds, equal shops."

@@ -1,0 +1,97 @@
+"""The demo, told to stop at some moment, leaves no process and no broken file behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SMALL = ["--users", "150", "--products", "30", "--days", "150", "--live", "1"]
+
+
+def start_demo(folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "REPRISE_PROGRESS": "off"}
+    command = [sys.executable, "-m", "reprise_cli", "demo", "--exit", "--folder", str(folder), *SMALL]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_for(demo: subprocess.Popen[str], words: str) -> None:
+    """Read what the demo says until it says this."""
+    assert demo.stdout is not None
+    said = []
+    for line in demo.stdout:
+        said.append(line)
+        if words in line:
+            return
+    pytest.fail(f"the demo ended with status {demo.wait()} before {words!r}:\n{''.join(said)}")
+
+
+def descendants(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def broken_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if ".partial" in path.name]
+
+
+@pytest.mark.parametrize(
+    ("seen", "number"),
+    [("making a history", signal.SIGINT), ("discovering", signal.SIGTERM), ("streaming live", signal.SIGINT)],
+)
+def test_a_signal_at_any_step_stops_everything(tmp_path: Path, seen: str, number: signal.Signals) -> None:
+    demo = start_demo(tmp_path / "demo")
+    wait_for(demo, seen)
+    time.sleep(0.7)
+    children = descendants(demo)
+    assert children
+    demo.send_signal(number)
+    output, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert "nothing is left running" in output
+    assert [
+        child for child in children if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
+    ] == []
+    assert broken_files(tmp_path) == []
+
+
+def test_killing_the_demo_outright_takes_its_processes_along(tmp_path: Path) -> None:
+    demo = start_demo(tmp_path / "demo")
+    wait_for(demo, "streaming live")
+    children = descendants(demo)
+    assert len(children) >= 4
+    demo.kill()
+    demo.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert alive == []
+
+
+def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
+    broken = tmp_path / "definitions.py"
+    broken.write_text("DEFINITION = None\n")
+    demo = subprocess.run(
+        [
+            *(sys.executable, "-m", "reprise_cli", "demo", "--exit", "--folder", str(tmp_path / "demo")),
+            *(*SMALL, "--definitions", str(broken)),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "REPRISE_PROGRESS": "off"},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert demo.returncode == 1
+    assert "features-plan ended with status 1" in demo.stderr
+    assert "must define DEFINITION" in demo.stderr
