@@ -1,6 +1,7 @@
 """The batch executor: the plan over a file of events, on DuckDB, spilling to disk under a memory limit."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -9,6 +10,7 @@ from typing import Any, Self
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from reprise_features import batch_sql
 from reprise_features.exceptions import NotEnoughEventsError
@@ -19,7 +21,18 @@ from reprise_features.plan import EntityName, EntityPlan, Plan
 REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
 """Columns of a table of requests: when to answer for which user and product, and with what request of their own."""
 
+POSITION_COLUMNS = ("topic_id", "partition", "offset")
+"""Columns that say where in the log an event is: the topic's id as 16 bytes, the partition, and the offset."""
+
 _BATCH_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class LogPositions:
+    """The topic that the latest event came from, and its partitions."""
+
+    topic: bytes
+    partitions: tuple[int, ...]
 
 
 class BatchExecutor:
@@ -38,6 +51,7 @@ class BatchExecutor:
     ) -> None:
         self._plan = plan
         self._finisher = Finisher(plan)
+        self._positions: LogPositions | None = None
         self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
         self._connection = duckdb.connect()
         self._run("SET memory_limit = ?", [memory_limit])
@@ -136,6 +150,53 @@ class BatchExecutor:
         kept = next(e for e in self._plan.entities if e.name == entity)
         yield from self._stream(batch_sql.whole_select(self._plan, kept, self._transitions()))
 
+    def load_positions(self, source: Path) -> LogPositions | None:
+        """Load where in the log each loaded event is, and return what there is; None if the file does not say.
+
+        Args:
+            source: The Parquet file of the events; it says so in columns ``POSITION_COLUMNS``.
+        """
+        self._positions = None
+        if not set(POSITION_COLUMNS) <= set(pq.read_schema(source).names):
+            return None
+        self._run(
+            f"""
+            CREATE OR REPLACE TEMP TABLE positions AS
+            SELECT event_id, hex(topic_id) AS topic_id, "partition" AS log_partition, "offset" AS log_offset
+            FROM read_parquet({_literal(str(source))}, file_row_number = true)
+            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+            """
+        )
+        [(topic,)] = self._run("SELECT arg_max(topic_id, ts) FROM events JOIN positions USING (event_id)")
+        if topic is None:
+            return None
+        found = self._run(
+            "SELECT DISTINCT log_partition FROM positions WHERE topic_id = ? ORDER BY 1", [topic]
+        )
+        self._positions = LogPositions(bytes.fromhex(topic), tuple(int(number) for (number,) in found))
+        return self._positions
+
+    def running_states(self, entity: EntityPlan) -> Iterator[pa.RecordBatch]:
+        """Yield an entity's state after each instant at which it had events: its ids, the fields, and ``ts``.
+
+        Where positions are loaded, ``offset_<partition>`` is the last offset in the state, null where there is none.
+        """
+        source, offsets = _events(is_row=True), {}
+        if self._positions is not None:
+            source = f"SELECT * FROM ({source}) LEFT JOIN positions USING (event_id)"
+            here = f"topic_id = {_literal(self._positions.topic.hex().upper())}"
+            offsets = {
+                f"offset_{number}": f"max(CASE WHEN {here} AND log_partition = {number} THEN log_offset END)"
+                for number in self._positions.partitions
+            }
+        self._lift(source)
+        yield from self._stream(batch_sql.running_select(entity, self._transitions(), self.span, offsets))
+
+    def entity_ids(self, entity: EntityPlan) -> Iterator[pa.RecordBatch]:
+        """Yield the ids of every entity that has an event, in order."""
+        keys = ", ".join(entity.view.join_keys)
+        yield from self._stream(f"SELECT DISTINCT {keys} FROM events ORDER BY {keys}")
+
     def _lift(self, source: str) -> None:
         self._run(
             f"CREATE OR REPLACE TEMP TABLE lifted AS {batch_sql.lifted_select(self._plan, f'({source})')}"
@@ -152,7 +213,7 @@ class BatchExecutor:
     def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
         yield from self._connection.sql(query).to_arrow_reader(_BATCH_ROWS)
 
-    def _run(self, statement: str, parameters: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    def _run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run a statement to its end: the connection takes no other before that."""
         rows: list[tuple[Any, ...]] = self._connection.execute(statement, list(parameters)).fetchall()
         return rows

@@ -29,6 +29,8 @@ class Span:
 class Past:
     """Aggregates over each row's past in one entity, strictly before the row's own instant."""
 
+    _until = "1 PRECEDING"
+
     def __init__(self, entity: str, span: Span) -> None:
         self._partition = _PARTITIONS[entity]
         self._window = f"{entity}_past"
@@ -39,7 +41,7 @@ class Past:
         """The definition of the window that the aggregates are over."""
         return (
             f"{self._window} AS (PARTITION BY {self._partition} ORDER BY ts"
-            " RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+            f" RANGE BETWEEN UNBOUNDED PRECEDING AND {self._until})"
         )
 
     def over(self, aggregate: str) -> str:
@@ -56,9 +58,8 @@ class Past:
         half_life, origin = float(half_life_us), self._span.first_us
         reference = f"CASE WHEN {self.over(f'count({frame}_t)')} > 0 THEN ts END"
         age = f"(ts - {origin}) / {half_life!r}"
-        if (self._span.last_us - origin) / half_life <= _BUCKET_HALF_LIVES:
-            grown = self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
-            return f"coalesce({grown}, 0) * pow(2.0, -({age}))", reference
+        if self._fits(half_life_us):
+            return f"coalesce({self._grown(frame, weight, age)}, 0) * pow(2.0, -({age}))", reference
         bucket = f"floor(({age}) / {_BUCKET_HALF_LIVES})"
         within = f"(({age}) - {_BUCKET_HALF_LIVES} * {bucket})"
         present = f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {within}) END"
@@ -67,7 +68,7 @@ class Past:
         )
         same_bucket = (
             f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} ORDER BY ts"
-            " RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)"
+            f" RANGE BETWEEN UNBOUNDED PRECEDING AND {self._until})"
         )
         before = [
             f"coalesce(sum({earlier}) OVER (PARTITION BY {self._partition} ORDER BY {bucket}"
@@ -76,6 +77,30 @@ class Past:
         ]
         total = f"coalesce({same_bucket}, 0) + {before[0]} + {before[1]} * pow(2.0, -{_BUCKET_HALF_LIVES})"
         return f"({total}) * pow(2.0, -{within})", reference
+
+    def _fits(self, half_life_us: int) -> bool:
+        return (self._span.last_us - self._span.first_us) / half_life_us <= _BUCKET_HALF_LIVES
+
+    def _grown(self, frame: str, weight: str, age: str) -> str:
+        return self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
+
+
+class UpToNow(Past):
+    """Aggregates over a row's past in one entity and everything at the row's own instant."""
+
+    _until = "CURRENT ROW"
+
+    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
+        """Return the decayed sum at the last event of the dataframe, as the stream keeps it, and that instant.
+
+        A history of more half-lives than fit into a double has it at the row's own instant, which says the same.
+        """
+        if not self._fits(half_life_us):
+            return super().decayed(frame, weight, half_life_us)
+        origin, half_life = self._span.first_us, float(half_life_us)
+        last = self.over(f"max({frame}_t)")
+        grown = self._grown(frame, weight, f"(ts - {origin}) / {half_life!r}")
+        return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {half_life!r})), 0)", last
 
 
 class Whole:
@@ -177,6 +202,26 @@ def past_select(
     return (
         f"SELECT {', '.join([*columns, *more, *states])} FROM ({source})"
         f" WINDOW {windows} QUALIFY is_row ORDER BY position"
+    )
+
+
+def running_select(
+    entity: EntityPlan, source: str, span: Span, aggregates: Mapping[str, str] | None = None
+) -> str:
+    """Return the query of the state after each instant at which an entity had events: its ids, fields and ``ts``.
+
+    Args:
+        entity: Whose states.
+        source: What ``transitions_select`` selects.
+        span: The instants between which everything lies.
+        aggregates: More aggregates over the events of the state, by name.
+    """
+    running, keys = UpToNow(entity.name, span), _PARTITIONS[entity.name]
+    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, running)]
+    more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
+    return (
+        f"SELECT {', '.join([keys, *states, *more])}, ts FROM ({source}) WINDOW {running.window}"
+        f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) = 1 ORDER BY {keys}, ts"
     )
 
 

@@ -19,3 +19,7 @@ class RefusedFeatureError(FeatureEngineError):
 
 class NotEnoughEventsError(FeatureEngineError):
     """The events are too few, or too short in time, for what is asked of them."""
+
+
+class CollidingStatesError(FeatureEngineError):
+    """Rows of states carry their fields without the view's name, which several views share."""

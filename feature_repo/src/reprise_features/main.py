@@ -140,6 +140,35 @@ def check_command(
     sys.exit(1 if report.mismatches else 0)
 
 
+@command.command("states")
+@_repository
+@_memory
+@click.option("--events", type=click.Path(exists=True, path_type=Path), required=True, help="CSV or Parquet.")
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for one Parquet file a view.  [default: data/states in the repository]",
+)
+@event_file_options
+def states_command(
+    repository: Path, memory_limit: str, events: Path, out: Path | None, import_options: Any
+) -> None:
+    """Write the states over time, which Feast reads as its offline store."""
+    from reprise_runtime.progress import progress
+
+    from reprise_features.plan import Plan
+    from reprise_features.state_rows import write_state_rows
+
+    folder = out or repository / "data" / "states"
+    with _failing_clearly(), _canonical(events, import_options) as canonical:
+        plan = Plan.load(repository / "plan" / "plan.json")
+        with progress("Writing states", None, "rows") as writing:
+            report = write_state_rows(
+                canonical, folder, plan, memory_limit=memory_limit, advance=writing.advance
+            )
+        click.echo(f"{folder}: {report}")
+
+
 @contextmanager
 def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
     """Give the events as canonical Parquet in a temporary folder; without events, a sample of the shop."""
