@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 from reprise_eventlog import TOPICS, EventLogSettings
 from reprise_eventlog.kafka.topics import ensure_topics
-
 from support.redis import free_port
 
 _START_SECONDS = 60.0
@@ -161,7 +161,7 @@ class KafkaBroker:
         try:
             admin = KafkaAdminClient(bootstrap_servers=self.servers, bootstrap_timeout_ms=500)
             return bool(admin.describe_cluster()["brokers"])
-        except Exception:  # whatever a client meets while a broker starts
+        except (KafkaError, OSError, RuntimeError):
             return False
         finally:
             if admin is not None:

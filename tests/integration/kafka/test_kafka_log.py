@@ -2,7 +2,6 @@
 
 import pytest
 from reprise_eventlog import EVENTS, LogConsumer, LogProducer, RebalanceListener, open_consumer, open_producer
-
 from support.kafka import KafkaBroker
 from support.log_contract import LogContract
 

@@ -10,7 +10,7 @@ from kafka.structs import OffsetAndMetadata
 from reprise_eventlog.exceptions import ClosedError, EventLogError, NotAssignedError, TopicGoneError
 from reprise_eventlog.interface import RebalanceListener
 from reprise_eventlog.kafka.connection import client_options, converted, missing_topic
-from reprise_eventlog.kafka.rebalance import RebalanceBridge
+from reprise_eventlog.kafka.rebalance import RebalanceBridge, keep_unseen_assignment
 from reprise_eventlog.records import Record
 from reprise_eventlog.settings import EventLogSettings
 from reprise_eventlog.topics import Topic
@@ -46,6 +46,7 @@ class KafkaConsumerLog:
         except (errors.KafkaError, OSError) as error:
             raise self._converted(error, "connecting a consumer") from error
         try:
+            keep_unseen_assignment(self._consumer)
             self._topic_id = self._find_topic()
             bridge = RebalanceBridge(
                 self._on_revoked, self._on_lost, self._on_assigned, self._consumer._net.call_soon_threadsafe

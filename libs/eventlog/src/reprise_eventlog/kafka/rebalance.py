@@ -3,9 +3,10 @@
 import threading
 from collections.abc import Awaitable, Callable, Collection, Sequence
 
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
 from kafka.future import Future
+from kafka.structs import MemberState
 
 
 class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
@@ -70,3 +71,31 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
         threading.Thread(target=run, name="rebalance", daemon=True).start()
         await done
+
+
+def keep_unseen_assignment(consumer: KafkaConsumer) -> None:
+    """Let the next poll take up an assignment that arrived between two polls.
+
+    The client (3.0) joins its group in the background but takes up the result only inside ``poll``. One that
+    arrived in between it drops, and joins anew, which makes everybody else join anew as well: with short
+    polls two members can keep each other from ever getting partitions.
+    """
+    coordinator = consumer._coordinator
+    join_and_sync = coordinator._do_join_and_sync_async
+    unseen: tuple[object, bytes] | None = None
+
+    async def join_and_sync_once() -> bytes:
+        nonlocal unseen
+        # what was taken up has made the member stable, and what the group has outlived has another generation
+        if (
+            unseen is not None
+            and coordinator.state is MemberState.REBALANCING
+            and unseen[0] == coordinator._generation
+        ):
+            return unseen[1]
+        unseen = None
+        assignment: bytes = await join_and_sync()
+        unseen = coordinator._generation, assignment
+        return assignment
+
+    coordinator._do_join_and_sync_async = join_and_sync_once
