@@ -1,3 +1,4 @@
+import hashlib
 import os
 import subprocess
 import sys
@@ -8,16 +9,18 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 from redis import Redis
 from reprise_online.codec import ViewCodec
 from support.predictor import published
-from support.redis import RedisServer, running_redis
+from support.redis import RedisServer, free_port, running_redis
 from support.served_bundles import DAY_US, bundle_files, small_plan
 from support.serving import Serving, serving
 
 pytestmark = pytest.mark.redis
 
+REPOSITORY = Path(__file__).parents[3]
 PLAN = small_plan()
 CODECS = {entity.name: ViewCodec("reprise", entity.view) for entity in PLAN.entities}
 ASK = {"user_id": "u-1", "product_id": "p-1"}
@@ -166,18 +169,74 @@ def wait_for_version(predictor: Serving, digest: str) -> None:
         time.sleep(0.02)
 
 
+LEAST_RIGHTS = ("on", ">s3cret", "resetkeys", "%R~*reprise", "resetchannels", "-@all", "+ping", "+hmget")
+"""As docs/api.md tells: may read rows of the Feast project and ask for a sign of life, nothing else."""
+
+
 def test_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
-    published(tmp_path / "models", bundle_files())
+    published(tmp_path / "models", bundle_files(weights={"pair_purchases": 1.0}))
+    assert " ".join(LEAST_RIGHTS[2:]) in (REPOSITORY / "docs" / "api.md").read_text()
     with running_redis() as redis:
         with redis.client() as client:
-            client.execute_command("ACL", "SETUSER", "predictor", "on", ">s3cret", "~*", "+hmget", "+ping")
+            put(client, "pair", ["u-1", "p-1"], [2])
+            client.execute_command("ACL", "SETUSER", "predictor", *LEAST_RIGHTS)
             client.execute_command("ACL", "SETUSER", "default", "off")
         variables = environment(
             redis, tmp_path / "models", REDIS_USERNAME="predictor", REDIS_PASSWORD="s3cret"
         )
         with serving(tmp_path, **variables) as predictor:
             predictor.wait_until_ready()
-            assert predictor.http.post("/predict", json=ASK).status_code == 200
+            answer = predictor.http.post("/predict", json=ASK)
+            assert answer.status_code == 200
+            assert answer.json()["known"]["pair"] is True
+
+
+def test_user_with_the_least_rights_may_do_nothing_else(redis_server: RedisServer) -> None:
+    row, other = CODECS["user"].key("u-1"), b"another-project"
+    refused: list[tuple[bytes | str, ...]] = [
+        ("HSET", row, "f", "1"), ("HDEL", row, "f"), ("DEL", row), ("EXPIRE", row, "1"), ("HGETALL", row),
+        ("HMGET", other, "f"), ("GET", other), ("KEYS", "*"), ("SCAN", "0"), ("FLUSHALL",), ("CONFIG", "GET", "*"),
+        ("EVAL", "return 1", "0"), ("SUBSCRIBE", "c"), ("ACL", "LIST"), ("SELECT", "1"),
+    ]  # fmt: skip
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "least", *LEAST_RIGHTS)
+        try:
+            assert client.execute_command("ACL", "DRYRUN", "least", "HMGET", row, "f") == b"OK"
+            for command in refused:
+                answer = client.execute_command("ACL", "DRYRUN", "least", *command)
+                assert answer != b"OK", command
+        finally:
+            client.execute_command("ACL", "DELUSER", "least")
+
+
+def test_keys_and_metrics_port_are_taken_from_the_environment(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    published(tmp_path / "models", bundle_files())
+    keys = tmp_path / "keys"
+    keys.write_text(f"shop {hashlib.sha256(b'old').hexdigest()}\n")
+    port = free_port()
+    variables = environment(
+        redis_server, tmp_path / "models", PREDICTOR_API_KEYS_FILE=str(keys), PREDICTOR_METRICS_PORT=str(port)
+    )
+    with serving(tmp_path, **variables) as predictor:
+        predictor.wait_until_ready()
+        assert predictor.http.post("/predict", json=ASK).status_code == 401
+        old, new = {"Authorization": "Bearer old"}, {"Authorization": "Bearer new"}
+        assert predictor.http.post("/predict", json=ASK, headers=old).status_code == 200
+        assert predictor.http.get("/metrics", headers=old).status_code == 404
+        assert "reprise_predictor_in_flight" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        keys.write_text(f"shop {hashlib.sha256(b'new').hexdigest()}\n")
+        give_up = time.monotonic() + 10
+        while predictor.http.post("/predict", json=ASK, headers=new).status_code != 200:
+            assert time.monotonic() < give_up, "the file was not read again"
+            time.sleep(0.1)
+        assert predictor.http.post("/predict", json=ASK, headers=old).status_code == 401
+        assert predictor.terminate() == 0
+        text = predictor.log.read_text()
+    answered = [line for line in text.splitlines() if '"event":"request"' in line and '"status":200' in line]
+    assert answered
+    assert all('"key":"shop"' in line and "u-1" not in line for line in answered)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,15 @@ from prometheus_client import CollectorRegistry
 from reprise_http.app import create_http_app
 from reprise_http.express import add_express_route
 from reprise_http.problems import BAD_REQUEST, ProblemError
+from starlette.types import Scope
 
 
-async def echo(query: bytes, body: bytes) -> bytes:
+async def echo(scope: Scope, body: bytes) -> bytes:
     if body == b"refuse":
         raise ProblemError(BAD_REQUEST, "Refused.", headers={"Retry-After": "3"})
     if body == b"break":
         raise RuntimeError("broken")
-    return b'{"query":"%s","body":"%s"}' % (query, body)
+    return b'{"query":"%s","body":"%s"}' % (scope["query_string"], body)
 
 
 def build() -> FastAPI:

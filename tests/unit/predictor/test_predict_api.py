@@ -1,3 +1,4 @@
+import hashlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -418,3 +419,30 @@ def test_event_types_are_those_of_the_settings(tmp_path: Path) -> None:
             "anyOf"
         ]
         assert choices["enum"] == ["view", "purchase", "cart"]
+
+
+def test_batch_counts_against_the_rate_of_its_key_with_all_it_asks_for(tmp_path: Path) -> None:
+    published(tmp_path, bundle_files())
+    keys = f"shop:{hashlib.sha256(b'k').hexdigest()}, {hashlib.sha256(b'other').hexdigest()}"
+    key = {"X-API-Key": "k"}
+    with running_predictor(tmp_path, api_key_hashes=keys, rate_limit=0.001, rate_burst=10) as predictor:
+        assert predictor.client.post("/predict", json=ASK).status_code == 401
+        body = {"requests": [ASK] * 10}
+        assert predictor.client.post("/predict/batch", json=body, headers=key).status_code == 200
+        refused = predictor.client.post("/predict", json=ASK, headers=key)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) > 500
+        other = {"Authorization": "Bearer other"}
+        assert predictor.client.post("/predict", json=ASK, headers=other).status_code == 200
+
+
+def test_access_log_tells_ids_only_where_it_is_asked_to(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    published(tmp_path, bundle_files())
+    for mode, told in (("off", False), ("on", False), ("ids", True)):
+        with running_predictor(tmp_path, access_log=mode, log_json=True) as predictor:
+            predictor.client.post("/predict", json={"user_id": "u-x1", "product_id": "p-x1"})
+        found = capsys.readouterr().err
+        assert ("u-x1" in found and "p-x1" in found) == told
+        assert ('"path":"/predict"' in found) == (mode != "off")

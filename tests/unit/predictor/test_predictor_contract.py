@@ -101,6 +101,9 @@ def test_settings_name_the_variables_that_users_know() -> None:
         ("PREDICTOR_MAX_BATCH", "0"),
         ("PREDICTOR_MAX_SKEW_SECONDS", "-1"),
         ("PREDICTOR_MAXBATCH", "5"),
+        ("PREDICTOR_RATE_LIMIT", "5"),
+        ("PREDICTOR_METRICS_PORT", "70000"),
+        ("PREDICTOR_ACCESS_LOG", "all"),
     ],
 )
 def test_wrong_variable_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:

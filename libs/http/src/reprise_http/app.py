@@ -6,9 +6,11 @@ from contextlib import AbstractAsyncContextManager
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 
+from reprise_http.access_log import AccessLog
 from reprise_http.documents import document_problems
 from reprise_http.edge import Edge
 from reprise_http.express import ExpressLane, ExpressTable
+from reprise_http.gate import Gate, Gatekeeping
 from reprise_http.handlers import answer_errors_with_problems
 from reprise_http.health import Readiness, health_router
 from reprise_http.metrics import metrics_router
@@ -28,6 +30,8 @@ def create_http_app(
     lifespan: Lifespan | None = None,
     max_body_bytes: int = 1024 * 1024,
     serve_metrics: bool = True,
+    gatekeeping: Gatekeeping | None = None,
+    access_log: AccessLog | None = None,
 ) -> FastAPI:
     """Return an application with health, metrics, documentation and problem documents.
 
@@ -40,6 +44,8 @@ def create_http_app(
         lifespan: What is opened before the first request and closed after the last.
         max_body_bytes: Largest body of a request.
         serve_metrics: Whether ``/metrics`` is on this application's port.
+        gatekeeping: The API keys that are asked for, where any are.
+        access_log: Where each request is noted.
     """
     app = FastAPI(
         title=title,
@@ -55,13 +61,15 @@ def create_http_app(
         return ["the process is shutting down"] if is_draining(app) else list(readiness())
 
     answer_errors_with_problems(app)
-    document_problems(app, INTERNAL_ERROR)
+    document_problems(app, INTERNAL_ERROR, protected=gatekeeping is not None)
     express: ExpressTable = {}
     app.state.express = express
     app.state.schemas = {}
     # The one that is added last is the outermost.
     app.add_middleware(ExpressLane, table=express)
-    app.add_middleware(Edge, max_body_bytes=max_body_bytes)
+    if gatekeeping is not None:
+        app.add_middleware(Gate, gatekeeping=gatekeeping, registry=registry)
+    app.add_middleware(Edge, max_body_bytes=max_body_bytes, access_log=access_log)
     app.include_router(health_router(reasons))
     if serve_metrics:
         app.include_router(metrics_router(registry))

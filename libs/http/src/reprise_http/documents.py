@@ -6,8 +6,20 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from reprise_http.problems import INVALID_REQUEST, PROBLEM_MEDIA_TYPE, ProblemDocument, ProblemType
+from reprise_http.gate import is_protected
+from reprise_http.problems import (
+    INVALID_REQUEST,
+    PROBLEM_MEDIA_TYPE,
+    TOO_MANY_REQUESTS,
+    UNAUTHENTICATED,
+    ProblemDocument,
+    ProblemType,
+)
 
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
 REFERENCE = "#/components/schemas/{model}"
 """Template of a reference to a schema among the components."""
 
@@ -41,18 +53,24 @@ def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
     return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
-def document_problems(app: FastAPI, *everywhere: ProblemType) -> None:
-    """Put the problem document into the application's OpenAPI, and these kinds into every operation."""
+def document_problems(app: FastAPI, *everywhere: ProblemType, protected: bool = False) -> None:
+    """Put the problem document into the application's OpenAPI, and these kinds into every operation.
+
+    Args:
+        app: The application.
+        everywhere: Kinds of problem that any operation may answer with.
+        protected: Whether API keys are asked for.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _with_problems(app, everywhere)
+            app.openapi_schema = _with_problems(app, everywhere, protected)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _with_problems(app: FastAPI, everywhere: tuple[ProblemType, ...]) -> dict[str, Any]:
+def _with_problems(app: FastAPI, everywhere: tuple[ProblemType, ...], protected: bool) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -66,9 +84,15 @@ def _with_problems(app: FastAPI, everywhere: tuple[ProblemType, ...]) -> dict[st
     schemas.update(app.state.schemas)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    shared = {str(status): response for status, response in problem_responses(*everywhere).items()}
-    for operations in document["paths"].values():
+    if protected:
+        document["components"]["securitySchemes"] = _SCHEMES
+    for path, operations in document["paths"].items():
+        at_gate = protected and is_protected(path)
+        kinds = (*everywhere, UNAUTHENTICATED, TOO_MANY_REQUESTS) if at_gate else everywhere
+        shared = {str(status): response for status, response in problem_responses(*kinds).items()}
         for operation in operations.values():
+            if at_gate:
+                operation["security"] = [{name: []} for name in _SCHEMES]
             responses = operation["responses"]
             for status, response in shared.items():
                 responses.setdefault(status, response)

@@ -1,12 +1,15 @@
 """What stands between the server and every handler: limit, headers, and the last resort for errors."""
 
 import re
+import time
 import uuid
 
 from reprise_runtime.logs import get_logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reprise_http.access_log import AccessLog
 from reprise_http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, ProblemError
+from reprise_http.trace import TRACE, Trace, parse_traceparent
 
 _log = get_logger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -33,55 +36,49 @@ class Edge:
     """ASGI middleware that every request and every answer passes.
 
     A body of more than ``max_body_bytes`` is answered 413, whether its length is declared or not, before
-    a handler has read it all. Every answer gets the security headers, and the ``X-Request-ID`` of its
-    request. An exception that no handler knew is logged with a correlation id and answered 500 with that
-    id alone.
+    a handler has read it all. Every answer gets the security headers, and the ``X-Request-ID`` and the
+    ``traceparent`` of its request. An exception that no handler knew is logged with a correlation id and
+    answered 500 with that id alone.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, access_log: AccessLog | None = None) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
+            if self._access_log is not None:
+                self._access_log.flush()
             return
-        added = _PAGE_HEADERS if scope["path"] in _PAGES else _API_HEADERS
-        length: int | None = None
-        chunked = False
-        for name, value in scope["headers"]:
-            if name == b"content-length":
-                length = int(value)
-            elif name == b"transfer-encoding":
-                chunked = True
-            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-                added = [*added, (name, value)]
-        started = False
+        start = time.perf_counter()
+        exchange = _Exchange(scope, send)
+        try:
+            await self._pass_on(exchange, scope, receive)
+        finally:
+            if self._access_log is not None:
+                seconds = time.perf_counter() - start
+                self._access_log.note(scope, exchange.status, seconds, exchange.request_id, exchange.trace)
 
-        async def decorated(message: Message) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message["headers"], *added]
-            await send(message)
-
-        if length is not None and length > self._max_body_bytes:
-            await _answer(self._too_large(), decorated)
+    async def _pass_on(self, exchange: "_Exchange", scope: Scope, receive: Receive) -> None:
+        if exchange.length is not None and exchange.length > self._max_body_bytes:
+            await _answer(self._too_large(), exchange.send)
             return
-        if chunked:
+        if exchange.chunked:
             receive = self._counted(receive)
         try:
-            await self._app(scope, receive, decorated)
+            await self._app(scope, receive, exchange.send)
         except _BodyTooLargeError:
-            if started:
+            if exchange.status:
                 raise
-            await _answer(self._too_large(), decorated)
+            await _answer(self._too_large(), exchange.send)
         except Exception as error:
-            problem = _last_resort(scope, error)
-            if started:
+            problem = _last_resort(scope, error, exchange)
+            if exchange.status:
                 raise
-            await _answer(problem, decorated)
+            await _answer(problem, exchange.send)
 
     def _counted(self, receive: Receive) -> Receive:
         seen = 0
@@ -106,15 +103,53 @@ class Edge:
         )
 
 
-def _last_resort(scope: Scope, error: Exception) -> ProblemError:
+class _Exchange:
+    """What one request says in its headers, and the status that it was answered with, 0 until it is."""
+
+    __slots__ = ("_added", "_send", "chunked", "length", "request_id", "status", "trace")
+
+    def __init__(self, scope: Scope, send: Send) -> None:
+        self._send = send
+        self.status = 0
+        self.length: int | None = None
+        self.chunked = False
+        self.request_id: str | None = None
+        self.trace: Trace | None = None
+        added = _PAGE_HEADERS if scope["path"] in _PAGES else _API_HEADERS
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                self.length = int(value)
+            elif name == b"transfer-encoding":
+                self.chunked = True
+            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                self.request_id = value.decode()
+                added = [*added, (name, value)]
+            elif name == b"traceparent" and (trace := parse_traceparent(value)) is not None:
+                self.trace = scope[TRACE] = trace
+                added = [*added, (name, value)]
+        self._added = added
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer, its head with our headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._added]
+        await self._send(message)
+
+
+def _last_resort(scope: Scope, error: Exception, exchange: _Exchange) -> ProblemError:
     correlation_id = uuid.uuid4()
+    known = {} if exchange.request_id is None else {"request_id": exchange.request_id}
+    if exchange.trace is not None:
+        known["trace_id"] = exchange.trace.trace_id
     _log.error(
         "unhandled_exception",
         correlation_id=str(correlation_id),
         method=scope["method"],
         # The path itself may hold an id.
-        path=getattr(scope.get("route"), "path", scope["path"]),
+        path=getattr(scope.get("route"), "path", None),
         exc_info=error,
+        **known,
     )
     return ProblemError(
         INTERNAL_ERROR,

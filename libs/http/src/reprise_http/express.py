@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reprise_http.documents import REFERENCE, component_schemas
 from reprise_http.problems import UNSUPPORTED_MEDIA_TYPE, ProblemError
 
-ExpressHandler = Callable[[bytes, bytes], Awaitable[bytes]]
-"""Takes the raw query string and the body, returns JSON to be answered 200, raises ``ProblemError``."""
+ExpressHandler = Callable[[Scope, bytes], Awaitable[bytes]]
+"""Takes the ASGI scope and the body, returns JSON to be answered 200, raises ``ProblemError``."""
 
 ExpressTable = dict[tuple[str, str], ExpressHandler]
 """Handlers by method and path."""
@@ -40,6 +40,7 @@ class ExpressLane:
         if handler is None:
             await self._app(scope, receive, send)
             return
+        scope["reprise.express"] = True
         message = await receive()
         body = message.get("body", b"")
         if message.get("more_body"):
@@ -48,7 +49,7 @@ class ExpressLane:
             return
         try:
             _refuse_other_than_json(scope)
-            answer = await handler(scope["query_string"], body)
+            answer = await handler(scope, body)
         except ProblemError as problem:
             await problem.response()(scope, receive, send)
             return
@@ -81,7 +82,7 @@ def add_express_route(
 
     async def documented(request: Request) -> Response:
         _refuse_other_than_json(request.scope)
-        answer = await handler(request.scope["query_string"], await request.body())
+        answer = await handler(request.scope, await request.body())
         return Response(answer, media_type="application/json")
 
     table: ExpressTable = app.state.express

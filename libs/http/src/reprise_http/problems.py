@@ -40,11 +40,13 @@ class ProblemType:
 
 INVALID_JSON = ProblemType("invalid-json", 400, "The body is not valid JSON")
 BAD_REQUEST = ProblemType("bad-request", 400, "The request cannot be understood")
+UNAUTHENTICATED = ProblemType("unauthenticated", 401, "An API key is needed")
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This address does not take this method")
 BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "The body is of a type that is not read")
 INVALID_REQUEST = ProblemType("invalid-request", 422, "The request breaks the contract")
+TOO_MANY_REQUESTS = ProblemType("too-many-requests", 429, "This key asks too often")
 INTERNAL_ERROR = ProblemType("internal-error", 500, "The service failed")
 NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
 
@@ -52,11 +54,13 @@ _BY_STATUS = {
     kind.status: kind
     for kind in (
         BAD_REQUEST,
+        UNAUTHENTICATED,
         NOT_FOUND,
         METHOD_NOT_ALLOWED,
         BODY_TOO_LARGE,
         UNSUPPORTED_MEDIA_TYPE,
         INVALID_REQUEST,
+        TOO_MANY_REQUESTS,
         INTERNAL_ERROR,
         NOT_READY,
     )

@@ -1,21 +1,26 @@
 """The predictor's application."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from reprise_http.access_log import AccessLog
 from reprise_http.app import create_http_app
 from reprise_http.metrics import installed_version
+from reprise_http.metrics_server import metrics_server
 from reprise_runtime.logs import get_logger
 
 from reprise_predictor.context import DISTRIBUTION, PredictorContext
 from reprise_predictor.exceptions import NoModelError
 from reprise_predictor.info_routes import info_router
 from reprise_predictor.predict_routes import add_predict_routes
+from reprise_predictor.settings import PredictorSettings
 
 _log = get_logger(__name__)
+_KEYS_SECONDS = 2.0
 _DESCRIPTION = """
 Reprise predicts whether a user will buy a product, for the first time or again, within the model's horizon.
 
@@ -26,6 +31,7 @@ Every error is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem doc
 def create_app(context: PredictorContext) -> FastAPI:
     """Return the application; its lifespan connects, loads the model, and keeps both fresh."""
 
+    settings = context.settings
     broken: list[str] = []
 
     def reasons() -> list[str]:
@@ -44,14 +50,15 @@ def create_app(context: PredictorContext) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        settings = context.settings
-        async with context.reader:
+        async with AsyncExitStack() as stack:
+            if settings.metrics_port is not None:
+                await stack.enter_async_context(
+                    metrics_server(context.registry, settings.api_host, settings.metrics_port)
+                )
+            await stack.enter_async_context(context.reader)
             await asyncio.gather(context.models.refresh(), context.store.ask())
-            tasks = [in_background("store watch", context.store.keep_asking(settings.redis_ping_seconds))]
-            if settings.model_reload_seconds:
-                seconds = settings.model_reload_seconds
-                tasks.append(in_background("model reload", context.models.keep_fresh(seconds)))
-            elif context.models.loaded is None:
+            tasks = [in_background(name, work) for name, work in _background(context)]
+            if not settings.model_reload_seconds and context.models.loaded is None:
                 raise NoModelError(context.models.refusal.reason if context.models.refusal else "unknown")
             try:
                 yield
@@ -67,8 +74,27 @@ def create_app(context: PredictorContext) -> FastAPI:
         registry=context.registry,
         readiness=reasons,
         lifespan=lifespan,
-        max_body_bytes=context.settings.max_body_bytes,
+        max_body_bytes=settings.max_body_bytes,
+        serve_metrics=settings.metrics_port is None,
+        gatekeeping=context.gatekeeping,
+        access_log=_access_log(settings),
     )
     add_predict_routes(app, context)
     app.include_router(info_router(context))
     return app
+
+
+def _background(context: PredictorContext) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+    settings = context.settings
+    yield "store watch", context.store.keep_asking(settings.redis_ping_seconds)
+    if settings.model_reload_seconds:
+        yield "model reload", context.models.keep_fresh(settings.model_reload_seconds)
+    if context.gatekeeping is not None and settings.api_keys_file is not None:
+        yield "API keys", context.gatekeeping.keys.keep_fresh(_KEYS_SECONDS)
+
+
+def _access_log(settings: PredictorSettings) -> AccessLog | None:
+    if settings.access_log == "off":
+        return None
+    json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
+    return AccessLog(ids=settings.access_log == "ids", json=json)

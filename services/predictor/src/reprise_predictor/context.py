@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from reprise_bundle import BundleStore
+from reprise_http.api_keys import ApiKeys
+from reprise_http.gate import Gatekeeping
 from reprise_http.metrics import process_registry
+from reprise_http.rate_limit import RateLimit
 from reprise_online.reader import OnlineReader
 
 from reprise_predictor.admission import Admission
@@ -34,6 +37,7 @@ class PredictorContext:
         store: Whether the online store answers.
         models: The model that answers.
         service: What predicts.
+        gatekeeping: The API keys that are asked for, where any are.
         singles: Bounds the single requests that are under way.
         batches: Bounds the batches that are under way.
     """
@@ -45,6 +49,7 @@ class PredictorContext:
     store: StoreWatch
     models: ModelHolder
     service: PredictionService
+    gatekeeping: Gatekeeping | None
     singles: Admission
     batches: Admission
 
@@ -64,6 +69,7 @@ def build_context(
     Raises:
         StoreAddressError: The model store's URL cannot be used.
         StoreRefusedError: The online store's file of authorities is no PEM file.
+        InvalidKeysError: The API keys are not given as they should be.
     """
     registry = process_registry(DISTRIBUTION)
     metrics = PredictorMetrics(registry)
@@ -89,6 +95,15 @@ def build_context(
             on_change=metrics.show_models,
         ),
         service=PredictionService(guarded, metrics, settings, clock),
+        gatekeeping=_gatekeeping(settings),
         singles=singles,
         batches=batches,
     )
+
+
+def _gatekeeping(settings: PredictorSettings) -> Gatekeeping | None:
+    keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
+    if keys is None:
+        return None
+    rate = settings.rate_limit
+    return Gatekeeping(keys, None if rate is None else RateLimit(rate, settings.rate_burst))

@@ -28,7 +28,7 @@ def command(
     API is at /docs, the metrics at /metrics.
     """
     from reprise_bundle import StoreAddressError
-    from reprise_http.exceptions import ServerStartError
+    from reprise_http.exceptions import InvalidKeysError, ServerStartError
     from reprise_http.server import run
     from reprise_online.exceptions import StoreRefusedError
     from reprise_runtime.exceptions import InvalidSettingsError
@@ -50,5 +50,11 @@ def command(
         configure_logging(settings.log_level, settings.log_json)
         app = create_app(build_context(settings))
         run(app, settings.api_host, settings.api_port, drain_seconds=settings.drain_seconds)
-    except (InvalidSettingsError, StoreAddressError, StoreRefusedError, ServerStartError) as error:
+    except (
+        InvalidSettingsError,
+        InvalidKeysError,
+        StoreAddressError,
+        StoreRefusedError,
+        ServerStartError,
+    ) as error:
         raise click.ClickException(str(error)) from error

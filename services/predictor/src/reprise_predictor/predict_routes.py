@@ -9,6 +9,7 @@ import orjson
 from fastapi import FastAPI
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
+from reprise_http.access_log import note_ids
 from reprise_http.documents import problem_responses
 from reprise_http.express import ExpressHandler, add_express_route
 from reprise_http.problems import (
@@ -21,7 +22,9 @@ from reprise_http.problems import (
     ProblemError,
     validation_problem,
 )
+from reprise_http.rate_limit import charge
 from reprise_runtime.logs import get_logger
+from starlette.types import Scope
 
 from reprise_predictor.answers import (
     DEADLINE_EXCEEDED,
@@ -97,6 +100,7 @@ class _PredictHandlers:
         self._models = context.models
         self._service = context.service
         self._admissions = {"/predict": context.singles, "/predict/batch": context.batches}
+        self._log_ids = context.settings.access_log == "ids"
         self._retry_seconds = context.settings.retry_after_seconds
         self._validate_one = request.__pydantic_validator__.validate_json
         self._validate_item = request.__pydantic_validator__.validate_python
@@ -110,19 +114,21 @@ class _PredictHandlers:
             for outcome in ("ok", *(kind.slug for kind in (*_PROBLEMS, INTERNAL_ERROR)))
         }
 
-    async def predict(self, query: bytes, body: bytes) -> bytes:
-        return await self._counted("/predict", self._predict, query, body)
+    async def predict(self, scope: Scope, body: bytes) -> bytes:
+        return await self._counted("/predict", self._predict, scope, body)
 
-    async def predict_batch(self, query: bytes, body: bytes) -> bytes:
-        return await self._counted("/predict/batch", self._predict_batch, query, body)
+    async def predict_batch(self, scope: Scope, body: bytes) -> bytes:
+        return await self._counted("/predict/batch", self._predict_batch, scope, body)
 
-    async def _predict(self, query: bytes, body: bytes) -> bytes:
+    async def _predict(self, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
-        explain = _explain(query) if query else False
+        explain = _explain(query) if (query := scope["query_string"]) else False
         try:
             request = self._validate_one(body)
         except ValidationError as error:
             raise validation_problem(error.errors(include_url=False)) from None
+        if self._log_ids:
+            note_ids(scope, user_id=request.user_id, product_id=request.product_id)
         self._took_validate(time.perf_counter() - start)
         prediction = await self._service.predict(self._models.current, request)
         start = time.perf_counter()
@@ -130,10 +136,11 @@ class _PredictHandlers:
         self._took_encode(time.perf_counter() - start)
         return answer
 
-    async def _predict_batch(self, query: bytes, body: bytes) -> bytes:
+    async def _predict_batch(self, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
-        explain = _explain(query) if query else False
+        explain = _explain(query) if (query := scope["query_string"]) else False
         items = self._items(body)
+        charge(scope, len(items))
         valid = [item for item in items if not isinstance(item, ProblemError)]
         self._took_validate(time.perf_counter() - start)
         outcomes = iter(await self._service.predict_many(self._models.current, valid))
@@ -152,12 +159,12 @@ class _PredictHandlers:
         self._took_encode(time.perf_counter() - start)
         return answer
 
-    async def _counted(self, endpoint: str, handler: ExpressHandler, query: bytes, body: bytes) -> bytes:
+    async def _counted(self, endpoint: str, handler: ExpressHandler, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
         outcome = INTERNAL_ERROR.slug
         try:
             with self._admissions[endpoint]:
-                answer = await handler(query, body)
+                answer = await handler(scope, body)
         except EXPECTED_ERRORS as error:
             problem = self._problem(error)
             outcome = problem.kind.slug

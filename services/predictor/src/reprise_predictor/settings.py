@@ -1,9 +1,10 @@
 """Configuration of the predictor, by environment."""
 
 import re
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 from reprise_online.settings import OnlineStoreSettings
 from reprise_runtime.settings import ApiSettings
@@ -80,6 +81,33 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings):
     max_body_bytes: int = Field(
         default=2 * 1024 * 1024, ge=1024, description="Largest body of a request, bytes."
     )
+    api_key_hashes: SecretStr | None = Field(
+        default=None,
+        description="SHA-256 digests of the API keys that are accepted, in hexadecimal, each alone or as "
+        "name:digest, separated by commas. Without this and a file of them no key is asked for.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="File with such a digest a line, as a Secret is mounted; read again when it changes.",
+    )
+    rate_limit: float | None = Field(
+        default=None,
+        gt=0,
+        description="Predictions a second that each API key may ask for; unlimited if absent.",
+    )
+    rate_burst: float = Field(
+        default=1000.0, ge=1, description="Predictions that a key which was silent may ask for at once."
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="TCP port of its own for /metrics, without a key; if absent it is on the API's port.",
+    )
+    access_log: Literal["off", "on", "ids"] = Field(
+        default="on",
+        description="Whether each request is logged, and whether with the ids that it is about.",
+    )
     event_types: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("view", "purchase"),
         min_length=1,
@@ -95,6 +123,18 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings):
         ge=0,
         description="How long to go on answering, unready, after SIGTERM before closing, seconds.",
     )
+
+    @property
+    def api_keys(self) -> list[str]:
+        """The entries of ``api_key_hashes``."""
+        listed = self.api_key_hashes.get_secret_value() if self.api_key_hashes else ""
+        return [entry.strip() for entry in listed.split(",") if entry.strip()]
+
+    @model_validator(mode="after")
+    def _limit_needs_keys(self) -> Self:
+        if self.rate_limit is not None and not self.api_keys and self.api_keys_file is None:
+            raise ValueError("PREDICTOR_RATE_LIMIT is for API keys, and none are configured")
+        return self
 
     @field_validator("event_types", mode="before")
     @classmethod

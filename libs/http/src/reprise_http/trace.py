@@ -1,0 +1,34 @@
+"""W3C trace context (https://www.w3.org/TR/trace-context/), passed through."""
+
+import re
+from typing import NamedTuple
+
+_TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+_NO_TRACE = b"0" * 32
+_NO_PARENT = b"0" * 16
+
+TRACE = "reprise.trace"
+"""Where the scope has the trace that a request belongs to."""
+
+
+class Trace(NamedTuple):
+    """The trace that a request belongs to.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits.
+        parent_id: The caller's span, 16 hexadecimal digits.
+    """
+
+    trace_id: str
+    parent_id: str
+
+
+def parse_traceparent(value: bytes) -> Trace | None:
+    """Return the trace of a ``traceparent`` header, or ``None`` where it is none."""
+    match = _TRACEPARENT.fullmatch(value)
+    if match is None or match[1] == _NO_TRACE or match[2] == _NO_PARENT:
+        return None
+    # Version 00 has exactly these four parts.
+    if value.startswith(b"00") and len(value) != 55:
+        return None
+    return Trace(match[1].decode(), match[2].decode())
