@@ -109,6 +109,15 @@ class KafkaBroker:
             self._process.wait()
             self._process = None
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send the broker a signal, SIGSTOP to freeze it, say."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def reset_topics(self) -> None:
         """Delete the declared topics, with the offsets of their groups, and make them anew."""
         admin = KafkaAdminClient(bootstrap_servers=self.servers)

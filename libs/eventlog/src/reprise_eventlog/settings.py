@@ -37,6 +37,12 @@ class KafkaAccessSettings(KafkaSettings):
         validation_alias="KAFKA_CLIENT_ID",
         description="Name under which Kafka's own logs, metrics and quotas list this process.",
     )
+    kafka_connect_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        validation_alias="KAFKA_CONNECT_SECONDS",
+        description="Seconds to wait for Kafka's first answer before giving up.",
+    )
     kafka_session_seconds: float = Field(
         default=10.0,
         ge=1,

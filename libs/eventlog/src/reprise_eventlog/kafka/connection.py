@@ -13,7 +13,6 @@ from reprise_eventlog.exceptions import (
 )
 from reprise_eventlog.settings import KafkaAccessSettings
 
-_BOOTSTRAP_SECONDS = 15.0
 _REQUEST_SECONDS = 10.0
 _RECONNECT_SECONDS = 2.0
 _LOST_MEMBERSHIP = (
@@ -37,7 +36,7 @@ def client_options(settings: KafkaAccessSettings) -> dict[str, Any]:
         "bootstrap_servers": [server.strip() for server in settings.kafka_servers.split(",")],
         "client_id": settings.kafka_client_id,
         "security_protocol": settings.kafka_security_protocol,
-        "bootstrap_timeout_ms": int(_BOOTSTRAP_SECONDS * 1000),
+        "bootstrap_timeout_ms": int(settings.kafka_connect_seconds * 1000),
         "request_timeout_ms": int(_REQUEST_SECONDS * 1000),
         "reconnect_backoff_max_ms": int(_RECONNECT_SECONDS * 1000),
     }

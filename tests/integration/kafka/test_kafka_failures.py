@@ -1,0 +1,159 @@
+"""What Kafka can do wrong comes out as the log's own errors, and nothing is lost or doubled by it."""
+
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaAdminClient, KafkaProducer
+from reprise_eventlog import (
+    EVENTS,
+    BufferFullError,
+    EventLogSettings,
+    LogTimeoutError,
+    LogUnavailableError,
+    OffsetOutOfRangeError,
+    TopicGoneError,
+    open_consumer,
+    open_producer,
+)
+from support.kafka import KafkaBroker
+from support.log_contract import TIMEOUT, append_all, drain, poll_until
+from support.redis import free_port
+
+pytestmark = pytest.mark.kafka
+
+
+@pytest.fixture
+def breakable_broker(kafka_broker: KafkaBroker) -> Iterator[KafkaBroker]:
+    """The session's broker, for a test that ends or freezes it; running again afterwards."""
+    yield kafka_broker
+    kafka_broker.signal(signal.SIGCONT)
+    if not kafka_broker.is_running:
+        kafka_broker.start()
+
+
+def test_records_of_a_key_are_written_once_and_in_order_over_a_crash_of_the_broker(
+    breakable_broker: KafkaBroker,
+) -> None:
+    producer = open_producer(breakable_broker.settings())
+    futures = []
+    for number in range(3000):
+        if number == 1000:
+            breakable_broker.kill()
+        if number == 2000:
+            breakable_broker.start()
+        futures.append(producer.append(EVENTS.name, b"u1", str(number).encode()))
+    offsets = [future.result(60).offset for future in futures]
+    producer.close(TIMEOUT)
+    assert offsets == list(range(3000))
+    consumer = open_consumer(breakable_broker.settings(), EVENTS, "readers")
+    (records,) = drain(consumer, 3000).values()
+    consumer.close()
+    assert [int(record.value) for record in records] == list(range(3000))
+
+
+def test_consumer_goes_on_after_a_restart_of_the_broker(breakable_broker: KafkaBroker) -> None:
+    producer = open_producer(breakable_broker.settings())
+    consumer = open_consumer(breakable_broker.settings(), EVENTS, "readers")
+    append_all(producer, ["a"] * 10)
+    seen = drain(consumer, 10)
+    consumer.commit({partition: len(records) for partition, records in seen.items()})
+    breakable_broker.stop()
+    breakable_broker.start()
+    append_all(producer, ["a"] * 10)
+    (records,) = drain(consumer, 10).values()
+    assert [record.offset for record in records] == list(range(10, 20))
+    consumer.close()
+    producer.close(TIMEOUT)
+
+
+def test_append_fails_after_the_delivery_time_and_the_problem_says_so(breakable_broker: KafkaBroker) -> None:
+    producer = open_producer(breakable_broker.settings(kafka_delivery_seconds=2.0))
+    producer.append(EVENTS.name, b"u", b"v").result(TIMEOUT)
+    breakable_broker.kill()
+    with pytest.raises(LogUnavailableError, match=breakable_broker.servers):
+        producer.append(EVENTS.name, b"u", b"v").result(TIMEOUT)
+    assert breakable_broker.servers in (producer.problem() or "")
+    breakable_broker.start()
+    producer.append(EVENTS.name, b"u", b"v").result(TIMEOUT)
+    assert producer.problem() is None
+    producer.close(TIMEOUT)
+
+
+def test_append_is_refused_when_too_much_waits_and_close_fails_what_waits(
+    breakable_broker: KafkaBroker,
+) -> None:
+    producer = open_producer(breakable_broker.settings(log_buffer_bytes=10_000))
+    breakable_broker.signal(signal.SIGSTOP)
+    waiting = [producer.append(EVENTS.name, b"u", bytes(1000)) for _ in range(9)]
+    started = time.monotonic()
+    with pytest.raises(BufferFullError, match="9 records"):
+        producer.append(EVENTS.name, b"u", bytes(1000))
+    assert time.monotonic() - started < 0.1
+    producer.close(0.5)
+    assert time.monotonic() - started < 5
+    assert all(isinstance(future.exception(0), LogTimeoutError) for future in waiting)
+
+
+def test_offset_past_the_end_is_reported_not_skipped(kafka_broker: KafkaBroker) -> None:
+    first = open_consumer(kafka_broker.settings(), EVENTS, "readers")
+    poll_until(lambda: len(first.assignment) == EVENTS.partitions, first)
+    first.commit({0: 100})
+    first.close()
+    second = open_consumer(kafka_broker.settings(), EVENTS, "readers")
+    with pytest.raises(OffsetOutOfRangeError, match="ecommerce-events"):
+        poll_until(lambda: False, second)
+    second.close()
+
+
+def test_topic_that_is_made_anew_is_noticed_before_its_records_are_returned(
+    kafka_broker: KafkaBroker,
+) -> None:
+    producer = open_producer(kafka_broker.settings())
+    append_all(producer, ["a"])
+    consumer = open_consumer(kafka_broker.settings(), EVENTS, "readers")
+    before = consumer.topic_id
+    drain(consumer, 1)
+    producer.close(TIMEOUT)
+    kafka_broker.reset_topics()
+    producer = open_producer(kafka_broker.settings())
+    append_all(producer, ["a"] * 3)
+    with pytest.raises(TopicGoneError):
+        poll_until(lambda: False, consumer)
+    consumer.close()
+    producer.close(TIMEOUT)
+    again = open_consumer(kafka_broker.settings(), EVENTS, "readers")
+    assert again.topic_id != before
+    assert sum(map(len, drain(again, 3).values())) == 3
+    again.close()
+
+
+def test_missing_topic_is_named_with_the_command_that_makes_it(kafka_broker: KafkaBroker) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
+    admin.delete_topics([EVENTS.name])
+    admin.close()
+    with pytest.raises(LogUnavailableError, match="no topic 'ecommerce-events'.*reprise topics"):
+        open_consumer(kafka_broker.settings(), EVENTS, "readers")
+    with pytest.raises(LogUnavailableError, match="no topic 'ecommerce-events'.*reprise topics"):
+        open_producer(kafka_broker.settings())
+
+
+def test_partition_chosen_is_that_of_a_plain_kafka_client(kafka_broker: KafkaBroker) -> None:
+    keys = [f"user-{number}".encode() for number in range(50)]
+    plain = KafkaProducer(bootstrap_servers=kafka_broker.servers)
+    theirs = [plain.send(EVENTS.name, b"v", key).get(TIMEOUT).partition for key in keys]
+    plain.close()
+    producer = open_producer(kafka_broker.settings())
+    ours = [producer.append(EVENTS.name, key, b"v").result(TIMEOUT).partition for key in keys]
+    producer.close(TIMEOUT)
+    assert ours == theirs
+
+
+def test_kafka_that_is_away_is_reported_with_its_address() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    settings = EventLogSettings.load(kafka_servers=address, kafka_connect_seconds=1.0)
+    with pytest.raises(LogUnavailableError, match=address):
+        open_producer(settings)
+    with pytest.raises(LogUnavailableError, match=address):
+        open_consumer(settings, EVENTS, "readers")
