@@ -1,0 +1,49 @@
+"""Errors of this package; what file systems raise is converted to these."""
+
+from collections.abc import Sequence
+
+
+class OfflineError(Exception):
+    """Root of this package's errors."""
+
+
+class StoreAddressError(OfflineError):
+    """The URL of the offline store names nothing that this installation can reach."""
+
+
+class StoreUnavailableError(OfflineError):
+    """The offline store did not do what it was asked; trying again later may work."""
+
+    def __init__(self, doing: str, location: str, reason: object) -> None:
+        self.location = location
+        super().__init__(f"could not {doing} {location}: {reason}")
+
+
+class SegmentGoneError(OfflineError):
+    """A segment was listed but is no longer there: a compaction has replaced it meanwhile."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        super().__init__(f"{location} was removed while the store was read")
+
+
+class CorruptSegmentError(OfflineError):
+    """A segment does not hold what its name says."""
+
+    def __init__(self, location: str, reason: str) -> None:
+        self.location = location
+        super().__init__(f"{location}: {reason}")
+
+
+class MissingRecordsError(OfflineError):
+    """Records of the log are not in the offline store, though later ones are; says which."""
+
+    def __init__(self, topic: str, holes: Sequence[str]) -> None:
+        shown = "; ".join(holes[:5]) + (f"; and {len(holes) - 5} more" if len(holes) > 5 else "")
+        super().__init__(
+            f"the offline store lacks records of {topic} that came before others it has: {shown}"
+        )
+
+
+class EmptyStoreError(OfflineError):
+    """The offline store has no record of a topic."""

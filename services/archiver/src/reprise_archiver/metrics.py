@@ -1,0 +1,48 @@
+"""The archiver's metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_WRITE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class ArchiverMetrics:
+    """What the archiver counts, in a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.records = Counter(
+            "reprise_archiver_records",
+            "Records that are in the offline store and committed; rejected: kept, but no valid event.",
+            ("topic", "outcome"),
+            registry=registry,
+        )
+        self.segments = Counter(
+            "reprise_archiver_segments", "Segments written and committed.", ("topic",), registry=registry
+        )
+        self.written_bytes = Counter(
+            "reprise_archiver_written_bytes", "Bytes of Parquet written.", ("topic",), registry=registry
+        )
+        self.lost = Counter(
+            "reprise_archiver_lost_records",
+            "Offsets that the log no longer had when they were to be archived.",
+            ("topic",),
+            registry=registry,
+        )
+        self.write = Histogram(
+            "reprise_archiver_write_seconds",
+            "From having a segment's records to their commit.",
+            buckets=_WRITE_BUCKETS,
+            registry=registry,
+        )
+        self.waiting = Gauge(
+            "reprise_archiver_waiting_records",
+            "Records that are read and wait for the end of their segment.",
+            ("topic",),
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "reprise_archiver_lag_records",
+            "Records of an assigned partition that are not read yet.",
+            ("topic", "partition"),
+            registry=registry,
+        )

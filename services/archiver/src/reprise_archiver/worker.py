@@ -1,0 +1,248 @@
+"""The loop of one topic: poll, gather each partition's records, write whole segments, commit.
+
+What is gathered but not written is forgotten when a partition goes, or the process ends: its offsets are not
+committed, so whoever reads the partition next gathers it anew, and cuts it at the same places.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from reprise_eventlog import (
+    EventLogError,
+    LogConsumer,
+    LogUnavailableError,
+    NotAssignedError,
+    Record,
+)
+from reprise_offline import OfflineStore, Segment, StoreUnavailableError, archive_table, log_date
+from reprise_runtime.logs import get_logger
+
+from reprise_archiver.cutting import CutRule, OpenSegment
+from reprise_archiver.metrics import ArchiverMetrics
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much the worker takes at a time, and how long it waits."""
+
+    batch_records: int
+    poll_seconds: float
+    retry_seconds: float
+    grace_seconds: float
+
+
+class Assignments:
+    """Notes which partitions a rebalance took away or gave; the worker looks at it after each poll."""
+
+    def __init__(self) -> None:
+        self.changed: set[int] = set()
+
+    def revoked(self, partitions: Sequence[int]) -> None:
+        """Note partitions that go."""
+        self.changed.update(partitions)
+
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """Note partitions that come."""
+        self.changed.update(partitions)
+
+
+class Worker:
+    """Archives one topic until it is told to stop.
+
+    Args:
+        topic: Name of the topic.
+        consumer: What reads it.
+        assignments: The consumer's rebalance listener.
+        store: Where to.
+        rule: Where partitions are cut.
+        pace: How much at a time.
+        metrics: What is counted.
+        now_ms: The clock that the log's timestamps are from, milliseconds since 1970-01-01 UTC.
+    """
+
+    def __init__(
+        self,
+        topic: str,
+        consumer: LogConsumer,
+        assignments: Assignments,
+        store: OfflineStore,
+        rule: CutRule,
+        pace: Pace,
+        metrics: ArchiverMetrics,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.topic = topic
+        self.problem: str | None = "nothing was polled yet"
+        self._consumer = consumer
+        self._assignments = assignments
+        self._store = store
+        self._rule = rule
+        self._pace = pace
+        self._metrics = metrics
+        self._now_ms = now_ms
+        self._open: dict[int, OpenSegment] = {}
+        self._begun: set[int] = set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Archive until ``stop`` is set; the segment being written is finished."""
+        while not stop.is_set():
+            self._step(stop, self._pace.poll_seconds)
+
+    def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
+        """Archive until nothing has come for a while, then end every segment as it is."""
+        last = time.monotonic()
+        while not stop.is_set() and time.monotonic() - last < idle_seconds:
+            if self._step(stop, min(self._pace.poll_seconds, idle_seconds)):
+                last = time.monotonic()
+        for partition in list(self._open):
+            self._settle(partition, stop)
+
+    def _step(self, stop: threading.Event, poll_seconds: float) -> int:
+        """Poll once, gather what came, write what is whole; return the number of records."""
+        try:
+            polled = self._consumer.poll(self._pace.batch_records, poll_seconds)
+        except LogUnavailableError as error:
+            self._wait(stop, error)
+            self._forget_changed()
+            return 0
+        self._forget_changed()
+        for partition, records in polled.items():
+            for record in records:
+                self._gather(partition, record, stop)
+        self._end_windows(stop)
+        self._observe()
+        return sum(len(records) for records in polled.values())
+
+    def _forget_changed(self) -> None:
+        for partition in self._assignments.changed:
+            self._forget(partition)
+        self._assignments.changed.clear()
+
+    def _forget(self, partition: int) -> None:
+        self._open.pop(partition, None)
+        self._begun.discard(partition)
+
+    def _gather(self, partition: int, record: Record, stop: threading.Event) -> None:
+        if stop.is_set():
+            return
+        gathered = self._open.get(partition)
+        if gathered is not None and record.offset < gathered.next_offset:
+            # the log is read again from the committed offset, which is where a segment begins
+            self._forget(partition)
+            gathered = None
+        if gathered is not None and gathered.ends_before(record):
+            self._note_lost(partition, gathered.next_offset, record.offset)
+            self._settle(partition, stop)
+            gathered = None
+        if stop.is_set() or partition not in self._consumer.assignment:
+            return
+        if gathered is None:
+            gathered = OpenSegment(self._rule, record, self._written_before(partition, record, stop))
+            self._open[partition] = gathered
+        else:
+            gathered.add(record)
+        if gathered.is_full:
+            self._settle(partition, stop)
+
+    def _written_before(self, partition: int, first: Record, stop: threading.Event) -> int | None:
+        """Return where the segment that begins here ends if it was written, but not committed, before.
+
+        Only the first segment after a partition is assigned can have been: each is committed before the next
+        is begun.
+        """
+        if partition in self._begun:
+            return None
+        day = log_date(first.timestamp_ms)
+        while not stop.is_set():
+            try:
+                found = self._store.segments_of_day(self.topic, self._consumer.topic_id, day)
+            except StoreUnavailableError as error:
+                self._wait(stop, error)
+                continue
+            self._begun.add(partition)
+            ends = [s.last for s in found if (s.partition, s.first) == (partition, first.offset)]
+            return min(ends, default=None)
+        return None
+
+    def _settle(self, partition: int, stop: threading.Event) -> None:
+        """Write and commit a partition's segment, however often it takes, unless told to stop."""
+        while not self._write(partition, self._open[partition].records):
+            if stop.is_set():
+                break
+            stop.wait(self._pace.retry_seconds)
+        self._open.pop(partition, None)
+
+    def _write(self, partition: int, records: Sequence[Record]) -> bool:
+        """Write and commit a segment; return whether that is settled."""
+        started = time.perf_counter()
+        segment = Segment(
+            self.topic,
+            self._consumer.topic_id,
+            log_date(records[0].timestamp_ms),
+            partition,
+            records[0].offset,
+            records[-1].offset,
+        )
+        table = archive_table(self.topic, segment.topic_id, records)
+        try:
+            size = self._store.write(segment, table)
+            self._consumer.commit({partition: segment.last + 1})
+        except NotAssignedError as error:
+            _log.warning("segment_not_committed", reason=str(error), segment=segment.path)
+            self._begun.discard(partition)
+            return True
+        except (StoreUnavailableError, LogUnavailableError) as error:
+            self._note(error)
+            return False
+        rejected = segment.records - table.column("problem").null_count
+        self._metrics.records.labels(self.topic, "rejected").inc(rejected)
+        self._metrics.records.labels(self.topic, "archived").inc(segment.records - rejected)
+        self._metrics.segments.labels(self.topic).inc()
+        self._metrics.written_bytes.labels(self.topic).inc(size)
+        self._metrics.write.observe(time.perf_counter() - started)
+        self.problem = None
+        return True
+
+    def _end_windows(self, stop: threading.Event) -> None:
+        """End the segments whose window is over and to which nothing more that the log holds belongs."""
+        now = self._now_ms() - int(self._pace.grace_seconds * 1_000)
+        over = [partition for partition, gathered in self._open.items() if gathered.window_end_ms <= now]
+        if not over:
+            return
+        try:
+            ends = self._consumer.end_offsets()
+        except EventLogError as error:
+            self._wait(stop, error)
+            return
+        for partition in over:
+            if ends.get(partition) == self._open[partition].next_offset:
+                self._settle(partition, stop)
+
+    def _note_lost(self, partition: int, expected: int, found: int) -> None:
+        if found > expected:
+            _log.error("records_lost", topic=self.topic, partition=partition, first=expected, last=found - 1)
+            self._metrics.lost.labels(self.topic).inc(found - expected)
+
+    def _wait(self, stop: threading.Event, error: Exception) -> None:
+        self._note(error)
+        stop.wait(self._pace.retry_seconds)
+
+    def _note(self, error: Exception) -> None:
+        self.problem = str(error)
+        _log.warning("archiving_delayed", topic=self.topic, reason=str(error), error=type(error).__name__)
+
+    def _observe(self) -> None:
+        self._metrics.waiting.labels(self.topic).set(sum(len(s.records) for s in self._open.values()))
+        try:
+            ends, positions = self._consumer.end_offsets(), self._consumer.positions()
+        except EventLogError as error:
+            _log.warning("lag_unknown", topic=self.topic, reason=str(error))
+            return
+        for partition, end in ends.items():
+            lag = end - positions.get(partition, end)
+            self._metrics.lag.labels(self.topic, str(partition)).set(lag)
+        self.problem = None

@@ -1,0 +1,180 @@
+"""A log in memory for the archiver, that outlives its consumers, and a storage that dies when told to."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from prometheus_client import CollectorRegistry
+from reprise_archiver.cutting import CutRule
+from reprise_archiver.metrics import ArchiverMetrics
+from reprise_archiver.worker import Assignments, Pace, Worker
+from reprise_eventlog import EVENTS, NotAssignedError, Record
+from reprise_events import Event, encode_event
+from reprise_offline import OfflineStore
+from reprise_offline.storage import LocalStorage, Storage
+
+TOPIC_ID = bytes(range(16))
+START_MS = 1_767_225_600_000
+"""2026-01-01T00:00:00Z"""
+
+
+class CrashError(Exception):
+    """The process died here."""
+
+
+class Boundaries:
+    """Counts the moments at which a process can die, and dies at one of them."""
+
+    def __init__(self, dies_at: int = -1) -> None:
+        self.passed = 0
+        self._dies_at = dies_at
+
+    def cross(self) -> None:
+        if self.passed == self._dies_at:
+            raise CrashError
+        self.passed += 1
+
+
+class CrashingStorage:
+    """Passes on to a real storage, and dies before or after a change of it."""
+
+    def __init__(self, storage: Storage, boundaries: Boundaries) -> None:
+        self._storage = storage
+        self._boundaries = boundaries
+
+    def location(self, path: str) -> str:
+        return self._storage.location(path)
+
+    def files(self, path: str) -> list[str]:
+        return self._storage.files(path)
+
+    def open(self, path: str) -> IO[bytes]:
+        return self._storage.open(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        self._boundaries.cross()
+        self._storage.write(path, data)
+        self._boundaries.cross()
+
+    def put(self, path: str, source: Path) -> None:
+        self._boundaries.cross()
+        self._storage.put(path, source)
+        self._boundaries.cross()
+
+    def remove(self, path: str) -> None:
+        self._boundaries.cross()
+        self._storage.remove(path)
+        self._boundaries.cross()
+
+
+class MemoryLog:
+    """Records by partition, and what the group has committed."""
+
+    def __init__(self, records: Mapping[int, Sequence[Record]], topic_id: bytes = TOPIC_ID) -> None:
+        self.records = {partition: list(found) for partition, found in records.items()}
+        self.committed = dict.fromkeys(self.records, 0)
+        self.topic_id = topic_id
+
+
+class MemoryConsumer:
+    """Reads a ``MemoryLog``, a few records of one partition at a time."""
+
+    def __init__(self, log: MemoryLog, chunk: int = 7, boundaries: Boundaries | None = None) -> None:
+        self._log = log
+        self._chunk = chunk
+        self._boundaries = boundaries or Boundaries()
+        self._positions = dict(log.committed)
+        self._turn = 0
+        self.listener: Assignments | None = None
+
+    @property
+    def topic_id(self) -> bytes:
+        return self._log.topic_id
+
+    @property
+    def assignment(self) -> frozenset[int]:
+        return frozenset(self._positions)
+
+    def poll(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Record]]:
+        for _ in self._positions:
+            self._turn += 1
+            partition = sorted(self._positions)[self._turn % len(self._positions)]
+            position = self._positions[partition]
+            found = [r for r in self._log.records[partition] if r.offset >= position][: self._chunk]
+            if found:
+                self._positions[partition] = found[-1].offset + 1
+                return {partition: found}
+        time.sleep(0.0005)
+        return {}
+
+    def positions(self) -> Mapping[int, int]:
+        return dict(self._positions)
+
+    def end_offsets(self) -> Mapping[int, int]:
+        records = self._log.records
+        return {p: records[p][-1].offset + 1 if records[p] else 0 for p in self._positions}
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        self._boundaries.cross()
+        if not offsets.keys() <= self._positions.keys():
+            raise NotAssignedError("taken away")
+        self._log.committed.update(offsets)
+        self._boundaries.cross()
+
+    def close(self) -> None:
+        self._positions.clear()
+
+    def lose(self, partition: int) -> None:
+        """Have a partition go to another consumer."""
+        del self._positions[partition]
+        assert self.listener is not None
+        self.listener.revoked([partition])
+
+    def regain(self, partition: int) -> None:
+        """Have it come back."""
+        self._positions[partition] = self._log.committed[partition]
+        assert self.listener is not None
+        self.listener.assigned([partition])
+
+
+def archive_worker(
+    log: MemoryLog,
+    root: Path,
+    *,
+    chunk: int = 7,
+    boundaries: Boundaries | None = None,
+    storage: Storage | None = None,
+    records: int = 20,
+    size: int = 1 << 20,
+    window_ms: int = 60_000,
+    now_ms: Callable[[], int] = lambda: 0,
+) -> tuple[Worker, MemoryConsumer]:
+    boundaries = boundaries or Boundaries()
+    consumer = MemoryConsumer(log, chunk, boundaries)
+    consumer.listener = Assignments()
+    store = OfflineStore(str(root), storage=CrashingStorage(storage or LocalStorage(root), boundaries))
+    worker = Worker(
+        EVENTS.name,
+        consumer,
+        consumer.listener,
+        store,
+        CutRule(records, size, window_ms),
+        Pace(batch_records=1_000, poll_seconds=0.01, retry_seconds=0.01, grace_seconds=1.0),
+        ArchiverMetrics(CollectorRegistry()),
+        now_ms,
+    )
+    return worker, consumer
+
+
+def event_records(partition: int, events: Sequence[Event], log_ms: Sequence[int]) -> list[Record]:
+    """Return records that hold these events, appended at these instants after ``START_MS``."""
+    return [
+        Record(partition, offset, START_MS + at, event.user_id.encode(), encode_event(event))
+        for offset, (event, at) in enumerate(zip(events, log_ms, strict=True))
+    ]
+
+
+def files_under(root: Path) -> dict[str, bytes]:
+    """Return every file under a folder, hidden ones included, with its bytes."""
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
