@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any
 
 import numpy as np
@@ -96,7 +96,7 @@ def requests_about(draw: st.DrawFn, events: Sequence[Event], max_instants: int =
     ]
 
 
-def in_zone(instant_us: int, zone: timezone) -> str:
+def in_zone(instant_us: int, zone: tzinfo) -> str:
     """Return the RFC 3339 text of an instant as a clock in that zone shows it."""
     return (_EPOCH + timedelta(microseconds=instant_us)).astimezone(zone).isoformat()
 

@@ -193,6 +193,6 @@ def finish_sql(spec: Mapping[str, Any], column: Callable[[str], str]) -> str:
             return f"CASE WHEN {n} > 1 THEN ({last} - {first})::DOUBLE / {float(spec['unit_us'])!r} / ({n} - 1) END"
         case "above":
             inner = finish_sql(spec["of"], column)
-            return f"CASE WHEN {inner} > {float(spec['threshold'])!r} THEN 1.0 ELSE 0.0 END"
+            return f"CASE WHEN {inner} > {float(spec['threshold'])!r} THEN 1.0::DOUBLE ELSE 0.0::DOUBLE END"
         case kind:
             raise PlanError(f"a pair's {kind} cannot be aggregated over pairs")

@@ -20,6 +20,9 @@ from reprise_features.states import EntityStates
 TOLERANCE = 1e-9
 """Largest accepted difference, as a part of the feature's scale."""
 
+_SMALLEST_SCALE = 1e-290
+"""Below it, what has decayed runs out of a double's exponent, in each executor at a step of its own."""
+
 
 @dataclass(frozen=True)
 class Mismatch:
@@ -82,7 +85,7 @@ def feature_scales(plan: Plan, names: Sequence[str], values: FloatArray, largest
     magnitude = np.nan_to_num(np.abs(values)).max(axis=0, initial=0.0)
     is_std = np.array([finishes[name] == "std" for name in names])
     scales = np.where(is_std, np.maximum(magnitude, largest_amount), magnitude)
-    floored: FloatArray = np.maximum(scales, np.finfo(np.float64).tiny)
+    floored: FloatArray = np.maximum(scales, _SMALLEST_SCALE)
     return floored
 
 

@@ -1,0 +1,338 @@
+"""The product's promise: three executors of one plan, and no difference between them.
+
+``REPRISE_PARITY_EXAMPLES`` multiplies the histories that are tried, and then draws new ones every time.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from datetime import UTC, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from reprise_eventfiles import import_events
+from reprise_events import Event, parse_timestamp
+from reprise_features.batch import BatchExecutor
+from reprise_features.parity import TOLERANCE, batch_inputs, compare, feature_scales
+from support.discovered import definition, discovery, full_plan
+from support.hard_histories import (
+    PRODUCTS,
+    UNSEEN_PRODUCT,
+    UNSEEN_USER,
+    USERS,
+    Request,
+    event_table,
+    histories,
+    in_zone,
+    largest_amount,
+    random_history,
+    request_frame,
+    requests_about,
+    requests_at,
+)
+from support.parity import (
+    Answers,
+    answers,
+    batch_states,
+    folded_states,
+    reference_answers,
+    state_mismatches,
+    states_by_ids,
+)
+
+DAY_US = 86_400_000_000
+YEAR_US = 365 * DAY_US
+DOSE = int(os.environ.get("REPRISE_PARITY_EXAMPLES", "1"))
+
+PLAN = full_plan()
+CANDIDATES = discovery().candidates
+NAMES = [candidate.name for candidate in CANDIDATES]
+
+
+def dose(examples: int) -> settings:
+    return settings(
+        max_examples=examples * DOSE,
+        derandomize=DOSE == 1,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+@pytest.fixture(scope="module")
+def executor() -> Iterator[BatchExecutor]:
+    with BatchExecutor(PLAN, threads=1) as shared:
+        yield shared
+
+
+def assert_three_ways_the_same(
+    executor: BatchExecutor, events: list[Event], requests: list[Request]
+) -> Answers:
+    found = answers(executor, PLAN, events, requests)
+    reference = reference_answers(events, requests, CANDIDATES, definition())
+    for comparison in (found.compared(), found.compared_with(reference, NAMES)):
+        assert [str(mismatch) for mismatch in comparison.mismatches] == []
+        assert comparison.worst <= TOLERANCE
+        assert comparison.compared == len(requests) * len(
+            NAMES if comparison.executors.startswith("reference") else PLAN.inputs
+        )
+    return found
+
+
+@dose(45)
+@given(data=st.data())
+def test_reference_batch_and_stream_are_the_same(executor: BatchExecutor, data: st.DataObject) -> None:
+    events = data.draw(histories(), label="events")
+    assert_three_ways_the_same(executor, events, data.draw(requests_about(events), label="requests"))
+
+
+@pytest.mark.parametrize("seed", range(2 * DOSE))
+def test_a_dense_history_is_the_same_three_ways(executor: BatchExecutor, seed: int) -> None:
+    events = random_history(seed, 120, users=4, products=3)
+    instants = np.random.default_rng(seed).choice([e.timestamp_us for e in events], 6, replace=False)
+    requests = [
+        Request(f"user-{user}", f"product-{product}", int(instant))
+        for instant in instants
+        for user in range(5)
+        for product in range(4)
+    ]
+    assert_three_ways_the_same(executor, events, requests)
+
+
+@dose(12)
+@given(
+    seed=st.integers(0, 2**32),
+    count=st.integers(50, 400),
+    users=st.integers(1, 30),
+    products=st.integers(1, 10),
+    years=st.sampled_from((0.0001, 0.1, 3.0, 20.0)),
+)
+def test_batch_and_stream_are_the_same_on_larger_histories(
+    executor: BatchExecutor, seed: int, count: int, users: int, products: int, years: float
+) -> None:
+    events = random_history(seed, count, users=users, products=products, years=years)
+    found = answers(executor, PLAN, events, requests_at(events, seed)).compared()
+    assert [str(mismatch) for mismatch in found.mismatches] == []
+    assert found.compared == 2 * count * len(PLAN.inputs)
+
+
+@dose(12)
+@given(events=histories(max_events=40), order=st.randoms(use_true_random=False))
+def test_states_are_the_batchs_in_whatever_order_events_arrive(
+    executor: BatchExecutor, events: list[Event], order: random.Random
+) -> None:
+    executor.load_events(event_table(events))
+    shuffled = list(events)
+    order.shuffle(shuffled)
+    states = folded_states(PLAN, shuffled)
+    for entity in PLAN.entities:
+        folded, batch = states_by_ids(states, entity), batch_states(executor, entity)
+        assert state_mismatches(entity, folded, batch, largest_amount(events)) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_history_shuffled_folds_to_the_batchs_states(executor: BatchExecutor, seed: int) -> None:
+    events = random_history(seed, 3_000, users=40, products=15)
+    executor.load_events(event_table(events))
+    random.Random(seed).shuffle(events)
+    states = folded_states(PLAN, events)
+    for entity in PLAN.entities:
+        folded, batch = states_by_ids(states, entity), batch_states(executor, entity)
+        assert state_mismatches(entity, folded, batch, largest_amount(events)) == []
+
+
+def view(at_us: int, user: str = "u", product: str = "p", number: int = 0) -> Event:
+    return Event(f"{user}-{product}-{at_us}-{number}", user, product, "view", at_us)
+
+
+def purchase(at_us: int, amount: float | None, user: str = "u", product: str = "p", number: int = 0) -> Event:
+    return Event(f"{user}-{product}-{at_us}-{number}", user, product, "purchase", at_us, amount)
+
+
+def every_pair_at(instants: list[int]) -> list[Request]:
+    return [
+        Request(user, product, instant)
+        for instant in instants
+        for user in (*USERS, UNSEEN_USER)
+        for product in (*PRODUCTS, UNSEEN_PRODUCT)
+    ]
+
+
+NOW = 1_750_000_000_000_000
+
+HISTORIES: dict[str, list[Event]] = {
+    "one view": [view(NOW)],
+    "one purchase without amount": [purchase(NOW, None)],
+    "only views": [view(NOW + at, product=PRODUCTS[at % 3]) for at in range(6)],
+    "only purchases": [purchase(NOW + at, 1.5 * at, product=PRODUCTS[at % 3]) for at in range(6)],
+    "a view and a purchase of a pair at one instant": [view(NOW), purchase(NOW, 3.0, number=1)],
+    "many purchases of a pair at one instant": [purchase(NOW, float(at), number=at) for at in range(7)],
+    "everything at one instant": [
+        event
+        for at in range(9)
+        for event in (
+            view(NOW, USERS[at % 4], PRODUCTS[at % 3], at),
+            purchase(NOW, 10.0**at, USERS[at % 3], PRODUCTS[at % 2], 10 + at),
+        )
+    ],
+    "nothing has an amount": [purchase(NOW + at * DAY_US, None, product=PRODUCTS[at % 3]) for at in range(6)],
+    "the first and the last have no amount": [
+        purchase(NOW + at * DAY_US, amount) for at, amount in enumerate((None, 1e9, 1e-6, None))
+    ],
+    "the largest and the smallest amounts": [
+        purchase(NOW + at, 1e9 if at % 2 else 1e-6, USERS[at % 3], number=at) for at in range(12)
+    ],
+    "amounts of no spread": [purchase(NOW + at, 1e9 + 0.1, number=at) for at in range(9)],
+    "amounts of nothing": [purchase(NOW + at * DAY_US, 0.0) for at in range(4)],
+    "before 1970": [purchase(-9 * YEAR_US + at * DAY_US, 2.5, product=PRODUCTS[at % 3]) for at in range(5)],
+    "years of silence": [
+        view(NOW),
+        purchase(NOW + 1, 5.0),
+        purchase(NOW + 30 * YEAR_US, 7.0),
+        view(NOW + 31 * YEAR_US),
+    ],
+    "a pair that is bought faster and faster": [
+        purchase(NOW - YEAR_US // (at + 1), 1.0, number=at) for at in range(9)
+    ],
+}
+
+
+@pytest.mark.parametrize("events", HISTORIES.values(), ids=HISTORIES.keys())
+def test_a_hard_case_is_the_same_three_ways(executor: BatchExecutor, events: list[Event]) -> None:
+    instants = sorted({event.timestamp_us for event in events})
+    around = {instants[0], instants[-1], instants[len(instants) // 2]}
+    asked = sorted({at + shift for at in around for shift in (0, 1)} | {instants[-1] + YEAR_US})
+    assert_three_ways_the_same(executor, events, every_pair_at(asked))
+
+
+def test_25_years_of_weekly_half_lives_stay_exact(executor: BatchExecutor) -> None:
+    """More than 512 half-lives: the batch SQL sums decayed weights in buckets."""
+    rng = np.random.default_rng(5)
+    instants = np.sort(rng.integers(0, 25 * YEAR_US, 60)) + 946_684_800_000_000
+    events = [
+        purchase(int(at), float(10.0 ** rng.uniform(-6, 9)), USERS[number % 2], PRODUCTS[number % 3], number)
+        if number % 3
+        else view(int(at), USERS[number % 2], PRODUCTS[number % 3], number)
+        for number, at in enumerate(instants)
+    ]
+    assert (events[-1].timestamp_us - events[0].timestamp_us) / (7 * DAY_US) > 2 * 512
+    found = assert_three_ways_the_same(executor, events, every_pair_at([int(at) + 1 for at in instants[::6]]))
+    decayed = found.batch[:, PLAN.input_names.index("user_decayed_count_views_timestamp")]
+    assert (decayed > 0).sum() > 20
+
+
+@pytest.mark.parametrize("years", [9.7, 9.9, 19.5, 19.7, 20.5, 21.5])
+def test_what_has_decayed_out_of_a_doubles_range_is_no_mismatch(
+    executor: BatchExecutor, years: float
+) -> None:
+    """About 512 and 1024 weekly half-lives of silence: where buckets meet, and where doubles end."""
+    events = [purchase(NOW, 1e9), view(NOW, number=1)]
+    requests = [Request("u", "p", NOW + int(years * YEAR_US))]
+    assert_three_ways_the_same(executor, events, requests)
+
+
+@pytest.mark.parametrize("shift", [-1, 0, 1])
+def test_decay_is_exact_around_the_edges_of_buckets(executor: BatchExecutor, shift: int) -> None:
+    bucket_us = 512 * 7 * DAY_US
+    events = [
+        purchase(NOW + number * bucket_us // 2 + shift * (number % 2), 10.0 ** (number - 4), number=number)
+        for number in range(7)
+    ]
+    requests = [
+        Request("u", "p", NOW + edge * bucket_us // 2 + after)
+        for edge in range(7)
+        for after in (-1, 0, 1, 2, 5 * DAY_US)
+    ]
+    assert_three_ways_the_same(executor, events, requests)
+
+
+def test_the_time_zone_that_an_event_is_told_in_changes_nothing(tmp_path: Path) -> None:
+    """The same instants, as clocks around the world show them, through the import of a file."""
+    events = [event for event in random_history(3, 80, users=4, products=3) if event.event_type == "purchase"]
+    zones = [timezone(timedelta(minutes=minutes)) for minutes in (0, 345, -660, 840, -210)]
+
+    def imported(name: str, *, abroad: bool) -> np.ndarray:
+        lines = ["event_id,user_id,product_id,event_type,amount,timestamp"]
+        for number, event in enumerate(events):
+            told = in_zone(event.timestamp_us, zones[number % len(zones)] if abroad else UTC)
+            assert parse_timestamp(told) == event.timestamp_us
+            amount = "" if event.amount is None else repr(event.amount)
+            lines.append(f"{event.event_id},{event.user_id},{event.product_id},purchase,{amount},{told}")
+        source, canonical = tmp_path / f"{name}.csv", tmp_path / f"{name}.parquet"
+        source.write_text("\n".join(lines) + "\n")
+        import_events(source, canonical)
+        with BatchExecutor(PLAN) as executor:
+            executor.load_events(canonical)
+            return batch_inputs(executor, PLAN, request_frame(requests_at(events)))
+
+    home, abroad = imported("home", abroad=False), imported("abroad", abroad=True)
+    np.testing.assert_array_equal(home, abroad)
+    with BatchExecutor(PLAN) as executor:
+        told = answers(executor, PLAN, events, requests_at(events))
+    np.testing.assert_array_equal(told.batch, home)
+    assert told.compared().mismatches == ()
+
+
+def test_every_input_of_the_plan_takes_part(executor: BatchExecutor) -> None:
+    """A feature that is missing or constant in every history would be compared to no purpose."""
+    events = random_history(11, 600)
+    found = answers(executor, PLAN, events, requests_at(events))
+    idle = [
+        name
+        for name, column in zip(PLAN.input_names, found.batch.T, strict=True)
+        if len(np.unique(column[~np.isnan(column)])) < 2
+    ]
+    assert idle == []
+
+
+def test_a_value_that_is_off_by_more_than_the_tolerance_is_a_mismatch(executor: BatchExecutor) -> None:
+    events = random_history(1, 60)
+    found = answers(executor, PLAN, events, requests_at(events))
+    scales = feature_scales(PLAN, PLAN.input_names, found.batch, found.largest_amount)
+    for column, name in enumerate(PLAN.input_names):
+        row = int(np.flatnonzero(~np.isnan(found.stream[:, column]))[-1])
+        off = found.stream.copy()
+        off[row, column] += 2 * TOLERANCE * scales[column]
+        [mismatch] = compare("one and other", PLAN.input_names, found.batch, off, scales).mismatches
+        assert (mismatch.feature, mismatch.row) == (name, row)
+
+
+@pytest.mark.parametrize("missing_in_stream", [True, False])
+def test_a_value_that_only_one_executor_has_is_a_mismatch(
+    executor: BatchExecutor, missing_in_stream: bool
+) -> None:
+    events = random_history(1, 60)
+    found = answers(executor, PLAN, events, requests_at(events))
+    there = np.isnan(found.batch) != missing_in_stream
+    row, column = (int(at) for at in np.argwhere(there)[0])
+    stream = found.stream.copy()
+    stream[row, column] = np.nan if missing_in_stream else 0.0
+    scales = feature_scales(PLAN, PLAN.input_names, found.batch, found.largest_amount)
+    [mismatch] = compare("batch and stream", PLAN.input_names, found.batch, stream, scales).mismatches
+    assert (mismatch.feature, mismatch.row) == (PLAN.input_names[column], row)
+    assert "nan" in str(mismatch)
+
+
+def test_an_event_that_one_executor_did_not_see_is_a_mismatch_in_many_features(
+    executor: BatchExecutor,
+) -> None:
+    events = random_history(2, 60, users=3, products=2)
+    requests = requests_at(events)
+    whole = answers(executor, PLAN, events, requests)
+    purchases = [at for at, event in enumerate(events) if event.amount is not None]
+    without = [event for at, event in enumerate(events) if at != purchases[0]]
+    missed = answers(executor, PLAN, without, requests)
+    scales = feature_scales(PLAN, PLAN.input_names, whole.batch, whole.largest_amount)
+    found = compare("whole and missed", PLAN.input_names, whole.batch, missed.stream, scales)
+    assert len({mismatch.feature for mismatch in found.mismatches}) > 20
+
+
+def test_an_event_at_the_requests_own_instant_is_not_yet_known(executor: BatchExecutor) -> None:
+    events = [purchase(NOW, 5.0), purchase(NOW + 10, 7.0, number=1)]
+    found = answers(executor, PLAN, events, [Request("u", "p", NOW + at) for at in (0, 1, 10, 11)])
+    spent = found.batch[:, PLAN.input_names.index("total_spend")]
+    assert spent.tolist() == [0.0, 5.0, 5.0, 12.0]
+    np.testing.assert_array_equal(found.stream[:, PLAN.input_names.index("total_spend")], spent)

@@ -1,0 +1,119 @@
+"""Every executor over one history, and what comparing them finds."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from reprise_events import Event
+from reprise_features.batch import BatchExecutor
+from reprise_features.definition import Definition
+from reprise_features.discovery import Candidate
+from reprise_features.finishes import FloatArray
+from reprise_features.fold import Fold
+from reprise_features.parity import Comparison, batch_inputs, compare, feature_scales, stream_inputs
+from reprise_features.plan import EntityPlan, Plan
+from reprise_features.reference import reference_inputs
+from reprise_features.states import EntityStates
+from reprise_runtime.progress import progress
+from support.hard_histories import Request, event_frame, event_table, largest_amount, request_frame
+
+States = dict[tuple[str, ...], list[float | int | None]]
+"""An entity's states by its ids."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What batch and stream answer to the same requests; rows are requests, columns are the plan's inputs."""
+
+    plan: Plan
+    batch: FloatArray
+    stream: FloatArray
+    largest_amount: float
+
+    def compared(self) -> Comparison:
+        """Compare batch and stream, every input of every row."""
+        names = self.plan.input_names
+        scales = feature_scales(self.plan, names, self.batch, self.largest_amount)
+        return compare("batch and stream", names, self.batch, self.stream, scales)
+
+    def compared_with(self, reference: FloatArray, names: Sequence[str]) -> Comparison:
+        """Compare the reference's columns ``names`` with batch."""
+        batch = self.batch[:, [self.plan.input_names.index(name) for name in names]]
+        scales = feature_scales(self.plan, names, batch, self.largest_amount)
+        return compare("reference and batch", names, reference, batch, scales)
+
+
+def answers(
+    executor: BatchExecutor, plan: Plan, events: Sequence[Event], requests: Sequence[Request]
+) -> Answers:
+    """Answer requests by the batch SQL and by the fold."""
+    asked = request_frame(requests)
+    executor.load_events(event_table(events))
+    batch = batch_inputs(executor, plan, asked)
+    with progress("folding", len(events), "events") as folding:
+        stream = stream_inputs(plan, events, asked, folding)
+    return Answers(plan, batch, stream, largest_amount(events))
+
+
+def reference_answers(
+    events: Sequence[Event],
+    requests: Sequence[Request],
+    candidates: Sequence[Candidate],
+    definition: Definition,
+) -> FloatArray:
+    """Answer requests by Featuretools; columns are the candidates."""
+    columns = reference_inputs(event_frame(events), request_frame(requests), candidates, definition)
+    return np.column_stack([columns[c.name] for c in candidates])
+
+
+def folded_states(plan: Plan, events: Iterable[Event]) -> EntityStates:
+    """Fold events in the order given."""
+    fold, states = Fold(plan), EntityStates(plan)
+    for event in events:
+        states.fold(fold, event)
+    return states
+
+
+def states_by_ids(states: EntityStates, entity: EntityPlan) -> States:
+    """Return one entity's folded states by its ids."""
+    if entity.name == "pair":
+        return {ids: list(state) for ids, state in states.pairs.items()}
+    kept = states.users if entity.name == "user" else states.products
+    return {(key,): list(state) for key, state in kept.items()}
+
+
+def batch_states(executor: BatchExecutor, entity: EntityPlan) -> States:
+    """Return one entity's states after all the events that the executor has loaded."""
+    rows: list[dict[str, Any]] = [
+        row for batch in executor.final_states(entity.name) for row in batch.to_pylist()
+    ]
+    return {
+        tuple(row[key] for key in entity.view.join_keys): [row[field.name] for field in entity.view.fields]
+        for row in rows
+    }
+
+
+def state_mismatches(entity: EntityPlan, left: States, right: States, amount: float) -> list[str]:
+    """Say what differs: whole numbers must be equal, doubles within 1e-9 of the largest value of their field.
+
+    For a sum of squares the scale is at least the square of ``amount``, the largest, for each of the events.
+    """
+    if left.keys() != right.keys():
+        return [f"{entity.name}: {sorted(left.keys() ^ right.keys())} are only in one"]
+    found = []
+    for at, field in enumerate(entity.view.fields):
+        values = {ids: (left[ids][at], right[ids][at]) for ids in left}
+        scale = max(
+            (abs(value) for pair in values.values() for value in pair if value is not None), default=0.0
+        )
+        if field.name.endswith("_m2"):
+            scale = max(scale, amount**2 * len(left))
+        for ids, (one, other) in values.items():
+            if field.kind == "int64" or one is None or other is None:
+                same = one == other and type(one) is type(other)
+            else:
+                same = abs(one - other) <= 1e-9 * scale
+            if not same:
+                found.append(f"{entity.name} {ids} {field.name}: {one!r} against {other!r}")
+    return found
