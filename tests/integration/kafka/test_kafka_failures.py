@@ -133,9 +133,9 @@ def test_missing_topic_is_named_with_the_command_that_makes_it(kafka_broker: Kaf
     admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
     admin.delete_topics([EVENTS.name])
     admin.close()
-    with pytest.raises(LogUnavailableError, match="no topic 'ecommerce-events'.*reprise topics"):
+    with pytest.raises(LogUnavailableError, match=r"no topic 'ecommerce-events'.*reprise topics"):
         open_consumer(kafka_broker.settings(), EVENTS, "readers")
-    with pytest.raises(LogUnavailableError, match="no topic 'ecommerce-events'.*reprise topics"):
+    with pytest.raises(LogUnavailableError, match=r"no topic 'ecommerce-events'.*reprise topics"):
         open_producer(kafka_broker.settings())
 
 

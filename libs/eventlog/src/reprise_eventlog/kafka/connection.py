@@ -1,5 +1,6 @@
 """How to reach Kafka, and what its client's errors mean to us."""
 
+import logging
 from typing import Any
 
 from kafka import errors
@@ -32,6 +33,10 @@ def client_options(settings: KafkaAccessSettings) -> dict[str, Any]:
     """
     if settings.kafka_servers is None:
         raise ValueError("KAFKA_SERVERS is not set")
+    logger = logging.getLogger("kafka")
+    if logger.level == logging.NOTSET:
+        # at the level "info" the client tells of every connection and every request to join
+        logger.setLevel(logging.WARNING)
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in settings.kafka_servers.split(",")],
         "client_id": settings.kafka_client_id,
