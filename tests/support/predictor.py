@@ -1,12 +1,13 @@
 """A predictor on a fake reader, for tests of its API."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
 from reprise_bundle import BundleFiles, BundleStore
+from reprise_eventlog import LogProducer
 from reprise_predictor.app import create_app
 from reprise_predictor.context import PredictorContext, build_context
 from reprise_predictor.settings import PredictorSettings
@@ -62,11 +63,14 @@ def predictor_on(redis: FaultyProxy | RedisServer, store: Path, **settings: Any)
 
 
 @contextmanager
-def running_predictor(store: Path, **settings: Any) -> Iterator[RunningPredictor]:
+def running_predictor(
+    store: Path, log: LogProducer | Callable[[], LogProducer] | None = None, **settings: Any
+) -> Iterator[RunningPredictor]:
     """Run the application on a fake reader; looking for other models is left to the test."""
     reader = FakeReader()
     settings.setdefault("model_reload_seconds", 3600)
     configured = PredictorSettings.load(model_store=str(store), **settings)
-    context = build_context(configured, reader, clock=lambda: NOW_US * 1000)
+    opened = {} if log is None else {"open_log": lambda _: log() if callable(log) else log}
+    context = build_context(configured, reader, clock=lambda: NOW_US * 1000, **opened)
     with TestClient(create_app(context)) as client:
         yield RunningPredictor(client, context, reader)

@@ -56,6 +56,11 @@ def create_app(context: PredictorContext) -> FastAPI:
                     metrics_server(context.registry, settings.api_host, settings.metrics_port)
                 )
             await stack.enter_async_context(context.reader)
+            if context.log is not None:
+                context.log.start()
+                stack.push_async_callback(
+                    asyncio.to_thread, context.log.close, settings.prediction_log_flush_seconds
+                )
             await asyncio.gather(context.models.refresh(), context.store.ask())
             tasks = [in_background(name, work) for name, work in _background(context)]
             if not settings.model_reload_seconds and context.models.loaded is None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from reprise_bundle import BundleStore
+from reprise_eventlog import EventLogSettings, LogProducer, open_producer
 from reprise_http.api_keys import ApiKeys
 from reprise_http.gate import Gatekeeping
 from reprise_http.metrics import process_registry
@@ -18,6 +19,7 @@ from reprise_predictor.guarded_reader import GuardedReader
 from reprise_predictor.holder import ModelHolder
 from reprise_predictor.metrics import PredictorMetrics
 from reprise_predictor.prediction import PredictionService
+from reprise_predictor.prediction_log import PredictionLog
 from reprise_predictor.reader import StateReader
 from reprise_predictor.settings import PredictorSettings
 from reprise_predictor.store_watch import StoreWatch
@@ -37,6 +39,7 @@ class PredictorContext:
         store: Whether the online store answers.
         models: The model that answers.
         service: What predicts.
+        log: Keeps the answers, where they are to be kept.
         gatekeeping: The API keys that are asked for, where any are.
         singles: Bounds the single requests that are under way.
         batches: Bounds the batches that are under way.
@@ -49,6 +52,7 @@ class PredictorContext:
     store: StoreWatch
     models: ModelHolder
     service: PredictionService
+    log: PredictionLog | None
     gatekeeping: Gatekeeping | None
     singles: Admission
     batches: Admission
@@ -58,6 +62,7 @@ def build_context(
     settings: PredictorSettings,
     reader: StateReader | None = None,
     clock: Callable[[], int] = time.time_ns,
+    open_log: Callable[[EventLogSettings], LogProducer] = open_producer,
 ) -> PredictorContext:
     """Return the parts of a predictor; nothing is connected or loaded yet.
 
@@ -65,6 +70,7 @@ def build_context(
         settings: How the process is configured.
         reader: What reads the online store; by default the one that is configured.
         clock: Now, in nanoseconds since 1970-01-01 UTC.
+        open_log: Opens the event log for the answers.
 
     Raises:
         StoreAddressError: The model store's URL cannot be used.
@@ -95,10 +101,22 @@ def build_context(
             on_change=metrics.show_models,
         ),
         service=PredictionService(guarded, metrics, settings, clock),
+        log=_prediction_log(settings, registry, clock, open_log),
         gatekeeping=_gatekeeping(settings),
         singles=singles,
         batches=batches,
     )
+
+
+def _prediction_log(
+    settings: PredictorSettings,
+    registry: CollectorRegistry,
+    clock: Callable[[], int],
+    open_log: Callable[[EventLogSettings], LogProducer],
+) -> PredictionLog | None:
+    if not settings.logs_predictions:
+        return None
+    return PredictionLog(lambda: open_log(settings), settings.prediction_log_capacity, registry, clock)
 
 
 def _gatekeeping(settings: PredictorSettings) -> Gatekeeping | None:

@@ -23,6 +23,7 @@ from reprise_http.problems import (
     validation_problem,
 )
 from reprise_http.rate_limit import charge
+from reprise_http.trace import TRACE, Trace
 from reprise_runtime.logs import get_logger
 from starlette.types import Scope
 
@@ -100,6 +101,7 @@ class _PredictHandlers:
         self._models = context.models
         self._service = context.service
         self._admissions = {"/predict": context.singles, "/predict/batch": context.batches}
+        self._log = context.log
         self._log_ids = context.settings.access_log == "ids"
         self._retry_seconds = context.settings.retry_after_seconds
         self._validate_one = request.__pydantic_validator__.validate_json
@@ -134,6 +136,8 @@ class _PredictHandlers:
         start = time.perf_counter()
         answer = orjson.dumps(prediction_document(prediction, explain))
         self._took_encode(time.perf_counter() - start)
+        if self._log is not None:
+            self._log.note(request, prediction, _trace_id(scope))
         return answer
 
     async def _predict_batch(self, scope: Scope, body: bytes) -> bytes:
@@ -145,12 +149,15 @@ class _PredictHandlers:
         self._took_validate(time.perf_counter() - start)
         outcomes = iter(await self._service.predict_many(self._models.current, valid))
         start = time.perf_counter()
+        trace_id = _trace_id(scope)
         results = []
         failed = 0
         for index, item in enumerate(items):
             outcome = item if isinstance(item, ProblemError) else next(outcomes)
             if isinstance(outcome, Prediction):
                 results.append(prediction_document(outcome, explain))
+                if self._log is not None and not isinstance(item, ProblemError):
+                    self._log.note(item, outcome, trace_id)
             else:
                 problem = outcome if isinstance(outcome, ProblemError) else self._problem(outcome)
                 results.append(item_problem(problem, index))
@@ -203,6 +210,11 @@ class _PredictHandlers:
         if problem.kind is UNREADABLE_STATE:
             _log.error("unreadable_state", reason=str(error))
         return problem
+
+
+def _trace_id(scope: Scope) -> str | None:
+    trace: Trace | None = scope.get(TRACE)
+    return trace.trace_id if trace else None
 
 
 def _explain(query: bytes) -> bool:

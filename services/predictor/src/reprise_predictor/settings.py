@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
+from reprise_eventlog.settings import EventLogSettings
 from reprise_online.settings import OnlineStoreSettings
 from reprise_runtime.settings import ApiSettings
 
@@ -13,7 +14,7 @@ LATEST = "latest"
 _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 
-class PredictorSettings(ApiSettings, OnlineStoreSettings):
+class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings):
     """Settings of one predictor process."""
 
     model_config = SettingsConfigDict(env_prefix="PREDICTOR_")
@@ -81,6 +82,25 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings):
     max_body_bytes: int = Field(
         default=2 * 1024 * 1024, ge=1024, description="Largest body of a request, bytes."
     )
+    prediction_log: bool | None = Field(
+        default=None,
+        description="Whether every answer is appended to the topic ecommerce-predictions; by default where "
+        "KAFKA_SERVERS is set.",
+    )
+    prediction_log_capacity: int = Field(
+        default=4096, ge=1, description="Most answers that wait to be appended; more are dropped and counted."
+    )
+    prediction_log_flush_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        description="How long the end of the process waits for what is not appended yet, seconds.",
+    )
+    log_buffer_bytes: int = Field(
+        default=8 * 1024 * 1024,
+        ge=1024,
+        validation_alias="REPRISE_LOG_BUFFER_BYTES",
+        description="Bytes of records that may wait for the log's acknowledgement before more are dropped.",
+    )
     api_key_hashes: SecretStr | None = Field(
         default=None,
         description="SHA-256 digests of the API keys that are accepted, in hexadecimal, each alone or as "
@@ -123,6 +143,11 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings):
         ge=0,
         description="How long to go on answering, unready, after SIGTERM before closing, seconds.",
     )
+
+    @property
+    def logs_predictions(self) -> bool:
+        """Whether every answer is appended to the prediction log."""
+        return self.kafka_servers is not None if self.prediction_log is None else self.prediction_log
 
     @property
     def api_keys(self) -> list[str]:

@@ -1,0 +1,189 @@
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from reprise_eventlog import LogUnavailableError
+from reprise_predictor.prediction_record import PredictionRecord
+from structlog.testing import capture_logs
+from support.fake_log import FakeLogProducer
+from support.predictor import NOW_US, RunningPredictor, published, running_predictor
+from support.served_bundles import DAY_US, bundle_files
+
+ASK = {"user_id": "ü-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0}
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+SCHEMA = Path(__file__).parents[3] / "docs" / "schemas" / "prediction-record-v1.json"
+
+
+class StuckLog(FakeLogProducer):
+    """Takes a record and never returns, as a broken client might."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.free = False
+        self.asked = 0
+
+    def append(self, topic: str, key: bytes, value: bytes) -> Any:
+        self.asked += 1
+        while not self.free:
+            time.sleep(0.005)
+        return super().append(topic, key, value)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    published(tmp_path, bundle_files(weights={"total_spend": 0.01}))
+    return tmp_path
+
+
+@pytest.fixture
+def log() -> FakeLogProducer:
+    return FakeLogProducer()
+
+
+@pytest.fixture
+def predictor(store: Path, log: FakeLogProducer) -> Iterator[RunningPredictor]:
+    with running_predictor(store, log, prediction_log=True) as running:
+        running.know("ü-1", "p-1", user=(3, 90.0, 12.5, NOW_US - DAY_US, 4, 1.0), product=(7,), pair=(2,))
+        yield running
+
+
+def wait_until(holds: Callable[[], bool], what: str) -> None:
+    give_up = time.monotonic() + 5
+    while not holds():
+        assert time.monotonic() < give_up, what
+        time.sleep(0.005)
+
+
+def logged(predictor: RunningPredictor, outcome: str) -> float:
+    return predictor.metric("reprise_predictor_logged_total", outcome=outcome)
+
+
+def test_answer_is_logged_with_everything_that_the_model_saw(
+    predictor: RunningPredictor, log: FakeLogProducer
+) -> None:
+    headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    answer = predictor.client.post("/predict?explain=all", json=ASK, headers=headers).json()
+    wait_until(lambda: logged(predictor, "written") == 1, "the answer is written")
+    ((topic, key, value),) = log.appended
+    assert (topic, key) == ("ecommerce-predictions", "ü-1".encode())
+    assert json.loads(value) == {
+        "schema_version": 1,
+        "answered_at": "2026-01-31T12:00:00Z",
+        "timestamp": "2026-01-31T12:00:00Z",
+        "user_id": "ü-1",
+        "product_id": "p-1",
+        "event_type": "purchase",
+        "amount": 20.0,
+        "probability": answer["probability"],
+        "prediction": answer["prediction"],
+        "threshold": 0.5,
+        "model_version": answer["model_version"],
+        "arm": "baseline",
+        "known": {"user": True, "product": True, "pair": True},
+        "features": answer["features_used"],
+        "trace_id": TRACE,
+    }
+
+
+def test_answers_of_a_batch_are_logged_one_by_one_and_its_problems_are_not(
+    predictor: RunningPredictor, log: FakeLogProducer
+) -> None:
+    requests = [ASK, {**ASK, "amount": -1}, {"user_id": "u-2", "product_id": "p-2"}, "nothing"]
+    predictor.client.post("/predict/batch", json={"requests": requests})
+    wait_until(lambda: logged(predictor, "written") == 2, "both answers are written")
+    records = [PredictionRecord.model_validate_json(value) for _, _, value in log.appended]
+    assert [(record.user_id, record.amount, record.known.user) for record in records] == [
+        ("ü-1", 20.0, True),
+        ("u-2", None, False),
+    ]
+
+
+def test_what_is_refused_is_not_logged(predictor: RunningPredictor, log: FakeLogProducer) -> None:
+    predictor.client.post("/predict", json={**ASK, "amount": -1})
+    predictor.client.post("/predict", json=ASK)
+    wait_until(lambda: logged(predictor, "written") == 1, "the answer is written")
+    assert len(log.appended) == 1
+
+
+def test_stuck_log_slows_no_answer_and_what_does_not_fit_is_counted(store: Path) -> None:
+    log = StuckLog()
+    with running_predictor(
+        store, log, prediction_log=True, prediction_log_capacity=10, prediction_log_flush_seconds=2
+    ) as predictor:
+        predictor.client.post("/predict", json=ASK)
+        wait_until(lambda: log.asked == 1, "the log is asked")
+        start = time.monotonic()
+        for _ in range(30):
+            assert predictor.client.post("/predict", json=ASK).status_code == 200
+        assert time.monotonic() - start < 3
+        assert logged(predictor, "dropped") == 20
+        assert predictor.metric("reprise_predictor_log_waiting") == 10
+        log.free = True
+        wait_until(lambda: logged(predictor, "written") == 11, "what waited is written")
+
+
+def test_log_that_is_full_or_fails_is_counted_and_said_once(store: Path) -> None:
+    log = FakeLogProducer()
+    log.capacity, log.hold = 2, True
+    with capture_logs() as lines, running_predictor(store, log, prediction_log=True) as predictor:
+        for _ in range(5):
+            predictor.client.post("/predict", json=ASK)
+        wait_until(lambda: logged(predictor, "dropped") == 3, "three are dropped")
+        log.failure = lambda _: LogUnavailableError("no leader")
+        log.acknowledge()
+        assert logged(predictor, "failed") == 2
+    assert [line["event"] for line in lines if line["event"].startswith("prediction_log")] == [
+        "prediction_log_full"
+    ]
+
+
+def test_log_that_is_away_at_the_start_is_opened_once_it_is_there(store: Path) -> None:
+    log = FakeLogProducer()
+    tries: list[int] = []
+
+    def opened() -> FakeLogProducer:
+        tries.append(1)
+        if len(tries) == 1:
+            raise LogUnavailableError("no broker")
+        return log
+
+    with running_predictor(store, opened, prediction_log=True) as predictor:
+        assert predictor.client.post("/predict", json=ASK).status_code == 200
+        assert predictor.client.get("/ready").status_code == 200
+        wait_until(lambda: logged(predictor, "written") == 1, "the answer is written")
+
+
+def test_end_of_the_process_waits_for_what_is_queued_but_not_forever(store: Path) -> None:
+    log = FakeLogProducer()
+    with running_predictor(store, log, prediction_log=True) as predictor:
+        predictor.client.post("/predict/batch", json={"requests": [ASK] * 200})
+    assert len(log.appended) == 200
+    stuck = StuckLog()
+    with running_predictor(store, stuck, prediction_log=True, prediction_log_flush_seconds=0.2) as predictor:
+        predictor.client.post("/predict/batch", json={"requests": [ASK] * 5})
+        wait_until(lambda: stuck.asked == 1, "the log is asked")
+        start = time.monotonic()
+    assert time.monotonic() - start < 2
+    assert logged(predictor, "dropped") == 4
+    stuck.free = True
+
+
+def test_log_is_off_without_kafka_unless_asked_for(store: Path) -> None:
+    with running_predictor(store) as predictor:
+        assert predictor.context.log is None
+    with running_predictor(store, FakeLogProducer(), kafka_servers="broker:9092") as predictor:
+        assert predictor.context.log is not None
+
+
+def test_published_schema_is_that_of_the_records() -> None:
+    schema = PredictionRecord.model_json_schema() | {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:reprise:schema:prediction-record:1",
+    }
+    assert json.loads(SCHEMA.read_text()) == schema, (
+        "docs/schemas/prediction-record-v1.json is not what the code writes; a change that readers would "
+        "notice needs a new schema_version"
+    )
