@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup tools demo test lint format unit integration bench lock clean
+.PHONY: help setup tools test-tools demo test lint format unit integration soak bench lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,10 +14,13 @@ setup: ## Make .venv from the lock (the other targets do it by themselves)
 tools: setup
 	@.ci/tools
 
+test-tools: setup
+	@.ci/tools tests
+
 demo: tools ## Run the whole platform on this machine, from raw events to a live prediction
 	@.venv/bin/reprise demo $(DEMO)
 
-test: tools lint ## Lint, types, import contracts; unit, property and integration tests
+test: test-tools lint ## Lint, types, import contracts; unit, property and integration tests
 	@$(PY) -m pytest $(PYTEST)
 
 lint: setup ## Check style, formatting, types and import contracts
@@ -33,8 +36,11 @@ format: setup ## Format the code and sort its imports
 unit: setup ## Only the unit tests
 	@$(PY) -m pytest tests/unit $(PYTEST)
 
-integration: tools ## Only the integration tests
+integration: test-tools ## Only the integration tests
 	@$(PY) -m pytest tests/integration $(PYTEST)
+
+soak: test-tools ## The proofs at their full dose: kills, restarts, parity and fuzzing (an hour or so)
+	@REPRISE_SOAK=1 REPRISE_PARITY_EXAMPLES=500 $(PY) -m pytest tests/integration tests/unit/predictor $(PYTEST)
 
 bench: tools ## Measure, against stated baselines, into build/bench.json
 	@PYTHONPATH=tests $(PY) tests/bench/run.py $(BENCH)
