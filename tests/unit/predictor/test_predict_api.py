@@ -362,7 +362,7 @@ def test_features_with_a_product_are_those_of_all_three(predictor: RunningPredic
     assert answer["known"] == {"user": True, "product": True, "pair": True}
 
 
-@pytest.mark.parametrize("user_id", ["a/b", "ü ser?", "/"])
+@pytest.mark.parametrize("user_id", ["a/b", "ü ser?", "/", "a\nb", "\n", "a\u2028/"])
 def test_any_opaque_id_can_be_asked_for(predictor: RunningPredictor, user_id: str) -> None:
     predictor.know(user_id, "p-1", user=USER, product=None, pair=None)
     answer = predictor.client.get("/features/" + quote(user_id, safe="")).json()

@@ -1,8 +1,18 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
+from reprise_predictor.contract import (
+    BatchRequest,
+    BatchResponse,
+    FeaturesResponse,
+    ModelInfo,
+    PredictionRequest,
+    PredictionResponse,
+)
 from reprise_predictor.settings import PredictorSettings
 from reprise_runtime.exceptions import InvalidSettingsError
 from support.predictor import published, running_predictor
@@ -78,6 +88,40 @@ def test_openapi_references_resolve_and_show_examples(tmp_path: Path) -> None:
     assert schemas["BatchRequest"]["properties"]["requests"]["maxItems"] == 1000
     parameters = document["paths"]["/predict"]["post"]["parameters"]
     assert [parameter["name"] for parameter in parameters] == ["explain"]
+
+
+@pytest.mark.parametrize(
+    "model", [PredictionRequest, BatchRequest, PredictionResponse, BatchResponse, FeaturesResponse, ModelInfo]
+)
+def test_example_of_every_model_is_one_of_it(model: type[BaseModel]) -> None:
+    (example,) = model.model_json_schema()["examples"]
+    if model is BatchRequest:  # its second request shows what a problem looks like
+        example = {"requests": example["requests"][:1]}
+    model.model_validate(example)
+
+
+def test_everything_that_is_sent_or_answered_has_an_example(tmp_path: Path) -> None:
+    published(tmp_path, bundle_files())
+    with running_predictor(tmp_path) as predictor:
+        document = predictor.client.get("/openapi.json").json()
+    schemas = document["components"]["schemas"]
+
+    def has_example(content: dict[str, Any]) -> bool:
+        schema = content["schema"]
+        named = schemas[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        fields = named.get("properties", {}).values()
+        told = content.get("example") or content.get("examples") or named.get("examples")
+        return bool(told or (fields and all(field.get("examples") for field in fields)))
+
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            where = f"{path} {operation['summary']}"
+            for parameter in operation.get("parameters", []):
+                assert parameter.get("example") or parameter["schema"].get("examples"), where
+            bodies = [operation["requestBody"]] if "requestBody" in operation else []
+            for holder in [*bodies, *operation["responses"].values()]:
+                for content in holder.get("content", {}).values():
+                    assert has_example(content), where
 
 
 def test_documentation_is_served(tmp_path: Path) -> None:

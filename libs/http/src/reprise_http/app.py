@@ -53,6 +53,7 @@ def create_http_app(
         description=description,
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
         # Even unused, it costs each request a look for OpenTelemetry's three providers.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )

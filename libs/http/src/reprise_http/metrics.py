@@ -19,6 +19,11 @@ from starlette.responses import Response
 # A second series for each counter, with the time it was made, is of use to nobody here.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
+_EXAMPLE = """# HELP reprise_build_info Always 1; the labels tell what runs.
+# TYPE reprise_build_info gauge
+reprise_build_info{package="reprise-predictor",python="3.11.9",version="0.1.0"} 1.0
+"""
+
 
 def process_registry(distribution: str) -> CollectorRegistry:
     """Return a registry with the figures of the process and the ``reprise_build_info`` of its package.
@@ -59,7 +64,7 @@ def metrics_router(registry: CollectorRegistry) -> APIRouter:
         responses={
             200: {
                 "description": "Text exposition format",
-                "content": {"text/plain": {"schema": {"type": "string"}}},
+                "content": {"text/plain": {"schema": {"type": "string"}, "example": _EXAMPLE}},
             }
         },
     )

@@ -17,8 +17,9 @@ from reprise_bundle import DataSnapshot, Evaluation, Parity
 from reprise_events import InvalidEventError, parse_timestamp
 from reprise_http.problems import ProblemDocument
 
+from reprise_predictor import examples
+
 _VIEW = "view"
-_DIGEST_EXAMPLE = "sha256:" + "0123456789abcdef" * 4
 
 
 def _instant(value: object) -> int:
@@ -49,7 +50,7 @@ class PredictionRequest(BaseModel):
     times since it count as zero.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [examples.REQUEST]})
 
     user_id: Identifier = Field(examples=["u-1042"])
     product_id: Identifier = Field(examples=["p-17"])
@@ -74,7 +75,7 @@ class PredictionRequest(BaseModel):
 class BatchRequest(BaseModel):
     """Many predictions at once; each stands for itself."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
+    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [examples.BATCH]})
 
     requests: list[PredictionRequest] = Field(min_length=1)
 
@@ -89,6 +90,8 @@ class Known(BaseModel):
 
 class PredictionResponse(BaseModel):
     """The answer to one prediction request."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ANSWER]})
 
     prediction: bool = Field(description="Whether the probability reaches the model's threshold.")
     probability: float = Field(ge=0, le=1, description="P(the user buys the product within the horizon).")
@@ -106,7 +109,7 @@ class PredictionResponse(BaseModel):
             }
         ],
     )
-    model_version: str = Field(description="Digest of the model.", examples=[_DIGEST_EXAMPLE])
+    model_version: str = Field(description="Digest of the model.", examples=[examples.DIGEST])
     arm: str = Field(description="Arm of the rollout that the user is in.", examples=["baseline"])
     timestamp: str = Field(
         description="The instant of the request, RFC 3339 in UTC.",
@@ -125,6 +128,8 @@ class ItemProblem(ProblemDocument):
 class BatchResponse(BaseModel):
     """The answers, in the order of the requests."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.BATCH_ANSWER]})
+
     results: list[PredictionResponse | ItemProblem] = Field(
         description="For each request its answer, or the problem with it."
     )
@@ -133,6 +138,8 @@ class BatchResponse(BaseModel):
 
 class FeaturesResponse(BaseModel):
     """The features of a user, or of a user and a product, at this moment."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.FEATURES]})
 
     user_id: str
     product_id: str | None
@@ -165,7 +172,9 @@ class RefusedModel(BaseModel):
 class ModelInfo(BaseModel):
     """The model that answers."""
 
-    digest: str = Field(examples=[_DIGEST_EXAMPLE])
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_INFO]})
+
+    digest: str = Field(examples=[examples.DIGEST])
     loaded_at: str = Field(json_schema_extra={"format": "date-time"})
     refused: RefusedModel | None = Field(description="A newer model that did not fit, if there is one.")
     threshold: float

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query
 from reprise_events import format_timestamp
 from reprise_http.documents import problem_responses
 from reprise_http.problems import INVALID_REQUEST, ProblemError
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from reprise_predictor.answers import (
     EXPECTED_ERRORS,
@@ -21,6 +22,15 @@ from reprise_predictor.context import PredictorContext
 from reprise_predictor.contract import FeaturesResponse, Identifier, ModelInfo
 
 
+class _Opaque(PathConvertor):
+    """Any text, line breaks included, which the router's own ``path`` leaves out."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("opaque", _Opaque())
+
+
 def info_router(context: PredictorContext) -> APIRouter:
     """Return the addresses that tell of the model and of the features."""
     router = APIRouter()
@@ -30,6 +40,7 @@ def info_router(context: PredictorContext) -> APIRouter:
 
     @router.get(
         "/model/info",
+        operation_id="modelInfo",
         tags=["model"],
         summary="What is known of the model that answers",
         responses=problem_responses(NO_MODEL),
@@ -41,7 +52,8 @@ def info_router(context: PredictorContext) -> APIRouter:
             raise problem(error) from error
 
     @router.get(
-        "/features/{user_id:path}",
+        "/features/{user_id:opaque}",
+        operation_id="features",
         tags=["features"],
         summary="The features of a user, or of a user and a product, now",
         responses=problem_responses(
@@ -49,7 +61,8 @@ def info_router(context: PredictorContext) -> APIRouter:
         ),
     )
     async def features(
-        user_id: Annotated[Identifier, Path()], product_id: Annotated[Identifier | None, Query()] = None
+        user_id: Annotated[Identifier, Path(examples=["u-1042"])],
+        product_id: Annotated[Identifier | None, Query(examples=["p-17"])] = None,
     ) -> FeaturesResponse:
         try:
             with context.singles:

@@ -1,7 +1,7 @@
 """``POST /predict`` and ``POST /predict/batch``."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -62,11 +62,19 @@ _PROBLEMS = (
     DEADLINE_EXCEEDED,
 )
 _ENDPOINTS = ("/predict", "/predict/batch")
+_FEATURES_OF_ANSWER = {
+    "features": {
+        "operationId": "features",
+        "description": "The features of the same user and product, now.",
+        "parameters": {"user_id": "$response.body#/user_id", "product_id": "$response.body#/product_id"},
+    }
+}
 _EXPLAIN = {
     "name": "explain",
     "in": "query",
     "required": False,
     "schema": {"type": "string", "enum": ["all"]},
+    "example": "all",
     "description": "``all`` shows every input of the model in ``features_used``.",
 }
 
@@ -81,14 +89,16 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
         "POST",
         "/predict",
         handlers.predict,
+        operation_id="predict",
         summary="Predict whether a user buys a product",
-        **_documentation(request, PredictionResponse),
+        **_documentation(request, PredictionResponse, _FEATURES_OF_ANSWER),
     )
     add_express_route(
         app,
         "POST",
         "/predict/batch",
         handlers.predict_batch,
+        operation_id="predictBatch",
         summary="Predict for many users and products at once",
         **_documentation(batch, BatchResponse),
     )
@@ -233,12 +243,14 @@ def _explain(query: bytes) -> bool:
     return explain
 
 
-def _documentation(body: type[BaseModel], answer: type[BaseModel]) -> dict[str, Any]:
+def _documentation(
+    body: type[BaseModel], answer: type[BaseModel], links: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     return {
         "tags": ["predictions"],
         "description": body.__doc__,
         "body": body,
         "query": [_EXPLAIN],
         "response_model": answer,
-        "responses": problem_responses(*_PROBLEMS),
+        "responses": {200: {"links": dict(links or {})}, **problem_responses(*_PROBLEMS)},
     }

@@ -1,0 +1,171 @@
+"""Schemathesis: what OpenAPI promises holds for whatever is sent. REPRISE_SOAK=1 for the full dose."""
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+import uvicorn
+from hypothesis import HealthCheck, Phase, given, settings
+from reprise_predictor.app import create_app
+from reprise_predictor.context import build_context
+from reprise_predictor.settings import PredictorSettings
+from schemathesis.specs.openapi.checks import (
+    ignored_auth,
+    negative_data_rejection,
+    positive_data_acceptance,
+)
+from support.fake_reader import FakeReader
+from support.predictor import published
+from support.redis import free_port
+from support.served_bundles import bundle_files
+
+SOAK = os.environ.get("REPRISE_SOAK") == "1"
+OPERATIONS = [
+    ("/predict", "POST"),
+    ("/predict/batch", "POST"),
+    ("/features/{user_id}", "GET"),
+    ("/model/info", "GET"),
+    ("/health", "GET"),
+    ("/ready", "GET"),
+    ("/metrics", "GET"),
+]
+KEY = "k" * 32
+DOSE = settings(
+    max_examples=1500 if SOAK else 50,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+)
+
+
+class Running:
+    """A predictor behind a real HTTP server, as Schemathesis sees it."""
+
+    def __init__(self, url: str) -> None:
+        self.session = requests.Session()
+        self.url = url
+        document = requests.get(f"{url}/openapi.json", timeout=10).json()
+        self.schema = schemathesis.openapi.from_dict(document)
+
+    def check(self, case: schemathesis.Case, **headers: str) -> requests.Response:
+        response: requests.Response = case.call(base_url=self.url, session=self.session, headers=headers)
+        case.validate_response(response, excluded_checks=list(not_in_the_schema(case, response)))
+        return response
+
+
+def not_in_the_schema(case: schemathesis.Case, response: requests.Response) -> Iterator[Any]:
+    """What OpenAPI cannot say of a request: these are answered otherwise than their schema lets expect."""
+    # A key beside a wrong one is enough, and which are right is not in the document.
+    yield ignored_auth
+    if response.status_code == 422:
+        fields = {error["field"] for error in response.json()["errors"]}
+        if fields <= {"timestamp", "amount"}:
+            # An instant far from now, and the amount of a view.
+            yield positive_data_acceptance
+    if case.path == "/predict/batch" and response.status_code == 200:
+        # Requests that break the contract have problems of their own among the answers.
+        yield negative_data_rejection
+
+
+@contextmanager
+def running(store: Path, **given_settings: Any) -> Iterator[str]:
+    published(store, bundle_files(weights={"request_amount": 0.1, "total_spend": 0.01}))
+    configured = PredictorSettings.load(
+        model_store=str(store), access_log="off", model_reload_seconds=3600, **given_settings
+    )
+    port = free_port()
+    app = create_app(build_context(configured, FakeReader()))
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        give_up = time.monotonic() + 10
+        while not server.started:
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with running(tmp_path_factory.mktemp("models")) as url:
+        yield Running(url)
+
+
+@pytest.fixture(scope="module")
+def guarded_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    hashes = hashlib.sha256(KEY.encode()).hexdigest()
+    with running(tmp_path_factory.mktemp("models"), api_key_hashes=hashes) as url:
+        yield Running(url)
+
+
+def test_every_operation_is_tested(api: Running) -> None:
+    found = [result.ok() for result in api.schema.get_all_operations()]
+    assert sorted((operation.path, operation.method.upper()) for operation in found) == sorted(OPERATIONS)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation[1]} {operation[0]}")
+def test_every_operation_answers_as_documented(api: Running, operation: tuple[str, str]) -> None:
+    path, method = operation
+
+    @DOSE
+    @given(case=api.schema[path][method].as_strategy())
+    def check(case: schemathesis.Case) -> None:
+        api.check(case)
+
+    check()
+
+
+@pytest.mark.parametrize("operation", OPERATIONS[:3], ids=lambda operation: f"{operation[1]} {operation[0]}")
+def test_requests_that_break_the_contract_are_refused_as_documented(
+    api: Running, operation: tuple[str, str]
+) -> None:
+    path, method = operation
+
+    @DOSE
+    @given(case=api.schema[path][method].as_strategy(generation_mode=schemathesis.GenerationMode.NEGATIVE))
+    def check(case: schemathesis.Case) -> None:
+        api.check(case)
+
+    check()
+
+
+def test_features_follow_from_predictions(api: Running) -> None:
+    followed: set[tuple[str, int]] = set()
+
+    class Links(api.schema.as_state_machine()):  # type: ignore[misc]
+        def call(self, case: schemathesis.Case, **_: Any) -> Any:
+            return case.call(base_url=api.url, session=api.session)
+
+        def validate_response(self, response: Any, case: schemathesis.Case, **_: Any) -> None:
+            followed.add((case.path, response.status_code))
+            case.validate_response(response, excluded_checks=list(not_in_the_schema(case, response)))
+
+    Links.run(settings=settings(DOSE, max_examples=300 if SOAK else 15, stateful_step_count=6))
+    assert {("/predict", 200), ("/features/{user_id}", 200)} <= followed
+
+
+@pytest.mark.parametrize(("headers", "statuses"), [({}, {401}), ({"X-API-Key": KEY}, {200, 422})])
+def test_key_is_asked_for_as_documented(
+    guarded_api: Running, headers: dict[str, str], statuses: set[int]
+) -> None:
+    seen: set[int] = set()
+
+    @DOSE
+    @given(case=guarded_api.schema["/predict"]["POST"].as_strategy())
+    def check(case: schemathesis.Case) -> None:
+        seen.add(guarded_api.check(case, **headers).status_code)
+
+    check()
+    assert seen <= statuses
