@@ -11,8 +11,13 @@ from reprise_eventfiles.command_line import event_file_options
 @click.option(
     "--events",
     type=click.Path(exists=True, path_type=Path),
-    required=True,
     help="History, CSV or Parquet: everything that happened before the stream begins.",
+)
+@click.option(
+    "--offline",
+    metavar="URL",
+    help="The offline store, whose records the stream will skip; with --events, what came after that history."
+    "  [default: REPRISE_OFFLINE_STORE, unless --events is given]",
 )
 @click.option(
     "--plan",
@@ -25,7 +30,9 @@ from reprise_eventfiles.command_line import event_file_options
     type=click.IntRange(1, 65535),
     help="TCP port of the online store.  [default: REDIS_PORT, or 6379]",
 )
-@click.option("--replace", is_flag=True, help="Write over rows that the stream has folded events into.")
+@click.option(
+    "--replace", is_flag=True, help="Write over rows that hold events which are not in the history."
+)
 @click.option(
     "--memory-limit",
     default="3GiB",
@@ -34,48 +41,57 @@ from reprise_eventfiles.command_line import event_file_options
 )
 @event_file_options
 def command(
-    events: Path,
+    events: Path | None,
+    offline: str | None,
     plan: Path | None,
     redis_host: str | None,
     redis_port: int | None,
     replace: bool,
+    group: str | None,
+    log_dir: Path | None,
     memory_limit: str,
     import_options: Any,
 ) -> None:
     """Fill the online store with the state that a history of events leaves."""
-    from tempfile import TemporaryDirectory
-
-    from reprise_eventfiles import EventFilesError, import_events
+    from reprise_eventfiles import EventFilesError
+    from reprise_eventlog import EventLogError
     from reprise_features.exceptions import FeatureEngineError
-    from reprise_features.plan import Plan
+    from reprise_offline import OfflineError
     from reprise_online.exceptions import OnlineError
-    from reprise_online.store import OnlineStore
     from reprise_runtime.exceptions import RuntimeLibraryError
-    from reprise_runtime.progress import progress
 
-    from reprise_backfill.backfilling import backfill
     from reprise_backfill.exceptions import BackfillError
+    from reprise_backfill.running import run
     from reprise_backfill.settings import BackfillSettings
 
     try:
-        settings = BackfillSettings.load(plan=plan, redis_host=redis_host, redis_port=redis_port)
-        with (
-            TemporaryDirectory(prefix="reprise-backfill-") as folder,
-            OnlineStore.connect(settings) as store,
-            progress("Writing states", None, "rows") as writing,
-        ):
-            canonical = Path(folder) / "events.parquet"
-            import_events(events, canonical, options=import_options)
-            report = backfill(
-                canonical,
-                Plan.load(settings.plan),
-                store,
-                settings.feast_project,
-                replace=replace,
-                memory_limit=memory_limit,
-                advance=writing.advance,
-            )
-    except (BackfillError, EventFilesError, FeatureEngineError, OnlineError, RuntimeLibraryError) as error:
+        settings = BackfillSettings.load(
+            plan=plan, redis_host=redis_host, redis_port=redis_port, log_dir=log_dir
+        )
+        store = offline or (settings.offline_store if events is None else None)
+        if events is None and store is None:
+            raise click.UsageError("give --events, --offline, or REPRISE_OFFLINE_STORE")
+        if group is not None and store is None:
+            raise click.UsageError("--seek-group needs --offline: a file's events are no records of the log")
+        report = run(
+            settings,
+            events,
+            store,
+            import_options,
+            replace=replace,
+            group=group,
+            memory_limit=memory_limit,
+        )
+    except (
+        BackfillError,
+        EventFilesError,
+        EventLogError,
+        FeatureEngineError,
+        OfflineError,
+        OnlineError,
+        RuntimeLibraryError,
+    ) as error:
         raise click.ClickException(str(error)) from error
     views = ", ".join(f"{count:,} of {view}" for view, count in report.rows.items())
-    click.echo(f"{report.events:,} events: wrote {views}")
+    others = f", removed {report.removed:,} others" if report.removed else ""
+    click.echo(f"{report.events:,} events: wrote {views}{others}")

@@ -69,6 +69,11 @@ class ArchivedEvents:
     records: int
     incarnations: tuple[Coverage, ...]
 
+    @property
+    def newest(self) -> Coverage:
+        """The incarnation of the topic that was begun last."""
+        return self.incarnations[-1]
+
 
 def write_events(
     store: OfflineStore,
