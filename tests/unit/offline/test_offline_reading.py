@@ -1,0 +1,186 @@
+"""Reading archived events: the canonical table, each event once, the one that the stream kept."""
+
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from reprise_eventfiles import EVENT_SCHEMA
+from reprise_eventlog import EVENTS, Record
+from reprise_events import Event, encode_event, event_key
+from reprise_offline import (
+    EmptyStoreError,
+    MissingRecordsError,
+    OfflineStore,
+    SegmentGoneError,
+    StoreAddressError,
+    compact,
+    events_dataset,
+    write_events,
+)
+from reprise_offline.storage import LocalStorage
+from support.archived import START_MS, event_records
+from support.histories import event_table, make_events
+from support.offline import put
+
+
+def canonical(events: list[Event]) -> pa.Table:
+    return event_table(sorted(events, key=lambda e: (e.timestamp_us, event_key(e.event_id)))).cast(
+        EVENT_SCHEMA
+    )
+
+
+def test_events_come_back_canonical_as_they_were_appended(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    events = make_events(120)
+    for partition in range(3):
+        own = events[partition::3]
+        put(store, event_records(partition, own, range(len(own))))
+    table = events_dataset(store)
+    assert table.schema == EVENT_SCHEMA
+    assert table.equals(canonical(events))
+
+
+def test_metadata_comes_back_as_json_and_is_null_where_there_is_none(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    first, second = make_events(2)
+    put(store, event_records(0, [replace(first, metadata={"a": {"b": [1, "ü"]}}), second], [0, 1]))
+    assert sorted(events_dataset(store).column("metadata").to_pylist(), key=str) == [
+        None,
+        '{"a":{"b":[1,"ü"]}}',
+    ]
+
+
+def one(product: str, partition: int, offset: int, log_ms: int, happened_us: int = 1) -> Record:
+    event = Event("same", "u", product, "view", happened_us)
+    return Record(partition, offset, START_MS + log_ms, b"u", encode_event(event))
+
+
+def kept(store: OfflineStore) -> list[str]:
+    return events_dataset(store).column("product_id").to_pylist()
+
+
+def test_of_duplicates_in_a_partition_the_lowest_offset_is_kept_whatever_the_clocks_said(
+    tmp_path: Path,
+) -> None:
+    store = OfflineStore(str(tmp_path))
+    put(store, [one("first", 0, 0, 500, happened_us=9), one("second", 0, 1, 100, happened_us=1)])
+    assert kept(store) == ["first"]
+
+
+def test_of_duplicates_in_two_partitions_the_one_that_arrived_first_is_kept(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    put(store, [one("late", 0, 0, 500)])
+    put(store, [one("early", 1, 0, 400)])
+    assert kept(store) == ["early"]
+
+
+def test_a_record_arrives_no_earlier_than_the_one_before_it(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    (other,) = event_records(0, make_events(1), [900])
+    put(store, [other])
+    put(store, [one("stamped early, appended late", 0, 1, 100)])
+    put(store, [one("early", 1, 0, 400)])
+    assert "early" in kept(store)
+    assert "stamped early, appended late" not in kept(store)
+
+
+def test_of_several_incarnations_the_older_comes_first_and_one_can_be_chosen(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    old, new = b"\xff" * 16, bytes(16)
+    put(store, [one("old", 0, 0, 0)], old)
+    put(store, [one("new", 0, 0, 10_000)], new)
+    assert kept(store) == ["old"]
+    assert events_dataset(store, topic_id=new).column("product_id").to_pylist() == ["new"]
+    report = write_events(store, tmp_path / "events.parquet")
+    assert [coverage.topic_id for coverage in report.incarnations] == [old, new]
+    assert report.newest.topic_id == new
+
+
+def test_arrival_order_has_duplicates_and_places(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    put(store, [one("b", 0, 0, 500), one("c", 0, 1, 100)])
+    put(store, [one("a", 1, 0, 400)])
+    report = write_events(store, tmp_path / "arrivals.parquet", order="arrival")
+    table = pq.read_table(tmp_path / "arrivals.parquet")
+    assert table.column("product_id").to_pylist() == ["a", "b", "c"]
+    assert table.column("offset").to_pylist() == [0, 0, 1]
+    assert (report.events, report.records) == (3, 3)
+
+
+def test_broken_records_are_counted_and_left_out(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    put(store, [one("a", 0, 0, 0), Record(0, 1, START_MS, b"", b"broken")])
+    report = write_events(store, tmp_path / "events.parquet")
+    assert (report.events, report.records) == (1, 2)
+
+
+def test_missing_records_are_refused_unless_told_otherwise(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    put(store, [one("a", 0, 4, 0)])
+    with pytest.raises(MissingRecordsError, match="partition 0, offsets 0 to 3"):
+        events_dataset(store)
+    assert len(events_dataset(store, whole=False)) == 1
+
+
+def test_an_empty_store_says_so(tmp_path: Path) -> None:
+    with pytest.raises(EmptyStoreError, match=str(tmp_path)):
+        events_dataset(OfflineStore(str(tmp_path)))
+
+
+@pytest.mark.parametrize("url", ["", "nonsense://x"])
+def test_an_address_that_cannot_be_reached_is_refused(url: str) -> None:
+    with pytest.raises(StoreAddressError):
+        OfflineStore(url)
+
+
+class CompactedMeanwhile(LocalStorage):
+    """Compacts the store just before the second segment is opened."""
+
+    def __init__(self, root: Path, times: int = 1) -> None:
+        super().__init__(root)
+        self._root_path = root
+        self.opened = 0
+        self.left = times
+
+    def open(self, path: str) -> IO[bytes]:
+        self.opened += 1
+        if self.left and self.opened > 1:
+            self.left -= 1
+            compact(OfflineStore(str(self._root_path)), EVENTS.name, before=date(2100, 1, 1))
+        return super().open(path)
+
+
+def test_a_compaction_meanwhile_is_read_around(tmp_path: Path) -> None:
+    events = make_events(30)
+    records = event_records(0, events, range(30))
+    for at in range(0, 30, 10):
+        put(OfflineStore(str(tmp_path)), records[at : at + 10])
+    storage = CompactedMeanwhile(tmp_path)
+    assert events_dataset(OfflineStore(str(tmp_path), storage=storage)).equals(canonical(events))
+    assert storage.left == 0
+
+
+class AlwaysGone(LocalStorage):
+    def open(self, path: str) -> IO[bytes]:
+        raise SegmentGoneError(path)
+
+
+def test_a_segment_that_stays_away_is_named_in_the_end(tmp_path: Path) -> None:
+    put(OfflineStore(str(tmp_path)), event_records(0, make_events(3), range(3)))
+    with pytest.raises(SegmentGoneError, match="p00000"):
+        events_dataset(OfflineStore(str(tmp_path), storage=AlwaysGone(tmp_path)))
+
+
+def test_any_file_system_of_fsspec_will_do() -> None:
+    store = OfflineStore("memory://offline-reading-test/deep")
+    events = make_events(20)
+    put(store, event_records(0, events[:10], range(10)))
+    put(store, [r._replace(offset=r.offset + 10) for r in event_records(0, events[10:], range(10))])
+    assert events_dataset(store).equals(canonical(events))
+    compact(store, EVENTS.name, before=date(2100, 1, 1))
+    assert len(store.segments(EVENTS.name)) == 1
+    assert events_dataset(store).equals(canonical(events))
