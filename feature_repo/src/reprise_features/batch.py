@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
+from uuid import UUID
 
 import duckdb
 import numpy as np
@@ -17,12 +18,13 @@ from reprise_features.exceptions import NotEnoughEventsError
 from reprise_features.finish import Finisher
 from reprise_features.finishes import FloatArray
 from reprise_features.plan import EntityName, EntityPlan, Plan
+from reprise_features.running_sql import running_select
 
 REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
 """Columns of a table of requests: when to answer for which user and product, and with what request of their own."""
 
 POSITION_COLUMNS = ("topic_id", "partition", "offset")
-"""Columns that say where in the log an event is: the topic's id as 16 bytes, the partition, and the offset."""
+"""Columns that say where in the log an event is: the topic's id as UUID text, the partition, and the offset."""
 
 _BATCH_ROWS = 50_000
 
@@ -31,8 +33,13 @@ _BATCH_ROWS = 50_000
 class LogPositions:
     """The topic that the latest event came from, and its partitions."""
 
-    topic: bytes
+    topic: UUID
     partitions: tuple[int, ...]
+
+
+def says_positions(events: Path) -> bool:
+    """Tell whether this is a Parquet file of events that say where in the log they are."""
+    return events.suffix == ".parquet" and set(POSITION_COLUMNS) <= set(pq.read_schema(events).names)
 
 
 class BatchExecutor:
@@ -57,7 +64,6 @@ class BatchExecutor:
         self._run("SET memory_limit = ?", [memory_limit])
         self._run("SET temp_directory = ?", [self._spill.name])
         self._run("SET TimeZone = 'UTC'")
-        self._run("SET preserve_insertion_order = false")
         self._run("SET enable_progress_bar = false")
         if threads is not None:
             self._run(f"SET threads = {int(threads)}")
@@ -157,12 +163,12 @@ class BatchExecutor:
             source: The Parquet file of the events; it says so in columns ``POSITION_COLUMNS``.
         """
         self._positions = None
-        if not set(POSITION_COLUMNS) <= set(pq.read_schema(source).names):
+        if not says_positions(source):
             return None
         self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE positions AS
-            SELECT event_id, hex(topic_id) AS topic_id, "partition" AS log_partition, "offset" AS log_offset
+            SELECT event_id, topic_id, "partition" AS log_partition, "offset" AS log_offset
             FROM read_parquet({_literal(str(source))}, file_row_number = true)
             QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
             """
@@ -173,7 +179,7 @@ class BatchExecutor:
         found = self._run(
             "SELECT DISTINCT log_partition FROM positions WHERE topic_id = ? ORDER BY 1", [topic]
         )
-        self._positions = LogPositions(bytes.fromhex(topic), tuple(int(number) for (number,) in found))
+        self._positions = LogPositions(UUID(topic), tuple(int(number) for (number,) in found))
         return self._positions
 
     def running_states(self, entity: EntityPlan) -> Iterator[pa.RecordBatch]:
@@ -184,13 +190,13 @@ class BatchExecutor:
         source, offsets = _events(is_row=True), {}
         if self._positions is not None:
             source = f"SELECT * FROM ({source}) LEFT JOIN positions USING (event_id)"
-            here = f"topic_id = {_literal(self._positions.topic.hex().upper())}"
+            here = f"topic_id = {_literal(str(self._positions.topic))}"
             offsets = {
                 f"offset_{number}": f"max(CASE WHEN {here} AND log_partition = {number} THEN log_offset END)"
                 for number in self._positions.partitions
             }
         self._lift(source)
-        yield from self._stream(batch_sql.running_select(entity, self._transitions(), self.span, offsets))
+        yield from self._stream(running_select(entity, self._transitions(), self.span, offsets))
 
     def entity_ids(self, entity: EntityPlan) -> Iterator[pa.RecordBatch]:
         """Yield the ids of every entity that has an event, in order."""

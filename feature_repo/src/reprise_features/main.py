@@ -153,14 +153,18 @@ def check_command(
 def states_command(
     repository: Path, memory_limit: str, events: Path, out: Path | None, import_options: Any
 ) -> None:
-    """Write the states over time, which Feast reads as its offline store."""
+    """Write the states over time, which Feast reads as its offline store.
+
+    Events read from the archive in order of arrival say where in the log they are, and so let the stream continue
+    from what Feast materializes.
+    """
     from reprise_runtime.progress import progress
 
     from reprise_features.plan import Plan
     from reprise_features.state_rows import write_state_rows
 
     folder = out or repository / "data" / "states"
-    with _failing_clearly(), _canonical(events, import_options) as canonical:
+    with _failing_clearly(), _with_positions(events, import_options) as canonical:
         plan = Plan.load(repository / "plan" / "plan.json")
         with progress("Writing states", None, "rows") as writing:
             report = write_state_rows(
@@ -184,6 +188,18 @@ def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
         else:
             click.echo(import_events(events, path, options=import_options).render())
         yield path
+
+
+@contextmanager
+def _with_positions(events: Path, import_options: Any) -> Iterator[Path]:
+    """Give events that say where in the log they are as they lie, any others as canonical Parquet."""
+    from reprise_features.batch import says_positions
+
+    if says_positions(events):
+        yield events
+        return
+    with _canonical(events, import_options) as canonical:
+        yield canonical
 
 
 @contextmanager

@@ -154,7 +154,9 @@ def _watermarks(batch: pa.RecordBatch, positions: LogPositions | None) -> pa.Arr
     rows = (dict(zip(positions.partitions, row, strict=True)) for row in zip(*offsets, strict=True))
     return pa.array(
         [
-            Watermarks(positions.topic, {at: last for at, last in row.items() if last is not None}).to_bytes()
+            Watermarks(
+                positions.topic.bytes, {at: last for at, last in row.items() if last is not None}
+            ).to_bytes()
             for row in rows
         ],
         pa.binary(),

@@ -1,0 +1,215 @@
+"""What Feast materializes, the stream continues from; and what happens when both write."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from prometheus_client import CollectorRegistry
+from reprise_eventlog import Record
+from reprise_events import Event
+from reprise_features.batch import BatchExecutor
+from reprise_materializer.batch_fold import BatchFold
+from reprise_materializer.metrics import MaterializerMetrics
+from reprise_materializer.rows import Source
+from reprise_online.codec import ViewCodec
+from reprise_online.settings import OnlineStoreSettings
+from reprise_online.store import OnlineStore, StoredRow
+from reprise_online.watermarks import Watermarks
+from support.feast_repository import FeastRepository, with_positions
+from support.histories import (
+    PROJECT,
+    as_partitions,
+    assert_store_holds,
+    batch_states,
+    event_table,
+    make_events,
+)
+from support.redis import RedisServer
+
+pytestmark = [pytest.mark.feast, pytest.mark.redis]
+
+TOPIC = uuid.UUID("6f1d0c0e-5a0b-4d7e-9c3f-0123456789ab")
+PARTITIONS = 3
+BEGINNING, LATER = pd.Timestamp("1900-01-02", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
+
+
+@pytest.fixture
+def store(redis_server: RedisServer) -> Iterator[OnlineStore]:
+    settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    with OnlineStore.connect(settings) as connected:
+        yield connected
+
+
+class Stream:
+    """The materializer's fold, fed a history as the log carries it."""
+
+    def __init__(self, repository: FeastRepository, store: OnlineStore) -> None:
+        self._metrics = MaterializerMetrics(CollectorRegistry())
+        self._fold = BatchFold(repository.plan, store, PROJECT, self._metrics, timedelta(days=1))
+
+    def fold(self, partitions: Mapping[int, Sequence[Record]], size: int = 41) -> None:
+        for partition, records in partitions.items():
+            for at in range(0, len(records), size):
+                assert self._fold.fold(Source(TOPIC.bytes, partition), records[at : at + size]) == []
+
+    def count(self, outcome: str) -> float:
+        value: float = self._metrics.events.labels(outcome)._value.get()
+        return value
+
+
+@pytest.fixture
+def stream(applied: FeastRepository, store: OnlineStore) -> Stream:
+    return Stream(applied, store)
+
+
+def archived(events: Sequence[Event], partitions: int = PARTITIONS, until: int | None = None) -> pa.Table:
+    """The first events of each partition, or all, with their places, as the archive has them."""
+    places: dict[str, tuple[int, int]] = {}
+    by_partition: dict[int, int] = {}
+    for event in events[:until]:
+        partition = sum(event.user_id.encode()) % partitions
+        offset = by_partition.get(partition, -1) + 1
+        by_partition[partition] = offset
+        places[event.event_id] = (partition, offset)
+    return with_positions(event_table(events), places, str(TOPIC))
+
+
+def row_of(store: OnlineStore, repository: FeastRepository, entity: str, *ids: str) -> StoredRow:
+    view = getattr(repository.plan, entity).view
+    codec = ViewCodec(PROJECT, view)
+    return store.read([(codec, codec.key(*ids))])[0]
+
+
+def test_the_stream_continues_from_what_feast_materialized_of_the_archive(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
+) -> None:
+    events = make_events(400)
+    applied.write_states(archived(events, until=250))
+    feast_store.materialize(BEGINNING, LATER)
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, events[:250]))
+    partitions = as_partitions(events, PARTITIONS)
+    for _ in range(2):
+        stream.fold(partitions)
+    assert stream.count("folded") == 150
+    assert stream.count("replayed") == 250 + 400
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
+
+
+def test_a_new_topic_continues_from_what_feast_materialized_of_a_file(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
+) -> None:
+    history, later = make_events(200, seed=1), make_events(150, seed=2)
+    applied.write_states(event_table(history))
+    feast_store.materialize(BEGINNING, LATER)
+    for _ in range(2):
+        stream.fold(as_partitions(later, PARTITIONS))
+    assert stream.count("folded") == 150
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, [*history, *later]))
+
+
+def test_integers_too_large_for_a_double_survive_materializing(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore
+) -> None:
+    events = make_events(300)
+    view = applied.plan.product.view
+    at = [field.name for field in view.fields].index("purchases_first_amount_key")
+    expected = {row["product_id"]: row["purchases_first_amount_key"] for row in final_rows(applied, events)}
+    assert any(key is not None and key != int(float(key)) for key in expected.values())
+    applied.write_states(event_table(events))
+    feast_store.materialize(BEGINNING, LATER)
+    assert {key: row_of(store, applied, "product", key).state[at] for key in expected} == expected
+
+
+def final_rows(repository: FeastRepository, events: Sequence[Event]) -> list[dict[str, Any]]:
+    with BatchExecutor(repository.plan) as executor:
+        executor.load_events(event_table(events))
+        return [row for batch in executor.final_states("product") for row in batch.to_pylist()]
+
+
+def test_materializing_behind_the_stream_changes_no_number_and_no_watermark(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
+) -> None:
+    events = make_events(300)
+    partitions = as_partitions(events, PARTITIONS)
+    stream.fold(partitions)
+    applied.write_states(archived(events, until=200))
+    feast_store.materialize(BEGINNING, LATER)
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
+    stream.fold(partitions)
+    assert stream.count("folded") == 300
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
+
+
+def test_feast_does_not_bring_a_late_event_to_a_row_that_it_has_written(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
+) -> None:
+    on_time = make_events(60, users=1, products=1)
+    late = Event("late", "u0", "p0", "view", on_time[30].timestamp_us + 7)
+    applied.write_states(archived(on_time))
+    feast_store.materialize(BEGINNING, LATER)
+    applied.write_states(archived([*on_time, late]))
+    feast_store.materialize(BEGINNING, LATER)
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, on_time))
+    stream.fold(as_partitions([*on_time, late], PARTITIONS))
+    assert stream.count("folded") == 1
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, [*on_time, late]))
+
+
+class RacingClient:
+    """Feast's Redis client, which lets the stream fold between Feast's reading and its writing."""
+
+    def __init__(self, client: Any, meanwhile: Any) -> None:
+        self._client = client
+        self._meanwhile = meanwhile
+        self._pipelines = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def pipeline(self, *arguments: Any, **options: Any) -> Any:
+        pipeline = self._client.pipeline(*arguments, **options)
+        execute, racing = pipeline.execute, self
+
+        def execute_then_race(*given: Any, **named: Any) -> Any:
+            found = execute(*given, **named)
+            if racing._pipelines == 0:
+                racing._pipelines += 1
+                racing._meanwhile()
+            return found
+
+        pipeline.execute = execute_then_race
+        return pipeline
+
+
+def test_materializing_while_the_stream_folds_can_take_a_row_back(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
+) -> None:
+    """Feast compares timestamps before it writes, and not while: docs/feast.md says to stop the stream for it."""
+    events = make_events(80, users=1, products=1)
+    applied.write_states(archived(events, until=70))
+    online = feast_store._get_provider().online_store
+    client = online._get_client(feast_store.config.online_store)
+    online._client = RacingClient(client, lambda: stream.fold(as_partitions(events, PARTITIONS)))
+    feast_store.materialize(BEGINNING, LATER, feature_views=["user_state"])
+    online._client = client
+    user, pair = row_of(store, applied, "user", "u0"), row_of(store, applied, "pair", "u0", "p0")
+    assert offsets(user) == {offset_partition("u0"): 69}
+    assert offsets(pair) == {offset_partition("u0"): 79}
+    # The log is no help: the pair's row says that the events are folded.
+    stream.fold(as_partitions(events, PARTITIONS))
+    with pytest.raises(AssertionError, match="user_state"):
+        assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
+
+
+def offsets(row: StoredRow) -> dict[int, int]:
+    return dict(Watermarks.parse(row.watermarks, TOPIC.bytes).offsets)
+
+
+def offset_partition(user_id: str) -> int:
+    return sum(user_id.encode()) % PARTITIONS

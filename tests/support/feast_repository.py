@@ -1,0 +1,143 @@
+"""A copy of the Feast repository, its states, and Feast's own commands on it."""
+
+# ruff: noqa: PLC0415 - Feast takes seconds to import, which only what uses it should pay
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from reprise_features.plan import Plan
+from reprise_features.state_rows import StateRowsReport, write_state_rows
+from support.plans import REPOSITORY
+from support.redis import RedisServer
+
+# One process for several commands: importing Feast is most of the time that each takes.
+_DRIVER = """
+import contextlib, io, json, sys
+from feast.cli.cli import cli
+repository, commands = sys.argv[1], json.loads(sys.argv[2])
+said = []
+for command in commands:
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        cli(["-c", repository, *command], standalone_mode=False)
+    said.append(output.getvalue())
+print(json.dumps({"said": said, "modules": [name for name in sys.modules if "." not in name]}))
+"""
+
+
+@dataclass(frozen=True)
+class CommandsRun:
+    """What each of Feast's commands printed, and which packages they had loaded in the end."""
+
+    said: list[str]
+    modules: list[str]
+
+
+@dataclass(frozen=True)
+class FeastRepository:
+    """A repository of its own, against a server of the test's.
+
+    Attributes:
+        path: Where it is.
+        redis: The online store.
+    """
+
+    path: Path
+    redis: RedisServer
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "REDIS_HOST": self.redis.host, "REDIS_PORT": str(self.redis.port)}
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.load(self.path / "plan" / "plan.json")
+
+    def run(self, *commands: Sequence[str]) -> CommandsRun:
+        """Run Feast's commands, one after the other."""
+        arguments = [sys.executable, "-W", "ignore", "-c", _DRIVER, str(self.path), json.dumps(commands)]
+        done = subprocess.run(
+            arguments, env=self.environment, capture_output=True, text=True, timeout=180, check=False
+        )
+        assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]
+        return CommandsRun(**json.loads(done.stdout.splitlines()[-1]))
+
+    def write_states(self, events: pa.Table) -> StateRowsReport:
+        """Write the files that Feast's sources read."""
+        source = self.path / "events.parquet"
+        pq.write_table(events, source)
+        return write_state_rows(source, self.path / "data" / "states", self.plan)
+
+    @contextmanager
+    def store(self) -> Iterator[Any]:
+        """Feast's own SDK on the repository."""
+        from feast import FeatureStore
+
+        before = {name: os.environ.get(name) for name in ("REDIS_HOST", "REDIS_PORT")}
+        os.environ.update({name: self.environment[name] for name in before})
+        try:
+            yield FeatureStore(repo_path=str(self.path))
+        finally:
+            for name, value in before.items():
+                if value is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = value
+
+
+def copy_repository(path: Path, redis: RedisServer) -> FeastRepository:
+    """Copy what Feast needs of the repository, and the module of definitions, which it must leave alone."""
+    for name in ("feature_store.yaml", "features.py", "definitions.py", ".feastignore"):
+        shutil.copy(REPOSITORY / name, path / name)
+    (path / "plan").mkdir()
+    shutil.copy(REPOSITORY / "plan" / "plan.json", path / "plan" / "plan.json")
+    return FeastRepository(path, redis)
+
+
+def features_of(answer: pd.DataFrame, plan: Plan) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return the model inputs of Feast's answer, shape (rows, inputs), in the plan's order."""
+    columns = [f"features__{name}" for name in plan.input_names]
+    return answer[columns].astype("float64").to_numpy()
+
+
+def entity_rows(requests: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return requests as the SDK takes them online: a missing amount or type as null."""
+    rows: list[dict[str, Any]] = requests[
+        ["user_id", "product_id", "timestamp_us", "amount", "is_purchase"]
+    ].to_dict("records")
+    return [{name: _null_if_missing(value) for name, value in row.items()} for row in rows]
+
+
+def with_event_timestamps(requests: pd.DataFrame) -> pd.DataFrame:
+    """Return requests as the SDK takes them for history."""
+    return requests.assign(event_timestamp=pd.to_datetime(requests["timestamp_us"], unit="us", utc=True))
+
+
+def _null_if_missing(value: Any) -> Any:
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+def with_positions(events: pa.Table, positions: Mapping[str, tuple[int, int]], topic_id: str) -> pa.Table:
+    """Return events with their places in the log, as the archive has them; those without one are left out."""
+    known = events.filter(
+        pa.array([event_id in positions for event_id in events.column("event_id").to_pylist()])
+    )
+    places = [positions[event_id] for event_id in known.column("event_id").to_pylist()]
+    return (
+        known.append_column("topic_id", pa.array([topic_id] * len(places)))
+        .append_column("partition", pa.array([partition for partition, _ in places], pa.int32()))
+        .append_column("offset", pa.array([offset for _, offset in places], pa.int64()))
+    )
