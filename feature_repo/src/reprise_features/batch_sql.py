@@ -1,8 +1,11 @@
 """The plan as SQL: one pass of window functions gives every row the states strictly before its own instant.
 
-The statements keep to what DuckDB and Spark share in meaning; only ``struct_pack``, ``QUALIFY`` and the casts
-are spelled as in DuckDB. Instants are BIGINT microseconds. An event's own columns are null where it is not of
-the dataframe, so that aggregates pass it by.
+The statements keep to what DuckDB and Spark share in meaning; only ``struct_pack``, ``QUALIFY``, the casts and
+the frames of ``Past`` are spelled as in DuckDB. Instants are BIGINT microseconds. An event's own columns are null
+where it is not of the dataframe, so that aggregates pass it by.
+
+All windows are ordered by ``position``, which no two rows share, so that sums are added up in the same order
+every time, and the same events make the same bits.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +18,11 @@ from reprise_features.plan import EntityPlan, Plan
 _BUCKET_HALF_LIVES = 512
 """How many half-lives one sum of decayed weights spans: 2^512 leaves a double room for amounts and counts."""
 
+_BUCKET_POSITIONS = 2**38
+"""How many positions one bucket has room for, where buckets and positions are ordered by one number."""
+
 _PARTITIONS = {"user": "user_id", "product": "product_id", "pair": "user_id, product_id"}
+_SQL_TYPES = {"int64": "BIGINT", "double": "DOUBLE"}
 
 
 @dataclass(frozen=True)
@@ -27,22 +34,22 @@ class Span:
 
 
 class Past:
-    """Aggregates over each row's past in one entity, strictly before the row's own instant."""
+    """Aggregates over each row's past in one entity, strictly before the row's own instant.
 
-    _until = "1 PRECEDING"
+    ``RANGE … 1 PRECEDING`` over the instant would say the same. Counting back over the rows of the same instant
+    spares DuckDB a search for each row and aggregate, which is most of the work where an entity has many rows.
+    """
 
     def __init__(self, entity: str, span: Span) -> None:
         self._partition = _PARTITIONS[entity]
         self._window = f"{entity}_past"
+        self._frame = f"ROWS BETWEEN UNBOUNDED PRECEDING AND {entity}_peer PRECEDING"
         self._span = span
 
     @property
     def window(self) -> str:
         """The definition of the window that the aggregates are over."""
-        return (
-            f"{self._window} AS (PARTITION BY {self._partition} ORDER BY ts"
-            f" RANGE BETWEEN UNBOUNDED PRECEDING AND {self._until})"
-        )
+        return f"{self._window} AS (PARTITION BY {self._partition} ORDER BY position {self._frame})"
 
     def over(self, aggregate: str) -> str:
         """Return the aggregate over the row's past."""
@@ -53,54 +60,35 @@ class Past:
 
         The weights are summed as they will have decayed at a common origin, so that one prefix sum serves
         all rows. Weights only differ by positive factors, so nothing cancels. A history of more half-lives
-        than fit into a double is cut into buckets; what came two buckets before is below 2^-512 of its weight.
+        than fit into a double is cut into buckets; what came three buckets before is below 2^-1024 of its weight.
         """
         half_life, origin = float(half_life_us), self._span.first_us
         reference = f"CASE WHEN {self.over(f'count({frame}_t)')} > 0 THEN ts END"
         age = f"(ts - {origin}) / {half_life!r}"
-        if self._fits(half_life_us):
-            return f"coalesce({self._grown(frame, weight, age)}, 0) * pow(2.0, -({age}))", reference
-        bucket = f"floor(({age}) / {_BUCKET_HALF_LIVES})"
+        if (self._span.last_us - origin) / half_life <= _BUCKET_HALF_LIVES:
+            grown = self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
+            return f"coalesce({grown}, 0) * pow(2.0, -({age}))", reference
+        bucket = f"floor(({age}) / {_BUCKET_HALF_LIVES})::BIGINT"
         within = f"(({age}) - {_BUCKET_HALF_LIVES} * {bucket})"
         present = f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {within}) END"
         earlier = (
             f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {within} - {_BUCKET_HALF_LIVES}) END"
         )
         same_bucket = (
-            f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} ORDER BY ts"
-            f" RANGE BETWEEN UNBOUNDED PRECEDING AND {self._until})"
+            f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} ORDER BY position {self._frame})"
         )
-        before = [
-            f"coalesce(sum({earlier}) OVER (PARTITION BY {self._partition} ORDER BY {bucket}"
-            f" RANGE BETWEEN {back} PRECEDING AND {back} PRECEDING), 0)"
-            for back in (1, 2)
-        ]
+        before = [self._bucket_before(f"sum({earlier})", bucket, back) for back in (1, 2)]
         total = f"coalesce({same_bucket}, 0) + {before[0]} + {before[1]} * pow(2.0, -{_BUCKET_HALF_LIVES})"
         return f"({total}) * pow(2.0, -{within})", reference
 
-    def _fits(self, half_life_us: int) -> bool:
-        return (self._span.last_us - self._span.first_us) / half_life_us <= _BUCKET_HALF_LIVES
-
-    def _grown(self, frame: str, weight: str, age: str) -> str:
-        return self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
-
-
-class UpToNow(Past):
-    """Aggregates over a row's past in one entity and everything at the row's own instant."""
-
-    _until = "CURRENT ROW"
-
-    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
-        """Return the decayed sum at the last event of the dataframe, as the stream keeps it, and that instant.
-
-        A history of more half-lives than fit into a double has it at the row's own instant, which says the same.
-        """
-        if not self._fits(half_life_us):
-            return super().decayed(frame, weight, half_life_us)
-        origin, half_life = self._span.first_us, float(half_life_us)
-        last = self.over(f"max({frame}_t)")
-        grown = self._grown(frame, weight, f"(ts - {origin}) / {half_life!r}")
-        return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {half_life!r})), 0)", last
+    def _bucket_before(self, aggregate: str, bucket: str, back: int) -> str:
+        """Return the aggregate over all of the bucket that lies ``back`` buckets before the row's own, else 0."""
+        return (
+            f"coalesce({aggregate} OVER (PARTITION BY {self._partition}"
+            f" ORDER BY {bucket} * {_BUCKET_POSITIONS} + position"
+            f" RANGE BETWEEN {back * _BUCKET_POSITIONS} + position PRECEDING"
+            f" AND {(back - 1) * _BUCKET_POSITIONS} + position + 1 PRECEDING), 0)"
+        )
 
 
 class Whole:
@@ -136,7 +124,10 @@ class _RunningPair:
 
 
 def lifted_select(plan: Plan, source: str) -> str:
-    """Return the query that lifts each event to the columns of its dataframe, ordered by position.
+    """Return the query that lifts each event to the columns of its dataframe, and says where it stands.
+
+    ``position`` is its place among all rows, and ``<entity>_peer`` is the row's number, from 1, among those of its
+    entity at its instant.
 
     ``source`` has columns ``row_id, event_id, user_id, product_id, event_type, ts, amount, event_key, is_event,
     is_row``; rows that are no events take part as instants to answer for, and contribute nothing.
@@ -149,6 +140,10 @@ def lifted_select(plan: Plan, source: str) -> str:
             f"CASE WHEN {own} THEN amount END AS {frame}_amount",
             f"CASE WHEN {own} THEN position END AS {frame}_position",
         ]
+    columns += [
+        f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
+        for entity, keys in _PARTITIONS.items()
+    ]
     return (
         f"SELECT *, {', '.join(columns)} FROM"
         f" (SELECT *, row_number() OVER (ORDER BY ts, event_key, row_id) AS position FROM {source})"
@@ -205,26 +200,6 @@ def past_select(
     )
 
 
-def running_select(
-    entity: EntityPlan, source: str, span: Span, aggregates: Mapping[str, str] | None = None
-) -> str:
-    """Return the query of the state after each instant at which an entity had events: its ids, fields and ``ts``.
-
-    Args:
-        entity: Whose states.
-        source: What ``transitions_select`` selects.
-        span: The instants between which everything lies.
-        aggregates: More aggregates over the events of the state, by name.
-    """
-    running, keys = UpToNow(entity.name, span), _PARTITIONS[entity.name]
-    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, running)]
-    more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
-    return (
-        f"SELECT {', '.join([keys, *states, *more])}, ts FROM ({source}) WINDOW {running.window}"
-        f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) = 1 ORDER BY {keys}, ts"
-    )
-
-
 def whole_select(plan: Plan, entity: EntityPlan, source: str) -> str:
     """Return the query of each entity's state after all events: its ids, its fields, and ``last_us``."""
     keys = _PARTITIONS[entity.name]
@@ -241,7 +216,7 @@ def whole_select(plan: Plan, entity: EntityPlan, source: str) -> str:
 def _entity_states(entity: EntityPlan, aggregation: Aggregation) -> Iterable[tuple[str, str]]:
     for kept in entity.kept:
         for field, sql in zip(kept.fields, kept.sql(aggregation), strict=True):
-            yield field.name, sql
+            yield field.name, f"({sql})::{_SQL_TYPES[field.kind]}"
 
 
 def _inner_states(plan: Plan, running: _RunningPair) -> Iterable[tuple[str, str]]:

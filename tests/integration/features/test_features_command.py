@@ -1,0 +1,200 @@
+"""``reprise features`` as a person at a terminal uses it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+from reprise_features.main import command
+from reprise_features.plan import Plan
+from support.plans import checked_in_plan
+
+
+def features(*arguments: object) -> Result:
+    return CliRunner().invoke(
+        command, [str(argument) for argument in arguments], env={"REPRISE_PROGRESS": "off"}
+    )
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.json")}
+
+
+@pytest.mark.slow
+def test_planning_by_the_sample_makes_the_checked_in_plan_and_a_dry_run_writes_nothing(
+    repository: Path,
+) -> None:
+    before = files(repository)
+    result = features("plan", "--dry-run", "--repository", repository)
+    assert result.exit_code == 0, result.output
+    plan = checked_in_plan()
+    assert f"plan {plan.hash[:12]}, schema {plan.schema_hash[:12]}" in result.output
+    assert f"{len(plan.inputs)} inputs" in result.output
+    assert files(repository) == before
+
+
+def test_planning_says_what_was_found_refused_dropped_and_kept_and_writes_the_plan(
+    repository: Path, few_users: Path
+) -> None:
+    (repository / "plan" / "plan.json").unlink()
+    result = features("plan", "--repository", repository, "--events", few_users)
+    assert result.exit_code == 0, result.output
+    for said in (
+        "users: 1,",
+        "median has no bounded state",
+        "a forest finds thresholds of a number by itself",
+        "near-duplicate of another",
+        "total_spend",
+        "NUM_TRUE(user_products.COUNT(purchases) > 1)",
+        f"wrote {repository}/plan/plan.json",
+    ):
+        assert said in result.output
+    plan = Plan.load(repository / "plan" / "plan.json")
+    assert f"plan {plan.hash[:12]}" in result.output
+
+
+def test_all_lists_each_refused_feature_with_its_reason(repository: Path, few_users: Path) -> None:
+    result = features("plan", "--dry-run", "--all", "--repository", repository, "--events", few_users)
+    assert result.exit_code == 0, result.output
+    assert "refused MEDIAN(purchases.amount): median has no bounded state" in result.output
+    assert "dropped " in result.output
+
+
+@pytest.mark.parametrize("extension", ["parquet", "csv"])
+def test_build_writes_one_row_for_each_event(tmp_path: Path, some_csv: Path, extension: str) -> None:
+    out = tmp_path / f"rows.{extension}"
+    result = features("build", "--events", some_csv, "--out", out, "--horizon", "7d")
+    assert result.exit_code == 0, result.output
+    assert f"{out}: 1,500 rows;" in result.output
+    table = pq.read_table(out) if extension == "parquet" else pacsv.read_csv(out)
+    assert table.num_rows == 1500
+    assert set(checked_in_plan().input_names) < set(table.column_names)
+
+
+def test_build_maps_a_files_own_columns(tmp_path: Path, some_csv: Path) -> None:
+    theirs, out = tmp_path / "theirs.csv", tmp_path / "rows.parquet"
+    text = some_csv.read_text().replace('"user_id"', '"customer"', 1).replace('"purchase"', '"buy"')
+    theirs.write_text(text)
+    mapped = ("--column", "user_id=customer", "--event-type", "purchase=buy", "--event-type", "view=view")
+    result = features("build", "--events", theirs, "--out", out, *mapped)
+    assert result.exit_code == 0, result.output
+    ours = tmp_path / "ours.parquet"
+    assert features("build", "--events", some_csv, "--out", ours).exit_code == 0
+    assert pq.read_table(out).equals(pq.read_table(ours))
+
+
+def test_build_without_a_plan_says_what_to_run(tmp_path: Path, some_csv: Path) -> None:
+    result = features("build", "--events", some_csv, "--out", tmp_path / "rows.csv", "--repository", tmp_path)
+    assert result.exit_code == 1
+    assert "plan.json: cannot be read" in result.output
+    assert "`reprise features plan` writes it" in result.output
+
+
+def test_check_finds_no_mismatch_and_says_how_much_it_compared(some_csv: Path) -> None:
+    result = features("check", "--events", some_csv, "--reference-rows", "40")
+    assert result.exit_code == 0, result.output
+    plan = checked_in_plan()
+    finished = len(plan.inputs) - len(plan.request_inputs)
+    assert f"{40 * finished:,}" in result.output
+    assert f"{1500 * len(plan.inputs):,}" in result.output
+    assert "The reference computed 40 of 1,500 rows" in result.output
+
+
+def redefined(repository: Path, old: str, new: str) -> None:
+    path = repository / "definitions.py"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+WRONG_SUM = '''
+from featuretools.primitives import Sum as RightSum
+
+
+class Sum(RightSum):
+    """Calls itself sum, and is not."""
+
+    def get_function(self):
+        return lambda amounts: amounts.sum() * (1 + 1e-6)
+
+
+AGGREGATIONS = ('''
+
+
+def test_check_fails_when_an_executor_computes_something_else(repository: Path, some_csv: Path) -> None:
+    """A primitive that is called sum but sums wrongly: the reference believes it, batch and stream do not."""
+    redefined(repository, "\nAGGREGATIONS = (", WRONG_SUM)
+    result = features("check", "--repository", repository, "--events", some_csv, "--reference-rows", "40")
+    assert result.exit_code == 1, result.output
+    assert "reference and batch: total_spend, row" in result.output
+    assert "… and " in result.output
+    assert "batch and stream: " not in result.output
+
+
+TAMPERED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "another finish": lambda plan: plan["entities"]["user"]["inputs"][0]["finish"].update(unit_us=1_000_000),
+    "one input less": lambda plan: plan["request_inputs"].pop(),
+    "more state": lambda plan: plan["entities"]["user"]["state"].append(
+        {"kind": "first_amount", "frame": "purchases"}
+    ),
+}
+
+
+@pytest.mark.parametrize("tamper", TAMPERED.values(), ids=TAMPERED.keys())
+def test_check_refuses_a_plan_that_the_definition_does_not_make(
+    repository: Path, some_csv: Path, tamper: Callable[[dict[str, Any]], object]
+) -> None:
+    path = repository / "plan" / "plan.json"
+    document = json.loads(path.read_text())
+    tamper(document)
+    path.write_text(json.dumps(document))
+    result = features("check", "--repository", repository, "--events", some_csv, "--reference-rows", "1")
+    assert result.exit_code == 1
+    assert "Error: the plan is not what the definition makes; run `reprise features plan`" in result.output
+
+
+def test_check_refuses_a_number_of_rows_that_is_none(some_csv: Path) -> None:
+    result = features("check", "--events", some_csv, "--reference-rows", "many")
+    assert result.exit_code == 2
+    assert "'many' is neither a number nor all" in result.output
+
+
+@pytest.mark.parametrize(
+    ("definitions", "complaint"),
+    [
+        (None, "definitions.py: not found; --repository names the folder"),
+        ("DEFINITION = 7", "must define DEFINITION"),
+        ("import nothing_like_it", "ModuleNotFoundError: No module named 'nothing_like_it'"),
+    ],
+)
+def test_a_repository_without_a_definition_is_refused_by_name(
+    tmp_path: Path, few_users: Path, definitions: str | None, complaint: str
+) -> None:
+    if definitions is not None:
+        (tmp_path / "definitions.py").write_text(definitions)
+    result = features("plan", "--repository", tmp_path, "--events", few_users)
+    assert result.exit_code == 1
+    assert complaint in result.output
+
+
+def test_a_file_that_cannot_be_used_is_refused_with_what_is_wrong(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.csv"
+    bad.write_text(
+        "event_id,user_id,product_id,event_type,amount,timestamp\n1,u,p,purchase,much,2026-01-01T00:00:00Z\n"
+    )
+    result = features("build", "--events", bad, "--out", tmp_path / "rows.parquet")
+    assert result.exit_code == 1
+    assert "much" in result.output
+    assert not (tmp_path / "rows.parquet").exists()
+
+
+@pytest.mark.parametrize("subcommand", ["plan", "build", "check"])
+def test_every_option_is_explained(subcommand: str) -> None:
+    result = features(subcommand, "--help")
+    assert result.exit_code == 0
+    options = command.commands[subcommand].params
+    assert all(getattr(option, "help", None) for option in options)

@@ -1,0 +1,142 @@
+"""The plan in the repository is the one that the definition makes, and planning is repeatable."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from reprise_features.definition import Definition
+from reprise_features.discovery import discover
+from reprise_features.exceptions import DefinitionError, NotEnoughEventsError
+from reprise_features.plan import ENTITY_NAMES, Plan
+from reprise_features.planning import load_saved_features, make_plan, planned_candidates, write_plan
+from support.discovered import definition, discovery, full_plan
+from support.plans import REPOSITORY, checked_in_plan
+
+HORIZON = timedelta(days=30)
+
+
+def changed(**parts: object) -> Definition:
+    return Definition(**{**vars(definition()), **parts})  # type: ignore[arg-type]
+
+
+def test_the_definition_makes_the_checked_in_plan() -> None:
+    candidates = planned_candidates(definition(), checked_in_plan())
+    assert [c.name for c in candidates] == [
+        i.name for entity in checked_in_plan().entities for i in entity.inputs
+    ]
+
+
+def test_the_saved_features_are_the_plans_as_featuretools_loads_them() -> None:
+    saved = load_saved_features(REPOSITORY / "plan")
+    assert tuple(saved) == ENTITY_NAMES
+    for entity in checked_in_plan().entities:
+        assert [f.get_name() for f in saved[entity.name]] == [i.source for i in entity.inputs]
+
+
+def test_every_named_feature_is_in_the_plan_under_its_name() -> None:
+    inputs = {i.name: (i.entity, i.source) for i in checked_in_plan().inputs}
+    wanted = definition()
+    for entity, named in zip(
+        ENTITY_NAMES, (wanted.users.named, wanted.products.named, wanted.user_products.named), strict=True
+    ):
+        for name, source in named.items():
+            assert inputs[name] == (entity, source)
+
+
+def test_the_plan_keeps_no_state_that_no_input_needs() -> None:
+    plan = checked_in_plan()
+    needed = {name: set[str]() for name in ENTITY_NAMES}
+
+    def fields(spec: object) -> set[str]:
+        if isinstance(spec, dict):
+            return {name for value in spec.values() for name in fields(value)}
+        return {spec} if isinstance(spec, str) else set()
+
+    for entity in plan.entities:
+        needed[entity.name] |= {name for i in entity.inputs for name in fields(dict(i.finish))}
+    needed["pair"] |= {name for spec in plan.pair_values.values() for name in fields(dict(spec))}
+    aggregates_pairs = plan.user.pair_accumulators or plan.product.pair_accumulators
+    for entity in plan.entities:
+        for kept in entity.kept:
+            tells_the_new = entity.name == "pair" and kept.id.endswith("_count") and aggregates_pairs
+            assert tells_the_new or needed[entity.name] & {f.name for f in kept.fields}, (
+                entity.name,
+                kept.id,
+            )
+
+
+def test_planning_twice_makes_the_same_plan(few_users: Path) -> None:
+    one, two = (make_plan(definition(), few_users, HORIZON) for _ in range(2))
+    assert one.plan.hash == two.plan.hash
+    assert one.selection.importance == two.selection.importance
+    assert one.selection.dropped == two.selection.dropped
+
+
+def test_a_written_plan_is_read_back_and_fits_the_definition(few_users: Path, tmp_path: Path) -> None:
+    result = make_plan(definition(), few_users, HORIZON)
+    written = write_plan(result, tmp_path / "plan")
+    assert [path.name for path in written] == [
+        "users.json",
+        "products.json",
+        "user_products.json",
+        "plan.json",
+    ]
+    plan = Plan.load(tmp_path / "plan" / "plan.json")
+    assert plan.hash == result.plan.hash
+    planned_candidates(definition(), plan)
+    assert len(plan.inputs) <= definition().max_inputs + len(result.plan.request_inputs) + 9
+
+
+def test_a_plan_of_features_that_the_definition_lost_is_refused() -> None:
+    users = definition().users
+    poorer = changed(
+        users=type(users)(
+            aggregations=[p for p in users.aggregations if p.name != "decayed_count"],
+            transforms=users.transforms,
+            named=users.named,
+        )
+    )
+    with pytest.raises(DefinitionError, match=r"no longer has .*user_decayed_count.*`reprise features plan`"):
+        planned_candidates(poorer, checked_in_plan())
+
+
+def test_a_plan_that_says_something_else_than_the_definition_is_refused() -> None:
+    document = checked_in_plan().to_dict()
+    document["entities"]["user"]["inputs"][0]["description"] = "something else"
+    with pytest.raises(DefinitionError, match="the plan is not what the definition makes"):
+        planned_candidates(definition(), Plan.from_dict(document))
+
+
+def test_a_named_feature_that_is_not_found_is_an_error_that_names_it() -> None:
+    users = definition().users
+    named = {**users.named, "odd": "SUM(views.amount)"}
+    wrong = changed(users=type(users)(users.aggregations, users.transforms, users.max_depth, named))
+    with pytest.raises(DefinitionError, match=r"'odd' of users: .* does not find 'SUM\(views.amount\)'"):
+        discover(wrong)
+
+
+def test_a_named_feature_that_is_refused_is_an_error_with_the_reason() -> None:
+    users = definition().users
+    named = {**users.named, "typical": "MEDIAN(purchases.amount)"}
+    wrong = changed(users=type(users)(users.aggregations, users.transforms, users.max_depth, named))
+    with pytest.raises(DefinitionError, match=r"'typical' of users: .* median has no bounded state"):
+        discover(wrong)
+
+
+def test_a_ratio_of_an_input_that_is_not_there_is_an_error(few_users: Path) -> None:
+    ratios = dict(definition().ratios)
+    ratios["odd"] = type(ratios["amount_to_user_average"])("request_amount", "tears", "per tear")
+    with pytest.raises(DefinitionError, match="ratio 'odd': 'tears' is no input"):
+        make_plan(changed(ratios=ratios), few_users, HORIZON)
+
+
+def test_a_history_shorter_than_the_horizon_cannot_be_planned_by(few_users: Path) -> None:
+    with pytest.raises(NotEnoughEventsError, match="shorter than the horizon"):
+        make_plan(definition(), few_users, timedelta(days=1000))
+
+
+def test_names_of_candidates_are_unique_identifiers() -> None:
+    names = [c.name for c in discovery().candidates]
+    assert len(names) == len(set(names))
+    assert all(name.isidentifier() and name == name.lower() for name in names)
+    assert full_plan().input_names[: len(names)] == tuple(names)

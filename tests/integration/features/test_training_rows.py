@@ -1,0 +1,231 @@
+"""Training rows: exact labels, strictly the past, and the same bits every time."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+from reprise_events import Event
+from reprise_features.exceptions import FeatureEngineError, NotEnoughEventsError
+from reprise_features.training_rows import TrainingRowsReport, build_training_rows, training_schema
+from support.hard_histories import event_table, random_history
+from support.plans import checked_in_plan
+
+PLAN = checked_in_plan()
+DAY_US = 86_400_000_000
+HORIZON = timedelta(days=30)
+HORIZON_US = 30 * DAY_US
+START = 1_760_000_000_000_000
+
+
+def event(
+    kind: str, at_us: int, *, user: str = "u", product: str = "p", amount: float | None = None
+) -> Event:
+    return Event(f"{kind}-{user}-{product}-{at_us}", user, product, kind, START + at_us, amount)
+
+
+def built(
+    folder: Path, events: Sequence[Event], *, horizon: timedelta = HORIZON, memory_limit: str = "1GiB"
+) -> tuple[pa.Table, TrainingRowsReport]:
+    source, out = folder / "events.parquet", folder / "rows.parquet"
+    pq.write_table(event_table(events), source)
+    report = build_training_rows(source, out, PLAN, horizon, memory_limit=memory_limit, temp_directory=folder)
+    return pq.read_table(out), report
+
+
+def labels(table: pa.Table) -> dict[str, bool | None]:
+    return dict(zip(table["event_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+
+
+END = event("view", 10 * HORIZON_US, user="end", product="end")
+"""Far enough ahead for every other row's horizon to be over."""
+
+
+@pytest.mark.parametrize(
+    ("bought_after_us", "expected"),
+    [(0, False), (1, True), (HORIZON_US - 1, True), (HORIZON_US, True), (HORIZON_US + 1, False)],
+)
+def test_the_label_looks_ahead_from_just_after_the_row_up_to_and_with_the_horizon(
+    tmp_path: Path, bought_after_us: int, expected: bool
+) -> None:
+    viewed, bought = event("view", 0), event("purchase", bought_after_us)
+    table, _ = built(tmp_path, [viewed, bought, END])
+    assert labels(table)[viewed.event_id] is expected
+
+
+def test_a_purchase_is_not_its_own_label(tmp_path: Path) -> None:
+    once = event("purchase", 0)
+    assert labels(built(tmp_path, [once, END])[0])[once.event_id] is False
+
+
+@pytest.mark.parametrize(("user", "product"), [("u", "other"), ("other", "p")])
+def test_only_the_same_user_and_product_make_the_label(tmp_path: Path, user: str, product: str) -> None:
+    viewed = event("view", 0)
+    others = event("purchase", DAY_US, user=user, product=product)
+    assert labels(built(tmp_path, [viewed, others, END])[0])[viewed.event_id] is False
+
+
+def test_a_later_view_makes_no_label(tmp_path: Path) -> None:
+    viewed = event("view", 0)
+    assert labels(built(tmp_path, [viewed, event("view", DAY_US), END])[0])[viewed.event_id] is False
+
+
+@pytest.mark.parametrize(("history_us", "known"), [(HORIZON_US - 1, False), (HORIZON_US, True)])
+def test_the_label_is_null_until_the_horizon_is_over(tmp_path: Path, history_us: int, known: bool) -> None:
+    viewed, last = event("view", 0), event("view", history_us, user="end")
+    found = labels(built(tmp_path, [viewed, last])[0])
+    assert (found[viewed.event_id] is not None) is known
+    assert found[last.event_id] is None
+
+
+def test_a_label_that_could_already_be_true_is_null_as_well(tmp_path: Path) -> None:
+    """Else the last month would have rows with a true label and none with a false one."""
+    viewed, bought = event("view", 0), event("purchase", DAY_US)
+    assert labels(built(tmp_path, [viewed, bought])[0])[viewed.event_id] is None
+
+
+def test_a_repeat_candidate_has_an_earlier_purchase_of_the_pair(tmp_path: Path) -> None:
+    events = [
+        event("view", 0),
+        event("purchase", DAY_US),
+        event("view", DAY_US),
+        event("view", DAY_US + 1),
+        event("view", 2 * DAY_US, product="other"),
+        event("view", 2 * DAY_US, user="other"),
+    ]
+    table, report = built(tmp_path, events)
+    found = dict(zip(table["event_id"].to_pylist(), table["repeat_candidate"].to_pylist(), strict=True))
+    assert [found[e.event_id] for e in events] == [False, False, False, True, False, False]
+    assert report.repeat_candidates == 1
+
+
+def test_features_see_only_what_came_strictly_before_the_row(tmp_path: Path) -> None:
+    events = [
+        event("purchase", 0, amount=10.0),
+        event("purchase", 0, product="q", amount=20.0),
+        event("purchase", 1, amount=40.0),
+        event("view", 2),
+    ]
+    table, _ = built(tmp_path, events)
+    spent = dict(zip(table["event_id"].to_pylist(), table["total_spend"].to_pylist(), strict=True))
+    assert [spent[e.event_id] for e in events] == [0.0, 0.0, 30.0, 70.0]
+
+
+def test_a_rows_own_amount_and_type_are_its_request(tmp_path: Path) -> None:
+    table, _ = built(tmp_path, [event("purchase", 0, amount=10.0), event("view", 1)])
+    assert table["request_amount"].to_pylist() == [10.0, None]
+    assert table["request_is_purchase"].to_pylist() == [1.0, 0.0]
+
+
+def test_rows_are_one_for_each_event_that_makes_features_in_order_of_time(tmp_path: Path) -> None:
+    events = [event("view", 5), event("cart", 3), event("purchase", 1), event("view", 9)]
+    table, report = built(tmp_path, events)
+    assert table["timestamp"].cast(pa.int64()).to_pylist() == [START + 1, START + 5, START + 9]
+    assert table["event_type"].to_pylist() == ["purchase", "view", "view"]
+    assert report.rows == 3
+
+
+def test_the_columns_are_the_plans(tmp_path: Path) -> None:
+    table, _ = built(tmp_path, [event("view", 0)])
+    assert table.schema.equals(training_schema(PLAN))
+    names = table.column_names
+    assert names[:6] == ["event_id", "user_id", "product_id", "event_type", "timestamp", "amount"]
+    assert names[6:] == [*PLAN.input_names, "label", "repeat_candidate"]
+
+
+def test_missing_inputs_are_null_and_never_nan(tmp_path: Path) -> None:
+    table, _ = built(tmp_path, random_history(1, 50))
+    for name in PLAN.input_names:
+        values = table[name].to_pylist()
+        assert not any(value is not None and value != value for value in values)  # noqa: PLR0124
+    assert table["days_since_last_purchase"].null_count > 0
+
+
+def test_the_first_of_a_duplicated_event_counts(tmp_path: Path) -> None:
+    first, second = event("purchase", 0, amount=5.0), event("purchase", 0, amount=500.0)
+    later = event("view", 1)
+    table, report = built(tmp_path, [first, second, later])
+    assert report.rows == 2
+    assert table["total_spend"].to_pylist() == [0.0, 5.0]
+
+
+def test_the_report_counts_what_was_written(tmp_path: Path) -> None:
+    table, report = built(tmp_path, random_history(2, 400, years=0.5))
+    label = table["label"]
+    assert report.rows == table.num_rows == 400
+    assert report.labelled == len(label) - label.null_count > 0
+    assert report.positive == sum(label.drop_null().to_pylist()) > 0
+    assert report.repeat_candidates == sum(table["repeat_candidate"].to_pylist()) > 0
+    assert f"{report.rows:,} rows" in str(report)
+
+
+def test_csv_holds_the_same_rows(tmp_path: Path) -> None:
+    events = random_history(3, 60)
+    table, _ = built(tmp_path, events)
+    out = tmp_path / "rows.csv"
+    build_training_rows(tmp_path / "events.parquet", out, PLAN, HORIZON)
+    read = pacsv.read_csv(
+        out,
+        convert_options=pacsv.ConvertOptions(
+            column_types={name: pa.float64() for name in ("amount", *PLAN.input_names)}
+        ),
+    )
+    assert read.column_names == table.column_names
+    for name in ("event_id", *PLAN.input_names, "label", "repeat_candidate"):
+        assert read[name].to_pylist() == table[name].to_pylist(), name
+
+
+def test_events_of_one_instant_make_the_same_bits_every_time(tmp_path: Path) -> None:
+    """Histories that know only the date tie everywhere; sums must still be added up in one order."""
+    events = [
+        Event(e.event_id, e.user_id, e.product_id, e.event_type, e.timestamp_us // DAY_US * DAY_US, e.amount)
+        for e in random_history(4, 30_000, users=400, products=30, years=0.2)
+    ]
+    first, _ = built(tmp_path, events)
+    for _ in range(2):
+        assert built(tmp_path, events)[0].equals(first)
+
+
+def test_spilling_to_disk_gives_the_same_rows(tmp_path: Path) -> None:
+    events = random_history(5, 60_000, users=2_000, products=200, years=1.0)
+    roomy, _ = built(tmp_path, events, memory_limit="2GiB")
+    spilled: set[str] = set()
+
+    def look(_: int) -> None:
+        spilled.update(path.name for path in tmp_path.glob("reprise-batch-*/*"))
+
+    out = tmp_path / "tight.parquet"
+    build_training_rows(
+        tmp_path / "events.parquet",
+        out,
+        PLAN,
+        HORIZON,
+        memory_limit="100MiB",
+        temp_directory=tmp_path,
+        advance=look,
+    )
+    assert spilled, "the memory limit was too generous for this test to say anything"
+    assert pq.read_table(out).equals(roomy)
+    assert list(tmp_path.glob("reprise-batch-*")) == []
+
+
+@pytest.mark.parametrize("horizon", [timedelta(0), timedelta(days=-1)])
+def test_a_horizon_that_is_not_positive_is_refused(tmp_path: Path, horizon: timedelta) -> None:
+    with pytest.raises(FeatureEngineError, match="the horizon must be positive"):
+        built(tmp_path, [event("view", 0)], horizon=horizon)
+
+
+def test_a_history_without_views_and_purchases_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotEnoughEventsError, match="no event is of a type that makes features"):
+        built(tmp_path, [event("cart", 0)])
+
+
+def test_another_kind_of_file_is_refused_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    source = tmp_path / "events.parquet"
+    pq.write_table(event_table([event("view", 0)]), source)
+    with pytest.raises(FeatureEngineError, match=r"can write \.parquet and \.csv, not \.xlsx"):
+        build_training_rows(source, tmp_path / "rows.xlsx", PLAN, HORIZON)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["events.parquet"]
