@@ -1,7 +1,8 @@
 """The stream executor: folding events, one at a time, into the states of user, product and pair."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +24,11 @@ class EntityFold:
     """Lifts events to changes of one entity's state, and merges them into it."""
 
     def __init__(self, entity: EntityPlan, frames: Sequence[str]) -> None:
-        self._merges: list[_Merge] = [a.merge for a in entity.kept]
-        self._widths = [len(a.fields) for a in entity.kept]
+        ends = list(itertools.accumulate(len(a.fields) for a in entity.kept))
+        starts = [0, *ends]
+        self._merges: list[tuple[_Merge, slice]] = [
+            (a.merge, slice(start, end)) for a, start, end in zip(entity.kept, starts, ends, strict=False)
+        ]
         self._lifts = {
             frame: [a.lift if a.frame == frame else None for a in entity.accumulators] for frame in frames
         }
@@ -37,13 +41,15 @@ class EntityFold:
 
     def merge(self, state: StateRow, delta: Delta) -> list[float | int | None]:
         """Return the state with the change merged in; the given state is left as it is."""
+        return self.merge_all(state, (delta,))
+
+    def merge_all(self, state: StateRow, deltas: Iterable[Delta]) -> list[float | int | None]:
+        """Return the state with the changes merged in, in their order; the given state is left as it is."""
         row = list(state)
-        at = 0
-        for merge, width, cell in zip(self._merges, self._widths, delta, strict=True):
-            end = at + width
-            if cell is not None:
-                row[at:end] = merge(tuple(row[at:end]), cell)
-            at = end
+        for delta in deltas:
+            for (merge, cells), cell in zip(self._merges, delta, strict=True):
+                if cell is not None:
+                    row[cells] = merge(tuple(row[cells]), cell)
         return row
 
 

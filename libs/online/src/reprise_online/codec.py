@@ -10,6 +10,7 @@ which is why it carries them.
 import struct
 from collections.abc import Sequence
 from math import isnan
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ RawRow = Sequence[bytes | None]
 """What ``HMGET`` answers: a value for each field asked for, ``None`` where the hash has no such field."""
 
 _SMALL_INTS = {wire.encode_int64(number): number for number in range(1024)}
+_SMALL_VALUES = {number: value for value, number in _SMALL_INTS.items()}
+_UNKNOWN: Final[Any] = object()
 _INSTANT_BYTES = 9  # tag and eight groups of seven bits: an instant in microseconds, from 1987 to 4253
 _CONTINUED = sum(0x80 << 7 * group for group in range(7))
 _unpack_double = struct.Struct("<Bd").unpack
@@ -71,7 +74,8 @@ class ViewCodec:
         self._command_tail = (
             b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in self.read_fields) + b"\r\n"
         )
-        self._template: list[bytes] = [part for name in self.fold_fields for part in (name, b"")]
+        self._encoded_fields = list(zip(self.state_fields, self._is_double, strict=True))
+        self._unknown = [_UNKNOWN] * len(self._is_double)
 
     def key(self, *ids: str) -> bytes:
         """Return the Redis key of the entity with these ids, given in the order of the view's join keys.
@@ -88,33 +92,46 @@ class ViewCodec:
         """Return the command, in Redis's own protocol, that asks for the ``read_fields`` of a row."""
         return b"%s%d\r\n%s%s" % (self._command_head, len(key), key, self._command_tail)
 
-    def encode(self, state: State, watermarks: bytes | None, event_timestamp_us: int) -> list[bytes]:
+    def encode(
+        self, state: State, watermarks: bytes | None, event_timestamp_us: int, previous: State | None = None
+    ) -> list[bytes]:
         """Return the row as ``HSET`` takes it: field, value, field, value and so on.
 
         Args:
             state: The numbers, in the order of the view's fields.
             watermarks: The bytes of the row's watermarks.
             event_timestamp_us: The newest folded event's timestamp, microseconds since 1970-01-01 UTC.
+            previous: The state that the row is known to hold, of which only what differs is returned.
 
         Raises:
             UnencodableStateError: A number does not fit its field, or there are too few or too many.
         """
-        values: list[bytes] = []
-        append = values.append
+        row: list[bytes] = []
+        small = _SMALL_VALUES.get
+        known = self._unknown if previous is None else previous
+        position = 0
         try:
-            for number, is_double in zip(state, self._is_double, strict=True):
+            for (name, is_double), number, before in zip(self._encoded_fields, state, known, strict=True):
+                # the type, since 1 and 1.0 are equal and have other bytes
+                if number == before and type(number) is type(before):
+                    position += 1
+                    continue
                 if number is None:
-                    append(wire.NULL)
+                    value = wire.NULL
                 elif is_double:
-                    append(wire.NULL if isnan(number) else wire.encode_double(number))
+                    value = wire.NULL if isnan(number) else wire.encode_double(number)
                 else:
-                    append(wire.encode_int64(number))
+                    value = (type(number) is int and small(number)) or wire.encode_int64(number)
+                row += (name, value)
+                position += 1
         except (TypeError, ValueError, OverflowError):
-            raise self._misfit(state, len(values)) from None
-        values.append(wire.NULL if watermarks is None else wire.encode_bytes(watermarks))
-        values.append(wire.encode_timestamp(event_timestamp_us))
-        row = self._template.copy()
-        row[1::2] = values
+            raise self._misfit(state, position) from None
+        row += (
+            self.watermarks_field,
+            wire.NULL if watermarks is None else wire.encode_bytes(watermarks),
+            self.timestamp_field,
+            wire.encode_timestamp(event_timestamp_us),
+        )
         return row
 
     def decode(self, row: RawRow, key: bytes | None = None) -> list[float | int | None]:

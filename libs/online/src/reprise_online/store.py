@@ -22,6 +22,7 @@ from redis.exceptions import (
     ClusterDownError,
     NoScriptError,
     RedisError,
+    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -75,6 +76,8 @@ class GuardedWrite:
         state: The numbers to write, in the order of the view's fields.
         watermarks: The watermarks to write.
         event_timestamp_us: Timestamp of the newest folded event, microseconds since 1970-01-01 UTC.
+        previous: The state that the row was read with, of which only what differs is written; ``None``
+            where there was no row, or where all of it is to be written.
     """
 
     codec: ViewCodec
@@ -83,6 +86,7 @@ class GuardedWrite:
     state: State
     watermarks: bytes
     event_timestamp_us: int
+    previous: State | None = None
 
 
 class OnlineStore:
@@ -229,13 +233,22 @@ class OnlineStore:
         return b"seen:" + self._project.encode() + b":" + digest
 
     def _pipeline(self, commands: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
+        """Send the commands at once and return their replies, an error that Redis answered among them.
+
+        Redis's own pipeline object costs as much a command as all the rest of it.
+        """
         if not commands:
             return []
-        pipeline: Any  # the client's methods for raw commands are untyped
-        with self._converted(doing), self._client.pipeline(transaction=False) as pipeline:
-            for command in commands:
-                pipeline.execute_command(*command)
-            replies: list[Any] = pipeline.execute(raise_on_error=False)
+        connection: Any
+        with self._converted(doing):
+            pool = self._client.connection_pool
+            connection = pool.get_connection()
+            try:
+                replies: list[Any] = connection.retry.call_with_retry(
+                    lambda: _exchange(connection, commands), lambda _: connection.disconnect()
+                )
+            finally:
+                pool.release(connection)
         return replies
 
     def _raise_first_error(
@@ -263,6 +276,18 @@ class OnlineStore:
         return StoreRefusedError(doing, str(error))
 
 
+def _exchange(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    connection.send_packed_command(connection.pack_commands(commands))
+    read = connection.read_response
+    replies: list[Any] = []
+    for _ in commands:
+        try:
+            replies.append(read(disable_decoding=True))
+        except ResponseError as error:
+            replies.append(error)
+    return replies
+
+
 def _with_script(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     # EVAL rather than SCRIPT LOAD: it takes no round trip of its own, and reaches the right node of a cluster.
     return (b"EVAL", WRITE_SCRIPT, *arguments)
@@ -275,5 +300,5 @@ def _script_arguments(write: GuardedWrite) -> tuple[Any, ...]:
         write.key,
         codec.watermarks_field,
         wire.NULL if expected is None else wire.encode_bytes(expected),
-        *codec.encode(write.state, write.watermarks, write.event_timestamp_us),
+        *codec.encode(write.state, write.watermarks, write.event_timestamp_us, write.previous),
     )

@@ -37,11 +37,11 @@ class Watermarks:
     def __init__(self, topic: bytes, offsets: Mapping[int, int] | None = None) -> None:
         if len(topic) != _TOPIC_BYTES:
             raise ValueError(f"a topic's id has {_TOPIC_BYTES} bytes, got {len(topic)}")
-        offsets = dict(offsets or {})
-        for partition, offset in offsets.items():
-            _require_position(partition, offset)
         self._topic = topic
-        self._offsets = offsets
+        self._offsets = dict(offsets) if offsets else {}
+        for partition, offset in self._offsets.items():
+            if not (0 <= partition < 1 << 31 and 0 <= offset < 1 << 63):
+                raise ValueError(f"no position of a log: partition {partition}, offset {offset}")
 
     @classmethod
     def parse(cls, data: bytes | None, topic: bytes) -> Watermarks:
@@ -63,10 +63,11 @@ class Watermarks:
                 distance, position = decode_varint(data, position)
                 partition += distance + 1
                 found[partition], position = decode_varint(data, position)
-            watermarks = cls(data[len(_VERSION) : _HEADER_BYTES], found)
+            if data[len(_VERSION) : _HEADER_BYTES] != topic:
+                found = {}
+            return cls(topic, found)
         except (WireError, ValueError) as error:
             raise CorruptWatermarksError(f"{error} in the watermarks {data.hex()}") from None
-        return watermarks if watermarks.topic == topic else cls(topic)
 
     @property
     def topic(self) -> bytes:
@@ -88,10 +89,21 @@ class Watermarks:
         Raises:
             WatermarkRegressionError: The offset is covered already.
         """
-        folded = self._offsets.get(partition, -1)
-        if offset <= folded:
-            raise WatermarkRegressionError(partition, folded, offset)
-        return Watermarks(self._topic, {**self._offsets, partition: offset})
+        return self.advance_all({partition: offset})
+
+    def advance_all(self, offsets: Mapping[int, int]) -> Watermarks:
+        """Return the watermarks after folding each partition up to and including its offset.
+
+        Raises:
+            WatermarkRegressionError: An offset is covered already.
+        """
+        advanced = Watermarks(self._topic, offsets)
+        for partition, offset in offsets.items():
+            folded = self._offsets.get(partition, -1)
+            if offset <= folded:
+                raise WatermarkRegressionError(partition, folded, offset)
+        advanced._offsets = {**self._offsets, **advanced._offsets}
+        return advanced
 
     def to_bytes(self) -> bytes:
         """Return the bytes that a row keeps; ``parse`` reads them."""
@@ -113,8 +125,3 @@ class Watermarks:
 
     def __repr__(self) -> str:
         return f"Watermarks({self._topic.hex()}, {self._offsets})"
-
-
-def _require_position(partition: int, offset: int) -> None:
-    if not (0 <= partition < 1 << 31 and 0 <= offset < 1 << 63):
-        raise ValueError(f"no position of a log: partition {partition}, offset {offset}")

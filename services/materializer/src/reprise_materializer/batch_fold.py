@@ -1,4 +1,4 @@
-"""Folding one micro-batch of one partition into the online store, exactly once.
+"""Folding a micro-batch into the online store, exactly once.
 
 Users and products are written before pairs. Whoever folds the same records again, after a crash at any point,
 finds the pairs as they were before the records that did not get to them, and so derives the very same changes
@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from itertools import chain
+from typing import NamedTuple, Protocol
 
 from reprise_eventlog import Record
 from reprise_events import Event, InvalidEventError, decode_event
@@ -22,7 +23,7 @@ from reprise_online.store import StoredRow
 from reprise_online.watermarks import Watermarks
 
 from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.rows import ChangeSet, RowStore, RowWriter, Source
+from reprise_materializer.rows import ChangeSet, PendingChange, RowStore, RowWriter, Source
 
 
 class FoldStore(RowStore, Protocol):
@@ -41,10 +42,10 @@ class InvalidRecord:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrival:
+class _Arrival(NamedTuple):
     """A valid event, and where it is in the log."""
 
+    partition: int
     offset: int
     event: Event
     frame_event: FrameEvent
@@ -72,7 +73,7 @@ class BatchFold:
                 store,
                 ViewCodec(project, entity.view),
                 entity.empty,
-                fold.merge,
+                fold.merge_all,
                 conflicts.inc,
             )
 
@@ -81,7 +82,15 @@ class BatchFold:
         self._pairs = writer(plan.pair, self._fold.pair)
 
     def fold(self, source: Source, records: Sequence[Record]) -> list[InvalidRecord]:
-        """Fold records of one partition, in offset order, and return those that hold no valid event.
+        """Fold records of one partition, see ``fold_partitions``."""
+        return self.fold_partitions(source.topic, {source.partition: records})
+
+    def fold_partitions(self, topic: bytes, polled: Mapping[int, Sequence[Record]]) -> list[InvalidRecord]:
+        """Fold records of several partitions in the same round trips; return those that hold no valid event.
+
+        Args:
+            topic: The id of the topic.
+            polled: Records by partition, in the order of their offsets.
 
         Raises:
             ContendedRowError: Other writers kept changing the same rows; folding again is safe.
@@ -89,10 +98,10 @@ class BatchFold:
         """
         started = time.perf_counter()
         outcomes: Counter[str] = Counter()
-        arrivals, invalid = self._decode(records, outcomes)
-        distinct = self._without_duplicates(source, arrivals, outcomes)
+        arrivals, invalid = self._decode(polled, outcomes)
+        distinct = self._without_duplicates(topic, arrivals, outcomes)
         if distinct:
-            self._fold_arrivals(source, distinct, outcomes)
+            self._fold_arrivals(topic, distinct, outcomes)
             self._observe_freshness(distinct)
         for outcome, count in outcomes.items():
             self._metrics.events.labels(outcome).inc(count)
@@ -100,10 +109,10 @@ class BatchFold:
         return invalid
 
     def _decode(
-        self, records: Sequence[Record], outcomes: Counter[str]
+        self, polled: Mapping[int, Sequence[Record]], outcomes: Counter[str]
     ) -> tuple[list[_Arrival], list[InvalidRecord]]:
         arrivals, invalid = [], []
-        for record in records:
+        for record in chain.from_iterable(polled.values()):
             try:
                 event = decode_event(record.value)
             except InvalidEventError as error:
@@ -114,14 +123,14 @@ class BatchFold:
             if frame_event is None:
                 outcomes["ignored"] += 1
             else:
-                arrivals.append(_Arrival(record.offset, event, frame_event))
+                arrivals.append(_Arrival(record.partition, record.offset, event, frame_event))
         return arrivals, invalid
 
     def _without_duplicates(
-        self, source: Source, arrivals: Sequence[_Arrival], outcomes: Counter[str]
+        self, topic: bytes, arrivals: Sequence[_Arrival], outcomes: Counter[str]
     ) -> list[_Arrival]:
         """Drop the events whose id was first seen elsewhere; a replay sees its own position again."""
-        positions = [_position(source, arrival.offset) for arrival in arrivals]
+        positions = [_position(topic, arrival) for arrival in arrivals]
         entries = [(a.event.event_id, position) for a, position in zip(arrivals, positions, strict=True)]
         first_seen = self._store.remember_events(entries, self._duplicate_window)
         distinct = [
@@ -132,7 +141,7 @@ class BatchFold:
         outcomes["duplicate"] += len(arrivals) - len(distinct)
         return distinct
 
-    def _fold_arrivals(self, source: Source, arrivals: Sequence[_Arrival], outcomes: Counter[str]) -> None:
+    def _fold_arrivals(self, topic: bytes, arrivals: Sequence[_Arrival], outcomes: Counter[str]) -> None:
         user_keys = {a.event.user_id: self._users.key(a.event.user_id) for a in arrivals}
         product_keys = {a.event.product_id: self._products.key(a.event.product_id) for a in arrivals}
         pair_keys = {
@@ -144,21 +153,24 @@ class BatchFold:
         pairs = self._pairs.read(list(pair_keys.values()))
         user_changes, product_changes, pair_changes = ChangeSet(), ChangeSet(), ChangeSet()
         states = {key: self._pairs.state(row) for key, row in pairs.items()}
-        folded = _folded_offsets(source, pairs)
+        folded = _folded_offsets(topic, pairs)
         for arrival in arrivals:
-            event, offset, at = arrival.event, arrival.offset, arrival.event.timestamp_us
+            partition, offset, event, frame_event = arrival
             key = pair_keys[event.user_id, event.product_id]
-            if offset <= folded[key]:
+            if offset <= folded[key].get(partition, -1):
                 outcomes["replayed"] += 1
                 continue
-            change, states[key] = self._fold.apply(arrival.frame_event, states[key])
-            user_changes.add(user_keys[event.user_id], offset, at, change.user)
-            product_changes.add(product_keys[event.product_id], offset, at, change.product)
-            pair_changes.add(key, offset, at, change.pair)
+            change, states[key] = self._fold.apply(frame_event, states[key])
+            at = event.timestamp_us
+            user_changes.add(user_keys[event.user_id], PendingChange(partition, offset, at, change.user))
+            product_changes.add(
+                product_keys[event.product_id], PendingChange(partition, offset, at, change.product)
+            )
+            pair_changes.add(key, PendingChange(partition, offset, at, change.pair))
             outcomes["folded"] += 1
-        self._users.write(source, users, user_changes.by_key)
-        self._products.write(source, products, product_changes.by_key)
-        self._pairs.write(source, pairs, pair_changes.by_key)
+        self._users.write(topic, users, user_changes.by_key)
+        self._products.write(topic, products, product_changes.by_key)
+        self._pairs.write(topic, pairs, pair_changes.by_key)
 
     def _observe_freshness(self, arrivals: Sequence[_Arrival]) -> None:
         now_us = time.time_ns() // 1_000
@@ -166,12 +178,9 @@ class BatchFold:
             self._metrics.freshness.observe(max(0, now_us - arrival.event.timestamp_us) / 1e6)
 
 
-def _folded_offsets(source: Source, pairs: Mapping[bytes, StoredRow]) -> dict[bytes, int]:
-    return {
-        key: Watermarks.parse(row.watermarks, source.topic).offsets.get(source.partition, -1)
-        for key, row in pairs.items()
-    }
+def _folded_offsets(topic: bytes, pairs: Mapping[bytes, StoredRow]) -> dict[bytes, Mapping[int, int]]:
+    return {key: Watermarks.parse(row.watermarks, topic).offsets for key, row in pairs.items()}
 
 
-def _position(source: Source, offset: int) -> bytes:
-    return source.topic + source.partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
+def _position(topic: bytes, arrival: _Arrival) -> bytes:
+    return topic + arrival.partition.to_bytes(4, "big") + arrival.offset.to_bytes(8, "big")

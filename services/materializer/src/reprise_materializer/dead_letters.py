@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 
 import orjson
-from reprise_eventlog import DEAD_LETTERS, LogProducer
+from reprise_eventlog import DEAD_LETTERS, LogProducer, LogTimeoutError
 
 from reprise_materializer.batch_fold import InvalidRecord
 
@@ -27,7 +27,12 @@ class DeadLetters:
             for each in invalid
         ]
         for future in waiting:
-            future.result(self._timeout)
+            try:
+                future.result(self._timeout)
+            except TimeoutError as error:
+                raise LogTimeoutError(
+                    f"{DEAD_LETTERS.name}: not acknowledged within {self._timeout:g} s"
+                ) from error
 
 
 def _letter(topic: str, invalid: InvalidRecord) -> bytes:

@@ -1,5 +1,6 @@
 """Building the materializer from its settings, and running it."""
 
+import gc
 import os
 import signal
 import threading
@@ -24,6 +25,7 @@ from reprise_materializer.worker import Pace, Worker
 
 _log = get_logger(__name__)
 _DEAD_LETTER_SECONDS = 10.0
+_COLLECTION_OBJECTS = 100_000
 
 
 @contextmanager
@@ -57,6 +59,7 @@ def serve(settings: MaterializerSettings) -> None:
     Raises:
         Exception: Whatever ended the worker without having been told to.
     """
+    _spare_the_collector()
     metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
     with open_worker(settings, metrics) as worker:
         background = BackgroundWorker(worker, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -72,8 +75,14 @@ def serve(settings: MaterializerSettings) -> None:
 
 def fold_until_idle(settings: MaterializerSettings, idle_seconds: float) -> dict[str, int]:
     """Fold what the log holds, and return the number of records by outcome."""
+    _spare_the_collector()
     metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
     with open_worker(settings, metrics) as worker:
         worker.run_until_idle(threading.Event(), idle_seconds)
     samples = [sample for metric in metrics.events.collect() for sample in metric.samples]
     return {s.labels["outcome"]: int(s.value) for s in samples if s.name.endswith("_total")}
+
+
+def _spare_the_collector() -> None:
+    """Look for cycles less often: a batch holds tens of thousands of objects, and none of them is in one."""
+    gc.set_threshold(_COLLECTION_OBJECTS, 20, 20)

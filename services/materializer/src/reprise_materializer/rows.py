@@ -1,9 +1,9 @@
 """The rows that a micro-batch changes: read once, merged, and written under the guard of their watermarks."""
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from reprise_features.finish import StateRow
 from reprise_features.fold import Delta
@@ -28,10 +28,10 @@ class RowStore(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class PendingChange:
+class PendingChange(NamedTuple):
     """A change to one row, and the event that makes it."""
 
+    partition: int
     offset: int
     timestamp_us: int
     delta: Delta
@@ -39,7 +39,7 @@ class PendingChange:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a micro-batch comes from."""
+    """One partition of a topic, by the topic's id."""
 
     topic: bytes
     partition: int
@@ -52,7 +52,7 @@ class RowWriter:
         store: The online store.
         codec: The codec of the view.
         empty: The state of an entity without a row.
-        merge: How a change is merged into a state.
+        merge: How changes are merged into a state, in their order.
         on_conflict: Called with the number of rows that had changed since they were read.
     """
 
@@ -61,7 +61,7 @@ class RowWriter:
         store: RowStore,
         codec: ViewCodec,
         empty: StateRow,
-        merge: Callable[[StateRow, Delta], StateRow],
+        merge: Callable[[StateRow, Iterable[Delta]], StateRow],
         on_conflict: Callable[[int], None],
     ) -> None:
         self._store = store
@@ -84,7 +84,7 @@ class RowWriter:
 
     def write(
         self,
-        source: Source,
+        topic: bytes,
         rows: Mapping[bytes, StoredRow],
         changes: Mapping[bytes, Sequence[PendingChange]],
     ) -> None:
@@ -93,9 +93,9 @@ class RowWriter:
         A row that has changed is read and merged anew: its new watermarks say which changes it still lacks.
 
         Args:
-            source: Where the changes come from.
+            topic: The id of the topic that the changes come from.
             rows: The rows as they were read.
-            changes: By key, in the order of offsets.
+            changes: By key, those of one partition in the order of their offsets.
 
         Raises:
             ContendedRowError: A row kept changing.
@@ -106,7 +106,7 @@ class RowWriter:
             writes = {
                 key: write
                 for key, pending in left.items()
-                if (write := self._merged(source, key, current[key], pending)) is not None
+                if (write := self._merged(topic, key, current[key], pending)) is not None
             }
             done = self._store.write_guarded(list(writes.values()))
             lost = [key for key, written in zip(writes, done, strict=True) if not written]
@@ -118,23 +118,22 @@ class RowWriter:
         raise ContendedRowError(self._codec.view.name, len(left), _ATTEMPTS)
 
     def _merged(
-        self, source: Source, key: bytes, row: StoredRow, pending: Sequence[PendingChange]
+        self, topic: bytes, key: bytes, row: StoredRow, pending: Sequence[PendingChange]
     ) -> GuardedWrite | None:
-        watermarks = Watermarks.parse(row.watermarks, source.topic)
-        lacking = [change for change in pending if not watermarks.covers(source.partition, change.offset)]
+        watermarks = Watermarks.parse(row.watermarks, topic)
+        offsets = watermarks.offsets
+        lacking = [change for change in pending if change.offset > offsets.get(change.partition, -1)]
         if not lacking:
             return None
-        state = self.state(row)
-        for change in lacking:
-            state = self._merge(state, change.delta)
-        newest = max(change.timestamp_us for change in lacking)
+        newest = max([change.timestamp_us for change in lacking])
         return GuardedWrite(
             codec=self._codec,
             key=key,
             expected_watermarks=row.watermarks,
-            state=state,
-            watermarks=watermarks.advance(source.partition, lacking[-1].offset).to_bytes(),
+            state=self._merge(self.state(row), [change.delta for change in lacking]),
+            watermarks=watermarks.advance_all({c.partition: c.offset for c in lacking}).to_bytes(),
             event_timestamp_us=max(newest, row.event_timestamp_us or newest),
+            previous=row.state if row.exists else None,
         )
 
 
@@ -144,6 +143,6 @@ class ChangeSet:
     def __init__(self) -> None:
         self.by_key: dict[bytes, list[PendingChange]] = defaultdict(list)
 
-    def add(self, key: bytes, offset: int, timestamp_us: int, delta: Delta) -> None:
-        """Add a change; offsets of one row must rise."""
-        self.by_key[key].append(PendingChange(offset, timestamp_us, delta))
+    def add(self, key: bytes, change: PendingChange) -> None:
+        """Add a change; offsets of one row and partition must rise."""
+        self.by_key[key].append(change)

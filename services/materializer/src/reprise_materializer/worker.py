@@ -1,14 +1,16 @@
-"""The loop: poll, fold each partition's records, send broken ones away, commit."""
+"""The loop: poll, fold what came, send broken records away, commit."""
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reprise_eventlog import (
     EVENTS,
+    BufferFullError,
     EventLogError,
     LogConsumer,
+    LogTimeoutError,
     LogUnavailableError,
     NotAssignedError,
     Record,
@@ -20,10 +22,16 @@ from reprise_materializer.batch_fold import BatchFold
 from reprise_materializer.dead_letters import DeadLetters
 from reprise_materializer.exceptions import ContendedRowError
 from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.rows import Source
 
 _log = get_logger(__name__)
-_PASSING = (StoreUnavailableError, LogUnavailableError, ContendedRowError, NotAssignedError)
+_LAG_SECONDS = 1.0
+_PASSING = (
+    StoreUnavailableError,
+    LogUnavailableError,
+    LogTimeoutError,
+    BufferFullError,
+    ContendedRowError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +63,7 @@ class Worker:
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._pace = pace
+        self._lag_due = 0.0
         self.problem: str | None = "nothing was polled yet"
 
     def run(self, stop: threading.Event) -> None:
@@ -74,38 +83,47 @@ class Worker:
         try:
             polled = self._consumer.poll(self._pace.batch_records, poll_seconds)
         except LogUnavailableError as error:
-            self._wait(stop, error)
+            self._delayed(error)
+            stop.wait(self._pace.retry_seconds)
             return 0
-        for partition, records in polled.items():
-            while not self._fold_partition(partition, records, stop):
-                if stop.is_set():
-                    return 0
-        self._observe_lag()
+        while polled and not self._fold_polled(polled):
+            if stop.wait(self._pace.retry_seconds):
+                return 0
+        self._observe_lag_when_due()
         return sum(len(records) for records in polled.values())
 
-    def _fold_partition(self, partition: int, records: Sequence[Record], stop: threading.Event) -> bool:
-        """Fold and commit one partition's records; return whether that is settled."""
-        if partition not in self._consumer.assignment:
-            return True
+    def _fold_polled(self, polled: Mapping[int, Sequence[Record]]) -> bool:
+        """Fold and commit what was polled; return whether that is settled."""
         try:
-            invalid = self._fold.fold(Source(self._consumer.topic_id, partition), records)
+            invalid = self._fold.fold_partitions(self._consumer.topic_id, polled)
             self._dead_letters.send(EVENTS.name, invalid)
-            self._consumer.commit({partition: records[-1].offset + 1})
+            self._consumer.commit(
+                {partition: records[-1].offset + 1 for partition, records in polled.items()}
+            )
+        except NotAssignedError as error:
+            # others have these partitions by now, and fold them again from their own offsets
+            self._delayed(error)
+            return True
         except _PASSING as error:
-            self._wait(stop, error)
-            return isinstance(error, NotAssignedError)
+            self._delayed(error)
+            return False
         self.problem = None
         return True
 
-    def _wait(self, stop: threading.Event, error: Exception) -> None:
+    def _delayed(self, error: Exception) -> None:
         self.problem = str(error)
         _log.warning("folding_delayed", reason=str(error), error=type(error).__name__)
-        stop.wait(self._pace.retry_seconds)
 
-    def _observe_lag(self) -> None:
+    def _observe_lag_when_due(self) -> None:
+        """Ask the log for its ends, not more often than somebody would look; a log that is away shows here too."""
+        now = time.monotonic()
+        if now < self._lag_due:
+            return
+        self._lag_due = now + _LAG_SECONDS
         try:
             ends, positions = self._consumer.end_offsets(), self._consumer.positions()
         except EventLogError as error:
+            self.problem = str(error)
             _log.warning("lag_unknown", reason=str(error))
             return
         for partition, end in ends.items():

@@ -102,8 +102,9 @@ class KafkaConsumerLog:
         """Return the offset that is written next, by assigned partition; asks Kafka."""
         self._refuse_closed()
         partitions = [TopicPartition(self._topic, partition) for partition in sorted(self._assigned)]
+        timeout_ms = int(_METADATA_SECONDS * 1000)
         try:
-            ends = self._consumer.end_offsets(partitions) if partitions else {}
+            ends = self._consumer.end_offsets(partitions, timeout_ms=timeout_ms) if partitions else {}
         except (errors.KafkaError, OSError) as error:
             raise self._failure(error, "asking for the ends") from error
         return {partition.partition: end for partition, end in ends.items()}
