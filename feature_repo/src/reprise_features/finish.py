@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from reprise_features.finishes import ARRAYS, NUMBERS, FloatArray, Operations, bind
+from reprise_features.finishes import ARRAYS, FloatArray, Operations, bind
 from reprise_features.plan import ModelInput, Plan
+from reprise_features.traced import trace
 
 StateRow = Sequence[float | int | None]
 """An entity's state in view order; None is a missing value."""
@@ -20,9 +22,8 @@ class Finisher:
 
     def __init__(self, plan: Plan) -> None:
         self.names = plan.input_names
-        self._one = _bind_all(plan, NUMBERS)
+        self._one = trace([len(e.view.fields) for e in plan.entities], partial(_finish_all, plan))
         self._many = _bind_all(plan, ARRAYS)
-        self._requests_one = _bind_requests(plan, NUMBERS)
         self._requests_many = _bind_requests(plan, ARRAYS)
 
     def one(
@@ -44,15 +45,10 @@ class Finisher:
             amount: The request's own amount, in the shop's currency.
             event_type: The request's own event type.
         """
-        values: list[Any] = []
-        for state, finishes in zip((user, product, pair), self._one, strict=True):
-            row = [math.nan if value is None else value for value in state]
-            values.extend([finish(row, timestamp_us) for finish in finishes])
         is_purchase = math.nan if event_type is None else float(event_type == _PURCHASE)
-        request = (math.nan if amount is None else amount, is_purchase)
-        for step in self._requests_one:
-            values.append(step(request, values))
-        return [float(value) for value in values]
+        return self._one(
+            user, product, pair, timestamp_us, math.nan if amount is None else amount, is_purchase
+        )
 
     def many(
         self,
@@ -85,6 +81,18 @@ class Finisher:
             out[:, at] = step((amount, is_purchase), out.T)
             at += 1
         return out
+
+
+def _finish_all(plan: Plan, ops: Operations, rows: Sequence[Sequence[Any]], instant: Any) -> list[Any]:
+    *states, request = rows
+    values = [
+        finish(row, instant)
+        for row, finishes in zip(states, _bind_all(plan, ops), strict=True)
+        for finish in finishes
+    ]
+    for step in _bind_requests(plan, ops):
+        values.append(step(request, values))
+    return values
 
 
 def _bind_all(plan: Plan, ops: Operations) -> list[list[Callable[[Any, Any], Any]]]:
