@@ -19,6 +19,10 @@ _ERRORS_OF = {
 }
 
 
+_WITHOUT_FOLDERS = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"))
+"""Protocols that need no folder for a file; making one would make a bucket that is only misspelt."""
+
+
 class Storage(Protocol):
     """What the store asks of the place that holds its files; paths are relative, with slashes."""
 
@@ -114,6 +118,9 @@ class ObjectStorage:
     def __init__(self, filesystem: Any, root: str) -> None:
         self._filesystem = filesystem
         self._root = root.rstrip("/")
+        protocol = filesystem.protocol
+        protocols = {protocol} if isinstance(protocol, str) else set(protocol)
+        self._makes_folders = not protocols & _WITHOUT_FOLDERS
 
     def location(self, path: str) -> str:
         """Return the URL of a file."""
@@ -161,7 +168,8 @@ class ObjectStorage:
 
     def _prepared(self, path: str) -> str:
         target = self._absolute(path)
-        self._filesystem.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
+        if self._makes_folders:
+            self._filesystem.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
         return target
 
 

@@ -1,0 +1,109 @@
+"""The offline store on S3, as moto's server speaks it."""
+
+import threading
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+import pytest
+import s3fs
+from moto.server import ThreadedMotoServer
+from reprise_eventlog import EVENTS
+from reprise_offline import OfflineStore, StoreUnavailableError, compact, events_dataset
+from reprise_offline.storage import ObjectStorage, open_storage
+from support.archived import Boundaries, CrashError, MemoryLog, archive_worker, event_records
+from support.histories import make_events
+from support.offline import put
+
+BUCKET = "reprise-offline-test"
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[ThreadedMotoServer]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_url(s3_server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of an empty bucket; where S3 is comes from the environment, as it does in a container."""
+    host, port = s3_server.get_host_and_port()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    filesystem = s3fs.S3FileSystem()
+    filesystem.mkdir(BUCKET)
+    yield f"s3://{BUCKET}/offline"
+    filesystem.rm(BUCKET, recursive=True)
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def log_of(count: int = 60) -> MemoryLog:
+    return MemoryLog({p: event_records(p, make_events(count, seed=p), range(count)) for p in range(2)})
+
+
+def objects(url: str) -> dict[str, bytes]:
+    storage = open_storage(url)
+    found = {}
+    for path in storage.files(""):
+        with storage.open(path) as opened:
+            found[path] = opened.read()
+    return found
+
+
+def archive(log: MemoryLog, url: str, boundaries: Boundaries | None = None) -> None:
+    worker, _ = archive_worker(log, Path(), storage=open_storage(url), boundaries=boundaries)
+    worker.run_until_idle(threading.Event(), 0.01)
+
+
+def test_a_url_of_s3_opens_an_object_storage(s3_url: str) -> None:
+    assert isinstance(open_storage(s3_url), ObjectStorage)
+
+
+def test_dying_and_archiving_again_leaves_the_objects_of_an_undisturbed_run(s3_url: str) -> None:
+    whole = Boundaries()
+    archive(log_of(), f"{s3_url}/undisturbed", whole)
+    expected = objects(f"{s3_url}/undisturbed")
+    assert len(expected) == 6
+    for dies_at in range(0, whole.passed, 3):
+        log, url = log_of(), f"{s3_url}/died-{dies_at}"
+        with pytest.raises(CrashError):
+            archive(log, url, Boundaries(dies_at))
+        archive(log, url)
+        assert objects(url) == expected
+
+
+def test_archived_events_are_read_and_compacted(s3_url: str) -> None:
+    archive(log_of(), s3_url)
+    store = OfflineStore(s3_url)
+    before = events_dataset(store)
+    assert before.num_rows == 120
+    report = compact(store, EVENTS.name, before=date(2100, 1, 1))
+    assert (report.written, report.removed) == (2, 6)
+    assert len(objects(s3_url)) == 2
+    assert events_dataset(store).equals(before)
+
+
+def test_an_s3_that_is_away_is_unavailable_and_named(
+    s3_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tmp_path / "config"
+    config.write_text("[default]\nmax_attempts = 1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    s3fs.S3FileSystem.clear_instance_cache()
+    store = OfflineStore(s3_url)
+    with pytest.raises(StoreUnavailableError, match=BUCKET):
+        put(store, log_of(3).records[0])
+    with pytest.raises(StoreUnavailableError, match=BUCKET):
+        store.segments(EVENTS.name)
+
+
+def test_a_bucket_that_does_not_exist_is_unavailable_and_named(s3_url: str) -> None:
+    store = OfflineStore("s3://no-such-bucket/offline")
+    with pytest.raises(StoreUnavailableError, match="no-such-bucket"):
+        put(store, log_of(3).records[0])
