@@ -1,4 +1,4 @@
-"""The archiver as a process: killed at random under load, drained by SIGTERM, asked for its health."""
+"""The archiver as a process: killed at random under load (50 times with REPRISE_SOAK=1), drained, asked how it is."""
 
 import json
 import os
@@ -20,7 +20,7 @@ from reprise_offline import OfflineStore
 from support.histories import make_events
 from support.redis import free_port
 
-KILLS = int(os.environ.get("SOAK_KILLS", "4"))
+KILLS = 50 if os.environ.get("REPRISE_SOAK") == "1" else 4
 COMMAND = "from reprise_archiver.main import command; command()"
 
 

@@ -1,10 +1,12 @@
 """The ``backfill`` command."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 from reprise_eventfiles.command_line import event_file_options
+from reprise_runtime.durations import DURATION
 
 
 @click.command("backfill")
@@ -31,7 +33,29 @@ from reprise_eventfiles.command_line import event_file_options
     help="TCP port of the online store.  [default: REDIS_PORT, or 6379]",
 )
 @click.option(
-    "--replace", is_flag=True, help="Write over rows that hold events which are not in the history."
+    "--replace",
+    is_flag=True,
+    help="Leave the store with the state of this history alone: write over rows that hold other events, remove"
+    " rows of other entities. Stop the materializers before.",
+)
+@click.option(
+    "--seek-group",
+    "group",
+    help="With --offline: have this consumer group, such as materializer, go on right after the archived"
+    " records; needed where it has read further than was archived and its state is lost. Stop the materializers"
+    " before.",
+)
+@click.option(
+    "--seek-timeout",
+    type=DURATION,
+    default="60s",
+    show_default=True,
+    help="With --seek-group: how long to wait for the group to be free, such as 60s.",
+)
+@click.option(
+    "--log-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="With --seek-group: folder of the embedded log.  [default: REPRISE_LOG_DIR, or data/log]",
 )
 @click.option(
     "--memory-limit",
@@ -48,6 +72,7 @@ def command(
     redis_port: int | None,
     replace: bool,
     group: str | None,
+    seek_timeout: timedelta,
     log_dir: Path | None,
     memory_limit: str,
     import_options: Any,
@@ -80,6 +105,7 @@ def command(
             import_options,
             replace=replace,
             group=group,
+            seek_timeout=seek_timeout,
             memory_limit=memory_limit,
         )
     except (

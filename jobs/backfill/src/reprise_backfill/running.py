@@ -25,6 +25,7 @@ def run(
     *,
     replace: bool,
     group: str | None,
+    seek_timeout: timedelta,
     memory_limit: str,
 ) -> BackfillReport:
     """Fill the online store from a file of events, from the offline store, or from the one and then the other.
@@ -36,6 +37,7 @@ def run(
         options: How the file is read.
         replace: Whether to write over what the store holds beyond this, and remove other rows.
         group: The consumer group that is to go on right after the offline store's records.
+        seek_timeout: How long to wait for that group to be free.
         memory_limit: What DuckDB may hold before it spills.
 
     Raises:
@@ -76,5 +78,5 @@ def run(
                 advance=writing.advance,
             )
         if group is not None:
-            seek_group(settings, group, covered.watermarks)
+            seek_group(settings, group, covered.watermarks, seek_timeout.total_seconds())
         return report

@@ -12,7 +12,7 @@ _POLL_SECONDS = 0.2
 
 
 def seek_group(
-    settings: EventLogSettings, group: str, watermarks: Watermarks, timeout: float = 30.0
+    settings: EventLogSettings, group: str, watermarks: Watermarks, timeout: float
 ) -> Mapping[int, int]:
     """Commit, for each partition of the events topic, the offset after the last included one; return them.
 
