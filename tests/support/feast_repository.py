@@ -9,7 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from reprise_features.plan import Plan
 from reprise_features.state_rows import StateRowsReport, write_state_rows
-from support.plans import REPOSITORY
+from support.plans import REPOSITORY, checked_in_plan
 from support.redis import RedisServer
 
 # One process for several commands: importing Feast is most of the time that each takes.
@@ -103,7 +103,8 @@ def copy_repository(path: Path, redis: RedisServer) -> FeastRepository:
     for name in ("feature_store.yaml", "features.py", "definitions.py", ".feastignore"):
         shutil.copy(REPOSITORY / name, path / name)
     (path / "plan").mkdir()
-    shutil.copy(REPOSITORY / "plan" / "plan.json", path / "plan" / "plan.json")
+    plan = Plan.from_dict(_with_a_key(checked_in_plan().to_dict()))
+    (path / "plan" / "plan.json").write_bytes(plan.dumps())
     return FeastRepository(path, redis)
 
 
@@ -130,14 +131,19 @@ def _null_if_missing(value: Any) -> Any:
     return None if isinstance(value, float) and np.isnan(value) else value
 
 
-def with_positions(events: pa.Table, positions: Mapping[str, tuple[int, int]], topic_id: str) -> pa.Table:
-    """Return events with their places in the log, as the archive has them; those without one are left out."""
-    known = events.filter(
-        pa.array([event_id in positions for event_id in events.column("event_id").to_pylist()])
-    )
-    places = [positions[event_id] for event_id in known.column("event_id").to_pylist()]
+def with_positions(events: pa.Table, places: Sequence[tuple[int, int]], topic_id: str) -> pa.Table:
+    """Return events with their partition and offset, as the archive has them."""
     return (
-        known.append_column("topic_id", pa.array([topic_id] * len(places)))
+        events.append_column("topic_id", pa.array([topic_id] * len(places)))
         .append_column("partition", pa.array([partition for partition, _ in places], pa.int32()))
         .append_column("offset", pa.array([offset for _, offset in places], pa.int64()))
     )
+
+
+def _with_a_key(document: dict[str, Any]) -> dict[str, Any]:
+    """Return a plan whose users keep the key of an event, an integer that no double can hold."""
+    state = document["entities"]["user"]["state"]
+    first = {"kind": "first_amount", "frame": "purchases"}
+    if first not in state:
+        state.append(first)
+    return document

@@ -31,10 +31,15 @@ _BATCH_ROWS = 50_000
 
 @dataclass(frozen=True)
 class LogPositions:
-    """The topic that the latest event came from, and its partitions."""
+    """Which records of the log a file of events holds.
+
+    Attributes:
+        topic: The topic of the last record, which is the newest incarnation.
+        last_offsets: The last offset of each of its partitions.
+    """
 
     topic: UUID
-    partitions: tuple[int, ...]
+    last_offsets: Mapping[int, int]
 
 
 def says_positions(events: Path) -> bool:
@@ -160,31 +165,32 @@ class BatchExecutor:
         """Load where in the log each loaded event is, and return what there is; None if the file does not say.
 
         Args:
-            source: The Parquet file of the events; it says so in columns ``POSITION_COLUMNS``.
+            source: The Parquet file of the events, in the order of arrival; it says so in ``POSITION_COLUMNS``.
         """
         self._positions = None
         if not says_positions(source):
             return None
+        rows = f"read_parquet({_literal(str(source))}, file_row_number = true)"
         self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE positions AS
             SELECT event_id, topic_id, "partition" AS log_partition, "offset" AS log_offset
-            FROM read_parquet({_literal(str(source))}, file_row_number = true)
-            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+            FROM {rows} QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
             """
         )
-        [(topic,)] = self._run("SELECT arg_max(topic_id, ts) FROM events JOIN positions USING (event_id)")
+        [(topic,)] = self._run(f"SELECT arg_max(topic_id, file_row_number) FROM {rows}")
         if topic is None:
             return None
-        found = self._run(
-            "SELECT DISTINCT log_partition FROM positions WHERE topic_id = ? ORDER BY 1", [topic]
+        lasts = self._run(
+            f'SELECT "partition", max("offset") FROM {rows} WHERE topic_id = ? GROUP BY 1 ORDER BY 1', [topic]
         )
-        self._positions = LogPositions(UUID(topic), tuple(int(number) for (number,) in found))
+        self._positions = LogPositions(UUID(topic), {int(partition): int(last) for partition, last in lasts})
         return self._positions
 
     def running_states(self, entity: EntityPlan) -> Iterator[pa.RecordBatch]:
-        """Yield an entity's state after each instant at which it had events: its ids, the fields, and ``ts``.
+        """Yield an entity's state after each instant at which it had events.
 
+        Columns are its ids, the fields, ``ts``, and ``is_last``: whether it is the entity's state after all events.
         Where positions are loaded, ``offset_<partition>`` is the last offset in the state, null where there is none.
         """
         source, offsets = _events(is_row=True), {}
@@ -193,7 +199,7 @@ class BatchExecutor:
             here = f"topic_id = {_literal(str(self._positions.topic))}"
             offsets = {
                 f"offset_{number}": f"max(CASE WHEN {here} AND log_partition = {number} THEN log_offset END)"
-                for number in self._positions.partitions
+                for number in self._positions.last_offsets
             }
         self._lift(source)
         yield from self._stream(running_select(entity, self._transitions(), self.span, offsets))

@@ -1,5 +1,6 @@
 """``reprise features``: plan, build and check features."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -143,7 +144,12 @@ def check_command(
 @command.command("states")
 @_repository
 @_memory
-@click.option("--events", type=click.Path(exists=True, path_type=Path), required=True, help="CSV or Parquet.")
+@click.option("--events", type=click.Path(exists=True, path_type=Path), help="CSV or Parquet.")
+@click.option(
+    "--offline",
+    metavar="URL",
+    help="The offline store, whose records the stream will skip.  [default: REPRISE_OFFLINE_STORE, unless --events]",
+)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
@@ -151,26 +157,45 @@ def check_command(
 )
 @event_file_options
 def states_command(
-    repository: Path, memory_limit: str, events: Path, out: Path | None, import_options: Any
+    repository: Path,
+    memory_limit: str,
+    events: Path | None,
+    offline: str | None,
+    out: Path | None,
+    import_options: Any,
 ) -> None:
-    """Write the states over time, which Feast reads as its offline store.
-
-    Events read from the archive in order of arrival say where in the log they are, and so let the stream continue
-    from what Feast materializes.
-    """
+    """Write the states over time, which Feast reads as its offline store."""
     from reprise_runtime.progress import progress
 
     from reprise_features.plan import Plan
     from reprise_features.state_rows import write_state_rows
 
+    url = offline or (os.environ.get("REPRISE_OFFLINE_STORE") if events is None else None)
+    if (events is None) == (url is None):
+        raise click.UsageError("give one of --events, --offline and REPRISE_OFFLINE_STORE")
     folder = out or repository / "data" / "states"
-    with _failing_clearly(), _with_positions(events, import_options) as canonical:
+    with _failing_clearly(), _archived(url) if url else _canonical(events, import_options) as source:
         plan = Plan.load(repository / "plan" / "plan.json")
         with progress("Writing states", None, "rows") as writing:
             report = write_state_rows(
-                canonical, folder, plan, memory_limit=memory_limit, advance=writing.advance
+                source, folder, plan, memory_limit=memory_limit, advance=writing.advance
             )
         click.echo(f"{folder}: {report}")
+
+
+@contextmanager
+def _archived(url: str) -> Iterator[Path]:
+    """Give the archived events, duplicates included, in the order of their arrival, with their places in the log."""
+    from reprise_offline import OfflineError, OfflineStore, write_events
+
+    with TemporaryDirectory(prefix="reprise-events-") as folder:
+        path = Path(folder) / "events.parquet"
+        try:
+            archived = write_events(OfflineStore(url), path, order="arrival")
+        except OfflineError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"{archived.records:,} records of {url}")
+        yield path
 
 
 @contextmanager
@@ -188,18 +213,6 @@ def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
         else:
             click.echo(import_events(events, path, options=import_options).render())
         yield path
-
-
-@contextmanager
-def _with_positions(events: Path, import_options: Any) -> Iterator[Path]:
-    """Give events that say where in the log they are as they lie, any others as canonical Parquet."""
-    from reprise_features.batch import says_positions
-
-    if says_positions(events):
-        yield events
-        return
-    with _canonical(events, import_options) as canonical:
-        yield canonical
 
 
 @contextmanager

@@ -34,7 +34,9 @@ class UpToNow(Past):
 def running_select(
     entity: EntityPlan, source: str, span: Span, aggregates: Mapping[str, str] | None = None
 ) -> str:
-    """Return the query of the state after each instant at which an entity had events: its ids, fields and ``ts``.
+    """Return the query of the state after each instant at which an entity had events.
+
+    Its columns are the ids, the fields, ``ts``, and ``is_last`` for the state after all events.
 
     Args:
         entity: Whose states.
@@ -50,6 +52,8 @@ def running_select(
     ]
     more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
     return (
-        f"SELECT {', '.join([keys, *states, *more])}, ts FROM ({source}) WINDOW {running.window}"
+        f"SELECT {', '.join([keys, *states, *more])}, ts,"
+        f" row_number() OVER (PARTITION BY {keys} ORDER BY position DESC) = 1 AS is_last"
+        f" FROM ({source}) WINDOW {running.window}"
         f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position DESC) = 1 ORDER BY {keys}, ts"
     )

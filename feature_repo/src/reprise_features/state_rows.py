@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from reprise_online.view import WATERMARKS, StateView
+from reprise_online.view import WATERMARKS, StateField, StateView
 from reprise_online.watermarks import Watermarks
 from reprise_runtime.files import atomic_write
 
@@ -25,8 +24,8 @@ BIRTH = datetime(1900, 1, 1, tzinfo=UTC)
 
 _TICK_US = 1
 _NO_TOPIC_WATERMARKS = Watermarks(bytes(16)).to_bytes()
-_ARROW = {"int64": pa.int64(), "double": pa.float64()}
-_NULLABLE = {"int64": "Int64", "double": "float64"}
+_KEY_SUFFIX = "_key"
+"""How the names of fields end that hold an ``event_key``, an integer of up to 60 bits."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def write_state_rows(
 
     A row is the state after all of the instant's events, and holds from the next microsecond on: what Feast finds
     at or before an instant is then what happened strictly before it. Where the events say their positions in the
-    log, a row's watermarks are the last ones of its events; else they name no topic.
+    log, the watermarks of an entity's last row cover all the records of the file, and those of the others the
+    records of their own events; else they name no topic.
 
     Args:
         events: Canonical Parquet.
@@ -86,27 +86,23 @@ def write_state_rows(
 def state_rows_schema(view: StateView) -> pa.Schema:
     """Return the columns of a view's file.
 
-    Pandas, which Feast reads with, makes doubles of integers with nulls, and doubles cannot hold the key of an
-    event. The schema's metadata tells it to take its own nullable integers.
+    Feast makes doubles of integers with nulls among them. Counts and instants survive that, the keys of events do
+    not, so they are decimals, which it leaves alone until it makes integers of them.
     """
-    fields = [
-        *(pa.field(key, pa.string()) for key in view.join_keys),
-        *(pa.field(field.name, _ARROW[field.kind]) for field in view.fields),
-        pa.field(WATERMARKS, pa.binary()),
-        pa.field(EVENT_TIMESTAMP, pa.timestamp("us", "UTC")),
-    ]
-    told = [
-        {
-            "name": f.name,
-            "field_name": f.name,
-            "pandas_type": f.kind,
-            "numpy_type": _NULLABLE[f.kind],
-            "metadata": None,
-        }
-        for f in view.fields
-    ]
-    pandas = {"index_columns": [], "column_indexes": [], "columns": told, "pandas_version": "2.3.0"}
-    return pa.schema(fields, metadata={b"pandas": orjson.dumps(pandas)})
+    return pa.schema(
+        [
+            *(pa.field(key, pa.string()) for key in view.join_keys),
+            *(pa.field(field.name, _arrow_type(field)) for field in view.fields),
+            pa.field(WATERMARKS, pa.binary()),
+            pa.field(EVENT_TIMESTAMP, pa.timestamp("us", "UTC")),
+        ]
+    )
+
+
+def _arrow_type(field: StateField) -> pa.DataType:
+    if field.name.endswith(_KEY_SUFFIX):
+        return pa.decimal128(19)
+    return pa.int64() if field.kind == "int64" else pa.float64()
 
 
 def _write_view(
@@ -150,14 +146,19 @@ def _states(batch: pa.RecordBatch, positions: LogPositions | None, schema: pa.Sc
 def _watermarks(batch: pa.RecordBatch, positions: LogPositions | None) -> pa.Array:
     if positions is None:
         return pa.repeat(pa.scalar(_NO_TOPIC_WATERMARKS, pa.binary()), batch.num_rows)
-    offsets = [batch.column(f"offset_{number}").to_pylist() for number in positions.partitions]
-    rows = (dict(zip(positions.partitions, row, strict=True)) for row in zip(*offsets, strict=True))
+    after_all = Watermarks(positions.topic.bytes, positions.last_offsets).to_bytes()
+    offsets = zip(*(batch.column(f"offset_{at}").to_pylist() for at in positions.last_offsets), strict=True)
     return pa.array(
         [
-            Watermarks(
-                positions.topic.bytes, {at: last for at, last in row.items() if last is not None}
-            ).to_bytes()
-            for row in rows
+            after_all if is_last else _reached(positions, row)
+            for is_last, row in zip(batch.column("is_last").to_pylist(), offsets, strict=True)
         ],
         pa.binary(),
     )
+
+
+def _reached(positions: LogPositions, offsets: tuple[int | None, ...]) -> bytes:
+    reached = zip(positions.last_offsets, offsets, strict=True)
+    return Watermarks(
+        positions.topic.bytes, {at: offset for at, offset in reached if offset is not None}
+    ).to_bytes()

@@ -68,15 +68,10 @@ def stream(applied: FeastRepository, store: OnlineStore) -> Stream:
     return Stream(applied, store)
 
 
-def archived(events: Sequence[Event], partitions: int = PARTITIONS, until: int | None = None) -> pa.Table:
-    """The first events of each partition, or all, with their places, as the archive has them."""
-    places: dict[str, tuple[int, int]] = {}
-    by_partition: dict[int, int] = {}
-    for event in events[:until]:
-        partition = sum(event.user_id.encode()) % partitions
-        offset = by_partition.get(partition, -1) + 1
-        by_partition[partition] = offset
-        places[event.event_id] = (partition, offset)
+def archived(events: Sequence[Event]) -> pa.Table:
+    """Events in the order of arrival with their places, as the archive has them."""
+    partitions = [offset_partition(event.user_id) for event in events]
+    places = [(here, partitions[:at].count(here)) for at, here in enumerate(partitions)]
     return with_positions(event_table(events), places, str(TOPIC))
 
 
@@ -90,7 +85,7 @@ def test_the_stream_continues_from_what_feast_materialized_of_the_archive(
     applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
 ) -> None:
     events = make_events(400)
-    applied.write_states(archived(events, until=250))
+    applied.write_states(archived(events[:250]))
     feast_store.materialize(BEGINNING, LATER)
     assert_store_holds(store, applied.plan, batch_states(applied.plan, events[:250]))
     partitions = as_partitions(events, PARTITIONS)
@@ -113,23 +108,32 @@ def test_a_new_topic_continues_from_what_feast_materialized_of_a_file(
     assert_store_holds(store, applied.plan, batch_states(applied.plan, [*history, *later]))
 
 
+def test_a_repeated_event_of_the_archive_is_covered_too(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
+) -> None:
+    events = make_events(120)
+    log = [*events[:60], events[10], *events[60:]]
+    applied.write_states(archived(log[:70]))
+    feast_store.materialize(BEGINNING, LATER)
+    stream.fold(as_partitions(log, PARTITIONS))
+    assert stream.count("folded") == len(log) - 70
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
+
+
 def test_integers_too_large_for_a_double_survive_materializing(
     applied: FeastRepository, feast_store: Any, store: OnlineStore
 ) -> None:
-    events = make_events(300)
-    view = applied.plan.product.view
-    at = [field.name for field in view.fields].index("purchases_first_amount_key")
-    expected = {row["product_id"]: row["purchases_first_amount_key"] for row in final_rows(applied, events)}
+    events = make_events(300, users=30)
+    at = applied.plan.user.field_index["purchases_first_amount_key"]
+    with BatchExecutor(applied.plan) as executor:
+        executor.load_events(event_table(events))
+        rows = [row for batch in executor.final_states("user") for row in batch.to_pylist()]
+    expected = {row["user_id"]: row["purchases_first_amount_key"] for row in rows}
     assert any(key is not None and key != int(float(key)) for key in expected.values())
+    assert any(key is None for key in expected.values())
     applied.write_states(event_table(events))
     feast_store.materialize(BEGINNING, LATER)
-    assert {key: row_of(store, applied, "product", key).state[at] for key in expected} == expected
-
-
-def final_rows(repository: FeastRepository, events: Sequence[Event]) -> list[dict[str, Any]]:
-    with BatchExecutor(repository.plan) as executor:
-        executor.load_events(event_table(events))
-        return [row for batch in executor.final_states("product") for row in batch.to_pylist()]
+    assert {key: row_of(store, applied, "user", key).state[at] for key in expected} == expected
 
 
 def test_materializing_behind_the_stream_changes_no_number_and_no_watermark(
@@ -138,7 +142,7 @@ def test_materializing_behind_the_stream_changes_no_number_and_no_watermark(
     events = make_events(300)
     partitions = as_partitions(events, PARTITIONS)
     stream.fold(partitions)
-    applied.write_states(archived(events, until=200))
+    applied.write_states(archived(events[:200]))
     feast_store.materialize(BEGINNING, LATER)
     assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
     stream.fold(partitions)
@@ -192,7 +196,7 @@ def test_materializing_while_the_stream_folds_can_take_a_row_back(
 ) -> None:
     """Feast compares timestamps before it writes, and not while: docs/feast.md says to stop the stream for it."""
     events = make_events(80, users=1, products=1)
-    applied.write_states(archived(events, until=70))
+    applied.write_states(archived(events[:70]))
     online = feast_store._get_provider().online_store
     client = online._get_client(feast_store.config.online_store)
     online._client = RacingClient(client, lambda: stream.fold(as_partitions(events, PARTITIONS)))
