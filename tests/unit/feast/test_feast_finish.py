@@ -1,0 +1,65 @@
+"""The on-demand view's function finishes as the predictor does, by the plan within its own source."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from reprise_features.exceptions import CollidingStatesError
+from reprise_features.feast_finish import finish_frame, finishing_function, finishing_source
+from reprise_features.finish import Finisher
+from reprise_features.plan import Plan
+from support.plans import checked_in_plan
+from support.served_bundles import small_plan
+
+
+def state_frame(plan: Plan, rows: int, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    columns = {
+        f"{entity.view.name}__{field.name}": rng.integers(1, 1_000, rows).astype(np.float64)
+        for entity in plan.entities
+        for field in entity.view.fields
+    }
+    columns["timestamp_us"] = np.full(rows, 2_000_000_000_000_000)
+    columns["amount"], columns["is_purchase"] = rng.random(rows), np.ones(rows)
+    return pd.DataFrame(columns)
+
+
+def test_the_source_alone_finishes_what_the_finisher_finishes() -> None:
+    plan = checked_in_plan()
+    rows = state_frame(plan, 20)
+    found = finishing_function(finishing_source(plan))(rows)
+    finisher = Finisher(plan)
+    for at, row in enumerate(rows.to_dict("records")):
+        states = [[row[f"{e.view.name}__{f.name}"] for f in e.view.fields] for e in plan.entities]
+        expected = finisher.one(*states, row["timestamp_us"], row["amount"], "purchase")
+        np.testing.assert_allclose(found.iloc[at].to_numpy(), expected, rtol=1e-12)
+    assert tuple(found.columns) == plan.input_names
+
+
+def test_functions_of_several_plans_do_not_mix() -> None:
+    first, second = (finishing_function(finishing_source(plan)) for plan in (checked_in_plan(), small_plan()))
+    assert tuple(first(state_frame(checked_in_plan(), 2)).columns) == checked_in_plan().input_names
+    assert tuple(second(state_frame(small_plan(), 2)).columns) == small_plan().input_names
+
+
+def test_an_entity_without_a_row_has_the_empty_state() -> None:
+    plan = checked_in_plan()
+    rows = state_frame(plan, 1).astype(object)
+    rows.loc[:, [name for name in rows.columns if "__" in name]] = None
+    found = finishing_function(finishing_source(plan))(rows)
+    expected = Finisher(plan).one(
+        *(entity.empty for entity in plan.entities), 2_000_000_000_000_000, rows["amount"][0], "purchase"
+    )
+    np.testing.assert_array_equal(found.iloc[0].to_numpy(), expected)
+
+
+def test_states_joined_by_bare_names_are_refused() -> None:
+    plan = checked_in_plan()
+    rows = state_frame(plan, 1)
+    shared = plan.user.view.fields[0].name
+    assert any(field.name == shared for field in plan.product.view.fields)
+    with pytest.raises(CollidingStatesError, match="full_feature_names=True"):
+        finish_frame(finishing_plan(plan), rows.assign(**{shared: 1.0})[[shared, *rows.columns]])
+
+
+def finishing_plan(plan: Plan) -> str:
+    return plan.dumps().decode()
