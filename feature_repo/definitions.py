@@ -16,7 +16,6 @@ from featuretools.primitives import (
     Mean,
     Median,
     Min,
-    Mode,
     NumTrue,
     PercentTrue,
     Std,
@@ -27,8 +26,8 @@ from featuretools.primitives import (
 )
 from reprise_features.definition import Definition, EntityDefinition, RatioInput
 
-# Median, Mode and Trend have no bounded state; they stand here so that `reprise features plan` shows what
-# the compiler does with what a stream cannot keep: it refuses, and says why.
+# Median and Trend have no bounded state; they stand here so that `reprise features plan` shows what the
+# compiler does with what a stream cannot keep: it refuses, and says why.
 AGGREGATIONS = (
     Count(),
     Sum(),
@@ -39,7 +38,6 @@ AGGREGATIONS = (
     First(),
     Last(),
     Median(),
-    Mode(),
     Trend(),
     NumTrue(),
     PercentTrue(),

@@ -45,10 +45,17 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Discovery:
-    """Everything that Deep Feature Synthesis found."""
+    """Everything that Deep Feature Synthesis found.
+
+    Attributes:
+        candidates: The features that the compiler accepts.
+        refusals: Those that it refuses.
+        unused: Primitives of the definition that found nothing to apply to, by entity.
+    """
 
     candidates: tuple[Candidate, ...]
     refusals: tuple[Refusal, ...]
+    unused: Mapping[EntityName, tuple[str, ...]]
 
 
 def discover(definition: Definition) -> Discovery:
@@ -61,10 +68,13 @@ def discover(definition: Definition) -> Discovery:
         es = entity_set(_sample(definition.frames), definition.frames)
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
+    unused: dict[EntityName, tuple[str, ...]] = {}
     for entity in ENTITY_NAMES:
         wanted = entity_definition(definition, entity)
         names = {source: name for name, source in wanted.named.items()}
-        for feature in _synthesize(es, entity, wanted):
+        features = _synthesize(es, entity, wanted)
+        unused[entity] = _unused(features, wanted)
+        for feature in features:
             source = feature.get_name()
             try:
                 compiled = compile_feature(feature, entity, definition.frames)
@@ -74,7 +84,7 @@ def discover(definition: Definition) -> Discovery:
             name = names.get(source, f"{entity}_{_slug(source)}")
             candidates.append(Candidate(name, source in names, compiled, feature))
         _check_named(entity, wanted.named, candidates, refusals)
-    return Discovery(tuple(candidates), tuple(refusals))
+    return Discovery(tuple(candidates), tuple(refusals), unused)
 
 
 def entity_definition(definition: Definition, entity: EntityName) -> EntityDefinition:
@@ -162,15 +172,22 @@ def _request_inputs(definition: Definition) -> Iterable[ModelInput]:
 
 
 def _synthesize(es: ft.EntitySet, entity: EntityName, wanted: EntityDefinition) -> list[Any]:
-    features: list[Any] = ft.dfs(
-        entityset=es,
-        target_dataframe_name=TARGETS[entity],
-        features_only=True,
-        max_depth=wanted.max_depth,
-        agg_primitives=list(wanted.aggregations),
-        trans_primitives=list(wanted.transforms),
-    )
+    with quiet_featuretools():
+        features: list[Any] = ft.dfs(
+            entityset=es,
+            target_dataframe_name=TARGETS[entity],
+            features_only=True,
+            max_depth=wanted.max_depth,
+            agg_primitives=list(wanted.aggregations),
+            trans_primitives=list(wanted.transforms),
+        )
     return features
+
+
+def _unused(features: Iterable[Any], wanted: EntityDefinition) -> tuple[str, ...]:
+    used = {part.primitive.name for f in features for part in (f, *f.get_dependencies(deep=True))}
+    asked = dict.fromkeys(p.name for p in (*wanted.aggregations, *wanted.transforms))
+    return tuple(name for name in asked if name not in used)
 
 
 def _check_named(

@@ -39,10 +39,10 @@ class DecayedCount(AggregationPrimitive):  # type: ignore[misc]
     uses_calc_time = True
     stack_on_self = False
     default_value = 0
-    description_template = "the number of {} events, decayed"
 
     def __init__(self, half_life_days: float = 7) -> None:
         self.half_life_days = half_life_days
+        self.description_template = f"the number, halving every {half_life_days:g} days,"
 
     def get_function(self) -> Callable[..., float]:
         """Return the function that Featuretools calls for each entity."""
@@ -75,10 +75,10 @@ class DecayedSum(AggregationPrimitive):  # type: ignore[misc]
     uses_calc_time = True
     stack_on_self = False
     default_value = 0
-    description_template = "the sum of {}, decayed by {}"
 
     def __init__(self, half_life_days: float = 7) -> None:
         self.half_life_days = half_life_days
+        self.description_template = f"the sum, halving every {half_life_days:g} days, of {{}}"
 
     def get_function(self) -> Callable[..., float]:
         """Return the function that Featuretools calls for each entity."""

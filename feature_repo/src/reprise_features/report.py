@@ -76,6 +76,8 @@ def _print_entity(console: Console, result: PlanningResult, entity: EntityName, 
         shown = "named" if importance is None else f"{importance:.4f}"
         table.add_row(candidate.name, candidate.compiled.source, candidate.compiled.unit, shown)
     console.print(table)
+    for primitive in result.discovery.unused[entity]:
+        console.print(f"  unused {primitive}: no column here is of a type that it takes", markup=False)
     if show_all:
         for candidate in dropped:
             console.print(
@@ -98,5 +100,7 @@ def _kind(reason: str) -> str:
         return "less important than the best"
     if reason.startswith("every past event would have to be revisited"):
         return "every past event would have to be revisited whenever another feature changes"
+    if reason.endswith(foreign := "is not an aggregation of a pair's own events"):
+        return f"a feature of the pair's user or product {foreign}"
     kind = reason.split(":", maxsplit=1)[0]
     return "near-duplicate of another" if kind.startswith("near-duplicate") else kind

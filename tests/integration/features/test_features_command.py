@@ -46,6 +46,7 @@ def test_planning_says_what_was_found_refused_dropped_and_kept_and_writes_the_pl
     for said in (
         "users: 1,",
         "median has no bounded state",
+        "unused num_true: no column here is of a type that it takes",
         "a forest finds thresholds of a number by itself",
         "near-duplicate of another",
         "total_spend",

@@ -299,6 +299,10 @@ def test_everything_discovered_is_either_accepted_or_refused_with_a_reason() -> 
     assert len(sources) == len(set(sources))
 
 
+def test_a_primitive_that_finds_no_column_is_named_as_unused() -> None:
+    assert discovery().unused == {"user": (), "product": (), "pair": ("num_true", "percent_true")}
+
+
 def test_discovery_is_the_same_every_time() -> None:
     def shown(found: Discovery) -> list[object]:
         return [*((c.name, c.named, c.compiled) for c in found.candidates), *found.refusals]

@@ -79,6 +79,17 @@ def test_saved_features_are_loaded_with_their_parameters(tmp_path: Path) -> None
     pd.testing.assert_frame_equal(matrix(loaded), matrix(features))
 
 
+def test_a_description_says_the_half_life() -> None:
+    said = [ft.describe_feature(feature) for feature in synthesized()]
+    assert (
+        'The number, halving every 1 days, of all instances of "orders" for each "user" in "users".' in said
+    )
+    assert (
+        'The sum, halving every 1 days, of the "amount" of all instances of "orders" for each "user" in "users".'
+        in said
+    )
+
+
 @pytest.mark.parametrize("primitive", [DecayedCount, DecayedSum])
 def test_the_half_life_is_a_week_unless_said(primitive: type) -> None:
     assert primitive().half_life_days == 7
