@@ -50,7 +50,7 @@ from reprise_predictor.contract import (
 from reprise_predictor.prediction import Prediction
 
 _log = get_logger(__name__)
-_PROBLEMS = (
+PROBLEMS = (
     INVALID_JSON,
     BODY_TOO_LARGE,
     UNSUPPORTED_MEDIA_TYPE,
@@ -61,6 +61,8 @@ _PROBLEMS = (
     OVERLOADED,
     DEADLINE_EXCEEDED,
 )
+"""Every kind of problem that a prediction may be answered with, beside those of any address."""
+
 _ENDPOINTS = ("/predict", "/predict/batch")
 _FEATURES_OF_ANSWER = {
     "features": {
@@ -123,7 +125,7 @@ class _PredictHandlers:
         self._counts = {
             (endpoint, outcome): context.metrics.requests.labels(endpoint, outcome)
             for endpoint in _ENDPOINTS
-            for outcome in ("ok", *(kind.slug for kind in (*_PROBLEMS, INTERNAL_ERROR)))
+            for outcome in ("ok", *(kind.slug for kind in (*PROBLEMS, INTERNAL_ERROR)))
         }
 
     async def predict(self, scope: Scope, body: bytes) -> bytes:
@@ -252,5 +254,5 @@ def _documentation(
         "body": body,
         "query": [_EXPLAIN],
         "response_model": answer,
-        "responses": {200: {"links": dict(links or {})}, **problem_responses(*_PROBLEMS)},
+        "responses": {200: {"links": dict(links or {})}, **problem_responses(*PROBLEMS)},
     }

@@ -1,0 +1,91 @@
+"""docs/api.md tells every setting and every problem, as they are. To write its tables anew:
+
+REPRISE_WRITE_DOCS=1 python -m pytest tests/unit/predictor/test_api_docs.py
+"""
+
+import ast
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+from pydantic_core import PydanticUndefined
+from reprise_http.problems import (
+    INTERNAL_ERROR,
+    METHOD_NOT_ALLOWED,
+    NOT_FOUND,
+    NOT_READY,
+    TOO_MANY_REQUESTS,
+    UNAUTHENTICATED,
+    ProblemType,
+)
+from reprise_predictor.predict_routes import PROBLEMS
+from reprise_predictor.settings import PredictorSettings
+
+PAGE = Path(__file__).parents[3] / "docs" / "api.md"
+WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
+EVERYWHERE = (UNAUTHENTICATED, TOO_MANY_REQUESTS, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_READY, INTERNAL_ERROR)
+
+
+def settings_table() -> Iterable[str]:
+    yield "| variable | default | |"
+    yield "| --- | --- | --- |"
+    names = PredictorSettings.env_names()
+    for field, info in PredictorSettings.model_fields.items():
+        yield f"| `{names[field]}` | {shown(info.default)} | {info.description} |"
+
+
+def shown(default: Any) -> str:
+    if default is PydanticUndefined:
+        return "needed"
+    if default is None or isinstance(default, SecretStr):
+        return ""
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    return f"`{str(default).lower() if isinstance(default, bool) else default}`"
+
+
+def problems_table() -> Iterable[str]:
+    yield "| status | `type`, after `urn:reprise:problem:` | when |"
+    yield "| --- | --- | --- |"
+    kinds: dict[str, ProblemType] = {kind.slug: kind for kind in (*PROBLEMS, *EVERYWHERE)}
+    for kind in sorted(kinds.values(), key=lambda kind: (kind.status, kind.slug)):
+        yield f"| {kind.status} | `{kind.slug}` | {kind.title}. |"
+
+
+def holds(mark: str, table: Iterable[str]) -> None:
+    begin, end = f"<!-- {mark} -->", f"<!-- end of {mark} -->"
+    wanted = "\n".join([begin, *table, end])
+    text = PAGE.read_text()
+    found = re.search(f"{re.escape(begin)}.*?{re.escape(end)}", text, re.DOTALL)
+    if WRITE:
+        PAGE.write_text(text.replace(found[0] if found else begin, wanted))
+        return
+    assert found is not None
+    assert found[0] == wanted, f"docs/api.md is behind: {__doc__}"
+
+
+def test_page_tells_every_setting_with_its_default() -> None:
+    holds("settings", settings_table())
+
+
+def test_page_tells_every_problem() -> None:
+    holds("problems", problems_table())
+
+
+def test_python_of_the_page_can_be_read() -> None:
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert len(examples) >= 6
+    for example in examples:
+        ast.parse(example)
+
+
+def test_page_shows_every_address_with_curl_and_python() -> None:
+    text = PAGE.read_text()
+    for address in ("predict", "predict/batch", "features/", "model/info", "ready"):
+        assert re.search(rf"^curl .*localhost:8000/{address}", text, re.MULTILINE), address
+        assert f"http://localhost:8000/{address}" in "".join(
+            re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+        )
