@@ -32,12 +32,16 @@ class EntityFold:
         self._lifts = {
             frame: [a.lift if a.frame == frame else None for a in entity.accumulators] for frame in frames
         }
-        self._pair_lifts = [a.lift for a in entity.pair_accumulators]
+        self._pair_lifts = [(a.lift, a.empty) for a in entity.pair_accumulators]
 
     def lift(self, event: FrameEvent, transition: PairTransition) -> Delta:
         """Return the change that this event, which did this to its pair, makes to the entity."""
         own = [lift and lift(event) for lift in self._lifts[event.frame]]
-        return (*own, *[lift(transition) for lift in self._pair_lifts])
+        # most events leave most of what is known of the pairs as it was, and merging the identity costs the same
+        over_pairs = [
+            None if (cell := lift(transition)) == empty else cell for lift, empty in self._pair_lifts
+        ]
+        return (*own, *over_pairs)
 
     def merge(self, state: StateRow, delta: Delta) -> list[float | int | None]:
         """Return the state with the change merged in; the given state is left as it is."""

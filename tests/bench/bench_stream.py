@@ -1,0 +1,254 @@
+"""Kafka to Redis through one materializer, against Feast's own writes of the same views, on this machine.
+
+Run with ``PYTHONPATH=tests python tests/bench/bench_stream.py``; prints JSON. A real broker and a real Redis are
+started for it. Feast is measured in the same run, on the same Redis, with the repository's own definitions.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from prometheus_client import CollectorRegistry
+from reprise_eventlog import EVENTS, BufferFullError, open_producer
+from reprise_events import Event, encode_event
+from reprise_features.plan import Plan
+from reprise_materializer.materializing import open_worker
+from reprise_materializer.metrics import MaterializerMetrics
+from reprise_materializer.settings import MaterializerSettings
+from reprise_online.codec import ViewCodec
+from support.feast_repository import copy_repository
+from support.histories import PLAN_FILE, PROJECT, BatchStates, batch_states, make_events
+from support.kafka import KafkaBroker, running_kafka
+from support.redis import RedisServer, running_redis
+
+USERS, PRODUCTS = 3_000, 500
+THROUGHPUT_EVENTS = 60_000
+FEAST_ROWS = 2_000
+FEAST_PUSHES = 40
+FRESHNESS_RATE = 1_000
+FRESHNESS_SECONDS = 20.0
+SAMPLED = 20
+
+
+def run() -> dict[str, float]:
+    """Return the measured numbers: events and rows a second, ratios, milliseconds."""
+    with running_kafka() as broker, running_redis() as redis:
+        numbers = throughput(broker, redis)
+        numbers |= feast_writes(redis)
+        numbers["ratio_to_feast_bulk_rows"] = (
+            numbers["materializer_rows_per_second"] / numbers["feast_bulk_rows_per_second"]
+        )
+        numbers["ratio_to_feast_push_events"] = (
+            numbers["materializer_events_per_second"] / numbers["feast_push_events_per_second"]
+        )
+        return numbers | freshness(broker, redis)
+
+
+def throughput(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
+    """Fold a backlog with one worker, in this process, as the materializer's own loop does."""
+    events = make_events(THROUGHPUT_EVENTS, users=USERS, products=PRODUCTS)
+    broker.reset_topics()
+    redis.flush()
+    numbers = {"producer_events_per_second": produce(broker, events)}
+    settings = MaterializerSettings.load(
+        kafka_servers=broker.servers, redis_host=redis.host, redis_port=redis.port, plan=PLAN_FILE
+    )
+    metrics = MaterializerMetrics(CollectorRegistry())
+    gc.set_threshold(100_000, 20, 20)
+    with open_worker(settings, metrics) as worker:
+        stop = threading.Event()
+        thread = threading.Thread(target=worker.run, args=(stop,))
+        thread.start()
+        folded = metrics.events.labels("folded")._value
+        wait_for(lambda: folded.get() > 0)
+        first, rows, wall, cpu = folded.get(), rows_written(redis), time.perf_counter(), time.process_time()
+        wait_for(lambda: folded.get() == len(events))
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        rows = rows_written(redis) - rows
+        stop.set()
+        thread.join()
+    count = len(events) - first
+    return numbers | {
+        "materializer_events_per_second": count / wall,
+        "materializer_events_per_cpu_second": count / cpu,
+        "materializer_rows_per_second": rows / wall,
+    }
+
+
+def produce(broker: KafkaBroker, events: Sequence[Event]) -> float:
+    """Append events as fast as one producer can, and return how many a second were acknowledged."""
+    producer = open_producer(broker.settings())
+    started = time.perf_counter()
+    futures = []
+    for event in events:
+        while True:
+            try:
+                futures.append(producer.append(EVENTS.name, event.user_id.encode(), encode_event(event)))
+                break
+            except BufferFullError:
+                time.sleep(0.005)
+    producer.flush(120)
+    seconds = time.perf_counter() - started
+    for future in futures:
+        future.result(0)
+    producer.close(10)
+    return len(events) / seconds
+
+
+def rows_written(redis: RedisServer) -> int:
+    """How many guarded writes Redis has run."""
+    with redis.client() as client:
+        statistics: dict[str, Any] = client.info("commandstats")  # type: ignore[assignment]
+    return sum(statistics.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
+
+
+def feast_writes(redis: RedisServer) -> dict[str, float]:
+    """Write the same views with Feast: many rows at once, and one event's three rows, as ``push`` does."""
+    plan = Plan.load(PLAN_FILE)
+    states = batch_states(plan, make_events(4_000, users=USERS, products=PRODUCTS))
+    redis.flush()
+    with tempfile.TemporaryDirectory(prefix="reprise-bench-") as folder:
+        repository = copy_repository(Path(folder), redis)
+        (Path(folder) / "plan" / "plan.json").write_bytes(plan.dumps())
+        repository.run(["apply"])
+        with repository.store() as store:
+            frames = {e.view.name: state_frame(plan, states, e.name) for e in plan.entities}
+            store.write_to_online_store("pair_state", frames["pair_state"].head(10))
+            pairs = frames["pair_state"].head(FEAST_ROWS)
+            started = time.perf_counter()
+            store.write_to_online_store("pair_state", pairs)
+            bulk = len(pairs) / (time.perf_counter() - started)
+            started = time.perf_counter()
+            for at in range(FEAST_PUSHES):
+                for name, frame in frames.items():
+                    store.write_to_online_store(name, frame.iloc[at : at + 1])
+            pushes = FEAST_PUSHES / (time.perf_counter() - started)
+    return {"feast_bulk_rows_per_second": bulk, "feast_push_events_per_second": pushes}
+
+
+def state_frame(plan: Plan, states: BatchStates, entity: str) -> pd.DataFrame:
+    """The states of an entity as Feast takes them."""
+    view = (
+        plan.user.view
+        if entity == plan.user.name
+        else next(e.view for e in plan.entities if e.name == entity)
+    )
+    ids, rows = list(states[entity]), np.array(list(states[entity].values()))
+    columns: dict[str, Any] = {key: [each[at] for each in ids] for at, key in enumerate(view.join_keys)}
+    for at, field in enumerate(view.fields):
+        numbers = pd.Series(rows[:, at]).astype("Float64")
+        columns[field.name] = numbers.astype("Int64") if field.kind == "int64" else numbers
+    columns["watermarks"] = pd.Series([bytes(17)] * len(ids), dtype=object)
+    columns["event_timestamp"] = pd.Timestamp("2026-01-01", tz="UTC")
+    return pd.DataFrame(columns)
+
+
+def freshness(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
+    """From handing an event to the producer until its pair can be read, at a steady rate."""
+    broker.reset_topics()
+    redis.flush()
+    pair = ViewCodec(PROJECT, Plan.load(PLAN_FILE).pair.view)
+    sent: dict[bytes, float] = {}
+    delays: list[float] = []
+    done = threading.Event()
+    with materializer_process(broker, redis):
+        producer = open_producer(broker.settings())
+        warm_up(producer, redis, pair)
+        watcher = threading.Thread(target=watch, args=(redis, sent, delays, done))
+        watcher.start()
+        events = make_events(int(FRESHNESS_RATE * FRESHNESS_SECONDS), users=USERS, products=PRODUCTS, seed=1)
+        started = time.perf_counter()
+        for number, event in enumerate(events):
+            due = started + number / FRESHNESS_RATE
+            if (wait := due - time.perf_counter()) > 0:
+                time.sleep(wait)
+            current = replace(event, timestamp_us=time.time_ns() // 1000)
+            if number % SAMPLED == 0:
+                current = replace(current, product_id=f"sampled-{number}")
+                sent[pair.key(current.user_id, current.product_id)] = time.perf_counter()
+            producer.append(EVENTS.name, current.user_id.encode(), encode_event(current))
+        took = time.perf_counter() - started
+        producer.close(10)
+        wait_for(lambda: len(delays) == len(events) // SAMPLED)
+        done.set()
+        watcher.join()
+    return {
+        "freshness_p50_milliseconds": float(np.percentile(delays, 50)) * 1e3,
+        "freshness_p95_milliseconds": float(np.percentile(delays, 95)) * 1e3,
+        "freshness_events_per_second": len(events) / took,
+    }
+
+
+def watch(redis: RedisServer, sent: dict[bytes, float], delays: list[float], done: threading.Event) -> None:
+    """Note when each key that was sent can be read."""
+    with redis.client() as client:
+        while not done.wait(0.002):
+            keys = list(sent)
+            pipeline = client.pipeline(transaction=False)
+            for key in keys:
+                pipeline.exists(key)
+            now = time.perf_counter()
+            for key, there in zip(keys, pipeline.execute() if keys else [], strict=True):
+                if there:
+                    delays.append(now - sent.pop(key))
+
+
+def warm_up(producer: Any, redis: RedisServer, pair: ViewCodec) -> None:
+    """Wait until the process folds what it is sent."""
+    event = replace(make_events(1)[0], event_id="warm-up", user_id="warm", product_id="up")
+    producer.append(EVENTS.name, b"warm", encode_event(event))
+    with redis.client() as client:
+        wait_for(lambda: bool(client.exists(pair.key("warm", "up"))))
+
+
+@contextmanager
+def materializer_process(broker: KafkaBroker, redis: RedisServer) -> Iterator[None]:
+    """A materializer of its own."""
+    environment = os.environ | {
+        "KAFKA_SERVERS": broker.servers,
+        "REDIS_HOST": redis.host,
+        "REDIS_PORT": str(redis.port),
+        "REPRISE_PLAN": str(PLAN_FILE),
+        "MATERIALIZER_GROUP": "freshness",
+        "API_HOST": "127.0.0.1",
+        "API_PORT": "0",
+        "LOG_LEVEL": "warning",
+    }
+    command = [sys.executable, "-c", "from reprise_materializer.main import command; command()"]
+    process = subprocess.Popen(command, env=environment)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def wait_for(condition: Any, seconds: float = 180.0) -> None:
+    """Return once the condition holds.
+
+    Raises:
+        TimeoutError: It does not in time.
+    """
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError("the benchmark did not get on in time")
+        time.sleep(0.002)
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: round(number, 1) for name, number in run().items()}, indent=2))
