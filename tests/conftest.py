@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 
 
