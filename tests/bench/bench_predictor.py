@@ -1,0 +1,340 @@
+"""The predictor against the service one would write first, and against an endpoint that does nothing.
+
+Each server has the first processor to itself; the load, and Redis, have the second. Run with
+``PYTHONPATH=tests python tests/bench/bench_predictor.py``; ``run`` returns the figures for ``make bench``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from bench.serving_fixtures import Prepared, prepare
+from support.redis import RedisServer, free_port, running_redis
+
+BENCH = Path(__file__).parent
+SERVER_CORE, LOAD_CORE = "0", "1"
+CONNECTIONS = 32
+ROUNDS = 3
+BATCH = 1000
+REQUIRED = {
+    "times_straightforward": 40.0,
+    "share_of_empty_endpoint": 0.5,
+    "p99_ms_at_half_rate": 5.0,
+    "batch_server_ms": 40.0,
+    "batch_times_straightforward": 25.0,
+    "model_call_p99_us": 100.0,
+    "predictor_rss_mib": 150.0,
+    "predictor_ready_seconds": 3.0,
+}
+_AT_MOST = {
+    "p99_ms_at_half_rate",
+    "batch_server_ms",
+    "model_call_p99_us",
+    "predictor_rss_mib",
+    "predictor_ready_seconds",
+}
+_WRK = """
+local bodies = {}
+for line in io.lines("%s") do bodies[#bodies + 1] = line end
+local at = 0
+request = function()
+  at = at %% #bodies + 1
+  return wrk.format("POST", "/predict", {["Content-Type"] = "application/json"}, bodies[at])
+end
+"""
+
+
+def run(*, users: int = 1000, days: int = 180, seconds: float = 3.0) -> dict[str, Any]:
+    """Measure everything in one run.
+
+    Args:
+        users: Size of the history.
+        days: Its length.
+        seconds: How long each round of load takes.
+
+    Returns:
+        The figures, what is required of them, and the names of those that fall short.
+    """
+    with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name, running_redis() as redis:
+        folder = Path(name)
+        prepared = prepare(folder, redis, users, days)
+        _pin(redis)
+        figures = _measure(folder, prepared, redis, seconds)
+    missed = [
+        name
+        for name, limit in REQUIRED.items()
+        if (figures[name] > limit if name in _AT_MOST else figures[name] < limit)
+    ]
+    return {"figures": figures, "required": REQUIRED, "missed": missed}
+
+
+def _measure(folder: Path, prepared: Prepared, redis: RedisServer, seconds: float) -> dict[str, Any]:
+    script = _script(folder, prepared.requests)
+    environment = {
+        "REDIS_HOST": redis.host,
+        "REDIS_PORT": str(redis.port),
+        "MODEL_STORE": str(prepared.models),
+        "STRAIGHTFORWARD_FOLDER": str(prepared.straightforward),
+        "FEAST_USAGE": "False",
+        # Threads of numerical libraries on one processor only get into each other's way.
+        "OMP_NUM_THREADS": "1",
+    }
+    with ExitStack() as stack:
+        running = {
+            name: stack.enter_context(_server(name, arguments, folder, environment))
+            for name, arguments in (
+                ("predictor", _predictor()),
+                ("straightforward", _uvicorn("straightforward_service")),
+                ("empty_endpoint", _uvicorn("empty_endpoint")),
+            )
+        }
+        servers = {name: server.port for name, server in running.items()}
+        rates: dict[str, list[float]] = {name: [] for name in servers}
+        spent: dict[str, list[float]] = {name: [] for name in servers}
+        for _ in range(ROUNDS):
+            for name, server in running.items():
+                before = server.processor_seconds()
+                rate, answered = _wrk(server.port, script, seconds)
+                rates[name].append(rate)
+                spent[name].append((server.processor_seconds() - before) / answered * 1e6)
+        per_second = {name: statistics.median(found) for name, found in rates.items()}
+        paced = _paced(servers["predictor"], per_second["predictor"] / 2, seconds, folder)
+        batches = _batches(servers, prepared.requests)
+        memory = _resident_mib(servers["predictor"])
+    return {
+        **{f"{name}_per_second": rate for name, rate in per_second.items()},
+        **{f"{name}_processor_us": statistics.median(found) for name, found in spent.items()},
+        "times_straightforward": per_second["predictor"] / per_second["straightforward"],
+        "share_of_empty_endpoint": per_second["predictor"] / per_second["empty_endpoint"],
+        "p50_ms_at_half_rate": paced["p50_ms"],
+        "p99_ms_at_half_rate": paced["p99_ms"],
+        **batches,
+        **_model_call(prepared.models),
+        **_processes(folder, environment, script, seconds),
+        "predictor_with_prediction_log_per_second": _with_log(folder, environment, script, seconds),
+        "predictor_rss_mib": memory,
+        "predictor_ready_seconds": running["predictor"].ready_seconds,
+    }
+
+
+def _predictor() -> list[str]:
+    return ["-c", "from reprise_predictor.main import command; command()", "--host", "127.0.0.1", "--port"]
+
+
+def _uvicorn(module: str) -> list[str]:
+    options = ["--host", "127.0.0.1", "--no-access-log", "--log-level", "warning", "--port"]
+    return ["-m", "uvicorn", f"bench.{module}:app", *options]
+
+
+@dataclass(frozen=True)
+class _Running:
+    port: int
+    pid: int
+    ready_seconds: float
+
+    def processor_seconds(self) -> float:
+        """Processor time so far, user and system, which a busy machine stretches less than the clock."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextmanager
+def _server(
+    name: str, arguments: list[str], folder: Path, environment: dict[str, str], core: str = SERVER_CORE
+) -> Iterator[_Running]:
+    port = free_port()
+    log = folder / f"{name}-{port}.log"
+    command = ["taskset", "-c", core, sys.executable, *arguments, str(port)]
+    started = time.monotonic()
+    variables = {**os.environ, **environment, "PYTHONPATH": str(BENCH.parent)}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=variables, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        give_up = time.monotonic() + 60
+        path = "/ready" if name.startswith("predictor") else "/openapi.json"
+        while True:
+            if process.poll() is not None or time.monotonic() > give_up:
+                raise RuntimeError(f"{name} did not start:\n{log.read_text()}")
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}{path}").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.02)
+        yield _Running(port, process.pid, time.monotonic() - started)
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _pin(redis: RedisServer) -> None:
+    with redis.client() as client:
+        os.sched_setaffinity(client.info("server")["process_id"], {int(LOAD_CORE)})
+
+
+def _script(folder: Path, requests: list[dict[str, Any]]) -> Path:
+    bodies = folder / "bodies.txt"
+    bodies.write_text("\n".join(json.dumps(request) for request in requests))
+    (folder / "bodies.json").write_text(json.dumps(requests))
+    script = folder / "predict.lua"
+    script.write_text(_WRK % bodies)
+    return script
+
+
+def _start_wrk(port: int, script: Path, seconds: float, core: str) -> subprocess.Popen[str]:
+    options = ["-t1", f"-c{CONNECTIONS}", f"-d{max(1, round(seconds))}s", "-s", str(script)]
+    command = ["taskset", "-c", core, "wrk", *options, f"http://127.0.0.1:{port}"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _rate(process: subprocess.Popen[str]) -> tuple[float, int]:
+    """Return requests a second, and how many were answered."""
+    output, _ = process.communicate(timeout=120)
+    if process.returncode or "Non-2xx" in output:
+        raise RuntimeError(f"the load was not answered as it should be:\n{output}")
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
+    answered = re.search(r"(\d+) requests in", output)
+    if rate is None or answered is None:
+        raise RuntimeError(f"wrk said no rate:\n{output}")
+    return float(rate[1]), int(answered[1])
+
+
+def _wrk(port: int, script: Path, seconds: float) -> tuple[float, int]:
+    return _rate(_start_wrk(port, script, seconds, LOAD_CORE))
+
+
+def _paced(port: int, rate: float, seconds: float, folder: Path) -> dict[str, Any]:
+    command = [
+        "taskset",
+        "-c",
+        LOAD_CORE,
+        sys.executable,
+        str(BENCH / "paced_load.py"),
+        "127.0.0.1",
+        str(port),
+    ]
+    command += [str(rate), str(2 * seconds), str(folder / "bodies.json")]
+    result: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    if result["failed"] or result["unanswered"]:
+        raise RuntimeError(f"the load was not answered as it should be: {result}")
+    return result
+
+
+def _batches(servers: dict[str, int], requests: list[dict[str, Any]]) -> dict[str, float]:
+    body = {"requests": requests[:BATCH]}
+    taken: dict[str, list[float]] = {"predictor": [], "straightforward": []}
+    with httpx.Client(timeout=60) as client:
+        predictor = f"http://127.0.0.1:{servers['predictor']}"
+        before = _spent(client, predictor)
+        for _ in range(ROUNDS):
+            for name, times in taken.items():
+                for _ in range(5 if name == "predictor" else 1):
+                    start = time.perf_counter()
+                    answer = client.post(f"http://127.0.0.1:{servers[name]}/predict/batch", json=body)
+                    times.append(time.perf_counter() - start)
+                    if answer.status_code != 200 or len(answer.json()["results"]) != BATCH:
+                        raise RuntimeError(f"{name} did not answer a batch: {answer.text[:500]}")
+        after = _spent(client, predictor)
+    ours, theirs = (statistics.median(taken[name]) for name in ("predictor", "straightforward"))
+    return {
+        "batch_server_ms": (after[0] - before[0]) / (after[1] - before[1]) * 1e3,
+        "batch_client_ms": ours * 1e3,
+        "straightforward_batch_client_ms": theirs * 1e3,
+        "batch_times_straightforward": theirs / ours,
+    }
+
+
+def _spent(client: httpx.Client, predictor: str) -> tuple[float, float]:
+    text = client.get(f"{predictor}/metrics").text
+    name = r'reprise_predictor_request_seconds_%s\{endpoint="/predict/batch"\} (\S+)'
+    total, count = (re.search(name % part, text) for part in ("sum", "count"))
+    assert total is not None
+    assert count is not None
+    return float(total[1]), float(count[1])
+
+
+def _model_call(models: Path) -> dict[str, float]:
+    """Time the model alone, on one row, in a process that has the server's processor to itself."""
+    program = (
+        "import json, sys, time\n"
+        "from reprise_bundle import BundleStore\n"
+        "from reprise_predictor.model import Model\n"
+        "store = BundleStore(sys.argv[1])\n"
+        "bundle = store.fetch(store.latest())\n"
+        "model, row, taken = Model.of(bundle), [1.0] * len(bundle.manifest.inputs), []\n"
+        "for _ in range(20000):\n"
+        "    start = time.perf_counter()\n"
+        "    model.predict_one(row)\n"
+        "    taken.append(time.perf_counter() - start)\n"
+        "taken = sorted(taken[2000:])\n"
+        "p50, p99 = (taken[len(taken) * q // 100] * 1e6 for q in (50, 99))\n"
+        "print(json.dumps({'model_call_p50_us': p50, 'model_call_p99_us': p99}))\n"
+    )
+    command = ["taskset", "-c", SERVER_CORE, sys.executable, "-c", program, str(models)]
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return result
+
+
+def _processes(folder: Path, environment: dict[str, str], script: Path, seconds: float) -> dict[str, float]:
+    """One process against two, all of them, the load and Redis on both processors, the load evenly split."""
+    both = f"{SERVER_CORE},{LOAD_CORE}"
+    with ExitStack() as stack:
+        ports = [
+            stack.enter_context(_server(f"predictor-{number}", _predictor(), folder, environment, both)).port
+            for number in (1, 2)
+        ]
+        one, two = [], []
+        for _ in range(ROUNDS):
+            one.append(_rate(_start_wrk(ports[0], script, seconds, both))[0])
+            together = [_start_wrk(port, script, seconds, both) for port in ports]
+            two.append(sum(_rate(load)[0] for load in together))
+    return {
+        "one_process_on_two_cores_per_second": statistics.median(one),
+        "two_processes_on_two_cores_per_second": statistics.median(two),
+        "two_processes_against_one": statistics.median(two) / statistics.median(one),
+    }
+
+
+def _with_log(folder: Path, environment: dict[str, str], script: Path, seconds: float) -> float:
+    logged = {**environment, "PREDICTOR_PREDICTION_LOG": "true", "REPRISE_LOG_DIR": str(folder / "log")}
+    with _server("predictor-logging", _predictor(), folder, logged) as server:
+        return statistics.median(_wrk(server.port, script, seconds)[0] for _ in range(ROUNDS))
+
+
+def _resident_mib(port: int) -> float:
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    found = re.search(r"^process_resident_memory_bytes (\S+)", text, re.MULTILINE)
+    assert found is not None
+    return float(found[1]) / 2**20
+
+
+def main() -> int:
+    report = run()
+    for name, value in report["figures"].items():
+        limit = report["required"].get(name)
+        wanted = "" if limit is None else f"  ({'at most' if name in _AT_MOST else 'at least'} {limit:g})"
+        print(f"{name:<45} {value:>10.2f}{wanted}")
+    if report["missed"]:
+        print(f"missed: {', '.join(report['missed'])}")
+    return 1 if report["missed"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

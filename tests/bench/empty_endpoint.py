@@ -1,0 +1,15 @@
+"""A FastAPI endpoint that does nothing but take and give what the predictor does: its ceiling."""
+
+from fastapi import FastAPI
+from reprise_predictor import examples
+from reprise_predictor.contract import PredictionRequest, PredictionResponse
+
+ANSWER = PredictionResponse.model_validate(examples.ANSWER)
+
+# As in reprise_http.app: even unused, telemetry costs each request something.
+app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
+
+
+@app.post("/predict")
+async def predict(_: PredictionRequest) -> PredictionResponse:
+    return ANSWER
