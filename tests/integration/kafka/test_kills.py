@@ -29,7 +29,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
 SOAK = os.environ.get("REPRISE_SOAK") == "1"
 KILLS = 50 if SOAK else 6
 RATE = 400
-SECONDS_BETWEEN = (1.0, 4.0)
+SECONDS_BETWEEN = (1.0, 4.0) if SOAK else (0.8, 2.5)
 FROZEN_SECONDS = 2.0
 GROUP = "materializer"
 DRAIN_SECONDS = 90.0

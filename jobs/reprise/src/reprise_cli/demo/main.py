@@ -60,6 +60,8 @@ def command(
     definitions: Path,
 ) -> None:
     """Run the whole platform on this machine, from raw events to a live prediction."""
+    from reprise_eventlog import EventLogError
+    from reprise_runtime.exceptions import RuntimeLibraryError
     from reprise_runtime.logs import configure_logging
 
     from reprise_cli.demo.exceptions import DemoError
@@ -77,7 +79,7 @@ def command(
     )
     try:
         sys.exit(run_demo(options))
-    except DemoError as error:
+    except (DemoError, EventLogError, RuntimeLibraryError) as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         click.echo("\nstopped; nothing is left running")

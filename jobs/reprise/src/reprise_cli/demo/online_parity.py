@@ -11,31 +11,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from reprise_eventfiles import EVENT_SCHEMA
-from reprise_eventlog import EVENTS, EventLogSettings, open_consumer
-from reprise_events import Event, InvalidEventError, decode_event, parse_timestamp
+from reprise_events import Event, parse_timestamp
 from reprise_features.batch import BatchExecutor
 from reprise_features.parity import Comparison, batch_inputs, compare, feature_scales
 from reprise_features.plan import Plan
 
 _BATCH = 500
-_IDLE_POLLS = 3
-
-
-def streamed_events(log: EventLogSettings) -> list[Event]:
-    """Return the distinct valid events that the log holds now."""
-    consumer = open_consumer(log, EVENTS, "demo-check")
-    events: dict[str, Event] = {}
-    try:
-        idle = 0
-        while idle < _IDLE_POLLS:
-            polled = consumer.poll(10_000, 0.2)
-            idle = 0 if polled else idle + 1
-            for records in polled.values():
-                for event in _decoded(record.value for record in records):
-                    events.setdefault(event.event_id, event)
-    finally:
-        consumer.close()
-    return list(events.values())
 
 
 def compare_online(
@@ -88,14 +69,6 @@ def _predict(
 def _inputs(result: dict[str, Any], plan: Plan) -> list[float]:
     values = [result["features_used"][name] for name in plan.input_names]
     return [np.nan if value is None else float(value) for value in values]
-
-
-def _decoded(payloads: Iterator[bytes]) -> Iterator[Event]:
-    for payload in payloads:
-        try:
-            yield decode_event(payload)
-        except InvalidEventError:
-            continue  # the materializer has sent it to the dead letters, so it is in no feature
 
 
 def _table(events: Sequence[Event]) -> pa.Table:

@@ -17,8 +17,9 @@ from reprise_features.plan import Plan
 from rich.console import Console
 
 from reprise_cli.demo import steps
+from reprise_cli.demo.event_log import begin_at_the_end, streamed_events
 from reprise_cli.demo.measuring import measure_freshness, measure_predictions, wait_ready
-from reprise_cli.demo.online_parity import compare_online, streamed_events
+from reprise_cli.demo.online_parity import compare_online
 from reprise_cli.demo.page import DemoResult, print_page
 from reprise_cli.demo.processes import ProcessTree
 
@@ -50,6 +51,21 @@ class DemoOptions:
     keep_serving: bool
 
 
+@dataclass(frozen=True)
+class _Groups:
+    """The consumer groups of this run alone: a Kafka remembers those of earlier runs."""
+
+    prefix: str
+
+    @property
+    def materializer(self) -> str:
+        return f"{self.prefix}-materializer"
+
+    @property
+    def check(self) -> str:
+        return f"{self.prefix}-check"
+
+
 def run_demo(options: DemoOptions) -> int:
     """Run the demo and return its exit status: 0 if everything held.
 
@@ -63,12 +79,17 @@ def run_demo(options: DemoOptions) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     steps.prepare(paths, options.definitions)
     with ProcessTree(paths.logs) as tree, httpx.Client(timeout=10.0) as client:
+        log = EventLogSettings.load(log_dir=paths.log)
+        groups = _Groups(f"demo-{time.time_ns()}")
         redis_port = _prepare_platform(console, tree, paths, options)
-        addresses = steps.start_services(tree, paths, options.shop, redis_port, options.rate)
+        _prepare_log(console, tree, log, groups)
+        addresses = steps.start_services(
+            tree, paths, options.shop, redis_port, options.rate, groups.materializer
+        )
         for address in addresses.values():
             wait_ready(client, address, tree.check)
         console.print(f"• streaming live events, {options.rate:g} a second")
-        result = _measure(client, tree, paths, options, addresses, started)
+        result = _measure(client, tree, paths, options, addresses, log, groups, started)
         files = {
             "model card": paths.bundle / "model_card.html",
             "history": paths.history_report,
@@ -97,12 +118,21 @@ def _prepare_platform(
     return redis_port
 
 
+def _prepare_log(console: Console, tree: ProcessTree, log: EventLogSettings, groups: _Groups) -> None:
+    if log.kafka_servers is not None:
+        console.print(f"• making the topics in Kafka at {log.kafka_servers}")
+        steps.make_topics(tree)
+    begin_at_the_end(log, (groups.materializer, groups.check))
+
+
 def _measure(
     client: httpx.Client,
     tree: ProcessTree,
     paths: steps.DemoPaths,
     options: DemoOptions,
     addresses: dict[str, str],
+    log: EventLogSettings,
+    groups: _Groups,
     started: float,
 ) -> DemoResult:
     streaming_since = time.monotonic()
@@ -112,8 +142,7 @@ def _measure(
     tree.check()
     time.sleep(max(0.0, options.live_seconds - (time.monotonic() - streaming_since)))
     tree.stop("producer")
-    log = EventLogSettings.load(log_dir=paths.log)
-    streamed = streamed_events(log)
+    streamed = streamed_events(log, groups.check)
     folded = _wait_folded(client, addresses["materializer"], len(streamed), tree)
     plan = Plan.load(paths.plan)
     unknown = [("nobody", pairs[0][1]), (pairs[0][0], "nothing"), ("nobody", "nothing")]

@@ -157,12 +157,18 @@ def redis_environment(port: int) -> dict[str, str]:
     return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(port)}
 
 
+def make_topics(tree: ProcessTree) -> str:
+    """Make the topics that Kafka lacks."""
+    return tree.run("topics", own_command("topics"))
+
+
 def start_services(
-    tree: ProcessTree, paths: DemoPaths, shop: Shop, redis_port: int, rate: float
+    tree: ProcessTree, paths: DemoPaths, shop: Shop, redis_port: int, rate: float, group: str
 ) -> dict[str, str]:
     """Start materializer, predictor and producer, and return their addresses."""
     ports = {name: free_port() for name in ("materializer", "predictor", "producer")}
     redis, log = redis_environment(redis_port), {"REPRISE_LOG_DIR": str(paths.log)}
+    log |= {"MATERIALIZER_GROUP": group}
     fold = {**redis, **log, "REPRISE_PLAN": str(paths.plan), **_listen(ports["materializer"])}
     tree.start("materializer", own_command("materialize"), fold)
     answer = {**redis, "MODEL_STORE": str(paths.models), **_listen(ports["predictor"])}
