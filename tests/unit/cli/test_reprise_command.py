@@ -8,7 +8,18 @@ import pytest
 from click.testing import CliRunner
 from reprise_cli.main import command
 
-COMMANDS = ("datagen", "features", "train", "backfill", "produce", "materialize", "serve", "demo")
+COMMANDS = (
+    "datagen",
+    "features",
+    "train",
+    "topics",
+    "backfill",
+    "produce",
+    "materialize",
+    "archive",
+    "serve",
+    "demo",
+)
 
 
 def subcommands() -> list[tuple[str, ...]]:

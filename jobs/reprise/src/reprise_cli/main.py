@@ -5,7 +5,18 @@ from importlib.metadata import EntryPoint, entry_points, version
 import click
 
 _GROUP = "reprise.commands"
-_ORDER = ("datagen", "features", "train", "backfill", "produce", "materialize", "serve", "demo")
+_ORDER = (
+    "datagen",
+    "features",
+    "train",
+    "topics",
+    "backfill",
+    "produce",
+    "materialize",
+    "archive",
+    "serve",
+    "demo",
+)
 
 
 class Parts(click.Group):
