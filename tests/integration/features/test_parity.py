@@ -17,6 +17,7 @@ from reprise_eventfiles import import_events
 from reprise_events import Event, parse_timestamp
 from reprise_features.batch import BatchExecutor
 from reprise_features.parity import TOLERANCE, batch_inputs, compare, feature_scales
+from reprise_features.states import EntityStates
 from support.discovered import definition, discovery, full_plan
 from support.hard_histories import (
     PRODUCTS,
@@ -42,6 +43,7 @@ from support.parity import (
     state_mismatches,
     states_by_ids,
 )
+from support.raw_lists import RawLists
 
 DAY_US = 86_400_000_000
 YEAR_US = 365 * DAY_US
@@ -131,6 +133,19 @@ def test_states_are_the_batchs_in_whatever_order_events_arrive(
     for entity in PLAN.entities:
         folded, batch = states_by_ids(states, entity), batch_states(executor, entity)
         assert state_mismatches(entity, folded, batch, largest_amount(events)) == []
+
+
+@dose(12)
+@given(events=histories(max_events=40))
+def test_states_are_what_all_the_events_say_without_accumulators(events: list[Event]) -> None:
+    kept = [event for event in events if event.event_type in PLAN.frames]
+    lists, recomputed = RawLists(PLAN), EntityStates(PLAN)
+    for event in kept:
+        lists.take(event, recomputed)
+    folded = folded_states(PLAN, kept)
+    for entity in PLAN.entities:
+        left, right = states_by_ids(folded, entity), states_by_ids(recomputed, entity)
+        assert state_mismatches(entity, left, right, largest_amount(kept)) == []
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -1,0 +1,193 @@
+"""Speed of the feature engine: batch against Featuretools, a million events, and the fold.
+
+Run ``PYTHONPATH=tests python tests/bench/bench_features.py [scale]``; a scale below 1 shrinks everything. Baselines:
+
+- Featuretools computes the very same rows of the very same 20,000 events, and every value is compared.
+- Without accumulators one keeps each entity's events in lists, and at each event computes the state of its user,
+  product and pair anew from them, here with numpy. The fold gets the very same events, and the states are compared.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+from reprise_datagen.generating import generate
+from reprise_datagen.plan import GenerationPlan
+from reprise_events import Event
+from reprise_features.batch import BatchExecutor
+from reprise_features.fold import Fold
+from reprise_features.parity import batch_inputs, compare, feature_scales
+from reprise_features.planning import planned_candidates
+from reprise_features.states import EntityStates
+from reprise_features.training_rows import build_training_rows
+from reprise_shop import ShopConfig
+from support.discovered import definition
+from support.hard_histories import Request, largest_amount, request_frame
+from support.parity import reference_answers, state_mismatches, states_by_ids
+from support.plans import checked_in_plan
+from support.raw_lists import RawLists
+
+PLAN = checked_in_plan()
+REQUIRED_SECONDS, REQUIRED_GIB, REQUIRED_RATIO = 60.0, 4.0, 100.0
+MEMORY_LIMIT = "3GiB"
+Numbers = dict[str, float | int | str]
+
+
+def history(folder: Path, events: int, *, users: int, products: int) -> Path:
+    path = folder / f"{events}.parquet"
+    generate(GenerationPlan(path, ShopConfig(seed=11, users=users, products=products), events=events))
+    return path
+
+
+def loaded(path: Path) -> list[Event]:
+    columns = ("event_id", "user_id", "product_id", "event_type", "timestamp", "amount")
+    table = pq.read_table(path, columns=list(columns))
+    table = table.set_column(4, "timestamp", table["timestamp"].cast("int64"))
+    return [Event(*row) for row in zip(*(table[name].to_pylist() for name in columns), strict=True)]
+
+
+def against_featuretools(folder: Path, events: int, rows: int) -> Numbers:
+    path = history(folder, events, users=400, products=100)
+    happened = loaded(path)
+    drawn = np.sort(np.random.default_rng(0).choice(len(happened), rows, replace=False))
+    asked = [Request(e.user_id, e.product_id, e.timestamp_us) for e in (happened[at] for at in drawn)]
+    candidates = planned_candidates(definition(), PLAN)
+    names = [c.name for c in candidates]
+    columns = [PLAN.input_names.index(name) for name in names]
+
+    def batch(requests: Sequence[Request]) -> tuple[float, np.ndarray]:
+        began = time.perf_counter()
+        with BatchExecutor(PLAN, memory_limit=MEMORY_LIMIT) as executor:
+            executor.load_events(path)
+            values = batch_inputs(executor, PLAN, request_frame(requests))
+        return time.perf_counter() - began, values[:, columns]
+
+    batch_seconds, values = batch(asked)
+    every_seconds, _ = batch([Request(e.user_id, e.product_id, e.timestamp_us) for e in happened])
+    began = time.perf_counter()
+    reference = reference_answers(happened, asked, candidates, definition())
+    reference_seconds = time.perf_counter() - began
+    scales = feature_scales(PLAN, names, values, largest_amount(happened))
+    compared = compare("Featuretools and batch", names, reference, values, scales)
+    return {
+        "events": events,
+        "rows": rows,
+        "featuretools_seconds": round(reference_seconds, 1),
+        "batch_seconds": round(batch_seconds, 2),
+        "times_as_fast_on_the_same_rows": round(reference_seconds / batch_seconds, 1),
+        "batch_seconds_for_a_row_of_every_event": round(every_seconds, 2),
+        "values_compared": compared.compared,
+        "mismatches": len(compared.mismatches),
+    }
+
+
+def one_build(path: Path, out: Path) -> None:
+    """Build training rows and print seconds and peak memory; runs in a process of its own."""
+    began = time.perf_counter()
+    report = build_training_rows(path, out, PLAN, timedelta(days=30), memory_limit=MEMORY_LIMIT)
+    seconds = time.perf_counter() - began
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    numbers = {
+        "events": report.rows,
+        "inputs": len(PLAN.inputs),
+        "seconds": round(seconds, 1),
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
+        "events_per_second": round(report.rows / seconds),
+        "peak_gib": round(used.ru_maxrss / 2**20, 2),
+    }
+    print(json.dumps(numbers))
+
+
+def many_events(folder: Path, events: int) -> Numbers:
+    path = history(folder, events, users=max(50, events // 50), products=max(20, events // 500))
+    command = [sys.executable, __file__, "--build", str(path), str(folder / "rows.parquet")]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    numbers: Numbers = json.loads(done.stdout)
+    return numbers
+
+
+def folding(folder: Path, events: int, baseline_events: int) -> Numbers:
+    happened = loaded(history(folder, events, users=2_000, products=300))
+    fold, states = Fold(PLAN), EntityStates(PLAN)
+    began = time.perf_counter()
+    for event in happened:
+        states.fold(fold, event)
+    rate = events / (time.perf_counter() - began)
+
+    few = happened[:baseline_events]
+    states = EntityStates(PLAN)
+    began = time.perf_counter()
+    for event in few:
+        states.fold(fold, event)
+    few_seconds = time.perf_counter() - began
+    lists, recomputed = RawLists(PLAN), EntityStates(PLAN)
+    began = time.perf_counter()
+    for event in few:
+        lists.take(event, recomputed)
+    baseline_seconds = time.perf_counter() - began
+    different = [
+        mismatch
+        for entity in PLAN.entities
+        for mismatch in state_mismatches(
+            entity, states_by_ids(states, entity), states_by_ids(recomputed, entity), largest_amount(few)
+        )
+    ]
+    if different:
+        raise AssertionError(f"the baseline keeps other states than the fold: {different[:3]}")
+    return {
+        "events": events,
+        "fold_events_per_second": round(rate),
+        "baseline_events": baseline_events,
+        "baseline_events_per_second": round(baseline_events / baseline_seconds),
+        "times_as_fast_on_the_same_events": round(baseline_seconds / few_seconds, 1),
+    }
+
+
+def run(scale: float = 1.0) -> dict[str, Numbers]:
+    """Measure everything; return the numbers by part."""
+    with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
+        folder = Path(name)
+        return {
+            "batch": many_events(folder, round(1_000_000 * scale)),
+            "fold": folding(folder, round(100_000 * scale), round(5_000 * scale)),
+            "batch_against_featuretools": against_featuretools(
+                folder, round(20_000 * scale), round(1_000 * scale)
+            ),
+        }
+
+
+def misses(numbers: dict[str, Numbers]) -> list[str]:
+    """Say which of the required figures are missed, at full scale."""
+    batch, against = numbers["batch"], numbers["batch_against_featuretools"]
+    checks = {
+        f"{batch['events']:,} events in {REQUIRED_SECONDS:g} s": batch["seconds"] <= REQUIRED_SECONDS,
+        f"{batch['events']:,} events in {REQUIRED_GIB:g} GiB": batch["peak_gib"] <= REQUIRED_GIB,
+        f"{REQUIRED_RATIO:g} times Featuretools": against["times_as_fast_on_the_same_rows"] >= REQUIRED_RATIO,
+        "no mismatch with Featuretools": against["mismatches"] == 0,
+    }
+    return [what for what, held in checks.items() if not held]
+
+
+def main(arguments: Sequence[str]) -> int:
+    if arguments[:1] == ["--build"]:
+        one_build(Path(arguments[1]), Path(arguments[2]))
+        return 0
+    os.environ.setdefault("REPRISE_PROGRESS", "off")
+    numbers = run(float(arguments[0]) if arguments else 1.0)
+    print(json.dumps(numbers, indent=2))
+    for what in (missed := misses(numbers)):
+        print(f"missed: {what}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

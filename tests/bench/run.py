@@ -1,0 +1,90 @@
+"""Run benchmarks and keep their numbers: ``PYTHONPATH=tests python tests/bench/run.py [name…]``.
+
+A benchmark is a ``bench_<name>.py`` in this folder with a function ``run()`` that returns its numbers, nested as it
+likes. Each runs in a process of its own, so that one's memory is not another's; the numbers go to
+``build/bench.json`` under the benchmark's name, beside those measured before.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+RESULTS = HERE.parents[1] / "build" / "bench.json"
+
+
+def benchmarks() -> dict[str, Path]:
+    """Return the benchmarks of this folder by name."""
+    return {
+        path.stem.removeprefix("bench_"): path
+        for path in sorted(HERE.glob("bench_*.py"))
+        if "\ndef run(" in path.read_text()
+    }
+
+
+def measure(path: Path, out: Path) -> None:
+    """Import one benchmark, run it, and write its numbers."""
+    sys.path.insert(0, str(HERE))
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    out.write_text(json.dumps(module.run()))
+
+
+def keep(name: str, numbers: Any) -> None:
+    """Put a benchmark's numbers into the file of results."""
+    RESULTS.parent.mkdir(exist_ok=True)
+    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    RESULTS.write_text(json.dumps({**known, name: numbers}, indent=2, sort_keys=True) + "\n")
+
+
+def lines(numbers: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Yield every number with the way to it."""
+    if isinstance(numbers, Mapping):
+        for key, value in numbers.items():
+            yield from lines(value, f"{name}.{key}")
+    else:
+        yield name, f"{numbers:,}" if isinstance(numbers, int | float) else str(numbers)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the benchmarks named, or all; the exit status is 1 if one of them failed."""
+    if arguments[:1] == ["--measure"]:
+        measure(Path(arguments[1]), Path(arguments[2]))
+        return 0
+    known = benchmarks()
+    unknown = [name for name in arguments if name not in known]
+    if unknown:
+        print(f"no benchmark is named {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    failed = []
+    environment = {**os.environ, "REPRISE_PROGRESS": "off"}
+    for name in arguments or known:
+        print(f"{name} …", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            out = Path(folder) / "numbers.json"
+            command = [sys.executable, __file__, "--measure", str(known[name]), str(out)]
+            if subprocess.run(command, check=False, env=environment).returncode != 0:
+                failed.append(name)
+                continue
+            numbers = json.loads(out.read_text())
+        keep(name, numbers)
+        for what, value in lines(numbers, name):
+            print(f"  {what:<70} {value:>14}")
+    if failed:
+        print(f"failed: {', '.join(failed)}", file=sys.stderr)
+    print(f"numbers are in {RESULTS}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
