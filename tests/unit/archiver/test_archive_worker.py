@@ -159,17 +159,53 @@ def test_a_cut_that_was_made_by_the_clock_is_kept_by_a_replay_though_late_record
     assert positions(rows(tmp_path)) == [(0, offset) for offset in range(8)]
 
 
-def test_a_partition_that_goes_and_comes_back_is_gathered_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("reset", [True, False])
+@pytest.mark.parametrize("polls_between", [0, 2])
+def test_a_partition_that_goes_and_comes_back_loses_nothing(
+    tmp_path: Path, reset: bool, polls_between: int
+) -> None:
     log = log_of()
     worker, consumer = archive_worker(log, tmp_path / "moved")
     for _ in range(4):
         worker._step(threading.Event(), 0.01)
+    position = consumer.positions()[0]
+    assert position > log.committed[0]
     consumer.lose(0)
-    worker._step(threading.Event(), 0.01)
+    for _ in range(polls_between):
+        worker._step(threading.Event(), 0.01)
+    # Kafka's client goes on where it was when the partition stays with it, and not at the committed offset
+    consumer.regain(0, None if reset else position)
+    worker.run_until_idle(threading.Event(), 0.01)
     archive(log_of(), tmp_path / "undisturbed")
+    assert files_under(tmp_path / "moved") == files_under(tmp_path / "undisturbed")
+
+
+def test_a_partition_that_another_archived_meanwhile_is_read_on_where_that_one_stopped(
+    tmp_path: Path,
+) -> None:
+    log = log_of()
+    worker, consumer = archive_worker(log, tmp_path / "both")
+    for _ in range(4):
+        worker._step(threading.Event(), 0.01)
+    consumer.lose(0)
+    archive(log, tmp_path / "both")
     consumer.regain(0)
     worker.run_until_idle(threading.Event(), 0.01)
-    assert files_under(tmp_path / "moved") == files_under(tmp_path / "undisturbed")
+    archive(log_of(), tmp_path / "undisturbed")
+    assert files_under(tmp_path / "both") == files_under(tmp_path / "undisturbed")
+    assert worker._metrics.lost.labels(EVENTS.name)._value.get() == 0
+
+
+def test_a_partition_that_stays_away_is_left_to_the_other(tmp_path: Path) -> None:
+    log = log_of()
+    worker, consumer = archive_worker(log, tmp_path, now_ms=lambda: START_MS + 10**9)
+    for _ in range(4):
+        worker._step(threading.Event(), 0.01)
+    consumer.lose(0)
+    before = {path for path in files_under(tmp_path) if "/p00000-" in path}
+    worker.run_until_idle(threading.Event(), 0.01)
+    assert {path for path in files_under(tmp_path) if "/p00000-" in path} == before
+    assert log.committed[1] == 110
 
 
 def test_a_zombie_writes_the_same_files_and_commits_nothing(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def open_workers(settings: ArchiverSettings, metrics: ArchiverMetrics) -> Iterat
         workers = []
         for topic in TOPICS:
             assignments = Assignments()
-            consumer = open_consumer(settings, topic, settings.group, assignments)
+            consumer = open_consumer(settings, topic, f"{settings.group}-{topic.name}", assignments)
             stack.callback(consumer.close)
             workers.append(Worker(topic.name, consumer, assignments, store, rule, pace, metrics))
         _log.info("archiving", store=store.url, group=settings.group, topics=[w.topic for w in workers])

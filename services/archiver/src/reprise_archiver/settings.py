@@ -26,7 +26,12 @@ class ArchiverSettings(ApiSettings, EventLogSettings):
         validation_alias="REPRISE_OFFLINE_STORE",
         description="The offline store: a folder, or a URL such as s3://bucket/offline.",
     )
-    group: str = Field(default="archiver", min_length=1, description="Consumer group in the event log.")
+    group: str = Field(
+        default="archiver",
+        min_length=1,
+        description="Name of the consumer groups: one for each topic, archiver-ecommerce-events and so on, so that"
+        " a rebalance of one leaves the other alone.",
+    )
     segment_records: int = Field(
         default=50_000, ge=1, description="A segment ends before offsets that are multiples of this."
     )

@@ -7,6 +7,7 @@ committed, so whoever reads the partition next gathers it anew, and cuts it at t
 import threading
 import time
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from reprise_eventlog import (
@@ -23,6 +24,8 @@ from reprise_archiver.cutting import CutRule, OpenSegment
 from reprise_archiver.metrics import ArchiverMetrics
 
 _log = get_logger(__name__)
+ASSIGNMENT_SECONDS = 30.0
+"""How long a worker that is to end when idle waits for its first partitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +39,18 @@ class Pace:
 
 
 class Assignments:
-    """Notes which partitions a rebalance took away or gave; the worker looks at it after each poll."""
+    """Notes which partitions a rebalance moves; the worker looks at it after each poll."""
 
     def __init__(self) -> None:
-        self.changed: set[int] = set()
+        self.moved: set[int] = set()
 
     def revoked(self, partitions: Sequence[int]) -> None:
-        """Note partitions that go."""
-        self.changed.update(partitions)
+        """Note partitions that go, perhaps to come back at once."""
+        self.moved.update(partitions)
 
     def assigned(self, partitions: Sequence[int]) -> None:
         """Note partitions that come."""
-        self.changed.update(partitions)
+        self.moved.update(partitions)
 
 
 class Worker:
@@ -86,6 +89,8 @@ class Worker:
         self._now_ms = now_ms
         self._open: dict[int, OpenSegment] = {}
         self._begun: set[int] = set()
+        self._unsure: set[int] = set()
+        self._unread = 0
 
     def run(self, stop: threading.Event) -> None:
         """Archive until ``stop`` is set; the segment being written is finished."""
@@ -93,13 +98,18 @@ class Worker:
             self._step(stop, self._pace.poll_seconds)
 
     def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
-        """Archive until nothing has come for a while, then end every segment as it is."""
-        last = time.monotonic()
+        """Archive until everything is read and nothing has come for a while, then end every segment as it is.
+
+        It has not been read before partitions were assigned, which takes as long as the group needs to notice
+        that its former consumers are gone; after ``ASSIGNMENT_SECONDS`` without any, others hold them all.
+        """
+        started = last = time.monotonic()
         while not stop.is_set() and time.monotonic() - last < idle_seconds:
-            if self._step(stop, min(self._pace.poll_seconds, idle_seconds)):
+            came = self._step(stop, min(self._pace.poll_seconds, idle_seconds))
+            unassigned = not self._consumer.assignment and time.monotonic() - started < ASSIGNMENT_SECONDS
+            if came or unassigned or self.problem is not None or self._unread:
                 last = time.monotonic()
-        for partition in list(self._open):
-            self._settle(partition, stop)
+        self._end_read(set(self._open), stop)
 
     def _step(self, stop: threading.Event, poll_seconds: float) -> int:
         """Poll once, gather what came, write what is whole; return the number of records."""
@@ -107,9 +117,9 @@ class Worker:
             polled = self._consumer.poll(self._pace.batch_records, poll_seconds)
         except LogUnavailableError as error:
             self._wait(stop, error)
-            self._forget_changed()
+            self._note_rebalance()
             return 0
-        self._forget_changed()
+        self._note_rebalance()
         for partition, records in polled.items():
             for record in records:
                 self._gather(partition, record, stop)
@@ -117,21 +127,26 @@ class Worker:
         self._observe()
         return sum(len(records) for records in polled.values())
 
-    def _forget_changed(self) -> None:
-        for partition in self._assignments.changed:
-            self._forget(partition)
-        self._assignments.changed.clear()
+    def _note_rebalance(self) -> None:
+        """Keep what was gathered of partitions that moved: the next record tells whether it goes on there.
+
+        A partition that comes back may be read from the committed offset, or, where Kafka's client has kept
+        its place, from where it was: forgetting what was gathered would lose that.
+        """
+        moved, self._assignments.moved = self._assignments.moved, set()
+        self._unsure.update(moved & self._open.keys())
+        self._begun.difference_update(moved)
 
     def _forget(self, partition: int) -> None:
         self._open.pop(partition, None)
         self._begun.discard(partition)
+        self._unsure.discard(partition)
 
     def _gather(self, partition: int, record: Record, stop: threading.Event) -> None:
         if stop.is_set():
             return
         gathered = self._open.get(partition)
-        if gathered is not None and record.offset < gathered.next_offset:
-            # the log is read again from the committed offset, which is where a segment begins
+        if gathered is not None and self._is_elsewhere(partition, gathered.next_offset, record.offset):
             self._forget(partition)
             gathered = None
         if gathered is not None and gathered.ends_before(record):
@@ -147,6 +162,15 @@ class Worker:
             gathered.add(record)
         if gathered.is_full:
             self._settle(partition, stop)
+
+    def _is_elsewhere(self, partition: int, expected: int, found: int) -> bool:
+        """Tell whether the log is read on from a committed offset, which is where a segment begins.
+
+        After a rebalance that may be an earlier one, or a later one that another archiver has committed.
+        """
+        moved = partition in self._unsure
+        self._unsure.discard(partition)
+        return found < expected or (moved and found > expected)
 
     def _written_before(self, partition: int, first: Record, stop: threading.Event) -> int | None:
         """Return where the segment that begins here ends if it was written, but not committed, before.
@@ -175,6 +199,7 @@ class Worker:
                 break
             stop.wait(self._pace.retry_seconds)
         self._open.pop(partition, None)
+        self._unsure.discard(partition)
 
     def _write(self, partition: int, records: Sequence[Record]) -> bool:
         """Write and commit a segment; return whether that is settled."""
@@ -210,16 +235,21 @@ class Worker:
     def _end_windows(self, stop: threading.Event) -> None:
         """End the segments whose window is over and to which nothing more that the log holds belongs."""
         now = self._now_ms() - int(self._pace.grace_seconds * 1_000)
-        over = [partition for partition, gathered in self._open.items() if gathered.window_end_ms <= now]
-        if not over:
+        self._end_read({p for p, gathered in self._open.items() if gathered.window_end_ms <= now}, stop)
+
+    def _end_read(self, partitions: AbstractSet[int], stop: threading.Event) -> None:
+        """End the segments of these partitions that have all that the log holds."""
+        if not partitions:
             return
         try:
-            ends = self._consumer.end_offsets()
+            ends, positions = self._consumer.end_offsets(), self._consumer.positions()
         except EventLogError as error:
             self._wait(stop, error)
             return
-        for partition in over:
-            if ends.get(partition) == self._open[partition].next_offset:
+        for partition in sorted(partitions & ends.keys()):
+            position = positions.get(partition)
+            is_sure = partition not in self._unsure or position == self._open[partition].next_offset
+            if is_sure and position == ends[partition]:
                 self._settle(partition, stop)
 
     def _note_lost(self, partition: int, expected: int, found: int) -> None:
@@ -236,13 +266,16 @@ class Worker:
         _log.warning("archiving_delayed", topic=self.topic, reason=str(error), error=type(error).__name__)
 
     def _observe(self) -> None:
-        self._metrics.waiting.labels(self.topic).set(sum(len(s.records) for s in self._open.values()))
+        held = self._consumer.assignment
+        waiting = sum(len(gathered.records) for p, gathered in self._open.items() if p in held)
+        self._metrics.waiting.labels(self.topic).set(waiting)
         try:
             ends, positions = self._consumer.end_offsets(), self._consumer.positions()
         except EventLogError as error:
             _log.warning("lag_unknown", topic=self.topic, reason=str(error))
             return
-        for partition, end in ends.items():
-            lag = end - positions.get(partition, end)
+        lags = {partition: end - positions.get(partition, end) for partition, end in ends.items()}
+        for partition, lag in lags.items():
             self._metrics.lag.labels(self.topic, str(partition)).set(lag)
+        self._unread = sum(lags.values())
         self.problem = None
