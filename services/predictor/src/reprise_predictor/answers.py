@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 from reprise_events import format_timestamp
@@ -45,15 +46,16 @@ EXPECTED_ERRORS = (
 """What ``problem_of`` knows."""
 
 
+# The answers of a batch have one instant, unless its requests say otherwise.
+_formatted = lru_cache(maxsize=16)(format_timestamp)
+
+
 def prediction_document(prediction: Prediction, explain: bool) -> dict[str, Any]:
     """Return a prediction as JSON-ready data; NaN becomes null where it is encoded."""
     model = prediction.model
-    probability, inputs = prediction.probability, prediction.inputs
+    probability = prediction.probability
     predicted = probability >= model.threshold
-    if explain:
-        features = dict(zip(model.plan.input_names, inputs, strict=True))
-    else:
-        features = {name: inputs[at] for name, at in zip(REQUIRED_INPUTS, model.promised, strict=True)}
+    shown = zip(REQUIRED_INPUTS, prediction.promised, strict=True)
     user, product, pair = prediction.known
     return {
         "prediction": predicted,
@@ -61,10 +63,10 @@ def prediction_document(prediction: Prediction, explain: bool) -> dict[str, Any]
         "confidence": probability if predicted else 1.0 - probability,
         "user_id": prediction.user_id,
         "product_id": prediction.product_id,
-        "features_used": features,
+        "features_used": prediction.by_name() if explain else dict(shown),
         "model_version": model.digest,
         "arm": prediction.arm,
-        "timestamp": format_timestamp(prediction.timestamp_us),
+        "timestamp": _formatted(prediction.timestamp_us),
         "known": {"user": user, "product": product, "pair": pair},
     }
 

@@ -1,6 +1,7 @@
 """The predictor's application."""
 
 import asyncio
+import gc
 import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -65,12 +66,16 @@ def create_app(context: PredictorContext) -> FastAPI:
             tasks = [in_background(name, work) for name, work in _background(context)]
             if not settings.model_reload_seconds and context.models.loaded is None:
                 raise NoModelError(context.models.refusal.reason if context.models.refusal else "unknown")
+            # What is there now stays; looking through all of it would stop requests for tens of milliseconds.
+            gc.collect()
+            gc.freeze()
             try:
                 yield
             finally:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                gc.unfreeze()
 
     app = create_http_app(
         title="Reprise predictor",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import CorruptRowError, OnlineError
 
@@ -43,6 +44,7 @@ class Prediction:
         timestamp_us: The instant it is answered for, microseconds since 1970-01-01 UTC.
         probability: P(the user buys the product within the horizon).
         inputs: Everything that the model saw, in the plan's order; NaN where missing.
+        promised: Those of them that every answer shows.
         known: Whether the store has seen the user, the product and the pair.
         model: The model that answered.
         arm: Arm of the rollout that the user is in.
@@ -52,10 +54,16 @@ class Prediction:
     product_id: str
     timestamp_us: int
     probability: float
-    inputs: Sequence[float]
+    inputs: Sequence[float] | NDArray[np.float64]
+    promised: Sequence[float]
     known: tuple[bool, bool, bool]
     model: ServedModel
     arm: str = BASELINE
+
+    def by_name(self) -> dict[str, float]:
+        """Return everything that the model saw, by name."""
+        inputs = self.inputs.tolist() if isinstance(self.inputs, np.ndarray) else self.inputs
+        return dict(zip(self.model.plan.input_names, inputs, strict=True))
 
 
 Outcome = Prediction | PredictorError | OnlineError
@@ -124,8 +132,10 @@ class PredictionService:
         self._took_finish(finished - read)
         self._took_infer(time.perf_counter() - finished)
         known = (user.known, product.known, pair.known)
+        self._count.inc()
         self._note(probability, known)
-        return Prediction(user_id, product_id, timestamp_us, probability, inputs, known, model)
+        promised = [inputs[at] for at in model.promised]
+        return Prediction(user_id, product_id, timestamp_us, probability, inputs, promised, known, model)
 
     async def predict_many(self, model: ServedModel, requests: Sequence[PredictionRequest]) -> list[Outcome]:
         """Return the outcome of each request, in order, from one read and one run of the model.
@@ -138,9 +148,10 @@ class PredictionService:
         outcomes: list[Outcome | None] = []
         asked: list[PredictionRequest] = []
         instants: list[int] = []
+        now_us = self.instant(None)
         for request in requests:
             try:
-                instants.append(self.instant(request.timestamp))
+                instants.append(now_us if request.timestamp is None else self.instant(request.timestamp))
             except InstantOutOfRangeError as error:
                 outcomes.append(error)
             else:
@@ -234,16 +245,17 @@ class PredictionService:
         self._took_finish(finished - read)
         self._took_infer(time.perf_counter() - finished)
         known = list(zip(*(block.known.tolist() for block in blocks), strict=True))
-        rows = inputs.tolist()
-        predictions = []
-        for at, request in enumerate(requests):
-            self._note(scores[at], known[at])
-            predictions.append(
-                Prediction(
-                    request.user_id, request.product_id, instants[at], scores[at], rows[at], known[at], model
-                )
+        self._count.inc(len(requests))
+        for score, seen in zip(scores, known, strict=True):
+            self._note(score, seen)
+        # Numbers of Python are made of the few inputs that are shown only: it is most of the work to make them.
+        promised = inputs[:, model.promised].tolist()
+        return [
+            Prediction(request.user_id, request.product_id, instant, score, row, shown, seen, model)
+            for request, instant, score, row, shown, seen in zip(
+                requests, instants, scores, inputs, promised, known, strict=True
             )
-        return predictions
+        ]
 
     async def _outcome(self, model: ServedModel, request: PredictionRequest) -> Outcome:
         try:
@@ -252,7 +264,6 @@ class PredictionService:
             return error
 
     def _note(self, probability: float, known: tuple[bool, bool, bool]) -> None:
-        self._count.inc()
         self._score(probability)
         if not all(known):
             for seen, unknown in zip(known, self._unknown, strict=True):

@@ -69,8 +69,7 @@ def encode_record(
             "arm": prediction.arm,
             "known": {"user": user, "product": product, "pair": pair},
             "features": {
-                name: value if math.isfinite(value) else None
-                for name, value in zip(model.plan.input_names, prediction.inputs, strict=True)
+                name: value if math.isfinite(value) else None for name, value in prediction.by_name().items()
             },
             "trace_id": trace_id,
         }
