@@ -1,7 +1,8 @@
 """How to reach Kafka, and what its client's errors mean to us."""
 
 import logging
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from kafka import errors
 
@@ -23,6 +24,8 @@ _LOST_MEMBERSHIP = (
     errors.RebalanceInProgressError,
     errors.UnknownMemberIdError,
 )
+
+T = TypeVar("T")
 
 
 def client_options(settings: KafkaAccessSettings) -> dict[str, Any]:
@@ -54,6 +57,26 @@ def client_options(settings: KafkaAccessSettings) -> dict[str, Any]:
     return options
 
 
+def connect(
+    client: Callable[..., T], options: dict[str, Any], settings: KafkaAccessSettings, doing: str
+) -> T:
+    """Return a client that has reached Kafka.
+
+    Raises:
+        LogUnavailableError: It did not; with the reason, which the client only logs.
+    """
+    complaints = _LastComplaint(logging.WARNING)
+    logger = logging.getLogger("kafka.net")
+    logger.addHandler(complaints)
+    try:
+        return client(**options)
+    except (errors.KafkaError, OSError) as error:
+        last = f" (it logged: {complaints.text})" if complaints.text else ""
+        raise LogUnavailableError(f"{converted(error, settings, doing)}{last}") from error
+    finally:
+        logger.removeHandler(complaints)
+
+
 def converted(error: Exception, settings: KafkaAccessSettings, doing: str) -> EventLogError:
     """Return our error for one of the Kafka client's, saying where and while doing what it happened."""
     message = f"Kafka at {settings.kafka_servers}: {doing}: {describe(error)}"
@@ -80,3 +103,18 @@ def describe(error: Exception) -> str:
     if not text or text == name:
         return name
     return text if text.startswith(name) else f"{name}: {text}"
+
+
+class _LastComplaint(logging.Handler):
+    """Keeps the most telling warning: a refusal rather than what follows from it."""
+
+    text: str | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a message that names an error."""
+        message = record.getMessage()
+        if "Error" not in message or "KafkaTimeoutError" in message:
+            return
+        # a lost connection follows from what came before it
+        if self.text is None or "KafkaConnectionError" not in message:
+            self.text = message

@@ -9,7 +9,7 @@ from kafka.structs import OffsetAndMetadata
 
 from reprise_eventlog.exceptions import ClosedError, EventLogError, NotAssignedError, TopicGoneError
 from reprise_eventlog.interface import RebalanceListener
-from reprise_eventlog.kafka.connection import client_options, converted, missing_topic
+from reprise_eventlog.kafka.connection import client_options, connect, converted, missing_topic
 from reprise_eventlog.kafka.rebalance import RebalanceBridge, keep_unseen_assignment
 from reprise_eventlog.records import Record
 from reprise_eventlog.settings import EventLogSettings
@@ -41,10 +41,7 @@ class KafkaConsumerLog:
         self._listener = listener
         self._assigned: frozenset[int] = frozenset()
         self._closed = False
-        try:
-            self._consumer = KafkaConsumer(**_options(settings, group))
-        except (errors.KafkaError, OSError) as error:
-            raise self._converted(error, "connecting a consumer") from error
+        self._consumer = connect(KafkaConsumer, _options(settings, group), settings, "connecting a consumer")
         try:
             keep_unseen_assignment(self._consumer)
             self._topic_id = self._find_topic()

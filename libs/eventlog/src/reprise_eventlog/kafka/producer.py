@@ -19,7 +19,7 @@ from reprise_eventlog.exceptions import (
     RecordTooLargeError,
     UnknownTopicError,
 )
-from reprise_eventlog.kafka.connection import client_options, converted, missing_topic
+from reprise_eventlog.kafka.connection import client_options, connect, converted, missing_topic
 from reprise_eventlog.partitioner import partition_of
 from reprise_eventlog.records import Position
 from reprise_eventlog.settings import EventLogSettings
@@ -51,10 +51,7 @@ class KafkaProducerLog:
         self._last_progress = 0.0
         self._failure: str | None = None
         self._closed = False
-        try:
-            self._producer = KafkaProducer(**_options(settings))
-        except (errors.KafkaError, OSError) as error:
-            raise converted(error, settings, "connecting a producer") from error
+        self._producer = connect(KafkaProducer, _options(settings), settings, "connecting a producer")
         try:
             self._await_topics()
         except BaseException:

@@ -9,7 +9,7 @@ from typing import Any
 from kafka import KafkaAdminClient, errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from reprise_eventlog.kafka.connection import client_options, converted
+from reprise_eventlog.kafka.connection import client_options, connect, converted
 from reprise_eventlog.settings import KafkaAccessSettings
 from reprise_eventlog.topics import Topic
 
@@ -58,8 +58,9 @@ def ensure_topics(
     Raises:
         LogUnavailableError: Kafka cannot be reached, or refuses.
     """
+    client = connect(KafkaAdminClient, client_options(settings), settings, "connecting")
     try:
-        with closing(KafkaAdminClient(**client_options(settings))) as admin:
+        with closing(client) as admin:
             return [_ensure(admin, topic, replication, dry_run) for topic in topics]
     except (errors.KafkaError, OSError) as error:
         raise converted(error, settings, "making topics") from error
