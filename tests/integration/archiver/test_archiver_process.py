@@ -3,17 +3,16 @@
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
-import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
+from reprise_archiver.main import command
 from reprise_eventlog import EVENTS, PREDICTIONS, EventLogSettings
 from support.archiver_process import (
-    COMMAND,
     append,
     archived,
     environment,
@@ -25,7 +24,7 @@ from support.archiver_process import (
 )
 from support.redis import free_port
 
-KILLS = 50 if os.environ.get("REPRISE_SOAK") == "1" else 4
+KILLS = 50 if os.environ.get("REPRISE_SOAK") == "1" else 3
 
 
 @pytest.mark.slow
@@ -76,23 +75,31 @@ def metrics(port: int) -> str:
         return ""
 
 
-def test_until_idle_archives_to_the_last_record_and_says_how_many(tmp_path: Path) -> None:
+def test_it_archives_to_the_last_record_compacts_and_exports(tmp_path: Path) -> None:
     logged = append(EventLogSettings(log_dir=tmp_path / "log"), load(seed=3, count=30))
     done = until_idle(tmp_path)
     assert done.stdout.decode() == f"30 of {EVENTS.name}, 10 of {PREDICTIONS.name}\n"
     assert archived(tmp_path).keys() == logged.keys()
-
-
-def test_export_writes_the_canonical_events(tmp_path: Path) -> None:
-    append(EventLogSettings(log_dir=tmp_path / "log"), load(seed=3, count=30))
-    until_idle(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", COMMAND, "--export", str(tmp_path / "events.parquet")],
-        env=environment(tmp_path),
-        capture_output=True,
-        check=True,
-        timeout=60,
+    exported = tmp_path / "events.parquet"
+    env = {**environment(tmp_path), "REPRISE_PROGRESS": "off"}
+    compacted = CliRunner(env=env).invoke(command, ["--compact"])
+    assert compacted.output == "".join(
+        f"{topic.name}: wrote 0 files, removed 0\n" for topic in (EVENTS, PREDICTIONS)
     )
-    assert b"30 events of 30 records" in done.stdout
-    table = pa.parquet.read_table(tmp_path / "events.parquet")
+    done = CliRunner(env=env).invoke(command, ["--export", str(exported)])
+    assert done.output == f"{exported}: 30 events of 30 records\n"
+    table = pq.read_table(exported)
     assert sorted(table.column("event_id").to_pylist()) == sorted(f"3-{at}" for at in range(30))
+
+
+def test_options_that_exclude_one_another_are_refused(tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, ["--compact", "--export", str(tmp_path / "x")])
+    assert done.exit_code == 2
+    assert "exclude one another" in done.output
+
+
+def test_an_export_of_an_empty_store_says_so_in_one_line(tmp_path: Path) -> None:
+    env = {**environment(tmp_path), "REPRISE_PROGRESS": "off"}
+    done = CliRunner(env=env).invoke(command, ["--export", str(tmp_path / "x")])
+    assert done.exit_code == 1
+    assert done.output == f"Error: {tmp_path / 'offline'} has no record of {EVENTS.name}\n"
