@@ -25,6 +25,7 @@ from reprise_materializer.metrics import MaterializerMetrics
 
 _log = get_logger(__name__)
 _LAG_SECONDS = 1.0
+_ASSIGNMENT_SECONDS = 30.0
 _PASSING = (
     StoreUnavailableError,
     LogUnavailableError,
@@ -72,11 +73,17 @@ class Worker:
             self._step(stop, self._pace.poll_seconds)
 
     def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
-        """Fold until nothing has come for a while, or ``stop`` is set."""
-        last = time.monotonic()
+        """Fold until nothing has come for a while, or ``stop`` is set.
+
+        The while begins with the first partitions, which a group may take some seconds to assign.
+        """
+        started = last = time.monotonic()
         while not stop.is_set() and time.monotonic() - last < idle_seconds:
-            if self._step(stop, min(self._pace.poll_seconds, idle_seconds)):
-                last = time.monotonic()
+            records = self._step(stop, min(self._pace.poll_seconds, idle_seconds))
+            now = time.monotonic()
+            awaits_partitions = not self._consumer.assignment and now - started < _ASSIGNMENT_SECONDS
+            if records or awaits_partitions:
+                last = now
 
     def _step(self, stop: threading.Event, poll_seconds: float) -> int:
         """Poll once and fold what came; return the number of records."""
