@@ -106,6 +106,8 @@ def _measure(folder: Path, prepared: Prepared, redis: RedisServer, seconds: floa
         servers = {name: server.port for name, server in running.items()}
         rates: dict[str, list[float]] = {name: [] for name in servers}
         spent: dict[str, list[float]] = {name: [] for name in servers}
+        for server in running.values():
+            _warm(server.port, prepared.requests)
         for _ in range(ROUNDS):
             for name, server in running.items():
                 before = server.processor_seconds()
@@ -216,7 +218,15 @@ def _rate(process: subprocess.Popen[str]) -> tuple[float, int]:
     answered = re.search(r"(\d+) requests in", output)
     if rate is None or answered is None:
         raise RuntimeError(f"wrk said no rate:\n{output}")
+    if int(answered[1]) == 0:
+        raise RuntimeError(f"nothing was answered in time:\n{output}")
     return float(rate[1]), int(answered[1])
+
+
+def _warm(port: int, requests: list[dict[str, Any]]) -> None:
+    with httpx.Client(timeout=60) as client:
+        for request in requests[:30]:
+            client.post(f"http://127.0.0.1:{port}/predict", json=request).raise_for_status()
 
 
 def _wrk(port: int, script: Path, seconds: float) -> tuple[float, int]:
