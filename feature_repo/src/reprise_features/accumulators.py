@@ -43,6 +43,18 @@ class Aggregation(Protocol):
         """Return the SQL of this aggregate function call in this aggregation."""
         ...
 
+    def count(self, value: str) -> str:
+        """Return the SQL of how many rows have the value."""
+        ...
+
+    def first(self, value: str) -> str:
+        """Return the SQL of the value in the first row, in the order of events, that has it."""
+        ...
+
+    def last(self, value: str) -> str:
+        """Return the SQL of the value in the last row, in the order of events, that has it."""
+        ...
+
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         """Return the SQL of a decayed sum of ``weight``, and of the instant at which it has that value."""
         ...
@@ -84,7 +96,7 @@ def count(frame: str) -> Accumulator:
         empty=(0,),
         lift=lambda _: (1,),
         merge=lambda left, right: (left[0] + right[0],),
-        sql=lambda past: (past.over(f"count({frame}_t)"),),
+        sql=lambda past: (past.count(f"{frame}_t"),),
     )
 
 
@@ -120,9 +132,9 @@ def moments(frame: str) -> Accumulator:
         lift=lambda event: (0, 0.0, 0.0) if event.amount is None else (1, event.amount, 0.0),
         merge=merge,
         sql=lambda past: (
-            past.over(f"count({name})"),
+            past.count(name),
             f"coalesce({past.over(f'sum({name})')}, 0)",
-            f"coalesce({past.over(f'var_pop({name})')} * {past.over(f'count({name})')}, 0)",
+            f"coalesce({past.over(f'var_pop({name})')} * {past.count(name)}, 0)",
         ),
     )
 
@@ -168,7 +180,7 @@ def first_time(frame: str) -> Accumulator:
         empty=(None,),
         lift=lambda event: (event.timestamp_us,),
         merge=_smaller,
-        sql=lambda past: (past.over(f"min({frame}_t)"),),
+        sql=lambda past: (past.first(f"{frame}_t"),),
     )
 
 
@@ -183,18 +195,18 @@ def last_time(frame: str) -> Accumulator:
         empty=(None,),
         lift=lambda event: (event.timestamp_us,),
         merge=_larger,
-        sql=lambda past: (past.over(f"max({frame}_t)"),),
+        sql=lambda past: (past.last(f"{frame}_t"),),
     )
 
 
 def first_amount(frame: str) -> Accumulator:
     """Keep the amount of the earliest event, missing if that one had none; ties by the event's key."""
-    return _amount_at_end("first_amount", frame, "min", lambda left, right: left[:2] <= right[:2])
+    return _amount_at_end("first_amount", frame, lambda left, right: left[:2] <= right[:2])
 
 
 def last_amount(frame: str) -> Accumulator:
     """Keep the amount of the latest event, missing if that one had none; ties by the event's key."""
-    return _amount_at_end("last_amount", frame, "max", lambda left, right: left[:2] >= right[:2])
+    return _amount_at_end("last_amount", frame, lambda left, right: left[:2] >= right[:2])
 
 
 def decayed_count(frame: str, half_life_us: int) -> Accumulator:
@@ -260,7 +272,7 @@ def _larger(left: Cell, right: Cell) -> Cell:
     return right
 
 
-def _amount_at_end(kind: str, frame: str, end: str, wins: Callable[[Cell, Cell], bool]) -> Accumulator:
+def _amount_at_end(kind: str, frame: str, wins: Callable[[Cell, Cell], bool]) -> Accumulator:
     name = f"{frame}_{kind}"
 
     def merge(left: Cell, right: Cell) -> Cell:
@@ -271,8 +283,10 @@ def _amount_at_end(kind: str, frame: str, end: str, wins: Callable[[Cell, Cell],
         return right
 
     def sql(past: Aggregation) -> tuple[str, ...]:
-        event = past.over(
-            f"arg_{end}(struct_pack(t := {frame}_t, k := event_key, a := {frame}_amount), {frame}_position)"
+        at_end = past.first if kind == "first_amount" else past.last
+        event = at_end(
+            f"CASE WHEN {frame}_t IS NOT NULL"
+            f" THEN struct_pack(t := {frame}_t, k := event_key, a := {frame}_amount) END"
         )
         return f"({event}).t", f"({event}).k", f"({event}).a"
 

@@ -1,13 +1,14 @@
 """The plan as SQL: one pass of window functions gives every row the states strictly before its own instant.
 
-The statements keep to what DuckDB and Spark share in meaning; only ``struct_pack``, ``QUALIFY``, the casts and
-the frames of ``Past`` are spelled as in DuckDB. Instants are BIGINT microseconds. An event's own columns are null
-where it is not of the dataframe, so that aggregates pass it by.
+The statements keep to what DuckDB and Spark share in meaning; only ``struct_pack``, ``QUALIFY``, ``IGNORE NULLS``,
+the casts and the frames of ``Past`` are spelled as in DuckDB. Instants are BIGINT microseconds. An event's own
+columns are null where it is not of the dataframe, so that aggregates pass it by.
 
 All windows are ordered by ``position``, which no two rows share, so that sums are added up in the same order
 every time, and the same events make the same bits.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,32 @@ class Span:
     last_us: int
 
 
-class Past:
+class Windowed(ABC):
+    """What aggregates over windows in the order of events share.
+
+    In that order the first instant is the smallest, so that no minimum has to be sought; and DuckDB adds up doubles
+    more than twice as fast as it counts.
+    """
+
+    @abstractmethod
+    def over(self, aggregate: str) -> str:
+        """Return the aggregate over the window."""
+
+    def count(self, value: str) -> str:
+        """Return how many rows have the value; exact up to 2^53."""
+        ones = self.over(f"sum(({value} IS NOT NULL)::INT::DOUBLE)")
+        return f"coalesce({ones}, 0)::BIGINT"
+
+    def first(self, value: str) -> str:
+        """Return the value in the first row that has it."""
+        return self.over(f"first_value({value} IGNORE NULLS)")
+
+    def last(self, value: str) -> str:
+        """Return the value in the last row that has it."""
+        return self.over(f"last_value({value} IGNORE NULLS)")
+
+
+class Past(Windowed):
     """Aggregates over each row's past in one entity, strictly before the row's own instant.
 
     ``RANGE … 1 PRECEDING`` over the instant would say the same. Counting back over the rows of the same instant
@@ -63,7 +89,7 @@ class Past:
         than fit into a double is cut into buckets; what came three buckets before is below 2^-1024 of its weight.
         """
         half_life, origin = float(half_life_us), self._span.first_us
-        reference = f"CASE WHEN {self.over(f'count({frame}_t)')} > 0 THEN ts END"
+        reference = f"CASE WHEN {self.first(f'{frame}_t')} IS NOT NULL THEN ts END"
         age = f"(ts - {origin}) / {half_life!r}"
         if (self._span.last_us - origin) / half_life <= _BUCKET_HALF_LIVES:
             grown = self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
@@ -98,6 +124,18 @@ class Whole:
         """Return the aggregate as it is."""
         return aggregate
 
+    def count(self, value: str) -> str:
+        """Return how many rows have the value."""
+        return f"count({value})"
+
+    def first(self, value: str) -> str:
+        """Return the value in the first row that has it."""
+        return f"arg_min({value}, position)"
+
+    def last(self, value: str) -> str:
+        """Return the value in the last row that has it."""
+        return f"arg_max({value}, position)"
+
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         """Return the decayed sum at the entity's last event of the dataframe, and that instant."""
         age = f"({frame}_t - {frame}_entity_last) / {float(half_life_us)!r}"
@@ -107,7 +145,7 @@ class Whole:
         )
 
 
-class _RunningPair:
+class _RunningPair(Windowed):
     """Aggregates over a pair's events up to and with the row's own, in the order of events."""
 
     window = "PARTITION BY user_id, product_id ORDER BY position"
@@ -138,7 +176,6 @@ def lifted_select(plan: Plan, source: str) -> str:
         columns += [
             f"CASE WHEN {own} THEN ts END AS {frame}_t",
             f"CASE WHEN {own} THEN amount END AS {frame}_amount",
-            f"CASE WHEN {own} THEN position END AS {frame}_position",
         ]
     columns += [
         f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
@@ -156,7 +193,7 @@ def transitions_select(plan: Plan, source: str) -> str:
         return f"SELECT * FROM {source}"
     running = _RunningPair()
     states = [f"{sql} AS after_{field}" for field, sql in _inner_states(plan, running)]
-    seen = running.over("count(CASE WHEN is_event THEN 1 END)")
+    seen = running.count("CASE WHEN is_event THEN 1 END")
     after = [
         f"CASE WHEN pair_events > 0 THEN {finish_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
         for name, spec in plan.pair_values.items()
@@ -165,10 +202,11 @@ def transitions_select(plan: Plan, source: str) -> str:
     for name in plan.pair_values:
         before = f"lag({name}_after) OVER ({running.window})"
         moved += [
-            f"({name}_after IS NOT NULL)::INT - ({before} IS NOT NULL)::INT AS {name}_gained",
+            f"({name}_after IS NOT NULL)::INT::DOUBLE - ({before} IS NOT NULL)::INT::DOUBLE AS {name}_gained",
             f"coalesce({name}_after, 0) - coalesce({before}, 0) AS {name}_moved",
         ]
-    is_new = f"(pair_events > 0)::INT - (coalesce(lag(pair_events) OVER ({running.window}), 0) > 0)::INT"
+    seen_before = f"coalesce(lag(pair_events) OVER ({running.window}), 0) > 0"
+    is_new = f"(pair_events > 0)::INT::DOUBLE - ({seen_before})::INT::DOUBLE"
     inner = f"SELECT *, {', '.join([*states, f'{seen} AS pair_events'])} FROM {source}"
     valued = f"SELECT * {_comma(after)} FROM ({inner})"
     return f"SELECT *, {is_new} AS pair_is_new {_comma(moved)} FROM ({valued})"

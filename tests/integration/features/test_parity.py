@@ -84,7 +84,7 @@ def assert_three_ways_the_same(
     return found
 
 
-@dose(45)
+@dose(35)
 @given(data=st.data())
 def test_reference_batch_and_stream_are_the_same(executor: BatchExecutor, data: st.DataObject) -> None:
     events = data.draw(histories(), label="events")
