@@ -83,7 +83,9 @@ def running(store: Path, **given_settings: Any) -> Iterator[str]:
     )
     port = free_port()
     app = create_app(build_context(configured, FakeReader()))
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=port, log_level="warning", ws="none"))
+    # without a log_config, or uvicorn would set up its loggers for every test after this one
+    config = uvicorn.Config(app, host="127.0.0.1", port=port, log_config=None, log_level="warning", ws="none")
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
