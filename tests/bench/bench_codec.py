@@ -1,6 +1,6 @@
 """Speed of the codec, of guarded writes and of reads, on rows of 30 numbers in a real Redis on this machine.
 
-Run with ``PYTHONPATH=tests python tests/bench/bench_codec.py``.
+``make bench BENCH=codec`` runs it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,11 @@ REQUEST = [(USER, USER.key("u1")), (PRODUCT, PRODUCT.key("p1")), (PAIR, PAIR.key
 BATCH = 1000
 
 
+_NUMBERS: dict[str, float] = {}
+
+
 def report(what: str, number: float, unit: str) -> None:
+    _NUMBERS[f"{what}, {unit}"] = round(number, 3)
     print(f"{what:<58} {number:>9.2f} {unit}")
 
 
@@ -116,14 +120,11 @@ async def quantiles(what: str, call: Callable[[], Awaitable[None]]) -> None:
     report(f"{what}, p99", taken[len(taken) * 99 // 100] * 1e6, "µs")
 
 
-def main() -> None:
+def run() -> dict[str, float]:
     bench_codec()
     with running_redis() as server:
         settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port)
         bench_store(settings)
         asyncio.run(bench_reads(settings, "asyncio"))
         uvloop.run(bench_reads(settings, "uvloop"))
-
-
-if __name__ == "__main__":
-    main()
+    return _NUMBERS

@@ -1,14 +1,12 @@
 """Events a second of datagen, against a loop that makes one event at a time.
 
-Run ``python tests/bench/bench_datagen.py [events]``. The baseline draws each event with the standard library, a
+``make bench BENCH=datagen`` runs it. The baseline draws each event with the standard library, a
 user by its activity, a product by Zipf popularity, the hour by a daily curve, and a purchase by a coin; it has
 no replenishment and no truth. It writes the same columns, in batches, to the same format.
 """
 
-import json
 import random
 import resource
-import sys
 import tempfile
 import time
 import uuid
@@ -68,7 +66,7 @@ def rate(events: int, work: Callable[[], object]) -> float:
     return events / (time.perf_counter() - began)
 
 
-def main(events: int) -> int:
+def run(events: int = 3_000_000) -> dict[str, object]:
     shop = ShopConfig(users=USERS, products=PRODUCTS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
@@ -82,7 +80,7 @@ def main(events: int) -> int:
         }
         rates = {name: rate(events, lambda plan=plan: generate(plan)) for name, plan in plans.items()}
         baseline = rate(BASELINE_EVENTS, lambda: one_event_at_a_time(path / "loop.parquet", BASELINE_EVENTS))
-    report = {
+    return {
         "events": events,
         "events_per_second": {name: round(value) for name, value in rates.items()},
         "baseline_events_per_second": round(baseline),
@@ -90,9 +88,3 @@ def main(events: int) -> int:
         "required_events_per_second": REQUIRED,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
     }
-    print(json.dumps(report, indent=2))
-    return 0 if rates["parquet"] >= REQUIRED else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 3_000_000))

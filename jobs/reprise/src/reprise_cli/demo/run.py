@@ -1,6 +1,7 @@
 """The demo from start to end."""
 
 import signal
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,7 +75,7 @@ def run_demo(options: DemoOptions) -> int:
         KeyboardInterrupt: It was told to stop; everything that it started has ended.
     """
     started = time.monotonic()
-    console = Console(highlight=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
     paths = steps.DemoPaths(options.folder.resolve())
     signal.signal(signal.SIGTERM, _interrupt)
     steps.prepare(paths, options.definitions)
