@@ -158,7 +158,7 @@ def run(scale: float = 1.0) -> dict[str, Numbers]:
         folder = Path(name)
         return {
             "batch": many_events(folder, round(1_000_000 * scale)),
-            "fold": folding(folder, round(100_000 * scale), round(5_000 * scale)),
+            "fold": folding(folder, round(100_000 * scale), round(20_000 * scale)),
             "batch_against_featuretools": against_featuretools(
                 folder, round(20_000 * scale), round(1_000 * scale)
             ),

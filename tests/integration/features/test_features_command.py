@@ -11,7 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 from reprise_features.main import command
 from reprise_features.plan import Plan
-from support.plans import checked_in_plan
+from support.plans import REPOSITORY, checked_in_plan
+
+
+@pytest.fixture(autouse=True)
+def at_the_top_of_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where people run it, and where ``--repository`` is found by default."""
+    monkeypatch.chdir(REPOSITORY.parent)
 
 
 def features(*arguments: object) -> Result:

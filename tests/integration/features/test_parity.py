@@ -249,6 +249,15 @@ def test_what_has_decayed_out_of_a_doubles_range_is_no_mismatch(
     assert_three_ways_the_same(executor, events, requests)
 
 
+def test_decay_reaches_back_over_a_whole_empty_bucket(executor: BatchExecutor) -> None:
+    """The event is late in the first bucket, the request early in the third, and nothing in between."""
+    half_life_us = 7 * DAY_US
+    events = [view(NOW, "once"), view(NOW + 500 * half_life_us, "u")]
+    found = assert_three_ways_the_same(executor, events, [Request("u", "p", NOW + 1030 * half_life_us)])
+    [decayed] = found.batch[:, PLAN.input_names.index("user_decayed_count_views_timestamp")]
+    assert decayed == pytest.approx(2.0**-530, rel=1e-9, abs=0)
+
+
 @pytest.mark.parametrize("shift", [-1, 0, 1])
 def test_decay_is_exact_around_the_edges_of_buckets(executor: BatchExecutor, shift: int) -> None:
     bucket_us = 512 * 7 * DAY_US
