@@ -2,6 +2,7 @@
 
 import datetime as dt
 import ipaddress
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -111,7 +112,8 @@ def test_records_go_through_tls_and_scram(secure: tuple[str, Path]) -> None:
 def test_wrong_password_is_refused_without_being_shown(secure: tuple[str, Path]) -> None:
     with pytest.raises(LogUnavailableError) as caught:
         open_producer(settings(*secure, password="battery staple"))
-    assert "uthentication" in str(caught.value)
+    # the broker may hang up before the client has read why
+    assert re.search(r"uthentication|disconnected", str(caught.value))
     assert "battery" not in str(caught.value)
 
 

@@ -166,11 +166,13 @@ class KafkaConsumerLog:
             raise ClosedError("the consumer is closed")
 
     def _on_revoked(self, partitions: Sequence[int]) -> None:
+        # closing in the middle of a rebalance, the client revokes what it has revoked before
+        held = [partition for partition in partitions if partition in self._assigned]
         try:
-            if self._listener is not None:
-                self._listener.revoked(partitions)
+            if self._listener is not None and held:
+                self._listener.revoked(held)
         finally:
-            self._assigned -= set(partitions)
+            self._assigned -= set(held)
 
     def _on_lost(self, partitions: Sequence[int]) -> None:
         self._assigned -= set(partitions)
