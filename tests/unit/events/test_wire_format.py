@@ -1,0 +1,111 @@
+"""The event's JSON: what is read, what is refused and why, and what is written."""
+
+import json
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise_events import (
+    Event,
+    InvalidEventError,
+    decode_event,
+    encode_event,
+    event_key,
+    format_timestamp,
+    parse_timestamp,
+)
+
+VALID = {
+    "schema_version": 1,
+    "event_id": "e1",
+    "user_id": "u1",
+    "product_id": "p1",
+    "event_type": "purchase",
+    "amount": 12.5,
+    "timestamp": "2026-01-31T12:00:00.000001Z",
+    "metadata": {"channel": "app"},
+}
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=40)
+
+
+def payload(**changes: Any) -> bytes:
+    return json.dumps({**VALID, **changes}).encode()
+
+
+def test_golden_bytes() -> None:
+    event = decode_event(payload())
+    assert event == Event("e1", "u1", "p1", "purchase", 1_769_860_800_000_001, 12.5, {"channel": "app"})
+    assert encode_event(event) == (
+        b'{"schema_version":1,"event_id":"e1","user_id":"u1","product_id":"p1","event_type":"purchase",'
+        b'"amount":12.5,"timestamp":"2026-01-31T12:00:00.000001Z","metadata":{"channel":"app"}}'
+    )
+
+
+def test_offsets_are_turned_to_utc_and_unknown_fields_kept() -> None:
+    event = decode_event(payload(timestamp="2026-01-31T14:00:00.000001+02:00", campaign="spring"))
+    assert event.timestamp_us == 1_769_860_800_000_001
+    assert event.metadata == {"channel": "app", "campaign": "spring"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"event_id": ""}, "event_id"),
+        ({"user_id": 7}, "user_id"),
+        ({"product_id": "p" * 257}, "product_id"),
+        ({"user_id": "a\x00b"}, "user_id"),
+        ({"event_type": "Purchase"}, "event_type"),
+        ({"event_type": None}, "event_type"),
+        ({"amount": -1}, "amount"),
+        ({"amount": True}, "amount"),
+        ({"amount": "many"}, "amount"),
+        ({"amount": "inf"}, "amount"),
+        ({"amount": 1.0, "event_type": "view"}, "amount"),
+        ({"timestamp": "2026-01-31T12:00:00"}, "timestamp"),
+        ({"timestamp": "yesterday"}, "timestamp"),
+        ({"timestamp": 1_769_860_800}, "timestamp"),
+        ({"metadata": [1]}, "metadata"),
+        ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": True}, "schema_version"),
+    ],
+)
+def test_what_breaks_the_contract_is_named(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidEventError) as caught:
+        decode_event(payload(**changes))
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field}: expected ")
+
+
+@pytest.mark.parametrize("broken", [b"", b"no json", b"[]", b'"text"', b"{", b"x" * 70_000])
+def test_what_is_no_event_at_all_is_refused(broken: bytes) -> None:
+    with pytest.raises(InvalidEventError):
+        decode_event(broken)
+
+
+@given(
+    st.builds(
+        Event,
+        event_id=TEXT,
+        user_id=TEXT,
+        product_id=TEXT,
+        event_type=st.sampled_from(["purchase", "cart"]),
+        timestamp_us=st.integers(-60_000_000_000_000_000, 250_000_000_000_000_000),
+        amount=st.none() | st.floats(0, 1e12),
+    )
+)
+def test_what_is_written_is_read_back(event: Event) -> None:
+    assert decode_event(encode_event(event)) == event
+
+
+@given(st.integers(-60_000_000_000_000_000, 250_000_000_000_000_000))
+def test_instants_survive_their_text(instant: int) -> None:
+    assert parse_timestamp(format_timestamp(instant)) == instant
+
+
+@pytest.mark.parametrize("event_id", ["a", "", "événement", "0" * 256])
+def test_event_key_is_the_batch_sqls(event_id: str) -> None:
+    [(key,)] = duckdb.execute("SELECT ('0x' || md5(?)[:15])::BIGINT", [event_id]).fetchall()
+    assert event_key(event_id) == key
+    assert 0 <= key < 2**60
