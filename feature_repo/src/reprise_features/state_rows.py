@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from reprise_online.view import WATERMARKS, StateField, StateView
-from reprise_online.watermarks import Watermarks
+from reprise_online.watermarks import NO_TOPIC, Watermarks
 from reprise_runtime.files import atomic_write
 
 from reprise_features.batch import BatchExecutor, LogPositions
@@ -23,7 +23,7 @@ BIRTH = datetime(1900, 1, 1, tzinfo=UTC)
 """Instant of an entity's first row, which is empty: Feast would drop requests from before an entity's only rows."""
 
 _TICK_US = 1
-_NO_TOPIC_WATERMARKS = Watermarks(bytes(16)).to_bytes()
+_NO_TOPIC_WATERMARKS = Watermarks(NO_TOPIC).to_bytes()
 _KEY_SUFFIX = "_key"
 """How the names of fields end that hold an ``event_key``, an integer of up to 60 bits."""
 

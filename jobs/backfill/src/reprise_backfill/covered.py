@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reprise_online.exceptions import CorruptWatermarksError
-from reprise_online.watermarks import Watermarks
+from reprise_online.watermarks import NO_TOPIC, Watermarks
 
-_NO_TOPIC = bytes(16)
 _TOPIC = slice(1, 17)
 
 
@@ -22,7 +21,7 @@ class Covered:
         earlier: The same of earlier incarnations of the topic, by their ids.
     """
 
-    watermarks: Watermarks = field(default_factory=lambda: Watermarks(_NO_TOPIC))
+    watermarks: Watermarks = field(default_factory=lambda: Watermarks(NO_TOPIC))
     earlier: Mapping[bytes, Watermarks] = field(default_factory=dict)
 
     def beyond(self, row: bytes | None) -> str | None:
@@ -34,10 +33,10 @@ class Covered:
         if row is None:
             return None
         topic = row[_TOPIC]
-        if len(topic) != len(_NO_TOPIC):
+        if len(topic) != len(NO_TOPIC):
             raise CorruptWatermarksError(f"these bytes are no watermarks of version 1: {row.hex()}")
         held = Watermarks.parse(row, topic)
-        if topic == _NO_TOPIC:
+        if topic == NO_TOPIC:
             return None
         known = {**self.earlier, self.watermarks.topic: self.watermarks}
         if topic not in known:

@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 from reprise_features.plan import Plan
 from reprise_online.store import OnlineStore
+from reprise_online.watermarks import log_position
 
 _EVENTS_A_ROUND_TRIP = 1_000
 
@@ -63,8 +64,3 @@ def remember_arrivals(
             if advance is not None:
                 advance(len(entries))
     return count
-
-
-def log_position(topic_id: bytes, partition: int, offset: int) -> bytes:
-    """Return a record's position as the materializer writes it next to the id of an event."""
-    return topic_id + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")

@@ -23,6 +23,17 @@ _VERSION = b"\x01"
 _TOPIC_BYTES = 16
 _HEADER_BYTES = len(_VERSION) + _TOPIC_BYTES
 
+NO_TOPIC = bytes(_TOPIC_BYTES)
+"""The id of no topic: the watermarks of rows that no record of a log was folded into."""
+
+
+def log_position(topic: bytes, partition: int, offset: int) -> bytes:
+    """Return a record's position as it is remembered next to the id of its event.
+
+    It is the topic's id, then partition and offset as 4 and 8 bytes, most significant first.
+    """
+    return topic + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
+
 
 class Watermarks:
     """The last folded offset of each partition of one topic; immutable.

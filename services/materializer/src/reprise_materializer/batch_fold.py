@@ -20,7 +20,7 @@ from reprise_features.fold import EntityFold, Fold
 from reprise_features.plan import EntityPlan, Plan
 from reprise_online.codec import ViewCodec
 from reprise_online.store import StoredRow
-from reprise_online.watermarks import Watermarks
+from reprise_online.watermarks import Watermarks, log_position
 
 from reprise_materializer.metrics import MaterializerMetrics
 from reprise_materializer.rows import ChangeSet, PendingChange, RowStore, RowWriter, Source
@@ -130,7 +130,7 @@ class BatchFold:
         self, topic: bytes, arrivals: Sequence[_Arrival], outcomes: Counter[str]
     ) -> list[_Arrival]:
         """Drop the events whose id was first seen elsewhere; a replay sees its own position again."""
-        positions = [_position(topic, arrival) for arrival in arrivals]
+        positions = [log_position(topic, arrival.partition, arrival.offset) for arrival in arrivals]
         entries = [(a.event.event_id, position) for a, position in zip(arrivals, positions, strict=True)]
         first_seen = self._store.remember_events(entries, self._duplicate_window)
         distinct = [
@@ -180,7 +180,3 @@ class BatchFold:
 
 def _folded_offsets(topic: bytes, pairs: Mapping[bytes, StoredRow]) -> dict[bytes, Mapping[int, int]]:
     return {key: Watermarks.parse(row.watermarks, topic).offsets for key, row in pairs.items()}
-
-
-def _position(topic: bytes, arrival: _Arrival) -> bytes:
-    return topic + arrival.partition.to_bytes(4, "big") + arrival.offset.to_bytes(8, "big")
