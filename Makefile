@@ -39,7 +39,7 @@ unit: setup ## Only the unit tests
 integration: test-tools ## Only the integration tests
 	@$(PY) -m pytest tests/integration $(PYTEST)
 
-soak: test-tools ## The proofs at their full dose: kills, restarts, parity and fuzzing (an hour or so)
+soak: test-tools ## The proofs at their full dose: kills, restarts, parity and fuzzing (takes long)
 	@REPRISE_SOAK=1 REPRISE_PARITY_EXAMPLES=500 $(PY) -m pytest tests/integration tests/unit/predictor $(PYTEST)
 
 bench: tools ## Measure, against stated baselines, into build/bench.json

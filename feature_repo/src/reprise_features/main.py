@@ -113,7 +113,7 @@ def build_command(
     "--reference-rows",
     default="200",
     show_default=True,
-    help="For how many rows, drawn at random, Featuretools computes too (about 20 a second); all for every row.",
+    help="For how many rows, drawn at random, Featuretools computes too (some ten a second); all for every row.",
 )
 @event_file_options
 def check_command(
