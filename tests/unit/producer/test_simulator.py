@@ -1,14 +1,12 @@
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
 from itertools import islice
 
 import pytest
 from prometheus_client import CollectorRegistry
 from reprise_eventlog import EVENTS, LogTimeoutError, LogUnavailableError
-from reprise_events import Event, decode_event
-from reprise_producer.background import BackgroundSimulator
+from reprise_events import decode_event
 from reprise_producer.exceptions import BurstIncompleteError
 from reprise_producer.metrics import ProducerMetrics
 from reprise_producer.simulated_events import simulated_events
@@ -139,28 +137,3 @@ def test_full_buffer_does_not_keep_continuous_mode_from_stopping(
     started = time.monotonic()
     simulator.run_continuously(1000, stop)
     assert time.monotonic() - started < 5
-
-
-def test_background_simulator_stops_when_told(simulator: Simulator, log: FakeLogProducer) -> None:
-    failed = threading.Event()
-    background = BackgroundSimulator(simulator, 500, failed.set)
-    background.start()
-    time.sleep(0.2)
-    background.stop(5)
-    count = len(log.appended)
-    time.sleep(0.1)
-    assert len(log.appended) == count > 0
-    assert not failed.is_set()
-
-
-def test_background_simulator_that_fails_says_so(log: FakeLogProducer, metrics: ProducerMetrics) -> None:
-    def broken() -> Event:
-        raise RuntimeError("no shop")
-
-    failed = threading.Event()
-    events: Iterator[Event] = iter(broken, None)
-    background = BackgroundSimulator(Simulator(events, log, metrics), 10, failed.set)
-    background.start()
-    assert failed.wait(5)
-    background.stop(5)
-    assert str(background.failure) == "no shop"

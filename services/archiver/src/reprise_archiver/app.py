@@ -6,9 +6,8 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from reprise_http.app import create_http_app
+from reprise_http.background import BackgroundTasks
 from reprise_http.metrics import installed_version
-
-from reprise_archiver.background import BackgroundWorkers
 
 DISTRIBUTION = "reprise-archiver"
 
@@ -16,7 +15,7 @@ DISTRIBUTION = "reprise-archiver"
 def create_app(
     registry: CollectorRegistry,
     readiness: Callable[[], Sequence[str]],
-    workers: BackgroundWorkers,
+    workers: BackgroundTasks,
     stop_seconds: float,
 ) -> FastAPI:
     """Return the application; the workers run as long as it does."""

@@ -1,7 +1,5 @@
 """Building the archiver from its settings, and running it."""
 
-import os
-import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reprise_eventlog import EVENTS, PREDICTIONS, open_consumer
+from reprise_http.background import BackgroundTasks
 from reprise_http.metrics import process_registry
 from reprise_http.server import run
 from reprise_offline import ArchivedEvents, CompactionReport, OfflineStore, compact, write_events
@@ -16,7 +15,6 @@ from reprise_runtime.logs import get_logger
 from reprise_runtime.progress import progress
 
 from reprise_archiver.app import DISTRIBUTION, create_app
-from reprise_archiver.background import BackgroundWorkers
 from reprise_archiver.cutting import CutRule
 from reprise_archiver.metrics import ArchiverMetrics
 from reprise_archiver.settings import ArchiverSettings
@@ -57,7 +55,7 @@ def serve(settings: ArchiverSettings) -> None:
     """
     metrics = ArchiverMetrics(process_registry(DISTRIBUTION))
     with open_workers(settings, metrics) as workers:
-        background = BackgroundWorkers(workers, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        background = BackgroundTasks({worker.topic: worker.run for worker in workers})
 
         def readiness() -> list[str]:
             return [f"{w.topic}: {w.problem}" for w in workers if w.problem is not None]

@@ -1,8 +1,6 @@
 """Building the materializer from its settings, and running it."""
 
 import gc
-import os
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +8,13 @@ from datetime import timedelta
 
 from reprise_eventlog import EVENTS, open_consumer, open_producer
 from reprise_features.plan import Plan
+from reprise_http.background import BackgroundTasks
 from reprise_http.metrics import process_registry
 from reprise_http.server import run
 from reprise_online.store import OnlineStore
 from reprise_runtime.logs import get_logger
 
 from reprise_materializer.app import DISTRIBUTION, create_app
-from reprise_materializer.background import BackgroundWorker
 from reprise_materializer.batch_fold import BatchFold
 from reprise_materializer.dead_letters import DeadLetters
 from reprise_materializer.metrics import MaterializerMetrics
@@ -62,7 +60,7 @@ def serve(settings: MaterializerSettings) -> None:
     _spare_the_collector()
     metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
     with open_worker(settings, metrics) as worker:
-        background = BackgroundWorker(worker, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        background = BackgroundTasks({"worker": worker.run})
 
         def readiness() -> list[str]:
             return [] if worker.problem is None else [worker.problem]

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
 from reprise_eventlog import LogProducer
+from reprise_http.background import BackgroundTasks
 
-from reprise_producer.background import BackgroundSimulator
 from reprise_producer.ingest import EventIngest
 from reprise_producer.metrics import ProducerMetrics
 from reprise_producer.settings import ProducerSettings
@@ -19,7 +19,7 @@ class ProducerContext:
     log: LogProducer
     metrics: ProducerMetrics
     ingest: EventIngest
-    simulator: BackgroundSimulator | None = None
+    simulator: BackgroundTasks | None = None
 
     @property
     def registry(self) -> CollectorRegistry:

@@ -1,7 +1,6 @@
 """What the ``produce`` command does in each of its modes."""
 
 import contextlib
-import os
 import signal
 import threading
 import time
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from reprise_eventlog import LogProducer, open_producer
+from reprise_http.background import BackgroundTasks
 from reprise_http.metrics import process_registry
 from reprise_http.server import run
 from reprise_runtime.logs import get_logger
@@ -17,7 +17,6 @@ from reprise_runtime.progress import progress
 from reprise_shop import Shop, ShopConfig
 
 from reprise_producer.app import DISTRIBUTION, create_app
-from reprise_producer.background import BackgroundSimulator
 from reprise_producer.context import ProducerContext, build_ingest
 from reprise_producer.exceptions import SimulatorFailedError
 from reprise_producer.metrics import ProducerMetrics
@@ -45,7 +44,8 @@ def serve(settings: ProducerSettings, *, simulate: ShopConfig | None = None, rat
     with _opened(settings) as parts:
         simulator = None
         if simulate is not None:
-            simulator = BackgroundSimulator(_simulator(parts, simulate), rate, _end_process)
+            simulated = _simulator(parts, simulate)
+            simulator = BackgroundTasks({"simulator": lambda stop: simulated.run_continuously(rate, stop)})
         ingest = build_ingest(settings, parts.log, parts.metrics)
         context = ProducerContext(settings, parts.log, parts.metrics, ingest, simulator)
         run(create_app(context), settings.api_host, settings.api_port, drain_seconds=settings.drain_seconds)
@@ -107,7 +107,3 @@ def _stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def _end_process() -> None:
-    os.kill(os.getpid(), signal.SIGTERM)
