@@ -1,0 +1,32 @@
+"""Which model answers which user: the routing document, the assignment of users, and what is reported back."""
+
+from reprise_routing.allocation import Ranges, Share, allocate
+from reprise_routing.assignment import assign, bucket_of
+from reprise_routing.document import BASELINE, BUCKETS, Arm, RoutingDocument, width
+from reprise_routing.evidence import CandidateEvidence, RolloutEvidence, Verdict
+from reprise_routing.exceptions import InvalidRoutingError, InvalidSharesError, RoutingError
+from reprise_routing.keys import document_key, evidence_key
+from reprise_routing.report import ArmReport, RoutingReport
+
+__all__ = [
+    "BASELINE",
+    "BUCKETS",
+    "Arm",
+    "ArmReport",
+    "CandidateEvidence",
+    "InvalidRoutingError",
+    "InvalidSharesError",
+    "Ranges",
+    "RolloutEvidence",
+    "RoutingDocument",
+    "RoutingError",
+    "RoutingReport",
+    "Share",
+    "Verdict",
+    "allocate",
+    "assign",
+    "bucket_of",
+    "document_key",
+    "evidence_key",
+    "width",
+]

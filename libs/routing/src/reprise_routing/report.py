@@ -1,0 +1,34 @@
+"""What a predictor says of the routing document: the answer to ``GET /routing`` on its metrics port."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from reprise_routing.wire import ArmName, BasisPoints, Digest, Wire
+
+
+class ArmReport(Wire):
+    """One arm as this predictor has it."""
+
+    name: ArmName
+    digest: Digest
+    weight: BasisPoints
+    shadow: bool = False
+    state: Literal["loading", "loaded", "failed"]
+    reason: str | None = Field(None, description="Why it could not be loaded.")
+
+
+class RoutingReport(Wire):
+    """What a predictor has applied.
+
+    ``refused`` tells of a document that it read and could not apply; the one applied before goes on.
+    """
+
+    WHAT: ClassVar[str] = "routing report"
+
+    schema_version: Literal[1] = 1
+    generation: int | None = Field(description="Of the document applied; none before the first.")
+    fingerprint: str | None = Field(description="Of the document applied.")
+    rollout: str | None = Field(description="Of the document applied, namespace/name.")
+    arms: tuple[ArmReport, ...] = Field(description="In the document's order; none while released.")
+    refused: str | None = Field(None, description="Why the newest document is not applied.")

@@ -1,0 +1,129 @@
+import json
+
+import pytest
+from reprise_routing import (
+    BUCKETS,
+    CandidateEvidence,
+    InvalidRoutingError,
+    RolloutEvidence,
+    RoutingDocument,
+    RoutingReport,
+    Share,
+    allocate,
+    document_key,
+    evidence_key,
+)
+
+BASE = "sha256:" + "a" * 64
+NEW = "sha256:" + "b" * 64
+
+
+def document(*shares: Share) -> RoutingDocument:
+    return RoutingDocument(generation=7, rollout="shop/repurchase", salt="s", arms=allocate(BASE, shares, {}))
+
+
+def broken(change) -> str:
+    content = json.loads(document(Share("b", NEW, 500)).to_bytes())
+    change(content)
+    with pytest.raises(InvalidRoutingError) as caught:
+        RoutingDocument.from_bytes(json.dumps(content))
+    return str(caught.value)
+
+
+def test_what_is_written_is_read_back():
+    written = document(Share("b", NEW, 500), Share("watch", NEW, 0, shadow=True))
+    assert RoutingDocument.from_bytes(written.to_bytes()) == written
+
+
+def test_the_bytes_are_these():
+    assert document(Share("b", NEW, 500)).to_bytes() == (
+        b'{"schema_version":1,"generation":7,"rollout":"shop/repurchase","salt":"s","arms":['
+        b'{"name":"baseline","digest":"'
+        + BASE.encode()
+        + b'","weight":9500,"shadow":false,"buckets":[[500,10000]]},'
+        b'{"name":"b","digest":"' + NEW.encode() + b'","weight":500,"shadow":false,"buckets":[[0,500]]}]}'
+    )
+
+
+def test_the_fingerprint_tells_documents_of_one_generation_apart():
+    one, other = document(Share("b", NEW, 500)), document(Share("b", NEW, 501))
+    assert one.generation == other.generation
+    assert one.fingerprint != other.fingerprint
+    assert one.fingerprint == RoutingDocument.from_bytes(one.to_bytes()).fingerprint
+
+
+def test_a_document_without_arms_releases():
+    assert RoutingDocument(generation=8, rollout="shop/x", salt="", arms=()).released
+    assert not document().released
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (lambda d: d.update(schema_version=2), "schema_version"),
+        (lambda d: d.update(extra=1), "extra"),
+        (lambda d: d.pop("salt"), "salt"),
+        (lambda d: d.update(generation="7"), "generation"),
+        (lambda d: d["arms"][1].update(digest="latest"), "arms.1.digest"),
+        (lambda d: d["arms"][1].update(name="No Label"), "arms.1.name"),
+        (lambda d: d["arms"][1].update(weight=499), "arms.1: buckets: hold 500"),
+        (lambda d: d["arms"][1].update(weight=500.5), "arms.1.weight"),
+        (lambda d: d["arms"][1].update(shadow=True), "arms.1: weight: a shadow answers nobody"),
+        (lambda d: d["arms"][1].update(name="baseline"), "arms: baseline occurs twice"),
+        (lambda d: d["arms"].pop(), "arms: weights add up to 9500"),
+        (lambda d: d["arms"][1].update(buckets=[[400, 900]]), "arms: buckets 0 to 400 belong to no arm"),
+        (
+            lambda d: d["arms"][1].update(buckets=[[0, 400], [900, 1000]]),
+            "arms: buckets 400 to 500 belong to no",
+        ),
+        (lambda d: d["arms"][1].update(buckets=[[5, 5], [0, 500]]), "arms.1: buckets: [5, 5] is empty"),
+        (lambda d: d["arms"][1].update(buckets=[[500, 1000]]), "arms: buckets 0 to 500 belong to no arm"),
+    ],
+)
+def test_a_broken_document_names_the_field(change, names):
+    assert names in broken(change)
+
+
+def test_buckets_of_two_arms_are_refused():
+    def overlap(content):
+        content["arms"][0]["buckets"] = [[0, 9500]]
+
+    assert "belong to two arms" in broken(overlap)
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff"])
+def test_what_is_no_document_is_refused(data):
+    with pytest.raises(InvalidRoutingError, match="invalid routing document"):
+        RoutingDocument.from_bytes(data)
+
+
+def test_reports_and_evidence_are_read_back():
+    report = RoutingReport.from_bytes(
+        b'{"schema_version":1,"generation":3,"fingerprint":"0123456789abcdef","rollout":"a/b","arms":[{"name":"b",'
+        b'"digest":"' + NEW.encode() + b'","weight":0,"state":"failed","reason":"corrupt"}]}'
+    )
+    assert report.arms[0].reason == "corrupt"
+    assert RoutingReport.from_bytes(report.to_bytes()) == report
+    evidence = RolloutEvidence.from_bytes(
+        b'{"rollout":"a/b","computed_at":"2026-11-23T18:00:00Z","candidates":[{"candidate":"b","candidate_digest":"'
+        + NEW.encode()
+        + b'","baseline_digest":"'
+        + BASE.encode()
+        + b'","verdict":"better","metric":"log_loss","estimate":0.1,"lower":0.05,"upper":0.2,"alpha":0.05,'
+        b'"baseline_n":100,"candidate_n":90}]}'
+    )
+    assert RolloutEvidence.from_bytes(evidence.to_bytes()) == evidence
+
+
+def test_an_interval_encloses_its_estimate():
+    with pytest.raises(ValueError, match="is not between"):
+        CandidateEvidence(
+            candidate="b", candidate_digest=NEW, baseline_digest=BASE, verdict="better", metric="m",
+            estimate=1.0, lower=-1.0, upper=0.5, alpha=0.05, baseline_n=1, candidate_n=1,
+        )  # fmt: skip
+
+
+def test_keys_are_of_the_project_and_of_nobody_elses_kind():
+    assert document_key("shop") == "routing:shop:document"
+    assert len({document_key("a"), document_key("b"), evidence_key("a"), evidence_key("b")}) == 4
+    assert BUCKETS == 10_000
