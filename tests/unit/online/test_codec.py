@@ -76,6 +76,29 @@ def test_different_pairs_have_different_keys(a: str, b: str, c: str, d: str) -> 
     assert (PAIR_CODEC.key(a, b) == PAIR_CODEC.key(c, d)) == ((a, b) == (c, d))
 
 
+@given(st.lists(st.tuples(st.text(), st.text()), max_size=8))
+def test_keys_of_many_are_those_of_each(pairs: list[tuple[str, str]]) -> None:
+    users, products = [user for user, _ in pairs], [product for _, product in pairs]
+    assert PAIR_CODEC.keys(users, products) == [PAIR_CODEC.key(*pair) for pair in pairs]
+    assert USER_CODEC.keys(users) == [USER_CODEC.key(user) for user in users]
+
+
+def test_an_id_among_many_that_has_no_utf8_form_is_named() -> None:
+    with pytest.raises(UnencodableIdError, match="ud800"):
+        PAIR_CODEC.keys(["u-1", "u-2"], ["p-1", "\ud800"])
+
+
+def test_rows_of_which_a_field_is_gone_decode_among_whole_ones() -> None:
+    whole = stored(USER_CODEC.encode(STATE, b"w", 1), USER_CODEC.fold_fields)
+    holed: list[bytes | None] = [*whole]
+    holed[1] = None
+    absent: list[bytes | None] = [None] * len(whole)
+    block = USER_CODEC.decode_many([whole, holed, absent])
+    for found, row in zip(block, (whole, holed, absent), strict=True):
+        expected = [math.nan if number is None else number for number in USER_CODEC.decode(row)]
+        np.testing.assert_array_equal(found, np.array(expected, np.float64))
+
+
 def test_a_pair_needs_both_ids() -> None:
     with pytest.raises(TypeError, match=r"expected 2 ids \(user_id, product_id\), got 1"):
         PAIR_CODEC.key("u-1")

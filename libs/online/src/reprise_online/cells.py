@@ -26,13 +26,14 @@ _JOINS: Final = tuple(
 
 
 def decode_cells(
-    cells: Sequence[bytes], is_double: NDArray[np.bool_]
+    cells: Sequence[bytes], is_double: NDArray[np.bool_], is_integer: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return the numbers of the cells, and the positions of those that were left out.
 
     Args:
         cells: ``Value`` messages; empty ones are nulls.
-        is_double: For each cell whether it should hold a double rather than an integer.
+        is_double: For each cell whether it should hold a double.
+        is_integer: For each cell whether it should hold an integer; what should hold neither is passed over.
 
     Returns:
         The numbers, NaN for a null, and the positions of the cells that are neither of the expected type nor
@@ -48,7 +49,7 @@ def decode_cells(
     numbers[doubles] = _windows(data, "<f8")[starts[doubles] + 1]
 
     groups = lengths - 1
-    integers = np.flatnonzero(~is_double & (groups >= 1) & (groups <= _WINDOW) & (tags == INT64_TAG))
+    integers = np.flatnonzero(is_integer & (groups >= 1) & (groups <= _WINDOW) & (tags == INT64_TAG))
     words = _windows(data, "<u8")[starts[integers] + 1] & _OWN[groups[integers]]
     whole = (words & _CONTINUATION) == _MORE[groups[integers]]
     integers, words = integers[whole], words[whole]
@@ -56,7 +57,7 @@ def decode_cells(
         words = (words & low) | ((words & high) >> shift)
     numbers[integers] = words
 
-    left = lengths > 0
+    left = (is_double | is_integer) & (lengths > 0)
     left[doubles] = False
     left[integers] = False
     return numbers, np.flatnonzero(left)

@@ -9,8 +9,9 @@ which is why it carries them.
 
 import struct
 from collections.abc import Sequence
+from itertools import chain
 from math import isnan
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,6 +71,7 @@ class ViewCodec:
         self._is_double = [field.kind == "double" for field in view.fields]
         self._is_double_array = np.array(self._is_double)
         self._key = layout.key_function(project, view.join_keys)
+        self._keys = layout.keys_function(project, view.join_keys)
         self._command_head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(self.read_fields))
         self._command_tail = (
             b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in self.read_fields) + b"\r\n"
@@ -87,6 +89,20 @@ class ViewCodec:
             return self._key(*ids)
         except UnicodeEncodeError:
             raise UnencodableIdError(self.view.name, ids) from None
+
+    def keys(self, *ids: Sequence[str]) -> list[bytes]:
+        """Return the Redis keys of many entities.
+
+        Args:
+            ids: For each join key of the view, in order, the ids of the entities.
+
+        Raises:
+            UnencodableIdError: An id has no UTF-8 form.
+        """
+        try:
+            return self._keys(*ids)
+        except UnicodeEncodeError:
+            return [self.key(*each) for each in zip(*ids, strict=True)]
 
     def read_command(self, key: bytes) -> bytes:
         """Return the command, in Redis's own protocol, that asks for the ``read_fields`` of a row."""
@@ -179,16 +195,27 @@ class ViewCodec:
             CorruptRowError: A value is not of its field's type, or is no ``Value`` at all.
         """
         width = len(self._is_double)
-        for position, row in enumerate(rows):
-            if len(row) < width:
-                raise self._short_row(row, keys[position] if keys else None)
-        cells = [value or b"" for row in rows for value in row[:width]]
-        numbers, left = decode_cells(cells, np.tile(self._is_double_array, len(rows)))
+        length = max(map(len, rows), default=width)
+        if min(map(len, rows), default=width) < length or length < width:
+            rows = [self._cut(row, keys[position] if keys else None) for position, row in enumerate(rows)]
+            length = width
+        # Rows that are not there are many where pairs are new, and a look at each of their values is dear.
+        blank = [b""] * length
+        there = [blank if row[0] is None and not any(row) else row for row in rows]
+        cells = cast(list[bytes], list(chain.from_iterable(there)))
+        beyond = np.zeros(length - width, np.bool_)
+        is_double = np.tile(np.concatenate((self._is_double_array, beyond)), len(rows))
+        is_integer = np.tile(np.concatenate((~self._is_double_array, beyond)), len(rows))
+        try:
+            numbers, left = decode_cells(cells, is_double, is_integer)
+        except TypeError:  # some field of a row that is there is not
+            cells = [value or b"" for value in cells]
+            numbers, left = decode_cells(cells, is_double, is_integer)
         for cell in left.tolist():
-            position, field = divmod(cell, width)
+            position, field = divmod(cell, length)
             number = self.decode_field(field, cells[cell], keys[position] if keys else None)
             numbers[cell] = np.nan if number is None else number
-        return numbers.reshape(len(rows), width)
+        return numbers.reshape(len(rows), length)[:, :width]
 
     def decode_watermarks(self, row: RawRow, key: bytes | None = None) -> bytes | None:
         """Return the watermarks' bytes from an answer to ``fold_fields``, ``None`` where there are none.
@@ -234,6 +261,12 @@ class ViewCodec:
             self.decode_field(position, value, key) if value else None
             for position, value in enumerate(row[: len(self._is_double)])
         ]
+
+    def _cut(self, row: RawRow, key: bytes | None) -> RawRow:
+        width = len(self._is_double)
+        if len(row) < width:
+            raise self._short_row(row, key)
+        return row[:width]
 
     def _short_row(self, row: RawRow, key: bytes | None) -> CorruptRowError:
         return CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import mmh3
 
 _STRING = 2  # feast.types.ValueType.STRING
+_length = struct.Struct("<II").pack
 
 
 def field_name(view: str, feature: str) -> bytes:
@@ -29,29 +30,65 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
 
     The function raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
     """
-    order = sorted(range(len(join_keys)), key=join_keys.__getitem__)
-    prefix = struct.pack("<I", len(join_keys))
-    for position in order:
-        name = join_keys[position].encode()
-        prefix += struct.pack("<II", _STRING, len(name)) + name
-    suffix = project.encode()
-    lengths = struct.Struct("<II").pack
+    order = _order(join_keys)
+    prefix, suffix = _prefix(join_keys), project.encode()
 
     if len(join_keys) == 1:
 
         def one(identity: str) -> bytes:
             encoded = identity.encode()
-            return prefix + lengths(_STRING, len(encoded)) + encoded + suffix
+            return prefix + _length(_STRING, len(encoded)) + encoded + suffix
 
         return one
 
     def many(*ids: str) -> bytes:
-        if len(ids) != len(order):
-            raise TypeError(f"expected {len(order)} ids ({', '.join(join_keys)}), got {len(ids)}")
+        _check_count(join_keys, ids)
         key = prefix
         for position in order:
             encoded = ids[position].encode()
-            key += lengths(_STRING, len(encoded)) + encoded
+            key += _length(_STRING, len(encoded)) + encoded
         return key + suffix
 
     return many
+
+
+def keys_function(project: str, join_keys: Sequence[str]) -> Callable[..., list[bytes]]:
+    """Return a function from many entities' ids, a sequence for each of ``join_keys``, to their hashes' keys.
+
+    The function raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
+    """
+    order = _order(join_keys)
+    prefix, suffix = _prefix(join_keys), project.encode()
+
+    def keys(*ids: Sequence[str]) -> list[bytes]:
+        _check_count(join_keys, ids)
+        columns = []
+        for position in order:
+            column = ids[position]
+            encoded = {identity: _encoded(identity) for identity in set(column)}
+            columns.append([encoded[identity] for identity in column])
+        return [prefix + b"".join(values) + suffix for values in zip(*columns, strict=True)]
+
+    return keys
+
+
+def _order(join_keys: Sequence[str]) -> list[int]:
+    return sorted(range(len(join_keys)), key=join_keys.__getitem__)
+
+
+def _prefix(join_keys: Sequence[str]) -> bytes:
+    prefix = struct.pack("<I", len(join_keys))
+    for position in _order(join_keys):
+        name = join_keys[position].encode()
+        prefix += struct.pack("<II", _STRING, len(name)) + name
+    return prefix
+
+
+def _encoded(identity: str) -> bytes:
+    value = identity.encode()
+    return _length(_STRING, len(value)) + value
+
+
+def _check_count(join_keys: Sequence[str], ids: Sequence[object]) -> None:
+    if len(ids) != len(join_keys):
+        raise TypeError(f"expected {len(join_keys)} ids ({', '.join(join_keys)}), got {len(ids)}")
