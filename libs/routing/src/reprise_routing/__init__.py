@@ -7,6 +7,7 @@ from reprise_routing.evidence import CandidateEvidence, RolloutEvidence, Verdict
 from reprise_routing.exceptions import InvalidRoutingError, InvalidSharesError, RoutingError
 from reprise_routing.keys import document_key, evidence_key
 from reprise_routing.report import ArmReport, RoutingReport
+from reprise_routing.seen_users import SeenUsers
 
 __all__ = [
     "BASELINE",
@@ -21,6 +22,7 @@ __all__ = [
     "RoutingDocument",
     "RoutingError",
     "RoutingReport",
+    "SeenUsers",
     "Share",
     "Verdict",
     "allocate",

@@ -8,14 +8,18 @@ from reprise_routing.wire import ArmName, BasisPoints, Digest, Wire
 
 
 class ArmReport(Wire):
-    """One arm as this predictor has it."""
+    """One arm as this predictor has it.
+
+    ``failed`` is for a bundle that will never do: corrupt, or not fitting this predictor. While a store is away or
+    does not have the bundle yet, the arm is ``loading``, and the reason says what it waits for.
+    """
 
     name: ArmName
     digest: Digest
     weight: BasisPoints
     shadow: bool = False
     state: Literal["loading", "loaded", "failed"]
-    reason: str | None = Field(None, description="Why it could not be loaded.")
+    reason: str | None = Field(None, description="Why it is not loaded.")
 
 
 class RoutingReport(Wire):
