@@ -1,0 +1,223 @@
+{{- define "reprise.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of a component's objects. Takes (list $ "predictor"), as all helpers below that are about a component. */}}
+{{- define "reprise.name" -}}
+{{- printf "%s-%s" (include "reprise.fullname" (index . 0)) (index . 1) -}}
+{{- end -}}
+
+{{- define "reprise.selector" -}}
+app.kubernetes.io/name: {{ (index . 0).Chart.Name }}
+app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{- define "reprise.labels" -}}
+{{ include "reprise.selector" . }}
+app.kubernetes.io/part-of: reprise
+app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
+app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{- define "reprise.metadata" -}}
+name: {{ include "reprise.name" . }}
+namespace: {{ (index . 0).Release.Namespace }}
+labels:
+  {{- include "reprise.labels" . | nindent 2 }}
+{{- end -}}
+
+{{/* Takes (list $ image "predictor"): a digest wins over a tag. */}}
+{{- define "reprise.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $registry := $root.Values.global.image.registry | trimSuffix "/" -}}
+{{- $repository := $image.repository | default (printf "reprise-%s" (index . 2)) -}}
+{{- $tag := $image.tag | default $root.Values.global.image.tag | default $root.Chart.AppVersion -}}
+{{- if $registry }}{{ $registry }}/{{ end }}{{ $repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $tag }}{{ end -}}
+{{- end -}}
+
+{{/* The same of an image that is not ours, which global.image.registry and global.image.tag are not about. */}}
+{{- define "reprise.foreignImage" -}}
+{{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
+{{- end -}}
+
+{{/* A setting as the text of an environment variable: whole numbers without an exponent, lists with commas. */}}
+{{- define "reprise.text" -}}
+{{- if kindIs "slice" . -}}{{ join "," . }}
+{{- else if and (kindIs "float64" .) (eq (floor .) .) -}}{{ int64 . }}
+{{- else -}}{{ . }}
+{{- end -}}
+{{- end -}}
+
+{{/* The settings of a component, as the data of a ConfigMap. */}}
+{{- define "reprise.settings" -}}
+{{- range $name, $value := mergeOverwrite (dict) (index . 0).Values.global.settings (index (index . 0).Values (index . 1)).settings }}
+{{- if not (kindIs "invalid" $value) }}
+{{ $name }}: {{ include "reprise.text" $value | quote }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.podMetadata" -}}
+{{- $root := index . 0 -}}
+{{- $component := index $root.Values (index . 1) -}}
+labels:
+  {{- include "reprise.labels" . | nindent 2 }}
+  {{- with $component.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) $component.podAnnotations (include "reprise.checksum" . | fromYaml) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What every pod has: its own account without a token, the restricted security standard, where it may run. */}}
+{{- define "reprise.pod" -}}
+{{- $root := index . 0 -}}
+{{- $component := index $root.Values (index . 1) -}}
+serviceAccountName: {{ include "reprise.name" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile:
+    type: RuntimeDefault
+{{- with $root.Values.global.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with $component.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $component.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $component.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with $component.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Replicas of one component go to different zones and nodes where there are such. */}}
+{{- define "reprise.spread" -}}
+topologySpreadConstraints:
+  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "reprise.selector" $ | nindent 8 }}
+  {{- end }}
+{{- end -}}
+
+{{- define "reprise.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities:
+    drop: [ALL]
+{{- end -}}
+
+{{/* Takes the name of the container's port. Redis or Kafka away is no reason to restart, so liveness asks the process only. */}}
+{{- define "reprise.probes" -}}
+startupProbe:
+  httpGet: {path: /health, port: {{ . }}}
+  periodSeconds: 1
+  timeoutSeconds: 3
+  failureThreshold: 120
+livenessProbe:
+  httpGet: {path: /health, port: {{ . }}}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 6
+readinessProbe:
+  httpGet: {path: /ready, port: {{ . }}}
+  periodSeconds: 2
+  timeoutSeconds: 3
+  failureThreshold: 2
+{{- end -}}
+
+{{- define "reprise.envFrom" -}}
+envFrom:
+  - configMapRef:
+      name: {{ include "reprise.name" . }}
+{{- end -}}
+
+{{/* Changes with the component's configuration, and so restarts its pods. */}}
+{{- define "reprise.checksum" -}}
+{{- $file := printf "%s/%s/configmap.yaml" ((index . 0).Template.BasePath) (index . 1) -}}
+{{- if not (has (index . 1) (list "datagen" "seed" "feast-ui")) -}}
+checksum/config: {{ include $file (index . 0) | sha256sum }}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Part of a Job's name: a Job cannot change, so another image or configuration is another Job.
+Takes the root and the keys of the values that the Job depends on.
+*/}}
+{{- define "reprise.jobHash" -}}
+{{- $root := index . 0 -}}
+{{- $values := list $root.Chart.Version $root.Chart.AppVersion $root.Values.global -}}
+{{- range rest . }}{{ $values = append $values (index $root.Values .) }}{{ end -}}
+{{- $values | toJson | sha256sum | trunc 8 -}}
+{{- end -}}
+
+{{/* A history that ends with yesterday, in the folder of history; nothing where there is one already. */}}
+{{- define "reprise.datagen.script" -}}
+- |
+  if [ -e /var/lib/reprise/history/history.parquet ]; then
+    echo "history.parquet is there already"
+    exit 0
+  fi
+  exec reprise-datagen /var/lib/reprise/history/history.parquet \
+    --start "$(date -u -d '{{ int .Values.datagen.days }} days ago' +%Y-%m-%d)" --days {{ int .Values.datagen.days }} \
+    --users {{ int .Values.datagen.users }} --products {{ int .Values.datagen.products }} --seed {{ int .Values.datagen.seed }}
+{{- end -}}
+
+{{/* Takes (list $this (list "kafka" "redis")): the variables that come from Secrets. */}}
+{{- define "reprise.env" -}}
+{{- $this := index . 0 -}}
+{{- $root := index $this 0 -}}
+{{- $variables := "" -}}
+{{- range index . 1 -}}
+{{- $variables = printf "%s%s" $variables (include (printf "reprise.%s.env" .) (ternary $root $this (eq . "s3"))) -}}
+{{- end -}}
+{{- with trim $variables }}
+env:
+  {{- . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* What is to be in the online store: the history, the archive, or the one and then the other. */}}
+{{- define "reprise.backfill.args" -}}
+{{- if .Values.backfill.events.history }}
+- --events=/var/lib/reprise/history
+{{- end }}
+{{- if .Values.backfill.events.archive }}
+- --offline={{ include "reprise.storage.url" (list . "offline") }}
+{{- end }}
+{{- with .Values.backfill.args }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

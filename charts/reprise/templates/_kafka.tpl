@@ -1,0 +1,84 @@
+{{/* How a component reaches Kafka. Each takes (list $ "predictor"). */}}
+
+{{- define "reprise.kafka.cluster" -}}
+{{ include "reprise.fullname" . }}-kafka
+{{- end -}}
+
+{{- define "reprise.kafka.config" -}}
+{{- $root := index . 0 -}}
+{{- $external := $root.Values.kafka.external -}}
+KAFKA_CLIENT_ID: {{ include "reprise.name" . }}
+{{- if eq $root.Values.kafka.mode "strimzi" }}
+KAFKA_SERVERS: {{ include "reprise.kafka.cluster" $root }}-kafka-bootstrap:9093
+KAFKA_SECURITY_PROTOCOL: SASL_SSL
+KAFKA_SASL_MECHANISM: SCRAM-SHA-512
+KAFKA_CA_FILE: /etc/reprise/kafka/ca.crt
+{{- else }}
+KAFKA_SERVERS: {{ $external.bootstrapServers | quote }}
+KAFKA_SECURITY_PROTOCOL: {{ $external.securityProtocol }}
+{{- if hasPrefix "SASL" $external.securityProtocol }}
+KAFKA_SASL_MECHANISM: {{ $external.saslMechanism }}
+{{- end }}
+{{- if $external.caSecret.name }}
+KAFKA_CA_FILE: /etc/reprise/kafka/ca.crt
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.kafka.env" -}}
+{{- $root := index . 0 -}}
+{{- $external := $root.Values.kafka.external -}}
+{{- if eq $root.Values.kafka.mode "strimzi" }}
+- name: KAFKA_USERNAME
+  value: {{ include "reprise.name" . }}
+- name: KAFKA_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "reprise.name" . }}
+      key: password
+{{- else if hasPrefix "SASL" $external.securityProtocol }}
+{{- $prefix := ternary (printf "%s-" (index . 1)) "" $external.auth.perComponent }}
+- name: KAFKA_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ $external.auth.existingSecret }}
+      key: {{ $prefix }}username
+- name: KAFKA_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $external.auth.existingSecret }}
+      key: {{ $prefix }}password
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.kafka.mounts" -}}
+{{- if or (eq .Values.kafka.mode "strimzi") .Values.kafka.external.caSecret.name }}
+- name: kafka-ca
+  mountPath: /etc/reprise/kafka
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.kafka.volumes" -}}
+{{- $ca := .Values.kafka.external.caSecret -}}
+{{- if eq .Values.kafka.mode "strimzi" }}
+- name: kafka-ca
+  secret:
+    secretName: {{ include "reprise.kafka.cluster" . }}-cluster-ca-cert
+    items: [{key: ca.crt, path: ca.crt}]
+{{- else if $ca.name }}
+- name: kafka-ca
+  secret:
+    secretName: {{ $ca.name }}
+    items: [{key: {{ $ca.key }}, path: ca.crt}]
+{{- end }}
+{{- end -}}
+
+{{/* More consumers than this would have nothing to read. */}}
+{{- define "reprise.partitions" -}}
+{{- range .Files.Get "files/topics.json" | fromJsonArray }}{{ if eq .name "ecommerce-events" }}{{ int .partitions }}{{ end }}{{ end -}}
+{{- end -}}
+
+{{- define "reprise.materializer.scaled" -}}
+{{- if and .Values.materializer.autoscaling.keda.enabled (.Capabilities.APIVersions.Has "keda.sh/v1alpha1") -}}true{{- end -}}
+{{- end -}}

@@ -1,0 +1,93 @@
+{{/* How a component reaches the online store. Those about a component take (list $ "predictor"). */}}
+
+{{- define "reprise.redis.secret" -}}
+{{- if .Values.redis.existingSecret -}}
+{{ .Values.redis.existingSecret }}
+{{- else -}}
+{{ include "reprise.fullname" . }}-redis
+{{- end -}}
+{{- end -}}
+
+{{- define "reprise.redis.config" -}}
+{{- $external := .Values.redis.external -}}
+FEAST_PROJECT: {{ .Values.feast.project }}
+{{- if eq .Values.redis.mode "bundled" }}
+REDIS_HOST: {{ include "reprise.fullname" . }}-redis
+REDIS_PORT: "6379"
+{{- else }}
+REDIS_HOST: {{ $external.host }}
+REDIS_PORT: {{ $external.port | quote }}
+{{- if $external.db }}
+REDIS_DB: {{ $external.db | quote }}
+{{- end }}
+{{- if $external.tls.enabled }}
+REDIS_TLS: "true"
+{{- if $external.tls.caSecret.name }}
+REDIS_CA_FILE: /etc/reprise/redis/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.redis.env" -}}
+{{- $root := index . 0 -}}
+{{- $auth := $root.Values.redis.external.auth -}}
+{{- if eq $root.Values.redis.mode "bundled" }}
+- name: REDIS_USERNAME
+  value: {{ index . 1 }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ include "reprise.redis.secret" $root }}
+      key: {{ index . 1 }}-password
+{{- else if $auth.existingSecret }}
+{{- $prefix := ternary (printf "%s-" (index . 1)) "" $auth.perComponent }}
+- name: REDIS_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ $auth.existingSecret }}
+      key: {{ $prefix }}username
+      optional: {{ not $auth.perComponent }}
+- name: REDIS_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $auth.existingSecret }}
+      key: {{ $prefix }}password
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.redis.mounts" -}}
+{{- if and (eq .Values.redis.mode "external") .Values.redis.external.tls.enabled .Values.redis.external.tls.caSecret.name }}
+- name: redis-ca
+  mountPath: /etc/reprise/redis
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.redis.volumes" -}}
+{{- $tls := .Values.redis.external.tls -}}
+{{- if and (eq .Values.redis.mode "external") $tls.enabled $tls.caSecret.name }}
+- name: redis-ca
+  secret:
+    secretName: {{ $tls.caSecret.name }}
+    items: [{key: {{ $tls.caSecret.key }}, path: ca.crt}]
+{{- end }}
+{{- end -}}
+
+{{/* What each component may do in the bundled Redis: the commands that it sends, on its own keys. */}}
+{{- define "reprise.redis.users" -}}
+{{- $rows := printf "~*%s" .Values.feast.project -}}
+{{- $seen := printf "~seen:%s:*" .Values.feast.project -}}
+# HMGET of a prediction's rows, PING of readiness
+predictor: "%R{{ $rows }} -@all +ping +hmget"
+# reads rows, writes them by a script that compares and sets, remembers the ids of events
+materializer: "{{ $rows }} {{ $seen }} -@all +ping +client|setinfo +hmget +hget +hset +eval +evalsha +set"
+# the same, and for --replace it lists rows and removes fields of them
+backfill: "{{ $rows }} {{ $seen }} -@all +ping +client|setinfo +hmget +hget +hset +eval +evalsha +set +scan +hdel"
+# feast apply, materialize and teardown
+feast: "{{ $rows }} -@all +@connection +@transaction +@read +@hash +@keyspace -@dangerous -@admin"
+# INFO and the like, and no key
+exporter: "resetkeys -@all +ping +info +client|setname +client|setinfo +config|get +latency|latest +latency|histogram +slowlog|get +slowlog|len +dbsize +select"
+# the probes of the container
+probe: "resetkeys -@all +ping +info"
+{{- end -}}

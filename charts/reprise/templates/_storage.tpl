@@ -1,0 +1,61 @@
+{{/* The folders and buckets that components share: models, offline, history. Those about one take (list $ "models"). */}}
+
+{{- define "reprise.storage.url" -}}
+{{- $storage := index (index . 0).Values.storage (index . 1) -}}
+{{- get $storage "url" | default (printf "/var/lib/reprise/%s" (index . 1)) -}}
+{{- end -}}
+
+{{- define "reprise.storage.claim" -}}
+{{- $storage := index (index . 0).Values.storage (index . 1) -}}
+{{- $storage.volume.existingClaim | default (printf "%s-%s" (include "reprise.fullname" (index . 0)) (index . 1)) -}}
+{{- end -}}
+
+{{/* Takes (list $ (list "models" "offline") true): whether they are only read. */}}
+{{- define "reprise.storage.mounts" -}}
+{{- $root := index . 0 -}}
+{{- $readOnly := index . 2 -}}
+{{- range index . 1 }}
+{{- if not (get (index $root.Values.storage .) "url") }}
+- name: {{ . }}
+  mountPath: /var/lib/reprise/{{ . }}
+  readOnly: {{ $readOnly }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.storage.volumes" -}}
+{{- $root := index . 0 -}}
+{{- range index . 1 }}
+{{- if not (get (index $root.Values.storage .) "url") }}
+- name: {{ . }}
+  persistentVolumeClaim:
+    claimName: {{ include "reprise.storage.claim" (list $root .) }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* The names that boto and s3fs read. */}}
+{{- define "reprise.s3.config" -}}
+{{- with .Values.storage.s3.endpointUrl }}
+AWS_ENDPOINT_URL: {{ . | quote }}
+{{- end }}
+{{- with .Values.storage.s3.region }}
+AWS_DEFAULT_REGION: {{ . | quote }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.s3.env" -}}
+{{- with .Values.storage.s3.existingSecret }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.Values.storage.s3.existingSecret }}
+      key: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.feast.registry" -}}
+{{- .Values.feast.registry | default (printf "%s/feast/registry.db" (include "reprise.storage.url" (list . "offline"))) -}}
+{{- end -}}
