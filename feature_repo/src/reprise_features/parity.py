@@ -3,9 +3,9 @@
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from reprise_events import Event
 from reprise_runtime.progress import Progress
@@ -16,6 +16,9 @@ from reprise_features.finishes import FloatArray
 from reprise_features.fold import Fold
 from reprise_features.plan import Plan
 from reprise_features.states import EntityStates
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TOLERANCE = 1e-9
 """Largest accepted difference, as a part of the feature's scale."""
@@ -90,7 +93,7 @@ def feature_scales(plan: Plan, names: Sequence[str], values: FloatArray, largest
 
 
 def stream_inputs(
-    plan: Plan, events: Sequence[Event], requests: pd.DataFrame, progress: Progress
+    plan: Plan, events: Sequence[Event], requests: "pd.DataFrame", progress: Progress
 ) -> FloatArray:
     """Answer requests by folding the events in order: those at a request's own instant come after it.
 
@@ -122,7 +125,7 @@ def stream_inputs(
     return out
 
 
-def batch_inputs(executor: BatchExecutor, plan: Plan, requests: pd.DataFrame) -> FloatArray:
+def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame") -> FloatArray:
     """Answer requests by the batch SQL, over the events that the executor has loaded; shape (requests, inputs)."""
     out = np.full((len(requests), len(plan.inputs)), np.nan)
     table = pa.Table.from_pandas(requests, preserve_index=False)
@@ -132,7 +135,7 @@ def batch_inputs(executor: BatchExecutor, plan: Plan, requests: pd.DataFrame) ->
 
 
 def _in_order(
-    events: Sequence[Event], requests: pd.DataFrame
+    events: Sequence[Event], requests: "pd.DataFrame"
 ) -> Iterator[tuple[Event | None, tuple[int, str, str, int, float, float]]]:
     nothing = (0, "", "", 0, 0.0, 0.0)
     columns = requests[list(REQUEST_COLUMNS)].sort_values("timestamp_us", kind="stable")
