@@ -1,0 +1,81 @@
+"""Sample-ratio mismatch: whether the arms have the shares of users that they were given.
+
+An arm that loses users (it crashes, its answers are dropped, its pages bounce) is not comparable any more, however
+good the rest looks. There are two answers to it:
+
+- Pearson's χ² test, for a look at one moment;
+- for looking again and again, the anytime-valid test of Lindon and Malek, *Anytime-valid inference for multinomial
+  count data*, NeurIPS 2022: the Bayes factor of a Dirichlet prior centred on the shares against the shares,
+
+      Γ(k) / Γ(k + n) · Π Γ(kθᵢ + nᵢ) / Γ(kθᵢ) / Π θᵢ^nᵢ,
+
+  is a martingale while the shares hold, so that P(it *ever* reaches 1/α) ≤ α. Its inverse is a p-value at any time.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_CONCENTRATION = 1_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRatio:
+    """Whether users are spread as they should be.
+
+    Attributes:
+        expected: How many users each arm should have.
+        chi_square: Pearson's statistic.
+        p_value: Of the χ² test; for one look that was planned.
+        anytime_p_value: Valid however often one looks.
+    """
+
+    expected: tuple[float, ...]
+    chi_square: float
+    p_value: float
+    anytime_p_value: float
+
+
+def sample_ratio(observed: Sequence[int], shares: Sequence[float]) -> SampleRatio:
+    """Compare numbers of users with the arms' shares.
+
+    Args:
+        observed: Users by arm.
+        shares: What each arm was given, in any unit; all positive.
+
+    Raises:
+        ValueError: There are fewer than two arms, as many shares as arms there are not, or a share is not positive.
+    """
+    if len(observed) < 2 or len(observed) != len(shares) or min(shares) <= 0:
+        raise ValueError(f"expected two arms or more, each with a share above 0, got {observed} of {shares}")
+    users, given = sum(observed), float(sum(shares))
+    ratios = [share / given for share in shares]
+    expected = tuple(users * ratio for ratio in ratios)
+    if users == 0:
+        return SampleRatio(expected, 0.0, 1.0, 1.0)
+    statistic = sum((seen - due) ** 2 / due for seen, due in zip(observed, expected, strict=True))
+    factor = math.lgamma(_CONCENTRATION) - math.lgamma(_CONCENTRATION + users)
+    for seen, ratio in zip(observed, ratios, strict=True):
+        prior = _CONCENTRATION * ratio
+        factor += math.lgamma(prior + seen) - math.lgamma(prior) - seen * math.log(ratio)
+    return SampleRatio(
+        expected,
+        statistic,
+        chi_square_survival(statistic, len(observed) - 1),
+        math.exp(min(0.0, -factor)),
+    )
+
+
+def chi_square_survival(statistic: float, freedom: int) -> float:
+    """Return P(χ² with so many degrees of freedom ≥ statistic), in closed form for whole degrees (DLMF 8.4)."""
+    half = statistic / 2.0
+    if half <= 0:
+        return 1.0
+    if freedom % 2 == 0:
+        terms = (math.exp(at * math.log(half) - half - math.lgamma(at + 1)) for at in range(freedom // 2))
+        return min(1.0, sum(terms))
+    terms = (
+        math.exp((at - 0.5) * math.log(half) - half - math.lgamma(at + 0.5))
+        for at in range(1, (freedom + 1) // 2)
+    )
+    return min(1.0, math.erfc(math.sqrt(half)) + sum(terms))
