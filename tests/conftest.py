@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis
+from support.redis_cluster import RedisCluster, running_redis_cluster
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +21,20 @@ def redis_server(session_redis_server: RedisServer) -> RedisServer:
     """The session's redis-server without any keys; a test that stops one starts its own instead."""
     session_redis_server.flush()
     return session_redis_server
+
+
+@pytest.fixture(scope="session")
+def session_redis_cluster() -> Iterator[RedisCluster]:
+    """One real cluster for the whole session."""
+    if redis_server_path() is None:
+        pytest.skip(MISSING)
+    with running_redis_cluster() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def redis_cluster(session_redis_cluster: RedisCluster) -> RedisCluster:
+    """The session's cluster without any keys; a test that ends one of its servers starts its own instead."""
+    session_redis_cluster.wait_until_whole()
+    session_redis_cluster.flush()
+    return session_redis_cluster

@@ -1,4 +1,4 @@
-"""The Redis that is embedded in Python, which the demo falls back to."""
+"""Where a store of the tests is, and the Redis that is embedded in Python, which the demo falls back to."""
 
 import threading
 from collections.abc import Iterator
@@ -6,16 +6,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from fakeredis import TcpFakeServer
+from redis import Redis
+from redis.cluster import RedisCluster
 from support.redis import free_port
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a server listens."""
+    """Where a server listens, or a node of a cluster."""
 
     host: str
     port: int
-    embedded: bool
+    embedded: bool = False
+    cluster: bool = False
+
+    def client(self) -> Redis:
+        """A client of another make than the store's."""
+        kind = RedisCluster if self.cluster else Redis
+        return kind(host=self.host, port=self.port)  # type: ignore[return-value]
 
 
 @contextmanager

@@ -65,6 +65,10 @@ class RedisServer:
             self._process.wait()
             self._process = None
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """While inside, the server keeps its connections but does nothing."""

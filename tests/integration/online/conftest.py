@@ -1,4 +1,4 @@
-"""Servers that the online store's tests run against: the real one, and the one that is embedded in Python."""
+"""What the online store's tests run against: a real server, a real cluster, the server embedded in Python."""
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
@@ -8,6 +8,7 @@ import uvloop
 from reprise_online.settings import OnlineStoreSettings
 from support.embedded_redis import Address, running_embedded_redis
 from support.redis import RedisServer
+from support.redis_cluster import RedisCluster
 
 
 @pytest.hookimpl
@@ -16,12 +17,15 @@ def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.Abstrac
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=["redis-server", "embedded"])
+@pytest.fixture(params=["redis-server", "cluster", "embedded"])
 def redis_address(request: pytest.FixtureRequest) -> Iterator[Address]:
-    """An empty Redis, once the real one and once the embedded one that the demo falls back to."""
+    """An empty Redis: one real server, a real cluster, and the embedded one that the demo falls back to."""
     if request.param == "redis-server":
         server: RedisServer = request.getfixturevalue("redis_server")
-        yield Address(server.host, server.port, embedded=False)
+        yield Address(server.host, server.port)
+    elif request.param == "cluster":
+        cluster: RedisCluster = request.getfixturevalue("redis_cluster")
+        yield Address(cluster.host, cluster.port, cluster=True)
     else:
         with running_embedded_redis() as address:
             yield address
@@ -29,4 +33,8 @@ def redis_address(request: pytest.FixtureRequest) -> Iterator[Address]:
 
 @pytest.fixture
 def settings(redis_address: Address) -> OnlineStoreSettings:
-    return OnlineStoreSettings(redis_host=redis_address.host, redis_port=redis_address.port)
+    return OnlineStoreSettings(
+        redis_host=redis_address.host,
+        redis_port=redis_address.port,
+        redis_type="redis_cluster" if redis_address.cluster else "redis",
+    )

@@ -33,7 +33,7 @@ def store(settings: OnlineStoreSettings) -> Iterator[OnlineStore]:
 
 @pytest.fixture
 def client(redis_address: Address) -> Iterator[Redis]:
-    with Redis(host=redis_address.host, port=redis_address.port) as client:
+    with redis_address.client() as client:
         yield client
 
 

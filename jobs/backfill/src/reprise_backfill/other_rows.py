@@ -9,7 +9,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from redis.exceptions import RedisError
 from reprise_online.codec import ViewCodec
 from reprise_online.store import OnlineStore
 
@@ -43,12 +42,10 @@ class ReplaceableStore(OnlineStore):
         """Yield the keys of the view's join keys; one may come several times."""
         head = key_head(codec)
         pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in head) + b"*"
-        try:
-            for key in self._client.scan_iter(match=pattern, count=_KEYS_A_ROUND_TRIP):
+        with self._converted("list the rows"):
+            for key in self._servers.scan(pattern, _KEYS_A_ROUND_TRIP):
                 if is_key_of(codec, head, key):
                     yield key
-        except RedisError as error:
-            raise self._converted_error("list the rows", error) from error
 
     def _remove(self, codec: ViewCodec, keys: Sequence[bytes]) -> None:
         doing = f"remove {len(keys)} rows"

@@ -17,6 +17,7 @@ import hiredis
 
 from reprise_online.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
 from reprise_online.settings import OnlineStoreSettings
+from reprise_online.slots import Address
 
 _INCOMPLETE = object()
 _PASSING = frozenset({"LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"})
@@ -42,9 +43,15 @@ class _Request:
 
 
 class Connection(asyncio.Protocol):
-    """A connected socket; made by `open_connection`."""
+    """A connected socket; made by `open_connection`.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    Attributes:
+        address: The server.
+        closed: Is done once the connection is gone.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, address: Address) -> None:
+        self.address = address
         self._loop = loop
         self._parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._waiting: deque[_Request] = deque()
@@ -139,20 +146,22 @@ class Connection(asyncio.Protocol):
             self.close(f"no answer for {_STALL_SECONDS:g} s")
 
 
-async def open_connection(settings: OnlineStoreSettings, tls: ssl.SSLContext | None) -> Connection:
-    """Return a connection that is authenticated and has its database selected.
+async def open_connection(
+    settings: OnlineStoreSettings, tls: ssl.SSLContext | None, address: Address
+) -> Connection:
+    """Return a connection to a server that is authenticated and has its database selected.
 
     Raises:
         StoreUnavailableError: Nobody answers there, or not in time, or the server is still loading.
         StoreRefusedError: The server, or its certificate, is not to our credentials or settings.
     """
     loop = asyncio.get_running_loop()
-    doing = f"connect to {settings.redis_address}"
+    doing = f"connect to {address if settings.is_cluster else settings.redis_address}"
     until = loop.time() + settings.redis_connect_timeout
     try:
         async with asyncio.timeout_at(until):
             _, connection = await loop.create_connection(
-                lambda: Connection(loop), settings.redis_host, settings.redis_port, ssl=tls
+                lambda: Connection(loop, address), address.host, address.port, ssl=tls
             )
     except TimeoutError:
         raise StoreUnavailableError(
@@ -173,9 +182,14 @@ async def open_connection(settings: OnlineStoreSettings, tls: ssl.SSLContext | N
 def reply_error(doing: str, reply: hiredis.ReplyError) -> StoreError:
     """Return our error for one of the server's."""
     text = str(reply)
-    if text.split(" ", 1)[0] in _PASSING or "max number of clients" in text:
+    if error_code(text) in _PASSING or "max number of clients" in text:
         return StoreUnavailableError(doing, text)
     return StoreRefusedError(doing, text)
+
+
+def error_code(text: str) -> str:
+    """Return the word that an error of the server begins with."""
+    return text.split(" ", 1)[0]
 
 
 def command(*parts: bytes) -> bytes:
@@ -183,14 +197,34 @@ def command(*parts: bytes) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
 
 
-async def _introduce(connection: Connection, settings: OnlineStoreSettings, doing: str, until: float) -> None:
+def introduction(settings: OnlineStoreSettings, database: int) -> list[bytes]:
+    """Return the commands that authenticate a new connection, select its database, and see whether it answers."""
     commands = []
     if settings.redis_password is not None:
         user = [] if settings.redis_username is None else [settings.redis_username.encode()]
         commands.append(command(b"AUTH", *user, settings.redis_password.get_secret_value().encode()))
-    if settings.redis_db:
-        commands.append(command(b"SELECT", b"%d" % settings.redis_db))
+    if database:
+        commands.append(command(b"SELECT", b"%d" % database))
     commands.append(command(b"PING"))
+    return commands
+
+
+def tls_context(settings: OnlineStoreSettings) -> ssl.SSLContext | None:
+    """Return how to speak TLS to the store, ``None`` where it is not to be spoken.
+
+    Raises:
+        StoreRefusedError: The file of authorities is no PEM file.
+    """
+    if not settings.redis_tls:
+        return None
+    try:
+        return ssl.create_default_context(cafile=settings.redis_ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise StoreRefusedError(f"load the authorities in {settings.redis_ca_file}", str(error)) from error
+
+
+async def _introduce(connection: Connection, settings: OnlineStoreSettings, doing: str, until: float) -> None:
+    commands = introduction(settings, settings.redis_db)
     try:
         replies = await connection.ask(b"".join(commands), len(commands), until)
     except ConnectionLostError as error:

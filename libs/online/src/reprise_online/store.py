@@ -7,31 +7,22 @@ watermarks change together, the slower of two writers of a row notices, and Redi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
-from redis import Redis
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    ClusterDownError,
-    NoScriptError,
-    RedisError,
-    ResponseError,
-    TryAgainError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.retry import Retry
+import hiredis
 
 from reprise_online import wire
+from reprise_online.cluster import ClusterServers
 from reprise_online.codec import State, ViewCodec
-from reprise_online.exceptions import CorruptRowError, StoreError, StoreRefusedError, StoreUnavailableError
+from reprise_online.connection import ConnectionLostError, reply_error, tls_context
+from reprise_online.exceptions import CorruptRowError, StoreError, StoreUnavailableError
+from reprise_online.link import Command
+from reprise_online.servers import LINEAGE, Lineage, OneServer, Servers, replication_id
 from reprise_online.settings import OnlineStoreSettings
 
 # A row without watermarks, or with null ones as Feast may write them, compares as the empty string.
@@ -40,8 +31,7 @@ if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 return 1
 """
-_WRITE_SHA = hashlib.sha1(WRITE_SCRIPT, usedforsecurity=False).hexdigest()
-_RETRIES = 3
+_WRITE_SHA = hashlib.sha1(WRITE_SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,41 +80,38 @@ class GuardedWrite:
 
 
 class OnlineStore:
-    """Rows of state in Redis, for one process that folds events into them.
+    """Rows of state in Redis, for one thread of a process that folds events into them.
 
     A lost connection is made again and the commands on it are sent again, a few times within a second or
     two: reads and guarded writes may run twice without harm.
 
+    What one server has said to have written, a server that takes its place need not have. Who has to know that
+    it will have it takes the ``lineage`` before reading and writing, and calls ``settle`` after.
+
     Args:
-        client: A client that answers in bytes; the store closes it.
+        servers: Who has the rows; the store closes them.
         address: The store's address for error messages.
         project: The Feast project, which separates what is remembered of events.
+        replicas: How many replicas of each primary have to have what was written for it to be settled.
     """
 
-    def __init__(self, client: Redis, address: str, project: str) -> None:
-        self._client = client
+    def __init__(self, servers: Servers, address: str, project: str, replicas: int) -> None:
+        self._servers = servers
         self._address = address
         self._project = project
+        self._replicas = replicas
         self._script_sent = False
 
     @classmethod
     def connect(cls, settings: OnlineStoreSettings) -> Self:
-        """Return a store at the configured address; it connects when first used."""
-        password = settings.redis_password
-        client = Redis(
-            host=settings.redis_host,
-            port=settings.redis_port,
-            db=settings.redis_db,
-            username=settings.redis_username,
-            password=password.get_secret_value() if password else None,
-            ssl=settings.redis_tls,
-            ssl_ca_certs=str(settings.redis_ca_file) if settings.redis_ca_file else None,
-            socket_timeout=settings.redis_timeout,
-            socket_connect_timeout=settings.redis_connect_timeout,
-            socket_keepalive=True,
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _RETRIES),
-        )
-        return cls(client, settings.redis_address, settings.feast_project)
+        """Return a store at the configured address; it connects when first used.
+
+        Raises:
+            StoreRefusedError: The file of authorities is no PEM file.
+        """
+        kind = ClusterServers if settings.is_cluster else OneServer
+        servers = kind(settings, settings.feast_project, tls_context(settings))
+        return cls(servers, settings.redis_address, settings.feast_project, settings.replicas_waited_for)
 
     def __enter__(self) -> Self:
         return self
@@ -136,16 +123,44 @@ class OnlineStore:
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._servers.close()
 
     def ping(self) -> None:
-        """Return once the store answers.
+        """Return once the store answers, all primaries of it.
 
         Raises:
             StoreError: It does not, or refuses.
         """
         with self._converted("ping"):
-            self._client.ping()
+            replies = self._servers.run_everywhere((b"PING",))
+        self._raise_refusal(replies.values(), "ping")
+
+    def lineage(self) -> Lineage:
+        """Return which servers hold the store now; nothing where no replicas are waited for.
+
+        Raises:
+            StoreError: The store is away, or refuses.
+        """
+        if not self._replicas:
+            return {}
+        doing = "ask for the primaries"
+        with self._converted(doing):
+            replies = self._servers.run_everywhere(LINEAGE)
+            return {address: replication_id(address, reply) for address, reply in replies.items()}
+
+    def settle(self, lineage: Lineage) -> None:
+        """Wait until enough replicas have all that was read and written since a lineage was taken.
+
+        Does nothing where no replicas are waited for.
+
+        Raises:
+            StoreUnavailableError: Too few replicas have it, or another server has taken a primary's place since
+                and may lack some of it: read and write again, with a new lineage.
+            StoreError: The store is away, or refuses.
+        """
+        if self._replicas:
+            with self._converted("wait for replicas"):
+                self._servers.settle(lineage, self._replicas)
 
     def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[StoredRow]:
         """Return the rows with these keys, in order, in one round trip.
@@ -188,7 +203,7 @@ class OnlineStore:
         if commands and not self._script_sent:
             commands[0] = _with_script(arguments[0])
         replies = self._pipeline(commands, doing)
-        missing = [position for position, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
+        missing = [position for position, reply in enumerate(replies) if _says(reply, "NOSCRIPT")]
         again = self._pipeline([_with_script(arguments[position]) for position in missing], doing)
         for position, reply in zip(missing, again, strict=True):
             replies[position] = reply
@@ -219,9 +234,7 @@ class OnlineStore:
             ],
             doing,
         )
-        for reply in replies:
-            if isinstance(reply, Exception):
-                raise self._converted_error(doing, reply) from reply
+        self._raise_refusal(replies, doing)
         return [
             position if reply is None else reply
             for (_, position), reply in zip(entries, replies, strict=True)
@@ -232,68 +245,48 @@ class OnlineStore:
         digest = hashlib.blake2b(event_id.encode(errors="surrogatepass"), digest_size=16).digest()
         return b"seen:" + self._project.encode() + b":" + digest
 
-    def _pipeline(self, commands: Sequence[tuple[Any, ...]], doing: str) -> list[Any]:
-        """Send the commands at once and return their replies, an error that Redis answered among them.
-
-        Redis's own pipeline object costs as much a command as all the rest of it.
-        """
+    def _pipeline(self, commands: Sequence[Command], doing: str) -> list[Any]:
+        """Send the commands at once and return their replies, an error that Redis answered among them."""
         if not commands:
             return []
-        connection: Any
         with self._converted(doing):
-            pool = self._client.connection_pool
-            connection = pool.get_connection()
-            try:
-                replies: list[Any] = connection.retry.call_with_retry(
-                    lambda: _exchange(connection, commands), lambda _: connection.disconnect()
-                )
-            finally:
-                pool.release(connection)
-        return replies
+            return self._servers.run(commands)
 
     def _raise_first_error(
         self, replies: Sequence[Any], rows: Sequence[tuple[ViewCodec, bytes]], doing: str
     ) -> None:
         for (codec, key), reply in zip(rows, replies, strict=True):
-            if isinstance(reply, Exception):
-                if "WRONGTYPE" in str(reply):
-                    raise CorruptRowError(codec.view.name, "*", key, "the key holds no hash") from reply
-                raise self._converted_error(doing, reply) from reply
+            if _says(reply, "WRONGTYPE"):
+                raise CorruptRowError(codec.view.name, "*", key, "the key holds no hash")
+        self._raise_refusal(replies, doing)
+
+    def _raise_refusal(self, replies: Iterable[Any], doing: str) -> None:
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply_error(f"{doing} at {self._address}", reply)
 
     @contextmanager
     def _converted(self, doing: str) -> Iterator[None]:
+        doing = f"{doing} at {self._address}"
         try:
             yield
-        except RedisError as error:
-            raise self._converted_error(doing, error) from error
-
-    def _converted_error(self, doing: str, error: Exception) -> StoreError:
-        doing = f"{doing} at {self._address}"
-        away = (RedisConnectionError, RedisTimeoutError, TryAgainError, ClusterDownError)
-        refusal = (AuthenticationError, AuthorizationError)
-        if isinstance(error, away) and not isinstance(error, refusal):
-            return StoreUnavailableError(doing, str(error))
-        return StoreRefusedError(doing, str(error))
+        except ConnectionLostError as error:
+            raise StoreUnavailableError(doing, str(error)) from error
+        except StoreError as error:
+            raise type(error)(doing, str(error)) from error
 
 
-def _exchange(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    connection.send_packed_command(connection.pack_commands(commands))
-    read = connection.read_response
-    replies: list[Any] = []
-    for _ in commands:
-        try:
-            replies.append(read(disable_decoding=True))
-        except ResponseError as error:
-            replies.append(error)
-    return replies
+def _says(reply: Any, code: str) -> bool:
+    # a script's own error comes with words of Redis before and after that of the command within
+    return isinstance(reply, hiredis.ReplyError) and code in str(reply)
 
 
-def _with_script(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+def _with_script(arguments: Command) -> Command:
     # EVAL rather than SCRIPT LOAD: it takes no round trip of its own, and reaches the right node of a cluster.
     return (b"EVAL", WRITE_SCRIPT, *arguments)
 
 
-def _script_arguments(write: GuardedWrite) -> tuple[Any, ...]:
+def _script_arguments(write: GuardedWrite) -> Command:
     codec, expected = write.codec, write.expected_watermarks
     return (
         1,
