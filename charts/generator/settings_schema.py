@@ -1,0 +1,117 @@
+"""What of a component's settings can be set through its ``settings`` map, as JSON schema."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import SecretStr
+from reprise_archiver.settings import ArchiverSettings
+from reprise_backfill.settings import BackfillSettings
+from reprise_materializer.settings import MaterializerSettings
+from reprise_predictor.settings import PredictorSettings
+from reprise_producer.settings import ProducerSettings
+from reprise_runtime.logs import LEVELS
+from reprise_runtime.settings import ProcessSettings
+from reprise_topics.settings import TopicsSettings
+from reprise_trainer.settings import TrainerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part of the platform that is configured by a settings class.
+
+    Attributes:
+        settings: The class.
+        owned: Variables that the chart sets from other values.
+    """
+
+    settings: type[ProcessSettings]
+    owned: frozenset[str] = field(default=frozenset())
+
+
+COMPONENTS = {
+    "predictor": Component(
+        PredictorSettings,
+        frozenset(
+            {"MODEL_STORE", "PREDICTOR_DRAIN_SECONDS", "PREDICTOR_METRICS_PORT", "PREDICTOR_API_KEYS_FILE"}
+        ),
+    ),
+    "producer": Component(ProducerSettings, frozenset({"PRODUCER_DRAIN_SECONDS"})),
+    "materializer": Component(MaterializerSettings, frozenset({"MATERIALIZER_GROUP"})),
+    "archiver": Component(ArchiverSettings, frozenset({"ARCHIVER_GROUP"})),
+    "trainer": Component(
+        TrainerSettings, frozenset({"TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH"})
+    ),
+    "backfill": Component(BackfillSettings),
+    "topics": Component(TopicsSettings),
+}
+"""The components by their key in the values."""
+
+# Where Kafka, Redis and the stores are, is said once for all components; the embedded log is not used in a cluster.
+_SHARED = frozenset(
+    {
+        "API_HOST",
+        "API_PORT",
+        "FEAST_PROJECT",
+        "KAFKA_CA_FILE",
+        "KAFKA_CLIENT_ID",
+        "KAFKA_PASSWORD",
+        "KAFKA_SASL_MECHANISM",
+        "KAFKA_SECURITY_PROTOCOL",
+        "KAFKA_SERVERS",
+        "KAFKA_USERNAME",
+        "REDIS_CA_FILE",
+        "REDIS_DB",
+        "REDIS_HOST",
+        "REDIS_NODES",
+        "REDIS_PASSWORD",
+        "REDIS_PORT",
+        "REDIS_TLS",
+        "REDIS_TYPE",
+        "REDIS_USERNAME",
+        "REPRISE_LOG_DIR",
+        "REPRISE_LOG_FSYNC",
+        "REPRISE_OFFLINE_STORE",
+    }
+)
+
+# Validators know more than their fields' types.
+_SPECIAL: dict[str, dict[str, Any]] = {
+    "LOG_LEVEL": {"enum": list(LEVELS)},
+    "TRAINER_HORIZON": {"pattern": r"^([0-9]+(\.[0-9]+)?(ms|us|[wdhms]))+$", "default": "30d"},
+}
+
+
+def settings_schema(component: Component) -> dict[str, Any]:
+    """Return the schema of a component's ``settings``: environment names, typed and bounded."""
+    cls = component.settings
+    fields = cls.model_json_schema(by_alias=False)["properties"]
+    properties = {}
+    for name, variable in cls.env_names().items():
+        secret = SecretStr.__name__ in str(cls.model_fields[name].annotation)
+        if secret or variable in _SHARED or variable in component.owned:
+            continue
+        properties[variable] = _setting(fields[name]) | _SPECIAL.get(variable, {})
+    return closed(properties)
+
+
+def global_settings_schema() -> dict[str, Any]:
+    """Return the schema of the settings that all components have."""
+    return settings_schema(Component(ProcessSettings))
+
+
+def closed(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of an object with these properties and no others."""
+    return {"type": "object", "additionalProperties": False, "properties": dict(sorted(properties.items()))}
+
+
+def _setting(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return a field's schema in our shape: no titles, no formats, null as one more type."""
+    kept = {key: value for key, value in schema.items() if key not in {"title", "format", "anyOf"}}
+    choices = [_setting(choice) for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
+    if choices:
+        [choice] = choices
+        kept |= choice | {"type": [choice["type"], "null"]}
+    if "description" in kept:
+        kept["description"] = re.sub(r"\s+", " ", kept["description"])
+    return kept

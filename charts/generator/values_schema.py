@@ -1,0 +1,121 @@
+"""The JSON schema of the chart's values: as strict as Helm can be about a misspelt key or a wrong type."""
+
+import re
+from typing import Any
+
+from settings_schema import COMPONENTS, closed, global_settings_schema, settings_schema
+from values_file import Group, Value
+
+Schema = dict[str, Any]
+
+_TEXT: Schema = {"type": "string"}
+_TEXTS: Schema = {"type": "object", "additionalProperties": _TEXT}
+_QUANTITY: Schema = {
+    "type": ["string", "number"],
+    "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$",
+}
+_QUANTITIES = closed({"cpu": _QUANTITY, "memory": _QUANTITY, "ephemeral-storage": _QUANTITY})
+_RESOURCES: Schema = closed({"requests": _QUANTITIES, "limits": _QUANTITIES}) | {"required": ["requests", "limits"]}
+_NAME = r"^$|^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+_URL = r"^$|^(/|[a-z][a-z0-9+]*://).+$"
+_TOLERATION = closed(
+    {
+        "key": _TEXT,
+        "operator": {"enum": ["Exists", "Equal", "Lt", "Gt"]},
+        "value": _TEXT,
+        "effect": {"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
+        "tolerationSeconds": {"type": "integer"},
+    }
+)
+# What lies deeper is Kubernetes' own, and its API server looks at it.
+_AFFINITY = closed(dict.fromkeys(("nodeAffinity", "podAffinity", "podAntiAffinity"), {"type": "object"}))
+_PEERS: Schema = {
+    "type": "array",
+    "items": closed(
+        {
+            "ipBlock": closed({"cidr": _TEXT, "except": {"type": "array", "items": _TEXT}}),
+            "namespaceSelector": {"type": "object"},
+            "podSelector": {"type": "object"},
+        }
+    )
+    | {"minProperties": 1},
+}
+_BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
+
+# The first pattern that matches a value's path says what its default cannot.
+_RULES: tuple[tuple[str, Schema], ...] = (
+    (r".*\.resources", _RESOURCES),
+    (r".*\.(podLabels|podAnnotations|nodeSelector|annotations|labels)", _TEXTS),
+    (r".*\.tolerations", {"type": "array", "items": _TOLERATION}),
+    (r".*\.affinity", _AFFINITY),
+    (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),
+    (r".*\.(args|command|pullSecrets)", {"type": "array", "items": _TEXT}),
+    (r".*\.image\.digest", {"pattern": r"^$|^sha256:[0-9a-f]{64}$"}),
+    (r"global\.image\.pullPolicy", {"enum": ["Always", "IfNotPresent", "Never"]}),
+    (r".*\.service\.type", {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}),
+    (r".*\.pathType", {"enum": ["Exact", "Prefix", "ImplementationSpecific"]}),
+    (r".*\.path", {"pattern": "^/"}),
+    (r".*\.(port|target.*Percentage)", {"minimum": 1}),
+    (r".*\.(minReplicas|maxReplicas|lagThreshold|partitions|days|users|products|pollingSeconds)", {"minimum": 1}),
+    (r".*\.accessMode", _BINDING_MODE),
+    (r".*\.size", _QUANTITY),
+    (r".*\.(existingSecret|existingClaim|storageClass|secretName|className|priorityClassName)", {"pattern": _NAME}),
+    (r".*\.caSecret\.name", {"pattern": _NAME}),
+    (r"kafka\.mode", {"enum": ["strimzi", "external"]}),
+    (r"redis\.mode", {"enum": ["bundled", "external"]}),
+    (r".*\.securityProtocol", {"enum": ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]}),
+    (r".*\.saslMechanism", {"enum": ["SCRAM-SHA-512", "SCRAM-SHA-256"]}),
+    (r".*\.bootstrapServers", {"pattern": r"^$|^[^,:\s]+:[0-9]+(,[^,:\s]+:[0-9]+)*$"}),
+    (r"redis\.external\.nodes", {"pattern": r"^$|^[^,:\s]+:[0-9]+(,[^,:\s]+:[0-9]+)*$"}),
+    (r"redis\.maxMemory", {"pattern": r"^$|^[0-9]+([kmg]b?)?$"}),
+    (r"topics\.replication", {"type": ["integer", "null"], "minimum": 1}),
+    (r"feast\.project", {"pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]*$"}),
+    (r"storage\.(models|offline)\.url", {"pattern": _URL}),
+    (r".*\.schedule", {"pattern": r"^(@(yearly|annually|monthly|weekly|daily|hourly)|\S+( \S+){4})$"}),
+    (r"fullnameOverride", {"pattern": r"^$|^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"}),
+    (r"feast\.settings", closed({"REPRISE_STATES": _TEXT})),
+    (r"global\.settings", global_settings_schema()),
+)
+
+
+def values_schema(values: Group) -> Schema:
+    """Return the schema of these values.
+
+    Raises:
+        ValueError: A value's type cannot be told from its default, and no rule says it.
+    """
+    head: Schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values of the chart reprise"}
+    return head | _group(values)
+
+
+def _group(group: Group) -> Schema:
+    properties = {
+        key: _group(entry) if isinstance(entry, Group) else _value(entry) for key, entry in group.entries.items()
+    }
+    return {"type": "object", "additionalProperties": False, "properties": properties}
+
+
+def _value(value: Value) -> Schema:
+    component, _, key = value.path.partition(".")
+    if key == "settings" and component in COMPONENTS:
+        return settings_schema(COMPONENTS[component]) | {"description": value.comment}
+    rule = next((schema for pattern, schema in _RULES if re.fullmatch(pattern, value.path)), None)
+    schema = _plain(value, rule or {})
+    return schema | {"description": value.comment}
+
+
+def _plain(value: Value, rule: Schema) -> Schema:
+    if "type" in rule or "enum" in rule:
+        return rule
+    match value.default:
+        case bool():
+            kind: Schema = {"type": "boolean"}
+        case int():
+            kind = {"type": "integer", "minimum": 0}
+        case float():
+            kind = {"type": "number", "minimum": 0}
+        case str():
+            kind = {"type": "string"}
+        case _:
+            raise ValueError(f"values.yaml: what may {value.path} be? Say it among the rules of values_schema.py")
+    return kind | rule
