@@ -1,6 +1,6 @@
 """A Prometheus histogram for the hot path of one event loop."""
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate
 
@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 Observe = Callable[[float], None]
+ObserveMany = Callable[[Sequence[float]], None]
 
 
 class LoopHistogram(Collector):
@@ -46,6 +47,20 @@ class LoopHistogram(Collector):
         def observe(amount: float) -> None:
             counts[bisect_left(bounds, amount)] += 1
             total[0] += amount
+
+        return observe
+
+    def many_of(self, value: str) -> ObserveMany:
+        """Return the function that counts many observations under this value of the label at once."""
+        counts, total = self._cells.setdefault(value, ([0] * (len(self._bounds) + 1), [0.0]))
+        bounds = self._bounds
+
+        def observe(amounts: Sequence[float]) -> None:
+            ordered = sorted(amounts)
+            ends = [bisect_right(ordered, bound) for bound in bounds]
+            for bin_, (start, end) in enumerate(zip([0, *ends], [*ends, len(ordered)], strict=True)):
+                counts[bin_] += end - start
+            total[0] += sum(ordered)
 
         return observe
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from reprise_events import format_timestamp
 from reprise_features.plan import REQUIRED_INPUTS
 from reprise_http.problems import (
@@ -20,12 +21,13 @@ from reprise_predictor.contract import FeatureInfo, ModelInfo, RefusedModel
 from reprise_predictor.exceptions import (
     DeadlineExceededError,
     ForeignStateError,
+    InstantOutOfRangeError,
     NoModelError,
     OverloadedError,
     StoreHeldOffError,
 )
 from reprise_predictor.holder import ModelHolder
-from reprise_predictor.prediction import InstantOutOfRangeError, Prediction
+from reprise_predictor.prediction import Prediction, PredictionBlock
 
 STORE_UNAVAILABLE = ProblemType("store-unavailable", 503, "The online store is unavailable")
 NO_MODEL = ProblemType("no-model", 503, "There is no model to answer with")
@@ -46,6 +48,9 @@ EXPECTED_ERRORS = (
 """What ``problem_of`` knows."""
 
 
+_KIND = np.array([4, 2, 1])
+_KNOWN = [{"user": kind >= 4, "product": kind % 4 >= 2, "pair": kind % 2 == 1} for kind in range(8)]
+
 # The answers of a batch have one instant, unless its requests say otherwise.
 _formatted = lru_cache(maxsize=16)(format_timestamp)
 
@@ -65,10 +70,47 @@ def prediction_document(prediction: Prediction, explain: bool) -> dict[str, Any]
         "product_id": prediction.product_id,
         "features_used": prediction.by_name() if explain else dict(shown),
         "model_version": model.digest,
-        "arm": prediction.arm,
+        "arm": prediction.arm.name,
         "timestamp": _formatted(prediction.timestamp_us),
         "known": {"user": user, "product": product, "pair": pair},
     }
+
+
+def block_documents(block: PredictionBlock, explain: bool) -> list[dict[str, Any]]:
+    """Return the predictions of a block as JSON-ready data, each as ``prediction_document`` has it."""
+    arm, model = block.arm.name, block.arm.model
+    names = model.plan.input_names if explain else REQUIRED_INPUTS
+    # Numbers of Python are made of the few inputs that are shown only: it is most of the work to make them.
+    shown = (block.inputs if explain else block.inputs[:, model.promised]).tolist()
+    probabilities = block.probabilities.astype(np.float64)
+    predicted = probabilities >= model.threshold
+    confidences = np.where(predicted, probabilities, 1.0 - probabilities)
+    kinds = (block.known * _KIND[:, None]).sum(axis=0).tolist()
+    digest = model.digest
+    return [
+        {
+            "prediction": positive,
+            "probability": probability,
+            "confidence": confidence,
+            "user_id": asked.user_id,
+            "product_id": asked.product_id,
+            "features_used": dict(zip(names, values, strict=True)),
+            "model_version": digest,
+            "arm": arm,
+            "timestamp": _formatted(instant),
+            "known": _KNOWN[kind],
+        }
+        for asked, positive, probability, confidence, values, instant, kind in zip(
+            block.requests,
+            predicted.tolist(),
+            probabilities.tolist(),
+            confidences.tolist(),
+            shown,
+            block.instants,
+            kinds,
+            strict=True,
+        )
+    ]
 
 
 def problem_of(error: Exception, retry_seconds: float) -> ProblemError:

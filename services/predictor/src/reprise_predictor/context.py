@@ -18,9 +18,10 @@ from reprise_predictor.circuit import Circuit
 from reprise_predictor.guarded_reader import GuardedReader
 from reprise_predictor.holder import ModelHolder
 from reprise_predictor.metrics import PredictorMetrics
-from reprise_predictor.prediction import PredictionService
+from reprise_predictor.predicting import PredictionService
 from reprise_predictor.prediction_log import PredictionLog
 from reprise_predictor.reader import StateReader
+from reprise_predictor.routing import Routing
 from reprise_predictor.settings import PredictorSettings
 from reprise_predictor.store_watch import StoreWatch
 
@@ -37,7 +38,8 @@ class PredictorContext:
         metrics: Its own metrics.
         reader: Its connections to the online store, behind a circuit breaker.
         store: Whether the online store answers.
-        models: The model that answers.
+        models: The model that answers where nothing else is said.
+        routing: Which models answer whom.
         service: What predicts.
         log: Keeps the answers, where they are to be kept.
         gatekeeping: The API keys that are asked for, where any are.
@@ -51,6 +53,7 @@ class PredictorContext:
     reader: GuardedReader
     store: StoreWatch
     models: ModelHolder
+    routing: Routing
     service: PredictionService
     log: PredictionLog | None
     gatekeeping: Gatekeeping | None
@@ -88,18 +91,20 @@ def build_context(
     batches = Admission("batches", settings.max_batches_in_flight)
     metrics.in_flight.labels("single").set_function(lambda: singles.under_way)
     metrics.in_flight.labels("batch").set_function(lambda: batches.under_way)
+    models = ModelHolder(
+        BundleStore(settings.model_store),
+        settings.model_digest,
+        settings.feast_project,
+        on_change=metrics.show_models,
+    )
     return PredictorContext(
         settings=settings,
         registry=registry,
         metrics=metrics,
         reader=guarded,
         store=StoreWatch(guarded, metrics),
-        models=ModelHolder(
-            BundleStore(settings.model_store),
-            settings.model_digest,
-            settings.feast_project,
-            on_change=metrics.show_models,
-        ),
+        models=models,
+        routing=Routing(models, metrics),
         service=PredictionService(guarded, metrics, settings, clock),
         log=_prediction_log(settings, registry, clock, open_log),
         gatekeeping=_gatekeeping(settings),

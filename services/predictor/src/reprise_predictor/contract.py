@@ -19,7 +19,7 @@ from reprise_http.problems import ProblemDocument
 
 from reprise_predictor import examples
 
-_VIEW = "view"
+VIEW = "view"
 
 
 def _instant(value: object) -> int:
@@ -67,7 +67,7 @@ class PredictionRequest(BaseModel):
     @field_validator("amount")
     @classmethod
     def _view_has_no_amount(cls, amount: float | None, info: ValidationInfo) -> float | None:
-        if amount is not None and info.data.get("event_type") == _VIEW:
+        if amount is not None and info.data.get("event_type") == VIEW:
             raise PydanticCustomError("amount_of_view", "Expected null for a view, as it is in events")
         return amount
 

@@ -44,3 +44,14 @@ class DeadlineExceededError(PredictorError):
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"no answer within {seconds:g} s")
+
+
+class InstantOutOfRangeError(PredictorError):
+    """A request's timestamp is too far from now for the state, which is of the present, to answer it."""
+
+    def __init__(self, timestamp_us: int, limit_seconds: float) -> None:
+        self.timestamp_us = timestamp_us
+        super().__init__(
+            f"Expected an instant within {limit_seconds:g} s of now: the online store holds the state of the "
+            "present; leave timestamp out to ask for now"
+        )

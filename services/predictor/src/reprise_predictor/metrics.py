@@ -1,7 +1,9 @@
 """What the predictor measures of itself."""
 
+from dataclasses import dataclass
+
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from reprise_http.histogram import LoopHistogram
+from reprise_http.histogram import LoopHistogram, Observe, ObserveMany
 
 from reprise_predictor.holder import ModelHolder
 
@@ -26,32 +28,65 @@ _STAGE_BOUNDS = (
 _SCORE_BOUNDS = tuple(number / 20 for number in range(1, 21))
 
 
+_ENTITIES = ("user", "product", "pair")
+
+
+@dataclass(frozen=True, slots=True)
+class ArmMetrics:
+    """What is counted of one arm.
+
+    Attributes:
+        answers: Its answers.
+        errors: Its requests that were not answered.
+        seconds: Takes the time that one of its requests took.
+        score: Takes a probability that it answered.
+        scores: Takes many.
+    """
+
+    answers: Counter
+    errors: Counter
+    seconds: Observe
+    score: Observe
+    scores: ObserveMany
+
+
 class PredictorMetrics:
     """The predictor's metrics in one registry.
 
     Attributes:
         requests: Requests by endpoint and outcome.
-        predictions: Answers by arm.
-        unknown: Answers that found an entity unknown, by entity.
         store_errors: Failed reads of the online store by kind.
         store_up: Whether the online store answers.
         in_flight: Requests that are under way, by kind.
         stages: Seconds that each stage of a request took, by stage.
         duration: Seconds that requests took, by endpoint.
-        scores: Probabilities that were answered, by arm, in fixed bins.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
             "reprise_predictor_requests", "Requests.", ("endpoint", "outcome"), registry=registry
         )
-        self.predictions = Counter("reprise_predictor_predictions", "Answers.", ("arm",), registry=registry)
-        self.unknown = Counter(
+        self._answers = Counter("reprise_predictor_predictions", "Answers.", ("arm",), registry=registry)
+        self._arm_errors = Counter(
+            "reprise_predictor_arm_errors",
+            "Predictions that were asked of an arm and could not be given.",
+            ("arm",),
+            registry=registry,
+        )
+        self._arm_seconds = LoopHistogram(
+            "reprise_predictor_arm_seconds",
+            "Time from a request to its prediction, by arm.",
+            "arm",
+            _STAGE_BOUNDS,
+            registry,
+        )
+        unknown = Counter(
             "reprise_predictor_unknown_entities",
             "Answers from the empty state of an entity never seen.",
             ("entity",),
             registry=registry,
         )
+        self._unknown = [unknown.labels(entity) for entity in _ENTITIES]
         self.store_errors = Counter(
             "reprise_predictor_store_errors",
             "Failed reads of the online store.",
@@ -70,7 +105,7 @@ class PredictorMetrics:
         self.duration = LoopHistogram(
             "reprise_predictor_request_seconds", "Time by endpoint.", "endpoint", _STAGE_BOUNDS, registry
         )
-        self.scores = LoopHistogram(
+        self._scores = LoopHistogram(
             "reprise_predictor_score", "Probabilities that were answered.", "arm", _SCORE_BOUNDS, registry
         )
         self._model_info = Gauge(
@@ -90,6 +125,27 @@ class PredictorMetrics:
             ("digest",),
             registry=registry,
         )
+
+    def of_arm(self, name: str) -> ArmMetrics:
+        """Return where one arm's answers and failures are counted."""
+        return ArmMetrics(
+            self._answers.labels(name),
+            self._arm_errors.labels(name),
+            self._arm_seconds.of(name),
+            self._scores.of(name),
+            self._scores.many_of(name),
+        )
+
+    def unknown(self, *known: bool) -> None:
+        """Count an answer's entities that the store has never seen: user, product and pair."""
+        for seen, counter in zip(known, self._unknown, strict=True):
+            if not seen:
+                counter.inc()
+
+    def unknown_of_many(self, *known: int, among: int) -> None:
+        """Count many answers' entities: how many users, products and pairs were known."""
+        for seen, counter in zip(known, self._unknown, strict=True):
+            counter.inc(among - seen)
 
     def show_models(self, models: ModelHolder) -> None:
         """Bring the metrics of the model up to date."""

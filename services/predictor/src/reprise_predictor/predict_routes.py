@@ -1,14 +1,13 @@
 """``POST /predict`` and ``POST /predict/batch``."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import FastAPI
-from pydantic import BaseModel, ValidationError
-from pydantic_core import from_json
+from pydantic import BaseModel
 from reprise_http.access_log import note_ids
 from reprise_http.documents import problem_responses
 from reprise_http.express import ExpressHandler, add_express_route
@@ -20,7 +19,6 @@ from reprise_http.problems import (
     UNSUPPORTED_MEDIA_TYPE,
     FieldProblem,
     ProblemError,
-    validation_problem,
 )
 from reprise_http.rate_limit import charge
 from reprise_http.trace import TRACE, Trace
@@ -34,20 +32,15 @@ from reprise_predictor.answers import (
     OVERLOADED,
     STORE_UNAVAILABLE,
     UNREADABLE_STATE,
+    block_documents,
     item_problem,
     prediction_document,
     problem_of,
 )
 from reprise_predictor.context import PredictorContext
-from reprise_predictor.contract import (
-    BatchRequest,
-    BatchResponse,
-    PredictionRequest,
-    PredictionResponse,
-    batch_model,
-    request_model,
-)
-from reprise_predictor.prediction import Prediction
+from reprise_predictor.contract import BatchResponse, PredictionResponse
+from reprise_predictor.prediction import BatchPrediction, Prediction
+from reprise_predictor.requests import ReadBatch, RequestReader
 
 _log = get_logger(__name__)
 PROBLEMS = (
@@ -83,9 +76,8 @@ _EXPLAIN = {
 
 def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
     """Add the two addresses that predict."""
-    request = request_model(context.settings.event_types)
-    batch = batch_model(request, context.settings.max_batch)
-    handlers = _PredictHandlers(context, request, batch)
+    requests = RequestReader(context.settings.event_types, context.settings.max_batch)
+    handlers = _PredictHandlers(context, requests)
     add_express_route(
         app,
         "POST",
@@ -93,7 +85,7 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
         handlers.predict,
         operation_id="predict",
         summary="Predict whether a user buys a product",
-        **_documentation(request, PredictionResponse, _FEATURES_OF_ANSWER),
+        **_documentation(requests.request, PredictionResponse, _FEATURES_OF_ANSWER),
     )
     add_express_route(
         app,
@@ -102,23 +94,19 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
         handlers.predict_batch,
         operation_id="predictBatch",
         summary="Predict for many users and products at once",
-        **_documentation(batch, BatchResponse),
+        **_documentation(requests.batch, BatchResponse),
     )
 
 
 class _PredictHandlers:
-    def __init__(
-        self, context: PredictorContext, request: type[PredictionRequest], batch: type[BatchRequest]
-    ) -> None:
-        self._models = context.models
+    def __init__(self, context: PredictorContext, requests: RequestReader) -> None:
+        self._routing = context.routing
+        self._requests = requests
         self._service = context.service
         self._admissions = {"/predict": context.singles, "/predict/batch": context.batches}
         self._log = context.log
         self._log_ids = context.settings.access_log == "ids"
         self._retry_seconds = context.settings.retry_after_seconds
-        self._validate_one = request.__pydantic_validator__.validate_json
-        self._validate_item = request.__pydantic_validator__.validate_python
-        self._validate_batch = batch.__pydantic_validator__.validate_json
         self._took_validate = context.metrics.stages.of("validate")
         self._took_encode = context.metrics.stages.of("encode")
         self._took = {endpoint: context.metrics.duration.of(endpoint) for endpoint in _ENDPOINTS}
@@ -137,14 +125,11 @@ class _PredictHandlers:
     async def _predict(self, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
         explain = _explain(query) if (query := scope["query_string"]) else False
-        try:
-            request = self._validate_one(body)
-        except ValidationError as error:
-            raise validation_problem(error.errors(include_url=False)) from None
+        request = self._requests.one(body)
         if self._log_ids:
             note_ids(scope, user_id=request.user_id, product_id=request.product_id)
         self._took_validate(time.perf_counter() - start)
-        prediction = await self._service.predict(self._models.current, request)
+        prediction = await self._service.predict(self._routing.current, request)
         start = time.perf_counter()
         answer = orjson.dumps(prediction_document(prediction, explain))
         self._took_encode(time.perf_counter() - start)
@@ -155,28 +140,37 @@ class _PredictHandlers:
     async def _predict_batch(self, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
         explain = _explain(query) if (query := scope["query_string"]) else False
-        items = self._items(body)
-        charge(scope, len(items))
-        valid = [item for item in items if not isinstance(item, ProblemError)]
+        batch = self._requests.many(body)
+        charge(scope, len(batch))
         self._took_validate(time.perf_counter() - start)
-        outcomes = iter(await self._service.predict_many(self._models.current, valid))
+        prediction = await self._service.predict_many(self._routing.current, batch.requests)
         start = time.perf_counter()
-        trace_id = _trace_id(scope)
-        results = []
-        failed = 0
-        for index, item in enumerate(items):
-            outcome = item if isinstance(item, ProblemError) else next(outcomes)
-            if isinstance(outcome, Prediction):
-                results.append(prediction_document(outcome, explain))
-                if self._log is not None and not isinstance(item, ProblemError):
-                    self._log.note(item, outcome, trace_id)
-            else:
-                problem = outcome if isinstance(outcome, ProblemError) else self._problem(outcome)
-                results.append(item_problem(problem, index))
-                failed += 1
+        results, failed = self._results(batch, prediction, explain)
         answer = orjson.dumps({"results": results, "failed": failed})
         self._took_encode(time.perf_counter() - start)
+        if self._log is not None:
+            self._log.note_batch(batch.requests, prediction, _trace_id(scope))
         return answer
+
+    def _results(
+        self, batch: ReadBatch, prediction: BatchPrediction, explain: bool
+    ) -> tuple[list[dict[str, Any]], int]:
+        results: list[dict[str, Any]] = [{}] * len(batch)
+        failed = len(batch.problems)
+        places = batch.places
+        for place, problem in batch.problems.items():
+            results[place] = item_problem(problem, place)
+        for block in prediction.blocks:
+            for position, document in zip(block.positions, block_documents(block, explain), strict=True):
+                results[places[position]] = document
+        for position, outcome in prediction.others.items():
+            place = places[position]
+            if isinstance(outcome, Prediction):
+                results[place] = prediction_document(outcome, explain)
+            else:
+                results[place] = item_problem(self._problem(outcome), place)
+                failed += 1
+        return results, failed
 
     async def _counted(self, endpoint: str, handler: ExpressHandler, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
@@ -197,25 +191,6 @@ class _PredictHandlers:
         finally:
             self._counts[endpoint, outcome].inc()
             self._took[endpoint](time.perf_counter() - start)
-
-    def _items(self, body: bytes) -> Sequence[PredictionRequest | ProblemError]:
-        try:
-            batch: BatchRequest = self._validate_batch(body)
-        except ValidationError as error:
-            whole = [detail for detail in error.errors(include_url=False) if len(detail["loc"]) < 2]
-            if whole:
-                raise validation_problem(whole) from None
-        else:
-            return batch.requests
-        # Only single requests are at fault: each is looked at again on its own.
-        return [self._item(fields) for fields in from_json(body)["requests"]]
-
-    def _item(self, fields: Any) -> PredictionRequest | ProblemError:
-        try:
-            request: PredictionRequest = self._validate_item(fields)
-        except ValidationError as error:
-            return validation_problem(error.errors(include_url=False))
-        return request
 
     def _problem(self, error: Exception) -> ProblemError:
         problem = problem_of(error, self._retry_seconds)

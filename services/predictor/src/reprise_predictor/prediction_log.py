@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ from reprise_eventlog import (
 )
 from reprise_runtime.logs import get_logger
 
-from reprise_predictor.contract import PredictionRequest
-from reprise_predictor.prediction import Prediction
+from reprise_predictor.prediction import BatchPrediction, Prediction
 from reprise_predictor.prediction_record import encode_record
+from reprise_predictor.requests import Asked
 
 _log = get_logger(__name__)
 _POLL_SECONDS = 0.02
@@ -30,7 +30,7 @@ _COMPLAIN_SECONDS = 10.0
 
 
 class _Answered(NamedTuple):
-    request: PredictionRequest
+    request: Asked
     prediction: Prediction
     answered_us: int
     trace_id: str | None
@@ -82,12 +82,21 @@ class PredictionLog:
         """Start the thread."""
         self._thread.start()
 
-    def note(self, request: PredictionRequest, prediction: Prediction, trace_id: str | None) -> None:
+    def note(self, request: Asked, prediction: Prediction, trace_id: str | None) -> None:
         """Hand an answer over; never waits."""
         if len(self._queue) >= self._capacity:
             self._dropped.inc()
             return
         self._queue.append(_Answered(request, prediction, self._clock() // 1000, trace_id))
+
+    def note_batch(self, requests: Sequence[Asked], batch: BatchPrediction, trace_id: str | None) -> None:
+        """Hand the answers of a batch over; never waits."""
+        for block in batch.blocks:
+            for request, prediction in zip(block.requests, block.predictions(), strict=True):
+                self.note(request, prediction, trace_id)
+        for position, outcome in batch.others.items():
+            if isinstance(outcome, Prediction):
+                self.note(requests[position], outcome, trace_id)
 
     def close(self, seconds: float) -> None:
         """Append what waits, for so many seconds at most, and end the thread; the rest is dropped."""

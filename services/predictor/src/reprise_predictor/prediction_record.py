@@ -7,8 +7,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 from reprise_events import format_timestamp
 
-from reprise_predictor.contract import Known, PredictionRequest, Value
+from reprise_predictor.contract import Known, Value
 from reprise_predictor.prediction import Prediction
+from reprise_predictor.requests import Asked
 
 SCHEMA_VERSION = 1
 
@@ -40,9 +41,7 @@ class PredictionRecord(BaseModel):
     trace_id: str | None = Field(description="W3C trace that the request belonged to.")
 
 
-def encode_record(
-    request: PredictionRequest, prediction: Prediction, answered_us: int, trace_id: str | None
-) -> bytes:
+def encode_record(request: Asked, prediction: Prediction, answered_us: int, trace_id: str | None) -> bytes:
     """Return the record of an answer as JSON.
 
     Args:
@@ -66,7 +65,7 @@ def encode_record(
             "prediction": prediction.probability >= model.threshold,
             "threshold": model.threshold,
             "model_version": model.digest,
-            "arm": prediction.arm,
+            "arm": prediction.arm.name,
             "known": {"user": user, "product": product, "pair": pair},
             "features": {
                 name: value if math.isfinite(value) else None for name, value in prediction.by_name().items()
