@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from reprise_http.access_log import AccessLog
 from reprise_http.documents import document_problems
@@ -13,11 +13,16 @@ from reprise_http.express import ExpressLane, ExpressTable
 from reprise_http.gate import Gate, Gatekeeping
 from reprise_http.handlers import answer_errors_with_problems
 from reprise_http.health import Readiness, health_router
+from reprise_http.histogram import LoopHistogram
 from reprise_http.metrics import metrics_router
 from reprise_http.problems import INTERNAL_ERROR
 from reprise_http.server import is_draining
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+_REQUEST_BOUNDS = (
+    *(5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
 
 
 def create_http_app(
@@ -70,7 +75,17 @@ def create_http_app(
     app.add_middleware(ExpressLane, table=express)
     if gatekeeping is not None:
         app.add_middleware(Gate, gatekeeping=gatekeeping, registry=registry)
-    app.add_middleware(Edge, max_body_bytes=max_body_bytes, access_log=access_log)
+    durations = LoopHistogram(
+        "reprise_http_request_seconds",
+        "From a request's head to the end of its answer, by the status of the answer (gone: its sender did not wait);"
+        " probes and scrapes are not counted.",
+        "status",
+        _REQUEST_BOUNDS,
+        registry,
+    )
+    app.add_middleware(Edge, max_body_bytes=max_body_bytes, access_log=access_log, durations=durations)
+    ready = Gauge("reprise_ready", "1 where /ready says so, else 0.", registry=registry)
+    ready.set_function(lambda: float(not reasons()))
     app.include_router(health_router(reasons))
     if serve_metrics:
         app.include_router(metrics_router(registry))

@@ -8,6 +8,7 @@ from reprise_runtime.logs import get_logger
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reprise_http.access_log import AccessLog
+from reprise_http.histogram import LoopHistogram, Observe
 from reprise_http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, ProblemError
 from reprise_http.trace import TRACE, Trace, parse_traceparent
 
@@ -26,6 +27,9 @@ _API_HEADERS = [
 # The documentation is a page with scripts, which FastAPI takes from a CDN.
 _PAGE_HEADERS = [*_SECURITY_HEADERS, (b"x-frame-options", b"DENY")]
 _PAGES = frozenset(("/docs", "/redoc"))
+_OF_OPERATION = frozenset(("/health", "/ready", "/metrics"))
+_GONE = "gone"
+"""What is counted as the status of a request whose sender left before it was answered."""
 
 
 class _BodyTooLargeError(Exception):
@@ -38,13 +42,21 @@ class Edge:
     A body of more than ``max_body_bytes`` is answered 413, whether its length is declared or not, before
     a handler has read it all. Every answer gets the security headers, and the ``X-Request-ID`` and the
     ``traceparent`` of its request. An exception that no handler knew is logged with a correlation id and
-    answered 500 with that id alone.
+    answered 500 with that id alone. Every request but those of probes and Prometheus is timed.
     """
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, access_log: AccessLog | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        access_log: AccessLog | None = None,
+        durations: LoopHistogram | None = None,
+    ) -> None:
         self._app = app
         self._max_body_bytes = max_body_bytes
         self._access_log = access_log
+        self._durations = durations
+        self._took: dict[int, Observe] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -58,9 +70,16 @@ class Edge:
         try:
             await self._pass_on(exchange, scope, receive)
         finally:
+            seconds = time.perf_counter() - start
+            if self._durations is not None and scope["path"] not in _OF_OPERATION:
+                took = self._took.get(exchange.status) or self._timing(self._durations, exchange.status)
+                took(seconds)
             if self._access_log is not None:
-                seconds = time.perf_counter() - start
                 self._access_log.note(scope, exchange.status, seconds, exchange.request_id, exchange.trace)
+
+    def _timing(self, durations: LoopHistogram, status: int) -> Observe:
+        took = self._took[status] = durations.of(str(status) if status else _GONE)
+        return took
 
     async def _pass_on(self, exchange: "_Exchange", scope: Scope, receive: Receive) -> None:
         if exchange.length is not None and exchange.length > self._max_body_bytes:

@@ -1,6 +1,7 @@
 """The archiver's metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from reprise_http.dependency_metrics import DependencyMetrics
 
 _WRITE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -10,6 +11,9 @@ class ArchiverMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        dependencies = DependencyMetrics(registry)
+        self.offline_store = dependencies.of("offline_store")
+        self.event_log = dependencies.of("event_log")
         self.records = Counter(
             "reprise_archiver_records",
             "Records that are in the offline store and committed; rejected: kept, but no valid event.",

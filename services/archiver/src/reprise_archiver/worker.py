@@ -116,6 +116,7 @@ class Worker:
         try:
             polled = self._consumer.poll(self._pace.batch_records, poll_seconds)
         except LogUnavailableError as error:
+            self._metrics.event_log.failed(error)
             self._wait(stop, error)
             self._note_rebalance()
             return 0
@@ -183,7 +184,8 @@ class Worker:
         day = log_date(first.timestamp_ms)
         while not stop.is_set():
             try:
-                found = self._store.segments_of_day(self.topic, self._consumer.topic_id, day)
+                with self._metrics.offline_store.timed():
+                    found = self._store.segments_of_day(self.topic, self._consumer.topic_id, day)
             except StoreUnavailableError as error:
                 self._wait(stop, error)
                 continue
@@ -214,8 +216,10 @@ class Worker:
         )
         table = archive_table(self.topic, segment.topic_id, records)
         try:
-            size = self._store.write(segment, table)
-            self._consumer.commit({partition: segment.last + 1})
+            with self._metrics.offline_store.timed():
+                size = self._store.write(segment, table)
+            with self._metrics.event_log.timed():
+                self._consumer.commit({partition: segment.last + 1})
         except NotAssignedError as error:
             _log.warning("segment_not_committed", reason=str(error), segment=segment.path)
             self._begun.discard(partition)
@@ -244,6 +248,7 @@ class Worker:
         try:
             ends, positions = self._consumer.end_offsets(), self._consumer.positions()
         except EventLogError as error:
+            self._metrics.event_log.failed(error)
             self._wait(stop, error)
             return
         for partition in sorted(partitions & ends.keys()):
@@ -272,6 +277,7 @@ class Worker:
         try:
             ends, positions = self._consumer.end_offsets(), self._consumer.positions()
         except EventLogError as error:
+            self._metrics.event_log.failed(error)
             _log.warning("lag_unknown", topic=self.topic, reason=str(error))
             return
         lags = {partition: end - positions.get(partition, end) for partition, end in ends.items()}

@@ -3,6 +3,10 @@
 Users and products are written before pairs. Whoever folds the same records again, after a crash at any point,
 finds the pairs as they were before the records that did not get to them, and so derives the very same changes
 of users and products; those that these already hold, their watermarks cover.
+
+Where replicas may take a server's place, each of these steps begins only after replicas have what the one before
+it wrote: what is remembered of the events, users and products, pairs. Else a pair could outlive its user's
+change, and say that the event is folded.
 """
 
 import time
@@ -19,6 +23,7 @@ from reprise_features.accumulators import FrameEvent
 from reprise_features.fold import EntityFold, Fold
 from reprise_features.plan import EntityPlan, Plan
 from reprise_online.codec import ViewCodec
+from reprise_online.servers import Lineage
 from reprise_online.store import StoredRow
 from reprise_online.watermarks import Watermarks, log_position
 
@@ -31,6 +36,14 @@ class FoldStore(RowStore, Protocol):
 
     def remember_events(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
         """Remember where each event was first seen, and return that."""
+        ...
+
+    def lineage(self) -> Lineage:
+        """Return which servers hold the store now."""
+        ...
+
+    def settle(self, lineage: Lineage) -> None:
+        """Wait until replicas have all that was read and written since the lineage was taken."""
         ...
 
 
@@ -99,9 +112,11 @@ class BatchFold:
         started = time.perf_counter()
         outcomes: Counter[str] = Counter()
         arrivals, invalid = self._decode(polled, outcomes)
-        distinct = self._without_duplicates(topic, arrivals, outcomes)
-        if distinct:
-            self._fold_arrivals(topic, distinct, outcomes)
+        if arrivals:
+            lineage = self._store.lineage()
+            distinct = self._without_duplicates(topic, arrivals, outcomes)
+            self._store.settle(lineage)
+            self._fold_arrivals(topic, distinct, outcomes, lineage)
             self._observe_freshness(distinct)
         for outcome, count in outcomes.items():
             self._metrics.events.labels(outcome).inc(count)
@@ -141,7 +156,11 @@ class BatchFold:
         outcomes["duplicate"] += len(arrivals) - len(distinct)
         return distinct
 
-    def _fold_arrivals(self, topic: bytes, arrivals: Sequence[_Arrival], outcomes: Counter[str]) -> None:
+    def _fold_arrivals(
+        self, topic: bytes, arrivals: Sequence[_Arrival], outcomes: Counter[str], lineage: Lineage
+    ) -> None:
+        if not arrivals:
+            return
         user_keys = {a.event.user_id: self._users.key(a.event.user_id) for a in arrivals}
         product_keys = {a.event.product_id: self._products.key(a.event.product_id) for a in arrivals}
         pair_keys = {
@@ -170,7 +189,9 @@ class BatchFold:
             outcomes["folded"] += 1
         self._users.write(topic, users, user_changes.by_key)
         self._products.write(topic, products, product_changes.by_key)
+        self._store.settle(lineage)
         self._pairs.write(topic, pairs, pair_changes.by_key)
+        self._store.settle(lineage)
 
     def _observe_freshness(self, arrivals: Sequence[_Arrival]) -> None:
         now_us = time.time_ns() // 1_000

@@ -17,6 +17,7 @@ from reprise_runtime.logs import get_logger
 from reprise_materializer.app import DISTRIBUTION, create_app
 from reprise_materializer.batch_fold import BatchFold
 from reprise_materializer.dead_letters import DeadLetters
+from reprise_materializer.measured_store import MeasuredStore
 from reprise_materializer.metrics import MaterializerMetrics
 from reprise_materializer.settings import MaterializerSettings
 from reprise_materializer.worker import Pace, Worker
@@ -38,7 +39,8 @@ def open_worker(settings: MaterializerSettings, metrics: MaterializerMetrics) ->
     window = timedelta(seconds=settings.duplicate_window_seconds)
     pace = Pace(settings.batch_records, settings.poll_seconds, settings.retry_seconds)
     with OnlineStore.connect(settings) as store:
-        fold = BatchFold(plan, store, settings.feast_project, metrics, window)
+        measured = MeasuredStore(store, metrics.online_store)
+        fold = BatchFold(plan, measured, settings.feast_project, metrics, window)
         producer = open_producer(settings)
         try:
             consumer = open_consumer(settings, EVENTS, settings.group)

@@ -1,6 +1,7 @@
 """The materializer's metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from reprise_http.dependency_metrics import DependencyMetrics
 
 _FRESHNESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -11,6 +12,9 @@ class MaterializerMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        dependencies = DependencyMetrics(registry)
+        self.online_store = dependencies.of("online_store")
+        self.event_log = dependencies.of("event_log")
         self.events = Counter(
             "reprise_materializer_events",
             "Records by what became of them: folded; replayed: folded before, redelivered; duplicate: its event_id"

@@ -9,6 +9,7 @@ from reprise_features.finish import StateRow
 from reprise_features.fold import Delta
 from reprise_online.codec import ViewCodec
 from reprise_online.store import GuardedWrite, StoredRow
+from reprise_online.view import TICK_US
 from reprise_online.watermarks import Watermarks
 
 from reprise_materializer.exceptions import ContendedRowError
@@ -125,14 +126,14 @@ class RowWriter:
         lacking = [change for change in pending if change.offset > offsets.get(change.partition, -1)]
         if not lacking:
             return None
-        newest = max([change.timestamp_us for change in lacking])
+        holds_from = TICK_US + max([change.timestamp_us for change in lacking])
         return GuardedWrite(
             codec=self._codec,
             key=key,
             expected_watermarks=row.watermarks,
             state=self._merge(self.state(row), [change.delta for change in lacking]),
             watermarks=watermarks.advance_all({c.partition: c.offset for c in lacking}).to_bytes(),
-            event_timestamp_us=max(newest, row.event_timestamp_us or newest),
+            event_timestamp_us=max(holds_from, row.event_timestamp_us or holds_from),
             previous=row.state if row.exists else None,
         )
 

@@ -90,6 +90,7 @@ class Worker:
         try:
             polled = self._consumer.poll(self._pace.batch_records, poll_seconds)
         except LogUnavailableError as error:
+            self._metrics.event_log.failed(error)
             self._delayed(error)
             stop.wait(self._pace.retry_seconds)
             return 0
@@ -103,10 +104,11 @@ class Worker:
         """Fold and commit what was polled; return whether that is settled."""
         try:
             invalid = self._fold.fold_partitions(self._consumer.topic_id, polled)
-            self._dead_letters.send(EVENTS.name, invalid)
-            self._consumer.commit(
-                {partition: records[-1].offset + 1 for partition, records in polled.items()}
-            )
+            with self._metrics.event_log.timed():
+                self._dead_letters.send(EVENTS.name, invalid)
+                self._consumer.commit(
+                    {partition: records[-1].offset + 1 for partition, records in polled.items()}
+                )
         except NotAssignedError as error:
             # others have these partitions by now, and fold them again from their own offsets
             self._delayed(error)
@@ -130,6 +132,7 @@ class Worker:
         try:
             ends, positions = self._consumer.end_offsets(), self._consumer.positions()
         except EventLogError as error:
+            self._metrics.event_log.failed(error)
             self.problem = str(error)
             _log.warning("lag_unknown", reason=str(error))
             return

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
-from reprise_eventlog import EVENTS, BufferFullError, EventLogError, LogProducer, Position
+from reprise_eventlog import EVENTS, BufferFullError, EventLogError, LogProducer, LogTimeoutError, Position
 from reprise_events import Event, InvalidEventError, decode_event, encode_event, event_from_fields
 
 from reprise_producer.metrics import ProducerMetrics
@@ -62,7 +62,9 @@ class EventIngest:
         futures = [entry for entry in pending if isinstance(entry, _Appended)]
         await _settled([entry.future for entry in futures], self._ack_timeout)
         if futures:
-            self._metrics.acknowledgement.observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.acknowledgement.observe(seconds)
+            self._metrics.event_log.took(seconds)
         results = [self._result(entry) if isinstance(entry, _Appended) else entry for entry in pending]
         for result in results:
             outcome = result.outcome if result.outcome in {"accepted", "rejected"} else "failed"
@@ -78,18 +80,22 @@ class EventIngest:
         try:
             return _Appended(event_id, self._log.append(EVENTS.name, event.user_id.encode(), value))
         except BufferFullError as error:
+            self._metrics.event_log.failed(error)
             return EventResult("overloaded", event_id, reason=str(error))
         except EventLogError as error:
+            self._metrics.event_log.failed(error)
             return EventResult("unavailable", event_id, reason=str(error))
 
     def _result(self, entry: "_Appended") -> EventResult:
         if not entry.future.done():
-            reason = f"the log did not acknowledge it within {self._ack_timeout:g} s"
-            return EventResult("unavailable", entry.event_id, reason=reason)
+            late = LogTimeoutError(f"the log did not acknowledge it within {self._ack_timeout:g} s")
+            self._metrics.event_log.failed(late)
+            return EventResult("unavailable", entry.event_id, reason=str(late))
         error = entry.future.exception()
         if error is None:
             return EventResult("accepted", entry.event_id, entry.future.result())
         if isinstance(error, EventLogError):
+            self._metrics.event_log.failed(error)
             return EventResult("unavailable", entry.event_id, reason=str(error))
         raise error
 

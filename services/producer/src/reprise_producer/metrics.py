@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from reprise_http.dependency_metrics import DependencyMetrics
 
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -17,6 +18,7 @@ class ProducerMetrics:
 
     def __init__(self, registry: CollectorRegistry, buffered: Callable[[], int]) -> None:
         self.registry = registry
+        self.event_log = DependencyMetrics(registry).of("event_log")
         self.events = Counter(
             "reprise_producer_events",
             "Events by where they came from (http, simulator) and what became of them "

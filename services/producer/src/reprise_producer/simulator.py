@@ -34,6 +34,7 @@ class Simulator:
         self._log = log
         self._accepted = metrics.events.labels("simulator", "accepted")
         self._failed = metrics.events.labels("simulator", "failed")
+        self._event_log = metrics.event_log
         self._rate = metrics.simulated_rate
         self._lock = threading.Lock()
         self._appended = 0
@@ -112,7 +113,11 @@ class Simulator:
             else:
                 self._failures += 1
                 self._last_failure = error
-        (self._accepted if error is None else self._failed).inc()
+        if error is None:
+            self._accepted.inc()
+        else:
+            self._failed.inc()
+            self._event_log.failed(error)
 
     def _report(self, rate: float) -> None:
         self._rate.set(rate)

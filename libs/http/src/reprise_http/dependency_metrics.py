@@ -1,0 +1,68 @@
+"""How the services that a process depends on answer, measured alike in every process."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
+
+
+class Dependency:
+    """One service that the process depends on.
+
+    Args:
+        name: What it is to the process, such as ``online_store``; not where it is.
+        seconds: Takes the durations of all dependencies, by name.
+        errors: Counts the failures of all dependencies, by name and kind.
+    """
+
+    def __init__(self, name: str, seconds: Histogram, errors: Counter) -> None:
+        self._name = name
+        self._seconds = seconds.labels(name)
+        self._errors = errors
+
+    def took(self, seconds: float) -> None:
+        """Note how long it took over something, whether it succeeded or not."""
+        self._seconds.observe(seconds)
+
+    def failed(self, error: BaseException) -> None:
+        """Count a failure by the class of its exception."""
+        self._errors.labels(self._name, type(error).__name__).inc()
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Note how long what is done inside takes, and count it as failed if it raises."""
+        started = time.perf_counter()
+        try:
+            yield
+        except Exception as error:
+            self.failed(error)
+            raise
+        finally:
+            self.took(time.perf_counter() - started)
+
+
+class DependencyMetrics:
+    """The metrics of the services that a process depends on, in its registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._seconds = Histogram(
+            "reprise_dependency_seconds",
+            "How long a service that the process depends on (online_store, event_log, offline_store) took over one"
+            " call or batch of calls.",
+            ("dependency",),
+            buckets=_BUCKETS,
+            registry=registry,
+        )
+        self._errors = Counter(
+            "reprise_dependency_errors",
+            "Calls to such a service that failed, by the class of the error.",
+            ("dependency", "kind"),
+            registry=registry,
+        )
+
+    def of(self, name: str) -> Dependency:
+        """Return one of them; its durations are there, at zero, from now on."""
+        return Dependency(name, self._seconds, self._errors)
