@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from reprise_online.view import WATERMARKS, StateField, StateView
+from reprise_online.view import TICK_US, WATERMARKS, StateField, StateView
 from reprise_online.watermarks import NO_TOPIC, Watermarks
 from reprise_runtime.files import atomic_write
 
@@ -22,7 +22,6 @@ EVENT_TIMESTAMP = "event_timestamp"
 BIRTH = datetime(1900, 1, 1, tzinfo=UTC)
 """Instant of an entity's first row, which is empty: Feast would drop requests from before an entity's only rows."""
 
-_TICK_US = 1
 _NO_TOPIC_WATERMARKS = Watermarks(NO_TOPIC).to_bytes()
 _KEY_SUFFIX = "_key"
 """How the names of fields end that hold an ``event_key``, an integer of up to 60 bits."""
@@ -138,7 +137,7 @@ def _births(ids: pa.RecordBatch, entity: EntityPlan, schema: pa.Schema) -> pa.Re
 
 
 def _states(batch: pa.RecordBatch, positions: LogPositions | None, schema: pa.Schema) -> pa.RecordBatch:
-    valid_from = pc.add(batch.column("ts"), _TICK_US).cast(schema.field(EVENT_TIMESTAMP).type)
+    valid_from = pc.add(batch.column("ts"), TICK_US).cast(schema.field(EVENT_TIMESTAMP).type)
     columns = [batch.column(field.name).cast(field.type) for field in list(schema)[:-2]]
     return pa.RecordBatch.from_arrays([*columns, _watermarks(batch, positions), valid_from], schema=schema)
 

@@ -13,6 +13,7 @@ from reprise_materializer.batch_fold import BatchFold
 from reprise_materializer.metrics import MaterializerMetrics
 from reprise_materializer.rows import Source
 from reprise_online.codec import ViewCodec
+from reprise_online.servers import Lineage
 from reprise_online.settings import OnlineStoreSettings
 from reprise_online.store import GuardedWrite, OnlineStore, StoredRow
 from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
@@ -53,6 +54,12 @@ class CrashingStore:
             self._count()
             done += self._store.write_guarded([write])
         return done
+
+    def lineage(self) -> Lineage:
+        return self._store.lineage()
+
+    def settle(self, lineage: Lineage) -> None:
+        self._store.settle(lineage)
 
     def _count(self) -> None:
         if self.writes == self._dies_before:

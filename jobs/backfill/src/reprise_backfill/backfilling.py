@@ -23,6 +23,7 @@ from reprise_features.batch import BatchExecutor
 from reprise_features.plan import EntityPlan, Plan
 from reprise_online.codec import ViewCodec
 from reprise_online.store import GuardedWrite
+from reprise_online.view import TICK_US
 
 from reprise_backfill.covered import Covered
 from reprise_backfill.exceptions import StateAheadError
@@ -95,11 +96,13 @@ def backfill(
         if not replace:
             for each in rounds.values():
                 writer.check(each)
+        lineage = store.lineage()
         remembered = 0
         if duplicate_window is not None:
             remembered = remember_arrivals(events, plan, store, duplicate_window)
         written = {view: writer.write(each, advance) for view, each in rounds.items()}
         removed = sum(writer.remove_others(each) for each in rounds.values()) if replace else 0
+        store.settle(lineage)
     return BackfillReport(loaded, written, remembered, removed)
 
 
@@ -185,7 +188,7 @@ class _Writer:
             expected_watermarks=expected,
             state=row.state,
             watermarks=self._watermarks,
-            event_timestamp_us=row.last_us,
+            event_timestamp_us=row.last_us + TICK_US,
         )
 
     def _read(self, codec: ViewCodec, rows: Sequence[_Row]) -> dict[bytes, bytes | None]:

@@ -1,10 +1,11 @@
 """One view's rows, between the numbers of a state and the bytes of a Redis hash.
 
 A missing number is Feast's null, an empty ``Value``; so is NaN, as in Feast's own writes, because a state
-has no other use for it. ``_ts`` is the timestamp of the newest event that was folded into the row, whatever
-the order they came in. Feast's ``materialize`` skips a row whose stored timestamp is its own or newer, so it
-never takes a row back behind the stream; where it does write, it writes without looking at the watermarks,
-which is why it carries them.
+has no other use for it. ``_ts`` is the instant from which the row holds, a microsecond after the newest event
+that was folded into it, whatever the order they came in; it is the timestamp of Feast's own rows of the same
+events. Feast's ``materialize`` skips a row whose stored timestamp is its own or newer, so it never takes a row
+back behind the stream, nor writes one of the same newest event again; where it does write, it writes without
+looking at the watermarks, which is why it carries them.
 """
 
 import struct
@@ -116,7 +117,7 @@ class ViewCodec:
         Args:
             state: The numbers, in the order of the view's fields.
             watermarks: The bytes of the row's watermarks.
-            event_timestamp_us: The newest folded event's timestamp, microseconds since 1970-01-01 UTC.
+            event_timestamp_us: The instant from which the row holds, microseconds since 1970-01-01 UTC.
             previous: The state that the row is known to hold, of which only what differs is returned.
 
         Raises:

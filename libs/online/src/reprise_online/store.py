@@ -41,8 +41,8 @@ class StoredRow:
     Attributes:
         state: The numbers in the order of the view's fields; all ``None`` where there is no row.
         watermarks: The bytes of its watermarks, ``None`` where it has none.
-        event_timestamp_us: Timestamp of the newest folded event, microseconds since 1970-01-01 UTC; ``None``
-            where there is no row.
+        event_timestamp_us: The instant from which it holds, microseconds since 1970-01-01 UTC; ``None`` where
+            there is no row.
     """
 
     state: list[float | int | None]
@@ -65,7 +65,8 @@ class GuardedWrite:
         expected_watermarks: The watermarks that the row was read with; ``None`` where it had none.
         state: The numbers to write, in the order of the view's fields.
         watermarks: The watermarks to write.
-        event_timestamp_us: Timestamp of the newest folded event, microseconds since 1970-01-01 UTC.
+        event_timestamp_us: The instant from which the row holds, ``TICK_US`` after its newest event,
+            microseconds since 1970-01-01 UTC.
         previous: The state that the row was read with, of which only what differs is written; ``None``
             where there was no row, or where all of it is to be written.
     """

@@ -6,6 +6,12 @@ from typing import Literal
 WATERMARKS = "watermarks"
 """Name of the ``bytes`` field that every state view carries besides its state."""
 
+TICK_US = 1
+"""Microseconds from a row's newest event to the instant from which the row holds, its ``_ts``.
+
+What Feast finds at or before an instant is then what happened strictly before it.
+"""
+
 FieldKind = Literal["int64", "double"]
 
 
