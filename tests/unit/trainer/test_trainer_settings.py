@@ -14,7 +14,7 @@ OPTIONS = {parameter.name: parameter for parameter in command.params if isinstan
 
 
 def test_every_setting_is_an_option_of_the_same_name_and_variable() -> None:
-    shared = {"log_level", "log_json"}
+    shared = {"log_level", "log_json", "pushgateway_url"}
     names = TrainerSettings.env_names()
     assert set(OPTIONS) - FILE_OPTIONS == set(names) - shared
     for name in set(names) - shared:

@@ -84,8 +84,10 @@ def command(
     from reprise_offline import OfflineError
     from reprise_online.exceptions import OnlineError
     from reprise_runtime.exceptions import RuntimeLibraryError
+    from reprise_runtime.job_metrics import reported_job
 
     from reprise_backfill.exceptions import BackfillError
+    from reprise_backfill.metrics import JOB, BackfillMetrics
     from reprise_backfill.running import run
     from reprise_backfill.settings import BackfillSettings
 
@@ -98,16 +100,18 @@ def command(
             raise click.UsageError("give --events, --offline, or REPRISE_OFFLINE_STORE")
         if group is not None and store is None:
             raise click.UsageError("--seek-group needs --offline: a file's events are no records of the log")
-        report = run(
-            settings,
-            events,
-            store,
-            import_options,
-            replace=replace,
-            group=group,
-            seek_timeout=seek_timeout,
-            memory_limit=memory_limit,
-        )
+        with reported_job(JOB, settings.pushgateway_url) as metrics:
+            report = run(
+                settings,
+                events,
+                store,
+                import_options,
+                replace=replace,
+                group=group,
+                seek_timeout=seek_timeout,
+                memory_limit=memory_limit,
+            )
+            BackfillMetrics(metrics.registry).show(report)
     except (
         BackfillError,
         EventFilesError,

@@ -5,9 +5,10 @@ from pathlib import Path
 from pydantic import Field
 from reprise_eventlog import EventLogSettings
 from reprise_online.settings import OnlineStoreSettings
+from reprise_runtime.job_metrics import JobSettings
 
 
-class BackfillSettings(OnlineStoreSettings, EventLogSettings):
+class BackfillSettings(OnlineStoreSettings, EventLogSettings, JobSettings):
     """The backfill's configuration."""
 
     plan: Path = Field(

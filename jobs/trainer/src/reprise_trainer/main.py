@@ -136,14 +136,19 @@ def command(import_options: Any, **options: Any) -> None:
     from reprise_eventfiles import EventFilesError
     from reprise_features.exceptions import FeatureEngineError
     from reprise_runtime.exceptions import RuntimeLibraryError
+    from reprise_runtime.job_metrics import reported_job
 
     from reprise_trainer.exceptions import TrainerError, TrainingRefusedError
+    from reprise_trainer.metrics import JOB, TrainerMetrics
     from reprise_trainer.settings import TrainerSettings
     from reprise_trainer.summary import render_summary
     from reprise_trainer.training import train
 
     try:
-        result = train(TrainerSettings.load(**options), import_options)
+        settings = TrainerSettings.load(**options)
+        with reported_job(JOB, settings.pushgateway_url) as report:
+            result = train(settings, import_options)
+            TrainerMetrics(report.registry).show(result)
     except TrainingRefusedError as refused:
         click.echo(f"This cannot be learnt from: {refused}", err=True)
         sys.exit(REFUSED)

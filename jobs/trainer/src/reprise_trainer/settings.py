@@ -8,14 +8,14 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 from reprise_runtime.durations import parse_duration
-from reprise_runtime.settings import ProcessSettings
+from reprise_runtime.job_metrics import JobSettings
 
 Duration = Annotated[
     timedelta, BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value)
 ]
 
 
-class TrainerSettings(ProcessSettings):
+class TrainerSettings(JobSettings):
     """What to train on, how, and where the bundle goes; ``TRAINER_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINER_")

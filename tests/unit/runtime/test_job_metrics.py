@@ -1,0 +1,72 @@
+"""A job's metrics outlive its pod in a Pushgateway."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from prometheus_client import Gauge
+from reprise_runtime.job_metrics import reported_job
+from structlog.testing import capture_logs
+
+
+class Gateway(BaseHTTPRequestHandler):
+    """Keeps what is pushed, as a Pushgateway would."""
+
+    pushed: list[tuple[str, str, str]]
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        self.pushed.append((self.command, self.path, body))
+        self.send_response(202)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@contextmanager
+def gateway() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    Gateway.pushed = []
+    with HTTPServer(("127.0.0.1", 0), Gateway) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", Gateway.pushed
+        server.shutdown()
+        thread.join()
+
+
+def test_success_is_pushed_with_the_jobs_own_figures() -> None:
+    with gateway() as (url, pushed), reported_job("reprise-trainer", url) as job:
+        Gauge("rows", "Rows.", registry=job.registry).set(3)
+    ((method, path, body),) = pushed
+    assert (method, path) == ("POST", "/metrics/job/reprise-trainer")
+    assert "reprise_job_failed 0.0" in body
+    assert "reprise_job_last_success_timestamp_seconds" in body
+    assert "rows 3.0" in body
+
+
+def test_failure_is_pushed_and_leaves_the_last_success_as_it_was() -> None:
+    with (
+        gateway() as (url, pushed),
+        pytest.raises(OSError, match="disk"),
+        reported_job("reprise-trainer", url),
+    ):
+        raise OSError("disk")
+    ((_, _, body),) = pushed
+    assert "reprise_job_failed 1.0" in body
+    assert "reprise_job_last_success_timestamp_seconds" not in body
+
+
+def test_gateway_that_is_away_is_logged_and_fails_no_job() -> None:
+    with capture_logs() as logs, reported_job("reprise-trainer", "http://127.0.0.1:9"):
+        pass
+    assert [entry["event"] for entry in logs] == ["metrics_not_pushed"]
+
+
+def test_nothing_is_pushed_without_a_gateway() -> None:
+    with capture_logs() as logs, reported_job("reprise-trainer", None) as job:
+        pass
+    assert job.registry.get_sample_value("reprise_job_failed") == 0
+    assert logs == []
