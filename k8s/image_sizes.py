@@ -1,0 +1,97 @@
+"""Prints a table of what is in the images of a cluster's node: what each adds to its base, and its size as it is pulled.
+
+k8s/images sizes
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from typing import Any
+
+_OWN = """
+import json, os, sys
+total = lambda *roots: sum(
+    os.lstat(os.path.join(folder, name)).st_size
+    for root in roots for folder, _, names in os.walk(root) for name in names
+)
+print(json.dumps({"packages": total("/opt/venv"), "code": total("/opt/reprise", "/srv/reprise")}))
+"""
+
+
+def kubectl(*arguments: str) -> str:
+    """Return what kubectl prints; ends the program with its message where it fails."""
+    done = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(f"kubectl {' '.join(arguments[:3])}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def measure(namespace: str, image: str) -> dict[str, int]:
+    """Return the bytes of the packages and of the workspace's own code in an image, read by a pod of it."""
+    name = f"sizes-{image.split(':')[0]}"
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [
+                {
+                    "name": "sizes",
+                    "image": image,
+                    "imagePullPolicy": "IfNotPresent",
+                    "command": ["python3", "-c", _OWN],
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "readOnlyRootFilesystem": True,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
+                }
+            ],
+        },
+    }
+    subprocess.run(["kubectl", "-n", namespace, "apply", "-f", "-"], input=json.dumps(pod), text=True, check=True, stdout=subprocess.DEVNULL)
+    try:
+        kubectl("-n", namespace, "wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+        found: dict[str, int] = json.loads(kubectl("-n", namespace, "logs", name))
+    finally:
+        kubectl("-n", namespace, "delete", "pod", name, "--wait=false", "--ignore-not-found")
+    return found
+
+
+def pulled_bytes() -> dict[str, int]:
+    """Return, by the last part of its name, the bytes of each image that the nodes hold, as it is pulled."""
+    nodes: dict[str, Any] = json.loads(kubectl("get", "nodes", "-o", "json"))
+    return {
+        name.rpartition("/")[2]: image["sizeBytes"]
+        for node in nodes["items"]
+        for image in node["status"].get("images", [])
+        for name in image["names"]
+    }
+
+
+def main() -> None:
+    """Print the table, in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tag", default="dev", help="tag of the images")
+    parser.add_argument("--namespace", default="default", help="where the measuring pods run")
+    parser.add_argument("components", nargs="+", help="such as predictor")
+    options = parser.parse_args()
+    pulled = pulled_bytes()
+    print("| image | packages, MB | own code, MB | own layers, MB | pulled with its base, MB |")
+    print("| --- | ---: | ---: | ---: | ---: |")
+    for component in options.components:
+        image = f"reprise-{component}:{options.tag}"
+        found = measure(options.namespace, image)
+        whole = f"{pulled[image] / 1e6:.0f}" if image in pulled else "not in the node's list"
+        packages, code = found["packages"] / 1e6, found["code"] / 1e6
+        print(f"| `reprise-{component}` | {packages:.1f} | {code:.2f} | {packages + code:.1f} | {whole} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
