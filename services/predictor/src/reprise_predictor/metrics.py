@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from reprise_events import parse_timestamp
 from reprise_http.histogram import LoopHistogram, Observe, ObserveMany
 
 from reprise_predictor.holder import ModelHolder
@@ -119,6 +120,11 @@ class PredictorMetrics:
             "When the model that answers was loaded.",
             registry=registry,
         )
+        self._model_data = Gauge(
+            "reprise_predictor_model_data_timestamp_seconds",
+            "Time of the newest event that the model that answers was trained from.",
+            registry=registry,
+        )
         self._model_refused = Gauge(
             "reprise_predictor_model_refused",
             "1 for a model that was refused.",
@@ -155,5 +161,6 @@ class PredictorMetrics:
             plan = models.loaded.plan
             self._model_info.labels(models.loaded.digest, plan.hash, plan.schema_hash).set(1)
             self._model_loaded.set(models.loaded.loaded_at.timestamp())
+            self._model_data.set(parse_timestamp(models.loaded.bundle.manifest.data.last) / 1e6)
         if models.refusal is not None:
             self._model_refused.labels(models.refusal.digest).set(1)
