@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import statistics
 import subprocess
 import sys
@@ -29,13 +30,14 @@ SERVER_CORE, LOAD_CORE = "0", "1"
 CONNECTIONS = 32
 ROUNDS = 3
 BATCH = 1000
+BATCHES = 100
 REQUIRED = {
     "times_straightforward": 40.0,
     "share_of_empty_endpoint": 0.5,
     "p99_ms_at_half_rate": 5.0,
     "failed_at_half_rate": 0,
     "batch_server_ms": 40.0,
-    "batch_times_straightforward": 25.0,
+    "batch_processor_times_straightforward": 25.0,
     "model_call_p99_us": 100.0,
     "predictor_rss_mib": 150.0,
     "predictor_ready_seconds": 3.0,
@@ -72,7 +74,9 @@ def run(*, users: int = 1000, days: int = 180, seconds: float = 3.0) -> dict[str
     """
     with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name, running_redis() as redis:
         folder = Path(name)
+        _say(f"history of {users:,} users, model, stores")
         prepared = prepare(folder, redis, users, days)
+        _say("starting the servers")
         _pin(redis)
         figures = _measure(folder, prepared, redis, seconds)
     missed = [
@@ -108,24 +112,28 @@ def _measure(folder: Path, prepared: Prepared, redis: RedisServer, seconds: floa
         spent: dict[str, list[float]] = {name: [] for name in servers}
         for server in running.values():
             _warm(server.port, prepared.requests)
-        for _ in range(ROUNDS):
+        for number in range(ROUNDS):
             for name, server in running.items():
+                _say(f"single predictions, round {number + 1} of {ROUNDS}: {name}")
                 before = server.processor_seconds()
                 rate, answered = _wrk(server.port, script, seconds)
                 rates[name].append(rate)
                 spent[name].append((server.processor_seconds() - before) / answered * 1e6)
         per_second = {name: statistics.median(found) for name, found in rates.items()}
-        paced = _paced(servers["predictor"], per_second["predictor"] / 2, seconds, folder)
-        batches = _batches(servers, prepared.requests)
+        _say("single predictions at half of the rate")
+        half = per_second["predictor"] / 2
+        paced = [_paced(servers["predictor"], half, seconds, folder) for _ in range(ROUNDS)]
+        _say("batches")
+        batches = _batches(running, prepared.requests)
         memory = _resident_mib(servers["predictor"])
     return {
         **{f"{name}_per_second": rate for name, rate in per_second.items()},
         **{f"{name}_processor_us": statistics.median(found) for name, found in spent.items()},
         "times_straightforward": per_second["predictor"] / per_second["straightforward"],
         "share_of_empty_endpoint": per_second["predictor"] / per_second["empty_endpoint"],
-        "p50_ms_at_half_rate": paced["p50_ms"],
-        "p99_ms_at_half_rate": paced["p99_ms"],
-        "failed_at_half_rate": paced["failed"] + paced["unanswered"],
+        "p50_ms_at_half_rate": statistics.median(each["p50_ms"] for each in paced),
+        "p99_ms_at_half_rate": statistics.median(each["p99_ms"] for each in paced),
+        "failed_at_half_rate": sum(each["failed"] + each["unanswered"] for each in paced),
         **batches,
         **_model_call(prepared.models),
         **_processes(folder, environment, script, seconds),
@@ -133,6 +141,10 @@ def _measure(folder: Path, prepared: Prepared, redis: RedisServer, seconds: floa
         "predictor_rss_mib": memory,
         "predictor_ready_seconds": running["predictor"].ready_seconds,
     }
+
+
+def _say(what: str) -> None:
+    print(f"  {what} …", file=sys.stderr, flush=True)
 
 
 def _predictor() -> list[str]:
@@ -170,14 +182,9 @@ def _server(
     try:
         give_up = time.monotonic() + 60
         path = "/ready" if name.startswith("predictor") else "/openapi.json"
-        while True:
+        while not _answers(port, path):
             if process.poll() is not None or time.monotonic() > give_up:
                 raise RuntimeError(f"{name} did not start:\n{log.read_text()}")
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}{path}").status_code == 200:
-                    break
-            except httpx.TransportError:
-                pass
             time.sleep(0.02)
         yield _Running(port, process.pid, time.monotonic() - started)
     finally:
@@ -187,6 +194,16 @@ def _server(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _answers(port: int, path: str) -> bool:
+    # A client library would take more of the processor than the server that it waits for.
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n".encode())
+            return connection.recv(1024).startswith(b"HTTP/1.1 200")
+    except OSError:
+        return False
 
 
 def _pin(redis: RedisServer) -> None:
@@ -248,28 +265,43 @@ def _paced(port: int, rate: float, seconds: float, folder: Path) -> dict[str, An
     return result
 
 
-def _batches(servers: dict[str, int], requests: list[dict[str, Any]]) -> dict[str, float]:
-    body = {"requests": requests[:BATCH]}
+def _batches(running: dict[str, _Running], requests: list[dict[str, Any]]) -> dict[str, float]:
+    """Time batches one at a time: what the client waits, and what the server's processor spends on them."""
+    body = json.dumps({"requests": requests[:BATCH]}).encode()
     taken: dict[str, list[float]] = {"predictor": [], "straightforward": []}
-    with httpx.Client(timeout=60) as client:
-        predictor = f"http://127.0.0.1:{servers['predictor']}"
-        before = _spent(client, predictor)
-        for _ in range(ROUNDS):
-            for name, times in taken.items():
-                for _ in range(5 if name == "predictor" else 1):
-                    start = time.perf_counter()
-                    answer = client.post(f"http://127.0.0.1:{servers[name]}/predict/batch", json=body)
-                    times.append(time.perf_counter() - start)
-                    if answer.status_code != 200 or len(answer.json()["results"]) != BATCH:
-                        raise RuntimeError(f"{name} did not answer a batch: {answer.text[:500]}")
-        after = _spent(client, predictor)
+    spent: dict[str, float] = {}
+    with httpx.Client(timeout=60, headers={"Content-Type": "application/json"}) as client:
+        predictor = f"http://127.0.0.1:{running['predictor'].port}"
+        for name, times in taken.items():
+            server = running[name]
+            count = BATCHES if name == "predictor" else BATCHES // 10
+            _batch(client, server.port, body)
+            if name == "predictor":
+                before = _spent(client, predictor)
+            processor = server.processor_seconds()
+            times += [_batch(client, server.port, body) for _ in range(count)]
+            spent[name] = (server.processor_seconds() - processor) / count
+            if name == "predictor":
+                after = _spent(client, predictor)
     ours, theirs = (statistics.median(taken[name]) for name in ("predictor", "straightforward"))
     return {
         "batch_server_ms": (after[0] - before[0]) / (after[1] - before[1]) * 1e3,
         "batch_client_ms": ours * 1e3,
+        "batch_processor_ms": spent["predictor"] * 1e3,
         "straightforward_batch_client_ms": theirs * 1e3,
-        "batch_times_straightforward": theirs / ours,
+        "straightforward_batch_processor_ms": spent["straightforward"] * 1e3,
+        "batch_client_times_straightforward": theirs / ours,
+        "batch_processor_times_straightforward": spent["straightforward"] / spent["predictor"],
     }
+
+
+def _batch(client: httpx.Client, port: int, body: bytes) -> float:
+    start = time.perf_counter()
+    answer = client.post(f"http://127.0.0.1:{port}/predict/batch", content=body)
+    taken = time.perf_counter() - start
+    if answer.status_code != 200 or len(answer.json()["results"]) != BATCH:
+        raise RuntimeError(f"a batch was not answered: {answer.text[:500]}")
+    return taken
 
 
 def _spent(client: httpx.Client, predictor: str) -> tuple[float, float]:
@@ -305,6 +337,7 @@ def _model_call(models: Path) -> dict[str, float]:
 
 def _processes(folder: Path, environment: dict[str, str], script: Path, seconds: float) -> dict[str, float]:
     """One process against two, all of them, the load and Redis on both processors, the load evenly split."""
+    _say("two processes against one")
     both = f"{SERVER_CORE},{LOAD_CORE}"
     with ExitStack() as stack:
         ports = [

@@ -79,9 +79,6 @@ def prediction_document(prediction: Prediction, explain: bool) -> dict[str, Any]
 def block_documents(block: PredictionBlock, explain: bool) -> list[dict[str, Any]]:
     """Return the predictions of a block as JSON-ready data, each as ``prediction_document`` has it."""
     arm, model = block.arm.name, block.arm.model
-    names = model.plan.input_names if explain else REQUIRED_INPUTS
-    # Numbers of Python are made of the few inputs that are shown only: it is most of the work to make them.
-    shown = (block.inputs if explain else block.inputs[:, model.promised]).tolist()
     probabilities = block.probabilities.astype(np.float64)
     predicted = probabilities >= model.threshold
     confidences = np.where(predicted, probabilities, 1.0 - probabilities)
@@ -94,23 +91,33 @@ def block_documents(block: PredictionBlock, explain: bool) -> list[dict[str, Any
             "confidence": confidence,
             "user_id": asked.user_id,
             "product_id": asked.product_id,
-            "features_used": dict(zip(names, values, strict=True)),
+            "features_used": features,
             "model_version": digest,
             "arm": arm,
             "timestamp": _formatted(instant),
             "known": _KNOWN[kind],
         }
-        for asked, positive, probability, confidence, values, instant, kind in zip(
+        for asked, positive, probability, confidence, features, instant, kind in zip(
             block.requests,
             predicted.tolist(),
             probabilities.tolist(),
             confidences.tolist(),
-            shown,
+            _features(block, explain),
             block.instants,
             kinds,
             strict=True,
         )
     ]
+
+
+def _features(block: PredictionBlock, explain: bool) -> list[dict[str, float]]:
+    if explain:
+        names = block.arm.model.plan.input_names
+        return [dict(zip(names, values, strict=True)) for values in block.inputs.tolist()]
+    # Numbers of Python are made of the few inputs that are shown only: it is most of the work to make them.
+    one, two, three, four = REQUIRED_INPUTS
+    shown = block.inputs[:, block.arm.model.promised].tolist()
+    return [{one: a, two: b, three: c, four: d} for a, b, c, d in shown]
 
 
 def problem_of(error: Exception, retry_seconds: float) -> ProblemError:

@@ -1,5 +1,6 @@
 """Reading the online store behind a circuit breaker."""
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -14,6 +15,7 @@ from reprise_predictor.metrics import PredictorMetrics
 from reprise_predictor.reader import StateReader
 
 _log = get_logger(__name__)
+_APART = 200
 _Found = TypeVar("_Found")
 
 
@@ -80,7 +82,16 @@ class GuardedReader:
             OnlineError: As the reader itself.
         """
         self._circuit.enter()
-        return await self._judged(self._reader.read_blocks(blocks, deadline))
+        if len(blocks[0][1]) < _APART:
+            return await self._judged(self._reader.read_blocks(blocks, deadline))
+        return await self._judged(self._read_apart(blocks, deadline))
+
+    async def _read_apart(
+        self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]], deadline: float | None
+    ) -> list[RowBlock]:
+        # All are sent before the first is answered; one is decoded while the store works on the next.
+        found = await asyncio.gather(*(self._reader.read_blocks([block], deadline) for block in blocks))
+        return [block for (block,) in found]
 
     async def _judged(self, read: Awaitable[_Found]) -> _Found:
         try:
