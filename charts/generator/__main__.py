@@ -31,7 +31,9 @@ def generated() -> dict[Path, str]:
 def main() -> int:
     """Write the files, or tell which are not as they should be."""
     parser = argparse.ArgumentParser(description="Write what the chart has from elsewhere.")
-    parser.add_argument("--check", action="store_true", help="only say what would change; exit status 1 if so")
+    parser.add_argument(
+        "--check", action="store_true", help="only say what would change; exit status 1 if so"
+    )
     check = parser.parse_args().check
     stale = False
     for path, text in generated().items():
@@ -42,7 +44,9 @@ def main() -> int:
         if check:
             name = str(path.relative_to(CHART.parent.parent))
             sys.stdout.writelines(
-                difflib.unified_diff(before.splitlines(True), text.splitlines(True), name, f"{name} as it should be")
+                difflib.unified_diff(
+                    before.splitlines(True), text.splitlines(True), name, f"{name} as it should be"
+                )
             )
         else:
             path.write_text(text)

@@ -60,7 +60,9 @@ def _group(node: Any, lines: list[str], path: str) -> Group:
         elif isinstance(value, yaml.MappingNode) and value.value:
             entries[key.value] = _group(value, lines, name)
         else:
-            raise ValueError(f"values.yaml, line {key.start_mark.line + 1}: {name} has no `# --` comment above it")
+            raise ValueError(
+                f"values.yaml, line {key.start_mark.line + 1}: {name} has no `# --` comment above it"
+            )
     return Group(path, entries)
 
 

@@ -16,12 +16,21 @@ def values_page(values: Group, head: str) -> str:
         if isinstance(entry, Group):
             lines += ["", f"### `{name}`", ""]
             lines += _table([(value.path, value.default, value.comment) for value in walk(entry)])
-    lines += ["", "## Settings", "", "What can be set in the `settings` of a component; the chart sets the others.", ""]
+    lines += [
+        "",
+        "## Settings",
+        "",
+        "What can be set in the `settings` of a component; the chart sets the others.",
+        "",
+    ]
     for name, component in COMPONENTS.items():
         properties = settings_schema(component)["properties"]
         lines += [f"### `{name}.settings`", ""]
         lines += _table(
-            [(key, schema.get("default"), schema.get("description", "")) for key, schema in properties.items()]
+            [
+                (key, schema.get("default"), schema.get("description", ""))
+                for key, schema in properties.items()
+            ]
         )
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
@@ -29,7 +38,10 @@ def values_page(values: Group, head: str) -> str:
 
 def _table(rows: list[tuple[str, Any, str]]) -> list[str]:
     head = ["| key | default | |", "| --- | --- | --- |"]
-    return head + [f"| `{name}` | {_default(default)} | {comment.replace('|', chr(92) + '|')} |" for name, default, comment in rows]
+    return head + [
+        f"| `{name}` | {_default(default)} | {comment.replace('|', chr(92) + '|')} |"
+        for name, default, comment in rows
+    ]
 
 
 def _default(value: Any) -> str:

@@ -15,7 +15,9 @@ _QUANTITY: Schema = {
     "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti|P|Pi|E|Ei)?$",
 }
 _QUANTITIES = closed({"cpu": _QUANTITY, "memory": _QUANTITY, "ephemeral-storage": _QUANTITY})
-_RESOURCES: Schema = closed({"requests": _QUANTITIES, "limits": _QUANTITIES}) | {"required": ["requests", "limits"]}
+_RESOURCES: Schema = closed({"requests": _QUANTITIES, "limits": _QUANTITIES}) | {
+    "required": ["requests", "limits"]
+}
 _NAME = r"^$|^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
 _URL = r"^$|^(/|[a-z][a-z0-9+]*://).+$"
 _TOLERATION = closed(
@@ -28,7 +30,7 @@ _TOLERATION = closed(
     }
 )
 # What lies deeper is Kubernetes' own, and its API server looks at it.
-_AFFINITY = closed(dict.fromkeys(("nodeAffinity", "podAffinity", "podAntiAffinity"), {"type": "object"}))
+_AFFINITY = closed({key: {"type": "object"} for key in ("nodeAffinity", "podAffinity", "podAntiAffinity")})
 _PEERS: Schema = {
     "type": "array",
     "items": closed(
@@ -56,10 +58,16 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.pathType", {"enum": ["Exact", "Prefix", "ImplementationSpecific"]}),
     (r".*\.path", {"pattern": "^/"}),
     (r".*\.(port|target.*Percentage)", {"minimum": 1}),
-    (r".*\.(minReplicas|maxReplicas|lagThreshold|partitions|days|users|products|pollingSeconds)", {"minimum": 1}),
+    (
+        r".*\.(minReplicas|maxReplicas|lagThreshold|partitions|days|users|products|pollingSeconds)",
+        {"minimum": 1},
+    ),
     (r".*\.accessMode", _BINDING_MODE),
     (r".*\.size", _QUANTITY),
-    (r".*\.(existingSecret|existingClaim|storageClass|secretName|className|priorityClassName)", {"pattern": _NAME}),
+    (
+        r".*\.(existingSecret|testSecret|existingClaim|storageClass|secretName|className|priorityClassName)",
+        {"pattern": _NAME},
+    ),
     (r".*\.caSecret\.name", {"pattern": _NAME}),
     (r"kafka\.mode", {"enum": ["strimzi", "external"]}),
     (r"redis\.mode", {"enum": ["bundled", "external"]}),
@@ -84,13 +92,17 @@ def values_schema(values: Group) -> Schema:
     Raises:
         ValueError: A value's type cannot be told from its default, and no rule says it.
     """
-    head: Schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values of the chart reprise"}
+    head: Schema = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Values of the chart reprise",
+    }
     return head | _group(values)
 
 
 def _group(group: Group) -> Schema:
     properties = {
-        key: _group(entry) if isinstance(entry, Group) else _value(entry) for key, entry in group.entries.items()
+        key: _group(entry) if isinstance(entry, Group) else _value(entry)
+        for key, entry in group.entries.items()
     }
     return {"type": "object", "additionalProperties": False, "properties": properties}
 
@@ -117,5 +129,7 @@ def _plain(value: Value, rule: Schema) -> Schema:
         case str():
             kind = {"type": "string"}
         case _:
-            raise ValueError(f"values.yaml: what may {value.path} be? Say it among the rules of values_schema.py")
+            raise ValueError(
+                f"values.yaml: what may {value.path} be? Say it among the rules of values_schema.py"
+            )
     return kind | rule

@@ -67,17 +67,16 @@ labels:
 {{- end -}}
 
 {{- define "reprise.podMetadata" -}}
-{{- $root := index . 0 -}}
-{{- $component := index $root.Values (index . 1) -}}
+{{- $component := index (index . 0).Values (index . 1) -}}
+{{- with merge (dict) $component.podAnnotations (include "reprise.checksum" . | fromYaml) }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 labels:
   {{- include "reprise.labels" . | nindent 2 }}
   {{- with $component.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with merge (dict) $component.podAnnotations (include "reprise.checksum" . | fromYaml) }}
-annotations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
 {{- end -}}
 
 {{/* What every pod has: its own account without a token, the restricted security standard, where it may run. */}}
@@ -167,7 +166,7 @@ envFrom:
 {{/* Changes with the component's configuration, and so restarts its pods. */}}
 {{- define "reprise.checksum" -}}
 {{- $file := printf "%s/%s/configmap.yaml" ((index . 0).Template.BasePath) (index . 1) -}}
-{{- if not (has (index . 1) (list "datagen" "seed" "feast-ui")) -}}
+{{- if not (has (index . 1) (list "datagen" "seed" "kafdrop")) -}}
 checksum/config: {{ include $file (index . 0) | sha256sum }}
 {{- end -}}
 {{- end -}}
@@ -219,5 +218,47 @@ env:
 {{- end }}
 {{- with .Values.backfill.args }}
 {{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+What a container runs: its command, or in development a writable copy of its code, watched. Takes (list $ "reprise-predictor").
+The copy lies on a volume, so it survives what a restart of the container would undo.
+*/}}
+{{- define "reprise.command" -}}
+{{- if (index . 0).Values.dev.reload -}}
+command: [python, -c, {{ (index . 0).Files.Get "files/reload.py" | quote }}, {{ index . 1 }}]
+{{- else -}}
+command: [{{ index . 1 }}]
+{{- end -}}
+{{- end -}}
+
+{{/* Takes (list $ "predictor"); the container that copies the code. */}}
+{{- define "reprise.dev.copy" -}}
+{{- $root := index . 0 -}}
+- name: copy-code
+  image: {{ include "reprise.image" (list $root (index $root.Values (index . 1)).image (index . 1)) }}
+  imagePullPolicy: {{ $root.Values.global.image.pullPolicy }}
+  command: [cp, -rT, /opt/reprise, /code]
+  {{- include "reprise.containerSecurity" $root | nindent 2 }}
+  resources:
+    requests: {cpu: 10m, memory: 16Mi}
+    limits: {memory: 64Mi}
+  volumeMounts:
+    - name: code
+      mountPath: /code
+{{- end -}}
+
+{{- define "reprise.dev.mount" -}}
+{{- if .Values.dev.reload }}
+- name: code
+  mountPath: /opt/reprise
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.dev.volume" -}}
+{{- if .Values.dev.reload }}
+- name: code
+  emptyDir: {}
 {{- end }}
 {{- end -}}

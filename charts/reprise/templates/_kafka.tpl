@@ -82,3 +82,40 @@ KAFKA_CA_FILE: /etc/reprise/kafka/ca.crt
 {{- define "reprise.materializer.scaled" -}}
 {{- if and .Values.materializer.autoscaling.keda.enabled (.Capabilities.APIVersions.Has "keda.sh/v1alpha1") -}}true{{- end -}}
 {{- end -}}
+
+{{/* What each component may do in Kafka: see docs/kafka.md for the calls behind it. */}}
+{{- define "reprise.kafka.acls" -}}
+# appends predictions
+predictor:
+  - {type: topic, name: ecommerce-predictions, operations: [Write, Describe]}
+# appends events
+producer:
+  - {type: topic, name: ecommerce-events, operations: [Write, Describe]}
+# reads events in its group, appends the broken ones
+materializer:
+  - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
+  - {type: topic, name: ecommerce-events-dlq, operations: [Write, Describe]}
+  - {type: topic, name: ecommerce-predictions, operations: [Describe]}
+  - {type: group, name: {{ .Values.materializer.group }}, operations: [Read, Describe]}
+# reads both topics, each in a group of its own
+archiver:
+  - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
+  - {type: topic, name: ecommerce-predictions, operations: [Read, Describe]}
+  - {type: group, name: {{ .Values.archiver.group }}-, patternType: prefix, operations: [Read, Describe]}
+# --seek-group commits offsets for the materializer
+backfill:
+  - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
+  - {type: group, name: {{ .Values.materializer.group }}, operations: [Read, Describe]}
+# looks at topics, groups and records
+kafdrop:
+  - {type: topic, name: "*", operations: [Read, Describe, DescribeConfigs]}
+  - {type: group, name: "*", operations: [Read, Describe]}
+  - {type: cluster, operations: [Describe]}
+{{- end -}}
+
+{{- define "reprise.kafka.users" -}}
+users:
+  {{- range $component, $acls := include "reprise.kafka.acls" . | fromYaml }}
+  - {{ $component }}
+  {{- end }}
+{{- end -}}

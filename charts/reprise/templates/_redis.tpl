@@ -17,7 +17,12 @@ REDIS_PORT: "6379"
 {{- else }}
 REDIS_HOST: {{ $external.host }}
 REDIS_PORT: {{ $external.port | quote }}
-{{- if $external.db }}
+{{- if $external.cluster }}
+REDIS_TYPE: redis_cluster
+{{- with $external.nodes }}
+REDIS_NODES: {{ . | quote }}
+{{- end }}
+{{- else if $external.db }}
 REDIS_DB: {{ $external.db | quote }}
 {{- end }}
 {{- if $external.tls.enabled }}

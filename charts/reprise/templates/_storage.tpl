@@ -59,3 +59,7 @@ AWS_DEFAULT_REGION: {{ . | quote }}
 {{- define "reprise.feast.registry" -}}
 {{- .Values.feast.registry | default (printf "%s/feast/registry.db" (include "reprise.storage.url" (list . "offline"))) -}}
 {{- end -}}
+
+{{- define "reprise.s3.used" -}}
+{{- if or (hasPrefix "s3://" .Values.storage.models.url) (hasPrefix "s3://" .Values.storage.offline.url) -}}true{{- end -}}
+{{- end -}}

@@ -1,7 +1,7 @@
 """Writes the schemas that the chart's tests validate against; run it to move to other versions.
 
-Needs Go, Maven and pip, which fetch the published sources of each; a CRD of Strimzi is generated from its API's classes, by
-a Java 21 that comes as a Python package.
+Needs Go, Maven and pip, which fetch the published sources of each; a CRD of Strimzi is generated from its API's classes,
+by a Java 21 that comes as a Python package.
 """
 
 import gzip
@@ -115,7 +115,9 @@ def _strimzi_crds() -> list[dict[str, Any]]:
         subprocess.run(copy, cwd=work, check=True)
         targets = {kind: work / "out" / f"{kind}.yaml" for kind in STRIMZI_KINDS}
         (work / "out").mkdir()
-        classes = [f"io.strimzi.api.kafka.model.{STRIMZI_KINDS[kind]}={path}" for kind, path in targets.items()]
+        classes = [
+            f"io.strimzi.api.kafka.model.{STRIMZI_KINDS[kind]}={path}" for kind, path in targets.items()
+        ]
         generator = ["io.strimzi.crdgenerator.CrdGenerator", "--yaml", *classes]
         subprocess.run([_java(work), "-cp", f"{work}/libs/*", *generator], check=True)
         return [yaml.safe_load(path.read_text()) for path in targets.values()]

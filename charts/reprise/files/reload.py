@@ -1,0 +1,61 @@
+"""Runs a command, and runs it anew whenever the code under /opt/reprise changes; for development only."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+CODE = "/opt/reprise"
+QUIET_SECONDS = 0.5
+
+
+def newest() -> tuple[int, int]:
+    """Return how many files of code there are, and when the newest was written."""
+    times = [
+        os.stat(os.path.join(folder, name)).st_mtime_ns
+        for folder, _, names in os.walk(CODE)
+        for name in names
+        if name.endswith((".py", ".json", ".j2"))
+    ]
+    return len(times), max(times, default=0)
+
+
+def settled(seen: tuple[int, int]) -> tuple[int, int]:
+    """Return the state of the code once nothing has been written for a moment."""
+    while True:
+        time.sleep(QUIET_SECONDS)
+        now = newest()
+        if now == seen:
+            return now
+        seen = now
+
+
+def main() -> int:
+    """Run until a signal; a command that ends by itself is run again when the code changes."""
+    command = sys.argv[1:]
+    stopping = []
+    children = []
+
+    def stop(number: int, _frame: object) -> None:
+        stopping.append(number)
+        for child in children:
+            child.send_signal(number)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    while not stopping:
+        seen = settled(newest())
+        print(f"reload: starting {' '.join(command)}", file=sys.stderr, flush=True)
+        children[:] = [subprocess.Popen(command)]
+        while not stopping and newest() == seen:
+            time.sleep(QUIET_SECONDS)
+        if not stopping and children[0].poll() is None:
+            print("reload: the code has changed", file=sys.stderr, flush=True)
+            children[0].terminate()
+        children[0].wait()
+    return children[0].returncode if children else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

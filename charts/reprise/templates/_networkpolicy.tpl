@@ -1,0 +1,82 @@
+{{/* The flows that more than one component has; each is a list of egress rules. */}}
+
+{{- define "reprise.egress.dns" -}}
+# names
+- ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+{{- end -}}
+
+{{- define "reprise.egress.kafka" -}}
+# Kafka
+{{- if eq .Values.kafka.mode "strimzi" }}
+- to:
+    - podSelector:
+        matchLabels:
+          strimzi.io/cluster: {{ include "reprise.kafka.cluster" . }}
+          strimzi.io/kind: Kafka
+  ports:
+    - port: 9093
+{{- else }}
+{{- $ports := list }}
+{{- range splitList "," .Values.kafka.external.bootstrapServers }}{{ $ports = append $ports (splitList ":" . | last) }}{{ end }}
+- ports:
+    {{- range uniq $ports }}
+    - port: {{ . }}
+    {{- end }}
+  {{- with .Values.networkPolicy.kafkaTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.egress.redis" -}}
+# the online store
+{{- if eq .Values.redis.mode "bundled" }}
+- to:
+    - podSelector:
+        matchLabels:
+          {{- include "reprise.selector" (list . "redis") | nindent 10 }}
+  ports:
+    - port: redis
+{{- else }}
+- ports:
+    - port: {{ int .Values.redis.external.port }}
+    {{- range splitList "," .Values.redis.external.nodes | compact }}
+    {{- $port := splitList ":" . | last | int }}
+    {{- if ne $port (int $.Values.redis.external.port) }}
+    - port: {{ $port }}
+    {{- end }}
+    {{- end }}
+  {{- with .Values.networkPolicy.redisTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.egress.s3" -}}
+{{- if include "reprise.s3.used" . }}
+{{- $endpoint := urlParse (.Values.storage.s3.endpointUrl | default "https://s3") }}
+# the object store
+- ports:
+    - port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $endpoint.host) | default (ternary "80" "443" (eq $endpoint.scheme "http")) }}
+  {{- with .Values.networkPolicy.s3To }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{/* Takes (list $ "predictor" "metrics"): who reads a component's metrics, and on which port. */}}
+{{- define "reprise.ingress.metrics" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Values.monitoring.enabled }}
+# Prometheus
+- from:
+    {{- toYaml $root.Values.networkPolicy.metricsFrom | nindent 4 }}
+  ports:
+    - port: {{ index . 2 }}
+{{- end }}
+{{- end -}}
