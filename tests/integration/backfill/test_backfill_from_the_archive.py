@@ -45,9 +45,14 @@ pytestmark = pytest.mark.redis
 Partitions = Mapping[int, Sequence[Record]]
 
 
+ON_BOTH = pytest.mark.parametrize("store", ["redis", "redis_cluster"], indirect=True)
+
+
 @pytest.fixture
-def store(redis_server: RedisServer) -> Iterator[ReplaceableStore]:
-    settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+def store(request: pytest.FixtureRequest) -> Iterator[ReplaceableStore]:
+    kind = getattr(request, "param", "redis")
+    server = request.getfixturevalue("redis_server" if kind == "redis" else "redis_cluster")
+    settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port, redis_type=kind)
     with ReplaceableStore.connect(settings) as connected:
         yield connected
 
@@ -114,6 +119,7 @@ def outcome(fold: BatchFold, name: str) -> float:
 
 
 @pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+@ON_BOTH
 def test_the_stream_goes_on_from_the_archive_with_no_gap_and_nothing_twice(
     store: ReplaceableStore, plan: Plan, tmp_path: Path, part: float
 ) -> None:
@@ -190,6 +196,7 @@ class StoppingStore:
         self._left = writes
         self.read = store.read
         self.remember_events = store.remember_events
+        self.lineage, self.settle = store.lineage, store.settle
 
     def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
         if self._left == 0:
@@ -223,6 +230,7 @@ def test_a_state_that_is_ahead_is_refused_and_left_as_it_is(
     assert everything(redis_server) == before
 
 
+@ON_BOTH
 def test_replace_takes_a_state_back_and_the_stream_brings_it_forward_again(
     store: ReplaceableStore, plan: Plan, tmp_path: Path
 ) -> None:

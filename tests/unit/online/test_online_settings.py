@@ -33,3 +33,31 @@ def test_a_file_of_authorities_that_is_not_there_is_refused(tmp_path: Path) -> N
 def test_a_project_that_feast_would_not_take_is_refused(project: str) -> None:
     with pytest.raises(ValidationError, match=r"feast_project|FEAST_PROJECT"):
         OnlineStoreSettings(feast_project=project)
+
+
+def test_a_cluster_is_named_in_feasts_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_TYPE", "redis_cluster")
+    monkeypatch.setenv("REDIS_HOST", "redis-0")
+    monkeypatch.setenv("REDIS_NODES", "redis-1:6379, redis-2:7000")
+    settings = OnlineStoreSettings()
+    assert settings.is_cluster
+    assert settings.redis_addresses == (("redis-0", 6379), ("redis-1", 6379), ("redis-2", 7000))
+    assert settings.redis_address == "redis://redis-0:6379,redis-1:6379,redis-2:7000 (cluster)"
+
+
+def test_replicas_are_waited_for_on_a_cluster_unless_told_otherwise() -> None:
+    assert OnlineStoreSettings().replicas_waited_for == 0
+    assert OnlineStoreSettings(redis_wait_replicas=1).replicas_waited_for == 1
+    assert OnlineStoreSettings(redis_type="redis_cluster").replicas_waited_for == 1
+    assert OnlineStoreSettings(redis_type="redis_cluster", redis_wait_replicas=0).replicas_waited_for == 0
+
+
+def test_another_database_of_a_cluster_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"database 0 only, and REDIS_DB is 3"):
+        OnlineStoreSettings(redis_type="redis_cluster", redis_db=3)
+
+
+@pytest.mark.parametrize("nodes", ["redis-1", "redis-1:", ":6379", "redis-1:0", "redis-1:x"])
+def test_nodes_that_are_no_addresses_are_refused(nodes: str) -> None:
+    with pytest.raises(ValidationError, match=r"expected host:port,host:port"):
+        OnlineStoreSettings(redis_nodes=nodes)

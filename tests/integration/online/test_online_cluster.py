@@ -1,0 +1,289 @@
+"""What happens on a cluster and not on one server: slots move, primaries change, replicas lack writes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from reprise_online.codec import ViewCodec
+from reprise_online.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from reprise_online.reader import OnlineReader
+from reprise_online.settings import OnlineStoreSettings
+from reprise_online.slots import key_slot
+from reprise_online.store import GuardedWrite, OnlineStore
+from support.redis import RedisServer, free_port, running_redis
+from support.redis_cluster import RedisCluster, command, running_redis_cluster
+from support.rows import STATE, USER_CODEC
+
+pytestmark = pytest.mark.redis
+
+USERS = range(60)
+FAILOVER_SECONDS = 15.0
+
+
+def row(number: int) -> tuple[ViewCodec, bytes]:
+    return USER_CODEC, USER_CODEC.key(f"u{number}")
+
+
+ROWS = [row(number) for number in USERS]
+
+
+def settings_of(server: RedisServer | RedisCluster, **more: Any) -> OnlineStoreSettings:
+    given = {"redis_type": "redis_cluster", "redis_host": server.host, "redis_port": server.port, **more}
+    return OnlineStoreSettings(**given)
+
+
+def write(store: OnlineStore, expected: bytes | None, watermarks: bytes, purchases: int) -> list[bool]:
+    state = [purchases, *STATE[1:]]
+    return store.write_guarded([GuardedWrite(*row, expected, state, watermarks, 1) for row in ROWS])
+
+
+def held(store: OnlineStore) -> set[Any]:
+    return {row.state[0] for row in store.read(ROWS)}
+
+
+def until_it_works(function: Callable[[], Any]) -> Any:
+    """Do something again as long as the store is away."""
+    give_up = time.monotonic() + FAILOVER_SECONDS
+    while True:
+        try:
+            return function()
+        except StoreUnavailableError:
+            assert time.monotonic() < give_up, "the store did not come back in time"
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def breakable_cluster() -> Iterator[RedisCluster]:
+    """A cluster for a test that ends or freezes its servers."""
+    with running_redis_cluster() as cluster:
+        yield cluster
+
+
+def primary_of(cluster: RedisCluster, key: bytes) -> RedisServer:
+    slot = key_slot(key)
+    ranges = command(cluster.primaries()[0], "CLUSTER", "SLOTS")
+    port = next(primary[1] for first, last, primary, *_ in ranges if first <= slot <= last)
+    return next(server for server in cluster.servers if server.port == port)
+
+
+def test_the_rows_are_on_all_primaries(redis_cluster: RedisCluster) -> None:
+    with OnlineStore.connect(settings_of(redis_cluster)) as store:
+        assert all(write(store, None, b"1", 7))
+    sizes = [command(primary, "DBSIZE") for primary in redis_cluster.primaries()]
+    assert sum(sizes) == len(USERS)
+    assert all(sizes)
+
+
+def test_a_store_follows_a_failover_that_was_agreed_on(redis_cluster: RedisCluster) -> None:
+    with OnlineStore.connect(settings_of(redis_cluster)) as store:
+        assert all(write(store, None, b"1", 1))
+        for number, primary in enumerate(redis_cluster.primaries()):
+            redis_cluster.fail_over(primary)
+            assert held(store) == {number + 1}
+            assert all(write(store, b"%d" % (number + 1), b"%d" % (number + 2), number + 2))
+        store.ping()
+
+
+def test_a_store_follows_a_primary_that_died(breakable_cluster: RedisCluster) -> None:
+    settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
+    with OnlineStore.connect(settings) as store:
+        lineage = store.lineage()
+        assert all(write(store, None, b"1", 1))
+        store.settle(lineage)
+        breakable_cluster.primaries()[0].stop()
+        assert until_it_works(lambda: held(store)) == {1}
+        assert all(until_it_works(lambda: write(store, b"1", b"2", 2)))
+        until_it_works(store.ping)
+
+
+def test_another_node_tells_the_layout_when_the_first_is_down(breakable_cluster: RedisCluster) -> None:
+    first = breakable_cluster.servers[0]
+    breakable_cluster.fail_over(first)
+    breakable_cluster.wait_until_whole()
+    first.stop()
+    with OnlineStore.connect(settings_of(first, redis_nodes=breakable_cluster.nodes)) as store:
+        assert all(write(store, None, b"1", 1))
+    with (
+        OnlineStore.connect(settings_of(first, redis_timeout=0.3)) as store,
+        pytest.raises(
+            StoreUnavailableError, match=rf"read 60 rows at redis://127\.0\.0\.1:{first.port} \(cluster\)"
+        ),
+    ):
+        store.read(ROWS)
+
+
+def test_a_slot_on_its_way_is_read_and_written_where_each_key_is(redis_cluster: RedisCluster) -> None:
+    _, key = row(1)
+    slot, source = key_slot(key), primary_of(redis_cluster, key)
+    target = next(primary for primary in redis_cluster.primaries() if primary is not source)
+    ids = {server.port: command(server, "CLUSTER", "MYID") for server in (source, target)}
+    with OnlineStore.connect(settings_of(redis_cluster)) as store:
+        store.read(ROWS)
+        command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
+        command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
+        try:
+            assert all(
+                write(store, None, b"1", 1)
+            )  # what is not at the source yet is asked for at the target
+            assert command(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1
+            assert held(store) == {1}
+            assert asyncio.run(read_all(redis_cluster)) == {1}
+        finally:
+            for server in (target, source, *redis_cluster.primaries()):
+                command(server, "CLUSTER", "SETSLOT", slot, "NODE", ids[target.port])
+        assert held(store) == {1}  # the slot has moved for good
+        assert all(write(store, b"1", b"2", 2))
+
+
+async def read_all(cluster: RedisCluster) -> set[Any]:
+    async with OnlineReader(settings_of(cluster), deadline=5) as reader:
+        return {found.state[0] for found in await reader.read(ROWS)}
+
+
+def test_a_server_that_is_no_cluster_is_refused_by_name(redis_server: RedisServer) -> None:
+    with (
+        OnlineStore.connect(settings_of(redis_server)) as store,
+        pytest.raises(StoreRefusedError, match=r"layout: ERR This instance has cluster support disabled"),
+    ):
+        store.read(ROWS)
+
+
+def test_what_replicas_have_is_settled_and_stays_after_the_primary_died(
+    breakable_cluster: RedisCluster,
+) -> None:
+    settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
+    with OnlineStore.connect(settings) as store:
+        for number in range(30):
+            lineage = store.lineage()
+            assert all(write(store, b"%d" % number if number else None, b"%d" % (number + 1), number))
+            store.settle(lineage)
+        breakable_cluster.primaries()[1].stop()
+        assert until_it_works(lambda: held(store)) == {29}
+
+
+def test_what_a_frozen_replica_lacks_is_not_settled(breakable_cluster: RedisCluster) -> None:
+    primary = breakable_cluster.primaries()[0]
+    with OnlineStore.connect(settings_of(breakable_cluster, redis_timeout=0.5)) as store:
+        lineage = store.lineage()
+        with breakable_cluster.replica_of(primary).frozen():
+            assert all(write(store, None, b"1", 1))
+            with pytest.raises(
+                StoreUnavailableError, match=r"0 replicas have what was written, and REDIS_WAIT_REPLICAS"
+            ):
+                store.settle(lineage)
+        until_it_works(lambda: store.settle(store.lineage()))
+
+
+def test_a_write_that_its_primary_took_along_is_not_settled_by_the_next_one(
+    breakable_cluster: RedisCluster,
+) -> None:
+    """The store was told that it wrote, and finds the new primary without it: who asks has to fold again."""
+    primary = breakable_cluster.primaries()[0]
+    replica = breakable_cluster.replica_of(primary)
+    settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
+    with OnlineStore.connect(settings) as store:
+        assert all(write(store, None, b"1", 1))
+        store.settle(store.lineage())
+        lineage = store.lineage()
+        with replica.frozen():
+            command(primary, "CLIENT", "KILL", "TYPE", "replica")
+            assert all(write(store, b"1", b"2", 2))
+            primary.stop()
+        assert until_it_works(lambda: held(store)) == {1, 2}
+        with pytest.raises(StoreUnavailableError, match=r"wait for replicas at .*: settle"):
+            store.settle(lineage)
+
+
+def test_one_server_settles_with_its_replicas_too(redis_server: RedisServer) -> None:
+    alone = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    with OnlineStore.connect(alone) as store:
+        assert store.lineage() == {}
+        store.settle({})
+    waiting = alone.model_copy(update={"redis_wait_replicas": 1, "redis_timeout": 0.3})
+    with running_redis("--replicaof", redis_server.host, str(redis_server.port)) as replica:
+        with OnlineStore.connect(waiting) as store:
+            until_it_works(lambda: store.settle(store.lineage()))
+        replica.stop()
+        with (
+            OnlineStore.connect(waiting) as store,
+            pytest.raises(StoreUnavailableError, match="0 replicas have what was written"),
+        ):
+            store.settle(store.lineage())
+
+
+async def test_a_reader_answers_through_a_failover_that_was_agreed_on(redis_cluster: RedisCluster) -> None:
+    await asyncio.to_thread(fill, redis_cluster)
+    async with OnlineReader(settings_of(redis_cluster), deadline=5) as reader:
+        await reader.ping()
+        for primary in redis_cluster.primaries():
+            failing = asyncio.create_task(asyncio.to_thread(redis_cluster.fail_over, primary))
+            for _ in range(40):
+                assert {found.state[0] for found in await reader.read(ROWS)} == {5}
+            await failing
+        await reader.ping()
+
+
+def fill(cluster: RedisCluster) -> None:
+    with OnlineStore.connect(settings_of(cluster)) as store:
+        lineage = store.lineage()
+        assert all(write(store, None, b"1", 5))
+        store.settle(lineage)
+
+
+async def test_a_reader_is_unavailable_while_a_primary_is_gone_and_then_answers_again(
+    breakable_cluster: RedisCluster,
+) -> None:
+    await asyncio.to_thread(fill, breakable_cluster)
+    async with OnlineReader(settings_of(breakable_cluster), deadline=0.2) as reader:
+        await reader.ping(deadline=5)
+        breakable_cluster.primaries()[0].stop()
+        before = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match=r"read rows at .*: no answer within 200 ms \("):
+            await reader.read(ROWS)
+        assert time.monotonic() - before < 2
+        give_up = time.monotonic() + FAILOVER_SECONDS
+        while True:
+            try:
+                found = await reader.read(ROWS)
+                break
+            except StoreError:
+                assert time.monotonic() < give_up
+        assert {row.state[0] for row in found} == {5}
+        await reader.ping(deadline=5)
+
+
+async def test_a_reader_finds_the_cluster_by_another_node_and_waits_for_it(
+    redis_cluster: RedisCluster,
+) -> None:
+    nowhere = settings_of(redis_cluster, redis_port=free_port(), redis_nodes=redis_cluster.nodes)
+    async with OnlineReader(nowhere, deadline=5) as reader:
+        assert not (await reader.read(ROWS))[0].known
+
+
+async def test_a_reader_of_a_server_that_is_no_cluster_is_refused(redis_server: RedisServer) -> None:
+    async with OnlineReader(settings_of(redis_server), deadline=30) as reader:
+        with pytest.raises(StoreRefusedError, match="cluster support disabled"):
+            await reader.read(ROWS)
+
+
+async def test_a_user_with_the_documented_permissions_reads(redis_cluster: RedisCluster) -> None:
+    rules = ("on", ">geheim", "~*", "+hmget", "+ping", "+cluster|slots", "+asking")
+    for server in redis_cluster.servers:
+        command(server, "ACL", "SETUSER", "predictor", *rules)
+        command(server, "ACL", "SETUSER", "blind", "reset", *rules[:-2])
+    try:
+        given = {"redis_username": "predictor", "redis_password": "geheim"}
+        async with OnlineReader(settings_of(redis_cluster, **given), deadline=5) as reader:
+            await reader.ping()
+            assert not (await reader.read(ROWS))[0].known
+        blind = {**given, "redis_username": "blind"}
+        async with OnlineReader(settings_of(redis_cluster, **blind), deadline=5) as reader:
+            with pytest.raises(StoreRefusedError, match=r"layout: NOPERM"):
+                await reader.read(ROWS)
+    finally:
+        for server in redis_cluster.servers:
+            command(server, "ACL", "DELUSER", "predictor", "blind")
