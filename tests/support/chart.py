@@ -1,0 +1,206 @@
+"""The chart, rendered by Helm into typed objects."""
+
+import functools
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts/reprise"
+NAMESPACE = "reprise"
+COMPONENT = "app.kubernetes.io/component"
+
+
+class _Object(BaseModel):
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+
+class EnvVar(_Object):
+    """A variable of a container."""
+
+    name: str
+    value: str | None = None
+    valueFrom: dict[str, Any] | None = None
+
+
+class Mount(_Object):
+    """Where a container sees a volume."""
+
+    name: str
+    mountPath: str
+    readOnly: bool = False
+
+
+class Container(_Object):
+    """A container of a pod."""
+
+    name: str
+    image: str
+    command: list[str] = []
+    args: list[str] = []
+    env: list[EnvVar] = []
+    envFrom: list[dict[str, Any]] = []
+    ports: list[dict[str, Any]] = []
+    resources: dict[str, dict[str, Any]] = {}
+    securityContext: dict[str, Any] = {}
+    volumeMounts: list[Mount] = []
+    startupProbe: dict[str, Any] | None = None
+    livenessProbe: dict[str, Any] | None = None
+    readinessProbe: dict[str, Any] | None = None
+
+
+class PodSpec(_Object):
+    """What a pod is made of."""
+
+    serviceAccountName: str
+    automountServiceAccountToken: bool = True
+    enableServiceLinks: bool = True
+    restartPolicy: str = "Always"
+    securityContext: dict[str, Any] = {}
+    terminationGracePeriodSeconds: int = 30
+    topologySpreadConstraints: list[dict[str, Any]] = []
+    hostNetwork: bool = False
+    hostPID: bool = False
+    hostIPC: bool = False
+    initContainers: list[Container] = []
+    containers: list[Container]
+    volumes: list[dict[str, Any]] = []
+
+    @property
+    def all_containers(self) -> list[Container]:
+        """The containers in the order in which they start."""
+        return [*self.initContainers, *self.containers]
+
+
+class Metadata(_Object):
+    """What an object is called."""
+
+    name: str = ""
+    namespace: str | None = None
+    labels: dict[str, str] = {}
+    annotations: dict[str, str] = {}
+
+
+class Pod(_Object):
+    """A pod, or the template of one."""
+
+    metadata: Metadata = Field(default_factory=Metadata)
+    spec: PodSpec
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One rendered object.
+
+    Attributes:
+        raw: As Helm wrote it.
+    """
+
+    raw: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        """Its kind."""
+        return str(self.raw["kind"])
+
+    @property
+    def metadata(self) -> Metadata:
+        """What it is called."""
+        return Metadata.model_validate(self.raw["metadata"])
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.metadata.name
+
+    @property
+    def component(self) -> str:
+        """The component that it belongs to."""
+        return self.metadata.labels[COMPONENT]
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """What it asks for."""
+        return dict(self.raw["spec"])
+
+    @property
+    def pod(self) -> Pod | None:
+        """The pod that it is or makes; ``None`` where it is about none."""
+        match self.kind:
+            case "Pod":
+                return Pod.model_validate(self.raw)
+            case "Deployment" | "StatefulSet" | "Job":
+                return Pod.model_validate(self.spec["template"])
+            case "CronJob":
+                return Pod.model_validate(self.spec["jobTemplate"]["spec"]["template"])
+        return None
+
+
+@dataclass(frozen=True)
+class Release:
+    """Everything that one installation would make."""
+
+    manifests: tuple[Manifest, ...]
+
+    def of_kind(self, kind: str) -> list[Manifest]:
+        """Return the objects of a kind, as they come."""
+        return [each for each in self.manifests if each.kind == kind]
+
+    def find(self, kind: str, name: str) -> Manifest:
+        """Return an object by its kind and name."""
+        [found] = [each for each in self.of_kind(kind) if each.name == name]
+        return found
+
+    def pods(self) -> list[tuple[Manifest, Pod]]:
+        """Return every object that is or makes pods, with its pod."""
+        return [(each, each.pod) for each in self.manifests if each.pod is not None]
+
+    def config(self, name: str) -> dict[str, str]:
+        """Return the data of a ConfigMap."""
+        return dict(self.find("ConfigMap", name).raw["data"])
+
+
+class RenderingFailed(Exception):
+    """Helm refused; the text is what it said."""
+
+
+@functools.cache
+def helm_path() -> str | None:
+    """Return where Helm is, or ``None`` where it neither is nor can be fetched."""
+    found = subprocess.run([ROOT / ".ci/helm"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
+def helm(*arguments: str) -> str:
+    """Return what Helm prints, without any cluster.
+
+    Raises:
+        RenderingFailed: It ends with an error.
+    """
+    program = helm_path()
+    assert program is not None, "fixtures skip a test before"
+    environment = {**os.environ, "KUBECONFIG": "/nonexistent"}
+    done = subprocess.run(
+        [program, *arguments], capture_output=True, text=True, check=False, env=environment, cwd="/"
+    )
+    if done.returncode:
+        raise RenderingFailed(done.stderr)
+    return done.stdout
+
+
+@functools.cache
+def render(*arguments: str) -> Release:
+    """Return what the chart makes of these arguments; ``-f dev`` is values-dev.yaml.
+
+    Raises:
+        RenderingFailed: Helm refused.
+    """
+    given = [str(CHART / f"values-{text}.yaml") if text in {"dev", "production"} else text for text in arguments]
+    text = helm("template", "reprise", str(CHART), "--namespace", NAMESPACE, *given)
+    documents = [document for document in yaml.safe_load_all(text) if document]
+    return Release(tuple(Manifest(document) for document in documents))
