@@ -53,12 +53,15 @@ class RedisCluster:
         assert found, f"{primary.port} has no replica"
         return found[0]
 
-    def fail_over(self, primary: RedisServer, *, force: bool = False) -> RedisServer:
-        """Have a primary's replica take its place, and return that; without ``force`` they agree on it."""
+    def fail_over(self, primary: RedisServer) -> RedisServer:
+        """Have a primary's replica take its place, as both agree, and return that."""
         replica = self.replica_of(primary)
-        command(replica, "CLUSTER", "FAILOVER", *(["FORCE"] if force else []))
-        wait_until(lambda: self._role(replica) == b"master")
+        command(replica, "CLUSTER", "FAILOVER")
+        self.wait_until_primary(replica)
         return replica
+
+    def wait_until_primary(self, server: RedisServer) -> None:
+        wait_until(lambda: self._role(server) == b"master")
 
     def flush(self) -> None:
         for primary in self.primaries():

@@ -72,7 +72,9 @@ class OnlineStoreSettings(RedisSettings):
     @property
     def redis_addresses(self) -> tuple[Address, ...]:
         """The server, or the nodes of a cluster that may be asked for its layout."""
-        return (Address(self.redis_host, self.redis_port), *_addresses(self.redis_nodes))
+        return tuple(
+            dict.fromkeys((Address(self.redis_host, self.redis_port), *_addresses(self.redis_nodes)))
+        )
 
     @property
     def is_cluster(self) -> bool:

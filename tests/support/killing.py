@@ -1,0 +1,177 @@
+"""A load of events, materializers to kill under it, and what is to be true afterwards."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.errors import CoordinatorNotAvailableError
+from reprise_eventlog import DEAD_LETTERS, EVENTS, open_producer
+from reprise_events import Event, encode_event
+from support.histories import PLAN_FILE
+from support.kafka import KafkaBroker
+
+GROUP = "materializer"
+_FROZEN_SECONDS = 2.0
+_DRAIN_SECONDS = 90.0
+
+
+class Load:
+    """Appends events at a steady rate from a thread, some of them twice, and now and then nonsense."""
+
+    def __init__(self, broker: KafkaBroker, events: list[Event], rate: int) -> None:
+        self._producer = open_producer(broker.settings(kafka_delivery_seconds=120.0))
+        self._events = events
+        self._rate = rate
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._futures: list[object] = []
+        self.sent = 0
+        self.doubled = 0
+        self.nonsense = 0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self) -> list[Event]:
+        """Stop, see every record acknowledged, and return the events that are in the log."""
+        self._stop.set()
+        self._thread.join()
+        self._producer.flush(120)
+        for future in self._futures:
+            future.result(0)  # type: ignore[attr-defined]
+        self._producer.close(10)
+        return self._events[: self.sent]
+
+    def _run(self) -> None:
+        rng = random.Random(5)
+        started = time.monotonic()
+        while not self._stop.is_set() and self.sent < len(self._events):
+            event = self._events[self.sent]
+            self._append(event.user_id, encode_event(event))
+            self.sent += 1
+            if rng.random() < 0.03:
+                earlier = self._events[rng.randrange(max(0, self.sent - 50), self.sent)]
+                self._append(earlier.user_id, encode_event(earlier))
+                self.doubled += 1
+            if rng.random() < 0.005:
+                self._append(event.user_id, b'{"event_id": 1')
+                self.nonsense += 1
+            self._stop.wait(max(0.0, started + self.sent / self._rate - time.monotonic()))
+
+    def _append(self, user_id: str, value: bytes) -> None:
+        self._futures.append(self._producer.append(EVENTS.name, user_id.encode(), value))
+
+
+class Workers:
+    """Materializer processes.
+
+    Args:
+        broker: Where the events are.
+        store: The environment that says where the online store is.
+        folder: For what they print.
+    """
+
+    def __init__(self, broker: KafkaBroker, store: Mapping[str, str], folder: Path) -> None:
+        self._log = (folder / "materializers.log").open("ab")
+        self.log_file = folder / "materializers.log"
+        self._environment = {
+            **os.environ,
+            **store,
+            "KAFKA_SERVERS": broker.servers,
+            "KAFKA_SESSION_SECONDS": "1",
+            "REPRISE_PLAN": str(PLAN_FILE),
+            "API_HOST": "127.0.0.1",
+            "API_PORT": "0",
+            "MATERIALIZER_RETRY_SECONDS": "0.2",
+            "MATERIALIZER_BATCH_RECORDS": "200",
+        }
+        self.running: list[subprocess.Popen[bytes]] = []
+
+    def start(self) -> None:
+        command = [sys.executable, "-c", "from reprise_materializer.main import command; command()"]
+        self.running.append(
+            subprocess.Popen(command, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT)
+        )
+
+    def kill(self, rng: random.Random) -> None:
+        victim = self.running.pop(rng.randrange(len(self.running)))
+        victim.kill()
+        victim.wait()
+
+    def freeze(self, rng: random.Random) -> None:
+        """Stop one for longer than its session, so that it wakes up as a zombie with a batch half written."""
+        victim = rng.choice(self.running)
+        victim.send_signal(signal.SIGSTOP)
+        time.sleep(_FROZEN_SECONDS)
+        victim.send_signal(signal.SIGCONT)
+
+    def wait_until_folding(self, broker: KafkaBroker) -> None:
+        """Wait until the first batch is folded: a process takes its seconds to start on a busy machine."""
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while not sum(max(0, offset) for offset in committed(broker).values()):
+            assert time.monotonic() < deadline, f"nothing is folded:\n{self.log_file.read_text()[-4000:]}"
+            time.sleep(0.2)
+
+    def wait_until_folded(self, broker: KafkaBroker) -> None:
+        deadline = time.monotonic() + _DRAIN_SECONDS
+        while (left := lag(broker)) > 0:
+            assert time.monotonic() < deadline, (
+                f"{left} records are not folded:\n{self.log_file.read_text()[-4000:]}"
+            )
+            time.sleep(0.2)
+
+    def end(self) -> None:
+        """End all in order; each must have gone on until now, and those that had started end cleanly."""
+        for process in self.running:
+            process.terminate()
+        codes = [process.wait(30) for process in self.running]
+        self._log.close()
+        assert 0 in codes, self.log_file.read_text()[-4000:]
+        assert set(codes) <= {0, -signal.SIGTERM}, self.log_file.read_text()[-4000:]
+
+    def abandon(self) -> None:
+        for process in self.running:
+            process.kill()
+            process.wait()
+
+
+def lag(broker: KafkaBroker) -> int:
+    """How many records the group has not committed."""
+    consumer = KafkaConsumer(bootstrap_servers=broker.servers)
+    try:
+        ends = consumer.end_offsets([TopicPartition(EVENTS.name, at) for at in range(EVENTS.partitions)])
+    finally:
+        consumer.close()
+    offsets = committed(broker)
+    return sum(end - max(0, offsets.get(at.partition, 0)) for at, end in ends.items())
+
+
+def committed(broker: KafkaBroker) -> dict[int, int]:
+    """The offset that the group has committed, by partition; none while nobody leads the group."""
+    admin = KafkaAdminClient(bootstrap_servers=broker.servers)
+    partitions = [TopicPartition(EVENTS.name, number) for number in range(EVENTS.partitions)]
+    try:
+        found = admin.list_group_offsets({GROUP: partitions})[GROUP]
+    except CoordinatorNotAvailableError:
+        return {}
+    finally:
+        admin.close()
+    return {at.partition: offset.offset for at, offset in found.items()}
+
+
+def dead_letters(broker: KafkaBroker) -> int:
+    """How many dead letters there are."""
+    consumer = KafkaConsumer(bootstrap_servers=broker.servers)
+    try:
+        return sum(consumer.end_offsets([TopicPartition(DEAD_LETTERS.name, 0)]).values())
+    finally:
+        consumer.close()
