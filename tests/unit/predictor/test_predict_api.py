@@ -312,7 +312,12 @@ def test_store_that_keeps_failing_is_left_alone(predictor: RunningPredictor) -> 
     assert predictor.reader.round_trips == 5
     assert {answer.status_code for answer in answers} == {503}
     assert {answer.json()["type"] for answer in answers} == {"urn:reprise:problem:store-unavailable"}
-    assert predictor.metric("reprise_predictor_store_errors_total", kind="StoreUnavailableError") == 5
+    assert (
+        predictor.metric(
+            "reprise_dependency_errors_total", dependency="online_store", kind="StoreUnavailableError"
+        )
+        == 5
+    )
 
 
 @pytest.mark.parametrize(("path", "body"), [("/predict", ASK), ("/predict/batch", {"requests": [ASK]})])

@@ -95,9 +95,9 @@ class GuardedReader:
 
     async def _judged(self, read: Awaitable[_Found]) -> _Found:
         try:
-            found = await read
+            with self._metrics.online_store.timed():
+                found = await read
         except StoreError as error:
-            self._metrics.store_errors.labels(type(error).__name__).inc()
             before = self._circuit.is_open
             self._circuit.failed()
             if self._circuit.is_open and not before:
@@ -105,7 +105,6 @@ class GuardedReader:
             raise
         except OnlineError as error:
             # What it answered cannot be read, but it did answer.
-            self._metrics.store_errors.labels(type(error).__name__).inc()
             self._circuit.succeeded()
             raise
         self._circuit.succeeded()

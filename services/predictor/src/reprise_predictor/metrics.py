@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from reprise_events import parse_timestamp
+from reprise_http.dependency_metrics import DependencyMetrics
 from reprise_http.histogram import LoopHistogram, Observe, ObserveMany
 
 from reprise_predictor.holder import ModelHolder
@@ -56,7 +57,7 @@ class PredictorMetrics:
 
     Attributes:
         requests: Requests by endpoint and outcome.
-        store_errors: Failed reads of the online store by kind.
+        online_store: How long reads of the online store take, and which fail.
         store_up: Whether the online store answers.
         in_flight: Requests that are under way, by kind.
         stages: Seconds that each stage of a request took, by stage.
@@ -65,7 +66,10 @@ class PredictorMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.requests = Counter(
-            "reprise_predictor_requests", "Requests.", ("endpoint", "outcome"), registry=registry
+            "reprise_predictor_requests",
+            "Requests that ask for predictions, by outcome: ok, or the name of the problem they were answered with.",
+            ("endpoint", "outcome"),
+            registry=registry,
         )
         self._answers = Counter("reprise_predictor_predictions", "Answers.", ("arm",), registry=registry)
         self._arm_errors = Counter(
@@ -88,23 +92,29 @@ class PredictorMetrics:
             registry=registry,
         )
         self._unknown = [unknown.labels(entity) for entity in _ENTITIES]
-        self.store_errors = Counter(
-            "reprise_predictor_store_errors",
-            "Failed reads of the online store.",
+        self.online_store = DependencyMetrics(registry).of("online_store")
+        self.store_up = Gauge(
+            "reprise_predictor_store_up", "1 where the online store answers, else 0.", registry=registry
+        )
+        self.in_flight = Gauge(
+            "reprise_predictor_in_flight",
+            "Requests that are under way, single ones and batches.",
             ("kind",),
             registry=registry,
         )
-        self.store_up = Gauge(
-            "reprise_predictor_store_up", "Whether the online store answers.", registry=registry
-        )
-        self.in_flight = Gauge(
-            "reprise_predictor_in_flight", "Requests that are under way.", ("kind",), registry=registry
-        )
         self.stages = LoopHistogram(
-            "reprise_predictor_stage_seconds", "Time by stage.", "stage", _STAGE_BOUNDS, registry
+            "reprise_predictor_stage_seconds",
+            "Time that requests take in each stage: validate, read, finish, infer, encode.",
+            "stage",
+            _STAGE_BOUNDS,
+            registry,
         )
         self.duration = LoopHistogram(
-            "reprise_predictor_request_seconds", "Time by endpoint.", "endpoint", _STAGE_BOUNDS, registry
+            "reprise_predictor_request_seconds",
+            "Time that requests for predictions take in all, by endpoint.",
+            "endpoint",
+            _STAGE_BOUNDS,
+            registry,
         )
         self._scores = LoopHistogram(
             "reprise_predictor_score", "Probabilities that were answered.", "arm", _SCORE_BOUNDS, registry

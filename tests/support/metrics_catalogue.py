@@ -1,0 +1,172 @@
+"""Every metric of every service and job, from the registries that they really expose or push."""
+
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.metrics_core import Metric
+from reprise_archiver import app as archiver
+from reprise_archiver.metrics import ArchiverMetrics
+from reprise_backfill.metrics import JOB as BACKFILL
+from reprise_backfill.metrics import BackfillMetrics
+from reprise_http.background import BackgroundTasks
+from reprise_http.metrics import process_registry
+from reprise_materializer import app as materializer
+from reprise_materializer.metrics import MaterializerMetrics
+from reprise_predictor.app import create_app as create_predictor
+from reprise_predictor.context import DISTRIBUTION as PREDICTOR
+from reprise_predictor.context import build_context
+from reprise_predictor.settings import PredictorSettings
+from reprise_producer.app import DISTRIBUTION as PRODUCER
+from reprise_producer.app import create_app as create_producer
+from reprise_producer.context import ProducerContext, build_ingest
+from reprise_producer.metrics import ProducerMetrics
+from reprise_producer.settings import ProducerSettings
+from reprise_runtime.job_metrics import JobMetrics
+from reprise_trainer.metrics import JOB as TRAINER
+from reprise_trainer.metrics import TrainerMetrics
+from support.fake_log import FakeLogProducer
+from support.fake_reader import FakeReader
+
+OF_THE_PROCESS = ("process_", "python_")
+"""How the names begin of what Prometheus's client measures of any process."""
+
+
+@dataclass(frozen=True)
+class Described:
+    """One metric, under the name that queries use.
+
+    Attributes:
+        name: A counter's with ``_total``; a histogram's without its suffixes.
+        kind: counter, gauge, histogram, or what else the client knows.
+        labels: Names of its labels.
+        meaning: Its help text.
+    """
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+
+    @property
+    def unit(self) -> str:
+        """The unit, which Prometheus's conventions put into the name."""
+        base = self.name.removesuffix("_total")
+        for suffix, unit in _UNITS:
+            if base.endswith(suffix):
+                return unit
+        return "count" if self.kind == "counter" else ""
+
+    @property
+    def series(self) -> frozenset[str]:
+        """The names of its series."""
+        if self.kind == "histogram":
+            return frozenset(f"{self.name}{suffix}" for suffix in ("_bucket", "_count", "_sum"))
+        if self.kind == "summary":
+            return frozenset((self.name, f"{self.name}_count", f"{self.name}_sum"))
+        return frozenset((self.name,))
+
+
+_UNITS = (
+    ("_timestamp_seconds", "s since 1970"),
+    ("_per_second", "1/s"),
+    ("_seconds", "s"),
+    ("_bytes", "bytes"),
+    ("_records", "records"),
+    ("_rows", "rows"),
+    ("_events", "events"),
+    ("_users", "users"),
+    ("_predictions", "predictions"),
+    ("_segments", "segments"),
+    ("_ready", "0 or 1"),
+    ("_up", "0 or 1"),
+    ("_failed", "0 or 1"),
+    ("_info", "always 1"),
+)
+
+
+@cache
+def registries() -> dict[str, CollectorRegistry]:
+    """Return what each component exposes, by the name of its package."""
+    built: dict[str, Callable[[], CollectorRegistry]] = {
+        PREDICTOR: _predictor,
+        PRODUCER: _producer,
+        materializer.DISTRIBUTION: _materializer,
+        archiver.DISTRIBUTION: _archiver,
+        TRAINER: lambda: _job(TrainerMetrics),
+        BACKFILL: lambda: _job(BackfillMetrics),
+    }
+    return {name: build() for name, build in built.items()}
+
+
+SERVICES = (PREDICTOR, PRODUCER, materializer.DISTRIBUTION, archiver.DISTRIBUTION)
+JOBS = (TRAINER, BACKFILL)
+
+
+def described(registry: CollectorRegistry) -> list[Described]:
+    """Return what a registry holds, in the order of the names."""
+    collectors: Iterable[Any] = registry._collector_to_names
+    found = [
+        Described(
+            f"{family.name}_total" if family.type == "counter" else family.name,
+            family.type,
+            tuple(_labels(collector, family)),
+            family.documentation,
+        )
+        for collector in collectors
+        for family in _families(collector)
+    ]
+    return sorted(set(found), key=lambda metric: metric.name)
+
+
+def _families(collector: Any) -> Iterable[Metric]:
+    return collector.describe() if hasattr(collector, "_labelnames") else collector.collect()
+
+
+def _labels(collector: Any, family: Any) -> Iterable[str]:
+    if hasattr(collector, "_labelnames"):
+        return collector._labelnames
+    return getattr(family, "_labelnames", None) or sorted(
+        {k for s in family.samples for k in s.labels if k != "le"}
+    )
+
+
+def _predictor() -> CollectorRegistry:
+    with tempfile.TemporaryDirectory() as folder:
+        settings = PredictorSettings.load(
+            model_store=folder, prediction_log=True, api_key_hashes="a" * 64, log_dir=Path(folder)
+        )
+        context = build_context(settings, reader=FakeReader())
+        create_predictor(context).build_middleware_stack()
+    return context.registry
+
+
+def _producer() -> CollectorRegistry:
+    log = FakeLogProducer()
+    metrics = ProducerMetrics(process_registry(PRODUCER), log.buffered)
+    settings = ProducerSettings.load()
+    create_producer(ProducerContext(settings, log, metrics, build_ingest(settings, log, metrics)))
+    return metrics.registry
+
+
+def _materializer() -> CollectorRegistry:
+    metrics = MaterializerMetrics(process_registry(materializer.DISTRIBUTION))
+    materializer.create_app(metrics.registry, list, BackgroundTasks({}), 0.0)
+    return metrics.registry
+
+
+def _archiver() -> CollectorRegistry:
+    metrics = ArchiverMetrics(process_registry(archiver.DISTRIBUTION))
+    archiver.create_app(metrics.registry, list, BackgroundTasks({}), 0.0)
+    return metrics.registry
+
+
+def _job(own: Callable[[CollectorRegistry], object]) -> CollectorRegistry:
+    metrics = JobMetrics()
+    metrics.succeeded()
+    own(metrics.registry)
+    return metrics.registry

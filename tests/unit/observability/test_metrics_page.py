@@ -1,0 +1,126 @@
+"""docs/metrics.md tells every metric, as it is. To write its tables anew:
+
+REPRISE_WRITE_DOCS=1 python -m pytest tests/unit/observability/test_metrics_page.py
+"""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from prometheus_client import generate_latest
+from support.metrics_catalogue import JOBS, OF_THE_PROCESS, SERVICES, Described, described, registries
+from support.promtool import needs_promtool, promtool
+
+PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
+WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
+BASE = {
+    "reprise_build_info",
+    "reprise_http_request_seconds",
+    "reprise_ready",
+    "reprise_dependency_seconds",
+    "reprise_dependency_errors_total",
+}
+LABELS = {
+    "arm": "`baseline` and the candidates of a rollout: a handful",
+    "dependency": "`online_store`, `event_log`, `offline_store`",
+    "digest": "the models that answer, or the one refused last: a handful",
+    "endpoint": "the addresses that predict: 2, and `/features`",
+    "entity": "`user`, `product`, `pair`",
+    "generation": "of Python's garbage collector: 3",
+    "implementation": "1",
+    "kind": "classes of our own errors, or kinds of requests: about 10",
+    "major": "1",
+    "measure": "7 measures of a model",
+    "minor": "1",
+    "outcome": "listed in the meaning: up to 6",
+    "package": "1",
+    "partition": "partitions of a topic that the process holds: 12 by default",
+    "patchlevel": "1",
+    "plan_hash": "1 for each digest",
+    "python": "1",
+    "reason": "`unauthenticated`, `too-many-requests`",
+    "schema_hash": "1 for each digest",
+    "scorer": "`model`, `prevalence`, `recency`, `oracle`",
+    "slice": "`overall`, `repeat_candidates`",
+    "source": "`http`, `simulator`",
+    "stage": "5 stages of a prediction",
+    "status": "HTTP statuses that are answered: about 12",
+    "step": "steps of a training run: about 10",
+    "topic": "events and predictions: 2",
+    "version": "1",
+    "view": "the three feature views",
+    "window": "`train`, `calibration`, `evaluation`",
+}
+"""How many values each label takes at most. None of them is an id of a user, a product or a request."""
+
+
+def page() -> str:
+    everywhere = set.intersection(*({m.name for m in own(name)} for name in SERVICES))
+    jobs = set.intersection(*({m.name for m in own(name)} for name in JOBS))
+    lines = [HEAD, "## Every service", "", *table(m for m in own(SERVICES[0]) if m.name in everywhere)]
+    for name in SERVICES:
+        lines += ["", f"## {name}", "", *table(m for m in own(name) if m.name not in everywhere)]
+    lines += ["", "## Every job", "", *table(m for m in own(JOBS[0]) if m.name in jobs)]
+    for name in JOBS:
+        lines += ["", f"## {name}", "", *table(m for m in own(name) if m.name not in jobs)]
+    lines += ["", "## Labels", "", "| label | values at most |", "| --- | --- |"]
+    used = {label for name in (*SERVICES, *JOBS) for metric in own(name) for label in metric.labels}
+    lines += [f"| `{label}` | {LABELS[label]} |" for label in sorted(used)]
+    return "\n".join(lines) + "\n"
+
+
+HEAD = """# Metrics
+
+What every service exposes at `/metrics` and every job pushes, as the code has it; a test holds this page to it.
+A histogram `x` is queried as `x_bucket`, `x_count` and `x_sum`.
+
+Services add what Prometheus's client measures of any process (`process_*`, `python_*`). Jobs end before anybody could
+scrape them, so they push to the Pushgateway at `PUSHGATEWAY_URL`, under the job's name as the label `job`; scrape it
+with `honor_labels: true`. Nothing is labelled with the id of a user, a product or a request.
+"""
+
+
+def own(component: str) -> list[Described]:
+    return [m for m in described(registries()[component]) if not m.name.startswith(OF_THE_PROCESS)]
+
+
+def table(metrics: Iterable[Described]) -> Iterable[str]:
+    yield "| metric | type | labels | unit | |"
+    yield "| --- | --- | --- | --- | --- |"
+    for metric in metrics:
+        labels = ", ".join(f"`{label}`" for label in metric.labels)
+        yield f"| `{metric.name}` | {metric.kind} | {labels} | {metric.unit} | {metric.meaning} |"
+
+
+def test_page_tells_every_metric() -> None:
+    wanted = page()
+    if WRITE:
+        PAGE.write_text(wanted)
+    assert PAGE.read_text() == wanted, f"docs/metrics.md is behind: {__doc__}"
+
+
+@pytest.mark.parametrize("component", SERVICES)
+def test_service_has_what_every_service_has(component: str) -> None:
+    assert {metric.name for metric in own(component)} >= BASE
+
+
+@pytest.mark.parametrize("component", [*SERVICES, *JOBS])
+def test_metrics_say_what_they_mean_and_their_labels_are_bounded(component: str) -> None:
+    for metric in own(component):
+        assert metric.meaning.endswith("."), metric
+        assert set(metric.labels) <= LABELS.keys(), (
+            f"{metric.name}: say in LABELS how many values a label takes"
+        )
+
+
+@needs_promtool
+@pytest.mark.parametrize("component", [*SERVICES, *JOBS])
+def test_names_and_help_are_as_prometheus_wants_them(component: str) -> None:
+    assert promtool(["check", "metrics"], generate_latest(registries()[component]).decode()) == ""
+
+
+@needs_promtool
+def test_promtool_objects_to_a_name_against_the_conventions() -> None:
+    with pytest.raises(AssertionError, match="_total"):
+        promtool(["check", "metrics"], "# HELP things Things.\n# TYPE things counter\nthings 1\n")
