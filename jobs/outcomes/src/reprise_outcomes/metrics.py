@@ -1,0 +1,127 @@
+"""The findings as Prometheus metrics.
+
+A job is gone before it would be scraped, so the metrics are written into a file beside the report, in the text
+format that node_exporter's textfile collector reads, and pushed to a Pushgateway where there is one.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest, pushadd_to_gateway
+
+from reprise_outcomes.exceptions import PushError
+from reprise_outcomes.findings import ArmFindings, CandidateFindings, Findings, Measured
+from reprise_outcomes.sequence import Verdict
+
+JOB = "reprise-outcomes"
+_ARM = ("arm", "digest", "horizon")
+
+
+class _Gauges:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, documentation: str, labels: tuple[str, ...] = ()) -> Any:
+            return Gauge(f"reprise_outcomes_{name}", documentation, labels, registry=registry)
+
+        self.computed = gauge("computed_timestamp_seconds", "When the outcomes were computed.")
+        self.complete = gauge("complete_until_timestamp_seconds", "Everything until then was archived.")
+        self.predictions = gauge("predictions", "Predictions whose horizon is over.", _ARM)
+        self.users = gauge("users", "Users of these predictions.", _ARM)
+        self.measure = gauge("measure", "A measure of these predictions.", (*_ARM, "measure"))
+        self.lower = gauge("measure_lower", "Lower end of its 95% interval.", (*_ARM, "measure"))
+        self.upper = gauge("measure_upper", "Upper end of its 95% interval.", (*_ARM, "measure"))
+        test = ("candidate", "digest", "metric", "horizon")
+        self.improvement = gauge("improvement", "Candidate against baseline; above 0 is better.", test)
+        self.improvement_lower = gauge("improvement_lower", "Lower end of its confidence sequence.", test)
+        self.improvement_upper = gauge("improvement_upper", "Upper end of its confidence sequence.", test)
+        self.verdict = gauge("verdict", "1 for what the tests say.", ("candidate", "digest", "verdict"))
+        self.ratio = gauge(
+            "sample_ratio_p_value", "Chance of arms with such numbers of users, at any time; tiny is wrong."
+        )
+        self.checked = gauge("checked_values", "Logged features that were recomputed.")
+        self.mismatches = gauge("feature_mismatches", "Logged features that nothing explains.", ("feature",))
+        self.mismatched = gauge("mismatches", "All of them together.")
+        self.in_flight = gauge("features_in_flight", "Logged features that events on their way explain.")
+        self.reproduced = gauge(
+            "probability_mismatches", "Logged probabilities that their model does not give."
+        )
+        self.broken = gauge("broken_records", "Records of the predictions' topic that are no predictions.")
+
+
+def build_registry(findings: Findings) -> CollectorRegistry:
+    """Return a registry that holds the findings."""
+    registry = CollectorRegistry()
+    gauges = _Gauges(registry)
+    gauges.computed.set(findings.computed_us / 1e6)
+    gauges.complete.set(findings.complete_until_us / 1e6)
+    for arm in findings.arms:
+        _set_arm(gauges, arm)
+    for found in findings.candidates:
+        _set_candidate(gauges, found)
+    if findings.ratio is not None:
+        gauges.ratio.set(findings.ratio.anytime_p_value)
+    consistency = findings.consistency
+    gauges.checked.set(consistency.compared)
+    gauges.mismatched.set(consistency.mismatched)
+    for feature, count in consistency.mismatches.items():
+        gauges.mismatches.labels(feature).set(count)
+    gauges.in_flight.set(sum(consistency.in_flight.values()))
+    gauges.reproduced.set(findings.reproduction.differing)
+    gauges.broken.set(findings.broken)
+    return registry
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """Return the metrics in Prometheus's text format."""
+    return generate_latest(registry)
+
+
+def push(registry: CollectorRegistry, url: str, grouping: Mapping[str, str]) -> None:
+    """Push the metrics to a Pushgateway.
+
+    Raises:
+        PushError: It did not take them.
+    """
+    try:
+        pushadd_to_gateway(url, job=JOB, registry=registry, grouping_key=dict(grouping), timeout=10)
+    except OSError as error:
+        raise PushError(url, error) from error
+
+
+def _set_arm(gauges: _Gauges, arm: ArmFindings) -> None:
+    for horizon, measured in (("full", arm.full), ("early", arm.early)):
+        if measured is None:
+            continue
+        labels = (arm.arm, arm.digest, horizon)
+        gauges.predictions.labels(*labels).set(measured.predictions)
+        gauges.users.labels(*labels).set(measured.users)
+        _set_measures(gauges, labels, measured)
+
+
+def _set_measures(gauges: _Gauges, labels: tuple[str, str, str], measured: Measured) -> None:
+    for name, interval in {**measured.measures, "conversion": measured.conversion}.items():
+        values = (
+            (gauges.measure, interval.value),
+            (gauges.lower, interval.lower),
+            (gauges.upper, interval.upper),
+        )
+        for gauge, value in values:
+            if not math.isnan(value):
+                gauge.labels(*labels, name).set(value)
+
+
+def _set_candidate(gauges: _Gauges, found: CandidateFindings) -> None:
+    arm = found.arm
+    for verdict in Verdict:
+        gauges.verdict.labels(arm.name, arm.digest, verdict.value).set(verdict is found.verdict)
+    for result in found.results:
+        labels = (arm.name, arm.digest, result.metric, "early" if result.early else "full")
+        newest = result.newest
+        values = (
+            (gauges.improvement, newest.difference),
+            (gauges.improvement_lower, newest.lower),
+            (gauges.improvement_upper, newest.upper),
+        )
+        for gauge, value in values:
+            if not math.isnan(value):
+                gauge.labels(*labels).set(value)

@@ -1,0 +1,323 @@
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import orjson
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from reprise_bundle import BundleFiles, BundleStore
+from reprise_events import parse_timestamp
+from reprise_offline import OfflineStore
+from reprise_outcomes.evidence import build_evidence
+from reprise_outcomes.exceptions import HorizonsDifferError, NothingArchivedError
+from reprise_outcomes.findings import Findings
+from reprise_outcomes.gathering import Gathered, gather
+from reprise_outcomes.joining import groups, join_outcomes, labelled_rows
+from reprise_outcomes.metrics import build_registry, exposition
+from reprise_outcomes.report import render_html, render_json
+from reprise_outcomes.running import find
+from reprise_outcomes.sequence import Verdict
+from reprise_outcomes.settings import OutcomesSettings
+from reprise_outcomes.summary import render_summary
+from support.outcomes import (
+    DAY_US,
+    HORIZON_US,
+    START_US,
+    Archive,
+    Shop,
+    make_archive,
+)
+from support.served_bundles import bundle_files
+
+
+@pytest.fixture(autouse=True)
+def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPRISE_PROGRESS", "off")
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
+    return make_archive(tmp_path_factory.mktemp("shop"), Shop(users=900, late=0.02))
+
+
+def settings(archive: Archive, **others: Any) -> OutcomesSettings:
+    given: dict[str, Any] = {
+        "offline_store": archive.offline, "model_store": archive.models, "publish": False,
+        "early_horizon": "12h", "exposure": "10d", "min_users": 50, "draws": 40,
+    }  # fmt: skip
+    return OutcomesSettings.load(**given | others)
+
+
+@pytest.fixture(scope="module")
+def found(archive: Archive) -> Findings:
+    return find(settings(archive), archive.document)
+
+
+@pytest.fixture
+def joined(archive: Archive, tmp_path: Path) -> Iterator[tuple[Any, Gathered]]:
+    chosen = settings(archive)
+    gathered = gather(
+        OfflineStore(archive.offline), tmp_path, history=None, lateness=chosen.lateness,
+        lookback=chosen.lookback, memory_limit="1GiB",
+    )  # fmt: skip
+    with duckdb.connect() as connection:
+        join_outcomes(connection, gathered)
+        yield connection, gathered
+
+
+def test_labels_are_those_of_training_and_only_of_horizons_that_are_over(
+    joined: tuple[Any, Gathered], archive: Archive
+) -> None:
+    connection, gathered = joined
+    bought: dict[tuple[str, str], list[int]] = {}
+    for event in archive.events:
+        if event.event_type == "purchase":
+            bought.setdefault((event.user_id, event.product_id), []).append(event.timestamp_us)
+    for group in groups(connection):
+        rows = labelled_rows(connection, group, HORIZON_US, gathered.complete_until_us, 1_000_000)
+        expected = []
+        for said in archive.predictions:
+            at = parse_timestamp(said["timestamp"])
+            if said["arm"] != group.arm or at + HORIZON_US > gathered.complete_until_us:
+                continue
+            pair = (str(said["user_id"]), str(said["product_id"]))
+            later = any(at < ts <= at + HORIZON_US for ts in bought.get(pair, []))
+            expected.append((said["probability"], later))
+        assert sorted(zip(rows.probabilities.tolist(), rows.labels.tolist(), strict=True)) == sorted(expected)
+        assert 0 < sum(label for _, label in expected) < len(expected)
+
+
+def test_more_predictions_than_allowed_are_sampled_by_users(joined: tuple[Any, Gathered]) -> None:
+    connection, gathered = joined
+    group = groups(connection)[0]
+    rows = labelled_rows(connection, group, HORIZON_US, gathered.complete_until_us, 500)
+    assert 300 < len(rows.labels) < 700
+    assert 0 < rows.share < 1
+    per_user = np.bincount(rows.users)
+    assert per_user.min() >= 1
+    assert per_user.max() > 2
+
+
+def test_the_better_model_is_found_on_the_same_predictions(found: Findings) -> None:
+    [candidate] = found.candidates
+    brier = candidate.results[0]
+    assert (brier.metric, brier.design, brier.verdict) == ("brier", "paired", Verdict.BETTER)
+    assert brier.newest.lower > 0
+    assert brier.baseline_users == brier.candidate_users > 600
+    assert brier.looks[0].at_us < brier.newest.at_us
+    assert found.reproduction.compared > 1_000
+    assert found.reproduction.differing == 0
+
+
+def test_conversion_of_two_arms_stays_undecided_with_few_users(found: Findings) -> None:
+    [candidate] = found.candidates
+    conversion = candidate.results[1]
+    assert (conversion.metric, conversion.design) == ("conversion", "arms")
+    assert conversion.verdict is Verdict.UNDECIDED
+    assert candidate.verdict is Verdict.UNDECIDED
+    assert candidate.deciding is conversion
+    assert [result.early for result in candidate.results] == [False, False, True]
+
+
+def test_the_worse_model_is_called_worse(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, Shop(users=500, candidate_weights={"pair_purchases": -1.5}))
+    [candidate] = find(settings(archive, check_rows=0), archive.document).candidates
+    assert candidate.verdict is Verdict.WORSE
+    assert candidate.deciding.metric == "brier"
+
+
+def test_arms_are_measured_with_intervals_over_users(found: Findings) -> None:
+    assert [arm.arm for arm in found.arms] == ["baseline", "candidate"]
+    for arm in found.arms:
+        assert arm.full is not None
+        assert arm.early is not None
+        assert arm.early.predictions > arm.full.predictions
+        for name, interval in arm.full.measures.items():
+            assert interval.lower <= interval.value <= interval.upper or name == "calibration_error", name
+        assert "brier" not in arm.early.measures
+        assert sum(point.rows for point in arm.full.calibration) == arm.full.predictions
+        assert sum(arm.full.histogram) == arm.full.predictions
+    baseline, candidate = (arm.full for arm in found.arms)
+    assert baseline is not None
+    assert candidate is not None
+    assert candidate.measures["roc_auc"].value > baseline.measures["roc_auc"].value == 0.5
+
+
+def test_users_are_spread_as_the_shares_say(found: Findings) -> None:
+    assert found.ratio is not None
+    assert found.ratio.anytime_p_value > 0.05
+    assert sum(found.users.values()) > 800
+    assert found.since_us is None
+
+
+def test_a_change_of_shares_is_found_and_only_later_users_are_compared(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, Shop(users=500, share_before=1_000, visits=6))
+    found = find(settings(archive, check_rows=0), archive.document)
+    change_us = START_US + 8 * DAY_US
+    assert found.since_us is not None
+    assert change_us - DAY_US // 12 < found.since_us <= change_us
+    assert found.ratio is not None
+    assert found.ratio.anytime_p_value > 0.05
+    for result in found.candidates[0].results:
+        assert result.looks[0].at_us > found.since_us
+
+
+def test_an_arm_that_loses_users_is_found_out(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, Shop(users=900, candidate_share=3_500))
+    arms = archive.document.model_copy(
+        update={
+            "arms": tuple(
+                arm.model_copy(update={"weight": weight})
+                for arm, weight in zip(archive.document.arms, (5_000, 5_000), strict=True)
+            )
+        }
+    )
+    found = find(settings(archive, check_rows=0), arms)
+    assert found.ratio is not None
+    assert found.ratio.anytime_p_value < 0.001
+
+
+def test_features_agree_with_the_offline_store(found: Findings) -> None:
+    assert found.consistency.predictions > 2_000
+    assert found.consistency.compared == 8 * found.consistency.predictions
+    assert found.consistency.mismatches == {}
+    assert found.consistency.unexamined == 0
+
+
+def test_late_events_explain_differences(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, Shop(users=12, visits=250, late=0.5))
+    consistency = find(settings(archive), archive.document).consistency
+    assert consistency.mismatches == {}
+    assert consistency.in_flight["product_views"] > 20
+
+
+def test_events_that_arrive_around_the_answer_explain_differences(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, Shop(users=12, visits=250, late=0.5))
+    # with the ten minutes in doubt, what came late may or may not have been there: the sets of events tell
+    consistency = find(settings(archive, in_flight="11m"), archive.document).consistency
+    assert consistency.mismatches == {}
+    assert consistency.in_flight["product_views"] > 20
+
+
+def test_wrong_features_are_counted_by_name_whatever_else_is_late(tmp_path: Path) -> None:
+    def corrupt(number: int, features: dict[str, float | None]) -> None:
+        if number % 50 == 0:
+            features["product_views"] = 1_000.0 + number
+        if number % 80 == 0:
+            features["total_spend"] = None if features["total_spend"] is not None else 3.0
+
+    archive = make_archive(tmp_path, Shop(users=12, visits=250, late=0.5, corrupt=corrupt))
+    found = find(settings(archive), archive.document)
+    consistency = found.consistency
+    rows = consistency.predictions
+    assert set(consistency.mismatches) == {"product_views", "total_spend"}
+    assert consistency.mismatches["product_views"] == pytest.approx(rows / 50, abs=2)
+    assert consistency.mismatches["total_spend"] == pytest.approx(rows / 80, abs=2)
+    assert consistency.in_flight["product_views"] > 20
+    assert len(consistency.examples) == 5
+    assert "mismatches" in render_summary(found)
+    assert "total_spend" in render_html(found)
+
+
+def test_a_feature_that_was_not_logged_is_a_mismatch(tmp_path: Path) -> None:
+    def forget(number: int, features: dict[str, float | None]) -> None:
+        if number == 7:
+            del features["product_views"]
+
+    archive = make_archive(tmp_path, Shop(users=40, corrupt=forget))
+    assert find(settings(archive), archive.document).consistency.mismatches == {"product_views": 1}
+
+
+def test_without_a_model_users_of_two_arms_are_compared(archive: Archive) -> None:
+    found = find(settings(archive, model_store="memory://nothing", horizon="2d"), archive.document)
+    brier = found.candidates[0].results[0]
+    assert brier.design == "arms"
+    assert brier.candidate_users < 600
+    assert "not in the model store" in found.notes[0]
+    assert found.consistency.unknown_models == len(archive.predictions) - found.consistency.predictions > 0
+
+
+def test_without_a_document_the_arms_are_those_of_the_predictions(archive: Archive) -> None:
+    found = find(settings(archive, check_rows=0), None)
+    assert found.rollout is None
+    assert [candidate.arm.name for candidate in found.candidates] == ["candidate"]
+    assert found.candidates[0].results[0].verdict is Verdict.BETTER
+    assert found.ratio is None
+    assert build_evidence(found) is None
+
+
+def test_models_of_other_horizons_are_not_compared_silently(archive: Archive, tmp_path: Path) -> None:
+    models, other = BundleStore(str(tmp_path / "models")), HORIZON_US // 2_000_000
+    digest = models.publish(bundle_files(horizon_seconds=other))
+    for known in archive.digests.values():
+        bundle = BundleStore(archive.models).fetch(known)
+        models.publish(BundleFiles(bundle.manifest.to_bytes(), bundle.model))
+    baseline, candidate = archive.document.arms
+    arms = (baseline, candidate.model_copy(update={"digest": digest}))
+    document = archive.document.model_copy(update={"arms": arms})
+    with pytest.raises(HorizonsDifferError, match="--horizon"):
+        find(settings(archive, model_store=str(tmp_path / "models")), document)
+
+
+def test_nobody_to_say_the_horizon_is_an_error(archive: Archive) -> None:
+    with pytest.raises(NothingArchivedError, match="--horizon"):
+        find(settings(archive, model_store="memory://nothing"), archive.document)
+
+
+def test_evidence_is_what_the_operator_reads(found: Findings, archive: Archive) -> None:
+    evidence = build_evidence(found)
+    assert evidence is not None
+    assert evidence.rollout == "shop/trial"
+    [said] = evidence.candidates
+    assert said.candidate_digest == archive.digests["candidate"]
+    assert said.baseline_digest == archive.digests["baseline"]
+    assert (said.verdict, said.metric) == ("undecided", "conversion")
+    assert said.lower <= said.estimate <= said.upper
+    assert type(evidence).from_bytes(evidence.to_bytes()) == evidence
+
+
+def test_evidence_of_too_few_users_says_that_anything_is_possible(archive: Archive) -> None:
+    found = find(settings(archive, check_rows=0, min_users=100_000), archive.document)
+    evidence = build_evidence(found)
+    assert evidence is not None
+    [said] = evidence.candidates
+    assert (said.verdict, said.lower, said.upper) == ("undecided", -1.0, 1.0)
+
+
+def test_report_holds_everything_it_shows(found: Findings) -> None:
+    page = render_html(found)
+    assert "shop/trial" in page
+    assert page.count("data:image/svg+xml;base64,") == 5
+    assert not re.search(r"(src|href)=\"(?!data:)", page)
+    document = orjson.loads(render_json(found))
+    assert document["candidates"][0]["verdict"] == "undecided"
+    assert document["complete_until"].endswith("Z")
+    assert document["consistency"]["mismatched"] == 0
+
+
+def test_the_same_archive_gives_the_same_report(archive: Archive, found: Findings) -> None:
+    again = orjson.loads(render_json(find(settings(archive), archive.document)))
+    once = orjson.loads(render_json(found))
+    again.pop("computed")
+    once.pop("computed")
+    assert again == once
+
+
+def test_metrics_say_what_the_report_says(found: Findings) -> None:
+    text = exposition(build_registry(found)).decode()
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    digest = found.candidates[0].arm.digest
+    verdict = (("candidate", "candidate"), ("digest", digest), ("verdict", "undecided"))
+    assert samples["reprise_outcomes_verdict", verdict] == 1
+    assert samples["reprise_outcomes_mismatches", ()] == 0
+    arm = (("arm", "candidate"), ("digest", digest), ("horizon", "full"), ("measure", "roc_auc"))
+    full = found.arms[1].full
+    assert full is not None
+    assert samples["reprise_outcomes_measure", arm] == pytest.approx(full.measures["roc_auc"].value)
