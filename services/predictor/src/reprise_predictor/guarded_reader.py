@@ -103,7 +103,7 @@ class GuardedReader:
             if self._circuit.is_open and not before:
                 _log.warning("store_held_off", error=type(error).__name__, reason=str(error))
             raise
-        except OnlineError as error:
+        except OnlineError:
             # What it answered cannot be read, but it did answer.
             self._circuit.succeeded()
             raise
