@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/reprise"
@@ -17,7 +18,7 @@ COMPONENT = "app.kubernetes.io/component"
 
 
 class _Object(BaseModel):
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
+    model_config = ConfigDict(frozen=True, alias_generator=to_camel)
 
 
 class EnvVar(_Object):
@@ -25,15 +26,15 @@ class EnvVar(_Object):
 
     name: str
     value: str | None = None
-    valueFrom: dict[str, Any] | None = None
+    value_from: dict[str, Any] | None = None
 
 
 class Mount(_Object):
     """Where a container sees a volume."""
 
     name: str
-    mountPath: str
-    readOnly: bool = False
+    mount_path: str
+    read_only: bool = False
 
 
 class Container(_Object):
@@ -44,37 +45,37 @@ class Container(_Object):
     command: list[str] = []
     args: list[str] = []
     env: list[EnvVar] = []
-    envFrom: list[dict[str, Any]] = []
+    env_from: list[dict[str, Any]] = []
     ports: list[dict[str, Any]] = []
     resources: dict[str, dict[str, Any]] = {}
-    securityContext: dict[str, Any] = {}
-    volumeMounts: list[Mount] = []
-    startupProbe: dict[str, Any] | None = None
-    livenessProbe: dict[str, Any] | None = None
-    readinessProbe: dict[str, Any] | None = None
+    security_context: dict[str, Any] = {}
+    volume_mounts: list[Mount] = []
+    startup_probe: dict[str, Any] | None = None
+    liveness_probe: dict[str, Any] | None = None
+    readiness_probe: dict[str, Any] | None = None
 
 
 class PodSpec(_Object):
     """What a pod is made of."""
 
-    serviceAccountName: str
-    automountServiceAccountToken: bool = True
-    enableServiceLinks: bool = True
-    restartPolicy: str = "Always"
-    securityContext: dict[str, Any] = {}
-    terminationGracePeriodSeconds: int = 30
-    topologySpreadConstraints: list[dict[str, Any]] = []
-    hostNetwork: bool = False
-    hostPID: bool = False
-    hostIPC: bool = False
-    initContainers: list[Container] = []
+    service_account_name: str
+    automount_service_account_token: bool = True
+    enable_service_links: bool = True
+    restart_policy: str = "Always"
+    security_context: dict[str, Any] = {}
+    termination_grace_period_seconds: int = 30
+    topology_spread_constraints: list[dict[str, Any]] = []
+    host_network: bool = False
+    host_pid: bool = Field(default=False, alias="hostPID")
+    host_ipc: bool = Field(default=False, alias="hostIPC")
+    init_containers: list[Container] = []
     containers: list[Container]
     volumes: list[dict[str, Any]] = []
 
     @property
     def all_containers(self) -> list[Container]:
         """The containers in the order in which they start."""
-        return [*self.initContainers, *self.containers]
+        return [*self.init_containers, *self.containers]
 
 
 class Metadata(_Object):
@@ -165,7 +166,7 @@ class Release:
         return dict(self.find("ConfigMap", name).raw["data"])
 
 
-class RenderingFailed(Exception):
+class RenderingError(Exception):
     """Helm refused; the text is what it said."""
 
 
@@ -180,7 +181,7 @@ def helm(*arguments: str) -> str:
     """Return what Helm prints, without any cluster.
 
     Raises:
-        RenderingFailed: It ends with an error.
+        RenderingError: It ends with an error.
     """
     program = helm_path()
     assert program is not None, "fixtures skip a test before"
@@ -189,7 +190,7 @@ def helm(*arguments: str) -> str:
         [program, *arguments], capture_output=True, text=True, check=False, env=environment, cwd="/"
     )
     if done.returncode:
-        raise RenderingFailed(done.stderr)
+        raise RenderingError(done.stderr)
     return done.stdout
 
 
@@ -198,9 +199,11 @@ def render(*arguments: str) -> Release:
     """Return what the chart makes of these arguments; ``-f dev`` is values-dev.yaml.
 
     Raises:
-        RenderingFailed: Helm refused.
+        RenderingError: Helm refused.
     """
-    given = [str(CHART / f"values-{text}.yaml") if text in {"dev", "production"} else text for text in arguments]
+    given = [
+        str(CHART / f"values-{text}.yaml") if text in {"dev", "production"} else text for text in arguments
+    ]
     text = helm("template", "reprise", str(CHART), "--namespace", NAMESPACE, *given)
     documents = [document for document in yaml.safe_load_all(text) if document]
     return Release(tuple(Manifest(document) for document in documents))

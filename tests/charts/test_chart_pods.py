@@ -1,0 +1,230 @@
+import re
+
+import pytest
+from support.chart import Container, Pod, Release, render
+
+LONG_RUNNING = {"Deployment", "StatefulSet"}
+IMAGE = re.compile(r"[a-z0-9.:/_-]+/?[a-z0-9._-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
+DIGEST = "sha256:" + "a" * 64
+RESTRICTED_VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim", "projected", "secret"}
+
+
+def test_every_pod_passes_the_restricted_pod_security_standard(release: Release) -> None:
+    broken = {
+        f"{each.kind} {each.name}": wrong for each, pod in release.pods() if (wrong := _not_restricted(pod))
+    }
+    assert broken == {}
+
+
+def _not_restricted(pod: Pod) -> list[str]:
+    """Return in what a pod breaks https://kubernetes.io/docs/concepts/security/pod-security-standards/."""
+    spec = pod.spec
+    wrong = [name for name in ("host_network", "host_pid", "host_ipc") if getattr(spec, name)]
+    if not spec.security_context.get("runAsNonRoot") or spec.security_context.get("runAsUser") == 0:
+        wrong.append("may run as root")
+    if spec.security_context.get("seccompProfile", {}).get("type") not in {"RuntimeDefault", "Localhost"}:
+        wrong.append("no seccomp profile")
+    wrong += [
+        f"volume {volume['name']}"
+        for volume in spec.volumes
+        if not (set(volume) - {"name"}) <= RESTRICTED_VOLUMES
+    ]
+    for container in spec.all_containers:
+        security = container.security_context
+        if security.get("allowPrivilegeEscalation") is not False:
+            wrong.append(f"{container.name} may gain privileges")
+        if security.get("capabilities") != {"drop": ["ALL"]}:
+            wrong.append(f"{container.name} keeps capabilities")
+        if set(security) & {"privileged", "procMount", "runAsUser"}:
+            wrong.append(f"{container.name} asks for more")
+        wrong += [
+            f"{container.name} takes a port of the host" for port in container.ports if "hostPort" in port
+        ]
+    return wrong
+
+
+def test_no_container_can_write_to_its_own_files(release: Release) -> None:
+    for each, pod in release.pods():
+        for container in pod.spec.all_containers:
+            assert container.security_context.get("readOnlyRootFilesystem") is True, (
+                each.name,
+                container.name,
+            )
+
+
+def test_no_pod_has_a_token_of_the_cluster_or_variables_of_its_services(release: Release) -> None:
+    for each, pod in release.pods():
+        assert not pod.spec.automount_service_account_token, each.name
+        assert not pod.spec.enable_service_links, each.name
+
+
+def test_every_pod_has_an_account_of_its_component(release: Release) -> None:
+    accounts = {each.name: each for each in release.of_kind("ServiceAccount")}
+    for each, pod in release.pods():
+        account = accounts[pod.spec.service_account_name]
+        assert account.raw["automountServiceAccountToken"] is False
+        if each.kind != "Pod":
+            assert account.component in {each.component, each.component.removesuffix("-ui")}
+
+
+def test_every_container_has_requests_and_a_limit_of_memory(release: Release) -> None:
+    for each, pod in release.pods():
+        for container in pod.spec.all_containers:
+            assert {"cpu", "memory"} <= container.resources["requests"].keys(), (each.name, container.name)
+            assert "memory" in container.resources["limits"], (each.name, container.name)
+
+
+def test_what_runs_on_is_probed(release: Release) -> None:
+    for each, pod in release.pods():
+        if each.kind in LONG_RUNNING:
+            for container in pod.spec.containers:
+                assert container.startup_probe, (each.name, container.name)
+                assert container.liveness_probe, (each.name, container.name)
+                assert container.readiness_probe, (each.name, container.name)
+
+
+def test_probes_ask_ports_that_the_container_has(release: Release) -> None:
+    for each, pod in release.pods():
+        for container in pod.spec.containers:
+            names = {port["name"] for port in container.ports}
+            for probe in (container.startup_probe, container.liveness_probe, container.readiness_probe):
+                if probe and "httpGet" in probe:
+                    assert probe["httpGet"]["port"] in names, (each.name, container.name)
+
+
+def test_every_image_has_a_tag_that_is_not_latest(release: Release) -> None:
+    for each, pod in release.pods():
+        for container in pod.spec.all_containers:
+            assert IMAGE.fullmatch(container.image), (each.name, container.image)
+            assert not container.image.endswith(":latest")
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "predictor",
+        "producer",
+        "materializer",
+        "archiver",
+        "trainer",
+        "backfill",
+        "datagen",
+        "feast",
+        "redis",
+        "kafdrop",
+    ],
+)
+def test_a_digest_wins_over_the_tag_in_every_container_of_the_image(key: str) -> None:
+    before = _images(render("-f", "dev", "--set=kafdrop.enabled=true"))
+    after = _images(render("-f", "dev", f"--set=kafdrop.enabled=true,{key}.image.digest={DIGEST}"))
+    changed = {place for place in before if before[place] != after[place]}
+    assert changed
+    for place in changed:
+        assert after[place] == f"{before[place].rpartition(':')[0]}@{DIGEST}"
+
+
+def _images(release: Release) -> dict[tuple[str, str], str]:
+    return {
+        (_without_hash(each.name), container.name): container.image
+        for each, pod in release.pods()
+        for container in pod.spec.all_containers
+    }
+
+
+def _without_hash(name: str) -> str:
+    return re.sub(r"-[0-9a-f]{8}$", "", name)
+
+
+def test_registry_and_tag_of_all_own_images_are_said_once() -> None:
+    release = render("-f", "dev", "--set=global.image.registry=registry.example/shop/,global.image.tag=1.2.3")
+    own = {container.image for _, pod in release.pods() for container in pod.spec.all_containers}
+    assert "registry.example/shop/reprise-predictor:1.2.3" in own
+    assert all(
+        image.startswith("registry.example/shop/reprise-") or "/library/redis" in image for image in own
+    )
+
+
+def test_services_are_replaced_without_a_gap() -> None:
+    release = render("-f", "production")
+    for name in ("predictor", "producer", "materializer", "archiver"):
+        strategy = release.find("Deployment", f"reprise-{name}").spec["strategy"]["rollingUpdate"]
+        assert strategy["maxUnavailable"] == 0
+
+
+def test_a_pod_may_drain_before_it_is_killed() -> None:
+    release = render("-f", "production", "--set=predictor.drainSeconds=40,producer.drainSeconds=50")
+    for name, variable in (("predictor", "PREDICTOR_DRAIN_SECONDS"), ("producer", "PRODUCER_DRAIN_SECONDS")):
+        drain = float(release.config(f"reprise-{name}")[variable])
+        pod = release.find("Deployment", f"reprise-{name}").pod
+        assert pod is not None
+        # requests under way have 20 s after the drain, and the log its own time
+        assert pod.spec.termination_grace_period_seconds >= drain + 25
+
+
+def test_replicas_are_spread_over_zones_and_nodes() -> None:
+    pod = render("-f", "production").find("Deployment", "reprise-predictor").pod
+    assert pod is not None
+    keys = {constraint["topologyKey"] for constraint in pod.spec.topology_spread_constraints}
+    assert keys == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+
+
+def test_a_changed_setting_restarts_only_the_pods_that_read_it() -> None:
+    before, after = (
+        {each.name: each.pod for each in render("-f", "dev", *more).of_kind("Deployment")}
+        for more in ((), ("--set=predictor.settings.PREDICTOR_MAX_BATCH=500",))
+    )
+    assert {name for name in before if before[name] != after[name]} == {"reprise-predictor"}
+
+
+def test_a_job_whose_configuration_changes_is_another_job() -> None:
+    release = render(*("-f", "dev", "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092"))
+    other = render(*("-f", "dev", "--set=kafka.mode=external,kafka.external.bootstrapServers=other:9092"))
+    names = [
+        {each.name for each in made.of_kind("Job") if each.component == "topics"} for made in (release, other)
+    ]
+    assert names[0].isdisjoint(names[1])
+    assert {each.name for each in release.of_kind("Job")} == {
+        each.name
+        for each in render(
+            "-f",
+            "dev",
+            "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,predictor.replicas=3",
+        ).of_kind("Job")
+    }
+
+
+def test_every_mount_has_its_volume_and_every_volume_its_mount(release: Release) -> None:
+    for each, pod in release.pods():
+        mounted = {mount.name for container in pod.spec.all_containers for mount in container.volume_mounts}
+        claimed = {claim["metadata"]["name"] for claim in each.spec.get("volumeClaimTemplates", [])}
+        assert mounted == {volume["name"] for volume in pod.spec.volumes} | claimed, each.name
+
+
+def test_every_claim_secret_and_configmap_of_a_pod_is_made_or_named_in_the_values(release: Release) -> None:
+    made = {(each.kind, each.name) for each in release.manifests}
+    given = {"s3", "kafka-users", "kafka-ca", "redis-users", "redis-ca"}
+    given |= {"reprise-s3", "reprise-redis-users", "reprise-redis-ca", "reprise-api-keys"}
+    # Strimzi makes a Secret for each KafkaUser, and one with the authority of its cluster
+    given |= {each.name for each in release.of_kind("KafkaUser")} | {"reprise-kafka-cluster-ca-cert"}
+    for each, pod in release.pods():
+        for kind, name in _references(pod):
+            assert (kind, name) in made or (kind == "Secret" and name in given), (each.name, kind, name)
+
+
+def _references(pod: Pod) -> list[tuple[str, str]]:
+    found = []
+    for volume in pod.spec.volumes:
+        if "secret" in volume:
+            found.append(("Secret", volume["secret"]["secretName"]))
+        if "configMap" in volume:
+            found.append(("ConfigMap", volume["configMap"]["name"]))
+        if "persistentVolumeClaim" in volume:
+            found.append(("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"]))
+    for container in pod.spec.all_containers:
+        found += [("ConfigMap", source["configMapRef"]["name"]) for source in container.env_from]
+        found += [("Secret", name) for name in _secrets_of(container)]
+    return found
+
+
+def _secrets_of(container: Container) -> list[str]:
+    return [variable.value_from["secretKeyRef"]["name"] for variable in container.env if variable.value_from]
