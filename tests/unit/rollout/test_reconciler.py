@@ -1,0 +1,532 @@
+"""A rollout as the operator sees it, look after look, in a world that obeys."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+from prometheus_client import CollectorRegistry
+from reprise_rollout.exceptions import ClusterError, RoutingStoreError
+from reprise_rollout.metrics import RolloutMetrics
+from reprise_rollout.reconciler import Look, Reconciler, World
+from reprise_rollout.status import RolloutStatus
+from support.rollouts import (
+    BASE,
+    ERRING,
+    GARBAGE,
+    GOOD,
+    NEW,
+    NOTHING,
+    OTHER,
+    ROLLOUT,
+    SLOW,
+    START,
+    FakeCluster,
+    FakeMetrics,
+    FakePredictors,
+    FakeStore,
+    evidence,
+    spec,
+    with_users,
+)
+
+
+@dataclass
+class Play:
+    """Time goes by, and the operator looks every second."""
+
+    dry_run: bool = False
+    now: datetime = START
+    cluster: FakeCluster = field(default_factory=FakeCluster)
+    store: FakeStore = field(default_factory=FakeStore)
+    provider: FakeMetrics = field(default_factory=lambda: FakeMetrics(GOOD))
+
+    def __post_init__(self) -> None:
+        self.predictors = FakePredictors(self.store)
+        self.restart()
+
+    def restart(self) -> None:
+        self.metrics = RolloutMetrics(CollectorRegistry())
+        world = World(
+            self.cluster, self.store, self.predictors, self.provider, lambda: self.now, dry_run=self.dry_run
+        )
+        self.reconciler = Reconciler(world, self.metrics)
+
+    def apply(self, **parts) -> None:
+        self.cluster.apply(ROLLOUT, spec(**parts).model_dump(mode="json", by_alias=True, exclude_none=True))
+
+    def look(self) -> Look:
+        return self.reconciler.reconcile("shop", "repurchase")
+
+    def run(self, seconds: int) -> None:
+        for _ in range(seconds):
+            self.spread()
+            self.look()
+            self.now += timedelta(seconds=1)
+
+    def spread(self) -> None:
+        """Let as many users be in the arm as should be."""
+        measured = self.provider.default
+        if measured is not None and measured is not NOTHING and self.status.candidates:
+            self.provider.default = with_users(measured, self.status.candidates[0].weight)
+
+    @property
+    def status(self) -> RolloutStatus:
+        return RolloutStatus.parse(self.cluster.resources[ROLLOUT]["status"])
+
+    @property
+    def forest(self):
+        return self.status.candidates[0]
+
+    def weights(self) -> dict[str, int]:
+        return {arm.name: arm.weight for arm in self.store.document.arms}
+
+    def reasons(self) -> list[str]:
+        return [note.reason for note in self.cluster.notes]
+
+
+@pytest.fixture
+def play() -> Play:
+    return Play()
+
+
+def test_a_good_candidate_walks_its_steps_and_waits(play):
+    play.apply()
+    seen = []
+    for _ in range(150):
+        play.run(1)
+        if not seen or seen[-1] != play.weights():
+            seen.append(play.weights())
+    assert [weights["forest"] for weights in seen] == [0, 100, 1000, 5000]
+    assert all(sum(weights.values()) == 10_000 for weights in seen)
+    assert play.forest.phase == "Measuring"
+    assert play.status.phase == "Measuring"
+    assert play.reasons() == ["Loading", "StepStarted", "StepStarted", "StepStarted"]
+    assert play.status.weights == "baseline 50%, forest 50%"
+    assert play.status.step == "3/3"
+
+
+def test_a_candidate_has_users_two_looks_after_it_is_applied(play):
+    play.apply()
+    play.look()
+    assert play.weights() == {"baseline": 10_000, "forest": 0}
+    play.look()
+    assert play.weights() == {"baseline": 9_900, "forest": 100}
+    play.look()
+    assert {condition.type: condition.status for condition in play.status.conditions} == {
+        "Ready": "True", "Progressing": "True", "Healthy": "True",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [(ERRING, "ErrorRateBreached"), (SLOW, "LatencyP99Breached"), (GARBAGE, "ScoreDistanceBreached")],
+)
+def test_a_bad_candidate_is_rolled_back_within_a_minute(play, bad, reason):
+    play.apply()
+    play.run(150)
+    assert play.weights()["forest"] > 0
+    play.provider.default = bad
+    began = play.now
+    while play.forest.phase != "RolledBack":
+        play.run(1)
+        assert play.now - began < timedelta(seconds=60)
+    assert play.weights() == {"baseline": 10_000}
+    assert play.forest.reason == reason
+    assert "2 analyses in a row" in play.forest.message
+    assert play.cluster.notes[-1].type == "Warning"
+    assert (play.status.history[0].event, play.status.history[0].by) == ("RolledBack", "Analysis")
+    labels = {"rollout": ROLLOUT, "candidate": "forest", "event": "RolledBack", "by": "Analysis"}
+    assert play.metrics.registry.get_sample_value("reprise_rollout_decisions_total", labels) == 1
+    play.provider.default = GOOD
+    play.run(90)
+    assert play.weights() == {"baseline": 10_000}
+
+
+def test_users_that_are_missing_from_an_arm_roll_it_back(play):
+    play.apply()
+    play.run(130)
+    for _ in range(100):
+        play.provider.default = with_users(GOOD, play.forest.weight, off=0.8)
+        play.look()
+        play.now += timedelta(seconds=1)
+    assert play.forest.reason == "SampleRatioBreached"
+
+
+def test_a_bundle_that_one_predictor_cannot_load_never_gets_users(play):
+    play.predictors.corrupt.add(NEW)
+    play.apply()
+    play.run(30)
+    assert all(
+        arm.weight == 0 for document in play.store.written for arm in document.arms if arm.digest == NEW
+    )
+    assert play.forest.reason == "BundleRefused"
+    assert "sha256 differs" in play.forest.message
+
+
+def test_a_bundle_that_is_still_loading_gets_no_users(play):
+    play.predictors.loading.add(NEW)
+    play.apply()
+    play.run(150)
+    assert play.weights()["forest"] == 0
+    assert play.forest.phase == "Loading"
+    play.predictors.loading.clear()
+    play.run(2)
+    assert play.weights()["forest"] == 100
+
+
+@pytest.mark.parametrize("silence", [None, NOTHING])
+def test_without_data_a_candidate_neither_goes_on_nor_back(play, silence):
+    play.apply()
+    play.run(80)
+    weight = play.forest.weight
+    play.provider.default = silence
+    play.run(160)
+    assert (play.forest.weight, play.forest.phase) == (weight, "Progressing")
+    assert {metric.verdict for metric in play.forest.analysis.metrics} == {"NoData"}
+    play.provider.default = GOOD
+    play.run(60)
+    assert play.forest.weight > weight
+
+
+def test_failures_with_gaps_of_data_between_them_still_add_up(play):
+    play.apply()
+    play.run(70)
+    for measured in (ERRING, NOTHING, ERRING):
+        play.provider.default = measured
+        play.run(16)
+    assert play.forest.phase == "RolledBack"
+
+
+def test_one_bad_analysis_among_good_ones_is_no_breach(play):
+    play.apply()
+    play.run(70)
+    for measured in (ERRING, GOOD) * 5:
+        play.provider.default = measured
+        play.run(15)
+    assert play.forest.phase != "RolledBack"
+
+
+def test_a_predictor_that_does_not_apply_the_shares_holds_the_step(play):
+    play.apply()
+    play.run(10)
+    play.predictors.deaf.add("predictor-1")
+    play.run(200)
+    assert play.forest.weight == 1000
+    ready = next(condition for condition in play.status.conditions if condition.type == "Ready")
+    assert (ready.status, ready.reason) == ("False", "Unacknowledged")
+    assert play.status.acknowledged == "1/2"
+
+
+def test_suspension_holds_the_steps_and_still_rolls_back(play):
+    play.apply()
+    play.run(10)
+    play.apply(suspend=True)
+    play.run(200)
+    assert (play.forest.weight, play.status.phase) == (100, "Suspended")
+    play.provider.default = ERRING
+    play.run(60)
+    assert play.forest.phase == "RolledBack"
+
+
+def test_a_shadow_scores_and_never_has_users(play):
+    play.apply(candidates=[{"name": "forest", "digest": NEW, "shadow": True}])
+    play.run(150)
+    assert play.forest.phase == "Shadowing"
+    assert play.weights() == {"baseline": 10_000, "forest": 0}
+    assert play.store.document.arms[1].shadow
+    play.provider.default = SLOW
+    play.run(60)
+    assert play.forest.phase == "RolledBack"
+
+
+def test_better_outcomes_promote_by_rule(play):
+    play.apply(promotion={"rule": "Better"})
+    play.run(160)
+    assert play.status.last_promoted_digest is None
+    play.store.said = evidence("not_worse", play.now)
+    play.run(60)
+    assert play.status.last_promoted_digest is None
+    play.store.said = evidence("better", play.now)
+    play.run(2)
+    assert play.status.last_promoted_digest == NEW
+    assert (play.status.history[0].event, play.status.history[0].by) == ("Promoted", "Rule")
+    assert [(arm.name, arm.digest) for arm in play.store.document.arms] == [("baseline", NEW)]
+    assert play.status.phase == "Promoted"
+
+
+def test_outcomes_do_not_promote_before_the_steps_are_walked(play):
+    play.apply(promotion={"rule": "NotWorse"})
+    play.store.said = evidence("better", play.now)
+    play.run(150)
+    assert play.status.last_promoted_digest is None
+    assert play.forest.weight == 5000
+
+
+@pytest.mark.parametrize(
+    "irrelevant",
+    [
+        lambda now: evidence("better", now - timedelta(hours=27)),
+        lambda now: evidence("better", now, candidate=OTHER),
+        lambda now: evidence("better", now, baseline=OTHER),
+    ],
+)
+def test_outcomes_that_are_old_or_of_other_models_promote_nobody(play, irrelevant):
+    play.apply(promotion={"rule": "Better"})
+    play.run(160)
+    play.store.said = irrelevant(play.now)
+    play.run(60)
+    assert play.status.last_promoted_digest is None
+
+
+def test_outcomes_promote_nobody_where_a_person_has_to(play):
+    play.apply()
+    play.store.said = evidence("better", START)
+    play.run(160)
+    assert play.status.last_promoted_digest is None
+    assert play.forest.evidence.verdict == "better"
+
+
+def test_worse_outcomes_roll_back(play):
+    play.apply()
+    play.run(70)
+    play.store.said = evidence("worse", play.now)
+    play.run(2)
+    assert (play.forest.phase, play.forest.reason) == ("RolledBack", "OutcomesWorse")
+
+
+def test_a_person_promotes_by_annotation_and_the_annotation_goes(play):
+    play.apply()
+    play.run(70)
+    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.run(2)
+    assert play.status.last_promoted_digest == NEW
+    assert play.status.history[0].by == "Annotation"
+    assert play.cluster.resources[ROLLOUT]["annotations"] == {}
+    play.run(2)
+    assert play.status.handled_requests == ()
+
+
+def test_a_person_rolls_back_and_lets_it_try_again(play):
+    play.apply()
+    play.run(70)
+    play.cluster.annotate(ROLLOUT, rollback="forest")
+    play.run(2)
+    assert (play.forest.phase, play.weights()) == ("RolledBack", {"baseline": 10_000})
+    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.run(2)
+    assert play.reasons()[-1] == "RequestRefused"
+    play.cluster.annotate(ROLLOUT, retry="forest")
+    play.run(3)
+    assert (play.forest.phase, play.forest.weight) == ("Progressing", 100)
+
+
+def test_a_person_brings_the_baseline_before_back(play):
+    play.apply()
+    play.run(10)
+    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.run(5)
+    play.cluster.annotate(ROLLOUT, rollback="baseline")
+    play.run(5)
+    assert play.status.baseline.digest == BASE
+    assert play.status.history[0].event == "BaselineRestored"
+    assert play.forest.phase == "RolledBack"
+    assert play.cluster.resources[ROLLOUT]["annotations"] == {}
+
+
+def test_a_request_for_nobody_is_refused_aloud(play):
+    play.apply()
+    play.run(2)
+    play.cluster.annotate(ROLLOUT, promote="nobody")
+    play.run(2)
+    assert "no candidate of this name" in play.cluster.notes[-1].message
+    assert play.cluster.resources[ROLLOUT]["annotations"] == {}
+
+
+def test_a_request_is_acted_on_once_though_its_annotation_stays(play):
+    play.apply()
+    play.run(10)
+    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.run(5)
+    play.cluster.fail_writes = ["annotations"]
+    play.cluster.annotate(ROLLOUT, rollback="baseline")
+    for _ in range(5):
+        with pytest.raises(ClusterError):
+            play.look()
+    assert play.status.baseline.digest == BASE
+    play.cluster.fail_writes = []
+    play.run(5)
+    assert play.status.baseline.digest == BASE
+
+
+def test_a_repository_of_manifests_may_stay_as_it_is_after_a_promotion_or_follow_it(play):
+    play.apply()
+    play.run(10)
+    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.run(5)
+    generation = play.store.document.generation
+    play.apply()
+    play.run(5)
+    assert play.status.baseline.digest == NEW
+    play.apply(baseline={"digest": NEW}, candidates=[])
+    play.run(5)
+    assert (play.status.baseline.digest, play.store.document.generation) == (NEW, generation)
+    play.apply(baseline={"digest": OTHER}, candidates=[])
+    play.run(5)
+    assert (play.status.baseline.digest, play.status.history[0].event) == (OTHER, "BaselineChanged")
+
+
+def test_another_digest_under_a_name_starts_anew(play):
+    play.apply()
+    play.run(150)
+    assert play.forest.weight > 100
+    play.apply(candidates=[{"name": "forest", "digest": OTHER, "trafficPercent": 50}])
+    play.look()
+    assert (play.forest.phase, play.forest.weight) == ("Loading", 0)
+
+
+def test_a_changed_share_counts_at_once(play):
+    play.apply()
+    play.run(160)
+    play.apply(candidates=[{"name": "forest", "digest": NEW, "trafficPercent": 20}])
+    play.look()
+    assert play.weights()["forest"] == 2000
+
+
+def test_another_salt_waits_until_no_candidate_has_users(play):
+    play.apply()
+    play.run(10)
+    assert play.store.document.salt == "repurchase"
+    play.apply(assignment={"salt": "spring"})
+    play.run(10)
+    assert play.store.document.salt == "repurchase"
+    play.cluster.annotate(ROLLOUT, rollback="forest")
+    play.run(3)
+    assert play.store.document.salt == "spring"
+
+
+def test_a_lost_document_is_published_again(play):
+    play.apply()
+    play.run(70)
+    before = play.store.document
+    play.store.document = None
+    play.look()
+    assert play.store.document == before
+
+
+def test_a_restart_at_any_moment_changes_nothing(play):
+    steady, restarted = Play(), Play()
+    for each in (steady, restarted):
+        each.apply()
+    for _ in range(130):
+        steady.run(1)
+        restarted.restart()
+        restarted.run(1)
+        assert restarted.status == steady.status
+        assert restarted.store.document == steady.store.document
+
+
+@pytest.mark.parametrize("write", ["status", "annotations", "event"])
+def test_what_could_not_be_written_is_written_later_and_comes_to_the_same(write):
+    steady, troubled = Play(), Play()
+    for each in (steady, troubled):
+        each.apply()
+        each.run(10)
+    troubled.cluster.fail_writes = [write]
+    for each in (steady, troubled):
+        each.cluster.annotate(ROLLOUT, promote="forest")
+    for _ in range(3):
+        try:
+            troubled.look()
+        except ClusterError:
+            continue
+    troubled.cluster.fail_writes = []
+    for each in (steady, troubled):
+        each.run(5)
+    assert troubled.status.last_promoted_digest == steady.status.last_promoted_digest == NEW
+    assert troubled.store.document == steady.store.document
+    assert len(troubled.status.history) == 1
+
+
+def test_a_store_that_is_away_stops_a_look_and_loses_nothing(play):
+    play.apply()
+    play.run(70)
+    play.store.away = True
+    with pytest.raises(RoutingStoreError):
+        play.look()
+    play.store.away = False
+    play.run(5)
+    assert play.forest.weight == 1000
+
+
+def test_deleting_a_rollout_releases_the_predictors(play):
+    play.apply()
+    play.run(10)
+    generation = play.store.document.generation
+    del play.cluster.resources[ROLLOUT]
+    assert play.look() is Look.GONE
+    assert play.store.document.released
+    assert play.store.document.generation == generation + 1
+
+
+def test_a_rollout_deleted_while_nobody_looked_is_released_by_the_sweep(play):
+    play.apply()
+    play.run(10)
+    play.reconciler.sweep()
+    assert not play.store.document.released
+    del play.cluster.resources[ROLLOUT]
+    play.reconciler.sweep()
+    assert play.store.document.released
+
+
+def test_a_rollout_made_again_publishes_a_higher_number(play):
+    play.apply()
+    play.run(200)
+    del play.cluster.resources[ROLLOUT]
+    play.look()
+    released = play.store.document.generation
+    play.apply()
+    play.run(3)
+    assert play.store.document.generation > released
+
+
+def test_a_second_rollout_waits_for_the_first(play):
+    play.apply()
+    play.run(10)
+    play.cluster.apply("shop/second", spec(baseline={"digest": OTHER}).model_dump(mode="json", by_alias=True))
+    play.reconciler.reconcile("shop", "second")
+    assert play.cluster.resources["shop/second"]["status"]["phase"] == "Blocked"
+    assert play.store.document.rollout == ROLLOUT
+    del play.cluster.resources[ROLLOUT]
+    play.look()
+    play.reconciler.reconcile("shop", "second")
+    assert play.store.document.rollout == "shop/second"
+
+
+def test_a_spec_that_cannot_be_read_holds_what_is_served(play):
+    play.apply()
+    play.run(70)
+    before = play.store.document
+    play.cluster.resources[ROLLOUT]["spec"]["steps"] = [{"trafficPercent": 50}, {"trafficPercent": 10}]
+    assert play.look() is Look.SETTLED
+    assert play.store.document == before
+    assert play.status.phase == "Invalid"
+    assert "spec.: steps" in play.status.message or "steps" in play.status.message
+
+
+def test_a_dry_run_decides_and_writes_nothing():
+    play = Play(dry_run=True)
+    play.apply()
+    play.look()
+    assert play.cluster.resources[ROLLOUT]["status"] is None
+    assert play.store.document is None
+    assert play.cluster.notes == []
+
+
+def test_gauges_tell_of_the_arms_and_are_forgotten_with_the_rollout(play):
+    play.apply()
+    play.run(3)
+    labels = {"rollout": ROLLOUT, "arm": "forest", "digest": NEW}
+    assert play.metrics.registry.get_sample_value("reprise_rollout_arm_weight", labels) == 0.01
+    del play.cluster.resources[ROLLOUT]
+    play.look()
+    assert play.metrics.registry.get_sample_value("reprise_rollout_arm_weight", labels) is None
