@@ -86,13 +86,13 @@ REDIS_CA_FILE: /etc/reprise/redis/ca.crt
 # HMGET of a prediction's rows, PING of readiness
 predictor: "%R{{ $rows }} -@all +ping +hmget"
 # reads rows, writes them by a script that compares and sets, remembers the ids of events
-materializer: "{{ $rows }} {{ $seen }} -@all +ping +client|setinfo +hmget +hget +hset +eval +evalsha +set"
+materializer: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +set"
 # the same, and for --replace it lists rows and removes fields of them
-backfill: "{{ $rows }} {{ $seen }} -@all +ping +client|setinfo +hmget +hget +hset +eval +evalsha +set +scan +hdel"
+backfill: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +set +scan +hdel"
 # feast apply, materialize and teardown
 feast: "{{ $rows }} -@all +@connection +@transaction +@read +@hash +@keyspace -@dangerous -@admin"
 # INFO and the like, and no key
-exporter: "resetkeys -@all +ping +info +client|setname +client|setinfo +config|get +latency|latest +latency|histogram +slowlog|get +slowlog|len +dbsize +select"
+exporter: "resetkeys -@all +ping +info +client|setname +config|get +latency|latest +latency|histogram +slowlog|get +slowlog|len +dbsize +select"
 # the probes of the container
 probe: "resetkeys -@all +ping +info"
 {{- end -}}
