@@ -12,6 +12,7 @@ from pathlib import Path
 
 PROGRAM = """
 import asyncio, sys
+from fastapi import Request
 from prometheus_client import CollectorRegistry
 from reprise_http.app import create_http_app
 from reprise_http.server import run
@@ -21,10 +22,13 @@ async def slow() -> str:
     print("under way", flush=True)
     await asyncio.sleep(0.7)
     return "finished"
+@app.post("/echo")
+async def echo(request: Request) -> int:
+    return len(await request.body())
 @app.get("/loop")
 async def loop() -> str:
     return type(asyncio.get_running_loop()).__module__
-run(app, "127.0.0.1", int(sys.argv[1]), drain_seconds=float(sys.argv[2]))
+run(app, "127.0.0.1", int(sys.argv[1]), drain_seconds=float(sys.argv[2]), arrival_seconds=0.6)
 print("returned", flush=True)
 """
 
@@ -120,3 +124,49 @@ def test_taken_port_is_named(tmp_path: Path) -> None:
         )
     assert second.returncode != 0
     assert f"ServerStartError: cannot listen on 127.0.0.1:{port}" in second.stderr
+
+
+def trickle(base: str, pieces: list[bytes], pause: float) -> bytes:
+    """Send a request piece by piece until the server has had enough, and return what it said."""
+    port = int(base.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(pause)
+        except ConnectionError:
+            pass
+        said = b""
+        try:
+            while part := connection.recv(4096):
+                said += part
+        except ConnectionResetError:
+            pass
+        return said
+
+
+HEAD = b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n"
+
+
+def test_body_that_trickles_in_is_answered_408_and_others_go_on(tmp_path: Path) -> None:
+    with serving(tmp_path, 0) as (_, base):
+        start = time.monotonic()
+        said = trickle(base, [HEAD, *[b"x"] * 20], 0.1)
+        assert time.monotonic() - start < 3
+        assert said.startswith(b"HTTP/1.1 408 ")
+        assert b"urn:reprise:problem:request-timeout" in said
+        assert get(base + "/health")[0] == 200
+
+
+def test_head_that_trickles_in_loses_its_connection(tmp_path: Path) -> None:
+    with serving(tmp_path, 0) as (_, base):
+        start = time.monotonic()
+        assert trickle(base, [HEAD[at : at + 1] for at in range(30)], 0.1) == b""
+        assert time.monotonic() - start < 4
+
+
+def test_connection_may_be_silent_between_requests_and_answers_may_take_their_time(tmp_path: Path) -> None:
+    whole = b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n"
+    with serving(tmp_path, 0) as (_, base):
+        said = trickle(base, [whole, b"", whole.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")], 1.0)
+    assert said.count(b"HTTP/1.1 200 OK") == 2

@@ -18,6 +18,24 @@ def test_it_exposes_what_the_clients_own_would(amounts: list[float]) -> None:
     assert generate_latest(ours) == generate_latest(theirs)
 
 
+@given(st.lists(st.lists(st.floats(0, 10) | st.sampled_from(BOUNDS), max_size=9), max_size=3))
+def test_many_at_once_count_as_one_by_one(blocks: list[list[float]]) -> None:
+    at_once, one_by_one = CollectorRegistry(), CollectorRegistry()
+    many = LoopHistogram("took", "Time.", "stage", BOUNDS, at_once).many_of("read")
+    one = LoopHistogram("took", "Time.", "stage", BOUNDS, one_by_one).of("read")
+    for block in blocks:
+        many(block)
+        for amount in block:
+            one(amount)
+    for bound in (*map(str, BOUNDS), "+Inf"):
+        label = {"stage": "read", "le": bound}
+        assert at_once.get_sample_value("took_bucket", label) == one_by_one.get_sample_value(
+            "took_bucket", label
+        )
+    totals = [registry.get_sample_value("took_sum", {"stage": "read"}) for registry in (at_once, one_by_one)]
+    assert totals[0] == pytest.approx(totals[1])
+
+
 def test_same_label_is_counted_together() -> None:
     registry = CollectorRegistry()
     histogram = LoopHistogram("took", "Time.", "stage", BOUNDS, registry)

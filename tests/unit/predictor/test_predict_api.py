@@ -401,6 +401,22 @@ def test_model_info_tells_what_the_manifest_says(predictor: RunningPredictor) ->
     assert info["evaluation"]["overall"]["model"]["roc_auc"] == 0.8
 
 
+def test_requests_for_features_and_the_model_are_counted_by_outcome(predictor: RunningPredictor) -> None:
+    def counted(endpoint: str, outcome: str) -> float:
+        return predictor.metric("reprise_predictor_requests_total", endpoint=endpoint, outcome=outcome)
+
+    predictor.client.get("/model/info")
+    predictor.client.get("/features/u-1")
+    predictor.client.get("/features/u-1", params={"product_id": ""})
+    predictor.reader.failure = StoreUnavailableError("read", "away")
+    predictor.client.get("/features/u-1")
+    assert counted("/model/info", "ok") == 1
+    assert counted("/features", "ok") == 1
+    assert counted("/features", "invalid-request") == 1
+    assert counted("/features", "store-unavailable") == 1
+    assert predictor.metric("reprise_predictor_request_seconds_count", endpoint="/features") == 3
+
+
 def test_stages_scores_and_the_model_are_measured(predictor: RunningPredictor) -> None:
     post(predictor, "/predict", ASK)
     post(predictor, "/predict/batch", {"requests": [ASK, ASK]})

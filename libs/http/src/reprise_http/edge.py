@@ -5,6 +5,7 @@ import time
 import uuid
 
 from reprise_runtime.logs import get_logger
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reprise_http.access_log import AccessLog
@@ -93,6 +94,9 @@ class Edge:
             if exchange.status:
                 raise
             await _answer(self._too_large(), exchange.send)
+        except ClientDisconnect:
+            # Nobody is left to be answered, and it is no fault of ours.
+            return
         except Exception as error:
             problem = _last_resort(scope, error, exchange)
             if exchange.status:

@@ -43,6 +43,7 @@ BAD_REQUEST = ProblemType("bad-request", 400, "The request cannot be understood"
 UNAUTHENTICATED = ProblemType("unauthenticated", 401, "An API key is needed")
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This address does not take this method")
+REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in time")
 BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "The body is of a type that is not read")
 INVALID_REQUEST = ProblemType("invalid-request", 422, "The request breaks the contract")
@@ -57,6 +58,7 @@ _BY_STATUS = {
         UNAUTHENTICATED,
         NOT_FOUND,
         METHOD_NOT_ALLOWED,
+        REQUEST_TIMEOUT,
         BODY_TOO_LARGE,
         UNSUPPORTED_MEDIA_TYPE,
         INVALID_REQUEST,

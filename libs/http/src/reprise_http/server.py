@@ -9,6 +9,7 @@ import uvicorn
 from fastapi import FastAPI
 from reprise_runtime.logs import get_logger
 
+from reprise_http.arrival import arrival_protocol
 from reprise_http.exceptions import ServerStartError
 
 _log = get_logger(__name__)
@@ -27,13 +28,14 @@ def run(
     *,
     drain_seconds: float = 0.0,
     finish_seconds: float = 20.0,
+    arrival_seconds: float = 10.0,
     backlog: int = 2048,
 ) -> None:
     """Serve the application until SIGTERM or SIGINT, then return.
 
     On SIGTERM the process turns unready and goes on answering for ``drain_seconds``, so that balancers
     notice; then it takes no more connections and lets the requests under way finish. SIGINT, and
-    any second signal, skip the wait. uvloop and httptools are used where they are installed.
+    any second signal, skip the wait. uvloop is used where it is installed.
 
     Args:
         app: The application.
@@ -41,6 +43,7 @@ def run(
         port: TCP port to listen on; 0 for one that is free.
         drain_seconds: How long to go on answering after SIGTERM.
         finish_seconds: How long requests under way may take after that.
+        arrival_seconds: How long a request may take from its first byte to its last.
         backlog: Connections that may wait to be accepted.
 
     Raises:
@@ -51,6 +54,7 @@ def run(
         host=host,
         port=port,
         backlog=backlog,
+        http=arrival_protocol(arrival_seconds),  # type: ignore[arg-type] # a class is taken as well
         access_log=False,
         log_config=None,
         server_header=False,

@@ -20,6 +20,7 @@ from reprise_predictor.answers import (
 )
 from reprise_predictor.context import PredictorContext
 from reprise_predictor.contract import FeaturesResponse, Identifier, ModelInfo
+from reprise_predictor.counted_route import counted_route
 
 
 class _Opaque(PathConvertor):
@@ -33,7 +34,7 @@ register_url_convertor("opaque", _Opaque())
 
 def info_router(context: PredictorContext) -> APIRouter:
     """Return the addresses that tell of the model and of the features."""
-    router = APIRouter()
+    router = APIRouter(route_class=counted_route(context.metrics))
 
     def problem(error: Exception) -> ProblemError:
         return problem_of(error, context.settings.retry_after_seconds)

@@ -49,7 +49,13 @@ def command(
         )
         configure_logging(settings.log_level, settings.log_json)
         app = create_app(build_context(settings))
-        run(app, settings.api_host, settings.api_port, drain_seconds=settings.drain_seconds)
+        run(
+            app,
+            settings.api_host,
+            settings.api_port,
+            drain_seconds=settings.drain_seconds,
+            arrival_seconds=settings.arrival_seconds,
+        )
     except (
         InvalidSettingsError,
         InvalidKeysError,

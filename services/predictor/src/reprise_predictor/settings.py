@@ -82,6 +82,11 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings):
     max_body_bytes: int = Field(
         default=2 * 1024 * 1024, ge=1024, description="Largest body of a request, bytes."
     )
+    arrival_seconds: float = Field(
+        default=10.0,
+        gt=0,
+        description="Longest that a request may take to arrive, from its first byte to its last, seconds.",
+    )
     prediction_log: bool | None = Field(
         default=None,
         description="Whether every answer is appended to the topic ecommerce-predictions; by default where "
