@@ -1,5 +1,7 @@
 """The archiver's metrics."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from reprise_http.dependency_metrics import DependencyMetrics
 
@@ -44,9 +46,26 @@ class ArchiverMetrics:
             ("topic",),
             registry=registry,
         )
-        self.lag = Gauge(
+        self._lag = Gauge(
             "reprise_archiver_lag_records",
             "Records of an assigned partition that are not read yet.",
             ("topic", "partition"),
             registry=registry,
         )
+        self._partitions: dict[str, frozenset[str]] = {}
+
+    def begin(self, topic: str) -> None:
+        """Show the counters of a topic at zero: who asks for their increase would miss one that begins later."""
+        for outcome in ("archived", "rejected"):
+            self.records.labels(topic, outcome)
+        for counter in (self.segments, self.written_bytes, self.lost):
+            counter.labels(topic)
+
+    def show_lag(self, topic: str, lags: Mapping[int, int]) -> None:
+        """Show how far behind each assigned partition is, and nothing of those that others hold by now."""
+        held = frozenset(map(str, lags))
+        for gone in self._partitions.get(topic, frozenset()) - held:
+            self._lag.remove(topic, gone)
+        self._partitions[topic] = held
+        for partition, lag in lags.items():
+            self._lag.labels(topic, str(partition)).set(lag)

@@ -91,6 +91,7 @@ class Worker:
         self._begun: set[int] = set()
         self._unsure: set[int] = set()
         self._unread = 0
+        metrics.begin(topic)
 
     def run(self, stop: threading.Event) -> None:
         """Archive until ``stop`` is set; the segment being written is finished."""
@@ -281,7 +282,6 @@ class Worker:
             _log.warning("lag_unknown", topic=self.topic, reason=str(error))
             return
         lags = {partition: end - positions.get(partition, end) for partition, end in ends.items()}
-        for partition, lag in lags.items():
-            self._metrics.lag.labels(self.topic, str(partition)).set(lag)
+        self._metrics.show_lag(self.topic, lags)
         self._unread = sum(lags.values())
         self.problem = None

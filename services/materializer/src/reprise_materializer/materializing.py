@@ -80,7 +80,7 @@ def fold_until_idle(settings: MaterializerSettings, idle_seconds: float) -> dict
     with open_worker(settings, metrics) as worker:
         worker.run_until_idle(threading.Event(), idle_seconds)
     samples = [sample for metric in metrics.events.collect() for sample in metric.samples]
-    return {s.labels["outcome"]: int(s.value) for s in samples if s.name.endswith("_total")}
+    return {s.labels["outcome"]: int(s.value) for s in samples if s.name.endswith("_total") and s.value}
 
 
 def _spare_the_collector() -> None:

@@ -136,6 +136,5 @@ class Worker:
             self.problem = str(error)
             _log.warning("lag_unknown", reason=str(error))
             return
-        for partition, end in ends.items():
-            self._metrics.lag.labels(str(partition)).set(end - positions.get(partition, end))
+        self._metrics.show_lag({p: end - positions.get(p, end) for p, end in ends.items()})
         self.problem = None

@@ -1,0 +1,39 @@
+"""Lag is told by whoever holds a partition, and by nobody else."""
+
+from prometheus_client import CollectorRegistry
+from reprise_archiver.metrics import ArchiverMetrics
+from reprise_materializer.metrics import MaterializerMetrics
+
+
+def test_materializer_forgets_the_lag_of_a_partition_that_another_holds_now() -> None:
+    registry = CollectorRegistry()
+    metrics = MaterializerMetrics(registry)
+    metrics.show_lag({0: 5, 1: 900})
+    metrics.show_lag({0: 7})
+    assert lags(registry, "reprise_materializer_lag_records") == {("0",): 7}
+
+
+def test_archiver_forgets_the_lag_of_a_partition_that_another_holds_now() -> None:
+    registry = CollectorRegistry()
+    metrics = ArchiverMetrics(registry)
+    metrics.show_lag("events", {0: 5, 1: 900})
+    metrics.show_lag("predictions", {1: 3})
+    metrics.show_lag("events", {1: 8})
+    assert lags(registry, "reprise_archiver_lag_records") == {("1", "events"): 8, ("1", "predictions"): 3}
+
+
+def test_dead_letters_and_losses_are_at_zero_before_the_first() -> None:
+    folding, archiving = MaterializerMetrics(CollectorRegistry()), ArchiverMetrics(CollectorRegistry())
+    archiving.begin("events")
+    invalid = folding.registry.get_sample_value("reprise_materializer_events_total", {"outcome": "invalid"})
+    lost = archiving.registry.get_sample_value("reprise_archiver_lost_records_total", {"topic": "events"})
+    assert (invalid, lost) == (0, 0)
+
+
+def lags(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == name
+    }
