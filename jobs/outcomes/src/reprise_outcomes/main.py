@@ -75,14 +75,18 @@ def command(offline: str | None, **options: Any) -> None:
     from reprise_online.exceptions import OnlineError
     from reprise_routing import RoutingError
     from reprise_runtime.exceptions import RuntimeLibraryError
+    from reprise_runtime.job_metrics import reported_job
 
     from reprise_outcomes.exceptions import OutcomesError
+    from reprise_outcomes.metrics import JOB
     from reprise_outcomes.running import run
     from reprise_outcomes.settings import OutcomesSettings
     from reprise_outcomes.summary import render_summary
 
     try:
-        ran = run(OutcomesSettings.load(offline_store=offline, **options))
+        settings = OutcomesSettings.load(offline_store=offline, **options)
+        with reported_job(JOB, settings.pushgateway):
+            ran = run(settings)
     except (
         BundleError,
         EventFilesError,
