@@ -9,7 +9,7 @@ from reprise_rollout.exceptions import ClusterError, RoutingStoreError
 from reprise_rollout.metrics import RolloutMetrics
 from reprise_rollout.reconciler import Look, Reconciler, World
 from reprise_rollout.status import RolloutStatus
-from support.rollouts import (
+from support.rollout_world import (
     BASE,
     ERRING,
     GARBAGE,

@@ -1,0 +1,234 @@
+"""A small world for the rollout operator: predictors, measurements and a Kubernetes that obey at once."""
+
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from reprise_rollout.cluster import Pod, Resource
+from reprise_rollout.exceptions import ClusterError, ConflictError, MetricsError, RoutingStoreError
+from reprise_rollout.notes import Note
+from reprise_rollout.observation import ArmSample, Measurement, PodReport
+from reprise_rollout.prometheus import Question
+from reprise_rollout.spec import RolloutSpec
+from reprise_routing import ArmReport, CandidateEvidence, RolloutEvidence, RoutingDocument, RoutingReport
+
+START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+ROLLOUT = "shop/repurchase"
+
+
+def digest(of: str) -> str:
+    """Return a digest that is told from others by one character."""
+    return "sha256:" + of * 64
+
+
+BASE, NEW, OTHER = digest("a"), digest("b"), digest("c")
+
+
+def spec(**parts: Any) -> RolloutSpec:
+    """Return a spec with one candidate that goes to half of the users in three steps of a minute."""
+    content: dict[str, Any] = {
+        "baseline": {"digest": BASE},
+        "candidates": [{"name": "forest", "digest": NEW, "trafficPercent": 50}],
+        "steps": [{"trafficPercent": percent, "hold": "60s"} for percent in (1, 10, 50)],
+        "analysis": {"interval": "15s", "window": "30s", "failureLimit": 2, "minSamples": 100},
+    }
+    return RolloutSpec.parse(content | parts)
+
+
+GOOD = Measurement(
+    candidate=ArmSample(1000, 0, 0.002, (50.0,) * 20),
+    baseline=ArmSample(1000, 0, 0.002, (50.0,) * 20),
+)
+ERRING = Measurement(candidate=ArmSample(900, 100, 0.002, (45.0,) * 20), baseline=GOOD.baseline)
+SLOW = Measurement(candidate=ArmSample(1000, 0, 2.0, (50.0,) * 20), baseline=GOOD.baseline)
+GARBAGE = Measurement(candidate=ArmSample(1000, 0, 0.002, (0.0,) * 19 + (1000.0,)), baseline=GOOD.baseline)
+NOTHING = Measurement(candidate=ArmSample(), baseline=ArmSample())
+
+
+def with_users(measured: Measurement, weight: int, off: float = 1.0, total: int = 100_000) -> Measurement:
+    """Return a measurement whose users are spread by a weight, or that times ``off``."""
+    own = total * weight / 10_000 * off
+    return Measurement(measured.candidate, measured.baseline, own, total - own)
+
+
+@dataclass
+class FakeStore:
+    """Keeps a document, as Redis does."""
+
+    document: RoutingDocument | None = None
+    said: RolloutEvidence | None = None
+    written: list[RoutingDocument] = field(default_factory=list)
+    away: bool = False
+
+    def published(self) -> RoutingDocument | None:
+        self._check()
+        return self.document
+
+    def publish(self, document: RoutingDocument, expires: timedelta | None = None) -> None:
+        self._check()
+        self.document = document
+        self.written.append(document)
+
+    def evidence(self) -> RolloutEvidence | None:
+        self._check()
+        return self.said
+
+    def _check(self) -> None:
+        if self.away:
+            raise RoutingStoreError("redis is away")
+
+
+@dataclass
+class FakePredictors:
+    """Apply the store's document as soon as they are asked."""
+
+    store: FakeStore
+    corrupt: set[str] = field(default_factory=set)
+    loading: set[str] = field(default_factory=set)
+    deaf: set[str] = field(default_factory=set)
+    silent: set[str] = field(default_factory=set)
+    applied: dict[str, RoutingDocument | None] = field(default_factory=dict)
+
+    def ask(self, pods: Sequence[Pod]) -> tuple[PodReport, ...]:
+        return tuple(self._ask(pod.name) for pod in pods)
+
+    def _ask(self, pod: str) -> PodReport:
+        if pod in self.silent:
+            return PodReport(pod, None, "no answer")
+        if pod not in self.deaf:
+            self.applied[pod] = self.store.document
+        document = self.applied.get(pod)
+        if document is None:
+            return PodReport(pod, RoutingReport(generation=None, fingerprint=None, rollout=None, arms=()))
+        arms = tuple(
+            ArmReport(
+                name=arm.name,
+                digest=arm.digest,
+                weight=arm.weight,
+                shadow=arm.shadow,
+                state="failed"
+                if arm.digest in self.corrupt
+                else "loading"
+                if arm.digest in self.loading
+                else "loaded",
+                reason="sha256 differs" if arm.digest in self.corrupt else None,
+            )
+            for arm in document.arms
+        )
+        return PodReport(
+            pod,
+            RoutingReport(
+                generation=document.generation,
+                fingerprint=document.fingerprint,
+                rollout=document.rollout,
+                arms=arms,
+            ),
+        )
+
+
+@dataclass
+class FakeCluster:
+    """Keeps resources as the API server does: with versions, and a generation that rises with the spec."""
+
+    resources: dict[str, dict[str, Any]] = field(default_factory=dict)
+    names: tuple[str, ...] = ("predictor-0", "predictor-1")
+    notes: list[Note] = field(default_factory=list)
+    fail_writes: list[str] = field(default_factory=list)
+    version: int = 0
+
+    def apply(self, key: str, content: Mapping[str, Any]) -> None:
+        found = self.resources.setdefault(key, {"generation": 0, "annotations": {}, "status": None})
+        found |= {"spec": deepcopy(dict(content)), "generation": found["generation"] + 1}
+        self._touch(key)
+
+    def annotate(self, key: str, **annotations: str) -> None:
+        self.resources[key]["annotations"] |= {
+            f"reprise.dev/{name}": value for name, value in annotations.items()
+        }
+        self._touch(key)
+
+    def rollouts(self) -> tuple[str, ...]:
+        return tuple(key.rpartition("/")[2] for key in self.resources)
+
+    def rollout(self, namespace: str, name: str) -> Resource | None:
+        found = self.resources.get(f"{namespace}/{name}")
+        if found is None:
+            return None
+        return Resource(
+            namespace=namespace,
+            name=name,
+            uid="uid",
+            version=str(found["version"]),
+            generation=found["generation"],
+            annotations=dict(found["annotations"]),
+            deleting=False,
+            spec=deepcopy(found["spec"]),
+            status=deepcopy(found["status"]),
+        )
+
+    def pods(self) -> tuple[Pod, ...]:
+        return tuple(Pod(name, f"http://{name}") for name in self.names)
+
+    def write_status(self, resource: Resource, status: Mapping[str, Any]) -> None:
+        self._maybe_fail("status")
+        found = self.resources[resource.key]
+        if str(found["version"]) != resource.version:
+            raise ConflictError(f"{resource.key} has changed")
+        found["status"] = deepcopy(dict(status))
+        self._touch(resource.key)
+
+    def remove_annotations(self, resource: Resource, names: Sequence[str]) -> None:
+        self._maybe_fail("annotations")
+        for name in names:
+            self.resources[resource.key]["annotations"].pop(name, None)
+        self._touch(resource.key)
+
+    def tell(self, resource: Resource, note: Note) -> None:
+        self._maybe_fail("event")
+        self.notes.append(note)
+
+    def _touch(self, key: str) -> None:
+        self.version += 1
+        self.resources[key]["version"] = self.version
+
+    def _maybe_fail(self, what: str) -> None:
+        if what in self.fail_writes:
+            raise ClusterError(f"{what}: the API server is away")
+
+
+@dataclass
+class FakeMetrics:
+    """Answers with what a test says, for each candidate."""
+
+    default: Measurement | None = None
+    by_candidate: dict[str, Measurement | None] = field(default_factory=dict)
+    asked: list[Question] = field(default_factory=list)
+
+    def measure(self, question: Question) -> Measurement:
+        self.asked.append(question)
+        found = self.by_candidate.get(question.candidate[0], self.default)
+        if found is None:
+            raise MetricsError("prometheus is away")
+        return found
+
+
+def evidence(
+    verdict: Any, at: datetime, candidate: str = NEW, baseline: str = BASE, **other: Any
+) -> RolloutEvidence:
+    """Return what the outcomes job would say of the candidate ``forest``."""
+    entry = CandidateEvidence(
+        candidate="forest",
+        candidate_digest=candidate,
+        baseline_digest=baseline,
+        verdict=verdict,
+        metric="log_loss",
+        estimate=0.1,
+        lower=0.05,
+        upper=0.2,
+        alpha=0.05,
+        baseline_n=1000,
+        candidate_n=1000,
+    )
+    return RolloutEvidence(rollout=ROLLOUT, computed_at=at, candidates=(entry,), **other)
