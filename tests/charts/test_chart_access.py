@@ -1,0 +1,171 @@
+"""Who may speak to whom: NetworkPolicies, RBAC, and the users of Kafka."""
+
+from typing import Any
+
+from reprise_eventlog import TOPICS
+from support.chart import COMPONENT, Release, render
+
+EXTRAS = (
+    "--set=monitoring.enabled=true,kafdrop.enabled=true,feast.ui.enabled=true,redis.exporter.enabled=true"
+)
+
+# from, to, port; within the release and with its Kafka
+FLOWS = {
+    ("test", "predictor", "http"),
+    *(
+        (name, "kafka", 9093)
+        for name in ("predictor", "producer", "materializer", "archiver", "backfill", "kafdrop")
+    ),
+    *((name, "redis", "redis") for name in ("predictor", "materializer", "backfill", "seed", "feast")),
+}
+# what the code calls of the Kubernetes API, by component; each rule as (API group, resource, verbs)
+RULES: dict[str, set[tuple[str, str, frozenset[str]]]] = {}
+
+
+def test_everything_that_no_policy_names_is_refused(release: Release) -> None:
+    policies = release.of_kind("NetworkPolicy")
+    if not policies:
+        return
+    [refusing] = [each for each in policies if each.name == "reprise-default-deny"]
+    assert refusing.spec["policyTypes"] == ["Ingress", "Egress"]
+    assert "ingress" not in refusing.spec
+    assert "egress" not in refusing.spec
+    chosen = refusing.spec["podSelector"]["matchLabels"]
+    for each, pod in release.pods():
+        assert chosen.items() <= pod.metadata.labels.items(), each.name
+
+
+def test_every_pod_has_a_policy_of_its_component() -> None:
+    release = render("-f", "dev", EXTRAS, "--set=kafka.mode=external,kafka.external.bootstrapServers=k:9092")
+    with_policy = {
+        each.spec["podSelector"]["matchLabels"].get(COMPONENT) for each in release.of_kind("NetworkPolicy")
+    }
+    # datagen speaks to nobody
+    assert {pod.metadata.labels[COMPONENT] for _, pod in release.pods()} - with_policy == {"datagen"}
+
+
+def test_the_flows_within_the_platform_are_these_and_no_others() -> None:
+    release = render("-f", "dev", EXTRAS)
+    assert _egress(release) == FLOWS
+
+
+def test_whom_a_component_speaks_to_lets_it_in() -> None:
+    release = render("-f", "dev", EXTRAS)
+    accepted = {
+        (peer["podSelector"]["matchLabels"][COMPONENT], _of(policy), port["port"])
+        for policy in release.of_kind("NetworkPolicy")
+        for rule in policy.spec.get("ingress", [])
+        for peer in rule["from"]
+        if COMPONENT in peer.get("podSelector", {}).get("matchLabels", {})
+        for port in rule["ports"]
+    }
+    [clients] = release.find("Kafka", "reprise-kafka").spec["kafka"]["listeners"]
+    accepted |= {
+        (peer["podSelector"]["matchLabels"][COMPONENT], "kafka", clients["port"])
+        for peer in clients["networkPolicyPeers"]
+    }
+    assert accepted >= FLOWS
+
+
+def _of(policy: Any) -> str:
+    return str(policy.spec["podSelector"]["matchLabels"].get(COMPONENT))
+
+
+def _egress(release: Release) -> set[tuple[str, str, object]]:
+    flows = set()
+    for policy in release.of_kind("NetworkPolicy"):
+        for rule in policy.spec.get("egress", []):
+            for peer in rule.get("to", []):
+                labels = peer["podSelector"]["matchLabels"]
+                target = "kafka" if "strimzi.io/cluster" in labels else labels[COMPONENT]
+                flows |= {(_of(policy), target, port["port"]) for port in rule["ports"]}
+    return flows
+
+
+def test_only_names_and_what_is_outside_may_be_reached_without_a_named_peer() -> None:
+    release = render(
+        *("-f", "production", "--set=kafka.mode=external,kafka.external.bootstrapServers=k:9094"),
+        "--set=storage.s3.endpointUrl=http://minio:9000",
+    )
+    ports = {
+        str(port["port"])
+        for policy in release.of_kind("NetworkPolicy")
+        for rule in policy.spec.get("egress", [])
+        if "to" not in rule
+        for port in rule["ports"]
+    }
+    assert ports == {"53", "9094", "6379", "9000"}
+
+
+def test_the_kubernetes_api_is_open_to_whom_the_code_calls_it_from_and_nobody_else(release: Release) -> None:
+    granted = {}
+    for role in [*release.of_kind("Role"), *release.of_kind("ClusterRole")]:
+        granted[role.component] = {
+            (group, resource, frozenset(rule["verbs"]))
+            for rule in role.raw["rules"]
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+        }
+    assert granted.items() <= RULES.items()
+    assert {each.component for each in release.of_kind("RoleBinding")} == set(granted)
+
+
+def test_topics_are_as_the_platform_declares_them() -> None:
+    topics = render("-f", "production").of_kind("KafkaTopic")
+    made = {
+        (
+            each.name,
+            each.spec["partitions"],
+            each.spec["config"]["retention.ms"],
+            each.spec["config"]["cleanup.policy"],
+        )
+        for each in topics
+    }
+    assert made == {
+        (topic.name, topic.partitions, round(topic.retention.total_seconds() * 1000), topic.cleanup)
+        for topic in TOPICS
+    }
+    assert {each.spec["replicas"] for each in topics} == {3}
+
+
+def test_a_record_survives_a_broker_where_there_are_three() -> None:
+    config = render("-f", "production").find("Kafka", "reprise-kafka").spec["kafka"]["config"]
+    assert (config["default.replication.factor"], config["min.insync.replicas"]) == (3, 2)
+    assert config["auto.create.topics.enable"] is False
+    config = render("-f", "dev").find("Kafka", "reprise-kafka").spec["kafka"]["config"]
+    assert (config["default.replication.factor"], config["min.insync.replicas"]) == (1, 1)
+
+
+def test_every_component_has_a_kafka_user_that_may_no_more_than_it_does() -> None:
+    users = {each.component: each.spec for each in render("-f", "dev").of_kind("KafkaUser")}
+    assert set(users) == {"predictor", "producer", "materializer", "archiver", "backfill"}
+    assert all(spec["authentication"] == {"type": "scram-sha-512"} for spec in users.values())
+    writes = {
+        (component, acl["resource"]["name"])
+        for component, spec in users.items()
+        for acl in spec["authorization"]["acls"]
+        if "Write" in acl["operations"]
+    }
+    assert writes == {
+        ("predictor", "ecommerce-predictions"),
+        ("producer", "ecommerce-events"),
+        ("materializer", "ecommerce-events-dlq"),
+    }
+    operations = {
+        operation
+        for spec in users.values()
+        for acl in spec["authorization"]["acls"]
+        for operation in acl["operations"]
+    }
+    assert operations == {"Read", "Write", "Describe"}
+
+
+def test_a_password_comes_from_the_secret_of_the_user_it_is_of(release: Release) -> None:
+    strimzi = bool(release.of_kind("Kafka"))
+    for each, pod in release.pods():
+        for container in pod.spec.all_containers:
+            given = {variable.name: variable for variable in container.env}
+            if strimzi and "KAFKA_PASSWORD" in given:
+                source = given["KAFKA_PASSWORD"].value_from
+                assert source is not None
+                assert source["secretKeyRef"]["name"] == given["KAFKA_USERNAME"].value, each.name

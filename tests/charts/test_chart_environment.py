@@ -1,0 +1,134 @@
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from reprise_runtime.settings import ProcessSettings
+from support.chart import ROOT, Container, Manifest, Release, render
+
+sys.path.insert(0, str(ROOT / "charts/generator"))
+from settings_schema import COMPONENTS
+
+# What containers read besides a settings class: boto's names, matplotlib's, the test's, and those of others' images.
+FOREIGN = {
+    *("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    *("MPLCONFIGDIR", "REPRISE_API_KEY", "FEAST_USAGE", "HOME"),
+    *("REDISCLI_AUTH", "REDIS_ADDR", "REDIS_USER", "REDIS_PASSWORD", "REDIS_USERNAME"),
+    *("KAFKA_BROKERCONNECT", "KAFKA_PROPERTIES_FILE", "JVM_OPTS", "KAFKA_USERNAME", "KAFKA_PASSWORD"),
+}
+
+
+def environment(release: Release, container: Container, files: Path) -> dict[str, str]:
+    """Return a container's variables, with a stand-in for what a Secret holds and for mounted files."""
+    found: dict[str, str] = {}
+    for source in container.env_from:
+        found |= release.config(source["configMapRef"]["name"])
+    for variable in container.env:
+        found[variable.name] = variable.value if variable.value is not None else "from-a-secret"
+    for name, value in found.items():
+        if value.startswith("/etc/reprise/"):
+            (files / Path(value).name).touch()
+            found[name] = str(files / Path(value).name)
+    return found
+
+
+def configured(release: Release) -> list[tuple[Manifest, Container, type[ProcessSettings]]]:
+    """Return the containers whose image is one of a settings class, by its name."""
+    return [
+        (each, container, COMPONENTS[image].settings)
+        for each, pod in release.pods()
+        for container in pod.spec.all_containers
+        if container.env_from
+        and (image := container.image.rpartition("/")[2].partition(":")[0].removeprefix("reprise-"))
+        in COMPONENTS
+    ]
+
+
+def test_every_component_loads_its_settings_from_what_the_chart_sets(
+    release: Release, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked = set()
+    for each, container, settings in configured(release):
+        if container.name == "export":  # the archiver's image with the trainer's configuration
+            continue
+        with monkeypatch.context() as scope:
+            for name in os.environ:
+                scope.delenv(name)
+            for name, value in environment(release, container, tmp_path).items():
+                scope.setenv(name, value)
+            settings.load()
+        checked.add(each.component)
+    assert {"predictor", "producer", "materializer", "archiver", "trainer", "backfill"} <= checked
+
+
+def test_every_variable_is_one_that_the_component_knows(release: Release, tmp_path: Path) -> None:
+    for each, container, settings in configured(release):
+        known = set(settings.env_names().values()) | FOREIGN
+        if container.name in {"export", "trainer"}:
+            known |= set(COMPONENTS["archiver"].settings.env_names().values())
+            known |= set(COMPONENTS["trainer"].settings.env_names().values())
+        unknown = environment(release, container, tmp_path).keys() - known
+        assert unknown == set(), (each.name, container.name)
+
+
+def test_other_containers_have_no_variables_but_those_of_their_programs(
+    release: Release, tmp_path: Path
+) -> None:
+    ours = {id(container) for _, container, _ in configured(release)}
+    for each, pod in release.pods():
+        for container in pod.spec.all_containers:
+            if id(container) not in ours and each.component not in {"redis"}:
+                names = environment(release, container, tmp_path).keys()
+                settings = {
+                    name
+                    for component in COMPONENTS.values()
+                    for name in component.settings.env_names().values()
+                }
+                assert names <= FOREIGN | settings | {"REPRISE_STATES"}, (each.name, container.name)
+
+
+def test_no_secret_is_in_a_configmap(release: Release) -> None:
+    for each in release.of_kind("ConfigMap"):
+        assert not [name for name in each.raw["data"] if "PASSWORD" in name or "SECRET" in name], each.name
+
+
+def test_a_setting_reaches_its_process_as_it_was_written(tmp_path: Path) -> None:
+    release = render(
+        *("-f", "dev", "--set=predictor.settings.PREDICTOR_MAX_BODY_BYTES=10000000"),
+        *("--set=predictor.settings.PREDICTOR_EVENT_TYPES={view,purchase,cart}"),
+        *("--set=predictor.settings.PREDICTOR_REDIS_DEADLINE_SECONDS=0.125"),
+        *("--set=global.settings.LOG_LEVEL=debug,producer.settings.LOG_LEVEL=error"),
+    )
+    config = release.config("reprise-predictor")
+    assert config["PREDICTOR_MAX_BODY_BYTES"] == "10000000"
+    assert config["PREDICTOR_EVENT_TYPES"] == "view,purchase,cart"
+    assert config["PREDICTOR_REDIS_DEADLINE_SECONDS"] == "0.125"
+    assert config["LOG_LEVEL"] == "debug"
+    assert release.config("reprise-producer")["LOG_LEVEL"] == "error"
+
+
+def test_every_component_that_reads_the_online_store_reads_the_same_one(release: Release) -> None:
+    stores = {
+        (
+            data.get("REDIS_HOST"),
+            data.get("REDIS_PORT"),
+            data.get("REDIS_DB"),
+            data.get("REDIS_TYPE"),
+            data["FEAST_PROJECT"],
+        )
+        for each in release.of_kind("ConfigMap")
+        if "REDIS_HOST" in (data := each.raw["data"])
+    }
+    assert len(stores) == 1
+
+
+def test_the_predictor_reads_models_where_the_trainer_writes_them(release: Release) -> None:
+    assert (
+        release.config("reprise-predictor")["MODEL_STORE"] == release.config("reprise-trainer")["TRAINER_OUT"]
+    )
+
+
+def test_the_trainer_and_the_backfill_read_where_the_archiver_writes(release: Release) -> None:
+    store = release.config("reprise-archiver")["REPRISE_OFFLINE_STORE"]
+    assert release.config("reprise-trainer")["REPRISE_OFFLINE_STORE"] == store
+    assert release.config("reprise-backfill")["REPRISE_OFFLINE_STORE"] == store

@@ -1,0 +1,174 @@
+import subprocess
+import sys
+
+import pytest
+from support.chart import CHART, NAMESPACE, ROOT, RenderingError, helm, render
+
+PRODUCTION = ("-f", "production")
+DEV = ("-f", "dev")
+
+
+def test_schema_page_and_topics_are_up_to_date() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "charts/generator", "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"run make chart\n{done.stdout[:3000]}{done.stderr}"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "predictr.enabled=true",
+        "predictor.replica=2",
+        "predictor.settings.PREDICTOR_MAX_BATHC=5",
+        "predictor.settings.REDIS_HOST=elsewhere",
+        "predictor.autoscaling.maxReplica=5",
+        "predictor.resources.request.cpu=1",
+        "materializer.settings.PREDICTOR_MAX_BATCH=5",
+        "kafka.external.bootstrapServer=k:9092",
+        "kafka.strimzi.broker.replicas=3",
+        "redis.external.tls.enable=true",
+        "storage.models.volume.sise=1Gi",
+        "global.settings.PREDICTOR_MAX_BATCH=5",
+        "archiver.affinity.nodeAfinity.x=1",
+    ],
+)
+def test_a_misspelt_key_is_refused_by_its_name(key: str) -> None:
+    with pytest.raises(RenderingError, match="not allowed") as refused:
+        render(*DEV, f"--set={key}")
+    assert any(part in str(refused.value) for part in key.partition("=")[0].split("."))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "predictor.settings.PREDICTOR_MAX_BATCH=0",
+        "predictor.settings.PREDICTOR_MAX_BATCH=many",
+        "predictor.settings.MODEL_DIGEST=newest",
+        "trainer.settings.TRAINER_HORIZON=soon",
+        "trainer.settings.TRAINER_CV_FOLDS=21",
+        "predictor.replicas=-1",
+        "predictor.image.digest=latest",
+        "kafka.mode=embedded",
+        "kafka.external.bootstrapServers=kafka",
+        "storage.models.volume.accessMode=ReadOnlyMany",
+        "trainer.schedule=nightly",
+        "redis.maxMemory=1Gi",
+        "global.settings.LOG_LEVEL=loud",
+    ],
+)
+def test_a_value_beyond_its_bounds_is_refused(setting: str) -> None:
+    with pytest.raises(RenderingError, match="don't meet the specifications"):
+        render(*DEV, f"--set={setting}")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (("--set=kafka.mode=external",), "set kafka.external.bootstrapServers"),
+        (
+            (
+                "--set=kafka.mode=external,kafka.external.bootstrapServers=k:9092,kafka.external.securityProtocol=SASL_SSL",
+            ),
+            "kafka.external.auth.existingSecret",
+        ),
+        (
+            (
+                "--set=kafka.mode=external,kafka.external.bootstrapServers=k:9092,kafka.external.auth.existingSecret=s",
+            ),
+            "would not be used",
+        ),
+        (("--set=kafka.strimzi.brokers.replicas=2",), "take 1 to try things out, 3 or more otherwise"),
+        (("--set=kafka.strimzi.brokers.replicas=3,kafka.strimzi.controllers.replicas=4",), "even number"),
+        (("--set=materializer.replicas=7",), "take at most 6"),
+        (
+            ("--set=materializer.autoscaling.keda.enabled=true,materializer.autoscaling.keda.minReplicas=8",),
+            "6 partitions of ecommerce-events: lower it",
+        ),
+        (("--set=redis.mode=external",), "set redis.external.host"),
+        (
+            (
+                "--set=redis.mode=external,redis.external.host=r,redis.external.cluster=true,redis.external.db=3",
+            ),
+            "database 0",
+        ),
+        (
+            ("--set=redis.mode=external,redis.external.host=r,redis.external.nodes=a:1",),
+            "redis.external.cluster=true",
+        ),
+        (
+            ("--set=redis.mode=external,redis.external.host=r,redis.external.tls.caSecret.name=c",),
+            "TLS is off",
+        ),
+        (
+            ("--set=redis.mode=external,redis.external.host=r,redis.external.auth.perComponent=true",),
+            "needs the Secret",
+        ),
+        (("--set=storage.singleNode=false",), "storage.models.volume.accessMode=ReadWriteMany"),
+        (("--set=storage.models.url=s3://b/m",), "storage.s3.existingSecret"),
+        (("--set=storage.models.url=file:///models",), "give an s3:// address"),
+        (("--set=storage.models.enabled=false",), "leaves components without it"),
+        (("--set=predictor.autoscaling.enabled=true,predictor.autoscaling.minReplicas=11",), "exchange them"),
+        (("--set=predictor.settings.PREDICTOR_RATE_LIMIT=5",), "predictor.apiKeys.existingSecret"),
+        (("--set=predictor.ingress.tls.enabled=true",), "set predictor.ingress.host"),
+        (("--set=trainer.events.archive=false,trainer.events.history=false",), "trainer has no events"),
+        (("--set=storage.history.enabled=false",), "storage.history.enabled=true"),
+        (("--set=trainer.enabled=false",), "set trainer.enabled=true"),
+        (("--set=feast.enabled=false,feast.ui.enabled=true",), "set feast.enabled=true"),
+        (("--api-versions=apiregistration.k8s.io/v1",), "install Strimzi 1.2 first"),
+    ],
+)
+def test_an_impossible_combination_is_refused_with_what_to_do(given: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(RenderingError) as refused:
+        render(*DEV, *given)
+    assert sentence in str(refused.value)
+
+
+def test_the_defaults_ask_for_the_one_decision_that_they_cannot_take() -> None:
+    with pytest.raises(RenderingError, match=r"storage.singleNode=true where all pods run on one node"):
+        render()
+
+
+def test_what_is_for_trying_out_is_off_in_production() -> None:
+    components = {each.component for each in render(*PRODUCTION).manifests}
+    assert components.isdisjoint({"kafdrop", "feast-ui", "seed", "datagen", "redis"})
+    assert "--mode=serve" in _args(PRODUCTION, "producer")
+
+
+def test_a_development_install_answers_without_manual_steps() -> None:
+    release = render(*DEV)
+    [seed] = [each for each in release.of_kind("Job") if each.component == "seed"]
+    assert seed.pod is not None
+    assert [container.name for container in seed.pod.spec.all_containers] == [
+        "datagen",
+        "trainer",
+        "backfill",
+    ]
+    materializer = release.find("Deployment", "reprise-materializer").pod
+    assert materializer is not None
+    # or what the stream folds first would be in the way of the history's backfill
+    assert [container.name for container in materializer.spec.init_containers] == ["wait-for-seed"]
+
+
+def _args(values: tuple[str, ...], name: str) -> list[str]:
+    pod = render(*values).find("Deployment", f"reprise-{name}").pod
+    assert pod is not None
+    return pod.spec.containers[0].args
+
+
+@pytest.mark.parametrize("values", [DEV, PRODUCTION, (*DEV, "--set=seed.enabled=false")])
+def test_the_notes_tell_the_next_command(values: tuple[str, ...]) -> None:
+    files = [str(CHART / f"values-{text}.yaml") if text in {"dev", "production"} else text for text in values]
+    text = helm("install", "shop", str(CHART), "--namespace", NAMESPACE, "--dry-run=client", *files)
+    notes = text.partition("\nNOTES:\n")[2]
+    assert "kubectl -n reprise rollout status deployment/shop-reprise-predictor" in notes
+    assert "helm -n reprise test shop --logs" in notes
+    assert ("job/shop-reprise-seed-" in notes) == (values == DEV)
+    assert "<no value>" not in notes
+
+
+def test_names_follow_the_release_and_can_be_overridden() -> None:
+    release = render(*DEV, "--set=fullnameOverride=shop")
+    assert release.find("Deployment", "shop-predictor")
+    assert release.config("shop-predictor")["REDIS_HOST"] == "shop-redis"
+    assert release.find("Service", "shop-redis")
