@@ -94,10 +94,12 @@ def test_no_secret_is_in_a_configmap(release: Release) -> None:
 
 def test_a_setting_reaches_its_process_as_it_was_written(tmp_path: Path) -> None:
     release = render(
-        *("-f", "dev", "--set=predictor.settings.PREDICTOR_MAX_BODY_BYTES=10000000"),
-        *("--set=predictor.settings.PREDICTOR_EVENT_TYPES={view,purchase,cart}"),
-        *("--set=predictor.settings.PREDICTOR_REDIS_DEADLINE_SECONDS=0.125"),
-        *("--set=global.settings.LOG_LEVEL=debug,producer.settings.LOG_LEVEL=error"),
+        "-f",
+        "dev",
+        "--set=predictor.settings.PREDICTOR_MAX_BODY_BYTES=10000000",
+        "--set=predictor.settings.PREDICTOR_EVENT_TYPES={view,purchase,cart}",
+        "--set-json=predictor.settings.PREDICTOR_REDIS_DEADLINE_SECONDS=0.125",
+        "--set=global.settings.LOG_LEVEL=debug,producer.settings.LOG_LEVEL=error",
     )
     config = release.config("reprise-predictor")
     assert config["PREDICTOR_MAX_BODY_BYTES"] == "10000000"

@@ -54,7 +54,8 @@ def main() -> int:
             print("reload: the code has changed", file=sys.stderr, flush=True)
             children[0].terminate()
         children[0].wait()
-    return children[0].returncode if children else 0
+    ended = children[0].returncode if children else 0
+    return 128 - ended if ended < 0 else ended
 
 
 if __name__ == "__main__":

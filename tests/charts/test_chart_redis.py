@@ -1,0 +1,145 @@
+"""The bundled Redis with the chart's own users: each does its work, and nothing else."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from redis import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError
+from reprise_backfill.main import command as backfill
+from reprise_eventlog import EVENTS, EventLogSettings, open_producer
+from reprise_events import encode_event
+from reprise_features.plan import Plan
+from reprise_materializer.materializing import fold_until_idle
+from reprise_materializer.settings import MaterializerSettings
+from reprise_online.codec import ViewCodec
+from reprise_online.reader import OnlineReader
+from reprise_online.settings import OnlineStoreSettings
+from support.chart import render
+from support.histories import PLAN_FILE, PROJECT, event_table, make_events
+from support.redis import MISSING, RedisServer, redis_server_path, running_redis
+
+pytestmark = pytest.mark.redis
+
+USERS = ("predictor", "materializer", "backfill", "feast", "exporter", "probe")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    if redis_server_path() is None:
+        pytest.skip(MISSING)
+    folder = tmp_path_factory.mktemp("acl")
+    script = render("-f", "dev").config("reprise-redis")["users.sh"].replace("/run/redis", str(folder))
+    passwords = {f"{user.upper()}_PASSWORD": f"of-{user}" for user in USERS}
+    subprocess.run(["sh", "-c", script], env=os.environ | passwords, check=True)
+    with running_redis("--aclfile", str(folder / "users.acl")) as running:
+        yield running
+
+
+def connection(server: RedisServer, user: str) -> Redis:
+    return Redis(
+        host=server.host, port=server.port, username=user, password=f"of-{user}", lib_name="", lib_version=""
+    )
+
+
+def settings(server: RedisServer, user: str) -> dict[str, object]:
+    return {
+        "redis_host": server.host,
+        "redis_port": server.port,
+        "redis_username": user,
+        "redis_password": f"of-{user}",
+    }
+
+
+@pytest.fixture(scope="module")
+def log_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("log")
+    producer = open_producer(EventLogSettings(log_dir=folder))
+    for event in make_events(120):
+        producer.append(EVENTS.name, event.user_id.encode(), encode_event(event))
+    producer.close(10)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folded(server: RedisServer, log_dir: Path) -> dict[str, int]:
+    given = MaterializerSettings(log_dir=log_dir, plan=PLAN_FILE, **settings(server, "materializer"))  # type: ignore[arg-type]
+    return fold_until_idle(given, 0.5)
+
+
+def test_the_materializer_folds_the_stream(folded: dict[str, int]) -> None:
+    assert folded["folded"] == 120
+
+
+@pytest.mark.usefixtures("folded")
+async def test_the_predictor_reads_what_was_folded(server: RedisServer) -> None:
+    plan = Plan.load(PLAN_FILE)
+    entity = next(entity for entity in plan.entities if entity.view.join_keys == ("user_id",))
+    codec = ViewCodec(PROJECT, entity.view)
+    given = OnlineStoreSettings(**settings(server, "predictor"))  # type: ignore[arg-type]
+    async with OnlineReader(given) as reader:
+        await reader.ping()
+        [row] = await reader.read([(codec, codec.key(make_events(1)[0].user_id))])
+    assert row.known
+
+
+@pytest.mark.usefixtures("folded")
+def test_the_backfill_replaces_what_is_there(server: RedisServer, tmp_path: Path) -> None:
+    history = tmp_path / "history.parquet"
+    pq.write_table(event_table(make_events(40)), history)
+    given = {"REDIS_USERNAME": "backfill", "REDIS_PASSWORD": "of-backfill", "REPRISE_PROGRESS": "off"}
+    options = [
+        "--redis-host",
+        server.host,
+        "--redis-port",
+        str(server.port),
+        "--plan",
+        str(PLAN_FILE),
+        "--replace",
+    ]
+    done = CliRunner(env=given).invoke(backfill, ["--events", str(history), *options])
+    assert done.exit_code == 0, done.output
+    assert "40 events" in done.output
+
+
+def test_the_probe_and_the_exporter_see_the_server_and_no_row(server: RedisServer) -> None:
+    with connection(server, "probe") as probe, connection(server, "exporter") as exporter:
+        assert probe.ping()
+        assert exporter.info()["redis_version"]
+        for client in (probe, exporter):
+            with pytest.raises(NoPermissionError):
+                client.get("anything-reprise")
+
+
+@pytest.mark.parametrize(
+    ("user", "words"),
+    [
+        ("predictor", ("HSET", "x-reprise", "a", "1")),
+        ("predictor", ("HMGET", "of-another-project", "a")),
+        ("predictor", ("KEYS", "*")),
+        ("predictor", ("EVAL", "return 1", "0")),
+        ("materializer", ("HMGET", "of-another-project", "a")),
+        ("materializer", ("DEL", "x-reprise")),
+        ("materializer", ("FLUSHALL",)),
+        ("materializer", ("SET", "seen:another:x", "1")),
+        ("backfill", ("FLUSHDB",)),
+        ("backfill", ("CONFIG", "GET", "*")),
+        ("feast", ("FLUSHALL",)),
+        ("feast", ("ACL", "LIST")),
+        ("exporter", ("CONFIG", "SET", "maxmemory", "1")),
+    ],
+)
+def test_what_a_user_has_no_need_of_is_refused(
+    server: RedisServer, user: str, words: tuple[str, ...]
+) -> None:
+    with connection(server, user) as client, pytest.raises(NoPermissionError):
+        client.execute_command(*words)
+
+
+def test_nobody_comes_in_without_a_name(server: RedisServer) -> None:
+    with Redis(host=server.host, port=server.port) as client, pytest.raises(AuthenticationError):
+        client.ping()
