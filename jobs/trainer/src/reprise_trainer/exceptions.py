@@ -33,3 +33,25 @@ class GraphMismatchError(TrainerError):
             f"ONNX differs from scikit-learn by up to {max_abs_diff:.3g} on {rows:,} rows, allowed is "
             f"{tolerance:g}; the bundle was not published"
         )
+
+
+class RolloutError(TrainerError):
+    """The bundle is published, but could not be proposed to a rollout; running the training again may help."""
+
+    def __init__(self, doing: str, reason: str) -> None:
+        super().__init__(f"could not {doing}: {reason}")
+
+
+class RolloutUnavailableError(RolloutError):
+    """The API server did not do what it was asked."""
+
+
+class RolloutConflictError(RolloutError):
+    """The rollout was changed by somebody else at the same time, again and again."""
+
+
+class RolloutRefusedError(TrainerError):
+    """The rollout has no place for the candidate."""
+
+    def __init__(self, rollout: str, reason: str) -> None:
+        super().__init__(f"ModelRollout {rollout}: {reason}")

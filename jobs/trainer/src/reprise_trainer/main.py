@@ -122,7 +122,47 @@ REFUSED = 3
     show_default=True,
     envvar="TRAINER_SET_LATEST",
     show_envvar=True,
-    help="Mark the bundle as the store's latest.",
+    help="Mark the bundle as the store's latest; never with --rollout, which decides what serves.",
+)
+@click.option(
+    "--rollout",
+    metavar="[NAMESPACE/]NAME",
+    envvar="TRAINER_ROLLOUT",
+    show_envvar=True,
+    help="ModelRollout whose candidate the bundle becomes, if it is not worse than the baseline on the same "
+    "held-out rows.",
+)
+@click.option(
+    "--rollout-candidate",
+    metavar="NAME",
+    show_default="trained",
+    envvar="TRAINER_ROLLOUT_CANDIDATE",
+    show_envvar=True,
+    help="Name of that candidate; made where the rollout has none of it.",
+)
+@click.option(
+    "--rollout-percent",
+    type=click.FloatRange(0, 100, min_open=True),
+    show_default="what it has, or 50",
+    envvar="TRAINER_ROLLOUT_PERCENT",
+    show_envvar=True,
+    help="Share of the users that the candidate has in the end, percent.",
+)
+@click.option(
+    "--rollout-brier-tolerance",
+    type=click.FloatRange(min=0),
+    show_default="0.01",
+    envvar="TRAINER_ROLLOUT_BRIER_TOLERANCE",
+    show_envvar=True,
+    help="How much higher the Brier score may be than the baseline's and be not worse, as a part of that.",
+)
+@click.option(
+    "--rollout-auc-tolerance",
+    type=click.FloatRange(min=0),
+    show_default="0.005",
+    envvar="TRAINER_ROLLOUT_AUC_TOLERANCE",
+    show_envvar=True,
+    help="How much lower the ROC AUC may be than the baseline's and be not worse.",
 )
 @event_file_options
 def command(import_options: Any, **options: Any) -> None:

@@ -64,7 +64,33 @@ class TrainerSettings(JobSettings):
         None,
         description="Folder for temporary files, several times the size of the events; the system's if absent.",
     )
-    set_latest: bool = Field(True, description="Mark the bundle as the store's latest.")
+    set_latest: bool = Field(
+        True,
+        description="Mark the bundle as the store's latest; never with a rollout, which decides what serves.",
+    )
+    rollout: str | None = Field(
+        None,
+        pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        description="ModelRollout, name or namespace/name, whose candidate the bundle becomes if it is not worse than"
+        " the baseline on the same held-out rows.",
+    )
+    rollout_candidate: str = Field(
+        "trained",
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        max_length=63,
+        description="Name of that candidate; made where the rollout has none of it.",
+    )
+    rollout_percent: float | None = Field(
+        None,
+        gt=0,
+        le=100,
+        description="Share of the users that the candidate has in the end, percent; by default what it has, and of"
+        " a new one 50, or what the other candidates leave.",
+    )
+    rollout_brier_tolerance: float = Field(
+        0.01, ge=0, description="How much higher its Brier score may be, as a part of the baseline's."
+    )
+    rollout_auc_tolerance: float = Field(0.005, ge=0, description="How much lower its ROC AUC may be.")
 
     @field_validator("horizon")
     @classmethod

@@ -3,6 +3,7 @@
 from reprise_bundle import Scores, SliceReport
 from reprise_runtime.durations import format_duration
 
+from reprise_trainer.proposing import Proposal
 from reprise_trainer.training import TrainingResult
 
 _COLUMNS = ("ROC AUC", "avg precision", "Brier", "log loss", "precision", "recall", "calibration err")
@@ -30,7 +31,20 @@ def render_summary(result: TrainingResult) -> str:
         f"bundle      {result.digest}",
         f"model card  {result.card}",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_proposal(result.proposal)])
+
+
+def _proposal(proposal: Proposal | None) -> list[str]:
+    if proposal is None:
+        return []
+    lines = [f"rollout     {proposal.rollout}: {proposal.outcome}, {proposal.reason}"]
+    if proposal.comparison is not None:
+        new, old = proposal.comparison.candidate_scores, proposal.comparison.baseline_scores
+        lines.append(
+            f"            on the same {proposal.comparison.rows:,} rows: ROC AUC {_number(new.roc_auc)} against"
+            f" {_number(old.roc_auc)}, Brier {_number(new.brier)} against {_number(old.brier)}"
+        )
+    return lines
 
 
 def _slice(title: str, report: SliceReport) -> list[str]:

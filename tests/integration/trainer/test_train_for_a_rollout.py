@@ -1,0 +1,63 @@
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from reprise_bundle import BundleNotFoundError, BundleStore
+from reprise_datagen.main import command as datagen
+from reprise_trainer.exceptions import RolloutRefusedError
+from reprise_trainer.settings import TrainerSettings
+from reprise_trainer.summary import render_summary
+from reprise_trainer.training import TrainingResult, train
+from support.histories import PLAN_FILE
+from support.rollout_resource import FakeRollouts
+from support.served_bundles import bundle_files
+
+HORIZON = timedelta(days=10)
+
+
+@pytest.fixture(autouse=True)
+def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPRISE_PROGRESS", "off")
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("history") / "events.parquet"
+    shop = ["--users", "60", "--products", "30", "--days", "90", "--horizon", "10d"]
+    result = CliRunner().invoke(datagen, [*shop, "--out", str(path)])
+    assert result.exit_code == 0, result.output
+    return path
+
+
+def trained(events: Path, models: Path, api: FakeRollouts | None = None, **others: object) -> TrainingResult:
+    settings = TrainerSettings.load(
+        events=events, out=str(models), plan=PLAN_FILE, horizon=HORIZON, cv_folds=0,
+        rollout=None if api is None else "shop/model", **others,
+    )  # fmt: skip
+    return train(settings, open_rollouts=lambda: api or FakeRollouts(""))
+
+
+def test_a_bundle_that_is_not_worse_becomes_the_candidate_and_not_the_latest(
+    events: Path, tmp_path: Path
+) -> None:
+    models = BundleStore(str(tmp_path))
+    simple = models.publish(bundle_files(bias=-1.0, horizon_seconds=round(HORIZON.total_seconds())))
+    api = FakeRollouts(simple)
+    good = trained(events, tmp_path, api)
+    assert good.proposal is not None
+    assert good.proposal.outcome == "proposed"
+    assert api.resource["spec"]["candidates"][0]["digest"] == good.digest
+    assert good.proposal.comparison is not None
+    assert good.proposal.comparison.rows == good.manifest.evaluation.overall.rows
+    assert good.proposal.comparison.candidate_scores.brier == good.manifest.evaluation.overall.model.brier
+    assert f"rollout     shop/model: proposed, {good.proposal.reason}" in render_summary(good)
+    # what serves is the rollout's business
+    with pytest.raises(BundleNotFoundError):
+        models.latest()
+
+
+def test_models_of_other_horizons_are_not_compared(events: Path, tmp_path: Path) -> None:
+    other = BundleStore(str(tmp_path)).publish(bundle_files())
+    with pytest.raises(RolloutRefusedError, match=r"30d.*10d"):
+        trained(events, tmp_path, FakeRollouts(other))
