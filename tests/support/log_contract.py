@@ -25,9 +25,14 @@ TIMEOUT = 20.0
 class RecordedRebalances:
     """Remembers what a consumer was told."""
 
-    def __init__(self, on_revoked: Callable[[Sequence[int]], None] | None = None) -> None:
+    def __init__(
+        self,
+        on_revoked: Callable[[Sequence[int]], None] | None = None,
+        on_assigned: Callable[[Sequence[int]], None] | None = None,
+    ) -> None:
         self.told: list[tuple[str, tuple[int, ...]]] = []
         self._on_revoked = on_revoked
+        self._on_assigned = on_assigned
 
     def revoked(self, partitions: Sequence[int]) -> None:
         self.told.append(("revoked", tuple(partitions)))
@@ -36,6 +41,8 @@ class RecordedRebalances:
 
     def assigned(self, partitions: Sequence[int]) -> None:
         self.told.append(("assigned", tuple(partitions)))
+        if self._on_assigned is not None:
+            self._on_assigned(partitions)
 
 
 def drain(consumer: LogConsumer, count: int) -> dict[int, list[Record]]:
@@ -54,7 +61,7 @@ def poll_until(condition: Callable[[], bool], *consumers: LogConsumer) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"
         for consumer in consumers:
-            consumer.poll(1000, 0.02)
+            consumer.poll(1000, 0.1)
 
 
 def append_all(producer: LogProducer, keys: Sequence[str]) -> list[Position]:
@@ -249,6 +256,30 @@ class LogContract(ProducerContract):
         second = self.consumer(stack)
         poll_until(lambda: len(second.assignment) == EVENTS.partitions // 2, first, second)
         assert second.positions() == {partition: done[partition] for partition in second.assignment}
+
+    def test_what_is_assigned_is_read_from_the_committed_offset_even_if_it_stays_where_it_was(
+        self, stack: ExitStack, producer: LogProducer
+    ) -> None:
+        append_all(producer, [f"u{number}" for number in range(60)])
+        read: dict[int, list[int]] = {partition: [] for partition in range(EVENTS.partitions)}
+        told = RecordedRebalances(on_assigned=lambda ps: read.update({partition: [] for partition in ps}))
+        first = self.consumer(stack, listener=told)
+        seen = drain(first, 60)
+        committed = {partition: len(records) // 2 for partition, records in seen.items()}
+        first.commit(committed)
+        told.told.clear()
+        read.update({p: list(range(offset, len(seen[p]))) for p, offset in committed.items()})
+        second = self.consumer(stack)
+        deadline = time.monotonic() + TIMEOUT
+        while len(second.assignment) < EVENTS.partitions // 2 or any(
+            not read[partition] for partition in first.assignment & seen.keys()
+        ):
+            assert time.monotonic() < deadline, "the records did not come again in time"
+            second.poll(1000, 0.1)
+            for partition, records in first.poll(1000, 0.1).items():
+                read[partition] += [record.offset for record in records]
+        for partition in first.assignment & seen.keys():
+            assert read[partition] == list(range(committed[partition], len(seen[partition])))
 
     def test_survivor_gets_the_partitions_of_a_closed_consumer(self, stack: ExitStack) -> None:
         first, second = self.open_consumer("readers"), self.consumer(stack)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from reprise_backfill.other_rows import ReplaceableStore
 from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
 from reprise_online.reader import OnlineReader
@@ -20,6 +24,7 @@ from support.rows import STATE, USER_CODEC
 
 pytestmark = pytest.mark.redis
 
+DOCUMENT = Path(__file__).parents[3] / "docs/redis.md"
 USERS = range(60)
 FAILOVER_SECONDS = 15.0
 
@@ -270,20 +275,55 @@ async def test_a_reader_of_a_server_that_is_no_cluster_is_refused(redis_server: 
             await reader.read(ROWS)
 
 
-async def test_a_user_with_the_documented_permissions_reads(redis_cluster: RedisCluster) -> None:
-    rules = ("on", ">geheim", "~*", "+hmget", "+ping", "+cluster|slots", "+asking")
+def documented_rules(user: str) -> list[str]:
+    (line,) = re.findall(rf"^ACL SETUSER {user} on >PASSWORD (.*)$", DOCUMENT.read_text(), re.MULTILINE)
+    return ["reset", "on", ">geheim", *line.split()]
+
+
+@pytest.fixture
+def users(redis_cluster: RedisCluster) -> Iterator[None]:
+    """The documented users, and one that may not ask for the layout."""
+    rules = {name: documented_rules(name) for name in ("predictor", "materializer", "backfill")}
+    rules["blind"] = [rule for rule in rules["predictor"] if rule != "+cluster|slots"]
     for server in redis_cluster.servers:
-        command(server, "ACL", "SETUSER", "predictor", *rules)
-        command(server, "ACL", "SETUSER", "blind", "reset", *rules[:-2])
-    try:
-        given = {"redis_username": "predictor", "redis_password": "geheim"}
-        async with OnlineReader(settings_of(redis_cluster, **given), deadline=5) as reader:
-            await reader.ping()
-            assert not (await reader.read(ROWS))[0].known
-        blind = {**given, "redis_username": "blind"}
-        async with OnlineReader(settings_of(redis_cluster, **blind), deadline=5) as reader:
-            with pytest.raises(StoreRefusedError, match=r"layout: NOPERM"):
-                await reader.read(ROWS)
-    finally:
-        for server in redis_cluster.servers:
-            command(server, "ACL", "DELUSER", "predictor", "blind")
+        for name, given in rules.items():
+            command(server, "ACL", "SETUSER", name, *given)
+    yield
+    for server in redis_cluster.servers:
+        command(server, "ACL", "DELUSER", *rules)
+
+
+def as_user(cluster: RedisCluster, name: str) -> OnlineStoreSettings:
+    return settings_of(cluster, redis_username=name, redis_password="geheim")
+
+
+@pytest.mark.usefixtures("users")
+async def test_the_documented_predictor_may_read_and_nothing_else(redis_cluster: RedisCluster) -> None:
+    async with OnlineReader(as_user(redis_cluster, "predictor"), deadline=5) as reader:
+        await reader.ping()
+        assert not (await reader.read(ROWS))[0].known
+    async with OnlineReader(as_user(redis_cluster, "blind"), deadline=5) as reader:
+        with pytest.raises(StoreRefusedError, match=r"layout: NOPERM"):
+            await reader.read(ROWS)
+    with (
+        OnlineStore.connect(as_user(redis_cluster, "predictor")) as store,
+        pytest.raises(StoreRefusedError, match="NOPERM"),
+    ):
+        await asyncio.to_thread(write, store, None, b"1", 1)
+
+
+@pytest.mark.usefixtures("users")
+def test_the_documented_materializer_and_backfill_may_do_what_they_do(redis_cluster: RedisCluster) -> None:
+    with OnlineStore.connect(as_user(redis_cluster, "materializer")) as store:
+        store.ping()
+        lineage = store.lineage()
+        store.remember_events([("event", b"position")], timedelta(hours=1))
+        assert held(store) == {None}
+        assert all(write(store, None, b"1", 1))
+        store.settle(lineage)
+    with ReplaceableStore.connect(as_user(redis_cluster, "backfill")) as store:
+        lineage = store.lineage()
+        store.remember_events([("event", b"position")], timedelta(hours=1))
+        assert all(write(store, b"1", b"2", 2))
+        assert store.remove_others(USER_CODEC, b"3") == len(USERS)
+        store.settle(lineage)

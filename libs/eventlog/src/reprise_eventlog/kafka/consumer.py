@@ -45,9 +45,7 @@ class KafkaConsumerLog:
         try:
             keep_unseen_assignment(self._consumer)
             self._topic_id = self._find_topic()
-            bridge = RebalanceBridge(
-                self._on_revoked, self._on_lost, self._on_assigned, self._consumer._net.call_soon_threadsafe
-            )
+            bridge = RebalanceBridge(self._on_revoked, self._on_lost, self._on_assigned, self._consumer)
             self._consumer.subscribe([self._topic], listener=bridge)
         except BaseException:
             self._consumer.close(timeout_ms=0)

@@ -1,10 +1,10 @@
 """Telling a listener of rebalances, from the client's event loop."""
 
 import threading
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener
+from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener, TopicPartitionState
 from kafka.future import Future
 from kafka.structs import MemberState
 
@@ -19,7 +19,7 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         revoked: Called before others may get these partitions.
         lost: Called when others may have them already.
         assigned: Called before these partitions are read.
-        on_loop: Runs a coroutine function on the client's event loop soon, from any thread.
+        consumer: The client, whose event loop calls this.
     """
 
     def __init__(
@@ -27,12 +27,12 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         revoked: Callable[[Sequence[int]], None],
         lost: Callable[[Sequence[int]], None],
         assigned: Callable[[Sequence[int]], None],
-        on_loop: Callable[[Callable[[], Awaitable[None]]], object],
+        consumer: KafkaConsumer,
     ) -> None:
         self._revoked = revoked
         self._lost = lost
         self._assigned = assigned
-        self._on_loop = on_loop
+        self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
         """Pass on what is given up."""
@@ -44,6 +44,7 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Pass on what was given."""
+        _forget_positions(self._consumer, assigned)
         await self._call(self._assigned, assigned)
 
     async def _call(
@@ -67,10 +68,22 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
                 else:
                     done.failure(failure)
 
-            self._on_loop(settle)
+            self._consumer._net.call_soon_threadsafe(settle)
 
         threading.Thread(target=run, name="rebalance", daemon=True).start()
         await done
+
+
+def _forget_positions(consumer: KafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
+    """Have partitions that were assigned be read from the group's committed offsets.
+
+    The client (3.0) goes on where it was with a partition that it had before the rebalance as well, though
+    another member may have committed for it meanwhile, and what it had read itself may never have been worked off.
+    """
+    assignment = consumer._subscription.assignment
+    for partition in partitions:
+        if partition in assignment:
+            assignment[partition] = TopicPartitionState()
 
 
 def keep_unseen_assignment(consumer: KafkaConsumer) -> None:
