@@ -10,6 +10,7 @@ from reprise_backfill.settings import BackfillSettings
 from reprise_materializer.settings import MaterializerSettings
 from reprise_predictor.settings import PredictorSettings
 from reprise_producer.settings import ProducerSettings
+from reprise_rollout.settings import RolloutSettings
 from reprise_runtime.logs import LEVELS
 from reprise_runtime.settings import ProcessSettings
 from reprise_topics.settings import TopicsSettings
@@ -43,6 +44,21 @@ COMPONENTS = {
         TrainerSettings, frozenset({"TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH"})
     ),
     "backfill": Component(BackfillSettings),
+    "rollout": Component(
+        RolloutSettings,
+        frozenset(
+            {
+                "ROLLOUT_NAMESPACE",
+                "ROLLOUT_PREDICTOR_SELECTOR",
+                "ROLLOUT_PREDICTOR_PORT_NAME",
+                "ROLLOUT_PROMETHEUS_URL",
+                "ROLLOUT_PROMETHEUS_MATCHERS",
+                "ROLLOUT_METRICS_HOST",
+                "ROLLOUT_METRICS_PORT",
+                "ROLLOUT_LIVENESS_PORT",
+            }
+        ),
+    ),
     "topics": Component(TopicsSettings),
 }
 """The components by their key in the values."""

@@ -6,20 +6,32 @@ from reprise_eventlog import TOPICS
 from support.chart import COMPONENT, Release, render
 
 EXTRAS = (
-    "--set=monitoring.enabled=true,kafdrop.enabled=true,feast.ui.enabled=true,redis.exporter.enabled=true"
+    "--set=monitoring.enabled=true,kafdrop.enabled=true,feast.ui.enabled=true,redis.exporter.enabled=true,"
+    "rollout.enabled=true"
 )
 
 # from, to, port; within the release and with its Kafka
 FLOWS = {
     ("test", "predictor", "http"),
+    ("rollout", "predictor", "metrics"),
     *(
         (name, "kafka", 9093)
         for name in ("predictor", "producer", "materializer", "archiver", "backfill", "kafdrop")
     ),
-    *((name, "redis", "redis") for name in ("predictor", "materializer", "backfill", "seed", "feast")),
+    *(
+        (name, "redis", "redis")
+        for name in ("predictor", "materializer", "backfill", "seed", "feast", "rollout")
+    ),
 }
 # what the code calls of the Kubernetes API, by component; each rule as (API group, resource, verbs)
-RULES: dict[str, set[tuple[str, str, frozenset[str]]]] = {}
+RULES: dict[str, set[tuple[str, str, frozenset[str]]]] = {
+    "rollout": {
+        ("reprise.dev", "modelrollouts", frozenset({"get", "list", "watch", "patch"})),
+        ("reprise.dev", "modelrollouts/status", frozenset({"update"})),
+        ("", "pods", frozenset({"list"})),
+        ("events.k8s.io", "events", frozenset({"create"})),
+    }
+}
 
 
 def test_everything_that_no_policy_names_is_refused(release: Release) -> None:

@@ -19,13 +19,15 @@ from reprise_materializer.settings import MaterializerSettings
 from reprise_online.codec import ViewCodec
 from reprise_online.reader import OnlineReader
 from reprise_online.settings import OnlineStoreSettings
+from reprise_rollout.routing_store import RedisRoutingStore
+from reprise_routing import RoutingDocument, allocate, document_key, evidence_key
 from support.chart import render
 from support.histories import PLAN_FILE, PROJECT, event_table, make_events
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 
 pytestmark = pytest.mark.redis
 
-USERS = ("predictor", "materializer", "backfill", "feast", "exporter", "probe")
+USERS = ("predictor", "rollout", "materializer", "backfill", "feast", "exporter", "probe")
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +145,20 @@ def test_what_a_user_has_no_need_of_is_refused(
 def test_nobody_comes_in_without_a_name(server: RedisServer) -> None:
     with Redis(host=server.host, port=server.port) as client, pytest.raises(AuthenticationError):
         client.ping()
+
+
+def test_the_operator_publishes_what_predictors_read_and_outcomes_say(server: RedisServer) -> None:
+    document = RoutingDocument(
+        generation=1, rollout="a/b", salt="", arms=allocate("sha256:" + "a" * 64, [], {})
+    )
+    store = RedisRoutingStore.connect(
+        OnlineStoreSettings(**settings(server, "rollout"), feast_project=PROJECT)
+    )
+    store.publish(document)
+    assert (store.published(), store.evidence()) == (document, None)
+    assert connection(server, "predictor").get(document_key(PROJECT)) == document.to_bytes()
+    for user in ("predictor", "materializer", "feast"):
+        with pytest.raises(NoPermissionError):
+            connection(server, user).set(document_key(PROJECT), b"{}")
+    with pytest.raises(NoPermissionError):
+        connection(server, "rollout").set(evidence_key(PROJECT), b"{}")

@@ -82,9 +82,12 @@ REDIS_CA_FILE: /etc/reprise/redis/ca.crt
 {{/* What each component may do in the bundled Redis: the commands that it sends, on its own keys. */}}
 {{- define "reprise.redis.users" -}}
 {{- $rows := printf "~*%s" .Values.feast.project -}}
+{{- $routing := printf "routing:%s" .Values.feast.project -}}
 {{- $seen := printf "~seen:%s:*" .Values.feast.project -}}
-# HMGET of a prediction's rows, PING of readiness
-predictor: "%R{{ $rows }} -@all +ping +hmget"
+# HMGET of a prediction's rows, GET of the routing document, PING of readiness
+predictor: "%R{{ $rows }} %R~{{ $routing }}:document -@all +ping +hmget +get"
+# GET and SET of the routing document, GET of the evidence
+rollout: "~{{ $routing }}:document %R~{{ $routing }}:evidence -@all +ping +get +set"
 # reads rows, writes them by a script that compares and sets, remembers the ids of events
 materializer: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +set"
 # the same, and for --replace it lists rows and removes fields of them
