@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup tools test-tools demo test lint format unit integration soak bench lock clean
+.PHONY: help setup tools test-tools demo test lint format unit integration soak bench images e2e cluster-prepare cluster-demo lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,26 @@ soak: test-tools ## The proofs at their full dose: kills, restarts, parity and f
 
 bench: tools ## Measure, against stated baselines, into build/bench.json
 	@PYTHONPATH=tests $(PY) tests/bench/run.py $(BENCH)
+
+# The program of a local cluster, where there is one beside this folder; KUBECONFIG, where it is set, comes first.
+CLUSTER := REPRISE_CLUSTER=$(abspath $(wildcard ../shared/cluster/cluster)) k8s/with-cluster
+export TAG ?= dev
+
+images: ## Build the image of every component into the cluster (TAG=dev)
+	@$(CLUSTER) k8s/images all
+
+e2e: test-tools ## Build the images, and test the platform on the cluster of KUBECONFIG, or on one that is made
+	@$(CLUSTER) k8s/images all
+	@$(CLUSTER) k8s/images e2e
+	@$(CLUSTER) env REPRISE_E2E_TAG=$(TAG) $(PY) -m pytest tests/e2e -m e2e --maxfail 1 --durations 0 --durations-min 1 $(PYTEST)
+
+cluster-prepare: setup ## Put Strimzi, an Ingress controller and metrics-server into a kind or minikube cluster (PREPARE=--keda)
+	@k8s/prepare $(PREPARE)
+
+cluster-demo: setup ## Leave a whole platform running on the cluster, and say how to reach it
+	@$(CLUSTER) k8s/images all
+	@$(CLUSTER) k8s/images e2e
+	@$(CLUSTER) k8s/demo
 
 lock: setup ## Pin every dependency anew: requirements/*.txt (LOCK=--upgrade for the newest)
 	@.ci/lock $(LOCK)

@@ -1,0 +1,48 @@
+"""The cluster, and the platform on it, installed once for all tests of this folder."""
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+from support.cluster import Cluster, MissingClusterError, Platform
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    """The cluster of KUBECONFIG."""
+    try:
+        return Cluster.find()
+    except MissingClusterError as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session")
+def platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Platform]:
+    """The platform, freshly installed into a namespace of its own, which is deleted in the end.
+
+    REPRISE_E2E_NAMESPACE and REPRISE_E2E_TAG say where and which images; REPRISE_E2E_KEEP=1 leaves it there.
+    """
+    platform = Platform(
+        cluster,
+        os.environ.get("REPRISE_E2E_NAMESPACE", "reprise-e2e"),
+        os.environ.get("REPRISE_E2E_TAG", "dev"),
+    )
+    platform.remove()
+    try:
+        platform.install()
+        yield platform
+    except Exception:
+        _tell(request, platform)
+        raise
+    if request.session.testsfailed:
+        _tell(request, platform)
+    if os.environ.get("REPRISE_E2E_KEEP") != "1":
+        platform.remove()
+
+
+def _tell(request: pytest.FixtureRequest, platform: Platform) -> None:
+    """Print what is in the namespace, so that a log of CI is enough to find out why."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    with capture.global_and_fixture_disabled():
+        print(platform.diagnosis(), file=sys.stderr)

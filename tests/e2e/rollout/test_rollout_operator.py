@@ -1,0 +1,176 @@
+"""Whole rollouts on a real API server, Redis and Prometheus; the predictors are pretended."""
+
+import os
+import time
+from datetime import UTC, datetime
+
+import pytest
+from support.cluster import CommandError, wait_until
+from support.pretend_predictor import CORRUPT, ERRING, GARBAGE, SLOW
+from support.rollout_world import BASE, NEW, evidence
+
+pytestmark = pytest.mark.e2e
+
+KEY = "reprise-rollout-e2e/repurchase"
+SOAK = os.environ.get("REPRISE_SOAK") == "1"
+KILLS = 50 if SOAK else 5
+
+
+def test_new_shares_are_served_by_all_predictors_within_five_seconds(stage):
+    stage.apply()
+    began = time.monotonic()
+    stage.wait_for_weight(1000, 5.0)
+    print(f"from kubectl apply to all predictors serving: {time.monotonic() - began:.2f} s")
+
+
+def test_a_good_candidate_walks_its_steps_and_outcomes_promote_it(stage):
+    stage.apply(promotion={"rule": "Better"})
+    for weight in (1000, 3000, 5000):
+        stage.wait_for_weight(weight, 40)
+    stage.wait_for_phase("Measuring", 10)
+    said = evidence("better", datetime.now(UTC), candidate=stage.new, baseline=stage.base)
+    stage.say(said.model_copy(update={"rollout": KEY}))
+    stage.wait_for_phase("Promoted", 40)
+    status = stage.status
+    assert status["lastPromotedDigest"] == stage.new
+    assert [(entry["event"], entry["by"]) for entry in status["history"]] == [("Promoted", "Rule")]
+    assert [(arm.name, arm.digest, arm.weight) for arm in stage.document.arms] == [
+        ("baseline", stage.new, 10_000)
+    ]
+    reasons = [reason for reason, _ in stage.events()]
+    assert reasons == ["Loading", "StepStarted", "StepStarted", "StepStarted", "Promoted"]
+
+
+def test_a_person_promotes_by_annotation(stage):
+    stage.apply()
+    stage.wait_for_weight(1000, 10)
+    stage.annotate(promote="forest")
+    stage.wait_for_phase("Promoted", 10)
+    assert stage.status["history"][0]["by"] == "Annotation"
+    wait_until(
+        "the annotation is removed", lambda: "promote" not in stage.kubectl("get", "mr", "-o", "yaml"), 5
+    )
+    stage.annotate(rollback="baseline")
+    wait_until("the baseline is back", lambda: stage.status["baseline"]["digest"] == stage.base, 10)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "reason"),
+    [
+        (ERRING, "ErrorRateBreached"),
+        (SLOW, "LatencyP99Breached"),
+        (GARBAGE, "ScoreDistanceBreached"),
+        (CORRUPT, "BundleRefused"),
+    ],
+)
+def test_a_bad_candidate_is_rolled_back(stage, behaviour, reason):
+    stage.behaviours[stage.new] = behaviour
+    stage.apply()
+    began = time.monotonic()
+    found = stage.wait_for_phase("RolledBack", 60)
+    print(
+        f"{behaviour}: rolled back {time.monotonic() - began:.1f} s after kubectl apply: {found['message']}"
+    )
+    assert found["reason"] == reason
+    wait_until("nobody has it", lambda: stage.document.arms[1:] == (), 5)
+    assert ("RolledBack", f"candidate forest: {found['message']}") in stage.events()
+    assert stage.status["history"][0]["event"] == "RolledBack"
+
+
+def test_an_operator_killed_again_and_again_brings_the_rollout_to_the_same_end(stage):
+    began = time.monotonic()
+    stage.apply(steps=[{"trafficPercent": percent, "hold": "3s"} for percent in (5, 10, 20, 30)])
+    for number in range(KILLS):
+        time.sleep(0.23 * (number % 7))
+        stage.kill_operator()
+        document = stage.document
+        assert document is None or sum(arm.weight for arm in document.arms) == 10_000
+        stage.start_operator()
+    stage.wait_for_phase("Measuring", 120)
+    shares = {}
+    for predictor in stage.predictors:
+        generations = [generation for at, generation in predictor.generations if at > began]
+        assert generations == sorted(set(generations)), "a predictor saw an older document again"
+        shares[predictor.port] = predictor.report.arms[1].weight
+    assert set(shares.values()) == {5000}
+    steps = [message for reason, message in stage.events() if reason == "StepStarted"]
+    assert len(steps) == len(set(steps)), "a step was started twice"
+
+
+def test_deleting_the_rollout_releases_the_predictors_and_nothing_hangs(stage):
+    stage.apply()
+    stage.wait_for_weight(1000, 10)
+    assert "finalizers" not in stage.kubectl("get", "mr", "repurchase", "-o", "yaml")
+    stage.kill_operator()
+    stage.kubectl("delete", "mr", "repurchase", "--timeout=5s")
+    assert not stage.document.released
+    stage.start_operator()
+    wait_until("the predictors are released", lambda: stage.document.released, 20)
+
+
+def test_a_dry_run_writes_nothing(stage):
+    stage.stop_operator()
+    stage.start_operator("--dry-run")
+    stage.apply()
+    wait_until("it has decided", lambda: "dry_run=True" in stage.log.read_text(), 20)
+    assert stage.status == {}
+    assert stage.document is None
+    assert stage.events() == []
+    stage.stop_operator()
+
+
+def test_the_operator_ends_when_it_is_asked_to(stage):
+    stage.apply()
+    stage.wait_for_weight(1000, 10)
+    assert stage.stop_operator() == 0
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"baseline": {"digest": "latest"}}, "spec.baseline.digest"),
+        (
+            {
+                "candidates": [
+                    {"name": "a", "digest": NEW, "trafficPercent": 60},
+                    {"name": "b", "digest": BASE, "trafficPercent": 41},
+                ]
+            },
+            "the candidates' trafficPercent add up to more than 100",
+        ),
+        (
+            {"steps": [{"trafficPercent": 20}, {"trafficPercent": 10}]},
+            "each step's trafficPercent is above the one",
+        ),
+        (
+            {"steps": [{"trafficPercent": 20}, {"trafficPercent": 20}]},
+            "each step's trafficPercent is above the one",
+        ),
+        ({"steps": [{"trafficPercent": 0}]}, "spec.steps[0].trafficPercent"),
+        ({"steps": [{"trafficPercent": 5, "hold": "soon"}]}, "spec.steps[0].hold"),
+        ({"candidates": [{"name": "baseline", "digest": NEW}]}, "baseline is the baseline's name"),
+        ({"candidates": [{"name": "a", "digest": NEW}, {"name": "a", "digest": BASE}]}, "Duplicate value"),
+        ({"candidates": [{"name": "a", "digest": NEW, "sahdow": True}]}, "unknown field"),
+        ({"analysis": {"metrics": [{"type": "ErrorRate"}]}}, "max or maxRatio is required"),
+        (
+            {"analysis": {"metrics": [{"type": "ScoreDistance", "max": 1, "maxRatio": 2}]}},
+            "maxRatio is for ErrorRate",
+        ),
+    ],
+)
+def test_the_api_server_refuses_and_says_why(stage, spec, said):
+    with pytest.raises(CommandError) as refused:
+        stage.apply(**spec)
+    assert said in str(refused.value)
+
+
+def test_kubectl_explains_and_lists(stage):
+    explained = stage.kubectl("explain", "modelrollout.spec.candidates.trafficPercent")
+    assert "share of the users" in explained
+    stage.apply()
+    stage.wait_for_weight(1000, 10)
+    wait_until("the columns are filled", lambda: "2/2" in stage.kubectl("get", "mr"), 5)
+    listed = stage.kubectl("get", "mr")
+    print(listed)
+    for shown in ("PHASE", "WEIGHTS", "Progressing", "baseline 90%, forest 10%", "1/3", "True"):
+        assert shown in listed

@@ -1,0 +1,264 @@
+"""The platform on a real cluster, from installation to removal; the tests build on one another, in this order."""
+
+import gzip
+import json
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from click.testing import CliRunner
+from reprise_cli.demo.online_parity import compare_online
+from reprise_datagen.main import command as datagen
+from reprise_events import Event, parse_timestamp
+from reprise_features.plan import Plan
+from support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform, wait_until
+from support.steady_load import SteadyLoad
+
+pytestmark = pytest.mark.e2e
+
+PLAN = Plan.load(ROOT / "feature_repo/plan/plan.json")
+STRIMZI = "kafka.strimzi.io"
+PAIRS = [(f"u{user:06d}", f"p{product:05d}") for user, product in zip(range(600), range(120), strict=False)]
+
+
+@pytest.fixture(scope="session")
+def history(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The history of the cluster, made by its datagen Job, and once more here: equal options, equal files."""
+    platform.run_job("datagen", 180)
+    shop = yaml.safe_load((FIXTURES / "values.yaml").read_text())["datagen"]
+    path = tmp_path_factory.mktemp("history") / "history.parquet"
+    start = (datetime.now(UTC) - timedelta(days=shop["days"])).date()
+    options = {
+        "--start": start,
+        "--days": shop["days"],
+        "--users": shop["users"],
+        "--products": shop["products"],
+    }
+    arguments = [str(path), "--seed", "7", *(str(part) for option in options.items() for part in option)]
+    made = CliRunner().invoke(datagen, arguments)
+    assert made.exit_code == 0, made.output
+    return path
+
+
+@pytest.fixture(scope="session")
+def serving(platform: Platform, history: Path) -> Iterator[httpx.Client]:
+    """A client of the platform, after a model was trained and the online store filled."""
+    assert "AUC" in platform.run_job("trainer", 300)
+    assert "events: wrote" in platform.run_job("backfill", 180)
+    platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
+    with platform.client as client:
+        wait_until("the Ingress leads to the predictor", lambda: client.get("/ready").status_code == 200, 60)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def sent() -> list[Event]:
+    """What was accepted by the producer, so far."""
+    return []
+
+
+def _send(client: httpx.Client, sent: list[Event], bodies: list[dict[str, object]]) -> None:
+    answer = client.post("/events", json=bodies)
+    assert answer.status_code == 202, answer.text
+    sent += [
+        Event(
+            event_id=str(body["event_id"]),
+            user_id=str(body["user_id"]),
+            product_id=str(body["product_id"]),
+            event_type=str(body["event_type"]),
+            amount=body["amount"],
+            timestamp_us=parse_timestamp(str(body["timestamp"])),
+        )
+        for body in bodies
+    ]
+
+
+def _event(user: str, product: str, event_type: str, amount: float | None) -> dict[str, object]:
+    return {
+        "event_id": str(uuid.uuid4()),
+        "user_id": user,
+        "product_id": product,
+        "event_type": event_type,
+        "amount": amount,
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
+
+
+def _purchases(client: httpx.Client, user: str, product: str) -> float:
+    answer = client.get(f"/features/{user}", params={"product_id": product})
+    return answer.raise_for_status().json()["features"]["pair_purchases"] or 0.0
+
+
+def test_the_chart_installs_into_a_restricted_namespace(platform: Platform) -> None:
+    for name in ("topics", "feast"):
+        jobs = platform.get("jobs", f"--selector=app.kubernetes.io/component={name}")["items"]
+        assert len(jobs) == 1
+        platform.kubectl(
+            "wait", "--for=condition=Complete", f"job/{jobs[0]['metadata']['name']}", "--timeout=180s"
+        )
+
+
+def test_history_and_model_come_from_jobs_and_predictions_through_the_ingress(serving: httpx.Client) -> None:
+    user, product = PAIRS[1]
+    answer = serving.post("/predict", json={"user_id": user, "product_id": product}).raise_for_status().json()
+    assert answer["known"]["user"]
+    assert answer["known"]["product"]
+    assert 0 <= answer["probability"] <= 1
+    assert answer["model_version"].startswith("sha256:")
+
+
+def test_an_event_sent_through_the_ingress_changes_the_features(
+    serving: httpx.Client, sent: list[Event]
+) -> None:
+    user, product = PAIRS[2]
+    before = _purchases(serving, user, product)
+    _send(serving, sent, [_event(user, product, "purchase", 12.5)])
+    wait_until("the purchase counts", lambda: _purchases(serving, user, product) == before + 1, 20, every=0.1)
+
+
+def test_helm_test_makes_a_prediction(platform: Platform, serving: httpx.Client) -> None:
+    assert "200" in platform.helm("test", RELEASE, "--logs")
+
+
+def test_a_materializer_that_is_killed_loses_nothing_and_counts_nothing_twice(
+    platform: Platform, serving: httpx.Client, sent: list[Event], history: Path
+) -> None:
+    pairs = [*PAIRS[:40], *((f"e2e-{number}", PAIRS[number][1]) for number in range(20))]
+    for _ in range(3):
+        for batch in range(10):
+            bodies = [
+                _event(user, product, "purchase" if (batch + n) % 3 else "view", None)
+                for n, (user, product) in enumerate(pairs)
+            ]
+            for n, body in enumerate(bodies):
+                body["amount"] = 5.0 + n / 8 if body["event_type"] == "purchase" else None
+            _send(serving, sent, bodies)
+            if batch == 4:
+                pod = platform.pods("materializer")[0]["metadata"]["name"]
+                platform.kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
+            # What a shop sends twice counts once.
+            assert serving.post("/events", json=bodies[:5]).status_code == 202
+    last = _event("e2e-last", PAIRS[0][1], "purchase", 1.0)
+    _send(serving, sent, [last])
+
+    def mismatches() -> str | None:
+        compared = compare_online(serving, "", PLAN, history, sent, pairs)
+        return "none" if compared.mismatches == 0 else None
+
+    platform.kubectl("rollout", "status", "deployment/reprise-materializer", "--timeout=120s")
+    wait_until("what is served equals the batch executor", mismatches, 90, every=2)
+
+
+def test_an_upgrade_of_the_configuration_under_load_loses_no_request(
+    platform: Platform, serving: httpx.Client
+) -> None:
+    before = {pod["metadata"]["name"] for pod in platform.pods("predictor")}
+    with SteadyLoad(platform.client, rate=100, pairs=PAIRS) as load:
+        time.sleep(3)
+        platform.upgrade("--set=predictor.settings.PREDICTOR_MAX_BATCH=7")
+        platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=180s")
+        wait_until("the old pods are gone", lambda: not before & _names(platform), 60)
+        time.sleep(2)
+    assert set(load.statuses) == {"200"}, f"{load.statuses}\n" + "\n".join(load.failures[:20])
+    assert load.answered / load.seconds > 90
+    assert serving.post("/predict/batch", json={"requests": _requests(8)}).status_code != 200
+    assert serving.post("/predict/batch", json={"requests": _requests(7)}).status_code == 200
+
+
+def test_a_rollback_brings_the_former_configuration_back(platform: Platform, serving: httpx.Client) -> None:
+    platform.helm("rollback", RELEASE)
+    platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=180s")
+
+    def answers() -> bool:
+        return serving.post("/predict/batch", json={"requests": _requests(8)}).status_code == 200
+
+    wait_until("batches may be longer again", answers, 60)
+
+
+def test_the_predictor_scales_out_under_load_and_in_again_without_it(
+    platform: Platform, serving: httpx.Client
+) -> None:
+    platform.upgrade(
+        "--set=predictor.autoscaling.enabled=true",
+        "--set=predictor.autoscaling.maxReplicas=3",
+        "--set=predictor.autoscaling.targetCPUUtilizationPercentage=60",
+        "--set=predictor.autoscaling.scaleDownStabilizationSeconds=5",
+    )
+    wait_until("one pod serves", lambda: len(platform.pods("predictor")) == 1, 120)
+    with SteadyLoad(platform.client, rate=250, pairs=PAIRS, threads=16) as load:
+        wait_until("two pods serve", lambda: _ready(platform) >= 2, 150)
+    assert set(load.statuses) == {"200"}, f"{load.statuses}\n" + "\n".join(load.failures[:20])
+    wait_until("one pod serves again", lambda: len(platform.pods("predictor")) == 1, 180, every=2)
+
+
+@pytest.fixture
+def strimzi_kinds(platform: Platform) -> Iterator[None]:
+    """Strimzi's own CRDs, where the cluster does not have them."""
+    published = json.loads(gzip.decompress((ROOT / "tests/data/schemas/crds.json.gz").read_bytes()))
+    present = {crd["metadata"]["name"] for crd in platform.cluster.get("customresourcedefinitions")["items"]}
+    missing = [
+        crd for crd in published if crd["spec"]["group"] == STRIMZI and crd["metadata"]["name"] not in present
+    ]
+    for crd in missing:
+        platform.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(crd))
+        name = crd["metadata"]["name"]
+        platform.cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
+    yield
+    for crd in missing:
+        platform.cluster.kubectl("delete", "crd", crd["metadata"]["name"], "--timeout=60s")
+
+
+@pytest.mark.usefixtures("strimzi_kinds")
+@pytest.mark.parametrize("brokers", [1, 3])
+def test_the_api_server_takes_what_the_chart_makes_for_strimzi(platform: Platform, brokers: int) -> None:
+    options = ["--set=kafka.mode=strimzi", f"--set=kafka.strimzi.brokers.replicas={brokers}"]
+    rendered = platform.helm("template", RELEASE, str(CHART), *platform.values, *options)
+    made = [each for each in yaml.safe_load_all(rendered) if each and each["apiVersion"].startswith(STRIMZI)]
+    assert {each["kind"] for each in made} == {"Kafka", "KafkaNodePool", "KafkaTopic", "KafkaUser"}
+    documents = yaml.safe_dump_all(made)
+    platform.kubectl("apply", "--server-side", "--validate=strict", "-f", "-", stdin=documents)
+    try:
+        for each in made:
+            kind = f"{each['kind'].lower()}s.{STRIMZI}"
+            kept = platform.get(kind, each["metadata"]["name"])
+            assert kept["spec"] == each["spec"], "the API server has dropped or changed a field"
+    finally:
+        platform.kubectl("delete", "--ignore-not-found", "-f", "-", stdin=documents)
+
+
+def test_uninstalling_leaves_only_the_volumes_that_it_says_it_leaves(platform: Platform) -> None:
+    told = platform.helm("uninstall", RELEASE, "--wait", "--timeout=3m")
+    left = wait_until("nothing of the release is left but volumes", lambda: _left(platform), 90)
+    assert left == {"reprise-models", "reprise-offline", "data-reprise-redis-0"}
+    for name in ("reprise-models", "reprise-offline"):
+        assert name in told
+
+
+def _names(platform: Platform) -> set[str]:
+    found = platform.get("pods", "--selector=app.kubernetes.io/component=predictor")["items"]
+    return {pod["metadata"]["name"] for pod in found}
+
+
+def _ready(platform: Platform) -> int:
+    return sum(
+        any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
+        for pod in platform.pods("predictor")
+    )
+
+
+def _requests(count: int) -> list[dict[str, str]]:
+    return [{"user_id": user, "product_id": product} for user, product in PAIRS[:count]]
+
+
+def _left(platform: Platform) -> set[str] | None:
+    """The claims that are left, once nothing else of the release is."""
+    kinds = platform.cluster.kubectl("api-resources", "--namespaced", "--verbs=list", "--output=name").split()
+    wanted = sorted({kind for kind in kinds if not kind.startswith(("events", "pods.metrics"))})
+    found = platform.get(",".join(wanted), f"--selector=app.kubernetes.io/instance={RELEASE}")["items"]
+    others = [each for each in found if each["kind"] != "PersistentVolumeClaim"]
+    return None if others else {each["metadata"]["name"] for each in found}

@@ -1,0 +1,208 @@
+"""A Kubernetes cluster, and the platform in a namespace of it, through kubectl and Helm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts/reprise"
+FIXTURES = ROOT / "k8s/e2e"
+HOST = "reprise-e2e.localhost"
+INGRESS = os.environ.get("REPRISE_INGRESS", "http://127.0.0.1:8080")
+RELEASE = "reprise"
+T = TypeVar("T")
+
+
+class MissingClusterError(Exception):
+    """There is no cluster that the tests could use."""
+
+
+class CommandError(Exception):
+    """A command against the cluster failed."""
+
+
+def wait_until(what: str, probe: Callable[[], T | None], seconds: float, every: float = 0.5) -> T:
+    """Return what the probe returns once it returns something that counts.
+
+    Raises:
+        TimeoutError: It did not within these seconds.
+    """
+    give_up = time.monotonic() + seconds
+    while not (found := probe()):
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"after {seconds:g} s still not: {what}")
+        time.sleep(every)
+    return found
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster of KUBECONFIG."""
+
+    kubectl_path: str
+    helm_path: str
+
+    @classmethod
+    def find(cls) -> Cluster:
+        """Return the cluster that KUBECONFIG names.
+
+        Raises:
+            MissingClusterError: It is not set, a program is missing, or the cluster does not answer.
+        """
+        if not os.environ.get("KUBECONFIG"):
+            raise MissingClusterError("KUBECONFIG is not set; make e2e brings a cluster up")
+        kubectl = shutil.which("kubectl")
+        if kubectl is None:
+            raise MissingClusterError("kubectl is not installed")
+        found = subprocess.run([ROOT / ".ci/helm"], capture_output=True, text=True, check=False)
+        if found.returncode != 0:
+            raise MissingClusterError(found.stderr.strip())
+        cluster = cls(kubectl, found.stdout.strip())
+        try:
+            cluster.kubectl("get", "--raw", "/readyz", seconds=20)
+        except (CommandError, subprocess.TimeoutExpired) as error:
+            raise MissingClusterError(f"the cluster of KUBECONFIG does not answer: {error}") from error
+        return cluster
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 300) -> str:
+        """Return what kubectl prints."""
+        return _run([self.kubectl_path, *arguments], stdin, seconds)
+
+    def get(self, *arguments: str) -> Any:
+        """Return what kubectl gets, as JSON."""
+        return json.loads(self.kubectl("get", *arguments, "--output=json"))
+
+    def helm(self, *arguments: str, seconds: float = 600) -> str:
+        """Return what Helm prints."""
+        return _run([self.helm_path, *arguments], None, seconds)
+
+    @property
+    def has_folder_volumes(self) -> bool:
+        """Whether volumes are folders of the node that belong to root."""
+        classes = self.get("storageclasses")["items"]
+        return any(each["provisioner"] == "kubernetes.io/host-path" for each in classes)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The release of the chart in a namespace of its own."""
+
+    cluster: Cluster
+    namespace: str
+    tag: str
+
+    @property
+    def client(self) -> httpx.Client:
+        """Asks through the Ingress."""
+        return httpx.Client(base_url=INGRESS, headers={"Host": HOST}, timeout=15)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 300) -> str:
+        """Return what kubectl prints about this namespace."""
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, seconds=seconds)
+
+    def get(self, *arguments: str) -> Any:
+        """Return what kubectl gets of this namespace, as JSON."""
+        return self.cluster.get("--namespace", self.namespace, *arguments)
+
+    def install(self) -> None:
+        """Make the namespace, its Kafka, and install the chart; returns once everything but the predictor is ready."""
+        self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(self._namespace()))
+        if self.cluster.has_folder_volumes:
+            self.cluster.kubectl("apply", "-f", str(FIXTURES / "volumes.yaml"))
+            self.cluster.kubectl(
+                "-n", "reprise-e2e-volumes", "rollout", "status", "daemonset/volumes", "--timeout=60s"
+            )
+        self.kubectl("apply", "-f", "-", stdin=self._fixture("kafka.yaml"))
+        self.helm("install", RELEASE, str(CHART), *self.values)
+        self.kubectl("rollout", "status", "statefulset/kafka", "--timeout=180s")
+        self.kubectl("rollout", "status", "statefulset/reprise-redis", "--timeout=180s")
+        for name in ("producer", "materializer", "archiver"):
+            self.kubectl("rollout", "status", f"deployment/reprise-{name}", "--timeout=240s")
+
+    def upgrade(self, *values: str) -> None:
+        """Upgrade the release with values besides those it was installed with."""
+        self.helm("upgrade", RELEASE, str(CHART), *self.values, *values)
+
+    def helm(self, command: str, *arguments: str) -> str:
+        """Return what a command of Helm prints about this namespace."""
+        return self.cluster.helm(command, *arguments, "--namespace", self.namespace)
+
+    @property
+    def values(self) -> list[str]:
+        """Options for Helm that say how the platform is installed."""
+        tags = ["global.image.tag", "redis.image.tag", "redis.exporter.image.tag"]
+        return [
+            f"--values={FIXTURES / 'values.yaml'}",
+            *(f"--set-string={name}={self.tag}" for name in tags),
+            *(f"--set-string={name}.ingress.host={HOST}" for name in ("predictor", "producer")),
+        ]
+
+    def run_job(self, name: str, seconds: float) -> str:
+        """Start a run of a suspended CronJob, and return its log once it is complete.
+
+        Raises:
+            CommandError: It failed.
+            TimeoutError: It did not end.
+        """
+        job = f"e2e-{name}-{int(time.time())}"
+        self.kubectl("create", "job", job, f"--from=cronjob/reprise-{name}")
+
+        def ended() -> str | None:
+            conditions = self.get("job", job)["status"].get("conditions", [])
+            return next(
+                (
+                    c["type"]
+                    for c in conditions
+                    if c["status"] == "True" and c["type"] in ("Complete", "Failed")
+                ),
+                None,
+            )
+
+        how = wait_until(f"the job {name} has ended", ended, seconds)
+        log = self.kubectl("logs", f"job/{job}", "--all-containers")
+        if how == "Failed":
+            raise CommandError(f"the job {name} failed:\n{log}")
+        return log
+
+    def pods(self, component: str) -> list[Any]:
+        """Return the component's pods that are not ending."""
+        found = self.get(
+            "pods", f"--selector=app.kubernetes.io/component={component},app.kubernetes.io/instance={RELEASE}"
+        )
+        return [pod for pod in found["items"] if "deletionTimestamp" not in pod["metadata"]]
+
+    def remove(self) -> None:
+        """Delete the namespace, and wait until it is gone."""
+        self.cluster.kubectl("delete", "namespace", self.namespace, "--ignore-not-found", "--timeout=180s")
+
+    def diagnosis(self) -> str:
+        """Return what a person wants to see of a namespace where something failed."""
+        return _run([str(FIXTURES / "diagnose"), self.namespace], None, 120)
+
+    def _namespace(self) -> dict[str, Any]:
+        levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+        return {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": self.namespace, "labels": levels},
+        }
+
+    def _fixture(self, name: str) -> str:
+        return (FIXTURES / name).read_text().replace(":dev\n", f":{self.tag}\n")
+
+
+def _run(command: Sequence[str], stdin: str | None, seconds: float) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
+    if done.returncode != 0:
+        raise CommandError(f"{' '.join(command)}\n{done.stdout[-4000:]}{done.stderr[-4000:]}")
+    return done.stdout
