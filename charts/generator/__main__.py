@@ -11,11 +11,13 @@ import sys
 from pathlib import Path
 
 from reprise_eventlog import TOPICS
-from values_file import read_values
+from skaffold_file import find_images, skaffold_file
+from values_file import Group, read_values
 from values_page import values_page
 from values_schema import values_schema
 
-CHART = Path(__file__).parent.parent / "reprise"
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts/reprise"
 
 
 def generated() -> dict[Path, str]:
@@ -24,6 +26,7 @@ def generated() -> dict[Path, str]:
     return {
         CHART / "files/topics.json": _json(_topics()),
         CHART / "values.schema.json": _json(values_schema(values)),
+        ROOT / "skaffold.yaml": skaffold_file(find_images(ROOT, _with_images(values))),
         CHART / "README.md": values_page(values, (Path(__file__).parent / "page_head.md").read_text()),
     }
 
@@ -42,7 +45,7 @@ def main() -> int:
             continue
         stale = True
         if check:
-            name = str(path.relative_to(CHART.parent.parent))
+            name = str(path.relative_to(ROOT))
             sys.stdout.writelines(
                 difflib.unified_diff(
                     before.splitlines(True), text.splitlines(True), name, f"{name} as it should be"
@@ -53,6 +56,14 @@ def main() -> int:
     if check and stale:
         sys.stderr.write("the chart is not up to date: run make chart\n")
     return int(check and stale)
+
+
+def _with_images(values: Group) -> set[str]:
+    return {
+        name
+        for name, entry in values.entries.items()
+        if isinstance(entry, Group) and "image" in entry.entries
+    }
 
 
 def _topics() -> list[dict[str, object]]:
