@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup tools test-tools demo test lint format unit integration soak bench images e2e cluster-prepare cluster-demo lock clean
+.PHONY: help setup tools test-tools demo test lint format unit integration soak bench images e2e cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ cluster-demo: setup ## Leave a whole platform running on the cluster, and say ho
 	@$(CLUSTER) k8s/images all
 	@$(CLUSTER) k8s/images e2e
 	@$(CLUSTER) k8s/demo
+
+chart: setup ## Write the chart's schema, page and topics, and skaffold.yaml, from what they follow from
+	@$(PY) charts/generator
 
 lock: setup ## Pin every dependency anew: requirements/*.txt (LOCK=--upgrade for the newest)
 	@.ci/lock $(LOCK)
