@@ -25,9 +25,9 @@ START_US = 1_767_225_600_000_000
 HORIZON_US = 2 * DAY_US
 PARTITIONS = 3
 SALT = "shop"
-BASELINE_WEIGHTS = {"pair_purchases": 0.0}
+BASELINE_WEIGHTS = {"pair_purchases": -0.7}
 TRUE_WEIGHTS = {"pair_purchases": 1.5}
-BIAS = -1.6
+BIAS = -0.8
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Shop:
 
     users: int = 600
     days: int = 24
-    visits: float = 4.0
+    visits: float = 5.0
     seed: int = 0
     candidate_share: int = 5_000
     share_before: int | None = None

@@ -16,7 +16,7 @@ from reprise_outcomes.exceptions import HorizonsDifferError, NothingArchivedErro
 from reprise_outcomes.findings import Findings
 from reprise_outcomes.gathering import Gathered, gather
 from reprise_outcomes.joining import groups, join_outcomes, labelled_rows
-from reprise_outcomes.metrics import build_registry, exposition
+from reprise_outcomes.metrics import exposition
 from reprise_outcomes.report import render_html, render_json
 from reprise_outcomes.running import find
 from reprise_outcomes.sequence import Verdict
@@ -40,7 +40,7 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    return make_archive(tmp_path_factory.mktemp("shop"), Shop(users=900, late=0.02))
+    return make_archive(tmp_path_factory.mktemp("shop"), Shop(users=500, late=0.02))
 
 
 def settings(archive: Archive, **others: Any) -> OutcomesSettings:
@@ -106,7 +106,7 @@ def test_the_better_model_is_found_on_the_same_predictions(found: Findings) -> N
     brier = candidate.results[0]
     assert (brier.metric, brier.design, brier.verdict) == ("brier", "paired", Verdict.BETTER)
     assert brier.newest.lower > 0
-    assert brier.baseline_users == brier.candidate_users > 600
+    assert brier.baseline_users == brier.candidate_users > 350
     assert brier.looks[0].at_us < brier.newest.at_us
     assert found.reproduction.compared > 1_000
     assert found.reproduction.differing == 0
@@ -123,7 +123,7 @@ def test_conversion_of_two_arms_stays_undecided_with_few_users(found: Findings) 
 
 
 def test_the_worse_model_is_called_worse(tmp_path: Path) -> None:
-    archive = make_archive(tmp_path, Shop(users=500, candidate_weights={"pair_purchases": -1.5}))
+    archive = make_archive(tmp_path, Shop(users=300, candidate_weights={"pair_purchases": -5.0}))
     [candidate] = find(settings(archive, check_rows=0), archive.document).candidates
     assert candidate.verdict is Verdict.WORSE
     assert candidate.deciding.metric == "brier"
@@ -143,18 +143,18 @@ def test_arms_are_measured_with_intervals_over_users(found: Findings) -> None:
     baseline, candidate = (arm.full for arm in found.arms)
     assert baseline is not None
     assert candidate is not None
-    assert candidate.measures["roc_auc"].value > baseline.measures["roc_auc"].value == 0.5
+    assert candidate.measures["roc_auc"].value > 0.55 > baseline.measures["roc_auc"].value
 
 
 def test_users_are_spread_as_the_shares_say(found: Findings) -> None:
     assert found.ratio is not None
     assert found.ratio.anytime_p_value > 0.05
-    assert sum(found.users.values()) > 800
+    assert sum(found.users.values()) > 400
     assert found.since_us is None
 
 
 def test_a_change_of_shares_is_found_and_only_later_users_are_compared(tmp_path: Path) -> None:
-    archive = make_archive(tmp_path, Shop(users=500, share_before=1_000, visits=6))
+    archive = make_archive(tmp_path, Shop(users=300, share_before=1_000, visits=6))
     found = find(settings(archive, check_rows=0), archive.document)
     change_us = START_US + 8 * DAY_US
     assert found.since_us is not None
@@ -166,7 +166,7 @@ def test_a_change_of_shares_is_found_and_only_later_users_are_compared(tmp_path:
 
 
 def test_an_arm_that_loses_users_is_found_out(tmp_path: Path) -> None:
-    archive = make_archive(tmp_path, Shop(users=900, candidate_share=3_500))
+    archive = make_archive(tmp_path, Shop(users=900, visits=1.5, candidate_share=3_500))
     arms = archive.document.model_copy(
         update={
             "arms": tuple(
@@ -181,25 +181,19 @@ def test_an_arm_that_loses_users_is_found_out(tmp_path: Path) -> None:
 
 
 def test_features_agree_with_the_offline_store(found: Findings) -> None:
-    assert found.consistency.predictions > 2_000
+    assert found.consistency.predictions > 1_500
     assert found.consistency.compared == 8 * found.consistency.predictions
     assert found.consistency.mismatches == {}
     assert found.consistency.unexamined == 0
 
 
-def test_late_events_explain_differences(tmp_path: Path) -> None:
-    archive = make_archive(tmp_path, Shop(users=12, visits=250, late=0.5))
-    consistency = find(settings(archive), archive.document).consistency
+@pytest.mark.parametrize("in_flight", ["30s", "11m"])
+def test_late_events_and_those_on_their_way_explain_differences(tmp_path: Path, in_flight: str) -> None:
+    archive = make_archive(tmp_path, Shop(users=6, visits=150, late=0.5))
+    # events are ten minutes late: certain to have come after the answer, or in doubt
+    consistency = find(settings(archive, in_flight=in_flight), archive.document).consistency
     assert consistency.mismatches == {}
-    assert consistency.in_flight["product_views"] > 20
-
-
-def test_events_that_arrive_around_the_answer_explain_differences(tmp_path: Path) -> None:
-    archive = make_archive(tmp_path, Shop(users=12, visits=250, late=0.5))
-    # with the ten minutes in doubt, what came late may or may not have been there: the sets of events tell
-    consistency = find(settings(archive, in_flight="11m"), archive.document).consistency
-    assert consistency.mismatches == {}
-    assert consistency.in_flight["product_views"] > 20
+    assert consistency.in_flight["product_views"] > 4
 
 
 def test_wrong_features_are_counted_by_name_whatever_else_is_late(tmp_path: Path) -> None:
@@ -209,14 +203,14 @@ def test_wrong_features_are_counted_by_name_whatever_else_is_late(tmp_path: Path
         if number % 80 == 0:
             features["total_spend"] = None if features["total_spend"] is not None else 3.0
 
-    archive = make_archive(tmp_path, Shop(users=12, visits=250, late=0.5, corrupt=corrupt))
+    archive = make_archive(tmp_path, Shop(users=6, visits=150, late=0.5, corrupt=corrupt))
     found = find(settings(archive), archive.document)
     consistency = found.consistency
     rows = consistency.predictions
     assert set(consistency.mismatches) == {"product_views", "total_spend"}
     assert consistency.mismatches["product_views"] == pytest.approx(rows / 50, abs=2)
     assert consistency.mismatches["total_spend"] == pytest.approx(rows / 80, abs=2)
-    assert consistency.in_flight["product_views"] > 20
+    assert consistency.in_flight["product_views"] > 4
     assert len(consistency.examples) == 5
     assert "mismatches" in render_summary(found)
     assert "total_spend" in render_html(found)
@@ -307,7 +301,7 @@ def test_the_same_archive_gives_the_same_report(archive: Archive, found: Finding
 
 
 def test_metrics_say_what_the_report_says(found: Findings) -> None:
-    text = exposition(build_registry(found)).decode()
+    text = exposition(found).decode()
     samples = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)

@@ -15,10 +15,3 @@ class HorizonsDifferError(OutcomesError):
     def __init__(self, horizons: dict[str, int]) -> None:
         said = ", ".join(f"{digest[:19]} {seconds:,} s" for digest, seconds in sorted(horizons.items()))
         super().__init__(f"the models' horizons differ ({said}); name the one to judge by with --horizon")
-
-
-class PushError(OutcomesError):
-    """The Pushgateway did not take the metrics."""
-
-    def __init__(self, url: str, reason: object) -> None:
-        super().__init__(f"the Pushgateway at {url} did not take the metrics: {reason}")

@@ -58,9 +58,6 @@ INCONSISTENT = 4
     default=None,
     help="Read the routing document from Redis and publish evidence there.  [default: OUTCOMES_PUBLISH, or yes]",
 )
-@click.option(
-    "--pushgateway", metavar="URL", help="Push the metrics there.  [default: OUTCOMES_PUSHGATEWAY, or not]"
-)
 def command(offline: str | None, **options: Any) -> None:
     """Judge the archived predictions by what users then did, arm by arm.
 
@@ -78,15 +75,16 @@ def command(offline: str | None, **options: Any) -> None:
     from reprise_runtime.job_metrics import reported_job
 
     from reprise_outcomes.exceptions import OutcomesError
-    from reprise_outcomes.metrics import JOB
+    from reprise_outcomes.metrics import JOB, OutcomesMetrics
     from reprise_outcomes.running import run
     from reprise_outcomes.settings import OutcomesSettings
     from reprise_outcomes.summary import render_summary
 
     try:
         settings = OutcomesSettings.load(offline_store=offline, **options)
-        with reported_job(JOB, settings.pushgateway):
+        with reported_job(JOB, settings.pushgateway_url) as report:
             ran = run(settings)
+            OutcomesMetrics(report.registry).show(ran.findings)
     except (
         BundleError,
         EventFilesError,

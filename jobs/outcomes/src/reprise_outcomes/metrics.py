@@ -1,16 +1,14 @@
 """The findings as Prometheus metrics.
 
-A job is gone before it would be scraped, so the metrics are written into a file beside the report, in the text
-format that node_exporter's textfile collector reads, and pushed to a Pushgateway where there is one.
+A job is gone before it would be scraped, so the metrics are pushed to a Pushgateway where there is one, like every
+job's, and written into a file beside the report, in the text format that node_exporter's textfile collector reads.
 """
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest, pushadd_to_gateway
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from reprise_outcomes.exceptions import PushError
 from reprise_outcomes.findings import ArmFindings, CandidateFindings, Findings, Measured
 from reprise_outcomes.sequence import Verdict
 
@@ -18,7 +16,9 @@ JOB = "reprise-outcomes"
 _ARM = ("arm", "digest", "horizon")
 
 
-class _Gauges:
+class OutcomesMetrics:
+    """The figures of one run, in a registry."""
+
     def __init__(self, registry: CollectorRegistry) -> None:
         def gauge(name: str, documentation: str, labels: tuple[str, ...] = ()) -> Any:
             return Gauge(f"reprise_outcomes_{name}", documentation, labels, registry=registry)
@@ -47,48 +47,34 @@ class _Gauges:
         )
         self.broken = gauge("broken_records", "Records of the predictions' topic that are no predictions.")
 
+    def show(self, findings: Findings) -> None:
+        """Set the figures to what a run found."""
+        self.computed.set(findings.computed_us / 1e6)
+        self.complete.set(findings.complete_until_us / 1e6)
+        for arm in findings.arms:
+            _set_arm(self, arm)
+        for found in findings.candidates:
+            _set_candidate(self, found)
+        if findings.ratio is not None:
+            self.ratio.set(findings.ratio.anytime_p_value)
+        consistency = findings.consistency
+        self.checked.set(consistency.compared)
+        self.mismatched.set(consistency.mismatched)
+        for feature, count in consistency.mismatches.items():
+            self.mismatches.labels(feature).set(count)
+        self.in_flight.set(sum(consistency.in_flight.values()))
+        self.reproduced.set(findings.reproduction.differing)
+        self.broken.set(findings.broken)
 
-def build_registry(findings: Findings) -> CollectorRegistry:
-    """Return a registry that holds the findings."""
+
+def exposition(findings: Findings) -> bytes:
+    """Return the findings in Prometheus's text format."""
     registry = CollectorRegistry()
-    gauges = _Gauges(registry)
-    gauges.computed.set(findings.computed_us / 1e6)
-    gauges.complete.set(findings.complete_until_us / 1e6)
-    for arm in findings.arms:
-        _set_arm(gauges, arm)
-    for found in findings.candidates:
-        _set_candidate(gauges, found)
-    if findings.ratio is not None:
-        gauges.ratio.set(findings.ratio.anytime_p_value)
-    consistency = findings.consistency
-    gauges.checked.set(consistency.compared)
-    gauges.mismatched.set(consistency.mismatched)
-    for feature, count in consistency.mismatches.items():
-        gauges.mismatches.labels(feature).set(count)
-    gauges.in_flight.set(sum(consistency.in_flight.values()))
-    gauges.reproduced.set(findings.reproduction.differing)
-    gauges.broken.set(findings.broken)
-    return registry
-
-
-def exposition(registry: CollectorRegistry) -> bytes:
-    """Return the metrics in Prometheus's text format."""
+    OutcomesMetrics(registry).show(findings)
     return generate_latest(registry)
 
 
-def push(registry: CollectorRegistry, url: str, grouping: Mapping[str, str]) -> None:
-    """Push the metrics to a Pushgateway.
-
-    Raises:
-        PushError: It did not take them.
-    """
-    try:
-        pushadd_to_gateway(url, job=JOB, registry=registry, grouping_key=dict(grouping), timeout=10)
-    except OSError as error:
-        raise PushError(url, error) from error
-
-
-def _set_arm(gauges: _Gauges, arm: ArmFindings) -> None:
+def _set_arm(gauges: OutcomesMetrics, arm: ArmFindings) -> None:
     for horizon, measured in (("full", arm.full), ("early", arm.early)):
         if measured is None:
             continue
@@ -98,7 +84,7 @@ def _set_arm(gauges: _Gauges, arm: ArmFindings) -> None:
         _set_measures(gauges, labels, measured)
 
 
-def _set_measures(gauges: _Gauges, labels: tuple[str, str, str], measured: Measured) -> None:
+def _set_measures(gauges: OutcomesMetrics, labels: tuple[str, str, str], measured: Measured) -> None:
     for name, interval in {**measured.measures, "conversion": measured.conversion}.items():
         values = (
             (gauges.measure, interval.value),
@@ -110,7 +96,7 @@ def _set_measures(gauges: _Gauges, labels: tuple[str, str, str], measured: Measu
                 gauge.labels(*labels, name).set(value)
 
 
-def _set_candidate(gauges: _Gauges, found: CandidateFindings) -> None:
+def _set_candidate(gauges: OutcomesMetrics, found: CandidateFindings) -> None:
     arm = found.arm
     for verdict in Verdict:
         gauges.verdict.labels(arm.name, arm.digest, verdict.value).set(verdict is found.verdict)

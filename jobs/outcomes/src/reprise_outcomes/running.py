@@ -21,7 +21,7 @@ from reprise_outcomes.findings import Findings, Reproduction
 from reprise_outcomes.gathering import Gathered, connect, gather
 from reprise_outcomes.joining import join_outcomes
 from reprise_outcomes.judging import Judged, judge, measure_arms, microseconds
-from reprise_outcomes.metrics import build_registry, exposition, push
+from reprise_outcomes.metrics import exposition
 from reprise_outcomes.places import OutPlace
 from reprise_outcomes.report import render_html, render_json
 from reprise_outcomes.routing_store import RoutingStore
@@ -39,7 +39,7 @@ class Ran:
 
 
 def run(settings: OutcomesSettings) -> Ran:
-    """Judge the archived predictions, write the report, and publish metrics and evidence.
+    """Judge the archived predictions, write the report and the metrics, and publish the evidence.
 
     Raises:
         NothingArchivedError: There are no predictions or no events yet, or no model says the horizon.
@@ -49,7 +49,6 @@ def run(settings: OutcomesSettings) -> Ran:
         StoreError: Redis is away.
         InvalidRoutingError: The routing document breaks its format.
         FeatureEngineError: No event makes features.
-        PushError: The Pushgateway did not take the metrics; the report is written.
     """
     document = None
     if settings.publish:
@@ -59,16 +58,13 @@ def run(settings: OutcomesSettings) -> Ran:
     place = OutPlace(settings.out)
     place.write(DATA, render_json(findings))
     place.write(REPORT, render_html(findings).encode())
-    registry = build_registry(findings)
-    place.write(METRICS, exposition(registry))
+    place.write(METRICS, exposition(findings))
     evidence = build_evidence(findings)
     if evidence is not None:
         place.write(EVIDENCE, evidence.to_bytes())
         if settings.publish:
             with RoutingStore(settings) as routing:
                 routing.publish(evidence)
-    if settings.pushgateway is not None:
-        push(registry, settings.pushgateway, {"project": settings.feast_project})
     return Ran(findings, place.location(REPORT))
 
 

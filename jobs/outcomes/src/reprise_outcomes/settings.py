@@ -8,13 +8,14 @@ from pydantic import AwareDatetime, BeforeValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 from reprise_online.settings import OnlineStoreSettings
 from reprise_runtime.durations import parse_duration
+from reprise_runtime.job_metrics import JobSettings
 
 Duration = Annotated[
     timedelta, BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value)
 ]
 
 
-class OutcomesSettings(OnlineStoreSettings):
+class OutcomesSettings(OnlineStoreSettings, JobSettings):
     """What to judge, how, and where to say so; ``OUTCOMES_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="OUTCOMES_")
@@ -104,9 +105,6 @@ class OutcomesSettings(OnlineStoreSettings):
     publish: bool = Field(
         default=True,
         description="Whether to read the routing document from Redis and to publish evidence beside it.",
-    )
-    pushgateway: str | None = Field(
-        default=None, description="URL of a Prometheus Pushgateway to push the metrics to."
     )
     memory_limit: str = Field(
         default="2GiB", description="What DuckDB may hold in memory, such as 2GiB; the rest spills to disk."
