@@ -1,6 +1,7 @@
 """One operator process, from its settings to its end."""
 
 import asyncio
+import logging
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
@@ -25,6 +26,9 @@ def serve(settings: RolloutSettings) -> None:
     Raises:
         RolloutError: There is no cluster, the resource is not installed, or an address is taken.
     """
+    for chatty in ("httpx", "kopf"):
+        # They tell of every request and every event; what matters of both is told by us.
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     disable_created_metrics()  # type: ignore[no-untyped-call]
     with ExitStack() as stack:
         rollouts = _build(settings, RolloutMetrics(CollectorRegistry()), stack)

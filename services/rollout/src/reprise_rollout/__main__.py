@@ -1,0 +1,5 @@
+"""``python -m reprise_rollout``."""
+
+from reprise_rollout.main import command
+
+command()

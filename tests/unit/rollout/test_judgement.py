@@ -1,0 +1,126 @@
+import math
+import random
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise_rollout.distance import index_by_chance, population_stability_index
+from reprise_rollout.judgement import breach, judge
+from reprise_rollout.observation import ArmSample, Measurement
+from reprise_rollout.shares import basis_points, stages
+from reprise_rollout.spec import Analysis, Metric
+from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with_users
+
+COUNTS = st.lists(st.integers(0, 10_000), min_size=20, max_size=20).filter(any)
+
+
+def finding(metric: Metric, measured: Measurement | None, weight: int = 1000, pods: int = 2):
+    analysis = Analysis(metrics=(metric,), min_samples=100)
+    return judge(analysis, measured, None, weight=weight, pods=pods, now=START).metrics[0]
+
+
+@given(COUNTS)
+def test_a_distribution_is_at_no_distance_from_itself(counts):
+    assert population_stability_index(counts, counts) == pytest.approx(0, abs=1e-12)
+
+
+@given(COUNTS, COUNTS)
+def test_the_distance_is_symmetric_and_never_negative(one, other):
+    index = population_stability_index(one, other)
+    assert index >= 0
+    assert index == pytest.approx(population_stability_index(other, one))
+
+
+def test_the_distance_is_the_textbooks():
+    one, other = (700, 200, 100), (600, 250, 150)
+    smoothed = [tuple((count + 0.5) / (sum(counts) + 1.5) for count in counts) for counts in (one, other)]
+    expected = sum((p - q) * math.log(p / q) for p, q in zip(*smoothed, strict=True))
+    assert population_stability_index(one, other) == pytest.approx(expected)
+    assert expected == pytest.approx(0.0467, abs=0.001)
+
+
+def test_small_samples_of_one_distribution_seldom_pass_the_bound_of_chance():
+    generator = random.Random(7)
+
+    def sample(size: int) -> list[int]:
+        counts = [0] * 20
+        for _ in range(size):
+            counts[min(19, int(generator.betavariate(2, 5) * 20))] += 1
+        return counts
+
+    pairs = [(sample(100), sample(1900)) for _ in range(150)]
+    beyond = sum(population_stability_index(*pair) > index_by_chance(*pair) for pair in pairs)
+    assert beyond <= 2
+    assert sum(population_stability_index(*pair) > 0.1 for pair in pairs) > 15, (
+        "the plain rule of thumb would alarm"
+    )
+
+
+@pytest.mark.parametrize("other", [(), (1.0,)])
+def test_histograms_of_other_bins_are_refused(other):
+    with pytest.raises(ValueError, match="same bins"):
+        population_stability_index((1.0, 2.0), other)
+
+
+@pytest.mark.parametrize(
+    ("metric", "measured", "verdict"),
+    [
+        (Metric(type="ErrorRate", max=0.01), GOOD, "Good"),
+        (Metric(type="ErrorRate", max=0.01), ERRING, "Bad"),
+        (Metric(type="ErrorRate", max=0.01), NOTHING, "NoData"),
+        (Metric(type="ErrorRate", max=0.01), None, "NoData"),
+        (Metric(type="LatencyP99", max=0.1), SLOW, "Bad"),
+        (Metric(type="LatencyP99", max_ratio=2.0), GOOD, "Good"),
+        (Metric(type="LatencyP99", max_ratio=2.0), SLOW, "Bad"),
+        (Metric(type="LatencyP99", max_ratio=2.0), Measurement(SLOW.candidate, ArmSample()), "NoData"),
+        (Metric(type="LatencyP99", max=0.1, max_ratio=2.0), Measurement(SLOW.candidate, ArmSample()), "Bad"),
+        (Metric(type="SampleRatio"), GOOD, "NoData"),
+        (Metric(type="SampleRatio"), with_users(GOOD, 1000), "Good"),
+        (Metric(type="SampleRatio"), with_users(GOOD, 1000, off=0.9), "Bad"),
+        (Metric(type="SampleRatio"), with_users(GOOD, 1000, total=100), "NoData"),
+    ],
+)
+def test_a_metric_is_judged_by_its_limit_and_only_with_data(metric, measured, verdict):
+    assert finding(metric, measured).verdict == verdict
+
+
+def test_a_finding_says_what_was_found_and_what_is_allowed():
+    found = finding(Metric(type="ErrorRate", max=0.01), ERRING)
+    assert (found.value, found.limit, found.samples) == (0.1, 0.01, 1000)
+    assert found.message == "error rate 0.1 is above 0.01"
+
+
+def test_users_that_several_predictors_count_do_not_make_a_mismatch_of_noise():
+    # each of 5,000 users counted by each of 4 predictors: the noise is of 5,000, not of 20,000
+    off = Measurement(GOOD.candidate, GOOD.baseline, 4 * 560.0, 4 * 4440.0)
+    assert finding(Metric(type="SampleRatio", max=0.001), off, pods=4).verdict == "Good"
+    assert finding(Metric(type="SampleRatio", max=0.001), off, pods=1).verdict == "Bad"
+
+
+def test_shadows_have_no_users_to_be_missing():
+    analysis = judge(Analysis(), GOOD, None, weight=0, pods=1, now=START)
+    assert "SampleRatio" not in {metric.type for metric in analysis.metrics}
+
+
+def test_failures_in_a_row_are_counted_and_forgotten_after_a_good_analysis():
+    analysis, counts = None, []
+    for number, measured in enumerate((ERRING, ERRING, NOTHING, ERRING, GOOD, ERRING)):
+        rules = Analysis(metrics=(Metric(type="ErrorRate", max=0.01),))
+        analysis = judge(rules, measured, analysis, weight=100, pods=1, now=START + timedelta(seconds=number))
+        counts.append(analysis.metrics[0].failures)
+    assert counts == [1, 2, 2, 3, 0, 1]
+    assert breach(analysis, 1).type == "ErrorRate"
+    assert breach(analysis, 2) is None
+
+
+def test_a_candidate_walks_the_steps_below_its_own_share_and_then_has_that():
+    asked = spec(candidates=[{"name": "a", "digest": "sha256:" + "b" * 64, "trafficPercent": 20}])
+    assert [stage.weight for stage in stages(asked, asked.candidates[0])] == [100, 1000, 2000]
+    assert stages(asked, asked.candidates[0])[-1].hold == timedelta(seconds=60)
+
+
+@given(st.lists(st.integers(1, 9_999), min_size=1, max_size=7))
+def test_shares_of_all_candidates_never_pass_all_users(parts):
+    percents = [part / sum(parts) * 100 for part in parts]
+    assert sum(basis_points(percent) for percent in percents) <= 10_000

@@ -1,0 +1,202 @@
+"""What must hold of decisions whatever is seen, in whatever order."""
+
+from datetime import timedelta
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reprise_rollout.decision import Decision, decide
+from reprise_rollout.observation import Measurement, Observation
+from reprise_rollout.predictors import Pod
+from reprise_rollout.shares import stages
+from reprise_rollout.spec import RolloutSpec
+from reprise_rollout.status import RolloutStatus
+from reprise_routing import RoutingDocument
+from support.rollout_world import (
+    BASE,
+    ERRING,
+    GARBAGE,
+    GOOD,
+    NEW,
+    NOTHING,
+    OTHER,
+    ROLLOUT,
+    SLOW,
+    START,
+    FakePredictors,
+    FakeStore,
+    evidence,
+    spec,
+)
+
+MEASUREMENTS = {
+    "good": GOOD,
+    "erring": ERRING,
+    "slow": SLOW,
+    "garbage": GARBAGE,
+    "nothing": NOTHING,
+    "away": None,
+}
+TWO = [
+    {"name": "forest", "digest": NEW, "trafficPercent": 50},
+    {"name": "boost", "digest": OTHER, "trafficPercent": 33.33},
+]
+METRICS = [
+    {"type": "ErrorRate", "max": 0.01},
+    {"type": "LatencyP99", "max": 0.1},
+    {"type": "ScoreDistance", "max": 0.25},
+]
+ANALYSIS = {"interval": "15s", "window": "30s", "metrics": METRICS}
+
+moments = st.fixed_dictionaries(
+    {
+        "seconds": st.integers(0, 90),
+        "measured": st.dictionaries(
+            st.sampled_from(["forest", "boost"]), st.sampled_from(sorted(MEASUREMENTS))
+        ),
+        "verdict": st.sampled_from([None, "better", "not_worse", "worse", "undecided"]),
+        "asked": st.sampled_from([{}, {}, {"promote": "forest"}, {"rollback": "boost"}, {"retry": "forest"}]),
+        "deaf": st.booleans(),
+        "corrupt": st.sampled_from([(), (), (), (OTHER,)]),
+        "suspend": st.booleans(),
+    }
+)
+
+
+class Story:
+    """A rollout to which things happen."""
+
+    def __init__(self, asked: RolloutSpec) -> None:
+        self.spec = asked
+        self.now = START
+        self.status = RolloutStatus()
+        self.store = FakeStore()
+        self.predictors = FakePredictors(self.store)
+
+    def happen(self, moment: dict) -> tuple[RolloutStatus, Decision, Observation]:
+        self.now += timedelta(seconds=moment.get("seconds", 1))
+        self.predictors.deaf = {"one"} if moment.get("deaf") else set()
+        self.predictors.corrupt = set(moment.get("corrupt", ()))
+        suspended = {"suspend": moment.get("suspend", False)}
+        self.spec = self.spec.model_copy(update=suspended)
+        seen = self.observe(moment)
+        before = self.status
+        decision = decide(self.spec, before, seen, self.now)
+        self.status = RolloutStatus.parse(decision.status.as_json())
+        assert self.status == decision.status
+        if decision.document is not None:
+            self.store.publish(decision.document)
+        return before, decision, seen
+
+    def observe(self, moment: dict) -> Observation:
+        verdict = moment.get("verdict")
+        measured: dict[str, Measurement | None] = {
+            name: MEASUREMENTS[kind] for name, kind in moment.get("measured", {}).items()
+        }
+        return Observation(
+            rollout=ROLLOUT,
+            annotations={f"reprise.dev/{name}": value for name, value in moment.get("asked", {}).items()},
+            published=self.store.document,
+            pods=self.predictors.ask([Pod("one", None), Pod("two", None)]),
+            measurements=measured,
+            evidence=None if verdict is None else evidence(verdict, self.now),
+        )
+
+
+def weights(document: RoutingDocument | None) -> dict[tuple[str, str], int]:
+    arms = document.arms if document is not None else ()
+    return {(arm.name, arm.digest): arm.weight for arm in arms}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "Better", "NotWorse"]))
+def test_shares_are_whole_and_rise_by_one_step_at_a_time(happenings, rule):
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": rule}))
+    for moment in happenings:
+        before, decision, _ = story.happen(moment)
+        assert decision.document is not None
+        # validation has seen that buckets are disjoint and whole; the candidates' part is what the spec allows at most
+        assert sum(arm.weight for arm in decision.document.arms) == 10_000
+        for candidate in story.spec.candidates:
+            ladder = [0, *(stage.weight for stage in stages(story.spec, candidate))]
+            was = before.candidate(candidate.name, candidate.digest)
+            now = decision.status.candidate(candidate.name, candidate.digest)
+            assert now.weight in ladder
+            risen = ladder.index(now.weight) - ladder.index(was.weight if was else 0)
+            assert risen <= 1
+            if risen < 0:
+                assert now.phase in {"RolledBack", "Promoted"}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(moments, min_size=5, max_size=40))
+def test_a_decision_is_final_until_something_is_seen(happenings):
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "Better"}))
+    for moment in happenings:
+        story.happen(moment)
+        # once what was published is acknowledged, looks without news settle after at most one more of them
+        quiet = {key: moment[key] for key in ("deaf", "corrupt", "suspend", "verdict")} | {"seconds": 0}
+        for _ in range(4):
+            story.happen(quiet)
+        before, decision, _ = story.happen(quiet)
+        assert decision.status == before
+        assert decision.notes == ()
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(moments, min_size=5, max_size=40))
+def test_a_candidate_that_was_rolled_back_stays_so_until_a_person_says_otherwise(happenings):
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "NotWorse"}))
+    for moment in happenings:
+        before, decision, _ = story.happen(moment)
+        for was in before.candidates:
+            now = decision.status.candidate(was.name, was.digest)
+            if was.phase == "RolledBack" and moment["asked"].get("retry") != was.name:
+                assert (now.phase, now.weight) == ("RolledBack", 0)
+                assert (was.name, was.digest) not in weights(decision.document)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["nothing", "away"]))
+def test_without_data_nobody_goes_beyond_the_first_step_or_back(happenings, silence):
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "NotWorse"}))
+    for moment in happenings:
+        silent = dict.fromkeys(moment["measured"], silence)
+        verdict = None if moment["verdict"] == "worse" else moment["verdict"]
+        quiet = moment | {"measured": silent, "asked": {}, "corrupt": (), "verdict": verdict}
+        _, decision, _ = story.happen(quiet)
+        assert {candidate.phase for candidate in decision.status.candidates} <= {"Loading", "Progressing"}
+        assert all(candidate.weight <= 100 for candidate in decision.status.candidates)
+        assert decision.status.last_promoted_digest is None
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(moments, min_size=0, max_size=20), st.sampled_from(["erring", "slow", "garbage"]))
+def test_a_breach_wins_over_a_promotion_by_rule_and_by_person(happenings, bad):
+    story = Story(spec(analysis=ANALYSIS, promotion={"rule": "NotWorse"}))
+    for moment in happenings:
+        harmless = moment | {"measured": {"forest": "good"}, "asked": {}, "corrupt": (), "verdict": None}
+        story.happen(harmless)
+    story.happen({"deaf": False})
+    story.happen({"measured": {"forest": "good"}})
+    for _ in range(2):
+        last = {"measured": {"forest": bad}, "verdict": "undecided"}
+        before, decision, _ = story.happen(last)
+    if before.candidates[0].phase not in {"Progressing", "Measuring"}:
+        return
+    asking = {"measured": {"forest": bad}, "verdict": "better", "asked": {"promote": "forest"}}
+    _, decision, _ = story.happen(asking)
+    assert decision.status.candidates[0].phase == "RolledBack"
+    assert decision.status.baseline.digest == BASE
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(moments, min_size=5, max_size=40))
+def test_numbers_of_documents_rise_and_each_means_one_content(happenings):
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "Better"}))
+    contents: dict[int, RoutingDocument] = {}
+    latest = 0
+    for moment in happenings:
+        _, decision, _ = story.happen(moment)
+        assert decision.document.generation >= latest
+        latest = decision.document.generation
+        assert contents.setdefault(latest, decision.document) == decision.document
