@@ -51,7 +51,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.tolerations", {"type": "array", "items": _TOLERATION}),
     (r".*\.affinity", _AFFINITY),
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),
-    (r".*\.(args|command|pullSecrets)", {"type": "array", "items": _TEXT}),
+    (r".*\.(args|command|pullSecrets|disabled)", {"type": "array", "items": _TEXT}),
     (r".*\.image\.digest", {"pattern": r"^$|^sha256:[0-9a-f]{64}$"}),
     (r"global\.image\.pullPolicy", {"enum": ["Always", "IfNotPresent", "Never"]}),
     (r".*\.service\.type", {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}),

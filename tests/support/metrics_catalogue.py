@@ -17,6 +17,8 @@ from reprise_http.background import BackgroundTasks
 from reprise_http.metrics import process_registry
 from reprise_materializer import app as materializer
 from reprise_materializer.metrics import MaterializerMetrics
+from reprise_outcomes.metrics import JOB as OUTCOMES
+from reprise_outcomes.metrics import OutcomesMetrics
 from reprise_predictor.app import create_app as create_predictor
 from reprise_predictor.context import DISTRIBUTION as PREDICTOR
 from reprise_predictor.context import build_context
@@ -26,6 +28,7 @@ from reprise_producer.app import create_app as create_producer
 from reprise_producer.context import ProducerContext, build_ingest
 from reprise_producer.metrics import ProducerMetrics
 from reprise_producer.settings import ProducerSettings
+from reprise_rollout.metrics import RolloutMetrics
 from reprise_runtime.job_metrics import JobMetrics
 from reprise_trainer.metrics import JOB as TRAINER
 from reprise_trainer.metrics import TrainerMetrics
@@ -97,14 +100,17 @@ def registries() -> dict[str, CollectorRegistry]:
         PRODUCER: _producer,
         materializer.DISTRIBUTION: _materializer,
         archiver.DISTRIBUTION: _archiver,
+        OPERATOR: _operator,
         TRAINER: lambda: _job(TrainerMetrics),
         BACKFILL: lambda: _job(BackfillMetrics),
+        OUTCOMES: lambda: _job(OutcomesMetrics),
     }
     return {name: build() for name, build in built.items()}
 
 
+OPERATOR = "reprise-rollout"
 SERVICES = (PREDICTOR, PRODUCER, materializer.DISTRIBUTION, archiver.DISTRIBUTION)
-JOBS = (TRAINER, BACKFILL)
+JOBS = (TRAINER, BACKFILL, OUTCOMES)
 
 
 def described(registry: CollectorRegistry) -> list[Described]:
@@ -163,6 +169,10 @@ def _archiver() -> CollectorRegistry:
     metrics = ArchiverMetrics(process_registry(archiver.DISTRIBUTION))
     archiver.create_app(metrics.registry, list, BackgroundTasks({}), 0.0)
     return metrics.registry
+
+
+def _operator() -> CollectorRegistry:
+    return RolloutMetrics(CollectorRegistry()).registry
 
 
 def _job(own: Callable[[CollectorRegistry], object]) -> CollectorRegistry:

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
-from support.metrics_catalogue import JOBS, OF_THE_PROCESS, SERVICES, Described, described, registries
+from support.metrics_catalogue import (
+    JOBS,
+    OF_THE_PROCESS,
+    OPERATOR,
+    SERVICES,
+    Described,
+    described,
+    registries,
+)
 from support.promtool import needs_promtool, promtool
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -23,23 +31,31 @@ BASE = {
 }
 LABELS = {
     "arm": "`baseline` and the candidates of a rollout: a handful",
+    "by": "what decides a rollout: about 6",
+    "candidate": "candidates of a rollout: a handful",
     "dependency": "`online_store`, `event_log`, `offline_store`",
     "digest": "the models that answer, or the one refused last: a handful",
     "endpoint": "the addresses that predict: 2, and `/features`",
     "entity": "`user`, `product`, `pair`",
+    "event": "what can happen to a candidate: about 5",
+    "feature": "the model's inputs: about 60",
     "generation": "of Python's garbage collector: 3",
+    "horizon": "`full`, `early`",
     "implementation": "1",
     "kind": "classes of our own errors, or kinds of requests: about 10",
     "major": "1",
-    "measure": "7 measures of a model",
+    "measure": "measures of a model: about 10",
+    "metric": "what a candidate is tested by: about 5",
     "minor": "1",
     "outcome": "listed in the meaning: up to 6",
+    "phase": "6 phases of a candidate",
     "package": "1",
     "partition": "partitions of a topic that the process holds: 12 by default",
     "patchlevel": "1",
     "plan_hash": "1 for each digest",
     "python": "1",
     "reason": "`unauthenticated`, `too-many-requests`",
+    "rollout": "ModelRollouts of a namespace: one, as a rule",
     "schema_hash": "1 for each digest",
     "scorer": "`model`, `prevalence`, `recency`, `oracle`",
     "slice": "`overall`, `repeat_candidates`",
@@ -48,6 +64,7 @@ LABELS = {
     "status": "HTTP statuses that are answered: about 12",
     "step": "steps of a training run: about 10",
     "topic": "events and predictions: 2",
+    "verdict": "verdicts on a candidate: about 4",
     "version": "1",
     "view": "the three feature views",
     "window": "`train`, `calibration`, `evaluation`",
@@ -59,13 +76,13 @@ def page() -> str:
     everywhere = set.intersection(*({m.name for m in own(name)} for name in SERVICES))
     jobs = set.intersection(*({m.name for m in own(name)} for name in JOBS))
     lines = [HEAD, "## Every service", "", *table(m for m in own(SERVICES[0]) if m.name in everywhere)]
-    for name in SERVICES:
+    for name in (*SERVICES, OPERATOR):
         lines += ["", f"## {name}", "", *table(m for m in own(name) if m.name not in everywhere)]
     lines += ["", "## Every job", "", *table(m for m in own(JOBS[0]) if m.name in jobs)]
     for name in JOBS:
         lines += ["", f"## {name}", "", *table(m for m in own(name) if m.name not in jobs)]
     lines += ["", "## Labels", "", "| label | values at most |", "| --- | --- |"]
-    used = {label for name in (*SERVICES, *JOBS) for metric in own(name) for label in metric.labels}
+    used = {label for name in (*SERVICES, OPERATOR, *JOBS) for metric in own(name) for label in metric.labels}
     lines += [f"| `{label}` | {LABELS[label]} |" for label in sorted(used)]
     return "\n".join(lines) + "\n"
 
@@ -105,7 +122,7 @@ def test_service_has_what_every_service_has(component: str) -> None:
     assert {metric.name for metric in own(component)} >= BASE
 
 
-@pytest.mark.parametrize("component", [*SERVICES, *JOBS])
+@pytest.mark.parametrize("component", [*SERVICES, OPERATOR, *JOBS])
 def test_metrics_say_what_they_mean_and_their_labels_are_bounded(component: str) -> None:
     for metric in own(component):
         assert metric.meaning.endswith("."), metric
@@ -115,7 +132,7 @@ def test_metrics_say_what_they_mean_and_their_labels_are_bounded(component: str)
 
 
 @needs_promtool
-@pytest.mark.parametrize("component", [*SERVICES, *JOBS])
+@pytest.mark.parametrize("component", [*SERVICES, OPERATOR, *JOBS])
 def test_names_and_help_are_as_prometheus_wants_them(component: str) -> None:
     assert promtool(["check", "metrics"], generate_latest(registries()[component]).decode()) == ""
 
