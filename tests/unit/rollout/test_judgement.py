@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_rollout.distance import index_by_chance, population_stability_index
+from reprise_rollout.distance import index_by_chance, population_stability_index, tenths
 from reprise_rollout.judgement import breach, judge
 from reprise_rollout.observation import ArmSample, Measurement
 from reprise_rollout.shares import basis_points, stages
@@ -32,6 +32,23 @@ def test_the_distance_is_symmetric_and_never_negative(one, other):
     assert index == pytest.approx(population_stability_index(other, one))
 
 
+@given(COUNTS, COUNTS)
+def test_merged_bins_hold_all_and_a_tenth_of_the_reference_each(reference, other):
+    merged, follows = tenths(reference, other)
+    assert (sum(merged), sum(follows)) == (sum(reference), sum(other))
+    assert len(merged) == len(follows) <= 10
+    assert all(count >= sum(reference) / 10 for count in merged)
+
+
+def test_few_users_with_many_scores_each_are_few_samples():
+    one = (100.0,) * 10 + (300.0,) * 10
+    measured = Measurement(ArmSample(4000, 0, 0.01, one), GOOD.baseline, 60.0, 6000.0)
+    metric = Metric(type="ScoreDistance", max=0.1)
+    assert finding(metric, measured, pods=1).verdict == "Good"
+    many = Measurement(ArmSample(4000, 0, 0.01, one), GOOD.baseline, 6000.0, 6000.0)
+    assert finding(metric, many, pods=1).verdict == "Bad"
+
+
 def test_the_distance_is_the_textbooks():
     one, other = (700, 200, 100), (600, 250, 150)
     smoothed = [tuple((count + 0.5) / (sum(counts) + 1.5) for count in counts) for counts in (one, other)]
@@ -50,7 +67,9 @@ def test_small_samples_of_one_distribution_seldom_pass_the_bound_of_chance():
         return counts
 
     pairs = [(sample(100), sample(1900)) for _ in range(150)]
-    beyond = sum(population_stability_index(*pair) > index_by_chance(*pair) for pair in pairs)
+    beyond = sum(
+        population_stability_index(*pair) > index_by_chance(20, sum(pair[0]), sum(pair[1])) for pair in pairs
+    )
     assert beyond <= 2
     assert sum(population_stability_index(*pair) > 0.1 for pair in pairs) > 15, (
         "the plain rule of thumb would alarm"

@@ -28,15 +28,38 @@ def population_stability_index(one: Sequence[float], other: Sequence[float]) -> 
     )
 
 
-def index_by_chance(one: Sequence[float], other: Sequence[float]) -> float:
+def tenths(reference: Sequence[float], *others: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """Return histograms with neighbouring bins put together until each has a tenth of the reference or more.
+
+    The index is usually taken over the reference's deciles: bins that hold next to nothing add noise to it and little
+    else.
+    """
+    enough = sum(reference) / 10
+    merged: list[list[float]] = []
+    for values in zip(reference, *others, strict=True):
+        if merged and merged[-1][0] < enough:
+            merged[-1] = [have + more for have, more in zip(merged[-1], values, strict=True)]
+        else:
+            merged.append(list(values))
+    if len(merged) > 1 and merged[-1][0] < enough:
+        last = merged.pop()
+        merged[-1] = [have + more for have, more in zip(merged[-1], last, strict=True)]
+    return tuple(zip(*merged, strict=True))
+
+
+def index_by_chance(bins: int, one: float, other: float) -> float:
     """Return what the index of two samples of one distribution stays below with probability 0.999.
+
+    Args:
+        bins: How many bins there are.
+        one: How many independent values the one sample has.
+        other: How many the other has.
 
     For samples of n and m in B bins it is distributed as (1/n + 1/m) χ² with B − 1 degrees of freedom (Yurdakul and
     Naranjo, *Statistical properties of the population stability index*, Journal of Risk Model Validation, 2020); the
     quantile is Wilson and Hilferty's (1931).
     """
-    bins = sum(1 for pair in zip(one, other, strict=True) if any(pair))
     freedom = max(1, bins - 1)
     spread = 2.0 / (9.0 * freedom)
     quantile = freedom * (1.0 - spread + _Z_999 * math.sqrt(spread)) ** 3
-    return (1.0 / sum(one) + 1.0 / sum(other)) * quantile
+    return (1.0 / one + 1.0 / other) * quantile

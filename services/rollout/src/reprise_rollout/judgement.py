@@ -1,5 +1,6 @@
 """Whether what was measured of a candidate is good."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +8,7 @@ from datetime import datetime
 from reprise_routing import BUCKETS
 from reprise_routing.sample_ratio import sample_ratio
 
-from reprise_rollout.distance import index_by_chance, population_stability_index
+from reprise_rollout.distance import index_by_chance, population_stability_index, tenths
 from reprise_rollout.observation import ArmSample, Measurement
 from reprise_rollout.spec import Analysis, Metric
 from reprise_rollout.status import AnalysisStatus, MetricStatus, Verdict, at
@@ -126,15 +127,21 @@ def _against_limits(case: _Case, what: str, of: Callable[[ArmSample], float | No
 
 
 def _score_distance(case: _Case) -> _Finding:
-    one, other = case.measured.candidate.scores, case.measured.baseline.scores
+    measured = case.measured
+    one, other = measured.candidate.scores, measured.baseline.scores
     samples = round(min(sum(one), sum(other)))
     if samples < case.min_samples or len(one) != len(other):
-        return _Finding(
-            "NoData", f"{samples} scores in the smaller arm, {case.min_samples} are needed", samples=samples
-        )
+        message = f"{samples} scores in the smaller arm, {case.min_samples} are needed"
+        return _Finding("NoData", message, samples=samples)
+    other, one = tenths(other, one)
     index = population_stability_index(one, other)
+    # A user's scores are alike, so there are no more independent ones than users, where those are known.
+    users = (measured.users or math.inf, measured.other_users or math.inf)
+    independent = [
+        min(sum(scores), max(1.0, seen / case.pods)) for scores, seen in zip((one, other), users, strict=True)
+    ]
     # max is required of this metric; without a limit nothing could be said
-    limit = max(case.metric.max or 0.0, index_by_chance(one, other))
+    limit = max(case.metric.max or 0.0, index_by_chance(len(one), *independent))
     good = index <= limit
     return _Finding(
         "Good" if good else "Bad",
