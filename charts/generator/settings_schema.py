@@ -8,6 +8,7 @@ from pydantic import SecretStr
 from reprise_archiver.settings import ArchiverSettings
 from reprise_backfill.settings import BackfillSettings
 from reprise_materializer.settings import MaterializerSettings
+from reprise_outcomes.settings import OutcomesSettings
 from reprise_predictor.settings import PredictorSettings
 from reprise_producer.settings import ProducerSettings
 from reprise_rollout.settings import RolloutSettings
@@ -59,6 +60,12 @@ COMPONENTS = {
             }
         ),
     ),
+    "outcomes": Component(
+        OutcomesSettings,
+        frozenset(
+            {"MODEL_STORE", "OUTCOMES_EVENTS", "OUTCOMES_OUT", "OUTCOMES_PUBLISH", "OUTCOMES_WORK_DIR"}
+        ),
+    ),
     "topics": Component(TopicsSettings),
 }
 """The components by their key in the values."""
@@ -91,10 +98,18 @@ _SHARED = frozenset(
     }
 )
 
+_DURATION = r"^([0-9]+(\.[0-9]+)?(ms|us|[wdhms]))+$"
+
 # Validators know more than their fields' types.
 _SPECIAL: dict[str, dict[str, Any]] = {
     "LOG_LEVEL": {"enum": list(LEVELS)},
-    "TRAINER_HORIZON": {"pattern": r"^([0-9]+(\.[0-9]+)?(ms|us|[wdhms]))+$", "default": "30d"},
+    "OUTCOMES_EARLY_HORIZON": {"pattern": _DURATION, "default": "1d"},
+    "OUTCOMES_EXPOSURE": {"pattern": _DURATION, "default": "1d"},
+    "OUTCOMES_HORIZON": {"pattern": _DURATION},
+    "OUTCOMES_IN_FLIGHT": {"pattern": _DURATION, "default": "30s"},
+    "OUTCOMES_LATENESS": {"pattern": _DURATION, "default": "15m"},
+    "OUTCOMES_LOOKBACK": {"pattern": _DURATION, "default": "90d"},
+    "TRAINER_HORIZON": {"pattern": _DURATION, "default": "30d"},
 }
 
 

@@ -7,7 +7,7 @@ from support.chart import COMPONENT, Release, render
 
 EXTRAS = (
     "--set=monitoring.enabled=true,kafdrop.enabled=true,feast.ui.enabled=true,redis.exporter.enabled=true,"
-    "rollout.enabled=true"
+    "rollout.enabled=true,outcomes.enabled=true"
 )
 
 # from, to, port; within the release and with its Kafka
@@ -20,7 +20,7 @@ FLOWS = {
     ),
     *(
         (name, "redis", "redis")
-        for name in ("predictor", "materializer", "backfill", "seed", "feast", "rollout")
+        for name in ("predictor", "materializer", "backfill", "seed", "feast", "rollout", "outcomes")
     ),
 }
 # what the code calls of the Kubernetes API, by component; each rule as (API group, resource, verbs)

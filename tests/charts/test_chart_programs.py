@@ -87,6 +87,22 @@ def test_code_that_is_written_over_is_run_anew_and_a_signal_ends_it(tmp_path: Pa
         watcher.wait()
 
 
+def test_a_service_that_ends_by_itself_is_run_again(tmp_path: Path) -> None:
+    code, told = tmp_path / "code", tmp_path / "told"
+    code.mkdir()
+    program = (CHART / "files/reload.py").read_text().replace('"/opt/reprise"', repr(str(code)))
+    program = program.replace("AGAIN_SECONDS = 5.0", "AGAIN_SECONDS = 0.1")
+    service = f"open({str(told)!r}, 'a').write('once more\\n'); raise SystemExit(1)"
+    command = [sys.executable, "-c", program, sys.executable, "-c", service]
+    watcher = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    try:
+        _wait_until(lambda: told.exists() and told.read_text().count("once more") >= 2)
+        assert watcher.poll() is None
+    finally:
+        watcher.kill()
+        watcher.wait()
+
+
 def _wait_until(done: Callable[[], bool]) -> None:
     give_up = time.monotonic() + 20
     while not done():

@@ -3,6 +3,7 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -19,15 +20,16 @@ from reprise_materializer.settings import MaterializerSettings
 from reprise_online.codec import ViewCodec
 from reprise_online.reader import OnlineReader
 from reprise_online.settings import OnlineStoreSettings
+from reprise_outcomes.routing_store import RoutingStore
 from reprise_rollout.routing_store import RedisRoutingStore
-from reprise_routing import RoutingDocument, allocate, document_key, evidence_key
+from reprise_routing import RolloutEvidence, RoutingDocument, allocate, document_key, evidence_key
 from support.chart import render
 from support.histories import PLAN_FILE, PROJECT, event_table, make_events
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 
 pytestmark = pytest.mark.redis
 
-USERS = ("predictor", "rollout", "materializer", "backfill", "feast", "exporter", "probe")
+USERS = ("predictor", "rollout", "outcomes", "materializer", "backfill", "feast", "exporter", "probe")
 
 
 @pytest.fixture(scope="module")
@@ -162,3 +164,16 @@ def test_the_operator_publishes_what_predictors_read_and_outcomes_say(server: Re
             connection(server, user).set(document_key(PROJECT), b"{}")
     with pytest.raises(NoPermissionError):
         connection(server, "rollout").set(evidence_key(PROJECT), b"{}")
+
+
+def test_the_outcomes_read_the_routing_document_and_publish_evidence(server: RedisServer) -> None:
+    given = OnlineStoreSettings(**settings(server, "outcomes"), feast_project=PROJECT)  # type: ignore[arg-type]
+    evidence = RolloutEvidence(rollout="a/b", computed_at=datetime.now(UTC), candidates=())
+    with RoutingStore(given) as store:
+        document = store.document()
+        store.publish(evidence)
+    assert document is None or document.rollout == "a/b"
+    operator = connection(server, "rollout")
+    assert RolloutEvidence.from_bytes(operator.get(evidence_key(PROJECT))) == evidence  # type: ignore[arg-type]
+    with pytest.raises(NoPermissionError):
+        connection(server, "outcomes").set(document_key(PROJECT), b"{}")

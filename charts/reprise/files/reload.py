@@ -8,6 +8,7 @@ import time
 
 CODE = "/opt/reprise"
 QUIET_SECONDS = 0.5
+AGAIN_SECONDS = 5.0
 
 
 def newest() -> tuple[int, int]:
@@ -32,7 +33,10 @@ def settled(seen: tuple[int, int]) -> tuple[int, int]:
 
 
 def main() -> int:
-    """Run until a signal; a command that ends by itself is run again when the code changes."""
+    """Run until a signal; a command that ends by itself is run again, soon or when the code changes.
+
+    The container lives on meanwhile, because into one that has ended no code can be written.
+    """
     command = sys.argv[1:]
     stopping = []
     children = []
@@ -48,8 +52,13 @@ def main() -> int:
         seen = settled(newest())
         print(f"reload: starting {' '.join(command)}", file=sys.stderr, flush=True)
         children[:] = [subprocess.Popen(command)]
+        ended_at = None
         while not stopping and newest() == seen:
             time.sleep(QUIET_SECONDS)
+            if ended_at is None and children[0].poll() is not None:
+                ended_at = time.monotonic()
+            if ended_at is not None and time.monotonic() - ended_at > AGAIN_SECONDS:
+                break
         if not stopping and children[0].poll() is None:
             print("reload: the code has changed", file=sys.stderr, flush=True)
             children[0].terminate()

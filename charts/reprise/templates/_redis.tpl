@@ -83,11 +83,13 @@ REDIS_CA_FILE: /etc/reprise/redis/ca.crt
 {{- define "reprise.redis.users" -}}
 {{- $rows := printf "~*%s" .Values.feast.project -}}
 {{- $routing := printf "routing:%s" .Values.feast.project -}}
-{{- $seen := printf "~seen:%s:*" .Values.feast.project -}}
+{{- $seen := printf "~seen:%s:* ~settled:%s:*" .Values.feast.project .Values.feast.project -}}
 # HMGET of a prediction's rows, GET of the routing document, PING of readiness
 predictor: "%R{{ $rows }} %R~{{ $routing }}:document -@all +ping +hmget +get"
 # GET and SET of the routing document, GET of the evidence
 rollout: "~{{ $routing }}:document %R~{{ $routing }}:evidence -@all +ping +get +set"
+# GET of the routing document, SET of the evidence
+outcomes: "%R~{{ $routing }}:document %W~{{ $routing }}:evidence -@all +ping +get +set"
 # reads rows, writes them by a script that compares and sets, remembers the ids of events
 materializer: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +set"
 # the same, and for --replace it lists rows and removes fields of them
