@@ -14,8 +14,8 @@ from reprise_features.finishes import NUMBERS, Finish, bind
 from reprise_features.pair_accumulators import PairTransition
 from reprise_features.plan import EntityPlan, Plan
 
-Delta = tuple[Cell | None, ...]
-"""A change of one entity's state: a cell for each accumulator, None where it does not change."""
+Delta = Sequence[tuple[int, Cell]]
+"""A change of one entity's state: the positions of the accumulators that change, and what is merged into each."""
 
 _Merge = Callable[[Cell, Cell], Cell]
 
@@ -26,22 +26,28 @@ class EntityFold:
     def __init__(self, entity: EntityPlan, frames: Sequence[str]) -> None:
         ends = list(itertools.accumulate(len(a.fields) for a in entity.kept))
         starts = [0, *ends]
-        self._merges: list[tuple[_Merge, slice]] = [
-            (a.merge, slice(start, end)) for a, start, end in zip(entity.kept, starts, ends, strict=False)
+        self._merges: list[tuple[_Merge, int, slice | None]] = [
+            (a.merge, start, slice(start, end) if end - start > 1 else None)
+            for a, start, end in zip(entity.kept, starts, ends, strict=False)
         ]
         self._lifts = {
-            frame: [a.lift if a.frame == frame else None for a in entity.accumulators] for frame in frames
+            frame: [(at, a.lift) for at, a in enumerate(entity.accumulators) if a.frame == frame]
+            for frame in frames
         }
-        self._pair_lifts = [(a.lift, a.empty) for a in entity.pair_accumulators]
+        own = len(entity.accumulators)
+        self._pair_lifts = [(at, a.inner, a.lift) for at, a in enumerate(entity.pair_accumulators, own)]
 
     def lift(self, event: FrameEvent, transition: PairTransition) -> Delta:
         """Return the change that this event, which did this to its pair, makes to the entity."""
-        own = [lift and lift(event) for lift in self._lifts[event.frame]]
-        # most events leave most of what is known of the pairs as it was, and merging the identity costs the same
-        over_pairs = [
-            None if (cell := lift(transition)) == empty else cell for lift, empty in self._pair_lifts
-        ]
-        return (*own, *over_pairs)
+        delta = [(at, lift(event)) for at, lift in self._lifts[event.frame]]
+        moved, is_new = transition.moved, transition.is_new
+        if is_new or moved:
+            delta += [
+                (at, lift(transition))
+                for at, inner, lift in self._pair_lifts
+                if (is_new if inner is None else inner in moved)
+            ]
+        return delta
 
     def merge(self, state: StateRow, delta: Delta) -> list[float | int | None]:
         """Return the state with the change merged in; the given state is left as it is."""
@@ -49,10 +55,13 @@ class EntityFold:
 
     def merge_all(self, state: StateRow, deltas: Iterable[Delta]) -> list[float | int | None]:
         """Return the state with the changes merged in, in their order; the given state is left as it is."""
-        row = list(state)
+        row, merges = list(state), self._merges
         for delta in deltas:
-            for (merge, cells), cell in zip(self._merges, delta, strict=True):
-                if cell is not None:
+            for at, cell in delta:
+                merge, start, cells = merges[at]
+                if cells is None:
+                    (row[start],) = merge((row[start],), cell)
+                else:
                     row[cells] = merge(tuple(row[cells]), cell)
         return row
 

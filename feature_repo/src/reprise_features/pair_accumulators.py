@@ -8,7 +8,7 @@ of the new values.
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from reprise_online.view import StateField
@@ -25,11 +25,24 @@ class PairTransition:
         is_new: Whether this was the pair's first event.
         before: The inner values before the event, by the inner feature's name; NaN where missing.
         after: The inner values after it.
+        moved: The inner features whose values are others after than before. Only these change state over
+            pairs: a sum moves by a difference, and what has not moved has been compared with a maximum before.
     """
 
     is_new: bool
     before: Mapping[str, float]
     after: Mapping[str, float]
+    moved: frozenset[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Compare the values."""
+        before = self.before
+        moved = {name for name, value in self.after.items() if not _same(before[name], value)}
+        object.__setattr__(self, "moved", frozenset(moved))
+
+
+def _same(before: float, after: float) -> bool:
+    return before == after or (math.isnan(before) and math.isnan(after))
 
 
 @dataclass(frozen=True, slots=True)

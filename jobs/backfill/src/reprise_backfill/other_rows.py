@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from reprise_online.codec import ViewCodec
+from reprise_online.link import pack
 from reprise_online.store import OnlineStore
 
 _KEYS_A_ROUND_TRIP = 1_000
@@ -49,7 +50,7 @@ class ReplaceableStore(OnlineStore):
 
     def _remove(self, codec: ViewCodec, keys: Sequence[bytes]) -> None:
         doing = f"remove {len(keys)} rows"
-        replies = self._pipeline([(b"HDEL", key, *codec.fold_fields) for key in keys], doing)
+        replies = self._run([pack(b"HDEL", key, *codec.fold_fields) for key in keys], keys, doing)
         self._raise_first_error(replies, [(codec, key) for key in keys], doing)
 
 

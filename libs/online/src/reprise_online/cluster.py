@@ -13,7 +13,7 @@ import hiredis
 
 from reprise_online.connection import ConnectionLostError, error_code, reply_error
 from reprise_online.exceptions import StoreUnavailableError
-from reprise_online.link import Command, Link
+from reprise_online.link import Command, Link, pack
 from reprise_online.servers import (
     Lineage,
     check_settled,
@@ -26,9 +26,8 @@ from reprise_online.servers import (
 from reprise_online.settings import OnlineStoreSettings
 from reprise_online.slots import Address, SlotMap, key_in_slot, key_slot, parse_redirect
 
-_ASKING: Command = (b"ASKING",)
-_LAYOUT: Command = (b"CLUSTER", b"SLOTS")
-_SCRIPTS = (b"EVAL", b"EVALSHA")
+_ASKING = pack(b"ASKING")
+_LAYOUT = pack(b"CLUSTER", b"SLOTS")
 _PASSING = frozenset({"TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING"})
 _TRIES = 12
 _HOPS = 16
@@ -50,15 +49,16 @@ class ClusterServers:
         self._markers: dict[Address, bytes] = {}
         self._marker_prefix = marker_prefix(project)
 
-    def run(self, commands: Sequence[Command]) -> list[Any]:
+    def run(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
         """See ``Servers``."""
         self._refresh_if_stale()
+        slots = [key_slot(key) for key in keys]
         replies: list[Any] = [None] * len(commands)
         left: dict[int, Address | None] = dict.fromkeys(range(len(commands)))
         give_up = time.monotonic() + self._settings.redis_timeout
         hops, tries = 0, itertools.chain(pauses(_TRIES), itertools.repeat(None))
         while left:
-            trouble = self._round(commands, left, replies)
+            trouble = self._round(commands, slots, left, replies)
             if trouble is None:
                 hops += 1
                 if hops > _HOPS:
@@ -112,17 +112,21 @@ class ClusterServers:
             link.close()
 
     def _round(
-        self, commands: Sequence[Command], left: dict[int, Address | None], replies: list[Any]
+        self,
+        commands: Sequence[Command],
+        slots: Sequence[int],
+        left: dict[int, Address | None],
+        replies: list[Any],
     ) -> Exception | None:
         """Send what is left to where it belongs, and take what was answered off it.
 
         Returns what is wrong with the others, ``None`` where all that is wrong is that they were sent elsewhere.
         """
         try:
-            slots = self._known_slots()
+            layout = self._known_slots()
             by_node: defaultdict[Address, list[int]] = defaultdict(list)
             for position, asked in left.items():
-                by_node[asked or self._owner(slots, commands[position])].append(position)
+                by_node[asked or _owner(layout, slots[position])].append(position)
         except (ConnectionLostError, StoreUnavailableError) as error:
             self._slots = None
             return error
@@ -145,7 +149,7 @@ class ClusterServers:
                 reply = next(received)
                 if isinstance(asking, hiredis.ReplyError):
                     reply = asking
-                trouble = self._take(position, reply, address, slots, left, replies) or trouble
+                trouble = self._take(position, reply, address, layout, left, replies) or trouble
         return trouble
 
     def _take(
@@ -153,7 +157,7 @@ class ClusterServers:
         position: int,
         reply: Any,
         address: Address,
-        slots: SlotMap,
+        layout: SlotMap,
         left: dict[int, Address | None],
         replies: list[Any],
     ) -> Exception | None:
@@ -164,7 +168,7 @@ class ClusterServers:
             if redirect is not None:
                 left[position] = None if redirect.for_good else redirect.address
                 if redirect.for_good:
-                    slots.move(redirect.slot, redirect.address)
+                    layout.move(redirect.slot, redirect.address)
                     self._markers.clear()
                     self._is_stale = True
                 return None
@@ -205,13 +209,6 @@ class ClusterServers:
 
     def _exchange_all(self, commands: Sequence[Command]) -> dict[Address, list[Any]]:
         return self._exchange_each(dict.fromkeys(self._known_slots().primaries(), commands))
-
-    def _owner(self, slots: SlotMap, command: Command) -> Address:
-        slot = key_slot(command[3 if command[0] in _SCRIPTS else 1])
-        owner = slots.owner(slot)
-        if owner is None:
-            raise StoreUnavailableError("find a key's node", f"no node has slot {slot}")
-        return owner
 
     def _marker(self, address: Address) -> bytes:
         if not self._markers:
@@ -266,3 +263,10 @@ class ClusterServers:
         wanted = slots.primaries().keys()
         for address in [known for known in self._links if known not in wanted]:
             self._links.pop(address).close()
+
+
+def _owner(layout: SlotMap, slot: int) -> Address:
+    owner = layout.owner(slot)
+    if owner is None:
+        raise StoreUnavailableError("find a key's node", f"no node has slot {slot}")
+    return owner

@@ -73,10 +73,8 @@ class ViewCodec:
         self._is_double_array = np.array(self._is_double)
         self._key = layout.key_function(project, view.join_keys)
         self._keys = layout.keys_function(project, view.join_keys)
-        self._command_head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(self.read_fields))
-        self._command_tail = (
-            b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in self.read_fields) + b"\r\n"
-        )
+        self._read_head, self._read_tail = _around_the_key(self.read_fields)
+        self._fold_head, self._fold_tail = _around_the_key(self.fold_fields)
         self._encoded_fields = list(zip(self.state_fields, self._is_double, strict=True))
         self._unknown = [_UNKNOWN] * len(self._is_double)
 
@@ -107,7 +105,11 @@ class ViewCodec:
 
     def read_command(self, key: bytes) -> bytes:
         """Return the command, in Redis's own protocol, that asks for the ``read_fields`` of a row."""
-        return b"%s%d\r\n%s%s" % (self._command_head, len(key), key, self._command_tail)
+        return b"%s%d\r\n%s%s" % (self._read_head, len(key), key, self._read_tail)
+
+    def fold_command(self, key: bytes) -> bytes:
+        """Return the command, in Redis's own protocol, that asks for the ``fold_fields`` of a row."""
+        return b"%s%d\r\n%s%s" % (self._fold_head, len(key), key, self._fold_tail)
 
     def encode(
         self, state: State, watermarks: bytes | None, event_timestamp_us: int, previous: State | None = None
@@ -126,12 +128,10 @@ class ViewCodec:
         row: list[bytes] = []
         small = _SMALL_VALUES.get
         known = self._unknown if previous is None else previous
-        position = 0
         try:
             for (name, is_double), number, before in zip(self._encoded_fields, state, known, strict=True):
                 # the type, since 1 and 1.0 are equal and have other bytes
-                if number == before and type(number) is type(before):
-                    position += 1
+                if number is before or (number == before and type(number) is type(before)):
                     continue
                 if number is None:
                     value = wire.NULL
@@ -140,9 +140,8 @@ class ViewCodec:
                 else:
                     value = (type(number) is int and small(number)) or wire.encode_int64(number)
                 row += (name, value)
-                position += 1
         except (TypeError, ValueError, OverflowError):
-            raise self._misfit(state, position) from None
+            raise self._misfit(state) from None
         row += (
             self.watermarks_field,
             wire.NULL if watermarks is None else wire.encode_bytes(watermarks),
@@ -272,9 +271,11 @@ class ViewCodec:
     def _short_row(self, row: RawRow, key: bytes | None) -> CorruptRowError:
         return CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")
 
-    def _misfit(self, state: State, position: int) -> UnencodableStateError:
+    def _misfit(self, state: State) -> UnencodableStateError:
         if len(state) != len(self._is_double):
             return UnencodableStateError(self.view.name, "*", list(state), f"{len(self._is_double)} numbers")
+        fits = (_fits(number, is_double) for number, is_double in zip(state, self._is_double, strict=True))
+        position = next(at for at, fit in enumerate(fits) if not fit)
         field = self.view.fields[position]
         expected = "a number" if field.kind == "double" else "an integer of 64 bits"
         return UnencodableStateError(self.view.name, field.name, state[position], expected)
@@ -289,6 +290,22 @@ class ViewCodec:
                     f"{hashed.hex()}; rename one of them"
                 )
             taken[hashed] = name
+
+
+def _around_the_key(fields: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return what comes before and after the length and bytes of the key in a command that asks for fields."""
+    head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(fields))
+    return head, b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in fields) + b"\r\n"
+
+
+def _fits(number: Any, is_double: bool) -> bool:
+    if number is None:
+        return True
+    try:
+        (wire.encode_double if is_double else wire.encode_int64)(number)
+    except (TypeError, ValueError, OverflowError, struct.error):
+        return False
+    return True
 
 
 def _decode_integer(value: bytes) -> int:

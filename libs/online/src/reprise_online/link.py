@@ -1,14 +1,14 @@
 """One blocking connection to Redis, over which frames of many commands go at once.
 
-A command is packed and a reply parsed by hiredis, without anything else per command: a client for general use
-costs as much a command as Redis and the network together.
+Replies are parsed by hiredis, without anything else per command: a client for general use costs as much a
+command as Redis and the network together.
 """
 
 from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -19,12 +19,17 @@ from reprise_online.exceptions import StoreRefusedError
 from reprise_online.settings import OnlineStoreSettings
 from reprise_online.slots import Address
 
-Command = tuple[Any, ...]
-"""A command and its arguments, bytes and numbers."""
+Command = bytes
+"""A command in Redis's protocol, with its arguments."""
 
 _CHUNK: Final = 1 << 18
 _INCOMPLETE: Final = object()
-_pack = hiredis.pack_command
+
+
+def pack(*arguments: bytes | int) -> Command:
+    """Return the command with these arguments."""
+    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type] # its stub takes one
+    return packed
 
 
 class Link:
@@ -46,7 +51,7 @@ class Link:
         self._socket: socket.socket | None = None
         self._parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
 
-    def exchange(self, commands: Iterable[Command]) -> list[Any]:
+    def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and return their replies, errors among them as ``hiredis.ReplyError``.
 
         Raises:
@@ -55,20 +60,19 @@ class Link:
         """
         return self.receive(self.send(commands))
 
-    def send(self, commands: Iterable[Command]) -> int:
+    def send(self, commands: Sequence[Command]) -> int:
         """Send commands, and return how many replies there will be.
 
         Raises:
             ConnectionLostError: The server is away, or does not take them in time.
             StoreRefusedError: The server, or its certificate, is not to our credentials or settings.
         """
-        packed = [_pack(command) for command in commands]
         connected = self._socket or self._connect()
         try:
-            connected.sendall(b"".join(packed))
+            connected.sendall(b"".join(commands))
         except OSError as error:
             raise self._lost(error) from error
-        return len(packed)
+        return len(commands)
 
     def receive(self, count: int) -> list[Any]:
         """Return the replies to what was sent.

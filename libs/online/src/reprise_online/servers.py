@@ -12,14 +12,14 @@ import hiredis
 
 from reprise_online.connection import ConnectionLostError, reply_error
 from reprise_online.exceptions import StoreUnavailableError
-from reprise_online.link import Command, Link
+from reprise_online.link import Command, Link, pack
 from reprise_online.settings import OnlineStoreSettings
 from reprise_online.slots import Address
 
 Lineage = Mapping[Address, bytes]
 """The replication id of each primary: a replica that is promoted has another, and so has a server that restarts."""
 
-LINEAGE: Final[Command] = (b"INFO", b"replication")
+LINEAGE: Final = pack(b"INFO", b"replication")
 _RETRIES = 3
 _WAIT_SHARE = 0.8  # of the longest wait for an answer, so that the answer still comes
 _MARKER_SECONDS = 60
@@ -28,10 +28,12 @@ _MARKER_SECONDS = 60
 class Servers(Protocol):
     """Takes commands to whoever has their keys, and brings the replies."""
 
-    def run(self, commands: Sequence[Command]) -> list[Any]:
-        """Send commands at once and return their replies in order, errors among them.
+    def run(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
+        """Send commands at once and return their replies in order, errors among them; any may run twice.
 
-        A command's key comes first, a script's after its number of keys. Any of them may run twice.
+        Args:
+            commands: The commands.
+            keys: The key of each.
 
         Raises:
             ConnectionLostError: A server is away, or does not answer in time.
@@ -78,7 +80,11 @@ class OneServer:
         self._marker = marker_prefix(project)
         self._wait_ms = wait_milliseconds(settings)
 
-    def run(self, commands: Sequence[Command]) -> list[Any]:
+    def run(
+        self,
+        commands: Sequence[Command],
+        keys: Sequence[bytes],  # noqa: ARG002 - the one server has them all
+    ) -> list[Any]:
         """See ``Servers``."""
         for pause in pauses(_RETRIES):
             try:
@@ -89,7 +95,7 @@ class OneServer:
 
     def run_everywhere(self, command: Command) -> dict[Address, Any]:
         """See ``Servers``."""
-        (reply,) = self.run([command])
+        (reply,) = self.run([command], [b""])
         return {self._link.address: reply}
 
     def settle(self, lineage: Lineage, replicas: int) -> None:
@@ -143,8 +149,8 @@ def settling_commands(marker: bytes, replicas: int, milliseconds: int) -> list[C
     A write comes first, because ``WAIT`` is about the last write of its own connection.
     """
     return [
-        (b"SET", marker, b"", b"EX", _MARKER_SECONDS),
-        (b"WAIT", replicas, milliseconds),
+        pack(b"SET", marker, b"", b"EX", _MARKER_SECONDS),
+        pack(b"WAIT", replicas, milliseconds),
         LINEAGE,
     ]
 
@@ -170,7 +176,7 @@ def scan_link(link: Link, pattern: bytes, count: int) -> Iterator[bytes]:
     """Yield the keys of one server that match, see ``Servers``."""
     cursor = b"0"
     while True:
-        (reply,) = link.exchange([(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", count)])
+        (reply,) = link.exchange([pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", count)])
         if isinstance(reply, hiredis.ReplyError):
             raise reply_error(f"list the keys of {link.address}", reply)
         cursor, keys = reply

@@ -21,7 +21,7 @@ from reprise_online.cluster import ClusterServers
 from reprise_online.codec import State, ViewCodec
 from reprise_online.connection import ConnectionLostError, reply_error, tls_context
 from reprise_online.exceptions import CorruptRowError, StoreError, StoreUnavailableError
-from reprise_online.link import Command
+from reprise_online.link import Command, pack
 from reprise_online.servers import LINEAGE, Lineage, OneServer, Servers, replication_id
 from reprise_online.settings import OnlineStoreSettings
 
@@ -99,7 +99,7 @@ class OnlineStore:
     def __init__(self, servers: Servers, address: str, project: str, replicas: int) -> None:
         self._servers = servers
         self._address = address
-        self._project = project
+        self._memory_prefix = b"seen:" + project.encode() + b":"
         self._replicas = replicas
         self._script_sent = False
 
@@ -133,7 +133,7 @@ class OnlineStore:
             StoreError: It does not, or refuses.
         """
         with self._converted("ping"):
-            replies = self._servers.run_everywhere((b"PING",))
+            replies = self._servers.run_everywhere(pack(b"PING"))
         self._raise_refusal(replies.values(), "ping")
 
     def lineage(self) -> Lineage:
@@ -171,7 +171,8 @@ class OnlineStore:
             CorruptRowError: A row does not hold what its view says.
         """
         doing = f"read {len(rows)} rows"
-        replies = self._pipeline([(b"HMGET", key, *codec.fold_fields) for codec, key in rows], doing)
+        keys = [key for _, key in rows]
+        replies = self._run([codec.fold_command(key) for codec, key in rows], keys, doing)
         self._raise_first_error(replies, rows, doing)
         return [
             StoredRow(
@@ -200,12 +201,17 @@ class OnlineStore:
         """
         doing = f"write {len(writes)} rows"
         arguments = [_script_arguments(write) for write in writes]
-        commands = [(b"EVALSHA", _WRITE_SHA, *args) for args in arguments]
+        keys = [write.key for write in writes]
+        commands = [pack(b"EVALSHA", _WRITE_SHA, *given) for given in arguments]
         if commands and not self._script_sent:
             commands[0] = _with_script(arguments[0])
-        replies = self._pipeline(commands, doing)
+        replies = self._run(commands, keys, doing)
         missing = [position for position, reply in enumerate(replies) if _says(reply, "NOSCRIPT")]
-        again = self._pipeline([_with_script(arguments[position]) for position in missing], doing)
+        again = self._run(
+            [_with_script(arguments[position]) for position in missing],
+            [keys[position] for position in missing],
+            doing,
+        )
         for position, reply in zip(missing, again, strict=True):
             replies[position] = reply
         self._script_sent = self._script_sent or bool(commands)
@@ -228,13 +234,12 @@ class OnlineStore:
         """
         doing = f"remember {len(entries)} events"
         milliseconds = max(1, ttl // timedelta(milliseconds=1))
-        replies = self._pipeline(
-            [
-                (b"SET", self._memory_key(event_id), position, b"NX", b"GET", b"PX", milliseconds)
-                for event_id, position in entries
-            ],
-            doing,
-        )
+        keys = [self._memory_key(event_id) for event_id, _ in entries]
+        commands = [
+            pack(b"SET", key, position, b"NX", b"GET", b"PX", milliseconds)
+            for key, (_, position) in zip(keys, entries, strict=True)
+        ]
+        replies = self._run(commands, keys, doing)
         self._raise_refusal(replies, doing)
         return [
             position if reply is None else reply
@@ -244,14 +249,14 @@ class OnlineStore:
     def _memory_key(self, event_id: str) -> bytes:
         # A digest bounds the key's size whatever the ids are; no key of Feast's begins with a letter.
         digest = hashlib.blake2b(event_id.encode(errors="surrogatepass"), digest_size=16).digest()
-        return b"seen:" + self._project.encode() + b":" + digest
+        return self._memory_prefix + digest
 
-    def _pipeline(self, commands: Sequence[Command], doing: str) -> list[Any]:
+    def _run(self, commands: Sequence[Command], keys: Sequence[bytes], doing: str) -> list[Any]:
         """Send the commands at once and return their replies, an error that Redis answered among them."""
         if not commands:
             return []
         with self._converted(doing):
-            return self._servers.run(commands)
+            return self._servers.run(commands, keys)
 
     def _raise_first_error(
         self, replies: Sequence[Any], rows: Sequence[tuple[ViewCodec, bytes]], doing: str
@@ -282,12 +287,12 @@ def _says(reply: Any, code: str) -> bool:
     return isinstance(reply, hiredis.ReplyError) and code in str(reply)
 
 
-def _with_script(arguments: Command) -> Command:
+def _with_script(arguments: Sequence[bytes | int]) -> Command:
     # EVAL rather than SCRIPT LOAD: it takes no round trip of its own, and reaches the right node of a cluster.
-    return (b"EVAL", WRITE_SCRIPT, *arguments)
+    return pack(b"EVAL", WRITE_SCRIPT, *arguments)
 
 
-def _script_arguments(write: GuardedWrite) -> Command:
+def _script_arguments(write: GuardedWrite) -> Sequence[bytes | int]:
     codec, expected = write.codec, write.expected_watermarks
     return (
         1,
