@@ -163,6 +163,20 @@ def test_a_bundle_that_one_predictor_cannot_load_never_gets_users(play):
     assert "sha256 differs" in play.forest.message
 
 
+def test_a_model_store_that_is_away_for_a_moment_rolls_nobody_back(play):
+    play.apply()
+    play.run(70)
+    play.predictors.corrupt.add(NEW)
+    play.run(10)
+    play.predictors.corrupt.clear()
+    play.run(10)
+    play.predictors.corrupt.add(NEW)
+    play.run(10)
+    play.predictors.corrupt.clear()
+    play.run(30)
+    assert play.forest.phase != "RolledBack"
+
+
 def test_a_bundle_that_is_still_loading_gets_no_users(play):
     play.predictors.loading.add(NEW)
     play.apply()

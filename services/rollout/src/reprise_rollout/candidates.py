@@ -14,6 +14,8 @@ UNDER_WAY = frozenset({"Loading", "Progressing", "Measuring", "Shadowing"})
 """Phases in which the predictors hold the candidate."""
 
 _SLACK = timedelta(seconds=10)
+_REFUSED_FOR_GOOD = timedelta(seconds=15)
+"""A model store that is away for a moment looks like a bundle that is broken, and does no harm meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,9 @@ def _analysed(candidate: Candidate, status: CandidateStatus, moment: Moment) -> 
     evidence = _evidence(candidate, moment)
     if evidence != status.evidence:
         status = status.model_copy(update={"evidence": evidence})
+    refused = moment.seen.refusal_of(candidate.digest) is not None
+    if refused != (status.refused_time is not None):
+        status = status.model_copy(update={"refused_time": at(moment.now) if refused else None})
     if candidate.name not in moment.seen.measurements or status.phase == "Loading":
         return status
     analysis = judge(
@@ -182,7 +187,8 @@ def _evidence(candidate: Candidate, moment: Moment) -> EvidenceStatus | None:
 
 def _harms(status: CandidateStatus, moment: Moment) -> list[tuple[str, str, str]]:
     harms = []
-    if (refusal := moment.seen.refusal_of(status.digest)) is not None:
+    refusal, since = moment.seen.refusal_of(status.digest), status.refused_time
+    if refusal is not None and since is not None and moment.now - since >= _REFUSED_FOR_GOOD:
         harms.append(("BundleRefused", "Predictor", f"a predictor cannot load the bundle: {refusal}"))
     if (metric := breach(status.analysis, moment.spec.analysis.failure_limit)) is not None:
         times = f"{metric.failures} analyses in a row"
@@ -200,7 +206,11 @@ def _load(candidate: Candidate, status: CandidateStatus, moment: Moment) -> Outc
     if not moment.seen.pods:
         return Outcome(_saying(status, "NoPredictors", "no predictor is ready"))
     if not (moment.served and moment.seen.all_hold(candidate.digest)):
-        return Outcome(_saying(status, "Loading", "not every predictor has loaded it yet"))
+        refusal = moment.seen.refusal_of(candidate.digest)
+        message = (
+            "not every predictor has loaded it yet" if refusal is None else f"cannot be loaded: {refusal}"
+        )
+        return Outcome(_saying(status, "Loading", message))
     if moment.spec.suspend and not candidate.shadow:
         return Outcome(_saying(status, "Suspended", "loaded; the rollout is suspended"))
     if candidate.shadow:

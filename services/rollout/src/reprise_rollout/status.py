@@ -79,6 +79,9 @@ class CandidateStatus(StatusPart):
     step_time: Instant | None = Field(None, description="When its present share was given.")
     weight: int = Field(0, ge=0, le=10_000, description="Its share in hundredths of a percent.")
     buckets: tuple[str, ...] = Field((), description="The buckets of users that it has, first-last.")
+    refused_time: Instant | None = Field(
+        None, description="Since when a predictor says that it cannot load it."
+    )
     analysis: AnalysisStatus | None = Field(None, description="The latest analysis.")
     evidence: EvidenceStatus | None = Field(None, description="What the outcomes of its users say.")
 
