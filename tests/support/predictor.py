@@ -11,6 +11,7 @@ from reprise_eventlog import LogProducer
 from reprise_predictor.app import create_app
 from reprise_predictor.context import PredictorContext, build_context
 from reprise_predictor.settings import PredictorSettings
+from reprise_routing import RoutingDocument
 from support.fake_reader import FakeReader
 from support.faulty_proxy import FaultyProxy
 from support.redis import RedisServer
@@ -22,10 +23,25 @@ NOW_US = 1_769_860_800_000_000
 class RunningPredictor:
     """What a test talks to and looks into."""
 
-    def __init__(self, client: TestClient, context: PredictorContext, reader: FakeReader) -> None:
+    def __init__(
+        self, client: TestClient, context: PredictorContext, reader: FakeReader, routing: "PublishedRouting"
+    ) -> None:
         self.client = client
         self.context = context
         self.reader = reader
+        self.routing = routing
+
+    def route(self, document: RoutingDocument | bytes) -> None:
+        """Publish a routing document and have the predictor look at it until nothing is loading."""
+        self.routing.data = document if isinstance(document, bytes) else document.to_bytes()
+        self.look()
+
+    def look(self) -> None:
+        """Have the predictor look at what is published."""
+        portal = self.client.portal
+        assert portal is not None
+        portal.call(self.context.routing.refresh)
+        portal.call(self.context.routing.settle, 10.0)
 
     def know(self, user_id: str, product_id: str, *, user: Any, product: Any, pair: Any) -> None:
         """Put three rows into the store; a row that is None stays unknown."""
@@ -41,6 +57,19 @@ class RunningPredictor:
     def metric(self, name: str, **labels: str) -> float:
         """The value of a sample, 0 where it is not there yet."""
         return self.context.registry.get_sample_value(name, labels) or 0.0
+
+
+class PublishedRouting:
+    """What is published in place of a Redis; ``failure`` is raised instead."""
+
+    def __init__(self) -> None:
+        self.data: bytes | None = None
+        self.failure: Exception | None = None
+
+    async def __call__(self) -> bytes | None:
+        if self.failure is not None:
+            raise self.failure
+        return self.data
 
 
 def published(store: Path, files: BundleFiles) -> str:
@@ -69,8 +98,10 @@ def running_predictor(
     """Run the application on a fake reader; looking for other models is left to the test."""
     reader = FakeReader()
     settings.setdefault("model_reload_seconds", 3600)
+    settings.setdefault("routing_seconds", 3600)
+    routing = PublishedRouting()
     configured = PredictorSettings.load(model_store=str(store), **settings)
     opened = {} if log is None else {"open_log": lambda _: log() if callable(log) else log}
-    context = build_context(configured, reader, clock=lambda: NOW_US * 1000, **opened)
+    context = build_context(configured, reader, clock=lambda: NOW_US * 1000, routing_source=routing, **opened)
     with TestClient(create_app(context)) as client:
-        yield RunningPredictor(client, context, reader)
+        yield RunningPredictor(client, context, reader, routing)

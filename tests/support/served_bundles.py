@@ -75,13 +75,19 @@ def small_plan() -> Plan:
     )
 
 
-def logistic_graph(weights: Mapping[str, float], bias: float, names: tuple[str, ...]) -> bytes:
-    """sigmoid(bias + Σ weight × input), a missing input counting as zero."""
+def logistic_graph(
+    weights: Mapping[str, float], bias: float, names: tuple[str, ...], *, fails_on_infinity: bool = False
+) -> bytes:
+    """sigmoid(bias + Σ weight × input), a missing input counting as zero and an infinite one as very much.
+
+    One that fails on infinity gives NaN there, which is what a model does that breaks on one request in a million.
+    """
     column = np.array([[weights.get(name, 0.0)] for name in names], np.float32)
     nodes = [
         helper.make_node("IsNaN", ["inputs"], ["missing"]),
         helper.make_node("Where", ["missing", "zero", "inputs"], ["present"]),
-        helper.make_node("MatMul", ["present", "weights"], ["products"]),
+        helper.make_node("Clip", ["present", "least", "most"], ["finite"]),
+        helper.make_node("MatMul", ["present" if fails_on_infinity else "finite", "weights"], ["products"]),
         helper.make_node("Add", ["products", "bias"], ["logit"]),
         helper.make_node("Sigmoid", ["logit"], ["scores"]),
         helper.make_node("Squeeze", ["scores", "axis"], ["probability"]),
@@ -90,6 +96,8 @@ def logistic_graph(weights: Mapping[str, float], bias: float, names: tuple[str, 
         numpy_helper.from_array(column, "weights"),
         numpy_helper.from_array(np.float32(bias), "bias"),
         numpy_helper.from_array(np.float32(0), "zero"),
+        numpy_helper.from_array(np.float32(-1e30), "least"),
+        numpy_helper.from_array(np.float32(1e30), "most"),
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
     ]
     graph = helper.make_graph(
@@ -110,11 +118,14 @@ def bundle_files(
     weights: Mapping[str, float] | None = None,
     bias: float = 0.0,
     graph: bytes | None = None,
+    fails_on_infinity: bool = False,
     **overrides: Any,
 ) -> BundleFiles:
     """A bundle of a plan whose model is ``logistic_graph``; ``overrides`` replace parts of the manifest."""
     plan = of or small_plan()
-    model = graph if graph is not None else logistic_graph(weights or {}, bias, plan.input_names)
+    model = graph
+    if model is None:
+        model = logistic_graph(weights or {}, bias, plan.input_names, fails_on_infinity=fails_on_infinity)
     scores = {
         "roc_auc": 0.8, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.3, "calibration_error": 0.01,
         "precision": 0.5, "recall": 0.6,

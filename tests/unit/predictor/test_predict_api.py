@@ -422,10 +422,12 @@ def test_stages_scores_and_the_model_are_measured(predictor: RunningPredictor) -
     post(predictor, "/predict/batch", {"requests": [ASK, ASK]})
     for stage in ("validate", "read", "finish", "infer", "encode"):
         assert predictor.metric("reprise_predictor_stage_seconds_count", stage=stage) == 2
-    assert predictor.metric("reprise_predictor_score_bucket", arm="baseline", le="0.85") == 0
-    assert predictor.metric("reprise_predictor_score_bucket", arm="baseline", le="0.9") == 3
-    assert predictor.metric("reprise_predictor_predictions_total", arm="baseline") == 3
     model = predictor.context.models.current
+    arm = {"arm": "baseline", "digest": model.digest}
+    assert predictor.metric("reprise_predictor_arm_score_bucket", **arm, le="0.85") == 0
+    assert predictor.metric("reprise_predictor_arm_score_bucket", **arm, le="0.9") == 3
+    assert predictor.metric("reprise_predictor_arm_answers_total", **arm, outcome="answered") == 3
+    assert predictor.metric("reprise_predictor_arm_seconds_count", **arm) == 2
     labels = {"digest": model.digest, "plan_hash": model.plan.hash, "schema_hash": model.plan.schema_hash}
     assert predictor.metric("reprise_predictor_model_info", **labels) == 1
     assert "reprise_build_info" in predictor.client.get("/metrics").text

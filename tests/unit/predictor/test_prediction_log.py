@@ -82,6 +82,7 @@ def test_answer_is_logged_with_everything_that_the_model_saw(
         "threshold": 0.5,
         "model_version": answer["model_version"],
         "arm": "baseline",
+        "shadow": False,
         "known": {"user": True, "product": True, "pair": True},
         "features": answer["features_used"],
         "trace_id": TRACE,

@@ -34,7 +34,7 @@ def of_future_opset(model: onnx.ModelProto) -> None:
 
 
 def without_sigmoid(model: onnx.ModelProto) -> None:
-    model.graph.node[4].CopyFrom(helper.make_node("Identity", ["logit"], ["scores"]))
+    model.graph.node[5].CopyFrom(helper.make_node("Identity", ["logit"], ["scores"]))
     model.graph.initializer[1].CopyFrom(helper.make_tensor("bias", TensorProto.FLOAT, [], [1.5]))
 
 

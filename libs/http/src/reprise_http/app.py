@@ -79,7 +79,7 @@ def create_http_app(
         "reprise_http_request_seconds",
         "From a request's head to the end of its answer, by the status of the answer (gone: its sender did not wait);"
         " probes and scrapes are not counted.",
-        "status",
+        ("status",),
         _REQUEST_BOUNDS,
         registry,
     )

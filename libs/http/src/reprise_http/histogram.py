@@ -14,7 +14,7 @@ ObserveMany = Callable[[Sequence[float]], None]
 
 
 class LoopHistogram(Collector):
-    """A histogram with one label, written and read on one event loop.
+    """A histogram with labels, written and read on one event loop.
 
     The client's own takes a lock twice for each observation, for the sake of threads, and costs about five
     times as much.
@@ -22,26 +22,31 @@ class LoopHistogram(Collector):
     Args:
         name: Name of the metric.
         documentation: What it tells.
-        label: Name of its label.
+        labels: Names of its labels.
         bounds: Upper bounds of its buckets, inclusive, in ascending order and without infinity.
         registry: Where it is collected.
     """
 
     def __init__(
-        self, name: str, documentation: str, label: str, bounds: Sequence[float], registry: CollectorRegistry
+        self,
+        name: str,
+        documentation: str,
+        labels: tuple[str, ...],
+        bounds: Sequence[float],
+        registry: CollectorRegistry,
     ) -> None:
         if list(bounds) != sorted(set(bounds)):
             raise ValueError(f"{name}: the bounds must rise")
         self._name = name
         self._documentation = documentation
-        self._label = label
+        self._labels = labels
         self._bounds = list(bounds)
-        self._cells: dict[str, tuple[list[int], list[float]]] = {}
+        self._cells: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
         registry.register(self)
 
-    def of(self, value: str) -> Observe:
-        """Return the function that counts an observation under this value of the label."""
-        counts, total = self._cells.setdefault(value, ([0] * (len(self._bounds) + 1), [0.0]))
+    def of(self, *values: str) -> Observe:
+        """Return the function that counts an observation under these values of the labels."""
+        counts, total = self._cell(values)
         bounds = self._bounds
 
         def observe(amount: float) -> None:
@@ -50,9 +55,9 @@ class LoopHistogram(Collector):
 
         return observe
 
-    def many_of(self, value: str) -> ObserveMany:
-        """Return the function that counts many observations under this value of the label at once."""
-        counts, total = self._cells.setdefault(value, ([0] * (len(self._bounds) + 1), [0.0]))
+    def many_of(self, *values: str) -> ObserveMany:
+        """Return the function that counts many observations under these values of the labels at once."""
+        counts, total = self._cell(values)
         bounds = self._bounds
 
         def observe(amounts: Sequence[float]) -> None:
@@ -64,12 +69,21 @@ class LoopHistogram(Collector):
 
         return observe
 
+    def remove(self, *values: str) -> None:
+        """Forget what was counted under these values of the labels."""
+        self._cells.pop(values, None)
+
+    def _cell(self, values: tuple[str, ...]) -> tuple[list[int], list[float]]:
+        if len(values) != len(self._labels):
+            raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}, got {values}")
+        return self._cells.setdefault(values, ([0] * (len(self._bounds) + 1), [0.0]))
+
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """Return the metric as the registry wants it."""
-        family = HistogramMetricFamily(self._name, self._documentation, labels=[self._label])
+        family = HistogramMetricFamily(self._name, self._documentation, labels=list(self._labels))
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
-        for value, (counts, total) in self._cells.items():
+        for values, (counts, total) in self._cells.items():
             family.add_metric(
-                [value], buckets=list(zip(bounds, accumulate(counts), strict=True)), sum_value=total[0]
+                list(values), buckets=list(zip(bounds, accumulate(counts), strict=True)), sum_value=total[0]
             )
         return [family]

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from reprise_http.exceptions import ServerStartError
@@ -14,8 +14,16 @@ from reprise_http.metrics import metrics_router
 
 
 @asynccontextmanager
-async def metrics_server(registry: CollectorRegistry, host: str, port: int) -> AsyncIterator[int]:
+async def metrics_server(
+    registry: CollectorRegistry, host: str, port: int, *others: APIRouter
+) -> AsyncIterator[int]:
     """Serve the metrics from this event loop while inside; gives the port.
+
+    Args:
+        registry: Where the metrics are.
+        host: Address to listen on.
+        port: TCP port to listen on; 0 for one that is free.
+        others: What else is for operators only.
 
     Raises:
         ServerStartError: The address is taken.
@@ -28,6 +36,8 @@ async def metrics_server(registry: CollectorRegistry, host: str, port: int) -> A
         raise ServerStartError(f"cannot listen on {host}:{port} for metrics: {error}") from error
     app = FastAPI(openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
     app.include_router(metrics_router(registry))
+    for router in others:
+        app.include_router(router)
     config = uvicorn.Config(
         app,
         access_log=False,

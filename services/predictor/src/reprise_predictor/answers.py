@@ -22,17 +22,20 @@ from reprise_predictor.exceptions import (
     DeadlineExceededError,
     ForeignStateError,
     InstantOutOfRangeError,
+    ModelFailedError,
     NoModelError,
     OverloadedError,
     StoreHeldOffError,
 )
-from reprise_predictor.holder import ModelHolder
+from reprise_predictor.holder import Refusal
 from reprise_predictor.prediction import Prediction, PredictionBlock
+from reprise_predictor.served import ServedModel
 
 STORE_UNAVAILABLE = ProblemType("store-unavailable", 503, "The online store is unavailable")
 NO_MODEL = ProblemType("no-model", 503, "There is no model to answer with")
 OVERLOADED = ProblemType("overloaded", 503, "The service has more to do than it can")
 DEADLINE_EXCEEDED = ProblemType("deadline-exceeded", 503, "The answer would have come too late")
+MODEL_FAILED = ProblemType("model-failed", 500, "The model gave no answer")
 UNREADABLE_STATE = ProblemType("unreadable-state", 500, "Stored state cannot be read")
 
 EXPECTED_ERRORS = (
@@ -40,6 +43,7 @@ EXPECTED_ERRORS = (
     StoreHeldOffError,
     CorruptRowError,
     ForeignStateError,
+    ModelFailedError,
     NoModelError,
     OverloadedError,
     DeadlineExceededError,
@@ -50,6 +54,24 @@ EXPECTED_ERRORS = (
 
 _KIND = np.array([4, 2, 1])
 _KNOWN = [{"user": kind >= 4, "product": kind % 4 >= 2, "pair": kind % 2 == 1} for kind in range(8)]
+
+_UNREADABLE = "What is stored for this user or product is not what the model's plan says."
+_ANSWERS: tuple[tuple[tuple[type[Exception], ...], tuple[ProblemType, str]], ...] = (
+    ((NoModelError,), (NO_MODEL, "No model is loaded, so nothing was predicted.")),
+    ((ModelFailedError,), (MODEL_FAILED, "The model failed on this request, so nothing was predicted.")),
+    (
+        (OverloadedError,),
+        (OVERLOADED, "As many requests are under way as may be, so nothing was predicted."),
+    ),
+    (
+        (DeadlineExceededError,),
+        (DEADLINE_EXCEEDED, "The answer could not be given in time, so nothing was predicted."),
+    ),
+    (
+        (StoreError, StoreHeldOffError),
+        (STORE_UNAVAILABLE, "The online store does not answer, so nothing was predicted."),
+    ),
+)
 
 # The answers of a batch have one instant, unless its requests say otherwise.
 _formatted = lru_cache(maxsize=16)(format_timestamp)
@@ -125,26 +147,14 @@ def problem_of(error: Exception, retry_seconds: float) -> ProblemError:
 
     What is told is what the client can act on; where the store is and which key was read is for the log.
     """
-    match error:
-        case InstantOutOfRangeError():
-            value = format_timestamp(error.timestamp_us)
-            fault = FieldProblem(field="timestamp", message=str(error), value=value)
-            return ProblemError(INVALID_REQUEST, "1 field is at fault (timestamp)", errors=[fault])
-        case NoModelError():
-            detail = "No model is loaded, so nothing was predicted."
-            return ProblemError(NO_MODEL, detail, headers=retry_after(retry_seconds))
-        case OverloadedError():
-            detail = "As many requests are under way as may be, so nothing was predicted."
-            return ProblemError(OVERLOADED, detail, headers=retry_after(retry_seconds))
-        case DeadlineExceededError():
-            detail = "The answer could not be given in time, so nothing was predicted."
-            return ProblemError(DEADLINE_EXCEEDED, detail, headers=retry_after(retry_seconds))
-        case StoreError() | StoreHeldOffError():
-            detail = "The online store does not answer, so nothing was predicted."
-            return ProblemError(STORE_UNAVAILABLE, detail, headers=retry_after(retry_seconds))
-        case _:
-            detail = "What is stored for this user or product is not what the model's plan says."
-            return ProblemError(UNREADABLE_STATE, detail)
+    if isinstance(error, InstantOutOfRangeError):
+        value = format_timestamp(error.timestamp_us)
+        fault = FieldProblem(field="timestamp", message=str(error), value=value)
+        return ProblemError(INVALID_REQUEST, "1 field is at fault (timestamp)", errors=[fault])
+    kind, detail = next(
+        (answer for kinds, answer in _ANSWERS if isinstance(error, kinds)), (UNREADABLE_STATE, _UNREADABLE)
+    )
+    return ProblemError(kind, detail, headers=retry_after(retry_seconds) if kind.status == 503 else None)
 
 
 def item_problem(problem: ProblemError, index: int) -> dict[str, Any]:
@@ -152,13 +162,8 @@ def item_problem(problem: ProblemError, index: int) -> dict[str, Any]:
     return {"index": index, **problem.document()}
 
 
-def model_info(models: ModelHolder) -> ModelInfo:
-    """Return what is known of the model that answers.
-
-    Raises:
-        NoModelError: There is none.
-    """
-    served = models.current
+def model_info(served: ServedModel, refusal: Refusal | None) -> ModelInfo:
+    """Return what is known of the model that answers, and of one that was to take over and was refused."""
     manifest = served.bundle.manifest
     importances = {importance.name: importance for importance in manifest.importances}
     features: Sequence[FeatureInfo] = [
@@ -177,7 +182,6 @@ def model_info(models: ModelHolder) -> ModelInfo:
         )
         for described in served.plan.inputs
     ]
-    refusal = models.refusal
     return ModelInfo(
         digest=served.digest,
         loaded_at=_rfc3339(served.loaded_at),

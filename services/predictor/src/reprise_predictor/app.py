@@ -18,10 +18,12 @@ from reprise_predictor.context import DISTRIBUTION, PredictorContext
 from reprise_predictor.exceptions import NoModelError
 from reprise_predictor.info_routes import info_router
 from reprise_predictor.predict_routes import add_predict_routes
+from reprise_predictor.routing_routes import routing_router
 from reprise_predictor.settings import PredictorSettings
 
 _log = get_logger(__name__)
 _KEYS_SECONDS = 2.0
+_SETTLE_SECONDS = 2.0
 _DESCRIPTION = """
 Reprise predicts whether a user will buy a product, for the first time or again, within the model's horizon.
 
@@ -36,7 +38,7 @@ def create_app(context: PredictorContext) -> FastAPI:
     broken: list[str] = []
 
     def reasons() -> list[str]:
-        missing = [] if context.models.loaded else ["no model is loaded"]
+        missing = [] if context.routing.baseline else ["no model is loaded"]
         return [*broken, *missing, *([context.store.reason] if context.store.reason else [])]
 
     def in_background(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -52,19 +54,9 @@ def create_app(context: PredictorContext) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if settings.metrics_port is not None:
-                await stack.enter_async_context(
-                    metrics_server(context.registry, settings.api_host, settings.metrics_port)
-                )
-            await stack.enter_async_context(context.reader)
-            if context.log is not None:
-                context.log.start()
-                stack.push_async_callback(
-                    asyncio.to_thread, context.log.close, settings.prediction_log_flush_seconds
-                )
-            await asyncio.gather(context.models.refresh(), context.store.ask())
+            await _begin(context, stack)
             tasks = [in_background(name, work) for name, work in _background(context)]
-            if not settings.model_reload_seconds and context.models.loaded is None:
+            if not settings.model_reload_seconds and context.routing.baseline is None:
                 raise NoModelError(context.models.refusal.reason if context.models.refusal else "unknown")
             # What is there now stays; looking through all of it would stop requests for tens of milliseconds.
             gc.collect()
@@ -91,11 +83,40 @@ def create_app(context: PredictorContext) -> FastAPI:
     )
     add_predict_routes(app, context)
     app.include_router(info_router(context))
+    if settings.metrics_port is None:
+        app.include_router(routing_router(context.routing))
     return app
+
+
+async def _begin(context: PredictorContext, stack: AsyncExitStack) -> None:
+    """Connect, load what is to answer, and leave to the stack what is to be closed."""
+    settings = context.settings
+    if settings.metrics_port is not None:
+        await stack.enter_async_context(
+            metrics_server(
+                context.registry,
+                settings.api_host,
+                settings.metrics_port,
+                routing_router(context.routing),
+            )
+        )
+    await stack.enter_async_context(context.reader)
+    if context.log is not None:
+        context.log.start()
+        stack.push_async_callback(asyncio.to_thread, context.log.close, settings.prediction_log_flush_seconds)
+    if context.documents is not None:
+        await stack.enter_async_context(context.documents)
+    await asyncio.gather(context.models.refresh(), context.store.ask())
+    if settings.routing_seconds:
+        await context.routing.refresh()
+        await context.routing.settle(_SETTLE_SECONDS)
 
 
 def _background(context: PredictorContext) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
     settings = context.settings
+    yield "shadows", context.shadows.work()
+    if settings.routing_seconds:
+        yield "routing", context.routing.keep_fresh(settings.routing_seconds)
     yield "store watch", context.store.keep_asking(settings.redis_ping_seconds)
     if settings.model_reload_seconds:
         yield "model reload", context.models.keep_fresh(settings.model_reload_seconds)

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from reprise_predictor.metrics import ArmMetrics
-from reprise_predictor.served import ServedModel
+from prometheus_client import Counter
+from reprise_routing import BASELINE
+from reprise_routing.seen_users import SeenUsers
 
-BASELINE = "baseline"
-"""Name of the arm that users are in who are in no candidate's."""
+from reprise_predictor.arm_metrics import ArmMeter
+from reprise_predictor.served import ServedModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +18,34 @@ class ServedArm:
     Attributes:
         name: Its name in answers, metrics and the prediction log.
         model: The model that answers for it.
-        metrics: Where its answers and failures are counted.
+        meter: Where it is measured.
     """
 
     name: str
     model: ServedModel
-    metrics: ArmMetrics
+    meter: ArmMeter
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Which arm each user is in, as a routing document says.
+
+    Attributes:
+        index_of: From a user's id to the position of the arm that the user is in.
+        seen: Knows the users that have been counted.
+        users: Of each arm, counts the users that are assigned to it.
+    """
+
+    index_of: Callable[[str], int]
+    seen: SeenUsers
+    users: tuple[Counter, ...]
+
+    def __call__(self, user_id: str) -> int:
+        """Return the position of the arm that a user is in, and count a user who is new."""
+        index = self.index_of(user_id)
+        if self.seen.is_new(user_id):
+            self.users[index].inc()
+        return index
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +53,37 @@ class Routes:
     """Who is answered by which arm, at one moment; requests take it once and use that one throughout.
 
     Attributes:
-        arms: The arms that answer.
-        index_of: From a user's id to the position of the arm that the user is in; ``None`` for a single arm.
+        arms: The arms that answer, in the document's order, the baseline first; it also stands in the place of
+            each arm that cannot answer here.
+        assignment: Which of them a user is in; ``None`` where there is but the baseline.
         shadows: The arms that score what others answer.
     """
 
     arms: tuple[ServedArm, ...]
-    index_of: Callable[[str], int] | None = None
+    assignment: Assignment | None = None
     shadows: tuple[ServedArm, ...] = ()
 
-    def arm(self, user_id: str) -> ServedArm:
-        """Return the arm that a user is in."""
-        return self.arms[0] if self.index_of is None else self.arms[self.index_of(user_id)]
+    @property
+    def baseline(self) -> ServedArm:
+        """The arm that answers wherever no other does."""
+        return self.arms[0]
 
-    def groups(self, user_ids: Sequence[str]) -> list[tuple[ServedArm, list[int]]]:
-        """Return the arms that these users are in, each with the positions of its users."""
-        if self.index_of is None:
-            return [(self.arms[0], list(range(len(user_ids))))]
-        positions: dict[int, list[int]] = {}
-        index_of = self.index_of
+    def arm(self, user_id: str) -> ServedArm:
+        """Return the arm that answers a user."""
+        return self.arms[0] if self.assignment is None else self.arms[self.assignment(user_id)]
+
+    def groups(self, user_ids: Sequence[str]) -> list[tuple[ServedArm, Sequence[int]]]:
+        """Return the arms that answer these users, each with the positions of its users."""
+        if self.assignment is None:
+            return [(self.arms[0], range(len(user_ids)))]
+        found: dict[str, tuple[ServedArm, list[int]]] = {}
+        index_of = {user_id: self.assignment(user_id) for user_id in dict.fromkeys(user_ids)}
         for position, user_id in enumerate(user_ids):
-            positions.setdefault(index_of(user_id), []).append(position)
-        return [(self.arms[index], members) for index, members in positions.items()]
+            arm = self.arms[index_of[user_id]]
+            found.setdefault(arm.name, (arm, []))[1].append(position)
+        return list(found.values())
+
+
+def only(model: ServedModel, meter: ArmMeter) -> Routes:
+    """Return the routes of a single model that answers everybody."""
+    return Routes((ServedArm(BASELINE, model, meter),))

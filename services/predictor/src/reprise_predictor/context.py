@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 from reprise_bundle import BundleStore
@@ -11,18 +12,23 @@ from reprise_http.api_keys import ApiKeys
 from reprise_http.gate import Gatekeeping
 from reprise_http.metrics import process_registry
 from reprise_http.rate_limit import RateLimit
+from reprise_online.documents import DocumentReader
 from reprise_online.reader import OnlineReader
+from reprise_routing import document_key
 
 from reprise_predictor.admission import Admission
+from reprise_predictor.arm_metrics import ArmMetrics
 from reprise_predictor.circuit import Circuit
 from reprise_predictor.guarded_reader import GuardedReader
 from reprise_predictor.holder import ModelHolder
+from reprise_predictor.loading import Shelf
 from reprise_predictor.metrics import PredictorMetrics
 from reprise_predictor.predicting import PredictionService
 from reprise_predictor.prediction_log import PredictionLog
 from reprise_predictor.reader import StateReader
-from reprise_predictor.routing import Routing
+from reprise_predictor.routing import Routing, Source
 from reprise_predictor.settings import PredictorSettings
+from reprise_predictor.shadowing import Shadows
 from reprise_predictor.store_watch import StoreWatch
 
 DISTRIBUTION = "reprise-predictor"
@@ -40,6 +46,8 @@ class PredictorContext:
         store: Whether the online store answers.
         models: The model that answers where nothing else is said.
         routing: Which models answer whom.
+        documents: Its connection to the online store for the routing document, where it has one.
+        shadows: Has arms score that do not answer.
         service: What predicts.
         log: Keeps the answers, where they are to be kept.
         gatekeeping: The API keys that are asked for, where any are.
@@ -54,6 +62,8 @@ class PredictorContext:
     store: StoreWatch
     models: ModelHolder
     routing: Routing
+    documents: DocumentReader | None
+    shadows: Shadows
     service: PredictionService
     log: PredictionLog | None
     gatekeeping: Gatekeeping | None
@@ -66,6 +76,7 @@ def build_context(
     reader: StateReader | None = None,
     clock: Callable[[], int] = time.time_ns,
     open_log: Callable[[EventLogSettings], LogProducer] = open_producer,
+    routing_source: Source | None = None,
 ) -> PredictorContext:
     """Return the parts of a predictor; nothing is connected or loaded yet.
 
@@ -74,6 +85,7 @@ def build_context(
         reader: What reads the online store; by default the one that is configured.
         clock: Now, in nanoseconds since 1970-01-01 UTC.
         open_log: Opens the event log for the answers.
+        routing_source: Brings the routing document; by default from the online store.
 
     Raises:
         StoreAddressError: The model store's URL cannot be used.
@@ -91,11 +103,17 @@ def build_context(
     batches = Admission("batches", settings.max_batches_in_flight)
     metrics.in_flight.labels("single").set_function(lambda: singles.under_way)
     metrics.in_flight.labels("batch").set_function(lambda: batches.under_way)
+    bundles = BundleStore(settings.model_store)
     models = ModelHolder(
-        BundleStore(settings.model_store),
-        settings.model_digest,
-        settings.feast_project,
-        on_change=metrics.show_models,
+        bundles, settings.model_digest, settings.feast_project, on_change=metrics.show_models
+    )
+    documents = None
+    if routing_source is None:
+        documents = DocumentReader(settings)
+        routing_source = partial(documents.get, document_key(settings.feast_project))
+    log = _prediction_log(settings, registry, clock, open_log)
+    shadows = Shadows(
+        guarded, settings.shadow_capacity, registry, None if log is None else partial(log.note, shadow=True)
     )
     return PredictorContext(
         settings=settings,
@@ -104,9 +122,11 @@ def build_context(
         reader=guarded,
         store=StoreWatch(guarded, metrics),
         models=models,
-        routing=Routing(models, metrics),
-        service=PredictionService(guarded, metrics, settings, clock),
-        log=_prediction_log(settings, registry, clock, open_log),
+        routing=Routing(models, Shelf(bundles, settings.feast_project), routing_source, ArmMetrics(registry)),
+        documents=documents,
+        shadows=shadows,
+        service=PredictionService(guarded, metrics, shadows, settings, clock),
+        log=log,
         gatekeeping=_gatekeeping(settings),
         singles=singles,
         batches=batches,

@@ -55,3 +55,11 @@ class InstantOutOfRangeError(PredictorError):
             f"Expected an instant within {limit_seconds:g} s of now: the online store holds the state of the "
             "present; leave timestamp out to ask for now"
         )
+
+
+class ModelFailedError(PredictorError):
+    """The model of an arm gave no answer; says which, and why."""
+
+    def __init__(self, arm: str, digest: str, reason: str) -> None:
+        self.arm = arm
+        super().__init__(f"the model of arm {arm}, {digest}, fails: {reason}")

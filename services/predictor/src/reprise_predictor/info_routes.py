@@ -48,7 +48,7 @@ def info_router(context: PredictorContext) -> APIRouter:
     )
     async def info() -> ModelInfo:
         try:
-            return model_info(context.models)
+            return model_info(context.routing.current.baseline.model, context.models.refusal)
         except EXPECTED_ERRORS as error:
             raise problem(error) from error
 
@@ -67,7 +67,7 @@ def info_router(context: PredictorContext) -> APIRouter:
     ) -> FeaturesResponse:
         try:
             with context.singles:
-                model = context.models.current
+                model = context.routing.current.arm(user_id).model
                 values, known, now = await context.service.features(model, user_id, product_id)
         except EXPECTED_ERRORS as error:
             raise problem(error) from error

@@ -1,16 +1,14 @@
 """What the predictor measures of itself."""
 
-from dataclasses import dataclass
-
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from reprise_events import parse_timestamp
 from reprise_http.dependency_metrics import DependencyMetrics
-from reprise_http.histogram import LoopHistogram, Observe, ObserveMany
+from reprise_http.histogram import LoopHistogram
 
 from reprise_predictor.holder import ModelHolder
 
 STAGES = ("validate", "read", "finish", "infer", "encode")
-_STAGE_BOUNDS = (
+STAGE_BOUNDS = (
     1e-5,
     2.5e-5,
     5e-5,
@@ -27,29 +25,9 @@ _STAGE_BOUNDS = (
     0.25,
     1.0,
 )
-_SCORE_BOUNDS = tuple(number / 20 for number in range(1, 21))
 
 
 _ENTITIES = ("user", "product", "pair")
-
-
-@dataclass(frozen=True, slots=True)
-class ArmMetrics:
-    """What is counted of one arm.
-
-    Attributes:
-        answers: Its answers.
-        errors: Its requests that were not answered.
-        seconds: Takes the time that one of its requests took.
-        score: Takes a probability that it answered.
-        scores: Takes many.
-    """
-
-    answers: Counter
-    errors: Counter
-    seconds: Observe
-    score: Observe
-    scores: ObserveMany
 
 
 class PredictorMetrics:
@@ -71,20 +49,6 @@ class PredictorMetrics:
             ("endpoint", "outcome"),
             registry=registry,
         )
-        self._answers = Counter("reprise_predictor_predictions", "Answers.", ("arm",), registry=registry)
-        self._arm_errors = Counter(
-            "reprise_predictor_arm_errors",
-            "Predictions that were asked of an arm and could not be given.",
-            ("arm",),
-            registry=registry,
-        )
-        self._arm_seconds = LoopHistogram(
-            "reprise_predictor_arm_seconds",
-            "Time from a request to its prediction, by arm.",
-            "arm",
-            _STAGE_BOUNDS,
-            registry,
-        )
         unknown = Counter(
             "reprise_predictor_unknown_entities",
             "Answers from the empty state of an entity never seen.",
@@ -105,19 +69,16 @@ class PredictorMetrics:
         self.stages = LoopHistogram(
             "reprise_predictor_stage_seconds",
             "Time that requests take in each stage: validate, read, finish, infer, encode.",
-            "stage",
-            _STAGE_BOUNDS,
+            ("stage",),
+            STAGE_BOUNDS,
             registry,
         )
         self.duration = LoopHistogram(
             "reprise_predictor_request_seconds",
             "Time that requests for predictions take in all, by endpoint.",
-            "endpoint",
-            _STAGE_BOUNDS,
+            ("endpoint",),
+            STAGE_BOUNDS,
             registry,
-        )
-        self._scores = LoopHistogram(
-            "reprise_predictor_score", "Probabilities that were answered.", "arm", _SCORE_BOUNDS, registry
         )
         self._model_info = Gauge(
             "reprise_predictor_model_info",
@@ -140,16 +101,6 @@ class PredictorMetrics:
             "1 for a model that was refused.",
             ("digest",),
             registry=registry,
-        )
-
-    def of_arm(self, name: str) -> ArmMetrics:
-        """Return where one arm's answers and failures are counted."""
-        return ArmMetrics(
-            self._answers.labels(name),
-            self._arm_errors.labels(name),
-            self._arm_seconds.of(name),
-            self._scores.of(name),
-            self._scores.many_of(name),
         )
 
     def unknown(self, *known: bool) -> None:

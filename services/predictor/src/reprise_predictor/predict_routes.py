@@ -28,6 +28,7 @@ from starlette.types import Scope
 from reprise_predictor.answers import (
     DEADLINE_EXCEEDED,
     EXPECTED_ERRORS,
+    MODEL_FAILED,
     NO_MODEL,
     OVERLOADED,
     STORE_UNAVAILABLE,
@@ -49,6 +50,7 @@ PROBLEMS = (
     UNSUPPORTED_MEDIA_TYPE,
     INVALID_REQUEST,
     UNREADABLE_STATE,
+    MODEL_FAILED,
     STORE_UNAVAILABLE,
     NO_MODEL,
     OVERLOADED,
@@ -129,7 +131,7 @@ class _PredictHandlers:
         if self._log_ids:
             note_ids(scope, user_id=request.user_id, product_id=request.product_id)
         self._took_validate(time.perf_counter() - start)
-        prediction = await self._service.predict(self._routing.current, request)
+        prediction = await self._service.predict(self._routing.current, request, _trace_id(scope))
         start = time.perf_counter()
         answer = orjson.dumps(prediction_document(prediction, explain))
         self._took_encode(time.perf_counter() - start)
@@ -143,7 +145,7 @@ class _PredictHandlers:
         batch = self._requests.many(body)
         charge(scope, len(batch))
         self._took_validate(time.perf_counter() - start)
-        prediction = await self._service.predict_many(self._routing.current, batch.requests)
+        prediction = await self._service.predict_many(self._routing.current, batch.requests, _trace_id(scope))
         start = time.perf_counter()
         results, failed = self._results(batch, prediction, explain)
         answer = orjson.dumps({"results": results, "failed": failed})
@@ -196,6 +198,8 @@ class _PredictHandlers:
         problem = problem_of(error, self._retry_seconds)
         if problem.kind is UNREADABLE_STATE:
             _log.error("unreadable_state", reason=str(error))
+        elif problem.kind is MODEL_FAILED:
+            _log.error("model_failed", reason=str(error))
         return problem
 
 

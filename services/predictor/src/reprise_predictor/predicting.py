@@ -3,21 +3,30 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import CorruptRowError
+from reprise_runtime.logs import get_logger
 
 from reprise_predictor.arms import Routes, ServedArm
-from reprise_predictor.exceptions import DeadlineExceededError, ForeignStateError, InstantOutOfRangeError
+from reprise_predictor.exceptions import (
+    DeadlineExceededError,
+    ForeignStateError,
+    InstantOutOfRangeError,
+    ModelFailedError,
+)
 from reprise_predictor.metrics import STAGES, PredictorMetrics
 from reprise_predictor.prediction import BatchPrediction, Outcome, Prediction, PredictionBlock
 from reprise_predictor.reader import StateReader
 from reprise_predictor.requests import Asked
+from reprise_predictor.rows import keys_of, rows_of
+from reprise_predictor.scoring import score_many, score_one
 from reprise_predictor.served import ServedModel, State
 from reprise_predictor.settings import PredictorSettings
+from reprise_predictor.shadowing import Shadows
 
-_PURCHASE = "purchase"
+_log = get_logger(__name__)
+_COMPLAIN_SECONDS = 10.0
 _ENTITIES = ("user", "product", "pair")
 _UNREADABLE = (CorruptRowError, ForeignStateError)
 
@@ -28,6 +37,7 @@ class PredictionService:
     Args:
         reader: Reads the online store.
         metrics: Where stages, scores and unknown entities are counted.
+        shadows: Has arms score that do not answer.
         settings: Its deadlines, and how far a request's timestamp may be from now.
         clock: Now, in nanoseconds since 1970-01-01 UTC.
     """
@@ -36,21 +46,26 @@ class PredictionService:
         self,
         reader: StateReader,
         metrics: PredictorMetrics,
+        shadows: Shadows,
         settings: PredictorSettings,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._reader = reader
         self._metrics = metrics
+        self._shadows = shadows
         self._max_skew_seconds = settings.max_skew_seconds
         self._max_skew_us = round(settings.max_skew_seconds * 1e6)
         self._deadline = settings.deadline_seconds
         self._read_deadline = min(settings.redis_deadline_seconds, settings.deadline_seconds)
         self._batch_deadline = settings.batch_deadline_seconds
         self._clock = clock
+        self._complained_at = -_COMPLAIN_SECONDS
         _, self._took_read, self._took_finish, self._took_infer, _ = map(metrics.stages.of, STAGES)
 
-    async def predict(self, routes: Routes, request: Asked) -> Prediction:
+    async def predict(self, routes: Routes, request: Asked, trace_id: str | None = None) -> Prediction:
         """Return the prediction for one request.
+
+        Where an arm other than the baseline cannot answer, the baseline does.
 
         Raises:
             InstantOutOfRangeError: The request is not about the present.
@@ -59,16 +74,15 @@ class PredictionService:
             StoreHeldOffError: The online store keeps failing.
             CorruptRowError: A row does not hold what its view says.
             ForeignStateError: A row was written for another plan.
+            ModelFailedError: The baseline's model gives no probability.
         """
-        timestamp_us = self.instant(request.timestamp)
-        arm = routes.arm(request.user_id)
-        try:
-            return await self._predict(arm, request, timestamp_us)
-        except Exception:
-            arm.metrics.errors.inc()
-            raise
+        return await self._predict(
+            routes, routes.arm(request.user_id), request, self.instant(request.timestamp), trace_id
+        )
 
-    async def predict_many(self, routes: Routes, requests: Sequence[Asked]) -> BatchPrediction:
+    async def predict_many(
+        self, routes: Routes, requests: Sequence[Asked], trace_id: str | None = None
+    ) -> BatchPrediction:
         """Return what the models say of a batch, from one read and one run of the model for each arm.
 
         Raises:
@@ -85,22 +99,24 @@ class PredictionService:
             except InstantOutOfRangeError as error:
                 others[position] = error
                 instants.append(now_us)
-        blocks = []
+        parts = []
         for arm, members in routes.groups([request.user_id for request in requests]):
             positions = [at for at in members if at not in others] if others else members
             if positions:
-                blocks.append(
-                    self._counted_block(
-                        arm, positions, [requests[at] for at in positions], [instants[at] for at in positions]
-                    )
+                part = _Part(
+                    positions,
+                    [requests[at] for at in positions],
+                    [instants[at] for at in positions],
+                    trace_id,
                 )
-        found: list[PredictionBlock] = []
-        for outcome in await asyncio.gather(*blocks):
+                parts.append(self._part(routes, arm, part))
+        blocks: list[PredictionBlock] = []
+        for outcome in await asyncio.gather(*parts):
             if isinstance(outcome, PredictionBlock):
-                found.append(outcome)
+                blocks.append(outcome)
             else:
                 others.update(outcome)
-        return BatchPrediction(found, others)
+        return BatchPrediction(blocks, others)
 
     async def features(
         self, model: ServedModel, user_id: str, product_id: str | None
@@ -124,7 +140,13 @@ class PredictionService:
             rows = await self._reader.read([(model.user.codec, model.user.codec.key(user_id))])
             user, product, pair = model.user.one(rows[0]), model.plan.product.empty, model.plan.pair.empty
         else:
-            rows = await self._reader.read(_rows(model, user_id, product_id))
+            rows = await self._reader.read(
+                [
+                    (model.user.codec, model.user.codec.key(user_id)),
+                    (model.product.codec, model.product.codec.key(product_id)),
+                    (model.pair.codec, model.pair.codec.key(user_id, product_id)),
+                ]
+            )
             user, product, pair = model.user.one(rows[0]), model.product.one(rows[1]), model.pair.one(rows[2])
         inputs = model.finisher.one(user, product, pair, now)
         entities = _ENTITIES[: len(rows)]
@@ -149,107 +171,89 @@ class PredictionService:
             raise InstantOutOfRangeError(asked_us, self._max_skew_seconds)
         return asked_us
 
-    async def _predict(self, arm: ServedArm, request: Asked, timestamp_us: int) -> Prediction:
+    async def _predict(
+        self, routes: Routes, arm: ServedArm, request: Asked, timestamp_us: int, trace_id: str | None
+    ) -> Prediction:
         start = time.perf_counter()
-        model, user_id, product_id = arm.model, request.user_id, request.product_id
-        user, product, pair = await self._reader.read(_rows(model, user_id, product_id), self._read_deadline)
+        rows = await self._reader.read(rows_of(arm.model, request), self._read_deadline)
         read = time.perf_counter()
         # A process with more to do than it can do comes back here late; what it does now, nobody waits for.
         if read - start > self._deadline:
             raise DeadlineExceededError(self._deadline)
-        inputs = model.finisher.one(
-            model.user.one(user),
-            model.product.one(product),
-            model.pair.one(pair),
-            timestamp_us,
-            request.amount,
-            request.event_type,
-        )
-        finished = time.perf_counter()
-        probability = model.model.predict_one(inputs)
-        end = time.perf_counter()
+        try:
+            scored = score_one(arm, request, timestamp_us, rows)
+        except (ForeignStateError, ModelFailedError) as error:
+            if arm is routes.baseline:
+                raise
+            self._complain(arm, error)
+            return await self._predict(routes, routes.baseline, request, timestamp_us, trace_id)
         self._took_read(read - start)
-        self._took_finish(finished - read)
-        self._took_infer(end - finished)
-        known = (user.known, product.known, pair.known)
-        if not all(known):
-            self._metrics.unknown(*known)
-        counted = arm.metrics
-        counted.answers.inc()
-        counted.score(probability)
-        counted.seconds(end - start)
-        promised = [inputs[at] for at in model.promised]
-        return Prediction(user_id, product_id, timestamp_us, probability, inputs, promised, known, arm)
+        self._took_finish(scored.finish_seconds)
+        self._took_infer(scored.infer_seconds)
+        prediction = Prediction.of(arm, request, timestamp_us, scored, rows)
+        if not all(prediction.known):
+            self._metrics.unknown(*prediction.known)
+        if routes.shadows:
+            self._shadows.offer(routes.shadows, arm, request, timestamp_us, rows, trace_id)
+        return prediction
 
-    async def _counted_block(
-        self, arm: ServedArm, positions: Sequence[int], requests: Sequence[Asked], instants: Sequence[int]
+    async def _part(
+        self, routes: Routes, arm: ServedArm, part: "_Part"
     ) -> PredictionBlock | dict[int, Outcome]:
         try:
-            return await self._predict_block(arm, positions, requests, instants)
+            return await self._predict_block(routes, arm, part)
+        except ModelFailedError as error:
+            if arm is not routes.baseline:
+                arm.meter.failed.inc(len(part.requests))
+                self._complain(arm, error)
+                return await self._part(routes, routes.baseline, part)
         except _UNREADABLE:
-            # One bad row must not fail the others; which one it is shows when each is read alone.
-            outcomes = await asyncio.gather(
-                *(self._outcome(arm, *asked) for asked in zip(requests, instants, strict=True))
+            pass
+        # One bad row must not fail the others; which one it is shows when each is read alone.
+        outcomes = await asyncio.gather(
+            *(
+                self._outcome(routes, arm, request, instant, part.trace_id)
+                for request, instant in zip(part.requests, part.instants, strict=True)
             )
-            return dict(zip(positions, outcomes, strict=True))
-        except Exception:
-            arm.metrics.errors.inc(len(requests))
-            raise
-
-    async def _predict_block(
-        self, arm: ServedArm, positions: Sequence[int], requests: Sequence[Asked], instants: Sequence[int]
-    ) -> PredictionBlock:
-        start = time.perf_counter()
-        model = arm.model
-        users, products = [asked.user_id for asked in requests], [asked.product_id for asked in requests]
-        user, product, pair = await self._reader.read_blocks(
-            [
-                (model.user.codec, model.user.codec.keys(users)),
-                (model.product.codec, model.product.codec.keys(products)),
-                (model.pair.codec, model.pair.codec.keys(users, products)),
-            ],
-            self._batch_deadline,
         )
+        return dict(zip(part.positions, outcomes, strict=True))
+
+    async def _predict_block(self, routes: Routes, arm: ServedArm, part: "_Part") -> PredictionBlock:
+        start = time.perf_counter()
+        blocks = await self._reader.read_blocks(keys_of(arm.model, part.requests), self._batch_deadline)
         read = time.perf_counter()
         if read - start > self._batch_deadline:
             raise DeadlineExceededError(self._batch_deadline)
-        inputs = model.finisher.many(
-            model.user.many(user),
-            model.product.many(product),
-            model.pair.many(pair),
-            np.array(instants, np.float64),
-            np.array([np.nan if asked.amount is None else asked.amount for asked in requests], np.float64),
-            np.array([_is_purchase(asked.event_type) for asked in requests], np.float64),
-        )
-        finished = time.perf_counter()
-        probabilities = model.model.predict_many(inputs)
-        end = time.perf_counter()
+        scored = score_many(arm, part.requests, part.instants, blocks)
         self._took_read(read - start)
-        self._took_finish(finished - read)
-        self._took_infer(end - finished)
-        known = np.stack((user.known, product.known, pair.known))
-        self._metrics.unknown_of_many(*known.sum(axis=1).tolist(), among=len(requests))
-        counted = arm.metrics
-        counted.answers.inc(len(requests))
-        counted.scores(probabilities.tolist())
-        return PredictionBlock(arm, positions, requests, instants, probabilities, inputs, known)
+        self._took_finish(scored.finish_seconds)
+        self._took_infer(scored.infer_seconds)
+        block = PredictionBlock.of(arm, part.positions, part.requests, part.instants, scored, blocks)
+        self._metrics.unknown_of_many(*block.known.sum(axis=1).tolist(), among=len(part.requests))
+        if routes.shadows:
+            self._shadows.offer_many(routes.shadows, arm, part.requests, part.instants, blocks, part.trace_id)
+        return block
 
-    async def _outcome(self, arm: ServedArm, request: Asked, timestamp_us: int) -> Outcome:
+    async def _outcome(
+        self, routes: Routes, arm: ServedArm, request: Asked, timestamp_us: int, trace_id: str | None
+    ) -> Outcome:
         try:
-            return await self._predict(arm, request, timestamp_us)
-        except _UNREADABLE as error:
-            arm.metrics.errors.inc()
+            return await self._predict(routes, arm, request, timestamp_us, trace_id)
+        except (*_UNREADABLE, ModelFailedError) as error:
             return error
 
-
-def _rows(model: ServedModel, user_id: str, product_id: str) -> list[tuple[ViewCodec, bytes]]:
-    user, product, pair = model.user.codec, model.product.codec, model.pair.codec
-    return [
-        (user, user.key(user_id)),
-        (product, product.key(product_id)),
-        (pair, pair.key(user_id, product_id)),
-    ]
+    def _complain(self, arm: ServedArm, error: Exception) -> None:
+        now = time.monotonic()
+        if now - self._complained_at >= _COMPLAIN_SECONDS:
+            self._complained_at = now
+            _log.warning("arm_fails", arm=arm.name, digest=arm.model.digest, reason=str(error))
 
 
-def _is_purchase(event_type: str | None) -> float:
-    return np.nan if event_type is None else float(event_type == _PURCHASE)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The requests of a batch that one arm answers."""
+
+    positions: Sequence[int]
+    requests: Sequence[Asked]
+    instants: Sequence[int]
+    trace_id: str | None

@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from reprise_online.exceptions import OnlineError
+from reprise_online.reader import OnlineRow, RowBlock
 
 from reprise_predictor.arms import ServedArm
 from reprise_predictor.exceptions import PredictorError
 from reprise_predictor.requests import Asked
+from reprise_predictor.scoring import Scored, ScoredBlock
 from reprise_predictor.served import ServedModel
 
 
@@ -36,6 +38,24 @@ class Prediction(NamedTuple):
     promised: Sequence[float]
     known: tuple[bool, bool, bool]
     arm: ServedArm
+
+    @classmethod
+    def of(
+        cls, arm: ServedArm, asked: Asked, timestamp_us: int, scored: Scored, rows: Sequence[OnlineRow]
+    ) -> "Prediction":
+        """Return what an arm said of a request, from the rows of its user, its product and their pair."""
+        user, product, pair = rows
+        inputs = scored.inputs
+        return cls(
+            asked.user_id,
+            asked.product_id,
+            timestamp_us,
+            scored.probability,
+            inputs,
+            [inputs[at] for at in arm.model.promised],
+            (user.known, product.known, pair.known),
+            arm,
+        )
 
     @property
     def model(self) -> ServedModel:
@@ -68,6 +88,20 @@ class PredictionBlock:
     probabilities: NDArray[np.float32]
     inputs: NDArray[np.float64]
     known: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        arm: ServedArm,
+        positions: Sequence[int],
+        requests: Sequence[Asked],
+        instants: Sequence[int],
+        scored: ScoredBlock,
+        blocks: Sequence[RowBlock],
+    ) -> "PredictionBlock":
+        """Return what an arm said of many requests, from the rows of users, products and pairs."""
+        known = np.stack([block.known for block in blocks])
+        return cls(arm, positions, requests, instants, scored.probabilities, scored.inputs, known)
 
     def predictions(self) -> list[Prediction]:
         """Return them one by one."""

@@ -34,6 +34,7 @@ class _Answered(NamedTuple):
     prediction: Prediction
     answered_us: int
     trace_id: str | None
+    shadow: bool
 
 
 class PredictionLog:
@@ -82,12 +83,14 @@ class PredictionLog:
         """Start the thread."""
         self._thread.start()
 
-    def note(self, request: Asked, prediction: Prediction, trace_id: str | None) -> None:
-        """Hand an answer over; never waits."""
+    def note(
+        self, request: Asked, prediction: Prediction, trace_id: str | None, *, shadow: bool = False
+    ) -> None:
+        """Hand an answer, or what a shadow said, over; never waits."""
         if len(self._queue) >= self._capacity:
             self._dropped.inc()
             return
-        self._queue.append(_Answered(request, prediction, self._clock() // 1000, trace_id))
+        self._queue.append(_Answered(request, prediction, self._clock() // 1000, trace_id, shadow))
 
     def note_batch(self, requests: Sequence[Asked], batch: BatchPrediction, trace_id: str | None) -> None:
         """Hand the answers of a batch over; never waits."""

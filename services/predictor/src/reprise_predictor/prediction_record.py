@@ -36,12 +36,17 @@ class PredictionRecord(BaseModel):
     threshold: float
     model_version: str = Field(description="Digest of the model.")
     arm: str = Field(description="Arm of the rollout that the user was in.")
+    shadow: bool = Field(
+        default=False, description="Whether the arm only scored, and another arm answered the request."
+    )
     known: Known
     features: dict[str, Value] = Field(description="Every input of the model, by name.")
     trace_id: str | None = Field(description="W3C trace that the request belonged to.")
 
 
-def encode_record(request: Asked, prediction: Prediction, answered_us: int, trace_id: str | None) -> bytes:
+def encode_record(
+    request: Asked, prediction: Prediction, answered_us: int, trace_id: str | None, shadow: bool = False
+) -> bytes:
     """Return the record of an answer as JSON.
 
     Args:
@@ -49,6 +54,7 @@ def encode_record(request: Asked, prediction: Prediction, answered_us: int, trac
         prediction: What was answered.
         answered_us: When, microseconds since 1970-01-01 UTC.
         trace_id: The trace that the request belonged to.
+        shadow: Whether the arm only scored.
     """
     model = prediction.model
     user, product, pair = prediction.known
@@ -66,6 +72,7 @@ def encode_record(request: Asked, prediction: Prediction, answered_us: int, trac
             "threshold": model.threshold,
             "model_version": model.digest,
             "arm": prediction.arm.name,
+            "shadow": shadow,
             "known": {"user": user, "product": product, "pair": pair},
             "features": {
                 name: value if math.isfinite(value) else None for name, value in prediction.by_name().items()

@@ -36,6 +36,17 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings):
         validation_alias="MODEL_RELOAD_SECONDS",
         description="How often to look for another model, seconds; 0 loads one at the start and keeps it.",
     )
+    routing_seconds: float = Field(
+        default=1.0,
+        ge=0,
+        description="How often to look for another routing document of a rollout, seconds; 0 never looks, so that "
+        "the configured model answers everybody.",
+    )
+    shadow_capacity: int = Field(
+        default=2048,
+        ge=1,
+        description="Most scores of shadows that wait to be made; more are dropped and counted.",
+    )
     redis_deadline_seconds: float = Field(
         default=0.25, gt=0, le=10, description="Longest that one read of the online store takes, seconds."
     )
