@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup tools test-tools demo test lint format unit integration soak bench images e2e cluster-prepare cluster-demo chart lock clean
+.PHONY: dashboards help setup tools test-tools demo test lint format unit integration soak bench images e2e cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ test: test-tools lint ## Lint, types, import contracts; unit, property and integ
 lint: setup ## Check style, formatting, types and import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check --quiet .
-	@.venv/bin/mypy libs feature_repo/src services jobs
+	@.venv/bin/mypy libs feature_repo/src services jobs charts/dashboards
 	@.venv/bin/lint-imports --no-logo
 
 format: setup ## Format the code and sort its imports
@@ -67,6 +67,9 @@ cluster-demo: setup ## Leave a whole platform running on the cluster, and say ho
 
 chart: setup ## Write the chart's schema, page and topics, and skaffold.yaml, from what they follow from
 	@$(PY) charts/generator
+
+dashboards: setup ## Write Grafana's dashboards into the chart
+	@PYTHONPATH=charts $(PY) -m dashboards
 
 lock: setup ## Pin every dependency anew: requirements/*.txt (LOCK=--upgrade for the newest)
 	@.ci/lock $(LOCK)

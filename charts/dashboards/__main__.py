@@ -1,0 +1,10 @@
+"""Write the dashboards into the chart."""
+
+from dashboards.pages import FOLDER, files
+
+FOLDER.mkdir(exist_ok=True)
+wanted = files()
+for path in set(FOLDER.glob("*.json")) - wanted.keys():
+    path.unlink()
+for path, text in wanted.items():
+    path.write_text(text)

@@ -1,0 +1,193 @@
+"""What a dashboard is made of, in our words, and how Grafana says it."""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, timeseries
+from grafana_foundation_sdk.builders import dashboard as grafana
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models.common import (
+    BigValueColorMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    TooltipDisplayMode,
+    VizOrientation,
+)
+from grafana_foundation_sdk.models.dashboard import (
+    DashboardCursorSync,
+    DashboardLinkType,
+    DataSourceRef,
+    Threshold,
+    ThresholdsMode,
+    VariableRefresh,
+)
+
+Needs = Literal["kubernetes", "kafka", "outcomes"]
+"""What exposes a panel's metrics besides our own services and Redis' exporter: a cluster with kube-state-metrics and
+the rollout operator; Kafka's exporters; or a run of the outcomes job on predictions whose horizon is over."""
+
+_SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
+_Drawn = timeseries.Panel | stat.Panel | bargauge.Panel
+_NAMESPACE = 'namespace=~"$namespace"'
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of a panel.
+
+    Attributes:
+        expr: PromQL, with ``NS`` for the choice of the namespace and ``RATE`` for the window of a rate.
+        legend: What its series are called.
+    """
+
+    expr: str
+    legend: str = ""
+
+    @property
+    def promql(self) -> str:
+        """The query as Grafana takes it."""
+        return re.sub(r"\bNS\b", _NAMESPACE, self.expr).replace("[RATE]", "[$__rate_interval]")
+
+    def concrete(self, rate: str) -> str:
+        """Return the query as Prometheus takes it, for all namespaces and rates over this window."""
+        return self.promql.replace("$namespace", ".*").replace("$__rate_interval", rate)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture.
+
+    Attributes:
+        title: What it shows.
+        description: What it tells, and what a bad sight means.
+        unit: Grafana's name of the unit.
+        queries: What it asks.
+        kind: How it is drawn.
+        width: Of 24 columns.
+        bad_above: From where on a number is red; none is where absent.
+        bad_below: Below which a number is red.
+        needs: What must run for it to have data, where our own processes do not suffice.
+    """
+
+    title: str
+    description: str
+    unit: str
+    queries: Sequence[Query]
+    kind: Literal["lines", "number", "bars"] = "lines"
+    width: int = 8
+    bad_above: float | None = None
+    bad_below: float | None = None
+    needs: Needs | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """Panels under a heading."""
+
+    title: str
+    panels: Sequence[Panel]
+
+
+@dataclass(frozen=True)
+class Dashboard:
+    """One page."""
+
+    uid: str
+    title: str
+    description: str
+    rows: Sequence[Row]
+
+    @property
+    def panels(self) -> Iterator[Panel]:
+        """Every panel."""
+        for row in self.rows:
+            yield from row.panels
+
+    def to_json(self) -> str:
+        """Return what Grafana loads."""
+        builder = (
+            grafana.Dashboard(f"Reprise / {self.title}")
+            .uid(f"reprise-{self.uid}")
+            .description(self.description)
+            .tags(["reprise"])
+            .timezone("browser")
+            .refresh("30s")
+            .time("now-1h", "now")
+            .readonly()
+            .tooltip(DashboardCursorSync.CROSSHAIR)
+            .with_variable(grafana.DatasourceVariable("datasource").type("prometheus").label("Data source"))
+            .with_variable(
+                grafana.QueryVariable("namespace")
+                .label("Namespace")
+                .query("label_values(reprise_build_info, namespace)")
+                .datasource(_SOURCE)
+                .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
+                .include_all(True)
+                .all_value(".*")
+                .multi(True)
+            )
+            .link(
+                grafana.DashboardLink("Reprise")
+                .type(DashboardLinkType.DASHBOARDS)
+                .tags(["reprise"])
+                .as_dropdown(True)
+            )
+        )
+        for row in self.rows:
+            builder = builder.with_row(grafana.Row(row.title))
+            for panel in row.panels:
+                builder = builder.with_panel(_built(panel))
+        return JSONEncoder(sort_keys=True, indent=2).encode(builder.build()) + "\n"
+
+
+def _built(panel: Panel) -> _Drawn:
+    kinds: dict[str, Callable[[], _Drawn]] = {"lines": _lines, "number": _number, "bars": _bars}
+    drawn = kinds[panel.kind]()
+    drawn = (
+        drawn.title(panel.title)
+        .description(panel.description)
+        .datasource(_SOURCE)
+        .unit(panel.unit)
+        .thresholds(_thresholds(panel))
+        .span(panel.width)
+        .height(4 if panel.kind == "number" else 8)
+    )
+    for number, query in enumerate(panel.queries):
+        target = (
+            prometheus.Dataquery()
+            .expr(query.promql)
+            .legend_format(query.legend)
+            .ref_id(chr(ord("A") + number))
+        )
+        drawn = drawn.with_target(target.instant() if panel.kind == "bars" else target.range())
+    return drawn
+
+
+def _lines() -> timeseries.Panel:
+    legend = common.VizLegendOptions().show_legend(True).placement(LegendPlacement.BOTTOM)
+    return (
+        timeseries.Panel()
+        .line_width(1)
+        .fill_opacity(10)
+        .legend(legend.display_mode(LegendDisplayMode.LIST))
+        .tooltip(common.VizTooltipOptions().mode(TooltipDisplayMode.MULTI))
+    )
+
+
+def _number() -> stat.Panel:
+    return stat.Panel().color_mode(BigValueColorMode.BACKGROUND)
+
+
+def _bars() -> bargauge.Panel:
+    return bargauge.Panel().orientation(VizOrientation.HORIZONTAL)
+
+
+def _thresholds(panel: Panel) -> grafana.ThresholdsConfig:
+    steps = [Threshold(value=None, color="green")]
+    if panel.bad_below is not None:
+        steps = [Threshold(value=None, color="red"), Threshold(value=panel.bad_below, color="green")]
+    if panel.bad_above is not None:
+        steps.append(Threshold(value=panel.bad_above, color="red"))
+    return grafana.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
