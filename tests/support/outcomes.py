@@ -57,6 +57,7 @@ class Shop:
         late: Share of the events that come to the log ten minutes late.
         corrupt: Changes the features that a prediction logs.
         lift: By how much more the candidate's users buy.
+        shadow: Whether the candidate only scores what the baseline answers.
     """
 
     users: int = 600
@@ -69,6 +70,7 @@ class Shop:
     late: float = 0.0
     corrupt: Callable[[int, dict[str, float | None]], None] | None = None
     lift: float = 0.0
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,8 +91,9 @@ def make_archive(folder: Path, shop: Shop) -> Archive:
             (("baseline", BASELINE_WEIGHTS), ("candidate", shop.candidate_weights))
         )
     }
-    before = _document(digests, shop.share_before or shop.candidate_share, 1)
-    now = _document(digests, shop.candidate_share, 2, before)
+    share = 0 if shop.shadow else shop.candidate_share
+    before = _document(digests, shop.share_before or share, 1, shop.shadow)
+    now = _document(digests, share, 2, shop.shadow, before)
     arm_of = _arm_of(before, now, START_US + shop.days * DAY_US // 3)
     events, predictions, arrivals = _lived(shop, plan, digests, arm_of)
     store = OfflineStore(str(folder / "offline"))
@@ -100,10 +103,10 @@ def make_archive(folder: Path, shop: Shop) -> Archive:
 
 
 def _document(
-    digests: dict[str, str], share: int, generation: int, held: RoutingDocument | None = None
+    digests: dict[str, str], share: int, generation: int, shadow: bool, held: RoutingDocument | None = None
 ) -> RoutingDocument:
     buckets = {arm.name: arm.buckets for arm in held.arms[1:]} if held else {}
-    arms = allocate(digests["baseline"], [Share("candidate", digests["candidate"], share)], buckets)
+    arms = allocate(digests["baseline"], [Share("candidate", digests["candidate"], share, shadow)], buckets)
     return RoutingDocument(generation=generation, rollout="shop/trial", salt=SALT, arms=arms)
 
 
@@ -164,6 +167,9 @@ def _lived(
         if shop.corrupt is not None:
             shop.corrupt(len(predictions), features)
         predictions.append(_record(what, arm, digests[arm], features, weights[arm]))
+        if shop.shadow:
+            said = _record(what, "candidate", digests["candidate"], features, weights["candidate"])
+            predictions.append(said | {"shadow": True})
         happen(Event(f"v{number}", what.user, what.product, "view", now_us + 2_000))
         bought = features["pair_purchases"] or 0.0
         chance = _sigmoid(BIAS + TRUE_WEIGHTS["pair_purchases"] * bought)

@@ -225,6 +225,18 @@ def test_a_feature_that_was_not_logged_is_a_mismatch(tmp_path: Path) -> None:
     assert find(settings(archive), archive.document).consistency.mismatches == {"product_views": 1}
 
 
+def test_a_shadow_is_compared_on_the_predictions_that_the_baseline_answered(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, Shop(users=400, shadow=True))
+    found = find(settings(archive, check_rows=0), archive.document)
+    [candidate] = found.candidates
+    [brier] = candidate.results
+    assert (brier.metric, brier.design) == ("brier", "paired")
+    assert candidate.verdict is Verdict.BETTER
+    assert brier.candidate_users > 300
+    assert [arm.shadow for arm in found.arms] == [False, True]
+    assert found.ratio is None
+
+
 def test_without_a_model_users_of_two_arms_are_compared(archive: Archive) -> None:
     found = find(settings(archive, model_store="memory://nothing", horizon="2d"), archive.document)
     brier = found.candidates[0].results[0]

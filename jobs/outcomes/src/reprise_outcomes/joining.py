@@ -67,7 +67,7 @@ def join_outcomes(connection: Any, gathered: Gathered) -> None:
         f"""
         CREATE TABLE scored AS
         SELECT p.row_id, u.user_number, p.user_id, {_DRAWN.replace("user_id", "p.user_id")} AS drawn,
-               p.timestamp_us, p.probability, p.arm, p.digest, p.shadow, b.ts - p.timestamp_us AS wait_us
+               p.product_id, p.timestamp_us, p.probability, p.arm, p.digest, p.shadow, b.ts - p.timestamp_us AS wait_us
         FROM predictions p JOIN users u ON p.user_id = u.user_id
         ASOF LEFT JOIN bought b
             ON p.user_id = b.user_id AND p.product_id = b.product_id AND p.timestamp_us < b.ts
@@ -178,7 +178,7 @@ def enter_users(connection: Any, arm: str, since_us: int, exposure_us: int, assi
         """,
         f"""
         CREATE OR REPLACE TABLE exposed AS
-        SELECT s.row_id, s.user_number, s.drawn, s.probability, s.wait_us, s.timestamp_us, e.entry_us,
+        SELECT s.row_id, s.user_number, s.product_id, s.drawn, s.probability, s.wait_us, s.timestamp_us, e.entry_us,
                e.unit_arm, {arm} AS answered_by
         FROM scored s JOIN entered e USING (user_number)
         WHERE NOT s.shadow AND s.timestamp_us >= e.entry_us AND s.timestamp_us < e.entry_us + {exposure_us}
@@ -237,3 +237,37 @@ def exposed_features(
         """
     ).to_arrow_reader(8_192)
     return reader, share
+
+
+def shadow_differences(
+    connection: Any, shadow: str, horizon_us: int, exposure_us: int, complete_until_us: int, users: int
+) -> tuple[Floats, Floats]:
+    """Return, by user number, how many of the baseline's predictions a shadow scored too, and the improvement on them.
+
+    Args:
+        connection: DuckDB with ``exposed``.
+        shadow: SQL condition for the shadow's rows of ``scored``.
+        horizon_us: How far ahead a purchase counts.
+        exposure_us: How long after the first prediction others count.
+        complete_until_us: Everything that happened until then is archived.
+        users: How many users there are.
+    """
+    table = connection.sql(
+        f"""
+        WITH said AS (
+            SELECT user_number, product_id, timestamp_us, avg(probability) AS probability
+            FROM scored WHERE {shadow} GROUP BY ALL
+        )
+        SELECT x.user_number, count(*)::DOUBLE AS predictions,
+               sum((x.probability - y) ** 2 - (said.probability - y) ** 2) AS improvement
+        FROM (SELECT *, coalesce(wait_us <= {horizon_us}, false)::DOUBLE AS y FROM exposed) x
+        JOIN said USING (user_number, product_id, timestamp_us)
+        WHERE x.answered_by = 0 AND x.entry_us + {exposure_us + horizon_us} <= {complete_until_us}
+        GROUP BY x.user_number
+        """
+    ).to_arrow_table()
+    numbers = table["user_number"].to_numpy()
+    predictions, improvement = np.zeros(users), np.zeros(users)
+    predictions[numbers] = table["predictions"].to_numpy()
+    improvement[numbers] = table["improvement"].to_numpy()
+    return predictions, improvement

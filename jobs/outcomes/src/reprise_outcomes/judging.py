@@ -19,7 +19,7 @@ from reprise_outcomes.comparing import (
     paired_brier_result,
 )
 from reprise_outcomes.findings import ArmFindings, CandidateFindings, Measured, Reproduction
-from reprise_outcomes.gathering import Gathered
+from reprise_outcomes.gathering import Gathered, literal
 from reprise_outcomes.intervals import Interval, bootstrap
 from reprise_outcomes.joining import (
     Group,
@@ -29,6 +29,7 @@ from reprise_outcomes.joining import (
     exposed_features,
     groups,
     labelled_rows,
+    shadow_differences,
     units,
 )
 from reprise_outcomes.measures import RANKING, Floats, Ranked
@@ -186,10 +187,22 @@ class _Tester:
 
     def _brier(self, place: int, arm: ComparedArm, users: Units) -> MetricResult:
         margin = self._settings.brier_margin
-        rescored = self._rescored(place, arm)
+        rescored = self._shadowed(arm) if arm.shadow else self._rescored(place, arm)
         if rescored is None:
             return brier_result(users, place, margin, self._full)
         return paired_brier_result(users, rescored, margin, self._full)
+
+    def _shadowed(self, arm: ComparedArm) -> Rescored:
+        """Return what the shadow's own records say, which are of the predictions that the baseline answered."""
+        rows = f"shadow AND arm = {literal(arm.name)} AND digest = {literal(arm.digest)}"
+        differences = shadow_differences(
+            self._connection, rows, self._full.horizon_us, self._exposure_us, self._until_us, self._people()
+        )
+        return Rescored(*differences, reproduced=0, differing=0)
+
+    def _people(self) -> int:
+        [(people,)] = self._connection.execute("SELECT count(*) FROM users").fetchall()
+        return int(people)
 
     def _rescored(self, place: int, arm: ComparedArm) -> Rescored | None:
         bundles = [self._bundles.get(digest) for digest in (self._comparison.baseline.digest, arm.digest)]
@@ -200,6 +213,7 @@ class _Tester:
                 " compared between users of two arms, which takes many more of them."
             )
             return None
+        people = self._people()
         reader, share = exposed_features(
             self._connection,
             self._full.horizon_us,
@@ -207,8 +221,7 @@ class _Tester:
             self._until_us,
             self._settings.rescore_rows,
         )
-        [(people,)] = self._connection.cursor().execute("SELECT count(*) FROM users").fetchall()
-        rescored = rescore(reader, place, baseline, candidate, int(people))
+        rescored = rescore(reader, place, baseline, candidate, people)
         if rescored is None:
             self.notes.append(
                 f"{arm.name} has inputs that the baseline's predictions did not log, or the other way round: their"

@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import matplotlib
@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from reprise_outcomes.comparing import MetricResult
+from reprise_outcomes.comparing import Look, MetricResult
 from reprise_outcomes.findings import Measured
 
 _COLOURS = ("#475569", "#4338ca", "#d97706", "#059669", "#db2777", "#0ea5e9", "#7c3aed", "#65a30d")
@@ -77,32 +77,32 @@ def sequence_plot(result: MetricResult) -> str:
     """Return how the confidence sequence narrowed over time."""
     early = ", early read" if result.early else ""
     with _figure(f"{_TITLES[result.metric]}{early}", width=7.4, height=3.4) as (axes, image):
-        known = [look for look in result.looks if not math.isnan(look.lower)]
-        at = [datetime.fromtimestamp(look.at_us / 1e6, tz=UTC) for look in known]
-        axes.fill_between(
-            at,
-            [look.lower for look in known],
-            [look.upper for look in known],
-            color="#c7d2fe",
-            label="confidence sequence",
-        )
-        axes.plot(at, [look.difference for look in known], color="#4338ca", lw=1.8, label="estimate")
         axes.axhline(0.0, color="#334155", lw=1.0)
         axes.axhline(-result.margin, color="#dc2626", lw=1.0, ls="--", label="margin of not worse")
         axes.set(ylabel="candidate over baseline")
+        known = [look for look in result.looks if not math.isnan(look.lower)]
         if known:
-            # the first looks are too wide to see the last ones beside them
-            widest = 4 * max(known[-1].upper - known[-1].lower, result.margin)
-            middle = known[-1].difference
-            axes.set_ylim(min(middle - widest, -2 * result.margin), max(middle + widest, 2 * result.margin))
-            locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
-            axes.xaxis.set_major_locator(locator)
-            axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+            _plot_looks(axes, known, result.margin)
         else:
             axes.set_xticks([])
             axes.text(0.5, 0.7, "too few users yet", ha="center", transform=axes.transAxes, color="#64748b")
         axes.legend(loc="upper right", ncols=3, fontsize=8.5)
     return image()
+
+
+def _plot_looks(axes: Any, looks: Sequence[Look], margin: float) -> None:
+    at = [datetime.fromtimestamp(look.at_us / 1e6, tz=UTC) for look in looks]
+    lower, upper = [look.lower for look in looks], [look.upper for look in looks]
+    axes.fill_between(at, lower, upper, color="#c7d2fe", label="confidence sequence")
+    axes.plot(at, [look.difference for look in looks], color="#4338ca", lw=1.8, label="estimate")
+    # the first looks are too wide to see the last ones beside them
+    widest, middle = 4 * max(upper[-1] - lower[-1], margin), looks[-1].difference
+    axes.set_ylim(min(middle - widest, -2 * margin), max(middle + widest, 2 * margin))
+    around = max(timedelta(hours=1), (at[-1] - at[0]) / 50)
+    axes.set_xlim(at[0] - around, at[-1] + around)
+    locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
 class _Image:

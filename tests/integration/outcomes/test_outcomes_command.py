@@ -1,0 +1,122 @@
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+from redis import Redis
+from reprise_outcomes.main import INCONSISTENT, command
+from reprise_routing import RolloutEvidence, document_key, evidence_key
+from support.outcomes import Archive, Shop, make_archive
+from support.redis import RedisServer
+
+pytestmark = pytest.mark.redis
+
+
+class Pushed:
+    """What a Pushgateway was given, by path."""
+
+    def __init__(self) -> None:
+        self.bodies: dict[str, str] = {}
+
+
+@pytest.fixture
+def pushgateway() -> Iterator[tuple[str, Pushed]]:
+    pushed = Pushed()
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            pushed.bodies[self.path] = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = HTTPServer(("127.0.0.1", 0), Gateway)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}", pushed
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def outcomes(archive: Archive, out: Path, redis: RedisServer, **others: str) -> Result:
+    environment = {
+        "REPRISE_PROGRESS": "off", "REPRISE_OFFLINE_STORE": archive.offline, "MODEL_STORE": archive.models,
+        "OUTCOMES_OUT": str(out), "REDIS_HOST": redis.host, "REDIS_PORT": str(redis.port),
+        "OUTCOMES_MIN_USERS": "50", "OUTCOMES_DRAWS": "20",
+    }  # fmt: skip
+    arguments = ["--exposure", "10d", "--early-horizon", "12h"]
+    return CliRunner(env=environment | others).invoke(command, arguments)
+
+
+def test_operator_finds_the_evidence_and_prometheus_the_metrics(
+    redis_server: RedisServer, pushgateway: tuple[str, Pushed], tmp_path: Path
+) -> None:
+    archive = make_archive(tmp_path, Shop(users=300, candidate_weights={"pair_purchases": -5.0}))
+    url, pushed = pushgateway
+    with Redis(redis_server.host, redis_server.port) as client:
+        client.set(document_key("reprise"), archive.document.to_bytes())
+        result = outcomes(archive, tmp_path / "out", redis_server, PUSHGATEWAY_URL=url)
+        assert result.exit_code == 0, result.output
+        published = client.get(evidence_key("reprise"))
+    assert isinstance(published, bytes)
+    evidence = RolloutEvidence.from_bytes(published)
+    assert evidence.rollout == "shop/trial"
+    assert [said.verdict for said in evidence.candidates] == ["worse"]
+    assert (tmp_path / "out/evidence.json").read_bytes() == published
+    assert "candidate against the baseline: worse" in result.output
+    [(path, body)] = pushed.bodies.items()
+    assert path == "/metrics/job/reprise-outcomes"
+    for text in ((tmp_path / "out/metrics.prom").read_text(), body):
+        assert 'verdict="worse"} 1.0' in text
+        assert "reprise_outcomes_mismatches 0.0" in text
+    assert "reprise_job_failed 0.0" in body
+    report = orjson.loads((tmp_path / "out/report.json").read_bytes())
+    assert report["candidates"][0]["verdict"] == "worse"
+    assert "<svg" not in (tmp_path / "out/report.html").read_text()
+
+
+def test_without_a_rollout_there_is_a_report_and_no_evidence(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    archive = make_archive(tmp_path, Shop(users=60))
+    result = outcomes(archive, tmp_path / "out", redis_server)
+    assert result.exit_code == 0, result.output
+    assert not (tmp_path / "out/evidence.json").exists()
+    with Redis(redis_server.host, redis_server.port) as client:
+        assert client.get(evidence_key("reprise")) is None
+
+
+def test_features_that_disagree_are_an_exit_status_of_their_own(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    def corrupt(number: int, features: dict[str, float | None]) -> None:
+        features["product_views"] = (features["product_views"] or 0.0) + 9.0 * (number == 3)
+
+    archive = make_archive(tmp_path, Shop(users=60, corrupt=corrupt))
+    result = outcomes(archive, tmp_path / "out", redis_server)
+    assert result.exit_code == INCONSISTENT, result.output
+    assert "1 mismatches" in result.output
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"REDIS_PORT": "1"}, "routing document"),
+        ({"REPRISE_OFFLINE_STORE": "nowhere"}, "nowhere"),
+        ({"OUTCOMES_HORIZN": "1d"}, "did you mean OUTCOMES_HORIZON"),
+        ({"OUTCOMES_EXPOSURE": "0s"}, "OUTCOMES_EXPOSURE"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_name(
+    redis_server: RedisServer, tmp_path: Path, variables: dict[str, str], said: str
+) -> None:
+    archive = Archive(str(tmp_path / "none"), str(tmp_path), None, [], [])  # type: ignore[arg-type]
+    environment = {"REPRISE_PROGRESS": "off", "REDIS_PORT": str(redis_server.port)} | variables
+    result = CliRunner(env=environment).invoke(command, ["--out", archive.models])
+    assert result.exit_code == 1
+    assert said in result.output
