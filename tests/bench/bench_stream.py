@@ -2,6 +2,11 @@
 
 Run with ``PYTHONPATH=tests python tests/bench/bench_stream.py``; prints JSON. A real broker and a real Redis are
 started for it. Feast is measured in the same run, on the same Redis, with the repository's own definitions.
+
+What is compared with Feast's bulk write: Feast writes rows whose state somebody else has computed. Our own bulk write
+of the same rows (what a backfill does) is the like of that. The stream does more, it computes the rows from events;
+an event changes three rows, and a micro-batch writes a row once however many of its events change it. So its figure
+is given both ways: by row changes, which is how many rows are kept up to date, and by rows written.
 """
 
 from __future__ import annotations
@@ -14,14 +19,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from prometheus_client import CollectorRegistry
 from reprise_eventlog import EVENTS, BufferFullError, open_producer
 from reprise_events import Event, encode_event
@@ -30,9 +36,12 @@ from reprise_materializer.materializing import open_worker
 from reprise_materializer.metrics import MaterializerMetrics
 from reprise_materializer.settings import MaterializerSettings
 from reprise_online.codec import ViewCodec
+from reprise_online.settings import OnlineStoreSettings
+from reprise_online.store import GuardedWrite, OnlineStore
 from support.feast_repository import copy_repository
 from support.histories import PLAN_FILE, PROJECT, BatchStates, batch_states, make_events
 from support.kafka import KafkaBroker, running_kafka
+from support.killing import GROUP, committed
 from support.redis import RedisServer, running_redis
 
 USERS, PRODUCTS = 3_000, 500
@@ -42,13 +51,19 @@ FEAST_PUSHES = 40
 FRESHNESS_RATE = 1_000
 FRESHNESS_SECONDS = 20.0
 SAMPLED = 20
+BULK = 1_000
+MEASURED_SHARE = 0.7
+BUSY = 0.85
 
 
-def run() -> dict[str, float]:
-    """Return the measured numbers: events and rows a second, ratios, milliseconds."""
+def run() -> dict[str, float | str]:
+    """Return the measured numbers: events and rows a second, ratios, milliseconds; and what bounds two workers."""
     with running_kafka() as broker, running_redis() as redis:
         numbers = throughput(broker, redis)
-        numbers |= feast_writes(redis)
+        numbers |= bulk_writes(redis)
+        numbers["ratio_of_bulk_write_to_feast_bulk"] = (
+            numbers["bulk_rows_per_second"] / numbers["feast_bulk_rows_per_second"]
+        )
         numbers["ratio_of_rows_written_to_feast_bulk"] = (
             numbers["materializer_rows_per_second"] / numbers["feast_bulk_rows_per_second"]
         )
@@ -62,7 +77,7 @@ def run() -> dict[str, float]:
         numbers["ratio_to_feast_push_events"] = (
             numbers["materializer_events_per_second"] / numbers["feast_push_events_per_second"]
         )
-        return numbers | freshness(broker, redis)
+        return numbers | freshness(broker, redis) | scaling(broker, redis)
 
 
 def throughput(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
@@ -123,8 +138,8 @@ def rows_written(redis: RedisServer) -> int:
     return sum(statistics.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in ("eval", "evalsha"))
 
 
-def feast_writes(redis: RedisServer) -> dict[str, float]:
-    """Write the same views with Feast: many rows at once, and one event's three rows, as ``push`` does."""
+def bulk_writes(redis: RedisServer) -> dict[str, float]:
+    """Write the same rows with Feast and by ourselves, many at once; with Feast also one event's three rows."""
     plan = Plan.load(PLAN_FILE)
     states = batch_states(plan, make_events(4_000, users=USERS, products=PRODUCTS))
     redis.flush()
@@ -141,16 +156,44 @@ def feast_writes(redis: RedisServer) -> dict[str, float]:
                 store.write_to_online_store(name, frame.head(FEAST_ROWS))
                 rows += min(len(frame), FEAST_ROWS)
             bulk, bulk_cpu = rows / (time.perf_counter() - started), rows / (time.process_time() - cpu)
+            redis.flush()
+            ours = write_in_bulk(
+                redis, plan, {name: frame.head(FEAST_ROWS) for name, frame in frames.items()}
+            )
             started = time.perf_counter()
             for at in range(FEAST_PUSHES):
                 for name, frame in frames.items():
                     store.write_to_online_store(name, frame.iloc[at : at + 1])
             pushes = FEAST_PUSHES / (time.perf_counter() - started)
     return {
+        "bulk_rows_per_second": ours,
         "feast_bulk_rows_per_second": bulk,
         "feast_bulk_rows_per_cpu_second": bulk_cpu,
         "feast_push_events_per_second": pushes,
     }
+
+
+def write_in_bulk(redis: RedisServer, plan: Plan, frames: Mapping[str, pd.DataFrame]) -> float:
+    """Write the frames' rows as a backfill does, and return how many a second were written."""
+    settings = OnlineStoreSettings(redis_host=redis.host, redis_port=redis.port)
+    rows = 0
+    with OnlineStore.connect(settings) as store:
+        started = time.perf_counter()
+        for entity in plan.entities:
+            codec, frame = ViewCodec(PROJECT, entity.view), frames[entity.view.name]
+            table = pa.Table.from_pandas(frame, preserve_index=False)
+            keys = [
+                codec.key(*ids) for ids in zip(*(frame[key] for key in entity.view.join_keys), strict=True)
+            ]
+            columns = [table.column(field.name).to_pylist() for field in entity.view.fields]
+            writes = [
+                GuardedWrite(codec, key, None, state, bytes(17), 1)
+                for key, state in zip(keys, zip(*columns, strict=True), strict=True)
+            ]
+            for at in range(0, len(writes), BULK):
+                assert all(store.write_guarded(writes[at : at + BULK]))
+            rows += len(writes)
+        return rows / (time.perf_counter() - started)
 
 
 def state_frame(plan: Plan, states: BatchStates, entity: str) -> pd.DataFrame:
@@ -206,6 +249,59 @@ def freshness(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
     }
 
 
+def scaling(broker: KafkaBroker, redis: RedisServer) -> dict[str, float | str]:
+    """Fold the same backlog with one worker process and with two, and name what bounds the two."""
+    one, _ = backlog_seconds(broker, redis, workers=1)
+    two, shares = backlog_seconds(broker, redis, workers=2)
+    return {
+        "one_worker_events_per_second": THROUGHPUT_EVENTS * MEASURED_SHARE / one,
+        "two_workers_events_per_second": THROUGHPUT_EVENTS * MEASURED_SHARE / two,
+        "ratio_of_two_workers_to_one": one / two,
+        **{f"two_workers_cores_of_{name}": share for name, share in shares.items()},
+        "two_workers_are_bound_by": bound(shares),
+    }
+
+
+def backlog_seconds(broker: KafkaBroker, redis: RedisServer, workers: int) -> tuple[float, dict[str, float]]:
+    """Return how long the later part of a backlog took, when all have started, and the cores that each used."""
+    broker.reset_topics()
+    redis.flush()
+    produce(broker, make_events(THROUGHPUT_EVENTS, users=USERS, products=PRODUCTS))
+    with ExitStack() as stack:
+        pids = [stack.enter_context(materializer_process(broker, redis, GROUP)) for _ in range(workers)]
+        watched = {"redis": [redis.pid], "kafka": [broker.pid], "workers": pids}
+
+        def folded() -> int:
+            return sum(max(0, offset) for offset in committed(broker).values())
+
+        wait_for(lambda: folded() >= THROUGHPUT_EVENTS * (1 - MEASURED_SHARE), pause=0.1)
+        began, before = time.perf_counter(), {name: cpu_seconds(each) for name, each in watched.items()}
+        wait_for(lambda: folded() >= THROUGHPUT_EVENTS, pause=0.1)
+        seconds = time.perf_counter() - began
+        shares = {name: (cpu_seconds(each) - before[name]) / seconds for name, each in watched.items()}
+        return seconds, shares
+
+
+def cpu_seconds(pids: Sequence[int]) -> float:
+    """Return the processor time that these processes have used."""
+    ticks = 0
+    for pid in pids:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def bound(shares: Mapping[str, float]) -> str:
+    """Name what has no more to give: Redis's one thread, the workers' own, or the machine."""
+    cores = os.cpu_count() or 1
+    if shares["redis"] >= BUSY:
+        return "redis-server, which runs commands on one core"
+    if shares["workers"] >= BUSY * 2:
+        return "the workers, which each run on one core"
+    busy, load = sum(shares.values()), os.getloadavg()[0]
+    return f"the machine: {busy:.1f} of its {cores} cores were given to this, at a load of {load:.1f}"
+
+
 def watch(redis: RedisServer, sent: dict[bytes, float], delays: list[float], done: threading.Event) -> None:
     """Note when each key that was sent can be read."""
     with redis.client() as client:
@@ -229,14 +325,14 @@ def warm_up(producer: Any, redis: RedisServer, pair: ViewCodec) -> None:
 
 
 @contextmanager
-def materializer_process(broker: KafkaBroker, redis: RedisServer) -> Iterator[None]:
-    """A materializer of its own."""
+def materializer_process(broker: KafkaBroker, redis: RedisServer, group: str = "freshness") -> Iterator[int]:
+    """A materializer of its own; gives its process id."""
     environment = os.environ | {
         "KAFKA_SERVERS": broker.servers,
         "REDIS_HOST": redis.host,
         "REDIS_PORT": str(redis.port),
         "REPRISE_PLAN": str(PLAN_FILE),
-        "MATERIALIZER_GROUP": "freshness",
+        "MATERIALIZER_GROUP": group,
         "API_HOST": "127.0.0.1",
         "API_PORT": "0",
         "LOG_LEVEL": "warning",
@@ -244,13 +340,13 @@ def materializer_process(broker: KafkaBroker, redis: RedisServer) -> Iterator[No
     command = [sys.executable, "-c", "from reprise_materializer.main import command; command()"]
     process = subprocess.Popen(command, env=environment)
     try:
-        yield
+        yield process.pid
     finally:
         process.terminate()
         process.wait(30)
 
 
-def wait_for(condition: Any, seconds: float = 180.0) -> None:
+def wait_for(condition: Any, seconds: float = 180.0, pause: float = 0.002) -> None:
     """Return once the condition holds.
 
     Raises:
@@ -260,8 +356,9 @@ def wait_for(condition: Any, seconds: float = 180.0) -> None:
     while not condition():
         if time.monotonic() > give_up:
             raise TimeoutError("the benchmark did not get on in time")
-        time.sleep(0.002)
+        time.sleep(pause)
 
 
 if __name__ == "__main__":
-    print(json.dumps({name: round(number, 1) for name, number in run().items()}, indent=2))
+    found = {name: round(each, 1) if isinstance(each, float) else each for name, each in run().items()}
+    print(json.dumps(found, indent=2))

@@ -4,15 +4,18 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry
+from redis.exceptions import NoPermissionError
 from reprise_eventlog import Record
 from reprise_events import Event
 from reprise_features.batch import BatchExecutor
@@ -39,6 +42,7 @@ from support.redis import RedisServer
 pytestmark = [pytest.mark.feast, pytest.mark.redis]
 
 TOPIC = uuid.UUID("6f1d0c0e-5a0b-4d7e-9c3f-0123456789ab")
+DOCUMENT = Path(__file__).parents[3] / "docs/feast.md"
 PARTITIONS = 3
 BEGINNING, LATER = pd.Timestamp("1900-01-02", tz="UTC"), pd.Timestamp("2100-01-01", tz="UTC")
 
@@ -238,6 +242,47 @@ def test_materializing_while_the_stream_folds_can_take_a_row_back(
     stream.fold(as_partitions(events, PARTITIONS))
     with pytest.raises(AssertionError, match="user_state"):
         assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
+
+
+def test_the_documented_user_of_feast_may_ask_and_is_refused_when_it_materializes(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream, redis_server: RedisServer
+) -> None:
+    events = make_events(60)
+    stream.fold(as_partitions(events[:40], PARTITIONS))
+    applied.write_states(archived(events))
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "feast", *documented_rules())
+        try:
+            online, config = feast_store._get_provider().online_store, feast_store.config.online_store
+            address = f"{redis_server.host}:{redis_server.port}"
+            config.connection_string = f"{address},username=feast,password=geheim"
+            online._client = None
+            with pytest.raises(NoPermissionError):
+                feast_store.materialize(BEGINNING, LATER)
+            answer = feast_store.get_online_features(
+                features=["user_state:purchases_count"], entity_rows=[{"user_id": "u0"}]
+            )
+            assert answer.to_dict()["purchases_count"] != [None]
+        finally:
+            client.execute_command("ACL", "DELUSER", "feast")
+    assert_store_holds(store, applied.plan, batch_states(applied.plan, events[:40]))
+
+
+def documented_rules() -> list[str]:
+    (line,) = re.findall(r"^ *ACL SETUSER feast on >PASSWORD (.*)$", DOCUMENT.read_text(), re.MULTILINE)
+    return ["reset", "on", ">geheim", *line.split()]
+
+
+def test_materializing_again_leaves_rows_of_the_same_newest_event_as_they_are(
+    applied: FeastRepository, feast_store: Any, store: OnlineStore, stream: Stream
+) -> None:
+    """The stream's rows hold from the same microsecond as Feast's own, so Feast has nothing newer to write."""
+    events = make_events(120)
+    stream.fold(as_partitions(events, PARTITIONS))
+    marked = [row_of(store, applied, "user", f"u{number}") for number in range(12)]
+    applied.write_states(event_table(events))  # of no topic: written, they would be seen by their watermarks
+    feast_store.materialize(BEGINNING, LATER)
+    assert [row_of(store, applied, "user", f"u{number}") for number in range(12)] == marked
 
 
 def offsets(row: StoredRow) -> dict[int, int]:
