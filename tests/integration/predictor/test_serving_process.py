@@ -12,7 +12,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 from redis import Redis
+from reprise_bundle import BundleStore
 from reprise_online.codec import ViewCodec
+from reprise_routing import RoutingDocument, RoutingReport, Share, allocate, document_key, evidence_key
 from support.predictor import published
 from support.redis import RedisServer, free_port, running_redis
 from support.served_bundles import DAY_US, bundle_files, small_plan
@@ -169,16 +171,75 @@ def wait_for_version(predictor: Serving, digest: str) -> None:
         time.sleep(0.02)
 
 
-LEAST_RIGHTS = ("on", ">s3cret", "resetkeys", "%R~*reprise", "resetchannels", "-@all", "+ping", "+hmget")
-"""As docs/api.md tells: may read rows of the Feast project and ask for a sign of life, nothing else."""
+def routing(generation: int, baseline: str, *shares: Share) -> RoutingDocument:
+    arms = allocate(baseline, shares, {})
+    return RoutingDocument(generation=generation, rollout="reprise/test", salt="s", arms=arms)
+
+
+def test_rollout_walks_through_its_shares_under_load_without_a_failed_request(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    store = BundleStore(str(tmp_path / "models"))
+    baseline = published(tmp_path / "models", bundle_files())
+    candidate = store.publish(bundle_files(bias=2.0))
+    broken = "sha256:" + "ab" * 32
+    steps = [
+        routing(1, baseline, Share("next", candidate, 100)),
+        routing(2, baseline, Share("next", candidate, 5000)),
+        routing(3, baseline, Share("next", candidate, 0, shadow=True), Share("broken", broken, 5000)),
+        routing(4, baseline, Share("next", candidate, 10_000)),
+        routing(5, candidate),
+    ]
+    statuses: list[int] = []
+    stop = threading.Event()
+
+    def ask(client: httpx.Client) -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            asked = {"user_id": f"u-{number % 50}", "product_id": "p"}
+            statuses.append(client.post("/predict", json=asked).status_code)
+
+    with (
+        serving(tmp_path, **environment(redis_server, tmp_path / "models")) as predictor,
+        redis_server.client() as client,
+    ):
+        predictor.wait_until_ready()
+        asking = threading.Thread(target=ask, args=(predictor.http,))
+        asking.start()
+        took = []
+        with httpx.Client(base_url=predictor.http.base_url) as operator:
+            for document in steps:
+                published_at = time.monotonic()
+                client.set(document_key("reprise"), document.to_bytes())
+                while (report := operator.get("/routing").json())["fingerprint"] != document.fingerprint:
+                    assert time.monotonic() < published_at + 10, report
+                    time.sleep(0.02)
+                took.append(time.monotonic() - published_at)
+            answer = operator.post("/predict", json=ASK).json()
+        stop.set()
+        asking.join()
+    assert set(statuses) == {200}
+    assert len(statuses) > 100
+    assert max(took) < 5.0
+    assert (answer["arm"], answer["model_version"]) == ("baseline", candidate)
+
+
+LEAST_RIGHTS = (
+    "on", ">s3cret", "resetkeys", "%R~*reprise", "%R~routing:reprise:document", "resetchannels", "-@all", "+ping",
+    "+hmget", "+get",
+)  # fmt: skip
+"""As docs/api.md tells: may read rows of the Feast project and the routing document, and ask for a sign of life."""
 
 
 def test_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
-    published(tmp_path / "models", bundle_files(weights={"pair_purchases": 1.0}))
+    digest = published(tmp_path / "models", bundle_files(weights={"pair_purchases": 1.0}))
+    document = routing(1, digest)
     assert " ".join(LEAST_RIGHTS[2:]) in (REPOSITORY / "docs" / "api.md").read_text()
     with running_redis() as redis:
         with redis.client() as client:
             put(client, "pair", ["u-1", "p-1"], [2])
+            client.set(document_key("reprise"), document.to_bytes())
             client.execute_command("ACL", "SETUSER", "predictor", *LEAST_RIGHTS)
             client.execute_command("ACL", "SETUSER", "default", "off")
         variables = environment(
@@ -189,12 +250,15 @@ def test_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
             answer = predictor.http.post("/predict", json=ASK)
             assert answer.status_code == 200
             assert answer.json()["known"]["pair"] is True
+            report = RoutingReport.from_bytes(predictor.http.get("/routing").content)
+            assert report.fingerprint == document.fingerprint
 
 
 def test_user_with_the_least_rights_may_do_nothing_else(redis_server: RedisServer) -> None:
     row, other = CODECS["user"].key("u-1"), b"another-project"
     refused: list[tuple[bytes | str, ...]] = [
         ("HSET", row, "f", "1"), ("HDEL", row, "f"), ("DEL", row), ("EXPIRE", row, "1"), ("HGETALL", row),
+        ("SET", document_key("reprise"), "{}"), ("GET", evidence_key("reprise")),
         ("HMGET", other, "f"), ("GET", other), ("KEYS", "*"), ("SCAN", "0"), ("FLUSHALL",), ("CONFIG", "GET", "*"),
         ("EVAL", "return 1", "0"), ("SUBSCRIBE", "c"), ("ACL", "LIST"), ("SELECT", "1"),
     ]  # fmt: skip
@@ -202,6 +266,8 @@ def test_user_with_the_least_rights_may_do_nothing_else(redis_server: RedisServe
         client.execute_command("ACL", "SETUSER", "least", *LEAST_RIGHTS)
         try:
             assert client.execute_command("ACL", "DRYRUN", "least", "HMGET", row, "f") == b"OK"
+            key = document_key("reprise")
+            assert client.execute_command("ACL", "DRYRUN", "least", "GET", key) == b"OK"
             for command in refused:
                 answer = client.execute_command("ACL", "DRYRUN", "least", *command)
                 assert answer != b"OK", command

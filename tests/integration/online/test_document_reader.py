@@ -1,0 +1,53 @@
+import pytest
+from redis.cluster import RedisCluster as Client
+from reprise_online.documents import DocumentReader
+from reprise_online.exceptions import StoreRefusedError, StoreUnavailableError
+from reprise_online.settings import OnlineStoreSettings
+from support.redis import RedisServer, free_port
+from support.redis_cluster import RedisCluster
+
+pytestmark = pytest.mark.redis
+
+KEY = "routing:reprise:document"
+
+
+def settings(server: RedisServer | RedisCluster, **more: object) -> OnlineStoreSettings:
+    return OnlineStoreSettings.load(**{"redis_host": server.host, "redis_port": server.port, **more})
+
+
+async def test_document_is_read_as_it_was_written_and_absent_where_there_is_none(
+    redis_server: RedisServer,
+) -> None:
+    async with DocumentReader(settings(redis_server)) as reader:
+        assert await reader.get(KEY) is None
+        with redis_server.client() as client:
+            client.set(KEY, b"\x00\xff{}")
+        assert await reader.get(KEY) == b"\x00\xff{}"
+
+
+async def test_document_is_read_from_the_node_of_a_cluster_that_has_it(redis_cluster: RedisCluster) -> None:
+    keys = [f"routing:project-{number}:document" for number in range(12)]
+    client = Client(host=redis_cluster.host, port=redis_cluster.port)
+    for key in keys:
+        client.set(key, key)
+    async with DocumentReader(settings(redis_cluster, redis_type="redis_cluster"), deadline=5) as reader:
+        assert [await reader.get(key) for key in keys] == [key.encode() for key in keys]
+    client.close()
+
+
+async def test_refusal_names_the_key(redis_server: RedisServer) -> None:
+    with redis_server.client() as client:
+        client.execute_command("ACL", "SETUSER", "blind", "on", ">geheim", "~*", "-@all", "+ping")
+        try:
+            blind = settings(redis_server, redis_username="blind", redis_password="geheim")
+            async with DocumentReader(blind) as reader:
+                with pytest.raises(StoreRefusedError, match=rf"read {KEY}"):
+                    await reader.get(KEY)
+        finally:
+            client.execute_command("ACL", "DELUSER", "blind")
+
+
+async def test_store_that_is_away_is_told_within_the_deadline(redis_server: RedisServer) -> None:
+    async with DocumentReader(settings(redis_server, redis_port=free_port()), deadline=0.2) as reader:
+        with pytest.raises(StoreUnavailableError, match="no answer within 200 ms"):
+            await reader.get(KEY)
