@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: dashboards help setup tools test-tools demo test lint format unit integration soak bench images e2e cluster-prepare cluster-demo chart lock clean
+.PHONY: dashboards observe help setup tools test-tools demo test lint format unit integration soak bench images e2e cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ cluster-demo: setup ## Leave a whole platform running on the cluster, and say ho
 
 chart: setup ## Write the chart's schema, page and topics, and skaffold.yaml, from what they follow from
 	@$(PY) charts/generator
+
+observe: test-tools ## Run the platform under a real Prometheus and print what panels and alerts show
+	@PYTHONPATH=tests:charts $(PY) tests/observe $(OBSERVE)
 
 dashboards: setup ## Write Grafana's dashboards into the chart
 	@PYTHONPATH=charts $(PY) -m dashboards
