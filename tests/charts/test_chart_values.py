@@ -172,3 +172,8 @@ def test_names_follow_the_release_and_can_be_overridden() -> None:
     assert release.find("Deployment", "shop-predictor")
     assert release.config("shop-predictor")["REDIS_HOST"] == "shop-redis"
     assert release.find("Service", "shop-redis")
+
+
+@pytest.mark.parametrize("values", ["dev", "production"])
+def test_helm_itself_finds_nothing_to_say(values: str) -> None:
+    helm("lint", "--strict", str(CHART), "--values", str(CHART / f"values-{values}.yaml"))
