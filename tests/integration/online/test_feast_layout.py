@@ -16,6 +16,7 @@ from reprise_online.settings import OnlineStoreSettings
 from reprise_online.store import GuardedWrite, OnlineStore
 from reprise_online.view import WATERMARKS
 from support.redis import RedisServer
+from support.redis_cluster import RedisCluster
 from support.rows import PAIR, PAIR_CODEC, PRODUCT, PRODUCT_CODEC, PROJECT, STATE, USER, USER_CODEC
 
 pytestmark = [pytest.mark.feast, pytest.mark.redis]
@@ -72,16 +73,19 @@ def feast_objects(path: Path) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def feast_store(session_redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return feast_store_on(session_redis_server, "redis", tmp_path_factory.mktemp("feast"))
+
+
+def feast_store_on(server: RedisServer | RedisCluster, redis_type: str, path: Path) -> Any:
     from feast import FeatureStore, RepoConfig
 
-    path = tmp_path_factory.mktemp("feast")
-    address = f"{session_redis_server.host}:{session_redis_server.port}"
+    address = f"{server.host}:{server.port}"
     store = FeatureStore(
         config=RepoConfig(
             project=PROJECT,
             provider="local",
             registry=str(path / "registry.db"),
-            online_store={"type": "redis", "connection_string": address},
+            online_store={"type": "redis", "redis_type": redis_type, "connection_string": address},
             offline_store={"type": "file"},
             entity_key_serialization_version=3,
         )
@@ -157,6 +161,22 @@ def test_feast_reads_what_we_write(name: str, feast_store: Any, our_store: Onlin
     answer = read_with_feast(feast_store, codec, ids)
     assert [answer[field.name] for field in codec.view.fields] == state
     assert answer[WATERMARKS] == (watermarks or b"")
+
+
+def test_feast_and_we_share_a_cluster(redis_cluster: RedisCluster, tmp_path: Path) -> None:
+    feast = feast_store_on(redis_cluster, "redis_cluster", tmp_path)
+    settings = OnlineStoreSettings(
+        redis_type="redis_cluster", redis_host=redis_cluster.host, redis_port=redis_cluster.port
+    )
+    with OnlineStore.connect(settings) as ours:
+        for number, (codec, ids, state, watermarks) in enumerate(ROWS.values()):
+            write_with_feast(feast, codec, ids, state, watermarks, TIMESTAMP_US + number)
+            (row,) = ours.read([(codec, codec.key(*ids))])
+            assert (row.state, row.watermarks) == (state, watermarks)
+        write = GuardedWrite(USER_CODEC, USER_CODEC.key("new"), None, STATE, b"w", TIMESTAMP_US)
+        assert ours.write_guarded([write]) == [True]
+    answer = read_with_feast(feast, USER_CODEC, ("new",))
+    assert [answer[field.name] for field in USER.fields] == STATE
 
 
 @pytest.mark.parametrize("timestamp_us", [0, 1, 999_999, 1_000_000, TIMESTAMP_US // 10**6 * 10**6])
