@@ -42,8 +42,10 @@ integration: test-tools ## Only the integration tests
 soak: test-tools ## The proofs at their full dose: kills, restarts, parity and fuzzing (takes long)
 	@REPRISE_SOAK=1 REPRISE_PARITY_EXAMPLES=500 $(PY) -m pytest tests/integration tests/unit/predictor $(PYTEST)
 
-bench: tools ## Measure, against stated baselines, into build/bench.json
+bench: setup ## Measure against stated baselines, and write the README's section on speed (BENCH=predictor for one)
+	@.ci/tools tests bench
 	@PYTHONPATH=tests $(PY) tests/bench/run.py $(BENCH)
+	@$(PY) tests/bench/page.py
 
 # The program of a local cluster, where there is one beside this folder; KUBECONFIG, where it is set, comes first.
 CLUSTER := REPRISE_CLUSTER=$(abspath $(wildcard ../shared/cluster/cluster)) k8s/with-cluster

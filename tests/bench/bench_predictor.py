@@ -23,6 +23,8 @@ from typing import Any
 
 import httpx
 from bench.serving_fixtures import Prepared, prepare
+from reprise_bundle import BundleStore
+from reprise_routing import RoutingDocument, Share, allocate, document_key
 from support.redis import RedisServer, free_port, running_redis
 
 BENCH = Path(__file__).parent
@@ -137,6 +139,7 @@ def _measure(folder: Path, prepared: Prepared, redis: RedisServer, seconds: floa
         **batches,
         **_model_call(prepared.models),
         **_processes(folder, environment, script, seconds),
+        **_rollout(folder, environment, redis, prepared.models, script, seconds),
         "predictor_with_prediction_log_per_second": _with_log(folder, environment, script, seconds),
         "predictor_rss_mib": memory,
         "predictor_ready_seconds": running["predictor"].ready_seconds,
@@ -356,7 +359,45 @@ def _processes(folder: Path, environment: dict[str, str], script: Path, seconds:
     }
 
 
+def _rollout(
+    folder: Path, environment: dict[str, str], redis: RedisServer, models: Path, script: Path, seconds: float
+) -> dict[str, float]:
+    """What a rollout costs: half of the users in another arm, and all of them scored by a shadow as well.
+
+    The other arm has the same model, so that only the routing itself is measured.
+    """
+    _say("a rollout of two arms, and one with a shadow")
+    digest = BundleStore(str(models)).latest()
+    plans = {
+        "without_a_rollout": None,
+        "with_two_arms": Share("other", digest, 5000),
+        "with_a_shadow": Share("other", digest, 0, shadow=True),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in plans}
+    with ExitStack() as stack, redis.client() as client:
+        ports = {}
+        for name, share in plans.items():
+            if share is not None:
+                arms = allocate(digest, [share], {})
+                document = RoutingDocument(generation=1, rollout="bench/bench", salt="bench", arms=arms)
+                client.set(document_key("reprise"), document.to_bytes())
+            # It is read at the start and never again, so that each server keeps its own.
+            own = {**environment, "PREDICTOR_ROUTING_SECONDS": "0" if share is None else "3600"}
+            ports[name] = stack.enter_context(_server(f"predictor-{name}", _predictor(), folder, own)).port
+        client.delete(document_key("reprise"))
+        for _ in range(ROUNDS):
+            for name, port in ports.items():
+                rates[name].append(_wrk(port, script, seconds)[0])
+    per_second = {name: statistics.median(found) for name, found in rates.items()}
+    alone = per_second["without_a_rollout"]
+    return {
+        "share_of_rate_with_two_arms": per_second["with_two_arms"] / alone,
+        "share_of_rate_with_a_shadow": per_second["with_a_shadow"] / alone,
+    }
+
+
 def _with_log(folder: Path, environment: dict[str, str], script: Path, seconds: float) -> float:
+    _say("single predictions with the prediction log")
     logged = {**environment, "PREDICTOR_PREDICTION_LOG": "true", "REPRISE_LOG_DIR": str(folder / "log")}
     with _server("predictor-logging", _predictor(), folder, logged) as server:
         return statistics.median(_wrk(server.port, script, seconds)[0] for _ in range(ROUNDS))

@@ -8,10 +8,14 @@ likes. Each runs in a process of its own, so that one's memory is not another's;
 import importlib.util
 import json
 import os
+import platform
+import re
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +51,20 @@ def keep(name: str, numbers: Any) -> None:
     RESULTS.write_text(json.dumps({**known, name: numbers}, indent=2, sort_keys=True) + "\n")
 
 
+def machine() -> dict[str, str | int]:
+    """Return what the numbers were measured on."""
+    described = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    model = re.search(r"^model name\s*: (.*)$", described, re.MULTILINE)
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "processor": model[1] if model else platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
+        "python": platform.python_version(),
+    }
+
+
 def lines(numbers: Any, name: str) -> Iterator[tuple[str, str]]:
     """Yield every number with the way to it."""
     if isinstance(numbers, Mapping):
@@ -68,8 +86,10 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     failed = []
     environment = {**os.environ, "REPRISE_PROGRESS": "off"}
-    for name in arguments or known:
-        print(f"{name} …", flush=True)
+    chosen = list(arguments or known)
+    for number, name in enumerate(chosen, 1):
+        print(f"{name} ({number} of {len(chosen)}) …", flush=True)
+        started = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             out = Path(folder) / "numbers.json"
             command = [sys.executable, __file__, "--measure", str(known[name]), str(out)]
@@ -78,6 +98,8 @@ def main(arguments: Sequence[str]) -> int:
                 continue
             numbers = json.loads(out.read_text())
         keep(name, numbers)
+        keep("machine", machine())
+        print(f"  took {time.monotonic() - started:.0f} s")
         for what, value in lines(numbers, name):
             print(f"  {what:<70} {value:>14}")
     if failed:

@@ -1,0 +1,71 @@
+import importlib.util
+import json
+import re
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "bench" / "page.py"
+
+
+@pytest.fixture(scope="module")
+def page() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("bench_page", PATH)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench_page"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+FIGURES: dict[str, Any] = {
+    "machine": {
+        "date": "2026-01-31", "processor": "a processor", "cores": 2, "memory_gib": 8, "system": "Linux 6.1",
+        "python": "3.11.9",
+    },
+    "predictor": {
+        "figures": {
+            "predictor_per_second": 5246.6, "straightforward_per_second": 41.6, "times_straightforward": 126.1,
+            "two_processes_against_one": 1.667,
+        }
+    },
+}  # fmt: skip
+
+
+def test_readme_and_plot_are_made_from_the_figures_that_are_checked_in(page: ModuleType) -> None:
+    figures = json.loads(page.FIGURES.read_text())
+    readme = page.README.read_text()
+    again = "the page is not of docs/bench.json; python tests/bench/page.py docs/bench.json writes it"
+    assert page.with_section(readme, page.section(figures)) == readme, again
+    assert page.PLOT.read_text() == page.plot(figures), again
+
+
+def test_every_figure_is_shown_with_its_baseline_ratio_and_machine(page: ModuleType) -> None:
+    section = page.section(FIGURES)
+    assert "| single predictions a second | 5,247 | the straightforward service: 42 | 126× | 40× |" in section
+    assert "2026-01-31" in section
+    assert "a processor, 2 cores, 8 GiB, Linux 6.1, Python 3.11.9" in section
+    assert "give 1.67× the rate of one" in section
+
+
+def test_what_was_not_measured_is_left_out(page: ModuleType) -> None:
+    section = page.section(FIGURES)
+    assert "Featuretools" not in section
+    assert len(re.findall(r"^\| ", section, re.MULTILINE)) == 3
+
+
+def test_plot_is_svg_with_a_bar_for_each_ratio(page: ModuleType) -> None:
+    root = ET.fromstring(page.plot(FIGURES))
+    assert root.tag.endswith("svg")
+    assert len(root.findall("{http://www.w3.org/2000/svg}rect")) == 1
+    ET.fromstring(page.plot({}))
+
+
+def test_page_without_the_section_is_refused(page: ModuleType) -> None:
+    with pytest.raises(ValueError, match="no section between"):
+        page.with_section("# Another page", "text")
