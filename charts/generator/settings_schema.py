@@ -42,7 +42,8 @@ COMPONENTS = {
     "materializer": Component(MaterializerSettings, frozenset({"MATERIALIZER_GROUP"})),
     "archiver": Component(ArchiverSettings, frozenset({"ARCHIVER_GROUP"})),
     "trainer": Component(
-        TrainerSettings, frozenset({"TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH"})
+        TrainerSettings,
+        frozenset({"TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH", "TRAINER_ROLLOUT"}),
     ),
     "backfill": Component(BackfillSettings),
     "rollout": Component(

@@ -30,7 +30,8 @@ RULES: dict[str, set[tuple[str, str, frozenset[str]]]] = {
         ("reprise.dev", "modelrollouts/status", frozenset({"update"})),
         ("", "pods", frozenset({"list"})),
         ("events.k8s.io", "events", frozenset({"create"})),
-    }
+    },
+    "trainer": {("reprise.dev", "modelrollouts", frozenset({"get", "patch"}))},
 }
 
 
