@@ -24,9 +24,9 @@ from grafana_foundation_sdk.models.dashboard import (
     VariableRefresh,
 )
 
-Needs = Literal["kubernetes", "kafka", "outcomes"]
+Needs = Literal["kubernetes", "kafka"]
 """What exposes a panel's metrics besides our own services and Redis' exporter: a cluster with kube-state-metrics and
-the rollout operator; Kafka's exporters; or a run of the outcomes job on predictions whose horizon is over."""
+the rollout operator, or Kafka's exporters."""
 
 _SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
 _Drawn = timeseries.Panel | stat.Panel | bargauge.Panel

@@ -45,6 +45,19 @@ QUALITY = Dashboard(
             ),
         ),
         Row(
+            "Drift",
+            (
+                Panel(
+                    "Scores",
+                    "Population stability index of the last hour's scores against the model's evaluation. Above 0.1: look;"
+                    " above 0.25: another population.",
+                    "none",
+                    (Query("max by (arm) (reprise_predictor_score_psi{NS})", "{{arm}}"),),
+                    width=24,
+                ),
+            ),
+        ),
+        Row(
             "Outcomes",
             (
                 Panel(
@@ -58,7 +71,6 @@ QUALITY = Dashboard(
                         ),
                     ),
                     width=12,
-                    needs="outcomes",
                 ),
                 Panel(
                     "Candidates against the baseline",
@@ -86,7 +98,6 @@ QUALITY = Dashboard(
                     "Predictions whose horizon is over.",
                     "short",
                     (Query("max by (arm, horizon) (reprise_outcomes_predictions)", "{{arm}} {{horizon}}"),),
-                    needs="outcomes",
                 ),
                 Panel(
                     "Online against offline",
@@ -100,7 +111,6 @@ QUALITY = Dashboard(
                     "number",
                     8,
                     bad_above=1,
-                    needs="outcomes",
                 ),
                 Panel(
                     "Features checked",
@@ -109,7 +119,6 @@ QUALITY = Dashboard(
                     (Query("max(reprise_outcomes_checked_values)"),),
                     "number",
                     8,
-                    needs="outcomes",
                 ),
             ),
         ),

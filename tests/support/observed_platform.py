@@ -118,6 +118,9 @@ def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None)
             _wait_watched(prometheus, tree)
             time.sleep(_WARM_SECONDS)
             tree.check()
+            say("judging predictions by what followed, within seconds instead of days")
+            _judge(tree, paths, gateway)
+            _wait_judged(prometheus)
             yield prometheus
 
 
@@ -161,6 +164,21 @@ def _start_services(
     steps.start_producer(tree, paths, SHOP, ports["producer"], _EVENTS_A_SECOND)
     keep = {**log, "REPRISE_OFFLINE_STORE": str(paths.root / "offline"), "ARCHIVER_WINDOW_SECONDS": "5"}
     tree.start("archiver", own_command("archive"), {**keep, **listening("archiver")})
+
+
+def _judge(tree: ProcessTree, paths: steps.DemoPaths, gateway: str) -> None:
+    places = ["--offline", str(paths.root / "offline"), "--model-store", str(paths.models)]
+    history = ["--events", str(paths.history), "--out", str(paths.root / "outcomes"), "--no-publish"]
+    soon = ["--horizon", "5s", "--early-horizon", "1s", "--exposure", "1s", "--lateness", "0s"]
+    tree.run("outcomes", own_command("outcomes", *places, *history, *soon), {"PUSHGATEWAY_URL": gateway})
+
+
+def _wait_judged(prometheus: Prometheus) -> None:
+    give_up = time.monotonic() + 15
+    while not prometheus.query("reprise_outcomes_computed_timestamp_seconds"):
+        if time.monotonic() > give_up:
+            raise TimeoutError("Prometheus does not get the outcomes from the Pushgateway")
+        time.sleep(0.2)
 
 
 def _redis_exporter(redis_port: int, port: int) -> list[str]:
@@ -221,7 +239,7 @@ def _traffic(history: Path, ports: dict[str, int], tree: ProcessTree) -> Iterato
                 pair = table[at % len(table)]
                 client.post(f"{predictor}/predict", json=pair).raise_for_status()
                 if at % 10 == 0:
-                    client.post(f"{predictor}/predict/batch", json={"requests": table[:5]}).raise_for_status()
+                    client.post(f"{predictor}/predict/batch", json={"requests": table[:100]}).raise_for_status()
                     client.post(f"{predictor}/predict", json={"user_id": "nobody", "product_id": "nothing"})
                     client.post(f"{predictor}/predict", json={"user_id": 7})
                     client.post(

@@ -20,7 +20,7 @@ def test_every_panel_has_data_and_no_rule_fails(tmp_path: Path) -> None:
     print(*sorted(left_out), sep="\n")
     assert [(seen.title, seen.problem) for seen in panels if seen.problem] == []
     assert all(seen.values for seen in panels if not seen.state)
-    assert {seen.state for seen in panels} <= {"", "needs kubernetes", "needs kafka", "needs outcomes"}
+    assert {seen.state for seen in panels} <= {"", "needs kubernetes", "needs kafka"}
     assert unhealthy == []
     assert [seen.title for seen in alerts if seen.state == "firing"] == []
     assert [value for _, value in ready] == [1]

@@ -78,6 +78,10 @@ class LoopHistogram(Collector):
             raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}, got {values}")
         return self._cells.setdefault(values, ([0] * (len(self._bounds) + 1), [0.0]))
 
+    def counts(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """Return the observations in each bucket, not summed up, the last beyond all bounds, by the labels' values."""
+        return {values: tuple(counts) for values, (counts, _) in self._cells.items()}
+
     def collect(self) -> Iterable[HistogramMetricFamily]:
         """Return the metric as the registry wants it."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=list(self._labels))

@@ -77,6 +77,11 @@ class ArmMetrics:
         )
         self._shown: set[tuple[str, str]] = set()
 
+    @property
+    def score_counts(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """How many scores each arm gave, by arm and digest, in the bins of ``SCORE_BOUNDS``."""
+        return self._scores.counts()
+
     def meter(self, arm: str, digest: str) -> ArmMeter:
         """Return where an arm is measured; all of it is there, at zero, from now on."""
         answered, failed = (self._answers.labels(arm, digest, outcome) for outcome in _OUTCOMES)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from prometheus_client import CollectorRegistry
-from reprise_bundle import BundleStore
+from reprise_bundle import BundleStore, Histogram
 from reprise_eventlog import EventLogSettings, LogProducer, open_producer
 from reprise_http.api_keys import ApiKeys
 from reprise_http.gate import Gatekeeping
@@ -19,6 +19,7 @@ from reprise_routing import document_key
 from reprise_predictor.admission import Admission
 from reprise_predictor.arm_metrics import ArmMetrics
 from reprise_predictor.circuit import Circuit
+from reprise_predictor.exceptions import NoModelError
 from reprise_predictor.guarded_reader import GuardedReader
 from reprise_predictor.holder import ModelHolder
 from reprise_predictor.loading import Shelf
@@ -27,6 +28,7 @@ from reprise_predictor.predicting import PredictionService
 from reprise_predictor.prediction_log import PredictionLog
 from reprise_predictor.reader import StateReader
 from reprise_predictor.routing import Routing, Source
+from reprise_predictor.score_drift import Arm, ScoreDrift
 from reprise_predictor.settings import PredictorSettings
 from reprise_predictor.shadowing import Shadows
 from reprise_predictor.store_watch import StoreWatch
@@ -111,6 +113,9 @@ def build_context(
     if routing_source is None:
         documents = DocumentReader(settings)
         routing_source = partial(documents.get, document_key(settings.feast_project))
+    arms = ArmMetrics(registry)
+    routing = Routing(models, Shelf(bundles, settings.feast_project), routing_source, arms)
+    ScoreDrift(registry, lambda: arms.score_counts, lambda: _evaluations(routing))
     log = _prediction_log(settings, registry, clock, open_log)
     shadows = Shadows(
         guarded, settings.shadow_capacity, registry, None if log is None else partial(log.note, shadow=True)
@@ -122,7 +127,7 @@ def build_context(
         reader=guarded,
         store=StoreWatch(guarded, metrics),
         models=models,
-        routing=Routing(models, Shelf(bundles, settings.feast_project), routing_source, ArmMetrics(registry)),
+        routing=routing,
         documents=documents,
         shadows=shadows,
         service=PredictionService(guarded, metrics, shadows, settings, clock),
@@ -131,6 +136,15 @@ def build_context(
         singles=singles,
         batches=batches,
     )
+
+
+def _evaluations(routing: Routing) -> dict[Arm, Histogram]:
+    try:
+        routes = routing.current
+    except NoModelError:
+        return {}
+    arms = (*routes.arms, *routes.shadows)
+    return {(arm.name, arm.model.digest): arm.model.bundle.manifest.score_histogram for arm in arms}
 
 
 def _prediction_log(

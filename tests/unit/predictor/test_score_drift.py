@@ -1,0 +1,69 @@
+"""The drift of scores, as Prometheus sees it."""
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+from reprise_bundle import Histogram
+from reprise_predictor.score_drift import MIN_SCORES, WINDOW_SECONDS, ScoreDrift, stability_index
+
+ARM = ("baseline", "sha256:ab")
+EVALUATION = Histogram(edges=tuple(number / 50 for number in range(51)), counts=(10,) * 50)
+EVEN = (100,) * 20 + (0,)
+LOW = (1000,) * 2 + (0,) * 19
+
+
+class World:
+    """An arm that has given scores, and a clock."""
+
+    def __init__(self, reference: Histogram = EVALUATION) -> None:
+        self.counts: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self.now = 0.0
+        self._registry = CollectorRegistry()
+        ScoreDrift(self._registry, lambda: self.counts, lambda: {ARM: reference}, lambda: self.now)
+
+    def index(self) -> float | None:
+        return self._registry.get_sample_value(
+            "reprise_predictor_score_psi", {"arm": ARM[0], "digest": ARM[1]}
+        )
+
+
+def test_scores_like_those_of_the_evaluation_do_not_drift() -> None:
+    world = World()
+    world.counts = {ARM: EVEN}
+    assert world.index() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_scores_of_another_population_drift_far_beyond_the_limit() -> None:
+    world = World()
+    world.counts = {ARM: LOW}
+    found = world.index()
+    assert found is not None
+    assert found > 1.0
+
+
+def test_a_few_scores_say_nothing() -> None:
+    world = World()
+    world.counts = {ARM: (MIN_SCORES - 1,) + (0,) * 20}
+    assert world.index() is None
+
+
+def test_only_the_last_hour_counts() -> None:
+    world = World()
+    world.counts = {ARM: LOW}
+    world.index()
+    world.now = WINDOW_SECONDS
+    world.counts = {ARM: tuple(np.add(LOW, EVEN).tolist())}
+    assert world.index() == pytest.approx(0.0, abs=1e-9)
+
+
+def test_an_arm_without_an_evaluation_has_no_drift() -> None:
+    world = World(Histogram(edges=(), counts=()))
+    world.counts = {ARM: EVEN}
+    assert world.index() is None
+
+
+def test_index_is_that_of_the_textbook() -> None:
+    # (0.6 − 0.5)·ln(0.6 / 0.5) + (0.4 − 0.5)·ln(0.4 / 0.5)
+    assert stability_index(np.array([50.0, 50.0]), np.array([60.0, 40.0])) == pytest.approx(
+        0.0405465, abs=1e-6
+    )
