@@ -102,6 +102,14 @@ ROWS = (
         "predictor.figures.one_process_on_two_cores_per_second",
         "predictor.figures.two_processes_against_one",
     ),
+    Row(
+        "single predictions during a rollout of two arms, of the rate without",
+        ("predictor.figures.share_of_rate_with_two_arms", "{:.2f}"),
+    ),
+    Row(
+        "the same with a shadow that scores every request",
+        ("predictor.figures.share_of_rate_with_a_shadow", "{:.2f}"),
+    ),
     Row("process start until ready", ("predictor.figures.predictor_ready_seconds", "{:.1f} s"), asked="3 s"),
     Row("memory of a predictor", ("predictor.figures.predictor_rss_mib", "{:.0f} MiB"), asked="150 MiB"),
     Row(

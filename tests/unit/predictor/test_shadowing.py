@@ -101,6 +101,21 @@ def test_shadow_of_another_plan_reads_its_own_rows(predictor: RunningPredictor, 
     assert predictor.reader.round_trips == trips + 4
 
 
+def test_answer_is_there_before_its_shadow_has_scored(predictor: RunningPredictor, tmp_path: Path) -> None:
+    candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
+    shadowed(predictor, candidate)
+    context = predictor.context
+    asked = RequestReader(("view",), 1).one(json.dumps(ASK).encode())
+
+    async def ask() -> tuple[float, float]:
+        await context.service.predict(context.routing.current, asked)
+        return scored(predictor, candidate), predictor.metric("reprise_predictor_shadow_waiting")
+
+    assert predictor.client.portal is not None
+    assert predictor.client.portal.call(ask) == (0, 1)
+    wait_until(lambda: scored(predictor, candidate) == 1, "it scores afterwards")
+
+
 def served(tmp_path: Path, name: str, registry: CollectorRegistry) -> ServedArm:
     store = BundleStore(str(tmp_path))
     model = make_ready(store.fetch(store.publish(bundle_files())), "reprise")
