@@ -8,22 +8,38 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import httpx
 import pytest
 from redis import Redis
-from reprise_routing import RolloutEvidence, RoutingDocument, document_key, evidence_key
+from reprise_routing import RolloutEvidence, RoutingDocument, RoutingReport, document_key, evidence_key
 from support.cluster import ROOT, Cluster, wait_until
+from support.predictor import published
 from support.pretend_predictor import PretendPredictor
 from support.prometheus import MISSING, prometheus_path, running_prometheus
-from support.redis import RedisServer, free_port
+from support.redis import RedisServer, free_port, redis_server_path, running_redis
+from support.served_bundles import bundle_files
+from support.serving import Serving, serving
 
 NAMESPACE = "reprise-rollout-e2e"
 NAME = "repurchase"
+
+
+class Predictor(Protocol):
+    """What a stage knows of a predictor."""
+
+    @property
+    def port(self) -> int:
+        """Where it answers about itself."""
+
+    @property
+    def report(self) -> RoutingReport:
+        """What it has applied."""
 
 
 @dataclass
@@ -38,17 +54,20 @@ class Stage:
         behaviours: By digest, what is wrong with a bundle; a test may add to it.
         base: Digest of a test's baseline.
         new: Digest of a test's candidate.
+        models: The model store of real predictors.
     """
 
     cluster: Cluster
     server: RedisServer
     redis: Redis
-    predictors: list[PretendPredictor]
+    predictors: Sequence[Predictor]
     prometheus: str
     behaviours: dict[str, str]
     log: Path
+    namespace: str = NAMESPACE
     base: str = ""
     new: str = ""
+    models: Path = Path()
     _operator: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     kills: int = 0
 
@@ -61,7 +80,7 @@ class Stage:
         """Start the operator, and return once it is at work."""
         liveness = free_port()
         environment = os.environ | {
-            "ROLLOUT_NAMESPACE": NAMESPACE,
+            "ROLLOUT_NAMESPACE": self.namespace,
             "ROLLOUT_PROMETHEUS_URL": self.prometheus,
             "ROLLOUT_METRICS_HOST": "127.0.0.1",
             "ROLLOUT_METRICS_PORT": str(free_port()),
@@ -98,7 +117,7 @@ class Stage:
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Return what kubectl prints about the namespace."""
-        return self.cluster.kubectl("--namespace", NAMESPACE, *arguments, stdin=stdin, seconds=60)
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, seconds=60)
 
     def apply(self, **spec: Any) -> None:
         """Apply a rollout that takes seconds where another takes hours."""
@@ -122,7 +141,7 @@ class Stage:
         resource = {
             "apiVersion": "reprise.dev/v1alpha1",
             "kind": "ModelRollout",
-            "metadata": {"name": NAME, "namespace": NAMESPACE},
+            "metadata": {"name": NAME, "namespace": self.namespace},
             "spec": content,
         }
         self.kubectl("apply", "-f", "-", stdin=json.dumps(resource))
@@ -135,7 +154,7 @@ class Stage:
     @property
     def status(self) -> dict[str, Any]:
         """The rollout's status."""
-        found: dict[str, Any] = self.cluster.get("--namespace", NAMESPACE, "modelrollout", NAME).get(
+        found: dict[str, Any] = self.cluster.get("--namespace", self.namespace, "modelrollout", NAME).get(
             "status", {}
         )
         return found
@@ -170,7 +189,7 @@ class Stage:
 
     def events(self) -> list[tuple[str, str]]:
         """The reasons and messages of the events on the rollout, in order."""
-        found = self.cluster.get("--namespace", NAMESPACE, "events.events.k8s.io")["items"]
+        found = self.cluster.get("--namespace", self.namespace, "events.events.k8s.io")["items"]
         ours = [event for event in found if event["regarding"]["name"] == NAME]
         return [(e["reason"], e["note"]) for e in sorted(ours, key=lambda event: event["eventTime"])]
 
@@ -190,18 +209,26 @@ class Stage:
 
 
 @pytest.fixture(scope="session")
-def rollout_namespace(cluster: Cluster) -> Iterator[Cluster]:
-    """A namespace of its own, and the definition of the resource."""
+def rollout_definition(cluster: Cluster) -> Cluster:
+    """The cluster, with the definition of the resource."""
     cluster.kubectl("apply", "--server-side", "-f", str(ROOT / "charts/reprise/crds/modelrollouts.yaml"))
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--timeout=60s")
-    cluster.kubectl("create", "namespace", NAMESPACE)
-    yield cluster
-    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+    return cluster
+
+
+@contextmanager
+def fresh_namespace(cluster: Cluster, name: str) -> Iterator[None]:
+    """A namespace of its own, deleted in the end."""
+    cluster.kubectl("delete", "namespace", name, "--ignore-not-found", "--timeout=60s")
+    cluster.kubectl("create", "namespace", name)
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture(scope="session")
 def session_stage(
-    rollout_namespace: Cluster, session_redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
+    rollout_definition: Cluster, session_redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     """Two predictors, a Prometheus and an operator, for all tests."""
     if prometheus_path() is None:
@@ -212,9 +239,13 @@ def session_stage(
     predictors = [PretendPredictor(redis, "reprise", behaviours, rate=120) for _ in range(2)]
     for predictor in predictors:
         predictor.start()
-    with running_prometheus(directory, [predictor.port for predictor in predictors]) as url:
+    ports = [predictor.port for predictor in predictors]
+    with (
+        fresh_namespace(rollout_definition, NAMESPACE),
+        running_prometheus(directory, ports) as url,
+    ):
         log = directory / "operator.log"
-        stage = Stage(rollout_namespace, session_redis_server, redis, predictors, url, behaviours, log)
+        stage = Stage(rollout_definition, session_redis_server, redis, predictors, url, behaviours, log)
         stage.add_pods()
         try:
             yield stage
@@ -223,6 +254,66 @@ def session_stage(
             for predictor in predictors:
                 predictor.stop()
             redis.close()
+
+
+class ServedPredictor:
+    """A real predictor, as a process of this machine."""
+
+    def __init__(self, process: Serving) -> None:
+        self.http = process.http
+
+    @property
+    def port(self) -> int:
+        """Where it answers about itself, and everybody."""
+        return self.http.base_url.port or 0
+
+    @property
+    def report(self) -> RoutingReport:
+        """What it has applied."""
+        return RoutingReport.from_bytes(self.http.get("/routing").content)
+
+
+@pytest.fixture(scope="session")
+def served_stage(rollout_definition: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    """Two real predictors, with a Redis and a model store of their own."""
+    if prometheus_path() is None or redis_server_path() is None:
+        pytest.skip("prometheus or redis-server is not installed")
+    directory = tmp_path_factory.mktemp("served")
+    models = directory / "models"
+    # A bias that puts no model's answer to an amount of nothing onto the edge between two bins of scores.
+    base = published(models, bundle_files(weights={"request_amount": 0.01}, bias=0.1))
+    with ExitStack() as stack:
+        server = stack.enter_context(running_redis())
+        environment = {"REDIS_HOST": server.host, "REDIS_PORT": str(server.port), "MODEL_STORE": str(models)}
+        # A machine that runs a cluster beside all this is late at times, which is not what is tested.
+        environment |= {"PREDICTOR_REDIS_DEADLINE_SECONDS": "5", "PREDICTOR_DEADLINE_SECONDS": "10"}
+        predictors = []
+        for number in range(2):
+            folder = directory / f"predictor-{number}"
+            folder.mkdir()
+            process = stack.enter_context(serving(folder, PREDICTOR_ACCESS_LOG="off", **environment))
+            process.wait_until_ready(120)
+            predictors.append(ServedPredictor(process))
+        url = stack.enter_context(running_prometheus(directory, [predictor.port for predictor in predictors]))
+        redis = stack.enter_context(server.client())
+        namespace = f"{NAMESPACE}-served"
+        stack.enter_context(fresh_namespace(rollout_definition, namespace))
+        stage = Stage(
+            rollout_definition,
+            server,
+            redis,
+            predictors,
+            url,
+            {},
+            directory / "operator.log",
+            namespace,
+            base,
+        )
+        stage.models = models
+        stage.add_pods()
+        stage.start_operator()
+        stack.callback(stage.stop_operator)
+        yield stage
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def serve(settings: RolloutSettings) -> None:
     Raises:
         RolloutError: There is no cluster, the resource is not installed, or an address is taken.
     """
-    for chatty in ("httpx", "kopf"):
+    for chatty in ("aiohttp.access", "httpx", "kopf"):
         # They tell of every request and every event; what matters of both is told by us.
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     disable_created_metrics()  # type: ignore[no-untyped-call]
