@@ -35,6 +35,7 @@ OPERATIONS = [
     ("/model/info", "GET"),
     ("/health", "GET"),
     ("/ready", "GET"),
+    ("/routing", "GET"),
     ("/metrics", "GET"),
 ]
 KEY = "k" * 32
