@@ -12,7 +12,7 @@ from settings_schema import COMPONENTS
 # What containers read besides a settings class: boto's names, matplotlib's, the test's, and those of others' images.
 FOREIGN = {
     *("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
-    *("MPLCONFIGDIR", "REPRISE_API_KEY", "FEAST_USAGE", "HOME"),
+    *("MPLCONFIGDIR", "REPRISE_API_KEY", "FEAST_USAGE", "FEAST_S3_ENDPOINT_URL", "HOME"),
     *("REDISCLI_AUTH", "REDIS_ADDR", "REDIS_USER", "REDIS_PASSWORD", "REDIS_USERNAME"),
     *("KAFKA_BROKERCONNECT", "KAFKA_PROPERTIES_FILE", "JVM_OPTS", "KAFKA_USERNAME", "KAFKA_PASSWORD"),
 }
