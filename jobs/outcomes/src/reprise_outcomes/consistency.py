@@ -9,7 +9,7 @@ is a mismatch. Values that are computed from the request, or from other inputs, 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,7 @@ from reprise_outcomes.settings import OutcomesSettings
 
 _EXAMINED = 500
 _EXAMPLES = 5
+_STORED = ("user", "product", "pair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,14 +216,22 @@ def _doubt(rows: pa.Table, row: int, settings: OutcomesSettings) -> Doubt:
 
 
 def _explained(
-    entities: Sequence[str], logged: FloatArray, answers: Sequence[FloatArray], scales: FloatArray
+    entities: Sequence[str], logged: FloatArray, answers: Iterator[FloatArray], scales: FloatArray
 ) -> Any:
     """Return, entity by entity, which values the set of events gives that gives the most of them."""
+    columns = [np.flatnonzero([each == entity for each in entities]) for entity in _STORED]
+    best = [np.zeros(len(chosen), dtype=np.bool_) for chosen in columns]
+    for answer in answers:
+        given = ~_differs(logged, answer, scales)
+        best = [
+            given[chosen] if np.count_nonzero(given[chosen]) > np.count_nonzero(known) else known
+            for chosen, known in zip(columns, best, strict=True)
+        ]
+        if all(known.all() for known in best):
+            break
     explained = np.zeros(len(logged), dtype=np.bool_)
-    for entity in ("user", "product", "pair"):
-        chosen = np.flatnonzero([each == entity for each in entities])
-        given = [~_differs(logged[chosen], answer[chosen], scales[chosen]) for answer in answers]
-        explained[chosen] = max(given, key=np.count_nonzero)
+    for chosen, known in zip(columns, best, strict=True):
+        explained[chosen] = known
     return explained
 
 

@@ -28,6 +28,9 @@ from reprise_outcomes.gathering import literal
 _ALL_SETS = 6
 """With so many events in doubt, every set of them is tried; with more, those that arrived one after the other."""
 
+_OVERTAKING = 4
+"""Among so many events that arrived one after the other, any may have been folded before the others."""
+
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
@@ -50,8 +53,8 @@ class Doubt:
 
 def explanations(
     connection: Any, events: Path, plan: Plan, doubts: Sequence[Doubt]
-) -> Iterator[list[FloatArray]]:
-    """Yield, for each doubt, what the model could have seen: one row of inputs for each set of events.
+) -> Iterator[Iterator[FloatArray]]:
+    """Yield, for each doubt, what the model could have seen: a row of inputs for each set of events, made as asked for.
 
     Args:
         connection: DuckDB.
@@ -60,19 +63,18 @@ def explanations(
         doubts: The predictions.
     """
     fold, finisher = Fold(plan), Finisher(plan)
-    found = dict(_arrived(connection, events, doubts))
+    arrived = _arrived(connection, events, doubts)
+    following = next(arrived, None)
     for at, doubt in enumerate(doubts):
-        certain, doubtful = found.get(at, ([], []))
+        certain: list[Event] = []
+        doubtful: list[Event] = []
+        if following is not None and following[0] == at:
+            certain, doubtful = following[1]
+            following = next(arrived, None)
         states = EntityStates(plan)
         for event in certain:
             states.fold(fold, event)
-        answers = []
-        for chosen in _sets(doubtful):
-            held = _copied(states)
-            for event in chosen:
-                held.fold(fold, event)
-            answers.append(_inputs(finisher, held, doubt))
-        yield answers
+        yield (_inputs(finisher, held, doubt) for held in _held(fold, states, doubtful))
 
 
 def _arrived(
@@ -117,13 +119,32 @@ def _arrived(
         yield at, (certain, doubtful)
 
 
-def _sets(doubtful: Sequence[Event]) -> Iterator[Sequence[Event]]:
+def _held(fold: Fold, states: EntityStates, doubtful: Sequence[Event]) -> Iterator[EntityStates]:
+    """Yield the states that there may have been; each is good until the next is asked for."""
     if len(doubtful) <= _ALL_SETS:
         for size in range(len(doubtful), -1, -1):
-            yield from combinations(doubtful, size)
-    else:
-        for size in range(len(doubtful), -1, -1):
-            yield doubtful[:size]
+            for chosen in combinations(doubtful, size):
+                yield _with(fold, states, chosen)
+        return
+    running = _copied(states)
+    yield running
+    for event in doubtful:
+        running.fold(fold, event)
+        yield running
+    running = _copied(states)
+    for at, event in enumerate(doubtful):
+        following = doubtful[at + 1 : at + 1 + _OVERTAKING]
+        for size in range(1, len(following) + 1):
+            for chosen in combinations(following, size):
+                yield _with(fold, running, chosen)
+        running.fold(fold, event)
+
+
+def _with(fold: Fold, states: EntityStates, events: Sequence[Event]) -> EntityStates:
+    held = _copied(states)
+    for event in events:
+        held.fold(fold, event)
+    return held
 
 
 def _copied(states: EntityStates) -> EntityStates:
