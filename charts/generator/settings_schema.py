@@ -43,9 +43,18 @@ COMPONENTS = {
     "archiver": Component(ArchiverSettings, frozenset({"ARCHIVER_GROUP"})),
     "trainer": Component(
         TrainerSettings,
-        frozenset({"TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH", "TRAINER_ROLLOUT"}),
+        frozenset(
+            {
+                "TRAINER_EVENTS",
+                "TRAINER_OUT",
+                "TRAINER_WORK_DIR",
+                "TRAINER_TRUTH",
+                "TRAINER_ROLLOUT",
+                "PUSHGATEWAY_URL",
+            }
+        ),
     ),
-    "backfill": Component(BackfillSettings),
+    "backfill": Component(BackfillSettings, frozenset({"PUSHGATEWAY_URL"})),
     "rollout": Component(
         RolloutSettings,
         frozenset(
@@ -64,7 +73,14 @@ COMPONENTS = {
     "outcomes": Component(
         OutcomesSettings,
         frozenset(
-            {"MODEL_STORE", "OUTCOMES_EVENTS", "OUTCOMES_OUT", "OUTCOMES_PUBLISH", "OUTCOMES_WORK_DIR"}
+            {
+                "MODEL_STORE",
+                "OUTCOMES_EVENTS",
+                "OUTCOMES_OUT",
+                "OUTCOMES_PUBLISH",
+                "OUTCOMES_WORK_DIR",
+                "PUSHGATEWAY_URL",
+            }
         ),
     ),
     "topics": Component(TopicsSettings),

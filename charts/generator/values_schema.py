@@ -78,6 +78,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r"redis\.maxMemory", {"pattern": r"^$|^[0-9]+([kmg]b?)?$"}),
     (r"topics\.replication", {"type": ["integer", "null"], "minimum": 1}),
     (r"feast\.project", {"pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]*$"}),
+    (r"monitoring\.pushgateway", {"pattern": r"^$|^https?://[^/\s]+$"}),
     (r"storage\.(models|offline)\.url", {"pattern": _URL}),
     (r".*\.schedule", {"pattern": r"^(@(yearly|annually|monthly|weekly|daily|hourly)|\S+( \S+){4})$"}),
     (r"fullnameOverride", {"pattern": r"^$|^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"}),

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 import yaml
 from support.chart import CHART, render
 
@@ -45,6 +46,18 @@ def test_each_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:
         for name, text in each["data"].items()
     }
     assert found == {f"reprise-{path.name}": json.loads(path.read_text()) for path in DASHBOARDS}
+
+
+@pytest.mark.parametrize("job", ["trainer", "backfill", "outcomes"])
+def test_jobs_know_the_pushgateway_and_the_way_there(job: str) -> None:
+    gateway = "--set=outcomes.enabled=true,monitoring.pushgateway=http://pushgateway.monitoring:9091"
+    release = render(*PLAIN, gateway)
+    assert release.config(f"reprise-{job}")["PUSHGATEWAY_URL"] == "http://pushgateway.monitoring:9091"
+    egress = release.find("NetworkPolicy", f"reprise-{job}").spec["egress"]
+    assert {"ports": [{"port": 9091}]} in egress
+    without = render(*PLAIN, "--set=outcomes.enabled=true")
+    assert "PUSHGATEWAY_URL" not in without.config(f"reprise-{job}")
+    assert {"ports": [{"port": 9091}]} not in without.find("NetworkPolicy", f"reprise-{job}").spec["egress"]
 
 
 def test_neither_is_there_without_monitoring() -> None:

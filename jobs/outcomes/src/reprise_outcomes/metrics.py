@@ -36,7 +36,8 @@ class OutcomesMetrics:
         self.improvement_upper = gauge("improvement_upper", "Upper end of its confidence sequence.", test)
         self.verdict = gauge("verdict", "1 for what the tests say.", ("candidate", "digest", "verdict"))
         self.ratio = gauge(
-            "sample_ratio_p_value", "Chance of arms with such numbers of users, at any time; tiny is wrong."
+            "sample_ratio_p_value",
+            "Chance of arms with such numbers of users, at any time; tiny is wrong, NaN is a single arm.",
         )
         self.checked = gauge("checked_values", "Logged features that were recomputed.")
         self.mismatches = gauge("feature_mismatches", "Logged features that nothing explains.", ("feature",))
@@ -55,8 +56,8 @@ class OutcomesMetrics:
             _set_arm(self, arm)
         for found in findings.candidates:
             _set_candidate(self, found)
-        if findings.ratio is not None:
-            self.ratio.set(findings.ratio.anytime_p_value)
+        # A gauge that is never set says 0, which here would be the strongest objection there is.
+        self.ratio.set(math.nan if findings.ratio is None else findings.ratio.anytime_p_value)
         consistency = findings.consistency
         self.checked.set(consistency.compared)
         self.mismatched.set(consistency.mismatched)
