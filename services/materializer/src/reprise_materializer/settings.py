@@ -28,7 +28,7 @@ class MaterializerSettings(ApiSettings, EventLogSettings, OnlineStoreSettings):
     )
     group: str = Field(default="materializer", min_length=1, description="Consumer group in the event log.")
     batch_records: int = Field(
-        default=4000, ge=1, description="Most records of all partitions that are folded before a commit."
+        default=8000, ge=1, description="Most records of all partitions that are folded before a commit."
     )
     poll_seconds: float = Field(default=0.5, gt=0, description="Seconds to wait for records at a time.")
     duplicate_window_seconds: float = Field(
