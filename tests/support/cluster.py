@@ -123,8 +123,11 @@ class Platform:
                 "-n", "reprise-e2e-volumes", "rollout", "status", "daemonset/volumes", "--timeout=60s"
             )
         self.kubectl("apply", "-f", "-", stdin=self._fixture("kafka.yaml"))
-        self.helm("install", RELEASE, str(CHART), *self.values)
         self.kubectl("rollout", "status", "statefulset/kafka", "--timeout=180s")
+        # Helm does not take over what somebody else, such as another test, has applied before.
+        taking_over = ("--server-side", "--force-conflicts", "--field-manager=helm")
+        self.cluster.kubectl("apply", *taking_over, "-f", str(CHART / "crds"))
+        self.helm("install", RELEASE, str(CHART), *self.values)
         self.kubectl("rollout", "status", "statefulset/reprise-redis", "--timeout=180s")
         for name in ("producer", "materializer", "archiver"):
             self.kubectl("rollout", "status", f"deployment/reprise-{name}", "--timeout=240s")
