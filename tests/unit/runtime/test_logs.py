@@ -1,5 +1,7 @@
 import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -62,3 +64,21 @@ def test_no_terminal_means_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_unknown_level_is_refused() -> None:
     with pytest.raises(ValueError, match="loud"):
         configure_logging("loud")
+
+
+def test_level_of_a_running_process_changes_to_debug_and_back_by_a_signal() -> None:
+    program = """
+import os, signal
+from reprise_runtime.logs import configure_logging, get_logger
+configure_logging("warning", json=True)
+log = get_logger("shop")
+for moment in ("before", "while", "after"):
+    log.debug(moment)
+    os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    events = [json.loads(line) for line in said.splitlines()]
+    assert [
+        (event["event"], event.get("level")) for event in events if event["event"] != "log_level_changed"
+    ] == [("while", "debug")]
+    assert len(events) == 4

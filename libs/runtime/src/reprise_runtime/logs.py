@@ -1,7 +1,10 @@
 """Structured logs on standard error."""
 
 import logging
+import signal
 import sys
+import threading
+from types import FrameType
 from typing import Any
 
 import structlog
@@ -12,6 +15,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 
 def configure_logging(level: str, json: bool | None = None) -> None:
     """Send structlog's events, and the standard library's records, to standard error.
+
+    From then on SIGUSR1 changes the level of the running process to debug, and back again.
 
     Args:
         level: The lowest level that is written, one of :data:`LEVELS`, in any case.
@@ -24,6 +29,26 @@ def configure_logging(level: str, json: bool | None = None) -> None:
         raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")
     threshold: int = getattr(logging, level.upper())
     as_json = not sys.stderr.isatty() if json is None else json
+    _write_from(threshold, as_json)
+    _change_on_signal(threshold, as_json)
+
+
+def _change_on_signal(threshold: int, as_json: bool) -> None:
+    """Let SIGUSR1 change between the level and debug; only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    now = threshold
+
+    def change(_number: int, _frame: FrameType | None) -> None:
+        nonlocal now
+        now = logging.DEBUG if now == threshold else threshold
+        _write_from(now, as_json)
+        get_logger(__name__).critical("log_level_changed", to=logging.getLevelName(now).lower())
+
+    signal.signal(signal.SIGUSR1, change)
+
+
+def _write_from(threshold: int, as_json: bool) -> None:
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
