@@ -57,7 +57,7 @@ images: ## Build the image of every component into the cluster (TAG=dev)
 e2e: test-tools ## Build the images, and test the platform on the cluster of KUBECONFIG, or on one that is made
 	@$(CLUSTER) k8s/images all
 	@$(CLUSTER) k8s/images e2e
-	@$(CLUSTER) env REPRISE_E2E_TAG=$(TAG) $(PY) -m pytest tests/e2e -m e2e --maxfail 1 --durations 0 --durations-min 1 $(PYTEST)
+	@$(CLUSTER) env REPRISE_E2E_TAG=$(TAG) $(PY) -m pytest tests/e2e/test_platform_on_a_cluster.py tests/e2e -m e2e --maxfail 1 --durations 0 --durations-min 1 $(PYTEST)
 
 cluster-prepare: setup ## Put Strimzi, an Ingress controller and metrics-server into a kind or minikube cluster (PREPARE=--keda)
 	@k8s/prepare $(PREPARE)

@@ -1,4 +1,4 @@
-"""Prints a table of what is in the images of a cluster's node: what each adds to its base, and its size as it is pulled.
+"""Prints a table of what the images in a cluster add to their base.
 
 k8s/images sizes
 """
@@ -9,7 +9,6 @@ import argparse
 import json
 import subprocess
 import sys
-from typing import Any
 
 _OWN = """
 import json, os, sys
@@ -31,7 +30,7 @@ def kubectl(*arguments: str) -> str:
 
 def measure(namespace: str, image: str) -> dict[str, int]:
     """Return the bytes of the packages and of the workspace's own code in an image, read by a pod of it."""
-    name = f"sizes-{image.split(':')[0]}"
+    name = f"sizes-{image.split(':', maxsplit=1)[0]}"
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -55,24 +54,26 @@ def measure(namespace: str, image: str) -> dict[str, int]:
             ],
         },
     }
-    subprocess.run(["kubectl", "-n", namespace, "apply", "-f", "-"], input=json.dumps(pod), text=True, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["kubectl", "-n", namespace, "apply", "-f", "-"],
+        input=json.dumps(pod),
+        text=True,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     try:
-        kubectl("-n", namespace, "wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=120s")
+        kubectl(
+            "-n",
+            namespace,
+            "wait",
+            f"pod/{name}",
+            "--for=jsonpath={.status.phase}=Succeeded",
+            "--timeout=120s",
+        )
         found: dict[str, int] = json.loads(kubectl("-n", namespace, "logs", name))
     finally:
         kubectl("-n", namespace, "delete", "pod", name, "--wait=false", "--ignore-not-found")
     return found
-
-
-def pulled_bytes() -> dict[str, int]:
-    """Return, by the last part of its name, the bytes of each image that the nodes hold, as it is pulled."""
-    nodes: dict[str, Any] = json.loads(kubectl("get", "nodes", "-o", "json"))
-    return {
-        name.rpartition("/")[2]: image["sizeBytes"]
-        for node in nodes["items"]
-        for image in node["status"].get("images", [])
-        for name in image["names"]
-    }
 
 
 def main() -> None:
@@ -82,15 +83,13 @@ def main() -> None:
     parser.add_argument("--namespace", default="default", help="where the measuring pods run")
     parser.add_argument("components", nargs="+", help="such as predictor")
     options = parser.parse_args()
-    pulled = pulled_bytes()
-    print("| image | packages, MB | own code, MB | own layers, MB | pulled with its base, MB |")
-    print("| --- | ---: | ---: | ---: | ---: |")
+    print("| image | packages, MB | own code, MB | own layers, MB |")
+    print("| --- | ---: | ---: | ---: |")
     for component in options.components:
         image = f"reprise-{component}:{options.tag}"
         found = measure(options.namespace, image)
-        whole = f"{pulled[image] / 1e6:.0f}" if image in pulled else "not in the node's list"
         packages, code = found["packages"] / 1e6, found["code"] / 1e6
-        print(f"| `reprise-{component}` | {packages:.1f} | {code:.2f} | {packages + code:.1f} | {whole} |", flush=True)
+        print(f"| `reprise-{component}` | {packages:.1f} | {code:.2f} | {packages + code:.1f} |", flush=True)
 
 
 if __name__ == "__main__":
