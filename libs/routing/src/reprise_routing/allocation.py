@@ -58,17 +58,15 @@ def allocate(baseline: str, shares: Sequence[Share], held: Mapping[str, Ranges])
         # what another candidate gives up in this same change goes to the baseline if it can
         taken += _first(_others([*kept.values(), baselines]), missing - width(taken))
         kept[share.name] = _joined(kept[share.name], taken)
-        arms.append(
-            Arm(
-                name=share.name,
-                digest=share.digest,
-                weight=share.weight,
-                shadow=share.shadow,
-                buckets=kept[share.name],
-            )
-        )
+        arms.append(_arm(share, kept[share.name]))
     free = _others(kept.values())
     return (Arm(name=BASELINE, digest=baseline, weight=width(free), buckets=free), *arms)
+
+
+def _arm(share: Share, buckets: Ranges) -> Arm:
+    return Arm(
+        name=share.name, digest=share.digest, weight=share.weight, shadow=share.shadow, buckets=buckets
+    )
 
 
 def _first(ranges: Sequence[tuple[int, int]], count: int) -> Ranges:

@@ -28,19 +28,6 @@ _COLUMNS = (
 
 def definition() -> dict[str, Any]:
     """Return the definition as Kubernetes takes it."""
-    schema = {
-        "type": "object",
-        "description": "Rolls models out to users step by step: a baseline, candidates on shares of the users, what"
-        " is watched meanwhile, and how a candidate becomes the baseline.",
-        "required": ["spec"],
-        "properties": {
-            "apiVersion": {"type": "string"},
-            "kind": {"type": "string"},
-            "metadata": {"type": "object"},
-            "spec": _structural(RolloutSpec.model_json_schema(by_alias=True, mode="validation")),
-            "status": _structural(RolloutStatus.model_json_schema(by_alias=True, mode="validation"), False),
-        },
-    }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -63,7 +50,7 @@ def definition() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
-                    "schema": {"openAPIV3Schema": schema},
+                    "schema": {"openAPIV3Schema": _schema()},
                 }
             ],
         },
@@ -74,6 +61,22 @@ def definition_yaml() -> str:
     """Return the definition as the chart has it."""
     head = "# Written by `reprise-rollout crd` from the models in services/rollout: change them, not this file.\n"
     return head + yaml.safe_dump(definition(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _schema() -> dict[str, Any]:
+    return {
+        "type": "object",
+        "description": "Rolls models out to users step by step: a baseline, candidates on shares of the users, what"
+        " is watched meanwhile, and how a candidate becomes the baseline.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": _structural(RolloutSpec.model_json_schema(by_alias=True, mode="validation")),
+            "status": _structural(RolloutStatus.model_json_schema(by_alias=True, mode="validation"), False),
+        },
+    }
 
 
 def _column(name: str, path: str, description: str, priority: int, kind: str) -> dict[str, Any]:

@@ -41,42 +41,23 @@ class RolloutMetrics:
             ("rollout", "candidate", "event", "by"),
             registry=registry,
         )
-        self._weight = Gauge(
-            "reprise_rollout_arm_weight",
-            "Share of an arm, 0 to 1.",
-            ("rollout", "arm", "digest"),
-            registry=registry,
+        self._weight = self._gauge("arm_weight", "Share of an arm, 0 to 1.", "arm", "digest")
+        self._phase = self._gauge(
+            "candidate_phase", "1 for the phase that a candidate is in.", "candidate", "phase"
         )
-        self._phase = Gauge(
-            "reprise_rollout_candidate_phase",
-            "1 for the phase that a candidate is in.",
-            ("rollout", "candidate", "phase"),
-            registry=registry,
+        self._measured = self._gauge(
+            "analysis_value", "What the latest analysis found.", "candidate", "metric"
         )
-        self._measured = Gauge(
-            "reprise_rollout_analysis_value",
-            "What the latest analysis found.",
-            ("rollout", "candidate", "metric"),
-            registry=registry,
+        self._failures = self._gauge(
+            "analysis_failures", "How many analyses in a row found a metric bad.", "candidate", "metric"
         )
-        self._failures = Gauge(
-            "reprise_rollout_analysis_failures",
-            "How many analyses in a row found a metric bad.",
-            ("rollout", "candidate", "metric"),
-            registry=registry,
+        self._generation = self._gauge("routing_generation", "Number of the published document.")
+        self._unacknowledged = self._gauge(
+            "predictors_unacknowledged", "Ready predictors that have not applied the published document."
         )
-        self._generation = Gauge(
-            "reprise_rollout_routing_generation",
-            "Number of the published document.",
-            ("rollout",),
-            registry=registry,
-        )
-        self._unacknowledged = Gauge(
-            "reprise_rollout_predictors_unacknowledged",
-            "Ready predictors that have not applied the published document.",
-            ("rollout",),
-            registry=registry,
-        )
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"reprise_rollout_{name}", meaning, ("rollout", *labels), registry=self.registry)
 
     def show(self, rollout: str, status: RolloutStatus, document: RoutingDocument | None) -> None:
         """Bring the gauges of a rollout up to date."""
