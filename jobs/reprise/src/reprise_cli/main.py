@@ -15,6 +15,8 @@ _ORDER = (
     "materialize",
     "archive",
     "serve",
+    "rollout",
+    "outcomes",
     "demo",
 )
 

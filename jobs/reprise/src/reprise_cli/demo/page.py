@@ -10,6 +10,7 @@ from reprise_features.parity import Comparison
 from rich.console import Console
 from rich.table import Table
 
+from reprise_cli.demo.ab_test import AbTest
 from reprise_cli.demo.measuring import Latency
 
 
@@ -26,6 +27,7 @@ class DemoResult:
     predictions: Latency
     request: Mapping[str, Any]
     answer: Mapping[str, Any]
+    ab_test: AbTest | None
     seconds: float
 
     @property
@@ -72,6 +74,8 @@ def print_page(
     )
     table.add_row("freshness", f"event → readable: {_shown(result.freshness)}")
     table.add_row("predictions", f"{_shown(result.predictions)} over HTTP, one at a time")
+    for line in _tested(result.ab_test):
+        table.add_row("A/B test", line)
     table.add_row("took", f"{result.seconds:.0f} s")
     console.print()
     console.print(table)
@@ -86,6 +90,12 @@ def print_page(
         console.print(f"  {name:12} {path}", highlight=False, soft_wrap=True)
     for failure in result.failures:
         console.print(f"[bold red]not as it should be:[/bold red] {failure}", highlight=False)
+
+
+def _tested(ab_test: AbTest | None) -> list[str]:
+    if ab_test is None:
+        return ["left out: a Kafka that others use too holds their predictions as well"]
+    return ab_test.lines()
 
 
 def _quality(overall: Mapping[str, Any]) -> str:

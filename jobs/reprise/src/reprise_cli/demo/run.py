@@ -11,13 +11,14 @@ import httpx
 import numpy as np
 import orjson
 import pyarrow.parquet as pq
+from reprise_bundle import BundleStore
 from reprise_eventlog import EventLogSettings
 from reprise_features.checking import check_parity
 from reprise_features.definition import load_definition
 from reprise_features.plan import Plan
 from rich.console import Console
 
-from reprise_cli.demo import steps
+from reprise_cli.demo import ab_test, steps
 from reprise_cli.demo.event_log import begin_at_the_end, streamed_events
 from reprise_cli.demo.measuring import measure_freshness, measure_predictions, wait_ready
 from reprise_cli.demo.online_parity import compare_online
@@ -29,6 +30,7 @@ _PROBES = 50
 _ONLINE_ROWS = 500
 _REFERENCE_ROWS = 60
 _CAUGHT_UP_SECONDS = 30.0
+_AB_PAIRS = 20_000
 
 
 @dataclass(frozen=True)
@@ -90,9 +92,10 @@ def run_demo(options: DemoOptions) -> int:
         for address in addresses.values():
             wait_ready(client, address, tree.check)
         console.print(f"• streaming live events, {options.rate:g} a second")
-        result = _measure(client, tree, paths, options, addresses, log, groups, started)
+        result = _measure(client, tree, paths, options, addresses, log, groups, started, redis_port)
         files = {
             "model card": paths.bundle / "model_card.html",
+            **({"A/B test": paths.outcomes / "report.html"} if result.ab_test is not None else {}),
             "history": paths.history_report,
             "logs": paths.logs,
         }
@@ -135,11 +138,16 @@ def _measure(
     log: EventLogSettings,
     groups: _Groups,
     started: float,
+    redis_port: int,
 ) -> DemoResult:
     streaming_since = time.monotonic()
     pairs = _some_pairs(paths.history, max(_PREDICTIONS, _ONLINE_ROWS))
     freshness = measure_freshness(client, addresses["producer"], addresses["predictor"], _PROBES)
     predictions, request, answer = measure_predictions(client, addresses["predictor"], pairs[:_PREDICTIONS])
+    # a Kafka that others use too holds their predictions and purchases as well
+    tested = log.kafka_servers is None
+    if tested:
+        _ask_and_buy(client, tree, paths, addresses, redis_port)
     tree.check()
     time.sleep(max(0.0, options.live_seconds - (time.monotonic() - streaming_since)))
     tree.stop("producer")
@@ -153,6 +161,7 @@ def _measure(
     offline = check_parity(
         paths.history, plan, load_definition(paths.repository), reference_rows=_REFERENCE_ROWS
     )
+    judged = ab_test.judge(tree, paths, redis_port) if tested else None
     evaluation = orjson.loads((paths.bundle / "metadata.json").read_bytes())["evaluation"]
     return DemoResult(
         evaluation=evaluation,
@@ -164,8 +173,24 @@ def _measure(
         predictions=predictions,
         request=request,
         answer=answer,
+        ab_test=judged,
         seconds=time.monotonic() - started,
     )
+
+
+def _ask_and_buy(
+    client: httpx.Client,
+    tree: ProcessTree,
+    paths: steps.DemoPaths,
+    addresses: dict[str, str],
+    redis_port: int,
+) -> None:
+    """Let two models answer the same shop's users, and wait until the horizon of the last answer is over."""
+    models = BundleStore(str(paths.models))
+    digests = steps.train_on_little(tree, paths), models.latest()
+    pairs = ab_test.some_pairs(_some_pairs(paths.history, _AB_PAIRS))
+    ab_test.ask_and_buy(client, addresses, models, digests, redis_port, pairs)
+    time.sleep(ab_test.HORIZON_SECONDS + 2.0)
 
 
 def _some_pairs(history: Path, count: int) -> list[tuple[str, str]]:

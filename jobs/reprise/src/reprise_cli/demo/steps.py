@@ -65,6 +65,16 @@ class DemoPaths:
         return self.root / "output"
 
     @property
+    def offline(self) -> Path:
+        """The offline store."""
+        return self.root / "offline"
+
+    @property
+    def outcomes(self) -> Path:
+        """What users did after they were predicted."""
+        return self.root / "outcomes"
+
+    @property
     def bundle(self) -> Path:
         """The published bundle."""
         digest: str = orjson.loads((self.models / "latest.json").read_bytes())["digest"]
@@ -122,6 +132,47 @@ def train(tree: ProcessTree, paths: DemoPaths) -> str:
     return tree.run("train", own_command("train", *options, "--out", str(paths.models)))
 
 
+def train_on_little(tree: ProcessTree, paths: DemoPaths) -> str:
+    """Train a model on a few rows, to be compared with, and return its digest."""
+    options = ["--events", str(paths.history), "--plan", str(paths.plan), "--out", str(paths.models)]
+    little = ["--max-rows", "2000", "--cv-folds", "0", "--no-set-latest"]
+    said = tree.run("train-on-little", own_command("train", *options, *little))
+    return next(line.split()[1] for line in said.splitlines() if line.startswith("bundle"))
+
+
+def archive(tree: ProcessTree, paths: DemoPaths) -> str:
+    """Keep what the log holds as Parquet."""
+    log = {"REPRISE_LOG_DIR": str(paths.log), "LOG_LEVEL": "warning"}
+    return tree.run(
+        "archive", own_command("archive", "--until-idle", "2", "--store", str(paths.offline)), log
+    )
+
+
+def outcomes(tree: ProcessTree, paths: DemoPaths, redis_port: int, horizon_seconds: int) -> str:
+    """Judge the archived predictions by what was bought within so many seconds."""
+    stores = [
+        "--offline",
+        str(paths.offline),
+        "--model-store",
+        str(paths.models),
+        "--out",
+        str(paths.outcomes),
+    ]
+    times = [
+        "--horizon",
+        f"{horizon_seconds}s",
+        "--early-horizon",
+        "1s",
+        "--exposure",
+        "1s",
+        "--lateness",
+        "0s",
+    ]
+    options = [*stores, *times, "--events", str(paths.history), "--check-rows", "500"]
+    environment = {**redis_environment(redis_port), "OUTCOMES_MIN_USERS": "100", "OUTCOMES_IN_FLIGHT": "5s"}
+    return tree.run("outcomes", own_command("outcomes", *options), environment)
+
+
 def start_redis(tree: ProcessTree) -> tuple[int, str]:
     """Start a Redis for the demo alone and return its port, and which Redis it is."""
     port = free_port()
@@ -171,7 +222,8 @@ def start_services(
     log |= {"MATERIALIZER_GROUP": group}
     fold = {**redis, **log, "REPRISE_PLAN": str(paths.plan), **_listen(ports["materializer"])}
     tree.start("materializer", own_command("materialize"), fold)
-    answer = {**redis, "MODEL_STORE": str(paths.models), **_listen(ports["predictor"])}
+    answer = {**redis, **log, "MODEL_STORE": str(paths.models), **_listen(ports["predictor"])}
+    answer |= {"PREDICTOR_PREDICTION_LOG": "true"}
     tree.start("predictor", own_command("serve"), answer)
     start_producer(tree, paths, shop, ports["producer"], rate)
     return {name: f"http://127.0.0.1:{port}" for name, port in ports.items()}
