@@ -239,7 +239,9 @@ def _traffic(history: Path, ports: dict[str, int], tree: ProcessTree) -> Iterato
                 pair = table[at % len(table)]
                 client.post(f"{predictor}/predict", json=pair).raise_for_status()
                 if at % 10 == 0:
-                    client.post(f"{predictor}/predict/batch", json={"requests": table[:100]}).raise_for_status()
+                    client.post(
+                        f"{predictor}/predict/batch", json={"requests": table[:100]}
+                    ).raise_for_status()
                     client.post(f"{predictor}/predict", json={"user_id": "nobody", "product_id": "nothing"})
                     client.post(f"{predictor}/predict", json={"user_id": 7})
                     client.post(
