@@ -44,8 +44,7 @@ soak: test-tools ## The proofs at their full dose: kills, restarts, parity and f
 
 bench: setup ## Measure against stated baselines, and write the README's section on speed (BENCH=predictor for one)
 	@.ci/tools tests bench
-	@PYTHONPATH=tests $(PY) tests/bench/run.py $(BENCH)
-	@$(PY) tests/bench/page.py
+	@PYTHONPATH=tests $(PY) tests/bench/run.py $(BENCH); status=$$?; $(PY) tests/bench/page.py && exit $$status
 
 # The program of a local cluster, where there is one beside this folder; KUBECONFIG, where it is set, comes first.
 CLUSTER := REPRISE_CLUSTER=$(abspath $(wildcard ../shared/cluster/cluster)) k8s/with-cluster
