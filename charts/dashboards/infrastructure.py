@@ -104,11 +104,11 @@ INFRASTRUCTURE = Dashboard(
                 ),
                 Panel(
                     "Messages",
-                    "Records a second by topic.",
+                    "Records a second by topic; Strimzi's metrics reporter and its JMX exporter name them differently.",
                     "cps",
                     (
                         Query(
-                            'sum by (topic) (rate(kafka_server_brokertopicmetrics_messagesin_total{NS, topic=~"ecommerce-.*"}[RATE]))',
+                            'sum by (topic) (rate(kafka_server_brokertopicmetrics_messagesinpersec_total{NS, topic=~"ecommerce-.*"}[RATE])) or sum by (topic) (rate(kafka_server_brokertopicmetrics_messagesin_total{NS, topic=~"ecommerce-.*"}[RATE]))',
                             "{{topic}}",
                         ),
                     ),
@@ -120,7 +120,7 @@ INFRASTRUCTURE = Dashboard(
                     "Bps",
                     (
                         Query(
-                            'sum by (topic) (rate(kafka_server_brokertopicmetrics_bytesin_total{NS, topic=~"ecommerce-.*"}[RATE]))',
+                            'sum by (topic) (rate(kafka_server_brokertopicmetrics_bytesinpersec_total{NS, topic=~"ecommerce-.*"}[RATE])) or sum by (topic) (rate(kafka_server_brokertopicmetrics_bytesin_total{NS, topic=~"ecommerce-.*"}[RATE]))',
                             "{{topic}}",
                         ),
                     ),

@@ -23,6 +23,8 @@ THIRD_PARTY = {
     "redis_connected_slaves": "redis_exporter",
     "redis_db_keys": "redis_exporter",
     "redis_evicted_keys_total": "redis_exporter",
+    "kafka_server_brokertopicmetrics_bytesinpersec_total": "Strimzi's metrics reporter",
+    "kafka_server_brokertopicmetrics_messagesinpersec_total": "Strimzi's metrics reporter",
     "kafka_server_replicamanager_underreplicatedpartitions": "Kafka's JMX exporter (Strimzi)",
     "kafka_server_brokertopicmetrics_bytesin_total": "Kafka's JMX exporter (Strimzi)",
     "kafka_server_brokertopicmetrics_messagesin_total": "Kafka's JMX exporter (Strimzi)",
