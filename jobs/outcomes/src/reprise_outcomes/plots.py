@@ -100,7 +100,7 @@ def _plot_looks(axes: Any, looks: Sequence[Look], margin: float) -> None:
     axes.set_ylim(min(middle - widest, -2 * margin), max(middle + widest, 2 * margin))
     around = max(timedelta(hours=1), (at[-1] - at[0]) / 50)
     axes.set_xlim(at[0] - around, at[-1] + around)
-    locator = AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
+    locator = AutoDateLocator(minticks=3, maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
