@@ -204,13 +204,17 @@ def strimzi_kinds(platform: Platform) -> Iterator[None]:
     missing = [
         crd for crd in published if crd["spec"]["group"] == STRIMZI and crd["metadata"]["name"] not in present
     ]
-    for crd in missing:
-        platform.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(crd))
-        name = crd["metadata"]["name"]
-        platform.cluster.kubectl("wait", "--for=condition=Established", f"crd/{name}", "--timeout=30s")
-    yield
-    for crd in missing:
-        platform.cluster.kubectl("delete", "crd", crd["metadata"]["name"], "--timeout=60s")
+    try:
+        for crd in missing:
+            platform.cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(crd))
+            wait_until(
+                "the kind is known", lambda crd=crd: _established(platform, crd["metadata"]["name"]), 30
+            )
+        yield
+    finally:
+        names = [crd["metadata"]["name"] for crd in missing]
+        if names:
+            platform.cluster.kubectl("delete", "crd", *names, "--ignore-not-found", "--timeout=60s")
 
 
 @pytest.mark.usefixtures("strimzi_kinds")
@@ -242,6 +246,11 @@ def test_uninstalling_leaves_only_the_volumes_that_it_says_it_leaves(platform: P
 def _names(platform: Platform) -> set[str]:
     found = platform.get("pods", "--selector=app.kubernetes.io/component=predictor")["items"]
     return {pod["metadata"]["name"] for pod in found}
+
+
+def _established(platform: Platform, crd: str) -> bool:
+    conditions = platform.cluster.get("customresourcedefinition", crd)["status"].get("conditions") or []
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 def _ready(platform: Platform) -> int:
