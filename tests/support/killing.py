@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
-from kafka.errors import CoordinatorNotAvailableError
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
 from reprise_eventlog import DEAD_LETTERS, EVENTS, open_producer
 from reprise_events import Event, encode_event
 from support.histories import PLAN_FILE
@@ -164,7 +164,7 @@ def committed(broker: KafkaBroker) -> dict[int, int]:
     partitions = [TopicPartition(EVENTS.name, number) for number in range(EVENTS.partitions)]
     try:
         found = admin.list_group_offsets({GROUP: partitions})[GROUP]
-    except CoordinatorNotAvailableError:
+    except (CoordinatorLoadInProgressError, CoordinatorNotAvailableError):
         return {}
     finally:
         admin.close()
