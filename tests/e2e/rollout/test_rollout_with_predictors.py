@@ -90,7 +90,7 @@ class Traffic:
 
 def slow_graph(names: tuple[str, ...]) -> bytes:
     """A model that takes its time: a product of matrices that depend on the request."""
-    side = np.random.default_rng(7).random((500, 500), np.float32)
+    side = np.random.default_rng(7).random((700, 700), np.float32)
     nodes = [
         helper.make_node("IsNaN", ["inputs"], ["missing"]),
         helper.make_node("Where", ["missing", "zero", "inputs"], ["present"]),
@@ -194,6 +194,9 @@ def test_a_candidate_that(served_stage, traffic, make, reason):
     make(served_stage)
     metric = reason.removesuffix("Breached")
     metrics = [each for each in METRICS if each["type"] == metric] or METRICS
+    if metric == "LatencyP99":
+        # how long anything takes depends on who else is on the machine; how much longer does not
+        metrics = [{"type": metric, "maxRatio": 4}]
     served_stage.apply(analysis=ANALYSIS | {"metrics": metrics})
     began = time.monotonic()
     found = served_stage.wait_for_phase("RolledBack", 60)
