@@ -1,7 +1,7 @@
 """Writes the schemas that the chart's tests validate against; run it to move to other versions.
 
-Needs Go, Maven and pip, which fetch the published sources of each; a CRD of Strimzi is generated from its API's classes,
-by a Java 21 that comes as a Python package.
+Needs Go, Maven and pip, which fetch the published sources of each; a CRD of Strimzi is generated from its API's
+classes, by a Java 21 that comes as a Python package.
 """
 
 import gzip
