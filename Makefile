@@ -20,8 +20,11 @@ test-tools: setup
 demo: tools ## Run the whole platform on this machine, from raw events to a live prediction
 	@.venv/bin/reprise demo $(DEMO)
 
-test: test-tools lint ## Lint, types, import contracts; unit, property and integration tests
-	@$(PY) -m pytest $(PYTEST)
+# Half of the time a test waits for a broker, a failover or a deadline; the tests of one file stay together, in order.
+WORKERS ?= 2
+
+test: test-tools lint ## Lint, types, import contracts; unit, property and integration tests (WORKERS=0: one at a time)
+	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
 
 lint: setup ## Check style, formatting, types and import contracts
 	@.venv/bin/ruff check .
