@@ -95,7 +95,8 @@ def forward_folds(train: Span, horizon: timedelta, folds: int) -> tuple[Fold, ..
     if folds == 0 or 2 * available <= horizon_us:
         return ()
     first_end = train.start_us + int(available * 0.4)
-    edges = np.linspace(first_end + horizon_us, train.end_us, folds + 1).astype(np.int64).tolist()
+    validated_from = first_end + horizon_us
+    edges = [validated_from + (train.end_us - validated_from) * fold // folds for fold in range(folds + 1)]
     return tuple(
         Fold(Span(train.start_us, start - horizon_us), Span(start, end)) for start, end in pairwise(edges)
     )
