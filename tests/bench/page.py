@@ -135,7 +135,7 @@ ROWS = (
     ),
     Row(
         "events a second, Kafka to Redis, one worker",
-        ("stream.materializer_events_per_second", "{:,.0f}"),
+        ("stream.one_worker_events_per_second", "{:,.0f}"),
         "Feast's push: {:,.0f}",
         "stream.feast_push_events_per_second",
         "stream.ratio_to_feast_push_events",
