@@ -82,9 +82,9 @@ async def bench_reads(settings: OnlineStoreSettings, loop: str) -> None:
         start = time.perf_counter()
         await asyncio.gather(*(several(ours, 300) for _ in range(32)))
         report(f"{loop}: reader, 32 at once", (time.perf_counter() - start) / 32 / 300 * 1e6, "µs/read")
-        keys = [USER.key(f"u{number}") for number in range(BATCH)]
+        users = [f"u{number}" for number in range(BATCH)]
         start = time.perf_counter()
-        await reader.read_blocks([(USER, keys)])
+        await reader.read_blocks([(USER, [users])])
         report(f"{loop}: reader, block of 1000", (time.perf_counter() - start) / BATCH * 1e6, "µs/row")
 
     client = redis.asyncio.Redis(host=settings.redis_host, port=settings.redis_port)

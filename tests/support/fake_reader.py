@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import CorruptRowError
-from reprise_online.reader import OnlineRow, RowBlock
+from reprise_online.reader import Ids, OnlineRow, RowBlock
 
 State = Sequence[float | int | None]
 
@@ -47,12 +47,12 @@ class FakeReader:
         return [self._row(codec, key) for codec, key in rows]
 
     async def read_blocks(
-        self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]], deadline: float | None = None
+        self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None = None
     ) -> list[RowBlock]:
         await self._round_trip()
         found = []
-        for codec, keys in blocks:
-            rows = [self._row(codec, key) for key in keys]
+        for codec, ids in blocks:
+            rows = [self._row(codec, key) for key in codec.keys(*ids)]
             state = np.array([row.state for row in rows], np.float64)
             found.append(RowBlock(state, np.array([row.known for row in rows], np.bool_)))
         return found

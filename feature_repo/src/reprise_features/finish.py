@@ -69,18 +69,19 @@ class Finisher:
             amount: The requests' own amounts, shape (n,).
             is_purchase: 1.0 for a purchase, 0.0 for another event, NaN if not said, shape (n,).
         """
-        out = np.empty((len(timestamp_us), len(self.names)))
+        # A finish goes through its columns from one end to the other, so each lies in one piece.
+        out = np.empty((len(self.names), len(timestamp_us)))
         instants = np.asarray(timestamp_us, dtype=np.float64)
         at = 0
         for state, finishes in zip((user, product, pair), self._many, strict=True):
-            columns = list(state.T)
+            columns = list(np.ascontiguousarray(state.T))
             for finish in finishes:
-                out[:, at] = finish(columns, instants)
+                out[at] = finish(columns, instants)
                 at += 1
         for step in self._requests_many:
-            out[:, at] = step((amount, is_purchase), out.T)
+            out[at] = step((amount, is_purchase), out)
             at += 1
-        return out
+        return out.T
 
 
 def _finish_all(plan: Plan, ops: Operations, rows: Sequence[Sequence[Any]], instant: Any) -> list[Any]:

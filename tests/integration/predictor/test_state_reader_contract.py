@@ -62,9 +62,7 @@ async def test_rows_come_in_the_order_they_were_asked_for(subject: Subject) -> N
 
 async def test_blocks_hold_one_row_for_each_key_even_if_it_repeats(subject: Subject) -> None:
     subject.put(USER, STATE, "a")
-    users, pairs = await subject.reader.read_blocks(
-        [(USER, [USER.key("a"), USER.key("nobody"), USER.key("a")]), (PAIR, [PAIR.key("a", "p")])]
-    )
+    users, pairs = await subject.reader.read_blocks([(USER, [["a", "nobody", "a"]]), (PAIR, [["a"], ["p"]])])
     assert users.known.tolist() == [True, False, True]
     np.testing.assert_array_equal(users.state[2], [3, 90.0, 12.5, np.nan, 4, 1.0])
     assert np.isnan(users.state[1]).all()
@@ -76,7 +74,7 @@ async def test_row_that_cannot_be_read_is_an_error(subject: Subject) -> None:
     with pytest.raises(CorruptRowError):
         await subject.reader.read([(USER, USER.key("bad"))])
     with pytest.raises(CorruptRowError):
-        await subject.reader.read_blocks([(USER, [USER.key("bad")])])
+        await subject.reader.read_blocks([(USER, [["bad"]])])
 
 
 async def test_ping_returns(subject: Subject) -> None:

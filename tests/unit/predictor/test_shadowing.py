@@ -133,7 +133,10 @@ async def test_scores_beyond_the_capacity_are_dropped_and_counted(tmp_path: Path
     for _ in range(3):
         shadows.offer([arm], arm, asked[0], NOW_US, rows, None)
     blocks = await FakeReader().read_blocks(
-        [(s.codec, [b""] * 8) for s in (arm.model.user, arm.model.product, arm.model.pair)]
+        [
+            (s.codec, [["?"] * 8] * len(s.codec.view.join_keys))
+            for s in (arm.model.user, arm.model.product, arm.model.pair)
+        ]
     )
     shadows.offer_many([arm], arm, asked, [NOW_US] * 8, blocks, None)
 

@@ -244,8 +244,10 @@ class ClusterReads:
                 self._changed.notify_all()
             await asyncio.sleep(_BETWEEN_LAYOUTS_SECONDS)
             wait = _REFRESH_SECONDS if self._all_connections() else _REFRESH_SOON_SECONDS
+            # wait_for of Python 3.11 loses a cancellation that comes together with what it waits for.
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._stale.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._stale.wait()
 
     async def _settle_on(self, slots: SlotMap) -> StoreError | None:
         """Go by this layout, and return what it lacks."""

@@ -200,12 +200,12 @@ class ViewCodec:
             rows = [self._cut(row, keys[position] if keys else None) for position, row in enumerate(rows)]
             length = width
         # Rows that are not there are many where pairs are new, and a look at each of their values is dear.
-        blank = [b""] * length
-        there = [blank if row[0] is None and not any(row) else row for row in rows]
-        cells = cast(list[bytes], list(chain.from_iterable(there)))
+        there = [position for position, row in enumerate(rows) if row[0] is not None or any(row)]
+        found = rows if len(there) == len(rows) else [rows[position] for position in there]
+        cells = cast(list[bytes], list(chain.from_iterable(found)))
         beyond = np.zeros(length - width, np.bool_)
-        is_double = np.tile(np.concatenate((self._is_double_array, beyond)), len(rows))
-        is_integer = np.tile(np.concatenate((~self._is_double_array, beyond)), len(rows))
+        is_double = np.tile(np.concatenate((self._is_double_array, beyond)), len(found))
+        is_integer = np.tile(np.concatenate((~self._is_double_array, beyond)), len(found))
         try:
             numbers, left = decode_cells(cells, is_double, is_integer)
         except TypeError:  # some field of a row that is there is not
@@ -213,9 +213,14 @@ class ViewCodec:
             numbers, left = decode_cells(cells, is_double, is_integer)
         for cell in left.tolist():
             position, field = divmod(cell, length)
-            number = self.decode_field(field, cells[cell], keys[position] if keys else None)
+            number = self.decode_field(field, cells[cell], keys[there[position]] if keys else None)
             numbers[cell] = np.nan if number is None else number
-        return numbers.reshape(len(rows), length)[:, :width]
+        states = numbers.reshape(len(found), length)[:, :width]
+        if len(found) == len(rows):
+            return states
+        spread = np.full((len(rows), width), np.nan)
+        spread[there] = states
+        return spread
 
     def decode_watermarks(self, row: RawRow, key: bytes | None = None) -> bytes | None:
         """Return the watermarks' bytes from an answer to ``fold_fields``, ``None`` where there are none.

@@ -33,11 +33,11 @@ class DeadlineError(Exception):
 
 
 class _Request:
-    __slots__ = ("future", "missing", "replies", "sent_at")
+    __slots__ = ("expected", "future", "replies", "sent_at")
 
-    def __init__(self, future: asyncio.Future[list[Any]], missing: int, sent_at: float) -> None:
+    def __init__(self, future: asyncio.Future[list[Any]], expected: int, sent_at: float) -> None:
         self.future = future
-        self.missing = missing
+        self.expected = expected
         self.replies: list[Any] = []
         self.sent_at = sent_at
 
@@ -117,12 +117,15 @@ class Connection(asyncio.Protocol):
                     self.close(f"the server said {reply!r} without being asked")
                     return
                 request = waiting[0]
-                request.replies.append(reply)
-                request.missing -= 1
-                if not request.missing:
-                    waiting.popleft()
-                    if not request.future.done():
-                        request.future.set_result(request.replies)
+                replies, expected = request.replies, request.expected
+                replies.append(reply)
+                while len(replies) < expected and (reply := gets()) is not _INCOMPLETE:
+                    replies.append(reply)
+                if len(replies) < expected:
+                    return
+                waiting.popleft()
+                if not request.future.done():
+                    request.future.set_result(replies)
         except hiredis.ProtocolError as error:
             self.close(f"the server does not speak Redis's protocol: {error}")
 

@@ -12,7 +12,17 @@ from collections.abc import Callable, Sequence
 import mmh3
 
 _STRING = 2  # feast.types.ValueType.STRING
-_length = struct.Struct("<II").pack
+
+
+class _Heads(dict[int, bytes]):
+    """What stands before an id of so many bytes: its type and its length."""
+
+    def __missing__(self, length: int) -> bytes:
+        head = self[length] = struct.pack("<II", _STRING, length)
+        return head
+
+
+_HEADS = _Heads()
 
 
 def field_name(view: str, feature: str) -> bytes:
@@ -37,7 +47,7 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
 
         def one(identity: str) -> bytes:
             encoded = identity.encode()
-            return prefix + _length(_STRING, len(encoded)) + encoded + suffix
+            return prefix + _HEADS[len(encoded)] + encoded + suffix
 
         return one
 
@@ -46,7 +56,7 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
         key = prefix
         for position in order:
             encoded = ids[position].encode()
-            key += _length(_STRING, len(encoded)) + encoded
+            key += _HEADS[len(encoded)] + encoded
         return key + suffix
 
     return many
@@ -62,11 +72,10 @@ def keys_function(project: str, join_keys: Sequence[str]) -> Callable[..., list[
 
     def keys(*ids: Sequence[str]) -> list[bytes]:
         _check_count(join_keys, ids)
-        columns = []
-        for position in order:
-            column = ids[position]
-            encoded = {identity: _encoded(identity) for identity in set(column)}
-            columns.append([encoded[identity] for identity in column])
+        columns = [
+            [_HEADS[len(encoded)] + encoded for encoded in map(str.encode, ids[position])]
+            for position in order
+        ]
         return [prefix + b"".join(values) + suffix for values in zip(*columns, strict=True)]
 
     return keys
@@ -82,11 +91,6 @@ def _prefix(join_keys: Sequence[str]) -> bytes:
         name = join_keys[position].encode()
         prefix += struct.pack("<II", _STRING, len(name)) + name
     return prefix
-
-
-def _encoded(identity: str) -> bytes:
-    value = identity.encode()
-    return _length(_STRING, len(value)) + value
 
 
 def _check_count(join_keys: Sequence[str], ids: Sequence[object]) -> None:

@@ -40,6 +40,10 @@ class OnlineRow(NamedTuple):
     known: bool
 
 
+Ids = Sequence[Sequence[str]]
+"""For each join key of a view, in order, the ids of the entities."""
+
+
 @dataclass(frozen=True, slots=True)
 class RowBlock:
     """The rows of many entities of one view.
@@ -51,6 +55,14 @@ class RowBlock:
 
     state: NDArray[np.float64]
     known: NDArray[np.bool_]
+
+
+class _Wanted(NamedTuple):
+    """The distinct keys of a view, and for each entity the position of its key; ``None`` where none repeats."""
+
+    codec: ViewCodec
+    keys: list[bytes]
+    places: NDArray[np.intp] | None
 
 
 class OnlineReader:
@@ -132,47 +144,40 @@ class OnlineReader:
         return found
 
     async def read_blocks(
-        self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]], deadline: float | None = None
+        self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None = None
     ) -> list[RowBlock]:
-        """Return many rows of several views, all in one round trip; a key that repeats is asked for once.
+        """Return many rows of several views, all in one round trip; an entity that repeats is asked for once.
 
         Args:
-            blocks: Codec and keys of each view.
+            blocks: Codec and ids of each view.
             deadline: Longest that it takes, in seconds; the reader's own by default.
 
         Returns:
-            For each view its rows, in the order of its keys.
+            For each view its rows, in the order of its ids.
 
         Raises:
             StoreError: The store is away, or did not answer in time, or refuses.
             CorruptRowError: A row does not hold what its view says.
         """
-        unique = [list(dict.fromkeys(keys)) for _, keys in blocks]
-        commands = [
-            codec.read_command(key) for (codec, _), keys in zip(blocks, unique, strict=True) for key in keys
-        ]
-        asked = [key for keys in unique for key in keys]
+        wanted = [_wanted(codec, ids) for codec, ids in blocks]
+        commands = [each.codec.read_command(key) for each in wanted for key in each.keys]
+        asked = [key for each in wanted for key in each.keys]
         replies = await self._ask(commands, asked, "read rows", deadline) if commands else []
         found = []
         start = 0
-        for (codec, keys), distinct in zip(blocks, unique, strict=True):
-            found.append(self._block(codec, keys, distinct, replies[start : start + len(distinct)]))
-            start += len(distinct)
+        for each in wanted:
+            found.append(self._block(each, replies[start : start + len(each.keys)]))
+            start += len(each.keys)
         return found
 
-    def _block(
-        self, codec: ViewCodec, keys: Sequence[bytes], distinct: list[bytes], rows: list[Any]
-    ) -> RowBlock:
-        for key, row in zip(distinct, rows, strict=True):
+    def _block(self, wanted: _Wanted, rows: list[Any]) -> RowBlock:
+        for key, row in zip(wanted.keys, rows, strict=True):
             if isinstance(row, hiredis.ReplyError):
-                raise self._read_error(codec, key, row)
-        state = codec.decode_many(rows, distinct)
+                raise self._read_error(wanted.codec, key, row)
+        state = wanted.codec.decode_many(rows, wanted.keys)
         known = np.array([row[-1] is not None for row in rows], np.bool_)
-        if len(distinct) == len(keys):
-            return RowBlock(state, known)
-        position = {key: index for index, key in enumerate(distinct)}
-        order = np.array([position[key] for key in keys], np.intp)
-        return RowBlock(state[order], known[order])
+        places = wanted.places
+        return RowBlock(state, known) if places is None else RowBlock(state[places], known[places])
 
     def _read_error(self, codec: ViewCodec, key: bytes, reply: hiredis.ReplyError) -> Exception:
         if str(reply).startswith("WRONGTYPE"):
@@ -197,3 +202,14 @@ class OnlineReader:
             raise StoreUnavailableError(f"{doing} at {self._settings.redis_address}", reason) from None
         except ConnectionLostError as error:
             raise StoreUnavailableError(f"{doing} at {self._settings.redis_address}", str(error)) from None
+
+
+def _wanted(codec: ViewCodec, ids: Ids) -> _Wanted:
+    entities: Sequence[Any] = ids[0] if len(ids) == 1 else list(zip(*ids, strict=True))
+    distinct = dict.fromkeys(entities)
+    if len(distinct) == len(entities):
+        return _Wanted(codec, codec.keys(*ids), None)
+    position = {entity: index for index, entity in enumerate(distinct)}
+    places = np.fromiter(map(position.__getitem__, entities), np.intp, len(entities))
+    columns = (list(distinct),) if len(ids) == 1 else tuple(zip(*distinct, strict=True))
+    return _Wanted(codec, codec.keys(*columns), places)

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 
 from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import OnlineError, StoreError
-from reprise_online.reader import OnlineRow, RowBlock
+from reprise_online.reader import Ids, OnlineRow, RowBlock
 from reprise_runtime.logs import get_logger
 
 from reprise_predictor.circuit import Circuit
@@ -73,7 +73,7 @@ class GuardedReader:
         return await self._judged(self._reader.read(rows, deadline))
 
     async def read_blocks(
-        self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]], deadline: float | None = None
+        self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None = None
     ) -> list[RowBlock]:
         """Return the rows of several views; see ``StateReader``.
 
@@ -82,12 +82,12 @@ class GuardedReader:
             OnlineError: As the reader itself.
         """
         self._circuit.enter()
-        if len(blocks[0][1]) < _APART:
+        if len(blocks[0][1][0]) < _APART:
             return await self._judged(self._reader.read_blocks(blocks, deadline))
         return await self._judged(self._read_apart(blocks, deadline))
 
     async def _read_apart(
-        self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]], deadline: float | None
+        self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None
     ) -> list[RowBlock]:
         # All are sent before the first is answered; one is decoded while the store works on the next.
         found = await asyncio.gather(*(self._reader.read_blocks([block], deadline) for block in blocks))

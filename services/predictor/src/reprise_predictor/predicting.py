@@ -19,7 +19,7 @@ from reprise_predictor.metrics import STAGES, PredictorMetrics
 from reprise_predictor.prediction import BatchPrediction, Outcome, Prediction, PredictionBlock
 from reprise_predictor.reader import StateReader
 from reprise_predictor.requests import Asked
-from reprise_predictor.rows import keys_of, rows_of
+from reprise_predictor.rows import blocks_of, rows_of
 from reprise_predictor.scoring import score_many, score_one
 from reprise_predictor.served import ServedModel, State
 from reprise_predictor.settings import PredictorSettings
@@ -220,7 +220,7 @@ class PredictionService:
 
     async def _predict_block(self, routes: Routes, arm: ServedArm, part: "_Part") -> PredictionBlock:
         start = time.perf_counter()
-        blocks = await self._reader.read_blocks(keys_of(arm.model, part.requests), self._batch_deadline)
+        blocks = await self._reader.read_blocks(blocks_of(arm.model, part.requests), self._batch_deadline)
         read = time.perf_counter()
         if read - start > self._batch_deadline:
             raise DeadlineExceededError(self._batch_deadline)

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from reprise_online.codec import ViewCodec
-from reprise_online.reader import OnlineRow, RowBlock
+from reprise_online.reader import Ids, OnlineRow, RowBlock
 
 
 class StateReader(Protocol):
@@ -32,7 +32,7 @@ class StateReader(Protocol):
         ...
 
     async def read_blocks(
-        self, blocks: Sequence[tuple[ViewCodec, Sequence[bytes]]], deadline: float | None = None
+        self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None = None
     ) -> list[RowBlock]:
         """Return the rows of several views, in one round trip, within ``deadline`` seconds."""
         ...

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from reprise_online.codec import ViewCodec
+from reprise_online.reader import Ids
 
 from reprise_predictor.requests import Asked
 from reprise_predictor.served import ServedModel
@@ -19,12 +20,11 @@ def rows_of(model: ServedModel, asked: Asked) -> list[tuple[ViewCodec, bytes]]:
     ]
 
 
-def keys_of(model: ServedModel, asked: Sequence[Asked]) -> list[tuple[ViewCodec, Sequence[bytes]]]:
-    """Return the codecs of users, products and pairs, each with the keys of all requests."""
-    user, product, pair = model.user.codec, model.product.codec, model.pair.codec
+def blocks_of(model: ServedModel, asked: Sequence[Asked]) -> list[tuple[ViewCodec, Ids]]:
+    """Return the codecs of users, products and pairs, each with the ids of all requests."""
     users, products = [each.user_id for each in asked], [each.product_id for each in asked]
     return [
-        (user, user.keys(users)),
-        (product, product.keys(products)),
-        (pair, pair.keys(users, products)),
+        (model.user.codec, (users,)),
+        (model.product.codec, (products,)),
+        (model.pair.codec, (users, products)),
     ]

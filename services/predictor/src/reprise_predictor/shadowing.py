@@ -15,7 +15,7 @@ from reprise_predictor.exceptions import ForeignStateError, ModelFailedError, St
 from reprise_predictor.prediction import Prediction, PredictionBlock
 from reprise_predictor.reader import StateReader
 from reprise_predictor.requests import Asked
-from reprise_predictor.rows import keys_of, rows_of
+from reprise_predictor.rows import blocks_of, rows_of
 from reprise_predictor.scoring import score_many, score_one
 
 _log = get_logger(__name__)
@@ -152,7 +152,7 @@ class _Many:
     async def run(self, reader: StateReader, note: Note | None) -> None:
         blocks = self.blocks
         if blocks is None:
-            blocks = await reader.read_blocks(keys_of(self.arm.model, self.asked))
+            blocks = await reader.read_blocks(blocks_of(self.arm.model, self.asked))
         try:
             scored = score_many(self.arm, self.asked, self.instants, blocks)
         except (ForeignStateError, ModelFailedError):
