@@ -44,15 +44,16 @@ class RunningPredictor:
         portal.call(self.context.routing.settle, 10.0)
 
     def know(self, user_id: str, product_id: str, *, user: Any, product: Any, pair: Any) -> None:
-        """Put three rows into the store; a row that is None stays unknown."""
+        """Put three rows into the store, each with all fields of its state; a row that is None stays unknown."""
         model = self.context.models.current
-        for states, row, ids in (
-            (model.user, user, (user_id,)),
-            (model.product, product, (product_id,)),
-            (model.pair, pair, (user_id, product_id)),
+        for states, entity, row, ids in (
+            (model.user, model.plan.user, user, (user_id,)),
+            (model.product, model.plan.product, product, (product_id,)),
+            (model.pair, model.plan.pair, pair, (user_id, product_id)),
         ):
             if row is not None:
-                self.reader.put(states.codec, row, *ids)
+                read = [row[entity.field_index[field.name]] for field in states.codec.view.fields]
+                self.reader.put(states.codec, read, *ids)
 
     def metric(self, name: str, **labels: str) -> float:
         """The value of a sample, 0 where it is not there yet."""

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from reprise_online.view import StateView
 
 from reprise_features.finishes import ARRAYS, FloatArray, Operations, bind
 from reprise_features.plan import ModelInput, Plan
@@ -18,12 +19,18 @@ _PURCHASE = "purchase"
 
 
 class Finisher:
-    """Finishes states into the model's inputs, for one request or for many."""
+    """Finishes states into the model's inputs, for one request or for many.
 
-    def __init__(self, plan: Plan) -> None:
+    Args:
+        plan: The plan.
+        views: Of user, product and pair, the fields that the states hold, in order; all of them by default.
+    """
+
+    def __init__(self, plan: Plan, views: Sequence[StateView] | None = None) -> None:
+        views = [entity.view for entity in plan.entities] if views is None else views
         self.names = plan.input_names
-        self._one = trace([len(e.view.fields) for e in plan.entities], partial(_finish_all, plan))
-        self._many = _bind_all(plan, ARRAYS)
+        self._one = trace([len(view.fields) for view in views], partial(_finish_all, plan, views))
+        self._many = _bind_all(plan, views, ARRAYS)
         self._requests_many = _bind_requests(plan, ARRAYS)
 
     def one(
@@ -84,11 +91,13 @@ class Finisher:
         return out.T
 
 
-def _finish_all(plan: Plan, ops: Operations, rows: Sequence[Sequence[Any]], instant: Any) -> list[Any]:
+def _finish_all(
+    plan: Plan, views: Sequence[StateView], ops: Operations, rows: Sequence[Sequence[Any]], instant: Any
+) -> list[Any]:
     *states, request = rows
     values = [
         finish(row, instant)
-        for row, finishes in zip(states, _bind_all(plan, ops), strict=True)
+        for row, finishes in zip(states, _bind_all(plan, views, ops), strict=True)
         for finish in finishes
     ]
     for step in _bind_requests(plan, ops):
@@ -96,8 +105,14 @@ def _finish_all(plan: Plan, ops: Operations, rows: Sequence[Sequence[Any]], inst
     return values
 
 
-def _bind_all(plan: Plan, ops: Operations) -> list[list[Callable[[Any, Any], Any]]]:
-    return [[bind(i.finish, entity.field_index, ops) for i in entity.inputs] for entity in plan.entities]
+def _bind_all(
+    plan: Plan, views: Sequence[StateView], ops: Operations
+) -> list[list[Callable[[Any, Any], Any]]]:
+    indices = [{field.name: at for at, field in enumerate(view.fields)} for view in views]
+    return [
+        [bind(i.finish, index, ops) for i in entity.inputs]
+        for entity, index in zip(plan.entities, indices, strict=True)
+    ]
 
 
 def _bind_requests(plan: Plan, ops: Operations) -> list[Callable[[Any, Any], Any]]:

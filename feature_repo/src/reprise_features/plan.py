@@ -60,6 +60,31 @@ class ModelInput:
 
 
 @dataclass(frozen=True)
+class ReadState:
+    """What a reader of an entity's state asks for.
+
+    Attributes:
+        view: The entity's view with these fields only.
+        empty: Their values for an entity that was never seen.
+    """
+
+    view: StateView
+    empty: tuple[float | int | None, ...]
+
+
+class _Noted(dict[str, int]):
+    """An index of fields that remembers which of them were looked up."""
+
+    def __init__(self, index: Mapping[str, int]) -> None:
+        super().__init__(index)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> int:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+@dataclass(frozen=True)
 class EntityPlan:
     """What is kept for one entity, and which inputs it is finished into.
 
@@ -90,6 +115,18 @@ class EntityPlan:
     def empty(self) -> tuple[float | int | None, ...]:
         """The state of an entity that was never seen, in view order."""
         return tuple(value for a in self.kept for value in a.empty)
+
+    @cached_property
+    def finished_from(self) -> "ReadState":
+        """The part of the state that the inputs are finished from; the rest only keeps it up to date."""
+        noted = _Noted(self.field_index)
+        for model_input in self.inputs:
+            bind(model_input.finish, noted, NUMBERS)
+        fields = self.view.fields
+        # One field at least, so that there is something to ask for.
+        kept = [at for at, each in enumerate(fields) if each.name in noted.names] or [0]
+        view = StateView(self.view.name, self.view.join_keys, tuple(fields[at] for at in kept))
+        return ReadState(view, tuple(self.empty[at] for at in kept))
 
     @cached_property
     def field_index(self) -> dict[str, int]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from redis import Redis, RedisCluster
+from redis import RedisCluster
 from reprise_online.exceptions import CorruptRowError, StoreRefusedError, StoreUnavailableError
 from reprise_online.reader import OnlineReader
 from reprise_online.settings import OnlineStoreSettings
@@ -79,7 +79,7 @@ async def test_nothing_asked_for_is_nothing_read(settings: OnlineStoreSettings) 
     assert block.state.shape == (0, 4)
 
 
-async def test_a_batch_has_a_row_for_each_key_though_a_repeated_key_is_asked_for_once(
+async def test_a_batch_has_a_row_for_each_key_though_a_repeated_id_is_asked_for_once(
     reader: OnlineReader, stored: None, redis_address: Address
 ) -> None:
     users = [f"u{number}" for number in (3, 5, 3, 77, 3)]
@@ -91,7 +91,7 @@ async def test_a_batch_has_a_row_for_each_key_though_a_repeated_key_is_asked_for
             [(USER_CODEC, [users]), (PRODUCT_CODEC, [products]), (PAIR_CODEC, [users, products])]
         )
         if not redis_address.embedded:
-            assert calls(client, "hmget") == 7
+            assert calls(client, "hmget") == 9
     np.testing.assert_array_equal(user_block.state[:, 0], [3, 5, 3, np.nan, 3])
     np.testing.assert_array_equal(user_block.known, [True, True, True, False, True])
     assert np.isnan(user_block.state[3]).all()

@@ -45,7 +45,8 @@ def test_whole_plan_is_the_same_traced_and_one_by_one(
     ]
     rows: list[Any] = [[math.nan if value is None else value for value in state] for state in states]
     rows.append((math.nan if amount is None else amount, 1.0))
-    one_by_one = [float(value) for value in _finish_all(PLAN, NUMBERS, rows, instant)]
+    views = [entity.view for entity in PLAN.entities]
+    one_by_one = [float(value) for value in _finish_all(PLAN, views, NUMBERS, rows, instant)]
     assert bits(FINISHER.one(*states, instant, amount, "purchase")) == bits(one_by_one)
 
 
@@ -74,3 +75,18 @@ def test_parameter_that_is_no_finite_number_never_becomes_code(unit: Any) -> Non
 def test_finish_that_branches_by_itself_is_refused() -> None:
     with pytest.raises(TypeError, match="must not branch"):
         trace([1, 0, 0], lambda ops, rows, instant: [instant if rows[0][0] else rows[0][0]])
+
+
+@given(data=st.data(), instant=instants)
+def test_what_inputs_are_finished_from_is_enough(data: st.DataObject, instant: int) -> None:
+    states = [
+        data.draw(st.lists(numbers, min_size=size, max_size=size))
+        for size in (len(entity.view.fields) for entity in PLAN.entities)
+    ]
+    parts = [entity.finished_from.view for entity in PLAN.entities]
+    assert sum(len(part.fields) for part in parts) < sum(map(len, states))
+    read = [
+        [state[entity.field_index[field.name]] for field in part.fields]
+        for state, entity, part in zip(states, PLAN.entities, parts, strict=True)
+    ]
+    assert bits(Finisher(PLAN, parts).one(*read, instant)) == bits(FINISHER.one(*states, instant))

@@ -146,7 +146,7 @@ class OnlineReader:
     async def read_blocks(
         self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None = None
     ) -> list[RowBlock]:
-        """Return many rows of several views, all in one round trip; an entity that repeats is asked for once.
+        """Return many rows of several views, all in one round trip; a single id that repeats is asked for once.
 
         Args:
             blocks: Codec and ids of each view.
@@ -205,11 +205,10 @@ class OnlineReader:
 
 
 def _wanted(codec: ViewCodec, ids: Ids) -> _Wanted:
-    entities: Sequence[Any] = ids[0] if len(ids) == 1 else list(zip(*ids, strict=True))
-    distinct = dict.fromkeys(entities)
-    if len(distinct) == len(entities):
+    entities = ids[0]
+    # That a pair is asked for twice is so rare that to look for it costs more than to read it twice.
+    position = {} if len(ids) > 1 else dict(zip(dict.fromkeys(entities), range(len(entities)), strict=False))
+    if len(position) in (0, len(entities)):
         return _Wanted(codec, codec.keys(*ids), None)
-    position = {entity: index for index, entity in enumerate(distinct)}
     places = np.fromiter(map(position.__getitem__, entities), np.intp, len(entities))
-    columns = (list(distinct),) if len(ids) == 1 else tuple(zip(*distinct, strict=True))
-    return _Wanted(codec, codec.keys(*columns), places)
+    return _Wanted(codec, codec.keys(list(position)), places)

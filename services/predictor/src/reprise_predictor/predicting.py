@@ -138,7 +138,7 @@ class PredictionService:
         pair: State
         if product_id is None:
             rows = await self._reader.read([(model.user.codec, model.user.codec.key(user_id))])
-            user, product, pair = model.user.one(rows[0]), model.plan.product.empty, model.plan.pair.empty
+            user, product, pair = model.user.one(rows[0]), model.product.empty, model.pair.empty
         else:
             rows = await self._reader.read(
                 [

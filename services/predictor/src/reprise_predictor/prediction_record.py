@@ -1,6 +1,5 @@
 """What the prediction log keeps of an answer."""
 
-import math
 from typing import Annotated, Literal
 
 import orjson
@@ -74,9 +73,7 @@ def encode_record(
             "arm": prediction.arm.name,
             "shadow": shadow,
             "known": {"user": user, "product": product, "pair": pair},
-            "features": {
-                name: value if math.isfinite(value) else None for name, value in prediction.by_name().items()
-            },
+            "features": prediction.by_name(),  # orjson writes null for what is missing
             "trace_id": trace_id,
         }
     )

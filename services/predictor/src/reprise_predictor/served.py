@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from reprise_bundle import Bundle
 from reprise_features.exceptions import PlanError
 from reprise_features.finish import Finisher
-from reprise_features.plan import REQUIRED_INPUTS, EntityPlan, Plan
+from reprise_features.plan import REQUIRED_INPUTS, Plan, ReadState
 from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import LayoutError
 from reprise_online.reader import OnlineRow, RowBlock
@@ -21,16 +21,17 @@ State = Sequence[float | int | None]
 
 
 class EntityStates:
-    """Reads the rows of one entity as its plan means them.
+    """Reads the rows of one entity as its plan means them, as much of them as inputs are finished from.
 
     Attributes:
-        codec: Of the entity's view.
+        codec: Of that part of the entity's view.
+        empty: What an entity that is not known has.
     """
 
-    def __init__(self, project: str, plan: EntityPlan) -> None:
+    def __init__(self, project: str, plan: ReadState) -> None:
         self.codec = ViewCodec(project, plan.view)
         self._names = [f.name for f in plan.view.fields]
-        self._empty: State = plan.empty
+        self.empty: State = plan.empty
         self._always = [at for at, value in enumerate(plan.empty) if value is not None]
         self._empty_row = np.array([np.nan if value is None else value for value in plan.empty], np.float64)
 
@@ -41,7 +42,7 @@ class EntityStates:
             ForeignStateError: The row lacks a number that the plan always writes.
         """
         if not row.known:
-            return self._empty
+            return self.empty
         state = row.state
         if None in state:
             for at in self._always:
@@ -117,10 +118,10 @@ def make_ready(bundle: Bundle, project: str) -> ServedModel:
             bundle=bundle,
             plan=plan,
             model=Model.of(bundle),
-            finisher=Finisher(plan),
-            user=EntityStates(project, plan.user),
-            product=EntityStates(project, plan.product),
-            pair=EntityStates(project, plan.pair),
+            finisher=Finisher(plan, [entity.finished_from.view for entity in plan.entities]),
+            user=EntityStates(project, plan.user.finished_from),
+            product=EntityStates(project, plan.product.finished_from),
+            pair=EntityStates(project, plan.pair.finished_from),
             promised=tuple(plan.input_names.index(name) for name in REQUIRED_INPUTS),
         )
     except (PlanError, LayoutError) as error:
