@@ -71,6 +71,11 @@ ROWS = (
         asked="5 ms",
     ),
     Row(
+        "the same, each answer kept in the prediction log",
+        ("predictor.figures.p99_ms_at_half_rate_with_prediction_log", "{:.1f} ms"),
+        asked="5 ms",
+    ),
+    Row(
         "a batch of 1,000 pairs, processor time of the server",
         ("predictor.figures.batch_processor_ms", "{:.1f} ms"),
         "the straightforward service: {:,.0f} ms",
