@@ -1,5 +1,6 @@
 """Who may speak to whom: NetworkPolicies, RBAC, and the users of Kafka."""
 
+import json
 from typing import Any
 
 from reprise_eventlog import TOPICS
@@ -108,6 +109,37 @@ def test_only_names_and_what_is_outside_may_be_reached_without_a_named_peer() ->
         for port in rule["ports"]
     }
     assert ports == {"53", "9094", "6379", "9000"}
+
+
+TRACED = (
+    "--set=predictor.settings.REPRISE_TRACES=true",
+    "--set=predictor.settings.OTEL_EXPORTER_OTLP_ENDPOINT=http://collector.tracing:4318",
+)
+
+
+def _ports_by_component(release: Release) -> dict[str, list[tuple[int, object]]]:
+    return {
+        _of(policy): [
+            (int(port["port"]), rule.get("to"))
+            for rule in policy.spec.get("egress", [])
+            for port in rule["ports"]
+            if str(port["port"]) == "4318"
+        ]
+        for policy in release.of_kind("NetworkPolicy")
+    }
+
+
+def test_the_collector_of_traces_may_be_reached_by_whom_exports_them_and_nobody_else() -> None:
+    assert not any(_ports_by_component(render("-f", "dev")).values())
+    anywhere = _ports_by_component(render("-f", "dev", *TRACED))
+    assert anywhere.pop("predictor") == [(4318, None)]
+    assert not any(anywhere.values())
+
+
+def test_the_collector_of_traces_can_be_a_named_peer() -> None:
+    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "tracing"}}}
+    release = render("-f", "dev", *TRACED, f"--set-json=networkPolicy.tracesTo={json.dumps([peer])}")
+    assert _ports_by_component(release)["predictor"] == [(4318, [peer])]
 
 
 def test_the_kubernetes_api_is_open_to_whom_the_code_calls_it_from_and_nobody_else(release: Release) -> None:

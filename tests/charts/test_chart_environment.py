@@ -1,9 +1,10 @@
+import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
-from reprise_runtime.settings import ProcessSettings
+from reprise_runtime.settings import ProcessSettings, TraceSettings
 from support.chart import ROOT, Container, Manifest, Release, render
 
 sys.path.insert(0, str(ROOT / "charts/generator"))
@@ -107,6 +108,40 @@ def test_a_setting_reaches_its_process_as_it_was_written(tmp_path: Path) -> None
     assert config["PREDICTOR_REDIS_DEADLINE_SECONDS"] == "0.125"
     assert config["LOG_LEVEL"] == "debug"
     assert release.config("reprise-producer")["LOG_LEVEL"] == "error"
+
+
+def test_traces_are_off_until_the_settings_say_so_and_then_go_where_they_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "REPRISE_TRACES": True,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.tracing:4318",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": 0.01,
+    }
+    release = render(
+        "-f",
+        "dev",
+        f"--set-json=predictor.settings={json.dumps(given)}",
+        "--set=predictor.image.tag=0.1.0-otel",
+    )
+    found: dict[str, TraceSettings] = {}
+    for each, container, settings in configured(release):
+        if not issubclass(settings, TraceSettings):
+            continue
+        with monkeypatch.context() as scope:
+            for name, value in environment(release, container, tmp_path).items():
+                scope.setenv(name, value)
+            found[each.component] = settings.load()
+        if each.component == "predictor":
+            assert container.image == "reprise-predictor:0.1.0-otel"
+    assert {name: each.traces for name, each in found.items()} == {"predictor": True, "producer": False}
+    traced = found["predictor"]
+    assert (traced.otel_endpoint, traced.otel_sampler, traced.otel_sampler_arg) == (
+        "http://collector.tracing:4318",
+        "parentbased_traceidratio",
+        0.01,
+    )
 
 
 def test_every_component_that_reads_the_online_store_reads_the_same_one(release: Release) -> None:

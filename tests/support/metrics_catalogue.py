@@ -1,5 +1,6 @@
 """Every metric of every service and job, from the registries that they really expose or push."""
 
+import asyncio
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from reprise_backfill.metrics import JOB as BACKFILL
 from reprise_backfill.metrics import BackfillMetrics
 from reprise_http.background import BackgroundTasks
 from reprise_http.metrics import process_registry
+from reprise_http.tracing import Tracing, open_tracing
 from reprise_materializer import app as materializer
 from reprise_materializer.metrics import MaterializerMetrics
 from reprise_outcomes.metrics import JOB as OUTCOMES
@@ -144,19 +146,31 @@ def _labels(collector: Any, family: Any) -> Iterable[str]:
 def _predictor() -> CollectorRegistry:
     with tempfile.TemporaryDirectory() as folder:
         settings = PredictorSettings.load(
-            model_store=folder, prediction_log=True, api_key_hashes="a" * 64, log_dir=Path(folder)
+            model_store=folder,
+            prediction_log=True,
+            api_key_hashes="a" * 64,
+            log_dir=Path(folder),
+            traces=True,
         )
         context = build_context(settings, reader=FakeReader())
         create_predictor(context).build_middleware_stack()
+    _end(context.tracing)
     return context.registry
 
 
 def _producer() -> CollectorRegistry:
     log = FakeLogProducer()
-    metrics = ProducerMetrics(process_registry(PRODUCER), log.buffered)
-    settings = ProducerSettings.load()
+    settings, registry = ProducerSettings.load(traces=True), process_registry(PRODUCER)
+    tracing = open_tracing(settings, PRODUCER, registry)
+    metrics = ProducerMetrics(registry, log.buffered, tracing)
     create_producer(ProducerContext(settings, log, metrics, build_ingest(settings, log, metrics)))
-    return metrics.registry
+    _end(tracing)
+    return registry
+
+
+def _end(tracing: Tracing | None) -> None:
+    assert tracing is not None
+    asyncio.run(tracing.close())
 
 
 def _materializer() -> CollectorRegistry:

@@ -8,8 +8,9 @@ from typing import Any
 from fastapi.testclient import TestClient
 from reprise_bundle import BundleFiles, BundleStore
 from reprise_eventlog import LogProducer
+from reprise_http.tracing import open_tracing
 from reprise_predictor.app import create_app
-from reprise_predictor.context import PredictorContext, build_context
+from reprise_predictor.context import OpenTracing, PredictorContext, build_context
 from reprise_predictor.settings import PredictorSettings
 from reprise_routing import RoutingDocument
 from support.fake_reader import FakeReader
@@ -94,7 +95,10 @@ def predictor_on(redis: FaultyProxy | RedisServer, store: Path, **settings: Any)
 
 @contextmanager
 def running_predictor(
-    store: Path, log: LogProducer | Callable[[], LogProducer] | None = None, **settings: Any
+    store: Path,
+    log: LogProducer | Callable[[], LogProducer] | None = None,
+    trace: OpenTracing = open_tracing,
+    **settings: Any,
 ) -> Iterator[RunningPredictor]:
     """Run the application on a fake reader; looking for other models is left to the test."""
     reader = FakeReader()
@@ -103,6 +107,8 @@ def running_predictor(
     routing = PublishedRouting()
     configured = PredictorSettings.load(model_store=str(store), **settings)
     opened = {} if log is None else {"open_log": lambda _: log() if callable(log) else log}
-    context = build_context(configured, reader, clock=lambda: NOW_US * 1000, routing_source=routing, **opened)
+    context = build_context(
+        configured, reader, clock=lambda: NOW_US * 1000, routing_source=routing, trace=trace, **opened
+    )
     with TestClient(create_app(context)) as client:
         yield RunningPredictor(client, context, reader, routing)

@@ -69,6 +69,22 @@
 {{- end }}
 {{- end -}}
 
+{{/* Takes (list $ "predictor"): the collector, where the component's settings have it export traces. */}}
+{{- define "reprise.egress.traces" -}}
+{{- $root := index . 0 -}}
+{{- $settings := (index $root.Values (index . 1)).settings -}}
+{{- if $settings.REPRISE_TRACES }}
+{{- $endpoint := urlParse ($settings.OTEL_EXPORTER_OTLP_ENDPOINT | default "http://localhost:4318") }}
+# the collector of traces
+- ports:
+    - port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $endpoint.host) | default (ternary "80" "443" (eq $endpoint.scheme "http")) }}
+  {{- with $root.Values.networkPolicy.tracesTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
 {{/* Takes (list $ "predictor" "metrics"): who reads a component's metrics, and on which port. */}}
 {{- define "reprise.ingress.metrics" -}}
 {{- $root := index . 0 -}}

@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 from reprise_eventlog import EVENTS, EventLogSettings, Record, open_consumer
 from reprise_events import decode_event
+from support.traces import SAMPLED, TRACE_ID, collector
 
 COMMAND = [sys.executable, "-c", "from reprise_producer.main import command; command()"]
 EVENT = {
@@ -34,9 +35,9 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(log_dir: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
+def running(log_dir: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
-        [*COMMAND, *options], env=environment(log_dir), stderr=subprocess.PIPE, text=True
+        [*COMMAND, *options], env={**environment(log_dir), **variables}, stderr=subprocess.PIPE, text=True
     )
     try:
         yield process
@@ -97,6 +98,25 @@ def test_continuous_mode_simulates_and_takes_events_until_sigterm(tmp_path: Path
     live = [event for event in events if event.event_id != "e"]
     assert len(live) > 50
     assert all(abs(event.timestamp_us / 1e6 - time.time()) < 60 for event in live)
+
+
+def test_events_that_are_taken_are_traced_to_their_append_and_simulated_ones_are_not(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    options = ("--rate", "300", "--port", str(port), "--host", "127.0.0.1")
+    with collector() as taken:
+        variables = {"REPRISE_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": taken.url}
+        with running(tmp_path, *options, **variables) as process:
+            wait_until_ready(url)
+            assert (
+                httpx.post(f"{url}/events", json=EVENT, headers={"traceparent": SAMPLED}).status_code == 202
+            )
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+        received = taken.wait_for(2)
+    assert {each.span.name for each in received} == {"POST /events", "append"}
+    assert {each.span.trace_id.hex() for each in received} == {TRACE_ID}
+    assert {each.resource["service.name"] for each in received} == {"reprise-producer"}
 
 
 def test_serve_mode_simulates_nothing(tmp_path: Path) -> None:

@@ -44,12 +44,22 @@ def _shared(file: Path) -> list[str]:
     for step in _steps(file):
         line = " ".join(step)
         if line.startswith(
-            ("COPY libs/", "COPY services/", "COPY jobs/", "COPY feature_repo", "LABEL", "ENTRYPOINT")
+            (
+                "ARG OTEL",
+                "COPY requirements/otel.txt",
+                "COPY libs/",
+                "COPY services/",
+                "COPY jobs/",
+                "COPY feature_repo",
+                "LABEL",
+                "ENTRYPOINT",
+            )
         ):
             continue
         if line.startswith(("ENV REPRISE_FEATURE_REPO", "WORKDIR /srv/reprise/feature_repo")):
             continue
         line = re.sub(r"requirements/(?!images)[a-z]+\.txt", "requirements/COMPONENT.txt", line)
+        line = re.sub(r' \$\(\[ "\$OTEL" = 0 \] \|\| echo [^)]+\)', "", line)
         line = re.sub(r"(--wheel-dir /wheels)( \./\S+)+", r"\1 FOLDERS", line)
         kept.append(re.sub(r"(/tmp/try-imports).+", r"\1 MODULES", line) if line.startswith("RUN") else line)
     return kept
@@ -85,6 +95,36 @@ def test_an_image_takes_its_own_requirements_by_hash(file: Path) -> None:
     text = file.read_text()
     assert text.count("--require-hashes") == 2
     assert "index-url" not in text
+
+
+TRACED = [ROOT / "services/predictor/Dockerfile", ROOT / "services/producer/Dockerfile"]
+
+
+def test_what_exports_traces_is_in_an_image_only_where_it_is_asked_for() -> None:
+    assert [file for file in FILES if "otel" in file.read_text()] == TRACED
+    for file in TRACED:
+        steps = _steps(file)
+        assert [step for step in steps if step[:2] == ["ARG", "OTEL=0"]] == [["ARG", "OTEL=0"]] * 2
+        [install] = [
+            " ".join(step) for step in steps if "--require-hashes" in step and "uv" in " ".join(step)
+        ]
+        assert '$([ "$OTEL" = 0 ] || echo --requirement /tmp/otel.txt)' in install
+        assert "opentelemetry-sdk" not in (ROOT / f"requirements/{_component(file)}.txt").read_text()
+
+
+@pytest.mark.parametrize("file", TRACED, ids=_component)
+def test_what_exports_traces_is_pinned_as_the_component_pins_it(file: Path) -> None:
+    pins = {
+        name: dict(
+            re.findall(r"^(\S+)==(\S+)", (ROOT / f"requirements/{name}.txt").read_text(), re.MULTILINE)
+        )
+        for name in (_component(file), "otel")
+    }
+    own, otel = pins[_component(file)], pins["otel"]
+    assert {"opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-http"} <= otel.keys()
+    assert {name: own[name] for name in own.keys() & otel.keys()} == {
+        name: otel[name] for name in own.keys() & otel.keys()
+    }
 
 
 @pytest.mark.parametrize("file", [*FILES, *FIXTURES], ids=lambda file: f"{file.parent.name}")

@@ -1,7 +1,7 @@
 """The FastAPI application that every service starts from."""
 
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
@@ -17,6 +17,7 @@ from reprise_http.histogram import LoopHistogram
 from reprise_http.metrics import metrics_router
 from reprise_http.problems import INTERNAL_ERROR
 from reprise_http.server import is_draining
+from reprise_http.tracing import Tracing
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _REQUEST_BOUNDS = (
@@ -37,6 +38,7 @@ def create_http_app(
     serve_metrics: bool = True,
     gatekeeping: Gatekeeping | None = None,
     access_log: AccessLog | None = None,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """Return an application with health, metrics, documentation and problem documents.
 
@@ -51,12 +53,13 @@ def create_http_app(
         serve_metrics: Whether ``/metrics`` is on this application's port.
         gatekeeping: The API keys that are asked for, where any are.
         access_log: Where each request is noted.
+        tracing: Makes spans of requests, where traces are on; closed after the application.
     """
     app = FastAPI(
         title=title,
         version=version,
         description=description,
-        lifespan=lifespan,
+        lifespan=lifespan if tracing is None else _traced(lifespan, tracing),
         redoc_url=None,
         redirect_slashes=False,
         # Even unused, it costs each request a look for OpenTelemetry's three providers.
@@ -84,9 +87,23 @@ def create_http_app(
         registry,
     )
     app.add_middleware(Edge, max_body_bytes=max_body_bytes, access_log=access_log, durations=durations)
+    if tracing is not None:
+        app.add_middleware(tracing.middleware)
     ready = Gauge("reprise_ready", "1 where /ready says so, else 0.", registry=registry)
     ready.set_function(lambda: float(not reasons()))
     app.include_router(health_router(reasons))
     if serve_metrics:
         app.include_router(metrics_router(registry))
     return app
+
+
+def _traced(lifespan: Lifespan | None, tracing: Tracing) -> Lifespan:
+    @asynccontextmanager
+    async def closing(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(tracing.close)
+            if lifespan is not None:
+                await stack.enter_async_context(lifespan(app))
+            yield
+
+    return closing

@@ -1,10 +1,13 @@
 """How the services that a process depends on answer, measured alike in every process."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+
+OnFailure = Callable[[str, BaseException], None]
+"""Hears of the name of a dependency that failed, and how."""
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 
@@ -16,12 +19,16 @@ class Dependency:
         name: What it is to the process, such as ``online_store``; not where it is.
         seconds: Takes the durations of all dependencies, by name.
         errors: Counts the failures of all dependencies, by name and kind.
+        on_failure: Hears of each failure.
     """
 
-    def __init__(self, name: str, seconds: Histogram, errors: Counter) -> None:
+    def __init__(
+        self, name: str, seconds: Histogram, errors: Counter, on_failure: OnFailure | None = None
+    ) -> None:
         self._name = name
         self._seconds = seconds.labels(name)
         self._errors = errors
+        self._on_failure = on_failure
 
     def took(self, seconds: float) -> None:
         """Note how long it took over something, whether it succeeded or not."""
@@ -30,6 +37,8 @@ class Dependency:
     def failed(self, error: BaseException) -> None:
         """Count a failure by the class of its exception."""
         self._errors.labels(self._name, type(error).__name__).inc()
+        if self._on_failure is not None:
+            self._on_failure(self._name, error)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
@@ -45,9 +54,15 @@ class Dependency:
 
 
 class DependencyMetrics:
-    """The metrics of the services that a process depends on, in its registry."""
+    """The metrics of the services that a process depends on, in its registry.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    Args:
+        registry: Where they are.
+        on_failure: Hears of each failure.
+    """
+
+    def __init__(self, registry: CollectorRegistry, on_failure: OnFailure | None = None) -> None:
+        self._on_failure = on_failure
         self._seconds = Histogram(
             "reprise_dependency_seconds",
             "How long a service that the process depends on (online_store, event_log, offline_store) took over one"
@@ -65,4 +80,4 @@ class DependencyMetrics:
 
     def of(self, name: str) -> Dependency:
         """Return one of them; its durations are there, at zero, from now on."""
-        return Dependency(name, self._seconds, self._errors)
+        return Dependency(name, self._seconds, self._errors, self._on_failure)

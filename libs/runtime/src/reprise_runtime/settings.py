@@ -3,7 +3,7 @@
 import difflib
 import os
 import re
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
@@ -161,6 +161,55 @@ class KafkaSettings(ProcessSettings):
         default=None,
         validation_alias="KAFKA_SERVERS",
         description="Kafka's bootstrap servers, host:port separated by commas; absent, the embedded log.",
+    )
+
+
+class TraceSettings(ProcessSettings):
+    """Whether requests are traced, and where their spans go; all but the first are OpenTelemetry's own names."""
+
+    traces: bool = Field(
+        default=False,
+        validation_alias="REPRISE_TRACES",
+        description="Whether spans of requests are exported by OpenTelemetry; needs reprise-http[otel], which images"
+        " built with OTEL=1 have.",
+    )
+    otel_endpoint: str = Field(
+        default="http://localhost:4318",
+        pattern=r"^https?://.+",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Collector that takes OTLP over HTTP, without the path /v1/traces.",
+    )
+    otel_service_name: str | None = Field(
+        default=None,
+        min_length=1,
+        validation_alias="OTEL_SERVICE_NAME",
+        description="Name of the service in traces; the package's, such as reprise-predictor, if absent.",
+    )
+    otel_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field(
+        default="parentbased_always_on",
+        validation_alias="OTEL_TRACES_SAMPLER",
+        description="Which requests are traced; parentbased_… does as the sampled flag of traceparent says, and"
+        " decides for requests without one.",
+    )
+    otel_sampler_arg: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        validation_alias="OTEL_TRACES_SAMPLER_ARG",
+        description="Share of the requests that …traceidratio traces.",
+    )
+    otel_queue: int = Field(
+        default=2048,
+        ge=1,
+        validation_alias="OTEL_BSP_MAX_QUEUE_SIZE",
+        description="Most spans that wait to be exported; more are dropped and counted.",
     )
 
 

@@ -80,6 +80,7 @@ def create_app(context: PredictorContext) -> FastAPI:
         serve_metrics=settings.metrics_port is None,
         gatekeeping=context.gatekeeping,
         access_log=_access_log(settings),
+        tracing=context.tracing,
     )
     add_predict_routes(app, context)
     app.include_router(info_router(context))

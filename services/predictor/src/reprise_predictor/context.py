@@ -12,9 +12,11 @@ from reprise_http.api_keys import ApiKeys
 from reprise_http.gate import Gatekeeping
 from reprise_http.metrics import process_registry
 from reprise_http.rate_limit import RateLimit
+from reprise_http.tracing import Tracing, open_tracing
 from reprise_online.documents import DocumentReader
 from reprise_online.reader import OnlineReader
 from reprise_routing import document_key
+from reprise_runtime.settings import TraceSettings
 
 from reprise_predictor.admission import Admission
 from reprise_predictor.arm_metrics import ArmMetrics
@@ -34,6 +36,7 @@ from reprise_predictor.shadowing import Shadows
 from reprise_predictor.store_watch import StoreWatch
 
 DISTRIBUTION = "reprise-predictor"
+OpenTracing = Callable[[TraceSettings, str, CollectorRegistry], Tracing | None]
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class PredictorContext:
         gatekeeping: The API keys that are asked for, where any are.
         singles: Bounds the single requests that are under way.
         batches: Bounds the batches that are under way.
+        tracing: Makes spans of requests, where traces are on.
     """
 
     settings: PredictorSettings
@@ -71,6 +75,7 @@ class PredictorContext:
     gatekeeping: Gatekeeping | None
     singles: Admission
     batches: Admission
+    tracing: Tracing | None
 
 
 def build_context(
@@ -79,6 +84,7 @@ def build_context(
     clock: Callable[[], int] = time.time_ns,
     open_log: Callable[[EventLogSettings], LogProducer] = open_producer,
     routing_source: Source | None = None,
+    trace: OpenTracing = open_tracing,
 ) -> PredictorContext:
     """Return the parts of a predictor; nothing is connected or loaded yet.
 
@@ -88,14 +94,17 @@ def build_context(
         clock: Now, in nanoseconds since 1970-01-01 UTC.
         open_log: Opens the event log for the answers.
         routing_source: Brings the routing document; by default from the online store.
+        trace: Opens what makes spans of requests.
 
     Raises:
         StoreAddressError: The model store's URL cannot be used.
         StoreRefusedError: The online store's file of authorities is no PEM file.
         InvalidKeysError: The API keys are not given as they should be.
+        InvalidSettingsError: Traces are on, and cannot be made.
     """
     registry = process_registry(DISTRIBUTION)
-    metrics = PredictorMetrics(registry)
+    tracing = trace(settings, DISTRIBUTION, registry)
+    metrics = PredictorMetrics(registry, tracing)
     if reader is None:
         reader = OnlineReader(
             settings, deadline=settings.redis_deadline_seconds, connections=settings.redis_connections
@@ -135,6 +144,7 @@ def build_context(
         gatekeeping=_gatekeeping(settings),
         singles=singles,
         batches=batches,
+        tracing=tracing,
     )
 
 

@@ -4,10 +4,18 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from reprise_events import parse_timestamp
 from reprise_http.dependency_metrics import DependencyMetrics
 from reprise_http.histogram import LoopHistogram
+from reprise_http.tracing import Stage, StagedHistogram, Tracing
 
 from reprise_predictor.holder import ModelHolder
 
 STAGES = ("validate", "read", "finish", "infer", "encode")
+_SPANS = (
+    Stage("validate"),
+    Stage("read", kind="client", attributes={"db.system.name": "redis"}, before="finish"),
+    Stage("finish", before="infer"),
+    Stage("infer"),
+    Stage("encode"),
+)
 STAGE_BOUNDS = (
     1e-5,
     2.5e-5,
@@ -33,6 +41,10 @@ _ENTITIES = ("user", "product", "pair")
 class PredictorMetrics:
     """The predictor's metrics in one registry.
 
+    Args:
+        registry: Where they are.
+        tracing: Notes stages and failures in the traces of requests, where traces are on.
+
     Attributes:
         requests: Requests by endpoint and outcome.
         online_store: How long reads of the online store take, and which fail.
@@ -42,7 +54,7 @@ class PredictorMetrics:
         duration: Seconds that requests took, by endpoint.
     """
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, tracing: Tracing | None = None) -> None:
         self.requests = Counter(
             "reprise_predictor_requests",
             "Requests that ask for predictions, by outcome: ok, or the name of the problem they were answered with.",
@@ -56,7 +68,9 @@ class PredictorMetrics:
             registry=registry,
         )
         self._unknown = [unknown.labels(entity) for entity in _ENTITIES]
-        self.online_store = DependencyMetrics(registry).of("online_store")
+        self.online_store = DependencyMetrics(registry, None if tracing is None else tracing.failed).of(
+            "online_store"
+        )
         self.store_up = Gauge(
             "reprise_predictor_store_up", "1 where the online store answers, else 0.", registry=registry
         )
@@ -66,13 +80,14 @@ class PredictorMetrics:
             ("kind",),
             registry=registry,
         )
-        self.stages = LoopHistogram(
+        stages = LoopHistogram(
             "reprise_predictor_stage_seconds",
             "Time that requests take in each stage: validate, read, finish, infer, encode.",
             ("stage",),
             STAGE_BOUNDS,
             registry,
         )
+        self.stages = StagedHistogram(stages, _SPANS, tracing)
         self.duration = LoopHistogram(
             "reprise_predictor_request_seconds",
             "Time that requests for predictions take in all, by endpoint.",

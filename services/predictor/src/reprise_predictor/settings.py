@@ -8,13 +8,13 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 from reprise_eventlog.settings import EventLogSettings
 from reprise_online.settings import OnlineStoreSettings
-from reprise_runtime.settings import ApiSettings
+from reprise_runtime.settings import ApiSettings, TraceSettings
 
 LATEST = "latest"
 _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 
-class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings):
+class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings, TraceSettings):
     """Settings of one predictor process."""
 
     model_config = SettingsConfigDict(env_prefix="PREDICTOR_")

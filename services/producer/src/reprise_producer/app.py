@@ -32,6 +32,7 @@ def create_app(context: ProducerContext) -> FastAPI:
         readiness=context.reasons_not_ready,
         lifespan=lifespan,
         max_body_bytes=context.settings.max_body_bytes,
+        tracing=context.tracing,
     )
     app.include_router(events_router(context.ingest, context.settings.max_events))
     return app

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry
 from reprise_eventlog import LogProducer
 from reprise_http.background import BackgroundTasks
+from reprise_http.tracing import Tracing
 
 from reprise_producer.ingest import EventIngest
 from reprise_producer.metrics import ProducerMetrics
@@ -13,13 +14,14 @@ from reprise_producer.settings import ProducerSettings
 
 @dataclass(frozen=True, slots=True)
 class ProducerContext:
-    """The producer's parts; ``simulator`` runs as long as the application does, where there is one."""
+    """The producer's parts; ``simulator`` and ``tracing`` end with the application, where there are such."""
 
     settings: ProducerSettings
     log: LogProducer
     metrics: ProducerMetrics
     ingest: EventIngest
     simulator: BackgroundTasks | None = None
+    tracing: Tracing | None = None
 
     @property
     def registry(self) -> CollectorRegistry:

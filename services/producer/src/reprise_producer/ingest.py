@@ -63,7 +63,7 @@ class EventIngest:
         await _settled([entry.future for entry in futures], self._ack_timeout)
         if futures:
             seconds = time.perf_counter() - started
-            self._metrics.acknowledgement.observe(seconds)
+            self._metrics.acknowledged(seconds)
             self._metrics.event_log.took(seconds)
         results = [self._result(entry) if isinstance(entry, _Appended) else entry for entry in pending]
         for result in results:

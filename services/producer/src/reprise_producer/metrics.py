@@ -3,8 +3,16 @@
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from reprise_eventlog import EVENTS
 from reprise_http.dependency_metrics import DependencyMetrics
+from reprise_http.histogram import Observe
+from reprise_http.tracing import Stage, Tracing
 
+_APPEND = Stage(
+    "append",
+    kind="producer",
+    attributes={"messaging.operation.type": "send", "messaging.destination.name": EVENTS.name},
+)
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -14,11 +22,16 @@ class ProducerMetrics:
     Args:
         registry: Where the metrics are kept.
         buffered: Returns how many records wait for their acknowledgement.
+        tracing: Notes appends and failures in the traces of requests, where traces are on.
     """
 
-    def __init__(self, registry: CollectorRegistry, buffered: Callable[[], int]) -> None:
+    def __init__(
+        self, registry: CollectorRegistry, buffered: Callable[[], int], tracing: Tracing | None = None
+    ) -> None:
         self.registry = registry
-        self.event_log = DependencyMetrics(registry).of("event_log")
+        self.event_log = DependencyMetrics(registry, None if tracing is None else tracing.failed).of(
+            "event_log"
+        )
         self.events = Counter(
             "reprise_producer_events",
             "Events by where they came from (http, simulator) and what became of them "
@@ -26,12 +39,14 @@ class ProducerMetrics:
             ("source", "outcome"),
             registry=registry,
         )
-        self.acknowledgement = Histogram(
+        acknowledgement = Histogram(
             "reprise_producer_acknowledgement_seconds",
             "From handing a request's events to the log until it has acknowledged all of them.",
             buckets=_ACK_BUCKETS,
             registry=registry,
         )
+        took: Observe = acknowledgement.observe
+        self.acknowledged = took if tracing is None else tracing.staged(_APPEND, took)
         self.simulated_rate = Gauge(
             "reprise_producer_simulated_events_per_second",
             "Events a second that the simulator made, over its last report.",

@@ -12,6 +12,7 @@ from reprise_eventlog import LogProducer, open_producer
 from reprise_http.background import BackgroundTasks
 from reprise_http.metrics import process_registry
 from reprise_http.server import run
+from reprise_http.tracing import Tracing, open_tracing
 from reprise_runtime.logs import get_logger
 from reprise_runtime.progress import progress
 from reprise_shop import Shop, ShopConfig
@@ -31,6 +32,7 @@ _log = get_logger(__name__)
 class _Parts:
     log: LogProducer
     metrics: ProducerMetrics
+    tracing: Tracing | None
 
 
 def serve(settings: ProducerSettings, *, simulate: ShopConfig | None = None, rate: float = 0.0) -> None:
@@ -40,14 +42,15 @@ def serve(settings: ProducerSettings, *, simulate: ShopConfig | None = None, rat
         EventLogError: The log cannot be opened, or did not settle at the end.
         ServerStartError: The address is taken.
         SimulatorFailedError: The simulator ended for a reason of its own.
+        InvalidSettingsError: Traces are on, and cannot be made.
     """
-    with _opened(settings) as parts:
+    with _opened(settings, traced=True) as parts:
         simulator = None
         if simulate is not None:
             simulated = _simulator(parts, simulate)
             simulator = BackgroundTasks({"simulator": lambda stop: simulated.run_continuously(rate, stop)})
         ingest = build_ingest(settings, parts.log, parts.metrics)
-        context = ProducerContext(settings, parts.log, parts.metrics, ingest, simulator)
+        context = ProducerContext(settings, parts.log, parts.metrics, ingest, simulator, parts.tracing)
         run(create_app(context), settings.api_host, settings.api_port, drain_seconds=settings.drain_seconds)
         if simulator is not None and simulator.failure is not None:
             raise SimulatorFailedError(f"the simulator ended: {simulator.failure}") from simulator.failure
@@ -79,10 +82,12 @@ def simulate_burst(settings: ProducerSettings, shop: ShopConfig, count: int) -> 
 
 
 @contextlib.contextmanager
-def _opened(settings: ProducerSettings) -> Iterator[_Parts]:
+def _opened(settings: ProducerSettings, *, traced: bool = False) -> Iterator[_Parts]:
+    registry = process_registry(DISTRIBUTION)
+    tracing = open_tracing(settings, DISTRIBUTION, registry) if traced else None
     log = open_producer(settings)
     try:
-        yield _Parts(log, ProducerMetrics(process_registry(DISTRIBUTION), log.buffered))
+        yield _Parts(log, ProducerMetrics(registry, log.buffered, tracing), tracing)
         log.flush(settings.flush_timeout_seconds)
     finally:
         log.close(settings.flush_timeout_seconds)

@@ -3,10 +3,10 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 from reprise_eventlog import EventLogSettings
-from reprise_runtime.settings import ApiSettings
+from reprise_runtime.settings import ApiSettings, TraceSettings
 
 
-class ProducerSettings(ApiSettings, EventLogSettings):
+class ProducerSettings(ApiSettings, EventLogSettings, TraceSettings):
     """The producer's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_")

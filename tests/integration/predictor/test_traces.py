@@ -1,0 +1,150 @@
+"""Traces of a predictor that is a process of its own, taken by a collector that is another."""
+
+import time
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from support.predictor import published
+from support.redis import RedisServer, free_port
+from support.served_bundles import bundle_files
+from support.serving import Serving, serving
+from support.traces import NOT_SAMPLED, PARENT_ID, SAMPLED, TRACE_ID, collector
+
+pytestmark = pytest.mark.redis
+
+ASK = {"user_id": "u-secret", "product_id": "p-secret"}
+STAGES = ["validate", "read", "finish", "infer", "encode"]
+SHOW_IMPORTS = {"PYTHONPROFILEIMPORTTIME": "1"}
+"""Has Python write a line to standard error for each module that it imports."""
+
+
+def environment(redis: RedisServer, folder: Path, **more: str) -> dict[str, str]:
+    published(folder / "models", bundle_files())
+    return {
+        "REDIS_HOST": redis.host,
+        "REDIS_PORT": str(redis.port),
+        "MODEL_STORE": str(folder / "models"),
+        **more,
+    }
+
+
+def ask(predictor: Serving, traceparent: str, path: str = "/predict", body: object = None) -> None:
+    answer = predictor.http.post(path, json=body or ASK, headers={"traceparent": traceparent})
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["traceparent"] == traceparent
+
+
+def spans_counted(predictor: Serving, outcome: str) -> float:
+    head = f'reprise_trace_spans_total{{outcome="{outcome}"}} '
+    [line] = [line for line in predictor.http.get("/metrics").text.splitlines() if line.startswith(head)]
+    return float(line.removeprefix(head))
+
+
+def test_one_prediction_is_one_trace_with_its_stages(redis_server: RedisServer, tmp_path: Path) -> None:
+    with collector() as taken:
+        variables = {
+            "REPRISE_TRACES": "true",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": taken.url,
+            "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
+            "OTEL_BSP_SCHEDULE_DELAY": "50",
+        }
+        with serving(tmp_path, **environment(redis_server, tmp_path, **variables)) as predictor:
+            predictor.wait_until_ready()
+            before = time.time_ns()
+            ask(predictor, NOT_SAMPLED)
+            ask(predictor, SAMPLED)
+            received = taken.wait_for(6)
+            after = time.time_ns()
+            assert predictor.terminate() == 0
+    assert len(taken.wait_for(6)) == 6
+    spans = {each.span.name: each for each in received}
+    assert sorted(spans) == sorted(["POST /predict", *STAGES])
+    whole = spans["POST /predict"]
+    assert {each.span.trace_id.hex() for each in received} == {TRACE_ID}
+    assert whole.span.parent_span_id.hex() == PARENT_ID
+    assert whole.span.kind == Span.SPAN_KIND_SERVER
+    assert (whole.attributes["http.route"], whole.attributes["http.response.status_code"]) == (
+        "/predict",
+        200,
+    )
+    assert whole.span.status.code == Status.STATUS_CODE_UNSET
+    assert (whole.resource["service.name"], whole.resource["deployment.environment.name"]) == (
+        "reprise-predictor",
+        "test",
+    )
+    times = []
+    for stage in STAGES:
+        span = spans[stage].span
+        assert span.parent_span_id == whole.span.span_id
+        times += [span.start_time_unix_nano, span.end_time_unix_nano]
+    assert times == sorted(times)
+    assert before <= whole.span.start_time_unix_nano <= times[0]
+    assert times[-1] <= whole.span.end_time_unix_nano <= after
+    assert b"secret" not in b"".join(each.span.SerializeToString() for each in received)
+    assert f'"trace_id":"{TRACE_ID}","parent_id":"{PARENT_ID}"' in predictor.log.read_text()
+
+
+def test_what_waits_at_the_end_is_exported(redis_server: RedisServer, tmp_path: Path) -> None:
+    with collector() as taken:
+        variables = {
+            "REPRISE_TRACES": "true",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": taken.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "3600000",
+        }
+        with serving(tmp_path, **environment(redis_server, tmp_path, **variables)) as predictor:
+            predictor.wait_until_ready()
+            ask(predictor, SAMPLED)
+            assert predictor.terminate() == 0
+        assert len(taken.wait_for(6, seconds=0)) == 6
+
+
+def test_a_collector_that_is_away_changes_no_answer_and_what_is_lost_is_counted(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    variables = {
+        "REPRISE_TRACES": "true",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "3",
+        "OTEL_BSP_MAX_QUEUE_SIZE": "8",
+        "OTEL_BSP_SCHEDULE_DELAY": "50",
+    }
+    with serving(tmp_path, **environment(redis_server, tmp_path, **variables)) as predictor:
+        predictor.wait_until_ready()
+        for _ in range(20):
+            ask(predictor, SAMPLED)
+        ask(predictor, SAMPLED, "/predict/batch", {"requests": [ASK, ASK]})
+        give_up = time.monotonic() + 30
+        while not spans_counted(predictor, "failed"):
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+        dropped, failed = spans_counted(predictor, "dropped"), spans_counted(predictor, "failed")
+        assert spans_counted(predictor, "exported") == 0
+        # A batch that was refused, and a queue that is full; the others were dropped, and none is unaccounted for.
+        assert dropped > 0
+        assert 21 * 6 - 16 <= dropped + failed <= 21 * 6
+        assert predictor.http.get("/ready").status_code == 200
+        assert predictor.terminate() == 0
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_the_sdk_is_imported_where_traces_are_on_and_nowhere_else(
+    redis_server: RedisServer, tmp_path: Path, on: bool
+) -> None:
+    variables = {"REPRISE_TRACES": "true", "OTEL_TRACES_SAMPLER": "always_off"} if on else {}
+    started = environment(redis_server, tmp_path, **variables, **SHOW_IMPORTS)
+    with serving(tmp_path, **started) as predictor:
+        predictor.wait_until_ready()
+        ask(predictor, SAMPLED)
+        assert ("reprise_trace_spans" in predictor.http.get("/metrics").text) is on
+        assert predictor.terminate() == 0
+    lines = [line for line in predictor.log.read_text().splitlines() if line.startswith("import time:")]
+    imported = {line.rpartition("|")[2].strip() for line in lines}
+    assert "reprise_predictor.predicting" in imported
+    for module in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http", "reprise_http.spans"):
+        assert (module in imported) is on, module
+    if not on:
+        # FastAPI itself imports the interface that the SDK implements.
+        assert not [
+            name for name in imported if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))
+        ]

@@ -1,0 +1,188 @@
+"""The queue before the collector, and what is counted of it."""
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from prometheus_client import CollectorRegistry
+from reprise_http.span_export import QueueingProcessor
+from reprise_http.tracing import open_tracing
+from reprise_runtime.exceptions import InvalidSettingsError
+from reprise_runtime.settings import TraceSettings
+from support.traces import SAMPLED, collector
+
+
+class Gate(SpanExporter):
+    """An exporter that waits until it is let go; then it gives ``result``, or raises it."""
+
+    def __init__(self, result: SpanExportResult | Exception = SpanExportResult.SUCCESS) -> None:
+        self.result = result
+        self.entered = threading.Event()
+        self.let_go = threading.Event()
+        self.names: list[str] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.entered.set()
+        assert self.let_go.wait(30)
+        self.names += [span.name for span in spans]
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+    def shutdown(self) -> None:
+        self.let_go.set()
+
+
+def counted(registry: CollectorRegistry) -> dict[str, float]:
+    return {
+        outcome: registry.get_sample_value("reprise_trace_spans_total", {"outcome": outcome}) or 0.0
+        for outcome in ("exported", "failed", "dropped")
+    }
+
+
+def test_spans_that_find_the_queue_full_are_dropped_and_counted_and_nobody_waits() -> None:
+    registry, exporter = CollectorRegistry(), Gate()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(QueueingProcessor(exporter, 4, registry))
+    tracer = provider.get_tracer("t")
+    for number in range(4):
+        tracer.start_span(f"a{number}").end()
+    assert exporter.entered.wait(30)
+    for number in range(10):
+        tracer.start_span(f"b{number}").end()
+    assert counted(registry) == {"exported": 0, "failed": 0, "dropped": 6}
+    exporter.let_go.set()
+    provider.shutdown()
+    assert sorted(exporter.names) == ["a0", "a1", "a2", "a3", "b0", "b1", "b2", "b3"]
+    assert counted(registry) == {"exported": 8, "failed": 0, "dropped": 6}
+
+
+@pytest.mark.parametrize("result", [SpanExportResult.FAILURE, RuntimeError("away")])
+def test_spans_that_the_collector_does_not_take_are_counted(result: SpanExportResult | Exception) -> None:
+    registry, exporter = CollectorRegistry(), Gate(result)
+    exporter.let_go.set()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(QueueingProcessor(exporter, 4, registry))
+    provider.get_tracer("t").start_span("a").end()
+    provider.shutdown()
+    assert counted(registry) == {"exported": 0, "failed": 1, "dropped": 0}
+
+
+def test_nothing_is_opened_where_traces_are_off() -> None:
+    registry = CollectorRegistry()
+    assert open_tracing(TraceSettings.load(), "reprise-http", registry) is None
+    assert list(registry.collect()) == []
+
+
+async def closed_after_one_request(settings: TraceSettings) -> None:
+    tracing = open_tracing(settings, "reprise-http", CollectorRegistry())
+    assert tracing is not None
+
+    async def app(*_: object) -> None:
+        pass
+
+    scope = {
+        "type": "http",
+        "path": "/",
+        "method": "GET",
+        "scheme": "http",
+        "http_version": "1.1",
+        "headers": [(b"traceparent", SAMPLED.encode())],
+    }
+    await tracing.middleware(app)(scope, app, app)  # type: ignore[arg-type]
+    await tracing.close()
+
+
+async def test_a_span_that_waits_is_exported_at_the_end_with_the_name_of_the_service() -> None:
+    with collector() as taken:
+        await closed_after_one_request(TraceSettings.load(traces=True, otel_endpoint=taken.url + "/"))
+        [received] = taken.wait_for(1)
+        assert received.resource["service.name"] == "reprise-http"
+        assert received.resource["service.version"]
+        assert received.resource["service.instance.id"]
+
+
+async def test_the_configured_name_of_the_service_wins() -> None:
+    with collector() as taken:
+        settings = TraceSettings.load(traces=True, otel_endpoint=taken.url, otel_service_name="shop")
+        await closed_after_one_request(settings)
+        assert [each.resource["service.name"] for each in taken.wait_for(1)] == ["shop"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "argument", "expected"),
+    [
+        ("always_on", 0.0, "AlwaysOnSampler"),
+        ("always_off", 1.0, "AlwaysOffSampler"),
+        ("traceidratio", 0.25, "TraceIdRatioBased{0.25}"),
+        ("parentbased_always_off", 1.0, "ParentBased{root:AlwaysOffSampler,"),
+        ("parentbased_traceidratio", 0.5, "ParentBased{root:TraceIdRatioBased{0.5},"),
+        (None, 1.0, "ParentBased{root:AlwaysOnSampler,"),
+    ],
+)
+async def test_samplers_have_opentelemetrys_names(
+    sampler: str | None, argument: float, expected: str
+) -> None:
+    settings = TraceSettings.load(traces=True, otel_sampler=sampler, otel_sampler_arg=argument)
+    tracing = open_tracing(settings, "reprise-http", CollectorRegistry())
+    assert tracing is not None
+    provider = tracing._provider  # type: ignore[attr-defined]
+    assert provider.sampler.get_description().startswith(expected)
+    await tracing.close()
+
+
+@pytest.mark.parametrize("given", [{"otel_sampler": "sometimes"}, {"otel_endpoint": "collector:4318"}])
+def test_a_setting_that_cannot_be_is_refused(given: dict[str, str]) -> None:
+    with pytest.raises(InvalidSettingsError, match=r"OTEL_(TRACES_SAMPLER|EXPORTER_OTLP_ENDPOINT)"):
+        TraceSettings.load(traces=True, **given)
+
+
+def test_traces_without_the_sdk_are_refused_with_what_to_install(tmp_path: Path) -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['opentelemetry.sdk'] = None\n"
+        "from reprise_predictor.main import command\n"
+        "command(['--port', '0'])"
+    )
+    variables = {"REPRISE_TRACES": "true", "MODEL_STORE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "REPRISE_TRACES: opentelemetry.sdk" in done.stderr
+    assert "is not installed; take reprise-http[otel], or an image built with OTEL=1" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        (
+            {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is spoken",
+        ),
+        ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "OTEL_*: schedule_delay_millis must be positive"),
+    ],
+)
+def test_a_variable_that_cannot_be_followed_is_refused(
+    tmp_path: Path, variables: dict[str, str], said: str
+) -> None:
+    program = "from reprise_producer.main import command; command(['--mode', 'serve', '--port', '0'])"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "REPRISE_TRACES": "true", "REPRISE_LOG_DIR": str(tmp_path), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert said in done.stderr

@@ -1,0 +1,278 @@
+"""Spans of requests, by OpenTelemetry's own exporter in memory."""
+
+import asyncio
+import io
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from typing import Any
+
+import orjson
+import pytest
+from fastapi.testclient import TestClient
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import CollectorRegistry
+from reprise_http.access_log import AccessLog
+from reprise_http.app import create_http_app
+from reprise_http.dependency_metrics import DependencyMetrics
+from reprise_http.express import add_express_route
+from reprise_http.histogram import LoopHistogram
+from reprise_http.problems import NOT_READY, ProblemError
+from reprise_http.tracing import Stage, StagedHistogram
+from starlette.types import Scope
+from support.traces import NOT_SAMPLED, PARENT_ID, SAMPLED, TRACE_ID, KeptSpans, attributes
+
+STAGES = (Stage("first"), Stage("fetch", "client", {"of": "it"}, before="use"), Stage("use"))
+
+
+@contextmanager
+def service(spans: KeptSpans | None, log: io.StringIO | None = None) -> Iterator[TestClient]:
+    registry = CollectorRegistry()
+    tracing = None if spans is None else spans.tracing
+    histogram = LoopHistogram("stage_seconds", "Of stages.", ("stage",), (0.1, 1.0), registry)
+    took = StagedHistogram(histogram, STAGES, tracing)
+    first, fetch, use = (took.of(stage.name) for stage in STAGES)
+    store = DependencyMetrics(registry, None if tracing is None else tracing.failed).of("store")
+    app = create_http_app(
+        title="t",
+        version="1",
+        description="d",
+        registry=registry,
+        readiness=list,
+        access_log=None if log is None else AccessLog(ids=False, json=True),
+        tracing=tracing,
+    )
+
+    async def work(scope: Scope, body: bytes) -> bytes:
+        began = time.perf_counter()
+        await asyncio.sleep(0.001)
+        first(time.perf_counter() - began)
+        began = time.perf_counter()
+        await asyncio.sleep(0.001)
+        fetched = time.perf_counter()
+        await asyncio.sleep(0.001)
+        # Noted together, as the predictor does.
+        ended = time.perf_counter()
+        fetch(fetched - began)
+        use(ended - fetched)
+        return body
+
+    async def many(scope: Scope, body: bytes) -> bytes:
+        for _ in range(int(body)):
+            first(0.0)
+        return body
+
+    async def unavailable(scope: Scope, body: bytes) -> bytes:
+        with pytest.raises(ConnectionError), store.timed():
+            raise ConnectionError("u-1 is not to be read")
+        raise ProblemError(NOT_READY, "The store is away.")
+
+    for path, handler in (("/work", work), ("/many", many), ("/unavailable", unavailable)):
+        add_express_route(app, "POST", path, handler, summary=path)
+
+    @app.get("/of/{user_id}")
+    async def of(user_id: str) -> str:
+        if user_id == "broken":
+            raise RuntimeError(user_id)
+        return user_id
+
+    with redirect_stderr(log or sys.stderr), TestClient(app, raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.fixture
+def spans() -> KeptSpans:
+    return KeptSpans()
+
+
+def test_a_request_is_a_span_of_the_trace_that_it_brings(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        answer = client.post("/work", content=b"1", headers={"traceparent": SAMPLED, "tracestate": "shop=7"})
+    span = spans.request()
+    assert answer.headers["traceparent"] == SAMPLED
+    assert (span.name, span.kind, span.status.status_code) == (
+        "POST /work",
+        SpanKind.SERVER,
+        StatusCode.UNSET,
+    )
+    assert span.context is not None
+    assert span.parent is not None
+    assert span.parent.is_remote
+    assert f"{span.context.trace_id:032x}" == TRACE_ID
+    assert f"{span.parent.span_id:016x}" == PARENT_ID
+    assert span.context.trace_state.to_header() == "shop=7"
+    assert attributes(span) == {
+        "http.request.method": "POST",
+        "http.route": "/work",
+        "http.response.status_code": 200,
+        "network.protocol.version": "1.1",
+        "url.scheme": "http",
+    }
+
+
+def test_stages_are_spans_below_it_one_after_the_other(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        client.post("/work", content=b"1", headers={"traceparent": SAMPLED})
+    whole = spans.request()
+    stages = {span.name: span for span in spans.stages()}
+    assert list(stages) == ["first", "fetch", "use"]
+    assert whole.context is not None
+    for stage in stages.values():
+        assert stage.parent is not None
+        assert stage.context is not None
+        assert (stage.parent.span_id, stage.context.trace_id) == (
+            whole.context.span_id,
+            whole.context.trace_id,
+        )
+        assert whole.start_time <= stage.start_time <= stage.end_time <= whole.end_time  # type: ignore[operator]
+    assert stages["fetch"].end_time == stages["use"].start_time
+    assert stages["first"].end_time <= stages["fetch"].start_time  # type: ignore[operator]
+    assert (stages["fetch"].kind, attributes(stages["fetch"])) == (SpanKind.CLIENT, {"of": "it"})
+
+
+def test_a_request_that_its_caller_does_not_sample_makes_no_span(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        answer = client.post("/work", content=b"1", headers={"traceparent": NOT_SAMPLED})
+    assert answer.headers["traceparent"] == NOT_SAMPLED
+    assert spans.all() == ()
+
+
+def test_a_request_without_a_trace_begins_one_that_its_answer_and_its_log_line_name(spans: KeptSpans) -> None:
+    log = io.StringIO()
+    with service(spans, log) as client:
+        answer = client.post("/work", content=b"1", headers={"traceparent": "00-zz"})
+    span = spans.request()
+    assert span.parent is None
+    assert span.context is not None
+    assert span.context.trace_flags.sampled
+    trace_id, span_id = f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}"
+    assert answer.headers["traceparent"] == f"00-{trace_id}-{span_id}-{span.context.trace_flags:02x}"
+    [line] = [orjson.loads(line) for line in log.getvalue().splitlines() if '"request"' in line]
+    assert (line["trace_id"], line["parent_id"]) == (trace_id, span_id)
+
+
+def test_the_log_line_names_the_trace_and_the_parent_of_the_span(spans: KeptSpans) -> None:
+    log = io.StringIO()
+    with service(spans, log) as client:
+        client.post("/work", content=b"1", headers={"traceparent": SAMPLED})
+    [line] = [orjson.loads(line) for line in log.getvalue().splitlines() if '"request"' in line]
+    span = spans.request()
+    assert span.context is not None
+    assert span.parent is not None
+    assert line["trace_id"] == f"{span.context.trace_id:032x}"
+    assert line["parent_id"] == f"{span.parent.span_id:016x}"
+
+
+def test_a_request_that_is_not_sampled_begins_no_trace() -> None:
+    spans = KeptSpans(ALWAYS_OFF)
+    with service(spans) as client:
+        assert "traceparent" not in client.post("/work", content=b"1").headers
+        client.post("/work", content=b"1", headers={"traceparent": SAMPLED})
+    assert len(spans.stages()) == 3
+
+
+def test_no_span_holds_an_id_of_the_address(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        client.get("/of/u-secret?q=u-secret")
+    span = spans.request()
+    assert span.name == "GET /of/{user_id}"
+    assert attributes(span)["http.route"] == "/of/{user_id}"
+    assert "u-secret" not in span.to_json()
+
+
+def test_an_address_that_is_none_has_no_route(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        client.request("BREW", "/nothing/u-secret")
+    span = spans.request()
+    assert span.name == "HTTP"
+    assert attributes(span)["http.request.method"] == "_OTHER"
+    assert attributes(span)["http.response.status_code"] == 404
+    assert "http.route" not in attributes(span)
+    assert "u-secret" not in span.to_json()
+    assert span.status.status_code is StatusCode.UNSET
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("GET", "/of/broken", 500), ("POST", "/unavailable", 503)]
+)
+def test_a_fault_of_the_service_is_an_error_of_the_span(
+    spans: KeptSpans, method: str, path: str, status: int
+) -> None:
+    with service(spans) as client:
+        assert client.request(method, path).status_code == status
+    span = spans.request()
+    assert span.status.status_code is StatusCode.ERROR
+    assert attributes(span)["http.response.status_code"] == status
+    assert attributes(span)["error.type"] == str(status)
+
+
+def test_a_fault_of_the_client_is_none(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        client.post("/work", content=b"1", headers={"content-type": "text/csv"})
+    span = spans.request()
+    assert attributes(span)["http.response.status_code"] == 415
+    assert span.status.status_code is StatusCode.UNSET
+    assert "error.type" not in attributes(span)
+
+
+def test_what_an_application_raises_through_is_an_error_and_is_raised(spans: KeptSpans) -> None:
+    async def broken(*_: Any) -> None:
+        raise RuntimeError("u-secret")
+
+    app = spans.tracing.middleware(broken)
+    with pytest.raises(RuntimeError, match="u-secret"):
+        TestClient(app).get("/")
+    span = spans.request()
+    assert span.status.status_code is StatusCode.ERROR
+    assert attributes(span)["error.type"] == "RuntimeError"
+    assert "u-secret" not in span.to_json()
+
+
+def test_a_dependency_that_fails_is_an_event_without_its_message(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        client.post("/unavailable", content=b"1")
+    span = spans.request()
+    [event] = span.events
+    assert event.name == "dependency_failed"
+    assert dict(event.attributes or {}) == {
+        "reprise.dependency": "store",
+        "error.type": "ConnectionError",
+        "reprise.times": 1,
+    }
+    assert "u-1" not in span.to_json()
+
+
+def test_probes_and_scrapes_are_not_traced(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        for path in ("/health", "/ready", "/metrics"):
+            assert client.get(path, headers={"traceparent": SAMPLED}).status_code == 200
+    assert spans.all() == ()
+
+
+def test_stages_beyond_the_most_are_counted_on_the_span(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        client.post("/many", content=b"130")
+    assert len(spans.stages()) == 128
+    assert attributes(spans.request())["reprise.stages_left_out"] == 2
+
+
+def test_stages_of_requests_do_not_mix(spans: KeptSpans) -> None:
+    with service(spans) as client:
+        client.post("/many", content=b"2")
+        client.post("/work", content=b"1", headers={"traceparent": NOT_SAMPLED})
+        client.post("/many", content=b"1")
+    parents = [span.parent.span_id for span in spans.stages() if span.parent]
+    assert sorted(map(parents.count, set(parents))) == [1, 2]
+
+
+def test_where_traces_are_off_stages_are_the_histograms_own_functions_and_nothing_stands_before_the_edge() -> (
+    None
+):
+    histogram = LoopHistogram("s", "Of stages.", ("stage",), (0.1,), CollectorRegistry())
+    assert StagedHistogram(histogram, STAGES, None).of("use").__qualname__ == histogram.of("use").__qualname__
+    parts: dict[str, Any] = {"title": "t", "version": "1", "description": "d", "readiness": list}
+    off = create_http_app(registry=CollectorRegistry(), **parts)
+    on = create_http_app(registry=CollectorRegistry(), tracing=KeptSpans().tracing, **parts)
+    assert len(on.user_middleware) == len(off.user_middleware) + 1
