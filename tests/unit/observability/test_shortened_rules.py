@@ -1,0 +1,73 @@
+"""Rules whose durations are shortened are otherwise the same rules."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from support.promtool import needs_promtool, promtool
+from support.shortened_rules import milliseconds, shortened_query, shortened_rules
+
+RULES = (Path(__file__).parents[3] / "charts" / "reprise" / "files" / "rules.yaml").read_text()
+_WINDOW = re.compile(r"\[(\w+)\]")
+
+
+def test_every_for_is_shorter_by_the_factor() -> None:
+    before, after = (yaml.safe_load(text)["groups"] for text in (RULES, shortened_rules(RULES, 60, 5)))
+    waits = [
+        (was["for"], now["for"])
+        for old, new in zip(before, after, strict=True)
+        for was, now in zip(old["rules"], new["rules"], strict=True)
+        if "for" in was
+    ]
+    assert waits
+    assert all(milliseconds(was) == 60 * milliseconds(now) for was, now in waits)
+
+
+def test_windows_are_shorter_by_the_factor_but_no_shorter_than_the_least() -> None:
+    windows = [milliseconds(each) for each in _WINDOW.findall(RULES)]
+    shorter = [milliseconds(each) for each in _WINDOW.findall(shortened_rules(RULES, 60, 12))]
+    assert shorter == [max(12_000, window // 60) for window in windows]
+    assert {12_000, 60_000} <= set(shorter)
+
+
+def test_nothing_else_changes() -> None:
+    def without_durations(text: str) -> object:
+        groups = yaml.safe_load(text)["groups"]
+        for rule in (rule for group in groups for rule in group["rules"]):
+            rule.pop("for", None)
+            rule["expr"] = _WINDOW.sub("[]", rule["expr"])
+        return groups
+
+    assert without_durations(shortened_rules(RULES, 60, 5)) == without_durations(RULES)
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("rate(a[5m])", "rate(a[5000ms])"),
+        ("rate(a[1m])", "rate(a[2000ms])"),
+        ("max_over_time(rate(a[5m])[1h:1m])", "max_over_time(rate(a[5000ms])[60000ms:1000ms])"),
+        ("max_over_time(a[1h30m:])", "max_over_time(a[90000ms:])"),
+        ("a - a offset 1d", "a - a offset 1440000ms"),
+        ("a - a offset -2m", "a - a offset -2000ms"),
+        ("rate(a{path=~\"[5m]\", by=~'[1h]'}[10m])", "rate(a{path=~\"[5m]\", by=~'[1h]'}[10000ms])"),
+        ("time() - a > 36 * 3600", "time() - a > 36 * 3600"),
+    ],
+)
+def test_query_keeps_its_meaning(query: str, expected: str) -> None:
+    assert shortened_query(query, 60, 2) == expected
+
+
+def test_what_is_no_duration_is_refused() -> None:
+    with pytest.raises(ValueError, match="no duration"):
+        shortened_rules("groups: [{name: g, rules: [{alert: A, expr: a, for: soon}]}]", 60, 5)
+    with pytest.raises(ValueError, match="would not shorten"):
+        shortened_rules("groups: []", 0.5, 5)
+
+
+@needs_promtool
+def test_prometheus_reads_them(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(shortened_rules(RULES, 60, 5))
+    promtool(["check", "rules", str(path)])
