@@ -32,6 +32,8 @@ def pushgateway() -> Iterator[tuple[str, Pushed]]:
             self.send_response(200)
             self.end_headers()
 
+        do_PUT = do_POST
+
         def log_message(self, *_: object) -> None: ...
 
     server = HTTPServer(("127.0.0.1", 0), Gateway)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 from reprise_bundle import Histogram
-from reprise_predictor.score_drift import MIN_SCORES, WINDOW_SECONDS, ScoreDrift, stability_index
+from reprise_predictor.score_drift import MIN_SCORES, WINDOW_SECONDS, ScoreDrift
 
 ARM = ("baseline", "sha256:ab")
 EVALUATION = Histogram(edges=tuple(number / 50 for number in range(51)), counts=(10,) * 50)
@@ -60,10 +60,3 @@ def test_an_arm_without_an_evaluation_has_no_drift() -> None:
     world = World(Histogram(edges=(), counts=()))
     world.counts = {ARM: EVEN}
     assert world.index() is None
-
-
-def test_index_is_that_of_the_textbook() -> None:
-    # (0.6 − 0.5)·ln(0.6 / 0.5) + (0.4 − 0.5)·ln(0.4 / 0.5)
-    assert stability_index(np.array([50.0, 50.0]), np.array([60.0, 40.0])) == pytest.approx(
-        0.0405465, abs=1e-6
-    )

@@ -1,43 +1,18 @@
-import math
-import random
 from datetime import timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_rollout.distance import index_by_chance, population_stability_index, tenths
 from reprise_rollout.judgement import breach, judge
 from reprise_rollout.observation import ArmSample, Measurement
 from reprise_rollout.shares import basis_points, stages
 from reprise_rollout.spec import Analysis, Metric
 from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with_users
 
-COUNTS = st.lists(st.integers(0, 10_000), min_size=20, max_size=20).filter(any)
-
 
 def finding(metric: Metric, measured: Measurement | None, weight: int = 1000, pods: int = 2):
     analysis = Analysis(metrics=(metric,), min_samples=100)
     return judge(analysis, measured, None, weight=weight, pods=pods, now=START).metrics[0]
-
-
-@given(COUNTS)
-def test_a_distribution_is_at_no_distance_from_itself(counts):
-    assert population_stability_index(counts, counts) == pytest.approx(0, abs=1e-12)
-
-
-@given(COUNTS, COUNTS)
-def test_the_distance_is_symmetric_and_never_negative(one, other):
-    index = population_stability_index(one, other)
-    assert index >= 0
-    assert index == pytest.approx(population_stability_index(other, one))
-
-
-@given(COUNTS, COUNTS)
-def test_merged_bins_hold_all_and_a_tenth_of_the_reference_each(reference, other):
-    merged, follows = tenths(reference, other)
-    assert (sum(merged), sum(follows)) == (sum(reference), sum(other))
-    assert len(merged) == len(follows) <= 10
-    assert all(count >= sum(reference) / 10 for count in merged)
 
 
 def test_few_users_with_many_scores_each_are_few_samples():
@@ -47,39 +22,6 @@ def test_few_users_with_many_scores_each_are_few_samples():
     assert finding(metric, measured, pods=1).verdict == "Good"
     many = Measurement(ArmSample(4000, 0, 0.01, one), GOOD.baseline, 6000.0, 6000.0)
     assert finding(metric, many, pods=1).verdict == "Bad"
-
-
-def test_the_distance_is_the_textbooks():
-    one, other = (700, 200, 100), (600, 250, 150)
-    smoothed = [tuple((count + 0.5) / (sum(counts) + 1.5) for count in counts) for counts in (one, other)]
-    expected = sum((p - q) * math.log(p / q) for p, q in zip(*smoothed, strict=True))
-    assert population_stability_index(one, other) == pytest.approx(expected)
-    assert expected == pytest.approx(0.0467, abs=0.001)
-
-
-def test_small_samples_of_one_distribution_seldom_pass_the_bound_of_chance():
-    generator = random.Random(7)
-
-    def sample(size: int) -> list[int]:
-        counts = [0] * 20
-        for _ in range(size):
-            counts[min(19, int(generator.betavariate(2, 5) * 20))] += 1
-        return counts
-
-    pairs = [(sample(100), sample(1900)) for _ in range(150)]
-    beyond = sum(
-        population_stability_index(*pair) > index_by_chance(20, sum(pair[0]), sum(pair[1])) for pair in pairs
-    )
-    assert beyond <= 2
-    assert sum(population_stability_index(*pair) > 0.1 for pair in pairs) > 15, (
-        "the plain rule of thumb would alarm"
-    )
-
-
-@pytest.mark.parametrize("other", [(), (1.0,)])
-def test_histograms_of_other_bins_are_refused(other):
-    with pytest.raises(ValueError, match="same bins"):
-        population_stability_index((1.0, 2.0), other)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,8 @@ class Gateway(BaseHTTPRequestHandler):
         self.send_response(202)
         self.end_headers()
 
+    do_PUT = do_POST
+
     def log_message(self, *_: object) -> None:
         """Print nothing."""
 
@@ -37,11 +39,11 @@ def gateway() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
         thread.join()
 
 
-def test_success_is_pushed_with_the_jobs_own_figures() -> None:
+def test_success_replaces_what_was_pushed_before_by_the_jobs_own_figures() -> None:
     with gateway() as (url, pushed), reported_job("reprise-trainer", url) as job:
         Gauge("rows", "Rows.", registry=job.registry).set(3)
     ((method, path, body),) = pushed
-    assert (method, path) == ("POST", "/metrics/job/reprise-trainer")
+    assert (method, path) == ("PUT", "/metrics/job/reprise-trainer")
     assert "reprise_job_failed 0.0" in body
     assert "reprise_job_last_success_timestamp_seconds" in body
     assert "rows 3.0" in body
@@ -54,7 +56,8 @@ def test_failure_is_pushed_and_leaves_the_last_success_as_it_was() -> None:
         reported_job("reprise-trainer", url),
     ):
         raise OSError("disk")
-    ((_, _, body),) = pushed
+    ((method, _, body),) = pushed
+    assert method == "POST"
     assert "reprise_job_failed 1.0" in body
     assert "reprise_job_last_success_timestamp_seconds" not in body
 

@@ -26,6 +26,18 @@ def test_common_values_share_a_bin_of_their_own() -> None:
     assert histogram.counts[0] == 90
 
 
+def test_each_of_a_few_values_has_a_bin_of_its_own() -> None:
+    values = np.array([0] * 97 + [1] * 3, dtype=np.float32)
+    assert feature_histogram(values).counts == (97, 3)
+
+
+def test_common_largest_value_has_a_bin_of_its_own() -> None:
+    values = np.concatenate([np.linspace(0, 1, 900), np.full(100, 2.0)]).astype(np.float32)
+    histogram = feature_histogram(values)
+    assert histogram.edges[-2] == 2.0
+    assert histogram.counts[-1] == 100
+
+
 def test_missing_values_are_counted_apart() -> None:
     assert feature_histogram(np.array([np.nan, 1.0, 2.0], dtype=np.float32)).missing == 1
     empty = feature_histogram(np.full(3, np.nan, dtype=np.float32))

@@ -1,10 +1,10 @@
 """What a job tells Prometheus: pushed when it ends, because its pod is gone before anybody could ask."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
+from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, pushadd_to_gateway
 from pydantic import Field
 
 from reprise_runtime.logs import get_logger
@@ -56,6 +56,8 @@ class JobMetrics:
 def reported_job(name: str, pushgateway_url: str | None) -> Iterator[JobMetrics]:
     """Push the metrics of what is done inside, whether it succeeds or raises.
 
+    Those of a run that succeeded replace all that the job pushed before, so that no series of an earlier model stays.
+
     A Pushgateway that is away is logged and otherwise ignored: what the job was run for is done.
 
     Args:
@@ -65,19 +67,21 @@ def reported_job(name: str, pushgateway_url: str | None) -> Iterator[JobMetrics]
     metrics = JobMetrics()
     started = time.monotonic()
     metrics.failed.set(1)
+    push = pushadd_to_gateway
     try:
         yield metrics
         metrics.failed.set(0)
         metrics.succeeded()
+        push = push_to_gateway
     finally:
         metrics.ended.set_to_current_time()
         metrics.duration.set(time.monotonic() - started)
         if pushgateway_url is not None:
-            _push(name, pushgateway_url, metrics.registry)
+            _push(push, name, pushgateway_url, metrics.registry)
 
 
-def _push(name: str, url: str, registry: CollectorRegistry) -> None:
+def _push(push: Callable[..., None], name: str, url: str, registry: CollectorRegistry) -> None:
     try:
-        pushadd_to_gateway(url, name, registry, timeout=_PUSH_SECONDS)
+        push(url, name, registry, timeout=_PUSH_SECONDS)
     except (OSError, ValueError) as error:
         _log.warning("metrics_not_pushed", job=name, pushgateway=url, reason=str(error))

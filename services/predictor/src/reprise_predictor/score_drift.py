@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from reprise_bundle import Histogram
+from reprise_routing.stability import population_stability_index
 
 Arm = tuple[str, str]
 """An arm's name and its model's digest."""
@@ -22,8 +23,6 @@ MIN_SCORES = 500
 
 _SNAPSHOT_SECONDS = 60.0
 _TENTHS = np.linspace(0.0, 1.0, 11)
-# What a bin without any scores counts, so that the index stays finite.
-_EMPTY = 0.5
 
 
 class ScoreDrift(Collector):
@@ -65,7 +64,8 @@ class ScoreDrift(Collector):
                 continue
             recent = scores - before.get(arm, 0.0)
             if recent.sum() >= MIN_SCORES:
-                family.add_metric(list(arm), stability_index(_reference_tenths(reference), recent))
+                expected = _reference_tenths(reference).tolist()
+                family.add_metric(list(arm), population_stability_index(expected, recent.tolist()))
         return [family]
 
     def _an_hour_ago(
@@ -79,12 +79,6 @@ class ScoreDrift(Collector):
         if not self._past or now - self._past[-1][0] >= _SNAPSHOT_SECONDS:
             self._past.append((now, counted))
         return before
-
-
-def stability_index(expected: NDArray[np.float64], found: NDArray[np.float64]) -> float:
-    """Return the population stability index of two counts over the same bins: 0 for the same shares."""
-    shares = [np.maximum(counts, _EMPTY) / np.maximum(counts, _EMPTY).sum() for counts in (expected, found)]
-    return float(np.sum((shares[1] - shares[0]) * np.log(shares[1] / shares[0])))
 
 
 def _family() -> GaugeMetricFamily:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from reprise_routing import BUCKETS
 from reprise_routing.sample_ratio import sample_ratio
+from reprise_routing.stability import index_by_chance, population_stability_index, tenths
 
-from reprise_rollout.distance import index_by_chance, population_stability_index, tenths
 from reprise_rollout.observation import ArmSample, Measurement
 from reprise_rollout.spec import Analysis, Metric
 from reprise_rollout.status import AnalysisStatus, MetricStatus, Verdict, at

@@ -1,4 +1,4 @@
-"""How far two distributions of probabilities are apart."""
+"""How far two distributions over the same bins are apart: the population stability index, and what of it is chance."""
 
 import math
 from collections.abc import Sequence
