@@ -1,13 +1,14 @@
 """An archive of a shop that two models were tried in: events, predictions and bundles, all of it known."""
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
-from reprise_bundle import BundleStore
+from reprise_bundle import BundleStore, Histogram
 from reprise_eventlog import EVENTS, PREDICTIONS, Record
 from reprise_events import Event, encode_event, format_timestamp
 from reprise_features.finish import Finisher
@@ -16,6 +17,7 @@ from reprise_features.plan import Plan
 from reprise_features.states import EntityStates
 from reprise_offline import OfflineStore
 from reprise_routing import RoutingDocument, Share, allocate, assign
+from reprise_trainer.histograms import feature_histogram
 from support.offline import put
 from support.served_bundles import bundle_files, small_plan
 
@@ -58,6 +60,7 @@ class Shop:
         corrupt: Changes the features that a prediction logs.
         lift: By how much more the candidate's users buy.
         shadow: Whether the candidate only scores what the baseline answers.
+        histograms: Of the inputs in training, as ``input_histograms`` gives them.
     """
 
     users: int = 600
@@ -71,6 +74,7 @@ class Shop:
     corrupt: Callable[[int, dict[str, float | None]], None] | None = None
     lift: float = 0.0
     shadow: bool = False
+    histograms: Mapping[str, Histogram] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,8 +89,9 @@ def make_archive(folder: Path, shop: Shop) -> Archive:
     plan = small_plan()
     models = BundleStore(str(folder / "models"))
     horizon = HORIZON_US // 1_000_000
+    manifest: dict[str, Any] = {"horizon_seconds": horizon, "feature_histograms": shop.histograms}
     digests = {
-        name: models.publish(bundle_files(weights=weights, bias=BIAS, horizon_seconds=horizon, seed=number))
+        name: models.publish(bundle_files(weights=weights, bias=BIAS, **manifest, seed=number))
         for number, (name, weights) in enumerate(
             (("baseline", BASELINE_WEIGHTS), ("candidate", shop.candidate_weights))
         )
@@ -100,6 +105,13 @@ def make_archive(folder: Path, shop: Shop) -> Archive:
     _archive_events(store, events, arrivals)
     _archive_predictions(store, predictions)
     return Archive(str(folder / "offline"), str(folder / "models"), now, events, predictions, dict(digests))
+
+
+def input_histograms(predictions: list[dict[str, Any]]) -> dict[str, Histogram]:
+    """Return the histograms that a trainer would keep of inputs that were distributed as those of some predictions."""
+    names = list(predictions[0]["features"])
+    rows = np.array([[said["features"][name] for name in names] for said in predictions], dtype=np.float32)
+    return {name: feature_histogram(rows[:, at]) for at, name in enumerate(names)}
 
 
 def _document(

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -9,7 +10,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 from reprise_outcomes.main import INCONSISTENT, command
 from reprise_routing import RolloutEvidence, document_key, evidence_key
-from support.outcomes import Archive, Shop, make_archive
+from support.outcomes import Archive, Shop, input_histograms, make_archive
 from support.redis import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -32,7 +33,8 @@ def pushgateway() -> Iterator[tuple[str, Pushed]]:
             self.send_response(200)
             self.end_headers()
 
-        do_PUT = do_POST
+        def do_PUT(self) -> None:
+            self.do_POST()
 
         def log_message(self, *_: object) -> None: ...
 
@@ -91,6 +93,33 @@ def test_without_a_rollout_there_is_a_report_and_no_evidence(
     assert not (tmp_path / "out/evidence.json").exists()
     with Redis(redis_server.host, redis_server.port) as client:
         assert client.get(evidence_key("reprise")) is None
+
+
+def test_shift_of_one_feature_is_found_in_that_feature_and_no_other(
+    redis_server: RedisServer, pushgateway: tuple[str, Pushed], tmp_path: Path
+) -> None:
+    def dearer(_: int, features: dict[str, float | None]) -> None:
+        if features["avg_transaction_amount"] is not None:
+            features["avg_transaction_amount"] *= 1.4
+
+    training = make_archive(tmp_path / "training", Shop(seed=1))
+    known = input_histograms(training.predictions)
+    archive = make_archive(tmp_path / "now", Shop(seed=2, corrupt=dearer, histograms=known))
+    url, pushed = pushgateway
+    lately = {"OUTCOMES_DRIFT_WINDOW": "30d", "OUTCOMES_CHECK_ROWS": "0", "PUSHGATEWAY_URL": url}
+    result = outcomes(archive, tmp_path / "out", redis_server, **lately)
+    assert result.exit_code == 0, result.output
+    [body] = pushed.bodies.values()
+    indices = dict(re.findall(r'^reprise_outcomes_feature_psi{.*feature="(\w+)"} (\S+)', body, re.MULTILINE))
+    assert indices.keys() == known.keys()
+    assert [name for name, index in indices.items() if float(index) > 0.25] == ["avg_transaction_amount"]
+    assert "1 of 8 inputs above 0.25, most avg_transaction_amount" in result.output
+    drift = orjson.loads((tmp_path / "out/report.json").read_bytes())["drift"]
+    assert drift["features"][0]["feature"] == "avg_transaction_amount"
+    assert drift["drifted"] == 1
+    assert drift["digest"] == archive.digests["baseline"]
+    page = (tmp_path / "out/report.html").read_text()
+    assert "Distribution of avg_transaction_amount" in page
 
 
 def test_features_that_disagree_are_an_exit_status_of_their_own(

@@ -22,7 +22,8 @@ class Gateway(BaseHTTPRequestHandler):
         self.send_response(202)
         self.end_headers()
 
-    do_PUT = do_POST
+    def do_PUT(self) -> None:
+        self.do_POST()
 
     def log_message(self, *_: object) -> None:
         """Print nothing."""

@@ -8,6 +8,7 @@ from reprise_routing.sample_ratio import SampleRatio
 from reprise_outcomes.arms import ComparedArm
 from reprise_outcomes.comparing import MetricResult
 from reprise_outcomes.consistency import Consistency
+from reprise_outcomes.feature_drift import Drift
 from reprise_outcomes.intervals import Interval
 from reprise_outcomes.measures import CalibrationBin
 from reprise_outcomes.sequence import Verdict
@@ -108,6 +109,7 @@ class Findings:
         ratio: Whether the arms have their shares of users; None where the shares are not known.
         users: Users by arm, those that ratio is of.
         consistency: Whether online and offline features agree.
+        drift: How far the baseline's inputs have moved since its training; None where its bundle is not to be had.
         reproduction: Whether the logged probabilities can be had again.
         notes: What the reader should know besides.
     """
@@ -126,5 +128,6 @@ class Findings:
     ratio: SampleRatio | None
     users: Mapping[str, int]
     consistency: Consistency
+    drift: Drift | None
     reproduction: Reproduction
     notes: tuple[str, ...]

@@ -46,6 +46,16 @@ class OutcomesMetrics:
         self.reproduced = gauge(
             "probability_mismatches", "Logged probabilities that their model does not give."
         )
+        self.drift = gauge(
+            "feature_psi",
+            "Population stability index of an input of the baseline's model, lately against training; above 0.25 is"
+            " another population. Absent below the least predictions and users.",
+            ("feature", "digest"),
+        )
+        self.drift_predictions = gauge(
+            "feature_drift_predictions",
+            "Predictions of the baseline's model that these are from, or would be.",
+        )
         self.broken = gauge("broken_records", "Records of the predictions' topic that are no predictions.")
 
     def show(self, findings: Findings) -> None:
@@ -66,6 +76,11 @@ class OutcomesMetrics:
         self.in_flight.set(sum(consistency.in_flight.values()))
         self.reproduced.set(findings.reproduction.differing)
         self.broken.set(findings.broken)
+        drift = findings.drift
+        self.drift_predictions.set(drift.predictions if drift is not None else 0)
+        if drift is not None:
+            for each in drift.features:
+                self.drift.labels(each.feature, drift.digest).set(each.index)
 
 
 def exposition(findings: Findings) -> bytes:

@@ -14,6 +14,7 @@ from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
 from reprise_outcomes.comparing import Look, MetricResult
+from reprise_outcomes.feature_drift import FeatureDrift
 from reprise_outcomes.findings import Measured
 
 _COLOURS = ("#475569", "#4338ca", "#d97706", "#059669", "#db2777", "#0ea5e9", "#7c3aed", "#65a30d")
@@ -71,6 +72,31 @@ def score_plot(arms: Sequence[tuple[str, Measured]]) -> str:
         axes.set(xlabel="probability", ylabel="share of predictions", xlim=(0, 1))
         axes.legend(loc="upper right")
     return image()
+
+
+def drift_plot(drift: FeatureDrift) -> str:
+    """Return an input's distribution in training and lately, over the bins of training, what is missing at the right.
+
+    The bins are drawn as wide as one another: they hold about as many rows each, and lie anywhere.
+    """
+    with _figure(f"{drift.feature}: {drift.index:.2f}", height=2.6) as (axes, image):
+        bins = np.arange(len(drift.expected))
+        for counts, colour, name, shift in (
+            (drift.expected, _QUIET, "training", -0.2),
+            (drift.found, _COLOURS[1], "lately", 0.2),
+        ):
+            axes.bar(bins + shift, np.array(counts) / max(1, sum(counts)), 0.4, color=colour, label=name)
+        axes.set_xticks(*_bin_ticks(drift.edges, len(bins)))
+        axes.set(ylabel="share")
+        axes.legend(loc="best", fontsize=8.5)
+    return image()
+
+
+def _bin_ticks(edges: Sequence[float], bins: int) -> tuple[list[float], list[str]]:
+    """Return where to write which edge: a few of them, and what the last bin holds."""
+    shown = sorted(set(np.linspace(0, len(edges) - 1, min(5, len(edges))).astype(int).tolist()))
+    places = [at - 0.5 for at in shown]
+    return [*places, bins - 1.0], [*(f"{edges[at]:.3g}" for at in shown), "missing"]
 
 
 def sequence_plot(result: MetricResult) -> str:

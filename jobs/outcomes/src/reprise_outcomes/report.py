@@ -11,6 +11,7 @@ from reprise_events import format_timestamp
 from reprise_runtime.durations import format_duration
 
 from reprise_outcomes import plots
+from reprise_outcomes.feature_drift import DRIFTED
 from reprise_outcomes.findings import ArmFindings, CandidateFindings, Findings
 from reprise_outcomes.intervals import Interval
 
@@ -24,6 +25,7 @@ MEASURES = (
     ("log_loss", "log loss", "mean surprise; lower is better"),
     ("calibration_error", "calibration error", "mean gap between said and happened; lower is better"),
 )
+_DRIFT_PLOTS = 6
 _VERDICTS = {
     "better": "better",
     "not_worse": "not worse",
@@ -40,6 +42,10 @@ def render_json(findings: Findings) -> bytes:
     for name in ("computed", "complete_until", "since"):
         instant = document.pop(f"{name}_us")
         document[name] = None if instant is None else format_timestamp(instant)
+    if document["drift"] is not None:
+        for name in ("since", "until"):
+            document["drift"][name] = format_timestamp(document["drift"].pop(f"{name}_us"))
+        document["drift"]["drifted"] = findings.drift.drifted if findings.drift else 0
     document["consistency"]["mismatched"] = findings.consistency.mismatched
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
@@ -65,6 +71,9 @@ def render_html(findings: Findings) -> str:
         findings=findings,
         tables=_tables(findings),
         plots=_plots(findings),
+        drift=findings.drift,
+        drifted_above=DRIFTED,
+        drift_plots=_drift_plots(findings),
         sequences=[(found, _sequences(found)) for found in findings.candidates],
         mismatched=findings.consistency.mismatched,
         in_flight=sum(findings.consistency.in_flight.values()),
@@ -96,6 +105,11 @@ def _plots(findings: Findings) -> list[tuple[str, str]]:
         ("Reliability diagram of each arm", plots.reliability_plot(measured)),
         ("Distribution of the probabilities of each arm", plots.score_plot(measured)),
     ]
+
+
+def _drift_plots(findings: Findings) -> list[tuple[str, str]]:
+    worst = findings.drift.features[:_DRIFT_PLOTS] if findings.drift is not None else ()
+    return [(f"Distribution of {each.feature}", plots.drift_plot(each)) for each in worst]
 
 
 def _sequences(found: CandidateFindings) -> list[tuple[Any, str]]:

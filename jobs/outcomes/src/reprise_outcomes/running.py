@@ -17,6 +17,7 @@ from reprise_outcomes.arms import Comparison, from_document, from_predictions
 from reprise_outcomes.consistency import Consistency, check_consistency
 from reprise_outcomes.evidence import build_evidence
 from reprise_outcomes.exceptions import HorizonsDifferError, NothingArchivedError
+from reprise_outcomes.feature_drift import Drift, feature_drift
 from reprise_outcomes.findings import Findings, Reproduction
 from reprise_outcomes.gathering import Gathered, connect, gather
 from reprise_outcomes.joining import join_outcomes
@@ -99,7 +100,7 @@ def _find(
     comparison = from_document(document) if document is not None else from_predictions(connection)
     bundles = _bundles(connection, comparison, settings)
     horizon_us = _horizon_us(comparison, bundles, settings)
-    with progress("Measuring", 1, "steps") as measuring:
+    with progress("Measuring", 2, "steps") as measuring:
         arms = measure_arms(connection, gathered, horizon_us, settings)
         judged = (
             judge(connection, gathered, comparison, bundles, horizon_us, settings)
@@ -107,12 +108,9 @@ def _find(
             else _unjudged()
         )
         measuring.advance()
-    consistency = Consistency()
-    if settings.check_rows:
-        plans = {digest: Plan.from_dict(bundle.manifest.plan) for digest, bundle in bundles.items()}
-        with progress("Recomputing features", settings.check_rows, "predictions") as checking:
-            consistency = check_consistency(connection, gathered, plans, settings, folder)
-            checking.advance(consistency.predictions)
+        drift = _drift(connection, comparison, bundles, settings)
+        measuring.advance()
+    consistency = _consistency(connection, gathered, bundles, settings, folder)
     return Findings(
         computed_us=time.time_ns() // 1000,
         complete_until_us=gathered.complete_until_us,
@@ -128,9 +126,36 @@ def _find(
         ratio=judged.ratio,
         users=judged.users,
         consistency=consistency,
+        drift=drift,
         reproduction=judged.reproduction,
         notes=judged.notes,
     )
+
+
+def _drift(
+    connection: Any, comparison: Comparison | None, bundles: Mapping[str, Bundle], settings: OutcomesSettings
+) -> Drift | None:
+    """Return the drift of the baseline's inputs, as far as the baseline and its bundle are known."""
+    if comparison is None or comparison.baseline.digest not in bundles:
+        return None
+    digest = comparison.baseline.digest
+    return feature_drift(connection, digest, bundles[digest].manifest, settings)
+
+
+def _consistency(
+    connection: Any,
+    gathered: Gathered,
+    bundles: Mapping[str, Bundle],
+    settings: OutcomesSettings,
+    folder: Path,
+) -> Consistency:
+    if not settings.check_rows:
+        return Consistency()
+    plans = {digest: Plan.from_dict(bundle.manifest.plan) for digest, bundle in bundles.items()}
+    with progress("Recomputing features", settings.check_rows, "predictions") as checking:
+        consistency = check_consistency(connection, gathered, plans, settings, folder)
+        checking.advance(consistency.predictions)
+    return consistency
 
 
 def _unjudged() -> Judged:

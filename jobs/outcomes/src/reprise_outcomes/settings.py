@@ -102,6 +102,26 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
         description="How long an event may take from the log to the online store; differences that events explain"
         " which arrived later than this before the answer, or after it, are no mismatches.",
     )
+    drift_window: Duration = Field(
+        default=timedelta(days=7),
+        description="How far back from the newest prediction the inputs are compared with those of training.",
+    )
+    drift_min_predictions: int = Field(
+        default=1_000,
+        ge=1,
+        description="Predictions of the model in the window before its inputs are compared.",
+    )
+    drift_min_users: int = Field(
+        default=200,
+        ge=1,
+        description="Users of these predictions before inputs are compared: of 200 users, chance alone keeps the"
+        " stability index of twenty bins below 0.25.",
+    )
+    drift_rows: int = Field(
+        default=200_000,
+        ge=1_000,
+        description="Most predictions whose inputs are counted; of more, some are drawn, and the report says so.",
+    )
     publish: bool = Field(
         default=True,
         description="Whether to read the routing document from Redis and to publish evidence beside it.",
@@ -114,7 +134,7 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random.")
 
-    @field_validator("early_horizon", "exposure")
+    @field_validator("early_horizon", "exposure", "drift_window")
     @classmethod
     def _positive(cls, duration: timedelta) -> timedelta:
         if duration < timedelta(seconds=1):

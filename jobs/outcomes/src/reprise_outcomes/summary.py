@@ -7,6 +7,7 @@ from reprise_events import format_timestamp
 from reprise_runtime.durations import format_duration
 
 from reprise_outcomes.comparing import MetricResult
+from reprise_outcomes.feature_drift import DRIFTED, Drift
 from reprise_outcomes.findings import Findings, Measured
 from reprise_outcomes.intervals import Interval
 
@@ -33,6 +34,7 @@ def render_summary(findings: Findings) -> str:
         f" {consistency.mismatched:,} mismatches,"
         f" {sum(consistency.in_flight.values()):,} explained by events in flight",
     ]
+    lines.append(f"drift       {_drift(findings.drift)}")
     if findings.ratio is not None:
         users = ", ".join(f"{name} {count:,}" for name, count in findings.users.items())
         lines.append(
@@ -47,6 +49,19 @@ def _measured(measured: Measured, kind: str) -> str:
     shown = {**measured.measures, "conversion": measured.conversion}
     said = ", ".join(f"{name} {_interval(shown[name])}" for name in (*_SHOWN, "conversion") if name in shown)
     return f"{horizon}{kind}: {measured.predictions:,} predictions of {measured.users:,} users, {said}"
+
+
+def _drift(drift: Drift | None) -> str:
+    if drift is None:
+        return "the model store has no baseline whose inputs could be compared"
+    said = (
+        f"{drift.predictions:,} predictions of {drift.users:,} users since {format_timestamp(drift.since_us)}"
+    )
+    if not drift.features:
+        return f"{said} are too few to compare inputs by, or training has kept no histograms"
+    most = drift.features[0]
+    above = f"{drift.drifted} of {len(drift.features)} inputs above {DRIFTED}"
+    return f"{said}: {above}, most {most.feature} ({most.index:.3f})"
 
 
 def _interval(interval: Interval) -> str:

@@ -67,7 +67,7 @@ def reported_job(name: str, pushgateway_url: str | None) -> Iterator[JobMetrics]
     metrics = JobMetrics()
     started = time.monotonic()
     metrics.failed.set(1)
-    push = pushadd_to_gateway
+    push: Callable[..., None] = pushadd_to_gateway
     try:
         yield metrics
         metrics.failed.set(0)
