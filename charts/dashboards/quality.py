@@ -53,7 +53,15 @@ QUALITY = Dashboard(
                     " above 0.25: another population.",
                     "none",
                     (Query("max by (arm) (reprise_predictor_score_psi{NS})", "{{arm}}"),),
-                    width=24,
+                    width=12,
+                ),
+                Panel(
+                    "Inputs, the ten that moved most",
+                    "Population stability index of the model's inputs of the last days against its training, by the outcomes"
+                    " job. Above 0.1: look; above 0.25: another population.",
+                    "none",
+                    (Query("topk(10, max by (feature) (reprise_outcomes_feature_psi))", "{{feature}}"),),
+                    width=12,
                 ),
             ),
         ),
