@@ -3,22 +3,22 @@
 import math
 import re
 import shutil
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx
-import pyarrow.parquet as pq
-import yaml
 from dashboards.pages import DASHBOARDS
 from dashboards.panels import Panel
 from reprise_cli.demo import steps
 from reprise_cli.demo.measuring import wait_ready
 from reprise_cli.demo.processes import ProcessTree, own_command
+from support.observed_kafka import ObservedKafka, observed_kafka, why_no_kafka
+from support.observed_prometheus import Prometheus, Target, prometheus_command
+from support.observed_traffic import Traffic
+from support.redis import RedisServer, running_redis
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts" / "reprise" / "files" / "rules.yaml"
@@ -27,9 +27,12 @@ PROGRAMS = ("prometheus", "prometheus-pushgateway", "prometheus-redis-exporter",
 """What this needs on the machine, all of it Debian packages of these names."""
 
 SHOP = steps.Shop(users=150, products=40, days=150, seed=7)
+SERVICES = ("predictor", "producer", "materializer", "archiver")
 _RATE = "15s"
 _EVENTS_A_SECOND = 60.0
 _WARM_SECONDS = 20.0
+# The broker's page of metrics is long, and Prometheus, Kafka and the platform share the processors.
+_KAFKA_INTERVAL = "5s"
 
 
 def missing_programs() -> list[str]:
@@ -56,77 +59,127 @@ class Seen:
     problem: str = ""
 
 
-class Prometheus:
-    """What is asked of a running Prometheus."""
+@dataclass
+class Platform:
+    """Running services with traffic, and what watches them.
 
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=20)
+    Attributes:
+        tree: All processes but Redis and the broker.
+        paths: Where everything is kept.
+        ports: Where who answers.
+        redis: The online store; what it holds outlives it.
+        kafka: The broker; without one the log is the embedded one.
+        without_kafka: Why there is no broker.
+        traffic: What asks it.
+        prometheus: Watches it by the chart's rules.
+    """
 
-    def query(self, promql: str) -> list[tuple[dict[str, str], float]]:
-        """Return the labels and the value of each series."""
-        answer = self._client.post("/api/v1/query", data={"query": promql})
-        content = answer.json()
-        if content["status"] != "success":
-            raise ValueError(f"{content['errorType']}: {content['error']}")
-        result = content["data"]["result"]
-        if content["data"]["resultType"] == "scalar":
-            return [({}, float(result[1]))]
-        return [(series["metric"], float(series["value"][1])) for series in result]
+    tree: ProcessTree
+    paths: steps.DemoPaths
+    ports: dict[str, int]
+    redis: RedisServer
+    kafka: ObservedKafka | None
+    without_kafka: str
+    traffic: Traffic = field(init=False)
+    prometheus: Prometheus = field(init=False)
 
-    def alerts(self) -> Iterator[dict[str, Any]]:
-        """Give every alerting rule with its group, its state, and its instances."""
-        for group in self._client.get("/api/v1/rules").json()["data"]["groups"]:
-            for rule in group["rules"]:
-                if rule["type"] == "alerting":
-                    yield {**rule, "group": group["name"]}
+    def url(self, name: str) -> str:
+        """Return the address of a service."""
+        return f"http://127.0.0.1:{self.ports[name]}"
 
-    def targets(self) -> dict[str, str]:
-        """Return the health of each target, by its job."""
-        active = self._client.get("/api/v1/targets").json()["data"]["activeTargets"]
-        return {target["labels"]["job"]: target["health"] for target in active}
+    @property
+    def log(self) -> dict[str, str]:
+        """What a process needs to use the log."""
+        return {"REPRISE_LOG_DIR": str(self.paths.log)} if self.kafka is None else self.kafka.environment
+
+    def start(self, service: str) -> None:
+        """Start a service."""
+        commands = _commands(self)
+        command, environment = commands[service]
+        listening = {"API_HOST": "127.0.0.1", "API_PORT": str(self.ports[service])}
+        self.tree.start(service, own_command(*command), {**self.log, **environment, **listening})
+
+    def run_job(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+        """Run a job to its end; it pushes its metrics, and raises ``StepFailedError`` where it fails."""
+        store = steps.redis_environment(self.redis.port)
+        pushing = {"PUSHGATEWAY_URL": self.url("pushgateway")}
+        return self.tree.run(name, own_command(*arguments), {**store, **pushing, **(environment or {})})
+
+    def judge(self, check_rows: int = 5_000) -> None:
+        """Judge the predictions so far by what followed, within seconds instead of days."""
+        places = ["--offline", str(self.paths.offline), "--model-store", str(self.paths.models)]
+        history = ["--events", str(self.paths.history), "--out", str(self.paths.outcomes), "--no-publish"]
+        soon = ["--horizon", "5s", "--early-horizon", "1s", "--exposure", "1s", "--lateness", "0s"]
+        little = {
+            # a machine that is busy with other things folds late, and what explains a value may be long on its way
+            "OUTCOMES_IN_FLIGHT": "5m",
+            "OUTCOMES_CHECK_ROWS": str(check_rows),
+            "OUTCOMES_DRAWS": "20",
+            "OUTCOMES_DRIFT_MIN_USERS": "50",
+        }
+        self.run_job("outcomes", "outcomes", *places, *history, *soon, environment=little)
+
+    def watch(self, name: str, rules: str) -> Prometheus:
+        """Start one more Prometheus, and return it once it sees everything."""
+        port = steps.free_port()
+        command = prometheus_command(self.paths.root / name, rules, self._targets(), port)
+        self.tree.start(name, command)
+        prometheus = Prometheus(f"http://127.0.0.1:{port}")
+        prometheus.wait_watching(self.tree.check)
+        return prometheus
+
+    def check(self) -> None:
+        """Raise what went wrong: a process that ended, a request that was not answered."""
+        self.tree.check()
+        self.traffic.check()
+
+    def _targets(self) -> list[Target]:
+        targets = [Target(f"reprise-{name}", self.ports[name]) for name in SERVICES]
+        targets.append(Target("redis", self.ports["redis-exporter"]))
+        targets.append(Target("pushgateway", self.ports["pushgateway"], pushed=True))
+        if self.kafka is not None:
+            targets.append(Target("kafka", self.kafka.metrics_port, interval=_KAFKA_INTERVAL))
+            targets.append(Target("kafka-lag", self.kafka.lag_port))
+        return targets
 
 
 @contextmanager
-def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[Prometheus]:
-    """Run the platform with traffic of every kind, and give the Prometheus that watches it once rates have values."""
+def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[Platform]:
+    """Run the platform with traffic of every kind, and give it with the Prometheus that watches it.
+
+    The log is a real Kafka broker where the machine can run one. What is given has been asked for so long that rates
+    have values.
+    """
     paths = steps.DemoPaths(folder.resolve())
     steps.prepare(paths, ROOT / "feature_repo" / "definitions.py")
     shutil.copytree(PLAN.parent, paths.plan.parent)
-    ports = {name: steps.free_port() for name in (*_JOBS, "pushgateway", "redis-exporter", "prometheus")}
-    with ProcessTree(paths.logs) as tree, httpx.Client(timeout=10, trust_env=False) as client:
-        gateway = f"http://127.0.0.1:{ports['pushgateway']}"
-        tree.start(
-            "pushgateway",
-            [
-                "prometheus-pushgateway",
-                f"--web.listen-address=127.0.0.1:{ports['pushgateway']}",
-                "--persistence.file=",
-            ],
-        )
-        say("making a history, training, filling Redis")
-        redis_port = _prepare(tree, paths, gateway)
-        say("starting the services, Redis' exporter and Prometheus")
-        _start_services(tree, paths, redis_port, ports)
-        for name in _JOBS:
-            wait_ready(client, f"http://127.0.0.1:{ports[name]}", tree.check)
-        tree.start("redis-exporter", _redis_exporter(redis_port, ports["redis-exporter"]))
-        tree.start("prometheus", _prometheus(paths.root, ports))
-        prometheus = Prometheus(f"http://127.0.0.1:{ports['prometheus']}")
+    ports = {name: steps.free_port() for name in (*SERVICES, "pushgateway", "redis-exporter")}
+    without_kafka = why_no_kafka()
+    with ExitStack() as stack:
+        redis = stack.enter_context(running_redis("--appendonly", "yes"))
+        kafka = None if without_kafka else stack.enter_context(observed_kafka())
+        tree = stack.enter_context(ProcessTree(paths.logs))
+        platform = Platform(tree, paths, ports, redis, kafka, without_kafka)
+        _start(platform, say)
+        platform.traffic = Traffic(paths.history, platform.url("predictor"), platform.url("producer"))
         say(f"predicting and streaming for {_WARM_SECONDS:g} s, so that rates have values")
-        with _traffic(paths.history, ports, tree):
-            _wait_watched(prometheus, tree)
+        with platform.traffic.flowing():
+            platform.prometheus = platform.watch("prometheus", RULES.read_text())
             time.sleep(_WARM_SECONDS)
-            tree.check()
+            platform.check()
             say("judging predictions by what followed, within seconds instead of days")
-            _judge(tree, paths, gateway)
-            _wait_judged(prometheus)
-            yield prometheus
+            platform.judge()
+            _wait_judged(platform.prometheus)
+            yield platform
 
 
-def look(prometheus: Prometheus) -> tuple[list[Seen], list[Seen]]:
+def look(platform: Platform) -> tuple[list[Seen], list[Seen]]:
     """Return what every panel and every alert shows now."""
-    panels = [_panel(prometheus, page.title, panel) for page in DASHBOARDS for panel in page.panels]
+    lacking = {"kubernetes": "needs Kubernetes"}
+    if platform.without_kafka:
+        lacking["kafka"] = f"needs Kafka: {platform.without_kafka}"
+    prometheus = platform.prometheus
+    panels = [_panel(prometheus, page.title, panel, lacking) for page in DASHBOARDS for panel in page.panels]
     alerts = []
     for rule in prometheus.alerts():
         values = {_labels(alert["labels"]): float(alert["value"]) for alert in rule["alerts"]}
@@ -134,43 +187,46 @@ def look(prometheus: Prometheus) -> tuple[list[Seen], list[Seen]]:
     return panels, alerts
 
 
-_JOBS = ("predictor", "producer", "materializer", "archiver")
-
-
-def _prepare(tree: ProcessTree, paths: steps.DemoPaths, gateway: str) -> int:
+def _start(platform: Platform, say: Callable[[str], None]) -> None:
+    tree, paths, ports = platform.tree, platform.paths, platform.ports
+    listening = f"--web.listen-address=127.0.0.1:{ports['pushgateway']}"
+    tree.start("pushgateway", ["prometheus-pushgateway", listening, "--persistence.file="])
+    say("making a history, training, filling Redis")
     steps.make_history(tree, paths, SHOP)
-    pushing = {"PUSHGATEWAY_URL": gateway}
-    train = ["train", "--events", str(paths.history), "--truth", str(paths.truth), "--plan", str(paths.plan)]
+    history = ["--events", str(paths.history), "--plan", str(paths.plan)]
     quick = ["--cv-folds", "0", "--max-rows", "3000", "--out", str(paths.models)]
-    tree.run("train", own_command(*train, *quick), pushing)
-    redis_port, _ = steps.start_redis(tree)
-    fill = own_command("backfill", "--events", str(paths.history), "--plan", str(paths.plan))
-    tree.run("backfill", fill, {**pushing, **steps.redis_environment(redis_port)})
-    return redis_port
+    platform.run_job("train", "train", *history, "--truth", str(paths.truth), *quick)
+    platform.run_job("backfill", "backfill", *history)
+    if platform.kafka is None:
+        say(f"the log is the embedded one, for {platform.without_kafka}: Kafka's panels are left out")
+    else:
+        tree.run("topics", own_command("topics"), platform.log)
+        tree.start("kafka-lag", platform.kafka.lag_exporter)
+    say("starting the services, Redis' exporter and Prometheus")
+    for name in SERVICES:
+        platform.start(name)
+    with httpx.Client(timeout=10, trust_env=False) as client:
+        for name in SERVICES:
+            wait_ready(client, platform.url(name), tree.check)
+    tree.start("redis-exporter", _redis_exporter(platform.redis.port, ports["redis-exporter"]))
 
 
-def _start_services(
-    tree: ProcessTree, paths: steps.DemoPaths, redis_port: int, ports: dict[str, int]
-) -> None:
-    redis, log = steps.redis_environment(redis_port), {"REPRISE_LOG_DIR": str(paths.log)}
-
-    def listening(name: str) -> dict[str, str]:
-        return {"API_HOST": "127.0.0.1", "API_PORT": str(ports[name])}
-
-    fold = {**redis, **log, "REPRISE_PLAN": str(paths.plan), **listening("materializer")}
-    tree.start("materializer", own_command("materialize"), fold)
-    answer = {**redis, **log, "MODEL_STORE": str(paths.models), "PREDICTOR_PREDICTION_LOG": "true"}
-    tree.start("predictor", own_command("serve"), {**answer, **listening("predictor")})
-    steps.start_producer(tree, paths, SHOP, ports["producer"], _EVENTS_A_SECOND)
-    keep = {**log, "REPRISE_OFFLINE_STORE": str(paths.root / "offline"), "ARCHIVER_WINDOW_SECONDS": "5"}
-    tree.start("archiver", own_command("archive"), {**keep, **listening("archiver")})
-
-
-def _judge(tree: ProcessTree, paths: steps.DemoPaths, gateway: str) -> None:
-    places = ["--offline", str(paths.root / "offline"), "--model-store", str(paths.models)]
-    history = ["--events", str(paths.history), "--out", str(paths.root / "outcomes"), "--no-publish"]
-    soon = ["--horizon", "5s", "--early-horizon", "1s", "--exposure", "1s", "--lateness", "0s"]
-    tree.run("outcomes", own_command("outcomes", *places, *history, *soon), {"PUSHGATEWAY_URL": gateway})
+def _commands(platform: Platform) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Return the arguments and the environment of each service."""
+    paths, redis = platform.paths, steps.redis_environment(platform.redis.port)
+    simulate = ["produce", "--mode", "continuous", "--rate", f"{_EVENTS_A_SECOND:g}", *SHOP.population]
+    answer = {
+        "MODEL_STORE": str(paths.models),
+        "MODEL_RELOAD_SECONDS": "1",
+        "PREDICTOR_PREDICTION_LOG": "true",
+    }
+    keep = {"REPRISE_OFFLINE_STORE": str(paths.offline), "ARCHIVER_WINDOW_SECONDS": "5"}
+    return {
+        "materializer": (["materialize"], {**redis, "REPRISE_PLAN": str(paths.plan)}),
+        "predictor": (["serve"], {**redis, **answer}),
+        "producer": (simulate, {}),
+        "archiver": (["archive"], keep),
+    }
 
 
 def _wait_judged(prometheus: Prometheus) -> None:
@@ -186,91 +242,9 @@ def _redis_exporter(redis_port: int, port: int) -> list[str]:
     return ["prometheus-redis-exporter", *addresses]
 
 
-def _prometheus(folder: Path, ports: dict[str, int]) -> list[str]:
-    def target(job: str, name: str, **extra: object) -> dict[str, object]:
-        return {"job_name": job, "static_configs": [{"targets": [f"127.0.0.1:{ports[name]}"]}], **extra}
-
-    config = {
-        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-        "rule_files": [str(RULES)],
-        "scrape_configs": [
-            *(target(f"reprise-{name}", name) for name in _JOBS),
-            target("redis", "redis-exporter"),
-            target("pushgateway", "pushgateway", honor_labels=True),
-        ],
-    }
-    path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump(config))
-    return [
-        "prometheus",
-        f"--config.file={path}",
-        f"--storage.tsdb.path={folder / 'prometheus'}",
-        f"--web.listen-address=127.0.0.1:{ports['prometheus']}",
-        "--log.level=warn",
-    ]
-
-
-def _wait_watched(prometheus: Prometheus, tree: ProcessTree) -> None:
-    give_up = time.monotonic() + 30
-    health: dict[str, str] = {}
-    while time.monotonic() < give_up:
-        tree.check()
-        try:
-            health = prometheus.targets()
-        except (httpx.TransportError, ValueError):
-            health = {}
-        if health and set(health.values()) == {"up"}:
-            return
-        time.sleep(0.2)
-    raise TimeoutError(f"Prometheus does not reach all its targets: {health}")
-
-
-@contextmanager
-def _traffic(history: Path, ports: dict[str, int], tree: ProcessTree) -> Iterator[None]:
-    """Ask for predictions, and for what cannot be answered, and send broken events, until left."""
-    stop = threading.Event()
-    failures: list[Exception] = []
-    table = pq.read_table(history, columns=["user_id", "product_id"]).slice(0, 500).to_pylist()
-
-    def ask() -> None:
-        predictor, producer = (f"http://127.0.0.1:{ports[name]}" for name in ("predictor", "producer"))
-        with httpx.Client(timeout=10, trust_env=False) as client:
-            for at in range(10**9):
-                pair = table[at % len(table)]
-                client.post(f"{predictor}/predict", json=pair).raise_for_status()
-                if at % 10 == 0:
-                    client.post(
-                        f"{predictor}/predict/batch", json={"requests": table[:100]}
-                    ).raise_for_status()
-                    client.post(f"{predictor}/predict", json={"user_id": "nobody", "product_id": "nothing"})
-                    client.post(f"{predictor}/predict", json={"user_id": 7})
-                    client.post(
-                        f"{producer}/events", json={"user_id": "u", "product_id": "p", "event_type": "?"}
-                    )
-                if stop.wait(0.02):
-                    return
-
-    def run() -> None:
-        try:
-            ask()
-        except Exception as error:  # noqa: BLE001 - raised again below, where it is of use
-            failures.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(15)
-    tree.check()
-    if failures:
-        raise failures[0]
-
-
-def _panel(prometheus: Prometheus, page: str, panel: Panel) -> Seen:
-    if panel.needs is not None:
-        return Seen(page, panel.title, {}, state=f"needs {panel.needs}")
+def _panel(prometheus: Prometheus, page: str, panel: Panel, lacking: Mapping[str, str]) -> Seen:
+    if panel.needs in lacking:
+        return Seen(page, panel.title, {}, state=lacking[panel.needs])
     values: dict[str, float] = {}
     for query in panel.queries:
         try:
