@@ -21,7 +21,6 @@ def command(servers: str | None, replication: int | None, dry_run: bool) -> None
     from reprise_eventlog.kafka.topics import ensure_topics
     from reprise_runtime.exceptions import RuntimeLibraryError
 
-    from reprise_topics.report import describe, is_as_declared
     from reprise_topics.settings import TopicsSettings
 
     try:
@@ -32,6 +31,6 @@ def command(servers: str | None, replication: int | None, dry_run: bool) -> None
     except (EventLogError, RuntimeLibraryError) as error:
         raise click.ClickException(str(error)) from error
     for state in states:
-        click.echo(describe(state))
-    if not all(is_as_declared(state) for state in states):
+        click.echo(state.describe())
+    if not all(state.is_as_declared for state in states):
         raise click.exceptions.Exit(1)

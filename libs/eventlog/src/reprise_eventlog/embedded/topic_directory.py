@@ -36,18 +36,25 @@ class TopicDirectory:
         try:
             if not path.exists():
                 _create(path, topic)
-            return cls._load(path)
+            return cls.load(path)
         except OSError as error:
             raise LogUnavailableError(f"{path}: {error.strerror or error}") from error
 
     @classmethod
-    def _load(cls, path: Path) -> "TopicDirectory":
+    def load(cls, path: Path) -> "TopicDirectory":
+        """Return the topic that is in a folder.
+
+        Raises:
+            LogUnavailableError: It holds none, or cannot be read.
+        """
         description = path / "topic.json"
         try:
             fields = json.loads(description.read_bytes())
             if fields["version"] != _VERSION:
                 raise LogUnavailableError(f"{description}: version {fields['version']}, expected {_VERSION}")
             return cls(path, uuid.UUID(fields["id"]).bytes, int(fields["partitions"]))
+        except OSError as error:
+            raise LogUnavailableError(f"{description}: {error.strerror or error}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise LogUnavailableError(f"{description}: not the description of a topic: {error!r}") from error
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from contextlib import closing
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -11,33 +10,10 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from reprise_eventlog.kafka.connection import client_options, connect, converted
 from reprise_eventlog.settings import KafkaAccessSettings
+from reprise_eventlog.topic_states import Difference, TopicState
 from reprise_eventlog.topics import Topic
 
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """A setting in which a topic is not as declared."""
-
-    setting: str
-    declared: str
-    found: str
-
-
-@dataclass(frozen=True, slots=True)
-class TopicState:
-    """What was found, or done, about a declared topic.
-
-    Attributes:
-        topic: The declaration.
-        missing: It was not there.
-        created: It was not there, and is now.
-        differences: In what it differs from the declaration; nothing of this was changed.
-    """
-
-    topic: Topic
-    missing: bool = False
-    created: bool = False
-    differences: tuple[Difference, ...] = ()
+_LOOKS = 2  # a topic that is gone since it was described is found to be so the second time
 
 
 def ensure_topics(
@@ -63,18 +39,38 @@ def ensure_topics(
         with closing(client) as admin:
             return [_ensure(admin, topic, replication, dry_run) for topic in topics]
     except (errors.KafkaError, OSError) as error:
-        raise converted(error, settings, "making topics") from error
+        raise converted(error, settings, "looking at topics" if dry_run else "making topics") from error
+
+
+def count_brokers(settings: KafkaAccessSettings) -> int:
+    """Return how many brokers there are.
+
+    Raises:
+        LogUnavailableError: Kafka cannot be reached, or refuses.
+    """
+    client = connect(KafkaAdminClient, client_options(settings), settings, "connecting")
+    try:
+        with closing(client) as admin:
+            return len(admin.describe_cluster()["brokers"])
+    except (errors.KafkaError, OSError) as error:
+        raise converted(error, settings, "asking for the brokers") from error
 
 
 def _ensure(admin: KafkaAdminClient, topic: Topic, replication: int | None, dry_run: bool) -> TopicState:
-    found = admin.describe_topics([topic.name])[0]
-    if found["error_code"] == errors.UnknownTopicOrPartitionError.errno:
-        if dry_run:
-            return TopicState(topic, missing=True)
-        return _create(admin, topic, replication)
-    if found["error_code"]:
-        raise errors.for_code(found["error_code"])(topic.name)
-    return TopicState(topic, differences=_differences(admin, topic, found, replication))
+    for _ in range(_LOOKS):
+        found = admin.describe_topics([topic.name])[0]
+        if found["error_code"] == errors.UnknownTopicOrPartitionError.errno:
+            if dry_run:
+                return TopicState(topic, missing=True)
+            return _create(admin, topic, replication)
+        if found["error_code"]:
+            raise errors.for_code(found["error_code"])(topic.name)
+        settings = _settings(admin, topic)
+        if settings is not None:
+            return TopicState(topic, differences=_differences(topic, found, settings, replication))
+    raise errors.TopicAuthorizationFailedError(
+        f"{topic.name} does not tell its settings: the user needs DESCRIBE_CONFIGS"
+    )
 
 
 def _create(admin: KafkaAdminClient, topic: Topic, replication: int | None) -> TopicState:
@@ -87,20 +83,28 @@ def _create(admin: KafkaAdminClient, topic: Topic, replication: int | None) -> T
         admin.create_topics({topic.name: wanted}, wait_for_metadata=True)
     except errors.TopicAlreadyExistsError:
         # somebody else made it since it was looked for
-        found = admin.describe_topics([topic.name])[0]
-        return TopicState(topic, differences=_differences(admin, topic, found, replication))
+        return _ensure(admin, topic, replication, dry_run=True)
     return TopicState(topic, missing=True, created=True)
 
 
-def _differences(
-    admin: KafkaAdminClient, topic: Topic, found: dict[str, Any], replication: int | None
-) -> tuple[Difference, ...]:
-    wanted = _configuration(topic)
-    resource = ConfigResource(ConfigResourceType.TOPIC, topic.name, list(wanted))
+def _settings(admin: KafkaAdminClient, topic: Topic) -> dict[str, str] | None:
+    """Return the topic's settings of those that are declared; ``None`` where Kafka does not tell them.
+
+    The client keeps to itself why not: because the user may not know, or because the topic is just being deleted.
+    """
+    wanted = list(_configuration(topic))
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic.name, wanted)
     described = admin.describe_configs([resource], config_filter="all")["topic"][topic.name]
-    declared = {"partitions": str(topic.partitions)} | wanted
-    actual = {"partitions": str(len(found["partitions"]))}
-    actual |= {name: described[name]["value"] for name in wanted}
+    if not all(name in described for name in wanted):
+        return None
+    return {name: described[name]["value"] for name in wanted}
+
+
+def _differences(
+    topic: Topic, found: dict[str, Any], settings: dict[str, str], replication: int | None
+) -> tuple[Difference, ...]:
+    declared = {"partitions": str(topic.partitions)} | _configuration(topic)
+    actual = {"partitions": str(len(found["partitions"]))} | settings
     if replication is not None:
         declared["replication"] = str(replication)
         actual["replication"] = str(min(len(p["replica_nodes"]) for p in found["partitions"]))
