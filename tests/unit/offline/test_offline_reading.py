@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from reprise_eventfiles import EVENT_SCHEMA
 from reprise_eventlog import EVENTS, Record
-from reprise_events import Event, encode_event, event_key
+from reprise_events import CANARY_PREFIX, Event, encode_event, event_key
 from reprise_offline import (
     EmptyStoreError,
     MissingRecordsError,
@@ -52,6 +52,18 @@ def test_metadata_comes_back_as_json_and_is_null_where_there_is_none(tmp_path: P
         None,
         '{"a":{"b":[1,"ü"]}}',
     ]
+
+
+def test_canaries_stay_in_the_archive_and_are_left_out_of_what_is_read(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path / "store"))
+    events = make_events(20)
+    canary = replace(events[7], event_id="c", user_id=f"{CANARY_PREFIX}user-1")
+    put(store, event_records(0, [*events[:10], canary, *events[10:]], range(21)))
+    assert events_dataset(store).equals(canonical(events))
+    archived = write_events(store, tmp_path / "arrivals.parquet", order="arrival")
+    assert (archived.events, archived.records) == (20, 21)
+    assert 10 not in pq.read_table(tmp_path / "arrivals.parquet").column("offset").to_pylist()
+    assert archived.newest.records == 21
 
 
 def one(product: str, partition: int, offset: int, log_ms: int, happened_us: int = 1) -> Record:

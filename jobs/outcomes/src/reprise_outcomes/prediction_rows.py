@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
-from reprise_events import InvalidEventError, parse_timestamp
+from reprise_events import InvalidEventError, is_canary, parse_timestamp
 
 PREDICTION_SCHEMA = pa.schema(
     [
@@ -26,23 +26,26 @@ PREDICTION_SCHEMA = pa.schema(
 """Instants in microseconds since 1970-01-01 UTC; the features are a JSON object of numbers and nulls."""
 
 _PURCHASE = "purchase"
+_USER = 2  # its place in a row
 
 
 def prediction_batch(batch: pa.RecordBatch, first_row: int) -> tuple[pa.RecordBatch, int]:
     """Return the predictions of a batch of archived records, and how many records are none.
 
-    A record that is no prediction of version 1, as ``docs/schemas`` has it, is counted and left out.
+    A record that is no prediction of version 1, as ``docs/schemas`` has it, is counted and left out. So are predictions
+    for canaries, but not counted.
 
     Args:
         batch: Rows of the offline store.
         first_row: Number of the first prediction.
     """
     rows = list(_rows(batch))
-    kept = [row for row in rows if row is not None]
+    readable = [row for row in rows if row is not None]
+    kept = [row for row in readable if not is_canary(row[_USER])]
     numbered = [(first_row + at, *row) for at, row in enumerate(kept)]
     columns = zip(*numbered, strict=True) if numbered else ((),) * len(PREDICTION_SCHEMA)
     arrays = [pa.array(list(c), f.type) for c, f in zip(columns, PREDICTION_SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=PREDICTION_SCHEMA), len(rows) - len(kept)
+    return pa.RecordBatch.from_arrays(arrays, schema=PREDICTION_SCHEMA), len(rows) - len(readable)
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...] | None]:

@@ -3,6 +3,9 @@
 The stream keeps the record of an ``event_id`` that arrives first. A record arrives when it is appended, and
 never before an earlier record of its partition, whatever clock stamped them; so the arrival of a record is the
 largest log timestamp of its partition up to it. Records are in the order of (arrival, partition, offset).
+
+Events of canaries (``reprise doctor``) stay in the archive, and nobody gets them from here: what is trained, judged
+or filled from the archive is about the shop's users alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from reprise_eventfiles import EVENT_SCHEMA
 from reprise_eventlog import EVENTS
+from reprise_events import CANARY_PREFIX
 from reprise_runtime.files import atomic_write
 
 from reprise_offline.exceptions import (
@@ -39,20 +43,21 @@ _ATTEMPTS = 5
 _FIRST_OF_ITS_ID = (
     'row_number() OVER (PARTITION BY event_id ORDER BY incarnation, arrival, partition, "offset") = 1'
 )
+_VALID = f"problem IS NULL AND NOT starts_with(user_id, '{CANARY_PREFIX}')"
 _SELECTS = {
     "canonical": f"""
-        SELECT {", ".join(EVENT_SCHEMA.names)} FROM archived WHERE problem IS NULL QUALIFY {_FIRST_OF_ITS_ID}
+        SELECT {", ".join(EVENT_SCHEMA.names)} FROM archived WHERE {_VALID} QUALIFY {_FIRST_OF_ITS_ID}
         ORDER BY "timestamp", CAST('0x' || md5(event_id)[:15] AS BIGINT), event_id
     """,
-    "arrival": """
-        SELECT * EXCLUDE (problem, raw) FROM archived WHERE problem IS NULL
+    "arrival": f"""
+        SELECT * EXCLUDE (problem, raw) FROM archived WHERE {_VALID}
         ORDER BY incarnation, arrival, partition, "offset"
     """,
 }
 
 Order = Literal["canonical", "arrival"]
 """``canonical``: the canonical table of events, each ``event_id`` once, its first arrival, in canonical order.
-``arrival``: every valid record, duplicates included, as it arrived, with its place in the log."""
+``arrival``: every valid record, duplicates included, as it arrived, with its place in the log. Neither has canaries."""
 
 
 @dataclass(frozen=True)

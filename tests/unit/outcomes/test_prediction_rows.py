@@ -1,0 +1,22 @@
+import orjson
+import pyarrow as pa
+from reprise_events import CANARY_PREFIX
+from reprise_outcomes.prediction_rows import prediction_batch
+
+
+def said(user: str, **others: object) -> str:
+    record = {
+        "schema_version": 1, "answered_at": "2026-01-31T12:00:00Z", "timestamp": "2026-01-31T12:00:00Z",
+        "user_id": user, "product_id": "p", "amount": None, "event_type": "view", "probability": 0.5,
+        "model_version": "sha256:1", "arm": "baseline", "features": {},
+    }  # fmt: skip
+    return orjson.dumps(record | others).decode()
+
+
+def test_predictions_for_canaries_are_left_out_and_are_not_broken() -> None:
+    texts = [said("ada"), said(f"{CANARY_PREFIX}user-1"), said("eve", probability=2.0), None, said("bob")]
+    batch = pa.RecordBatch.from_pydict({"prediction": pa.array(texts, pa.string())})
+    rows, broken = prediction_batch(batch, first_row=10)
+    assert rows.column("user_id").to_pylist() == ["ada", "bob"]
+    assert rows.column("row_id").to_pylist() == [10, 11]
+    assert broken == 2
