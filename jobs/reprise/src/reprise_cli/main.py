@@ -17,6 +17,7 @@ _ORDER = (
     "serve",
     "rollout",
     "outcomes",
+    "doctor",
     "demo",
 )
 

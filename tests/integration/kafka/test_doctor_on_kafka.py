@@ -1,0 +1,88 @@
+"""The doctor's whole command against a platform on a real Kafka, and faults of its topics."""
+
+from collections.abc import Iterator
+
+import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from reprise_eventlog import DEAD_LETTERS, EVENTS, TOPICS
+from reprise_eventlog.kafka.topics import ensure_topics
+from support.kafka import KafkaBroker
+from support.redis import MISSING, redis_server_path, running_redis
+from support.small_platform import SmallPlatform, small_platform
+
+pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
+
+
+@pytest.fixture
+def platform(kafka_broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallPlatform]:
+    if redis_server_path() is None:
+        pytest.skip(MISSING)
+    folder = tmp_path_factory.mktemp("platform")
+    with running_redis() as redis, small_platform(folder, redis, kafka_broker.servers) as running:
+        yield running
+
+
+def topics_after(platform: SmallPlatform) -> dict[str, str]:
+    """Return the statuses of all checks, of which only that of the topics has failed, with the advice for it."""
+    examined = platform.examine("--json")
+    assert (examined.failed, examined.status) == (["topics"], 1), examined.output
+    check = examined.checks["topics"]
+    assert "reprise topics" in check["advice"]
+    assert check["runbook"] == "docs/operations.md#topics-are-not-as-declared"
+    return {name: each["status"] for name, each in examined.checks.items()} | {"seen": check["seen"]}
+
+
+def test_a_platform_on_kafka_is_well_until_its_topics_are_not_as_declared(
+    platform: SmallPlatform, kafka_broker: KafkaBroker
+) -> None:
+    examined = platform.examine("--json")
+    assert (examined.failed, examined.status) == ([], 0), examined.output + examined.errors
+    assert examined.checks["log"]["seen"] == f"Kafka at {kafka_broker.servers}, brokers: 1"
+    assert examined.checks["canary"]["status"] == "ok"
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
+    try:
+        _delete(admin, DEAD_LETTERS.name)
+        missing = topics_after(platform)
+        assert f"{DEAD_LETTERS.name}: missing" in missing["seen"]
+        assert missing["canary"] == "ok"
+
+        admin.create_topics({DEAD_LETTERS.name: {"num_partitions": 3}}, wait_for_metadata=True)
+        assert "partitions is 3, declared 1" in topics_after(platform)["seen"]
+
+        _delete(admin, DEAD_LETTERS.name)
+        ensure_topics(kafka_broker.settings(), TOPICS)
+        admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, EVENTS.name, {"retention.ms": "1000000"})]
+        )
+        assert "retention.ms is 1000000, declared 1209600000" in topics_after(platform)["seen"]
+    finally:
+        admin.close()
+
+
+def test_a_missing_topic_of_events_explains_what_follows_from_it(
+    platform: SmallPlatform, kafka_broker: KafkaBroker
+) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
+    try:
+        _delete(admin, EVENTS.name)
+    finally:
+        admin.close()
+    statuses = topics_after(platform)
+    assert f"{EVENTS.name}: missing" in statuses["seen"]
+    assert statuses["canary"] == "skipped"
+
+
+def test_kafka_stopped(platform: SmallPlatform, kafka_broker: KafkaBroker) -> None:
+    nobody = f"127.0.0.1:{platform.ports['producer']}"  # it speaks HTTP
+    examined = platform.examine("--json", "--servers", nobody, KAFKA_CONNECT_SECONDS="2")
+    assert (examined.failed, examined.status) == (["log"], 1), examined.output
+    assert "KAFKA_SERVERS" in examined.checks["log"]["advice"]
+    assert examined.checks["log"]["runbook"] == "docs/operations.md#the-log-is-away"
+    assert examined.checks["topics"]["seen"] == "needs log, see there"
+
+
+def _delete(admin: KafkaAdminClient, topic: str) -> None:
+    admin.delete_topics([topic])
+    while topic in admin.list_topics():
+        pass

@@ -1,0 +1,61 @@
+"""The online store as the doctor sees it, without a Redis."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from reprise_online.exceptions import StoreError
+
+
+class FakeDoctorStore:
+    """Two primaries that do as they are told.
+
+    Attributes:
+        failure: Raised by whatever is asked.
+        writable: Whether this user may write.
+        refused: Commands that a user is refused, by the user's name.
+        removed: The keys that were removed.
+    """
+
+    def __init__(self) -> None:
+        self.failure: StoreError | None = None
+        self.dry_run_failure: StoreError | None = None
+        self.writable = True
+        self.refused: dict[str, set[bytes]] = {}
+        self.refusing_servers = 2
+        self.removed: list[bytes] = []
+        self.written: list[str] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def primaries(self) -> list[str]:
+        self._fail()
+        return ["one:6379", "two:6379"]
+
+    def write_and_remove(self, prefix: str, primaries: int) -> None:
+        self._fail()
+        self.written.append(f"{prefix}×{primaries}")
+
+    def may_write(self, key: bytes) -> bool:
+        self._fail()
+        return self.writable
+
+    def dry_run(self, user: str, command: Sequence[bytes]) -> list[str]:
+        if self.dry_run_failure is not None:
+            raise self.dry_run_failure
+        refused = command[0] in self.refused.get(user, set())
+        return [f"{at}: NOPERM" for at in self.primaries()[: self.refusing_servers]] if refused else []
+
+    def remove(self, keys: Sequence[bytes]) -> int:
+        self._fail()
+        self.removed += keys
+        return len(keys)
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure

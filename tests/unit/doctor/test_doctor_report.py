@@ -1,0 +1,79 @@
+import io
+import re
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner
+from reprise_doctor import canary, feast_check, log_checks, model_checks, redis_checks, services
+from reprise_doctor.check import Result
+from reprise_doctor.main import command
+from reprise_doctor.report import all_is_well, plain_or_terminal, print_table, to_json
+from rich.console import Console
+
+ROOT = Path(__file__).parents[3]
+WELL = Result("log", "ok", "Kafka at k:9092, brokers: 3", 0.25)
+BROKEN = Result(
+    "redis", "failed", "no answer [in time]", 2.0, "see whether it runs", "the-online-store-is-away"
+)
+LEFT_OUT = Result("feast", "skipped", "no registry is named")
+
+
+def printed(*results: Result) -> str:
+    out = io.StringIO()
+    print_table(results, plain_or_terminal(Console(file=out)))
+    return out.getvalue()
+
+
+def test_every_check_has_a_line_and_what_failed_says_what_to_do() -> None:
+    lines = [line.split() for line in printed(WELL, BROKEN, LEFT_OUT).splitlines()]
+    assert lines[1][:3] == ["log", "ok", "0.2"]
+    assert lines[2][:2] == ["redis", "failed"]
+    text = printed(WELL, BROKEN, LEFT_OUT)
+    assert "no answer [in time]" in text
+    assert "→ see whether it runs" in text
+    assert "docs/operations.md#the-online-store-is-away" in text
+    assert text.rstrip().endswith("1 ok, 1 failed, 1 skipped")
+
+
+def test_json_has_the_same_and_whether_all_is_well() -> None:
+    measured = Result("canary", "ok", "fast", 1.0, measured={"freshness_seconds": 0.01})
+    said = orjson.loads(to_json([WELL, BROKEN, measured]))
+    assert said["ok"] is False
+    assert said["checks"][0] == {"name": "log", "status": "ok", "seen": WELL.seen, "seconds": 0.25}
+    assert said["checks"][1]["advice"] == "see whether it runs"
+    assert said["checks"][1]["runbook"] == "docs/operations.md#the-online-store-is-away"
+    assert said["checks"][2]["measured"] == {"freshness_seconds": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("results", "well"),
+    [([WELL, LEFT_OUT], True), ([WELL, BROKEN], False), ([LEFT_OUT], False), ([], False)],
+)
+def test_all_is_well_where_something_was_checked_and_nothing_failed(
+    results: list[Result], well: bool
+) -> None:
+    assert all_is_well(results) is well
+
+
+def test_that_nothing_was_checked_is_said() -> None:
+    assert "nothing was checked" in printed(LEFT_OUT)
+
+
+def test_every_section_that_is_referred_to_is_in_the_runbook() -> None:
+    sections = {
+        value
+        for module in (canary, feast_check, log_checks, model_checks, redis_checks, services)
+        for name, value in vars(module).items()
+        if name == "SECTION" or name.endswith("_SECTION")
+    } | {"a-rollout-is-stuck"}
+    headings = re.findall(r"^#+ (.+)$", (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert len(sections) > 8
+    assert sections <= anchors
+
+
+def test_a_check_that_is_not_known_is_an_error_that_names_those_that_are() -> None:
+    done = CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(command, ["--only", "cafka"])
+    assert done.exit_code == 1
+    assert "no check is called cafka; there are log, topics, redis" in done.output

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+from reprise_doctor.exceptions import CheckFailedError
+from reprise_doctor.log_checks import look_at_log, look_at_topics
+from reprise_eventlog import DEAD_LETTERS, EVENTS, TOPICS, EventLogSettings, LogUnavailableError, Topic
+from reprise_eventlog.embedded.topic_directory import TopicDirectory
+from reprise_eventlog.inspection import inspect_topics, reach_log
+from reprise_eventlog.topic_states import Difference, TopicState
+
+
+def say(_: str) -> None: ...
+
+
+def away() -> str:
+    raise LogUnavailableError("Kafka at k:9092: connecting: NoBrokersAvailable")
+
+
+def states(*changed: TopicState) -> list[TopicState]:
+    by_name = {state.topic.name: state for state in changed}
+    return [by_name.get(topic.name, TopicState(topic)) for topic in TOPICS]
+
+
+def test_a_log_that_answers_is_named() -> None:
+    assert look_at_log(lambda: "Kafka at k:9092, brokers: 3").text == "Kafka at k:9092, brokers: 3"
+
+
+def test_a_log_that_is_away_comes_with_what_to_look_at() -> None:
+    with pytest.raises(CheckFailedError, match="NoBrokersAvailable") as failed:
+        look_at_log(away)
+    assert "KAFKA_SERVERS" in failed.value.advice
+    assert failed.value.section == "the-log-is-away"
+
+
+def test_topics_as_declared_are_told_with_their_partitions() -> None:
+    seen = look_at_topics(states, embedded=False, say=say)
+    assert f"{EVENTS.name} (6)" in seen.text
+
+
+def test_a_topic_that_differs_fails_with_the_difference() -> None:
+    wrong = TopicState(EVENTS, differences=(Difference("partitions", "6", "2"),))
+    with pytest.raises(CheckFailedError, match="partitions is 2, declared 6") as failed:
+        look_at_topics(lambda: states(wrong), embedded=False, say=say)
+    assert "reprise topics" in failed.value.advice
+    assert failed.value.section == "topics-are-not-as-declared"
+
+
+def test_a_topic_that_is_missing_in_kafka_fails_and_in_the_embedded_log_is_not_made_yet() -> None:
+    missing = TopicState(DEAD_LETTERS, missing=True)
+    with pytest.raises(CheckFailedError, match=f"{DEAD_LETTERS.name}: missing"):
+        look_at_topics(lambda: states(missing), embedded=False, say=say)
+    seen = look_at_topics(lambda: states(missing), embedded=True, say=say)
+    assert DEAD_LETTERS.name not in seen.text
+
+
+def test_an_embedded_log_without_events_is_that_of_nobody(tmp_path: Path) -> None:
+    settings = EventLogSettings.load(log_dir=tmp_path)
+    with pytest.raises(CheckFailedError, match=f"{EVENTS.name}: missing") as failed:
+        look_at_topics(lambda: inspect_topics(settings, TOPICS), embedded=True, say=say)
+    assert "REPRISE_LOG_DIR" in failed.value.advice
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_embedded_log_is_looked_at_and_not_changed(tmp_path: Path) -> None:
+    settings = EventLogSettings.load(log_dir=tmp_path / "log")
+    with pytest.raises(LogUnavailableError, match="no such folder"):
+        reach_log(settings)
+    TopicDirectory.open(settings.log_dir, EVENTS)
+    TopicDirectory.open(settings.log_dir, Topic(DEAD_LETTERS.name, partitions=4))
+    assert str(settings.log_dir) in reach_log(settings)
+    found = {state.topic.name: state.describe() for state in inspect_topics(settings, TOPICS)}
+    assert found[EVENTS.name] == f"{EVENTS.name}: as declared"
+    assert "partitions is 4, declared 1" in found[DEAD_LETTERS.name]
+    assert len(list(settings.log_dir.iterdir())) == 2

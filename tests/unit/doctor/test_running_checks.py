@@ -1,0 +1,115 @@
+import threading
+from collections.abc import Callable
+
+import pytest
+from reprise_doctor.check import Check, Result, Say, Seen
+from reprise_doctor.exceptions import CheckFailedError, CheckSkippedError, UnknownCheckError
+from reprise_doctor.running import chosen, run_checks
+
+
+def check(name: str, look: Callable[[Say], Seen] | None = None, **more: object) -> Check:
+    given = {"seconds": 5.0, "advice": f"mend {name}", "section": f"about-{name}", **more}
+    return Check(name, look or (lambda _: Seen(f"{name} is well")), **given)  # type: ignore[arg-type]
+
+
+def failing(_: Say) -> Seen:
+    raise CheckFailedError("it is broken", "repair it", "the-section")
+
+
+def skipping(_: Say) -> Seen:
+    raise CheckSkippedError("there is none")
+
+
+def run(*checks: Check) -> dict[str, Result]:
+    return {result.name: result for result in run_checks(checks, lambda _name, _text: None)}
+
+
+def statuses(*checks: Check) -> dict[str, str]:
+    return {name: result.status for name, result in run(*checks).items()}
+
+
+def test_checks_go_on_after_one_that_fails() -> None:
+    assert statuses(check("a", failing), check("b")) == {"a": "failed", "b": "ok"}
+
+
+def test_a_failure_says_what_was_seen_what_to_do_and_where_to_read_on() -> None:
+    result = run(check("a", failing))["a"]
+    assert (result.seen, result.advice) == ("it is broken", "repair it")
+    assert result.runbook == "docs/operations.md#the-section"
+
+
+def test_what_was_measured_is_kept() -> None:
+    result = run(check("a", lambda _: Seen("fast", {"freshness_seconds": 0.01})))["a"]
+    assert result.measured == {"freshness_seconds": 0.01}
+
+
+def test_a_check_is_not_run_where_one_that_it_needs_has_failed() -> None:
+    ran: list[str] = []
+
+    def note(_: Say) -> Seen:
+        ran.append("b")
+        return Seen("")
+
+    results = run(check("a", failing), check("b", note, needs=("a",)), check("c", needs=("b",)))
+    assert ran == []
+    assert [result.status for result in results.values()] == ["failed", "skipped", "skipped"]
+    assert results["b"].seen == "needs a, see there"
+
+
+def test_a_check_runs_where_one_that_it_needs_was_skipped_or_is_not_asked_for() -> None:
+    assert statuses(check("a", skipping), check("b", needs=("a", "z"))) == {"a": "skipped", "b": "ok"}
+
+
+def test_a_failure_that_follows_from_another_is_told_but_not_counted() -> None:
+    results = run(check("a", failing), check("b", failing, follows=("a",)), check("c", needs=("b",)))
+    assert [result.status for result in results.values()] == ["failed", "skipped", "skipped"]
+    assert results["b"].seen == "follows from a, see there: it is broken"
+
+
+def test_a_failure_stands_where_what_might_explain_it_is_well() -> None:
+    assert statuses(check("a"), check("b", failing, follows=("a",)))["b"] == "failed"
+
+
+def test_a_check_that_hangs_is_left_behind_with_its_advice() -> None:
+    release = threading.Event()
+
+    def hang(_: Say) -> Seen:
+        release.wait(60)
+        return Seen("")
+
+    try:
+        results = run(check("a", hang, seconds=0.05), check("b"))
+    finally:
+        release.set()
+    assert results["a"].seen == "no answer within 0.05 s"
+    assert (results["a"].status, results["a"].advice) == ("failed", "mend a")
+    assert results["b"].status == "ok"
+
+
+def test_an_error_that_nobody_foresaw_is_a_failure_with_its_name() -> None:
+    def break_down(_: Say) -> Seen:
+        raise ZeroDivisionError("by zero")
+
+    result = run(check("a", break_down))["a"]
+    assert (result.status, result.seen) == ("failed", "ZeroDivisionError: by zero")
+    assert result.advice == "mend a"
+
+
+def test_who_waits_is_told_for_what() -> None:
+    told: list[tuple[str, str]] = []
+
+    def look(say: Say) -> Seen:
+        say("asking")
+        return Seen("")
+
+    list(run_checks([check("a", look)], lambda name, text: told.append((name, text))))
+    assert told == [("a", ""), ("a", "asking")]
+
+
+def test_checks_are_chosen_by_name() -> None:
+    checks = [check("a"), check("b"), check("c")]
+    assert [each.name for each in chosen(checks, (), ())] == ["a", "b", "c"]
+    assert [each.name for each in chosen(checks, ("c", "a"), ())] == ["a", "c"]
+    assert [each.name for each in chosen(checks, (), ("b",))] == ["a", "c"]
+    with pytest.raises(UnknownCheckError, match="no check is called x; there are a, b, c"):
+        chosen(checks, ("x",), ())
