@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import SecretStr
 from reprise_archiver.settings import ArchiverSettings
 from reprise_backfill.settings import BackfillSettings
+from reprise_doctor.settings import DoctorSettings
 from reprise_materializer.settings import MaterializerSettings
 from reprise_outcomes.settings import OutcomesSettings
 from reprise_predictor.settings import PredictorSettings
@@ -80,6 +81,20 @@ COMPONENTS = {
                 "OUTCOMES_PUBLISH",
                 "OUTCOMES_WORK_DIR",
                 "PUSHGATEWAY_URL",
+            }
+        ),
+    ),
+    "doctor": Component(
+        DoctorSettings,
+        frozenset(
+            {
+                "DOCTOR_PREDICTOR_URL",
+                "DOCTOR_PRODUCER_URL",
+                "DOCTOR_MATERIALIZER_REDIS_USERNAME",
+                "DOCTOR_PREDICTOR_REDIS_USERNAME",
+                "FEAST_REGISTRY",
+                "MODEL_DIGEST",
+                "MODEL_STORE",
             }
         ),
     ),

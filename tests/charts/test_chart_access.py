@@ -15,13 +15,24 @@ EXTRAS = (
 FLOWS = {
     ("test", "predictor", "http"),
     ("rollout", "predictor", "metrics"),
+    ("doctor", "predictor", "http"),
+    ("doctor", "producer", "http"),
     *(
         (name, "kafka", 9093)
-        for name in ("predictor", "producer", "materializer", "archiver", "backfill", "kafdrop")
+        for name in ("predictor", "producer", "materializer", "archiver", "backfill", "doctor", "kafdrop")
     ),
     *(
         (name, "redis", "redis")
-        for name in ("predictor", "materializer", "backfill", "seed", "feast", "rollout", "outcomes")
+        for name in (
+            "predictor",
+            "materializer",
+            "backfill",
+            "seed",
+            "feast",
+            "rollout",
+            "outcomes",
+            "doctor",
+        )
     ),
 }
 # what the code calls of the Kubernetes API, by component; each rule as (API group, resource, verbs)
@@ -183,7 +194,7 @@ def test_a_record_survives_a_broker_where_there_are_three() -> None:
 
 def test_every_component_has_a_kafka_user_that_may_no_more_than_it_does() -> None:
     users = {each.component: each.spec for each in render("-f", "dev").of_kind("KafkaUser")}
-    assert set(users) == {"predictor", "producer", "materializer", "archiver", "backfill"}
+    assert set(users) == {"predictor", "producer", "materializer", "archiver", "backfill", "doctor"}
     assert all(spec["authentication"] == {"type": "scram-sha-512"} for spec in users.values())
     writes = {
         (component, acl["resource"]["name"])
@@ -197,12 +208,22 @@ def test_every_component_has_a_kafka_user_that_may_no_more_than_it_does() -> Non
         ("materializer", "ecommerce-events-dlq"),
     }
     operations = {
-        operation
-        for spec in users.values()
+        (component == "doctor", operation)
+        for component, spec in users.items()
         for acl in spec["authorization"]["acls"]
         for operation in acl["operations"]
     }
-    assert operations == {"Read", "Write", "Describe"}
+    assert {operation for doctor, operation in operations if doctor} == {"Describe", "DescribeConfigs"}
+    assert {operation for doctor, operation in operations if not doctor} == {"Read", "Write", "Describe"}
+
+
+def test_without_a_producer_the_doctor_may_append_its_event_itself() -> None:
+    users = {
+        each.component: each.spec
+        for each in render("-f", "dev", "--set=producer.enabled=false").of_kind("KafkaUser")
+    }
+    acls = users["doctor"]["authorization"]["acls"]
+    assert [acl["resource"]["name"] for acl in acls if "Write" in acl["operations"]] == ["ecommerce-events"]
 
 
 def test_a_password_comes_from_the_secret_of_the_user_it_is_of(release: Release) -> None:

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
 from reprise_backfill.main import command as backfill
+from reprise_doctor.main import command as doctor
 from reprise_eventlog import EVENTS, EventLogSettings, open_producer
 from reprise_events import encode_event
 from reprise_features.plan import Plan
@@ -29,7 +30,17 @@ from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 
 pytestmark = pytest.mark.redis
 
-USERS = ("predictor", "rollout", "outcomes", "materializer", "backfill", "feast", "exporter", "probe")
+USERS = (
+    "predictor",
+    "rollout",
+    "outcomes",
+    "materializer",
+    "backfill",
+    "feast",
+    "doctor",
+    "exporter",
+    "probe",
+)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +121,19 @@ def test_the_backfill_replaces_what_is_there(server: RedisServer, tmp_path: Path
     assert "40 events" in done.output
 
 
+def test_the_doctor_writes_its_own_and_finds_the_users_as_they_should_be(server: RedisServer) -> None:
+    environment = {
+        **{name.upper(): str(value) for name, value in settings(server, "doctor").items()},
+        "REPRISE_PROGRESS": "off",
+        "REPRISE_PLAN": str(PLAN_FILE),
+        "DOCTOR_MATERIALIZER_REDIS_USERNAME": "materializer",
+        "DOCTOR_PREDICTOR_REDIS_USERNAME": "predictor",
+    }
+    done = CliRunner(env=environment).invoke(doctor, ["--only", "redis", "--only", "redis-users"])
+    assert done.exit_code == 0, done.output
+    assert "2 ok" in done.output
+
+
 def test_the_probe_and_the_exporter_see_the_server_and_no_row(server: RedisServer) -> None:
     with connection(server, "probe") as probe, connection(server, "exporter") as exporter:
         assert probe.ping()
@@ -135,6 +159,9 @@ def test_the_probe_and_the_exporter_see_the_server_and_no_row(server: RedisServe
         ("feast", ("FLUSHALL",)),
         ("feast", ("ACL", "LIST")),
         ("exporter", ("CONFIG", "SET", "maxmemory", "1")),
+        ("doctor", ("DEL", "x-reprise")),
+        ("doctor", ("SET", "seen:reprise:x", "")),
+        ("doctor", ("ACL", "SETUSER", "doctor", "+@all")),
     ],
 )
 def test_what_a_user_has_no_need_of_is_refused(

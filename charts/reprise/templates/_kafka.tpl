@@ -106,6 +106,12 @@ archiver:
 backfill:
   - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
   - {type: group, name: {{ .Values.materializer.group }}, operations: [Read, Describe]}
+# compares topics with their declaration; without a producer it appends the canary's event itself
+doctor:
+  - {type: topic, name: ecommerce-, patternType: prefix, operations: [Describe, DescribeConfigs]}
+  {{- if not .Values.producer.enabled }}
+  - {type: topic, name: ecommerce-events, operations: [Write]}
+  {{- end }}
 # looks at topics, groups and records
 kafdrop:
   - {type: topic, name: "*", operations: [Read, Describe, DescribeConfigs]}

@@ -94,6 +94,8 @@ outcomes: "%R~{{ $routing }}:document %W~{{ $routing }}:evidence -@all +ping +ge
 materializer: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +set"
 # the same, and for --replace it lists rows and removes fields of them
 backfill: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +set +scan +hdel"
+# writes keys of its own and removes them, removes rows of canaries, asks who may do what
+doctor: "~reprise-doctor:{{ .Values.feast.project }}:* %W~*reprise-doctor-*{{ .Values.feast.project }} %R~{{ $routing }}:document -@all +ping +set +get +del +acl|dryrun"
 # feast apply, materialize and teardown
 feast: "{{ $rows }} -@all +@connection +@transaction +@read +@hash +@keyspace -@dangerous -@admin"
 # INFO and the like, and no key

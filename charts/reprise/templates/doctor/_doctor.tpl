@@ -1,0 +1,27 @@
+{{/* What is mounted: models, and the offline store where Feast's registry lies in it. */}}
+{{- define "reprise.doctor.storage" -}}
+- models
+{{- if and .Values.feast.enabled (not .Values.feast.registry) }}
+- offline
+{{- end }}
+{{- end -}}
+
+{{/* An API key for the predictor, and the names of the users that are asked about; takes (list $ "doctor"). */}}
+{{- define "reprise.doctor.env" -}}
+{{- $root := index . 0 -}}
+{{- with $root.Values.predictor.apiKeys.testSecret }}
+- name: DOCTOR_API_KEY
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: key}
+{{- end }}
+{{- $auth := $root.Values.redis.external.auth -}}
+{{- if and (eq $root.Values.redis.mode "external") $auth.existingSecret $auth.perComponent }}
+{{- range list "materializer" "predictor" }}
+- name: DOCTOR_{{ upper . }}_REDIS_USERNAME
+  valueFrom:
+    secretKeyRef:
+      name: {{ $auth.existingSecret }}
+      key: {{ . }}-username
+{{- end }}
+{{- end }}
+{{- end -}}
