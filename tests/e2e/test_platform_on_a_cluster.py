@@ -125,6 +125,11 @@ def test_helm_test_makes_a_prediction(platform: Platform, serving: httpx.Client)
     assert "200" in platform.helm("test", RELEASE, "--logs")
 
 
+def test_the_doctor_finds_everything_well(platform: Platform, serving: httpx.Client) -> None:
+    said = platform.run_job("doctor", 180)
+    assert said.splitlines()[-1].strip() == "10 ok", said
+
+
 def test_a_materializer_that_is_killed_loses_nothing_and_counts_nothing_twice(
     platform: Platform, serving: httpx.Client, sent: list[Event], history: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """The topics job makes what is missing, and leaves alone what exists."""
 
+import time
+
 import pytest
 from click.testing import CliRunner, Result
 from kafka import KafkaAdminClient
@@ -14,6 +16,13 @@ def run(broker: KafkaBroker, *options: str) -> Result:
     return CliRunner().invoke(command, ["--servers", broker.servers, *options], catch_exceptions=False)
 
 
+def delete(admin: KafkaAdminClient, *topics: str) -> None:
+    """Delete topics, and wait until the broker knows."""
+    admin.delete_topics(list(topics))
+    while set(admin.list_topics()) & set(topics):
+        time.sleep(0.02)
+
+
 @pytest.fixture
 def admin(kafka_broker: KafkaBroker) -> KafkaAdminClient:
     client = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
@@ -24,7 +33,7 @@ def admin(kafka_broker: KafkaBroker) -> KafkaAdminClient:
 def test_topics_are_made_once_and_then_found_as_declared(
     kafka_broker: KafkaBroker, admin: KafkaAdminClient
 ) -> None:
-    admin.delete_topics([topic.name for topic in TOPICS])
+    delete(admin, *(topic.name for topic in TOPICS))
     dry = run(kafka_broker, "--dry-run")
     assert (dry.exit_code, dry.output.count("missing")) == (1, len(TOPICS))
     first = run(kafka_broker)
@@ -39,7 +48,7 @@ def test_topics_are_made_once_and_then_found_as_declared(
 def test_topic_with_other_settings_is_reported_and_not_changed(
     kafka_broker: KafkaBroker, admin: KafkaAdminClient
 ) -> None:
-    admin.delete_topics([EVENTS.name, DEAD_LETTERS.name])
+    delete(admin, EVENTS.name, DEAD_LETTERS.name)
     admin.create_topics(
         {EVENTS.name: {"num_partitions": 2, "configs": {"retention.ms": "1000"}}}, wait_for_metadata=True
     )
@@ -54,7 +63,7 @@ def test_topic_with_other_settings_is_reported_and_not_changed(
 def test_replication_that_the_brokers_cannot_give_is_refused_with_the_reason(
     kafka_broker: KafkaBroker, admin: KafkaAdminClient
 ) -> None:
-    admin.delete_topics([EVENTS.name])
+    delete(admin, EVENTS.name)
     result = run(kafka_broker, "--replication", "3")
     assert result.exit_code == 1
     assert "replication" in result.output.lower()

@@ -1,5 +1,6 @@
 """Making the declared topics in Kafka, and comparing those that exist with their declaration."""
 
+import time
 from collections.abc import Iterable
 from contextlib import closing
 from datetime import timedelta
@@ -13,6 +14,8 @@ from reprise_eventlog.settings import KafkaAccessSettings
 from reprise_eventlog.topic_states import Difference, TopicState
 from reprise_eventlog.topics import Topic
 
+_LOOKS_FOR_NEW = 25
+_PAUSE_SECONDS = 0.2
 _LOOKS = 2  # a topic that is gone since it was described is found to be so the second time
 
 
@@ -82,9 +85,18 @@ def _create(admin: KafkaAdminClient, topic: Topic, replication: int | None) -> T
     try:
         admin.create_topics({topic.name: wanted}, wait_for_metadata=True)
     except errors.TopicAlreadyExistsError:
-        # somebody else made it since it was looked for
-        return _ensure(admin, topic, replication, dry_run=True)
+        return _made_by_another(admin, topic, replication)
     return TopicState(topic, missing=True, created=True)
+
+
+def _made_by_another(admin: KafkaAdminClient, topic: Topic, replication: int | None) -> TopicState:
+    """Return how a topic is that came since it was looked for; a broker may hear of it a moment later."""
+    for _ in range(_LOOKS_FOR_NEW):
+        state = _ensure(admin, topic, replication, dry_run=True)
+        if not state.missing:
+            return state
+        time.sleep(_PAUSE_SECONDS)
+    raise errors.TopicAlreadyExistsError(f"{topic.name} is there and cannot be looked at")
 
 
 def _settings(admin: KafkaAdminClient, topic: Topic) -> dict[str, str] | None:
