@@ -8,11 +8,12 @@ import pytest
 from redis import Redis
 from reprise_bundle import BundleStore
 from reprise_events import CANARY_PREFIX
+from reprise_routing import RoutingDocument, allocate, document_key
 from support.predictor import published
 from support.redis import MISSING, redis_server_path, running_redis
 from support.redis_cluster import wait_until
 from support.served_bundles import bundle_files
-from support.small_platform import PASSWORD, USERS, Examined, SmallPlatform, small_platform
+from support.small_platform import PASSWORD, PROJECT, USERS, Examined, SmallPlatform, small_platform
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
@@ -172,6 +173,23 @@ def test_model_that_the_predictor_refuses(platform: SmallPlatform) -> None:
         store.set_latest(before)
     assert_only(examined, "served-model", "refused", section="a-model-is-refused")
     assert examined.checks["canary"]["status"] == "ok"
+
+
+def test_the_model_of_a_rollout_is_expected_before_the_latest(platform: SmallPlatform, client: Redis) -> None:
+    store = BundleStore(str(platform.models))
+    before, other = store.latest(), store.publish(bundle_files(bias=1.0))
+    document = RoutingDocument(generation=1, rollout="reprise/trial", salt="s", arms=allocate(other, (), {}))
+    client.set(document_key(PROJECT), document.to_bytes())
+    try:
+        examined = platform.examine("--json", "--skip", "canary")
+    finally:
+        released = RoutingDocument(generation=2, rollout="reprise/trial", salt="s", arms=())
+        client.set(document_key(PROJECT), released.to_bytes())
+    assert examined.status == 0, examined.output
+    assert other[:19] in examined.checks["served-model"]["seen"]
+    assert "the rollout reprise/trial says" in examined.checks["served-model"]["seen"]
+    after = platform.examine("--json", "--only", "served-model")
+    assert before[:19] in after.checks["served-model"]["seen"]
 
 
 def test_predictor_that_may_write(platform: SmallPlatform, client: Redis) -> None:

@@ -24,4 +24,4 @@ def waiting() -> Iterator[Tell]:
 
 
 def _line(name: str, text: str) -> str:
-    return f"{name}: {text}" if text else name
+    return f"{name}: {text}" if text else f"checking {name}"
