@@ -6,7 +6,8 @@ from contextlib import ExitStack
 from reprise_features.plan import Plan
 
 from reprise_doctor.check import Result
-from reprise_doctor.checklist import Installation, checklist, clients
+from reprise_doctor.checklist import checklist
+from reprise_doctor.installation import Installation, clients
 from reprise_doctor.running import chosen, run_checks
 from reprise_doctor.services import Predictor, Service
 from reprise_doctor.settings import DoctorSettings

@@ -13,7 +13,7 @@ LATEST = "latest"
 class DoctorSettings(OnlineStoreSettings, EventLogSettings):
     """Where the parts of an installation are, and how long each check may take."""
 
-    model_config = SettingsConfigDict(env_prefix="DOCTOR_", protected_namespaces=())
+    model_config = SettingsConfigDict(env_prefix="DOCTOR_")
 
     plan: Path = Field(
         default=Path("feature_repo/plan/plan.json"),
