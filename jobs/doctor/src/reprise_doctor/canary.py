@@ -32,7 +32,7 @@ ADVICE = (
 )
 _VIEW = "view"
 _LOOK_SECONDS = 0.02
-_SAY_SECONDS = 1.0
+_SAY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def follow_canary(
         probability = _predicted(predictor, canary)
     except CheckFailedError as failure:
         left = _remove(store, canary.keys(plan, project))
-        seen = f"{failure.seen}; canary {canary.user_id}: {left}, and come once its event is folded"
+        seen = f"{failure.seen}; the rows of {canary.user_id} may come later, once its event is folded (now: {left})"
         raise CheckFailedError(seen, failure.advice, failure.section) from failure
     left = _remove(store, canary.keys(plan, project))
     return Seen(
