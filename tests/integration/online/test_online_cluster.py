@@ -10,10 +10,13 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from reprise_backfill.other_rows import ReplaceableStore
+from reprise_online.cluster_reads import ClusterReads
 from reprise_online.codec import ViewCodec
 from reprise_online.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from reprise_online.raw_rows import PING, RawRows
 from reprise_online.reader import OnlineReader
 from reprise_online.settings import OnlineStoreSettings
 from reprise_online.slots import key_slot
@@ -34,6 +37,7 @@ def row(number: int) -> tuple[ViewCodec, bytes]:
 
 
 ROWS = [row(number) for number in USERS]
+MANY = USER_CODEC, [[f"u{number}" for number in range(500)]]
 
 
 def settings_of(server: RedisServer | RedisCluster, **more: Any) -> OnlineStoreSettings:
@@ -146,7 +150,11 @@ def test_a_slot_on_its_way_is_read_and_written_where_each_key_is(redis_cluster: 
 
 async def read_all(cluster: RedisCluster) -> set[Any]:
     async with OnlineReader(settings_of(cluster), deadline=5) as reader:
-        return {found.state[0] for found in await reader.read(ROWS)}
+        rows = [found.state[0] for found in await reader.read(ROWS)]
+        (block,) = await reader.read_blocks([MANY])
+        np.testing.assert_array_equal(block.state[: len(rows), 0], rows)
+        assert block.known.sum() == len(rows)
+        return set(rows)
 
 
 def test_a_server_that_is_no_cluster_is_refused_by_name(redis_server: RedisServer) -> None:
@@ -228,6 +236,8 @@ async def test_a_reader_answers_through_a_failover_that_was_agreed_on(redis_clus
             failing = asyncio.create_task(asyncio.to_thread(redis_cluster.fail_over, primary))
             for _ in range(40):
                 assert {found.state[0] for found in await reader.read(ROWS)} == {5}
+                (block,) = await reader.read_blocks([MANY])
+                assert set(block.state[: len(ROWS), 0]) == {5}
             await failing
         await reader.ping()
 
@@ -237,6 +247,23 @@ def fill(cluster: RedisCluster) -> None:
         lineage = store.lineage()
         assert all(write(store, None, b"1", 5))
         store.settle(lineage)
+
+
+async def test_the_rows_of_a_large_batch_come_as_they_are_from_all_primaries(
+    redis_cluster: RedisCluster,
+) -> None:
+    codec, keys = USER_CODEC, USER_CODEC.keys(*MANY[1])
+    await asyncio.to_thread(fill, redis_cluster)
+    reads = ClusterReads(settings_of(redis_cluster), None, 1)
+    reads.start()
+    try:
+        until = asyncio.get_running_loop().time() + 5
+        await reads.ask_everywhere(PING, until)
+        rows = await reads.ask_rows(list(map(codec.read_command, keys)), keys, len(codec.read_fields), until)
+    finally:
+        await reads.close()
+    assert isinstance(rows, RawRows)
+    np.testing.assert_array_equal(codec.decode_raw(rows, keys)[:, 0], [5] * len(ROWS) + [np.nan] * 440)
 
 
 async def test_a_reader_is_unavailable_while_a_primary_is_gone_and_then_answers_again(

@@ -100,6 +100,36 @@ async def test_a_batch_has_a_row_for_each_key_though_a_repeated_id_is_asked_for_
     np.testing.assert_array_equal(pair_block.known, [False] * 5)
 
 
+def many_users(last: int) -> list[str]:
+    """So many that their rows are taken apart at once; those that are stored are among them, again and again."""
+    return [f"u{number % last if number % 2 else number}" for number in range(600)]
+
+
+async def test_a_large_batch_has_what_its_rows_have_one_by_one(
+    reader: OnlineReader, stored: None, settings: OnlineStoreSettings
+) -> None:
+    with OnlineStore.connect(settings) as store:
+        store.write_guarded([GuardedWrite(*user(20), None, [-1, None, 1 << 60, 0.5], b"w", 1)])
+    users = many_users(10)
+    (block,) = await reader.read_blocks([(USER_CODEC, [users])])
+    rows = await reader.read([(USER_CODEC, USER_CODEC.key(each)) for each in users])
+    np.testing.assert_array_equal(block.state, np.array([row.state for row in rows], np.float64))
+    np.testing.assert_array_equal(block.known, [row.known for row in rows])
+    assert block.known.sum() == 300 + 5 + 1
+
+
+async def test_large_batches_and_single_reads_share_connections(reader: OnlineReader, stored: None) -> None:
+    async def ask_for_many() -> None:
+        (block,) = await reader.read_blocks([(USER_CODEC, [many_users(10)])])
+        np.testing.assert_array_equal(block.state[1:20:2, 0], [1, 3, 5, 7, 9] * 2)
+
+    async def ask_for_one(number: int) -> None:
+        for _ in range(10):
+            assert (await reader.read([user(number)]))[0].state[0] == number
+
+    await asyncio.gather(*(ask_for_many() for _ in range(10)), *(ask_for_one(number) for number in range(10)))
+
+
 def forget_calls(client: Any) -> None:
     """Count from nothing again, on all servers."""
     everywhere = {"target_nodes": RedisCluster.ALL_NODES} if isinstance(client, RedisCluster) else {}
@@ -134,6 +164,8 @@ async def test_a_key_that_holds_no_hash_is_named(reader: OnlineReader, redis_add
         await reader.read([user(2), user(1)])
     with pytest.raises(CorruptRowError, match=r"user_state.*u1.*the key holds no hash"):
         await reader.read_blocks([(USER_CODEC, [["u2", "u1"]])])
+    with pytest.raises(CorruptRowError, match=r"user_state.*u1.*the key holds no hash"):
+        await reader.read_blocks([(USER_CODEC, [many_users(10)])])
     assert not (await reader.read([user(2)]))[0].known
 
 
@@ -269,6 +301,37 @@ async def test_a_read_whose_connection_is_cut_is_answered_on_another(own_server:
 
 @pytest.mark.redis
 @NEEDS_SERVER
+async def test_a_large_batch_whose_connection_is_cut_is_answered_on_another(own_server: RedisServer) -> None:
+    write_users(settings_of(own_server))
+    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
+        await reader.ping()
+        with own_server.client() as client:
+            for _ in range(4):
+                asked = asyncio.create_task(reader.read_blocks([(USER_CODEC, [many_users(10)])]))
+                await asyncio.sleep(0)
+                client.client_kill_filter(_type="normal", skipme=True)
+                (block,) = await asked
+                np.testing.assert_array_equal(block.state[1:10:2, 0], [1, 3, 5, 7, 9])
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
+async def test_a_server_that_hangs_fails_a_large_batch_at_its_deadline_and_is_read_again_later(
+    own_server: RedisServer,
+) -> None:
+    write_users(settings_of(own_server))
+    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
+        await reader.ping()
+        with (
+            own_server.frozen(),
+            pytest.raises(StoreUnavailableError, match=r"read rows at .*: no answer within 50 ms"),
+        ):
+            await reader.read_blocks([(USER_CODEC, [many_users(10)])], deadline=0.05)
+        assert [(await reader.read([user(number)]))[0].state[0] for number in range(10)] == list(range(10))
+
+
+@pytest.mark.redis
+@NEEDS_SERVER
 @pytest.mark.parametrize("password", [None, "falsch"])
 async def test_a_wrong_password_is_refused_at_once(password: str | None) -> None:
     with running_redis("--requirepass", "geheim") as server:
@@ -292,6 +355,8 @@ async def test_a_user_with_a_password_reads_and_what_it_may_not_is_refused() -> 
             await reader.ping()
             with pytest.raises(StoreRefusedError, match=r"read rows at .*: NOPERM"):
                 await reader.read([user(1)])
+            with pytest.raises(StoreRefusedError, match=r"read rows at .*: NOPERM"):
+                await reader.read_blocks([(USER_CODEC, [many_users(10)])])
 
 
 @pytest.fixture(scope="module")

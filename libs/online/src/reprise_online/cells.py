@@ -1,7 +1,7 @@
 """Many ``Value`` messages at once, as an array of doubles."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 from reprise_online.wire import DOUBLE_TAG, INT64_TAG
 
 _DOUBLE_BYTES: Final = 9  # tag and number
-_WINDOW: Final = 8
+WINDOW: Final = 8
+"""How many bytes have to follow the last cell."""
+
 # By the number of a varint's groups: which bits of a window are its own, and which say that more follows.
 _OWN: Final = np.array([(1 << 8 * groups) - 1 for groups in range(9)], np.uint64)
 _CONTINUATION: Final = np.uint64(0x8080808080808080)
@@ -25,13 +27,25 @@ _JOINS: Final = tuple(
 )
 
 
+def join_cells(cells: Sequence[bytes]) -> tuple[bytes, NDArray[np.intp], NDArray[np.intp]]:
+    """Return the bytes of all cells and what ``decode_cells`` takes besides, the starts and the lengths."""
+    lengths = np.fromiter(map(len, cells), np.intp, len(cells))
+    return b"".join(cells) + bytes(WINDOW), np.cumsum(lengths) - lengths, lengths
+
+
 def decode_cells(
-    cells: Sequence[bytes], is_double: NDArray[np.bool_], is_integer: NDArray[np.bool_]
+    data: bytes | bytearray,
+    starts: NDArray[np.intp],
+    lengths: NDArray[np.intp],
+    is_double: NDArray[np.bool_],
+    is_integer: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Return the numbers of the cells, and the positions of those that were left out.
 
     Args:
-        cells: ``Value`` messages; empty ones are nulls.
+        data: ``Value`` messages, and at least ``WINDOW`` bytes after the last one.
+        starts: Where each cell's message begins.
+        lengths: How many bytes it has; those with none, or fewer, are nulls.
         is_double: For each cell whether it should hold a double.
         is_integer: For each cell whether it should hold an integer; what should hold neither is passed over.
 
@@ -39,18 +53,15 @@ def decode_cells(
         The numbers, NaN for a null, and the positions of the cells that are neither of the expected type nor
         of a common size (integers of more than 56 bits and negative ones); their numbers are NaN.
     """
-    lengths = np.fromiter(map(len, cells), np.intp, len(cells))
-    starts = np.cumsum(lengths) - lengths
-    data = b"".join(cells) + bytes(_WINDOW)
-    tags = np.frombuffer(data, np.uint8)[starts]
-    numbers = np.full(len(cells), np.nan)
+    tags = np.frombuffer(data, np.uint8).take(starts)
+    numbers = np.full(len(starts), np.nan)
 
     doubles = np.flatnonzero(is_double & (lengths == _DOUBLE_BYTES) & (tags == DOUBLE_TAG))
-    numbers[doubles] = _windows(data, "<f8")[starts[doubles] + 1]
+    numbers[doubles] = windows(data, "<f8")[starts[doubles] + 1]
 
     groups = lengths - 1
-    integers = np.flatnonzero(is_integer & (groups >= 1) & (groups <= _WINDOW) & (tags == INT64_TAG))
-    words = _windows(data, "<u8")[starts[integers] + 1] & _OWN[groups[integers]]
+    integers = np.flatnonzero(is_integer & (groups >= 1) & (groups <= WINDOW) & (tags == INT64_TAG))
+    words = windows(data, "<u8")[starts[integers] + 1] & _OWN[groups[integers]]
     whole = (words & _CONTINUATION) == _MORE[groups[integers]]
     integers, words = integers[whole], words[whole]
     for low, high, shift in _JOINS:
@@ -63,6 +74,6 @@ def decode_cells(
     return numbers, np.flatnonzero(left)
 
 
-def _windows(data: bytes, kind: str) -> NDArray[np.generic]:
-    """Return the eight bytes at every position of the data as numbers."""
-    return np.ndarray((len(data) - _WINDOW + 1,), kind, data, 0, (1,))
+def windows(data: bytes | bytearray, kind: str) -> NDArray[Any]:
+    """Return what is at every position of the data, of a kind of at most ``WINDOW`` bytes."""
+    return np.ndarray((len(data) - WINDOW + 1,), kind, data, 0, (1,))

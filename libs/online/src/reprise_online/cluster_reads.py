@@ -15,12 +15,14 @@ from reprise_online.connection import (
     Connection,
     ConnectionLostError,
     DeadlineError,
+    Replies,
     command,
     error_code,
     open_connection,
     reply_error,
 )
 from reprise_online.exceptions import StoreError, StoreUnavailableError
+from reprise_online.raw_rows import RawRows
 from reprise_online.reads import not_started, raise_refusal
 from reprise_online.settings import OnlineStoreSettings
 from reprise_online.slots import Address, SlotMap, key_slot, parse_redirect
@@ -94,6 +96,28 @@ class ClusterReads:
                     await asyncio.sleep(_RETRY_SECONDS if trouble else 0)
         except (DeadlineError, TimeoutError):
             raise DeadlineError(trouble) from None
+
+    async def ask_rows(
+        self, commands: Sequence[bytes], keys: Sequence[bytes], width: int, until: float
+    ) -> Replies:
+        """See ``Reads``; where a node does not bring all its rows, everything is asked for again, as by ``ask``."""
+        groups = self._groups([key_slot(key) for key in keys], dict.fromkeys(range(len(keys))))
+        if groups is None:
+            return await self.ask(commands, keys, until)
+        frames = [b"".join(commands[at] for at in positions) for positions in groups.values()]
+        asked = (
+            connection.ask_rows(frame, len(positions), width, until)
+            for (connection, positions), frame in zip(groups.items(), frames, strict=True)
+        )
+        parts = []
+        for positions, answer in zip(
+            groups.values(), await asyncio.gather(*asked, return_exceptions=True), strict=True
+        ):
+            if isinstance(answer, BaseException) and not isinstance(answer, ConnectionLostError):
+                raise answer
+            if isinstance(answer, RawRows):
+                parts.append((positions, answer))
+        return RawRows.joined(parts) if len(parts) == len(groups) else await self.ask(commands, keys, until)
 
     async def ask_everywhere(self, command: bytes, until: float) -> list[Any]:
         """See ``Reads``."""

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprise_online import layout, wire
-from reprise_online.cells import decode_cells
+from reprise_online.cells import decode_cells, join_cells
 from reprise_online.exceptions import (
     CorruptRowError,
     LayoutError,
@@ -26,6 +26,7 @@ from reprise_online.exceptions import (
     UnencodableStateError,
     WireError,
 )
+from reprise_online.raw_rows import RawRows
 from reprise_online.view import WATERMARKS, StateView
 
 State = Sequence[float | int | None]
@@ -207,10 +208,11 @@ class ViewCodec:
         is_double = np.tile(np.concatenate((self._is_double_array, beyond)), len(found))
         is_integer = np.tile(np.concatenate((~self._is_double_array, beyond)), len(found))
         try:
-            numbers, left = decode_cells(cells, is_double, is_integer)
+            joined = join_cells(cells)
         except TypeError:  # some field of a row that is there is not
             cells = [value or b"" for value in cells]
-            numbers, left = decode_cells(cells, is_double, is_integer)
+            joined = join_cells(cells)
+        numbers, left = decode_cells(*joined, is_double, is_integer)
         for cell in left.tolist():
             position, field = divmod(cell, length)
             number = self.decode_field(field, cells[cell], keys[there[position]] if keys else None)
@@ -221,6 +223,19 @@ class ViewCodec:
         spread = np.full((len(rows), width), np.nan)
         spread[there] = states
         return spread
+
+    def decode_raw(self, rows: RawRows, keys: Sequence[bytes]) -> NDArray[np.float64]:
+        """Return what ``decode_many`` does, from rows as they were received."""
+        width = len(self._is_double)
+        starts, lengths = rows.starts[:, :width].ravel(), rows.lengths[:, :width].ravel()
+        is_double = np.tile(self._is_double_array, len(rows.starts))
+        numbers, left = decode_cells(rows.data, starts, lengths, is_double, ~is_double)
+        for cell in left.tolist():
+            row, field = divmod(cell, width)
+            value = bytes(rows.data[starts[cell] : starts[cell] + lengths[cell]])
+            number = self.decode_field(field, value, keys[row])
+            numbers[cell] = np.nan if number is None else number
+        return numbers.reshape(-1, width)
 
     def decode_watermarks(self, row: RawRow, key: bytes | None = None) -> bytes | None:
         """Return the watermarks' bytes from an answer to ``fold_fields``, ``None`` where there are none.

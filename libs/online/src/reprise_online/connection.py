@@ -16,6 +16,7 @@ from typing import Any, cast
 import hiredis
 
 from reprise_online.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from reprise_online.raw_rows import PING, RawReply, RawRows
 from reprise_online.settings import OnlineStoreSettings
 from reprise_online.slots import Address
 
@@ -32,12 +33,19 @@ class DeadlineError(Exception):
     """The answer did not come in time."""
 
 
-class _Request:
-    __slots__ = ("expected", "future", "replies", "sent_at")
+Replies = list[Any] | RawRows
+"""The replies to a frame in order, errors among them; rows as they were received where that was asked for."""
 
-    def __init__(self, future: asyncio.Future[list[Any]], expected: int, sent_at: float) -> None:
+
+class _Request:
+    __slots__ = ("expected", "future", "raw", "replies", "sent_at")
+
+    def __init__(
+        self, future: asyncio.Future[Replies], expected: int, raw: RawReply | None, sent_at: float
+    ) -> None:
         self.future = future
         self.expected = expected
+        self.raw = raw
         self.replies: list[Any] = []
         self.sent_at = sent_at
 
@@ -81,10 +89,28 @@ class Connection(asyncio.Protocol):
             ConnectionLostError: The connection is gone.
             DeadlineError: The answer did not come in time.
         """
+        return cast(list[Any], await self._ask(frame, replies, None, until))
+
+    async def ask_rows(self, frame: bytes, rows: int, width: int, until: float) -> Replies:
+        """Send a frame of commands of which each asks for a row; takes and raises what ``ask`` does.
+
+        Args:
+            frame: Commands in Redis's protocol.
+            rows: How many there are.
+            width: How many fields each asks for.
+            until: The loop's time after which the answer is of no use.
+
+        Returns:
+            The rows as they were received, or as ``ask`` does where one of them is an error or out of the common.
+        """
+        replies = await self._ask(frame + PING, rows + 1, RawReply(rows, width), until)
+        return replies[:rows] if isinstance(replies, list) else replies
+
+    async def _ask(self, frame: bytes, replies: int, raw: RawReply | None, until: float) -> Replies:
         if self._transport is None:
             raise ConnectionLostError(self._reason)
-        future: asyncio.Future[list[Any]] = self._loop.create_future()
-        self._waiting.append(_Request(future, replies, self._loop.time()))
+        future: asyncio.Future[Replies] = self._loop.create_future()
+        self._waiting.append(_Request(future, replies, raw, self._loop.time()))
         self._transport.write(frame)
         timer = self._loop.call_at(until, self._expire, future)
         try:
@@ -109,25 +135,45 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Hand the replies to those who wait for them."""
-        waiting, gets = self._waiting, self._parser.gets
+        waiting = self._waiting
+        while data and waiting and (raw := waiting[0].raw) is not None:
+            if not raw.feed(data, last=len(waiting) == 1):
+                return
+            rows, data = raw.parse()
+            if rows is None:
+                waiting[0].raw = None
+            else:
+                self._answer(rows)
         try:
-            self._parser.feed(data)
-            while (reply := gets()) is not _INCOMPLETE:
-                if not waiting:
-                    self.close(f"the server said {reply!r} without being asked")
-                    return
-                request = waiting[0]
-                replies, expected = request.replies, request.expected
-                replies.append(reply)
-                while len(replies) < expected and (reply := gets()) is not _INCOMPLETE:
-                    replies.append(reply)
-                if len(replies) < expected:
-                    return
-                waiting.popleft()
-                if not request.future.done():
-                    request.future.set_result(replies)
+            if data:
+                self._parse(data)
         except hiredis.ProtocolError as error:
             self.close(f"the server does not speak Redis's protocol: {error}")
+
+    def _parse(self, data: bytes) -> None:
+        waiting, gets = self._waiting, self._parser.gets
+        self._parser.feed(data)
+        while (reply := gets()) is not _INCOMPLETE:
+            if not waiting:
+                self.close(f"the server said {reply!r} without being asked")
+                return
+            request = waiting[0]
+            replies, expected = request.replies, request.expected
+            replies.append(reply)
+            while len(replies) < expected and (reply := gets()) is not _INCOMPLETE:
+                replies.append(reply)
+            if len(replies) < expected:
+                return
+            self._answer(replies)
+            if waiting and waiting[0].raw is not None:
+                if not self._parser.has_data():
+                    return
+                waiting[0].raw = None  # hiredis does not give back what it was fed
+
+    def _answer(self, replies: Replies) -> None:
+        future = self._waiting.popleft().future
+        if not future.done():
+            future.set_result(replies)
 
     def connection_lost(self, error: Exception | None) -> None:
         """Tell those who wait."""
@@ -141,7 +187,7 @@ class Connection(asyncio.Protocol):
         if not self.closed.done():
             self.closed.set_result(None)
 
-    def _expire(self, future: asyncio.Future[list[Any]]) -> None:
+    def _expire(self, future: asyncio.Future[Replies]) -> None:
         if not future.done():
             future.set_exception(DeadlineError)
         # A slow answer to one caller is no reason to fail the others; a peer that is gone without a word is.

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import hiredis
 import numpy as np
@@ -22,10 +22,13 @@ from reprise_online.connection import (
     tls_context,
 )
 from reprise_online.exceptions import CorruptRowError, StoreUnavailableError
+from reprise_online.raw_rows import RawRows
 from reprise_online.reads import Reads, ServerReads
 from reprise_online.settings import OnlineStoreSettings
 
 _PING = command(b"PING")
+_MANY = 100
+_Replies = TypeVar("_Replies")
 
 
 class OnlineRow(NamedTuple):
@@ -115,7 +118,9 @@ class OnlineReader:
         Raises:
             StoreError: It does not in time, or refuses.
         """
-        for reply in await self._ask([_PING], None, "ping", deadline):
+        for reply in await self._in_time(
+            "ping", deadline, lambda until: self._reads.ask_everywhere(_PING, until)
+        ):
             if isinstance(reply, hiredis.ReplyError):
                 raise reply_error(f"ping {self._settings.redis_address}", reply)
 
@@ -135,7 +140,7 @@ class OnlineReader:
         if not rows:
             return []
         commands = [codec.read_command(key) for codec, key in rows]
-        replies = await self._ask(commands, [key for _, key in rows], "read rows", deadline)
+        replies = await self._ask(commands, [key for _, key in rows], deadline)
         found = []
         for (codec, key), reply in zip(rows, replies, strict=True):
             if isinstance(reply, hiredis.ReplyError):
@@ -160,9 +165,11 @@ class OnlineReader:
             CorruptRowError: A row does not hold what its view says.
         """
         wanted = [_wanted(codec, ids) for codec, ids in blocks]
+        if len(wanted) == 1 and len(wanted[0].keys) >= _MANY:
+            return [await self._read_many(wanted[0], deadline)]
         commands = [each.codec.read_command(key) for each in wanted for key in each.keys]
         asked = [key for each in wanted for key in each.keys]
-        replies = await self._ask(commands, asked, "read rows", deadline) if commands else []
+        replies = await self._ask(commands, asked, deadline) if commands else []
         found = []
         start = 0
         for each in wanted:
@@ -170,14 +177,22 @@ class OnlineReader:
             start += len(each.keys)
         return found
 
+    async def _read_many(self, wanted: _Wanted, deadline: float | None) -> RowBlock:
+        codec, keys = wanted.codec, wanted.keys
+        commands, width = list(map(codec.read_command, keys)), len(codec.read_fields)
+        rows = await self._in_time(
+            "read rows", deadline, lambda until: self._reads.ask_rows(commands, keys, width, until)
+        )
+        if not isinstance(rows, RawRows):
+            return self._block(wanted, rows)
+        return _spread(wanted, codec.decode_raw(rows, keys), rows.lengths[:, -1] >= 0)
+
     def _block(self, wanted: _Wanted, rows: list[Any]) -> RowBlock:
         for key, row in zip(wanted.keys, rows, strict=True):
             if isinstance(row, hiredis.ReplyError):
                 raise self._read_error(wanted.codec, key, row)
         state = wanted.codec.decode_many(rows, wanted.keys)
-        known = np.array([row[-1] is not None for row in rows], np.bool_)
-        places = wanted.places
-        return RowBlock(state, known) if places is None else RowBlock(state[places], known[places])
+        return _spread(wanted, state, np.array([row[-1] is not None for row in rows], np.bool_))
 
     def _read_error(self, codec: ViewCodec, key: bytes, reply: hiredis.ReplyError) -> Exception:
         if str(reply).startswith("WRONGTYPE"):
@@ -185,15 +200,18 @@ class OnlineReader:
         return reply_error(f"read rows at {self._settings.redis_address}", reply)
 
     async def _ask(
-        self, commands: Sequence[bytes], keys: Sequence[bytes] | None, doing: str, deadline: float | None
+        self, commands: Sequence[bytes], keys: Sequence[bytes], deadline: float | None
     ) -> list[Any]:
-        """Ask those who have the keys; where there are none, everyone for the one command."""
+        return await self._in_time(
+            "read rows", deadline, lambda until: self._reads.ask(commands, keys, until)
+        )
+
+    async def _in_time(
+        self, doing: str, deadline: float | None, ask: Callable[[float], Awaitable[_Replies]]
+    ) -> _Replies:
         seconds = self._deadline if deadline is None else deadline
-        until = asyncio.get_running_loop().time() + seconds
         try:
-            if keys is None:
-                return await self._reads.ask_everywhere(commands[0], until)
-            return await self._reads.ask(commands, keys, until)
+            return await ask(asyncio.get_running_loop().time() + seconds)
         except (DeadlineError, TimeoutError) as error:
             reason = f"no answer within {seconds * 1000:g} ms"
             why = str(error) or self._reads.failure
@@ -212,3 +230,9 @@ def _wanted(codec: ViewCodec, ids: Ids) -> _Wanted:
         return _Wanted(codec, codec.keys(*ids), None)
     places = np.fromiter(map(position.__getitem__, entities), np.intp, len(entities))
     return _Wanted(codec, codec.keys(list(position)), places)
+
+
+def _spread(wanted: _Wanted, state: NDArray[np.float64], known: NDArray[np.bool_]) -> RowBlock:
+    """Return the rows of the entities from those of the distinct keys."""
+    places = wanted.places
+    return RowBlock(state, known) if places is None else RowBlock(state[places], known[places])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
-from reprise_online.connection import Connection, ConnectionLostError
+from reprise_online.connection import Connection, ConnectionLostError, Replies
 from reprise_online.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
 from reprise_online.settings import OnlineStoreSettings
 from reprise_online.upkeep import Upkeep
 
 _TRIES = 3
+_Replies = TypeVar("_Replies")
 
 
 class Reads(Protocol):
@@ -42,6 +43,11 @@ class Reads(Protocol):
             ConnectionLostError: A connection was lost, and the next ones as well.
             StoreError: Nobody can be asked.
         """
+
+    async def ask_rows(
+        self, commands: Sequence[bytes], keys: Sequence[bytes], width: int, until: float
+    ) -> Replies:
+        """Do as ``ask`` with commands that each ask for ``width`` fields, and return rows as received where it can."""
 
     async def ask_everywhere(self, command: bytes, until: float) -> list[Any]:
         """Send a command without a key to every primary, and return the replies; raises as ``ask`` does."""
@@ -81,12 +87,27 @@ class ServerReads:
         until: float,
     ) -> list[Any]:
         """See ``Reads``."""
-        frame, lost = b"".join(commands), ""
+        frame = b"".join(commands)
+        return await self._anywhere(lambda connection: connection.ask(frame, len(commands), until), until)
+
+    async def ask_rows(
+        self,
+        commands: Sequence[bytes],
+        keys: Sequence[bytes],  # noqa: ARG002 - the one server has them all
+        width: int,
+        until: float,
+    ) -> Replies:
+        """See ``Reads``."""
+        frame, rows = b"".join(commands), len(commands)
+        return await self._anywhere(lambda connection: connection.ask_rows(frame, rows, width, until), until)
+
+    async def _anywhere(self, ask: Callable[[Connection], Awaitable[_Replies]], until: float) -> _Replies:
+        lost = ""
         for _ in range(_TRIES):
             upkeep = self._upkeep
             connection = (upkeep and upkeep.least_busy()) or await self._wait_for_connection(until)
             try:
-                return await connection.ask(frame, len(commands), until)
+                return await ask(connection)
             except ConnectionLostError as error:
                 lost = str(error)
         raise ConnectionLostError(f"{lost}, {_TRIES} times")
