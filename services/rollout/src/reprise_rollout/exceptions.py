@@ -29,3 +29,7 @@ class MetricsError(RolloutError):
 
 class RoutingStoreError(RolloutError):
     """Redis is away, refuses, or holds something that is no routing document."""
+
+
+class StuckError(RolloutError):
+    """The operator does not look at rollouts any more."""

@@ -34,6 +34,12 @@ def build_registry(rollouts: Rollouts) -> kopf.OperatorRegistry:
         if name is not None:
             rollouts.wake(name)
 
+    # An error is the answer of /healthz: it is not to be tried again, as kopf does by itself.
+    @kopf.on.probe(id="looks", errors=kopf.ErrorsMode.PERMANENT, registry=registry)
+    async def looks(**_: Any) -> str:
+        rollouts.check()
+        return "taken"
+
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
         await rollouts.stop()

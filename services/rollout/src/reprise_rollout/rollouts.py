@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reprise_runtime.logs import get_logger
 
-from reprise_rollout.exceptions import ConflictError, RolloutError
+from reprise_rollout.exceptions import ConflictError, RolloutError, StuckError
 from reprise_rollout.metrics import RolloutMetrics
 from reprise_rollout.reconciler import Look, Reconciler
 from reprise_rollout.settings import RolloutSettings
@@ -16,7 +16,7 @@ from reprise_rollout.settings import RolloutSettings
 _log = get_logger(__name__)
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 10.0
-_SWEEP_SECONDS = 5.0
+_STUCK_SECONDS = 120.0
 _T = TypeVar("_T")
 
 
@@ -28,6 +28,7 @@ class Rollouts:
         names: Returns the rollouts that there are.
         settings: How often.
         metrics: Where looks are counted.
+        sweep_seconds: How often rollouts are looked for that nobody has told of.
     """
 
     def __init__(
@@ -36,22 +37,25 @@ class Rollouts:
         names: Callable[[], tuple[str, ...]],
         settings: RolloutSettings,
         metrics: RolloutMetrics,
+        sweep_seconds: float = 5.0,
     ) -> None:
         self._reconciler = reconciler
         self._names = names
         self._settings = settings
         self._metrics = metrics
+        self._sweep_seconds = sweep_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reconciler")
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._happened: dict[str, asyncio.Event] = {}
         self._sweeping: asyncio.Task[None] | None = None
+        self._swept = time.monotonic()
 
     def wake(self, name: str) -> None:
         """Look at a rollout as soon as can be."""
         happened = self._happened.setdefault(name, asyncio.Event())
         happened.set()
         if name not in self._tasks or self._tasks[name].done():
-            self._tasks[name] = asyncio.create_task(self._look_after(name, happened), name=f"rollout {name}")
+            self._tasks[name] = _told(self._look_after(name, happened), f"rollout {name}")
 
     async def start(self) -> None:
         """Look at all that there are, and go on.
@@ -61,7 +65,20 @@ class Rollouts:
         """
         for name in await self._on_thread(self._names):
             self.wake(name)
-        self._sweeping = asyncio.create_task(self._sweep(), name="sweep")
+        self._swept = time.monotonic()
+        self._sweeping = _told(self._sweep(), "sweep")
+
+    def check(self) -> None:
+        """Return if looks are taken.
+
+        Raises:
+            StuckError: They are not, and only another process can help.
+        """
+        silent = time.monotonic() - self._swept
+        if self._sweeping is None or self._sweeping.done():
+            raise StuckError("no rollout is looked for: see the log")
+        if silent > _STUCK_SECONDS:
+            raise StuckError(f"no rollout has been looked for in {silent:.0f} s")
 
     async def stop(self) -> None:
         """Finish the look that is under way, and end."""
@@ -116,7 +133,23 @@ class Rollouts:
                         self.wake(name)
             except RolloutError as error:
                 _log.warning("sweep_failed", reason=str(error))
-            await asyncio.sleep(_SWEEP_SECONDS)
+            self._swept = time.monotonic()
+            await asyncio.sleep(self._sweep_seconds)
 
     async def _on_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _told(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start a task whose end by an error that nobody expected is logged.
+
+    The sweep takes up a rollout again whose task has ended; that the sweep itself has ended, ``check`` says.
+    """
+
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.critical("work_ended", work=name, exc_info=error)
+
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(ended)
+    return task

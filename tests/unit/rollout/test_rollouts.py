@@ -1,0 +1,106 @@
+"""When rollouts are looked at, and what happens when a look goes wrong."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+from reprise_rollout.exceptions import ClusterError, StuckError
+from reprise_rollout.metrics import RolloutMetrics
+from reprise_rollout.reconciler import Look, Reconciler
+from reprise_rollout.rollouts import Rollouts
+from reprise_rollout.settings import RolloutSettings
+
+
+class Looking:
+    """Stands for the reconciler; looks and sweeps go as a test says, and are then good."""
+
+    def __init__(self, looks: list[Exception] | None = None, sweeps: list[Exception] | None = None) -> None:
+        self.looks = looks or []
+        self.sweeps = sweeps or []
+        self.looked: list[str] = []
+
+    def reconcile(self, namespace: str, name: str) -> Look:
+        self.looked.append(name)
+        if self.looks:
+            raise self.looks.pop(0)
+        return Look.SETTLED
+
+    def sweep(self) -> None:
+        if self.sweeps:
+            raise self.sweeps.pop(0)
+
+
+def _play(looking: Looking, play: Callable[[Rollouts], Awaitable[None]]) -> None:
+    settings = RolloutSettings.load(settled_seconds=0.01, unsettled_seconds=0.01)
+
+    async def played() -> None:
+        reconciler = cast(Reconciler, cast(Any, looking))
+        rollouts = Rollouts(
+            reconciler,
+            lambda: ("model",),
+            settings,
+            RolloutMetrics(CollectorRegistry()),
+            sweep_seconds=0.02,
+        )
+        await rollouts.start()
+        try:
+            await play(rollouts)
+        finally:
+            await rollouts.stop()
+
+    asyncio.run(played())
+
+
+async def _until(probe: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not probe():
+            await asyncio.sleep(0.01)
+
+
+def _is_stuck(rollouts: Rollouts) -> bool:
+    try:
+        rollouts.check()
+    except StuckError:
+        return True
+    return False
+
+
+def test_a_rollout_is_looked_at_again_and_again() -> None:
+    looking = Looking()
+
+    async def play(rollouts: Rollouts) -> None:
+        await _until(lambda: looking.looked[:3] == ["model"] * 3)
+        rollouts.check()
+
+    _play(looking, play)
+
+
+def test_a_look_that_ends_in_an_error_nobody_expected_is_not_the_last() -> None:
+    looking = Looking(looks=[KeyError("metadata")])
+
+    async def play(rollouts: Rollouts) -> None:
+        await _until(lambda: len(looking.looked) >= 3)
+        rollouts.check()
+
+    _play(looking, play)
+
+
+def test_an_api_server_that_is_away_is_waited_for() -> None:
+    looking = Looking(looks=[ClusterError("away")], sweeps=[ClusterError("away")] * 3)
+
+    async def play(rollouts: Rollouts) -> None:
+        await _until(lambda: len(looking.looked) >= 2 and not looking.sweeps)
+        rollouts.check()
+
+    _play(looking, play)
+
+
+def test_the_probe_fails_once_nobody_looks_for_rollouts_any_more() -> None:
+    async def play(rollouts: Rollouts) -> None:
+        await _until(lambda: _is_stuck(rollouts))
+        with pytest.raises(StuckError, match="see the log"):
+            rollouts.check()
+
+    _play(Looking(sweeps=[KeyError("items")]), play)
