@@ -169,6 +169,19 @@ def test_arm_whose_bundle_cannot_be_loaded_is_reported_and_its_users_are_the_bas
     assert predictor.metric("reprise_predictor_arm_users_total", arm="broken", digest=candidate) > 0
 
 
+def test_arm_whose_model_would_hold_up_everybody_is_refused(tmp_path: Path) -> None:
+    baseline = published(tmp_path, bundle_files())
+    store = BundleStore(str(tmp_path))
+    candidate = store.publish(bundle_files(bias=2.0))
+    # No model takes less than a nanosecond.
+    with running_predictor(tmp_path, slowest_row_seconds=1e-9) as predictor:
+        predictor.route(routing(baseline, Share("slow", candidate, 10_000)))
+        (_, arm) = report(predictor).arms
+        assert arm.state == "failed"
+        assert "1e-09 s is the most" in str(arm.reason)
+        assert ask(predictor, USERS[0])["arm"] == BASELINE
+
+
 def test_arm_answers_as_soon_as_its_bundle_is_published(
     predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

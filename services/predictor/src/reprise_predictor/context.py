@@ -123,7 +123,8 @@ def build_context(
         documents = DocumentReader(settings)
         routing_source = partial(documents.get, document_key(settings.feast_project))
     arms = ArmMetrics(registry)
-    routing = Routing(models, Shelf(bundles, settings.feast_project), routing_source, arms)
+    shelf = Shelf(bundles, settings.feast_project, settings.slowest_row_seconds)
+    routing = Routing(models, shelf, routing_source, arms)
     ScoreDrift(registry, lambda: arms.score_counts, lambda: _evaluations(routing))
     log = _prediction_log(settings, registry, clock, open_log)
     shadows = Shadows(

@@ -8,7 +8,7 @@ from reprise_bundle import BundleStore
 from reprise_runtime.logs import get_logger
 
 from reprise_predictor.exceptions import ModelRefusedError
-from reprise_predictor.served import ServedModel, make_ready
+from reprise_predictor.served import ServedModel, make_ready, seconds_for_a_row
 
 _log = get_logger(__name__)
 _RETRY_SECONDS = 5.0
@@ -20,12 +20,20 @@ class Shelf:
     Args:
         store: Where bundles are.
         project: The Feast project whose rows the models read.
+        slowest: Longest that a model may take for one row, seconds.
         clock: Seconds of a clock that only goes forward.
     """
 
-    def __init__(self, store: BundleStore, project: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: BundleStore,
+        project: str,
+        slowest: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._store = store
         self._project = project
+        self._slowest = slowest
         self._clock = clock
         self._models: dict[str, ServedModel] = {}
         self._failures: dict[str, str] = {}
@@ -75,4 +83,8 @@ class Shelf:
         self._retry_at = {digest: when for digest, when in self._retry_at.items() if digest in wanted}
 
     def _prepare(self, digest: str) -> ServedModel:
-        return make_ready(self._store.fetch(digest), self._project)
+        served = make_ready(self._store.fetch(digest), self._project)
+        # All arms answer on one event loop: what holds up the users of one holds up everybody.
+        if (taken := seconds_for_a_row(served)) > self._slowest:
+            raise ModelRefusedError(f"one row takes it {taken:.3g} s, and {self._slowest:g} s is the most")
+        return served

@@ -42,6 +42,12 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings, Trac
         description="How often to look for another routing document of a rollout, seconds; 0 never looks, so that "
         "the configured model answers everybody.",
     )
+    slowest_row_seconds: float = Field(
+        default=0.25,
+        gt=0,
+        description="Longest that the model of a rollout's arm may take for one row when it is loaded, seconds; one "
+        "that takes longer is refused, because it would hold up the users of every arm.",
+    )
     shadow_capacity: int = Field(
         default=2048,
         ge=1,
