@@ -53,7 +53,9 @@ class Scorer:
         Raises:
             KeyError: Some features lack an input of this model.
         """
-        rows = np.array([[row[name] for name in self.names] for row in features], dtype=np.float32)
+        # What is beyond float32 becomes infinite, as in the predictor.
+        with np.errstate(over="ignore"):
+            rows = np.array([[row[name] for name in self.names] for row in features], dtype=np.float32)
         answered = self._session.run([self._model.output], {self._model.input: rows})[0]
         return np.asarray(answered, dtype=np.float64)
 
