@@ -1,3 +1,4 @@
+import http.client
 import os
 import signal
 import socket
@@ -9,6 +10,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from reprise_http.server import KEEP_ALIVE_SECONDS
 
 PROGRAM = """
 import asyncio, sys
@@ -70,6 +73,21 @@ def get(url: str) -> tuple[int, str]:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+
+
+def test_connection_that_is_idle_is_kept_for_longer_than_balancers_leave_one_idle(tmp_path: Path) -> None:
+    with serving(tmp_path, 0) as (_, base):
+        connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=5)
+        connection.connect()
+        first = connection.sock
+        for _ in range(2):
+            connection.request("GET", "/health")
+            assert connection.getresponse().read()
+            # longer than uvicorn by itself keeps a connection
+            time.sleep(5.5)
+        assert connection.sock is first
+        assert KEEP_ALIVE_SECONDS > 600
+        connection.close()
 
 
 def test_request_under_way_finishes_after_the_signal(tmp_path: Path) -> None:

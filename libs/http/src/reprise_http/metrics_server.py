@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise_http.exceptions import ServerStartError
 from reprise_http.metrics import metrics_router
+from reprise_http.server import KEEP_ALIVE_SECONDS
 
 
 @asynccontextmanager
@@ -46,6 +47,7 @@ async def metrics_server(
         server_header=False,
         ws="none",
         lifespan="off",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)

@@ -15,6 +15,10 @@ from reprise_http.exceptions import ServerStartError
 _log = get_logger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
+KEEP_ALIVE_SECONDS = 620
+"""How long a connection without a request is kept. Longer than balancers keep theirs (nginx and AWS 60 s, Google
+600 s), so that it is they who close it: a request that meets a connection just being closed is answered 502 or 503."""
+
 
 def is_draining(app: FastAPI) -> bool:
     """Return whether the server of this application has been told to stop."""
@@ -61,6 +65,7 @@ def run(
         proxy_headers=False,
         ws="none",
         lifespan="on",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=max(1, round(finish_seconds)),
     )
     server = _Server(config, app, drain_seconds)
