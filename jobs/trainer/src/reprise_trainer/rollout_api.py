@@ -43,9 +43,12 @@ class KubernetesRollouts:
         from kubernetes import client, config  # noqa: PLC0415
 
         try:
-            config.load_config()
-        except config.ConfigException as error:
-            raise RolloutUnavailableError("connect to Kubernetes", str(error)) from error
+            config.load_incluster_config()
+        except config.ConfigException:
+            try:
+                config.load_kube_config()
+            except config.ConfigException as error:
+                raise RolloutUnavailableError("connect to Kubernetes", str(error)) from error
         self._api = client.CustomObjectsApi()
 
     def get(self, namespace: str, name: str) -> dict[str, Any]:
