@@ -1,11 +1,15 @@
-"""The cluster, and the platform on it, installed once for all tests of this folder."""
+"""The cluster, and the platform on it, installed once for all tests of a file."""
 
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from support.cluster import Cluster, MissingClusterError, Platform
+
+NAMESPACE = os.environ.get("REPRISE_E2E_NAMESPACE", "reprise-e2e")
+TAG = os.environ.get("REPRISE_E2E_TAG", "dev")
 
 
 @pytest.fixture(scope="session")
@@ -17,17 +21,24 @@ def cluster() -> Cluster:
         pytest.skip(str(missing))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Platform]:
     """The platform, freshly installed into a namespace of its own, which is deleted in the end.
 
-    REPRISE_E2E_NAMESPACE and REPRISE_E2E_TAG say where and which images; REPRISE_E2E_KEEP=1 leaves it there.
+    REPRISE_E2E_NAMESPACE and REPRISE_E2E_TAG say where and which images; REPRISE_E2E_KEEP=1 leaves it there. A file of
+    tests may have it otherwise, by ``EXTRA_VALUES`` and ``FIXTURES``; both are attributes of ``Platform``.
     """
-    platform = Platform(
-        cluster,
-        os.environ.get("REPRISE_E2E_NAMESPACE", "reprise-e2e"),
-        os.environ.get("REPRISE_E2E_TAG", "dev"),
-    )
+    asked = request.module
+    namespace = NAMESPACE + getattr(asked, "NAMESPACE_SUFFIX", "")
+    extra_values = getattr(asked, "EXTRA_VALUES", ())
+    fixtures = getattr(asked, "FIXTURES", ("kafka.yaml",))
+    with _installed(Platform(cluster, namespace, TAG, extra_values, fixtures), request) as platform:
+        yield platform
+
+
+@contextmanager
+def _installed(platform: Platform, request: pytest.FixtureRequest) -> Iterator[Platform]:
+    failed = request.session.testsfailed
     platform.remove()
     try:
         platform.install()
@@ -35,7 +46,7 @@ def platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Platf
     except Exception:
         _tell(request, platform)
         raise
-    if request.session.testsfailed:
+    if request.session.testsfailed > failed:
         _tell(request, platform)
     if os.environ.get("REPRISE_E2E_KEEP") != "1":
         platform.remove()

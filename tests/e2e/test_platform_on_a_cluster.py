@@ -26,7 +26,7 @@ STRIMZI = "kafka.strimzi.io"
 PAIRS = [(f"u{user:06d}", f"p{product:05d}") for user, product in zip(range(600), range(120), strict=False)]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def history(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The history of the cluster, made by its datagen Job, and once more here: equal options, equal files."""
     platform.run_job("datagen", 180)
@@ -45,7 +45,7 @@ def history(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serving(platform: Platform, history: Path) -> Iterator[httpx.Client]:
     """A client of the platform, after a model was trained and the online store filled."""
     assert "AUC" in platform.run_job("trainer", 300)
@@ -56,7 +56,7 @@ def serving(platform: Platform, history: Path) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sent() -> list[Event]:
     """What was accepted by the producer, so far."""
     return []

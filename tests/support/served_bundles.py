@@ -76,9 +76,14 @@ def small_plan() -> Plan:
 
 
 def logistic_graph(
-    weights: Mapping[str, float], bias: float, names: tuple[str, ...], *, fails_on_infinity: bool = False
+    weights: Mapping[str, float],
+    bias: float,
+    names: tuple[str, ...],
+    *,
+    fails_on_infinity: bool = False,
+    most: float = 1e30,
 ) -> bytes:
-    """sigmoid(bias + Σ weight × input), a missing input counting as zero and an infinite one as very much.
+    """sigmoid(bias + Σ weight × input), a missing input counting as zero and one above ``most`` as that much.
 
     One that fails on infinity gives NaN there, which is what a model does that breaks on one request in a million.
     """
@@ -97,7 +102,7 @@ def logistic_graph(
         numpy_helper.from_array(np.float32(bias), "bias"),
         numpy_helper.from_array(np.float32(0), "zero"),
         numpy_helper.from_array(np.float32(-1e30), "least"),
-        numpy_helper.from_array(np.float32(1e30), "most"),
+        numpy_helper.from_array(np.float32(most), "most"),
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
     ]
     graph = helper.make_graph(

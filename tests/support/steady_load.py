@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -21,7 +22,7 @@ class SteadyLoad:
 
     client: httpx.Client
     rate: float
-    pairs: list[tuple[str, str]]
+    pairs: Sequence[tuple[str, str]]
     threads: int = 8
     statuses: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
@@ -37,11 +38,17 @@ class SteadyLoad:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.stop()
+        self.client.close()
+
+    def stop(self) -> None:
+        """Ask no more; what is under way is waited for."""
+        if self._stop.is_set():
+            return
         self._stop.set()
         for thread in self._running:
             thread.join()
         self.seconds = time.monotonic() - self._started
-        self.client.close()
 
     @property
     def answered(self) -> int:
@@ -54,15 +61,26 @@ class SteadyLoad:
             wait = self._started + turn / self.rate - time.monotonic()
             if wait > 0 and self._stop.wait(wait):
                 return
-            user, product = self.pairs[turn % len(self.pairs)]
-            self._count(*self._once({"user_id": user, "product_id": product}))
+            body = self.body(turn)
+            self._count(*self._once(turn, body))
 
-    def _once(self, body: dict[str, Any]) -> tuple[str, str]:
+    def body(self, turn: int) -> dict[str, Any]:
+        """What is asked at a turn."""
+        user, product = self.pairs[turn % len(self.pairs)]
+        return {"user_id": user, "product_id": product}
+
+    def heed(self, turn: int, body: dict[str, Any], answer: dict[str, Any]) -> None:
+        """Do what follows from an answer; here nothing does."""
+
+    def _once(self, turn: int, body: dict[str, Any]) -> tuple[str, str]:
         try:
             answer = self.client.post("/predict", json=body)
         except httpx.HTTPError as error:
             return type(error).__name__, repr(error)
-        return str(answer.status_code), "" if answer.is_success else answer.text[:300]
+        if not answer.is_success:
+            return str(answer.status_code), answer.text[:300]
+        self.heed(turn, body, answer.json())
+        return str(answer.status_code), ""
 
     def _count(self, status: str, failure: str) -> None:
         with self._lock:

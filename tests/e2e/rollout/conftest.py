@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +19,12 @@ import pytest
 from redis import Redis
 from reprise_routing import RolloutEvidence, RoutingDocument, RoutingReport, document_key, evidence_key
 from support.cluster import ROOT, Cluster, wait_until
-from support.predictor import published
+from support.live_rollout import LiveRollout
 from support.pretend_predictor import PretendPredictor
 from support.prometheus import MISSING, prometheus_path, running_prometheus
-from support.redis import RedisServer, free_port, redis_server_path, running_redis
-from support.served_bundles import bundle_files
-from support.serving import Serving, serving
+from support.redis import RedisServer, free_port
 
 NAMESPACE = "reprise-rollout-e2e"
-NAME = "repurchase"
 
 
 class Predictor(Protocol):
@@ -42,32 +39,30 @@ class Predictor(Protocol):
         """What it has applied."""
 
 
-@dataclass
-class Stage:
+@dataclass(kw_only=True)
+class Stage(LiveRollout):
     """All that a rollout is played on.
 
     Attributes:
-        cluster: The API server.
+        server: The Redis of the document.
         redis: Where the document is.
         predictors: Who apply it.
         prometheus: Who measures them.
         behaviours: By digest, what is wrong with a bundle; a test may add to it.
+        log: What the operator logs.
         base: Digest of a test's baseline.
         new: Digest of a test's candidate.
-        models: The model store of real predictors.
+        kills: How many operators were killed.
     """
 
-    cluster: Cluster
     server: RedisServer
     redis: Redis
     predictors: Sequence[Predictor]
     prometheus: str
     behaviours: dict[str, str]
     log: Path
-    namespace: str = NAMESPACE
     base: str = ""
     new: str = ""
-    models: Path = Path()
     _operator: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     kills: int = 0
 
@@ -115,10 +110,6 @@ class Stage:
         self._operator = None
         return code
 
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        """Return what kubectl prints about the namespace."""
-        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, seconds=60)
-
     def apply(self, **spec: Any) -> None:
         """Apply a rollout that takes seconds where another takes hours."""
         content = {
@@ -138,26 +129,7 @@ class Stage:
                 ],
             },
         } | spec
-        resource = {
-            "apiVersion": "reprise.dev/v1alpha1",
-            "kind": "ModelRollout",
-            "metadata": {"name": NAME, "namespace": self.namespace},
-            "spec": content,
-        }
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(resource))
-
-    def annotate(self, **annotations: str) -> None:
-        """Ask the operator for something."""
-        named = [f"reprise.dev/{name}={value}" for name, value in annotations.items()]
-        self.kubectl("annotate", "modelrollout", NAME, *named)
-
-    @property
-    def status(self) -> dict[str, Any]:
-        """The rollout's status."""
-        found: dict[str, Any] = self.cluster.get("--namespace", self.namespace, "modelrollout", NAME).get(
-            "status", {}
-        )
-        return found
+        self.apply_spec(content)
 
     @property
     def document(self) -> RoutingDocument | None:
@@ -169,15 +141,6 @@ class Stage:
         """Say what the users' outcomes are."""
         self.redis.set(evidence_key("reprise"), evidence.to_bytes())
 
-    def wait_for_phase(self, phase: str, seconds: float) -> dict[str, Any]:
-        """Return the candidate's status once it is in a phase."""
-
-        def probe() -> dict[str, Any] | None:
-            candidates = self.status.get("candidates", [])
-            return candidates[0] if candidates and candidates[0]["phase"] == phase else None
-
-        return wait_until(f"the candidate is {phase}", probe, seconds, every=0.2)
-
     def wait_for_weight(self, weight: int, seconds: float) -> None:
         """Wait until every predictor has applied a share of the candidate."""
 
@@ -186,12 +149,6 @@ class Stage:
             return all(any(arm.name == "forest" and arm.weight == weight for arm in r.arms) for r in reports)
 
         wait_until(f"all predictors give {weight} to the candidate", probe, seconds, every=0.05)
-
-    def events(self) -> list[tuple[str, str]]:
-        """The reasons and messages of the events on the rollout, in order."""
-        found = self.cluster.get("--namespace", self.namespace, "events.events.k8s.io")["items"]
-        ours = [event for event in found if event["regarding"]["name"] == NAME]
-        return [(e["reason"], e["note"]) for e in sorted(ours, key=lambda event: event["eventTime"])]
 
     def add_pods(self) -> None:
         """Make a pod for each predictor that no node runs, and say of it that it is ready at this machine."""
@@ -245,7 +202,16 @@ def session_stage(
         running_prometheus(directory, ports) as url,
     ):
         log = directory / "operator.log"
-        stage = Stage(rollout_definition, session_redis_server, redis, predictors, url, behaviours, log)
+        stage = Stage(
+            cluster=rollout_definition,
+            namespace=NAMESPACE,
+            server=session_redis_server,
+            redis=redis,
+            predictors=predictors,
+            prometheus=url,
+            behaviours=behaviours,
+            log=log,
+        )
         stage.add_pods()
         try:
             yield stage
@@ -254,66 +220,6 @@ def session_stage(
             for predictor in predictors:
                 predictor.stop()
             redis.close()
-
-
-class ServedPredictor:
-    """A real predictor, as a process of this machine."""
-
-    def __init__(self, process: Serving) -> None:
-        self.http = process.http
-
-    @property
-    def port(self) -> int:
-        """Where it answers about itself, and everybody."""
-        return self.http.base_url.port or 0
-
-    @property
-    def report(self) -> RoutingReport:
-        """What it has applied."""
-        return RoutingReport.from_bytes(self.http.get("/routing").content)
-
-
-@pytest.fixture(scope="session")
-def served_stage(rollout_definition: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
-    """Two real predictors, with a Redis and a model store of their own."""
-    if prometheus_path() is None or redis_server_path() is None:
-        pytest.skip("prometheus or redis-server is not installed")
-    directory = tmp_path_factory.mktemp("served")
-    models = directory / "models"
-    # A bias that puts no model's answer to an amount of nothing onto the edge between two bins of scores.
-    base = published(models, bundle_files(weights={"request_amount": 0.01}, bias=0.1))
-    with ExitStack() as stack:
-        server = stack.enter_context(running_redis())
-        environment = {"REDIS_HOST": server.host, "REDIS_PORT": str(server.port), "MODEL_STORE": str(models)}
-        # A machine that runs a cluster beside all this is late at times, which is not what is tested.
-        environment |= {"PREDICTOR_REDIS_DEADLINE_SECONDS": "5", "PREDICTOR_DEADLINE_SECONDS": "10"}
-        predictors = []
-        for number in range(2):
-            folder = directory / f"predictor-{number}"
-            folder.mkdir()
-            process = stack.enter_context(serving(folder, PREDICTOR_ACCESS_LOG="off", **environment))
-            process.wait_until_ready(120)
-            predictors.append(ServedPredictor(process))
-        url = stack.enter_context(running_prometheus(directory, [predictor.port for predictor in predictors]))
-        redis = stack.enter_context(server.client())
-        namespace = f"{NAMESPACE}-served"
-        stack.enter_context(fresh_namespace(rollout_definition, namespace))
-        stage = Stage(
-            rollout_definition,
-            server,
-            redis,
-            predictors,
-            url,
-            {},
-            directory / "operator.log",
-            namespace,
-            base,
-        )
-        stage.models = models
-        stage.add_pods()
-        stage.start_operator()
-        stack.callback(stage.stop_operator)
-        yield stage
 
 
 @pytest.fixture

@@ -1,0 +1,329 @@
+"""Rollouts with the chart's own pods, under 100 requests a second through the Ingress; in this order."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from support import rollout_models as models
+from support.cluster import RELEASE, CommandError, Platform, wait_until
+from support.live_rollout import NAME, LiveRollout
+from support.model_shelf import ModelShelf
+from support.shop_traffic import FollowsBothAlike, ShopTraffic, follows_the_amount
+
+pytestmark = pytest.mark.e2e
+
+NAMESPACE_SUFFIX = "-rollouts"
+EXTRA_VALUES = ("rollouts.yaml",)
+FIXTURES = ("kafka.yaml", "prometheus.yaml")
+
+RATE = 100
+SOAK = os.environ.get("REPRISE_SOAK") == "1"
+KILLS = 200 if SOAK else 50
+ROLLOUTS = 100 if SOAK else 20
+PAIRS = [(f"u{number % 600:06d}", f"p{number % 119:05d}") for number in range(600 * 119)]
+METRICS: list[dict[str, Any]] = [
+    {"type": "ErrorRate", "max": 0.05},
+    # On a machine that other things run on, a good model is late at times.
+    {"type": "LatencyP99", "max": 2.0},
+    {"type": "ScoreDistance", "max": 0.25},
+    {"type": "SampleRatio"},
+]
+ANALYSIS: dict[str, Any] = {"interval": "1s", "window": "5s", "failureLimit": 2, "minSamples": 20}
+TRAINER = "--set=trainer.rollout.name=repurchase"
+
+
+class ChartRollout(LiveRollout):
+    """The rollout of the platform."""
+
+    def apply(self, base: str, new: str | None, **spec: Any) -> None:
+        """Apply a rollout whose steps are held for a second."""
+        candidates = [] if new is None else [{"name": "forest", "digest": new, "trafficPercent": 50}]
+        content = {
+            "baseline": {"digest": base},
+            "candidates": candidates,
+            "steps": [{"trafficPercent": percent, "hold": "1s"} for percent in (10, 30)],
+            "analysis": ANALYSIS | {"metrics": METRICS},
+        }
+        self.apply_spec(content | spec)
+
+    def wait_for_baseline(self, digest: str) -> None:
+        """Wait until every predictor serves a model as the baseline."""
+
+        def serves() -> bool:
+            status = self.status
+            return status.get("baseline", {}).get("digest") == digest and status["acknowledged"] == "2/2"
+
+        wait_until(f"{digest} is the baseline everywhere", serves, 60)
+
+
+@pytest.fixture(scope="module")
+def shelf(platform: Platform) -> ModelShelf:
+    """The model store, after a first model was trained and the online store filled."""
+    platform.run_job("datagen", 180)
+    assert "AUC" in platform.run_job("trainer", 300)
+    assert "events: wrote" in platform.run_job("backfill", 180)
+    platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
+    platform.kubectl("rollout", "status", "deployment/reprise-rollout", "--timeout=120s")
+    platform.kubectl("rollout", "status", "deployment/prometheus", "--timeout=120s")
+    return ModelShelf(platform)
+
+
+@pytest.fixture(scope="module")
+def rollout(platform: Platform) -> ChartRollout:
+    """The rollout, which is not there yet."""
+    return ChartRollout(cluster=platform.cluster, namespace=platform.namespace)
+
+
+@pytest.fixture(scope="module")
+def all_traffic(platform: Platform, shelf: ModelShelf) -> Iterator[ShopTraffic]:
+    """Users who ask from the first test to the last."""
+    with platform.client as client:
+        wait_until("the Ingress leads to the predictor", lambda: client.get("/ready").status_code == 200, 60)
+    with ShopTraffic(platform.client, rate=RATE, pairs=PAIRS, threads=16) as traffic:
+        yield traffic
+
+
+@pytest.fixture
+def traffic(all_traffic: ShopTraffic) -> Iterator[ShopTraffic]:
+    """The users, of whose requests none may fail during a test, at the rate that is promised."""
+    for counted in (all_traffic.statuses, all_traffic.arms, all_traffic.failures):
+        counted.clear()
+    began = time.monotonic()
+    yield all_traffic
+    all_traffic.behaviour = None
+    took = time.monotonic() - began
+    assert set(all_traffic.statuses) == {"200"}, f"{all_traffic.statuses}\n" + "\n".join(
+        all_traffic.failures[:20]
+    )
+    print(f"{all_traffic.answered} requests, {all_traffic.answered / took:.0f} a second, {all_traffic.arms}")
+    assert all_traffic.answered > 0.9 * RATE * took
+
+
+def _events(rollout: LiveRollout, reason: str) -> list[str]:
+    return [message for found, message in rollout.events() if found == reason]
+
+
+def test_a_model_of_the_trainer_job_walks_its_steps_and_is_promoted(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+) -> None:
+    rollout.apply(shelf.latest, None)
+    rollout.wait_for_baseline(shelf.latest)
+    platform.upgrade(TRAINER)
+    log = platform.run_job("trainer", 300, TRAINER_SEED="1")
+    print(log)
+    assert f"{platform.namespace}/{NAME}: proposed, it is the candidate trained now" in log
+    wait_until("the candidate has users", lambda: traffic.arms["trained"] > 0, 60)
+    print(rollout.kubectl("get", "modelrollouts"))
+    proposed = rollout.wait_for_phase("Measuring", 120)
+    assert _events(rollout, "StepStarted") == [
+        "candidate trained: has 10 % of the users, step 1 of 3",
+        "candidate trained: has 30 % of the users, step 2 of 3",
+        "candidate trained: has 50 % of the users",
+    ]
+    wait_until("an analysis of its share is good", lambda: _is_good(rollout), 60)
+    print(rollout.kubectl("get", "modelrollouts"), rollout.kubectl("describe", "modelrollout", NAME))
+    rollout.annotate(promote="trained")
+    rollout.wait_for_phase("Promoted", 30)
+    rollout.wait_for_baseline(proposed["digest"])
+    assert rollout.status["lastPromotedDigest"] == proposed["digest"] != shelf.latest
+    print(rollout.kubectl("get", "modelrollouts"))
+
+
+def test_the_trainer_job_proposes_no_model_that_is_worse(
+    platform: Platform, rollout: ChartRollout, traffic: ShopTraffic
+) -> None:
+    before = platform.get("modelrollout", NAME)["spec"]
+    log = platform.run_job("trainer", 300, TRAINER_SEED="2", TRAINER_MAX_ROWS="1000")
+    print(log)
+    assert f"{platform.namespace}/{NAME}: refused, its " in log
+    assert platform.get("modelrollout", NAME)["spec"] == before
+
+
+@pytest.mark.parametrize("harm", ["errs", "is slow", "scores garbage", "is corrupt"])
+def test_a_candidate_that(rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic, harm: str) -> None:
+    made, reason, metric = {
+        "errs": (models.failing_on_infinity(), "ErrorRateBreached", METRICS[0]),
+        # How long anything takes depends on who else is on the machine; how much longer does not.
+        "is slow": (models.slow(), "LatencyP99Breached", {"type": "LatencyP99", "maxRatio": 4}),
+        "scores garbage": (models.always(0.998), "ScoreDistanceBreached", METRICS[2]),
+        "is corrupt": (models.always(0.42), "BundleRefused", METRICS[0]),
+    }[harm]
+    digest = shelf.publish(made)
+    if harm == "is corrupt":
+        shelf.damage(digest)
+    rollout.apply(shelf.latest, digest, analysis=ANALYSIS | {"metrics": [metric]})
+    began = time.monotonic()
+    found = rollout.wait_for_phase("RolledBack", 90, digest)
+    took = time.monotonic() - began
+    print(f"a candidate that {harm} was rolled back {took:.1f} s after kubectl apply: {found['message']}")
+    assert found["reason"] == reason
+    assert f"candidate forest: {found['message']}" in _events(rollout, "RolledBack")
+    wait_until("every predictor has taken it back", lambda: rollout.status["acknowledged"] == "2/2", 20)
+    assert harm != "is corrupt" or traffic.arms["forest"] == 0
+    traffic.arms.clear()
+    time.sleep(2)
+    # An answer that was under way may yet be counted.
+    assert traffic.arms["forest"] <= traffic.threads
+
+
+def test_one_rollout_after_another_loses_no_request(
+    rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+) -> None:
+    base = shelf.publish(models.telling({"request_amount": 0.01}, 0.1))
+    rollout.apply(base, None)
+    rollout.wait_for_baseline(base)
+    for number in range(ROLLOUTS):
+        began = time.monotonic()
+        new = shelf.publish(models.telling({"request_amount": 0.01}, 0.1 + 0.001 * (number + 1)))
+        rollout.apply(base, new, steps=[{"trafficPercent": 20, "hold": "1s"}])
+        rollout.wait_for_phase("Measuring", 120, new)
+        rollout.annotate(promote="forest")
+        rollout.wait_for_phase("Promoted", 60, new)
+        assert rollout.status["lastPromotedDigest"] == new
+        print(f"rollout {number + 1} took {time.monotonic() - began:.1f} s")
+    assert traffic.arms["forest"] > 0
+
+
+def test_an_operator_whose_pod_is_killed_again_and_again_brings_the_rollout_to_the_same_end(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+) -> None:
+    base, new = (shelf.publish(models.telling({"request_amount": 0.01}, bias)) for bias in (0.2, 0.21))
+    steps = [{"trafficPercent": percent, "hold": "15s"} for percent in range(4, 50, 4)]
+    rollout.kubectl("delete", "events.events.k8s.io", "--all")
+    rollout.apply(base, new, steps=steps)
+    wait_until("the candidate has users", lambda: traffic.arms["forest"] > 0, 60)
+    began, weights = time.monotonic(), [0]
+    for number in range(KILLS):
+        time.sleep(0.23 * (number % 7))
+        _kill(platform)
+        status = rollout.status
+        assert status["baseline"]["digest"] == base
+        weights.append(status["candidates"][0]["weight"])
+    print(f"{KILLS} kills in {time.monotonic() - began:.0f} s; shares meanwhile: {weights}")
+    assert weights == sorted(weights), "a share went back"
+    rollout.wait_for_phase("Measuring", 300, new)
+    wait_until("all predictors serve the share", lambda: rollout.status["acknowledged"] == "2/2", 20)
+    assert rollout.status["weights"] == "baseline 50%, forest 50%"
+    started = _events(rollout, "StepStarted")
+    assert len(started) == len(set(started)), "a step was started twice"
+    minutes = int((time.monotonic() - began) / 60) + 1
+    went_back = _ask_prometheus(platform, f"resets(reprise_predictor_routing_generation[{minutes}m])")
+    assert went_back == [0.0, 0.0], "a predictor saw an older document again"
+
+
+def test_outcomes_promote_no_candidate_that_is_as_good_as_the_baseline(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+) -> None:
+    traffic.behaviour = FollowsBothAlike()
+    base, new = (shelf.publish(made) for made in (models.by_event_type(0.01), models.by_amount(0.01)))
+    rollout.apply(base, new, promotion={"rule": "Better"})
+    rollout.wait_for_phase("Measuring", 120, new)
+    for _ in range(2):
+        time.sleep(25)
+        log = platform.run_job("outcomes", 300)
+    print(log)
+    wait_until("the operator has read the evidence", lambda: _evidence(rollout) is not None, 20)
+    said = _evidence(rollout)
+    assert said is not None
+    assert said["lower"] <= 0 <= said["upper"]
+    assert said["verdict"] in {"undecided", "not_worse"}
+    assert (
+        rollout.wait_for_phase("Measuring", 1, new)["message"]
+        == f"the outcomes of its users are {said['verdict']}"
+    )
+    assert rollout.status["baseline"]["digest"] == base
+
+
+def test_outcomes_promote_a_candidate_that_predicts_better(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+) -> None:
+    traffic.behaviour = follows_the_amount
+    base, new = (shelf.publish(made) for made in (models.by_event_type(), models.by_amount()))
+    rollout.apply(base, new, promotion={"rule": "Better", "maxEvidenceAge": "1s"})
+    rollout.wait_for_phase("Measuring", 120, new)
+
+    def better() -> str | None:
+        log = platform.run_job("outcomes", 300)
+        return log if "better" in log else None
+
+    print(wait_until("the outcomes are better", better, 600, every=10))
+    time.sleep(5)
+    found = rollout.wait_for_phase("Measuring", 1, new)
+    assert found["message"] == "waits for the outcomes of its users", "evidence counts that is too old"
+    rollout.apply(base, new, promotion={"rule": "Better"})
+    rollout.wait_for_phase("Promoted", 30, new)
+    rollout.wait_for_baseline(new)
+    promoted = rollout.status["history"][0]
+    assert (promoted["event"], promoted["by"], promoted["digest"]) == ("Promoted", "Rule", new)
+    print(rollout.kubectl("get", "modelrollouts"), rollout.kubectl("describe", "modelrollout", NAME))
+
+
+def test_deleting_the_rollout_gives_everybody_the_configured_model(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+) -> None:
+    rollout.kubectl("delete", "modelrollout", NAME, "--timeout=10s")
+    asked = {"user_id": "u000001", "product_id": "p00001"}
+    with platform.client as client:
+
+        def answered_by() -> set[str]:
+            answers = [client.post("/predict", json=asked).json() for _ in range(20)]
+            return {answer["model_version"] for answer in answers}
+
+        wait_until("both answer with it", lambda: answered_by() == {shelf.latest}, 30)
+
+
+def test_uninstalling_with_a_rollout_under_way_does_not_hang(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, all_traffic: ShopTraffic
+) -> None:
+    rollout.apply(
+        shelf.latest, shelf.publish(models.by_amount()), steps=[{"trafficPercent": 10, "hold": "1h"}]
+    )
+    rollout.wait_for_phase("Progressing", 60)
+    all_traffic.stop()
+    platform.helm("uninstall", RELEASE, "--wait", "--timeout=2m")
+    assert rollout.wait_for_phase("Progressing", 1)["weight"] == 1000
+    rollout.kubectl("delete", "modelrollout", NAME, "--timeout=10s")
+    with pytest.raises(CommandError, match="NotFound"):
+        rollout.kubectl("get", "modelrollout", NAME)
+
+
+def _is_good(rollout: LiveRollout) -> bool:
+    status = rollout.status["candidates"][0]
+    analysis = status.get("analysis", {"time": "", "metrics": []})
+    good = all(metric["verdict"] == "Good" for metric in analysis["metrics"])
+    return good and analysis["time"] > status["stepTime"]
+
+
+def _evidence(rollout: LiveRollout) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = rollout.status["candidates"][0].get("evidence")
+    return found
+
+
+def _kill(platform: Platform) -> None:
+    """End the operator's process without giving it time for anything, and return once the next one is at work."""
+    (pod,) = wait_until("there is an operator", lambda: platform.pods("rollout"), 60)
+    platform.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force", "--wait=false")
+
+    def next_one() -> bool:
+        pods = [
+            each for each in platform.pods("rollout") if each["metadata"]["uid"] != pod["metadata"]["uid"]
+        ]
+        return any(
+            condition["type"] == "Ready" and condition["status"] == "True"
+            for each in pods
+            for condition in each["status"].get("conditions", [])
+        )
+
+    wait_until("the next operator is at work", next_one, 90)
+
+
+def _ask_prometheus(platform: Platform, query: str) -> list[float]:
+    path = f"/api/v1/namespaces/{platform.namespace}/services/prometheus:9090/proxy/api/v1/query?query="
+    answer = json.loads(platform.cluster.kubectl("get", "--raw", path + quote(query)))
+    return [float(series["value"][1]) for series in answer["data"]["result"]]
