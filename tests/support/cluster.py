@@ -17,7 +17,6 @@ import httpx
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/reprise"
 FIXTURES = ROOT / "k8s/e2e"
-HOST = "reprise-e2e.localhost"
 INGRESS = os.environ.get("REPRISE_INGRESS", "http://127.0.0.1:8080")
 RELEASE = "reprise"
 T = TypeVar("T")
@@ -95,16 +94,31 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Platform:
-    """The release of the chart in a namespace of its own."""
+    """The release of the chart in a namespace of its own.
+
+    Attributes:
+        cluster: Where.
+        namespace: Its namespace; also the first part of the name that its Ingress answers to.
+        tag: Of the images.
+        extra_values: Files of ``k8s/e2e`` with values besides ``values.yaml``.
+        fixtures: Files of ``k8s/e2e`` with what runs beside the release.
+    """
 
     cluster: Cluster
     namespace: str
     tag: str
+    extra_values: tuple[str, ...] = ()
+    fixtures: tuple[str, ...] = ("kafka.yaml",)
+
+    @property
+    def host(self) -> str:
+        """What its Ingress answers to."""
+        return f"{self.namespace}.localhost"
 
     @property
     def client(self) -> httpx.Client:
         """Asks through the Ingress."""
-        return httpx.Client(base_url=INGRESS, headers={"Host": HOST}, timeout=15)
+        return httpx.Client(base_url=INGRESS, headers={"Host": self.host}, timeout=15)
 
     def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 300) -> str:
         """Return what kubectl prints about this namespace."""
@@ -122,7 +136,8 @@ class Platform:
             self.cluster.kubectl(
                 "-n", "reprise-e2e-volumes", "rollout", "status", "daemonset/volumes", "--timeout=60s"
             )
-        self.kubectl("apply", "-f", "-", stdin=self._fixture("kafka.yaml"))
+        for fixture in self.fixtures:
+            self.kubectl("apply", "-f", "-", stdin=self._fixture(fixture))
         self.kubectl("rollout", "status", "statefulset/kafka", "--timeout=180s")
         # Helm does not take over what somebody else, such as another test, has applied before.
         taking_over = ("--server-side", "--force-conflicts", "--field-manager=helm")
@@ -145,20 +160,30 @@ class Platform:
         """Options for Helm that say how the platform is installed."""
         tags = ["global.image.tag", "redis.image.tag", "redis.exporter.image.tag"]
         return [
-            f"--values={FIXTURES / 'values.yaml'}",
+            *(f"--values={FIXTURES / name}" for name in ("values.yaml", *self.extra_values)),
             *(f"--set-string={name}={self.tag}" for name in tags),
-            *(f"--set-string={name}.ingress.host={HOST}" for name in ("predictor", "producer")),
+            *(f"--set-string={name}.ingress.host={self.host}" for name in ("predictor", "producer")),
         ]
 
-    def run_job(self, name: str, seconds: float) -> str:
+    def run_job(self, name: str, seconds: float, **environment: str) -> str:
         """Start a run of a suspended CronJob, and return its log once it is complete.
+
+        Args:
+            name: The component.
+            seconds: How long it may take.
+            environment: Variables that this run has besides.
 
         Raises:
             CommandError: It failed.
             TimeoutError: It did not end.
         """
-        job = f"e2e-{name}-{int(time.time())}"
-        self.kubectl("create", "job", job, f"--from=cronjob/reprise-{name}")
+        job = f"e2e-{name}-{time.time_ns() // 1_000_000}"
+        options = ("--dry-run=client", "--output=json")
+        made = json.loads(self.kubectl("create", "job", job, f"--from=cronjob/reprise-{name}", *options))
+        container = made["spec"]["template"]["spec"]["containers"][0]
+        variables = [{"name": key, "value": value} for key, value in environment.items()]
+        container["env"] = [*container.get("env", []), *variables]
+        self.kubectl("create", "-f", "-", stdin=json.dumps(made))
 
         def ended() -> str | None:
             conditions = self.get("job", job)["status"].get("conditions", [])

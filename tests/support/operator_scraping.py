@@ -66,11 +66,15 @@ def _scrape_config(monitor: dict[str, Any], endpoint: dict[str, Any], number: in
         spec.keys() - {"selector", "podTargetLabels", "podMetricsEndpoints"}
     )
     if unknown or spec["selector"].keys() != {"matchLabels"}:
-        raise ValueError(f"the PodMonitor {name} has what is not translated: {sorted(unknown) or spec['selector']}")
+        raise ValueError(
+            f"the PodMonitor {name} has what is not translated: {sorted(unknown) or spec['selector']}"
+        )
     chosen = [
         {
             "action": "keep",
-            "source_labels": [f"__meta_kubernetes_pod_{part}_{_safe(label)}" for part in ("label", "labelpresent")],
+            "source_labels": [
+                f"__meta_kubernetes_pod_{part}_{_safe(label)}" for part in ("label", "labelpresent")
+            ],
             "regex": f"({re.escape(value)});true",
         }
         for label, value in sorted(spec["selector"]["matchLabels"].items())
@@ -90,7 +94,11 @@ def _scrape_config(monitor: dict[str, Any], endpoint: dict[str, Any], number: in
         "scrape_timeout": endpoint["interval"],
         "kubernetes_sd_configs": [_pods_of(namespace)],
         "relabel_configs": [
-            {"action": "drop", "source_labels": ["__meta_kubernetes_pod_phase"], "regex": "(Failed|Succeeded)"},
+            {
+                "action": "drop",
+                "source_labels": ["__meta_kubernetes_pod_phase"],
+                "regex": "(Failed|Succeeded)",
+            },
             *chosen,
             _keep("__meta_kubernetes_pod_container_port_name", endpoint["port"]),
             *_place(),
