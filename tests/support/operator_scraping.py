@@ -59,6 +59,18 @@ def watching_configs(namespace: str) -> list[dict[str, Any]]:
     ]
 
 
+def over_http(config: dict[str, Any], url: str) -> dict[str, Any]:
+    """Return a scrape configuration that finds its targets through ``k8s/e2e/prometheus/kubernetes-targets``.
+
+    Debian's Prometheus is built without ``kubernetes_sd``; the targets and their labels are the same.
+    """
+    [found] = config["kubernetes_sd_configs"]
+    namespaces = found.get("namespaces", {}).get("names", [])
+    path = f"/pods?namespace={namespaces[0]}" if found["role"] == "pod" else "/nodes"
+    others = {name: value for name, value in config.items() if name != "kubernetes_sd_configs"}
+    return others | {"http_sd_configs": [{"url": url + path, "refresh_interval": "1s"}]}
+
+
 def _scrape_config(monitor: dict[str, Any], endpoint: dict[str, Any], number: int) -> dict[str, Any]:
     spec, metadata = monitor["spec"], monitor["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]

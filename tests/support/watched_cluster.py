@@ -16,13 +16,14 @@ import httpx
 import yaml
 from support.cluster import FIXTURES, ROOT, Cluster, Platform, wait_until
 from support.observed_prometheus import Prometheus
-from support.operator_scraping import scrape_configs, watching_configs
+from support.operator_scraping import over_http, scrape_configs, watching_configs
 from support.shortened_rules import shortened_rules
 
 FACTOR = 60
 """A minute of the rules is a second here."""
 
 _LEAST_WINDOW_SECONDS = 5
+_TARGETS = "http://127.0.0.1:9093"
 _KINDS = ("podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com")
 
 
@@ -70,7 +71,10 @@ def _start(platform: Platform, monitors: list[dict[str, Any]], rules: dict[str, 
     configuration = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": ["/etc/prometheus/rules.yaml"],
-        "scrape_configs": [*scrape_configs(monitors), *watching_configs(platform.namespace)],
+        "scrape_configs": [
+            over_http(config, _TARGETS)
+            for config in (*scrape_configs(monitors), *watching_configs(platform.namespace))
+        ],
     }
     config_map = {
         "apiVersion": "v1",

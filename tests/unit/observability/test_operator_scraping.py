@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from support.operator_scraping import scrape_configs
+from support.operator_scraping import over_http, scrape_configs, watching_configs
 
 MONITOR: dict[str, Any] = {
     "metadata": {"namespace": "shop", "name": "reprise-predictor"},
@@ -47,3 +47,13 @@ def test_a_monitor_that_asks_for_more_is_not_half_translated() -> None:
     }
     with pytest.raises(ValueError, match="honorLabels"):
         scrape_configs([MONITOR | {"spec": spec}])
+
+
+def test_targets_are_found_over_http_in_the_same_namespace() -> None:
+    [config] = scrape_configs([MONITOR])
+    found = over_http(config, "http://t")
+    assert "kubernetes_sd_configs" not in found
+    assert found["http_sd_configs"] == [{"url": "http://t/pods?namespace=shop", "refresh_interval": "1s"}]
+    assert found["relabel_configs"] == config["relabel_configs"]
+    kubelet = over_http(watching_configs("shop")[0], "http://t")
+    assert kubelet["http_sd_configs"][0]["url"] == "http://t/nodes"
