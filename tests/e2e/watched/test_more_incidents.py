@@ -46,7 +46,7 @@ def test_redis_is_full(watched_platform: WatchedPlatform, on_call: Open) -> None
     incident.sees("RepriseRedisMemoryHigh", 180)
     incident.sees("RepriseNothingFolded", 120)
     incident.asks("redis_memory_used_bytes / redis_memory_max_bytes")
-    incident.reads_log("deployment/reprise-materializer", "OOM")
+    incident.reads_log("deployment/reprise-materializer", "folding_delayed")
     incident.runs(
         "helm -n reprise upgrade reprise charts/reprise --reuse-values --set-string redis.maxMemory=256mb"
     )
@@ -93,7 +93,7 @@ def test_events_outrun_a_store_that_is_away_and_rollouts_fail(
     incident.sees("RepriseLagGrows", 10)
     failing = on_call("A rollout is stuck")
     failing.sees("RepriseRolloutReconcileFails", 120)
-    failing.reads_log("deployment/reprise-rollout", "redis")
+    failing.reads_log("deployment/reprise-rollout", "look_failed")
     incident.asks("reprise:lag_records:sum")
     incident.runs_with_kafka(
         "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group materializer"
@@ -120,7 +120,7 @@ def test_a_rollout_of_a_model_that_is_not_there(watched_platform: WatchedPlatfor
     incident.sees("RepriseRolloutStuck", 120)
     incident.runs("kubectl -n reprise get modelrollouts")
     incident.looks("kubectl -n reprise describe modelrollout incident | sed -n '/Events:/,$p'")
-    incident.reads_log("deployment/reprise-predictor", MISSING_DIGEST)
+    incident.reads_log("deployment/reprise-predictor", "arm_not_loaded")
     incident.runs("kubectl -n reprise delete modelrollout incident")
     incident.sees_cleared("RepriseRolloutStuck")
 
@@ -169,7 +169,7 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=1")
     incident.sees_cleared("RepriseArchiverMissing")
     incident.sees("RepriseArchiveLosesRecords", 120)
-    incident.reads_log(archiver, "lost")
+    incident.reads_log(archiver, "records_lost")
     incident.sees_cleared("RepriseArchiveLosesRecords", 180)
 
 
