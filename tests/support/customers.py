@@ -23,7 +23,7 @@ class Customers:
         statuses: Answers to questions, by HTTP status or the name of what went wrong.
         accepted: Events that were accepted.
         age_seconds: How old the events are that are sent.
-        sending: Whether events are sent.
+        sending: Whether events are sent; not before the store is filled from history, which comes before them.
         asking: Whether predictions are asked for.
     """
 
@@ -37,7 +37,7 @@ class Customers:
         self.statuses: Counter[str] = Counter()
         self.accepted = 0
         self.age_seconds = 0.0
-        self.sending = True
+        self.sending = False
         self.asking = True
 
     def __enter__(self) -> Self:
