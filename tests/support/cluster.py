@@ -132,7 +132,7 @@ class Platform:
         """Make the namespace, its Kafka, and install the chart; returns once everything but the predictor is ready."""
         self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(self._namespace()))
         if self.cluster.has_folder_volumes:
-            self.cluster.kubectl("apply", "-f", str(FIXTURES / "volumes.yaml"))
+            self.cluster.kubectl("apply", "-f", "-", stdin=self._fixture("volumes.yaml"))
             self.cluster.kubectl(
                 "-n", "reprise-e2e-volumes", "rollout", "status", "daemonset/volumes", "--timeout=60s"
             )
