@@ -51,13 +51,14 @@ class WatchedPlatform:
 
 
 @contextmanager
-def watched(platform: Platform, factor: float = FACTOR) -> Iterator[WatchedPlatform]:
-    """Install the platform, and watch it, with its rules shortened by a factor, until left.
+def watched(platform: Platform, *, install: bool = True, factor: float = FACTOR) -> Iterator[WatchedPlatform]:
+    """Install the platform, or take the one that is there, and watch it, its rules shortened by a factor, until left.
 
     Prometheus is configured from the objects that the API server keeps, so the chart's own go the whole way.
     """
     with _kinds(platform.cluster):
-        platform.install()
+        if install:
+            platform.install()
         monitors = platform.get("podmonitors.monitoring.coreos.com")["items"]
         [rule] = platform.get("prometheusrules.monitoring.coreos.com")["items"]
         _start(platform, monitors, rule["spec"], factor)

@@ -19,15 +19,20 @@ TAG = os.environ.get("REPRISE_E2E_TAG", "dev")
 
 @pytest.fixture(scope="session")
 def watched_platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[WatchedPlatform]:
-    """The platform in a namespace of its own, installed once, without a model; REPRISE_E2E_KEEP=1 leaves it there."""
+    """The platform in a namespace of its own, installed once, without a model.
+
+    REPRISE_E2E_KEEP=1 leaves it there, and REPRISE_E2E_REUSE=1 takes the one that was left, model and all.
+    """
     compiled = subprocess.run([ROOT / ".ci/kube-state-metrics"], capture_output=True, text=True, check=False)
     if compiled.returncode:
         pytest.skip(compiled.stderr.strip())
     platform = Platform(cluster, NAMESPACE, TAG, ("watched.yaml",))
-    platform.remove()
+    reuse = os.environ.get("REPRISE_E2E_REUSE") == "1"
+    if not reuse:
+        platform.remove()
     failed = request.session.testsfailed
     try:
-        with watched(platform) as it:
+        with watched(platform, install=not reuse) as it:
             yield it
     except Exception:
         print(platform.diagnosis(), file=sys.stderr)
@@ -43,6 +48,7 @@ def watched_platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterat
 def customers(watched_platform: WatchedPlatform) -> Iterator[Customers]:
     """Who asks and buys, from before the first model to the end."""
     with Customers(lambda: watched_platform.platform.client, PAIRS) as customers:
+        customers.sending = os.environ.get("REPRISE_E2E_REUSE") == "1"
         yield customers
 
 

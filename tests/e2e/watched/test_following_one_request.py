@@ -22,7 +22,8 @@ for path in root.rglob("*.parquet"):
     if "ecommerce-predictions" not in str(path):
         continue
     predictions = pq.read_table(path, columns=["prediction"])["prediction"].cast("string")
-    print(*predictions.filter(pc.match_substring(predictions, sys.argv[1])).to_pylist(), sep="\n", end="\n")
+    for found in predictions.filter(pc.match_substring(predictions, sys.argv[1])).to_pylist():
+        print(found)
 """
 
 

@@ -25,7 +25,6 @@ def test_redis_is_gone(watched_platform: WatchedPlatform, customers: Customers, 
     redis = "statefulset/reprise-redis"
     incident.happens("Redis is scaled to 0", lambda: platform.kubectl("scale", redis, "--replicas=0"))
     incident.sees("RepriseOnlineStoreAway")
-    incident.sees("ReprisePredictionErrorBudgetBurnsFast")
     incident.sees("RepriseServiceNotReady")
     assert "503" in incident.reads_ready("predictor", 8000)
     assert customers.statuses["503"]
@@ -37,6 +36,24 @@ def test_redis_is_gone(watched_platform: WatchedPlatform, customers: Customers, 
     incident.runs("kubectl -n reprise scale statefulset/reprise-redis --replicas=1")
     incident.sees_cleared("RepriseOnlineStoreAway")
     incident.sees_cleared("RepriseServiceNotReady")
+
+
+def test_a_deadline_that_nobody_can_keep_is_rolled_out(
+    watched_platform: WatchedPlatform, on_call: Open
+) -> None:
+    incident = on_call("Predictions fail")
+    platform = watched_platform.platform
+
+    def upgrade() -> None:
+        platform.upgrade("--set=predictor.settings.PREDICTOR_DEADLINE_SECONDS=0.0001")
+        platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
+
+    incident.happens("an upgrade gives predictions a tenth of a millisecond", upgrade)
+    incident.sees("ReprisePredictionErrorBudgetBurnsFast")
+    incident.asks('sum by (outcome) (rate(reprise_predictor_requests_total{outcome!="ok"}[15s])) > 0')
+    incident.runs("helm -n reprise history reprise")
+    incident.runs("helm -n reprise rollback reprise")
+    platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
     incident.sees_cleared("ReprisePredictionErrorBudgetBurnsFast", 180)
 
 
