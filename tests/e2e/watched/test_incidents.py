@@ -45,7 +45,7 @@ def test_a_deadline_that_nobody_can_keep_is_rolled_out(
     platform = watched_platform.platform
 
     def upgrade() -> None:
-        platform.upgrade("--set=predictor.settings.PREDICTOR_DEADLINE_SECONDS=0.0001")
+        platform.upgrade("--set-json=predictor.settings.PREDICTOR_DEADLINE_SECONDS=0.0001")
         platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
 
     incident.happens("an upgrade gives predictions a tenth of a millisecond", upgrade)
@@ -104,6 +104,7 @@ def test_training_fails_and_a_bad_model_is_published(
     )
     failing.sees("RepriseJobFailed", 150)
     failing.runs("kubectl -n reprise get jobs -l app.kubernetes.io/part-of=reprise")
+    failing.looks("kubectl -n reprise wait --for=condition=failed --timeout=5m job/train-far")
     failing.looks("kubectl -n reprise logs job/train-far --tail=2")
 
     refused = on_call("A model is refused")
@@ -189,7 +190,7 @@ def _publish_broken(platform: Platform) -> None:
 import json, os, shutil
 from urllib.parse import urlparse
 from reprise_bundle import BundleStore
-url = os.environ["MODEL_STORE"]
+url = os.environ["TRAINER_OUT"]
 root = urlparse(url).path
 good = BundleStore(url).latest()
 bad = "sha256:" + good[7:][::-1]

@@ -79,7 +79,7 @@ def test_events_outrun_a_store_that_is_away_and_rollouts_fail(
 ) -> None:
     platform = watched_platform.platform
     with platform.client as client:
-        digest = client.get("/model/info").raise_for_status().json()["model_version"]
+        digest = client.get("/model/info").raise_for_status().json()["digest"]
         _rollout(platform, digest, digest)
         incident = on_call("The lag grows")
         incident.happens(
@@ -111,7 +111,7 @@ def test_events_outrun_a_store_that_is_away_and_rollouts_fail(
 def test_a_rollout_of_a_model_that_is_not_there(watched_platform: WatchedPlatform, on_call: Open) -> None:
     platform = watched_platform.platform
     with platform.client as client:
-        digest = client.get("/model/info").raise_for_status().json()["model_version"]
+        digest = client.get("/model/info").raise_for_status().json()["digest"]
     incident = on_call("A rollout is stuck")
     incident.happens(
         "a rollout names a digest that the store does not have",

@@ -23,7 +23,7 @@ def two_arms(watched_platform: WatchedPlatform, customers: Customers) -> Iterato
     """A rollout with two arms, whose users' outcomes are known and pushed."""
     platform = watched_platform.platform
     with platform.client as client:
-        digest = client.get("/model/info").raise_for_status().json()["model_version"]
+        digest = client.get("/model/info").raise_for_status().json()["digest"]
         _apply(platform, digest)
         wait_until("both arms answer", lambda: _arms(client) == {"baseline", "same"}, 60, every=1)
     wait_until(
