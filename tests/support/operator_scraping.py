@@ -74,7 +74,7 @@ def over_http(config: dict[str, Any], url: str) -> dict[str, Any]:
 def _scrape_config(monitor: dict[str, Any], endpoint: dict[str, Any], number: int) -> dict[str, Any]:
     spec, metadata = monitor["spec"], monitor["metadata"]
     namespace, name = metadata["namespace"], metadata["name"]
-    unknown = (endpoint.keys() - {"port", "path", "interval"}) | (
+    unknown = (endpoint.keys() - {"port", "path", "interval", "honorLabels"}) | (
         spec.keys() - {"selector", "podTargetLabels", "podMetricsEndpoints"}
     )
     if unknown or spec["selector"].keys() != {"matchLabels"}:
@@ -102,6 +102,7 @@ def _scrape_config(monitor: dict[str, Any], endpoint: dict[str, Any], number: in
     return {
         "job_name": f"podMonitor/{namespace}/{name}/{number}",
         "metrics_path": endpoint.get("path", "/metrics"),
+        "honor_labels": endpoint.get("honorLabels", False),
         "scrape_interval": endpoint["interval"],
         "scrape_timeout": endpoint["interval"],
         "kubernetes_sd_configs": [_pods_of(namespace)],

@@ -43,9 +43,9 @@ def test_targets_are_the_port_of_the_chosen_pods_under_the_names_that_the_operat
 
 def test_a_monitor_that_asks_for_more_is_not_half_translated() -> None:
     spec = MONITOR["spec"] | {
-        "podMetricsEndpoints": [{"port": "metrics", "interval": "1s", "honorLabels": True}]
+        "podMetricsEndpoints": [{"port": "metrics", "interval": "1s", "scheme": "https"}]
     }
-    with pytest.raises(ValueError, match="honorLabels"):
+    with pytest.raises(ValueError, match="scheme"):
         scrape_configs([MONITOR | {"spec": spec}])
 
 
