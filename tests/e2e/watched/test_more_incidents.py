@@ -129,9 +129,10 @@ def test_the_predictors_are_throttled(watched_platform: WatchedPlatform, on_call
     incident = on_call("Predictions are slow")
     platform = watched_platform.platform
     pod = platform.pods("predictor")[0]["metadata"]["name"]
-    limit = {"spec": {"containers": [{"name": "predictor", "resources": {"limits": {"cpu": "100m"}}}]}}
+    little = {"requests": {"cpu": "30m"}, "limits": {"cpu": "30m"}}
+    limit = {"spec": {"containers": [{"name": "predictor", "resources": little}]}}
     incident.happens(
-        "somebody limits the predictor's CPU to a tenth of a core",
+        "somebody limits the predictor's CPU to three hundredths of a core",
         lambda: platform.kubectl("patch", "pod", pod, "--subresource=resize", "--patch", json.dumps(limit)),
     )
     incident.sees("ReprisePredictionLatencyBudgetBurnsFast", 180)
