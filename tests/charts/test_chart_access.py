@@ -220,7 +220,11 @@ def test_every_component_has_a_kafka_user_that_may_no_more_than_it_does() -> Non
         "Describe",
         "DescribeConfigs",
     }
-    assert {operation for of_people, operation in operations if not of_people} == {"Read", "Write", "Describe"}
+    assert {operation for of_people, operation in operations if not of_people} == {
+        "Read",
+        "Write",
+        "Describe",
+    }
 
 
 def test_without_a_producer_the_doctor_may_append_its_event_itself() -> None:
