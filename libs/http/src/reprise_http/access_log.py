@@ -57,7 +57,7 @@ class AccessLog:
             fields["request_id"] = request_id
         if trace is not None:
             fields["trace_id"] = trace.trace_id
-            if trace.parent_id is not None:
+            if trace.parent_id:
                 fields["parent_id"] = trace.parent_id
         if self.ids:
             fields["target"] = path + (

@@ -17,11 +17,11 @@ class Trace(NamedTuple):
 
     Attributes:
         trace_id: 32 hexadecimal digits.
-        parent_id: The caller's span, 16 hexadecimal digits; ``None`` where only the trace is known.
+        parent_id: The caller's span, 16 hexadecimal digits; empty where only the trace is known.
     """
 
     trace_id: str
-    parent_id: str | None
+    parent_id: str
 
 
 def parse_traceparent(value: bytes) -> Trace | None:
@@ -43,4 +43,4 @@ def trace_of_request_id(value: bytes) -> Trace | None:
     if _UUID.fullmatch(value) is None:
         return None
     digits = value.replace(b"-", b"").lower()
-    return None if digits == _NO_TRACE else Trace(digits.decode(), None)
+    return None if digits == _NO_TRACE else Trace(digits.decode(), "")
