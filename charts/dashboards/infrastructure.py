@@ -162,11 +162,12 @@ INFRASTRUCTURE = Dashboard(
                 ),
                 Panel(
                     "Memory of pods",
-                    "What the kubelet counts against the limit.",
+                    "What the kubelet counts against the limit: of the containers, or of the pod where it knows no containers.",
                     "bytes",
                     (
                         Query(
-                            'sum by (pod) (container_memory_working_set_bytes{NS, pod=~".*reprise.*", container!=""})',
+                            'sum by (pod) (container_memory_working_set_bytes{NS, pod=~".*reprise.*", container!=""})'
+                            ' or sum by (pod) (container_memory_working_set_bytes{NS, pod=~".*reprise.*", container=""})',
                             "{{pod}}",
                         ),
                     ),

@@ -50,9 +50,9 @@ class Query:
         """The query as Grafana takes it."""
         return re.sub(r"\bNS\b", _NAMESPACE, self.expr).replace("[RATE]", "[$__rate_interval]")
 
-    def concrete(self, rate: str) -> str:
-        """Return the query as Prometheus takes it, for all namespaces and rates over this window."""
-        return self.promql.replace("$namespace", ".*").replace("$__rate_interval", rate)
+    def concrete(self, rate: str, namespace: str = ".*") -> str:
+        """Return the query as Prometheus takes it, for namespaces and rates over this window."""
+        return self.promql.replace("$namespace", namespace).replace("$__rate_interval", rate)
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,8 @@ def test_a_record_survives_a_broker_where_there_are_three() -> None:
 
 def test_every_component_has_a_kafka_user_that_may_no_more_than_it_does() -> None:
     users = {each.component: each.spec for each in render("-f", "dev").of_kind("KafkaUser")}
-    assert set(users) == {"predictor", "producer", "materializer", "archiver", "backfill", "doctor"}
+    people = {"doctor", "kafdrop"}
+    assert set(users) == {"predictor", "producer", "materializer", "archiver", "backfill", *people}
     assert all(spec["authentication"] == {"type": "scram-sha-512"} for spec in users.values())
     writes = {
         (component, acl["resource"]["name"])
@@ -207,14 +208,23 @@ def test_every_component_has_a_kafka_user_that_may_no_more_than_it_does() -> Non
         ("producer", "ecommerce-events"),
         ("materializer", "ecommerce-events-dlq"),
     }
+    # the doctor and Kafdrop tell how topics are configured
     operations = {
-        (component == "doctor", operation)
+        (component in people, operation)
         for component, spec in users.items()
         for acl in spec["authorization"]["acls"]
         for operation in acl["operations"]
     }
-    assert {operation for doctor, operation in operations if doctor} == {"Describe", "DescribeConfigs"}
-    assert {operation for doctor, operation in operations if not doctor} == {"Read", "Write", "Describe"}
+    assert {operation for of_people, operation in operations if of_people} == {
+        "Read",
+        "Describe",
+        "DescribeConfigs",
+    }
+    assert {operation for of_people, operation in operations if not of_people} == {
+        "Read",
+        "Write",
+        "Describe",
+    }
 
 
 def test_without_a_producer_the_doctor_may_append_its_event_itself() -> None:

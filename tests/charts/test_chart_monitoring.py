@@ -24,6 +24,17 @@ def test_rules_are_those_of_the_file() -> None:
     assert rule["spec"]["groups"] == RULES
 
 
+def test_labels_of_our_metrics_win_over_those_that_the_operator_gives_targets() -> None:
+    endpoints = [
+        endpoint
+        for monitor in objects("PodMonitor", "--set=redis.exporter.enabled=true,rollout.enabled=true")
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]
+    ]
+    # "endpoint" is a label of reprise_predictor_request_seconds, which an alert asks for, and of every target
+    assert len(endpoints) == 6
+    assert all(endpoint["honorLabels"] for endpoint in endpoints)
+
+
 def test_runbooks_are_where_the_documentation_is() -> None:
     (rule,) = objects("PrometheusRule", "--set=monitoring.rules.documentation=https://example.com/reprise/")
     links = [

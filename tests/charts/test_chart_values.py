@@ -111,6 +111,8 @@ def test_a_value_beyond_its_bounds_is_refused(setting: str) -> None:
         (("--set=predictor.autoscaling.enabled=true,predictor.autoscaling.minReplicas=11",), "exchange them"),
         (("--set=predictor.settings.PREDICTOR_RATE_LIMIT=5",), "predictor.apiKeys.existingSecret"),
         (("--set=predictor.ingress.tls.enabled=true",), "set predictor.ingress.host"),
+        (("--set=kafdrop.ingress.host=",), "set kafdrop.ingress.host"),
+        (("--set=feast.ui.ingress.host=",), "set feast.ui.ingress.host"),
         (("--set=trainer.events.archive=false,trainer.events.history=false",), "trainer has no events"),
         (("--set=storage.history.enabled=false",), "storage.history.enabled=true"),
         (("--set=trainer.enabled=false",), "set trainer.enabled=true"),
@@ -127,6 +129,25 @@ def test_an_impossible_combination_is_refused_with_what_to_do(given: tuple[str, 
 def test_the_defaults_ask_for_the_one_decision_that_they_cannot_take() -> None:
     with pytest.raises(RenderingError, match=r"storage.singleNode=true where all pods run on one node"):
         render()
+
+
+def test_pages_for_people_are_reached_through_the_ingress_in_development_and_by_nobody_in_production() -> (
+    None
+):
+    hosts = {
+        each.name: each.spec["rules"][0]["host"]
+        for each in render(*DEV).of_kind("Ingress")
+        if "host" in each.spec["rules"][0]
+    }
+    assert hosts == {
+        "reprise-feast-ui": "feast.reprise.localhost",
+        "reprise-kafdrop": "kafdrop.reprise.localhost",
+    }
+    controllers = [{"namespaceSelector": {}}]
+    for name in ("feast", "kafdrop"):
+        rules = render(*DEV).find("NetworkPolicy", f"reprise-{name}").spec["ingress"]
+        assert {"from": controllers, "ports": [{"port": "http"}]} in rules
+    assert {each.name for each in render(*PRODUCTION).of_kind("Ingress")} == {"reprise-predictor"}
 
 
 def test_what_is_for_trying_out_is_off_in_production() -> None:

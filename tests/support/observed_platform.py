@@ -178,8 +178,24 @@ def look(platform: Platform) -> tuple[list[Seen], list[Seen]]:
     lacking = {"kubernetes": "needs Kubernetes"}
     if platform.without_kafka:
         lacking["kafka"] = f"needs Kafka: {platform.without_kafka}"
-    prometheus = platform.prometheus
-    panels = [_panel(prometheus, page.title, panel, lacking) for page in DASHBOARDS for panel in page.panels]
+    return look_at(platform.prometheus, lacking)
+
+
+def look_at(
+    prometheus: Prometheus, lacking: Mapping[str, str], namespace: str = ".*"
+) -> tuple[list[Seen], list[Seen]]:
+    """Return what a Prometheus shows in every panel and of every alert.
+
+    Args:
+        prometheus: Who is asked.
+        lacking: Why panels are left out, by what they need.
+        namespace: What Grafana's variable would choose, a regular expression.
+    """
+    panels = [
+        _panel(prometheus, page.title, panel, lacking, namespace)
+        for page in DASHBOARDS
+        for panel in page.panels
+    ]
     alerts = []
     for rule in prometheus.alerts():
         values = {_labels(alert["labels"]): float(alert["value"]) for alert in rule["alerts"]}
@@ -242,13 +258,17 @@ def _redis_exporter(redis_port: int, port: int) -> list[str]:
     return ["prometheus-redis-exporter", *addresses]
 
 
-def _panel(prometheus: Prometheus, page: str, panel: Panel, lacking: Mapping[str, str]) -> Seen:
+def _panel(
+    prometheus: Prometheus, page: str, panel: Panel, lacking: Mapping[str, str], namespace: str
+) -> Seen:
     if panel.needs in lacking:
         return Seen(page, panel.title, {}, state=lacking[panel.needs])
     values: dict[str, float] = {}
     for query in panel.queries:
         try:
-            found = [each for each in prometheus.query(query.concrete(_RATE)) if not math.isnan(each[1])]
+            found = [
+                each for each in prometheus.query(query.concrete(_RATE, namespace)) if not math.isnan(each[1])
+            ]
         except ValueError as error:
             return Seen(page, panel.title, values, problem=f"{query.promql}: {error}")
         if not found:

@@ -18,4 +18,6 @@ spec:
     - port: {{ index . 2 }}
       path: /metrics
       interval: {{ $root.Values.monitoring.interval }}
+      # Prometheus' operator has a label "endpoint", too, which would rename ours
+      honorLabels: true
 {{- end -}}

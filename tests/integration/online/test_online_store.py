@@ -258,7 +258,7 @@ class TestServerOfItsOwn:
             settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port)
             with (
                 OnlineStore.connect(settings) as store,
-                pytest.raises(StoreRefusedError, match=r"write 1 rows at .*memory"),
+                pytest.raises(StoreUnavailableError, match=r"write 1 rows at .*memory"),
             ):
                 store.write_guarded([write(None, b"w")])
 

@@ -16,7 +16,7 @@ from reprise_http.express import add_express_route
 from reprise_http.gate import Gatekeeping
 from reprise_http.metrics_server import metrics_server
 from reprise_http.rate_limit import RateLimit
-from reprise_http.trace import parse_traceparent
+from reprise_http.trace import parse_traceparent, trace_of_request_id
 from starlette.types import Scope
 from support.redis import free_port
 
@@ -114,6 +114,28 @@ def test_trace_context_comes_back_and_is_logged(capsys: pytest.CaptureFixture[st
     assert first["parent_id"] == "b7ad6b7169203331"
     assert first["request_id"] == "r-1"
     assert "trace_id" not in second
+
+
+def test_request_id_that_is_a_uuid_is_the_trace_where_no_other_is_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = {"x-request-id": "3F2A9C1E-7B0D-9E44-8C11-5D6E7F809A1B"}
+    with TestClient(build(access_log=AccessLog(ids=False, json=True))) as client:
+        response = client.post("/double", content=b"1", headers=given)
+        assert response.headers["x-request-id"] == given["x-request-id"]
+        assert "traceparent" not in response.headers
+        client.post("/double", content=b"1", headers=given | {"traceparent": TRACEPARENT})
+        client.post("/double", content=b"1", headers={"x-request-id": "order-7"})
+    alone, beside, no_uuid = lines(capsys)
+    assert alone["trace_id"] == "3f2a9c1e7b0d9e448c115d6e7f809a1b"
+    assert "parent_id" not in alone
+    assert beside["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
+    assert "trace_id" not in no_uuid
+
+
+@pytest.mark.parametrize("value", [b"", b"0" * 32, b"3f2a9c1e7b0d9e448c115d6e7f809a1", b"g" * 32])
+def test_request_id_that_is_no_uuid_is_no_trace(value: bytes) -> None:
+    assert trace_of_request_id(value) is None
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,9 @@ class AccessLog:
         if request_id is not None:
             fields["request_id"] = request_id
         if trace is not None:
-            fields["trace_id"], fields["parent_id"] = trace.trace_id, trace.parent_id
+            fields["trace_id"] = trace.trace_id
+            if trace.parent_id:
+                fields["parent_id"] = trace.parent_id
         if self.ids:
             fields["target"] = path + (
                 "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""

@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reprise_http.access_log import AccessLog
 from reprise_http.histogram import LoopHistogram, Observe
 from reprise_http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, ProblemError
-from reprise_http.trace import TRACE, Trace, parse_traceparent
+from reprise_http.trace import TRACE, Trace, parse_traceparent, trace_of_request_id
 
 _log = get_logger(__name__)
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -150,6 +150,10 @@ class _Exchange:
             elif name == b"traceparent" and (trace := parse_traceparent(value)) is not None:
                 self.trace = scope[TRACE] = trace
                 added = [*added, (name, value)]
+        if self.trace is None and self.request_id is not None:
+            trace = trace_of_request_id(self.request_id.encode())
+            if trace is not None:
+                self.trace = scope[TRACE] = trace
         self._added = added
 
     async def send(self, message: Message) -> None:

@@ -21,7 +21,8 @@ from reprise_online.settings import OnlineStoreSettings
 from reprise_online.slots import Address
 
 _INCOMPLETE = object()
-_PASSING = frozenset({"LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN"})
+# OOM: at its limit it refuses writes until somebody raises that
+_PASSING = frozenset({"LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "OOM"})
 _STALL_SECONDS = 1.0
 
 

@@ -63,8 +63,8 @@ class StoreError(OnlineError):
 
 
 class StoreUnavailableError(StoreError):
-    """Redis did not answer, or not in time, or is not ready yet; trying again later may help."""
+    """Redis did not answer, or not in time, or is not ready yet, or is full; trying again later may help."""
 
 
 class StoreRefusedError(StoreError):
-    """Redis answered, and refused: credentials, permissions, a read-only replica, a full memory."""
+    """Redis answered, and refused: credentials, permissions, a read-only replica."""

@@ -95,6 +95,8 @@ class Worker:
             stop.wait(self._pace.retry_seconds)
             return 0
         while polled and not self._fold_polled(polled):
+            # what waits becomes more meanwhile, and somebody is to see that
+            self._observe_lag_when_due(delayed=self.problem)
             if stop.wait(self._pace.retry_seconds):
                 return 0
         self._observe_lag_when_due()
@@ -123,8 +125,12 @@ class Worker:
         self.problem = str(error)
         _log.warning("folding_delayed", reason=str(error), error=type(error).__name__)
 
-    def _observe_lag_when_due(self) -> None:
-        """Ask the log for its ends, not more often than somebody would look; a log that is away shows here too."""
+    def _observe_lag_when_due(self, delayed: str | None = None) -> None:
+        """Ask the log for its ends, not more often than somebody would look; a log that is away shows here too.
+
+        Args:
+            delayed: Why folding waits, which an answer of the log does not settle.
+        """
         now = time.monotonic()
         if now < self._lag_due:
             return
@@ -137,4 +143,4 @@ class Worker:
             _log.warning("lag_unknown", reason=str(error))
             return
         self._metrics.show_lag({p: end - positions.get(p, end) for p, end in ends.items()})
-        self.problem = None
+        self.problem = delayed

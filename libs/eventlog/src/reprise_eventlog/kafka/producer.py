@@ -30,6 +30,7 @@ _OVERHEAD_BYTES = 100
 _BATCH_BYTES = 128 * 1024
 _LINGER_SECONDS = 0.005
 _SILENT_SECONDS = 5.0
+_FAILURE_SECONDS = 5.0
 _METADATA_SECONDS = 0.5
 _TOPIC_SECONDS = 5.0
 
@@ -50,6 +51,7 @@ class KafkaProducerLog:
         self._unsettled = 0
         self._last_progress = 0.0
         self._failure: str | None = None
+        self._failed_at = 0.0
         self._closed = False
         self._producer = connect(KafkaProducer, _options(settings), settings, "connecting a producer")
         try:
@@ -84,7 +86,10 @@ class KafkaProducerLog:
         return self._unsettled
 
     def problem(self) -> str | None:
-        """Return what the last write failed with, or that Kafka has been silent for long."""
+        """Return what the last write failed with, or that Kafka has been silent for long.
+
+        A failure counts for a few seconds only: who is unready is sent nothing, and so would never write again.
+        """
         if self._closed:
             return "the producer is closed"
         with self._changed:
@@ -94,7 +99,8 @@ class KafkaProducerLog:
                     f"Kafka at {self._settings.kafka_servers} has acknowledged nothing for {silent:.0f} s;"
                     f" {len(self._waiting):,} records wait"
                 )
-        return self._failure
+        recent = time.monotonic() - self._failed_at < _FAILURE_SECONDS
+        return self._failure if recent else None
 
     def flush(self, timeout: float) -> None:
         """Send at once, and wait until nothing waits."""
@@ -173,7 +179,7 @@ class KafkaProducerLog:
     def _failed(self, future: Future[Position], topic: str, error: Exception) -> None:
         if self._claim(future):
             failure = converted(error, self._settings, f"writing to {topic!r}")
-            self._failure = str(failure)
+            self._failure, self._failed_at = str(failure), time.monotonic()
             future.set_exception(failure)
             self._settled()
 

@@ -1,0 +1,68 @@
+"""The platform on the cluster, watched by a Prometheus whose minute is a second, with customers all the while."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.cluster import ROOT, Cluster, Platform
+from support.customers import PAIRS, Customers
+from support.on_call import OnCall
+from support.watched_cluster import WatchedPlatform, watched
+
+NAMESPACE = os.environ.get("REPRISE_E2E_NAMESPACE", "reprise-e2e") + "-watched"
+TAG = os.environ.get("REPRISE_E2E_TAG", "dev")
+
+
+@pytest.fixture(scope="session")
+def watched_platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[WatchedPlatform]:
+    """The platform in a namespace of its own, installed once, without a model.
+
+    REPRISE_E2E_KEEP=1 leaves it there, and REPRISE_E2E_REUSE=1 takes the one that was left, model and all.
+    """
+    compiled = subprocess.run([ROOT / ".ci/kube-state-metrics"], capture_output=True, text=True, check=False)
+    if compiled.returncode:
+        pytest.skip(compiled.stderr.strip())
+    platform = Platform(cluster, NAMESPACE, TAG, ("watched.yaml",))
+    reuse = os.environ.get("REPRISE_E2E_REUSE") == "1"
+    if not reuse:
+        platform.remove()
+    failed = request.session.testsfailed
+    try:
+        with watched(platform, install=not reuse) as it:
+            yield it
+    except Exception:
+        print(platform.diagnosis(), file=sys.stderr)
+        raise
+    finally:
+        if request.session.testsfailed > failed:
+            print(platform.diagnosis(), file=sys.stderr)
+        if os.environ.get("REPRISE_E2E_KEEP") != "1":
+            platform.remove()
+
+
+@pytest.fixture(scope="session")
+def customers(watched_platform: WatchedPlatform) -> Iterator[Customers]:
+    """Who asks and buys, from before the first model to the end."""
+    with Customers(lambda: watched_platform.platform.client, PAIRS) as customers:
+        customers.sending = os.environ.get("REPRISE_E2E_REUSE") == "1"
+        yield customers
+
+
+@pytest.fixture
+def on_call(
+    watched_platform: WatchedPlatform, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], OnCall]]:
+    """Opens an incident by the runbook's section; what was seen is kept in build/incidents."""
+    opened: list[OnCall] = []
+
+    def open_incident(section: str) -> OnCall:
+        opened.append(OnCall(watched_platform, section))
+        return opened[-1]
+
+    yield open_incident
+    for number, incident in enumerate(opened):
+        incident.ends(request.node.name.removeprefix("test_") + (f"-{number + 1}" if number else ""))

@@ -1,0 +1,39 @@
+"""The first incident there is: an installation that has no model, and a trainer that has not run for days."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from support.cluster import wait_until
+from support.customers import Customers
+from support.on_call import OnCall
+from support.watched_cluster import WatchedPlatform
+
+pytestmark = pytest.mark.e2e
+
+
+def test_nobody_trained(
+    watched_platform: WatchedPlatform, customers: Customers, on_call: Callable[[str], OnCall]
+) -> None:
+    platform = watched_platform.platform
+    platform.run_job("datagen", 180)
+    incident = on_call("The trainer did not run")
+    ended = (datetime.now(UTC) - timedelta(hours=40)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    status = f'{{"status": {{"lastSuccessfulTime": "{ended}"}}}}'
+    patch = ("patch", "cronjob", "reprise-trainer", "--subresource=status", "--type=merge", "--patch", status)
+    incident.happens(
+        "there is no model, and the CronJob says it last succeeded 40 h ago", lambda: platform.kubectl(*patch)
+    )
+    incident.sees("RepriseTrainerMissed")
+    incident.sees("RepriseServiceNotReady")
+    assert "503" in incident.reads_ready("predictor", 8000)
+    incident.looks("kubectl -n reprise get pods -l app.kubernetes.io/component=predictor")
+    incident.looks("kubectl -n reprise get cronjobs")
+    incident.runs("kubectl -n reprise create job --from=cronjob/reprise-trainer train-now")
+    incident.runs("kubectl -n reprise wait --for=condition=complete --timeout=2h job/train-now")
+    incident.sees_cleared("RepriseTrainerMissed")
+    incident.sees_cleared("RepriseServiceNotReady")
+    assert "events: wrote" in platform.run_job("backfill", 180)
+    with platform.client as client:
+        wait_until("the Ingress leads to the predictor", lambda: client.get("/ready").status_code == 200, 60)
+    customers.sending = True

@@ -1,0 +1,233 @@
+"""The incidents that take longer to make or to mend; REPRISE_INCIDENTS=all makes them, after those of every run."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from support.cluster import Platform, wait_until
+from support.customers import PAIRS, Customers
+from support.on_call import OnCall
+from support.watched_cluster import WatchedPlatform
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.usefixtures("customers"),
+    pytest.mark.skipif(
+        os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
+    ),
+]
+Open = Callable[[str], OnCall]
+MISSING_DIGEST = "sha256:" + "ab" * 32
+
+
+def test_old_events_are_sent(customers: Customers, on_call: Open) -> None:
+    incident = on_call("Features are stale")
+
+    def age(seconds: float) -> None:
+        customers.age_seconds = seconds
+
+    incident.happens("the shop sends events that are two minutes old", lambda: age(120))
+    incident.sees("RepriseFeaturesStale")
+    incident.asks("reprise:freshness_seconds:p95_5m")
+    incident.asks("reprise:lag_records:sum")
+    incident.note("mended: the sender sends fresh events again")
+    age(0)
+    incident.sees_cleared("RepriseFeaturesStale")
+
+
+def test_redis_is_full(watched_platform: WatchedPlatform, on_call: Open) -> None:
+    incident = on_call("Redis is full")
+    platform = watched_platform.platform
+    incident.happens("Redis may have 2 MB", lambda: platform.upgrade("--set-string=redis.maxMemory=2mb"))
+    incident.sees("RepriseRedisMemoryHigh", 180)
+    incident.sees("RepriseNothingFolded", 120)
+    incident.asks("redis_memory_used_bytes / redis_memory_max_bytes")
+    incident.reads_log("deployment/reprise-materializer", "folding_delayed")
+    incident.runs(
+        "helm -n reprise upgrade reprise charts/reprise --reuse-values --set-string redis.maxMemory=256mb"
+    )
+    incident.sees_cleared("RepriseRedisMemoryHigh", 180)
+    incident.sees_cleared("RepriseNothingFolded", 180)
+
+
+def test_redis_crashes_again_and_again(watched_platform: WatchedPlatform, on_call: Open) -> None:
+    incident = on_call("The online store is away")
+    platform = watched_platform.platform
+
+    def crash() -> None:
+        for _ in range(3):
+            restarts = _restarts(platform, "reprise-redis-0", "redis")
+            platform.kubectl("exec", "reprise-redis-0", "--container=redis", "--", "sh", "-c", "kill 1")
+            wait_until(
+                "it has ended", lambda n=restarts: _restarts(platform, "reprise-redis-0", "redis") > n, 90
+            )
+
+    incident.happens("the container of Redis ends three times", crash)
+    incident.sees("RepriseRedisDown")
+    incident.runs("kubectl -n reprise get statefulset,pods -l app.kubernetes.io/component=redis")
+    incident.looks("kubectl -n reprise logs reprise-redis-0 -c redis --previous --tail=3")
+    incident.sees_cleared("RepriseRedisDown")
+    platform.kubectl("rollout", "status", "statefulset/reprise-redis", "--timeout=120s")
+
+
+def test_events_outrun_a_store_that_is_away_and_rollouts_fail(
+    watched_platform: WatchedPlatform, on_call: Open
+) -> None:
+    platform = watched_platform.platform
+    with platform.client as client:
+        digest = client.get("/model/info").raise_for_status().json()["digest"]
+        _rollout(platform, digest, digest)
+        incident = on_call("The lag grows")
+        incident.happens(
+            "Redis is scaled to 0",
+            lambda: platform.kubectl("scale", "statefulset/reprise-redis", "--replicas=0"),
+        )
+        began = time.monotonic()
+        while not watched_platform.firing("RepriseLagGrows") and time.monotonic() - began < 180:
+            client.post("/events", json=[_event(n) for n in range(200)])
+            time.sleep(0.3)
+    incident.sees("RepriseLagGrows", 10)
+    failing = on_call("A rollout is stuck")
+    failing.sees("RepriseRolloutReconcileFails", 120)
+    failing.reads_log("deployment/reprise-rollout", "look_failed")
+    incident.asks("reprise:lag_records:sum")
+    incident.runs_with_kafka(
+        "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group materializer"
+    )
+    platform.kubectl("scale", "statefulset/reprise-redis", "--replicas=1")
+    incident.note("mended: Redis is there again")
+    incident.sees_cleared("RepriseLagGrows")
+    failing.sees_cleared("RepriseRolloutReconcileFails")
+    incident.runs_with_kafka(
+        "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group materializer"
+    )
+    platform.kubectl("delete", "modelrollout", "incident", "--timeout=30s")
+
+
+def test_a_rollout_of_a_model_that_is_not_there(watched_platform: WatchedPlatform, on_call: Open) -> None:
+    platform = watched_platform.platform
+    with platform.client as client:
+        digest = client.get("/model/info").raise_for_status().json()["digest"]
+    incident = on_call("A rollout is stuck")
+    incident.happens(
+        "a rollout names a digest that the store does not have",
+        lambda: _rollout(platform, digest, MISSING_DIGEST),
+    )
+    incident.sees("RepriseRolloutStuck", 120)
+    incident.runs("kubectl -n reprise get modelrollouts")
+    incident.looks("kubectl -n reprise describe modelrollout incident | sed -n '/Events:/,$p'")
+    incident.reads_log("deployment/reprise-predictor", "arm_not_loaded")
+    incident.runs("kubectl -n reprise delete modelrollout incident")
+    incident.sees_cleared("RepriseRolloutStuck")
+
+
+def test_the_predictors_are_throttled(watched_platform: WatchedPlatform, on_call: Open) -> None:
+    incident = on_call("Predictions are slow")
+    platform = watched_platform.platform
+    pod = platform.pods("predictor")[0]["metadata"]["name"]
+    little = {"requests": {"cpu": "30m"}, "limits": {"cpu": "30m"}}
+    limit = {"spec": {"containers": [{"name": "predictor", "resources": little}]}}
+    incident.happens(
+        "somebody limits the predictor's CPU to three hundredths of a core",
+        lambda: platform.kubectl("patch", "pod", pod, "--subresource=resize", "--patch", json.dumps(limit)),
+    )
+    incident.sees("ReprisePredictionLatencyBudgetBurnsFast", 180)
+    incident.asks(
+        "histogram_quantile(0.95, sum by (stage, le) (rate(reprise_predictor_stage_seconds_bucket[30s])))"
+    )
+    incident.asks(
+        'sum by (pod) (rate(container_cpu_cfs_throttled_periods_total{pod=~"reprise-predictor.*"}[30s]))'
+        ' / sum by (pod) (rate(container_cpu_cfs_periods_total{pod=~"reprise-predictor.*"}[30s]))'
+    )
+    incident.runs(
+        "kubectl -n reprise get pods -l app.kubernetes.io/component=predictor -o custom-columns="
+        "POD:.metadata.name,LIMITS:.spec.containers[*].resources.limits"
+    )
+    incident.runs("kubectl -n reprise rollout restart deploy/reprise-predictor")
+    platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=180s")
+    incident.sees_cleared("ReprisePredictionLatencyBudgetBurnsFast", 240)
+
+
+def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatform, on_call: Open) -> None:
+    incident = on_call("The archive loses records")
+    platform = watched_platform.platform
+    archiver = "deployment/reprise-archiver"
+    incident.happens(
+        "the archiver is scaled to 0", lambda: platform.kubectl("scale", archiver, "--replicas=0")
+    )
+    incident.sees("RepriseArchiverMissing")
+    incident.runs("kubectl -n reprise get deploy,pods -l app.kubernetes.io/component=archiver")
+    incident.runs_with_kafka(
+        "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group archiver-ecommerce-events"
+    )
+    time.sleep(5)
+    incident.note("made: Kafka deletes what the archiver has not read")
+    _delete_records(platform)
+    incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=1")
+    incident.sees_cleared("RepriseArchiverMissing")
+    incident.sees("RepriseArchiveLosesRecords", 120)
+    incident.reads_log(archiver, "records_lost")
+    incident.sees_cleared("RepriseArchiveLosesRecords", 180)
+
+
+def test_slow_burns_are_seen_and_clear_when_a_quarter_of_the_day_was_good(
+    watched_platform: WatchedPlatform, on_call: Open
+) -> None:
+    for name, section in (
+        ("ReprisePredictionErrorBudgetBurnsSlowly", "Predictions fail"),
+        ("ReprisePredictionLatencyBudgetBurnsSlowly", "Predictions are slow"),
+    ):
+        incident = on_call(section)
+        incident.sees(name, 120)
+        incident.note("nothing is made any more; six hours of the rules are six minutes here")
+        incident.sees_cleared(name, 600)
+
+
+def _restarts(platform: Platform, pod: str, container: str) -> int:
+    statuses = platform.get("pod", pod)["status"]["containerStatuses"]
+    return sum(each["restartCount"] for each in statuses if each["name"] == container)
+
+
+def _event(number: int) -> dict[str, object]:
+    user, product = PAIRS[number % len(PAIRS)]
+    return {
+        "event_id": str(uuid.uuid4()),
+        "user_id": user,
+        "product_id": product,
+        "event_type": "view",
+        "amount": None,
+        "timestamp": datetime.now(UTC).isoformat(),
+    }
+
+
+def _rollout(platform: Platform, baseline: str, candidate: str) -> None:
+    spec = {
+        "baseline": {"digest": baseline},
+        "candidates": [{"name": "next", "digest": candidate, "trafficPercent": 20}],
+        "steps": [{"trafficPercent": 20, "hold": "1h"}],
+        "analysis": {
+            "interval": "1s",
+            "window": "10s",
+            "minSamples": 20,
+            "metrics": [{"type": "ErrorRate", "max": 1}],
+        },
+    }
+    rollout = {
+        "apiVersion": "reprise.dev/v1alpha1",
+        "kind": "ModelRollout",
+        "metadata": {"name": "incident"},
+        "spec": spec,
+    }
+    platform.kubectl("apply", "-f", "-", stdin=json.dumps(rollout))
+
+
+def _delete_records(platform: Platform) -> None:
+    partitions = [{"topic": "ecommerce-events", "partition": number, "offset": -1} for number in range(6)]
+    file = json.dumps({"partitions": partitions, "version": 1})
+    program = "kafka-delete-records --bootstrap-server kafka:9092 --offset-json-file /tmp/delete.json"
+    script = f"echo '{file}' > /tmp/delete.json && {program}"
+    platform.kubectl("exec", "kafka-0", "--", "sh", "-c", script)

@@ -1,0 +1,86 @@
+"""Every panel shows data of the running platform, with the labels that Prometheus' operator gives it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from dashboards.pages import DASHBOARDS
+from support.cluster import Platform, wait_until
+from support.customers import PAIRS, Customers
+from support.observed_platform import Seen, look_at
+from support.watched_cluster import WatchedPlatform
+
+pytestmark = pytest.mark.e2e
+
+OF_KUBERNETES = {
+    (page.title, panel.title) for page in DASHBOARDS for panel in page.panels if panel.needs == "kubernetes"
+}
+
+
+@pytest.fixture
+def two_arms(watched_platform: WatchedPlatform, customers: Customers) -> Iterator[None]:
+    """A rollout with two arms, whose users' outcomes are known and pushed."""
+    platform = watched_platform.platform
+    with platform.client as client:
+        digest = client.get("/model/info").raise_for_status().json()["digest"]
+        _apply(platform, digest)
+        wait_until("both arms answer", lambda: _arms(client) == {"baseline", "same"}, 60, every=1)
+    wait_until(
+        "some have bought since", lambda before=customers.accepted: customers.accepted > before + 300, 90
+    )
+    platform.run_job("outcomes", 240)
+    yield
+    platform.kubectl("delete", "modelrollout", "panels", "--timeout=30s")
+
+
+@pytest.mark.usefixtures("two_arms")
+def test_every_panel_has_data(watched_platform: WatchedPlatform) -> None:
+    namespace = watched_platform.platform.namespace
+
+    def panels() -> list[Seen]:
+        return look_at(watched_platform.prometheus, {"kafka": "needs Kafka"}, namespace)[0]
+
+    def without_problem() -> list[Seen] | None:
+        found = panels()
+        return found if all(seen.values for seen in found if not seen.state) else None
+
+    try:
+        found = wait_until("every panel has data", without_problem, 60, every=2)
+    except TimeoutError:
+        found = panels()
+    for seen in found:
+        print(
+            f"{seen.page}: {seen.title}: {seen.state or seen.problem or dict(list(seen.values.items())[:3])}"
+        )
+    assert [(seen.page, seen.title, seen.problem) for seen in found if seen.problem] == []
+    assert {(seen.page, seen.title) for seen in found if seen.values} >= OF_KUBERNETES
+    assert {seen.state for seen in found} <= {"", "needs Kafka"}
+
+
+def _apply(platform: Platform, digest: str) -> None:
+    """Half of the users have the same model under another name, which is what an A/A test is."""
+    spec: dict[str, Any] = {
+        "baseline": {"digest": digest},
+        "candidates": [{"name": "same", "digest": digest, "trafficPercent": 50}],
+        "steps": [{"trafficPercent": 50, "hold": "1h"}],
+        "analysis": {
+            "interval": "2s",
+            "window": "30s",
+            "minSamples": 20,
+            "metrics": [{"type": "ErrorRate", "max": 0.5}],
+        },
+    }
+    rollout = {
+        "apiVersion": "reprise.dev/v1alpha1",
+        "kind": "ModelRollout",
+        "metadata": {"name": "panels"},
+        "spec": spec,
+    }
+    platform.kubectl("apply", "-f", "-", stdin=json.dumps(rollout))
+
+
+def _arms(client: Any) -> set[str]:
+    asked = [{"user_id": user, "product_id": product} for user, product in PAIRS[:30]]
+    answers = client.post("/predict/batch", json={"requests": asked}).raise_for_status().json()
+    return {each["arm"] for each in answers["results"]}

@@ -1,0 +1,105 @@
+"""A shop's traffic in the background: predictions that are asked for and events that are sent, through the Ingress."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
+
+import httpx
+
+
+class Customers:
+    """Asks for predictions and sends events at a steady rate, each in a thread of its own, until left.
+
+    What is answered is counted, also failures: an incident is to be seen by Prometheus, not to end the traffic.
+
+    Attributes:
+        statuses: Answers to questions, by HTTP status or the name of what went wrong.
+        accepted: Events that were accepted.
+        age_seconds: How old the events are that are sent.
+        sending: Whether events are sent; not before the store is filled from history, which comes before them.
+        asking: Whether predictions are asked for.
+    """
+
+    def __init__(
+        self, open_client: Callable[[], httpx.Client], pairs: Sequence[tuple[str, str]], rate: float = 15.0
+    ) -> None:
+        self._open_client = open_client
+        self._pairs = pairs
+        self._period = 1 / rate
+        self._random = random.Random(7)
+        self.statuses: Counter[str] = Counter()
+        self.accepted = 0
+        self.age_seconds = 0.0
+        self.sending = False
+        self.asking = True
+
+    def __enter__(self) -> Self:
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._run, args=(each,)) for each in (self._ask, self._send)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self, once: Callable[[httpx.Client, int], None]) -> None:
+        with self._open_client() as client:
+            started, turn = time.monotonic(), 0
+            while not self._stop.is_set():
+                once(client, turn)
+                turn += 1
+                behind = time.monotonic() - started - turn * self._period
+                if behind > 1:
+                    # what was late during an incident is not made up for
+                    started += behind
+                self._stop.wait(max(0.0, -behind))
+
+    def _ask(self, client: httpx.Client, turn: int) -> None:
+        if not self.asking:
+            return
+        user, product = self._pairs[turn % len(self._pairs)]
+        body: dict[str, Any] = {"user_id": user, "product_id": product}
+        if turn % 10 == 9:
+            some = [{"user_id": u, "product_id": p} for u, p in self._pairs[:20]]
+            self._count(client, "/predict/batch", {"requests": some})
+        elif turn % 10 == 4:
+            body["user_id"] = "nobody"
+        self._count(client, "/predict", body)
+
+    def _count(self, client: httpx.Client, path: str, body: dict[str, Any]) -> None:
+        try:
+            self.statuses[str(client.post(path, json=body).status_code)] += 1
+        except httpx.HTTPError as error:
+            self.statuses[type(error).__name__] += 1
+
+    def _send(self, client: httpx.Client, turn: int) -> None:
+        if not self.sending:
+            return
+        user, product = self._pairs[self._random.randrange(len(self._pairs))]
+        bought = turn % 3 == 0
+        event = {
+            "event_id": str(uuid.uuid4()),
+            "user_id": user,
+            "product_id": product,
+            "event_type": "purchase" if bought else "view",
+            "amount": 9.5 if bought else None,
+            "timestamp": (datetime.now(UTC) - timedelta(seconds=self.age_seconds)).isoformat(),
+        }
+        try:
+            self.accepted += client.post("/events", json=event).status_code == 202
+        except httpx.HTTPError as error:
+            self.statuses[f"event {type(error).__name__}"] += 1
+
+
+PAIRS = [(f"u{user:06d}", f"p{user % 120:05d}") for user in range(600)]
+"""Whom the history of the cluster knows, each with a product."""

@@ -1,0 +1,144 @@
+"""The platform on a cluster, watched by a real Prometheus as the chart's PodMonitors and rules say."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import yaml
+from support.cluster import FIXTURES, ROOT, Cluster, Platform, wait_until
+from support.observed_prometheus import Prometheus
+from support.operator_scraping import over_http, scrape_configs, watching_configs
+from support.shortened_rules import shortened_rules
+
+FACTOR = 60
+"""A minute of the rules is a second here."""
+
+_LEAST_WINDOW_SECONDS = 5
+_TARGETS = "http://127.0.0.1:9093"
+_KINDS = ("podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreos.com")
+
+
+@dataclass
+class WatchedPlatform:
+    """The platform and the Prometheus that watches it.
+
+    Attributes:
+        platform: The release.
+        prometheus: Answers through the API server.
+    """
+
+    platform: Platform
+    prometheus: Prometheus
+
+    def firing(self, alert: str) -> list[dict[str, Any]]:
+        """Return the instances of an alert that fire, as Prometheus tells them."""
+        return [
+            each
+            for rule in self.prometheus.alerts()
+            if rule["name"] == alert
+            for each in rule["alerts"]
+            if each["state"] == "firing"
+        ]
+
+
+@contextmanager
+def watched(platform: Platform, *, install: bool = True, factor: float = FACTOR) -> Iterator[WatchedPlatform]:
+    """Install the platform, or take the one that is there, and watch it, its rules shortened by a factor, until left.
+
+    Prometheus is configured from the objects that the API server keeps, so the chart's own go the whole way.
+    """
+    with _kinds(platform.cluster):
+        if install:
+            platform.install()
+        monitors = platform.get("podmonitors.monitoring.coreos.com")["items"]
+        [rule] = platform.get("prometheusrules.monitoring.coreos.com")["items"]
+        _start(platform, monitors, rule["spec"], factor)
+        with _proxied(platform) as url:
+            prometheus = Prometheus(url)
+            wait_until("Prometheus reaches what it watches", lambda: _all_up(prometheus, monitors), 90)
+            yield WatchedPlatform(platform, prometheus)
+
+
+def _start(platform: Platform, monitors: list[dict[str, Any]], rules: dict[str, Any], factor: float) -> None:
+    configuration = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
+        "rule_files": ["/etc/prometheus/rules.yaml"],
+        "scrape_configs": [
+            over_http(config, _TARGETS)
+            for config in (*scrape_configs(monitors), *watching_configs(platform.namespace))
+        ],
+    }
+    config_map = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "monitoring"},
+        "data": {
+            "prometheus.yml": yaml.safe_dump(configuration),
+            "rules.yaml": shortened_rules(yaml.safe_dump(rules), factor, _LEAST_WINDOW_SECONDS),
+        },
+    }
+    platform.kubectl("apply", "-f", "-", stdin=json.dumps(config_map))
+    platform.kubectl("apply", "-f", "-", stdin=_manifest(platform))
+    platform.kubectl("rollout", "status", "deployment/monitoring", "--timeout=120s")
+
+
+def _manifest(platform: Platform) -> str:
+    text = (FIXTURES / "monitoring.yaml").read_text().replace(":dev\n", f":{platform.tag}\n")
+    return text.replace("NAMESPACE", platform.namespace)
+
+
+def _all_up(prometheus: Prometheus, monitors: list[dict[str, Any]]) -> bool:
+    try:
+        health = prometheus.targets()
+    except (httpx.HTTPError, ValueError):
+        return False
+    jobs = {f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in monitors}
+    jobs |= {"kubelet", "kube-state-metrics", "pushgateway"}
+    return jobs <= health.keys() and set(health.values()) == {"up"}
+
+
+@contextmanager
+def _proxied(platform: Platform) -> Iterator[str]:
+    """Give the address at which Prometheus answers through the API server, which every cluster's kubectl can reach."""
+    command = [platform.cluster.kubectl_path, "proxy", "--port=0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            said = process.stdout.readline()
+            found = re.search(r"127\.0\.0\.1:\d+", said)
+            assert found, f"kubectl proxy said {said!r}"
+            service = f"api/v1/namespaces/{platform.namespace}/services/monitoring:prometheus/proxy"
+            yield f"http://{found[0]}/{service}"
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _kinds(cluster: Cluster) -> Iterator[None]:
+    """The kinds of Prometheus' operator, where the cluster does not have them."""
+    present = {crd["metadata"]["name"] for crd in cluster.get("customresourcedefinitions")["items"]}
+    published = json.loads(gzip.decompress((ROOT / "tests/data/schemas/crds.json.gz").read_bytes()))
+    missing = [
+        crd
+        for crd in published
+        if crd["metadata"]["name"] in _KINDS and crd["metadata"]["name"] not in present
+    ]
+    names = [f"crd/{crd['metadata']['name']}" for crd in missing]
+    for crd in missing:
+        cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(crd))
+    if names:
+        cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    try:
+        yield
+    finally:
+        if names and os.environ.get("REPRISE_E2E_KEEP") != "1":
+            cluster.kubectl("delete", *names, "--ignore-not-found", "--timeout=60s")

@@ -1,0 +1,48 @@
+"""What incidents on a cluster run as the runbook's commands stands in the runbook, also where there is no cluster."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.on_call import RUNBOOK, section_of
+
+ROOT = Path(__file__).parents[3]
+INCIDENTS = sorted((ROOT / "tests/e2e/watched").glob("test_*.py"))
+PAGE = RUNBOOK.read_text()
+
+
+def calls(method: str) -> Iterator[str]:
+    """Every literal that is the argument of a call of this name in the incidents, also by a constant of its module."""
+    for path in INCIDENTS:
+        tree = ast.parse(path.read_text())
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _name(node.func) == method:
+                [argument] = node.args
+                value = constants.get(argument.id) if isinstance(argument, ast.Name) else None
+                yield str(argument.value if isinstance(argument, ast.Constant) else value)
+
+
+def _name(called: ast.expr) -> str:
+    return called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+
+
+@pytest.mark.parametrize("command", sorted({*calls("runs"), *calls("runs_with_kafka")}))
+def test_a_command_that_mends_an_incident_stands_in_the_runbook(command: str) -> None:
+    assert command in PAGE
+
+
+@pytest.mark.parametrize("heading", sorted({name for name in calls("on_call") if name != "None"}))
+def test_an_incident_is_of_a_section_of_the_runbook(heading: str) -> None:
+    assert section_of(PAGE, heading)
+
+
+def test_there_are_such_commands() -> None:
+    assert len({*calls("runs"), *calls("runs_with_kafka")}) > 10
