@@ -296,7 +296,7 @@ def test_keys_and_metrics_port_are_taken_from_the_environment(
         # Whoever operates it asks without a key, and is not counted among the callers.
         assert httpx.get(f"{operators}/ready").json() == {"status": "ready"}
         assert httpx.get(f"{operators}/model/info").json()["digest"].startswith("sha256:")
-        assert 'endpoint="/model/info"' not in httpx.get(f"{operators}/metrics").text
+        assert 'requests_total{endpoint="/model/info"' not in httpx.get(f"{operators}/metrics").text
         keys.write_text(f"shop {hashlib.sha256(b'new').hexdigest()}\n")
         give_up = time.monotonic() + 10
         while predictor.http.post("/predict", json=ASK, headers=new).status_code != 200:
