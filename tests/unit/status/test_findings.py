@@ -223,6 +223,17 @@ def test_scores_that_drift() -> None:
     assert "(index 0.40)" in finding.sentence
 
 
+def test_scores_of_a_short_time_are_told_and_are_no_reason_for_alarm() -> None:
+    psi = {f'reprise_predictor_score_psi{{arm="baseline",digest="{DIGEST}"}}': 0.9}
+    young = process(predictor(100, **psi, process_start_time_seconds=NOON - 60), "10.0.0.2:9090")
+    report = two_looks(predictor=[young])
+    assert report.verdict.level == "good"
+    assert report.arms[0].psi.value == 0.9
+    psi = dict.fromkeys(psi, 0.1)
+    report = two_looks(predictor=[young, process(predictor(100, **psi))])
+    assert (report.verdict.level, report.arms[0].psi.value) == ("good", 0.1)
+
+
 def test_model_that_is_old() -> None:
     services = {service.name: service.processes for service in healthy(0).services}
     late = 30 * 86_400.0

@@ -7,6 +7,7 @@ page wants to know at once.
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
+from reprise_status.models import SETTLED_SECONDS
 from reprise_status.report import Finding, Level, Report, Service, Verdict
 from reprise_status.wording import count, digest, duration, percent, plain
 
@@ -149,8 +150,14 @@ def _model(report: Report) -> Iterator[Finding]:
     if until is not None and report.at - until > MODEL_OLD:
         old = duration((report.at - until).total_seconds())
         yield _watch(f"The model is old: the newest event it knows is {old} back.", "the-model-is-old")
+    settled = any(
+        (process.up_seconds or 0) >= SETTLED_SECONDS
+        for service in report.services
+        if service.name == "predictor"
+        for process in service.processes
+    )
     for arm in report.arms:
-        if arm.psi.value is not None and arm.psi.value > DRIFT_PSI:
+        if settled and arm.psi.value is not None and arm.psi.value > DRIFT_PSI:
             whose = "" if len(report.arms) == 1 else f" of {arm.name}"
             yield _watch(
                 f"Scores drift: the last hour's{whose} are spread otherwise than in the evaluation"

@@ -13,6 +13,9 @@ from reprise_status.seen import Look, ModelSeen, ProcessSeen
 ANSWERS = "reprise_predictor_arm_answers_total"
 PSI = "reprise_predictor_score_psi"
 
+SETTLED_SECONDS = 1800.0
+"""The scores of a process that is younger are of too short a time to be compared; the alert waits as long."""
+
 
 def model(look: Look) -> tuple[Model | None, str | None]:
     """Return the model that most predictors answer with, or why it is not known."""
@@ -132,8 +135,13 @@ def _answers(look: Look, recent: Window, name: str, digest: str) -> Figure:
 
 
 def _psi(look: Look, name: str, digest: str) -> Figure:
-    seen = look.service("predictor")
-    told = [] if seen is None else [value for _, value in seen.all(PSI, arm=name, digest=digest)]
+    settled = [each for each in _predictors(look) if (each.age(look.at) or 0) >= SETTLED_SECONDS]
+    told = [
+        value
+        for process in settled or _predictors(look)
+        if process.samples is not None
+        for _, value in process.samples.all(PSI, arm=name, digest=digest)
+    ]
     # Each process has its own share of the hour's scores; the one that is farthest off is the one to know of.
     return known(
         max(told, default=None), "psi", missing(look, "predictor"), "fewer than 500 scores in the last hour"

@@ -70,11 +70,10 @@ def _process(seen: ProcessSeen, now: float) -> Process:
     version = next(
         (labels["version"] for labels, _ in seen.samples.all("reprise_build_info")), "version not told"
     )
-    started = seen.samples.one("process_start_time_seconds")
     return Process(
         address=seen.address,
         version=version,
-        up_seconds=None if started is None else max(0.0, now - started),
+        up_seconds=seen.age(now),
         ready=seen.ready,
         reason=seen.reason,
     )

@@ -78,6 +78,11 @@ class ProcessSeen:
     reason: str | None = None
     routing: RoutingReport | None = None
 
+    def age(self, now: float) -> float | None:
+        """Return for how many seconds the process has run."""
+        started = None if self.samples is None else self.samples.one("process_start_time_seconds")
+        return None if started is None else max(0.0, now - started)
+
     @property
     def model(self) -> str | None:
         """Digest of the model that answers wherever no other arm does: a rollout's baseline, or the configured one."""
