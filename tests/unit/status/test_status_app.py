@@ -74,6 +74,23 @@ def test_before_the_first_look_is_over_it_says_so() -> None:
         assert client.get("/status.json").status_code == 503
 
 
+def test_looking_that_breaks_ends_the_process_rather_than_show_the_same_for_ever() -> None:
+    async def broken(host: str, port: int) -> list[str]:
+        raise RuntimeError("a bug")
+
+    ended: list[bool] = []
+    app = create_app(
+        StatusSettings.load(targets="producer=http://p:8001"), broken, lambda: ended.append(True)
+    )
+    with capture_logs() as logs, TestClient(app) as client:
+        while not ended:
+            client.get("/health")
+        assert client.get("/ready").json()["detail"] == "the services are not looked at any more"
+    assert ended == [True]
+    assert app.state.failed
+    assert "watch_failed" in [line["event"] for line in logs]
+
+
 def watch(look: Callable[[], Awaitable[Look]], clock: Callable[[], float] = lambda: 0.0) -> Watch:
     return Watch(look, 10, Frame("", 5.0), StatusMetrics(CollectorRegistry()), clock)
 

@@ -1,12 +1,13 @@
 """The status page's HTTP application."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import httpx
 from fastapi import FastAPI
 from reprise_http.app import create_http_app
+from reprise_http.background import end_process
 from reprise_http.metrics import installed_version, process_registry
 from reprise_http.problems import NOT_READY, ProblemError, retry_after
 from starlette.responses import HTMLResponse, Response
@@ -24,12 +25,15 @@ PAGES = ("/", "/status")
 """Where the page is: by itself, and behind an Ingress that leads other paths elsewhere."""
 
 
-def create_app(settings: StatusSettings, find: Resolve = resolve) -> FastAPI:
+def create_app(
+    settings: StatusSettings, find: Resolve = resolve, on_failure: Callable[[], None] = end_process
+) -> FastAPI:
     """Return the application; its lifespan looks at the services.
 
     Args:
         settings: The configuration.
         find: Finds the addresses of a host.
+        on_failure: Is called when looking fails for a reason of our own: then the page would stand still for ever.
     """
     metrics = StatusMetrics(process_registry(DISTRIBUTION))
     client = httpx.AsyncClient(
@@ -41,15 +45,19 @@ def create_app(settings: StatusSettings, find: Resolve = resolve) -> FastAPI:
     frame = Frame(settings.title, settings.interval_seconds)
     watch = Watch(scraper.look, settings.looks_kept, frame, metrics)
 
+    def ended(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            app.state.failed = True
+            on_failure()
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with client:
             looking = asyncio.create_task(watch.keep_looking())
+            looking.add_done_callback(ended)
             yield
             looking.cancel()
-            # What ended it by itself was logged then, and made the process unready.
-            with suppress(asyncio.CancelledError, Exception):
-                await looking
+            await asyncio.gather(looking, return_exceptions=True)
 
     app = create_http_app(
         title="Reprise status",
@@ -61,6 +69,7 @@ def create_app(settings: StatusSettings, find: Resolve = resolve) -> FastAPI:
         max_body_bytes=1024,
         page_policies=dict.fromkeys(PAGES, CONTENT_SECURITY_POLICY),
     )
+    app.state.failed = False
     _add_pages(app, watch, settings.documentation)
     return app
 

@@ -44,6 +44,9 @@ def command(
             interval_seconds=interval,
         )
         configure_logging(settings.log_level, settings.log_json)
-        run(create_app(settings), settings.api_host, settings.api_port)
+        app = create_app(settings)
+        run(app, settings.api_host, settings.api_port)
     except (InvalidSettingsError, ServerStartError) as error:
         raise click.ClickException(str(error)) from error
+    if app.state.failed:
+        raise click.ClickException("the services could not be looked at any more; the log says why")
