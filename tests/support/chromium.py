@@ -19,7 +19,7 @@ from websockets.sync.client import ClientConnection, connect
 
 MISSING = "chromium is not installed (the Debian package of this name)"
 _START_SECONDS = 60.0
-_ANSWER_SECONDS = 60.0
+_ANSWER_SECONDS = 120.0
 _PROBLEMS = ("error", "warning", "assert")
 
 
@@ -74,7 +74,7 @@ class Tab:
             raise ChromiumError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    def wait(self, expression: str, seconds: float = 30.0) -> Any:
+    def wait(self, expression: str, seconds: float = 120.0) -> Any:
         """Return the value of an expression once it is true."""
         return _until(expression, lambda: self.evaluate(expression), seconds)
 

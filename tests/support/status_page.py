@@ -37,7 +37,7 @@ def _pictures(tab: Tab, platform: Prometheus, folder: Path, looks: int) -> Itera
     tab.prefer("light")
     tab.resize(*_SCREEN)
     tab.open(platform.status_url)
-    tab.wait(f"{_HISTORY} >= {min(looks, 100)}", 120)
+    tab.wait(f"{_HISTORY} >= {min(looks, 100)}", 300)
     yield _shot(tab, folder / "status.png")
     tab.resize(*_PHONE, phone=True)
     tab.open(platform.status_url)

@@ -239,7 +239,7 @@ def start_producer(tree: ProcessTree, paths: DemoPaths, shop: Shop, port: int, r
 def start_status(tree: ProcessTree, addresses: Mapping[str, str]) -> str:
     """Start the status page of these services, and return its address."""
     port = free_port()
-    targets = ",".join(f"{name}={address}" for name, address in addresses.items())
+    targets = ",".join(f"{name}={addresses[name]}" for name in ("predictor", "producer", "materializer"))
     look = {"STATUS_TARGETS": targets, "STATUS_INTERVAL_SECONDS": "2", "STATUS_TITLE": "demo"}
     tree.start("status", own_command("status"), {**look, **_listen(port)})
     return f"http://127.0.0.1:{port}"
