@@ -8,8 +8,8 @@ import httpx
 import psutil
 import pytest
 from support.chromium import MISSING, Tab, chromium_path, running_chromium
-from support.observed_platform import Prometheus, missing_programs, observed_platform
-from support.status_page import SERVICES, screenshots
+from support.observed_platform import SERVICES, Platform, missing_programs, observed_platform
+from support.status_page import running_status, screenshots
 
 pytestmark = [
     pytest.mark.slow,
@@ -27,9 +27,17 @@ _CURVES = "[...document.querySelectorAll('svg.curve')].map(each => Number(each.d
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with observed_platform(tmp_path_factory.mktemp("platform")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def page(platform: Platform) -> str:
+    """Address of the page, of a platform whose traffic flows."""
+    url = running_status(platform)
+    platform.check()
+    return url
 
 
 @pytest.fixture
@@ -48,10 +56,11 @@ def looked_at(tab: Tab) -> str:
     return found[1]
 
 
-def test_page_shows_what_the_services_and_prometheus_say(platform: Prometheus, tab: Tab) -> None:
+def test_page_shows_what_the_services_and_prometheus_say(platform: Platform, page: str, tab: Tab) -> None:
     tab.resize(1200, 900)
-    tab.open(platform.status_url)
-    digest = next(labels["digest"] for labels, _ in platform.query("reprise_predictor_model_info"))
+    tab.open(page)
+    tab.wait(f"{_CURVES}.length === 6")
+    digest = next(labels["digest"] for labels, _ in platform.prometheus.query("reprise_predictor_model_info"))
     assert digest.removeprefix("sha256:")[:12] in text(tab, "#model")
     for service in SERVICES:
         assert service in text(tab, "#running")
@@ -61,30 +70,30 @@ def test_page_shows_what_the_services_and_prometheus_say(platform: Prometheus, t
         assert job in text(tab, "#jobs")
     assert "not known" not in text(tab, "#jobs")
     assert re.search(r"\d.*m?s", text(tab, "#freshness_p95 .number"))
-    told = httpx.get(f"{platform.status_url}/status.json", trust_env=False).json()
+    told = httpx.get(f"{page}/status.json", trust_env=False).json()
     figures = told["figures"]
     assert figures["fold_rate"]["value"] > 0
     assert 0 < figures["freshness_p50"]["value"] <= figures["freshness_p95"]["value"]
     assert 0 < figures["latency_p50"]["value"] <= figures["latency_p99"]["value"]
-    [(_, checked)] = platform.query("reprise_outcomes_checked_values")
+    [(_, checked)] = platform.prometheus.query("reprise_outcomes_checked_values")
     assert figures["checked_values"]["value"] == checked > 0
-    [(_, auc)] = platform.query(
+    [(_, auc)] = platform.prometheus.query(
         'reprise_trainer_evaluation{measure="roc_auc",slice="overall",scorer="model"}'
     )
     assert told["model"]["auc"]["value"] == pytest.approx(auc)
 
 
-def test_curves_are_drawn_and_nothing_is_complained_about(platform: Prometheus, tab: Tab) -> None:
-    tab.open(platform.status_url)
+def test_curves_are_drawn_and_nothing_is_complained_about(page: str, tab: Tab) -> None:
+    tab.open(page)
     tab.wait(f"{_CURVES}.length === 6 && Math.min(...{_CURVES}) >= 2")
     lengths = tab.evaluate("[...document.querySelectorAll('path.line')].map(each => each.getTotalLength())")
     assert min(lengths) > 100
     assert tab.complaints == []
 
 
-def test_page_is_readable_on_a_phone(platform: Prometheus, tab: Tab) -> None:
+def test_page_is_readable_on_a_phone(page: str, tab: Tab) -> None:
     tab.resize(390, 844, phone=True)
-    tab.open(platform.status_url)
+    tab.open(page)
     assert tab.evaluate("document.scrollingElement.scrollWidth") <= 390
     assert tab.evaluate("innerWidth") == 390
     sizes = tab.evaluate(_TEXT_SIZES)
@@ -97,8 +106,8 @@ def test_page_is_readable_on_a_phone(platform: Prometheus, tab: Tab) -> None:
     assert beyond == []
 
 
-def test_numbers_are_refreshed_without_a_reload(platform: Prometheus, tab: Tab) -> None:
-    tab.open(platform.status_url)
+def test_numbers_are_refreshed_without_a_reload(page: str, tab: Tab) -> None:
+    tab.open(page)
     tab.evaluate("window.neverReloaded = true")
     before = looked_at(tab)
     tab.wait(f"!document.querySelector('.asof').innerText.includes('{before}')")
@@ -107,17 +116,17 @@ def test_numbers_are_refreshed_without_a_reload(platform: Prometheus, tab: Tab) 
     assert tab.complaints == []
 
 
-def test_page_is_whole_and_refreshed_without_scripts(platform: Prometheus, tab: Tab) -> None:
+def test_page_is_whole_and_refreshed_without_scripts(page: str, tab: Tab) -> None:
     tab.run_scripts(False)
-    tab.open(platform.status_url)
+    tab.open(page)
     assert tab.evaluate("document.querySelector('h1').innerText")
     assert min(tab.evaluate(_CURVES)) >= 2
     before = looked_at(tab)
     tab.wait(f"!document.querySelector('.asof')?.innerText.includes('{before}')")
 
 
-def test_server_that_is_gone_is_told_and_what_was_known_stays(platform: Prometheus, tab: Tab) -> None:
-    tab.open(platform.status_url)
+def test_server_that_is_gone_is_told_and_what_was_known_stays(page: str, tab: Tab) -> None:
+    tab.open(page)
     before = text(tab, "h1")
     tab.call("Network.enable")
     offline = {"latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
@@ -129,14 +138,14 @@ def test_server_that_is_gone_is_told_and_what_was_known_stays(platform: Promethe
     tab.wait("document.getElementById('lost').hidden")
 
 
-def test_dark_and_light_differ_and_can_be_read(platform: Prometheus, tab: Tab) -> None:
+def test_dark_and_light_differ_and_can_be_read(page: str, tab: Tab) -> None:
     luminance = (
         "(() => { const [r, g, b] = getComputedStyle({}).{}.match(/[0-9.]+/g).map(Number);"
         " return 0.2126 * r + 0.7152 * g + 0.0722 * b; })()"
     )
     for scheme in ("light", "dark"):
         tab.prefer(scheme)
-        tab.open(platform.status_url)
+        tab.open(page)
         ground = tab.evaluate(
             luminance.replace("{}", "document.documentElement", 1).replace("{}", "backgroundColor", 1)
         )
@@ -144,8 +153,10 @@ def test_dark_and_light_differ_and_can_be_read(platform: Prometheus, tab: Tab) -
         assert (ground > 200 and ink < 60) if scheme == "light" else (ground < 60 and ink > 200)
 
 
-def test_screenshots_are_of_the_page_on_a_screen_and_on_a_phone(platform: Prometheus, tmp_path: Path) -> None:
-    paths = screenshots(platform, tmp_path)
+def test_screenshots_are_of_the_page_on_a_screen_and_on_a_phone(
+    platform: Platform, page: str, tmp_path: Path
+) -> None:
+    paths = screenshots(platform, page, tmp_path)
     assert [path.name for path in paths] == ["status.png", "status-phone.png", "alerts.png"]
     for path in paths:
         content = path.read_bytes()
@@ -154,11 +165,11 @@ def test_screenshots_are_of_the_page_on_a_screen_and_on_a_phone(platform: Promet
         assert width == (780 if path.name == "status-phone.png" else 1200)
 
 
-def test_a_service_that_hangs_is_the_headline_within_seconds(platform: Prometheus, tab: Tab) -> None:
-    tab.open(platform.status_url)
+def test_a_service_that_hangs_is_the_headline_within_seconds(page: str, tab: Tab) -> None:
+    tab.open(page)
     [address] = (
         process["address"]
-        for service in httpx.get(f"{platform.status_url}/status.json", trust_env=False).json()["services"]
+        for service in httpx.get(f"{page}/status.json", trust_env=False).json()["services"]
         for process in service["processes"]
         if service["name"] == "archiver"
     )
