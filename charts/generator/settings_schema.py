@@ -15,6 +15,7 @@ from reprise_producer.settings import ProducerSettings
 from reprise_rollout.settings import RolloutSettings
 from reprise_runtime.logs import LEVELS
 from reprise_runtime.settings import ProcessSettings
+from reprise_status.settings import StatusSettings
 from reprise_topics.settings import TopicsSettings
 from reprise_trainer.settings import TrainerSettings
 
@@ -83,6 +84,9 @@ COMPONENTS = {
                 "PUSHGATEWAY_URL",
             }
         ),
+    ),
+    "status": Component(
+        StatusSettings, frozenset({"STATUS_TARGETS", "STATUS_DOCUMENTATION", "PUSHGATEWAY_URL"})
     ),
     "doctor": Component(
         DoctorSettings,

@@ -18,7 +18,13 @@ VALUES = "charts/reprise/values-{}.yaml"
 # Containers that run on and start anew when their code is written over (charts/reprise/files/reload.py).
 RELOADED = ("predictor", "producer", "materializer", "archiver")
 # Service, its port, and the port of this machine.
-FORWARDED = (("predictor", 80, 8000), ("producer", 80, 8001), ("feast-ui", 80, 8888), ("kafdrop", 80, 9000))
+FORWARDED = (
+    ("predictor", 80, 8000),
+    ("producer", 80, 8001),
+    ("status", 80, 8004),
+    ("feast-ui", 80, 8888),
+    ("kafdrop", 80, 9000),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +136,7 @@ def _dev() -> dict[str, Any]:
 
 def _kind() -> dict[str, Any]:
     # k8s/kind.yaml maps the Ingress controller's ports to the machine's
-    hosts = {"predictor.ingress.host": "reprise.localhost", "producer.ingress.host": "reprise.localhost"}
+    hosts = {f"{name}.ingress.host": "reprise.localhost" for name in ("predictor", "producer", "status")}
     return {
         "name": "kind",
         "activation": [{"kubeContext": "kind-.*"}],

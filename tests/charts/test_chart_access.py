@@ -17,6 +17,8 @@ FLOWS = {
     ("rollout", "predictor", "metrics"),
     ("doctor", "predictor", "http"),
     ("doctor", "producer", "http"),
+    ("status", "producer", "http"),
+    *(("status", name, "metrics") for name in ("predictor", "materializer", "archiver", "rollout")),
     *(
         (name, "kafka", 9093)
         for name in ("predictor", "producer", "materializer", "archiver", "backfill", "doctor", "kafdrop")

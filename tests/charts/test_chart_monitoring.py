@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from support.chart import CHART, render
+from reprise_status.targets import parse_targets
+from support.chart import CHART, NAMESPACE, render
 
 PLAIN = (
     "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",
@@ -69,6 +70,67 @@ def test_jobs_know_the_pushgateway_and_the_way_there(job: str) -> None:
     without = render(*PLAIN, "--set=outcomes.enabled=true")
     assert "PUSHGATEWAY_URL" not in without.config(f"reprise-{job}")
     assert {"ports": [{"port": 9091}]} not in without.find("NetworkPolicy", f"reprise-{job}").spec["egress"]
+
+
+def targets(*options: str) -> dict[str, tuple[str, int]]:
+    listed = render(*PLAIN, *options).config("reprise-status")["STATUS_TARGETS"]
+    return {target.service: (target.host, target.port) for target in parse_targets(listed)}
+
+
+def test_status_page_looks_at_every_pod_of_what_is_there_ready_or_not() -> None:
+    release = render(*PLAIN, "--set=rollout.enabled=true")
+    found = targets("--set=rollout.enabled=true")
+    assert set(found) == {"predictor", "producer", "materializer", "archiver", "rollout"}
+    for name, (host, port) in found.items():
+        service = release.find("Service", host).spec
+        assert (service["clusterIP"], service["publishNotReadyAddresses"]) == ("None", True)
+        pod = release.find("Deployment", f"reprise-{name}").pod
+        assert pod is not None
+        assert service["selector"].items() <= pod.metadata.labels.items()
+        # A name without an address of its own stands for the pods', so the port is the container's.
+        [exposed] = service["ports"]
+        [container] = pod.spec.containers
+        assert {exposed["targetPort"]: port}.items() <= {
+            each["name"]: each["containerPort"] for each in container.ports
+        }.items()
+        assert exposed["port"] == port
+
+
+def test_status_page_looks_at_nothing_that_is_not_installed() -> None:
+    assert set(targets("--set=archiver.enabled=false")) == {"predictor", "producer", "materializer"}
+
+
+def test_status_page_knows_runbooks_and_the_pushgateway() -> None:
+    config = render(
+        *PLAIN,
+        "--set=monitoring.pushgateway=http://push:9091,monitoring.rules.documentation=https://example.com/reprise",
+    ).config("reprise-status")
+    assert config["PUSHGATEWAY_URL"] == "http://push:9091"
+    assert config["STATUS_DOCUMENTATION"] == "https://example.com/reprise"
+    assert config["STATUS_TITLE"] == NAMESPACE
+
+
+def test_status_page_is_not_reachable_from_outside_unless_asked_for() -> None:
+    production = render("-f", "production")
+    assert "reprise-status" not in {each.name for each in production.of_kind("Ingress")}
+    [rule] = render("-f", "dev").find("Ingress", "reprise-status").spec["rules"]
+    assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [
+        ("/status", "Exact"),
+        ("/status.json", "Exact"),
+    ]
+
+
+def test_without_the_status_page_nothing_is_left_of_it() -> None:
+    release = render("-f", "dev", "--set=status.enabled=false")
+    assert not [each.name for each in release.of_kind("Service") if each.name.endswith("-metrics")]
+    assert not [each for each in release.of_kind("Deployment") if each.component == "status"]
+    rules = [
+        peer
+        for policy in release.of_kind("NetworkPolicy")
+        for rule in policy.spec.get("ingress", [])
+        for peer in rule["from"]
+    ]
+    assert "status" not in str(rules)
 
 
 def test_neither_is_there_without_monitoring() -> None:

@@ -109,6 +109,7 @@ def test_every_image_has_a_tag_that_is_not_latest(release: Release) -> None:
         "trainer",
         "backfill",
         "datagen",
+        "status",
         "feast",
         "redis",
         "kafdrop",

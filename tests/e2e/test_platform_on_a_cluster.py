@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -128,6 +129,24 @@ def test_helm_test_makes_a_prediction(platform: Platform, serving: httpx.Client)
 def test_the_doctor_finds_everything_well(platform: Platform, serving: httpx.Client) -> None:
     said = platform.run_job("doctor", 180)
     assert said.splitlines()[-1].strip() == "10 ok", said
+
+
+def test_the_status_page_finds_every_pod_without_a_token(platform: Platform, serving: httpx.Client) -> None:
+    def all_of_them() -> dict[str, Any] | None:
+        report: dict[str, Any] = serving.get("/status.json").raise_for_status().json()
+        ready = {service["name"]: service["ready"] for service in report["services"]}
+        pods = {name: len(platform.pods(name)) for name in ready}
+        return report if ready == pods and report["figures"]["fold_rate"]["value"] is not None else None
+
+    report = wait_until("the page has found every pod, ready", all_of_them, 60)
+    found = [service["name"] for service in report["services"]]
+    assert found == ["predictor", "producer", "materializer", "archiver"]
+    digest = serving.get("/model/info").json()["digest"]
+    assert report["model"]["digest"] == digest
+    assert 0.5 < report["model"]["auc"]["value"] < 1
+    page = serving.get("/status").raise_for_status()
+    assert digest.removeprefix("sha256:")[:12] in page.text
+    assert "script-src 'sha256-" in page.headers["content-security-policy"]
 
 
 def test_a_materializer_that_is_killed_loses_nothing_and_counts_nothing_twice(

@@ -9,10 +9,14 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from support.chromium import chromium_path
 from support.incidents import FACTOR, Outcome, rounds, run_round, shortened_prometheus
 from support.observed_platform import Platform, Seen, look, missing_programs, observed_platform
+from support.status_page import running_status, screenshots
 
 _SHOWN_SERIES = 4
+_CURVE_POINTS = 75
+"""How long the curves of the pictures are, looks."""
 
 
 def main() -> int:
@@ -20,15 +24,22 @@ def main() -> int:
     options = _options()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     missing = missing_programs()
+    if options.screenshots is not None and chromium_path() is None:
+        missing.append("chromium")
     if missing:
         console.print(f"not installed: {', '.join(missing)} (Debian packages of these names)")
         return 2
     with observed_platform(options.folder, lambda text: console.print(f"• {text}")) as platform:
+        status = running_status(platform)
         well = _show(console, platform)
         platform.check()
+        if options.screenshots is not None:
+            for path in screenshots(platform, status, options.screenshots, looks=_CURVE_POINTS):
+                console.print(f"wrote {path}")
         if options.incidents:
             well = _break(console, platform) and well
         if options.keep:
+            console.print(f"The status page is at {status}")
             console.print(f"Prometheus is at {platform.prometheus.url}; Enter or Ctrl-C stops all of it.")
             sys.stdin.readline()
     return int(not well)
@@ -44,6 +55,12 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument(
         "--keep", action="store_true", help="go on until Ctrl-C, with Prometheus to look into"
+    )
+    parser.add_argument(
+        "--screenshots",
+        type=Path,
+        metavar="FOLDER",
+        help="write there what the status page and Prometheus' alerts look like, by Chromium",
     )
     return parser.parse_args()
 

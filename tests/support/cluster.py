@@ -144,7 +144,7 @@ class Platform:
         self.cluster.kubectl("apply", *taking_over, "-f", str(CHART / "crds"))
         self.helm("install", RELEASE, str(CHART), *self.values)
         self.kubectl("rollout", "status", "statefulset/reprise-redis", "--timeout=180s")
-        for name in ("producer", "materializer", "archiver"):
+        for name in ("producer", "materializer", "archiver", "status"):
             self.kubectl("rollout", "status", f"deployment/reprise-{name}", "--timeout=240s")
 
     def upgrade(self, *values: str) -> None:
@@ -162,7 +162,7 @@ class Platform:
         return [
             *(f"--values={FIXTURES / name}" for name in ("values.yaml", *self.extra_values)),
             *(f"--set-string={name}={self.tag}" for name in tags),
-            *(f"--set-string={name}.ingress.host={self.host}" for name in ("predictor", "producer")),
+            *(f"--set-string={name}.ingress.host={self.host}" for name in ("predictor", "producer", "status")),
         ]
 
     def run_job(self, name: str, seconds: float, **environment: str) -> str:

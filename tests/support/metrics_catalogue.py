@@ -32,6 +32,8 @@ from reprise_producer.metrics import ProducerMetrics
 from reprise_producer.settings import ProducerSettings
 from reprise_rollout.metrics import RolloutMetrics
 from reprise_runtime.job_metrics import JobMetrics
+from reprise_status.app import DISTRIBUTION as STATUS
+from reprise_status.metrics import StatusMetrics
 from reprise_trainer.metrics import JOB as TRAINER
 from reprise_trainer.metrics import TrainerMetrics
 from support.fake_log import FakeLogProducer
@@ -103,6 +105,7 @@ def registries() -> dict[str, CollectorRegistry]:
         materializer.DISTRIBUTION: _materializer,
         archiver.DISTRIBUTION: _archiver,
         OPERATOR: _operator,
+        STATUS: _status,
         TRAINER: lambda: _job(TrainerMetrics),
         BACKFILL: lambda: _job(BackfillMetrics),
         OUTCOMES: lambda: _job(OutcomesMetrics),
@@ -187,6 +190,10 @@ def _archiver() -> CollectorRegistry:
 
 def _operator() -> CollectorRegistry:
     return RolloutMetrics(CollectorRegistry()).registry
+
+
+def _status() -> CollectorRegistry:
+    return StatusMetrics(process_registry(STATUS)).registry
 
 
 def _job(own: Callable[[CollectorRegistry], object]) -> CollectorRegistry:

@@ -291,7 +291,12 @@ def test_keys_and_metrics_port_are_taken_from_the_environment(
         old, new = {"Authorization": "Bearer old"}, {"Authorization": "Bearer new"}
         assert predictor.http.post("/predict", json=ASK, headers=old).status_code == 200
         assert predictor.http.get("/metrics", headers=old).status_code == 404
-        assert "reprise_predictor_in_flight" in httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        operators = f"http://127.0.0.1:{port}"
+        assert "reprise_predictor_in_flight" in httpx.get(f"{operators}/metrics").text
+        # Whoever operates it asks without a key, and is not counted among the callers.
+        assert httpx.get(f"{operators}/ready").json() == {"status": "ready"}
+        assert httpx.get(f"{operators}/model/info").json()["digest"].startswith("sha256:")
+        assert 'requests_total{endpoint="/model/info"' not in httpx.get(f"{operators}/metrics").text
         keys.write_text(f"shop {hashlib.sha256(b'new').hexdigest()}\n")
         give_up = time.monotonic() + 10
         while predictor.http.post("/predict", json=ASK, headers=new).status_code != 200:

@@ -18,6 +18,7 @@ COMMANDS = (
     "materialize",
     "archive",
     "serve",
+    "status",
     "demo",
 )
 

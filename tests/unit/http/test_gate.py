@@ -14,6 +14,7 @@ from reprise_http.app import create_http_app
 from reprise_http.exceptions import ServerStartError
 from reprise_http.express import add_express_route
 from reprise_http.gate import Gatekeeping
+from reprise_http.health import health_router
 from reprise_http.metrics_server import metrics_server
 from reprise_http.rate_limit import RateLimit
 from reprise_http.trace import parse_traceparent, trace_of_request_id
@@ -209,6 +210,13 @@ async def test_metrics_are_on_a_port_of_their_own(registry: CollectorRegistry) -
         assert (await client.get(f"{base}/metrics")).status_code == 200
         assert (await client.get(f"{base}/docs")).status_code == 404
     assert TestClient(app).get("/metrics").status_code == 404
+
+
+async def test_operators_get_problem_documents_as_well(registry: CollectorRegistry) -> None:
+    unready = health_router(lambda: ["no model is loaded"])
+    async with metrics_server(registry, "127.0.0.1", 0, unready) as port, httpx.AsyncClient() as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/ready")
+    assert (answer.status_code, answer.json()["detail"]) == (503, "no model is loaded")
 
 
 async def test_metrics_port_that_is_taken_is_named(registry: CollectorRegistry) -> None:

@@ -14,6 +14,7 @@ from support.metrics_catalogue import (
     OF_THE_PROCESS,
     OPERATOR,
     SERVICES,
+    STATUS,
     Described,
     described,
     registries,
@@ -42,6 +43,7 @@ LABELS = {
     "generation": "of Python's garbage collector: 3",
     "horizon": "`full`, `early`",
     "implementation": "1",
+    "level": "`good`, `watch`, `bad`",
     "kind": "classes of our own errors, or kinds of requests: about 10",
     "major": "1",
     "measure": "measures of a model: about 10",
@@ -58,6 +60,7 @@ LABELS = {
     "rollout": "ModelRollouts of a namespace: one, as a rule",
     "schema_hash": "1 for each digest",
     "scorer": "`model`, `prevalence`, `recency`, `oracle`",
+    "service": "services that the page looks at: about 5",
     "slice": "`overall`, `repeat_candidates`",
     "source": "`http`, `simulator`",
     "stage": "5 stages of a prediction",
@@ -76,13 +79,18 @@ def page() -> str:
     everywhere = set.intersection(*({m.name for m in own(name)} for name in SERVICES))
     jobs = set.intersection(*({m.name for m in own(name)} for name in JOBS))
     lines = [HEAD, "## Every service", "", *table(m for m in own(SERVICES[0]) if m.name in everywhere)]
-    for name in (*SERVICES, OPERATOR):
+    for name in (*SERVICES, OPERATOR, STATUS):
         lines += ["", f"## {name}", "", *table(m for m in own(name) if m.name not in everywhere)]
     lines += ["", "## Every job", "", *table(m for m in own(JOBS[0]) if m.name in jobs)]
     for name in JOBS:
         lines += ["", f"## {name}", "", *table(m for m in own(name) if m.name not in jobs)]
     lines += ["", "## Labels", "", "| label | values at most |", "| --- | --- |"]
-    used = {label for name in (*SERVICES, OPERATOR, *JOBS) for metric in own(name) for label in metric.labels}
+    used = {
+        label
+        for name in (*SERVICES, OPERATOR, STATUS, *JOBS)
+        for metric in own(name)
+        for label in metric.labels
+    }
     lines += [f"| `{label}` | {LABELS[label]} |" for label in sorted(used)]
     return "\n".join(lines) + "\n"
 
@@ -122,7 +130,7 @@ def test_service_has_what_every_service_has(component: str) -> None:
     assert {metric.name for metric in own(component)} >= BASE
 
 
-@pytest.mark.parametrize("component", [*SERVICES, OPERATOR, *JOBS])
+@pytest.mark.parametrize("component", [*SERVICES, OPERATOR, STATUS, *JOBS])
 def test_metrics_say_what_they_mean_and_their_labels_are_bounded(component: str) -> None:
     for metric in own(component):
         assert metric.meaning.endswith("."), metric
@@ -132,7 +140,7 @@ def test_metrics_say_what_they_mean_and_their_labels_are_bounded(component: str)
 
 
 @needs_promtool
-@pytest.mark.parametrize("component", [*SERVICES, OPERATOR, *JOBS])
+@pytest.mark.parametrize("component", [*SERVICES, OPERATOR, STATUS, *JOBS])
 def test_names_and_help_are_as_prometheus_wants_them(component: str) -> None:
     assert promtool(["check", "metrics"], generate_latest(registries()[component]).decode()) == ""
 

@@ -17,6 +17,7 @@ _ORDER = (
     "serve",
     "rollout",
     "outcomes",
+    "status",
     "doctor",
     "demo",
 )

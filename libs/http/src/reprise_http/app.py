@@ -1,6 +1,6 @@
 """The FastAPI application that every service starts from."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
@@ -39,6 +39,7 @@ def create_http_app(
     gatekeeping: Gatekeeping | None = None,
     access_log: AccessLog | None = None,
     tracing: Tracing | None = None,
+    page_policies: Mapping[str, str] | None = None,
 ) -> FastAPI:
     """Return an application with health, metrics, documentation and problem documents.
 
@@ -54,6 +55,7 @@ def create_http_app(
         gatekeeping: The API keys that are asked for, where any are.
         access_log: Where each request is noted.
         tracing: Makes spans of requests, where traces are on; closed after the application.
+        page_policies: The content security policy of each path that is a page for people.
     """
     app = FastAPI(
         title=title,
@@ -86,7 +88,13 @@ def create_http_app(
         _REQUEST_BOUNDS,
         registry,
     )
-    app.add_middleware(Edge, max_body_bytes=max_body_bytes, access_log=access_log, durations=durations)
+    app.add_middleware(
+        Edge,
+        max_body_bytes=max_body_bytes,
+        access_log=access_log,
+        durations=durations,
+        page_policies=page_policies,
+    )
     if tracing is not None:
         app.add_middleware(tracing.middleware)
     ready = Gauge("reprise_ready", "1 where /ready says so, else 0.", registry=registry)

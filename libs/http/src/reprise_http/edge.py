@@ -3,6 +3,7 @@
 import re
 import time
 import uuid
+from collections.abc import Mapping
 
 from reprise_runtime.logs import get_logger
 from starlette.requests import ClientDisconnect
@@ -27,7 +28,7 @@ _API_HEADERS = [
 ]
 # The documentation is a page with scripts, which FastAPI takes from a CDN.
 _PAGE_HEADERS = [*_SECURITY_HEADERS, (b"x-frame-options", b"DENY")]
-_PAGES = frozenset(("/docs", "/redoc"))
+_PAGES = {"/docs": _PAGE_HEADERS, "/redoc": _PAGE_HEADERS}
 _OF_OPERATION = frozenset(("/health", "/ready", "/metrics"))
 _GONE = "gone"
 """What is counted as the status of a request whose sender left before it was answered."""
@@ -44,6 +45,13 @@ class Edge:
     a handler has read it all. Every answer gets the security headers, and the ``X-Request-ID`` and the
     ``traceparent`` of its request. An exception that no handler knew is logged with a correlation id and
     answered 500 with that id alone. Every request but those of probes and Prometheus is timed.
+
+    Args:
+        app: The application.
+        max_body_bytes: Largest body of a request.
+        access_log: Where each request is noted.
+        durations: Where each is timed.
+        page_policies: The content security policy of each path that is a page for people, not an answer to programs.
     """
 
     def __init__(
@@ -52,8 +60,13 @@ class Edge:
         max_body_bytes: int,
         access_log: AccessLog | None = None,
         durations: LoopHistogram | None = None,
+        page_policies: Mapping[str, str] | None = None,
     ) -> None:
         self._app = app
+        self._pages = _PAGES | {
+            path: [*_PAGE_HEADERS, (b"content-security-policy", policy.encode())]
+            for path, policy in (page_policies or {}).items()
+        }
         self._max_body_bytes = max_body_bytes
         self._access_log = access_log
         self._durations = durations
@@ -67,7 +80,7 @@ class Edge:
                 self._access_log.flush()
             return
         start = time.perf_counter()
-        exchange = _Exchange(scope, send)
+        exchange = _Exchange(scope, send, self._pages.get(scope["path"], _API_HEADERS))
         try:
             await self._pass_on(exchange, scope, receive)
         finally:
@@ -131,14 +144,13 @@ class _Exchange:
 
     __slots__ = ("_added", "_send", "chunked", "length", "request_id", "status", "trace")
 
-    def __init__(self, scope: Scope, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, added: list[tuple[bytes, bytes]]) -> None:
         self._send = send
         self.status = 0
         self.length: int | None = None
         self.chunked = False
         self.request_id: str | None = None
         self.trace: Trace | None = None
-        added = _PAGE_HEADERS if scope["path"] in _PAGES else _API_HEADERS
         for name, value in scope["headers"]:
             if name == b"content-length":
                 self.length = int(value)

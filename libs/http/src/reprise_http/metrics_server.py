@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI
 from prometheus_client import CollectorRegistry
 
 from reprise_http.exceptions import ServerStartError
+from reprise_http.handlers import answer_errors_with_problems
 from reprise_http.metrics import metrics_router
 from reprise_http.server import KEEP_ALIVE_SECONDS
 
@@ -36,6 +37,7 @@ async def metrics_server(
     except OSError as error:
         raise ServerStartError(f"cannot listen on {host}:{port} for metrics: {error}") from error
     app = FastAPI(openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
+    answer_errors_with_problems(app)
     app.include_router(metrics_router(registry))
     for router in others:
         app.include_router(router)

@@ -10,13 +10,14 @@ from typing import Any
 from fastapi import FastAPI
 from reprise_http.access_log import AccessLog
 from reprise_http.app import create_http_app
+from reprise_http.health import Readiness, health_router
 from reprise_http.metrics import installed_version
 from reprise_http.metrics_server import metrics_server
 from reprise_runtime.logs import get_logger
 
 from reprise_predictor.context import DISTRIBUTION, PredictorContext
 from reprise_predictor.exceptions import NoModelError
-from reprise_predictor.info_routes import info_router
+from reprise_predictor.info_routes import info_router, model_router
 from reprise_predictor.predict_routes import add_predict_routes
 from reprise_predictor.routing_routes import routing_router
 from reprise_predictor.settings import PredictorSettings
@@ -54,7 +55,7 @@ def create_app(context: PredictorContext) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await _begin(context, stack)
+            await _begin(context, stack, reasons)
             tasks = [in_background(name, work) for name, work in _background(context)]
             if not settings.model_reload_seconds and context.routing.baseline is None:
                 raise NoModelError(context.models.refusal.reason if context.models.refusal else "unknown")
@@ -89,7 +90,7 @@ def create_app(context: PredictorContext) -> FastAPI:
     return app
 
 
-async def _begin(context: PredictorContext, stack: AsyncExitStack) -> None:
+async def _begin(context: PredictorContext, stack: AsyncExitStack, reasons: Readiness) -> None:
     """Connect, load what is to answer, and leave to the stack what is to be closed."""
     settings = context.settings
     if settings.metrics_port is not None:
@@ -99,6 +100,8 @@ async def _begin(context: PredictorContext, stack: AsyncExitStack) -> None:
                 settings.api_host,
                 settings.metrics_port,
                 routing_router(context.routing),
+                model_router(context),
+                health_router(reasons),
             )
         )
     await stack.enter_async_context(context.reader)

@@ -4,9 +4,10 @@ import math
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
+from fastapi.routing import APIRoute
 from reprise_events import format_timestamp
 from reprise_http.documents import problem_responses
-from reprise_http.problems import INVALID_REQUEST, ProblemError
+from reprise_http.problems import INVALID_REQUEST
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from reprise_predictor.answers import (
@@ -32,12 +33,14 @@ class _Opaque(PathConvertor):
 register_url_convertor("opaque", _Opaque())
 
 
-def info_router(context: PredictorContext) -> APIRouter:
-    """Return the addresses that tell of the model and of the features."""
-    router = APIRouter(route_class=counted_route(context.metrics))
+def model_router(context: PredictorContext, route: type[APIRoute] = APIRoute) -> APIRouter:
+    """Return the address that tells of the model.
 
-    def problem(error: Exception) -> ProblemError:
-        return problem_of(error, context.settings.retry_after_seconds)
+    Args:
+        context: Of the process.
+        route: The class of the route; whoever looks at the metrics' port is not to be counted among the callers.
+    """
+    router = APIRouter(route_class=route)
 
     @router.get(
         "/model/info",
@@ -50,7 +53,16 @@ def info_router(context: PredictorContext) -> APIRouter:
         try:
             return model_info(context.routing.current.baseline.model, context.models.refusal)
         except EXPECTED_ERRORS as error:
-            raise problem(error) from error
+            raise problem_of(error, context.settings.retry_after_seconds) from error
+
+    return router
+
+
+def info_router(context: PredictorContext) -> APIRouter:
+    """Return the addresses that tell of the model and of the features."""
+    counted = counted_route(context.metrics)
+    router = APIRouter(route_class=counted)
+    router.include_router(model_router(context, counted))
 
     @router.get(
         "/features/{user_id:opaque}",
@@ -70,7 +82,7 @@ def info_router(context: PredictorContext) -> APIRouter:
                 model = context.routing.current.arm(user_id).model
                 values, known, now = await context.service.features(model, user_id, product_id)
         except EXPECTED_ERRORS as error:
-            raise problem(error) from error
+            raise problem_of(error, context.settings.retry_after_seconds) from error
         return FeaturesResponse(
             user_id=user_id,
             product_id=product_id,

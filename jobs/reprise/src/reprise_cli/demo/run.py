@@ -101,7 +101,7 @@ def run_demo(options: DemoOptions) -> int:
         }
         print_page(console, result, addresses, files)
         if options.keep_serving and not result.failures:
-            _serve_on(console, tree, options, paths, addresses)
+            _serve_on(console, client, tree, options, paths, addresses)
     return 1 if result.failures else 0
 
 
@@ -224,16 +224,20 @@ def _folded(metrics: str) -> int:
 
 def _serve_on(
     console: Console,
+    client: httpx.Client,
     tree: ProcessTree,
     options: DemoOptions,
     paths: steps.DemoPaths,
     addresses: dict[str, str],
 ) -> None:
-    """Go on streaming and answering until Ctrl-C."""
+    """Go on streaming and answering until Ctrl-C, with a page that shows it."""
     port = httpx.URL(addresses["producer"]).port
     assert port is not None
     steps.start_producer(tree, paths, options.shop, port, options.rate)
+    status = steps.start_status(tree, addresses)
+    wait_ready(client, status, tree.check)
     console.print("\nThe platform goes on: streaming, folding, answering. Ctrl-C stops all of it.")
+    console.print(f"  {'status page':12} {status}", highlight=False)
     while True:
         tree.check()
         time.sleep(0.5)

@@ -4,6 +4,7 @@ import shutil
 import socket
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -233,6 +234,15 @@ def start_producer(tree: ProcessTree, paths: DemoPaths, shop: Shop, port: int, r
     """Start the producer, simulating and taking events over HTTP."""
     simulate = ["produce", "--mode", "continuous", "--rate", f"{rate:g}", *shop.population]
     tree.start("producer", own_command(*simulate), {"REPRISE_LOG_DIR": str(paths.log), **_listen(port)})
+
+
+def start_status(tree: ProcessTree, addresses: Mapping[str, str]) -> str:
+    """Start the status page of these services, and return its address."""
+    port = free_port()
+    targets = ",".join(f"{name}={addresses[name]}" for name in ("predictor", "producer", "materializer"))
+    look = {"STATUS_TARGETS": targets, "STATUS_INTERVAL_SECONDS": "2", "STATUS_TITLE": "demo"}
+    tree.start("status", own_command("status"), {**look, **_listen(port)})
+    return f"http://127.0.0.1:{port}"
 
 
 def free_port() -> int:

@@ -1,0 +1,1 @@
+"""A page that says what runs, what it measures, and what is wrong with it."""

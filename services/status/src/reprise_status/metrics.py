@@ -1,0 +1,52 @@
+"""What the status page measures of itself."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+LEVELS = ("good", "watch", "bad")
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class StatusMetrics:
+    """The page's metrics in one registry.
+
+    Attributes:
+        seconds: How long looks took.
+        looked: When the latest look ended.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._scrapes = Counter(
+            "reprise_status_scrapes",
+            "Processes that were looked at, by service and by whether they told their metrics: answered, failed.",
+            ("service", "outcome"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "reprise_status_look_seconds",
+            "How long it took to look at every process.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.looked = Gauge(
+            "reprise_status_look_timestamp_seconds", "When the latest look ended.", registry=registry
+        )
+        self._verdict = Gauge(
+            "reprise_status_verdict",
+            "1 for how the platform is: good, watch (something is to be looked at), bad.",
+            ("level",),
+            registry=registry,
+        )
+
+    def answered(self, service: str) -> None:
+        """Count a process that told its metrics."""
+        self._scrapes.labels(service, "answered").inc()
+
+    def failed(self, service: str) -> None:
+        """Count a process that did not."""
+        self._scrapes.labels(service, "failed").inc()
+
+    def show(self, level: str) -> None:
+        """Show how the platform is."""
+        for each in LEVELS:
+            self._verdict.labels(each).set(each == level)

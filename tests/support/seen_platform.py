@@ -1,0 +1,145 @@
+"""Looks at a platform that does not run, made of pages of metrics as services write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from reprise_routing import ArmReport, RoutingReport
+from reprise_status.exposition import Samples, parse
+from reprise_status.history import History
+from reprise_status.increases import Increases
+from reprise_status.report import Report
+from reprise_status.reporting import Frame, report_of
+from reprise_status.seen import Look, ModelSeen, ProcessSeen, ServiceSeen
+
+DIGEST = "sha256:" + "ab12" * 16
+OTHER = "sha256:" + "cd34" * 16
+NOON = 1_790_000_000.0
+"""When the first look is."""
+
+
+def exposed(series: Mapping[str, float]) -> str:
+    """Return the page of a process that exposes these series, named as in PromQL."""
+    return "".join(f"{name} {value}\n" for name, value in series.items())
+
+
+def build(service: str) -> dict[str, float]:
+    """Return what every process exposes."""
+    info = f'reprise_build_info{{package="reprise-{service}",python="3.11.2",version="0.1.0"}}'
+    return {info: 1, "reprise_ready": 1, "process_start_time_seconds": NOON - 3600}
+
+
+def predictor(answered: float = 0, failed: float = 0, slow: float = 0, **more: float) -> dict[str, float]:
+    """Return a predictor that answered and failed so many, and some of them slowly."""
+    took = 'reprise_predictor_request_seconds_bucket{endpoint="/predict",le="%s"}'
+    return {
+        **build("predictor"),
+        'reprise_predictor_requests_total{endpoint="/predict",outcome="ok"}': answered,
+        'reprise_predictor_requests_total{endpoint="/predict",outcome="store-unavailable"}': failed,
+        took % "0.001": 0,
+        took % "0.05": answered - slow,
+        took % "0.1": answered,
+        took % "+Inf": answered,
+        "reprise_predictor_store_up": 1,
+        f'reprise_predictor_model_info{{digest="{DIGEST}",plan_hash="p",schema_hash="s"}}': 1,
+        **more,
+    }
+
+
+def materializer(folded: float = 0, invalid: float = 0, late: float = 0, lag: float = 0) -> dict[str, float]:
+    """Return a materializer that folded so many events, and some of them late."""
+    fresh = 'reprise_materializer_freshness_seconds_bucket{le="%s"}'
+    events = 'reprise_materializer_events_total{outcome="%s"}'
+    return {
+        **build("materializer"),
+        **{events % outcome: 0.0 for outcome in ("replayed", "duplicate", "ignored")},
+        events % "folded": folded,
+        events % "invalid": invalid,
+        fresh % "0.01": folded - late,
+        fresh % "60.0": folded - late,
+        fresh % "300.0": folded,
+        fresh % "+Inf": folded,
+        'reprise_materializer_lag_records{partition="0"}': lag,
+        'reprise_materializer_lag_records{partition="1"}': 0,
+    }
+
+
+def producer(accepted: float = 0) -> dict[str, float]:
+    """Return a producer that accepted so many events."""
+    return {**build("producer"), 'reprise_producer_events_total{outcome="accepted",source="http"}': accepted}
+
+
+def process(
+    series: Mapping[str, float],
+    address: str = "10.0.0.1:9090",
+    *,
+    reason: str | None = None,
+    routing: RoutingReport | None = None,
+) -> ProcessSeen:
+    """Return a process that exposes these series, ready unless there is a reason."""
+    return ProcessSeen(address, parse(exposed(series)), None, reason is None, reason, routing)
+
+
+def silent(problem: str = "it refuses the connection", address: str = "10.0.0.1:9090") -> ProcessSeen:
+    """Return a process that does not answer."""
+    return ProcessSeen(address, problem=problem)
+
+
+def routed(generation: int | None, *arms: tuple[str, str, int], state: str = "loaded") -> RoutingReport:
+    """Return what a predictor says of a document with these arms: name, digest, basis points."""
+    reports = [
+        ArmReport.model_validate(
+            {"name": name, "digest": digest, "weight": weight, "state": state}, strict=False
+        )
+        for name, digest, weight in arms
+    ]
+    return RoutingReport(
+        generation=generation, fingerprint="f", rollout="shop/model", arms=tuple(reports), refused=None
+    )
+
+
+def model_seen(digest: str = DIGEST, until: str = "2026-09-21T00:00:00Z") -> ModelSeen:
+    """Return what a predictor tells of a model."""
+    scores = {"rows": 500, "model": {"roc_auc": 0.83}, "baselines": {"recency": {"roc_auc": 0.78}}}
+    return ModelSeen.model_validate(
+        {
+            "digest": digest,
+            "evaluation": {"overall": scores},
+            "data": {"events": 1000, "last": until},
+            "training": {"trained_at": "2026-09-21T01:00:00Z"},
+            "threshold": 0.3,
+        }
+    )
+
+
+def look(
+    at: float,
+    services: Mapping[str, Iterable[ProcessSeen]],
+    *,
+    jobs: Samples | None = None,
+    jobs_problem: str | None = "no Pushgateway is configured",
+) -> Look:
+    """Return what a look found at so many seconds after noon."""
+    seen = tuple(ServiceSeen(name, tuple(found)) for name, found in services.items())
+    problem = None if jobs is not None else jobs_problem
+    return Look(NOON + at, seen, jobs, problem, {DIGEST: model_seen()})
+
+
+def reported(*looks: Look, every: float = 5.0) -> Report:
+    """Return the report of the last of these looks."""
+    history, increases = History(720), Increases(60.0)
+    reports = []
+    for each in looks:
+        history.add(each.at, increases.since_last(each.at, each.processes()))
+        reports.append(report_of(each, history, Frame("", every)))
+    return reports[-1]
+
+
+def healthy(at: float, **replaced: Iterable[ProcessSeen]) -> Look:
+    """Return a look at a platform that answers 20 requests and folds 10 events a second, but for some services."""
+    services: dict[str, Iterable[ProcessSeen]] = {
+        "predictor": [process(predictor(answered=20 * at))],
+        "producer": [process(producer(10 * at))],
+        "materializer": [process(materializer(10 * at))],
+    }
+    return look(at, {**services, **replaced})

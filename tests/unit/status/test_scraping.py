@@ -1,0 +1,186 @@
+"""Asking services that answer as they do, or do not, over a transport of our own."""
+
+from collections.abc import Callable
+
+import httpx
+import orjson
+import pytest
+from prometheus_client import CollectorRegistry
+from reprise_status.exceptions import UnreadableError
+from reprise_status.metrics import StatusMetrics
+from reprise_status.scraping import Scraper
+from reprise_status.seen import Look
+from reprise_status.targets import parse_targets
+from support.seen_platform import DIGEST, exposed, model_seen, predictor, producer, routed
+
+Answer = httpx.Response | Exception | Callable[[], httpx.Response]
+
+
+class Platform:
+    """Answers by address; what it has no answer for refuses the connection."""
+
+    def __init__(self, **hosts: list[str]) -> None:
+        self.hosts = hosts
+        self.answers: dict[str, Answer] = {}
+        self.asked: list[str] = []
+
+    async def resolve(self, host: str, port: int) -> list[str]:
+        if host not in self.hosts:
+            raise UnreadableError(f"nothing has the name {host}")
+        return self.hosts[host]
+
+    def handle(self, request: httpx.Request) -> httpx.Response:
+        address = str(request.url).removeprefix("http://")
+        self.asked.append(address)
+        answer = self.answers.get(address)
+        if answer is None:
+            raise httpx.ConnectError("refused")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer() if callable(answer) else httpx.Response(answer.status_code, content=answer.content)
+
+    def predictor(self, address: str) -> None:
+        self.answers |= {
+            f"{address}/metrics": httpx.Response(200, text=exposed(predictor(5))),
+            f"{address}/ready": httpx.Response(200, json={"status": "ready"}),
+            f"{address}/routing": httpx.Response(
+                200, content=routed(3, ("baseline", DIGEST, 10_000)).to_bytes()
+            ),
+            f"{address}/model/info": httpx.Response(200, text=model_seen().model_dump_json()),
+        }
+
+    def producer(self, address: str) -> None:
+        self.answers |= {
+            f"{address}/metrics": httpx.Response(200, text=exposed(producer(5))),
+            f"{address}/ready": httpx.Response(200, json={"status": "ready"}),
+        }
+
+    def scraper(self, targets: str, pushgateway: str | None = None) -> Scraper:
+        client = httpx.AsyncClient(transport=httpx.MockTransport(self.handle))
+        metrics = StatusMetrics(CollectorRegistry())
+        return Scraper(
+            client, 2.0, parse_targets(targets), self.resolve, pushgateway, metrics, clock=lambda: 7.0
+        )
+
+    async def look(self, targets: str, pushgateway: str | None = None) -> Look:
+        return await self.scraper(targets, pushgateway).look()
+
+
+async def test_a_host_with_several_addresses_is_several_processes() -> None:
+    platform = Platform(pods=["10.0.0.1", "10.0.0.2"])
+    platform.predictor("10.0.0.1:9090")
+    platform.predictor("10.0.0.2:9090")
+    found = await platform.look("predictor=http://pods:9090")
+    [service] = found.services
+    assert [(p.address, p.ready) for p in service.processes] == [
+        ("10.0.0.1:9090", True),
+        ("10.0.0.2:9090", True),
+    ]
+    assert found.at == 7.0
+    assert [p.routing.generation for p in service.processes if p.routing] == [3, 3]
+    assert set(found.models) == {DIGEST}
+
+
+async def test_a_name_with_several_targets_is_one_service() -> None:
+    platform = Platform(one=["127.0.0.1"])
+    platform.producer("127.0.0.1:8001")
+    platform.producer("127.0.0.1:8011")
+    found = await platform.look(
+        "producer=http://one:8001,producer=http://one:8011,producer=http://one:8001,producer=http://gone:1"
+    )
+    [service] = found.services
+    assert [p.address for p in service.processes] == ["127.0.0.1:8001", "127.0.0.1:8011"]
+    assert service.problems == ("nothing has the name gone",)
+
+
+async def test_the_model_is_asked_for_once() -> None:
+    platform = Platform(pods=["10.0.0.1"])
+    platform.predictor("10.0.0.1:9090")
+    scraper = platform.scraper("predictor=http://pods:9090")
+    for _ in range(3):
+        found = await scraper.look()
+    assert platform.asked.count("10.0.0.1:9090/model/info") == 1
+    assert set(found.models) == {DIGEST}
+
+
+async def test_a_model_that_could_not_be_told_is_asked_for_again() -> None:
+    platform = Platform(pods=["10.0.0.1"])
+    platform.predictor("10.0.0.1:9090")
+    told = platform.answers["10.0.0.1:9090/model/info"]
+    platform.answers["10.0.0.1:9090/model/info"] = httpx.Response(200, json={"digest": 5})
+    scraper = platform.scraper("predictor=http://pods:9090")
+    assert (await scraper.look()).models == {}
+    platform.answers["10.0.0.1:9090/model/info"] = told
+    assert set((await scraper.look()).models) == {DIGEST}
+
+
+async def test_why_a_process_is_not_ready_is_in_its_own_words() -> None:
+    platform = Platform(p=["10.0.0.1"])
+    platform.producer("10.0.0.1:8001")
+    platform.answers["10.0.0.1:8001/ready"] = httpx.Response(503, json={"detail": "the log is away"})
+    [service] = (await platform.look("producer=http://p:8001")).services
+    [process] = service.processes
+    assert (process.ready, process.reason) == (False, "the log is away")
+
+
+@pytest.mark.parametrize(("ready", "expected"), [(1, True), (0, False), (None, True)])
+async def test_without_an_address_for_readiness_the_metric_tells(ready: int | None, expected: bool) -> None:
+    platform = Platform(p=["10.0.0.1"])
+    series = {"reprise_rollout_routing_generation": 1.0} | ({} if ready is None else {"reprise_ready": ready})
+    platform.answers = {
+        "10.0.0.1:9090/metrics": httpx.Response(200, text=exposed(series)),
+        "10.0.0.1:9090/ready": httpx.Response(404),
+    }
+    [service] = (await platform.look("rollout=http://p:9090")).services
+    assert service.processes[0].ready is expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (httpx.ConnectError("refused"), "it refuses the connection"),
+        (httpx.ReadTimeout("slow"), "it does not answer in time"),
+        (httpx.RemoteProtocolError("gone"), "the connection broke (RemoteProtocolError)"),
+        (httpx.Response(500, text="oh"), "it answers 500"),
+        (httpx.Response(404), "it has no such address"),
+        (httpx.Response(401, json={"detail": "Send an API key."}), "Send an API key."),
+        (httpx.Response(200, text="<html>"), "what it answers has no metrics of Reprise"),
+        (httpx.Response(200, content=b"\xff\xfe reprise_ready"), "what it answers has no metrics of Reprise"),
+        (httpx.Response(200, content=b"reprise_ready 1\n" * 600_000), "its answer is too long"),
+    ],
+)
+async def test_a_process_that_tells_nothing_is_there_with_the_reason(answer: Answer, reason: str) -> None:
+    platform = Platform(p=["10.0.0.1"])
+    platform.answers["10.0.0.1:8001/metrics"] = answer
+    [service] = (await platform.look("producer=http://p:8001")).services
+    [process] = service.processes
+    assert (process.samples, process.ready, process.problem) == (None, False, reason)
+
+
+async def test_jobs_are_what_the_pushgateway_keeps() -> None:
+    platform = Platform()
+    platform.answers["push:9091/metrics"] = httpx.Response(
+        200, text='reprise_job_failed{job="reprise-trainer"} 0\n'
+    )
+    found = await platform.look("producer=http://p:8001", "http://push:9091")
+    assert found.jobs is not None
+    assert found.jobs.one("reprise_job_failed", job="reprise-trainer") == 0
+    found = await platform.look("producer=http://p:8001", "http://away:9091")
+    assert (found.jobs, found.jobs_problem) == (None, "the Pushgateway: it refuses the connection")
+    assert (await platform.look("producer=http://p:8001")).jobs_problem == "no Pushgateway is configured"
+
+
+async def test_pushgateway_that_no_job_has_pushed_to_says_so() -> None:
+    platform = Platform()
+    platform.answers["push:9091/metrics"] = httpx.Response(200, text="go_goroutines 9\n")
+    found = await platform.look("producer=http://p:8001", "http://push:9091")
+    assert found.jobs_problem == "no job has pushed anything to the Pushgateway yet"
+
+
+async def test_routing_that_cannot_be_read_leaves_the_rest() -> None:
+    platform = Platform(pods=["10.0.0.1"])
+    platform.predictor("10.0.0.1:9090")
+    platform.answers["10.0.0.1:9090/routing"] = httpx.Response(200, content=orjson.dumps({"generation": "x"}))
+    [service] = (await platform.look("predictor=http://pods:9090")).services
+    assert service.processes[0].routing is None
+    assert service.processes[0].ready

@@ -1,0 +1,54 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reprise_status.sparkline import HEIGHT, WIDTH, sparkline
+
+VALUES = st.lists(st.none() | st.floats(0, 1e9), max_size=2000)
+
+
+def corners(path: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path)]
+
+
+@given(VALUES)
+def test_every_curve_stays_in_its_box_and_has_few_points(values: list[float | None]) -> None:
+    curve = sparkline(values)
+    if curve is None:
+        return
+    assert 2 <= curve.points <= 121
+    for x, y in corners(curve.line):
+        assert 0 <= x <= WIDTH
+        assert 0 < y < HEIGHT
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [None, None], [None, 3.0, None]])
+def test_fewer_than_two_points_are_no_curve(values: list[float | None]) -> None:
+    assert sparkline(values) is None
+
+
+def test_curve_reaches_from_edge_to_edge_and_from_zero_to_the_highest() -> None:
+    curve = sparkline([0, 5, 10])
+    assert curve is not None
+    assert corners(curve.line) == [(0, 45), (120, 24), (240, 3)]
+    assert curve.last == (240, 3)
+
+
+def test_gap_interrupts_the_line() -> None:
+    curve = sparkline([1, 1, None, 1, None])
+    assert curve is not None
+    assert curve.line.count("M") == 2
+    assert curve.last is None
+
+
+def test_noise_far_below_what_matters_looks_like_noise() -> None:
+    curve = sparkline([0.0, 0.001], at_least=0.1)
+    assert curve is not None
+    assert corners(curve.line)[-1][1] > HEIGHT * 0.9
+
+
+def test_many_values_are_averaged_and_the_newest_is_the_last() -> None:
+    curve = sparkline([0.0] * 1000 + [9.0] * 12)
+    assert curve is not None
+    assert curve.last == (WIDTH, 3)
