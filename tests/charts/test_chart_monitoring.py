@@ -32,7 +32,7 @@ def test_labels_of_our_metrics_win_over_those_that_the_operator_gives_targets() 
         for endpoint in monitor["spec"]["podMetricsEndpoints"]
     ]
     # "endpoint" is a label of reprise_predictor_request_seconds, which an alert asks for, and of every target
-    assert len(endpoints) == 6
+    assert len(endpoints) == 7
     assert all(endpoint["honorLabels"] for endpoint in endpoints)
 
 

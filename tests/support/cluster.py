@@ -162,7 +162,10 @@ class Platform:
         return [
             *(f"--values={FIXTURES / name}" for name in ("values.yaml", *self.extra_values)),
             *(f"--set-string={name}={self.tag}" for name in tags),
-            *(f"--set-string={name}.ingress.host={self.host}" for name in ("predictor", "producer", "status")),
+            *(
+                f"--set-string={name}.ingress.host={self.host}"
+                for name in ("predictor", "producer", "status")
+            ),
         ]
 
     def run_job(self, name: str, seconds: float, **environment: str) -> str:
