@@ -69,7 +69,7 @@ def test_page_shows_what_the_services_and_prometheus_say(platform: Platform, pag
     for job in ("Training", "Outcomes", "Backfill"):
         assert job in text(tab, "#jobs")
     assert "not known" not in text(tab, "#jobs")
-    assert re.search(r"\d.*m?s", text(tab, "#freshness_p95 .number"))
+    assert re.fullmatch(r"\d[\d.]*\s(ms|s)", text(tab, "#freshness_p95 .number"))
     told = httpx.get(f"{page}/status.json", trust_env=False).json()
     figures = told["figures"]
     assert figures["fold_rate"]["value"] > 0
