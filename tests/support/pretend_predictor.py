@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -26,13 +26,18 @@ class PretendPredictor:
         project: The Feast project.
         behaviours: By digest, what is wrong with a bundle.
         rate: Requests a second.
+        seed: Of who asks, and of what is answered.
     """
 
-    def __init__(self, redis: Redis, project: str, behaviours: Mapping[str, str], rate: float) -> None:
+    def __init__(
+        self, redis: Redis, project: str, behaviours: Mapping[str, str], rate: float, seed: int = 0
+    ) -> None:
         self._redis = redis
         self._key = document_key(project)
         self._behaviours = behaviours
         self._rate = rate
+        # Not the same of all predictors, which would count each score several times.
+        self._chance = random.Random(seed)
         self._document: RoutingDocument | None = None
         self._arm_of: Callable[[str], int] = lambda _: 0
         self._seen = SeenUsers()
@@ -122,24 +127,27 @@ class PretendPredictor:
             self.generations.append((time.monotonic(), document.generation))
 
     def _serve(self) -> None:
-        for number in count():
+        while True:
             if self._stopping.wait(1 / self._rate):
                 return
             document = self._document
             if document is not None and not document.released:
-                self._answer(document, f"user-{number % 5000}", number)
+                self._answer(document)
 
-    def _answer(self, document: RoutingDocument, user: str, number: int) -> None:
+    def _answer(self, document: RoutingDocument) -> None:
+        user = f"user-{self._chance.randrange(5000)}"
         arm = document.arms[self._arm_of(user)]
         labels = (arm.name, arm.digest)
         if self._seen.is_new(user):
             self._users.labels(*labels).inc()
-        failed = self._is(arm.digest, CORRUPT) or (self._is(arm.digest, ERRING) and number % 3 == 0)
+        failed = self._is(arm.digest, CORRUPT) or (
+            self._is(arm.digest, ERRING) and self._chance.random() < 1 / 3
+        )
         self._answers.labels(*labels, "failed" if failed else "answered").inc()
         self._seconds.labels(*labels).observe(1.5 if self._is(arm.digest, SLOW) else 0.001)
         if not failed:
             self._scores.labels(*labels).observe(
-                0.99 if self._is(arm.digest, GARBAGE) else (number * 7 % 100) / 100
+                0.99 if self._is(arm.digest, GARBAGE) else self._chance.random()
             )
 
 

@@ -193,7 +193,7 @@ def session_stage(
     directory = tmp_path_factory.mktemp("rollout")
     redis = Redis(host=session_redis_server.host, port=session_redis_server.port)
     behaviours: dict[str, str] = {}
-    predictors = [PretendPredictor(redis, "reprise", behaviours, rate=120) for _ in range(2)]
+    predictors = [PretendPredictor(redis, "reprise", behaviours, rate=120, seed=seed) for seed in range(2)]
     for predictor in predictors:
         predictor.start()
     ports = [predictor.port for predictor in predictors]
