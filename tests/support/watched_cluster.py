@@ -88,6 +88,8 @@ def _start(platform: Platform, monitors: list[dict[str, Any]], rules: dict[str, 
     }
     platform.kubectl("apply", "-f", "-", stdin=json.dumps(config_map))
     platform.kubectl("apply", "-f", "-", stdin=_manifest(platform))
+    # one that is there already reads its configuration only when it starts
+    platform.kubectl("rollout", "restart", "deployment/monitoring")
     platform.kubectl("rollout", "status", "deployment/monitoring", "--timeout=120s")
 
 

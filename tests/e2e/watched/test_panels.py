@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from dashboards.pages import DASHBOARDS
 from support.cluster import Platform, wait_until
@@ -23,9 +24,11 @@ def two_arms(watched_platform: WatchedPlatform, customers: Customers) -> Iterato
     """A rollout with two arms, whose users' outcomes are known and pushed."""
     platform = watched_platform.platform
     with platform.client as client:
-        digest = client.get("/model/info").raise_for_status().json()["digest"]
-        _apply(platform, digest)
-        wait_until("both arms answer", lambda: _arms(client) == {"baseline", "same"}, 60, every=1)
+        before = _digest(client)
+        platform.run_job("trainer", 300, TRAINER_SEED="8")
+        after = wait_until("another model is the latest", lambda: _other(client, before), 60)
+        _apply(platform, before, after)
+        wait_until("both arms answer", lambda: _arms(client) == {"baseline", "next"}, 60, every=1)
     wait_until(
         "some have bought since", lambda before=customers.accepted: customers.accepted > before + 300, 90
     )
@@ -58,11 +61,20 @@ def test_every_panel_has_data(watched_platform: WatchedPlatform) -> None:
     assert {seen.state for seen in found} <= {"", "needs Kafka"}
 
 
-def _apply(platform: Platform, digest: str) -> None:
-    """Half of the users have the same model under another name, which is what an A/A test is."""
+def _digest(client: httpx.Client) -> str:
+    return str(client.get("/model/info").raise_for_status().json()["digest"])
+
+
+def _other(client: httpx.Client, digest: str) -> str | None:
+    now = _digest(client)
+    return None if now == digest else now
+
+
+def _apply(platform: Platform, baseline: str, candidate: str) -> None:
+    """Half of the users have the one model, half the other."""
     spec: dict[str, Any] = {
-        "baseline": {"digest": digest},
-        "candidates": [{"name": "same", "digest": digest, "trafficPercent": 50}],
+        "baseline": {"digest": baseline},
+        "candidates": [{"name": "next", "digest": candidate, "trafficPercent": 50}],
         "steps": [{"trafficPercent": 50, "hold": "1h"}],
         "analysis": {
             "interval": "2s",
@@ -80,7 +92,7 @@ def _apply(platform: Platform, digest: str) -> None:
     platform.kubectl("apply", "-f", "-", stdin=json.dumps(rollout))
 
 
-def _arms(client: Any) -> set[str]:
+def _arms(client: httpx.Client) -> set[str]:
     asked = [{"user_id": user, "product_id": product} for user, product in PAIRS[:30]]
     answers = client.post("/predict/batch", json={"requests": asked}).raise_for_status().json()
     return {each["arm"] for each in answers["results"]}
