@@ -1,4 +1,4 @@
-"""The last incidents, also of REPRISE_INCIDENTS=all: one leaves a hole in the archive, the other takes minutes to clear."""
+"""The last incidents, also of REPRISE_INCIDENTS=all: one leaves a hole in the archive, one takes minutes to clear."""
 
 import json
 import os
