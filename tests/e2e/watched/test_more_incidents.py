@@ -169,57 +169,9 @@ def test_the_predictors_are_throttled(watched_platform: WatchedPlatform, on_call
     incident.sees_cleared("ReprisePredictionLatencyBudgetBurnsFast", 240)
 
 
-def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatform, on_call: Open) -> None:
-    incident = on_call("The archive loses records")
-    platform = watched_platform.platform
-    archiver = "deployment/reprise-archiver"
-    incident.happens(
-        "the archiver is scaled to 0", lambda: platform.kubectl("scale", archiver, "--replicas=0")
-    )
-    incident.sees("RepriseArchiverMissing")
-    incident.runs("kubectl -n reprise get deploy,pods -l app.kubernetes.io/component=archiver")
-    incident.runs_with_kafka(
-        "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group archiver-ecommerce-events"
-    )
-    incident.note("made: Kafka deletes what the archiver has not read, and the archiver is started")
-    _delete_records(platform)
-    platform.kubectl("scale", archiver, "--replicas=1")
-    incident.reads_log(archiver, "OffsetOutOfRangeError")
-    incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=0")
-    reset = (
-        "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --group archiver-ecommerce-events"
-        " --topic ecommerce-events --reset-offsets --to-earliest --execute"
-    )
-    wait_until("the group has no member any more", lambda: _is_empty(platform), 60, every=2)
-    incident.runs_with_kafka(reset)
-    incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=1")
-    incident.sees_cleared("RepriseArchiverMissing")
-    platform.kubectl("rollout", "status", archiver, "--timeout=120s")
-
-
-def test_slow_burns_are_seen_and_clear_when_a_quarter_of_the_day_was_good(
-    watched_platform: WatchedPlatform, on_call: Open
-) -> None:
-    for name, section in (
-        ("ReprisePredictionErrorBudgetBurnsSlowly", "Predictions fail"),
-        ("ReprisePredictionLatencyBudgetBurnsSlowly", "Predictions are slow"),
-    ):
-        incident = on_call(section)
-        incident.sees(name, 120)
-        incident.note("nothing is made any more; six hours of the rules are six minutes here")
-        incident.sees_cleared(name, 600)
-
-
 def _digest(platform: Platform) -> str:
     with platform.client as client:
         return str(client.get("/model/info").raise_for_status().json()["digest"])
-
-
-def _is_empty(platform: Platform) -> bool:
-    asked = ("kafka-consumer-groups", "--bootstrap-server", "kafka:9092", "--describe", "--state")
-    return "Empty" in platform.kubectl(
-        "exec", "kafka-0", "--", *asked, "--group", "archiver-ecommerce-events"
-    )
 
 
 def _restarts(platform: Platform, pod: str, container: str) -> int:
@@ -258,11 +210,3 @@ def _rollout(platform: Platform, baseline: str, candidate: str) -> None:
         "spec": spec,
     }
     platform.kubectl("apply", "-f", "-", stdin=json.dumps(rollout))
-
-
-def _delete_records(platform: Platform) -> None:
-    partitions = [{"topic": "ecommerce-events", "partition": number, "offset": -1} for number in range(6)]
-    file = json.dumps({"partitions": partitions, "version": 1})
-    program = "kafka-delete-records --bootstrap-server kafka:9092 --offset-json-file /tmp/delete.json"
-    script = f"echo '{file}' > /tmp/delete.json && {program}"
-    platform.kubectl("exec", "kafka-0", "--", "sh", "-c", script)

@@ -28,13 +28,14 @@ def two_arms(watched_platform: WatchedPlatform, customers: Customers) -> Iterato
         platform.run_job("trainer", 300, TRAINER_SEED="8")
         after = wait_until("another model is the latest", lambda: _other(client, before), 60)
         _apply(platform, before, after)
-        wait_until("both arms answer", lambda: _arms(client) == {"baseline", "next"}, 60, every=1)
-    wait_until(
-        "some have bought since", lambda before=customers.accepted: customers.accepted > before + 300, 90
-    )
-    platform.run_job("outcomes", 240)
-    yield
-    platform.kubectl("delete", "modelrollout", "panels", "--timeout=30s")
+        try:
+            wait_until("both arms answer", lambda: _arms(client) == {"baseline", "next"}, 60, every=1)
+            sent = customers.accepted
+            wait_until("some have bought since", lambda: customers.accepted > sent + 300, 90)
+            platform.run_job("outcomes", 240)
+            yield
+        finally:
+            platform.kubectl("delete", "modelrollout", "panels", "--timeout=30s")
 
 
 @pytest.mark.usefixtures("two_arms")

@@ -1,0 +1,75 @@
+"""The last incidents, also of REPRISE_INCIDENTS=all: one leaves a hole in the archive, one takes minutes to clear."""
+
+import json
+import os
+from collections.abc import Callable
+
+import pytest
+from support.cluster import Platform, wait_until
+from support.on_call import OnCall
+from support.watched_cluster import WatchedPlatform
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.usefixtures("customers"),
+    pytest.mark.skipif(
+        os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
+    ),
+]
+Open = Callable[[str], OnCall]
+
+
+def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatform, on_call: Open) -> None:
+    incident = on_call("The archive loses records")
+    platform = watched_platform.platform
+    archiver = "deployment/reprise-archiver"
+    incident.happens(
+        "the archiver is scaled to 0", lambda: platform.kubectl("scale", archiver, "--replicas=0")
+    )
+    incident.sees("RepriseArchiverMissing")
+    incident.runs("kubectl -n reprise get deploy,pods -l app.kubernetes.io/component=archiver")
+    incident.runs_with_kafka(
+        "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group archiver-ecommerce-events"
+    )
+    incident.note("made: Kafka deletes what the archiver has not read, and the archiver is started")
+    _delete_records(platform)
+    platform.kubectl("scale", archiver, "--replicas=1")
+    incident.reads_log(archiver, "OffsetOutOfRangeError")
+    incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=0")
+    reset = (
+        "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --group archiver-ecommerce-events"
+        " --topic ecommerce-events --reset-offsets --to-earliest --execute"
+    )
+    wait_until("the group has no member any more", lambda: _is_empty(platform), 60, every=2)
+    incident.runs_with_kafka(reset)
+    incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=1")
+    incident.sees_cleared("RepriseArchiverMissing")
+    platform.kubectl("rollout", "status", archiver, "--timeout=120s")
+
+
+def test_slow_burns_are_seen_and_clear_when_a_quarter_of_the_day_was_good(
+    watched_platform: WatchedPlatform, on_call: Open
+) -> None:
+    for name, section in (
+        ("ReprisePredictionErrorBudgetBurnsSlowly", "Predictions fail"),
+        ("ReprisePredictionLatencyBudgetBurnsSlowly", "Predictions are slow"),
+    ):
+        incident = on_call(section)
+        incident.sees(name, 120)
+        incident.note("nothing is made any more; six hours of the rules are six minutes here")
+        incident.sees_cleared(name, 600)
+
+
+def _is_empty(platform: Platform) -> bool:
+    asked = ("kafka-consumer-groups", "--bootstrap-server", "kafka:9092", "--describe", "--state")
+    return "Empty" in platform.kubectl(
+        "exec", "kafka-0", "--", *asked, "--group", "archiver-ecommerce-events"
+    )
+
+
+def _delete_records(platform: Platform) -> None:
+    partitions = [{"topic": "ecommerce-events", "partition": number, "offset": -1} for number in range(6)]
+    file = json.dumps({"partitions": partitions, "version": 1})
+    program = "kafka-delete-records --bootstrap-server kafka:9092 --offset-json-file /tmp/delete.json"
+    script = f"echo '{file}' > /tmp/delete.json && {program}"
+    platform.kubectl("exec", "kafka-0", "--", "sh", "-c", script)
