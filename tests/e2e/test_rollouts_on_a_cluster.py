@@ -19,8 +19,8 @@ from support.shop_traffic import FollowsBothAlike, ShopTraffic, follows_the_amou
 pytestmark = pytest.mark.e2e
 
 NAMESPACE_SUFFIX = "-rollouts"
-EXTRA_VALUES = ("rollouts.yaml",)
-FIXTURES = ("kafka.yaml", "prometheus.yaml")
+PLATFORM_VALUES = ("rollouts.yaml",)
+PLATFORM_FIXTURES = ("kafka.yaml", "prometheus.yaml")
 
 RATE = 100
 SOAK = os.environ.get("REPRISE_SOAK") == "1"
