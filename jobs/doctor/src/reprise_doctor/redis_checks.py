@@ -101,13 +101,11 @@ def look_at_redis(store: Probed, address: str, project: str, say: Say) -> Seen:
     try:
         primaries = store.primaries()
         store.write_and_remove(f"reprise-doctor:{project}:", len(primaries))
-    except StoreRefusedError as error:
+    except StoreError as error:
         section, advice = SECTION, ADVICE
         if "OOM" in error.reason:
             section, advice = FULL_SECTION, "Redis is full: raise its maxmemory (redis.maxMemory)"
         raise CheckFailedError(str(error), advice, section) from error
-    except StoreError as error:
-        raise CheckFailedError(str(error), ADVICE, SECTION) from error
     return Seen(f"{address} answers and takes writes, primaries: {len(primaries)}")
 
 
