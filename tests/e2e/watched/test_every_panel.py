@@ -1,4 +1,7 @@
-"""Every panel shows data of the running platform, with the labels that Prometheus' operator gives it."""
+"""Every panel shows data of the running platform, with the labels that Prometheus' operator gives it.
+
+It comes before the incidents (files run by their names), of which some leave features that history does not have.
+"""
 
 import json
 from collections.abc import Iterator
