@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: dashboards observe help setup tools test-tools demo test lint format unit integration soak bench images e2e cluster-prepare cluster-demo chart lock clean
+.PHONY: dashboards observe help setup tools test-tools demo test lint format unit integration soak bench images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,10 +56,16 @@ export TAG ?= dev
 images: ## Build the image of every component into the cluster (TAG=dev)
 	@$(CLUSTER) k8s/images all
 
-e2e: test-tools ## Build the images, and test the platform on the cluster of KUBECONFIG, or on one that is made
+e2e: e2e-images e2e-tests ## Build the images, and test the platform on the cluster of KUBECONFIG, or on one that is made
+
+e2e-images: setup
 	@$(CLUSTER) k8s/images all
 	@$(CLUSTER) k8s/images e2e
-	@$(CLUSTER) env REPRISE_E2E_TAG=$(TAG) $(PY) -m pytest tests/e2e/test_platform_on_a_cluster.py tests/e2e -m e2e --maxfail 1 --durations 0 --durations-min 1 $(PYTEST)
+
+E2E ?= tests/e2e/test_platform_on_a_cluster.py tests/e2e
+
+e2e-tests: test-tools
+	@$(CLUSTER) env REPRISE_E2E_TAG=$(TAG) $(PY) -m pytest $(E2E) -m e2e --maxfail 1 --durations 0 --durations-min 1 $(PYTEST)
 
 cluster-prepare: setup ## Put Strimzi, an Ingress controller and metrics-server into a kind or minikube cluster (PREPARE=--keda)
 	@k8s/prepare $(PREPARE)
