@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from reprise_runtime.logs import get_logger
@@ -119,10 +120,10 @@ class Rollouts:
     async def _pause(self, found: Look, happened: asyncio.Event) -> None:
         settings = self._settings
         pause = settings.settled_seconds if found is Look.SETTLED else settings.unsettled_seconds
-        try:
-            await asyncio.wait_for(happened.wait(), pause)
-        except TimeoutError:
-            return
+        # wait_for of Python 3.11 loses a cancellation that comes together with what it waits for.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(pause):
+                await happened.wait()
 
     async def _sweep(self) -> None:
         while True:
