@@ -235,10 +235,6 @@ def _commands(platform: Platform) -> dict[str, tuple[list[str], dict[str, str]]]
         "MODEL_STORE": str(paths.models),
         "MODEL_RELOAD_SECONDS": "1",
         "PREDICTOR_PREDICTION_LOG": "true",
-        # A machine that is busy with other tests is no reason for a 503, which would end the traffic; a Redis that is
-        # gone is, within seconds.
-        "PREDICTOR_DEADLINE_SECONDS": "2",
-        "PREDICTOR_REDIS_DEADLINE_SECONDS": "1",
     }
     keep = {"REPRISE_OFFLINE_STORE": str(paths.offline), "ARCHIVER_WINDOW_SECONDS": "5"}
     return {
