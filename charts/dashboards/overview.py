@@ -122,9 +122,14 @@ OVERVIEW = Dashboard(
                 ),
                 Panel(
                     "Records lost to the archive, last day",
-                    "Offsets that Kafka had deleted before they were archived. Anything but 0 is a hole in history.",
+                    "Records that Kafka had deleted before they were archived. Anything but 0 is a hole in history.",
                     "short",
-                    (Query("sum(increase(reprise_archiver_lost_records_total{NS}[1d]))"),),
+                    (
+                        Query(
+                            "sum(increase(reprise_archiver_lost_records_total{NS}[1d]))"
+                            " + sum(reprise_archiver_missing_records{NS})"
+                        ),
+                    ),
                     "number",
                     8,
                     bad_above=1,

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from reprise_archiver.cutting import CutRule
 from reprise_archiver.metrics import ArchiverMetrics
 from reprise_archiver.worker import Assignments, Pace, Worker
-from reprise_eventlog import EVENTS, NotAssignedError, Record
+from reprise_eventlog import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record
 from reprise_events import Event, encode_event
 from reprise_offline import OfflineStore
 from reprise_offline.storage import LocalStorage, Storage
@@ -87,6 +87,7 @@ class MemoryConsumer:
         self._positions = dict(log.committed)
         self._turn = 0
         self.listener: Assignments | None = None
+        self.fails_with: Exception | None = None
 
     @property
     def topic_id(self) -> bytes:
@@ -97,10 +98,14 @@ class MemoryConsumer:
         return frozenset(self._positions)
 
     def poll(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Record]]:
+        if self.fails_with is not None:
+            raise self.fails_with
         for _ in self._positions:
             self._turn += 1
             partition = sorted(self._positions)[self._turn % len(self._positions)]
             position = self._positions[partition]
+            if self._begin(partition) > position:
+                raise OffsetOutOfRangeError(f"partition {partition} has no offset {position} any more")
             found = [r for r in self._log.records[partition] if r.offset >= position][: self._chunk]
             if found:
                 self._positions[partition] = found[-1].offset + 1
@@ -110,6 +115,9 @@ class MemoryConsumer:
 
     def positions(self) -> Mapping[int, int]:
         return dict(self._positions)
+
+    def begin_offsets(self) -> Mapping[int, int]:
+        return {partition: self._begin(partition) for partition in self._positions}
 
     def end_offsets(self) -> Mapping[int, int]:
         records = self._log.records
@@ -124,6 +132,10 @@ class MemoryConsumer:
 
     def close(self) -> None:
         self._positions.clear()
+
+    def _begin(self, partition: int) -> int:
+        records = self._log.records[partition]
+        return records[0].offset if records else 0
 
     def lose(self, partition: int) -> None:
         """Have a partition go to another consumer."""

@@ -224,6 +224,14 @@ class LogContract(ProducerContract):
         assert consumer.end_offsets()[positions[0].partition] == 15
         poll_until(lambda: consumer.positions() == consumer.end_offsets(), consumer)
 
+    def test_beginning_is_the_first_record_that_is_still_there(
+        self, stack: ExitStack, producer: LogProducer
+    ) -> None:
+        append_all(producer, ["a"] * 3)
+        consumer = self.consumer(stack)
+        poll_until(lambda: len(consumer.assignment) == EVENTS.partitions, consumer)
+        assert consumer.begin_offsets() == dict.fromkeys(range(EVENTS.partitions), 0)
+
     def test_topic_id_is_the_same_for_all_and_has_sixteen_bytes(self, stack: ExitStack) -> None:
         one, two = self.consumer(stack, "one"), self.consumer(stack, "two")
         assert one.topic_id == two.topic_id

@@ -1,11 +1,12 @@
 """What Kafka can do wrong comes out as the log's own errors, and nothing is lost or doubled by it."""
 
+import itertools
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from reprise_eventlog import (
     EVENTS,
     BufferFullError,
@@ -17,6 +18,7 @@ from reprise_eventlog import (
     open_consumer,
     open_producer,
 )
+from reprise_eventlog.kafka.producer import KafkaProducerLog
 from support.kafka import KafkaBroker
 from support.log_contract import TIMEOUT, append_all, drain, poll_until
 from support.redis import free_port
@@ -96,6 +98,66 @@ def test_append_is_refused_when_too_much_waits_and_close_fails_what_waits(
     assert all(isinstance(future.exception(0), LogTimeoutError) for future in waiting)
 
 
+class DeafProducer(KafkaProducer):  # type: ignore[misc]
+    """A client that waits for the answer to a request for its producer id, which never comes."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)
+        self._transaction_manager.has_in_flight_transactional_request = lambda: True
+
+
+def deaf_at_first() -> Callable[..., KafkaProducer]:
+    kinds = itertools.chain([DeafProducer], itertools.repeat(KafkaProducer))
+
+    def make(**options: object) -> KafkaProducer:
+        return next(kinds)(**options)
+
+    return make
+
+
+def test_client_that_stands_still_is_replaced_and_what_it_held_fails(kafka_broker: KafkaBroker) -> None:
+    settings = kafka_broker.settings(kafka_delivery_seconds=2.0)
+    producer = KafkaProducerLog(settings, make_client=deaf_at_first())
+    lost = producer.append(EVENTS.name, b"u", b"lost")
+    # asked for problems only, as by a readiness probe: whoever is not ready is sent nothing
+    deadline = time.monotonic() + TIMEOUT
+    while not lost.done():
+        assert time.monotonic() < deadline
+        assert producer.buffered() in (0, 1)
+        said = producer.problem()
+        time.sleep(0.02)
+    assert said is not None
+    assert isinstance(lost.exception(), LogTimeoutError)
+    while producer.problem() is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert producer.append(EVENTS.name, b"u", b"written").result(TIMEOUT).offset == 0
+    assert producer.buffered() == 0
+    producer.close(TIMEOUT)
+
+
+def test_client_that_stands_still_is_replaced_as_soon_as_kafka_is_there(
+    breakable_broker: KafkaBroker,
+) -> None:
+    settings = breakable_broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
+    producer = KafkaProducerLog(settings, make_client=deaf_at_first())
+    lost = producer.append(EVENTS.name, b"u", b"lost")
+    breakable_broker.kill()
+    deadline = time.monotonic() + TIMEOUT
+    while "is being replaced" not in (producer.problem() or ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert isinstance(lost.exception(TIMEOUT), LogTimeoutError)
+    with pytest.raises(LogUnavailableError, match="is being replaced"):
+        producer.append(EVENTS.name, b"u", b"refused")
+    breakable_broker.start()
+    while producer.problem() is not None:
+        assert time.monotonic() < deadline + TIMEOUT
+        time.sleep(0.02)
+    assert producer.append(EVENTS.name, b"u", b"written").result(TIMEOUT).offset == 0
+    producer.close(TIMEOUT)
+
+
 def test_offset_past_the_end_is_reported_not_skipped(kafka_broker: KafkaBroker) -> None:
     first = open_consumer(kafka_broker.settings(), EVENTS, "readers")
     poll_until(lambda: len(first.assignment) == EVENTS.partitions, first)
@@ -105,6 +167,25 @@ def test_offset_past_the_end_is_reported_not_skipped(kafka_broker: KafkaBroker) 
     with pytest.raises(OffsetOutOfRangeError, match="ecommerce-events"):
         poll_until(lambda: False, second)
     second.close()
+
+
+def test_records_that_kafka_deleted_are_reported_and_where_the_rest_begins(kafka_broker: KafkaBroker) -> None:
+    producer = open_producer(kafka_broker.settings())
+    [partition] = {position.partition for position in append_all(producer, ["a"] * 10)}
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
+    admin.delete_records({TopicPartition(EVENTS.name, partition): 4})
+    admin.close()
+    first = open_consumer(kafka_broker.settings(), EVENTS, "readers")
+    poll_until(lambda: len(first.assignment) == EVENTS.partitions, first)
+    first.commit({partition: 1})
+    first.close()
+    second = open_consumer(kafka_broker.settings(), EVENTS, "readers")
+    with pytest.raises(OffsetOutOfRangeError, match="ecommerce-events"):
+        poll_until(lambda: False, second)
+    assert second.begin_offsets()[partition] == 4
+    assert second.positions()[partition] == 1
+    second.close()
+    producer.close(TIMEOUT)
 
 
 def test_topic_that_is_made_anew_is_noticed_before_its_records_are_returned(

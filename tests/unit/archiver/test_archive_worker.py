@@ -1,13 +1,16 @@
 """The archiver writes every record once, in files that do not depend on when it died."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from reprise_eventlog import EVENTS, Record
+from reprise_archiver.worker import Worker
+from reprise_eventlog import EVENTS, OffsetOutOfRangeError, Record
 from reprise_offline import OfflineStore, StoreUnavailableError
 from reprise_offline.storage import LocalStorage
 from support.archived import (
@@ -268,3 +271,77 @@ def test_offsets_that_the_log_has_lost_end_a_segment_and_are_counted(tmp_path: P
     (coverage,) = OfflineStore(str(tmp_path)).coverage(EVENTS.name)
     assert [str(hole) for hole in coverage.holes] == ["partition 0, offsets 6 to 8"]
     assert coverage.topic_id == TOPIC_ID
+
+
+def missing(worker: Worker) -> float:
+    return float(worker._metrics.missing.labels(EVENTS.name)._value.get())
+
+
+def test_a_partition_whose_next_records_were_deleted_stands_still_and_the_others_go_on(
+    tmp_path: Path,
+) -> None:
+    log = log_of()
+    del log.records[0][:30]
+    worker, _ = archive_worker(log, tmp_path)
+    stop = threading.Event()
+    with in_a_thread(worker, stop):
+        wait_until(lambda: log.committed[1] >= 60)
+        wait_until(lambda: missing(worker) == 30)
+    assert "partitions [0]" in (worker.problem or "")
+    assert log.committed[0] == 0
+    assert {s.partition for s in segments(tmp_path)} == {1}
+
+
+def test_what_was_gathered_before_records_were_deleted_is_kept(tmp_path: Path) -> None:
+    log = MemoryLog({0: event_records(0, make_events(40), [0] * 40)})
+    worker, _ = archive_worker(log, tmp_path, records=1_000)
+    stop = threading.Event()
+    worker._step(stop, 0.01)
+    gathered = worker._open[0].next_offset
+    assert gathered
+    assert log.committed == {0: 0}
+    del log.records[0][:20]
+    with in_a_thread(worker, stop):
+        wait_until(lambda: missing(worker) == 20 - gathered)
+        wait_until(lambda: log.committed[0] == gathered)
+    assert [(s.first, s.last) for s in segments(tmp_path)] == [(0, gathered - 1)]
+
+
+def test_told_where_to_go_on_the_next_archiver_archives_what_there_is(tmp_path: Path) -> None:
+    log = log_of()
+    del log.records[0][:30]
+    with pytest.raises(OffsetOutOfRangeError, match="partition 0 has no offset 0"):
+        archive(log, tmp_path)
+    log.committed[0] = 30
+    worker, _ = archive_worker(log, tmp_path)
+    worker.run_until_idle(threading.Event(), 0.01)
+    assert log.committed == {0: 110, 1: 110}
+    assert worker.problem is None
+    assert missing(worker) == 0
+
+
+def test_a_partition_that_ends_before_what_was_read_of_it_ends_the_worker(tmp_path: Path) -> None:
+    log = log_of()
+    worker, consumer = archive_worker(log, tmp_path)
+    consumer.fails_with = OffsetOutOfRangeError("partition 0 ends at 110")
+    with pytest.raises(OffsetOutOfRangeError, match="ends at 110"):
+        worker.run(threading.Event())
+
+
+@contextmanager
+def in_a_thread(worker: Worker, stop: threading.Event) -> Iterator[None]:
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(5)
+    assert not thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)

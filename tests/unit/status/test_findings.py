@@ -156,8 +156,9 @@ def test_dead_letters_are_forgotten_after_ten_minutes() -> None:
 
 
 def test_archive_that_loses_records_or_falls_behind() -> None:
-    def archiver(lost: float, lag: float) -> list[ProcessSeen]:
+    def archiver(lost: float, lag: float, missing: float = 0) -> list[ProcessSeen]:
         series = {
+            'reprise_archiver_missing_records{topic="ecommerce-events"}': missing,
             'reprise_build_info{version="0.1.0"}': 1.0,
             'reprise_archiver_lost_records_total{topic="ecommerce-events"}': lost,
             'reprise_archiver_lag_records{partition="0",topic="ecommerce-events"}': lag,
@@ -168,6 +169,10 @@ def test_archive_that_loses_records_or_falls_behind() -> None:
     assert only(report).sentence == "The archive lost 7 records: Kafka had deleted them before."
     report = reported(healthy(0, archiver=archiver(7, 0)), healthy(5, archiver=archiver(7, 200_000)))
     assert only(report).sentence == "The archiver is behind: 200,000 records are not archived yet."
+    report = reported(healthy(0, archiver=archiver(7, 0)), healthy(5, archiver=archiver(7, 0, missing=12)))
+    assert (
+        only(report).sentence == "The archiver stands still: 12 records that it has to read next are deleted."
+    )
 
 
 def test_answers_that_are_not_logged() -> None:

@@ -44,7 +44,7 @@ class NotAssignedError(EventLogError):
 
 
 class OffsetOutOfRangeError(EventLogError):
-    """The group's committed offset is past the end of the partition: records were lost after it was read."""
+    """The group's offset is not in the partition: what it is to read was deleted, or what it has read was lost."""
 
 
 class CorruptLogError(EventLogError):

@@ -27,6 +27,7 @@ class LogProducer(Protocol):
             BufferFullError: Too much is waiting already.
             RecordTooLargeError: The log would not take a record of this size.
             UnknownTopicError: The topic is not declared.
+            LogUnavailableError: The log is known to be away, so nothing was handed over.
             ClosedError: The producer was closed.
         """
 
@@ -81,13 +82,21 @@ class LogConsumer(Protocol):
         Raises:
             LogUnavailableError: The log cannot be reached.
             TopicGoneError: The topic was deleted.
-            OffsetOutOfRangeError: The log has lost records that the group has read.
+            OffsetOutOfRangeError: The log has not, or no longer, what is to be read next: it has deleted records that
+                the group has not read, or lost some that it has.
             CorruptLogError: The log's files are damaged.
             ClosedError: The consumer was closed.
         """
 
     def positions(self) -> Mapping[int, int]:
         """Return the offset that is returned next, by assigned partition."""
+
+    def begin_offsets(self) -> Mapping[int, int]:
+        """Return the offset of the first record that the log still has, by assigned partition.
+
+        Raises:
+            LogUnavailableError: The log cannot be reached.
+        """
 
     def end_offsets(self) -> Mapping[int, int]:
         """Return the offset that is written next, by assigned partition; less the position, it is the lag."""

@@ -34,6 +34,12 @@ class ArchiverMetrics:
             ("topic",),
             registry=registry,
         )
+        self.missing = Gauge(
+            "reprise_archiver_missing_records",
+            "Records that are to be archived next and that the log has deleted; their partitions are not read on.",
+            ("topic",),
+            registry=registry,
+        )
         self.write = Histogram(
             "reprise_archiver_write_seconds",
             "From having a segment's records to their commit.",
@@ -58,6 +64,7 @@ class ArchiverMetrics:
         """Show the counters of a topic at zero: who asks for their increase would miss one that begins later."""
         for outcome in ("archived", "rejected"):
             self.records.labels(topic, outcome)
+        self.missing.labels(topic)
         for counter in (self.segments, self.written_bytes, self.lost):
             counter.labels(topic)
 

@@ -6,7 +6,7 @@ committed, so whoever reads the partition next gathers it anew, and cuts it at t
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -15,6 +15,7 @@ from reprise_eventlog import (
     LogConsumer,
     LogUnavailableError,
     NotAssignedError,
+    OffsetOutOfRangeError,
     Record,
 )
 from reprise_offline import OfflineStore, Segment, StoreUnavailableError, archive_table, log_date
@@ -79,7 +80,7 @@ class Worker:
         now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self.topic = topic
-        self.problem: str | None = "nothing was polled yet"
+        self._problem: str | None = "nothing was polled yet"
         self._consumer = consumer
         self._assignments = assignments
         self._store = store
@@ -91,18 +92,41 @@ class Worker:
         self._begun: set[int] = set()
         self._unsure: set[int] = set()
         self._unread = 0
+        self._deleted_until: dict[int, int] = {}
         metrics.begin(topic)
 
+    @property
+    def problem(self) -> str | None:
+        """Why nothing is archived now, or not all that should be; ``None`` when nothing is known to be wrong."""
+        if self._deleted_until:
+            return (
+                f"the log has deleted records of partitions {sorted(self._deleted_until)} before they were archived;"
+                " the group has to be told from which offset to go on"
+            )
+        return self._problem
+
     def run(self, stop: threading.Event) -> None:
-        """Archive until ``stop`` is set; the segment being written is finished."""
+        """Archive until ``stop`` is set; the segment being written is finished.
+
+        A partition whose next records were deleted is not read on: a hole in the archive is for people to decide on.
+
+        Raises:
+            OffsetOutOfRangeError: A partition ends before what was read of it.
+        """
         while not stop.is_set():
-            self._step(stop, self._pace.poll_seconds)
+            try:
+                self._step(stop, self._pace.poll_seconds)
+            except OffsetOutOfRangeError as error:
+                self._stand_before_hole(stop, error)
 
     def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
         """Archive until everything is read and nothing has come for a while, then end every segment as it is.
 
         It has not been read before partitions were assigned, which takes as long as the group needs to notice
         that its former consumers are gone; after ``ASSIGNMENT_SECONDS`` without any, others hold them all.
+
+        Raises:
+            OffsetOutOfRangeError: The log has not, or no longer, what is to be archived next.
         """
         started = last = time.monotonic()
         while not stop.is_set() and time.monotonic() - last < idle_seconds:
@@ -234,7 +258,7 @@ class Worker:
         self._metrics.segments.labels(self.topic).inc()
         self._metrics.written_bytes.labels(self.topic).inc(size)
         self._metrics.write.observe(time.perf_counter() - started)
-        self.problem = None
+        self._problem = None
         return True
 
     def _end_windows(self, stop: threading.Event) -> None:
@@ -263,12 +287,41 @@ class Worker:
             _log.error("records_lost", topic=self.topic, partition=partition, first=expected, last=found - 1)
             self._metrics.lost.labels(self.topic).inc(found - expected)
 
+    def _stand_before_hole(self, stop: threading.Event, error: OffsetOutOfRangeError) -> None:
+        """Note which partitions begin after what is to be read of them, and wait; the others are read on.
+
+        What was gathered of them before is written at once: it is nowhere else any more.
+        """
+        self._note_rebalance()
+        try:
+            begins, positions = self._consumer.begin_offsets(), self._consumer.positions()
+        except LogUnavailableError as unavailable:
+            self._metrics.event_log.failed(unavailable)
+            self._wait(stop, unavailable)
+            return
+        deleted = {p: begin for p, begin in begins.items() if positions.get(p, begin) < begin}
+        if not deleted:
+            raise error
+        self._deleted_until.update(deleted)
+        self._show_missing(positions)
+        for partition in sorted(deleted.keys() & self._open.keys()):
+            if self._open[partition].next_offset == positions[partition]:
+                self._settle(partition, stop)
+        _log.error("records_deleted", topic=self.topic, partitions=sorted(deleted), reason=str(error))
+        stop.wait(self._pace.retry_seconds)
+
+    def _show_missing(self, positions: Mapping[int, int]) -> None:
+        """Show how many records are missing where partitions stand before a hole, and forget those that do not."""
+        missing = {p: begin - positions.get(p, begin) for p, begin in self._deleted_until.items()}
+        self._deleted_until = {p: begin for p, begin in self._deleted_until.items() if missing[p] > 0}
+        self._metrics.missing.labels(self.topic).set(sum(max(0, count) for count in missing.values()))
+
     def _wait(self, stop: threading.Event, error: Exception) -> None:
         self._note(error)
         stop.wait(self._pace.retry_seconds)
 
     def _note(self, error: Exception) -> None:
-        self.problem = str(error)
+        self._problem = str(error)
         _log.warning("archiving_delayed", topic=self.topic, reason=str(error), error=type(error).__name__)
 
     def _observe(self) -> None:
@@ -281,7 +334,8 @@ class Worker:
             self._metrics.event_log.failed(error)
             _log.warning("lag_unknown", topic=self.topic, reason=str(error))
             return
+        self._show_missing(positions)
         lags = {partition: end - positions.get(partition, end) for partition, end in ends.items()}
         self._metrics.show_lag(self.topic, lags)
         self._unread = sum(lags.values())
-        self.problem = None
+        self._problem = None

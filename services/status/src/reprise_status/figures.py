@@ -127,6 +127,9 @@ def _counts(look: Look, history: History) -> dict[str, Figure]:
         ),
         "archived": count(all_of_it, "archiver", "reprise_archiver_records_total", begins_later=True),
         "archive_lost": count(all_of_it, "archiver", lost, begins_later=True),
+        "archive_missing": known(
+            _total(look, "archiver", "reprise_archiver_missing_records"), "events", missing(look, "archiver")
+        ),
         "archive_lag": known(
             _lag(look, "archiver", "topic", "partition"),
             "events",
@@ -159,6 +162,13 @@ def _store_away(look: Look) -> float | None:
     seen = look.service("predictor")
     told = [] if seen is None else [up for _, up in seen.all("reprise_predictor_store_up")]
     return float(sum(up == 0 for up in told)) if told else None
+
+
+def _total(look: Look, service: str, name: str) -> float | None:
+    """Return the sum of a gauge over all processes of a service and all labels."""
+    seen = look.service(service)
+    values = [value for _, value in seen.all(name)] if seen is not None else []
+    return sum(values) if values else None
 
 
 def _lag(look: Look, service: str, *by: str) -> float | None:

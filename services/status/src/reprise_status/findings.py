@@ -123,6 +123,12 @@ def _records(report: Report) -> Iterator[Finding]:
             f"The archive lost {count(lost, 'record')}: Kafka had deleted them before.",
             "the-archive-loses-records",
         )
+    absent = report.value("archive_missing")
+    if absent:
+        yield _bad(
+            f"The archiver stands still: {count(absent, 'record')} that it has to read next are deleted.",
+            "the-archive-loses-records",
+        )
     behind = report.value("archive_lag")
     if behind is not None and behind > ARCHIVE_LAG_RECORDS:
         yield _watch(

@@ -75,6 +75,10 @@ class EmbeddedConsumer:
         """Return the offset that is returned next, by assigned partition."""
         return {partition: reader.next_offset for partition, reader in self._readers.items()}
 
+    def begin_offsets(self) -> Mapping[int, int]:
+        """Return 0 for each assigned partition: this log deletes nothing."""
+        return dict.fromkeys(self._readers, 0)
+
     def end_offsets(self) -> Mapping[int, int]:
         """Return the offset that is written next, by assigned partition."""
         try:

@@ -1,6 +1,6 @@
 """Reading from Kafka as a member of a consumer group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition, errors
@@ -93,16 +93,13 @@ class KafkaConsumerLog:
                 positions[partition] = position
         return positions
 
+    def begin_offsets(self) -> Mapping[int, int]:
+        """Return the offset of the first record that Kafka still has, by assigned partition; asks Kafka."""
+        return self._offsets(self._consumer.beginning_offsets, "asking for the beginnings")
+
     def end_offsets(self) -> Mapping[int, int]:
         """Return the offset that is written next, by assigned partition; asks Kafka."""
-        self._refuse_closed()
-        partitions = [TopicPartition(self._topic, partition) for partition in sorted(self._assigned)]
-        timeout_ms = int(_METADATA_SECONDS * 1000)
-        try:
-            ends = self._consumer.end_offsets(partitions, timeout_ms=timeout_ms) if partitions else {}
-        except (errors.KafkaError, OSError) as error:
-            raise self._failure(error, "asking for the ends") from error
-        return {partition.partition: end for partition, end in ends.items()}
+        return self._offsets(self._consumer.end_offsets, "asking for the ends")
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit, and wait until Kafka has it."""
@@ -132,6 +129,17 @@ class KafkaConsumerLog:
         finally:
             self._closed = True
             self._assigned = frozenset()
+
+    def _offsets(self, ask: Callable[..., Mapping[TopicPartition, int]], doing: str) -> Mapping[int, int]:
+        self._refuse_closed()
+        partitions = [TopicPartition(self._topic, partition) for partition in sorted(self._assigned)]
+        if not partitions:
+            return {}
+        try:
+            found = ask(partitions, timeout_ms=int(_METADATA_SECONDS * 1000))
+        except (errors.KafkaError, OSError) as error:
+            raise self._failure(error, doing) from error
+        return {partition.partition: offset for partition, offset in found.items()}
 
     def _position(self, partition: TopicPartition) -> int | None:
         self._refuse_closed()

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
@@ -10,12 +10,14 @@ from kafka import KafkaProducer, errors
 from kafka.cluster import ClusterMetadata
 from kafka.partitioner.abc import Partitioner
 from kafka.producer.future import RecordMetadata
+from reprise_runtime.logs import get_logger
 
 from reprise_eventlog.exceptions import (
     BufferFullError,
     ClosedError,
     EventLogError,
     LogTimeoutError,
+    LogUnavailableError,
     RecordTooLargeError,
     UnknownTopicError,
 )
@@ -33,17 +35,35 @@ _SILENT_SECONDS = 5.0
 _FAILURE_SECONDS = 5.0
 _METADATA_SECONDS = 0.5
 _TOPIC_SECONDS = 5.0
+_STUCK_SECONDS = 5.0
+_RETRY_SECONDS = 2.0
+
+_log = get_logger(__name__)
 
 
 class KafkaProducerLog:
     """Writes idempotently, with every in-sync replica's acknowledgement; see ``LogProducer``.
 
+    A client that neither writes nor fails anything for longer than a delivery may take is replaced: one that loses the
+    answer to its request for a producer id waits for it for ever, and keeps its records past their time.
+
+    Args:
+        settings: Where Kafka is.
+        topics: What may be appended to.
+        make_client: Makes the client.
+
     Raises:
         LogUnavailableError: Kafka cannot be reached, or lacks a topic.
     """
 
-    def __init__(self, settings: EventLogSettings, topics: Iterable[Topic] = TOPICS) -> None:
+    def __init__(
+        self,
+        settings: EventLogSettings,
+        topics: Iterable[Topic] = TOPICS,
+        make_client: Callable[..., KafkaProducer] = KafkaProducer,
+    ) -> None:
         self._settings = settings
+        self._make_client = make_client
         self._topics = {topic.name for topic in topics}
         self._changed = threading.Condition()
         self._waiting: dict[Future[Position], int] = {}
@@ -52,8 +72,10 @@ class KafkaProducerLog:
         self._last_progress = 0.0
         self._failure: str | None = None
         self._failed_at = 0.0
+        self._replacing = False
         self._closed = False
-        self._producer = connect(KafkaProducer, _options(settings), settings, "connecting a producer")
+        self._ending = threading.Event()
+        self._producer = self._connected()
         try:
             self._await_topics()
         except BaseException:
@@ -70,6 +92,7 @@ class KafkaProducerLog:
         future: Future[Position] = Future()
         # what was handed over will be written, so the future is not to be cancelled
         future.set_running_or_notify_cancel()
+        self._replace_if_stuck()
         self._reserve(future, size)
         try:
             sent = self._producer.send(topic, value, key)
@@ -90,8 +113,11 @@ class KafkaProducerLog:
 
         A failure counts for a few seconds only: who is unready is sent nothing, and so would never write again.
         """
+        self._replace_if_stuck()
         if self._closed:
             return "the producer is closed"
+        if self._replacing:
+            return self._replaced()
         with self._changed:
             silent = time.monotonic() - self._last_progress
             if self._waiting and silent > _SILENT_SECONDS:
@@ -120,6 +146,7 @@ class KafkaProducerLog:
             if self._closed:
                 return
             self._closed = True
+        self._ending.set()
         started = time.monotonic()
         try:
             self.flush(timeout)
@@ -144,6 +171,8 @@ class KafkaProducerLog:
         with self._changed:
             if self._closed:
                 raise ClosedError("the producer is closed")
+            if self._replacing:
+                raise LogUnavailableError(self._replaced())
             if self._waiting_bytes + size > self._settings.log_buffer_bytes and self._waiting:
                 raise BufferFullError(
                     f"{self._unsettled:,} records of {self._waiting_bytes:,} bytes wait to be written already"
@@ -185,7 +214,11 @@ class KafkaProducerLog:
 
     def _refusal(self, error: Exception, topic: str) -> EventLogError:
         if isinstance(error, errors.IllegalStateError):
-            return ClosedError("the producer is closed")
+            return (
+                ClosedError("the producer is closed")
+                if self._closed
+                else LogUnavailableError(self._replaced())
+            )
         if isinstance(error, errors.KafkaTimeoutError):
             return missing_topic(self._settings, topic)
         return converted(error, self._settings, f"writing to {topic!r}")
@@ -200,6 +233,46 @@ class KafkaProducerLog:
         # its close would wait for what cannot be written
         self._producer._sender.force_close()
         self._producer._sender.join(1.0)
+
+    def _connected(self) -> KafkaProducer:
+        return connect(self._make_client, _options(self._settings), self._settings, "connecting a producer")
+
+    def _replace_if_stuck(self) -> None:
+        with self._changed:
+            silent = time.monotonic() - self._last_progress
+            longest = self._settings.kafka_delivery_seconds + _STUCK_SECONDS
+            if self._closed or self._replacing or not self._waiting or silent < longest:
+                return
+            self._replacing = True
+        threading.Thread(
+            target=self._replace, args=(silent,), name="replace-kafka-client", daemon=True
+        ).start()
+
+    def _replace(self, silent: float) -> None:
+        _log.error("kafka_client_stuck", waiting=self._unsettled, silent_seconds=round(silent, 1))
+        self._abandon(
+            LogTimeoutError(
+                f"Kafka at {self._settings.kafka_servers} has acknowledged nothing for {silent:.0f} s;"
+                " the record may have been written all the same"
+            )
+        )
+        while not self._closed:
+            try:
+                producer = self._connected()
+            except LogUnavailableError as error:
+                _log.warning("kafka_client_not_replaced", reason=str(error))
+                self._ending.wait(_RETRY_SECONDS)
+                continue
+            with self._changed:
+                self._producer, self._replacing = producer, False
+            if self._closed:
+                producer.close(0)
+            else:
+                _log.info("kafka_client_replaced")
+            return
+
+    def _replaced(self) -> str:
+        return f"the client of Kafka at {self._settings.kafka_servers} stood still and is being replaced"
 
 
 class _CachedPartitioner(Partitioner):  # type: ignore[misc]
