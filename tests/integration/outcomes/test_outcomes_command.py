@@ -129,7 +129,7 @@ def test_features_that_disagree_are_an_exit_status_of_their_own(
         features["product_views"] = (features["product_views"] or 0.0) + 9.0 * (number == 3)
 
     archive = make_archive(tmp_path, Shop(users=60, corrupt=corrupt))
-    result = outcomes(archive, tmp_path / "out", redis_server)
+    result = outcomes(archive, tmp_path / "out", redis_server, OUTCOMES_CHECK_WINDOW="365d")
     assert result.exit_code == INCONSISTENT, result.output
     assert "1 mismatches" in result.output
 

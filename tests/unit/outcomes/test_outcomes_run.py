@@ -47,6 +47,7 @@ def settings(archive: Archive, **others: Any) -> OutcomesSettings:
     given: dict[str, Any] = {
         "offline_store": archive.offline, "model_store": archive.models, "publish": False,
         "early_horizon": "12h", "exposure": "10d", "min_users": 50, "draws": 40,
+        "check_window": "365d",
     }  # fmt: skip
     return OutcomesSettings.load(**given | others)
 
@@ -214,6 +215,20 @@ def test_wrong_features_are_counted_by_name_whatever_else_is_late(tmp_path: Path
     assert len(consistency.examples) == 5
     assert "mismatches" in render_summary(found)
     assert "total_spend" in render_html(found)
+
+
+def test_predictions_from_before_the_window_are_not_checked_any_more(tmp_path: Path) -> None:
+    def corrupt(number: int, features: dict[str, float | None]) -> None:
+        if number < 20:
+            features["product_views"] = 1_000.0
+
+    archive = make_archive(tmp_path, Shop(users=40, corrupt=corrupt))
+    everything = find(settings(archive), archive.document).consistency
+    assert everything.mismatched == 20
+    window = settings(archive, check_window="2d")
+    lately = find(window, archive.document).consistency
+    assert lately.mismatched == 0
+    assert 0 < lately.predictions < everything.predictions
 
 
 def test_a_feature_that_was_not_logged_is_a_mismatch(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ is a mismatch. Values that are computed from the request, or from other inputs, 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -109,11 +110,16 @@ def check_consistency(
 
 
 def _sample(connection: Any, gathered: Gathered, settings: OutcomesSettings) -> pa.Table:
-    """Return predictions, drawn evenly by their number, for whose instant the events are archived."""
+    """Return predictions of the window, drawn evenly by their number, for whose instant the events are archived."""
+    window_us = settings.check_window // timedelta(microseconds=1)
     return connection.sql(
         f"""
-        SELECT * FROM predictions
-        WHERE greatest(answered_us, timestamp_us) <= {gathered.complete_until_us}
+        WITH known AS (
+            SELECT *, greatest(answered_us, timestamp_us) AS known_us FROM predictions
+            WHERE known_us <= {gathered.complete_until_us}
+        )
+        SELECT * EXCLUDE (known_us) FROM known
+        WHERE known_us > (SELECT max(known_us) FROM known) - {window_us}
         ORDER BY md5(row_id::VARCHAR || {literal(str(settings.seed))}), row_id LIMIT {settings.check_rows}
         """
     ).to_arrow_table()

@@ -54,6 +54,11 @@ INCONSISTENT = 4
     help="How many predictions have their features recomputed; 0 for none.  [default: OUTCOMES_CHECK_ROWS, or 5000]",
 )
 @click.option(
+    "--check-window",
+    type=DURATION,
+    help="How far back these are drawn.  [default: OUTCOMES_CHECK_WINDOW, or 1d]",
+)
+@click.option(
     "--publish/--no-publish",
     default=None,
     help="Read the routing document from Redis and publish evidence there.  [default: OUTCOMES_PUBLISH, or yes]",

@@ -97,6 +97,11 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
         ge=0,
         description="How many predictions have their features recomputed; drawn evenly by their place in the log.",
     )
+    check_window: Duration = Field(
+        default=timedelta(days=1),
+        description="How far back from the newest prediction that can be checked these are drawn: at least as long as"
+        " the time between two runs, and what was mended is forgotten after it.",
+    )
     in_flight: Duration = Field(
         default=timedelta(seconds=30),
         description="How long an event may take from the log to the online store; differences that events explain"
@@ -134,7 +139,7 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random.")
 
-    @field_validator("early_horizon", "exposure", "drift_window")
+    @field_validator("early_horizon", "exposure", "drift_window", "check_window")
     @classmethod
     def _positive(cls, duration: timedelta) -> timedelta:
         if duration < timedelta(seconds=1):

@@ -256,7 +256,7 @@ class KafkaProducerLog:
                 " the record may have been written all the same"
             )
         )
-        while not self._closed:
+        while not self._ending.is_set():
             try:
                 producer = self._connected()
             except LogUnavailableError as error:
@@ -265,7 +265,7 @@ class KafkaProducerLog:
                 continue
             with self._changed:
                 self._producer, self._replacing = producer, False
-            if self._closed:
+            if self._ending.is_set():
                 producer.close(0)
             else:
                 _log.info("kafka_client_replaced")
