@@ -132,12 +132,12 @@ class Platform:
         """Make the namespace, its Kafka, and install the chart; returns once everything but the predictor is ready."""
         self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(self._namespace()))
         if self.cluster.has_folder_volumes:
-            self.cluster.kubectl("apply", "-f", "-", stdin=self._fixture("volumes.yaml"))
+            self.cluster.kubectl("apply", "-f", "-", stdin=self.fixture("volumes.yaml"))
             self.cluster.kubectl(
                 "-n", "reprise-e2e-volumes", "rollout", "status", "daemonset/volumes", "--timeout=60s"
             )
         for fixture in self.fixtures:
-            self.kubectl("apply", "-f", "-", stdin=self._fixture(fixture))
+            self.kubectl("apply", "-f", "-", stdin=self.fixture(fixture))
         self.kubectl("rollout", "status", "statefulset/kafka", "--timeout=180s")
         # Helm does not take over what somebody else, such as another test, has applied before.
         taking_over = ("--server-side", "--force-conflicts", "--field-manager=helm")
@@ -181,12 +181,12 @@ class Platform:
             TimeoutError: It did not end.
         """
         job = f"e2e-{name}-{time.time_ns() // 1_000_000}"
-        options = ("--dry-run=client", "--output=json")
-        made = json.loads(self.kubectl("create", "job", job, f"--from=cronjob/reprise-{name}", *options))
-        container = made["spec"]["template"]["spec"]["containers"][0]
         variables = [{"name": key, "value": value} for key, value in environment.items()]
-        container["env"] = [*container.get("env", []), *variables]
-        self.kubectl("create", "-f", "-", stdin=json.dumps(made))
+
+        def add_variables(container: dict[str, Any]) -> None:
+            container["env"] = [*container.get("env", []), *variables]
+
+        self.start_job(job, name, add_variables)
 
         def ended() -> str | None:
             conditions = self.get("job", job)["status"].get("conditions", [])
@@ -204,6 +204,14 @@ class Platform:
         if how == "Failed":
             raise CommandError(f"the job {name} failed:\n{log}")
         return log
+
+    def start_job(self, job: str, name: str, change: Callable[[dict[str, Any]], None]) -> None:
+        """Make a Job of a component's CronJob, its container changed; it is not tried again."""
+        options = ("--dry-run=client", "--output=json")
+        made = json.loads(self.kubectl("create", "job", job, f"--from=cronjob/reprise-{name}", *options))
+        made["spec"]["backoffLimit"] = 0
+        change(made["spec"]["template"]["spec"]["containers"][0])
+        self.kubectl("create", "-f", "-", stdin=json.dumps(made))
 
     def pods(self, component: str) -> list[Any]:
         """Return the component's pods that are not ending."""
@@ -228,7 +236,8 @@ class Platform:
             "metadata": {"name": self.namespace, "labels": levels},
         }
 
-    def _fixture(self, name: str) -> str:
+    def fixture(self, name: str) -> str:
+        """Return a file of ``k8s/e2e`` with this platform's tag."""
         return (FIXTURES / name).read_text().replace(":dev\n", f":{self.tag}\n")
 
 

@@ -25,13 +25,14 @@ class Customers:
         age_seconds: How old the events are that are sent.
         sending: Whether events are sent; not before the store is filled from history, which comes before them.
         asking: Whether predictions are asked for.
+        pairs: Whom they are about, each user with a product.
     """
 
     def __init__(
         self, open_client: Callable[[], httpx.Client], pairs: Sequence[tuple[str, str]], rate: float = 15.0
     ) -> None:
         self._open_client = open_client
-        self._pairs = pairs
+        self.pairs = pairs
         self._period = 1 / rate
         self._random = random.Random(7)
         self.statuses: Counter[str] = Counter()
@@ -67,10 +68,10 @@ class Customers:
     def _ask(self, client: httpx.Client, turn: int) -> None:
         if not self.asking:
             return
-        user, product = self._pairs[turn % len(self._pairs)]
+        user, product = self.pairs[turn % len(self.pairs)]
         body: dict[str, Any] = {"user_id": user, "product_id": product}
         if turn % 10 == 9:
-            some = [{"user_id": u, "product_id": p} for u, p in self._pairs[:20]]
+            some = [{"user_id": u, "product_id": p} for u, p in self.pairs[:20]]
             self._count(client, "/predict/batch", {"requests": some})
         elif turn % 10 == 4:
             body["user_id"] = "nobody"
@@ -85,7 +86,7 @@ class Customers:
     def _send(self, client: httpx.Client, turn: int) -> None:
         if not self.sending:
             return
-        user, product = self._pairs[self._random.randrange(len(self._pairs))]
+        user, product = self.pairs[self._random.randrange(len(self.pairs))]
         bought = turn % 3 == 0
         event = {
             "event_id": str(uuid.uuid4()),

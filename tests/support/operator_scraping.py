@@ -27,7 +27,7 @@ def scrape_configs(monitors: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def watching_configs(namespace: str) -> list[dict[str, Any]]:
-    """Return how kube-prometheus scrapes what watches the platform: kubelets, kube-state-metrics, a Pushgateway."""
+    """Return how what is beside the platform is scraped: kubelets, kube-state-metrics, Pushgateway, a shop's Redis."""
     return [
         {
             "job_name": "kubelet",
@@ -54,7 +54,11 @@ def watching_configs(namespace: str) -> list[dict[str, Any]]:
                     *_place(),
                 ],
             }
-            for job, port in (("kube-state-metrics", "state"), ("pushgateway", "pushgateway"))
+            for job, port in (
+                ("kube-state-metrics", "state"),
+                ("pushgateway", "pushgateway"),
+                ("shop-redis", "replica-metrics"),
+            )
         ),
     ]
 

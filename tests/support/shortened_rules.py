@@ -1,8 +1,8 @@
 """The chart's rules with all their durations shortened, so that an alert fires within seconds on a running platform.
 
 What is shortened: each rule's ``for`` and ``keep_firing_for``, each group's ``interval``, and the ranges, steps and
-offsets of the queries. What is not: thresholds, also those that are lengths of time (``> 36 * 3600``), and the names of
-recorded series, which keep the window of the rules they come from.
+offsets of the queries. What is not: the names of recorded series, which keep the window of the rules they come from,
+and thresholds; those that are ages (``> 36 * 3600``) can be, by ``with_shorter_ages``.
 """
 
 import math
@@ -21,6 +21,7 @@ _MILLISECONDS = {
     "y": 31_536_000_000,
 }
 _PART = re.compile(r"(\d+)(ms|[smhdwy])")
+_AGE = re.compile(r"\b(\d+) \* (3600|86400)\b")
 _DURATION = r"(?:\d+(?:ms|[smhdwy]))+"
 _STRING_OR_DURATION = re.compile(
     r"""(?P<string>"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|`[^`]*`)"""
@@ -68,6 +69,11 @@ def shortened_query(query: str, factor: float, least_window_seconds: float) -> s
         return f"[{window}:{_less(found['step'], factor) if found['step'] else ''}]"
 
     return _STRING_OR_DURATION.sub(replace, query)
+
+
+def with_shorter_ages(text: str, factor: float) -> str:
+    """Return a rules file whose thresholds in hours (``36 * 3600``) and days (``14 * 86400``) are a factor less."""
+    return _AGE.sub(lambda found: f"{int(found[1]) * int(found[2]) / factor:g}", text)
 
 
 def milliseconds(duration: str) -> int:

@@ -17,7 +17,7 @@ import yaml
 from support.cluster import FIXTURES, ROOT, Cluster, Platform, wait_until
 from support.observed_prometheus import Prometheus
 from support.operator_scraping import over_http, scrape_configs, watching_configs
-from support.shortened_rules import shortened_rules
+from support.shortened_rules import shortened_rules, with_shorter_ages
 
 FACTOR = 60
 """A minute of the rules is a second here."""
@@ -34,10 +34,12 @@ class WatchedPlatform:
     Attributes:
         platform: The release.
         prometheus: Answers through the API server.
+        factor: By how much the durations of the rules are shortened.
     """
 
     platform: Platform
     prometheus: Prometheus
+    factor: float = FACTOR
 
     def firing(self, alert: str) -> list[dict[str, Any]]:
         """Return the instances of an alert that fire, as Prometheus tells them."""
@@ -49,6 +51,36 @@ class WatchedPlatform:
             if each["state"] == "firing"
         ]
 
+    @contextmanager
+    def shorter_ages(self, factor: float) -> Iterator[None]:
+        """Until left, what must be days old for an alert need only be a factor less."""
+        self._load(factor)
+        try:
+            yield
+        finally:
+            self._load(1)
+
+    def _load(self, factor: float) -> None:
+        """Change the rules of the Prometheus that runs: it keeps what it has seen."""
+        configuration = _configuration(self.platform, self.factor)
+        configuration["rules.yaml"] = with_shorter_ages(configuration["rules.yaml"], factor)
+        _apply(self.platform, configuration)
+        label = "app.kubernetes.io/name=monitoring"
+        # a pod's volumes are looked after when the pod changes, else once a minute
+        self.platform.kubectl(
+            "annotate", "pods", f"--selector={label}", "--overwrite", f"reprise.dev/rules={factor:g}"
+        )
+
+        def arrived() -> bool:
+            return self._in_prometheus("cat /etc/prometheus/rules.yaml") == configuration["rules.yaml"]
+
+        wait_until("the pod has the rules", arrived, 120, every=1)
+        self._in_prometheus("kill -HUP 1")
+
+    def _in_prometheus(self, script: str) -> str:
+        inside = ("exec", "deployment/monitoring", "--container=prometheus", "--", "sh", "-c", script)
+        return self.platform.kubectl(*inside)
+
 
 @contextmanager
 def watched(platform: Platform, *, install: bool = True, factor: float = FACTOR) -> Iterator[WatchedPlatform]:
@@ -59,34 +91,49 @@ def watched(platform: Platform, *, install: bool = True, factor: float = FACTOR)
     with _kinds(platform.cluster):
         if install:
             platform.install()
-        monitors = platform.get("podmonitors.monitoring.coreos.com")["items"]
-        [rule] = platform.get("prometheusrules.monitoring.coreos.com")["items"]
-        _start(platform, monitors, rule["spec"], factor)
+        _start(platform, factor)
         with _proxied(platform) as url:
             prometheus = Prometheus(url)
-            wait_until("Prometheus reaches what it watches", lambda: _all_up(prometheus, monitors), 90)
-            yield WatchedPlatform(platform, prometheus)
+            jobs = {
+                f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in _monitors(platform)
+            }
+            wait_until("Prometheus reaches what it watches", lambda: _all_up(prometheus, jobs), 90)
+            yield WatchedPlatform(platform, prometheus, factor)
 
 
-def _start(platform: Platform, monitors: list[dict[str, Any]], rules: dict[str, Any], factor: float) -> None:
+def _monitors(platform: Platform) -> list[dict[str, Any]]:
+    return list(platform.get("podmonitors.monitoring.coreos.com")["items"])
+
+
+def _configuration(platform: Platform, factor: float) -> dict[str, str]:
+    """Return Prometheus' files by name."""
+    [rule] = platform.get("prometheusrules.monitoring.coreos.com")["items"]
     configuration = {
         "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
         "rule_files": ["/etc/prometheus/rules.yaml"],
         "scrape_configs": [
             over_http(config, _TARGETS)
-            for config in (*scrape_configs(monitors), *watching_configs(platform.namespace))
+            for config in (*scrape_configs(_monitors(platform)), *watching_configs(platform.namespace))
         ],
     }
+    return {
+        "prometheus.yml": yaml.safe_dump(configuration),
+        "rules.yaml": shortened_rules(yaml.safe_dump(rule["spec"]), factor, _LEAST_WINDOW_SECONDS),
+    }
+
+
+def _apply(platform: Platform, configuration: dict[str, str]) -> None:
     config_map = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": "monitoring"},
-        "data": {
-            "prometheus.yml": yaml.safe_dump(configuration),
-            "rules.yaml": shortened_rules(yaml.safe_dump(rules), factor, _LEAST_WINDOW_SECONDS),
-        },
+        "data": configuration,
     }
     platform.kubectl("apply", "-f", "-", stdin=json.dumps(config_map))
+
+
+def _start(platform: Platform, factor: float) -> None:
+    _apply(platform, _configuration(platform, factor))
     platform.kubectl("apply", "-f", "-", stdin=_manifest(platform))
     # one that is there already reads its configuration only when it starts
     platform.kubectl("rollout", "restart", "deployment/monitoring")
@@ -98,14 +145,13 @@ def _manifest(platform: Platform) -> str:
     return text.replace("NAMESPACE", platform.namespace)
 
 
-def _all_up(prometheus: Prometheus, monitors: list[dict[str, Any]]) -> bool:
+def _all_up(prometheus: Prometheus, jobs: set[str]) -> bool:
     try:
         health = prometheus.targets()
     except (httpx.HTTPError, ValueError):
         return False
-    jobs = {f"{each['metadata']['namespace']}/{each['metadata']['name']}" for each in monitors}
-    jobs |= {"kubelet", "kube-state-metrics", "pushgateway"}
-    return jobs <= health.keys() and set(health.values()) == {"up"}
+    wanted = jobs | {"kubelet", "kube-state-metrics", "pushgateway"}
+    return wanted <= health.keys() and set(health.values()) == {"up"}
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 from support.cluster import Platform, wait_until
 from support.customers import PAIRS, Customers
 from support.on_call import OnCall
+from support.two_arms import apply_rollout, served_digest
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
@@ -74,12 +75,37 @@ def test_redis_crashes_again_and_again(watched_platform: WatchedPlatform, on_cal
     platform.kubectl("rollout", "status", "statefulset/reprise-redis", "--timeout=120s")
 
 
+def test_a_replica_loses_its_primary(watched_platform: WatchedPlatform, on_call: Open) -> None:
+    platform = watched_platform.platform
+    platform.kubectl("apply", "-f", "-", stdin=platform.fixture("replicated-redis.yaml"))
+    try:
+        for name in ("primary", "replica"):
+            platform.kubectl("rollout", "status", f"deployment/replicated-{name}", "--timeout=60s")
+        follows = "redis_master_link_up == 1"
+        wait_until("the replica follows", lambda: bool(watched_platform.prometheus.query(follows)), 60)
+        incident = on_call("Redis does not replicate")
+        primary = "deployment/replicated-primary"
+        incident.happens(
+            "the primary is scaled to 0", lambda: platform.kubectl("scale", primary, "--replicas=0")
+        )
+        incident.sees("RepriseRedisReplicationBroken", 120)
+        incident.asks("redis_master_link_up")
+        incident.reads_log("deployment/replicated-replica", "MASTER", since="1m")
+        platform.kubectl("scale", primary, "--replicas=1")
+        incident.note("mended: the primary is there again")
+        incident.sees_cleared("RepriseRedisReplicationBroken", 120)
+    finally:
+        platform.kubectl(
+            "delete", "-f", "-", "--timeout=60s", stdin=platform.fixture("replicated-redis.yaml")
+        )
+
+
 def test_events_outrun_a_store_that_is_away_and_rollouts_fail(
     watched_platform: WatchedPlatform, on_call: Open
 ) -> None:
     platform = watched_platform.platform
     with platform.client as client:
-        _rollout(platform, _digest(platform), MISSING_DIGEST)
+        _missing_candidate(platform)
         incident = on_call("The lag grows")
         incident.happens(
             "Redis is scaled to 0",
@@ -114,7 +140,7 @@ def test_a_rollout_of_a_model_that_is_not_there_is_taken_back_by_itself(
     incident = on_call("A rollout is stuck")
     incident.happens(
         "a rollout names a digest that the store does not have",
-        lambda: _rollout(platform, _digest(platform), MISSING_DIGEST),
+        lambda: _missing_candidate(platform),
     )
     wait_until("it is taken back", lambda: "RolledBack" in platform.kubectl("get", "modelrollouts"), 90)
     incident.runs("kubectl -n reprise get modelrollouts")
@@ -125,13 +151,13 @@ def test_a_rollout_of_a_model_that_is_not_there_is_taken_back_by_itself(
 
 def test_a_rollout_that_predictors_do_not_look_for(watched_platform: WatchedPlatform, on_call: Open) -> None:
     platform = watched_platform.platform
-    digest = _digest(platform)
+    digest = served_digest(platform)
     incident = on_call("A rollout is stuck")
 
     def make() -> None:
         platform.upgrade("--set-json=predictor.settings.PREDICTOR_ROUTING_SECONDS=0")
         platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
-        _rollout(platform, digest, MISSING_DIGEST)
+        _missing_candidate(platform, digest)
 
     incident.happens("predictors are told never to look for a rollout, and one begins", make)
     incident.sees("RepriseRolloutStuck", 120)
@@ -169,11 +195,6 @@ def test_the_predictors_are_throttled(watched_platform: WatchedPlatform, on_call
     incident.sees_cleared("ReprisePredictionLatencyBudgetBurnsFast", 240)
 
 
-def _digest(platform: Platform) -> str:
-    with platform.client as client:
-        return str(client.get("/model/info").raise_for_status().json()["digest"])
-
-
 def _restarts(platform: Platform, pod: str, container: str) -> int:
     statuses = platform.get("pod", pod)["status"]["containerStatuses"]
     return sum(each["restartCount"] for each in statuses if each["name"] == container)
@@ -191,22 +212,14 @@ def _event(number: int) -> dict[str, object]:
     }
 
 
-def _rollout(platform: Platform, baseline: str, candidate: str) -> None:
-    spec = {
-        "baseline": {"digest": baseline},
-        "candidates": [{"name": "next", "digest": candidate, "trafficPercent": 20}],
-        "steps": [{"trafficPercent": 20, "hold": "1h"}],
-        "analysis": {
-            "interval": "1s",
-            "window": "10s",
-            "minSamples": 20,
-            "metrics": [{"type": "ErrorRate", "max": 1}],
-        },
-    }
-    rollout = {
-        "apiVersion": "reprise.dev/v1alpha1",
-        "kind": "ModelRollout",
-        "metadata": {"name": "incident"},
-        "spec": spec,
-    }
-    platform.kubectl("apply", "-f", "-", stdin=json.dumps(rollout))
+def _missing_candidate(platform: Platform, baseline: str | None = None) -> None:
+    """Begin a rollout whose candidate the model store does not have."""
+    apply_rollout(
+        platform,
+        "incident",
+        baseline or served_digest(platform),
+        MISSING_DIGEST,
+        percent=20,
+        interval="1s",
+        window="10s",
+    )

@@ -34,7 +34,11 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     incident.note("made: Kafka deletes what the archiver has not read, and the archiver is started")
     _delete_records(platform)
     platform.kubectl("scale", archiver, "--replicas=1")
-    incident.reads_log(archiver, "OffsetOutOfRangeError")
+    incident.sees("RepriseArchiveLosesRecords")
+    incident.sees_cleared("RepriseArchiverMissing")
+    incident.asks("sum by (topic) (reprise_archiver_missing_records)")
+    assert "503" in incident.reads_ready("archiver", 8003)
+    incident.reads_log(archiver, "records_deleted")
     incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=0")
     reset = (
         "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --group archiver-ecommerce-events"
@@ -43,8 +47,37 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     wait_until("the group has no member any more", lambda: _is_empty(platform), 60, every=2)
     incident.runs_with_kafka(reset)
     incident.runs("kubectl -n reprise scale deploy/reprise-archiver --replicas=1")
-    incident.sees_cleared("RepriseArchiverMissing")
     platform.kubectl("rollout", "status", archiver, "--timeout=120s")
+    incident.sees_cleared("RepriseArchiveLosesRecords")
+    incident.sees_cleared("RepriseArchiverMissing")
+
+
+def test_more_comes_than_the_archiver_can_write(watched_platform: WatchedPlatform, on_call: Open) -> None:
+    incident = on_call("The archive loses records")
+    platform = watched_platform.platform
+    [pod] = platform.pods("archiver")
+    limits = {"requests": {"cpu": "20m"}, "limits": {"cpu": "20m"}}
+    patch = json.dumps({"spec": {"containers": [{"name": "archiver", "resources": limits}]}})
+    write = (
+        "yes '{}' | head -n 250000 | kafka-console-producer --bootstrap-server kafka:9092"
+        " --topic ecommerce-predictions"
+    )
+
+    def make() -> None:
+        name = pod["metadata"]["name"]
+        platform.kubectl("patch", "pod", name, "--subresource=resize", "--patch", patch)
+        platform.kubectl("exec", "kafka-0", "--", "sh", "-c", write)
+
+    incident.happens("the archiver is left a fiftieth of a core, and 250,000 records come", make)
+    incident.sees("RepriseArchiverBehind", 180)
+    incident.asks("sum by (topic) (max by (topic, partition) (reprise_archiver_lag_records))")
+    incident.runs(
+        "kubectl -n reprise get pods -l app.kubernetes.io/component=archiver -o custom-columns="
+        "POD:.metadata.name,LIMITS:.spec.containers[*].resources.limits"
+    )
+    incident.runs("kubectl -n reprise rollout restart deploy/reprise-archiver")
+    platform.kubectl("rollout", "status", "deployment/reprise-archiver", "--timeout=180s")
+    incident.sees_cleared("RepriseArchiverBehind", 240)
 
 
 def test_slow_burns_are_seen_and_clear_when_a_quarter_of_the_day_was_good(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from support.promtool import needs_promtool, promtool
-from support.shortened_rules import milliseconds, shortened_query, shortened_rules
+from support.shortened_rules import milliseconds, shortened_query, shortened_rules, with_shorter_ages
 
 RULES = (Path(__file__).parents[3] / "charts" / "reprise" / "files" / "rules.yaml").read_text()
 _WINDOW = re.compile(r"\[(\w+)\]")
@@ -41,6 +41,13 @@ def test_nothing_else_changes() -> None:
         return groups
 
     assert without_durations(shortened_rules(RULES, 60, 5)) == without_durations(RULES)
+
+
+def test_ages_in_thresholds_are_shorter_where_that_is_asked_for() -> None:
+    shorter = with_shorter_ages("a > 36 * 3600 or b - time() < 14 * 86400 or c > 14.4 * 0.001", 3600)
+    assert shorter == "a > 36 or b - time() < 336 or c > 14.4 * 0.001"
+    assert with_shorter_ages(RULES, 1).count("86400") == 0
+    assert "180 * 86400" in RULES
 
 
 @pytest.mark.parametrize(

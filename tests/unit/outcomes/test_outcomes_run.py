@@ -1,5 +1,6 @@
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from reprise_events import parse_timestamp
 from reprise_offline import OfflineStore
 from reprise_outcomes.evidence import build_evidence
 from reprise_outcomes.exceptions import HorizonsDifferError, NothingArchivedError
-from reprise_outcomes.findings import Findings
+from reprise_outcomes.findings import Findings, Reproduction
 from reprise_outcomes.gathering import Gathered, gather
 from reprise_outcomes.joining import groups, join_outcomes, labelled_rows
 from reprise_outcomes.metrics import exposition
@@ -111,6 +112,11 @@ def test_the_better_model_is_found_on_the_same_predictions(found: Findings) -> N
     assert brier.looks[0].at_us < brier.newest.at_us
     assert found.reproduction.compared > 1_000
     assert found.reproduction.differing == 0
+
+
+def test_probabilities_that_differ_are_told(found: Findings) -> None:
+    told = render_summary(replace(found, reproduction=Reproduction(compared=900, differing=3)))
+    assert "900 logged probabilities computed again by their models: 3 differ" in told
 
 
 def test_conversion_of_two_arms_stays_undecided_with_few_users(found: Findings) -> None:

@@ -34,6 +34,12 @@ def render_summary(findings: Findings) -> str:
         f" {consistency.mismatched:,} mismatches,"
         f" {sum(consistency.in_flight.values()):,} explained by events in flight",
     ]
+    reproduction = findings.reproduction
+    if reproduction.compared:
+        lines.append(
+            f"scores      {reproduction.compared:,} logged probabilities computed again by their models:"
+            f" {reproduction.differing:,} differ"
+        )
     lines.append(f"drift       {_drift(findings.drift)}")
     if findings.ratio is not None:
         users = ", ".join(f"{name} {count:,}" for name, count in findings.users.items())

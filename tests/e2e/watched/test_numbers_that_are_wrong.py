@@ -1,0 +1,168 @@
+"""Numbers that are wrong: the store or the log was changed by hand, or one arm is asked for. REPRISE_INCIDENTS=all.
+
+They come before the incident that leaves a hole in the archive, of which no store can be filled.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+from reprise_rollout.routing_document import read_buckets
+from reprise_routing import bucket_of
+from support.cluster import CommandError, Platform, wait_until
+from support.customers import PAIRS, Customers
+from support.on_call import OnCall
+from support.two_arms import apply_rollout, arms_of, train_another
+from support.watched_cluster import WatchedPlatform
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
+    ),
+]
+Open = Callable[[str], OnCall]
+
+SPOIL = """
+from reprise_backfill.settings import BackfillSettings
+from reprise_features.plan import Plan
+from reprise_online.codec import ViewCodec
+from reprise_online.store import GuardedWrite, OnlineStore
+
+settings = BackfillSettings.load()
+[view] = [entity.view for entity in Plan.load(settings.plan).entities if entity.name == "user"]
+codec = ViewCodec(settings.feast_project, view)
+keys = [codec.key(f"u{number:06d}") for number in range(300)]
+
+def spoilt(state):
+    return [n + 5 if f.name.endswith("_count") and n is not None else n for f, n in zip(view.fields, state)]
+
+with OnlineStore.connect(settings) as store:
+    rows = store.read([(codec, key) for key in keys])
+    written = store.write_guarded([
+        GuardedWrite(codec, key, row.watermarks, spoilt(row.state), row.watermarks, row.event_timestamp_us)
+        for key, row in zip(keys, rows) if row.exists
+    ])
+print(sum(written), "rows of users changed")
+"""
+
+
+def test_somebody_changes_states_in_the_online_store(
+    watched_platform: WatchedPlatform, customers: Customers, on_call: Open
+) -> None:
+    platform = watched_platform.platform
+    incident = on_call("Features do not match")
+
+    def spoil() -> None:
+        platform.start_job(
+            "spoil", "backfill", lambda container: container.update(command=["python3", "-c", SPOIL], args=[])
+        )
+        platform.kubectl("wait", "--for=condition=Complete", "job/spoil", "--timeout=120s")
+        assert int(platform.kubectl("logs", "job/spoil").split()[0]) > 200
+
+    incident.happens("somebody adds five to every count in the rows of 300 users", spoil)
+    answered = customers.statuses["200"]
+    wait_until("some predictions are made of that", lambda: customers.statuses["200"] > answered + 300, 90)
+    time.sleep(8)  # the archiver's window, and its grace
+    with pytest.raises(CommandError, match="mismatches"):
+        platform.run_job("outcomes", 240)
+    incident.sees("RepriseFeatureMismatch", 30)
+    incident.asks("topk(3, reprise_outcomes_feature_mismatches)")
+    incident.asks("reprise_outcomes_features_in_flight")
+    incident.runs(
+        "helm -n reprise upgrade reprise charts/reprise --reuse-values --set backfill.events.archive=true"
+        " --set 'backfill.args={--replace,--seek-group=materializer}'"
+    )
+    incident.runs("kubectl -n reprise scale deploy/reprise-materializer --replicas=0")
+    incident.runs("kubectl -n reprise create job --from=cronjob/reprise-backfill backfill-again")
+    incident.runs("kubectl -n reprise wait --for=condition=complete --timeout=1h job/backfill-again")
+    incident.runs("kubectl -n reprise scale deploy/reprise-materializer --replicas=1")
+    platform.kubectl("rollout", "status", "deployment/reprise-materializer", "--timeout=120s")
+    answered = customers.statuses["200"]
+    wait_until("some predictions are made since", lambda: customers.statuses["200"] > answered + 600, 120)
+    incident.note("20 s later the outcomes job looks at the predictions of the last 10 s")
+    incident.looks("kubectl -n reprise logs job/backfill-again --tail=3 | sed 's/.*\\r//'")
+    platform.run_job("outcomes", 240, OUTCOMES_CHECK_WINDOW="10s")
+    incident.sees_cleared("RepriseFeatureMismatch", 30)
+
+
+def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
+    watched_platform: WatchedPlatform, customers: Customers, on_call: Open
+) -> None:
+    platform = watched_platform.platform
+    baseline, candidate = train_another(platform, TRAINER_SEED="9")
+    shares = on_call("The arms have the wrong users")
+    customers.asking = False
+    _begin(platform, baseline, candidate, "first")
+    customers.pairs = _those_of_the_candidate(platform, "first")
+
+    def ask_for_one_arm() -> None:
+        customers.asking = True
+
+    shares.happens("half of the users have a candidate, and only they are asked for", ask_for_one_arm)
+    forging = on_call("Features do not match")
+    forging.happens("somebody writes predictions into the log", lambda: _forge(platform))
+    time.sleep(25)  # so that each of them was asked for, and its horizon and the archiver's window are over
+    with pytest.raises(CommandError):
+        platform.run_job("outcomes", 240, OUTCOMES_CHECK_ROWS="0")
+    shares.sees("RepriseSampleRatioMismatch", 30)
+    forging.sees("RepriseProbabilityMismatch", 30)
+    shares.asks("reprise_outcomes_sample_ratio_p_value")
+    shares.asks('sum by (arm) (reprise_outcomes_users{horizon="full"})')
+    forging.looks(
+        "kubectl -n reprise logs -l app.kubernetes.io/component=outcomes --tail=12 | grep -E '^(users|scores) '"
+    )
+    shares.runs("kubectl -n reprise delete modelrollout incident")
+    customers.pairs = PAIRS
+    _begin(platform, baseline, candidate, "second")
+    began = datetime.now(UTC).isoformat()
+    shares.note("mended: another salt, and everybody is asked for")
+    forging.note("mended: the outcomes job looks at what was predicted since")
+    time.sleep(60)
+    platform.run_job("outcomes", 240, OUTCOMES_CHECK_ROWS="0", OUTCOMES_SINCE=began)
+    shares.sees_cleared("RepriseSampleRatioMismatch", 30)
+    forging.sees_cleared("RepriseProbabilityMismatch", 30)
+    platform.kubectl("delete", "modelrollout", "incident", "--timeout=30s")
+
+
+def _begin(platform: Platform, baseline: str, candidate: str, salt: str) -> None:
+    apply_rollout(platform, "incident", baseline, candidate, salt=salt)
+    wait_until(
+        "both arms answer",
+        lambda: set(arms_of(platform, PAIRS[:30]).values()) == {"baseline", "next"},
+        60,
+        every=1,
+    )
+
+
+def _those_of_the_candidate(platform: Platform, salt: str) -> list[tuple[str, str]]:
+    [candidate] = platform.get("modelrollout", "incident")["status"]["candidates"]
+    ranges = read_buckets(candidate["buckets"])
+    return [
+        (user, product)
+        for user, product in PAIRS
+        if any(first <= bucket_of(salt, user) < end for first, end in ranges)
+    ]
+
+
+def _forge(platform: Platform) -> None:
+    """Write the next predictions again, with another probability."""
+    reading = (
+        "kafka-console-consumer --bootstrap-server kafka:9092 --topic ecommerce-predictions"
+        " --max-messages 60 --timeout-ms 15000"
+    )
+    lines = platform.kubectl("exec", "kafka-0", "--", "sh", "-c", f"{reading} 2>/dev/null").splitlines()
+    records = [json.loads(line) for line in lines if line.startswith("{")]
+    assert len(records) == 60
+    forged = "".join(
+        f"{each['user_id']}\t{json.dumps({**each, 'probability': 1 - each['probability']})}\n"
+        for each in records
+    )
+    writing = (
+        "kafka-console-producer --bootstrap-server kafka:9092 --topic ecommerce-predictions"
+        " --property parse.key=true --property key.separator='\t'"
+    )
+    platform.kubectl("exec", "-i", "kafka-0", "--", "sh", "-c", writing, stdin=forged)

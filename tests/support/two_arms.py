@@ -1,0 +1,83 @@
+"""A ModelRollout of two arms on the cluster, for tests that need one to be there and hold."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+from support.cluster import Platform, wait_until
+
+
+def served_digest(platform: Platform) -> str:
+    """Return the digest of the model that answers, once one does."""
+    with platform.client as client:
+
+        def info() -> httpx.Response | None:
+            response = client.get("/model/info")
+            return response if response.status_code == httpx.codes.OK else None
+
+        return str(wait_until("a model answers", info, 60).json()["digest"])
+
+
+def train_another(platform: Platform, **environment: str) -> tuple[str, str]:
+    """Train once more, and return the digests of the model that answered before and of the one that does now."""
+    before = served_digest(platform)
+    platform.run_job("trainer", 300, **environment)
+
+    def other() -> str | None:
+        now = served_digest(platform)
+        return None if now == before else now
+
+    return before, wait_until("another model is the latest", other, 60)
+
+
+def apply_rollout(
+    platform: Platform,
+    name: str,
+    baseline: str,
+    candidate: str,
+    *,
+    percent: int = 50,
+    salt: str | None = None,
+    **analysis: Any,
+) -> None:
+    """Give a share of the users the candidate, for an hour.
+
+    Args:
+        platform: Where.
+        name: The rollout's.
+        baseline: Digest of its baseline.
+        candidate: Digest of its only candidate, ``next``.
+        percent: The candidate's share of the users.
+        salt: Of the assignment; by default the rollout's own.
+        analysis: What differs from an analysis that nothing fails.
+    """
+    spec: dict[str, Any] = {
+        "baseline": {"digest": baseline},
+        "candidates": [{"name": "next", "digest": candidate, "trafficPercent": percent}],
+        "steps": [{"trafficPercent": percent, "hold": "1h"}],
+        "analysis": {
+            "interval": "2s",
+            "window": "30s",
+            "minSamples": 20,
+            "metrics": [{"type": "ErrorRate", "max": 1}],
+            **analysis,
+        },
+    }
+    if salt is not None:
+        spec["assignment"] = {"key": "user_id", "salt": salt}
+    rollout = {
+        "apiVersion": "reprise.dev/v1alpha1",
+        "kind": "ModelRollout",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+    platform.kubectl("apply", "-f", "-", stdin=json.dumps(rollout))
+
+
+def arms_of(platform: Platform, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the arm that answers each user, by user."""
+    asked = [{"user_id": user, "product_id": product} for user, product in pairs]
+    with platform.client as client:
+        answers = client.post("/predict/batch", json={"requests": asked}).raise_for_status().json()
+    return {each["user_id"]: each["arm"] for each in answers["results"]}
