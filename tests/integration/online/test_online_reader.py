@@ -118,6 +118,20 @@ async def test_a_large_batch_has_what_its_rows_have_one_by_one(
     assert block.known.sum() == 300 + 5 + 1
 
 
+async def test_a_large_batch_of_several_views_has_what_a_small_one_has(
+    reader: OnlineReader, stored: None
+) -> None:
+    users = many_users(10)
+    products = ["p", "nothing"] * 300
+    blocks = [(USER_CODEC, [users]), (PRODUCT_CODEC, [products]), (PAIR_CODEC, [users, products])]
+    large = await reader.read_blocks(blocks)
+    few = [(codec, [one[:50] for one in ids]) for codec, ids in blocks]
+    for block, small in zip(large, await reader.read_blocks(few), strict=True):
+        np.testing.assert_array_equal(block.state[:50], small.state)
+        np.testing.assert_array_equal(block.known[:50], small.known)
+    np.testing.assert_array_equal(large[1].known, [True, False] * 300)
+
+
 async def test_large_batches_and_single_reads_share_connections(reader: OnlineReader, stored: None) -> None:
     async def ask_for_many() -> None:
         (block,) = await reader.read_blocks([(USER_CODEC, [many_users(10)])])

@@ -165,8 +165,9 @@ class OnlineReader:
             CorruptRowError: A row does not hold what its view says.
         """
         wanted = [_wanted(codec, ids) for codec, ids in blocks]
-        if len(wanted) == 1 and len(wanted[0].keys) >= _MANY:
-            return [await self._read_many(wanted[0], deadline)]
+        if any(len(each.keys) >= _MANY for each in wanted):
+            # All are sent before the first is answered; one is decoded while the store works on the next.
+            return list(await asyncio.gather(*(self._read_many(each, deadline) for each in wanted)))
         commands = [each.codec.read_command(key) for each in wanted for key in each.keys]
         asked = [key for each in wanted for key in each.keys]
         replies = await self._ask(commands, asked, deadline) if commands else []

@@ -1,6 +1,5 @@
 """Reading the online store behind a circuit breaker."""
 
-import asyncio
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -15,7 +14,6 @@ from reprise_predictor.metrics import PredictorMetrics
 from reprise_predictor.reader import StateReader
 
 _log = get_logger(__name__)
-_APART = 200
 _Found = TypeVar("_Found")
 
 
@@ -82,16 +80,7 @@ class GuardedReader:
             OnlineError: As the reader itself.
         """
         self._circuit.enter()
-        if len(blocks[0][1][0]) < _APART:
-            return await self._judged(self._reader.read_blocks(blocks, deadline))
-        return await self._judged(self._read_apart(blocks, deadline))
-
-    async def _read_apart(
-        self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None
-    ) -> list[RowBlock]:
-        # All are sent before the first is answered; one is decoded while the store works on the next.
-        found = await asyncio.gather(*(self._reader.read_blocks([block], deadline) for block in blocks))
-        return [block for (block,) in found]
+        return await self._judged(self._reader.read_blocks(blocks, deadline))
 
     async def _judged(self, read: Awaitable[_Found]) -> _Found:
         try:
