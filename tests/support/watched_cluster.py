@@ -52,23 +52,27 @@ class WatchedPlatform:
         ]
 
     @contextmanager
-    def shorter_ages(self, factor: float) -> Iterator[None]:
-        """Until left, what must be days old for an alert need only be a factor less."""
-        self._load(factor)
+    def other_rules(self, *, factor: float | None = None, ages: float = 1) -> Iterator[None]:
+        """Have Prometheus go by other rules until left; it keeps what it has seen.
+
+        Args:
+            factor: By how much durations are shortened, where it is not as at other times.
+            ages: By how much what must be hours or days old for an alert need be less.
+        """
+        self._load(factor or self.factor, ages)
         try:
             yield
         finally:
-            self._load(1)
+            self._load(self.factor, 1)
 
-    def _load(self, factor: float) -> None:
-        """Change the rules of the Prometheus that runs: it keeps what it has seen."""
-        configuration = _configuration(self.platform, self.factor)
-        configuration["rules.yaml"] = with_shorter_ages(configuration["rules.yaml"], factor)
+    def _load(self, factor: float, ages: float) -> None:
+        configuration = _configuration(self.platform, factor)
+        configuration["rules.yaml"] = with_shorter_ages(configuration["rules.yaml"], ages)
         _apply(self.platform, configuration)
         label = "app.kubernetes.io/name=monitoring"
         # a pod's volumes are looked after when the pod changes, else once a minute
         self.platform.kubectl(
-            "annotate", "pods", f"--selector={label}", "--overwrite", f"reprise.dev/rules={factor:g}"
+            "annotate", "pods", f"--selector={label}", "--overwrite", f"reprise.dev/rules={factor:g}-{ages:g}"
         )
 
         def arrived() -> bool:

@@ -27,7 +27,7 @@ def test_nobody_computed_outcomes_for_long(watched_platform: WatchedPlatform, on
     platform.upgrade("--set=outcomes.settings.OUTCOMES_CHECK_ROWS=0")
     platform.run_job("outcomes", 240)
     incident = on_call("A job failed")
-    with watched_platform.shorter_ages(36 * HOUR / 45):
+    with watched_platform.other_rules(ages=36 * HOUR / 45):
         incident.note("nothing is made; 36 hours of this rule are 45 seconds")
         incident.sees("RepriseOutcomesMissed", 120)
         incident.asks("time() - reprise_outcomes_computed_timestamp_seconds")
@@ -39,7 +39,7 @@ def test_nobody_computed_outcomes_for_long(watched_platform: WatchedPlatform, on
 
 def test_the_model_knows_nothing_of_late(watched_platform: WatchedPlatform, on_call: Open) -> None:
     incident = on_call("The model is old")
-    with watched_platform.shorter_ages(14 * DAY / 240):
+    with watched_platform.other_rules(ages=14 * DAY / 240):
         incident.note("the trainer reads a history that nobody adds to; two weeks are four minutes here")
         incident.sees("RepriseModelOld", 360)
         incident.asks("time() - max(reprise_predictor_model_data_timestamp_seconds > 0)")
@@ -55,7 +55,7 @@ def test_the_model_knows_nothing_of_late(watched_platform: WatchedPlatform, on_c
 def test_passwords_are_old(watched_platform: WatchedPlatform, customers: Customers, on_call: Open) -> None:
     platform = watched_platform.platform
     incident = on_call("A certificate or secret is old")
-    with watched_platform.shorter_ages(180 * DAY / 240):
+    with watched_platform.other_rules(ages=180 * DAY / 240):
         incident.note("nothing is made; half a year is four minutes here")
         incident.sees("RepriseSecretOld", 360)
         incident.runs("kubectl -n reprise get secrets -l app.kubernetes.io/part-of=reprise")

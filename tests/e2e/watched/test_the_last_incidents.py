@@ -56,10 +56,10 @@ def test_more_comes_than_the_archiver_can_write(watched_platform: WatchedPlatfor
     incident = on_call("The archive loses records")
     platform = watched_platform.platform
     [pod] = platform.pods("archiver")
-    limits = {"requests": {"cpu": "20m"}, "limits": {"cpu": "20m"}}
+    limits = {"requests": {"cpu": "100m"}, "limits": {"cpu": "100m"}}
     patch = json.dumps({"spec": {"containers": [{"name": "archiver", "resources": limits}]}})
     write = (
-        "yes '{}' | head -n 250000 | kafka-console-producer --bootstrap-server kafka:9092"
+        "yes '{}' | head -n 400000 | kafka-console-producer --bootstrap-server kafka:9092"
         " --topic ecommerce-predictions"
     )
 
@@ -68,7 +68,7 @@ def test_more_comes_than_the_archiver_can_write(watched_platform: WatchedPlatfor
         platform.kubectl("patch", "pod", name, "--subresource=resize", "--patch", patch)
         platform.kubectl("exec", "kafka-0", "--", "sh", "-c", write)
 
-    incident.happens("the archiver is left a fiftieth of a core, and 250,000 records come", make)
+    incident.happens("the archiver is left a tenth of a core, and 400,000 records come", make)
     incident.sees("RepriseArchiverBehind", 180)
     incident.asks("sum by (topic) (max by (topic, partition) (reprise_archiver_lag_records))")
     incident.runs(

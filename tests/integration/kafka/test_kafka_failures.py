@@ -10,6 +10,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from reprise_eventlog import (
     EVENTS,
     BufferFullError,
+    ClosedError,
     EventLogSettings,
     LogTimeoutError,
     LogUnavailableError,
@@ -156,6 +157,23 @@ def test_client_that_stands_still_is_replaced_as_soon_as_kafka_is_there(
         time.sleep(0.02)
     assert producer.append(EVENTS.name, b"u", b"written").result(TIMEOUT).offset == 0
     producer.close(TIMEOUT)
+
+
+def test_producer_is_closed_while_its_client_is_being_replaced(breakable_broker: KafkaBroker) -> None:
+    settings = breakable_broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
+    producer = KafkaProducerLog(settings, make_client=deaf_at_first())
+    lost = producer.append(EVENTS.name, b"u", b"lost")
+    breakable_broker.kill()
+    deadline = time.monotonic() + TIMEOUT
+    while "is being replaced" not in (producer.problem() or ""):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    started = time.monotonic()
+    producer.close(2.0)
+    assert time.monotonic() - started < 5
+    assert isinstance(lost.exception(0), LogTimeoutError)
+    with pytest.raises(ClosedError):
+        producer.append(EVENTS.name, b"u", b"refused")
 
 
 def test_offset_past_the_end_is_reported_not_skipped(kafka_broker: KafkaBroker) -> None:

@@ -238,15 +238,21 @@ class KafkaProducerLog:
         return connect(self._make_client, _options(self._settings), self._settings, "connecting a producer")
 
     def _replace_if_stuck(self) -> None:
+        if not self._is_stuck():
+            return
         with self._changed:
-            silent = time.monotonic() - self._last_progress
-            longest = self._settings.kafka_delivery_seconds + _STUCK_SECONDS
-            if self._closed or self._replacing or not self._waiting or silent < longest:
+            # asked again, as what happened meanwhile may have changed it
+            if self._closed or self._replacing or not self._is_stuck():
                 return
             self._replacing = True
+            silent = time.monotonic() - self._last_progress
         threading.Thread(
             target=self._replace, args=(silent,), name="replace-kafka-client", daemon=True
         ).start()
+
+    def _is_stuck(self) -> bool:
+        longest = self._settings.kafka_delivery_seconds + _STUCK_SECONDS
+        return bool(self._waiting) and time.monotonic() - self._last_progress > longest
 
     def _replace(self, silent: float) -> None:
         _log.error("kafka_client_stuck", waiting=self._unsettled, silent_seconds=round(silent, 1))
