@@ -25,14 +25,15 @@ class Customers:
         age_seconds: How old the events are that are sent.
         sending: Whether events are sent; not before the store is filled from history, which comes before them.
         asking: Whether predictions are asked for.
-        pairs: Whom they are about, each user with a product.
+        questions: What is asked, in turn: bodies of requests for a prediction.
     """
 
     def __init__(
         self, open_client: Callable[[], httpx.Client], pairs: Sequence[tuple[str, str]], rate: float = 15.0
     ) -> None:
         self._open_client = open_client
-        self.pairs = pairs
+        self._pairs = pairs
+        self.questions = questions_about(pairs)
         self._period = 1 / rate
         self._random = random.Random(7)
         self.statuses: Counter[str] = Counter()
@@ -68,13 +69,11 @@ class Customers:
     def _ask(self, client: httpx.Client, turn: int) -> None:
         if not self.asking:
             return
-        user, product = self.pairs[turn % len(self.pairs)]
-        body: dict[str, Any] = {"user_id": user, "product_id": product}
+        body = self.questions[turn % len(self.questions)]
         if turn % 10 == 9:
-            some = [{"user_id": u, "product_id": p} for u, p in self.pairs[:20]]
-            self._count(client, "/predict/batch", {"requests": some})
+            self._count(client, "/predict/batch", {"requests": self.questions[:20]})
         elif turn % 10 == 4:
-            body["user_id"] = "nobody"
+            body = {**body, "user_id": "nobody"}
         self._count(client, "/predict", body)
 
     def _count(self, client: httpx.Client, path: str, body: dict[str, Any]) -> None:
@@ -86,7 +85,7 @@ class Customers:
     def _send(self, client: httpx.Client, turn: int) -> None:
         if not self.sending:
             return
-        user, product = self.pairs[self._random.randrange(len(self.pairs))]
+        user, product = self._pairs[self._random.randrange(len(self._pairs))]
         bought = turn % 3 == 0
         event = {
             "event_id": str(uuid.uuid4()),
@@ -100,6 +99,11 @@ class Customers:
             self.accepted += client.post("/events", json=event).status_code == 202
         except httpx.HTTPError as error:
             self.statuses[f"event {type(error).__name__}"] += 1
+
+
+def questions_about(pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+    """Return a request for a prediction of each user and product."""
+    return [{"user_id": user, "product_id": product} for user, product in pairs]
 
 
 PAIRS = [(f"u{user:06d}", f"p{user % 120:05d}") for user in range(600)]

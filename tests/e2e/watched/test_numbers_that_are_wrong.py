@@ -13,7 +13,7 @@ import pytest
 from reprise_rollout.routing_document import read_buckets
 from reprise_routing import bucket_of
 from support.cluster import CommandError, Platform, wait_until
-from support.customers import PAIRS, Customers
+from support.customers import PAIRS, Customers, questions_about
 from support.on_call import OnCall
 from support.two_arms import apply_rollout, arms_of, train_another
 from support.watched_cluster import WatchedPlatform
@@ -97,7 +97,7 @@ def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
     shares = on_call("The arms have the wrong users")
     customers.asking = False
     _begin(platform, baseline, candidate, "first")
-    customers.pairs = _those_of_the_candidate(platform, "first")
+    customers.questions = questions_about(_those_of_the_candidate(platform, "first"))
 
     def ask_for_one_arm() -> None:
         customers.asking = True
@@ -116,7 +116,7 @@ def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
         "kubectl -n reprise logs -l app.kubernetes.io/component=outcomes --tail=12 | grep -E '^(users|scores) '"
     )
     shares.runs("kubectl -n reprise delete modelrollout incident")
-    customers.pairs = PAIRS
+    customers.questions = questions_about(PAIRS)
     _begin(platform, baseline, candidate, "second")
     began = datetime.now(UTC).isoformat()
     shares.note("mended: another salt, and everybody is asked for")
