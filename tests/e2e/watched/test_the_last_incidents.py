@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Callable
 
 import pytest
@@ -50,6 +51,11 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     platform.kubectl("rollout", "status", archiver, "--timeout=120s")
     incident.sees_cleared("RepriseArchiveLosesRecords")
     incident.sees_cleared("RepriseArchiverMissing")
+    # the archiver's window and its grace: a hole is one once there is something behind it
+    time.sleep(10)
+    said = incident.runs("kubectl -n reprise exec deploy/reprise-archiver -- reprise-archiver --accept-holes")
+    assert "ecommerce-events: accepted partition" in said
+    platform.run_job("outcomes", 240, OUTCOMES_CHECK_ROWS="0")
 
 
 def test_more_comes_than_the_archiver_can_write(watched_platform: WatchedPlatform, on_call: Open) -> None:

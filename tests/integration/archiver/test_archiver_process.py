@@ -12,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 from reprise_archiver.main import command
 from reprise_eventlog import EVENTS, PREDICTIONS, EventLogSettings
+from reprise_offline import OfflineStore
+from support.archived import event_records
 from support.archiver_process import (
     append,
     archived,
@@ -22,6 +24,8 @@ from support.archiver_process import (
     said,
     until_idle,
 )
+from support.histories import make_events
+from support.offline import put
 from support.redis import free_port
 
 KILLS = 50 if os.environ.get("REPRISE_SOAK") == "1" else 3
@@ -90,6 +94,21 @@ def test_it_archives_to_the_last_record_compacts_and_exports(tmp_path: Path) -> 
     assert done.output == f"{exported}: 30 events of 30 records\n"
     table = pq.read_table(exported)
     assert sorted(table.column("event_id").to_pylist()) == sorted(f"3-{at}" for at in range(30))
+
+
+def test_holes_are_refused_until_they_are_accepted(tmp_path: Path) -> None:
+    put(OfflineStore(str(tmp_path / "offline")), event_records(2, make_events(3), [0, 1, 2])[2:])
+    env = {**environment(tmp_path), "REPRISE_PROGRESS": "off"}
+    exported = str(tmp_path / "events.parquet")
+    refused = CliRunner(env=env).invoke(command, ["--export", exported])
+    assert refused.exit_code == 1
+    assert "partition 2, offsets 0 to 1" in refused.output
+    assert "reprise archive --accept-holes" in refused.output
+    accepted = CliRunner(env=env).invoke(command, ["--accept-holes"])
+    assert accepted.output == f"{EVENTS.name}: accepted partition 2, offsets 0 to 1, 2 records\n"
+    assert CliRunner(env=env).invoke(command, ["--accept-holes"]).output == "nothing is missing\n"
+    done = CliRunner(env=env).invoke(command, ["--export", exported])
+    assert done.output == f"{exported}: 1 events of 1 records\n"
 
 
 def test_options_that_exclude_one_another_are_refused(tmp_path: Path) -> None:

@@ -5,7 +5,15 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_offline.layout import Segment, cover, log_date, parse_path
+from reprise_offline.layout import (
+    Hole,
+    Segment,
+    accepted_path,
+    cover,
+    log_date,
+    parse_accepted,
+    parse_path,
+)
 
 TOPIC = "ecommerce-events"
 TOPIC_ID = bytes(range(16))
@@ -79,3 +87,29 @@ def test_every_offset_of_any_segments_is_read_once_or_named_as_missing(spans: li
     held = {offset for s in segments for offset in range(s.first, s.last + 1)}
     assert read == sorted(held)
     assert set(missing) == set(range(max(held) + 1)) - held
+
+
+def test_a_path_says_which_hole_is_accepted_and_is_that_of_no_segment() -> None:
+    hole = Hole(3, 5, 9)
+    path = accepted_path(TOPIC, TOPIC_ID, hole)
+    assert parse_accepted(TOPIC, path) == (TOPIC_ID, hole)
+    assert parse_path(TOPIC, path) is None
+    assert parse_accepted(TOPIC, segment(5, 9, 3).path) is None
+
+
+@pytest.mark.parametrize(
+    ("accepted", "left"),
+    [
+        ((TOPIC_ID, Hole(0, 10, 19)), []),
+        ((TOPIC_ID, Hole(0, 0, 100)), []),
+        ((TOPIC_ID, Hole(0, 10, 18)), [Hole(0, 10, 19)]),
+        ((TOPIC_ID, Hole(1, 10, 19)), [Hole(0, 10, 19)]),
+        ((bytes(16), Hole(0, 10, 19)), [Hole(0, 10, 19)]),
+    ],
+)
+def test_a_hole_is_accepted_whole_and_of_its_own_topic(
+    accepted: tuple[bytes, Hole], left: list[Hole]
+) -> None:
+    (coverage,) = cover([segment(0, 9), segment(20, 29)], [accepted])
+    assert list(coverage.holes) == left
+    assert list(coverage.accepted) == ([] if left else [Hole(0, 10, 19)])

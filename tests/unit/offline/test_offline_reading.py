@@ -138,6 +138,20 @@ def test_missing_records_are_refused_unless_told_otherwise(tmp_path: Path) -> No
     assert len(events_dataset(store, whole=False)) == 1
 
 
+def test_missing_records_that_were_accepted_are_not_refused_but_later_ones_are(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    put(store, [one("a", 0, 4, 0)])
+    (coverage,) = store.coverage(EVENTS.name)
+    [hole] = coverage.holes
+    store.accept(EVENTS.name, coverage.topic_id, hole)
+    assert len(events_dataset(store)) == 1
+    (coverage,) = store.coverage(EVENTS.name)
+    assert (coverage.holes, coverage.accepted) == ((), (hole,))
+    put(store, [one("b", 0, 9, 1)])
+    with pytest.raises(MissingRecordsError, match=r"partition 0, offsets 5 to 8.*--accept-holes"):
+        events_dataset(store)
+
+
 def test_an_empty_store_says_so(tmp_path: Path) -> None:
     with pytest.raises(EmptyStoreError, match=str(tmp_path)):
         events_dataset(OfflineStore(str(tmp_path)))

@@ -117,7 +117,9 @@ def _write_predictions(
 ) -> tuple[int, int, int]:
     for attempt in range(_ATTEMPTS):
         coverages = store.coverage(PREDICTIONS.name)
-        missing = sum(hole.last - hole.first + 1 for coverage in coverages for hole in coverage.holes)
+        missing = sum(
+            hole.records for coverage in coverages for hole in (*coverage.holes, *coverage.accepted)
+        )
         try:
             count, broken = _copy_predictions(store, coverages, path, wanted, advance)
         except SegmentGoneError:

@@ -41,7 +41,8 @@ class MissingRecordsError(OfflineError):
     def __init__(self, topic: str, holes: Sequence[str]) -> None:
         shown = "; ".join(holes[:5]) + (f"; and {len(holes) - 5} more" if len(holes) > 5 else "")
         super().__init__(
-            f"the offline store lacks records of {topic} that came before others it has: {shown}"
+            f"the offline store lacks records of {topic} that came before others it has: {shown}."
+            " If they cannot be had any more, have them accepted with: reprise archive --accept-holes"
         )
 
 

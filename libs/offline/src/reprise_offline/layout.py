@@ -7,6 +7,12 @@
 A segment is a stretch of one partition without holes, and its name says which: partition, first and last
 offset, both included. The date is that of the first record's log timestamp, in UTC: the day on which it was
 appended, not the day on which the event happened, so that a late event never touches a day that is settled.
+
+::
+
+    <url>/<topic>/<topic id>/accepted/p00003-00000000000000120000-00000000000000129999.json
+
+says that somebody knows of these missing offsets, and that what there is is to be read all the same.
 """
 
 import re
@@ -19,6 +25,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PATH = re.compile(
     r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/date=(\d{4}-\d\d-\d\d)/p(\d{5,10})-(\d{20})-(\d{20})\.parquet",
     re.ASCII,
+)
+_ACCEPTED = re.compile(
+    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/accepted/p(\d{5,10})-(\d{20})-(\d{20})\.json", re.ASCII
 )
 
 
@@ -83,6 +92,15 @@ class Hole:
         """Say which offsets."""
         return f"partition {self.partition}, offsets {self.first:,} to {self.last:,}"
 
+    @property
+    def records(self) -> int:
+        """How many offsets these are."""
+        return self.last - self.first + 1
+
+    def is_within(self, other: "Hole") -> bool:
+        """Tell whether another one has all of these offsets."""
+        return self.partition == other.partition and other.first <= self.first and self.last <= other.last
+
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
@@ -91,12 +109,14 @@ class Coverage:
     Attributes:
         topic_id: The 16 bytes of the incarnation.
         parts: What to read so that every record comes once, by partition, in offset order.
-        holes: What is missing between, and before the first.
+        holes: What is missing between, and before the first, and was not accepted.
+        accepted: What is missing and was accepted.
     """
 
     topic_id: bytes
     parts: dict[int, tuple[Part, ...]]
     holes: tuple[Hole, ...]
+    accepted: tuple[Hole, ...] = ()
 
     @property
     def last_offsets(self) -> dict[int, int]:
@@ -139,12 +159,32 @@ def parse_path(topic: str, path: str) -> Segment | None:
     return segment if segment.first <= segment.last else None
 
 
-def cover(segments: Iterable[Segment]) -> list[Coverage]:
+def accepted_path(topic: str, topic_id: bytes, hole: Hole) -> str:
+    """Return the path of the file that says that a hole is accepted."""
+    name = f"p{hole.partition:05d}-{hole.first:020d}-{hole.last:020d}.json"
+    return f"{topic}/{uuid.UUID(bytes=topic_id)}/accepted/{name}"
+
+
+def parse_accepted(topic: str, path: str) -> tuple[bytes, Hole] | None:
+    """Return the incarnation and the hole whose acceptance lies at a path, ``None`` where the path is that of none."""
+    found = _ACCEPTED.fullmatch(path.removeprefix(f"{topic}/"))
+    if found is None:
+        return None
+    topic_id, partition, first, last = found.groups()
+    return uuid.UUID(topic_id).bytes, Hole(int(partition), int(first), int(last))
+
+
+def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Hole]] = ()) -> list[Coverage]:
     """Return what to read of these segments so that every record comes once, by incarnation.
+
+    Args:
+        segments: All of a topic's.
+        accepted: Incarnations and holes that are known and accepted.
 
     Segments overlap while a compaction is under way, and after one that was stopped. Where they do, the one
     that begins first is read, and of those that begin together the longest; of the next, the rest.
     """
+    known = list(accepted)
     grouped: dict[bytes, dict[int, list[Segment]]] = {}
     for segment in segments:
         grouped.setdefault(segment.topic_id, {}).setdefault(segment.partition, []).append(segment)
@@ -155,7 +195,11 @@ def cover(segments: Iterable[Segment]) -> list[Coverage]:
         for partition, found in sorted(partitions.items()):
             parts[partition], missing = _cover_partition(found)
             holes.extend(missing)
-        coverages.append(Coverage(topic_id, parts, tuple(holes)))
+        agreed = tuple(
+            hole for hole in holes if any(owner == topic_id and hole.is_within(one) for owner, one in known)
+        )
+        missed = tuple(hole for hole in holes if hole not in agreed)
+        coverages.append(Coverage(topic_id, parts, missed, agreed))
     return coverages
 
 

@@ -1,14 +1,25 @@
 """The offline store: segments of the log under one URL."""
 
-from collections.abc import Iterator
-from datetime import date
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise_offline.exceptions import CorruptSegmentError
-from reprise_offline.layout import Coverage, Part, Segment, cover, date_directory, parse_path
+from reprise_offline.layout import (
+    Coverage,
+    Hole,
+    Part,
+    Segment,
+    accepted_path,
+    cover,
+    date_directory,
+    parse_accepted,
+    parse_path,
+)
 from reprise_offline.records import schema_of, to_parquet
 from reprise_offline.storage import Storage, converted, open_storage
 
@@ -72,7 +83,18 @@ class OfflineStore:
         Raises:
             StoreUnavailableError: The store could not be listed.
         """
-        return cover(self.segments(topic))
+        files = self.storage.files(topic)
+        accepted = (parse_accepted(topic, path) for path in files)
+        return cover(_segments(topic, files), (each for each in accepted if each is not None))
+
+    def accept(self, topic: str, topic_id: bytes, hole: Hole) -> None:
+        """Note that a hole is known: what there is is read all the same from now on.
+
+        Raises:
+            StoreUnavailableError: It could not be written; writing it again is safe.
+        """
+        note = {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "records": hole.records}
+        self.storage.write(accepted_path(topic, topic_id, hole), json.dumps(note).encode())
 
     def read(self, part: Part) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a part of a segment, in offset order.
@@ -98,8 +120,12 @@ class OfflineStore:
             raise CorruptSegmentError(location, f"ends before offset {expected:,}")
 
     def _listed(self, topic: str, directory: str) -> list[Segment]:
-        found = (parse_path(topic, path) for path in self.storage.files(directory))
-        return [segment for segment in found if segment is not None]
+        return _segments(topic, self.storage.files(directory))
+
+
+def _segments(topic: str, files: Iterable[str]) -> list[Segment]:
+    found = (parse_path(topic, path) for path in files)
+    return [segment for segment in found if segment is not None]
 
 
 def _batches(opened: object, location: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:

@@ -10,7 +10,7 @@ from reprise_eventlog import EVENTS, PREDICTIONS, open_consumer
 from reprise_http.background import BackgroundTasks
 from reprise_http.metrics import process_registry
 from reprise_http.server import run
-from reprise_offline import ArchivedEvents, CompactionReport, OfflineStore, compact, write_events
+from reprise_offline import ArchivedEvents, CompactionReport, Hole, OfflineStore, compact, write_events
 from reprise_runtime.logs import get_logger
 from reprise_runtime.progress import progress
 
@@ -92,6 +92,22 @@ def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dic
         for topic in TOPICS:
             reports[topic.name] = compact(store, topic.name, before=before, advance=compacting.advance)
     return reports
+
+
+def accept_holes(settings: ArchiverSettings) -> list[tuple[str, Hole]]:
+    """Note every hole of the archive as known, and return them with their topics.
+
+    Raises:
+        OfflineError: The store could not be read or written.
+    """
+    store = OfflineStore(settings.offline_store)
+    accepted = []
+    for topic in TOPICS:
+        for coverage in store.coverage(topic.name):
+            for hole in coverage.holes:
+                store.accept(topic.name, coverage.topic_id, hole)
+                accepted.append((topic.name, hole))
+    return accepted
 
 
 def export_events(settings: ArchiverSettings, path: Path) -> ArchivedEvents:

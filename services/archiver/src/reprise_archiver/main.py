@@ -28,6 +28,12 @@ from reprise_runtime.durations import DURATION
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write the archived events to this file, canonical Parquet, each event once, then exit.",
 )
+@click.option(
+    "--accept-holes",
+    is_flag=True,
+    help="Note that the records which the store lacks are known to be lost, so that what there is is read all the"
+    " same, then exit. Rebuild the online store after it: reprise backfill --replace.",
+)
 @click.option("--store", help="The offline store.  [default: REPRISE_OFFLINE_STORE, or data/offline]")
 @click.option(
     "--log-dir",
@@ -45,6 +51,7 @@ def command(
     compacting: bool,
     settled_after: timedelta,
     export: Path | None,
+    accept_holes: bool,
     store: str | None,
     log_dir: Path | None,
     host: str | None,
@@ -60,14 +67,20 @@ def command(
     from reprise_archiver import archiving
     from reprise_archiver.settings import ArchiverSettings
 
-    if sum((compacting, export is not None, until_idle is not None)) > 1:
-        raise click.UsageError("--until-idle, --compact and --export exclude one another")
+    if sum((compacting, accept_holes, export is not None, until_idle is not None)) > 1:
+        raise click.UsageError("--until-idle, --compact, --accept-holes and --export exclude one another")
     try:
         settings = ArchiverSettings.load(offline_store=store, log_dir=log_dir, api_host=host, api_port=port)
         configure_logging(settings.log_level, settings.log_json)
         if compacting:
             for topic, report in archiving.compact_settled(settings, settled_after).items():
                 click.echo(f"{topic}: wrote {report.written:,} files, removed {report.removed:,}")
+        elif accept_holes:
+            accepted = archiving.accept_holes(settings)
+            for topic, hole in accepted:
+                click.echo(f"{topic}: accepted {hole}, {hole.records:,} records")
+            if not accepted:
+                click.echo("nothing is missing")
         elif export is not None:
             archived = archiving.export_events(settings, export)
             click.echo(f"{export}: {archived.events:,} events of {archived.records:,} records")
