@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from support.on_call import RUNBOOK, section_of
 
 ROOT = Path(__file__).parents[3]
@@ -42,6 +43,14 @@ def test_a_command_that_mends_an_incident_stands_in_the_runbook(command: str) ->
 @pytest.mark.parametrize("heading", sorted({name for name in calls("on_call") if name != "None"}))
 def test_an_incident_is_of_a_section_of_the_runbook(heading: str) -> None:
     assert section_of(PAGE, heading)
+
+
+def test_every_alert_is_made_on_a_cluster() -> None:
+    rules = yaml.safe_load((ROOT / "charts/reprise/files/rules.yaml").read_text())
+    alerts = {rule["alert"] for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    incidents = "".join(path.read_text() for path in INCIDENTS)
+    # it is of cert-manager's and Strimzi's certificates, which need their operators
+    assert {name for name in alerts if f'"{name}"' not in incidents} == {"RepriseCertificateExpires"}
 
 
 def test_there_are_such_commands() -> None:
