@@ -20,11 +20,12 @@ test-tools: setup
 demo: tools ## Run the whole platform on this machine, from raw events to a live prediction
 	@.venv/bin/reprise demo $(DEMO)
 
-# Half of the time a test waits for a broker, a failover or a deadline; the tests of one file stay together, in order.
+# Half of the time a test waits for a broker, a failover or a deadline; the tests of one file stay together, in order. Files
+# run by their names: slow ones with few tests come before the many quick ones of tests/unit, which fill what time is left.
 WORKERS ?= 2
 
 test: test-tools lint ## Lint, types, import contracts; unit, property and integration tests (WORKERS=0: one at a time)
-	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile $(PYTEST)
+	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: setup ## Check style, formatting, types and import contracts
 	@.venv/bin/ruff check .
