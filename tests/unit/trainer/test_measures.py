@@ -47,6 +47,12 @@ def test_measures_that_are_undefined_are_none() -> None:
     assert scores.recall is None
 
 
+def test_perfect_order_is_not_better_than_one() -> None:
+    # nine positives of eleven: scikit-learn's sum of precisions is 1 + 2e-16
+    scores = measure(np.arange(11) >= 2, np.arange(11) / 11, 0.5)
+    assert (scores.roc_auc, scores.average_precision) == (1.0, 1.0)
+
+
 def test_certain_mistake_has_a_finite_log_loss() -> None:
     assert np.isfinite(measure(np.array([True, False]), np.array([0.0, 1.0]), 0.5).log_loss)
 

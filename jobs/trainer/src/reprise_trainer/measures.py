@@ -25,8 +25,9 @@ def measure(labels: Labels, probabilities: Floats, threshold: float) -> Scores:
     positives = int(np.count_nonzero(labels))
     called = int(np.count_nonzero(predicted))
     return Scores(
-        roc_auc=float(roc_auc_score(labels, probabilities)) if both else None,
-        average_precision=float(average_precision_score(labels, probabilities)) if both else None,
+        # sums of shares, which for a perfect order may end a rounding error above 1
+        roc_auc=min(1.0, float(roc_auc_score(labels, probabilities))) if both else None,
+        average_precision=min(1.0, float(average_precision_score(labels, probabilities))) if both else None,
         brier=float(np.mean((probabilities - labels) ** 2)),
         log_loss=float(-np.mean(np.where(labels, np.log(clipped), np.log1p(-clipped)))),
         calibration_error=calibration_error(reliability(labels, probabilities)),
