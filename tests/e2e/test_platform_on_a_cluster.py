@@ -17,8 +17,9 @@ from reprise_cli.demo.online_parity import compare_online
 from reprise_datagen.main import command as datagen
 from reprise_events import Event, parse_timestamp
 from reprise_features.plan import Plan
-from support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform, wait_until
+from support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform
 from support.steady_load import SteadyLoad
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

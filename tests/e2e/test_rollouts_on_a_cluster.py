@@ -11,10 +11,11 @@ from urllib.parse import quote
 
 import pytest
 from support import rollout_models as models
-from support.cluster import RELEASE, CommandError, Platform, wait_until
+from support.cluster import RELEASE, CommandError, Platform
 from support.live_rollout import NAME, LiveRollout
 from support.model_shelf import ModelShelf
 from support.shop_traffic import FollowsBothAlike, ShopTraffic, follows_the_amount
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -10,16 +10,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/reprise"
 FIXTURES = ROOT / "k8s/e2e"
 INGRESS = os.environ.get("REPRISE_INGRESS", "http://127.0.0.1:8080")
 RELEASE = "reprise"
-T = TypeVar("T")
 
 
 class MissingClusterError(Exception):
@@ -28,20 +28,6 @@ class MissingClusterError(Exception):
 
 class CommandError(Exception):
     """A command against the cluster failed."""
-
-
-def wait_until(what: str, probe: Callable[[], T | None], seconds: float, every: float = 0.5) -> T:
-    """Return what the probe returns once it returns something that counts.
-
-    Raises:
-        TimeoutError: It did not within these seconds.
-    """
-    give_up = time.monotonic() + seconds
-    while not (found := probe()):
-        if time.monotonic() > give_up:
-            raise TimeoutError(f"after {seconds:g} s still not: {what}")
-        time.sleep(every)
-    return found
 
 
 @dataclass(frozen=True)
@@ -212,6 +198,14 @@ class Platform:
         made["spec"]["backoffLimit"] = 0
         change(made["spec"]["template"]["spec"]["containers"][0])
         self.kubectl("create", "-f", "-", stdin=json.dumps(made))
+
+    def limit_cpu(self, component: str, cpu: str) -> None:
+        """Leave a component's only pod so much CPU, in place, as somebody might who tries something."""
+        [pod] = self.pods(component)
+        limits = {"requests": {"cpu": cpu}, "limits": {"cpu": cpu}}
+        patch = {"spec": {"containers": [{"name": component, "resources": limits}]}}
+        name = pod["metadata"]["name"]
+        self.kubectl("patch", "pod", name, "--subresource=resize", "--patch", json.dumps(patch))
 
     def pods(self, component: str) -> list[Any]:
         """Return the component's pods that are not ending."""

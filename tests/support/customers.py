@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import httpx
+from support.waiting import wait_until
 
 
 class Customers:
@@ -53,6 +54,16 @@ class Customers:
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+    def await_answers(self, count: int, seconds: float) -> None:
+        """Wait until so many more questions were answered."""
+        before = self.statuses["200"]
+        wait_until(f"{count} more answers", lambda: self.statuses["200"] >= before + count, seconds)
+
+    def await_sent(self, count: int, seconds: float) -> None:
+        """Wait until so many more events were accepted."""
+        before = self.accepted
+        wait_until(f"{count} more events", lambda: self.accepted >= before + count, seconds)
 
     def _run(self, once: Callable[[httpx.Client, int], None]) -> None:
         with self._open_client() as client:

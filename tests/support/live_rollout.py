@@ -6,7 +6,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from support.cluster import Cluster, wait_until
+from support.cluster import Cluster
+from support.waiting import wait_until
 
 NAME = "repurchase"
 

@@ -13,8 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.cluster import ROOT, CommandError, wait_until
+import pytest
+from support.cluster import ROOT, CommandError
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
+
+Open = Callable[[str], "OnCall"]
+"""The fixture ``on_call``: opens an incident by the heading of the runbook's section."""
+
+ONLY_WITH_ALL = pytest.mark.skipif(
+    os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
+)
+"""Mark of incidents that take longer than those of every run."""
 
 RUNBOOK = ROOT / "docs/operations.md"
 TRANSCRIPTS = ROOT / "build/incidents"

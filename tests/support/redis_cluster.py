@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from redis.exceptions import RedisError
 from reprise_online.slots import SLOTS
 from support.redis import RedisServer, free_port
+from support.waiting import wait_until
 
 PRIMARIES = 3
 _SECONDS = 20.0
@@ -70,7 +71,7 @@ class RedisCluster:
         return replica
 
     def wait_until_primary(self, server: RedisServer) -> None:
-        wait_until(lambda: self._role(server) == b"master")
+        wait_until("it is a primary", lambda: self._role(server) == b"master", _SECONDS, every=0.02)
 
     def flush(self) -> None:
         for primary in self.primaries():
@@ -78,7 +79,7 @@ class RedisCluster:
 
     def wait_until_whole(self) -> None:
         """Wait until every slot is served, and every primary has a replica that is up to date."""
-        wait_until(self._is_whole)
+        wait_until("the cluster is whole", self._is_whole, _SECONDS, every=0.02)
 
     def _is_whole(self) -> bool:
         try:
@@ -110,13 +111,6 @@ def command(server: RedisServer, *arguments: Any) -> Any:
         connection = client.connection_pool.get_connection()
         connection.send_command(*arguments)
         return connection.read_response()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + _SECONDS
-    while not condition():
-        assert time.monotonic() < give_up, "the cluster did not get there in time"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -154,5 +148,5 @@ def _introduce(servers: Sequence[RedisServer]) -> None:
         def knows(replica: RedisServer = replica, identity: bytes = identity) -> bool:
             return identity in command(replica, "CLUSTER", "NODES")
 
-        wait_until(knows)
+        wait_until("the replica knows its primary", knows, _SECONDS, every=0.02)
         command(replica, "CLUSTER", "REPLICATE", identity)

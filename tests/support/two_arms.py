@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
-from support.cluster import Platform, wait_until
+from support.cluster import Platform
+from support.customers import PAIRS, questions_about
+from support.waiting import wait_until
 
 
 def served_digest(platform: Platform) -> str:
@@ -75,9 +77,19 @@ def apply_rollout(
     platform.kubectl("apply", "-f", "-", stdin=json.dumps(rollout))
 
 
+def await_both_arms(platform: Platform) -> None:
+    """Wait until users are answered by both arms."""
+
+    def both() -> bool:
+        return set(arms_of(platform, PAIRS[:30]).values()) == {"baseline", "next"}
+
+    wait_until("both arms answer", both, 60, every=1)
+
+
 def arms_of(platform: Platform, pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
     """Return the arm that answers each user, by user."""
-    asked = [{"user_id": user, "product_id": product} for user, product in pairs]
     with platform.client as client:
-        answers = client.post("/predict/batch", json={"requests": asked}).raise_for_status().json()
+        answers = (
+            client.post("/predict/batch", json={"requests": questions_about(pairs)}).raise_for_status().json()
+        )
     return {each["user_id"]: each["arm"] for each in answers["results"]}

@@ -14,10 +14,11 @@ from typing import Any
 
 import httpx
 import yaml
-from support.cluster import FIXTURES, ROOT, Cluster, Platform, wait_until
+from support.cluster import FIXTURES, ROOT, Cluster, Platform
 from support.observed_prometheus import Prometheus
 from support.operator_scraping import over_http, scrape_configs, watching_configs
 from support.shortened_rules import shortened_rules, with_shorter_ages
+from support.waiting import wait_until
 
 FACTOR = 60
 """A minute of the rules is a second here."""

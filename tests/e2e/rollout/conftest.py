@@ -18,11 +18,12 @@ import httpx
 import pytest
 from redis import Redis
 from reprise_routing import RolloutEvidence, RoutingDocument, RoutingReport, document_key, evidence_key
-from support.cluster import ROOT, Cluster, wait_until
+from support.cluster import ROOT, Cluster
 from support.live_rollout import LiveRollout
 from support.pretend_predictor import PretendPredictor
 from support.prometheus import MISSING, prometheus_path, running_prometheus
 from support.redis import RedisServer, free_port
+from support.waiting import wait_until
 
 NAMESPACE = "reprise-rollout-e2e"
 

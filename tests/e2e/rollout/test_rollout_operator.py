@@ -5,9 +5,10 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from support.cluster import CommandError, wait_until
+from support.cluster import CommandError
 from support.pretend_predictor import CORRUPT, ERRING, GARBAGE, SLOW
 from support.rollout_world import BASE, NEW, evidence
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e
 

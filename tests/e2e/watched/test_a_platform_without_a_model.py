@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from support.cluster import wait_until
 from support.customers import Customers
 from support.on_call import OnCall
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = pytest.mark.e2e

@@ -1,22 +1,17 @@
 """Scores and inputs that move away from those of training, and come back. REPRISE_INCIDENTS=all."""
 
-import os
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 from support.customers import PAIRS, Customers, questions_about
-from support.on_call import OnCall
+from support.on_call import ONLY_WITH_ALL, Open
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(
-        os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
-    ),
+    ONLY_WITH_ALL,
 ]
-Open = Callable[[str], OnCall]
 
 LATELY = {
     "OUTCOMES_CHECK_ROWS": "0",

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 from dashboards.pages import DASHBOARDS
-from support.cluster import wait_until
-from support.customers import PAIRS, Customers
+from support.customers import Customers
 from support.observed_platform import Seen, look_at
-from support.two_arms import apply_rollout, arms_of, train_another
+from support.two_arms import apply_rollout, await_both_arms, train_another
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = pytest.mark.e2e
@@ -25,16 +25,10 @@ def two_arms(watched_platform: WatchedPlatform, customers: Customers) -> Iterato
     """A rollout with two arms, whose users' outcomes are known and pushed."""
     platform = watched_platform.platform
     before, after = train_another(platform, TRAINER_SEED="8")
-    apply_rollout(platform, "panels", before, after)
+    apply_rollout(platform, "panels", before, after, metrics=[{"type": "ErrorRate", "max": 0.5}])
     try:
-        wait_until(
-            "both arms answer",
-            lambda: set(arms_of(platform, PAIRS[:30]).values()) == {"baseline", "next"},
-            60,
-            every=1,
-        )
-        sent = customers.accepted
-        wait_until("some have bought since", lambda: customers.accepted > sent + 300, 90)
+        await_both_arms(platform)
+        customers.await_sent(301, 90)
         platform.run_job("outcomes", 240)
         yield
     finally:

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 import pytest
-from support.cluster import Platform, wait_until
+from support.cluster import Platform
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("customers")]

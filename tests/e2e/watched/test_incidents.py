@@ -3,16 +3,14 @@
 These are made in every run; those of test_more_incidents.py take longer.
 """
 
-from collections.abc import Callable
-
 import pytest
-from support.cluster import Platform, wait_until
+from support.cluster import Platform
 from support.customers import Customers
-from support.on_call import OnCall
+from support.on_call import Open
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("customers")]
-Open = Callable[[str], OnCall]
 
 LAG = "kafka-consumer-groups --bootstrap-server $KAFKA_SERVERS --describe --group materializer"
 

@@ -1,27 +1,22 @@
 """The incidents that take longer to make or to mend; REPRISE_INCIDENTS=all makes them, after those of every run."""
 
-import json
-import os
 import time
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
-from support.cluster import Platform, wait_until
+from support.cluster import Platform
 from support.customers import PAIRS, Customers
-from support.on_call import OnCall
+from support.on_call import ONLY_WITH_ALL, Open
 from support.two_arms import apply_rollout, served_digest
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.usefixtures("customers"),
-    pytest.mark.skipif(
-        os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
-    ),
+    ONLY_WITH_ALL,
 ]
-Open = Callable[[str], OnCall]
 MISSING_DIGEST = "sha256:" + "ab" * 32
 
 
@@ -184,12 +179,9 @@ def test_a_rollout_that_predictors_do_not_look_for(watched_platform: WatchedPlat
 def test_the_predictors_are_throttled(watched_platform: WatchedPlatform, on_call: Open) -> None:
     incident = on_call("Predictions are slow")
     platform = watched_platform.platform
-    pod = platform.pods("predictor")[0]["metadata"]["name"]
-    little = {"requests": {"cpu": "30m"}, "limits": {"cpu": "30m"}}
-    limit = {"spec": {"containers": [{"name": "predictor", "resources": little}]}}
     incident.happens(
         "somebody limits the predictor's CPU to three hundredths of a core",
-        lambda: platform.kubectl("patch", "pod", pod, "--subresource=resize", "--patch", json.dumps(limit)),
+        lambda: platform.limit_cpu("predictor", "30m"),
     )
     incident.sees("ReprisePredictionLatencyBudgetBurnsFast", 180)
     incident.asks(

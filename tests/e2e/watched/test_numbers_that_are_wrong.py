@@ -4,27 +4,22 @@ They come before the incident that leaves a hole in the archive, of which no sto
 """
 
 import json
-import os
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
 from reprise_rollout.routing_document import read_buckets
 from reprise_routing import bucket_of
-from support.cluster import CommandError, Platform, wait_until
+from support.cluster import CommandError, Platform
 from support.customers import PAIRS, Customers, questions_about
-from support.on_call import OnCall
-from support.two_arms import apply_rollout, arms_of, train_another
+from support.on_call import ONLY_WITH_ALL, Open
+from support.two_arms import apply_rollout, await_both_arms, train_another
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(
-        os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
-    ),
+    ONLY_WITH_ALL,
 ]
-Open = Callable[[str], OnCall]
 
 SPOIL = """
 from reprise_backfill.settings import BackfillSettings
@@ -64,8 +59,7 @@ def test_somebody_changes_states_in_the_online_store(
         assert int(platform.kubectl("logs", "job/spoil").split()[0]) > 200
 
     incident.happens("somebody adds five to every count in the rows of 300 users", spoil)
-    answered = customers.statuses["200"]
-    wait_until("some predictions are made of that", lambda: customers.statuses["200"] > answered + 300, 90)
+    customers.await_answers(301, 90)
     time.sleep(8)  # the archiver's window, and its grace
     with pytest.raises(CommandError, match="mismatches"):
         platform.run_job("outcomes", 240)
@@ -81,8 +75,7 @@ def test_somebody_changes_states_in_the_online_store(
     incident.runs("kubectl -n reprise wait --for=condition=complete --timeout=1h job/backfill-again")
     incident.runs("kubectl -n reprise scale deploy/reprise-materializer --replicas=1")
     platform.kubectl("rollout", "status", "deployment/reprise-materializer", "--timeout=120s")
-    answered = customers.statuses["200"]
-    wait_until("some predictions are made since", lambda: customers.statuses["200"] > answered + 600, 120)
+    customers.await_answers(601, 120)
     incident.looks("kubectl -n reprise logs job/backfill-again --tail=1")
     incident.note("the outcomes job looks at the predictions of the last 10 s")
     platform.run_job("outcomes", 240, OUTCOMES_CHECK_WINDOW="10s")
@@ -130,12 +123,7 @@ def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
 
 def _begin(platform: Platform, baseline: str, candidate: str, salt: str) -> None:
     apply_rollout(platform, "incident", baseline, candidate, salt=salt)
-    wait_until(
-        "both arms answer",
-        lambda: set(arms_of(platform, PAIRS[:30]).values()) == {"baseline", "next"},
-        60,
-        every=1,
-    )
+    await_both_arms(platform)
 
 
 def _those_of_the_candidate(platform: Platform, salt: str) -> list[tuple[str, str]]:

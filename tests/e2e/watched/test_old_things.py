@@ -1,22 +1,16 @@
 """What an alert calls old, with days made seconds: outcomes, models, secrets. REPRISE_INCIDENTS=all."""
 
-import os
-from collections.abc import Callable
-
 import pytest
-from support.cluster import wait_until
 from support.customers import Customers
-from support.on_call import OnCall
+from support.on_call import ONLY_WITH_ALL, Open
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.usefixtures("customers"),
-    pytest.mark.skipif(
-        os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
-    ),
+    ONLY_WITH_ALL,
 ]
-Open = Callable[[str], OnCall]
 
 DAY, HOUR = 86_400, 3_600
 
@@ -67,10 +61,6 @@ def test_passwords_are_old(watched_platform: WatchedPlatform, customers: Custome
         incident.sees_cleared("RepriseSecretOld")
     for name in ("predictor", "producer", "materializer", "archiver"):
         platform.kubectl("rollout", "status", f"deployment/reprise-{name}", "--timeout=180s")
-    answered, accepted = customers.statuses["200"], customers.accepted
-    wait_until(
-        "customers are answered and heard again",
-        lambda: customers.statuses["200"] > answered + 50 and customers.accepted > accepted + 50,
-        60,
-    )
+    customers.await_answers(51, 60)
+    customers.await_sent(51, 60)
     wait_until("events are folded again", lambda: not watched_platform.firing("RepriseNothingFolded"), 90)

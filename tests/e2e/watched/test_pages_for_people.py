@@ -3,7 +3,8 @@
 import httpx
 import pytest
 import yaml
-from support.cluster import FIXTURES, INGRESS, wait_until
+from support.cluster import FIXTURES, INGRESS
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = pytest.mark.e2e

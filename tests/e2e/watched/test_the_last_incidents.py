@@ -1,23 +1,19 @@
-"""The last incidents, also of REPRISE_INCIDENTS=all: one leaves a hole in the archive, one takes minutes to clear."""
+"""The last incidents, also of REPRISE_INCIDENTS=all: of the archive, which keeps what they do, and slow burns."""
 
 import json
-import os
 import time
-from collections.abc import Callable
 
 import pytest
-from support.cluster import Platform, wait_until
-from support.on_call import OnCall
+from support.cluster import Platform
+from support.on_call import ONLY_WITH_ALL, Open
+from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.usefixtures("customers"),
-    pytest.mark.skipif(
-        os.environ.get("REPRISE_INCIDENTS") != "all", reason="made only with REPRISE_INCIDENTS=all"
-    ),
+    ONLY_WITH_ALL,
 ]
-Open = Callable[[str], OnCall]
 
 
 def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatform, on_call: Open) -> None:
@@ -61,17 +57,13 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
 def test_more_comes_than_the_archiver_can_write(watched_platform: WatchedPlatform, on_call: Open) -> None:
     incident = on_call("The archive loses records")
     platform = watched_platform.platform
-    [pod] = platform.pods("archiver")
-    limits = {"requests": {"cpu": "100m"}, "limits": {"cpu": "100m"}}
-    patch = json.dumps({"spec": {"containers": [{"name": "archiver", "resources": limits}]}})
     write = (
         "yes '{}' | head -n 400000 | kafka-console-producer --bootstrap-server kafka:9092"
         " --topic ecommerce-predictions"
     )
 
     def make() -> None:
-        name = pod["metadata"]["name"]
-        platform.kubectl("patch", "pod", name, "--subresource=resize", "--patch", patch)
+        platform.limit_cpu("archiver", "100m")
         platform.kubectl("exec", "kafka-0", "--", "sh", "-c", write)
 
     incident.happens("the archiver is left a tenth of a core, and 400,000 records come", make)

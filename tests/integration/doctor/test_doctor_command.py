@@ -11,9 +11,9 @@ from reprise_events import CANARY_PREFIX
 from reprise_routing import RoutingDocument, allocate, document_key
 from support.predictor import published
 from support.redis import MISSING, redis_server_path, running_redis
-from support.redis_cluster import wait_until
 from support.served_bundles import bundle_files
 from support.small_platform import PASSWORD, PROJECT, USERS, Examined, SmallPlatform, small_platform
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.redis, pytest.mark.slow]
 
@@ -121,7 +121,7 @@ def test_materializer_stopped(platform: SmallPlatform, client: Redis) -> None:
         platform.start("materializer")
     assert_only(examined, "canary", "materializers", "not known there yet", section="features-are-stale")
     # As it has said: the rows come once the event is folded.
-    wait_until(lambda: len(canaries(client)) == 3)
+    wait_until("the canary is folded", lambda: len(canaries(client)) == 3, 20, every=0.02)
     client.delete(*canaries(client))
 
 

@@ -4,6 +4,7 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -15,6 +16,7 @@ from reprise_eventlog import (
     LogTimeoutError,
     LogUnavailableError,
     OffsetOutOfRangeError,
+    Position,
     TopicGoneError,
     open_consumer,
     open_producer,
@@ -23,6 +25,7 @@ from reprise_eventlog.kafka.producer import KafkaProducerLog
 from support.kafka import KafkaBroker
 from support.log_contract import TIMEOUT, append_all, drain, poll_until
 from support.redis import free_port
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -121,22 +124,36 @@ def deaf_at_first() -> Callable[..., KafkaProducer]:
     return make
 
 
+def stuck_and_without_kafka(broker: KafkaBroker) -> tuple[KafkaProducerLog, Future[Position]]:
+    """A producer that has noticed that its client stands still, and what the client held; the broker is killed."""
+    settings = broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
+    producer = KafkaProducerLog(settings, make_client=deaf_at_first())
+    lost = producer.append(EVENTS.name, b"u", b"lost")
+    broker.kill()
+    wait_until(
+        "it is noticed", lambda: "is being replaced" in (producer.problem() or ""), TIMEOUT, every=0.02
+    )
+    return producer, lost
+
+
 def test_client_that_stands_still_is_replaced_and_what_it_held_fails(kafka_broker: KafkaBroker) -> None:
     settings = kafka_broker.settings(kafka_delivery_seconds=2.0)
     producer = KafkaProducerLog(settings, make_client=deaf_at_first())
     lost = producer.append(EVENTS.name, b"u", b"lost")
     # asked for problems only, as by a readiness probe: whoever is not ready is sent nothing
-    deadline = time.monotonic() + TIMEOUT
-    while not lost.done():
-        assert time.monotonic() < deadline
+    said: list[str | None] = []
+
+    def settled() -> bool:
+        if lost.done():
+            return True
         assert producer.buffered() in (0, 1)
-        said = producer.problem()
-        time.sleep(0.02)
-    assert said is not None
+        said.append(producer.problem())
+        return False
+
+    wait_until("what it held has failed", settled, TIMEOUT, every=0.02)
+    assert said[-1] is not None
     assert isinstance(lost.exception(), LogTimeoutError)
-    while producer.problem() is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until("it is replaced", lambda: producer.problem() is None, TIMEOUT, every=0.02)
     assert producer.append(EVENTS.name, b"u", b"written").result(TIMEOUT).offset == 0
     assert producer.buffered() == 0
     producer.close(TIMEOUT)
@@ -145,34 +162,18 @@ def test_client_that_stands_still_is_replaced_and_what_it_held_fails(kafka_broke
 def test_client_that_stands_still_is_replaced_as_soon_as_kafka_is_there(
     breakable_broker: KafkaBroker,
 ) -> None:
-    settings = breakable_broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
-    producer = KafkaProducerLog(settings, make_client=deaf_at_first())
-    lost = producer.append(EVENTS.name, b"u", b"lost")
-    breakable_broker.kill()
-    deadline = time.monotonic() + TIMEOUT
-    while "is being replaced" not in (producer.problem() or ""):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    producer, lost = stuck_and_without_kafka(breakable_broker)
     assert isinstance(lost.exception(TIMEOUT), LogTimeoutError)
     with pytest.raises(LogUnavailableError, match="is being replaced"):
         producer.append(EVENTS.name, b"u", b"refused")
     breakable_broker.start()
-    while producer.problem() is not None:
-        assert time.monotonic() < deadline + TIMEOUT
-        time.sleep(0.02)
+    wait_until("it is replaced", lambda: producer.problem() is None, TIMEOUT, every=0.02)
     assert producer.append(EVENTS.name, b"u", b"written").result(TIMEOUT).offset == 0
     producer.close(TIMEOUT)
 
 
 def test_producer_is_closed_while_its_client_is_being_replaced(breakable_broker: KafkaBroker) -> None:
-    settings = breakable_broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
-    producer = KafkaProducerLog(settings, make_client=deaf_at_first())
-    lost = producer.append(EVENTS.name, b"u", b"lost")
-    breakable_broker.kill()
-    deadline = time.monotonic() + TIMEOUT
-    while "is being replaced" not in (producer.problem() or ""):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    producer, lost = stuck_and_without_kafka(breakable_broker)
     started = time.monotonic()
     producer.close(2.0)
     assert time.monotonic() - started < 5

@@ -13,6 +13,7 @@ from support.faulty_proxy import FaultyProxy, faulty_proxy
 from support.predictor import predictor_on, published
 from support.redis import RedisServer, running_redis
 from support.served_bundles import bundle_files
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.redis
 
@@ -43,13 +44,6 @@ def seconds_of(call: Callable[[], Any]) -> float:
     return time.monotonic() - start
 
 
-def wait_until(holds: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
-    give_up = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < give_up, f"not within {seconds} s: {what}"
-        time.sleep(0.01)
-
-
 def assert_unavailable(response: httpx.Response, kind: str = "store-unavailable") -> None:
     assert response.status_code == 503
     assert response.json()["type"] == f"urn:reprise:problem:{kind}"
@@ -74,7 +68,7 @@ def test_redis_slower_than_the_deadline_is_503_at_the_deadline_and_then_at_once(
         # Pings, which are slow as well, count too: they may open the circuit before the reads have.
         taken = [seconds_of(lambda: assert_unavailable(ask(client))) for _ in range(3)]
         assert max(taken) < 0.4
-        wait_until(lambda: client.get("/ready").status_code == 503, "unready")
+        wait_until("unready", lambda: client.get("/ready").status_code == 503, 10, every=0.01)
         proxy.stalled = True
         assert min(seconds_of(lambda: assert_unavailable(ask(client))) for _ in range(5)) < 0.05
 
@@ -89,8 +83,8 @@ def test_silent_redis_is_503_in_time_and_the_pod_stays_alive(proxy: FaultyProxy,
         assert client.get("/health").status_code == 200
         assert client.get("/ready").status_code == 503
         proxy.stalled = False
-        wait_until(lambda: ask(client).status_code == 200, "answers again")
-        wait_until(lambda: client.get("/ready").status_code == 200, "ready again")
+        wait_until("answers again", lambda: ask(client).status_code == 200, 10, every=0.01)
+        wait_until("ready again", lambda: client.get("/ready").status_code == 200, 10, every=0.01)
 
 
 def test_redis_that_is_away_is_503_until_it_is_back(proxy: FaultyProxy, store: Path) -> None:
@@ -101,7 +95,7 @@ def test_redis_that_is_away_is_503_until_it_is_back(proxy: FaultyProxy, store: P
         for _ in range(8):
             assert seconds_of(lambda: assert_unavailable(ask(client))) < 0.5
         proxy.refusing = False
-        wait_until(lambda: ask(client).status_code == 200, "answers again")
+        wait_until("answers again", lambda: ask(client).status_code == 200, 10, every=0.01)
 
 
 def test_connection_that_is_reset_between_requests_fails_no_request(proxy: FaultyProxy, store: Path) -> None:
@@ -122,7 +116,7 @@ def test_answer_cut_in_the_middle_is_read_again_on_another_connection(
         proxy.cut_after = 7
         assert ask(client).status_code == 200
         assert proxy.cut_after is None, "the answer was not cut"
-        wait_until(lambda: proxy.accepted > before, "connects again")
+        wait_until("connects again", lambda: proxy.accepted > before, 10, every=0.01)
 
 
 def test_replica_that_takes_no_writes_is_read_from(store: Path) -> None:
@@ -131,7 +125,9 @@ def test_replica_that_takes_no_writes_is_read_from(store: Path) -> None:
         running_redis("--replicaof", master.host, str(master.port)) as replica,
     ):
         with replica.client() as client:
-            wait_until(lambda: client.info("replication")["master_link_status"] == "up", "replicates")
+            wait_until(
+                "replicates", lambda: client.info("replication")["master_link_status"] == "up", 10, every=0.01
+            )
         with predictor_on(replica, store) as predictor:
             assert ask(predictor).status_code == 200
 
@@ -146,8 +142,8 @@ def test_failover_to_another_server_is_followed(redis_server: RedisServer, store
         old.stop()
         assert_unavailable(ask(client))
         proxy.redirect(redis_server.host, redis_server.port)
-        wait_until(lambda: ask(client).status_code == 200, "follows the failover")
-        wait_until(lambda: client.get("/ready").status_code == 200, "ready again")
+        wait_until("follows the failover", lambda: ask(client).status_code == 200, 10, every=0.01)
+        wait_until("ready again", lambda: client.get("/ready").status_code == 200, 10, every=0.01)
 
 
 def test_replica_cut_off_from_its_master_is_503_where_it_may_not_serve_stale_data(store: Path) -> None:
@@ -160,7 +156,7 @@ def test_replica_cut_off_from_its_master_is_503_where_it_may_not_serve_stale_dat
             admin.replicaof("127.0.0.1", "1")
             assert_unavailable(ask(client))
             admin.replicaof("NO", "ONE")
-        wait_until(lambda: ask(client).status_code == 200, "answers again")
+        wait_until("answers again", lambda: ask(client).status_code == 200, 10, every=0.01)
 
 
 def test_password_that_is_refused_is_503_and_one_that_changes_back_heals(store: Path) -> None:
@@ -180,7 +176,7 @@ def test_password_that_is_refused_is_503_and_one_that_changes_back_heals(store: 
             assert "right" not in response.text
         assert client.get("/health").status_code == 200
         admin.config_set("requirepass", "right")
-        wait_until(lambda: ask(client).status_code == 200, "answers again")
+        wait_until("answers again", lambda: ask(client).status_code == 200, 10, every=0.01)
 
 
 def test_more_requests_than_may_be_under_way_are_refused_at_once(proxy: FaultyProxy, store: Path) -> None:

@@ -1,8 +1,7 @@
 """The archiver writes every record once, in files that do not depend on when it died."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from support.archived import (
     files_under,
 )
 from support.histories import make_events
+from support.waiting import wait_until
 
 
 def log_of(count: int = 110, partitions: int = 2, seed: int = 0) -> MemoryLog:
@@ -56,6 +56,20 @@ def rows(root: Path) -> list[dict[str, object]]:
 
 def positions(found: Sequence[dict[str, object]]) -> list[tuple[object, object]]:
     return [(row["partition"], row["offset"]) for row in found]
+
+
+@contextmanager
+def in_a_thread(worker: Worker) -> Iterator[threading.Thread]:
+    """Have the worker run, and tell it to stop in the end."""
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        yield thread
+    finally:
+        stop.set()
+        thread.join(5)
+    assert not thread.is_alive()
 
 
 def test_every_record_is_one_row_and_a_broken_one_keeps_its_bytes_and_the_reason(tmp_path: Path) -> None:
@@ -249,16 +263,9 @@ def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_worker_that_cannot_write_says_why_and_stops_when_told(tmp_path: Path) -> None:
     worker, _ = archive_worker(log_of(), tmp_path, storage=AwayStorage(tmp_path, 10**9))
-    stop = threading.Event()
-    thread = threading.Thread(target=worker.run, args=(stop,))
-    thread.start()
-    try:
+    with in_a_thread(worker) as thread:
         while worker.problem is None or "no route" not in worker.problem:
             assert thread.is_alive()
-    finally:
-        stop.set()
-        thread.join(5)
-    assert not thread.is_alive()
     assert files_under(tmp_path) == {}
 
 
@@ -283,10 +290,9 @@ def test_a_partition_whose_next_records_were_deleted_stands_still_and_the_others
     log = log_of()
     del log.records[0][:30]
     worker, _ = archive_worker(log, tmp_path)
-    stop = threading.Event()
-    with in_a_thread(worker, stop):
-        wait_until(lambda: log.committed[1] >= 60)
-        wait_until(lambda: missing(worker) == 30)
+    with in_a_thread(worker):
+        wait_until("the other is archived", lambda: log.committed[1] >= 60, 10, every=0.001)
+        wait_until("the hole is counted", lambda: missing(worker) == 30, 10, every=0.001)
     assert "partitions [0]" in (worker.problem or "")
     assert log.committed[0] == 0
     assert {s.partition for s in segments(tmp_path)} == {1}
@@ -295,15 +301,14 @@ def test_a_partition_whose_next_records_were_deleted_stands_still_and_the_others
 def test_what_was_gathered_before_records_were_deleted_is_kept(tmp_path: Path) -> None:
     log = MemoryLog({0: event_records(0, make_events(40), [0] * 40)})
     worker, _ = archive_worker(log, tmp_path, records=1_000)
-    stop = threading.Event()
-    worker._step(stop, 0.01)
+    worker._step(threading.Event(), 0.01)
     gathered = worker._open[0].next_offset
     assert gathered
     assert log.committed == {0: 0}
     del log.records[0][:20]
-    with in_a_thread(worker, stop):
-        wait_until(lambda: missing(worker) == 20 - gathered)
-        wait_until(lambda: log.committed[0] == gathered)
+    with in_a_thread(worker):
+        wait_until("the hole is counted", lambda: missing(worker) == 20 - gathered, 10, every=0.001)
+        wait_until("it is committed", lambda: log.committed[0] == gathered, 10, every=0.001)
     assert [(s.first, s.last) for s in segments(tmp_path)] == [(0, gathered - 1)]
 
 
@@ -326,22 +331,3 @@ def test_a_partition_that_ends_before_what_was_read_of_it_ends_the_worker(tmp_pa
     consumer.fails_with = OffsetOutOfRangeError("partition 0 ends at 110")
     with pytest.raises(OffsetOutOfRangeError, match="ends at 110"):
         worker.run(threading.Event())
-
-
-@contextmanager
-def in_a_thread(worker: Worker, stop: threading.Event) -> Iterator[None]:
-    thread = threading.Thread(target=worker.run, args=(stop,))
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(5)
-    assert not thread.is_alive()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

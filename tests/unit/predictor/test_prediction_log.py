@@ -1,6 +1,6 @@
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 from support.fake_log import FakeLogProducer
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
 from support.served_bundles import DAY_US, bundle_files
+from support.waiting import wait_until
 
 ASK = {"user_id": "ü-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -50,13 +51,6 @@ def predictor(store: Path, log: FakeLogProducer) -> Iterator[RunningPredictor]:
         yield running
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.005)
-
-
 def logged(predictor: RunningPredictor, outcome: str) -> float:
     return predictor.metric("reprise_predictor_logged_total", outcome=outcome)
 
@@ -66,7 +60,7 @@ def test_answer_is_logged_with_everything_that_the_model_saw(
 ) -> None:
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
     answer = predictor.client.post("/predict?explain=all", json=ASK, headers=headers).json()
-    wait_until(lambda: logged(predictor, "written") == 1, "the answer is written")
+    wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
     ((topic, key, value),) = log.appended
     assert (topic, key) == ("ecommerce-predictions", "ü-1".encode())
     assert json.loads(value) == {
@@ -94,7 +88,7 @@ def test_answers_of_a_batch_are_logged_one_by_one_and_its_problems_are_not(
 ) -> None:
     requests = [ASK, {**ASK, "amount": -1}, {"user_id": "u-2", "product_id": "p-2"}, "nothing"]
     predictor.client.post("/predict/batch", json={"requests": requests})
-    wait_until(lambda: logged(predictor, "written") == 2, "both answers are written")
+    wait_until("both answers are written", lambda: logged(predictor, "written") == 2, 5, every=0.005)
     records = [PredictionRecord.model_validate_json(value) for _, _, value in log.appended]
     assert [(record.user_id, record.amount, record.known.user) for record in records] == [
         ("ü-1", 20.0, True),
@@ -105,7 +99,7 @@ def test_answers_of_a_batch_are_logged_one_by_one_and_its_problems_are_not(
 def test_what_is_refused_is_not_logged(predictor: RunningPredictor, log: FakeLogProducer) -> None:
     predictor.client.post("/predict", json={**ASK, "amount": -1})
     predictor.client.post("/predict", json=ASK)
-    wait_until(lambda: logged(predictor, "written") == 1, "the answer is written")
+    wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
     assert len(log.appended) == 1
 
 
@@ -115,7 +109,7 @@ def test_stuck_log_slows_no_answer_and_what_does_not_fit_is_counted(store: Path)
         store, log, prediction_log=True, prediction_log_capacity=10, prediction_log_flush_seconds=2
     ) as predictor:
         predictor.client.post("/predict", json=ASK)
-        wait_until(lambda: log.asked == 1, "the log is asked")
+        wait_until("the log is asked", lambda: log.asked == 1, 5, every=0.005)
         start = time.monotonic()
         for _ in range(30):
             assert predictor.client.post("/predict", json=ASK).status_code == 200
@@ -123,7 +117,7 @@ def test_stuck_log_slows_no_answer_and_what_does_not_fit_is_counted(store: Path)
         assert logged(predictor, "dropped") == 20
         assert predictor.metric("reprise_predictor_log_waiting") == 10
         log.free = True
-        wait_until(lambda: logged(predictor, "written") == 11, "what waited is written")
+        wait_until("what waited is written", lambda: logged(predictor, "written") == 11, 5, every=0.005)
 
 
 def test_log_that_is_full_or_fails_is_counted_and_said_once(store: Path) -> None:
@@ -132,7 +126,7 @@ def test_log_that_is_full_or_fails_is_counted_and_said_once(store: Path) -> None
     with capture_logs() as lines, running_predictor(store, log, prediction_log=True) as predictor:
         for _ in range(5):
             predictor.client.post("/predict", json=ASK)
-        wait_until(lambda: logged(predictor, "dropped") == 3, "three are dropped")
+        wait_until("three are dropped", lambda: logged(predictor, "dropped") == 3, 5, every=0.005)
         log.failure = lambda _: LogUnavailableError("no leader")
         log.acknowledge()
         assert logged(predictor, "failed") == 2
@@ -154,7 +148,7 @@ def test_log_that_is_away_at_the_start_is_opened_once_it_is_there(store: Path) -
     with running_predictor(store, opened, prediction_log=True) as predictor:
         assert predictor.client.post("/predict", json=ASK).status_code == 200
         assert predictor.client.get("/ready").status_code == 200
-        wait_until(lambda: logged(predictor, "written") == 1, "the answer is written")
+        wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
 
 
 def test_end_of_the_process_waits_for_what_is_queued_but_not_forever(store: Path) -> None:
@@ -165,7 +159,7 @@ def test_end_of_the_process_waits_for_what_is_queued_but_not_forever(store: Path
     stuck = StuckLog()
     with running_predictor(store, stuck, prediction_log=True, prediction_log_flush_seconds=0.2) as predictor:
         predictor.client.post("/predict/batch", json={"requests": [ASK] * 5})
-        wait_until(lambda: stuck.asked == 1, "the log is asked")
+        wait_until("the log is asked", lambda: stuck.asked == 1, 5, every=0.005)
         start = time.monotonic()
     assert time.monotonic() - start < 2
     assert logged(predictor, "dropped") == 4

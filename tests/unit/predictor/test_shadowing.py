@@ -1,7 +1,6 @@
 import asyncio
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from support.fake_log import FakeLogProducer
 from support.fake_reader import FakeReader
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
 from support.served_bundles import bundle_files, small_plan
+from support.waiting import wait_until
 
 ASK = {"user_id": "u", "product_id": "p"}
 
@@ -46,13 +46,6 @@ def scored(predictor: RunningPredictor, digest: str, outcome: str = "answered") 
     )
 
 
-def wait_until(holds: Callable[[], bool], what: str) -> None:
-    give_up = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.005)
-
-
 def test_shadow_scores_what_the_baseline_answers_and_is_logged_as_a_shadow(
     predictor: RunningPredictor, tmp_path: Path, log: FakeLogProducer
 ) -> None:
@@ -62,7 +55,7 @@ def test_shadow_scores_what_the_baseline_answers_and_is_logged_as_a_shadow(
     answer = predictor.client.post("/predict", json={**ASK, "amount": 2.0}).json()
     batch = predictor.client.post("/predict/batch", json={"requests": [ASK] * 150}).json()
     assert {result["arm"] for result in [answer, *batch["results"]]} == {"baseline"}
-    wait_until(lambda: len(log.appended) == 302, "every answer and every score is logged")
+    wait_until("every answer and every score is logged", lambda: len(log.appended) == 302, 5, every=0.005)
     assert predictor.reader.round_trips == trips + 2
     records = [json.loads(value) for _, _, value in log.appended]
     shadows = [record for record in records if record["shadow"]]
@@ -82,9 +75,11 @@ def test_failing_shadow_harms_no_answer(predictor: RunningPredictor, tmp_path: P
     broken = {**ASK, "amount": 1e300}
     assert predictor.client.post("/predict", json=broken).status_code == 200
     assert predictor.client.post("/predict/batch", json={"requests": [broken, ASK]}).status_code == 200
-    wait_until(lambda: scored(predictor, candidate, "failed") == 3, "the failures are counted")
+    wait_until(
+        "the failures are counted", lambda: scored(predictor, candidate, "failed") == 3, 5, every=0.005
+    )
     assert predictor.client.post("/predict", json=ASK).status_code == 200
-    wait_until(lambda: scored(predictor, candidate) == 1, "it goes on scoring")
+    wait_until("it goes on scoring", lambda: scored(predictor, candidate) == 1, 5, every=0.005)
 
 
 def test_shadow_of_another_plan_reads_its_own_rows(predictor: RunningPredictor, tmp_path: Path) -> None:
@@ -97,7 +92,7 @@ def test_shadow_of_another_plan_reads_its_own_rows(predictor: RunningPredictor, 
     trips = predictor.reader.round_trips
     predictor.client.post("/predict", json=ASK)
     predictor.client.post("/predict/batch", json={"requests": [ASK, ASK]})
-    wait_until(lambda: scored(predictor, candidate) == 3, "it scores")
+    wait_until("it scores", lambda: scored(predictor, candidate) == 3, 5, every=0.005)
     assert predictor.reader.round_trips == trips + 4
 
 
@@ -113,7 +108,7 @@ def test_answer_is_there_before_its_shadow_has_scored(predictor: RunningPredicto
 
     assert predictor.client.portal is not None
     assert predictor.client.portal.call(ask) == (0, 1)
-    wait_until(lambda: scored(predictor, candidate) == 1, "it scores afterwards")
+    wait_until("it scores afterwards", lambda: scored(predictor, candidate) == 1, 5, every=0.005)
 
 
 def served(tmp_path: Path, name: str, registry: CollectorRegistry) -> ServedArm:

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import timedelta
 
 from reprise_eventfiles.schema import EVENT_SCHEMA
 from reprise_events import format_timestamp
+from reprise_runtime.durations import microseconds
 from reprise_runtime.files import atomic_write
 from reprise_runtime.progress import Progress, progress
 from reprise_shop import PURCHASE, EventChunk, Shop
@@ -91,7 +91,7 @@ def generate(plan: GenerationPlan) -> GenerationSummary:
 def _chunks(plan: GenerationPlan, shop: Shop) -> Iterator[EventChunk]:
     """Yield the stream's chunks up to the plan's end, none of them empty, and show how far it is."""
     looks_ahead = plan.truth is not None or plan.report is not None
-    horizon_us = plan.horizon // timedelta(microseconds=1) if looks_ahead else None
+    horizon_us = microseconds(plan.horizon) if looks_ahead else None
     stream = shop.stream(plan.start_us, horizon_us=horizon_us)
     if plan.events is not None:
         with progress("Generating history", plan.events, "events") as bar:

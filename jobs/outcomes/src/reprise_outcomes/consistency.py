@@ -11,7 +11,6 @@ is a mismatch. Values that are computed from the request, or from other inputs, 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from reprise_features.batch import REQUEST_COLUMNS, BatchExecutor
 from reprise_features.finishes import FloatArray
 from reprise_features.parity import TOLERANCE, feature_scales
 from reprise_features.plan import Plan
+from reprise_runtime.durations import microseconds
 
 from reprise_outcomes.gathering import Gathered, connect, literal
 from reprise_outcomes.in_flight import Doubt, explanations
@@ -111,7 +111,6 @@ def check_consistency(
 
 def _sample(connection: Any, gathered: Gathered, settings: OutcomesSettings) -> pa.Table:
     """Return predictions of the window, drawn evenly by their number, for whose instant the events are archived."""
-    window_us = settings.check_window // timedelta(microseconds=1)
     return connection.sql(
         f"""
         WITH known AS (
@@ -119,7 +118,7 @@ def _sample(connection: Any, gathered: Gathered, settings: OutcomesSettings) -> 
             WHERE known_us <= {gathered.complete_until_us}
         )
         SELECT * EXCLUDE (known_us) FROM known
-        WHERE known_us > (SELECT max(known_us) FROM known) - {window_us}
+        WHERE known_us > (SELECT max(known_us) FROM known) - {microseconds(settings.check_window)}
         ORDER BY md5(row_id::VARCHAR || {literal(str(settings.seed))}), row_id LIMIT {settings.check_rows}
         """
     ).to_arrow_table()
@@ -217,7 +216,7 @@ def _doubt(rows: pa.Table, row: int, settings: OutcomesSettings) -> Doubt:
         product_id=said["product_id"],
         timestamp_us=said["timestamp_us"],
         answered_us=said["answered_us"],
-        in_flight_us=round(settings.in_flight.total_seconds() * 1e6),
+        in_flight_us=microseconds(settings.in_flight),
     )
 
 

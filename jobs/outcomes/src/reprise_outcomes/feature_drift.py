@@ -7,7 +7,6 @@ stability index; a missing value is a bin of its own.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import orjson
 import pyarrow as pa
 from reprise_bundle import Histogram, Manifest
 from reprise_routing.stability import index_by_chance, population_stability_index
+from reprise_runtime.durations import microseconds
 
 from reprise_outcomes.gathering import literal
 from reprise_outcomes.settings import OutcomesSettings
@@ -91,7 +91,7 @@ def feature_drift(connection: Any, digest: str, manifest: Manifest, settings: Ou
         settings: The window, and how many predictions and users it takes.
     """
     [(until_us,)] = connection.execute("SELECT max(answered_us) FROM predictions").fetchall()
-    since_us = int(until_us) - settings.drift_window // timedelta(microseconds=1)
+    since_us = int(until_us) - microseconds(settings.drift_window)
     where = f"digest = {literal(digest)} AND NOT shadow AND answered_us > {since_us}"
     [(count, users)] = connection.execute(
         f"SELECT count(*), count(DISTINCT user_id) FROM predictions WHERE {where}"

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from reprise_eventfiles import import_events
 from reprise_eventlog import PREDICTIONS
 from reprise_offline import Coverage, OfflineStore, Part, SegmentGoneError, write_events
+from reprise_runtime.durations import microseconds
 
 from reprise_outcomes.exceptions import NothingArchivedError
 from reprise_outcomes.prediction_rows import PREDICTION_SCHEMA, prediction_batch
@@ -80,7 +81,7 @@ def gather(
     if count == 0:
         raise NothingArchivedError(f"{store.url} has no predictions of the last {lookback.days} days")
     events = arrivals if history is None else _with_history(history, arrivals, folder, memory_limit)
-    complete_until = newest_us - lateness // timedelta(microseconds=1)
+    complete_until = newest_us - microseconds(lateness)
     return Gathered(events, predictions, count, broken, missing, complete_until)
 
 

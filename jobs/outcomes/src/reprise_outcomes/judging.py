@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from math import sqrt
 from typing import Any
 
 import numpy as np
 from reprise_bundle import Bundle
 from reprise_routing.sample_ratio import SampleRatio, sample_ratio
+from reprise_runtime.durations import microseconds
 
 from reprise_outcomes.arms import ComparedArm, Comparison, arm_sql
 from reprise_outcomes.comparing import (
@@ -52,11 +52,6 @@ class Judged:
     since_us: int | None
     reproduction: Reproduction
     notes: tuple[str, ...]
-
-
-def microseconds(duration: timedelta) -> int:
-    """Return a duration in microseconds."""
-    return duration // timedelta(microseconds=1)
 
 
 def measure_arms(

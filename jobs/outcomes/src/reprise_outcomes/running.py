@@ -11,6 +11,7 @@ from reprise_bundle import Bundle, BundleNotFoundError, BundleStore
 from reprise_features.plan import Plan
 from reprise_offline import OfflineStore
 from reprise_routing import RoutingDocument
+from reprise_runtime.durations import microseconds
 from reprise_runtime.progress import progress
 
 from reprise_outcomes.arms import Comparison, from_document, from_predictions
@@ -21,7 +22,7 @@ from reprise_outcomes.feature_drift import Drift, feature_drift
 from reprise_outcomes.findings import Findings, Reproduction
 from reprise_outcomes.gathering import Gathered, connect, gather
 from reprise_outcomes.joining import join_outcomes
-from reprise_outcomes.judging import Judged, judge, measure_arms, microseconds
+from reprise_outcomes.judging import Judged, judge, measure_arms
 from reprise_outcomes.metrics import exposition
 from reprise_outcomes.places import OutPlace
 from reprise_outcomes.report import render_html, render_json

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, BeforeValidator, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 from reprise_online.settings import OnlineStoreSettings
-from reprise_runtime.durations import parse_duration
+from reprise_runtime.durations import microseconds, parse_duration
 from reprise_runtime.job_metrics import JobSettings
 
 Duration = Annotated[
@@ -151,4 +151,4 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
         """``since`` in microseconds since 1970-01-01 UTC."""
         if self.since is None:
             return None
-        return (self.since - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+        return microseconds(self.since - datetime(1970, 1, 1, tzinfo=UTC))

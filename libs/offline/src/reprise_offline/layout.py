@@ -22,13 +22,10 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_PATH = re.compile(
-    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/date=(\d{4}-\d\d-\d\d)/p(\d{5,10})-(\d{20})-(\d{20})\.parquet",
-    re.ASCII,
-)
-_ACCEPTED = re.compile(
-    r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/accepted/p(\d{5,10})-(\d{20})-(\d{20})\.json", re.ASCII
-)
+_TOPIC_ID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_STRETCH = r"p(\d{5,10})-(\d{20})-(\d{20})"
+_PATH = re.compile(rf"{_TOPIC_ID}/date=(\d{{4}}-\d\d-\d\d)/{_STRETCH}\.parquet", re.ASCII)
+_ACCEPTED = re.compile(rf"{_TOPIC_ID}/accepted/{_STRETCH}\.json", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,7 @@ class Segment:
     @property
     def path(self) -> str:
         """Its path under the store's URL."""
-        return f"{self.directory}/p{self.partition:05d}-{self.first:020d}-{self.last:020d}.parquet"
+        return f"{self.directory}/{_stretch(self.partition, self.first, self.last)}.parquet"
 
     @property
     def directory(self) -> str:
@@ -161,8 +158,8 @@ def parse_path(topic: str, path: str) -> Segment | None:
 
 def accepted_path(topic: str, topic_id: bytes, hole: Hole) -> str:
     """Return the path of the file that says that a hole is accepted."""
-    name = f"p{hole.partition:05d}-{hole.first:020d}-{hole.last:020d}.json"
-    return f"{topic}/{uuid.UUID(bytes=topic_id)}/accepted/{name}"
+    name = _stretch(hole.partition, hole.first, hole.last)
+    return f"{topic}/{uuid.UUID(bytes=topic_id)}/accepted/{name}.json"
 
 
 def parse_accepted(topic: str, path: str) -> tuple[bytes, Hole] | None:
@@ -201,6 +198,11 @@ def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Hole]] = 
         missed = tuple(hole for hole in holes if hole not in agreed)
         coverages.append(Coverage(topic_id, parts, missed, agreed))
     return coverages
+
+
+def _stretch(partition: int, first: int, last: int) -> str:
+    """Return how file names say which offsets of which partition."""
+    return f"p{partition:05d}-{first:020d}-{last:020d}"
 
 
 def _cover_partition(segments: Sequence[Segment]) -> tuple[tuple[Part, ...], list[Hole]]:

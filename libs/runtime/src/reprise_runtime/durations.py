@@ -20,6 +20,11 @@ _UNITS = {
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|[wdhms])")
 
 
+def microseconds(duration: timedelta) -> int:
+    """Return a duration in whole microseconds, which a ``timedelta`` always is."""
+    return duration // timedelta(microseconds=1)
+
+
 def parse_duration(text: str) -> timedelta:
     """Return the duration of a text such as ``30d``, ``90m``, ``1d12h``, ``1.5h`` or ``250ms``.
 

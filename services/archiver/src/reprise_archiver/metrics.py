@@ -61,12 +61,11 @@ class ArchiverMetrics:
         self._partitions: dict[str, frozenset[str]] = {}
 
     def begin(self, topic: str) -> None:
-        """Show the counters of a topic at zero: who asks for their increase would miss one that begins later."""
+        """Show what is counted of a topic at zero: who asks for an increase would miss one that begins later."""
         for outcome in ("archived", "rejected"):
             self.records.labels(topic, outcome)
-        self.missing.labels(topic)
-        for counter in (self.segments, self.written_bytes, self.lost):
-            counter.labels(topic)
+        for metric in (self.segments, self.written_bytes, self.lost, self.missing):
+            metric.labels(topic)
 
     def show_lag(self, topic: str, lags: Mapping[int, int]) -> None:
         """Show how far behind each assigned partition is, and nothing of those that others hold by now."""

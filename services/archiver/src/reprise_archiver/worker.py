@@ -299,7 +299,7 @@ class Worker:
             self._metrics.event_log.failed(unavailable)
             self._wait(stop, unavailable)
             return
-        deleted = {p: begin for p, begin in begins.items() if positions.get(p, begin) < begin}
+        deleted = _before(positions, begins)
         if not deleted:
             raise error
         self._deleted_until.update(deleted)
@@ -312,9 +312,9 @@ class Worker:
 
     def _show_missing(self, positions: Mapping[int, int]) -> None:
         """Show how many records are missing where partitions stand before a hole, and forget those that do not."""
-        missing = {p: begin - positions.get(p, begin) for p, begin in self._deleted_until.items()}
-        self._deleted_until = {p: begin for p, begin in self._deleted_until.items() if missing[p] > 0}
-        self._metrics.missing.labels(self.topic).set(sum(max(0, count) for count in missing.values()))
+        self._deleted_until = _before(positions, self._deleted_until)
+        missing = sum(begin - positions[p] for p, begin in self._deleted_until.items())
+        self._metrics.missing.labels(self.topic).set(missing)
 
     def _wait(self, stop: threading.Event, error: Exception) -> None:
         self._note(error)
@@ -339,3 +339,10 @@ class Worker:
         self._metrics.show_lag(self.topic, lags)
         self._unread = sum(lags.values())
         self._problem = None
+
+
+def _before(positions: Mapping[int, int], begins: Mapping[int, int]) -> dict[int, int]:
+    """Return the beginnings of those partitions whose position lies before it."""
+    return {
+        partition: begin for partition, begin in begins.items() if positions.get(partition, begin) < begin
+    }

@@ -73,8 +73,7 @@ class KafkaProducerLog:
         self._failure: str | None = None
         self._failed_at = 0.0
         self._replacing = False
-        self._closed = False
-        self._ending = threading.Event()
+        self._closed = threading.Event()
         self._producer = self._connected()
         try:
             self._await_topics()
@@ -114,10 +113,10 @@ class KafkaProducerLog:
         A failure counts for a few seconds only: who is unready is sent nothing, and so would never write again.
         """
         self._replace_if_stuck()
-        if self._closed:
+        if self._closed.is_set():
             return "the producer is closed"
         if self._replacing:
-            return self._replaced()
+            return self._being_replaced()
         with self._changed:
             silent = time.monotonic() - self._last_progress
             if self._waiting and silent > _SILENT_SECONDS:
@@ -143,10 +142,9 @@ class KafkaProducerLog:
     def close(self, timeout: float) -> None:
         """Flush, then end the client; what still waits fails."""
         with self._changed:
-            if self._closed:
+            if self._closed.is_set():
                 return
-            self._closed = True
-        self._ending.set()
+            self._closed.set()
         started = time.monotonic()
         try:
             self.flush(timeout)
@@ -169,10 +167,10 @@ class KafkaProducerLog:
 
     def _reserve(self, future: Future[Position], size: int) -> None:
         with self._changed:
-            if self._closed:
+            if self._closed.is_set():
                 raise ClosedError("the producer is closed")
             if self._replacing:
-                raise LogUnavailableError(self._replaced())
+                raise LogUnavailableError(self._being_replaced())
             if self._waiting_bytes + size > self._settings.log_buffer_bytes and self._waiting:
                 raise BufferFullError(
                     f"{self._unsettled:,} records of {self._waiting_bytes:,} bytes wait to be written already"
@@ -214,11 +212,9 @@ class KafkaProducerLog:
 
     def _refusal(self, error: Exception, topic: str) -> EventLogError:
         if isinstance(error, errors.IllegalStateError):
-            return (
-                ClosedError("the producer is closed")
-                if self._closed
-                else LogUnavailableError(self._replaced())
-            )
+            if self._closed.is_set():
+                return ClosedError("the producer is closed")
+            return LogUnavailableError(self._being_replaced())
         if isinstance(error, errors.KafkaTimeoutError):
             return missing_topic(self._settings, topic)
         return converted(error, self._settings, f"writing to {topic!r}")
@@ -242,7 +238,7 @@ class KafkaProducerLog:
             return
         with self._changed:
             # asked again, as what happened meanwhile may have changed it
-            if self._closed or self._replacing or not self._is_stuck():
+            if self._closed.is_set() or self._replacing or not self._is_stuck():
                 return
             self._replacing = True
             silent = time.monotonic() - self._last_progress
@@ -262,22 +258,22 @@ class KafkaProducerLog:
                 " the record may have been written all the same"
             )
         )
-        while not self._ending.is_set():
+        while not self._closed.is_set():
             try:
                 producer = self._connected()
             except LogUnavailableError as error:
                 _log.warning("kafka_client_not_replaced", reason=str(error))
-                self._ending.wait(_RETRY_SECONDS)
+                self._closed.wait(_RETRY_SECONDS)
                 continue
             with self._changed:
                 self._producer, self._replacing = producer, False
-            if self._ending.is_set():
+            if self._closed.is_set():
                 producer.close(0)
             else:
                 _log.info("kafka_client_replaced")
             return
 
-    def _replaced(self) -> str:
+    def _being_replaced(self) -> str:
         return f"the client of Kafka at {self._settings.kafka_servers} stood still and is being replaced"
 
 
