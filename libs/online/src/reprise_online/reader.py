@@ -151,7 +151,7 @@ class OnlineReader:
     async def read_blocks(
         self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None = None
     ) -> list[RowBlock]:
-        """Return many rows of several views, all in one round trip; a single id that repeats is asked for once.
+        """Return many rows of several views, all asked for before the first is answered; a repeated single id once.
 
         Args:
             blocks: Codec and ids of each view.
