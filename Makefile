@@ -30,7 +30,7 @@ test: test-tools lint ## Lint, types, import contracts; unit, property and integ
 lint: setup ## Check style, formatting, types and import contracts
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check --quiet .
-	@.venv/bin/mypy libs feature_repo/src services jobs charts/dashboards
+	@.venv/bin/mypy libs/reprise feature_repo/reprise services/reprise jobs/reprise charts/dashboards
 	@.venv/bin/lint-imports --no-logo
 
 format: setup ## Format the code and sort its imports

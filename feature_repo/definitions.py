@@ -24,7 +24,8 @@ from featuretools.primitives import (
     TimeSinceLast,
     Trend,
 )
-from reprise_features.definition import Definition, EntityDefinition, RatioInput
+
+from reprise.features.definition import Definition, EntityDefinition, RatioInput
 
 # Median and Trend have no bounded state; they stand here so that `reprise features plan` shows what the
 # compiler does with what a stream cannot keep: it refuses, and says why.

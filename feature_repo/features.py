@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from reprise_features.feast_objects import feast_objects
-from reprise_features.plan import Plan
+from reprise.features.feast_objects import feast_objects
+from reprise.features.plan import Plan
 
 # A folder or URL for the files of `reprise features states`; relative to this repository.
 _STATES = os.environ.get("REPRISE_STATES", "data/states")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 from support.redis_cluster import RedisCluster, running_redis_cluster
 

@@ -10,11 +10,12 @@ import json
 import sys
 from pathlib import Path
 
-from reprise_eventlog import TOPICS
 from skaffold_file import find_images, skaffold_file
 from values_file import Group, read_values
 from values_page import values_page
 from values_schema import values_schema
+
+from reprise.log import TOPICS
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/reprise"

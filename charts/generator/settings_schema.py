@@ -5,19 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import SecretStr
-from reprise_archiver.settings import ArchiverSettings
-from reprise_backfill.settings import BackfillSettings
-from reprise_doctor.settings import DoctorSettings
-from reprise_materializer.settings import MaterializerSettings
-from reprise_outcomes.settings import OutcomesSettings
-from reprise_predictor.settings import PredictorSettings
-from reprise_producer.settings import ProducerSettings
-from reprise_rollout.settings import RolloutSettings
-from reprise_runtime.logs import LEVELS
-from reprise_runtime.settings import ProcessSettings
-from reprise_status.settings import StatusSettings
-from reprise_topics.settings import TopicsSettings
-from reprise_trainer.settings import TrainerSettings
+
+from reprise.archiver.settings import ArchiverSettings
+from reprise.backfill.settings import BackfillSettings
+from reprise.doctor.settings import DoctorSettings
+from reprise.materializer.settings import MaterializerSettings
+from reprise.outcomes.settings import OutcomesSettings
+from reprise.predictor.settings import PredictorSettings
+from reprise.producer.settings import ProducerSettings
+from reprise.rollout.settings import RolloutSettings
+from reprise.runtime.logs import LEVELS
+from reprise.runtime.settings import ProcessSettings
+from reprise.status.settings import StatusSettings
+from reprise.topics.settings import TopicsSettings
+from reprise.trainer.settings import TrainerSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,10 +17,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from reprise_datagen.generating import generate
-from reprise_datagen.plan import GenerationPlan
-from reprise_eventfiles import EVENT_SCHEMA
-from reprise_shop import ShopConfig
+
+from reprise.datagen.generating import generate
+from reprise.datagen.plan import GenerationPlan
+from reprise.event_files import EVENT_SCHEMA
+from reprise.shop import ShopConfig
 
 USERS, PRODUCTS = 10_000, 1_000
 BASELINE_EVENTS = 100_000

@@ -20,16 +20,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from reprise_datagen.generating import generate
-from reprise_datagen.plan import GenerationPlan
-from reprise_events import Event
-from reprise_features.batch import BatchExecutor
-from reprise_features.fold import Fold
-from reprise_features.parity import batch_inputs, compare, feature_scales
-from reprise_features.planning import planned_candidates
-from reprise_features.states import EntityStates
-from reprise_features.training_rows import build_training_rows
-from reprise_shop import ShopConfig
+
+from reprise.datagen.generating import generate
+from reprise.datagen.plan import GenerationPlan
+from reprise.events import Event
+from reprise.features.batch import BatchExecutor
+from reprise.features.fold import Fold
+from reprise.features.parity import batch_inputs, compare, feature_scales
+from reprise.features.planning import planned_candidates
+from reprise.features.states import EntityStates
+from reprise.features.training_rows import build_training_rows
+from reprise.shop import ShopConfig
 from support.discovered import definition
 from support.hard_histories import Request, largest_amount, request_frame
 from support.parity import reference_answers, state_mismatches, states_by_ids

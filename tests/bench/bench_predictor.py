@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from bench.serving_fixtures import Prepared, prepare
 from bench.wrk import load, paced, rate_of, start_wrk
-from reprise_bundle import BundleStore
-from reprise_routing import RoutingDocument, Share, allocate, document_key
+from reprise.bundle import BundleStore
+from reprise.routing import RoutingDocument, Share, allocate, document_key
 from support.redis import RedisServer, free_port, running_redis
 
 BENCH = Path(__file__).parent
@@ -145,7 +146,7 @@ def _say(what: str) -> None:
 
 
 def _predictor() -> list[str]:
-    return ["-c", "from reprise_predictor.main import command; command()", "--host", "127.0.0.1", "--port"]
+    return ["-c", "from reprise.predictor.main import command; command()", "--host", "127.0.0.1", "--port"]
 
 
 def _uvicorn(module: str) -> list[str]:
@@ -266,8 +267,8 @@ def _model_call(models: Path) -> dict[str, float]:
     """Time the model alone, on one row, in a process that has the server's processor to itself."""
     program = (
         "import json, sys, time\n"
-        "from reprise_bundle import BundleStore\n"
-        "from reprise_predictor.model import Model\n"
+        "from reprise.bundle import BundleStore\n"
+        "from reprise.predictor.model import Model\n"
         "store = BundleStore(sys.argv[1])\n"
         "bundle = store.fetch(store.latest())\n"
         "model, row, taken = Model.of(bundle), [1.0] * len(bundle.manifest.inputs), []\n"

@@ -29,15 +29,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from prometheus_client import CollectorRegistry
-from reprise_eventlog import EVENTS, BufferFullError, open_producer
-from reprise_events import Event, encode_event
-from reprise_features.plan import Plan
-from reprise_materializer.materializing import open_worker
-from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.settings import MaterializerSettings
-from reprise_online.codec import ViewCodec
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import GuardedWrite, OnlineStore
+
+from reprise.events import Event, encode_event
+from reprise.features.plan import Plan
+from reprise.log import EVENTS, BufferFullError, open_producer
+from reprise.materializer.materializing import open_worker
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.settings import MaterializerSettings
+from reprise.store.codec import ViewCodec
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import GuardedWrite, OnlineStore
 from support.feast_repository import copy_repository
 from support.histories import PLAN_FILE, PROJECT, BatchStates, batch_states, make_events
 from support.kafka import KafkaBroker, running_kafka
@@ -339,7 +340,7 @@ def materializer_process(broker: KafkaBroker, redis: RedisServer, group: str = "
         "API_PORT": "0",
         "LOG_LEVEL": "warning",
     }
-    command = [sys.executable, "-c", "from reprise_materializer.main import command; command()"]
+    command = [sys.executable, "-c", "from reprise.materializer.main import command; command()"]
     process = subprocess.Popen(command, env=environment)
     try:
         yield process.pid

@@ -1,12 +1,13 @@
 """A FastAPI endpoint that does nothing but take and give what the predictor does: its ceiling."""
 
 from fastapi import FastAPI
-from reprise_predictor import examples
-from reprise_predictor.contract import PredictionRequest, PredictionResponse
+
+from reprise.predictor import examples
+from reprise.predictor.contract import PredictionRequest, PredictionResponse
 
 ANSWER = PredictionResponse.model_validate(examples.ANSWER)
 
-# As in reprise_http.app: even unused, telemetry costs each request something.
+# As in reprise.http.app: even unused, telemetry costs each request something.
 app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})
 
 

@@ -45,7 +45,7 @@ def prepare(folder: Path, redis: RedisServer, users: int, days: int) -> Prepared
 
 def command(*arguments: str) -> None:
     environment = {**os.environ, "REPRISE_PROGRESS": "off"}
-    program = "from reprise_cli.main import command; command()"
+    program = "from reprise.cli.main import command; command()"
     subprocess.run(
         [sys.executable, "-c", program, *arguments], check=True, env=environment, stdout=subprocess.PIPE
     )
@@ -53,8 +53,8 @@ def command(*arguments: str) -> None:
 
 def train(events: Path, models: Path) -> Any:
     """Train as the platform does; return the forest's parameters."""
-    from reprise_trainer.settings import TrainerSettings
-    from reprise_trainer.training import train as train_model
+    from reprise.trainer.settings import TrainerSettings
+    from reprise.trainer.training import train as train_model
 
     os.environ["REPRISE_PROGRESS"] = "off"
     settings = TrainerSettings.load(events=events, out=str(models), plan=PLAN, cv_folds=0)
@@ -68,10 +68,11 @@ def fill_straightforward(
     import joblib
     import numpy as np
     import pandas as pd
-    from reprise_eventfiles import ImportOptions, import_events
-    from reprise_features.plan import Plan
-    from reprise_features.training_rows import build_training_rows
-    from reprise_trainer.forest import grow_forest
+
+    from reprise.event_files import ImportOptions, import_events
+    from reprise.features.plan import Plan
+    from reprise.features.training_rows import build_training_rows
+    from reprise.trainer.forest import grow_forest
 
     plan = Plan.load(PLAN)
     canonical, rows_file = folder / "events.parquet", folder / "rows.parquet"

@@ -1,6 +1,7 @@
 """The values that the chart is tested with."""
 
 import pytest
+
 from support.chart import Release, helm_path, render
 
 EXTERNAL = (

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from reprise_eventlog import TOPICS
+from reprise.log import TOPICS
 from support.chart import COMPONENT, Release, render
 
 EXTRAS = (

@@ -4,7 +4,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from reprise_runtime.settings import ProcessSettings, TraceSettings
+
+from reprise.runtime.settings import ProcessSettings, TraceSettings
 from support.chart import ROOT, Container, Manifest, Release, render
 
 sys.path.insert(0, str(ROOT / "charts/generator"))

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 import yaml
-from reprise_status.targets import parse_targets
+
+from reprise.status.targets import parse_targets
 from support.chart import CHART, NAMESPACE, render
 
 PLAIN = (

@@ -1,6 +1,7 @@
 import re
 
 import pytest
+
 from support.chart import Container, Pod, Release, render
 
 LONG_RUNNING = {"Deployment", "StatefulSet"}

@@ -11,19 +11,20 @@ import pytest
 from click.testing import CliRunner
 from redis import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError
-from reprise_backfill.main import command as backfill
-from reprise_doctor.main import command as doctor
-from reprise_eventlog import EVENTS, EventLogSettings, open_producer
-from reprise_events import encode_event
-from reprise_features.plan import Plan
-from reprise_materializer.materializing import fold_until_idle
-from reprise_materializer.settings import MaterializerSettings
-from reprise_online.codec import ViewCodec
-from reprise_online.reader import OnlineReader
-from reprise_online.settings import OnlineStoreSettings
-from reprise_outcomes.routing_store import RoutingStore
-from reprise_rollout.routing_store import RedisRoutingStore
-from reprise_routing import RolloutEvidence, RoutingDocument, allocate, document_key, evidence_key
+
+from reprise.backfill.main import command as backfill
+from reprise.doctor.main import command as doctor
+from reprise.events import encode_event
+from reprise.features.plan import Plan
+from reprise.log import EVENTS, EventLogSettings, open_producer
+from reprise.materializer.materializing import fold_until_idle
+from reprise.materializer.settings import MaterializerSettings
+from reprise.outcomes.routing_store import RoutingStore
+from reprise.rollout.routing_store import RedisRoutingStore
+from reprise.routing import RolloutEvidence, RoutingDocument, allocate, document_key, evidence_key
+from reprise.store.codec import ViewCodec
+from reprise.store.reader import OnlineReader
+from reprise.store.settings import OnlineStoreSettings
 from support.chart import render
 from support.histories import PLAN_FILE, PROJECT, event_table, make_events
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis

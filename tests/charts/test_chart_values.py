@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+
 from support.chart import CHART, NAMESPACE, ROOT, RenderingError, helm, render
 
 PRODUCTION = ("-f", "production")

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from support.chart import CHART, ROOT, Release, render
 
 SKAFFOLD = yaml.safe_load((ROOT / "skaffold.yaml").read_text())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
 from support.cluster import Cluster, MissingClusterError, Platform
 
 NAMESPACE = os.environ.get("REPRISE_E2E_NAMESPACE", "reprise-e2e")

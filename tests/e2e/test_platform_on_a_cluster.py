@@ -13,10 +13,11 @@ import httpx
 import pytest
 import yaml
 from click.testing import CliRunner
-from reprise_cli.demo.online_parity import compare_online
-from reprise_datagen.main import command as datagen
-from reprise_events import Event, parse_timestamp
-from reprise_features.plan import Plan
+
+from reprise.cli.demo.online_parity import compare_online
+from reprise.datagen.main import command as datagen
+from reprise.events import Event, parse_timestamp
+from reprise.features.plan import Plan
 from support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform
 from support.steady_load import SteadyLoad
 from support.waiting import wait_until

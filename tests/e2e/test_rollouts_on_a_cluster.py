@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+
 from support import rollout_models as models
 from support.cluster import RELEASE, CommandError, Platform
 from support.live_rollout import NAME, LiveRollout

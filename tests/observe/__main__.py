@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+
 from support.chromium import chromium_path
 from support.incidents import FACTOR, Outcome, rounds, run_round, shortened_prometheus
 from support.observed_platform import Platform, Seen, look, missing_programs, observed_platform

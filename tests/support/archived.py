@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import IO
 
 from prometheus_client import CollectorRegistry
-from reprise_archiver.cutting import CutRule
-from reprise_archiver.metrics import ArchiverMetrics
-from reprise_archiver.worker import Assignments, Pace, Worker
-from reprise_eventlog import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record
-from reprise_events import Event, encode_event
-from reprise_offline import OfflineStore
-from reprise_offline.storage import LocalStorage, Storage
+
+from reprise.archive import OfflineStore
+from reprise.archive.storage import LocalStorage, Storage
+from reprise.archiver.cutting import CutRule
+from reprise.archiver.metrics import ArchiverMetrics
+from reprise.archiver.worker import Assignments, Pace, Worker
+from reprise.events import Event, encode_event
+from reprise.log import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record
 
 TOPIC_ID = bytes(range(16))
 START_MS = 1_767_225_600_000

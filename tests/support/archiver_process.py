@@ -9,15 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
-from reprise_eventlog import EVENTS, PREDICTIONS, EventLogSettings, Position, open_producer
-from reprise_events import encode_event
-from reprise_offline import OfflineStore
+
+from reprise.archive import OfflineStore
+from reprise.events import encode_event
+from reprise.log import EVENTS, PREDICTIONS, EventLogSettings, Position, open_producer
 from support.histories import make_events
 
 Place = tuple[str, int, int]
 """Topic, partition and offset."""
 
-COMMAND = "from reprise_archiver.main import command; command()"
+COMMAND = "from reprise.archiver.main import command; command()"
 
 
 def environment(folder: Path, servers: str | None = None) -> dict[str, str]:

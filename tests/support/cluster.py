@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
 from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]

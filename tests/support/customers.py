@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 import httpx
+
 from support.waiting import wait_until
 
 

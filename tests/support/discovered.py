@@ -2,9 +2,9 @@
 
 from functools import cache
 
-from reprise_features.definition import Definition, load_definition
-from reprise_features.discovery import Discovery, assemble, discover
-from reprise_features.plan import Plan
+from reprise.features.definition import Definition, load_definition
+from reprise.features.discovery import Discovery, assemble, discover
+from reprise.features.plan import Plan
 from support.plans import REPOSITORY
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fakeredis import TcpFakeServer
 from redis import Redis
 from redis.cluster import RedisCluster
+
 from support.redis import free_port
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from reprise_online.exceptions import StoreError
+from reprise.store.exceptions import StoreError
 
 
 class FakeDoctorStore:

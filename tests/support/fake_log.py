@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from reprise_eventlog import (
+from reprise.log import (
     TOPICS,
     BufferFullError,
     ClosedError,
@@ -13,7 +13,7 @@ from reprise_eventlog import (
     RecordTooLargeError,
     UnknownTopicError,
 )
-from reprise_eventlog.partitioner import partition_of
+from reprise.log.partitioner import partition_of
 
 
 class FakeLogProducer:

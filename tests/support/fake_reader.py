@@ -6,9 +6,10 @@ from types import TracebackType
 from typing import Self
 
 import numpy as np
-from reprise_online.codec import ViewCodec
-from reprise_online.exceptions import CorruptRowError
-from reprise_online.reader import Ids, OnlineRow, RowBlock
+
+from reprise.store.codec import ViewCodec
+from reprise.store.exceptions import CorruptRowError
+from reprise.store.reader import Ids, OnlineRow, RowBlock
 
 State = Sequence[float | int | None]
 

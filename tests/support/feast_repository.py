@@ -19,8 +19,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from reprise_features.plan import Plan
-from reprise_features.state_rows import StateRowsReport, write_state_rows
+
+from reprise.features.plan import Plan
+from reprise.features.state_rows import StateRowsReport, write_state_rows
 from support.plans import REPOSITORY, checked_in_plan
 from support.redis import RedisServer
 

@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from hypothesis import strategies as st
-from reprise_eventfiles import EVENT_SCHEMA
-from reprise_events import Event, event_from_fields, event_key
+
+from reprise.event_files import EVENT_SCHEMA
+from reprise.events import Event, event_from_fields, event_key
 
 USERS = ("u", "u|p", "ü 2", "once")
 PRODUCTS = ("p", "p|p", "7")

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from reprise_eventlog import Record
-from reprise_events import Event, encode_event
-from reprise_features.batch import BatchExecutor
-from reprise_features.finishes import FloatArray
-from reprise_features.plan import Plan
-from reprise_online.codec import ViewCodec
-from reprise_online.store import OnlineStore, StoredRow
+
+from reprise.events import Event, encode_event
+from reprise.features.batch import BatchExecutor
+from reprise.features.finishes import FloatArray
+from reprise.features.plan import Plan
+from reprise.log import Record
+from reprise.store.codec import ViewCodec
+from reprise.store.store import OnlineStore, StoredRow
 
 PLAN_FILE = Path(__file__).parents[2] / "feature_repo/plan/plan.json"
 PROJECT = "reprise"

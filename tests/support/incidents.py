@@ -8,9 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from reprise_cli.demo.exceptions import StepFailedError
-from reprise_eventlog import EVENTS, EventLogSettings
-from reprise_eventlog.factory import open_producer
+from reprise.cli.demo.exceptions import StepFailedError
+from reprise.log import EVENTS, EventLogSettings
+from reprise.log.factory import open_producer
 from support.observed_platform import RULES, Platform
 from support.observed_prometheus import Prometheus
 from support.shortened_rules import shortened_rules

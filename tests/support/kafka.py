@@ -15,8 +15,9 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
-from reprise_eventlog import TOPICS, EventLogSettings
-from reprise_eventlog.kafka.topics import ensure_topics
+
+from reprise.log import TOPICS, EventLogSettings
+from reprise.log.kafka.topics import ensure_topics
 from support.redis import free_port
 
 _START_SECONDS = 60.0

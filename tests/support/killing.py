@@ -14,8 +14,9 @@ from pathlib import Path
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
-from reprise_eventlog import DEAD_LETTERS, EVENTS, open_producer
-from reprise_events import Event, encode_event
+
+from reprise.events import Event, encode_event
+from reprise.log import DEAD_LETTERS, EVENTS, open_producer
 from support.histories import PLAN_FILE
 from support.kafka import KafkaBroker
 
@@ -97,7 +98,7 @@ class Workers:
         self.running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        command = [sys.executable, "-c", "from reprise_materializer.main import command; command()"]
+        command = [sys.executable, "-c", "from reprise.materializer.main import command; command()"]
         self.running.append(
             subprocess.Popen(command, env=self._environment, stdout=self._log, stderr=subprocess.STDOUT)
         )

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
 import pytest
-from reprise_eventlog import (
+
+from reprise.log import (
     EVENTS,
     ClosedError,
     LogConsumer,

@@ -10,32 +10,33 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
-from reprise_archiver import app as archiver
-from reprise_archiver.metrics import ArchiverMetrics
-from reprise_backfill.metrics import JOB as BACKFILL
-from reprise_backfill.metrics import BackfillMetrics
-from reprise_http.background import BackgroundTasks
-from reprise_http.metrics import process_registry
-from reprise_http.tracing import Tracing, open_tracing
-from reprise_materializer import app as materializer
-from reprise_materializer.metrics import MaterializerMetrics
-from reprise_outcomes.metrics import JOB as OUTCOMES
-from reprise_outcomes.metrics import OutcomesMetrics
-from reprise_predictor.app import create_app as create_predictor
-from reprise_predictor.context import DISTRIBUTION as PREDICTOR
-from reprise_predictor.context import build_context
-from reprise_predictor.settings import PredictorSettings
-from reprise_producer.app import DISTRIBUTION as PRODUCER
-from reprise_producer.app import create_app as create_producer
-from reprise_producer.context import ProducerContext, build_ingest
-from reprise_producer.metrics import ProducerMetrics
-from reprise_producer.settings import ProducerSettings
-from reprise_rollout.metrics import RolloutMetrics
-from reprise_runtime.job_metrics import JobMetrics
-from reprise_status.app import DISTRIBUTION as STATUS
-from reprise_status.metrics import StatusMetrics
-from reprise_trainer.metrics import JOB as TRAINER
-from reprise_trainer.metrics import TrainerMetrics
+
+from reprise.archiver import app as archiver
+from reprise.archiver.metrics import ArchiverMetrics
+from reprise.backfill.metrics import JOB as BACKFILL
+from reprise.backfill.metrics import BackfillMetrics
+from reprise.http.background import BackgroundTasks
+from reprise.http.metrics import process_registry
+from reprise.http.tracing import Tracing, open_tracing
+from reprise.materializer import app as materializer
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.outcomes.metrics import JOB as OUTCOMES
+from reprise.outcomes.metrics import OutcomesMetrics
+from reprise.predictor.app import create_app as create_predictor
+from reprise.predictor.context import DISTRIBUTION as PREDICTOR
+from reprise.predictor.context import build_context
+from reprise.predictor.settings import PredictorSettings
+from reprise.producer.app import DISTRIBUTION as PRODUCER
+from reprise.producer.app import create_app as create_producer
+from reprise.producer.context import ProducerContext, build_ingest
+from reprise.producer.metrics import ProducerMetrics
+from reprise.producer.settings import ProducerSettings
+from reprise.rollout.metrics import RolloutMetrics
+from reprise.runtime.job_metrics import JobMetrics
+from reprise.status.app import DISTRIBUTION as STATUS
+from reprise.status.metrics import StatusMetrics
+from reprise.trainer.metrics import JOB as TRAINER
+from reprise.trainer.metrics import TrainerMetrics
 from support.fake_log import FakeLogProducer
 from support.fake_reader import FakeReader
 

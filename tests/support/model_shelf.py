@@ -6,21 +6,21 @@ import base64
 import json
 from typing import Any
 
-from reprise_bundle import BundleFiles
+from reprise.bundle import BundleFiles
 from support.cluster import Platform
 
 POD = "model-shelf"
 _FOLDER = "/var/lib/reprise/models"
 _PUBLISH = f"""
 import base64, json, sys
-from reprise_bundle import BundleFiles, BundleStore
+from reprise.bundle import BundleFiles, BundleStore
 said = json.load(sys.stdin)
 part = lambda name: base64.b64decode(said[name])
 attachments = {{name: base64.b64decode(data) for name, data in said["attachments"].items()}}
 print(BundleStore("{_FOLDER}").publish(BundleFiles(part("manifest"), part("model"), attachments)))
 """
 _LATEST = f"""
-from reprise_bundle import BundleStore
+from reprise.bundle import BundleStore
 print(BundleStore("{_FOLDER}").latest())
 """
 _DAMAGE = f"""

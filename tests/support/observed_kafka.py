@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars, running_kafka
 from support.redis import free_port
 

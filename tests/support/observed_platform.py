@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+
 from dashboards.pages import DASHBOARDS
 from dashboards.panels import Panel
-from reprise_cli.demo import steps
-from reprise_cli.demo.measuring import wait_ready
-from reprise_cli.demo.processes import ProcessTree, own_command
+from reprise.cli.demo import steps
+from reprise.cli.demo.measuring import wait_ready
+from reprise.cli.demo.processes import ProcessTree, own_command
 from support.observed_kafka import ObservedKafka, observed_kafka, why_no_kafka
 from support.observed_prometheus import Prometheus, Target, prometheus_command
 from support.observed_traffic import Traffic

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from reprise_eventlog import EVENTS, Record
-from reprise_offline import OfflineStore, Segment, archive_table, log_date
+from reprise.archive import OfflineStore, Segment, archive_table, log_date
+from reprise.log import EVENTS, Record
 from support.archived import TOPIC_ID
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
 from support.cluster import ROOT, CommandError
 from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 import orjson
-from reprise_bundle import BundleStore, Histogram
-from reprise_eventlog import EVENTS, PREDICTIONS, Record
-from reprise_events import Event, encode_event, format_timestamp
-from reprise_features.finish import Finisher
-from reprise_features.fold import Fold
-from reprise_features.plan import Plan
-from reprise_features.states import EntityStates
-from reprise_offline import OfflineStore
-from reprise_routing import RoutingDocument, Share, allocate, assign
-from reprise_trainer.histograms import feature_histogram
+
+from reprise.archive import OfflineStore
+from reprise.bundle import BundleStore, Histogram
+from reprise.events import Event, encode_event, format_timestamp
+from reprise.features.finish import Finisher
+from reprise.features.fold import Fold
+from reprise.features.plan import Plan
+from reprise.features.states import EntityStates
+from reprise.log import EVENTS, PREDICTIONS, Record
+from reprise.routing import RoutingDocument, Share, allocate, assign
+from reprise.trainer.histograms import feature_histogram
 from support.offline import put
 from support.served_bundles import bundle_files, small_plan
 

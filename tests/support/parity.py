@@ -5,17 +5,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from reprise_events import Event
-from reprise_features.batch import BatchExecutor
-from reprise_features.definition import Definition
-from reprise_features.discovery import Candidate
-from reprise_features.finishes import FloatArray
-from reprise_features.fold import Fold
-from reprise_features.parity import Comparison, batch_inputs, compare, feature_scales, stream_inputs
-from reprise_features.plan import EntityPlan, Plan
-from reprise_features.reference import reference_inputs
-from reprise_features.states import EntityStates
-from reprise_runtime.progress import progress
+
+from reprise.events import Event
+from reprise.features.batch import BatchExecutor
+from reprise.features.definition import Definition
+from reprise.features.discovery import Candidate
+from reprise.features.finishes import FloatArray
+from reprise.features.fold import Fold
+from reprise.features.parity import Comparison, batch_inputs, compare, feature_scales, stream_inputs
+from reprise.features.plan import EntityPlan, Plan
+from reprise.features.reference import reference_inputs
+from reprise.features.states import EntityStates
+from reprise.runtime.progress import progress
 from support.hard_histories import Request, event_frame, event_table, largest_amount, request_frame
 
 States = dict[tuple[str, ...], list[float | int | None]]

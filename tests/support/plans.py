@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from reprise_features.plan import Plan
+from reprise.features.plan import Plan
 
 REPOSITORY = Path(__file__).parents[2] / "feature_repo"
 PLAN_FILE = REPOSITORY / "plan" / "plan.json"

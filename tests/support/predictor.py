@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
-from reprise_bundle import BundleFiles, BundleStore
-from reprise_eventlog import LogProducer
-from reprise_http.tracing import open_tracing
-from reprise_predictor.app import create_app
-from reprise_predictor.context import OpenTracing, PredictorContext, build_context
-from reprise_predictor.settings import PredictorSettings
-from reprise_routing import RoutingDocument
+
+from reprise.bundle import BundleFiles, BundleStore
+from reprise.http.tracing import open_tracing
+from reprise.log import LogProducer
+from reprise.predictor.app import create_app
+from reprise.predictor.context import OpenTracing, PredictorContext, build_context
+from reprise.predictor.settings import PredictorSettings
+from reprise.routing import RoutingDocument
 from support.fake_reader import FakeReader
 from support.faulty_proxy import FaultyProxy
 from support.redis import RedisServer

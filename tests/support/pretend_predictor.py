@@ -11,8 +11,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from redis import Redis
-from reprise_routing import ArmReport, RoutingDocument, RoutingReport, SeenUsers, assign, document_key
-from reprise_routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
+
+from reprise.routing import ArmReport, RoutingDocument, RoutingReport, SeenUsers, assign, document_key
+from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
 
 CORRUPT, ERRING, SLOW, GARBAGE = "corrupt", "erring", "slow", "garbage"
 _POLL_SECONDS = 0.5

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
 from support.redis import free_port
 
 MISSING = "prometheus is not installed"

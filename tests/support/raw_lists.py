@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from reprise_events import Event, event_key
-from reprise_features.finishes import NUMBERS, bind
-from reprise_features.plan import EntityPlan, Plan
-from reprise_features.states import EntityStates
+
+from reprise.events import Event, event_key
+from reprise.features.finishes import NUMBERS, bind
+from reprise.features.plan import EntityPlan, Plan
+from reprise.features.states import EntityStates
 
 Raw = Sequence[tuple[int, int, float]]
 """Instant, key and amount (NaN where none) of events of one frame."""

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from redis.exceptions import RedisError
-from reprise_online.slots import SLOTS
+
+from reprise.store.slots import SLOTS
 from support.redis import RedisServer, free_port
 from support.waiting import wait_until
 

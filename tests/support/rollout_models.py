@@ -8,8 +8,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from reprise_bundle import BundleFiles
-from reprise_features.plan import Plan
+
+from reprise.bundle import BundleFiles
+from reprise.features.plan import Plan
 from support.cluster import ROOT
 from support.served_bundles import bundle_files, logistic_graph
 

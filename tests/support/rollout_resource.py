@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from reprise_rollout.spec import RolloutSpec
-from reprise_trainer.exceptions import RolloutConflictError, RolloutUnavailableError
+from reprise.rollout.spec import RolloutSpec
+from reprise.trainer.exceptions import RolloutConflictError, RolloutUnavailableError
 
 
 class FakeRollouts:

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reprise_rollout.cluster import Pod, Resource
-from reprise_rollout.exceptions import ClusterError, ConflictError, MetricsError, RoutingStoreError
-from reprise_rollout.notes import Note
-from reprise_rollout.observation import ArmSample, Measurement, PodReport
-from reprise_rollout.prometheus import Question
-from reprise_rollout.spec import RolloutSpec
-from reprise_routing import ArmReport, CandidateEvidence, RolloutEvidence, RoutingDocument, RoutingReport
+from reprise.rollout.cluster import Pod, Resource
+from reprise.rollout.exceptions import ClusterError, ConflictError, MetricsError, RoutingStoreError
+from reprise.rollout.notes import Note
+from reprise.rollout.observation import ArmSample, Measurement, PodReport
+from reprise.rollout.prometheus import Question
+from reprise.rollout.spec import RolloutSpec
+from reprise.routing import ArmReport, CandidateEvidence, RolloutEvidence, RoutingDocument, RoutingReport
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ROLLOUT = "shop/repurchase"

@@ -1,8 +1,9 @@
 """Views, and states of them, for tests of the online store."""
 
 from hypothesis import strategies as st
-from reprise_online.codec import ViewCodec
-from reprise_online.view import StateField, StateView
+
+from reprise.store.codec import ViewCodec
+from reprise.store.view import StateField, StateView
 
 PROJECT = "reprise"
 

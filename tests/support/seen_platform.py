@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from reprise_routing import ArmReport, RoutingReport
-from reprise_status.exposition import Samples, parse
-from reprise_status.history import History
-from reprise_status.increases import Increases
-from reprise_status.report import Report
-from reprise_status.reporting import Frame, report_of
-from reprise_status.seen import Look, ModelSeen, ProcessSeen, ServiceSeen
+from reprise.routing import ArmReport, RoutingReport
+from reprise.status.exposition import Samples, parse
+from reprise.status.history import History
+from reprise.status.increases import Increases
+from reprise.status.report import Report
+from reprise.status.reporting import Frame, report_of
+from reprise.status.seen import Look, ModelSeen, ProcessSeen, ServiceSeen
 
 DIGEST = "sha256:" + "ab12" * 16
 OTHER = "sha256:" + "cd34" * 16

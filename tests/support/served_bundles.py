@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
-from reprise_bundle import BundleFiles, Manifest, sha256_hex
-from reprise_features.plan import Plan
+
+from reprise.bundle import BundleFiles, Manifest, sha256_hex
+from reprise.features.plan import Plan
 
 DAY_US = 86_400_000_000
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+
 from support.redis import free_port
 
 _START_SECONDS = 30.0
@@ -50,7 +51,7 @@ def serving(folder: Path, **environment: str) -> Iterator[Serving]:
     """Run the ``serve`` command with these variables; its output goes to a file in the folder."""
     port = free_port()
     log = folder / "predictor.log"
-    program = "from reprise_predictor.main import command; command()"
+    program = "from reprise.predictor.main import command; command()"
     arguments = [sys.executable, "-c", program, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx
+
 from support.rollout_models import HIGH
 from support.steady_load import SteadyLoad
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from reprise_cli.demo.measuring import wait_ready
-from reprise_cli.demo.processes import ProcessTree, own_command
+
+from reprise.cli.demo.measuring import wait_ready
+from reprise.cli.demo.processes import ProcessTree, own_command
 from support.predictor import published
 from support.redis import RedisServer, free_port
 from support.served_bundles import bundle_files, small_plan

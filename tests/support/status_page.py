@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-from reprise_cli.demo import steps
-from reprise_cli.demo.measuring import wait_ready
-from reprise_cli.demo.processes import own_command
+
+from reprise.cli.demo import steps
+from reprise.cli.demo.measuring import wait_ready
+from reprise.cli.demo.processes import own_command
 from support.chromium import Tab, running_chromium
 from support.observed_platform import SERVICES, Platform
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import httpx
+
 from support.cluster import Platform
 from support.customers import PAIRS, questions_about
 from support.waiting import wait_until

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import yaml
+
 from support.cluster import FIXTURES, ROOT, Cluster, Platform
 from support.observed_prometheus import Prometheus
 from support.operator_scraping import over_http, scrape_configs, watching_configs

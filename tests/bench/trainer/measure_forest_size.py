@@ -13,18 +13,19 @@ from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
-from reprise_eventfiles import import_events
-from reprise_features.plan import Plan
-from reprise_features.training_rows import build_training_rows
-from reprise_trainer.baselines import fit_recency
-from reprise_trainer.calibration import fit_beta_calibration
-from reprise_trainer.forest import ForestParameters, grow_forest
-from reprise_trainer.graph import build_graph
-from reprise_trainer.loading import load_table
-from reprise_trainer.scoring import GraphScorer, score_forest
-from reprise_trainer.split import TimeSplit, split_by_time
-from reprise_trainer.table import TrainingTable
 from sklearn.metrics import average_precision_score, roc_auc_score
+
+from reprise.event_files import import_events
+from reprise.features.plan import Plan
+from reprise.features.training_rows import build_training_rows
+from reprise.trainer.baselines import fit_recency
+from reprise.trainer.calibration import fit_beta_calibration
+from reprise.trainer.forest import ForestParameters, grow_forest
+from reprise.trainer.graph import build_graph
+from reprise.trainer.loading import load_table
+from reprise.trainer.scoring import GraphScorer, score_forest
+from reprise.trainer.split import TimeSplit, split_by_time
+from reprise.trainer.table import TrainingTable
 
 HORIZON = timedelta(days=30)
 JOBS = 2

@@ -17,7 +17,8 @@ from typing import Any, Protocol
 import httpx
 import pytest
 from redis import Redis
-from reprise_routing import RolloutEvidence, RoutingDocument, RoutingReport, document_key, evidence_key
+
+from reprise.routing import RolloutEvidence, RoutingDocument, RoutingReport, document_key, evidence_key
 from support.cluster import ROOT, Cluster
 from support.live_rollout import LiveRollout
 from support.pretend_predictor import PretendPredictor
@@ -87,7 +88,7 @@ class Stage(LiveRollout):
         }
         with self.log.open("ab") as log:
             self._operator = subprocess.Popen(
-                [sys.executable, "-m", "reprise_rollout", *options],
+                [sys.executable, "-m", "reprise.rollout", *options],
                 env=environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,

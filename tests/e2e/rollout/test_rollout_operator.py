@@ -5,6 +5,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+
 from support.cluster import CommandError
 from support.pretend_predictor import CORRUPT, ERRING, GARBAGE, SLOW
 from support.rollout_world import BASE, NEW, evidence

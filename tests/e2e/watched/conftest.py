@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
+
 from support.cluster import ROOT, Cluster, Platform
 from support.customers import PAIRS, Customers
 from support.on_call import OnCall

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
+
 from support.customers import Customers
 from support.on_call import OnCall
 from support.waiting import wait_until

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+
 from support.customers import PAIRS, Customers, questions_about
 from support.on_call import ONLY_WITH_ALL, Open
 from support.watched_cluster import WatchedPlatform

@@ -6,6 +6,7 @@ It comes before the incidents (files run by their names), of which some leave fe
 from collections.abc import Iterator
 
 import pytest
+
 from dashboards.pages import DASHBOARDS
 from support.customers import Customers
 from support.observed_platform import Seen, look_at

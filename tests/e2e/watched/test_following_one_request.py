@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from support.cluster import Platform
 from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform

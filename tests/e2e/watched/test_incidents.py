@@ -4,6 +4,7 @@ These are made in every run; those of test_more_incidents.py take longer.
 """
 
 import pytest
+
 from support.cluster import Platform
 from support.customers import Customers
 from support.on_call import Open
@@ -192,7 +193,7 @@ def _publish_broken(platform: Platform) -> None:
     program = """
 import json, os, shutil
 from urllib.parse import urlparse
-from reprise_bundle import BundleStore
+from reprise.bundle import BundleStore
 url = os.environ["TRAINER_OUT"]
 root = urlparse(url).path
 good = BundleStore(url).latest()

@@ -5,6 +5,7 @@ import uuid
 from datetime import UTC, datetime
 
 import pytest
+
 from support.cluster import Platform
 from support.customers import PAIRS, Customers
 from support.on_call import ONLY_WITH_ALL, Open

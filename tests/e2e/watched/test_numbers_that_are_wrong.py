@@ -8,8 +8,9 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from reprise_rollout.routing_document import read_buckets
-from reprise_routing import bucket_of
+
+from reprise.rollout.routing_document import read_buckets
+from reprise.routing import bucket_of
 from support.cluster import CommandError, Platform
 from support.customers import PAIRS, Customers, questions_about
 from support.on_call import ONLY_WITH_ALL, Open
@@ -22,10 +23,10 @@ pytestmark = [
 ]
 
 SPOIL = """
-from reprise_backfill.settings import BackfillSettings
-from reprise_features.plan import Plan
-from reprise_online.codec import ViewCodec
-from reprise_online.store import GuardedWrite, OnlineStore
+from reprise.backfill.settings import BackfillSettings
+from reprise.features.plan import Plan
+from reprise.store.codec import ViewCodec
+from reprise.store.store import GuardedWrite, OnlineStore
 
 settings = BackfillSettings.load()
 [view] = [entity.view for entity in Plan.load(settings.plan).entities if entity.name == "user"]

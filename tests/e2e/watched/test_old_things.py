@@ -1,6 +1,7 @@
 """What an alert calls old, with days made seconds: outcomes, models, secrets. REPRISE_INCIDENTS=all."""
 
 import pytest
+
 from support.customers import Customers
 from support.on_call import ONLY_WITH_ALL, Open
 from support.waiting import wait_until

@@ -3,6 +3,7 @@
 import httpx
 import pytest
 import yaml
+
 from support.cluster import FIXTURES, INGRESS
 from support.waiting import wait_until
 from support.watched_cluster import WatchedPlatform

@@ -4,6 +4,7 @@ import json
 import time
 
 import pytest
+
 from support.cluster import Platform
 from support.on_call import ONLY_WITH_ALL, Open
 from support.waiting import wait_until

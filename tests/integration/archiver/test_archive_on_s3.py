@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
-from reprise_eventlog import EVENTS
-from reprise_offline import OfflineStore, StoreUnavailableError, compact, events_dataset
-from reprise_offline.storage import ObjectStorage, open_storage
+
+from reprise.archive import OfflineStore, StoreUnavailableError, compact, events_dataset
+from reprise.archive.storage import ObjectStorage, open_storage
+from reprise.log import EVENTS
 from support.archived import Boundaries, CrashError, MemoryLog, archive_worker, event_records
 from support.histories import make_events
 from support.offline import put

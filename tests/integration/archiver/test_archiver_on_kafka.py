@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from support.archiver_process import Place, append, archived, files, load, running, said, until_idle
 from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars, running_kafka
 

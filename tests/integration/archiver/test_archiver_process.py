@@ -10,9 +10,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from reprise_archiver.main import command
-from reprise_eventlog import EVENTS, PREDICTIONS, EventLogSettings
-from reprise_offline import OfflineStore
+
+from reprise.archive import OfflineStore
+from reprise.archiver.main import command
+from reprise.log import EVENTS, PREDICTIONS, EventLogSettings
 from support.archived import event_records
 from support.archiver_process import (
     append,

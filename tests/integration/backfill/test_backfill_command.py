@@ -7,16 +7,17 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from reprise_archiver.archiving import archive_until_idle
-from reprise_archiver.settings import ArchiverSettings
-from reprise_backfill.main import command
-from reprise_eventlog import EVENTS, EventLogSettings, open_consumer, open_producer
-from reprise_events import Event, encode_event
-from reprise_features.plan import Plan
-from reprise_materializer.materializing import fold_until_idle
-from reprise_materializer.settings import MaterializerSettings
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import OnlineStore
+
+from reprise.archiver.archiving import archive_until_idle
+from reprise.archiver.settings import ArchiverSettings
+from reprise.backfill.main import command
+from reprise.events import Event, encode_event
+from reprise.features.plan import Plan
+from reprise.log import EVENTS, EventLogSettings, open_consumer, open_producer
+from reprise.materializer.materializing import fold_until_idle
+from reprise.materializer.settings import MaterializerSettings
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import OnlineStore
 from support.histories import PLAN_FILE, assert_store_holds, batch_states, event_table, make_events
 from support.redis import RedisServer
 

@@ -10,21 +10,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_backfill.backfilling import BackfillReport, backfill
-from reprise_backfill.exceptions import StateAheadError
-from reprise_backfill.gathering import gather
-from reprise_backfill.other_rows import ReplaceableStore
-from reprise_eventlog import Record
-from reprise_events import Event, encode_event
-from reprise_features.plan import Plan
-from reprise_materializer.batch_fold import BatchFold
-from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.rows import Source
-from reprise_offline import EmptyStoreError, MissingRecordsError, OfflineStore
-from reprise_online.codec import ViewCodec
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import GuardedWrite
-from reprise_online.watermarks import Watermarks
+
+from reprise.archive import EmptyStoreError, MissingRecordsError, OfflineStore
+from reprise.backfill.backfilling import BackfillReport, backfill
+from reprise.backfill.exceptions import StateAheadError
+from reprise.backfill.gathering import gather
+from reprise.backfill.other_rows import ReplaceableStore
+from reprise.events import Event, encode_event
+from reprise.features.plan import Plan
+from reprise.log import Record
+from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.rows import Source
+from reprise.store.codec import ViewCodec
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import GuardedWrite
+from reprise.store.watermarks import Watermarks
 from support.archived import START_MS, TOPIC_ID, MemoryLog, archive_worker, files_under
 from support.histories import (
     PLAN_FILE,

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from reprise_archiver.archiving import archive_until_idle
-from reprise_archiver.settings import ArchiverSettings
-from reprise_backfill.main import command as backfill
-from reprise_eventlog import EVENTS, EventLogSettings, open_consumer, open_producer
-from reprise_events import Event, encode_event
-from reprise_features.plan import Plan
-from reprise_materializer.materializing import fold_until_idle
-from reprise_materializer.settings import MaterializerSettings
-from reprise_offline import OfflineStore
-from reprise_online.layout import field_name, timestamp_field_name
-from reprise_online.view import WATERMARKS, StateView
-from reprise_online.watermarks import Watermarks
-from reprise_online.wire import decode_bytes, decode_double
+
+from reprise.archive import OfflineStore
+from reprise.archiver.archiving import archive_until_idle
+from reprise.archiver.settings import ArchiverSettings
+from reprise.backfill.main import command as backfill
+from reprise.events import Event, encode_event
+from reprise.features.plan import Plan
+from reprise.log import EVENTS, EventLogSettings, open_consumer, open_producer
+from reprise.materializer.materializing import fold_until_idle
+from reprise.materializer.settings import MaterializerSettings
+from reprise.store.layout import field_name, timestamp_field_name
+from reprise.store.view import WATERMARKS, StateView
+from reprise.store.watermarks import Watermarks
+from reprise.store.wire import decode_bytes, decode_double
 from support.histories import PLAN_FILE, make_events
 from support.redis import RedisServer
 

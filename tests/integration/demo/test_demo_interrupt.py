@@ -16,7 +16,7 @@ SMALL = ["--users", "150", "--products", "30", "--days", "150", "--live", "1"]
 
 def start_demo(folder: Path) -> subprocess.Popen[str]:
     environment = {**os.environ, "REPRISE_PROGRESS": "off"}
-    command = [sys.executable, "-m", "reprise_cli", "demo", "--exit", "--folder", str(folder), *SMALL]
+    command = [sys.executable, "-m", "reprise.cli", "demo", "--exit", "--folder", str(folder), *SMALL]
     return subprocess.Popen(
         command,
         cwd=ROOT,
@@ -83,7 +83,7 @@ def test_a_step_that_fails_says_which_and_why(tmp_path: Path) -> None:
     broken.write_text("DEFINITION = None\n")
     demo = subprocess.run(
         [
-            *(sys.executable, "-m", "reprise_cli", "demo", "--exit", "--folder", str(tmp_path / "demo")),
+            *(sys.executable, "-m", "reprise.cli", "demo", "--exit", "--folder", str(tmp_path / "demo")),
             *(*SMALL, "--definitions", str(broken)),
         ],
         cwd=ROOT,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from reprise_bundle import BundleStore
-from reprise_events import CANARY_PREFIX
-from reprise_routing import RoutingDocument, allocate, document_key
+
+from reprise.bundle import BundleStore
+from reprise.events import CANARY_PREFIX
+from reprise.routing import RoutingDocument, allocate, document_key
 from support.predictor import published
 from support.redis import MISSING, redis_server_path, running_redis
 from support.served_bundles import bundle_files

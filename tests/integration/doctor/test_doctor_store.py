@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 
 import pytest
-from reprise_doctor.exceptions import CheckFailedError
-from reprise_doctor.redis_checks import look_at_redis, look_at_redis_users, materializer_user, predictor_user
-from reprise_doctor.store import DoctorStore
-from reprise_online.settings import OnlineStoreSettings
+
+from reprise.doctor.exceptions import CheckFailedError
+from reprise.doctor.redis_checks import look_at_redis, look_at_redis_users, materializer_user, predictor_user
+from reprise.doctor.store import DoctorStore
+from reprise.store.settings import OnlineStoreSettings
 from support.redis import RedisServer
 from support.redis_cluster import RedisCluster, command
 from support.small_platform import PASSWORD, USERS

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
 from support.feast_repository import CommandsRun, FeastRepository, copy_repository
 from support.redis import RedisServer
 

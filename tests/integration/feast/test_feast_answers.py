@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from reprise_events import Event, format_timestamp, parse_timestamp
-from reprise_features.batch import BatchExecutor
-from reprise_features.exceptions import CollidingStatesError
-from reprise_features.parity import batch_inputs, compare, feature_scales
-from reprise_features.plan import Plan
+
+from reprise.events import Event, format_timestamp, parse_timestamp
+from reprise.features.batch import BatchExecutor
+from reprise.features.exceptions import CollidingStatesError
+from reprise.features.parity import batch_inputs, compare, feature_scales
+from reprise.features.plan import Plan
 from support.feast_repository import FeastRepository, entity_rows, features_of, with_event_timestamps
 from support.hard_histories import event_table, largest_amount, random_history, request_frame, requests_at
 from support.predictor import predictor_on, published

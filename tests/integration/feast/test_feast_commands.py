@@ -13,10 +13,11 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
-from reprise_events import Event
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import OnlineStore
-from reprise_online.view import WATERMARKS
+
+from reprise.events import Event
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import OnlineStore
+from reprise.store.view import WATERMARKS
 from support.feast_repository import CommandsRun, FeastRepository, copy_repository
 from support.histories import assert_store_holds, batch_states, event_table, make_events
 from support.redis import RedisServer, free_port
@@ -52,7 +53,7 @@ def starting_ui(applied: FeastRepository, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_apply_needs_nothing_of_discovery(first_commands: CommandsRun) -> None:
-    assert "reprise_features" in first_commands.modules
+    assert "reprise.features" in first_commands.modules
     assert not {"featuretools", "definitions", "woodwork", "sklearn"} & set(first_commands.modules)
 
 

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from reprise_eventlog import TOPICS
-from reprise_eventlog.kafka.topics import ensure_topics
+
+from reprise.log import TOPICS
+from reprise.log.kafka.topics import ensure_topics
 from support.feast_repository import FeastRepository
 from support.kafka import MissingKafkaError, kafka_jars, running_kafka
 from support.redis import RedisServer

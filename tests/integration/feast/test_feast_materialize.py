@@ -16,17 +16,18 @@ import pyarrow as pa
 import pytest
 from prometheus_client import CollectorRegistry
 from redis.exceptions import NoPermissionError
-from reprise_eventlog import Record
-from reprise_events import Event
-from reprise_features.batch import BatchExecutor
-from reprise_features.parity import batch_inputs, compare, feature_scales
-from reprise_materializer.batch_fold import BatchFold
-from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.rows import Source
-from reprise_online.codec import ViewCodec
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import OnlineStore, StoredRow
-from reprise_online.watermarks import Watermarks
+
+from reprise.events import Event
+from reprise.features.batch import BatchExecutor
+from reprise.features.parity import batch_inputs, compare, feature_scales
+from reprise.log import Record
+from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.rows import Source
+from reprise.store.codec import ViewCodec
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import OnlineStore, StoredRow
+from reprise.store.watermarks import Watermarks
 from support.feast_repository import FeastRepository, entity_rows, features_of, with_positions
 from support.hard_histories import Request, largest_amount, request_frame
 from support.histories import (
@@ -109,7 +110,7 @@ def test_what_the_stream_writes_feast_finishes_as_the_batch_executor_does(
 ) -> None:
     plan, events = applied.plan, make_events(300)
     stream.fold(as_partitions(events, PARTITIONS))
-    from reprise_features.feast_objects import service_name
+    from reprise.features.feast_objects import service_name
 
     asked = [
         Request(f"u{at % 13}", f"p{at % 9}", events[-1].timestamp_us + 1 + at * 10**9) for at in range(100)

@@ -7,7 +7,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from reprise_features.sample import write_sample
+
+from reprise.features.sample import write_sample
 from support.plans import REPOSITORY
 
 

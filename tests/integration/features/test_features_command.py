@@ -9,8 +9,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from reprise_features.main import command
-from reprise_features.plan import Plan
+
+from reprise.features.main import command
+from reprise.features.plan import Plan
 from support.plans import REPOSITORY, checked_in_plan
 
 

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from reprise_eventfiles import import_events
-from reprise_events import Event, parse_timestamp
-from reprise_features.batch import BatchExecutor
-from reprise_features.parity import TOLERANCE, batch_inputs, compare, feature_scales
-from reprise_features.states import EntityStates
+
+from reprise.event_files import import_events
+from reprise.events import Event, parse_timestamp
+from reprise.features.batch import BatchExecutor
+from reprise.features.parity import TOLERANCE, batch_inputs, compare, feature_scales
+from reprise.features.states import EntityStates
 from support.discovered import definition, discovery, full_plan
 from support.hard_histories import (
     PRODUCTS,

@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from reprise_events import Event
-from reprise_features.exceptions import FeatureEngineError, NotEnoughEventsError
-from reprise_features.training_rows import TrainingRowsReport, build_training_rows, training_schema
+
+from reprise.events import Event
+from reprise.features.exceptions import FeatureEngineError, NotEnoughEventsError
+from reprise.features.training_rows import TrainingRowsReport, build_training_rows, training_schema
 from support.hard_histories import event_table, random_history
 from support.plans import checked_in_plan
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars, running_kafka
 
 

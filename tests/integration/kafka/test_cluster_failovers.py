@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from reprise_features.plan import Plan
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import OnlineStore
+
+from reprise.features.plan import Plan
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import OnlineStore
 from support.histories import PLAN_FILE, assert_store_holds, batch_states, make_events
 from support.kafka import KafkaBroker
 from support.killing import Load, Workers

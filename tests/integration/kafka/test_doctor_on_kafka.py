@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
-from reprise_eventlog import DEAD_LETTERS, EVENTS, TOPICS
-from reprise_eventlog.kafka.topics import ensure_topics
+
+from reprise.log import DEAD_LETTERS, EVENTS, TOPICS
+from reprise.log.kafka.topics import ensure_topics
 from support.kafka import KafkaBroker
 from support.redis import MISSING, redis_server_path, running_redis
 from support.small_platform import SmallPlatform, small_platform

@@ -14,9 +14,10 @@ from kafka.admin import (
     ResourcePattern,
     ResourceType,
 )
-from reprise_eventlog import TOPICS, EventLogSettings, LogUnavailableError
-from reprise_eventlog.inspection import inspect_topics, reach_log
-from reprise_eventlog.kafka.topics import ensure_topics
+
+from reprise.log import TOPICS, EventLogSettings, LogUnavailableError
+from reprise.log.inspection import inspect_topics, reach_log
+from reprise.log.kafka.topics import ensure_topics
 from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars
 from support.redis import free_port
 

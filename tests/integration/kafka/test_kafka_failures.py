@@ -8,7 +8,8 @@ from concurrent.futures import Future
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
-from reprise_eventlog import (
+
+from reprise.log import (
     EVENTS,
     BufferFullError,
     ClosedError,
@@ -21,7 +22,7 @@ from reprise_eventlog import (
     open_consumer,
     open_producer,
 )
-from reprise_eventlog.kafka.producer import KafkaProducerLog
+from reprise.log.kafka.producer import KafkaProducerLog
 from support.kafka import KafkaBroker
 from support.log_contract import TIMEOUT, append_all, drain, poll_until
 from support.redis import free_port

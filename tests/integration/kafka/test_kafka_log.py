@@ -1,7 +1,8 @@
 """Kafka keeps the log's contract, and reports what only Kafka can do wrong."""
 
 import pytest
-from reprise_eventlog import EVENTS, LogConsumer, LogProducer, RebalanceListener, open_consumer, open_producer
+
+from reprise.log import EVENTS, LogConsumer, LogProducer, RebalanceListener, open_consumer, open_producer
 from support.kafka import KafkaBroker
 from support.log_contract import LogContract
 

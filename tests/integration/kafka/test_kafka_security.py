@@ -12,9 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-from reprise_eventlog import EVENTS, EventLogSettings, LogUnavailableError, open_consumer, open_producer
-from reprise_eventlog.kafka.topics import ensure_topics
-from reprise_eventlog.topics import TOPICS
+
+from reprise.log import EVENTS, EventLogSettings, LogUnavailableError, open_consumer, open_producer
+from reprise.log.kafka.topics import ensure_topics
+from reprise.log.topics import TOPICS
 from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars
 from support.log_contract import TIMEOUT, append_all, drain
 from support.redis import free_port

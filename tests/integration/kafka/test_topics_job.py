@@ -5,8 +5,9 @@ import time
 import pytest
 from click.testing import CliRunner, Result
 from kafka import KafkaAdminClient
-from reprise_eventlog import DEAD_LETTERS, EVENTS, TOPICS
-from reprise_topics.main import command
+
+from reprise.log import DEAD_LETTERS, EVENTS, TOPICS
+from reprise.topics.main import command
 from support.kafka import KafkaBroker
 
 pytestmark = pytest.mark.kafka

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from support.feast_repository import copy_repository
 from support.kafka import KafkaBroker
 from support.redis import RedisServer
@@ -44,7 +45,7 @@ def test_the_pages_event_is_what_feast_answers_with(
         "API_HOST": "127.0.0.1",
         "API_PORT": "0",
     }
-    command = [sys.executable, "-c", "from reprise_materializer.main import command; command()"]
+    command = [sys.executable, "-c", "from reprise.materializer.main import command; command()"]
     materializer = subprocess.Popen(command, env=environment)
     try:
         for name in ("REDIS_HOST", "REDIS_PORT"):

@@ -6,16 +6,17 @@ from datetime import timedelta
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_eventlog import Record
-from reprise_events import Event, encode_event
-from reprise_features.plan import Plan
-from reprise_materializer.batch_fold import BatchFold
-from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.rows import Source
-from reprise_online.codec import ViewCodec
-from reprise_online.servers import Lineage
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import GuardedWrite, OnlineStore, StoredRow
+
+from reprise.events import Event, encode_event
+from reprise.features.plan import Plan
+from reprise.log import Record
+from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.rows import Source
+from reprise.store.codec import ViewCodec
+from reprise.store.servers import Lineage
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import GuardedWrite, OnlineStore, StoredRow
 from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
 from support.redis import RedisServer
 

@@ -5,16 +5,17 @@ from datetime import timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_eventlog import Record
-from reprise_features.plan import Plan
-from reprise_materializer.batch_fold import BatchFold
-from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.rows import Source
-from reprise_online.codec import ViewCodec
-from reprise_online.exceptions import StoreUnavailableError
-from reprise_online.servers import Lineage
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import GuardedWrite, OnlineStore, StoredRow
+
+from reprise.features.plan import Plan
+from reprise.log import Record
+from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.rows import Source
+from reprise.store.codec import ViewCodec
+from reprise.store.exceptions import StoreUnavailableError
+from reprise.store.servers import Lineage
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import GuardedWrite, OnlineStore, StoredRow
 from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
 from support.redis import MISSING, redis_server_path
 from support.redis_cluster import RedisCluster, command, running_redis_cluster

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from support.incidents import rounds, run_round, shortened_prometheus
 from support.observed_platform import Platform, look, missing_programs, observed_platform
 

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 import uvloop
-from reprise_online.settings import OnlineStoreSettings
+
+from reprise.store.settings import OnlineStoreSettings
 from support.embedded_redis import Address, running_embedded_redis
 from support.redis import RedisServer
 from support.redis_cluster import RedisCluster

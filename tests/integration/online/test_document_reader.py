@@ -1,8 +1,9 @@
 import pytest
 from redis.cluster import RedisCluster as Client
-from reprise_online.documents import DocumentReader
-from reprise_online.exceptions import StoreRefusedError, StoreUnavailableError
-from reprise_online.settings import OnlineStoreSettings
+
+from reprise.store.documents import DocumentReader
+from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
+from reprise.store.settings import OnlineStoreSettings
 from support.redis import RedisServer, free_port
 from support.redis_cluster import RedisCluster
 

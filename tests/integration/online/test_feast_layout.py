@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise_online.codec import State, ViewCodec
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import GuardedWrite, OnlineStore
-from reprise_online.view import WATERMARKS
+
+from reprise.store.codec import State, ViewCodec
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import GuardedWrite, OnlineStore
+from reprise.store.view import WATERMARKS
 from support.redis import RedisServer
 from support.redis_cluster import RedisCluster
 from support.rows import PAIR, PAIR_CODEC, PRODUCT, PRODUCT_CODEC, PROJECT, STATE, USER, USER_CODEC

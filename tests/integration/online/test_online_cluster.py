@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reprise_backfill.other_rows import ReplaceableStore
-from reprise_online.cluster_reads import ClusterReads
-from reprise_online.codec import ViewCodec
-from reprise_online.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
-from reprise_online.raw_rows import PING, RawRows
-from reprise_online.reader import OnlineReader
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.slots import key_slot
-from reprise_online.store import GuardedWrite, OnlineStore
+
+from reprise.backfill.other_rows import ReplaceableStore
+from reprise.store.cluster_reads import ClusterReads
+from reprise.store.codec import ViewCodec
+from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from reprise.store.raw_rows import PING, RawRows
+from reprise.store.reader import OnlineReader
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.slots import key_slot
+from reprise.store.store import GuardedWrite, OnlineStore
 from support.redis import RedisServer, free_port, running_redis
 from support.redis_cluster import RedisCluster, command, running_redis_cluster
 from support.rows import STATE, USER_CODEC

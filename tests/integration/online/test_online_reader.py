@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from redis import RedisCluster
-from reprise_online.exceptions import CorruptRowError, StoreRefusedError, StoreUnavailableError
-from reprise_online.reader import OnlineReader
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import GuardedWrite, OnlineStore
+
+from reprise.store.exceptions import CorruptRowError, StoreRefusedError, StoreUnavailableError
+from reprise.store.reader import OnlineReader
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import GuardedWrite, OnlineStore
 from support.embedded_redis import Address
 from support.redis import RedisServer, free_port, redis_server_path, running_redis
 from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC

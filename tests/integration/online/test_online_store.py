@@ -8,15 +8,16 @@ from datetime import timedelta
 
 import pytest
 from redis import Redis
-from reprise_online.exceptions import (
+
+from reprise.store.exceptions import (
     CorruptRowError,
     StoreRefusedError,
     StoreUnavailableError,
     UnencodableStateError,
 )
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import GuardedWrite, OnlineStore, StoredRow
-from reprise_online.watermarks import Watermarks
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.store import GuardedWrite, OnlineStore, StoredRow
+from reprise.store.watermarks import Watermarks
 from support.embedded_redis import Address
 from support.redis import free_port, redis_server_path, running_redis
 from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC

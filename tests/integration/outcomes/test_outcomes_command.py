@@ -8,8 +8,9 @@ import orjson
 import pytest
 from click.testing import CliRunner, Result
 from redis import Redis
-from reprise_outcomes.main import INCONSISTENT, command
-from reprise_routing import RolloutEvidence, document_key, evidence_key
+
+from reprise.outcomes.main import INCONSISTENT, command
+from reprise.routing import RolloutEvidence, document_key, evidence_key
 from support.outcomes import Archive, Shop, input_histograms, make_archive
 from support.redis import RedisServer
 

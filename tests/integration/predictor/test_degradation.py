@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+
 from support.faulty_proxy import FaultyProxy, faulty_proxy
 from support.predictor import predictor_on, published
 from support.redis import RedisServer, running_redis

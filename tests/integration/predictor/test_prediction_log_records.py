@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 import pytest
-from reprise_eventlog import PREDICTIONS, EventLogSettings, open_consumer
+
+from reprise.log import PREDICTIONS, EventLogSettings, open_consumer
 from support.predictor import published
 from support.redis import RedisServer
 from support.served_bundles import bundle_files

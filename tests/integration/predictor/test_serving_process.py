@@ -12,9 +12,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 from redis import Redis
-from reprise_bundle import BundleStore
-from reprise_online.codec import ViewCodec
-from reprise_routing import RoutingDocument, RoutingReport, Share, allocate, document_key, evidence_key
+
+from reprise.bundle import BundleStore
+from reprise.routing import RoutingDocument, RoutingReport, Share, allocate, document_key, evidence_key
+from reprise.store.codec import ViewCodec
 from support.predictor import published
 from support.redis import RedisServer, free_port, running_redis
 from support.served_bundles import DAY_US, bundle_files, small_plan
@@ -321,7 +322,7 @@ def test_keys_and_metrics_port_are_taken_from_the_environment(
 def test_wrong_configuration_ends_the_command_with_the_reason(
     arguments: list[str], message: str, tmp_path: Path, without_variables: Callable[[], dict[str, str]]
 ) -> None:
-    program = "from reprise_predictor.main import command; command()"
+    program = "from reprise.predictor.main import command; command()"
     ended = subprocess.run(
         [sys.executable, "-c", program, *arguments],
         capture_output=True,

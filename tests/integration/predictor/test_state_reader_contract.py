@@ -5,11 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reprise_online.codec import ViewCodec
-from reprise_online.exceptions import CorruptRowError
-from reprise_online.reader import OnlineReader
-from reprise_online.settings import OnlineStoreSettings
-from reprise_predictor.reader import StateReader
+
+from reprise.predictor.reader import StateReader
+from reprise.store.codec import ViewCodec
+from reprise.store.exceptions import CorruptRowError
+from reprise.store.reader import OnlineReader
+from reprise.store.settings import OnlineStoreSettings
 from support.fake_reader import FakeReader
 from support.redis import RedisServer
 from support.served_bundles import small_plan

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
 from support.predictor import published
 from support.redis import RedisServer, free_port
 from support.served_bundles import bundle_files
@@ -140,8 +141,8 @@ def test_the_sdk_is_imported_where_traces_are_on_and_nowhere_else(
         assert predictor.terminate() == 0
     lines = [line for line in predictor.log.read_text().splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
-    assert "reprise_predictor.predicting" in imported
-    for module in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http", "reprise_http.spans"):
+    assert "reprise.predictor.predicting" in imported
+    for module in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http", "reprise.http.spans"):
         assert (module in imported) is on, module
     if not on:
         # FastAPI itself imports the interface that the SDK implements.

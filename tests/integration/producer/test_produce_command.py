@@ -10,11 +10,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
-from reprise_eventlog import EVENTS, EventLogSettings, Record, open_consumer
-from reprise_events import decode_event
+
+from reprise.events import decode_event
+from reprise.log import EVENTS, EventLogSettings, Record, open_consumer
 from support.traces import SAMPLED, TRACE_ID, collector
 
-COMMAND = [sys.executable, "-c", "from reprise_producer.main import command; command()"]
+COMMAND = [sys.executable, "-c", "from reprise.producer.main import command; command()"]
 EVENT = {
     "event_id": "e",
     "user_id": "u",
@@ -179,7 +180,7 @@ def test_log_directory_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> No
 
 def test_help_is_quick_and_names_every_unit() -> None:
     code = (
-        "import sys; from reprise_producer.main import command;"
+        "import sys; from reprise.producer.main import command;"
         " sys.exit(bool({'numpy', 'fastapi', 'uvicorn'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

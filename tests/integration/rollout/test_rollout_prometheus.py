@@ -6,10 +6,11 @@ from datetime import timedelta
 
 import pytest
 from redis import Redis
-from reprise_rollout.exceptions import MetricsError
-from reprise_rollout.observation import Measurement
-from reprise_rollout.prometheus import Prometheus, Question
-from reprise_routing import RoutingDocument, Share, allocate, document_key
+
+from reprise.rollout.exceptions import MetricsError
+from reprise.rollout.observation import Measurement
+from reprise.rollout.prometheus import Prometheus, Question
+from reprise.routing import RoutingDocument, Share, allocate, document_key
 from support.pretend_predictor import ERRING, PretendPredictor
 from support.prometheus import MISSING, prometheus_path, running_prometheus
 from support.redis import RedisServer, free_port

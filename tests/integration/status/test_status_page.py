@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+
 from support.chromium import MISSING, Tab, chromium_path, running_chromium
 from support.observed_platform import SERVICES, Platform, missing_programs, observed_platform
 from support.status_page import running_status, screenshots

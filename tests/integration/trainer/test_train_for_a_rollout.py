@@ -3,12 +3,13 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from reprise_bundle import BundleNotFoundError, BundleStore
-from reprise_datagen.main import command as datagen
-from reprise_trainer.exceptions import RolloutRefusedError
-from reprise_trainer.settings import TrainerSettings
-from reprise_trainer.summary import render_summary
-from reprise_trainer.training import TrainingResult, train
+
+from reprise.bundle import BundleNotFoundError, BundleStore
+from reprise.datagen.main import command as datagen
+from reprise.trainer.exceptions import RolloutRefusedError
+from reprise.trainer.settings import TrainerSettings
+from reprise.trainer.summary import render_summary
+from reprise.trainer.training import TrainingResult, train
 from support.histories import PLAN_FILE
 from support.rollout_resource import FakeRollouts
 from support.served_bundles import bundle_files

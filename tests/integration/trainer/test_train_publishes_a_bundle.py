@@ -10,10 +10,11 @@ import onnxruntime
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from reprise_bundle import Bundle, BundleStore
-from reprise_datagen.main import command as datagen
-from reprise_features.plan import Plan
-from reprise_trainer.main import REFUSED, command
+
+from reprise.bundle import Bundle, BundleStore
+from reprise.datagen.main import command as datagen
+from reprise.features.plan import Plan
+from reprise.trainer.main import REFUSED, command
 
 ROOT = Path(__file__).parents[3]
 PLAN = ROOT / "feature_repo" / "plan" / "plan.json"

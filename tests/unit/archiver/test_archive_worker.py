@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from reprise_archiver.worker import Worker
-from reprise_eventlog import EVENTS, OffsetOutOfRangeError, Record
-from reprise_offline import OfflineStore, StoreUnavailableError
-from reprise_offline.storage import LocalStorage
+
+from reprise.archive import OfflineStore, StoreUnavailableError
+from reprise.archive.storage import LocalStorage
+from reprise.archiver.worker import Worker
+from reprise.log import EVENTS, OffsetOutOfRangeError, Record
 from support.archived import (
     START_MS,
     TOPIC_ID,

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from reprise_bundle import Histogram, InvalidBundleError, Manifest, canonical_json
+
+from reprise.bundle import Histogram, InvalidBundleError, Manifest, canonical_json
 
 SCORES = {
     "roc_auc": None, "average_precision": None, "brier": 0.1, "log_loss": 0.3, "calibration_error": 0.01,
@@ -97,7 +98,7 @@ def test_column_without_values_has_an_empty_histogram() -> None:
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     code = (
-        "import sys, reprise_bundle; heavy = {'sklearn', 'onnx', 'onnxruntime', 'pandas', 'numpy'}; "
+        "import sys, reprise.bundle; heavy = {'sklearn', 'onnx', 'onnxruntime', 'pandas', 'numpy'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -3,7 +3,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from reprise_bundle import (
+
+from reprise.bundle import (
     BundleCorruptError,
     BundleFiles,
     BundleNotFoundError,

@@ -1,6 +1,6 @@
 from typing import Any
 
-from reprise_cli.demo.ab_test import AbTest, some_pairs
+from reprise.cli.demo.ab_test import AbTest, some_pairs
 
 
 def report(lower: float | None) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import sys
 import click
 import pytest
 from click.testing import CliRunner
-from reprise_cli.main import command
+
+from reprise.cli.main import command
 
 COMMANDS = (
     "datagen",
@@ -70,7 +71,7 @@ def test_an_unknown_part_is_a_usage_error() -> None:
 def test_help_loads_nothing_heavy() -> None:
     heavy = "{'pandas', 'featuretools', 'sklearn', 'duckdb', 'pyarrow', 'onnxruntime', 'fastapi', 'numpy'}"
     script = (
-        "import sys; from click.testing import CliRunner; from reprise_cli.main import command;"
+        "import sys; from click.testing import CliRunner; from reprise.cli.main import command;"
         f"CliRunner().invoke(command, ['--help']); print(sorted({heavy} & set(sys.modules)))"
     )
     loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from reprise_datagen.main import command
+
+from reprise.datagen.main import command
 
 SMALL = ["--users", "200", "--products", "30"]
 
@@ -74,7 +75,7 @@ def test_a_wrong_option_is_named_and_leaves_nothing(
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_leaves_the_old_file_and_no_other(tmp_path: Path, stop: signal.Signals) -> None:
     (tmp_path / "h.parquet").write_text("old")
-    code = "from reprise_datagen.main import command; command()"
+    code = "from reprise.datagen.main import command; command()"
     options = ["--events", "500000000", "--truth", "t.csv", "--report", "r.html"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "h.parquet", *options],
@@ -95,7 +96,7 @@ def test_a_stopped_run_leaves_the_old_file_and_no_other(tmp_path: Path, stop: si
 
 def test_help_names_every_option_without_loading_the_generator() -> None:
     code = (
-        "import sys; from click.testing import CliRunner; from reprise_datagen.main import command;"
+        "import sys; from click.testing import CliRunner; from reprise.datagen.main import command;"
         "print(CliRunner().invoke(command, ['--help']).output);"
         "assert not {'numpy', 'pyarrow', 'matplotlib'} & set(sys.modules)"
     )

@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from reprise_datagen.exceptions import DatagenError, InvalidPlanError, UnwritableOutputError
-from reprise_datagen.generating import generate
-from reprise_datagen.plan import GenerationPlan
-from reprise_eventfiles import EVENT_SCHEMA, import_events
-from reprise_events import event_key, parse_timestamp
-from reprise_shop import ShopConfig
+
+from reprise.datagen.exceptions import DatagenError, InvalidPlanError, UnwritableOutputError
+from reprise.datagen.generating import generate
+from reprise.datagen.plan import GenerationPlan
+from reprise.event_files import EVENT_SCHEMA, import_events
+from reprise.events import event_key, parse_timestamp
+from reprise.shop import ShopConfig
 
 SHOP = ShopConfig(seed=5, users=300, products=50)
 

@@ -9,7 +9,7 @@ import pytest
 
 PEAK = """
 import sys
-from reprise_datagen.main import command
+from reprise.datagen.main import command
 command(sys.argv[1:], standalone_mode=False)
 status = open("/proc/self/status").read()
 print("peak", status.split("VmHWM:")[1].split()[0])

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from reprise_datagen.generating import generate
-from reprise_datagen.plan import GenerationPlan
-from reprise_datagen.statistics import GAP_DAYS, HistoryStatistics
-from reprise_shop import CATEGORIES, PURCHASE, VIEW, Shop, ShopConfig
+
+from reprise.datagen.generating import generate
+from reprise.datagen.plan import GenerationPlan
+from reprise.datagen.statistics import GAP_DAYS, HistoryStatistics
+from reprise.shop import CATEGORIES, PURCHASE, VIEW, Shop, ShopConfig
 
 SHOP = ShopConfig(seed=9, users=250, products=40)
 DAYS = 90

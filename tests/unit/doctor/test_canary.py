@@ -1,12 +1,13 @@
 import httpx
 import pytest
-from reprise_doctor.canary import Canary, follow_canary, send_to_log, send_to_producer
-from reprise_doctor.check import Seen
-from reprise_doctor.exceptions import CheckFailedError
-from reprise_doctor.services import Predictor, Service
-from reprise_eventlog import EVENTS, LogUnavailableError
-from reprise_events import decode_event, is_canary
-from reprise_online.exceptions import StoreRefusedError
+
+from reprise.doctor.canary import Canary, follow_canary, send_to_log, send_to_producer
+from reprise.doctor.check import Seen
+from reprise.doctor.exceptions import CheckFailedError
+from reprise.doctor.services import Predictor, Service
+from reprise.events import decode_event, is_canary
+from reprise.log import EVENTS, LogUnavailableError
+from reprise.store.exceptions import StoreRefusedError
 from support.fake_doctor_store import FakeDoctorStore
 from support.fake_log import FakeLogProducer
 from support.fake_services import FakePlatform

@@ -5,11 +5,12 @@ from pathlib import Path
 import orjson
 import pytest
 from click.testing import CliRunner
-from reprise_doctor import canary, feast_check, log_checks, model_checks, redis_checks, services
-from reprise_doctor.check import Result
-from reprise_doctor.main import command
-from reprise_doctor.report import all_is_well, plain_or_terminal, print_table, to_json
 from rich.console import Console
+
+from reprise.doctor import canary, feast_check, log_checks, model_checks, redis_checks, services
+from reprise.doctor.check import Result
+from reprise.doctor.main import command
+from reprise.doctor.report import all_is_well, plain_or_terminal, print_table, to_json
 
 ROOT = Path(__file__).parents[3]
 WELL = Result("log", "ok", "Kafka at k:9092, brokers: 3", 0.25)

@@ -3,9 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise_doctor.exceptions import CheckFailedError, CheckSkippedError
-from reprise_doctor.feast_check import look_at_registry
-from reprise_features.plan import Plan
+
+from reprise.doctor.exceptions import CheckFailedError, CheckSkippedError
+from reprise.doctor.feast_check import look_at_registry
+from reprise.features.plan import Plan
 from support.plans import checked_in_plan
 from support.served_bundles import small_plan
 
@@ -13,7 +14,7 @@ from support.served_bundles import small_plan
 def registry(plan: Plan, path: Path, project: str = "reprise") -> str:
     """Write the registry of a plan, by Feast's own protobuf."""
     protos = pytest.importorskip("feast.protos.feast.core.Registry_pb2")
-    objects = importlib.import_module("reprise_features.feast_objects")
+    objects = importlib.import_module("reprise.features.feast_objects")
     made: Any = protos.Registry()
     for each in objects.feast_objects(plan, "states"):
         kind = type(each).__name__

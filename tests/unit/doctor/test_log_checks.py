@@ -1,12 +1,13 @@
 from pathlib import Path
 
 import pytest
-from reprise_doctor.exceptions import CheckFailedError
-from reprise_doctor.log_checks import look_at_log, look_at_topics
-from reprise_eventlog import DEAD_LETTERS, EVENTS, TOPICS, EventLogSettings, LogUnavailableError, Topic
-from reprise_eventlog.embedded.topic_directory import TopicDirectory
-from reprise_eventlog.inspection import inspect_topics, reach_log
-from reprise_eventlog.topic_states import Difference, TopicState
+
+from reprise.doctor.exceptions import CheckFailedError
+from reprise.doctor.log_checks import look_at_log, look_at_topics
+from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, EventLogSettings, LogUnavailableError, Topic
+from reprise.log.embedded.topic_directory import TopicDirectory
+from reprise.log.inspection import inspect_topics, reach_log
+from reprise.log.topic_states import Difference, TopicState
 
 
 def say(_: str) -> None: ...

@@ -1,11 +1,12 @@
 from pathlib import Path
 
 import pytest
-from reprise_bundle import BundleStore
-from reprise_doctor.exceptions import CheckFailedError, CheckSkippedError
-from reprise_doctor.model_checks import expected_model, look_at_model, look_at_served_model
-from reprise_doctor.services import Predictor
-from reprise_routing import RoutingDocument, allocate
+
+from reprise.bundle import BundleStore
+from reprise.doctor.exceptions import CheckFailedError, CheckSkippedError
+from reprise.doctor.model_checks import expected_model, look_at_model, look_at_served_model
+from reprise.doctor.services import Predictor
+from reprise.routing import RoutingDocument, allocate
 from support.fake_services import FakePlatform
 from support.plans import checked_in_plan
 from support.predictor import published

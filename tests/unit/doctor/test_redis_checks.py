@@ -1,13 +1,14 @@
 import pytest
-from reprise_doctor.exceptions import CheckFailedError, CheckSkippedError
-from reprise_doctor.redis_checks import (
+
+from reprise.doctor.exceptions import CheckFailedError, CheckSkippedError
+from reprise.doctor.redis_checks import (
     RedisUser,
     look_at_redis,
     look_at_redis_users,
     materializer_user,
     predictor_user,
 )
-from reprise_online.exceptions import StoreRefusedError, StoreUnavailableError
+from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from support.fake_doctor_store import FakeDoctorStore
 
 WRITES = {b"HSET", b"HDEL", b"DEL", b"SET", b"EVAL"}

@@ -2,9 +2,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from reprise_doctor.check import Check, Result, Say, Seen
-from reprise_doctor.exceptions import CheckFailedError, CheckSkippedError, UnknownCheckError
-from reprise_doctor.running import chosen, run_checks
+
+from reprise.doctor.check import Check, Result, Say, Seen
+from reprise.doctor.exceptions import CheckFailedError, CheckSkippedError, UnknownCheckError
+from reprise.doctor.running import chosen, run_checks
 
 
 def check(name: str, look: Callable[[Say], Seen] | None = None, **more: object) -> Check:

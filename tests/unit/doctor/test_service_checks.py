@@ -1,9 +1,10 @@
 import httpx
 import pytest
-from reprise_doctor.exceptions import CheckFailedError, CheckSkippedError
-from reprise_doctor.installation import clients
-from reprise_doctor.services import Predictor, Service, look_at_producer
-from reprise_doctor.settings import DoctorSettings
+
+from reprise.doctor.exceptions import CheckFailedError, CheckSkippedError
+from reprise.doctor.installation import clients
+from reprise.doctor.services import Predictor, Service, look_at_producer
+from reprise.doctor.settings import DoctorSettings
 from support.fake_services import FakePlatform
 
 

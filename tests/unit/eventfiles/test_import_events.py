@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reprise_eventfiles import (
+
+from reprise.event_files import (
     EVENT_SCHEMA,
     BadRowsError,
     ColumnMap,
@@ -20,7 +21,7 @@ from reprise_eventfiles import (
     UnusableColumnError,
     import_events,
 )
-from reprise_events import event_key
+from reprise.events import event_key
 
 TAKEN_AS_IS = ImportOptions()
 DROP = ImportOptions(on_bad_rows="drop")

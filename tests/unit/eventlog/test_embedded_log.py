@@ -11,7 +11,8 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from reprise_eventlog import (
+
+from reprise.log import (
     EVENTS,
     BufferFullError,
     CorruptLogError,
@@ -28,11 +29,11 @@ from reprise_eventlog import (
     open_consumer,
     open_producer,
 )
-from reprise_eventlog.embedded.consumer import EmbeddedConsumer
-from reprise_eventlog.embedded.frames import encode_frame
-from reprise_eventlog.embedded.partition_index import INDEX_INTERVAL, PartitionIndex
-from reprise_eventlog.embedded.producer import EmbeddedProducer
-from reprise_eventlog.embedded.topic_directory import TopicDirectory
+from reprise.log.embedded.consumer import EmbeddedConsumer
+from reprise.log.embedded.frames import encode_frame
+from reprise.log.embedded.partition_index import INDEX_INTERVAL, PartitionIndex
+from reprise.log.embedded.producer import EmbeddedProducer
+from reprise.log.embedded.topic_directory import TopicDirectory
 from support.log_contract import TIMEOUT, LogContract, append_all, drain, poll_until
 
 ONE = Topic("one", partitions=1)
@@ -40,8 +41,8 @@ ONE = Topic("one", partitions=1)
 APPEND_FOREVER = """
 import sys
 from pathlib import Path
-from reprise_eventlog import EVENTS
-from reprise_eventlog.embedded.producer import EmbeddedProducer
+from reprise.log import EVENTS
+from reprise.log.embedded.producer import EmbeddedProducer
 producer = EmbeddedProducer(Path(sys.argv[1]))
 name = sys.argv[2]
 print("ready", flush=True)
@@ -56,8 +57,8 @@ producer.close(60)
 FILL_THE_DISK = """
 import resource, sys
 from pathlib import Path
-from reprise_eventlog import LogUnavailableError, Topic
-from reprise_eventlog.embedded.producer import EmbeddedProducer
+from reprise.log import LogUnavailableError, Topic
+from reprise.log.embedded.producer import EmbeddedProducer
 producer = EmbeddedProducer(Path(sys.argv[1]), topics=[Topic("one", 1)])
 resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
 futures = [producer.append("one", b"k", b"v%d" % number + bytes(300)) for number in range(100)]
@@ -231,8 +232,8 @@ def test_writers_in_two_processes_share_a_partition_without_gaps(tmp_path: Path)
 
 def test_partitions_of_a_killed_consumer_are_taken_over(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from reprise_eventlog import EVENTS;"
-        "from reprise_eventlog.embedded.consumer import EmbeddedConsumer;"
+        "import sys; from pathlib import Path; from reprise.log import EVENTS;"
+        "from reprise.log.embedded.consumer import EmbeddedConsumer;"
         "c = EmbeddedConsumer(Path(sys.argv[1]), EVENTS, 'g'); c.poll(1, 0); print(len(c.assignment), flush=True);"
         "import time; time.sleep(60)"
     )

@@ -3,9 +3,10 @@
 from pathlib import Path
 
 import pytest
-from reprise_eventlog import EventLogSettings
-from reprise_eventlog.kafka.connection import client_options
-from reprise_runtime.exceptions import InvalidSettingsError
+
+from reprise.log import EventLogSettings
+from reprise.log.kafka.connection import client_options
+from reprise.runtime.exceptions import InvalidSettingsError
 
 
 @pytest.fixture(autouse=True)

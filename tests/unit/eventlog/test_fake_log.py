@@ -1,4 +1,4 @@
-from reprise_eventlog import LogProducer
+from reprise.log import LogProducer
 from support.fake_log import FakeLogProducer
 from support.log_contract import ProducerContract
 

@@ -1,5 +1,6 @@
 import pytest
-from reprise_eventlog.partitioner import murmur2, partition_of
+
+from reprise.log.partitioner import murmur2, partition_of
 
 
 @pytest.mark.parametrize(

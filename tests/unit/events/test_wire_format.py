@@ -7,7 +7,8 @@ import duckdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_events import (
+
+from reprise.events import (
     Event,
     InvalidEventError,
     decode_event,

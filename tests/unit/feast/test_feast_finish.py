@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from reprise_features.exceptions import CollidingStatesError
-from reprise_features.feast_finish import finish_frame, finishing_function, finishing_source
-from reprise_features.finish import Finisher
-from reprise_features.plan import Plan
+
+from reprise.features.exceptions import CollidingStatesError
+from reprise.features.feast_finish import finish_frame, finishing_function, finishing_source
+from reprise.features.finish import Finisher
+from reprise.features.plan import Plan
 from support.plans import checked_in_plan
 from support.served_bundles import small_plan
 

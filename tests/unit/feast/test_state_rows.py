@@ -9,15 +9,16 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reprise_events import Event
-from reprise_features.batch import BatchExecutor
-from reprise_features.finish import Finisher
-from reprise_features.finishes import FloatArray
-from reprise_features.parity import batch_inputs, compare, feature_scales
-from reprise_features.plan import EntityPlan, Plan
-from reprise_features.state_rows import EVENT_TIMESTAMP, state_file_name, write_state_rows
-from reprise_online.view import WATERMARKS
-from reprise_online.watermarks import Watermarks
+
+from reprise.events import Event
+from reprise.features.batch import BatchExecutor
+from reprise.features.finish import Finisher
+from reprise.features.finishes import FloatArray
+from reprise.features.parity import batch_inputs, compare, feature_scales
+from reprise.features.plan import EntityPlan, Plan
+from reprise.features.state_rows import EVENT_TIMESTAMP, state_file_name, write_state_rows
+from reprise.store.view import WATERMARKS
+from reprise.store.watermarks import Watermarks
 from support.feast_repository import with_positions
 from support.hard_histories import event_table, largest_amount, random_history, request_frame, requests_at
 from support.plans import checked_in_plan

@@ -5,10 +5,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
-from reprise_features.main import command
-from reprise_offline import OfflineStore
-from reprise_online.view import WATERMARKS
-from reprise_online.watermarks import Watermarks
+
+from reprise.archive import OfflineStore
+from reprise.features.main import command
+from reprise.store.view import WATERMARKS
+from reprise.store.watermarks import Watermarks
 from support.archived import TOPIC_ID
 from support.histories import as_partitions, event_table, make_events
 from support.offline import put

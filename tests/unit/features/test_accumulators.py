@@ -8,8 +8,9 @@ from functools import reduce
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_features.accumulators import _BUILDERS, Accumulator, Cell, FrameEvent, accumulator
-from reprise_features.exceptions import PlanError
+
+from reprise.features.accumulators import _BUILDERS, Accumulator, Cell, FrameEvent, accumulator
+from reprise.features.exceptions import PlanError
 
 DAY_US = 86_400_000_000
 HALF_LIFE = {"half_life_us": 7 * DAY_US}

@@ -17,12 +17,13 @@ from featuretools.primitives import (
     TimeSinceLast,
     Variance,
 )
-from reprise_features.compiler import CompiledFeature, compile_feature
-from reprise_features.discovery import Discovery, discover
-from reprise_features.entityset import PAIR_ID, entity_set
-from reprise_features.exceptions import RefusedFeatureError
-from reprise_features.plan import EntityName
-from reprise_features.quiet import ft
+
+from reprise.features.compiler import CompiledFeature, compile_feature
+from reprise.features.discovery import Discovery, discover
+from reprise.features.entityset import PAIR_ID, entity_set
+from reprise.features.exceptions import RefusedFeatureError
+from reprise.features.plan import EntityName
+from reprise.features.quiet import ft
 from support.discovered import definition, discovery
 from support.hard_histories import event_frame, random_history
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise_features.finish import Finisher
-from reprise_features.plan import EntityPlan
+
+from reprise.features.finish import Finisher
+from reprise.features.plan import EntityPlan
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise_features.exceptions import PlanError
-from reprise_features.finishes import _BUILDERS, ARRAYS, NUMBERS, bind, finish_sql
+
+from reprise.features.exceptions import PlanError
+from reprise.features.finishes import _BUILDERS, ARRAYS, NUMBERS, bind, finish_sql
 
 DAY_US = 86_400_000_000
 INDEX = {"a": 0, "b": 1, "c": 2}

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_features.accumulators import Cell
-from reprise_features.exceptions import PlanError
-from reprise_features.pair_accumulators import (
+
+from reprise.features.accumulators import Cell
+from reprise.features.exceptions import PlanError
+from reprise.features.pair_accumulators import (
     PairAccumulator,
     PairTransition,
     is_pair_spec,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise_features.exceptions import PlanError
-from reprise_features.plan import REQUIRED_INPUTS, Plan
+
+from reprise.features.exceptions import PlanError
+from reprise.features.plan import REQUIRED_INPUTS, Plan
 from support.plans import PLAN_FILE, checked_in_plan
 
 Document = dict[str, Any]

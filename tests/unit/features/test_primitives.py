@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from featuretools.primitives import DecayedCount, DecayedSum, get_aggregation_primitives
-from reprise_features import primitives
+
+from reprise.features import primitives
 
 NOW = pd.Timestamp("2026-01-08")
 

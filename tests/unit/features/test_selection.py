@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from reprise_features.compiler import CompiledFeature
-from reprise_features.discovery import Candidate
-from reprise_features.exceptions import NotEnoughEventsError
-from reprise_features.selection import Selection, select
+
+from reprise.features.compiler import CompiledFeature
+from reprise.features.discovery import Candidate
+from reprise.features.exceptions import NotEnoughEventsError
+from reprise.features.selection import Selection, select
 
 ROWS = 2_000
 

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise_features.exceptions import PlanError
-from reprise_features.finish import Finisher, _finish_all
-from reprise_features.finishes import NUMBERS, bind
-from reprise_features.traced import Tape, trace
+
+from reprise.features.exceptions import PlanError
+from reprise.features.finish import Finisher, _finish_all
+from reprise.features.finishes import NUMBERS, bind
+from reprise.features.traced import Tape, trace
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()

@@ -2,10 +2,11 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from reprise_http.api_keys import ApiKeys
-from reprise_http.exceptions import InvalidKeysError
-from reprise_http.rate_limit import RateLimit, TokenBucket, charge
 from structlog.testing import capture_logs
+
+from reprise.http.api_keys import ApiKeys
+from reprise.http.exceptions import InvalidKeysError
+from reprise.http.rate_limit import RateLimit, TokenBucket, charge
 
 
 def digest(key: str) -> str:

@@ -1,6 +1,6 @@
 import threading
 
-from reprise_http.background import BackgroundTasks
+from reprise.http.background import BackgroundTasks
 
 
 def test_tasks_run_until_they_are_told_to_stop() -> None:

@@ -2,8 +2,9 @@
 
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from reprise_http.app import create_http_app
-from reprise_http.metrics import process_registry
+
+from reprise.http.app import create_http_app
+from reprise.http.metrics import process_registry
 
 
 def app_of(registry: CollectorRegistry, reasons: list[str]) -> TestClient:

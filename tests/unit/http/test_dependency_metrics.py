@@ -2,7 +2,8 @@
 
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_http.dependency_metrics import DependencyMetrics
+
+from reprise.http.dependency_metrics import DependencyMetrics
 
 
 def test_durations_of_successes_and_failures_are_counted_by_dependency() -> None:

@@ -4,10 +4,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from reprise_http.app import create_http_app
-from reprise_http.express import add_express_route
-from reprise_http.problems import BAD_REQUEST, ProblemError
 from starlette.types import Scope
+
+from reprise.http.app import create_http_app
+from reprise.http.express import add_express_route
+from reprise.http.problems import BAD_REQUEST, ProblemError
 
 
 async def echo(scope: Scope, body: bytes) -> bytes:

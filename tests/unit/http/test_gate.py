@@ -8,17 +8,18 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from reprise_http.access_log import AccessLog, note_ids
-from reprise_http.api_keys import ApiKeys
-from reprise_http.app import create_http_app
-from reprise_http.exceptions import ServerStartError
-from reprise_http.express import add_express_route
-from reprise_http.gate import Gatekeeping
-from reprise_http.health import health_router
-from reprise_http.metrics_server import metrics_server
-from reprise_http.rate_limit import RateLimit
-from reprise_http.trace import parse_traceparent, trace_of_request_id
 from starlette.types import Scope
+
+from reprise.http.access_log import AccessLog, note_ids
+from reprise.http.api_keys import ApiKeys
+from reprise.http.app import create_http_app
+from reprise.http.exceptions import ServerStartError
+from reprise.http.express import add_express_route
+from reprise.http.gate import Gatekeeping
+from reprise.http.health import health_router
+from reprise.http.metrics_server import metrics_server
+from reprise.http.rate_limit import RateLimit
+from reprise.http.trace import parse_traceparent, trace_of_request_id
 from support.redis import free_port
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -228,5 +229,5 @@ async def test_metrics_port_that_is_taken_is_named(registry: CollectorRegistry) 
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    found = (line for line in capsys.readouterr().err.splitlines() if '"reprise_http.access_log"' in line)
+    found = (line for line in capsys.readouterr().err.splitlines() if '"reprise.http.access_log"' in line)
     return [json.loads(line) for line in found]

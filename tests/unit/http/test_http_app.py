@@ -8,10 +8,11 @@ from fastapi import FastAPI, HTTPException, Query, Request
 from fastapi.testclient import TestClient
 from prometheus_client import Counter
 from pydantic import BaseModel
-from reprise_http.app import create_http_app
-from reprise_http.metrics import process_registry
-from reprise_http.problems import ProblemError, ProblemType
 from structlog.testing import capture_logs
+
+from reprise.http.app import create_http_app
+from reprise.http.metrics import process_registry
+from reprise.http.problems import ProblemError, ProblemType
 
 TEAPOT = ProblemType("teapot", 418, "This is a teapot")
 

@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from reprise_http.server import KEEP_ALIVE_SECONDS
+from reprise.http.server import KEEP_ALIVE_SECONDS
 
 PROGRAM = """
 import asyncio, sys
 from fastapi import Request
 from prometheus_client import CollectorRegistry
-from reprise_http.app import create_http_app
-from reprise_http.server import run
+from reprise.http.app import create_http_app
+from reprise.http.server import run
 app = create_http_app(title="t", version="1", description="d", registry=CollectorRegistry(), readiness=list)
 @app.get("/slow")
 async def slow() -> str:

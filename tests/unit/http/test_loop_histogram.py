@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, generate_latest
-from reprise_http.histogram import LoopHistogram
+
+from reprise.http.histogram import LoopHistogram
 
 BOUNDS = (0.001, 0.25, 1.0, 5.0)
 disable_created_metrics()  # type: ignore[no-untyped-call]

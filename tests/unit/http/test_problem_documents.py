@@ -2,7 +2,8 @@ import math
 
 import pytest
 from pydantic import BaseModel, Field, ValidationError
-from reprise_http.problems import (
+
+from reprise.http.problems import (
     INVALID_JSON,
     INVALID_REQUEST,
     NOT_FOUND,

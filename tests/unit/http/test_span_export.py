@@ -11,10 +11,11 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
-from reprise_http.span_export import QueueingProcessor
-from reprise_http.tracing import open_tracing
-from reprise_runtime.exceptions import InvalidSettingsError
-from reprise_runtime.settings import TraceSettings
+
+from reprise.http.span_export import QueueingProcessor
+from reprise.http.tracing import open_tracing
+from reprise.runtime.exceptions import InvalidSettingsError
+from reprise.runtime.settings import TraceSettings
 from support.traces import SAMPLED, collector
 
 
@@ -147,7 +148,7 @@ def test_traces_without_the_sdk_are_refused_with_what_to_install(tmp_path: Path)
     program = (
         "import sys\n"
         "sys.modules['opentelemetry.sdk'] = None\n"
-        "from reprise_predictor.main import command\n"
+        "from reprise.predictor.main import command\n"
         "command(['--port', '0'])"
     )
     variables = {"REPRISE_TRACES": "true", "MODEL_STORE": str(tmp_path)}
@@ -176,7 +177,7 @@ def test_traces_without_the_sdk_are_refused_with_what_to_install(tmp_path: Path)
 def test_a_variable_that_cannot_be_followed_is_refused(
     tmp_path: Path, variables: dict[str, str], said: str
 ) -> None:
-    program = "from reprise_producer.main import command; command(['--mode', 'serve', '--port', '0'])"
+    program = "from reprise.producer.main import command; command(['--mode', 'serve', '--port', '0'])"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={**os.environ, "REPRISE_TRACES": "true", "REPRISE_LOG_DIR": str(tmp_path), **variables},

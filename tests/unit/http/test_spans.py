@@ -14,14 +14,15 @@ from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
-from reprise_http.access_log import AccessLog
-from reprise_http.app import create_http_app
-from reprise_http.dependency_metrics import DependencyMetrics
-from reprise_http.express import add_express_route
-from reprise_http.histogram import LoopHistogram
-from reprise_http.problems import NOT_READY, ProblemError
-from reprise_http.tracing import Stage, StagedHistogram
 from starlette.types import Scope
+
+from reprise.http.access_log import AccessLog
+from reprise.http.app import create_http_app
+from reprise.http.dependency_metrics import DependencyMetrics
+from reprise.http.express import add_express_route
+from reprise.http.histogram import LoopHistogram
+from reprise.http.problems import NOT_READY, ProblemError
+from reprise.http.tracing import Stage, StagedHistogram
 from support.traces import NOT_SAMPLED, PARENT_ID, SAMPLED, TRACE_ID, KeptSpans, attributes
 
 STAGES = (Stage("first"), Stage("fetch", "client", {"of": "it"}, before="use"), Stage("use"))

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
-from reprise_eventlog import LogConsumer, Record
-from reprise_materializer.batch_fold import BatchFold
-from reprise_materializer.dead_letters import DeadLetters
-from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.worker import Pace, Worker
-from reprise_online.exceptions import StoreUnavailableError
+
+from reprise.log import LogConsumer, Record
+from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.dead_letters import DeadLetters
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.worker import Pace, Worker
+from reprise.store.exceptions import StoreUnavailableError
 
 
 class GrowingLog:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from support.metrics_catalogue import described, registries
 from support.promql import THIRD_PARTY, metrics_of
 from support.promtool import needs_promtool, promtool

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from dashboards.pages import DASHBOARDS, FOLDER, files
 from dashboards.panels import Panel
 from support.metrics_catalogue import OF_THE_PROCESS, described, registries

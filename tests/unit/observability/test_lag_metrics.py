@@ -1,8 +1,9 @@
 """Lag is told by whoever holds a partition, and by nobody else."""
 
 from prometheus_client import CollectorRegistry
-from reprise_archiver.metrics import ArchiverMetrics
-from reprise_materializer.metrics import MaterializerMetrics
+
+from reprise.archiver.metrics import ArchiverMetrics
+from reprise.materializer.metrics import MaterializerMetrics
 
 
 def test_materializer_forgets_the_lag_of_a_partition_that_another_holds_now() -> None:

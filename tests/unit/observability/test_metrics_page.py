@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
+
 from support.metrics_catalogue import (
     JOBS,
     OF_THE_PROCESS,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from support.operator_scraping import over_http, scrape_configs, watching_configs
 
 MONITOR: dict[str, Any] = {

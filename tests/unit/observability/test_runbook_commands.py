@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from support.on_call import RUNBOOK, section_of
 
 ROOT = Path(__file__).parents[3]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from support.promtool import needs_promtool, promtool
 from support.shortened_rules import milliseconds, shortened_query, shortened_rules, with_shorter_ages
 

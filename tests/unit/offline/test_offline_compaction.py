@@ -7,9 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reprise_eventlog import EVENTS, PREDICTIONS, Record
-from reprise_offline import CorruptSegmentError, OfflineStore, compact
-from reprise_offline.storage import LocalStorage
+
+from reprise.archive import CorruptSegmentError, OfflineStore, compact
+from reprise.archive.storage import LocalStorage
+from reprise.log import EVENTS, PREDICTIONS, Record
 from support.archived import Boundaries, CrashError, CrashingStorage, event_records, files_under
 from support.histories import make_events
 from support.offline import put

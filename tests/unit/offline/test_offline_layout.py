@@ -5,7 +5,8 @@ from datetime import date
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_offline.layout import (
+
+from reprise.archive.layout import (
     Hole,
     Segment,
     accepted_path,

@@ -8,10 +8,8 @@ from typing import IO
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reprise_eventfiles import EVENT_SCHEMA
-from reprise_eventlog import EVENTS, Record
-from reprise_events import CANARY_PREFIX, Event, encode_event, event_key
-from reprise_offline import (
+
+from reprise.archive import (
     EmptyStoreError,
     MissingRecordsError,
     OfflineStore,
@@ -21,7 +19,10 @@ from reprise_offline import (
     events_dataset,
     write_events,
 )
-from reprise_offline.storage import LocalStorage
+from reprise.archive.storage import LocalStorage
+from reprise.event_files import EVENT_SCHEMA
+from reprise.events import CANARY_PREFIX, Event, encode_event, event_key
+from reprise.log import EVENTS, Record
 from support.archived import START_MS, event_records
 from support.histories import event_table, make_events
 from support.offline import put

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_online import wire
-from reprise_online.codec import ViewCodec
-from reprise_online.exceptions import (
+
+from reprise.store import wire
+from reprise.store.codec import ViewCodec
+from reprise.store.exceptions import (
     CorruptRowError,
     LayoutError,
     UnencodableIdError,
     UnencodableStateError,
 )
-from reprise_online.view import StateField, StateView
+from reprise.store.view import StateField, StateView
 from support.rows import EMPTY, FIELDS, PAIR_CODEC, PROJECT, STATE, USER, USER_CODEC, states
 
 

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
-from reprise_online.settings import OnlineStoreSettings
+
+from reprise.store.settings import OnlineStoreSettings
 
 
 def test_the_store_is_found_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_online import wire
-from reprise_online.connection import Connection
-from reprise_online.exceptions import CorruptRowError
-from reprise_online.raw_rows import PING, RawReply, RawRows
-from reprise_online.slots import Address
+
+from reprise.store import wire
+from reprise.store.connection import Connection
+from reprise.store.exceptions import CorruptRowError
+from reprise.store.raw_rows import PING, RawReply, RawRows
+from reprise.store.slots import Address
 from support.rows import STATE, USER_CODEC, states
 
 WIDTH = 5

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_online.exceptions import CorruptWatermarksError, WatermarkRegressionError
-from reprise_online.watermarks import Watermarks
+
+from reprise.store.exceptions import CorruptWatermarksError, WatermarkRegressionError
+from reprise.store.watermarks import Watermarks
 
 TOPIC = uuid.UUID("6b1f3c52-9a53-4c8e-8a55-0a4b7f0f2f11").bytes
 OTHER = uuid.UUID("00000000-0000-0000-0000-000000000001").bytes

@@ -4,8 +4,9 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_online import wire
-from reprise_online.exceptions import WireError
+
+from reprise.store import wire
+from reprise.store.exceptions import WireError
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 EDGES = sorted({sign * ((1 << bits) + step) for bits in range(63) for step in (-1, 0, 1) for sign in (-1, 1)})

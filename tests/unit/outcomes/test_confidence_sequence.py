@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from reprise_outcomes.sequence import (
+
+from reprise.outcomes.sequence import (
     Moments,
     SequentialTest,
     Verdict,
@@ -11,7 +12,7 @@ from reprise_outcomes.sequence import (
     paired_difference,
     verdict,
 )
-from reprise_outcomes.simulation import CASES, Trial, conversion_trials, paired_trials, table
+from reprise.outcomes.simulation import CASES, Trial, conversion_trials, paired_trials, table
 
 TEST = SequentialTest()
 RUNS = 200

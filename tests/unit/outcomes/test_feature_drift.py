@@ -10,10 +10,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_bundle import Histogram, Manifest
-from reprise_outcomes.feature_drift import DRIFTED, Drift, bin_counts, feature_drift
-from reprise_outcomes.settings import OutcomesSettings
-from reprise_trainer.histograms import feature_histogram
+
+from reprise.bundle import Histogram, Manifest
+from reprise.outcomes.feature_drift import DRIFTED, Drift, bin_counts, feature_drift
+from reprise.outcomes.settings import OutcomesSettings
+from reprise.trainer.histograms import feature_histogram
 from support.served_bundles import bundle_files
 
 DIGEST = "sha256:ab"

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from reprise_outcomes.intervals import bootstrap
-from reprise_outcomes.measures import Ranked
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+
+from reprise.outcomes.intervals import bootstrap
+from reprise.outcomes.measures import Ranked
 
 
 def rows(seed: int, count: int = 3_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -9,20 +9,21 @@ import numpy as np
 import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from reprise_bundle import BundleFiles, BundleStore
-from reprise_events import parse_timestamp
-from reprise_offline import OfflineStore
-from reprise_outcomes.evidence import build_evidence
-from reprise_outcomes.exceptions import HorizonsDifferError, NothingArchivedError
-from reprise_outcomes.findings import Findings, Reproduction
-from reprise_outcomes.gathering import Gathered, gather
-from reprise_outcomes.joining import groups, join_outcomes, labelled_rows
-from reprise_outcomes.metrics import exposition
-from reprise_outcomes.report import render_html, render_json
-from reprise_outcomes.running import find
-from reprise_outcomes.sequence import Verdict
-from reprise_outcomes.settings import OutcomesSettings
-from reprise_outcomes.summary import render_summary
+
+from reprise.archive import OfflineStore
+from reprise.bundle import BundleFiles, BundleStore
+from reprise.events import parse_timestamp
+from reprise.outcomes.evidence import build_evidence
+from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
+from reprise.outcomes.findings import Findings, Reproduction
+from reprise.outcomes.gathering import Gathered, gather
+from reprise.outcomes.joining import groups, join_outcomes, labelled_rows
+from reprise.outcomes.metrics import exposition
+from reprise.outcomes.report import render_html, render_json
+from reprise.outcomes.running import find
+from reprise.outcomes.sequence import Verdict
+from reprise.outcomes.settings import OutcomesSettings
+from reprise.outcomes.summary import render_summary
 from support.outcomes import (
     DAY_US,
     HORIZON_US,

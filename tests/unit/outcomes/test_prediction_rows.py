@@ -1,7 +1,8 @@
 import orjson
 import pyarrow as pa
-from reprise_events import CANARY_PREFIX
-from reprise_outcomes.prediction_rows import prediction_batch
+
+from reprise.events import CANARY_PREFIX
+from reprise.outcomes.prediction_rows import prediction_batch
 
 
 def said(user: str, **others: object) -> str:

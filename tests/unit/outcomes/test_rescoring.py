@@ -1,7 +1,7 @@
 import warnings
 
-from reprise_bundle import Bundle, Manifest
-from reprise_outcomes.rescoring import Scorer
+from reprise.bundle import Bundle, Manifest
+from reprise.outcomes.rescoring import Scorer
 from support.served_bundles import bundle_files
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
-from reprise_http.problems import (
+
+from reprise.http.problems import (
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -21,8 +22,8 @@ from reprise_http.problems import (
     UNAUTHENTICATED,
     ProblemType,
 )
-from reprise_predictor.predict_routes import PROBLEMS
-from reprise_predictor.settings import PredictorSettings
+from reprise.predictor.predict_routes import PROBLEMS
+from reprise.predictor.settings import PredictorSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"

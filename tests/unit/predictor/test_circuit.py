@@ -1,8 +1,9 @@
 import pytest
-from reprise_online.exceptions import CorruptRowError, StoreUnavailableError
-from reprise_predictor.admission import Admission
-from reprise_predictor.circuit import Circuit
-from reprise_predictor.exceptions import OverloadedError, StoreHeldOffError
+
+from reprise.predictor.admission import Admission
+from reprise.predictor.circuit import Circuit
+from reprise.predictor.exceptions import OverloadedError, StoreHeldOffError
+from reprise.store.exceptions import CorruptRowError, StoreUnavailableError
 
 
 class Clock:

@@ -3,10 +3,11 @@ import time
 from pathlib import Path
 
 import pytest
-from reprise_bundle import BundleStore
-from reprise_predictor.exceptions import NoModelError
-from reprise_predictor.holder import ModelHolder
 from structlog.testing import capture_logs
+
+from reprise.bundle import BundleStore
+from reprise.predictor.exceptions import NoModelError
+from reprise.predictor.holder import ModelHolder
 from support.predictor import published, running_predictor
 from support.served_bundles import bundle_files
 

@@ -6,7 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from reprise_online.exceptions import StoreUnavailableError
+
+from reprise.store.exceptions import StoreUnavailableError
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
 from support.served_bundles import DAY_US, bundle_files
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from support.predictor import RunningPredictor, published, running_predictor
 from support.served_bundles import bundle_files
 

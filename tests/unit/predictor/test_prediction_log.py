@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise_eventlog import LogUnavailableError
-from reprise_predictor.prediction_record import PredictionRecord
 from structlog.testing import capture_logs
+
+from reprise.log import LogUnavailableError
+from reprise.predictor.prediction_record import PredictionRecord
 from support.fake_log import FakeLogProducer
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
 from support.served_bundles import DAY_US, bundle_files

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from reprise_predictor.contract import (
+
+from reprise.predictor.contract import (
     BatchRequest,
     BatchResponse,
     FeaturesResponse,
@@ -13,8 +14,8 @@ from reprise_predictor.contract import (
     PredictionRequest,
     PredictionResponse,
 )
-from reprise_predictor.settings import PredictorSettings
-from reprise_runtime.exceptions import InvalidSettingsError
+from reprise.predictor.settings import PredictorSettings
+from reprise.runtime.exceptions import InvalidSettingsError
 from support.predictor import published, running_predictor
 from support.served_bundles import bundle_files
 
@@ -27,8 +28,8 @@ FORBIDDEN = {
 
 def test_predictor_imports_none_of_what_its_image_lacks() -> None:
     program = (
-        "import sys, reprise_predictor.app, reprise_predictor.main, reprise_predictor.context\n"
-        "import reprise_http.server\n"
+        "import sys, reprise.predictor.app, reprise.predictor.main, reprise.predictor.context\n"
+        "import reprise.http.server\n"
         "print(*{name.partition('.')[0] for name in sys.modules})"
     )
     output = subprocess.run(
@@ -39,7 +40,7 @@ def test_predictor_imports_none_of_what_its_image_lacks() -> None:
 
 
 def test_command_is_described_without_loading_the_service() -> None:
-    program = "import sys, reprise_predictor.main\nprint('fastapi' in sys.modules, 'numpy' in sys.modules)"
+    program = "import sys, reprise.predictor.main\nprint('fastapi' in sys.modules, 'numpy' in sys.modules)"
     output = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout

@@ -14,14 +14,15 @@ import requests
 import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, Phase, given, settings
-from reprise_predictor.app import create_app
-from reprise_predictor.context import build_context
-from reprise_predictor.settings import PredictorSettings
 from schemathesis.specs.openapi.checks import (
     ignored_auth,
     negative_data_rejection,
     positive_data_acceptance,
 )
+
+from reprise.predictor.app import create_app
+from reprise.predictor.context import build_context
+from reprise.predictor.settings import PredictorSettings
 from support.fake_reader import FakeReader
 from support.predictor import published
 from support.redis import free_port

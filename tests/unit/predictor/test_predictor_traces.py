@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from opentelemetry.trace import SpanKind, StatusCode
-from reprise_online.exceptions import StoreUnavailableError
+
+from reprise.store.exceptions import StoreUnavailableError
 from support.fake_log import FakeLogProducer
 from support.predictor import RunningPredictor, published, running_predictor
 from support.served_bundles import bundle_files

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
-from reprise_http.problems import ProblemError
-from reprise_predictor.requests import RequestReader
+
+from reprise.http.problems import ProblemError
+from reprise.predictor.requests import RequestReader
 
 FIELDS = ("user_id", "product_id", "event_type", "amount", "timestamp")
 READER = RequestReader(("view", "purchase"), 5)

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reprise_bundle import BundleStore
-from reprise_online.exceptions import StoreRefusedError, StoreUnavailableError
-from reprise_routing import BASELINE, RoutingDocument, RoutingReport, Share, allocate, assign
+
+from reprise.bundle import BundleStore
+from reprise.routing import BASELINE, RoutingDocument, RoutingReport, Share, allocate, assign
+from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from support.predictor import RunningPredictor, published, running_predictor
 from support.served_bundles import bundle_files, small_plan
 
@@ -185,7 +186,7 @@ def test_arm_whose_model_would_hold_up_everybody_is_refused(tmp_path: Path) -> N
 def test_arm_answers_as_soon_as_its_bundle_is_published(
     predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reprise_predictor.loading._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("reprise.predictor.loading._RETRY_SECONDS", 0.0)
     files = bundle_files(bias=2.0)
     candidate = store.publish(files)
     folder = Path(store.location(candidate, "manifest.json")).parent

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_bundle import Histogram
-from reprise_predictor.score_drift import MIN_SCORES, WINDOW_SECONDS, ScoreDrift
+
+from reprise.bundle import Histogram
+from reprise.predictor.score_drift import MIN_SCORES, WINDOW_SECONDS, ScoreDrift
 
 ARM = ("baseline", "sha256:ab")
 EVALUATION = Histogram(edges=tuple(number / 50 for number in range(51)), counts=(10,) * 50)

@@ -7,11 +7,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from reprise_bundle import Bundle, BundleFiles, BundleStore
-from reprise_online.reader import OnlineRow, RowBlock
-from reprise_predictor.exceptions import ForeignStateError, ModelRefusedError
-from reprise_predictor.model import Model
-from reprise_predictor.served import make_ready
+
+from reprise.bundle import Bundle, BundleFiles, BundleStore
+from reprise.predictor.exceptions import ForeignStateError, ModelRefusedError
+from reprise.predictor.model import Model
+from reprise.predictor.served import make_ready
+from reprise.store.reader import OnlineRow, RowBlock
 from support.served_bundles import bundle_files, logistic_graph, small_plan
 
 NAMES = small_plan().input_names

@@ -6,13 +6,14 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_bundle import BundleStore
-from reprise_predictor.arm_metrics import ArmMetrics
-from reprise_predictor.arms import ServedArm
-from reprise_predictor.requests import RequestReader
-from reprise_predictor.served import make_ready
-from reprise_predictor.shadowing import Shadows
-from reprise_routing import RoutingDocument, Share, allocate
+
+from reprise.bundle import BundleStore
+from reprise.predictor.arm_metrics import ArmMetrics
+from reprise.predictor.arms import ServedArm
+from reprise.predictor.requests import RequestReader
+from reprise.predictor.served import make_ready
+from reprise.predictor.shadowing import Shadows
+from reprise.routing import RoutingDocument, Share, allocate
 from support.fake_log import FakeLogProducer
 from support.fake_reader import FakeReader
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor

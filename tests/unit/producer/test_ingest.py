@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_eventlog import EVENTS, LogUnavailableError
-from reprise_events import decode_event
-from reprise_producer.ingest import EventIngest
-from reprise_producer.metrics import ProducerMetrics
+
+from reprise.events import decode_event
+from reprise.log import EVENTS, LogUnavailableError
+from reprise.producer.ingest import EventIngest
+from reprise.producer.metrics import ProducerMetrics
 from support.fake_log import FakeLogProducer
 
 

@@ -1,7 +1,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_producer.pacing import Pace
+
+from reprise.producer.pacing import Pace
 
 
 @given(

@@ -5,11 +5,12 @@ import httpx
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_eventlog import LogUnavailableError
-from reprise_producer.app import create_app
-from reprise_producer.context import ProducerContext, build_ingest
-from reprise_producer.metrics import ProducerMetrics
-from reprise_producer.settings import ProducerSettings
+
+from reprise.log import LogUnavailableError
+from reprise.producer.app import create_app
+from reprise.producer.context import ProducerContext, build_ingest
+from reprise.producer.metrics import ProducerMetrics
+from reprise.producer.settings import ProducerSettings
 from support.fake_log import FakeLogProducer
 
 EVENT = {

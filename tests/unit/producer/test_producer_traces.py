@@ -3,11 +3,12 @@
 import httpx
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
-from reprise_eventlog import LogUnavailableError
-from reprise_producer.app import create_app
-from reprise_producer.context import ProducerContext, build_ingest
-from reprise_producer.metrics import ProducerMetrics
-from reprise_producer.settings import ProducerSettings
+
+from reprise.log import LogUnavailableError
+from reprise.producer.app import create_app
+from reprise.producer.context import ProducerContext, build_ingest
+from reprise.producer.metrics import ProducerMetrics
+from reprise.producer.settings import ProducerSettings
 from support.fake_log import FakeLogProducer
 from support.traces import SAMPLED, TRACE_ID, KeptSpans, attributes
 

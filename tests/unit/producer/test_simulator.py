@@ -5,13 +5,14 @@ from itertools import islice
 
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_eventlog import EVENTS, LogTimeoutError, LogUnavailableError
-from reprise_events import decode_event
-from reprise_producer.exceptions import BurstIncompleteError
-from reprise_producer.metrics import ProducerMetrics
-from reprise_producer.simulated_events import simulated_events
-from reprise_producer.simulator import Simulator
-from reprise_shop import Shop, ShopConfig
+
+from reprise.events import decode_event
+from reprise.log import EVENTS, LogTimeoutError, LogUnavailableError
+from reprise.producer.exceptions import BurstIncompleteError
+from reprise.producer.metrics import ProducerMetrics
+from reprise.producer.simulated_events import simulated_events
+from reprise.producer.simulator import Simulator
+from reprise.shop import Shop, ShopConfig
 from support.fake_log import FakeLogProducer
 
 NOW_US = 1_780_000_000_000_000

@@ -3,10 +3,11 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_rollout.judgement import breach, judge
-from reprise_rollout.observation import ArmSample, Measurement
-from reprise_rollout.shares import basis_points, stages
-from reprise_rollout.spec import Analysis, Metric
+
+from reprise.rollout.judgement import breach, judge
+from reprise.rollout.observation import ArmSample, Measurement
+from reprise.rollout.shares import basis_points, stages
+from reprise.rollout.spec import Analysis, Metric
 from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with_users
 
 

@@ -5,10 +5,11 @@ from datetime import datetime, timedelta
 
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_rollout.exceptions import ClusterError, RoutingStoreError
-from reprise_rollout.metrics import RolloutMetrics
-from reprise_rollout.reconciler import Look, Reconciler, World
-from reprise_rollout.status import RolloutStatus
+
+from reprise.rollout.exceptions import ClusterError, RoutingStoreError
+from reprise.rollout.metrics import RolloutMetrics
+from reprise.rollout.reconciler import Look, Reconciler, World
+from reprise.rollout.status import RolloutStatus
 from support.rollout_world import (
     BASE,
     ERRING,

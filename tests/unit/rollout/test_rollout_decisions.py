@@ -4,13 +4,14 @@ from datetime import timedelta
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise_rollout.decision import Decision, decide
-from reprise_rollout.observation import Measurement, Observation
-from reprise_rollout.predictors import Pod
-from reprise_rollout.shares import stages
-from reprise_rollout.spec import RolloutSpec
-from reprise_rollout.status import RolloutStatus
-from reprise_routing import RoutingDocument
+
+from reprise.rollout.decision import Decision, decide
+from reprise.rollout.observation import Measurement, Observation
+from reprise.rollout.predictors import Pod
+from reprise.rollout.shares import stages
+from reprise.rollout.spec import RolloutSpec
+from reprise.rollout.status import RolloutStatus
+from reprise.routing import RoutingDocument
 from support.rollout_world import (
     BASE,
     ERRING,

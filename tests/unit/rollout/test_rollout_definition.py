@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 import yaml
-from reprise_rollout.crd import definition, definition_yaml
-from reprise_rollout.exceptions import InvalidResourceError
-from reprise_rollout.spec import RolloutSpec
+
+from reprise.rollout.crd import definition, definition_yaml
+from reprise.rollout.exceptions import InvalidResourceError
+from reprise.rollout.spec import RolloutSpec
 
 ROOT = Path(__file__).parents[3]
 BASELINE = {"digest": "sha256:" + "a" * 64}

@@ -6,11 +6,12 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_rollout.exceptions import ClusterError, StuckError
-from reprise_rollout.metrics import RolloutMetrics
-from reprise_rollout.reconciler import Look, Reconciler
-from reprise_rollout.rollouts import Rollouts
-from reprise_rollout.settings import RolloutSettings
+
+from reprise.rollout.exceptions import ClusterError, StuckError
+from reprise.rollout.metrics import RolloutMetrics
+from reprise.rollout.reconciler import Look, Reconciler
+from reprise.rollout.rollouts import Rollouts
+from reprise.rollout.settings import RolloutSettings
 
 
 class Looking:

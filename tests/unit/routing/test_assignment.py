@@ -4,7 +4,8 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise_routing import (
+
+from reprise.routing import (
     BUCKETS,
     InvalidSharesError,
     RoutingDocument,

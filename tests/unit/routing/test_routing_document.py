@@ -1,7 +1,8 @@
 import json
 
 import pytest
-from reprise_routing import (
+
+from reprise.routing import (
     BUCKETS,
     CandidateEvidence,
     InvalidRoutingError,

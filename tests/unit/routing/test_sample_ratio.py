@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
-from reprise_routing.sample_ratio import chi_square_survival, sample_ratio
 from scipy.stats import chi2
+
+from reprise.routing.sample_ratio import chi_square_survival, sample_ratio
 
 
 @pytest.mark.parametrize("freedom", range(1, 8))

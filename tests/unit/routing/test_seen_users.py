@@ -1,4 +1,4 @@
-from reprise_routing import SeenUsers
+from reprise.routing import SeenUsers
 
 
 def test_a_user_is_new_once():

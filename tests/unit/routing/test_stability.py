@@ -6,7 +6,8 @@ import random
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from reprise_routing.stability import index_by_chance, population_stability_index, tenths
+
+from reprise.routing.stability import index_by_chance, population_stability_index, tenths
 
 COUNTS = st.lists(st.integers(0, 10_000), min_size=20, max_size=20).filter(any)
 

@@ -5,8 +5,9 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_runtime.durations import DURATION, format_duration, parse_duration
-from reprise_runtime.exceptions import InvalidDurationError
+
+from reprise.runtime.durations import DURATION, format_duration, parse_duration
+from reprise.runtime.exceptions import InvalidDurationError
 
 
 @pytest.mark.parametrize(

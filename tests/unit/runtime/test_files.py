@@ -1,7 +1,8 @@
 from pathlib import Path
 
 import pytest
-from reprise_runtime.files import atomic_write
+
+from reprise.runtime.files import atomic_write
 
 
 def test_file_appears_whole_under_its_name(tmp_path: Path) -> None:

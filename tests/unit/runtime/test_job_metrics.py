@@ -7,8 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from prometheus_client import Gauge
-from reprise_runtime.job_metrics import reported_job
 from structlog.testing import capture_logs
+
+from reprise.runtime.job_metrics import reported_job
 
 
 class Gateway(BaseHTTPRequestHandler):

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from reprise_runtime.logs import configure_logging, get_logger
+
+from reprise.runtime.logs import configure_logging, get_logger
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +70,7 @@ def test_unknown_level_is_refused() -> None:
 def test_level_of_a_running_process_changes_to_debug_and_back_by_a_signal() -> None:
     program = """
 import os, signal
-from reprise_runtime.logs import configure_logging, get_logger
+from reprise.runtime.logs import configure_logging, get_logger
 configure_logging("warning", json=True)
 log = get_logger("shop")
 for moment in ("before", "while", "after"):

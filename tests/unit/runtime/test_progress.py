@@ -1,5 +1,6 @@
 import pytest
-from reprise_runtime.progress import progress
+
+from reprise.runtime.progress import progress
 
 
 @pytest.fixture(autouse=True)

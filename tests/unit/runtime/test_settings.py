@@ -1,8 +1,9 @@
 import pytest
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
-from reprise_runtime.exceptions import InvalidSettingsError
-from reprise_runtime.settings import ApiSettings, KafkaSettings, ProcessSettings, RedisSettings
+
+from reprise.runtime.exceptions import InvalidSettingsError
+from reprise.runtime.settings import ApiSettings, KafkaSettings, ProcessSettings, RedisSettings
 
 
 class ShopSettings(ApiSettings, RedisSettings, KafkaSettings):

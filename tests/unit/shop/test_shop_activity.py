@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_shop import SEGMENTS, InvalidShopError
-from reprise_shop.activity import EPOCH_US, LAST_US, ActivityClock, campaigns_between
-from reprise_shop.config import DAY_US, HOUR_US
+
+from reprise.shop import SEGMENTS, InvalidShopError
+from reprise.shop.activity import EPOCH_US, LAST_US, ActivityClock, campaigns_between
+from reprise.shop.config import DAY_US, HOUR_US
 
 CLOCK = ActivityClock()
 

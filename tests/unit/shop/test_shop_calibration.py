@@ -6,8 +6,9 @@ from functools import cache
 
 import numpy as np
 import pytest
-from reprise_shop import PURCHASE, Shop, ShopConfig
-from reprise_shop.config import DAY_US
+
+from reprise.shop import PURCHASE, Shop, ShopConfig
+from reprise.shop.config import DAY_US
 
 START = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 DAYS = 240

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reprise_shop.truth import Prospect, erlang_survival, purchase_probability, wish_rate
+
+from reprise.shop.truth import Prospect, erlang_survival, purchase_probability, wish_rate
 
 
 def prospect(

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from reprise_status import findings
-from reprise_status.exposition import parse
-from reprise_status.report import Finding, Report
-from reprise_status.seen import Look, ProcessSeen
+
+from reprise.status import findings
+from reprise.status.exposition import parse
+from reprise.status.report import Finding, Report
+from reprise.status.seen import Look, ProcessSeen
 from support.seen_platform import (
     DIGEST,
     NOON,

@@ -3,7 +3,8 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_status.history import History, quantile, share_above
+
+from reprise.status.history import History, quantile, share_above
 
 NAME = "reprise_producer_events_total"
 

@@ -1,7 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_status.increases import Increases
-from reprise_status.seen import ProcessSeen
+
+from reprise.status.increases import Increases
+from reprise.status.seen import ProcessSeen
 from support.seen_platform import process, silent
 
 EVENTS = 'reprise_materializer_events_total{outcome="folded"}'

@@ -4,10 +4,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from reprise_routing import RoutingReport
-from reprise_status.exposition import parse
-from reprise_status.page import CONTENT_SECURITY_POLICY, SCRIPT, STYLE, render, render_waiting
-from reprise_status.report import Report
+
+from reprise.routing import RoutingReport
+from reprise.status.exposition import parse
+from reprise.status.page import CONTENT_SECURITY_POLICY, SCRIPT, STYLE, render, render_waiting
+from reprise.status.report import Report
 from support.seen_platform import (
     DIGEST,
     OTHER,

@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
-from reprise_status.exposition import parse
-from reprise_status.figures import OURS
-from reprise_status.increases import COUNTED
-from reprise_status.report import Figure, Report
+
+from reprise.status.exposition import parse
+from reprise.status.figures import OURS
+from reprise.status.increases import COUNTED
+from reprise.status.report import Figure, Report
 from support.metrics_catalogue import described, registries
 from support.seen_platform import (
     DIGEST,
@@ -25,7 +26,7 @@ from support.seen_platform import (
     silent,
 )
 
-SOURCES = Path(__file__).parents[3] / "services/status/src/reprise_status"
+SOURCES = Path(__file__).parents[3] / "services/status/src/reprise.status"
 
 
 def test_rates_and_quantiles_of_two_looks() -> None:

@@ -6,11 +6,12 @@ import httpx
 import orjson
 import pytest
 from prometheus_client import CollectorRegistry
-from reprise_status.exceptions import UnreadableError
-from reprise_status.metrics import StatusMetrics
-from reprise_status.scraping import Scraper
-from reprise_status.seen import Look
-from reprise_status.targets import parse_targets
+
+from reprise.status.exceptions import UnreadableError
+from reprise.status.metrics import StatusMetrics
+from reprise.status.scraping import Scraper
+from reprise.status.seen import Look
+from reprise.status.targets import parse_targets
 from support.seen_platform import DIGEST, exposed, model_seen, predictor, producer, routed
 
 Answer = httpx.Response | Exception | Callable[[], httpx.Response]

@@ -3,7 +3,8 @@ import re
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_status.sparkline import HEIGHT, WIDTH, sparkline
+
+from reprise.status.sparkline import HEIGHT, WIDTH, sparkline
 
 VALUES = st.lists(st.none() | st.floats(0, 1e9), max_size=2000)
 

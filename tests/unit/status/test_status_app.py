@@ -6,15 +6,16 @@ from collections.abc import Awaitable, Callable, Iterator
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
-from reprise_status.app import create_app
-from reprise_status.metrics import StatusMetrics
-from reprise_status.page import CONTENT_SECURITY_POLICY
-from reprise_status.report import Report
-from reprise_status.reporting import Frame
-from reprise_status.seen import Look
-from reprise_status.settings import StatusSettings
-from reprise_status.watching import Watch
 from structlog.testing import capture_logs
+
+from reprise.status.app import create_app
+from reprise.status.metrics import StatusMetrics
+from reprise.status.page import CONTENT_SECURITY_POLICY
+from reprise.status.report import Report
+from reprise.status.reporting import Frame
+from reprise.status.seen import Look
+from reprise.status.settings import StatusSettings
+from reprise.status.watching import Watch
 from support.seen_platform import healthy
 
 

@@ -1,10 +1,11 @@
 import socket
 
 import pytest
-from reprise_runtime.exceptions import InvalidSettingsError
-from reprise_status.exceptions import UnreadableError
-from reprise_status.settings import StatusSettings
-from reprise_status.targets import Target, base_url, of_one_family, parse_targets, resolve
+
+from reprise.runtime.exceptions import InvalidSettingsError
+from reprise.status.exceptions import UnreadableError
+from reprise.status.settings import StatusSettings
+from reprise.status.targets import Target, base_url, of_one_family, parse_targets, resolve
 
 
 def test_targets_are_names_and_addresses() -> None:

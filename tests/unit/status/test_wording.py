@@ -1,8 +1,9 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from reprise_status.report import Figure
-from reprise_status.wording import age, count, digest, duration, parts, percent, plain
+
+from reprise.status.report import Figure
+from reprise.status.wording import age, count, digest, duration, parts, percent, plain
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

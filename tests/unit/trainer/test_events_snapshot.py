@@ -5,8 +5,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from reprise_eventfiles import EVENT_SCHEMA
-from reprise_trainer.snapshot import events_sha256
+
+from reprise.event_files import EVENT_SCHEMA
+from reprise.trainer.snapshot import events_sha256
 
 ROWS: list[dict[str, Any]] = [
     {

@@ -3,11 +3,12 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from reprise_trainer.exceptions import TrainingRefusedError
-from reprise_trainer.fitting import FitOptions, FittedModel, fit_model
-from reprise_trainer.forest import CANDIDATES, ForestParameters, choose_parameters
-from reprise_trainer.split import Fold, Span, TimeSplit, split_by_time
-from reprise_trainer.table import TrainingTable
+
+from reprise.trainer.exceptions import TrainingRefusedError
+from reprise.trainer.fitting import FitOptions, FittedModel, fit_model
+from reprise.trainer.forest import CANDIDATES, ForestParameters, choose_parameters
+from reprise.trainer.split import Fold, Span, TimeSplit, split_by_time
+from reprise.trainer.table import TrainingTable
 
 DAY_US = 86_400_000_000
 HORIZON = timedelta(days=10)

@@ -4,12 +4,13 @@ import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_trainer.calibration import BetaCalibration
-from reprise_trainer.exceptions import GraphMismatchError
-from reprise_trainer.forest import ForestParameters, grow_forest
-from reprise_trainer.graph import build_graph, floor_to_float32
-from reprise_trainer.scoring import GraphScorer, check_equal, score_forest
 from sklearn.ensemble import RandomForestClassifier
+
+from reprise.trainer.calibration import BetaCalibration
+from reprise.trainer.exceptions import GraphMismatchError
+from reprise.trainer.forest import ForestParameters, grow_forest
+from reprise.trainer.graph import build_graph, floor_to_float32
+from reprise.trainer.scoring import GraphScorer, check_equal, score_forest
 
 CALIBRATION = BetaCalibration(a=1.2, b=0.7, c=-1.5)
 Matrix = npt.NDArray[np.float32]

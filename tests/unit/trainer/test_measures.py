@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_trainer.measures import best_f1_threshold, measure, reliability, share_of_achievable
+
+from reprise.trainer.measures import best_f1_threshold, measure, reliability, share_of_achievable
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=4, max_size=60).filter(
     lambda rows: len({label for label, _ in rows}) == 2

@@ -2,14 +2,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reprise_bundle import Bundle, BundleStore, Scores
-from reprise_features.plan import Plan
-from reprise_trainer.against_baseline import AgainstBaseline, Tolerance, compare_with_baseline
-from reprise_trainer.candidate import build_candidate_patch, serving_baseline
-from reprise_trainer.exceptions import RolloutConflictError, RolloutRefusedError, RolloutUnavailableError
-from reprise_trainer.proposing import Proposal, propose
-from reprise_trainer.rollout_api import rollout_name
-from reprise_trainer.table import TrainingTable
+
+from reprise.bundle import Bundle, BundleStore, Scores
+from reprise.features.plan import Plan
+from reprise.trainer.against_baseline import AgainstBaseline, Tolerance, compare_with_baseline
+from reprise.trainer.candidate import build_candidate_patch, serving_baseline
+from reprise.trainer.exceptions import RolloutConflictError, RolloutRefusedError, RolloutUnavailableError
+from reprise.trainer.proposing import Proposal, propose
+from reprise.trainer.rollout_api import rollout_name
+from reprise.trainer.table import TrainingTable
 from support.rollout_resource import FakeRollouts
 from support.served_bundles import bundle_files, small_plan
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reprise_runtime.durations import parse_duration
-from reprise_trainer.exceptions import TrainingRefusedError
-from reprise_trainer.split import Span, forward_folds, split_by_time
+
+from reprise.runtime.durations import parse_duration
+from reprise.trainer.exceptions import TrainingRefusedError
+from reprise.trainer.split import Span, forward_folds, split_by_time
 
 DAY = 86_400_000_000
 MONTH = timedelta(days=30)

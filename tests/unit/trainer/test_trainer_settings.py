@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 import pytest
-from reprise_runtime.exceptions import InvalidSettingsError
-from reprise_trainer.main import command
-from reprise_trainer.settings import TrainerSettings
+
+from reprise.runtime.exceptions import InvalidSettingsError
+from reprise.trainer.main import command
+from reprise.trainer.settings import TrainerSettings
 
 FILE_OPTIONS = {"columns", "event_types", "timestamp_format", "timestamp_unit", "on_bad_rows"}
 OPTIONS = {parameter.name: parameter for parameter in command.params if isinstance(parameter, click.Option)}
@@ -63,7 +64,7 @@ def test_senseless_setting_is_refused(name: str, value: object) -> None:
 
 def test_help_loads_nothing_heavy() -> None:
     code = (
-        "import sys, reprise_trainer.main; heavy = {'sklearn', 'onnx', 'matplotlib', 'numpy', 'duckdb'}; "
+        "import sys, reprise.trainer.main; heavy = {'sklearn', 'onnx', 'matplotlib', 'numpy', 'duckdb'}; "
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -7,10 +7,11 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
-from reprise_eventfiles import EVENT_SCHEMA
-from reprise_trainer.exceptions import RowsError, TrainingRefusedError, TruthError
-from reprise_trainer.loading import load_table
-from reprise_trainer.table import TrainingTable
+
+from reprise.event_files import EVENT_SCHEMA
+from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
+from reprise.trainer.loading import load_table
+from reprise.trainer.table import TrainingTable
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # day, user, type: two users of one product, the last two days without a label

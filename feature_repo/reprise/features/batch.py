@@ -1,0 +1,257 @@
+"""The batch executor: the plan over a file of events, on DuckDB, spilling to disk under a memory limit."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprise.features import batch_sql
+from reprise.features.exceptions import NotEnoughEventsError
+from reprise.features.finish import Finisher
+from reprise.features.finishes import FloatArray
+from reprise.features.plan import EntityName, EntityPlan, Plan
+from reprise.features.running_sql import running_select
+
+REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
+"""Columns of a table of requests: when to answer for which user and product, and with what request of their own."""
+
+POSITION_COLUMNS = ("topic_id", "partition", "offset")
+"""Columns that say where in the log an event is: the topic's id as UUID text, the partition, and the offset."""
+
+_BATCH_ROWS = 50_000
+
+
+@dataclass(frozen=True)
+class LogPositions:
+    """Which records of the log a file of events holds.
+
+    Attributes:
+        topic: The topic of the last record, which is the newest incarnation.
+        last_offsets: The last offset of each of its partitions.
+    """
+
+    topic: UUID
+    last_offsets: Mapping[int, int]
+
+
+def says_positions(events: Path) -> bool:
+    """Tell whether this is a Parquet file of events that say where in the log they are."""
+    return events.suffix == ".parquet" and set(POSITION_COLUMNS) <= set(pq.read_schema(events).names)
+
+
+class BatchExecutor:
+    """Computes states and model inputs from a file of events.
+
+    Use it as a context manager: it owns a DuckDB connection and a directory to spill to.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        memory_limit: str = "4GiB",
+        temp_directory: Path | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._plan = plan
+        self._finisher = Finisher(plan)
+        self._positions: LogPositions | None = None
+        self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
+        self._connection = duckdb.connect()
+        self._run("SET memory_limit = ?", [memory_limit])
+        self._run("SET temp_directory = ?", [self._spill.name])
+        self._run("SET TimeZone = 'UTC'")
+        self._run("SET enable_progress_bar = false")
+        if threads is not None:
+            self._run(f"SET threads = {int(threads)}")
+
+    def __enter__(self) -> Self:
+        """Return the executor."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection and remove what was spilled."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and remove what was spilled."""
+        self._connection.close()
+        self._spill.cleanup()
+
+    def load_events(self, source: Path | pa.Table) -> int:
+        """Load canonical events, the first of each ``event_id``, and return how many make features.
+
+        Args:
+            source: A Parquet file, or a table, of the canonical columns.
+
+        Raises:
+            NotEnoughEventsError: None of the events is of a type that makes features.
+        """
+        if isinstance(source, Path):
+            rows = f"read_parquet({_literal(str(source))}, file_row_number = true)"
+        else:
+            self._connection.register("given_events", source)
+            rows = "(SELECT *, row_number() OVER () AS file_row_number FROM given_events)"
+        types = ", ".join(_literal(event_type) for event_type in self._plan.frames)
+        self._run(
+            f"""
+            CREATE OR REPLACE TEMP TABLE events AS
+            SELECT event_id, user_id, product_id, event_type, epoch_us(timestamp) AS ts, amount,
+                   ('0x' || md5(event_id)[:15])::BIGINT AS event_key
+            FROM {rows} WHERE event_type IN ({types})
+            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+            """
+        )
+        [(count,)] = self._run("SELECT count(*) FROM events")
+        if count == 0:
+            raise NotEnoughEventsError(f"no event is of a type that makes features: {types}")
+        return int(count)
+
+    @property
+    def span(self) -> batch_sql.Span:
+        """The instants of the first and the last loaded event."""
+        return self._span("SELECT min(ts), max(ts) FROM events")
+
+    def event_rows(
+        self, columns: Sequence[str], extra: Mapping[str, str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield one row for each event, at its own cutoff: ``columns``, ``extra``, and the states before it."""
+        self._lift(_events(is_row=True))
+        yield from self._past(self.span, columns, extra)
+
+    def request_rows(self, requests: pa.Table) -> Iterator[pa.RecordBatch]:
+        """Yield, for each request, its ``row_id`` and the states strictly before its instant.
+
+        Args:
+            requests: Columns ``REQUEST_COLUMNS``.
+        """
+        self._connection.register("requests", requests)
+        asked = (
+            "SELECT row_id, NULL, user_id, product_id, NULL, timestamp_us, amount, NULL, false, true, is_purchase"
+            " FROM requests"
+        )
+        self._lift(f"{_events(is_row=False)} UNION ALL {asked}")
+        span = self.span
+        asked_span = self._span("SELECT min(timestamp_us), max(timestamp_us) FROM requests")
+        first, last = min(span.first_us, asked_span.first_us), max(span.last_us, asked_span.last_us)
+        wide = batch_sql.Span(first, last)
+        yield from self._past(wide, ["row_id", "ts", "amount", "is_purchase"], None)
+
+    def finished(self, rows: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
+        """Yield each batch with its model inputs, shape (rows, inputs); it must have ts, amount, is_purchase."""
+        for batch in rows:
+            user, product, pair = (self._state_array(batch, entity) for entity in self._plan.entities)
+            instants, amounts, purchases = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
+            inputs = self._finisher.many(user, product, pair, instants, amounts, purchases)
+            yield batch, inputs
+
+    def final_states(self, entity: EntityName) -> Iterator[pa.RecordBatch]:
+        """Yield every entity's state after all events: its ids, the state's fields, and ``last_us``."""
+        self._lift(_events(is_row=True))
+        kept = next(e for e in self._plan.entities if e.name == entity)
+        yield from self._stream(batch_sql.whole_select(self._plan, kept, self._transitions()))
+
+    def load_positions(self, source: Path) -> LogPositions | None:
+        """Load where in the log each loaded event is, and return what there is; None if the file does not say.
+
+        Args:
+            source: The Parquet file of the events, in the order of arrival; it says so in ``POSITION_COLUMNS``.
+        """
+        self._positions = None
+        if not says_positions(source):
+            return None
+        rows = f"read_parquet({_literal(str(source))}, file_row_number = true)"
+        self._run(
+            f"""
+            CREATE OR REPLACE TEMP TABLE positions AS
+            SELECT event_id, topic_id, "partition" AS log_partition, "offset" AS log_offset
+            FROM {rows} QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+            """
+        )
+        [(topic,)] = self._run(f"SELECT arg_max(topic_id, file_row_number) FROM {rows}")
+        if topic is None:
+            return None
+        lasts = self._run(
+            f'SELECT "partition", max("offset") FROM {rows} WHERE topic_id = ? GROUP BY 1 ORDER BY 1', [topic]
+        )
+        self._positions = LogPositions(UUID(topic), {int(partition): int(last) for partition, last in lasts})
+        return self._positions
+
+    def running_states(self, entity: EntityPlan) -> Iterator[pa.RecordBatch]:
+        """Yield an entity's state after each instant at which it had events.
+
+        Columns are its ids, the fields, ``ts``, and ``is_last``: whether it is the entity's state after all events.
+        Where positions are loaded, ``offset_<partition>`` is the last offset in the state, null where there is none.
+        """
+        source, offsets = _events(is_row=True), {}
+        if self._positions is not None:
+            source = f"SELECT * FROM ({source}) LEFT JOIN positions USING (event_id)"
+            here = f"topic_id = {_literal(str(self._positions.topic))}"
+            offsets = {
+                f"offset_{number}": f"max(CASE WHEN {here} AND log_partition = {number} THEN log_offset END)"
+                for number in self._positions.last_offsets
+            }
+        self._lift(source)
+        yield from self._stream(running_select(entity, self._transitions(), self.span, offsets))
+
+    def entity_ids(self, entity: EntityPlan) -> Iterator[pa.RecordBatch]:
+        """Yield the ids of every entity that has an event, in order."""
+        keys = ", ".join(entity.view.join_keys)
+        yield from self._stream(f"SELECT DISTINCT {keys} FROM events ORDER BY {keys}")
+
+    def _lift(self, source: str) -> None:
+        self._run(
+            f"CREATE OR REPLACE TEMP TABLE lifted AS {batch_sql.lifted_select(self._plan, f'({source})')}"
+        )
+
+    def _transitions(self) -> str:
+        return batch_sql.transitions_select(self._plan, "lifted")
+
+    def _past(
+        self, span: batch_sql.Span, columns: Sequence[str], extra: Mapping[str, str] | None
+    ) -> Iterator[pa.RecordBatch]:
+        yield from self._stream(batch_sql.past_select(self._plan, self._transitions(), span, columns, extra))
+
+    def _stream(self, query: str) -> Iterator[pa.RecordBatch]:
+        yield from self._connection.sql(query).to_arrow_reader(_BATCH_ROWS)
+
+    def _run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run a statement to its end: the connection takes no other before that."""
+        rows: list[tuple[Any, ...]] = self._connection.execute(statement, list(parameters)).fetchall()
+        return rows
+
+    def _span(self, query: str) -> batch_sql.Span:
+        [(first, last)] = self._run(query)
+        return batch_sql.Span(int(first), int(last))
+
+    def _state_array(self, batch: pa.RecordBatch, entity: EntityPlan) -> FloatArray:
+        out = np.empty((batch.num_rows, len(entity.view.fields)))
+        for at, field in enumerate(entity.view.fields):
+            out[:, at] = _floats(batch, f"{entity.name}__{field.name}")
+        return out
+
+
+def _events(*, is_row: bool) -> str:
+    return (
+        f"SELECT NULL::BIGINT AS row_id, *, true AS is_event, {str(is_row).lower()} AS is_row,"
+        " (event_type = 'purchase')::DOUBLE AS is_purchase FROM events"
+    )
+
+
+def _floats(batch: pa.RecordBatch, column: str) -> FloatArray:
+    values: FloatArray = batch.column(column).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,281 @@
+"""The plan as SQL: one pass of window functions gives every row the states strictly before its own instant.
+
+The statements keep to what DuckDB and Spark share in meaning; only ``struct_pack``, ``QUALIFY``, ``IGNORE NULLS``,
+the casts and the frames of ``Past`` are spelled as in DuckDB. Instants are BIGINT microseconds. An event's own
+columns are null where it is not of the dataframe, so that aggregates pass it by.
+
+All windows are ordered by ``position``, which no two rows share, so that sums are added up in the same order
+every time, and the same events make the same bits.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from reprise.features.accumulators import Aggregation
+from reprise.features.finishes import finish_sql
+from reprise.features.plan import EntityPlan, Plan
+
+_BUCKET_HALF_LIVES = 512
+"""How many half-lives one sum of decayed weights spans: 2^512 leaves a double room for amounts and counts."""
+
+_BUCKET_POSITIONS = 2**38
+"""How many positions one bucket has room for, where buckets and positions are ordered by one number."""
+
+_PARTITIONS = {"user": "user_id", "product": "product_id", "pair": "user_id, product_id"}
+_SQL_TYPES = {"int64": "BIGINT", "double": "DOUBLE"}
+
+
+@dataclass(frozen=True)
+class Span:
+    """The instants between which all rows and events lie, microseconds."""
+
+    first_us: int
+    last_us: int
+
+
+class Windowed(ABC):
+    """What aggregates over windows in the order of events share.
+
+    In that order the first instant is the smallest, so that no minimum has to be sought; and DuckDB adds up doubles
+    more than twice as fast as it counts.
+    """
+
+    @abstractmethod
+    def over(self, aggregate: str) -> str:
+        """Return the aggregate over the window."""
+
+    def count(self, value: str) -> str:
+        """Return how many rows have the value; exact up to 2^53."""
+        ones = self.over(f"sum(({value} IS NOT NULL)::INT::DOUBLE)")
+        return f"coalesce({ones}, 0)::BIGINT"
+
+    def first(self, value: str) -> str:
+        """Return the value in the first row that has it."""
+        return self.over(f"first_value({value} IGNORE NULLS)")
+
+    def last(self, value: str) -> str:
+        """Return the value in the last row that has it."""
+        return self.over(f"last_value({value} IGNORE NULLS)")
+
+
+class Past(Windowed):
+    """Aggregates over each row's past in one entity, strictly before the row's own instant.
+
+    ``RANGE … 1 PRECEDING`` over the instant would say the same. Counting back over the rows of the same instant
+    spares DuckDB a search for each row and aggregate, which is most of the work where an entity has many rows.
+    """
+
+    def __init__(self, entity: str, span: Span) -> None:
+        self._partition = _PARTITIONS[entity]
+        self._window = f"{entity}_past"
+        self._frame = f"ROWS BETWEEN UNBOUNDED PRECEDING AND {entity}_peer PRECEDING"
+        self._span = span
+
+    @property
+    def window(self) -> str:
+        """The definition of the window that the aggregates are over."""
+        return f"{self._window} AS (PARTITION BY {self._partition} ORDER BY position {self._frame})"
+
+    def over(self, aggregate: str) -> str:
+        """Return the aggregate over the row's past."""
+        return f"{aggregate} OVER {self._window}"
+
+    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
+        """Return the decayed sum at the row's own instant, and that instant; null without events.
+
+        The weights are summed as they will have decayed at a common origin, so that one prefix sum serves
+        all rows. Weights only differ by positive factors, so nothing cancels. A history of more half-lives
+        than fit into a double is cut into buckets; what came three buckets before is below 2^-1024 of its weight.
+        """
+        half_life, origin = float(half_life_us), self._span.first_us
+        reference = f"CASE WHEN {self.first(f'{frame}_t')} IS NOT NULL THEN ts END"
+        age = f"(ts - {origin}) / {half_life!r}"
+        if (self._span.last_us - origin) / half_life <= _BUCKET_HALF_LIVES:
+            grown = self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
+            return f"coalesce({grown}, 0) * pow(2.0, -({age}))", reference
+        bucket = f"floor(({age}) / {_BUCKET_HALF_LIVES})::BIGINT"
+        within = f"(({age}) - {_BUCKET_HALF_LIVES} * {bucket})"
+        present = f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {within}) END"
+        earlier = (
+            f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {within} - {_BUCKET_HALF_LIVES}) END"
+        )
+        same_bucket = (
+            f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} ORDER BY position {self._frame})"
+        )
+        before = [self._bucket_before(f"sum({earlier})", bucket, back) for back in (1, 2)]
+        total = f"coalesce({same_bucket}, 0) + {before[0]} + {before[1]} * pow(2.0, -{_BUCKET_HALF_LIVES})"
+        return f"({total}) * pow(2.0, -{within})", reference
+
+    def _bucket_before(self, aggregate: str, bucket: str, back: int) -> str:
+        """Return the aggregate over all of the bucket that lies ``back`` buckets before the row's own, else 0."""
+        return (
+            f"coalesce({aggregate} OVER (PARTITION BY {self._partition}"
+            f" ORDER BY {bucket} * {_BUCKET_POSITIONS} + position"
+            f" RANGE BETWEEN {back * _BUCKET_POSITIONS} + position PRECEDING"
+            f" AND {(back - 1) * _BUCKET_POSITIONS} + position + 1 PRECEDING), 0)"
+        )
+
+
+class Whole:
+    """Aggregates over everything that an entity ever had, for ``GROUP BY``."""
+
+    def over(self, aggregate: str) -> str:
+        """Return the aggregate as it is."""
+        return aggregate
+
+    def count(self, value: str) -> str:
+        """Return how many rows have the value."""
+        return f"count({value})"
+
+    def first(self, value: str) -> str:
+        """Return the value in the first row that has it."""
+        return f"arg_min({value}, position)"
+
+    def last(self, value: str) -> str:
+        """Return the value in the last row that has it."""
+        return f"arg_max({value}, position)"
+
+    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
+        """Return the decayed sum at the entity's last event of the dataframe, and that instant."""
+        age = f"({frame}_t - {frame}_entity_last) / {float(half_life_us)!r}"
+        return (
+            f"coalesce(sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END), 0)",
+            f"max({frame}_t)",
+        )
+
+
+class _RunningPair(Windowed):
+    """Aggregates over a pair's events up to and with the row's own, in the order of events."""
+
+    window = "PARTITION BY user_id, product_id ORDER BY position"
+
+    def over(self, aggregate: str) -> str:
+        """Return the aggregate up to and with the row."""
+        return f"{aggregate} OVER ({self.window} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
+
+    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
+        """Decayed values change with time itself, so the compiler never lets pairs of them be aggregated."""
+        raise NotImplementedError(
+            f"decayed {weight} of {frame} with {half_life_us} µs cannot be an inner value"
+        )
+
+
+def lifted_select(plan: Plan, source: str) -> str:
+    """Return the query that lifts each event to the columns of its dataframe, and says where it stands.
+
+    ``position`` is its place among all rows, and ``<entity>_peer`` is the row's number, from 1, among those of its
+    entity at its instant.
+
+    ``source`` has columns ``row_id, event_id, user_id, product_id, event_type, ts, amount, event_key, is_event,
+    is_row``; rows that are no events take part as instants to answer for, and contribute nothing.
+    """
+    columns = []
+    for event_type, frame in plan.frames.items():
+        own = f"is_event AND event_type = {_literal(event_type)}"
+        columns += [
+            f"CASE WHEN {own} THEN ts END AS {frame}_t",
+            f"CASE WHEN {own} THEN amount END AS {frame}_amount",
+        ]
+    columns += [
+        f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
+        for entity, keys in _PARTITIONS.items()
+    ]
+    return (
+        f"SELECT *, {', '.join(columns)} FROM"
+        f" (SELECT *, row_number() OVER (ORDER BY ts, event_key, row_id) AS position FROM {source})"
+    )
+
+
+def transitions_select(plan: Plan, source: str) -> str:
+    """Return the query that adds, to lifted events, what each did to its pair's inner values."""
+    if not any(entity.pair_accumulators for entity in plan.entities):
+        return f"SELECT * FROM {source}"
+    running = _RunningPair()
+    states = [f"{sql} AS after_{field}" for field, sql in _inner_states(plan, running)]
+    seen = running.count("CASE WHEN is_event THEN 1 END")
+    after = [
+        f"CASE WHEN pair_events > 0 THEN {finish_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
+        for name, spec in plan.pair_values.items()
+    ]
+    moved = []
+    for name in plan.pair_values:
+        before = f"lag({name}_after) OVER ({running.window})"
+        moved += [
+            f"({name}_after IS NOT NULL)::INT::DOUBLE - ({before} IS NOT NULL)::INT::DOUBLE AS {name}_gained",
+            f"coalesce({name}_after, 0) - coalesce({before}, 0) AS {name}_moved",
+        ]
+    seen_before = f"coalesce(lag(pair_events) OVER ({running.window}), 0) > 0"
+    is_new = f"(pair_events > 0)::INT::DOUBLE - ({seen_before})::INT::DOUBLE"
+    inner = f"SELECT *, {', '.join([*states, f'{seen} AS pair_events'])} FROM {source}"
+    valued = f"SELECT * {_comma(after)} FROM ({inner})"
+    return f"SELECT *, {is_new} AS pair_is_new {_comma(moved)} FROM ({valued})"
+
+
+def past_select(
+    plan: Plan, source: str, span: Span, columns: Sequence[str], extra: Mapping[str, str] | None = None
+) -> str:
+    """Return the query of the states strictly before each row's instant, named ``<entity>__<field>``.
+
+    Args:
+        plan: The plan.
+        source: What ``transitions_select`` selects.
+        span: The instants between which everything lies.
+        columns: Columns of the source to pass on.
+        extra: More expressions, by name; they may use the windows ``user_past``, ``product_past``, ``pair_past``.
+    """
+    pasts = {entity.name: Past(entity.name, span) for entity in plan.entities}
+    states = [
+        f"{sql} AS {entity.name}__{field}"
+        for entity in plan.entities
+        for field, sql in _entity_states(entity, pasts[entity.name])
+    ]
+    more = [f"{sql} AS {name}" for name, sql in (extra or {}).items()]
+    windows = ", ".join(past.window for past in pasts.values())
+    return (
+        f"SELECT {', '.join([*columns, *more, *states])} FROM ({source})"
+        f" WINDOW {windows} QUALIFY is_row ORDER BY position"
+    )
+
+
+def whole_select(plan: Plan, entity: EntityPlan, source: str) -> str:
+    """Return the query of each entity's state after all events: its ids, its fields, and ``last_us``."""
+    keys = _PARTITIONS[entity.name]
+    lasts = [
+        f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
+    ]
+    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, Whole())]
+    return (
+        f"SELECT {keys}, {', '.join(states)}, max(ts) AS last_us"
+        f" FROM (SELECT *, {', '.join(lasts)} FROM ({source}) WHERE is_event) GROUP BY {keys}"
+    )
+
+
+def _entity_states(entity: EntityPlan, aggregation: Aggregation) -> Iterable[tuple[str, str]]:
+    for kept in entity.kept:
+        for field, sql in zip(kept.fields, kept.sql(aggregation), strict=True):
+            yield field.name, f"({sql})::{_SQL_TYPES[field.kind]}"
+
+
+def _inner_states(plan: Plan, running: _RunningPair) -> Iterable[tuple[str, str]]:
+    needed = {value for spec in plan.pair_values.values() for value in _parameters(spec)}
+    for kept in plan.pair.accumulators:
+        if needed & {field.name for field in kept.fields}:
+            for field, sql in zip(kept.fields, kept.sql(running), strict=True):
+                yield field.name, sql
+
+
+def _parameters(spec: Mapping[str, object]) -> Iterable[str]:
+    for value in spec.values():
+        if isinstance(value, Mapping):
+            yield from _parameters(value)
+        elif isinstance(value, str):
+            yield value
+
+
+def _comma(expressions: Sequence[str]) -> str:
+    return ", " + ", ".join(expressions) if expressions else ""
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

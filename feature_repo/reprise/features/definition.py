@@ -1,0 +1,83 @@
+"""What a person writes to say which features there may be; ``feature_repo/definitions.py`` is the one instance."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reprise.features.exceptions import DefinitionError
+from reprise.features.quiet import quiet_featuretools
+
+
+@dataclass(frozen=True)
+class EntityDefinition:
+    """What Deep Feature Synthesis may build for one entity, and which of it is kept in any case.
+
+    Attributes:
+        aggregations: Featuretools aggregation primitives, instances.
+        transforms: Featuretools transform primitives, instances.
+        max_depth: How deep primitives may be stacked.
+        named: Names for discovered features, by name; what has a name here is always kept.
+    """
+
+    aggregations: Sequence[Any]
+    transforms: Sequence[Any] = ()
+    max_depth: int = 3
+    named: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RatioInput:
+    """A request-time input: one input divided by another, missing unless the divisor is positive."""
+
+    numerator: str
+    denominator: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Definition:
+    """Everything that decides which features there are.
+
+    Attributes:
+        frames: Event dataframe by event type; events of another type make no feature.
+        users: Features of users.
+        products: Features of products.
+        user_products: Features of user–product pairs.
+        request: Inputs taken from the request itself, by name: ``amount`` or ``is_purchase``.
+        ratios: Request-time inputs by name.
+        max_inputs: How many discovered features selection keeps at most, besides the named ones.
+        duplicate_correlation: Two features whose absolute rank correlation is above this say the same.
+    """
+
+    frames: Mapping[str, str]
+    users: EntityDefinition
+    products: EntityDefinition
+    user_products: EntityDefinition
+    request: Mapping[str, str]
+    ratios: Mapping[str, RatioInput]
+    max_inputs: int = 48
+    duplicate_correlation: float = 0.995
+
+
+def load_definition(repository: Path) -> Definition:
+    """Return ``DEFINITION`` of ``definitions.py`` in a feature repository's folder.
+
+    Raises:
+        DefinitionError: There is no such file, or it does not define ``DEFINITION``.
+    """
+    path = repository / "definitions.py"
+    spec = importlib.util.spec_from_file_location("reprise_definitions", path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise DefinitionError(f"{path}: not found; --repository names the folder that holds definitions.py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        with quiet_featuretools():
+            spec.loader.exec_module(module)
+    except Exception as error:
+        raise DefinitionError(f"{path}: {type(error).__name__}: {error}") from error
+    definition = getattr(module, "DEFINITION", None)
+    if not isinstance(definition, Definition):
+        raise DefinitionError(f"{path}: must define DEFINITION, a reprise.features.definition.Definition")
+    return definition

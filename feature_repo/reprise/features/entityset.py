@@ -1,0 +1,69 @@
+"""Events as a Featuretools EntitySet: users, products, their pairs, and a dataframe for each event type."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from reprise.features.quiet import ft
+
+TARGETS = {"user": "users", "product": "products", "pair": "user_products"}
+"""Featuretools' dataframe of each entity."""
+PAIR_ID = "user_product_id"
+
+
+def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
+    """Return the EntitySet of these events.
+
+    An entity comes to be with its first event: before that it is not there, and has no features.
+
+    Args:
+        events: Columns ``user_id``, ``product_id``, ``event_type``, ``timestamp`` (datetime64[ns], UTC without a
+            zone), ``amount`` and ``event_key``; unique by ``event_key``.
+        frames: Event dataframe by event type.
+    """
+    kept = events[events["event_type"].isin(list(frames))].copy()
+    kept[PAIR_ID] = pair_ids(kept)
+    es = ft.EntitySet("shop")
+    for name, index in (("users", "user_id"), ("products", "product_id")):
+        es.add_dataframe(
+            dataframe_name=name,
+            dataframe=_first_seen(kept, [index]),
+            index=index,
+            time_index="first_seen",
+            logical_types={index: "Unknown"},
+        )
+    es.add_dataframe(
+        dataframe_name="user_products",
+        dataframe=_first_seen(kept, [PAIR_ID, "user_id", "product_id"]),
+        index=PAIR_ID,
+        time_index="first_seen",
+        logical_types={PAIR_ID: "Unknown", "user_id": "Unknown", "product_id": "Unknown"},
+    )
+    es.add_relationship("users", "user_id", "user_products", "user_id")
+    es.add_relationship("products", "product_id", "user_products", "product_id")
+    for event_type, frame in frames.items():
+        columns = ["event_key", PAIR_ID, "timestamp", *(["amount"] if event_type != "view" else [])]
+        es.add_dataframe(
+            dataframe_name=frame,
+            dataframe=kept.loc[kept["event_type"] == event_type, columns],
+            index="event_key",
+            time_index="timestamp",
+            logical_types={
+                "timestamp": "Datetime",
+                PAIR_ID: "Unknown",
+                **({"amount": "Double"} if "amount" in columns else {}),
+            },
+        )
+        es.add_relationship("user_products", PAIR_ID, frame, PAIR_ID)
+    return es
+
+
+def pair_ids(events: pd.DataFrame) -> "pd.Series[Any]":
+    """Return the id of each event's pair; the unit separator keeps ``a|b``, ``c`` from ``a``, ``b|c``."""
+    return events["user_id"] + "\x1f" + events["product_id"]
+
+
+def _first_seen(events: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    first = events.groupby(columns, sort=False)["timestamp"].min()
+    return first.rename("first_seen").reset_index()

@@ -1,0 +1,99 @@
+"""The plan as Feast's objects: entities, a view for each state, the on-demand view that finishes, and services."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypeAlias
+
+from feast import Entity, FeatureService, FeatureView, Field, FileSource, OnDemandFeatureView, RequestSource
+from feast.types import Bytes, FeastType, Float64, Int64, String
+from feast.value_type import ValueType
+
+from reprise.features.feast_finish import REQUEST_FIELDS, finishing_function, finishing_source
+from reprise.features.plan import Plan
+from reprise.features.state_rows import EVENT_TIMESTAMP, state_file_name
+from reprise.store.view import WATERMARKS, FieldKind, StateView
+
+FEATURES = "features"
+"""Name of the on-demand view that finishes."""
+
+SERVICE = "reprise"
+"""Name of the service of the plan that was applied last."""
+
+FeastObject: TypeAlias = Entity | FeatureView | OnDemandFeatureView | FeatureService
+
+_TYPES: dict[FieldKind, FeastType] = {"int64": Int64, "double": Float64}
+# State is never stale. A time to live of zero would say so too, but would let the first `materialize-incremental`
+# begin a year ago, and so leave out who has been silent for longer.
+_EVER = timedelta(days=200 * 365)
+
+
+def service_name(plan: Plan) -> str:
+    """Return the name of the feature service of this very plan."""
+    return f"{SERVICE}_{plan.hash[:12]}"
+
+
+def feast_objects(plan: Plan, states: str) -> list[FeastObject]:
+    """Return everything that ``feast apply`` registers for a plan; each object has a name of its own.
+
+    Args:
+        plan: The plan.
+        states: Folder or URL of the files that ``state_rows`` writes; a relative one starts at the repository.
+    """
+    keys = dict.fromkeys(key for entity in plan.entities for key in entity.view.join_keys)
+    entities = {
+        key: Entity(name=key.removesuffix("_id"), join_keys=[key], value_type=ValueType.STRING)
+        for key in keys
+    }
+    views = [
+        _state_view(entity.view, [entities[k] for k in entity.view.join_keys], states)
+        for entity in plan.entities
+    ]
+    features = _features(plan, views)
+    # Feast's file store keeps one row for each instant and join keys of the views that it has joined so far, so the
+    # view with the most join keys has to come first. That three fields have the same name makes Feast itself insist
+    # on full names, without which the states' fields overwrite one another.
+    joined = sorted(views, key=lambda view: len(view.entities), reverse=True)
+    served = [*(view[[WATERMARKS]] for view in joined), features]
+    tags = {"plan": plan.hash, "schema": plan.schema_hash}
+    services = [
+        FeatureService(name=name, features=served, tags=tags, description=f"Every model input, by {which}.")
+        for name, which in ((SERVICE, "the plan applied last"), (service_name(plan), "exactly this plan"))
+    ]
+    return [*entities.values(), *views, features, *services]
+
+
+def _state_view(view: StateView, entities: Sequence[Entity], states: str) -> FeatureView:
+    return FeatureView(
+        name=view.name,
+        entities=list(entities),
+        schema=[
+            *(Field(name=key, dtype=String) for key in view.join_keys),
+            *(Field(name=field.name, dtype=_TYPES[field.kind]) for field in view.fields),
+            Field(name=WATERMARKS, dtype=Bytes),
+        ],
+        source=FileSource(
+            name=f"{view.name}_rows",
+            path=f"{states.rstrip('/')}/{state_file_name(view)}",
+            timestamp_field=EVENT_TIMESTAMP,
+        ),
+        ttl=_EVER,
+    )
+
+
+def _features(plan: Plan, views: Sequence[FeatureView]) -> OnDemandFeatureView:
+    source = finishing_source(plan)
+    fields = [[field.name for field in entity.view.fields] for entity in plan.entities]
+    types = dict(zip(REQUEST_FIELDS, (Int64, Float64, Float64), strict=True))
+    request = RequestSource(
+        name="request", schema=[Field(name=name, dtype=feast_type) for name, feast_type in types.items()]
+    )
+    return OnDemandFeatureView(
+        name=FEATURES,
+        sources=[*(view[names] for view, names in zip(views, fields, strict=True)), request],
+        schema=[Field(name=name, dtype=Float64) for name in plan.input_names],
+        udf=finishing_function(source),
+        udf_string=source,
+        mode="pandas",
+        tags={"plan": plan.hash},
+        description="States finished at the request's instant into everything that the model sees.",
+    )

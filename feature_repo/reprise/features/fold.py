@@ -1,0 +1,118 @@
+"""The stream executor: folding events, one at a time, into the states of user, product and pair."""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from reprise.events import Event, event_key
+from reprise.features.accumulators import Cell, FrameEvent
+from reprise.features.finish import StateRow
+from reprise.features.finishes import NUMBERS, Finish, bind
+from reprise.features.pair_accumulators import PairTransition
+from reprise.features.plan import EntityPlan, Plan
+
+Delta = Sequence[tuple[int, Cell]]
+"""A change of one entity's state: the positions of the accumulators that change, and what is merged into each."""
+
+_Merge = Callable[[Cell, Cell], Cell]
+
+
+class EntityFold:
+    """Lifts events to changes of one entity's state, and merges them into it."""
+
+    def __init__(self, entity: EntityPlan, frames: Sequence[str]) -> None:
+        ends = list(itertools.accumulate(len(a.fields) for a in entity.kept))
+        starts = [0, *ends]
+        self._merges: list[tuple[_Merge, int, slice | None]] = [
+            (a.merge, start, slice(start, end) if end - start > 1 else None)
+            for a, start, end in zip(entity.kept, starts, ends, strict=False)
+        ]
+        self._lifts = {
+            frame: [(at, a.lift) for at, a in enumerate(entity.accumulators) if a.frame == frame]
+            for frame in frames
+        }
+        own = len(entity.accumulators)
+        self._pair_lifts = [(at, a.inner, a.lift) for at, a in enumerate(entity.pair_accumulators, own)]
+
+    def lift(self, event: FrameEvent, transition: PairTransition) -> Delta:
+        """Return the change that this event, which did this to its pair, makes to the entity."""
+        delta = [(at, lift(event)) for at, lift in self._lifts[event.frame]]
+        moved, is_new = transition.moved, transition.is_new
+        if is_new or moved:
+            delta += [
+                (at, lift(transition))
+                for at, inner, lift in self._pair_lifts
+                if (is_new if inner is None else inner in moved)
+            ]
+        return delta
+
+    def merge(self, state: StateRow, delta: Delta) -> list[float | int | None]:
+        """Return the state with the change merged in; the given state is left as it is."""
+        return self.merge_all(state, (delta,))
+
+    def merge_all(self, state: StateRow, deltas: Iterable[Delta]) -> list[float | int | None]:
+        """Return the state with the changes merged in, in their order; the given state is left as it is."""
+        row, merges = list(state), self._merges
+        for delta in deltas:
+            for at, cell in delta:
+                merge, start, cells = merges[at]
+                if cells is None:
+                    (row[start],) = merge((row[start],), cell)
+                else:
+                    row[cells] = merge(tuple(row[cells]), cell)
+        return row
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one event does to the states of its user, its product and its pair."""
+
+    user: Delta
+    product: Delta
+    pair: Delta
+
+
+class Fold:
+    """The plan as a fold over events."""
+
+    def __init__(self, plan: Plan) -> None:
+        frames = tuple(plan.frames.values())
+        self._frames = plan.frames
+        self.user = EntityFold(plan.user, frames)
+        self.product = EntityFold(plan.product, frames)
+        self.pair = EntityFold(plan.pair, frames)
+        self._pair_values: dict[str, Finish] = {
+            name: bind(spec, plan.pair.field_index, NUMBERS) for name, spec in plan.pair_values.items()
+        }
+        self._unseen = tuple(plan.pair.empty)
+        self._nothing = dict.fromkeys(self._pair_values, math.nan)
+
+    def frame_event(self, event: Event) -> FrameEvent | None:
+        """Return what the fold needs of an event, or None when no feature is made of its type."""
+        frame = self._frames.get(event.event_type)
+        if frame is None:
+            return None
+        return FrameEvent(frame, event.timestamp_us, event_key(event.event_id), event.amount)
+
+    def apply(self, event: FrameEvent, pair: StateRow) -> tuple[Change, list[float | int | None]]:
+        """Return what the event changes, given the state of its pair before it, and the pair's new state."""
+        lifted = self.pair.lift(event, _NO_TRANSITION)
+        after = self.pair.merge(pair, lifted)
+        is_new = tuple(pair) == self._unseen
+        before_values = self._nothing if is_new else self._inner(pair)
+        transition = PairTransition(is_new=is_new, before=before_values, after=self._inner(after))
+        change = Change(
+            user=self.user.lift(event, transition),
+            product=self.product.lift(event, transition),
+            pair=lifted,
+        )
+        return change, after
+
+    def _inner(self, pair: StateRow) -> dict[str, Any]:
+        row = [math.nan if value is None else value for value in pair]
+        return {name: float(finish(row, 0)) for name, finish in self._pair_values.items()}
+
+
+_NO_TRANSITION = PairTransition(is_new=False, before={}, after={})

@@ -1,0 +1,226 @@
+"""``reprise features``: plan, build and check features."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reprise.event_files.command_line import event_file_options
+from reprise.runtime.durations import DURATION
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+_repository = click.option(
+    "--repository",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("feature_repo"),
+    show_default=True,
+    envvar="REPRISE_FEATURE_REPO",
+    help="Folder of definitions.py and of the plan.",
+)
+_horizon = click.option(
+    "--horizon",
+    type=DURATION,
+    default="30d",
+    show_default=True,
+    help="How far the label looks ahead, such as 30d or 12h.",
+)
+_memory = click.option(
+    "--memory-limit",
+    default="3GiB",
+    show_default=True,
+    help="What DuckDB may hold in memory before it spills to disk.",
+)
+
+
+@click.group("features")
+def command() -> None:
+    """Plan, build and check the features."""
+
+
+@command.command("plan")
+@_repository
+@_horizon
+@click.option(
+    "--events",
+    type=click.Path(exists=True, path_type=Path),
+    help="History to select features by, CSV or Parquet.  [default: a sample of the synthetic shop]",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be planned, and write nothing.")
+@click.option("--all", "show_all", is_flag=True, help="List every discovered feature instead of a summary.")
+@event_file_options
+def plan_command(
+    repository: Path,
+    horizon: "timedelta",
+    events: Path | None,
+    dry_run: bool,
+    show_all: bool,
+    import_options: Any,
+) -> None:
+    """Discover features, compile them, select the best, and write the plan."""
+    from reprise.features import planning
+    from reprise.features.definition import load_definition
+    from reprise.features.report import print_plan
+
+    with _failing_clearly(), _canonical(events, import_options) as canonical:
+        result = planning.make_plan(load_definition(repository), canonical, horizon)
+        print_plan(result, show_all=show_all)
+        if not dry_run:
+            for path in planning.write_plan(result, repository / "plan"):
+                click.echo(f"wrote {path}")
+
+
+@command.command("build")
+@_repository
+@_horizon
+@_memory
+@click.option("--events", type=click.Path(exists=True, path_type=Path), required=True, help="CSV or Parquet.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Where to write the training rows: .parquet or .csv.",
+)
+@event_file_options
+def build_command(
+    repository: Path, horizon: "timedelta", memory_limit: str, events: Path, out: Path, import_options: Any
+) -> None:
+    """Build training rows: one for each event, at its own cutoff, with its label."""
+    from reprise.features.plan import Plan
+    from reprise.features.training_rows import build_training_rows
+    from reprise.runtime.progress import progress
+
+    with _failing_clearly(), _canonical(events, import_options) as canonical:
+        plan = Plan.load(repository / "plan" / "plan.json")
+        with progress("Building training rows", None, "rows") as building:
+            report = build_training_rows(
+                canonical, out, plan, horizon, memory_limit=memory_limit, advance=building.advance
+            )
+        click.echo(f"{out}: {report}")
+
+
+@command.command("check")
+@_repository
+@_memory
+@click.option("--events", type=click.Path(exists=True, path_type=Path), required=True, help="CSV or Parquet.")
+@click.option(
+    "--reference-rows",
+    default="200",
+    show_default=True,
+    help="For how many rows, drawn at random, Featuretools computes too (some ten a second); all for every row.",
+)
+@event_file_options
+def check_command(
+    repository: Path, memory_limit: str, events: Path, reference_rows: str, import_options: Any
+) -> None:
+    """Compute every feature of every row three ways, and compare."""
+    from reprise.features.checking import check_parity
+    from reprise.features.definition import load_definition
+    from reprise.features.plan import Plan
+    from reprise.features.report import print_check
+
+    if reference_rows != "all" and not reference_rows.isdecimal():
+        raise click.BadParameter(
+            f"{reference_rows!r} is neither a number nor all", param_hint="--reference-rows"
+        )
+    with _failing_clearly(), _canonical(events, import_options) as canonical:
+        report = check_parity(
+            canonical,
+            Plan.load(repository / "plan" / "plan.json"),
+            load_definition(repository),
+            reference_rows=None if reference_rows == "all" else int(reference_rows),
+            memory_limit=memory_limit,
+        )
+    print_check(report)
+    sys.exit(1 if report.mismatches else 0)
+
+
+@command.command("states")
+@_repository
+@_memory
+@click.option("--events", type=click.Path(exists=True, path_type=Path), help="CSV or Parquet.")
+@click.option(
+    "--offline",
+    metavar="URL",
+    help="The offline store, whose records the stream will skip.  [default: REPRISE_OFFLINE_STORE, unless --events]",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for one Parquet file a view.  [default: data/states in the repository]",
+)
+@event_file_options
+def states_command(
+    repository: Path,
+    memory_limit: str,
+    events: Path | None,
+    offline: str | None,
+    out: Path | None,
+    import_options: Any,
+) -> None:
+    """Write the states over time, which Feast reads as its offline store."""
+    from reprise.features.plan import Plan
+    from reprise.features.state_rows import write_state_rows
+    from reprise.runtime.progress import progress
+
+    url = offline or (os.environ.get("REPRISE_OFFLINE_STORE") if events is None else None)
+    if (events is None) == (url is None):
+        raise click.UsageError("give one of --events, --offline and REPRISE_OFFLINE_STORE")
+    folder = out or repository / "data" / "states"
+    with _failing_clearly(), _archived(url) if url else _canonical(events, import_options) as source:
+        plan = Plan.load(repository / "plan" / "plan.json")
+        with progress("Writing states", None, "rows") as writing:
+            report = write_state_rows(
+                source, folder, plan, memory_limit=memory_limit, advance=writing.advance
+            )
+        click.echo(f"{folder}: {report}")
+
+
+@contextmanager
+def _archived(url: str) -> Iterator[Path]:
+    """Give the archived events, duplicates included, in the order of their arrival, with their places in the log."""
+    from reprise.archive import OfflineError, OfflineStore, write_events
+
+    with TemporaryDirectory(prefix="reprise-events-") as folder:
+        path = Path(folder) / "events.parquet"
+        try:
+            archived = write_events(OfflineStore(url), path, order="arrival")
+        except OfflineError as error:
+            raise click.ClickException(str(error)) from error
+        click.echo(f"{archived.records:,} records of {url}")
+        yield path
+
+
+@contextmanager
+def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
+    """Give the events as canonical Parquet in a temporary folder; without events, a sample of the shop."""
+    from reprise.event_files import import_events
+
+    with TemporaryDirectory(prefix="reprise-events-") as folder:
+        path = Path(folder) / "events.parquet"
+        if events is None:
+            from reprise.features.sample import write_sample
+
+            count = write_sample(path)
+            click.echo(f"sample of the synthetic shop: {count:,} events")
+        else:
+            click.echo(import_events(events, path, options=import_options).render())
+        yield path
+
+
+@contextmanager
+def _failing_clearly() -> Iterator[None]:
+    """Turn what a person can act on into a message without a trace."""
+    from reprise.event_files import EventFilesError
+    from reprise.features.exceptions import FeatureEngineError
+
+    try:
+        yield
+    except (FeatureEngineError, EventFilesError) as error:
+        raise click.ClickException(str(error)) from error

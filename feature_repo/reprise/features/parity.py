@@ -1,0 +1,145 @@
+"""Parity: every feature, every row, by the reference, by the batch SQL and by the fold, must be the same."""
+
+import heapq
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from reprise.events import Event
+from reprise.features.batch import REQUEST_COLUMNS, BatchExecutor
+from reprise.features.finish import Finisher
+from reprise.features.finishes import FloatArray
+from reprise.features.fold import Fold
+from reprise.features.plan import Plan
+from reprise.features.states import EntityStates
+from reprise.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TOLERANCE = 1e-9
+"""Largest accepted difference, as a part of the feature's scale."""
+
+_SMALLEST_SCALE = 1e-290
+"""Below it, what has decayed runs out of a double's exponent, in each executor at a step of its own."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One value that two executors disagree on."""
+
+    executors: str
+    feature: str
+    row: int
+    left: float
+    right: float
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        return f"{self.executors}: {self.feature}, row {self.row}: {self.left!r} against {self.right!r}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing two executors found."""
+
+    executors: str
+    compared: int
+    mismatches: tuple[Mismatch, ...]
+    worst: float
+    """The largest difference, as a part of the feature's scale."""
+
+
+def compare(
+    executors: str, names: Sequence[str], left: FloatArray, right: FloatArray, scales: FloatArray
+) -> Comparison:
+    """Compare two matrices of shape (rows, features); missing must be missing in both.
+
+    Args:
+        executors: Whose they are, for people.
+        names: The features.
+        left: Values of the first.
+        right: Values of the second.
+        scales: The scale of each feature, see ``feature_scales``.
+    """
+    missing = np.isnan(left) | np.isnan(right)
+    differ = np.isnan(left) != np.isnan(right)
+    error = (
+        np.where(missing, 0.0, np.abs(np.where(missing, 0.0, left) - np.where(missing, 0.0, right))) / scales
+    )
+    bad = differ | (error > TOLERANCE)
+    mismatches = tuple(
+        Mismatch(executors, names[column], int(row), float(left[row, column]), float(right[row, column]))
+        for row, column in zip(*np.nonzero(bad), strict=True)
+    )
+    return Comparison(executors, int(left.size), mismatches, float(error.max(initial=0.0)))
+
+
+def feature_scales(plan: Plan, names: Sequence[str], values: FloatArray, largest_amount: float) -> FloatArray:
+    """Return the scale of each feature, shape (features,): its largest magnitude over the rows.
+
+    For a standard deviation it is at least the largest amount: the spread comes from the squares of the values,
+    so its error follows their magnitude and not their spread.
+    """
+    finishes = {i.name: i.finish["kind"] for i in plan.inputs}
+    magnitude = np.nan_to_num(np.abs(values)).max(axis=0, initial=0.0)
+    is_std = np.array([finishes[name] == "std" for name in names])
+    scales = np.where(is_std, np.maximum(magnitude, largest_amount), magnitude)
+    floored: FloatArray = np.maximum(scales, _SMALLEST_SCALE)
+    return floored
+
+
+def stream_inputs(
+    plan: Plan, events: Sequence[Event], requests: "pd.DataFrame", progress: Progress
+) -> FloatArray:
+    """Answer requests by folding the events in order: those at a request's own instant come after it.
+
+    Args:
+        plan: Which features.
+        events: Distinct events, in any order.
+        requests: Columns ``batch.REQUEST_COLUMNS``; ``row_id`` numbers the rows from 0.
+        progress: Advanced by one for each event.
+
+    Returns:
+        Shape (requests, inputs).
+    """
+    fold, finisher, states = Fold(plan), Finisher(plan), EntityStates(plan)
+    out = np.full((len(requests), len(plan.inputs)), np.nan)
+    for event, request in _in_order(events, requests):
+        if event is not None:
+            states.fold(fold, event)
+            progress.advance()
+        else:
+            row_id, user_id, product_id, timestamp_us, amount, is_purchase = request
+            out[row_id] = finisher.one(
+                states.user(user_id),
+                states.product(product_id),
+                states.pair(user_id, product_id),
+                timestamp_us,
+                None if np.isnan(amount) else amount,
+                None if np.isnan(is_purchase) else ("purchase" if is_purchase else "view"),
+            )
+    return out
+
+
+def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame") -> FloatArray:
+    """Answer requests by the batch SQL, over the events that the executor has loaded; shape (requests, inputs)."""
+    out = np.full((len(requests), len(plan.inputs)), np.nan)
+    table = pa.Table.from_pandas(requests, preserve_index=False)
+    for batch, inputs in executor.finished(executor.request_rows(table)):
+        out[batch.column("row_id").to_numpy()] = inputs
+    return out
+
+
+def _in_order(
+    events: Sequence[Event], requests: "pd.DataFrame"
+) -> Iterator[tuple[Event | None, tuple[int, str, str, int, float, float]]]:
+    nothing = (0, "", "", 0, 0.0, 0.0)
+    columns = requests[list(REQUEST_COLUMNS)].sort_values("timestamp_us", kind="stable")
+    asked = ((row[3], 0, None, row) for row in columns.itertuples(index=False, name=None))
+    happened = ((e.timestamp_us, 1, e, nothing) for e in sorted(events, key=lambda e: e.timestamp_us))
+    for _, _, event, request in heapq.merge(asked, happened, key=lambda item: item[:2]):
+        yield event, request

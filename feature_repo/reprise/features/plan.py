@@ -1,0 +1,325 @@
+"""The compiled plan: the state to keep per entity, and how each model input is finished from it.
+
+A plan is data. It is written by ``reprise features plan``, checked in as ``plan.json``, carried inside every
+model bundle, and read by whoever folds, finishes or computes features; nobody else decides what a feature is.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+
+from reprise.features.accumulators import Accumulator, accumulator
+from reprise.features.exceptions import PlanError
+from reprise.features.finishes import NUMBERS, bind
+from reprise.features.pair_accumulators import PairAccumulator, is_pair_spec, pair_accumulator
+from reprise.store.view import StateView
+
+PLAN_FORMAT = 1
+REQUIRED_INPUTS = (
+    "total_spend",
+    "avg_transaction_amount",
+    "days_since_last_purchase",
+    "repeat_purchase_count",
+)
+"""Inputs that every plan has, because the prediction API promises them."""
+
+EntityName = Literal["user", "product", "pair"]
+ENTITY_NAMES: tuple[EntityName, ...] = ("user", "product", "pair")
+_JOIN_KEYS: dict[str, tuple[str, ...]] = {
+    "user": ("user_id",),
+    "product": ("product_id",),
+    "pair": ("user_id", "product_id"),
+}
+_REQUEST_FIELDS = ("amount", "is_purchase")
+
+
+@dataclass(frozen=True)
+class ModelInput:
+    """One number that the model sees.
+
+    Attributes:
+        name: A simple identifier, unique in the plan.
+        entity: Whose state it is finished from, or ``request``.
+        source: The name that Deep Feature Synthesis gives it, or the formula of a request-time input.
+        unit: Its unit, for people.
+        description: What it says, for people.
+        finish: How it is finished, see ``finishes.bind``; or taken from the request.
+    """
+
+    name: str
+    entity: Literal["user", "product", "pair", "request"]
+    source: str
+    unit: str
+    description: str
+    finish: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ReadState:
+    """What a reader of an entity's state asks for.
+
+    Attributes:
+        view: The entity's view with these fields only.
+        empty: Their values for an entity that was never seen.
+    """
+
+    view: StateView
+    empty: tuple[float | int | None, ...]
+
+
+class _Noted(dict[str, int]):
+    """An index of fields that remembers which of them were looked up."""
+
+    def __init__(self, index: Mapping[str, int]) -> None:
+        super().__init__(index)
+        self.names: set[str] = set()
+
+    def __getitem__(self, name: str) -> int:
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+@dataclass(frozen=True)
+class EntityPlan:
+    """What is kept for one entity, and which inputs it is finished into.
+
+    Attributes:
+        name: ``user``, ``product`` or ``pair``.
+        accumulators: Over the entity's events.
+        pair_accumulators: Over the entity's pairs; none for the pair itself.
+        inputs: The model inputs that are finished from this state.
+    """
+
+    name: EntityName
+    accumulators: tuple[Accumulator, ...]
+    pair_accumulators: tuple[PairAccumulator, ...]
+    inputs: tuple[ModelInput, ...]
+
+    @cached_property
+    def kept(self) -> tuple[Accumulator | PairAccumulator, ...]:
+        """Everything that is accumulated, in the order of the state."""
+        return (*self.accumulators, *self.pair_accumulators)
+
+    @cached_property
+    def view(self) -> StateView:
+        """The Feast feature view that holds this entity's state."""
+        fields = tuple(f for a in self.kept for f in a.fields)
+        return StateView(f"{self.name}_state", _JOIN_KEYS[self.name], fields)
+
+    @cached_property
+    def empty(self) -> tuple[float | int | None, ...]:
+        """The state of an entity that was never seen, in view order."""
+        return tuple(value for a in self.kept for value in a.empty)
+
+    @cached_property
+    def finished_from(self) -> "ReadState":
+        """The part of the state that the inputs are finished from; the rest only keeps it up to date."""
+        noted = _Noted(self.field_index)
+        for model_input in self.inputs:
+            bind(model_input.finish, noted, NUMBERS)
+        fields = self.view.fields
+        # One field at least, so that there is something to ask for.
+        kept = [at for at, each in enumerate(fields) if each.name in noted.names] or [0]
+        view = StateView(self.view.name, self.view.join_keys, tuple(fields[at] for at in kept))
+        return ReadState(view, tuple(self.empty[at] for at in kept))
+
+    @cached_property
+    def field_index(self) -> dict[str, int]:
+        """Where each field of the state is in the row."""
+        return {f.name: at for at, f in enumerate(self.view.fields)}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that the executors agree on.
+
+    Attributes:
+        frames: Event dataframe by event type, for instance ``{"purchase": "purchases"}``.
+        pair_values: Finishes of the pair's inner features that users and products aggregate, by name.
+        user: Plan of the users.
+        product: Plan of the products.
+        pair: Plan of the user–product pairs.
+        request_inputs: The inputs that are computed from the request, or from other inputs.
+    """
+
+    frames: Mapping[str, str]
+    pair_values: Mapping[str, Mapping[str, Any]]
+    user: EntityPlan
+    product: EntityPlan
+    pair: EntityPlan
+    request_inputs: tuple[ModelInput, ...] = field(default=())
+
+    @property
+    def entities(self) -> tuple[EntityPlan, EntityPlan, EntityPlan]:
+        """The three entities, in the order of the model's inputs."""
+        return (self.user, self.product, self.pair)
+
+    @cached_property
+    def inputs(self) -> tuple[ModelInput, ...]:
+        """Every model input, in order."""
+        return (*(i for entity in self.entities for i in entity.inputs), *self.request_inputs)
+
+    @cached_property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the model's inputs, in order."""
+        return tuple(i.name for i in self.inputs)
+
+    @cached_property
+    def hash(self) -> str:
+        """Sha256 of the plan, hexadecimal."""
+        return _sha256(self.to_dict())
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """Sha256 of what is stored: who writes state and who reads it must have the same, hexadecimal."""
+        document = self.to_dict()
+        stored = {name: document["entities"][name]["state"] for name in ENTITY_NAMES}
+        return _sha256(
+            {"frames": document["frames"], "pair_values": document["pair_values"], "state": stored}
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready data, the same for equal plans."""
+        return {
+            "format": PLAN_FORMAT,
+            "frames": dict(self.frames),
+            "pair_values": {name: dict(spec) for name, spec in self.pair_values.items()},
+            "entities": {entity.name: _entity_to_dict(entity) for entity in self.entities},
+            "request_inputs": [_input_to_dict(i) for i in self.request_inputs],
+        }
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> "Plan":
+        """Read a plan and check that it fits together.
+
+        Raises:
+            PlanError: The document is no plan of a format that this version knows, or contradicts itself.
+        """
+        if not isinstance(document, Mapping):
+            raise PlanError(f"a plan is a JSON object, not {type(document).__name__}")
+        if document.get("format") != PLAN_FORMAT:
+            raise PlanError(
+                f"plan format {document.get('format')!r} is not {PLAN_FORMAT}, the one known here"
+            )
+        try:
+            entities = {name: _entity_from_dict(name, document["entities"][name]) for name in ENTITY_NAMES}
+            plan = cls(
+                frames=dict(document["frames"]),
+                pair_values=dict(document["pair_values"]),
+                user=entities["user"],
+                product=entities["product"],
+                pair=entities["pair"],
+                request_inputs=tuple(_input_from_dict(i, "request") for i in document["request_inputs"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise PlanError(f"the plan is incomplete: {error!r}") from error
+        _check(plan)
+        return plan
+
+    @classmethod
+    def load(cls, path: Path) -> "Plan":
+        """Read a plan file.
+
+        Raises:
+            PlanError: The file is not there, or holds no plan.
+        """
+        try:
+            document = orjson.loads(path.read_bytes())
+        except OSError as error:
+            raise PlanError(
+                f"{path}: cannot be read ({error.strerror}); `reprise features plan` writes it"
+            ) from error
+        except orjson.JSONDecodeError as error:
+            raise PlanError(f"{path}: is not JSON ({error})") from error
+        return cls.from_dict(document)
+
+    def dumps(self) -> bytes:
+        """Return the plan as indented JSON, as it is checked in."""
+        return orjson.dumps(self.to_dict(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _check(plan: Plan) -> None:
+    repeated = sorted({name for name in plan.input_names if plan.input_names.count(name) > 1})
+    if repeated:
+        raise PlanError(f"inputs are named twice: {', '.join(repeated)}")
+    missing = [name for name in REQUIRED_INPUTS if name not in plan.input_names]
+    if missing:
+        raise PlanError(f"the plan lacks inputs that the API promises: {', '.join(missing)}")
+    frames = set(plan.frames.values())
+    for entity in plan.entities:
+        if len(entity.field_index) != len(entity.view.fields):
+            raise PlanError(f"{entity.name}: two fields of the state have the same name")
+        for kept in entity.accumulators:
+            if kept.frame not in frames:
+                raise PlanError(
+                    f"{entity.name}: {kept.id} is over {kept.frame!r}, which is no frame of the plan"
+                )
+        for over_pairs in entity.pair_accumulators:
+            if over_pairs.inner is not None and over_pairs.inner not in plan.pair_values:
+                raise PlanError(f"{entity.name}: {over_pairs.id} needs the pair value {over_pairs.inner!r}")
+        for model_input in entity.inputs:
+            bind(model_input.finish, entity.field_index, NUMBERS)
+    for spec in plan.pair_values.values():
+        bind(spec, plan.pair.field_index, NUMBERS)
+    _check_request_inputs(plan)
+
+
+def _check_request_inputs(plan: Plan) -> None:
+    known = {i.name for entity in plan.entities for i in entity.inputs}
+    for model_input in plan.request_inputs:
+        spec = model_input.finish
+        if spec.get("kind") == "request":
+            if spec.get("field") not in _REQUEST_FIELDS:
+                raise PlanError(f"{model_input.name}: a request has no {spec.get('field')!r}")
+        elif spec.get("kind") == "ratio_of_inputs":
+            for part in (spec.get("numerator"), spec.get("denominator")):
+                if part not in known:
+                    raise PlanError(f"{model_input.name}: {part!r} is no input that stands before it")
+        else:
+            raise PlanError(f"{model_input.name}: unknown kind {spec.get('kind')!r} of a request-time input")
+        known.add(model_input.name)
+
+
+def _sha256(document: Mapping[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _entity_to_dict(entity: EntityPlan) -> dict[str, Any]:
+    return {
+        "state": [dict(a.spec) for a in entity.kept],
+        "inputs": [_input_to_dict(i) for i in entity.inputs],
+    }
+
+
+def _entity_from_dict(name: EntityName, document: Mapping[str, Any]) -> EntityPlan:
+    specs: Sequence[Mapping[str, Any]] = document["state"]
+    over_pairs = tuple(pair_accumulator(spec) for spec in specs if is_pair_spec(spec))
+    if name == "pair" and over_pairs:
+        raise PlanError("the pair's own state cannot be over pairs")
+    return EntityPlan(
+        name=name,
+        accumulators=tuple(accumulator(spec) for spec in specs if not is_pair_spec(spec)),
+        pair_accumulators=over_pairs,
+        inputs=tuple(_input_from_dict(i, name) for i in document["inputs"]),
+    )
+
+
+def _input_to_dict(model_input: ModelInput) -> dict[str, Any]:
+    return {
+        "name": model_input.name,
+        "source": model_input.source,
+        "unit": model_input.unit,
+        "description": model_input.description,
+        "finish": dict(model_input.finish),
+    }
+
+
+def _input_from_dict(
+    document: Mapping[str, Any], entity: Literal["user", "product", "pair", "request"]
+) -> ModelInput:
+    return ModelInput(entity=entity, **document)

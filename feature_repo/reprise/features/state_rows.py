@@ -1,0 +1,163 @@
+"""States over time: the files that Feast's offline store reads."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reprise.features.batch import BatchExecutor, LogPositions
+from reprise.features.plan import EntityPlan, Plan
+from reprise.runtime.files import atomic_write
+from reprise.store.view import TICK_US, WATERMARKS, StateField, StateView
+from reprise.store.watermarks import NO_TOPIC, Watermarks
+
+EVENT_TIMESTAMP = "event_timestamp"
+"""The column that says from which instant on a row holds: one microsecond after the events that made it."""
+
+BIRTH = datetime(1900, 1, 1, tzinfo=UTC)
+"""Instant of an entity's first row, which is empty: Feast would drop requests from before an entity's only rows."""
+
+_NO_TOPIC_WATERMARKS = Watermarks(NO_TOPIC).to_bytes()
+_KEY_SUFFIX = "_key"
+"""How the names of fields end that hold an ``event_key``, an integer of up to 60 bits."""
+
+
+@dataclass(frozen=True)
+class StateRowsReport:
+    """What was written: rows by view, and of how many events."""
+
+    events: int
+    rows: Mapping[str, int]
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        rows = ", ".join(f"{count:,} of {view}" for view, count in self.rows.items())
+        return f"{rows}, after {self.events:,} events"
+
+
+def state_file_name(view: StateView) -> str:
+    """Return the name of the file with a view's rows."""
+    return f"{view.name}.parquet"
+
+
+def write_state_rows(
+    events: Path,
+    out: Path,
+    plan: Plan,
+    *,
+    memory_limit: str = "4GiB",
+    temp_directory: Path | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> StateRowsReport:
+    """Write a file for each view, with one row for each entity and instant at which it had events.
+
+    A row is the state after all of the instant's events, and holds from the next microsecond on: what Feast finds
+    at or before an instant is then what happened strictly before it. Where the events say their positions in the
+    log, the watermarks of an entity's last row cover all the records of the file, and those of the others the
+    records of their own events; else they name no topic.
+
+    Args:
+        events: Canonical Parquet.
+        out: Folder for the files, made if it is not there.
+        plan: Which states.
+        memory_limit: What DuckDB may use before it spills to disk, such as ``4GiB``.
+        temp_directory: Where it spills to; the system's by default.
+        advance: Called with the number of rows written since the last call.
+
+    Raises:
+        NotEnoughEventsError: No event makes features.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    rows: dict[str, int] = {}
+    with BatchExecutor(plan, memory_limit=memory_limit, temp_directory=temp_directory) as executor:
+        loaded = executor.load_events(events)
+        positions = executor.load_positions(events)
+        for entity in plan.entities:
+            rows[entity.view.name] = _write_view(executor, entity, positions, out, advance)
+    return StateRowsReport(loaded, rows)
+
+
+def state_rows_schema(view: StateView) -> pa.Schema:
+    """Return the columns of a view's file.
+
+    Feast makes doubles of integers with nulls among them. Counts and instants survive that, the keys of events do
+    not, so they are decimals, which it leaves alone until it makes integers of them.
+    """
+    return pa.schema(
+        [
+            *(pa.field(key, pa.string()) for key in view.join_keys),
+            *(pa.field(field.name, _arrow_type(field)) for field in view.fields),
+            pa.field(WATERMARKS, pa.binary()),
+            pa.field(EVENT_TIMESTAMP, pa.timestamp("us", "UTC")),
+        ]
+    )
+
+
+def _arrow_type(field: StateField) -> pa.DataType:
+    if field.name.endswith(_KEY_SUFFIX):
+        return pa.decimal128(19)
+    return pa.int64() if field.kind == "int64" else pa.float64()
+
+
+def _write_view(
+    executor: BatchExecutor,
+    entity: EntityPlan,
+    positions: LogPositions | None,
+    out: Path,
+    advance: Callable[[int], None] | None,
+) -> int:
+    schema, rows = state_rows_schema(entity.view), 0
+    births = (_births(ids, entity, schema) for ids in executor.entity_ids(entity))
+    states = (_states(batch, positions, schema) for batch in executor.running_states(entity))
+    with (
+        atomic_write(out / state_file_name(entity.view)) as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+    ):
+        for batch in chain(births, states):
+            writer.write_batch(batch)
+            rows += batch.num_rows
+            if advance is not None:
+                advance(batch.num_rows)
+    return rows
+
+
+def _births(ids: pa.RecordBatch, entity: EntityPlan, schema: pa.Schema) -> pa.RecordBatch:
+    values = [*entity.empty, _NO_TOPIC_WATERMARKS, BIRTH]
+    constants = list(schema)[ids.num_columns :]
+    columns = [
+        pa.repeat(pa.scalar(value, field.type), ids.num_rows)
+        for value, field in zip(values, constants, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays([*ids.columns, *columns], schema=schema)
+
+
+def _states(batch: pa.RecordBatch, positions: LogPositions | None, schema: pa.Schema) -> pa.RecordBatch:
+    valid_from = pc.add(batch.column("ts"), TICK_US).cast(schema.field(EVENT_TIMESTAMP).type)
+    columns = [batch.column(field.name).cast(field.type) for field in list(schema)[:-2]]
+    return pa.RecordBatch.from_arrays([*columns, _watermarks(batch, positions), valid_from], schema=schema)
+
+
+def _watermarks(batch: pa.RecordBatch, positions: LogPositions | None) -> pa.Array:
+    if positions is None:
+        return pa.repeat(pa.scalar(_NO_TOPIC_WATERMARKS, pa.binary()), batch.num_rows)
+    after_all = Watermarks(positions.topic.bytes, positions.last_offsets).to_bytes()
+    offsets = zip(*(batch.column(f"offset_{at}").to_pylist() for at in positions.last_offsets), strict=True)
+    return pa.array(
+        [
+            after_all if is_last else _reached(positions, row)
+            for is_last, row in zip(batch.column("is_last").to_pylist(), offsets, strict=True)
+        ],
+        pa.binary(),
+    )
+
+
+def _reached(positions: LogPositions, offsets: tuple[int | None, ...]) -> bytes:
+    reached = zip(positions.last_offsets, offsets, strict=True)
+    return Watermarks(
+        positions.topic.bytes, {at: offset for at, offset in reached if offset is not None}
+    ).to_bytes()

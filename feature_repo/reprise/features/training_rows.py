@@ -1,0 +1,142 @@
+"""Training rows: one per event, each at its own cutoff, with the label that the horizon gives it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from reprise.features.batch import BatchExecutor
+from reprise.features.exceptions import FeatureEngineError
+from reprise.features.plan import Plan
+from reprise.runtime.files import atomic_write
+
+_META = (
+    ("event_id", pa.string()),
+    ("user_id", pa.string()),
+    ("product_id", pa.string()),
+    ("event_type", pa.string()),
+    ("timestamp", pa.timestamp("us", "UTC")),
+    ("amount", pa.float64()),
+)
+
+
+@dataclass(frozen=True)
+class TrainingRowsReport:
+    """What was built.
+
+    Attributes:
+        rows: Rows written, one for each event that makes features.
+        labelled: Rows whose horizon is over.
+        positive: Rows with a true label.
+        repeat_candidates: Rows whose pair had an earlier purchase.
+    """
+
+    rows: int
+    labelled: int
+    positive: int
+    repeat_candidates: int
+
+    def __str__(self) -> str:
+        """Say it in a line."""
+        rate = self.positive / self.labelled if self.labelled else 0.0
+        return (
+            f"{self.rows:,} rows; {self.labelled:,} with their horizon over, of which {rate:.1%} bought again;"
+            f" {self.repeat_candidates:,} after an earlier purchase of the same product"
+        )
+
+
+class _Writer(Protocol):
+    def write_batch(self, batch: pa.RecordBatch) -> None: ...
+
+
+def training_schema(plan: Plan) -> pa.Schema:
+    """Return the columns of training rows, in order."""
+    inputs = [(name, pa.float64()) for name in plan.input_names]
+    return pa.schema([*_META, *inputs, ("label", pa.bool_()), ("repeat_candidate", pa.bool_())])
+
+
+def build_training_rows(
+    events: Path,
+    out: Path,
+    plan: Plan,
+    horizon: timedelta,
+    *,
+    memory_limit: str = "4GiB",
+    temp_directory: Path | None = None,
+    advance: Callable[[int], None] | None = None,
+) -> TrainingRowsReport:
+    """Write the training rows of a file of events, ordered by time.
+
+    The label says whether the same user buys the same product in (t, t + horizon]; it is null where the
+    history ends before the horizon is over.
+
+    Args:
+        events: Canonical Parquet.
+        out: Where to write: Parquet, or CSV, by its extension.
+        plan: Which features.
+        horizon: How far the label looks ahead; positive.
+        memory_limit: What DuckDB may use before it spills to disk, such as ``4GiB``.
+        temp_directory: Where it spills to; the system's by default.
+        advance: Called with the number of rows written since the last call.
+
+    Raises:
+        FeatureEngineError: The horizon is not positive, or ``out`` is neither ``.parquet`` nor ``.csv``.
+        NotEnoughEventsError: No event makes features.
+    """
+    horizon_us = horizon // timedelta(microseconds=1)
+    if horizon_us <= 0:
+        raise FeatureEngineError(f"the horizon must be positive, got {horizon}")
+    schema = training_schema(plan)
+    rows = labelled = positive = repeat = 0
+    with (
+        BatchExecutor(plan, memory_limit=memory_limit, temp_directory=temp_directory) as executor,
+        atomic_write(out) as partial,
+        _open_writer(out, partial, schema) as writer,
+    ):
+        executor.load_events(events)
+        last_us = executor.span.last_us
+        columns = ["event_id", "user_id", "product_id", "event_type", "ts", "amount", "is_purchase"]
+        for batch, inputs in executor.finished(executor.event_rows(columns, _extra(horizon_us, last_us))):
+            meta = [batch.column(name) for name, _ in _META if name not in {"timestamp", "amount"}]
+            label, candidate = batch.column("label"), batch.column("repeat_candidate")
+            instants = batch.column("ts").cast(pa.timestamp("us", "UTC"))
+            values = [pa.array(column, from_pandas=True) for column in inputs.T]
+            arrays = [*meta, instants, batch.column("amount"), *values, label, candidate]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            rows += batch.num_rows
+            labelled += batch.num_rows - label.null_count
+            positive += label.true_count
+            repeat += candidate.true_count
+            if advance is not None:
+                advance(batch.num_rows)
+    return TrainingRowsReport(rows, labelled, positive, repeat)
+
+
+def _extra(horizon_us: int, last_us: int) -> dict[str, str]:
+    bought = (
+        "count(purchases_t) OVER (PARTITION BY user_id, product_id ORDER BY ts"
+        f" RANGE BETWEEN 1 FOLLOWING AND {horizon_us} FOLLOWING) > 0"
+    )
+    return {
+        "label": f"CASE WHEN ts + {horizon_us} <= {last_us} THEN {bought} END",
+        "repeat_candidate": "count(purchases_t) OVER pair_past > 0",
+    }
+
+
+def _open_writer(out: Path, partial: Path, schema: pa.Schema) -> AbstractContextManager[_Writer]:
+    match out.suffix:
+        case ".parquet":
+            writer: AbstractContextManager[_Writer] = pq.ParquetWriter(partial, schema, compression="zstd")
+        case ".csv":
+            writer = pacsv.CSVWriter(partial, schema)
+        case suffix:
+            raise FeatureEngineError(
+                f"{out}: can write .parquet and .csv, not {suffix or 'a name without extension'}"
+            )
+    return writer

@@ -1,4 +1,0 @@
-"""Makes synthetic shopping history with a known truth: the ``datagen`` command.
-
-``reprise_datagen.generating.generate(GenerationPlan(out=…))`` is the same without a command line.
-"""

@@ -1,0 +1,119 @@
+"""The page of numbers that the demo ends with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+from reprise.cli.demo.ab_test import AbTest
+from reprise.cli.demo.measuring import Latency
+from reprise.features.parity import Comparison
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """Everything that the demo found out."""
+
+    evaluation: Mapping[str, Any]
+    comparisons: tuple[Comparison, ...]
+    history_events: int
+    streamed_events: int
+    folded: int
+    freshness: Latency
+    predictions: Latency
+    request: Mapping[str, Any]
+    answer: Mapping[str, Any]
+    ab_test: AbTest | None
+    seconds: float
+
+    @property
+    def failures(self) -> list[str]:
+        """What did not hold; nothing when all did."""
+        overall = self.evaluation["overall"]
+        model = overall["model"]["roc_auc"]
+        found = [
+            f"the model's AUC {model:.3f} does not beat {name}'s {measures['roc_auc']:.3f}"
+            for name, measures in overall["baselines"].items()
+            if model <= measures["roc_auc"]
+        ]
+        found += [
+            f"{len(c.mismatches)} of {c.compared:,} values differ between {c.executors}, first: {c.mismatches[0]}"
+            for c in self.comparisons
+            if c.mismatches
+        ]
+        if self.folded != self.streamed_events:
+            found.append(f"{self.streamed_events:,} events were streamed, but {self.folded:,} were folded")
+        return found
+
+
+def print_page(
+    console: Console, result: DemoResult, addresses: Mapping[str, str], files: Mapping[str, Path]
+) -> None:
+    """Print the page."""
+    table = Table(
+        show_header=False, box=None, padding=(0, 2), title="Reprise, end to end", title_justify="left"
+    )
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    overall = result.evaluation["overall"]
+    table.add_row("model", _quality(overall))
+    table.add_row("", _gap(overall))
+    for comparison in result.comparisons:
+        table.add_row(
+            "parity",
+            f"{comparison.executors}: {comparison.compared:,} comparisons, {len(comparison.mismatches):,} mismatches"
+            f" (worst error {comparison.worst:.0e} of the feature's scale)",
+        )
+    table.add_row(
+        "events",
+        f"{result.history_events:,} of history, {result.streamed_events:,} streamed live, {result.folded:,} folded",
+    )
+    table.add_row("freshness", f"event → readable: {_shown(result.freshness)}")
+    table.add_row("predictions", f"{_shown(result.predictions)} over HTTP, one at a time")
+    for line in _tested(result.ab_test):
+        table.add_row("A/B test", line)
+    table.add_row("took", f"{result.seconds:.0f} s")
+    console.print()
+    console.print(table)
+    console.print("\n[bold]A real prediction[/bold]")
+    console.print(
+        f"POST {addresses['predictor']}/predict  {orjson.dumps(result.request).decode()}", highlight=False
+    )
+    console.print(orjson.dumps(result.answer, option=orjson.OPT_INDENT_2).decode(), highlight=False)
+    console.print("\n[bold]Where to look next[/bold]")
+    console.print(f"  {'API':12} {addresses['predictor']}/docs", highlight=False)
+    for name, path in files.items():
+        console.print(f"  {name:12} {path}", highlight=False, soft_wrap=True)
+    for failure in result.failures:
+        console.print(f"[bold red]not as it should be:[/bold red] {failure}", highlight=False)
+
+
+def _tested(ab_test: AbTest | None) -> list[str]:
+    if ab_test is None:
+        return ["left out: a Kafka that others use too holds their predictions as well"]
+    return ab_test.lines()
+
+
+def _quality(overall: Mapping[str, Any]) -> str:
+    baselines = ", ".join(f"{name} {m['roc_auc']:.3f}" for name, m in overall["baselines"].items())
+    oracle = f", oracle {overall['oracle']['roc_auc']:.3f}" if overall.get("oracle") else ""
+    return (
+        f"AUC {overall['model']['roc_auc']:.3f} on {overall['rows']:,} held-out rows of the latest time"
+        f" (baselines: {baselines}{oracle})"
+    )
+
+
+def _gap(overall: Mapping[str, Any]) -> str:
+    share = overall.get("share_of_achievable")
+    if share is None or not overall.get("oracle"):
+        return "no truth file, so no oracle"
+    gap = overall["oracle"]["roc_auc"] - overall["model"]["roc_auc"]
+    return f"{gap:.3f} below the oracle: {share:.0%} of what can be had above recency"
+
+
+def _shown(latency: Latency) -> str:
+    return f"p50 {latency.p50_ms:.1f} ms, p95 {latency.p95_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms (n={latency.count})"

@@ -1,0 +1,50 @@
+"""The ``reprise`` command: every component's own command under one name."""
+
+from importlib import import_module
+from importlib.metadata import version
+
+import click
+
+# In the order of use.
+_COMPONENTS = {
+    "datagen": "datagen",
+    "features": "features",
+    "train": "trainer",
+    "topics": "topics",
+    "backfill": "backfill",
+    "produce": "producer",
+    "materialize": "materializer",
+    "archive": "archiver",
+    "serve": "predictor",
+    "outcomes": "outcomes",
+    "status": "status",
+    "doctor": "doctor",
+    "demo": "cli.demo",
+}
+
+
+class Components(click.Group):
+    """Imports a component's command when it is used, so that ``--help`` is fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of the commands, in the order of use."""
+        return list(_COMPONENTS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a component's command, or None if there is none of this name."""
+        if cmd_name not in _COMPONENTS:
+            return None
+        command = import_module(f"reprise.{_COMPONENTS[cmd_name]}.main").command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Components, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("reprise"), prog_name="reprise")
+def command() -> None:
+    """Predict, in real time, whether a user will buy a product again.
+
+    From nothing to a live prediction: datagen makes a history, features plan decides what to compute, train
+    publishes a model, backfill fills the online store, produce and materialize keep it fresh, and serve answers.
+    Or all of it at once: demo.
+    """

@@ -1,0 +1,80 @@
+"""The doctor's configuration."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from reprise.log import EventLogSettings
+from reprise.store.settings import OnlineStoreSettings
+
+LATEST = "latest"
+
+
+class DoctorSettings(OnlineStoreSettings, EventLogSettings):
+    """Where the parts of an installation are, and how long each check may take."""
+
+    model_config = SettingsConfigDict(env_prefix="DOCTOR_")
+
+    plan: Path = Field(
+        default=Path("feature_repo/plan/plan.json"),
+        validation_alias="REPRISE_PLAN",
+        description="The compiled feature plan that the materializers run.",
+    )
+    model_store: str | None = Field(
+        default=None,
+        min_length=1,
+        validation_alias="MODEL_STORE",
+        description="Where the model bundles are: a path, or any URL of fsspec, such as s3://bucket/models.",
+    )
+    model_digest: str = Field(
+        default=LATEST,
+        validation_alias="MODEL_DIGEST",
+        pattern=r"^(latest|sha256:[0-9a-f]{64})$",
+        description="The bundle that predictors are configured with: sha256:… or latest.",
+    )
+    feast_registry: str | None = Field(
+        default=None,
+        min_length=1,
+        validation_alias="FEAST_REGISTRY",
+        description="The file of Feast's registry: a path, or any URL of fsspec, such as s3://bucket/registry.db.",
+    )
+    predictor_url: str = Field(
+        default="http://localhost:8000",
+        pattern=r"^https?://",
+        description="Base address of the predictor.",
+    )
+    producer_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Base address of the producer; absent, the canary's event goes to the log directly.",
+    )
+    api_key: SecretStr | None = Field(
+        default=None, description="API key for the predictor, where it asks for one."
+    )
+    materializer_redis_username: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Redis user of the materializer, who has to be able to write; absent, that is not checked.",
+    )
+    materializer_redis_password: SecretStr | None = Field(
+        default=None,
+        description="That user's password, to try it; without, Redis is asked by ACL DRYRUN.",
+    )
+    predictor_redis_username: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Redis user of the predictor, who must not be able to write; absent, that is not checked.",
+    )
+    predictor_redis_password: SecretStr | None = Field(
+        default=None,
+        description="That user's password, to try it; without, Redis is asked by ACL DRYRUN.",
+    )
+    check_seconds: float = Field(
+        default=30.0, gt=0, description="Longest that one check may take, but for the canary, seconds."
+    )
+    canary_seconds: float = Field(
+        default=30.0,
+        gt=0,
+        description="Longest that the canary's event may take until its features can be read, seconds.",
+    )

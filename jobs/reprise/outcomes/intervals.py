@@ -1,0 +1,53 @@
+"""Confidence intervals that know that the predictions of one user belong together.
+
+Users, not predictions, are drawn anew: the pairs cluster bootstrap (Cameron, Gelbach and Miller, *Bootstrap-based
+improvements for inference with clustered errors*, Review of Economics and Statistics 90(3), 2008), with Poisson(1)
+weights for the draw (Chamandy, Muralidharan, Najmi and Naidu, *Estimating uncertainty for massive data streams*,
+Google, 2012), percentile intervals. It is the reading of one moment: to decide by, there is ``sequence``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from reprise.outcomes.measures import Floats, Indices
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95% interval; NaN where it is undefined."""
+
+    value: float
+    lower: float
+    upper: float
+
+
+def bootstrap(
+    statistics: Callable[[Floats | None], dict[str, float]], users: Indices, *, draws: int, seed: int
+) -> dict[str, Interval]:
+    """Return each statistic with its interval.
+
+    Args:
+        statistics: Returns the statistics of the rows with these weights, or of the rows as they are.
+        users: The user of each row, numbered from 0.
+        draws: How often users are drawn anew.
+        seed: Of the draws.
+    """
+    values = statistics(None)
+    rng = np.random.default_rng(seed)
+    count = int(users.max()) + 1
+    drawn: dict[str, list[float]] = {name: [] for name in values}
+    for _ in range(draws):
+        weights = rng.poisson(1.0, count).astype(np.float64)
+        for name, value in statistics(weights[users]).items():
+            drawn[name].append(value)
+    return {name: _interval(values[name], np.array(drawn[name])) for name in values}
+
+
+def _interval(value: float, drawn: Floats) -> Interval:
+    known = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or len(known) == 0:
+        return Interval(value, float("nan"), float("nan"))
+    lower, upper = np.quantile(known, [0.025, 0.975])
+    return Interval(value, float(lower), float(upper))

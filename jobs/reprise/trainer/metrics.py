@@ -1,0 +1,85 @@
+"""What a training run tells Prometheus."""
+
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Gauge
+
+from reprise.bundle import Manifest
+from reprise.bundle.manifest import Scores, SliceReport
+from reprise.trainer.training import TrainingResult
+
+JOB = "reprise-trainer"
+
+
+class TrainerMetrics:
+    """The figures of the last model that was trained, in a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._scores = Gauge(
+            "reprise_trainer_evaluation",
+            "How good the last model is on held-out rows, by measure, by slice (overall,"
+            " repeat_candidates), and by what scored: model, baselines, oracle. Undefined measures are absent.",
+            ("measure", "slice", "scorer"),
+            registry=registry,
+        )
+        self._rows = Gauge(
+            "reprise_trainer_rows",
+            "Rows of the last model's windows: train, calibration, evaluation.",
+            ("window",),
+            registry=registry,
+        )
+        self._positives = Gauge(
+            "reprise_trainer_positive_rows",
+            "Rows of the last model's windows whose user bought.",
+            ("window",),
+            registry=registry,
+        )
+        self._events = Gauge(
+            "reprise_trainer_events", "Events that the last model was trained from.", registry=registry
+        )
+        self._last_event = Gauge(
+            "reprise_trainer_last_event_timestamp_seconds",
+            "Time of the newest event that the last model was trained from.",
+            registry=registry,
+        )
+        self._steps = Gauge(
+            "reprise_trainer_step_seconds",
+            "How long each step of the last successful run took.",
+            ("step",),
+            registry=registry,
+        )
+        self._model = Gauge(
+            "reprise_trainer_model_info",
+            "1 for the model that was trained last.",
+            ("digest",),
+            registry=registry,
+        )
+
+    def show(self, result: TrainingResult) -> None:
+        """Take over the figures of a run."""
+        manifest = result.manifest
+        self._show_data(manifest)
+        self._show_slice("overall", manifest.evaluation.overall)
+        if manifest.evaluation.repeat_candidates is not None:
+            self._show_slice("repeat_candidates", manifest.evaluation.repeat_candidates)
+        for step, seconds in result.run.durations.items():
+            self._steps.labels(step).set(seconds)
+        self._model.labels(str(result.digest)).set(1)
+
+    def _show_data(self, manifest: Manifest) -> None:
+        data = manifest.data
+        windows = {"train": data.train, "calibration": data.calibration, "evaluation": data.evaluation}
+        for name, window in windows.items():
+            self._rows.labels(name).set(window.rows)
+            self._positives.labels(name).set(window.positives)
+        self._events.set(data.events)
+        self._last_event.set(datetime.fromisoformat(data.last).timestamp())
+
+    def _show_slice(self, name: str, report: SliceReport) -> None:
+        scorers: dict[str, Scores] = {"model": report.model, **report.baselines}
+        if report.oracle is not None:
+            scorers["oracle"] = report.oracle
+        for scorer, scores in scorers.items():
+            for measure, value in scores.model_dump().items():
+                if value is not None:
+                    self._scores.labels(measure, name, scorer).set(value)

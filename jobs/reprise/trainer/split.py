@@ -1,0 +1,115 @@
+"""Time split: train, calibration, evaluation, and the gaps that keep labels from leaking between them."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from reprise.runtime.durations import format_duration
+from reprise.trainer.exceptions import TrainingRefusedError
+
+TRAIN_SHARE = 0.65
+CALIBRATION_SHARE = 0.13
+MIN_HORIZONS = 4
+"""Fewest horizons of history: one at the end without labels, two gaps, and one to learn and judge from."""
+
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of time, microseconds since 1970-01-01 UTC; the end is exclusive."""
+
+    start_us: int
+    end_us: int
+
+    def rows(self, timestamps_us: npt.NDArray[np.int64]) -> slice:
+        """Return which of the ascending timestamps lie in the span."""
+        start, end = np.searchsorted(timestamps_us, [self.start_us, self.end_us], side="left")
+        return slice(int(start), int(end))
+
+    @property
+    def length_us(self) -> int:
+        """Length of the span in microseconds."""
+        return self.end_us - self.start_us
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSplit:
+    """Three spans in order, one horizon between each and the next.
+
+    A row's label looks one horizon ahead, so a row that is less than a horizon before the next span
+    would tell of that span; the rows of the gaps are used for nothing.
+    """
+
+    train: Span
+    calibration: Span
+    evaluation: Span
+
+
+def split_by_time(first_us: int, last_us: int, horizon: timedelta) -> TimeSplit:
+    """Split history from its first to its last event, microseconds since 1970-01-01 UTC, both inclusive.
+
+    Raises:
+        TrainingRefusedError: History is shorter than four horizons.
+    """
+    horizon_us = horizon // _MICROSECOND
+    usable = (last_us - first_us) - 3 * horizon_us
+    if usable < (MIN_HORIZONS - 3) * horizon_us:
+        history = timedelta(microseconds=last_us - first_us)
+        raise TrainingRefusedError(
+            f"the events span {_days(history)}, too short for a horizon of {format_duration(horizon)}: the last "
+            "horizon has no labels yet, and training, calibration and evaluation are kept one horizon apart",
+            f"at least {_days(MIN_HORIZONS * horizon)} of events, or a shorter horizon"
+            + _longest_horizon(history),
+        )
+    train_end = first_us + int(usable * TRAIN_SHARE)
+    calibration_start = train_end + horizon_us
+    calibration_end = calibration_start + int(usable * CALIBRATION_SHARE)
+    evaluation_start = calibration_end + horizon_us
+    return TimeSplit(
+        train=Span(first_us, train_end),
+        calibration=Span(calibration_start, calibration_end),
+        evaluation=Span(evaluation_start, last_us - horizon_us + 1),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One step of forward-chaining cross-validation: learn from the first span, judge on the second."""
+
+    train: Span
+    validation: Span
+
+
+def forward_folds(train: Span, horizon: timedelta, folds: int) -> tuple[Fold, ...]:
+    """Cut the training span into folds; each learns from all that lies a horizon before its validation.
+
+    The first fold learns from 40% of what is left after one gap; the rest is validated block by block.
+    Empty where ``folds`` is 0 or the span is no longer than one and a half horizons.
+    """
+    horizon_us = horizon // _MICROSECOND
+    available = train.length_us - horizon_us
+    if folds == 0 or 2 * available <= horizon_us:
+        return ()
+    first_end = train.start_us + int(available * 0.4)
+    validated_from = first_end + horizon_us
+    edges = [validated_from + (train.end_us - validated_from) * fold // folds for fold in range(folds + 1)]
+    return tuple(
+        Fold(Span(train.start_us, start - horizon_us), Span(start, end)) for start, end in pairwise(edges)
+    )
+
+
+def _days(duration: timedelta) -> str:
+    days = duration / timedelta(days=1)
+    return f"{days:,.0f} days" if days >= 10 else f"{days:,.2g} days"
+
+
+def _longest_horizon(history: timedelta) -> str:
+    longest = history / MIN_HORIZONS
+    for unit, text in ((timedelta(days=1), "d"), (timedelta(hours=1), "h"), (timedelta(minutes=1), "m")):
+        if longest >= unit:
+            return f" (--horizon {longest // unit}{text})"
+    return ""

@@ -1,0 +1,112 @@
+"""Making few large segments of many small ones.
+
+The segments of one partition and one day that follow one another become one. It is written first, whole, and
+what it holds is removed then: between the two, and after a crash there, readers find both and read the longer.
+Compacting again finishes what was left.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow as pa
+
+from reprise.archive.layout import Part, Segment, cover
+from reprise.archive.records import ROW_GROUP_ROWS, open_writer, schema_of
+from reprise.archive.store import OfflineStore
+
+
+@dataclass(frozen=True)
+class CompactionReport:
+    """What a compaction did: segments written, and segments removed because those hold their records."""
+
+    written: int
+    removed: int
+
+
+def compact(
+    store: OfflineStore,
+    topic: str,
+    *,
+    before: date,
+    max_records: int = 5_000_000,
+    advance: Callable[[int], None] | None = None,
+) -> CompactionReport:
+    """Compact the days of a topic that come before a day.
+
+    Args:
+        store: The offline store.
+        topic: The topic.
+        before: The first day that is left as it is.
+        max_records: Most records of one segment, unless one is larger already.
+        advance: Called with the number of records written since the last call.
+
+    Raises:
+        CorruptSegmentError: A segment does not hold what its name says; nothing of it was removed.
+        StoreUnavailableError: The store could not be read or written; compacting again is safe.
+    """
+    written = removed = 0
+    settled = [segment for segment in store.segments(topic) if segment.date < before]
+    for _, group in groupby(sorted(settled, key=_place), key=lambda s: _place(s)[:3]):
+        segments = list(group)
+        runs = list(_runs(segments, max_records))
+        for run in runs:
+            target = _merged(run)
+            if target not in segments:
+                _merge(store, run, target)
+                written += 1
+                if advance is not None:
+                    advance(target.records)
+        kept = {_merged(run) for run in runs}
+        for segment in segments:
+            if segment not in kept:
+                store.remove(segment)
+                removed += 1
+    return CompactionReport(written, removed)
+
+
+def _place(segment: Segment) -> tuple[bytes, date, int, int]:
+    return segment.topic_id, segment.date, segment.partition, segment.first
+
+
+def _runs(segments: Sequence[Segment], max_records: int) -> Iterator[list[Part]]:
+    """Yield what is to become one segment each; together they hold every offset of the segments once."""
+    (coverage,) = cover(segments)
+    (parts,) = coverage.parts.values()
+    run: list[Part] = []
+    for part in parts:
+        follows = bool(run) and part.first == run[-1].segment.last + 1
+        if run and (not follows or sum(p.records for p in run) + part.records > max_records):
+            yield run
+            run = []
+        run.append(part)
+    yield run
+
+
+def _merged(run: Sequence[Part]) -> Segment:
+    first, last = run[0].segment, run[-1].segment
+    return Segment(first.topic, first.topic_id, first.date, first.partition, run[0].first, last.last)
+
+
+def _merge(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
+    with TemporaryDirectory(prefix="reprise-compaction-") as folder:
+        path = Path(folder) / "segment.parquet"
+        with open_writer(path, schema_of(target.topic)) as writer:
+            for group in _row_groups(batch for part in run for batch in store.read(part)):
+                writer.write_table(group, ROW_GROUP_ROWS)
+        store.storage.put(target.path, path)
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Yield the rows in tables of a row group or a little more: each table that is written ends a row group."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(each.num_rows for each in waiting) >= ROW_GROUP_ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting)

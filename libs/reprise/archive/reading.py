@@ -1,0 +1,211 @@
+"""Reading archived events back: every record once, duplicates of an event resolved as the stream resolves them.
+
+The stream keeps the record of an ``event_id`` that arrives first. A record arrives when it is appended, and
+never before an earlier record of its partition, whatever clock stamped them; so the arrival of a record is the
+largest log timestamp of its partition up to it. Records are in the order of (arrival, partition, offset).
+
+Events of canaries (``reprise doctor``) stay in the archive, and nobody gets them from here: what is trained, judged
+or filled from the archive is about the shop's users alone.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprise.archive.exceptions import (
+    EmptyStoreError,
+    MissingRecordsError,
+    OfflineError,
+    SegmentGoneError,
+)
+from reprise.archive.layout import Coverage
+from reprise.archive.schema import EVENT_RECORD_SCHEMA
+from reprise.archive.store import OfflineStore
+from reprise.event_files import EVENT_SCHEMA
+from reprise.events import CANARY_PREFIX
+from reprise.log import EVENTS
+from reprise.runtime.files import atomic_write
+
+ARRIVAL_FIELDS = (
+    pa.field("incarnation", pa.int32(), nullable=False),
+    pa.field("arrival", pa.timestamp("ms", tz="UTC"), nullable=False),
+)
+"""Which incarnation of the topic a record is of, counted from the oldest, and when it arrived."""
+
+_ATTEMPTS = 5
+_FIRST_OF_ITS_ID = (
+    'row_number() OVER (PARTITION BY event_id ORDER BY incarnation, arrival, partition, "offset") = 1'
+)
+_VALID = f"problem IS NULL AND NOT starts_with(user_id, '{CANARY_PREFIX}')"
+_SELECTS = {
+    "canonical": f"""
+        SELECT {", ".join(EVENT_SCHEMA.names)} FROM archived WHERE {_VALID} QUALIFY {_FIRST_OF_ITS_ID}
+        ORDER BY "timestamp", CAST('0x' || md5(event_id)[:15] AS BIGINT), event_id
+    """,
+    "arrival": f"""
+        SELECT * EXCLUDE (problem, raw) FROM archived WHERE {_VALID}
+        ORDER BY incarnation, arrival, partition, "offset"
+    """,
+}
+
+Order = Literal["canonical", "arrival"]
+"""``canonical``: the canonical table of events, each ``event_id`` once, its first arrival, in canonical order.
+``arrival``: every valid record, duplicates included, as it arrived, with its place in the log. Neither has canaries."""
+
+
+@dataclass(frozen=True)
+class ArchivedEvents:
+    """What was read of the store.
+
+    Attributes:
+        events: How many events were written.
+        records: How many records the store holds, broken ones and duplicates included.
+        incarnations: What the store holds of each incarnation of the topic, the oldest first.
+    """
+
+    events: int
+    records: int
+    incarnations: tuple[Coverage, ...]
+
+    @property
+    def newest(self) -> Coverage:
+        """The incarnation of the topic that was begun last."""
+        return self.incarnations[-1]
+
+
+def write_events(
+    store: OfflineStore,
+    path: Path,
+    *,
+    order: Order = "canonical",
+    topic_id: bytes | None = None,
+    whole: bool = True,
+    memory_limit: str = "3GiB",
+    advance: Callable[[int], None] | None = None,
+) -> ArchivedEvents:
+    """Write the archived events to one Parquet file.
+
+    Args:
+        store: The offline store.
+        path: The file; replaced if it is there.
+        order: Which rows, and in which order.
+        topic_id: One incarnation of the topic only; all of them without.
+        whole: Whether to refuse when records are missing before others.
+        memory_limit: What DuckDB may hold before it spills.
+        advance: Called with the number of records read since the last call.
+
+    Raises:
+        EmptyStoreError: The store has no event.
+        MissingRecordsError: Records are missing, and ``whole`` is set.
+        CorruptSegmentError: A segment does not hold what its name says.
+        StoreUnavailableError: The store could not be read.
+    """
+    for attempt in range(_ATTEMPTS):
+        incarnations = _incarnations(store, topic_id, whole=whole)
+        try:
+            count = _copy(_Arrivals(store, incarnations, advance), path, order, memory_limit)
+        except SegmentGoneError:
+            # a compaction has replaced what was listed, so it is listed anew
+            if attempt + 1 == _ATTEMPTS:
+                raise
+        else:
+            return ArchivedEvents(count, sum(found.records for found in incarnations), incarnations)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def events_dataset(
+    store: OfflineStore, *, topic_id: bytes | None = None, whole: bool = True, memory_limit: str = "3GiB"
+) -> pa.Table:
+    """Return the archived events as the canonical table, each ``event_id`` once, in canonical order.
+
+    It is in memory; ``write_events`` writes the same to a file. Arguments and errors are those of that.
+    """
+    with TemporaryDirectory(prefix="reprise-offline-") as folder:
+        path = Path(folder) / "events.parquet"
+        write_events(store, path, topic_id=topic_id, whole=whole, memory_limit=memory_limit)
+        return pq.read_table(path).cast(EVENT_SCHEMA)
+
+
+class _Arrivals:
+    """The records of all incarnations with their arrival; keeps the error that ended the reading."""
+
+    def __init__(
+        self, store: OfflineStore, incarnations: tuple[Coverage, ...], advance: Callable[[int], None] | None
+    ) -> None:
+        self._store = store
+        self._incarnations = incarnations
+        self._advance = advance
+        self.failure: OfflineError | None = None
+
+    def reader(self) -> pa.RecordBatchReader:
+        schema = pa.schema([*EVENT_RECORD_SCHEMA, *ARRIVAL_FIELDS])
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
+
+    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        try:
+            for number, coverage in enumerate(self._incarnations):
+                for parts in coverage.parts.values():
+                    arrived = np.iinfo(np.int64).min
+                    for batch in (batch for part in parts for batch in self._store.read(part)):
+                        stamps = batch.column("log_timestamp").cast(pa.int64()).to_numpy()
+                        arrivals = np.maximum(np.maximum.accumulate(stamps), arrived)
+                        arrived = arrivals[-1]
+                        numbers = pa.array(np.full(len(arrivals), number, np.int32))
+                        columns = [
+                            *batch.columns,
+                            numbers,
+                            pa.array(arrivals).cast(schema.field("arrival").type),
+                        ]
+                        yield pa.RecordBatch.from_arrays(columns, schema=schema)
+                        if self._advance is not None:
+                            self._advance(batch.num_rows)
+        except OfflineError as error:
+            self.failure = error
+            raise
+
+
+def _copy(arrivals: _Arrivals, path: Path, order: Order, memory_limit: str) -> int:
+    with TemporaryDirectory(prefix="reprise-offline-") as spill, duckdb.connect() as connection:
+        connection.execute("SET memory_limit = ?", [memory_limit])
+        connection.execute("SET temp_directory = ?", [spill])
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET enable_progress_bar = false")
+        # DuckDB writes a column that happens to hold no null as required; every file is to have the same schema
+        connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+        connection.register("archived", arrivals.reader())
+        with atomic_write(path) as incoming:
+            target = str(incoming).replace("'", "''")
+            try:
+                copied: Any = connection.execute(
+                    f"COPY ({_SELECTS[order]}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
+                ).fetchone()
+            except duckdb.Error as error:
+                if arrivals.failure is not None:
+                    raise arrivals.failure from error
+                raise
+        return int(copied[0])
+
+
+def _incarnations(store: OfflineStore, topic_id: bytes | None, *, whole: bool) -> tuple[Coverage, ...]:
+    found = [c for c in store.coverage(EVENTS.name) if topic_id is None or c.topic_id == topic_id]
+    if not found:
+        raise EmptyStoreError(f"{store.url} has no record of {EVENTS.name}")
+    holes = [str(hole) for coverage in found for hole in coverage.holes]
+    if holes and whole:
+        raise MissingRecordsError(EVENTS.name, holes)
+    if len(found) > 1:
+        found.sort(key=lambda coverage: _begins(store, coverage))
+    return tuple(found)
+
+
+def _begins(store: OfflineStore, coverage: Coverage) -> int:
+    firsts = (next(iter(store.read(parts[0]))) for parts in coverage.parts.values())
+    first: int = min(batch.column("log_timestamp").cast(pa.int64())[0].as_py() for batch in firsts)
+    return first

@@ -1,0 +1,97 @@
+"""Records of the log as rows of the offline store, one row for each record, broken ones included."""
+
+import io
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprise.archive.schema import EVENT_RECORD_SCHEMA, PREDICTION_RECORD_SCHEMA
+from reprise.events import InvalidEventError, decode_event
+from reprise.log import EVENTS, PREDICTIONS, Record
+
+ROW_GROUP_ROWS = 131_072
+
+_Row = tuple[Any, ...]
+
+
+def archive_table(topic: str, topic_id: bytes, records: Sequence[Record]) -> pa.Table:
+    """Return the rows of these records of one partition, in their order.
+
+    Raises:
+        ValueError: The topic is none that is archived.
+    """
+    schema, read, width = _READERS[topic] if topic in _READERS else _refuse(topic)
+    identity = str(uuid.UUID(bytes=topic_id))
+    rows: list[_Row] = []
+    for record in records:
+        said: _Row
+        rejected: _Row = (None, None)
+        try:
+            said = read(record.value)
+        except InvalidEventError as error:
+            said, rejected = (None,) * width, (str(error), record.value)
+        rows.append((*said, identity, record.partition, record.offset, record.timestamp_ms, *rejected))
+    columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
+    arrays = [pa.array(list(column), field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def to_parquet(table: pa.Table) -> bytes:
+    """Return a table as the bytes of a Parquet file; the same rows make the same bytes."""
+    out = io.BytesIO()
+    with open_writer(out, table.schema) as writer:
+        writer.write_table(table, ROW_GROUP_ROWS)
+    return out.getvalue()
+
+
+def open_writer(where: Any, schema: pa.Schema) -> pq.ParquetWriter:
+    """Return a writer with the options of every file of the store."""
+    return pq.ParquetWriter(where, schema, compression="zstd", write_page_index=True)
+
+
+def schema_of(topic: str) -> pa.Schema:
+    """Return the columns of a topic's records.
+
+    Raises:
+        ValueError: The topic is none that is archived.
+    """
+    return (_READERS[topic] if topic in _READERS else _refuse(topic))[0]
+
+
+def _read_event(value: bytes) -> _Row:
+    event = decode_event(value)
+    metadata = orjson.dumps(dict(event.metadata)).decode() if event.metadata else None
+    return (
+        event.event_id,
+        event.user_id,
+        event.product_id,
+        event.event_type,
+        event.amount,
+        event.timestamp_us,
+        metadata,
+    )
+
+
+def _read_prediction(value: bytes) -> _Row:
+    try:
+        fields = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        raise InvalidEventError("prediction", value[:80], f"a JSON object ({error})") from None
+    if not isinstance(fields, dict):
+        raise InvalidEventError("prediction", fields, "a JSON object")
+    ids = (fields.get(name) for name in ("user_id", "product_id"))
+    return (value.decode(), *(named if isinstance(named, str) else None for named in ids))
+
+
+def _refuse(topic: str) -> Any:
+    raise ValueError(f"topic {topic!r} is not archived; expected one of {', '.join(_READERS)}")
+
+
+_READERS: dict[str, tuple[pa.Schema, Callable[[bytes], _Row], int]] = {
+    EVENTS.name: (EVENT_RECORD_SCHEMA, _read_event, 7),
+    PREDICTIONS.name: (PREDICTION_RECORD_SCHEMA, _read_prediction, 3),
+}

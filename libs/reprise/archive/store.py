@@ -1,0 +1,147 @@
+"""The offline store: segments of the log under one URL."""
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprise.archive.exceptions import CorruptSegmentError
+from reprise.archive.layout import (
+    Coverage,
+    Hole,
+    Part,
+    Segment,
+    accepted_path,
+    cover,
+    date_directory,
+    parse_accepted,
+    parse_path,
+)
+from reprise.archive.records import schema_of, to_parquet
+from reprise.archive.storage import Storage, converted, open_storage
+
+_BATCH_ROWS = 65_536
+
+
+class OfflineStore:
+    """Segments of archived topics, at any URL of fsspec or a plain path.
+
+    Args:
+        url: Where, such as ``s3://bucket/offline``, ``file:///data/offline`` or ``data/offline``.
+        storage: What to use instead of what the URL names.
+
+    Raises:
+        StoreAddressError: The protocol is not known, or the package that speaks it is not installed.
+    """
+
+    def __init__(self, url: str, *, storage: Storage | None = None) -> None:
+        self.url = url
+        self.storage = storage if storage is not None else open_storage(url)
+
+    def write(self, segment: Segment, table: pa.Table) -> int:
+        """Put a segment in place, over the same one if it is there, and return its size in bytes.
+
+        Raises:
+            ValueError: The rows are not those that the segment's name says.
+            StoreUnavailableError: It could not be written; writing it again is safe.
+        """
+        _require_rows(segment, table)
+        data = to_parquet(table)
+        self.storage.write(segment.path, data)
+        return len(data)
+
+    def remove(self, segment: Segment) -> None:
+        """Remove a segment, if it is there.
+
+        Raises:
+            StoreUnavailableError: It could not be removed.
+        """
+        self.storage.remove(segment.path)
+
+    def segments(self, topic: str) -> list[Segment]:
+        """Return all segments of a topic, overlapping ones included.
+
+        Raises:
+            StoreUnavailableError: The store could not be listed.
+        """
+        return self._listed(topic, topic)
+
+    def segments_of_day(self, topic: str, topic_id: bytes, day: date) -> list[Segment]:
+        """Return the segments that begin on a day, overlapping ones included.
+
+        Raises:
+            StoreUnavailableError: The store could not be listed.
+        """
+        return self._listed(topic, date_directory(topic, topic_id, day))
+
+    def coverage(self, topic: str) -> list[Coverage]:
+        """Return what to read so that every record of a topic comes once, by incarnation of the topic.
+
+        Raises:
+            StoreUnavailableError: The store could not be listed.
+        """
+        files = self.storage.files(topic)
+        accepted = (parse_accepted(topic, path) for path in files)
+        return cover(_segments(topic, files), (each for each in accepted if each is not None))
+
+    def accept(self, topic: str, topic_id: bytes, hole: Hole) -> None:
+        """Note that a hole is known: what there is is read all the same from now on.
+
+        Raises:
+            StoreUnavailableError: It could not be written; writing it again is safe.
+        """
+        note = {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "records": hole.records}
+        self.storage.write(accepted_path(topic, topic_id, hole), json.dumps(note).encode())
+
+    def read(self, part: Part) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a part of a segment, in offset order.
+
+        Raises:
+            SegmentGoneError: A compaction has replaced it since it was listed.
+            CorruptSegmentError: It does not hold every record that its name says.
+            StoreUnavailableError: It could not be read.
+        """
+        location = self.storage.location(part.segment.path)
+        schema = schema_of(part.segment.topic)
+        expected = part.segment.first
+        with self.storage.open(part.segment.path) as opened:
+            for batch in _batches(opened, location, schema):
+                offsets = batch.column("offset").to_numpy()
+                if not np.array_equal(offsets, np.arange(expected, expected + len(offsets))):
+                    raise CorruptSegmentError(location, f"the offsets from {expected:,} on are not in order")
+                skipped = min(max(part.first - expected, 0), len(offsets))
+                expected += len(offsets)
+                if skipped < len(offsets):
+                    yield batch.slice(skipped)
+        if expected != part.segment.last + 1:
+            raise CorruptSegmentError(location, f"ends before offset {expected:,}")
+
+    def _listed(self, topic: str, directory: str) -> list[Segment]:
+        return _segments(topic, self.storage.files(directory))
+
+
+def _segments(topic: str, files: Iterable[str]) -> list[Segment]:
+    found = (parse_path(topic, path) for path in files)
+    return [segment for segment in found if segment is not None]
+
+
+def _batches(opened: object, location: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    try:
+        with converted("read", location):
+            file = pq.ParquetFile(opened)
+            if not file.schema_arrow.equals(schema):
+                raise CorruptSegmentError(location, "has other columns than this version writes")
+            yield from file.iter_batches(_BATCH_ROWS)
+    except pa.ArrowInvalid as error:
+        raise CorruptSegmentError(location, f"is no Parquet file: {error}") from error
+
+
+def _require_rows(segment: Segment, table: pa.Table) -> None:
+    offsets = table.column("offset").to_numpy()
+    if not np.array_equal(offsets, np.arange(segment.first, segment.last + 1)):
+        raise ValueError(f"{segment.path}: the table does not hold these offsets")
+    if not (table.column("partition").to_numpy() == segment.partition).all():
+        raise ValueError(f"{segment.path}: the table holds rows of other partitions")

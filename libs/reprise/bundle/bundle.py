@@ -1,0 +1,103 @@
+"""A model with everything that is known of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from reprise.bundle.digest import Digest, digest_of, sha256_hex
+from reprise.bundle.exceptions import BundleCorruptError, InvalidBundleError
+from reprise.bundle.manifest import Manifest
+
+MODEL = "model.onnx"
+MANIFEST = "manifest.json"
+METADATA = "metadata.json"
+MODEL_CARD = "model_card.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle, as a store returns it.
+
+    Attributes:
+        digest: Its address.
+        manifest: What the model is and how good it is.
+        model: Bytes of the ONNX graph, verified against the manifest.
+        metadata: When and how long it was trained; not covered by the digest, empty where absent.
+    """
+
+    digest: Digest
+    manifest: Manifest
+    model: bytes = field(repr=False)
+    metadata: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFiles:
+    """The files of a bundle before it is published.
+
+    Attributes:
+        manifest: Bytes of ``manifest.json``.
+        model: Bytes of ``model.onnx``.
+        attachments: Files that lie beside them and are not part of the digest, name to bytes.
+    """
+
+    manifest: bytes = field(repr=False)
+    model: bytes = field(repr=False)
+    attachments: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in self.attachments:
+            if name in (MODEL, MANIFEST) or "/" in name or name.startswith("."):
+                raise InvalidBundleError(f"{name!r} cannot be the name of an attachment")
+
+    @property
+    def digest(self) -> Digest:
+        """The address that the bundle will have."""
+        return digest_of(self.manifest)
+
+    @classmethod
+    def read(cls, directory: Path) -> Self:
+        """Read a bundle's files from a directory.
+
+        Raises:
+            InvalidBundleError: A file of the bundle is missing, or the directory holds something else.
+        """
+        if not directory.is_dir():
+            raise InvalidBundleError(f"{directory}: no such directory")
+        for name in (MANIFEST, MODEL):
+            if not (directory / name).is_file():
+                raise InvalidBundleError(f"{directory}: {name} is missing")
+        attachments: dict[str, bytes] = {}
+        for path in sorted(directory.iterdir()):
+            if not path.is_file():
+                raise InvalidBundleError(f"{path}: a bundle holds files only")
+            if path.name not in (MANIFEST, MODEL):
+                attachments[path.name] = path.read_bytes()
+        return cls((directory / MANIFEST).read_bytes(), (directory / MODEL).read_bytes(), attachments)
+
+
+def verify_manifest(data: bytes, digest: Digest, location: str) -> Manifest:
+    """Return the manifest that these bytes are, checked against the bundle's digest.
+
+    Raises:
+        BundleCorruptError: The bytes have another sha256.
+        InvalidBundleError: The bytes are as published, but no manifest of a format known here.
+    """
+    actual = digest_of(data)
+    if actual != digest:
+        raise BundleCorruptError(
+            location, expected=digest.removeprefix("sha256:"), actual=actual.removeprefix("sha256:")
+        )
+    return Manifest.from_bytes(data, location=location)
+
+
+def verify_model(data: bytes, manifest: Manifest, location: str) -> None:
+    """Check the model's bytes against its manifest.
+
+    Raises:
+        BundleCorruptError: The bytes have another sha256.
+    """
+    actual = sha256_hex(data)
+    if actual != manifest.model.sha256 or len(data) != manifest.model.size:
+        raise BundleCorruptError(location, expected=manifest.model.sha256, actual=actual)

@@ -1,0 +1,229 @@
+"""What a bundle says of its model: everything that a predictor needs, and how good the model is.
+
+The manifest holds nothing that differs between two trainings of the same data with the same seed, so that
+its sha256, the bundle's digest, names the model. Times of day and durations are in ``metadata.json``.
+"""
+
+import json
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from reprise.bundle.exceptions import InvalidBundleError
+
+FORMAT: Final = 1
+"""Version of the bundle format that this package writes, and the only one it reads."""
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
+
+
+class ModelFile(_Part):
+    """The ONNX graph: classifier and calibration in one."""
+
+    file: Literal["model.onnx"] = "model.onnx"
+    sha256: Sha256
+    size: Annotated[int, Field(gt=0, description="Bytes.")]
+    opsets: dict[str, int] = Field(
+        description="ONNX operator sets, domain to version; the default one is ai.onnx."
+    )
+    input: str = Field(description="Name of the input: float32 [rows, inputs], NaN where missing.")
+    output: str = Field(description="Name of the output: float32 [rows], P(buys within the horizon).")
+
+
+class InputColumn(_Part):
+    """One column of the model's input; its position in the manifest is its position in the row."""
+
+    name: str
+    type: Literal["float32"] = "float32"
+
+
+class Histogram(_Part):
+    """Counts in fixed bins: bin i holds edges[i] ≤ x < edges[i + 1], the last one its upper edge as well.
+
+    Values beyond the outer edges belong to the outer bins, so that a later sample is counted in full.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[Count, ...]
+    missing: Count = Field(0, description="Rows without a value.")
+
+    @model_validator(mode="after")
+    def _edges_enclose_the_counts(self) -> Self:
+        if len(self.edges) != len(self.counts) + 1 and (self.edges or self.counts):
+            raise ValueError(
+                f"{len(self.counts)} counts need {len(self.counts) + 1} edges, got {len(self.edges)}"
+            )
+        if any(left >= right for left, right in zip(self.edges, self.edges[1:], strict=False)):
+            raise ValueError("edges must rise")
+        return self
+
+
+class Scores(_Part):
+    """How good a score is on a set of rows; ``None`` where the rows leave a measure undefined."""
+
+    roc_auc: Share | None
+    average_precision: Share | None
+    brier: Share
+    log_loss: Annotated[float, Field(ge=0.0)]
+    calibration_error: Share = Field(description="Expected calibration error over 10 bins of equal count.")
+    precision: Share | None = Field(
+        description="At the manifest's threshold; none where nothing is predicted."
+    )
+    recall: Share | None = Field(description="At the manifest's threshold; none where nothing is positive.")
+
+
+class ReliabilityBin(_Part):
+    """One point of the calibration curve."""
+
+    rows: Count
+    mean_probability: Share
+    positive_share: Share
+
+
+class SliceReport(_Part):
+    """The model against its baselines, and the oracle where the truth is known, on the same rows."""
+
+    rows: Count
+    positives: Count
+    model: Scores
+    baselines: dict[str, Scores] = Field(description="``prevalence`` and ``recency``.")
+    oracle: Scores | None = Field(
+        None, description="The generator's own probability: how good any model could be."
+    )
+    share_of_achievable: float | None = Field(
+        None, description="(AUC − recency's AUC) ÷ (oracle's AUC − recency's AUC)."
+    )
+    reliability: tuple[ReliabilityBin, ...] = ()
+
+
+class Evaluation(_Part):
+    """The report on the held-out rows, all of them and those whose pair has an earlier purchase."""
+
+    overall: SliceReport
+    repeat_candidates: SliceReport | None = Field(description="None where there are no such rows.")
+
+
+class Window(_Part):
+    """Rows of one span of time."""
+
+    start: str = Field(description="RFC 3339, inclusive.")
+    end: str = Field(description="RFC 3339, exclusive.")
+    rows: Count
+    positives: Count
+
+
+class DataSnapshot(_Part):
+    """The events that the model was trained and judged on."""
+
+    events_sha256: Sha256 = Field(description="Over the canonical events' content, whatever file held them.")
+    events: Count
+    first: str = Field(description="RFC 3339 time of the first event.")
+    last: str = Field(description="RFC 3339 time of the last event.")
+    labelled_rows: Count = Field(description="Rows whose horizon was over.")
+    sampled_rows: Count = Field(description="Rows used after sampling to the row limit.")
+    train: Window
+    calibration: Window
+    evaluation: Window
+
+
+class Parity(_Part):
+    """How closely ONNX Runtime repeats scikit-learn."""
+
+    rows: Count
+    max_abs_diff: Annotated[float, Field(ge=0.0)]
+    tolerance: Annotated[float, Field(gt=0.0)]
+
+
+class Importance(_Part):
+    """How much one input matters."""
+
+    name: str
+    impurity: float = Field(description="Share of the forest's impurity decrease; they sum to 1.")
+    permutation: float = Field(description="Drop of ROC AUC when the column is shuffled.")
+
+
+class Manifest(_Part):
+    """The manifest of one bundle, ``manifest.json``."""
+
+    format: Literal[1] = FORMAT
+    model: ModelFile
+    schema_hash: str = Field(description="Of the state views: what materializer and predictor must agree on.")
+    plan_hash: str = Field(description="Of the whole compiled plan.")
+    plan: dict[str, Any] = Field(description="The compiled plan; a predictor needs nothing else.")
+    inputs: Annotated[tuple[InputColumn, ...], Field(min_length=1)]
+    horizon_seconds: Annotated[int, Field(gt=0)]
+    threshold: Share = Field(description="A probability at or above it predicts a purchase.")
+    seed: int
+    parameters: dict[str, Any] = Field(description="How the model was trained.")
+    calibration: dict[str, float] = Field(
+        description="Coefficients of the calibration that the graph ends with."
+    )
+    evaluation: Evaluation
+    importances: tuple[Importance, ...]
+    data: DataSnapshot
+    parity: Parity
+    score_histogram: Histogram = Field(description="Of the probabilities of the evaluation rows.")
+    feature_histograms: dict[str, Histogram] = Field(description="Of each input over the training window.")
+    libraries: dict[str, str] = Field(description="Versions that made the model.")
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        names = [column.name for column in self.inputs]
+        if len(set(names)) != len(names):
+            raise ValueError("inputs: a name occurs twice")
+        unknown = sorted(set(self.feature_histograms) - set(names))
+        if unknown:
+            raise ValueError(f"feature_histograms: {unknown[0]} is no input")
+        return self
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the model's inputs, in the order of the row."""
+        return tuple(column.name for column in self.inputs)
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical JSON of which the digest is made: sorted keys, UTF-8, one line."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, location: str = "manifest.json") -> Self:
+        """Read a manifest.
+
+        Raises:
+            InvalidBundleError: The bytes are no JSON object, the format is unknown, or a field is wrong.
+        """
+        try:
+            content = json.loads(data)
+        except ValueError as error:
+            raise InvalidBundleError(f"{location}: no JSON ({error})") from None
+        if not isinstance(content, dict):
+            raise InvalidBundleError(f"{location}: expected a JSON object")
+        if content.get("format") != FORMAT:
+            raise InvalidBundleError(f"{location}: expected format {FORMAT}, got {content.get('format')!r}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "manifest"
+            raise InvalidBundleError(
+                f"{location}: {where}: {first['msg']} ({error.error_count()} problems in all)"
+            ) from None
+
+
+def canonical_json(content: Any) -> bytes:
+    """Return JSON with sorted keys and no spaces, in UTF-8, ending with a newline.
+
+    Raises:
+        InvalidBundleError: A number is NaN or infinite, which JSON cannot say, or a value is no JSON.
+    """
+    try:
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise InvalidBundleError(f"manifest.json: {error}") from None
+    return f"{text}\n".encode()

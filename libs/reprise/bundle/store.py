@@ -1,0 +1,178 @@
+"""The model store: bundles by their digest, and a pointer to the latest."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from reprise.bundle.bundle import (
+    MANIFEST,
+    METADATA,
+    MODEL,
+    Bundle,
+    BundleFiles,
+    verify_manifest,
+    verify_model,
+)
+from reprise.bundle.digest import Digest, digest_from_directory, directory_name, parse_digest
+from reprise.bundle.exceptions import (
+    BundleCorruptError,
+    BundleNotFoundError,
+    InvalidBundleError,
+    InvalidDigestError,
+)
+from reprise.bundle.manifest import Manifest, canonical_json
+from reprise.bundle.storage import Storage, open_storage
+
+BUNDLES = "bundles"
+LATEST = "latest.json"
+
+
+class BundleStore:
+    """Bundles under one URL, each in ``bundles/sha256-<hex>/``, and ``latest.json`` that names one of them.
+
+    Whatever is fetched has been verified byte by byte; a bundle is either there in full or not there.
+    """
+
+    def __init__(self, url: str, *, storage: Storage | None = None) -> None:
+        """Open the store at any URL of fsspec (``file://``, ``s3://``, ``memory://``) or a plain path.
+
+        Raises:
+            StoreAddressError: The protocol is not known, or the package that speaks it is not installed.
+        """
+        self.url = url
+        self._storage = storage if storage is not None else open_storage(url)
+
+    def publish(self, files: BundleFiles | Path) -> Digest:
+        """Store a bundle, from its files or the directory that holds them, and return its digest.
+
+        A bundle that is there already, intact, stays as it is, with the attachments of its first
+        publication; a damaged one is restored.
+
+        Raises:
+            InvalidBundleError: The manifest cannot be read, or is not the manifest of this model.
+        """
+        if isinstance(files, Path):
+            files = BundleFiles.read(files)
+        manifest = Manifest.from_bytes(files.manifest)
+        try:
+            verify_model(files.model, manifest, MODEL)
+        except BundleCorruptError as error:
+            raise InvalidBundleError(
+                f"{MODEL} has sha256 {error.actual}, but {MANIFEST} says {error.expected}"
+            ) from None
+        if not self._is_intact(files.digest):
+            # The manifest comes last: where directories cannot be renamed, it is what makes a bundle exist.
+            content = {**files.attachments, MODEL: files.model, MANIFEST: files.manifest}
+            self._storage.write_directory(f"{BUNDLES}/{directory_name(files.digest)}", content)
+        return files.digest
+
+    def fetch(self, digest: str) -> Bundle:
+        """Return a bundle, every byte of manifest and model verified.
+
+        Raises:
+            InvalidDigestError: The text is no digest.
+            BundleNotFoundError: The store has no such bundle.
+            BundleCorruptError: Stored bytes differ from what was published.
+            InvalidBundleError: The bundle is of a format that this version does not read.
+        """
+        address = parse_digest(digest)
+        manifest = self._manifest(address)
+        path = _path(address, MODEL)
+        try:
+            model = self._storage.read(path)
+        except FileNotFoundError:
+            raise BundleCorruptError(
+                self._storage.location(path), expected=manifest.model.sha256, actual="no file"
+            ) from None
+        verify_model(model, manifest, self._storage.location(path))
+        return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
+
+    def attachment(self, digest: str, name: str) -> bytes:
+        """Return a file that lies beside the model, such as ``model_card.html``; no digest covers it.
+
+        Raises:
+            BundleNotFoundError: The bundle has no such attachment.
+        """
+        if "/" in name:
+            raise InvalidBundleError(f"{name!r} cannot be the name of an attachment")
+        path = _path(parse_digest(digest), name)
+        try:
+            return self._storage.read(path)
+        except FileNotFoundError:
+            raise BundleNotFoundError(f"{self._storage.location(path)} does not exist") from None
+
+    def location(self, digest: str, name: str) -> str:
+        """Return where a file of a bundle lies: a path for a local store, a URL otherwise."""
+        return self._storage.location(_path(parse_digest(digest), name))
+
+    def list(self) -> tuple[Digest, ...]:
+        """Return the digests of all complete bundles, in the order of their digits."""
+        digests = (digest_from_directory(name) for name in self._storage.directories(BUNDLES))
+        return tuple(digest for digest in digests if digest is not None and self._has_manifest(digest))
+
+    def latest(self) -> Digest:
+        """Return the digest that ``latest.json`` names.
+
+        Raises:
+            BundleNotFoundError: No bundle has been marked as the latest.
+            InvalidBundleError: The pointer cannot be read.
+        """
+        location = self._storage.location(LATEST)
+        try:
+            data = self._storage.read(LATEST)
+        except FileNotFoundError:
+            raise BundleNotFoundError(
+                f"{location} does not exist: no bundle is marked as the latest"
+            ) from None
+        try:
+            return parse_digest(json.loads(data)["digest"])
+        except (ValueError, KeyError, TypeError, InvalidDigestError) as error:
+            raise InvalidBundleError(f'{location}: expected {{"digest": "sha256:…"}} ({error})') from None
+
+    def set_latest(self, digest: str) -> None:
+        """Mark a bundle as the latest, atomically.
+
+        Raises:
+            BundleNotFoundError: The store has no such bundle.
+        """
+        address = parse_digest(digest)
+        self._manifest(address)
+        self._storage.write(LATEST, canonical_json({"digest": address}))
+
+    def _manifest(self, digest: Digest) -> Manifest:
+        path = _path(digest, MANIFEST)
+        try:
+            data = self._storage.read(path)
+        except FileNotFoundError:
+            raise BundleNotFoundError(f"{self.url} has no bundle {digest}") from None
+        return verify_manifest(data, digest, self._storage.location(path))
+
+    def _metadata(self, digest: Digest) -> dict[str, Any]:
+        path = _path(digest, METADATA)
+        try:
+            content = json.loads(self._storage.read(path))
+        except FileNotFoundError:
+            return {}
+        except ValueError as error:
+            raise InvalidBundleError(f"{self._storage.location(path)}: no JSON ({error})") from None
+        if not isinstance(content, dict):
+            raise InvalidBundleError(f"{self._storage.location(path)}: expected a JSON object")
+        return content
+
+    def _has_manifest(self, digest: Digest) -> bool:
+        try:
+            self._storage.read(_path(digest, MANIFEST))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def _is_intact(self, digest: Digest) -> bool:
+        try:
+            self.fetch(digest)
+        except (BundleNotFoundError, BundleCorruptError, InvalidBundleError):
+            return False
+        return True
+
+
+def _path(digest: Digest, name: str) -> str:
+    return f"{BUNDLES}/{directory_name(digest)}/{name}"

@@ -1,0 +1,80 @@
+"""Errors of this package."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from reprise.event_files.report import ImportReport
+
+
+class EventFilesError(Exception):
+    """Root of this package's errors."""
+
+
+class InvalidOptionError(EventFilesError):
+    """An option of the import makes no sense; says which and what was expected."""
+
+
+class UnreadableFileError(EventFilesError):
+    """A file cannot be read at all; says which one and why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {reason}")
+
+
+class MissingColumnsError(EventFilesError):
+    """The file lacks columns that every event needs; says which, what it has, and how to map them."""
+
+    def __init__(
+        self, path: Path, missing: Sequence[str], available: Sequence[str], guesses: Mapping[str, str]
+    ) -> None:
+        self.path = path
+        self.missing = tuple(missing)
+        self.available = tuple(available)
+        mapping = " ".join(f"--column {name}={guesses.get(name, '<column>')}" for name in missing)
+        hint = ""
+        if available and not any(any(c.isalpha() for c in name) for name in available):
+            hint = (
+                "\nThe first row looks like data: the file needs a header row with the names of its columns."
+            )
+        super().__init__(
+            f"{path}: no column for {', '.join(missing)}.\n"
+            f"The file has: {', '.join(available)}.\n"
+            f"Say which of them it is: {mapping}{hint}"
+        )
+
+
+class UnusableColumnError(EventFilesError):
+    """A column has a type that its field cannot be read from."""
+
+    def __init__(self, path: Path, column: str, found: str, expected: str) -> None:
+        self.path = path
+        self.column = column
+        super().__init__(f"{path}: column {column} is of type {found}; expected {expected}")
+
+
+class BadRowsError(EventFilesError):
+    """Rows of the file break the contract; the report says how many, why, and shows the first of them."""
+
+    def __init__(self, report: "ImportReport") -> None:
+        self.report = report
+        super().__init__(
+            f"{report.bad_rows:,} of {report.rows_read:,} rows cannot be used.\n"
+            f"{report.render_problems()}\n"
+            "Nothing was written. Correct the file, map what it says (--column, --event-type, "
+            "--timestamp-format), or leave these rows out with --on-bad-rows drop."
+        )
+
+
+class NoEventsError(EventFilesError):
+    """Not one row of the file is a usable event."""
+
+    def __init__(self, report: "ImportReport") -> None:
+        self.report = report
+        problems = f"\n{report.render_problems()}" if report.dropped else ""
+        super().__init__(
+            f"{', '.join(str(path) for path in report.files)}: no events: "
+            f"{report.rows_read:,} rows read, none usable.{problems}"
+        )

@@ -1,0 +1,258 @@
+"""SQL that reads each field of an event from whatever column holds it."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+
+from reprise.event_files.exceptions import InvalidOptionError, MissingColumnsError, UnusableColumnError
+from reprise.event_files.options import ColumnMap, ImportOptions
+from reprise.event_files.schema import FIELDS, REQUIRED_FIELDS
+from reprise.event_files.source import SourceFile, first_line, literal, quoted
+
+_INTEGERS = frozenset(
+    f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
+) | {"INTEGER", "UINTEGER"}
+_FLOATS = frozenset(("FLOAT", "DOUBLE"))
+_PLAIN = _INTEGERS | {"UUID", "BOOLEAN", "DATE", "VARCHAR"}
+_SAMPLE_ROWS = 10_000
+
+_COMMON_NAMES = {
+    "user_id": ("user", "userid", "customer", "customerid", "visitorid", "visitor", "client", "clientid",
+                "householdkey", "buyerid", "memberid", "accountid"),
+    "product_id": ("product", "productid", "item", "itemid", "sku", "stockcode", "asin", "article",
+                   "articleid", "productcode"),
+    "timestamp": ("time", "ts", "datetime", "date", "eventtime", "eventtimestamp", "createdat", "invoicedate",
+                  "orderdate", "purchasedate", "occurredat", "unixtime", "tdat"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the first rows of a file show about a textual or numeric column."""
+
+    filled: int
+    numeric: int
+    whole_floats: int
+    whole: int
+    median: float | None
+
+
+def resolve_columns(source: SourceFile, columns: ColumnMap) -> dict[str, str]:
+    """Return the file's column by field; a field that the file lacks is absent.
+
+    A name matches exactly, or else without regard to case.
+
+    Raises:
+        MissingColumnsError: A required field, or a mapped column, is not in the file.
+    """
+    by_lower = {name.lower(): name for name in source.columns}
+    found: dict[str, str] = {}
+    for name in FIELDS:
+        wanted = columns.column_of(name) or name
+        if wanted in source.columns:
+            found[name] = wanted
+        elif wanted.lower() in by_lower:
+            found[name] = by_lower[wanted.lower()]
+    asked = [name for name in FIELDS if columns.column_of(name) and name not in found]
+    missing = [name for name in FIELDS if name not in found and (name in REQUIRED_FIELDS or name in asked)]
+    if missing:
+        raise MissingColumnsError(
+            source.path, missing, list(source.columns), _guesses(source, found, missing)
+        )
+    return found
+
+
+def _guesses(source: SourceFile, found: dict[str, str], missing: list[str]) -> dict[str, str]:
+    free = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in source.columns}
+    taken = set(found.values())
+    guesses: dict[str, str] = {}
+    for name in missing:
+        for common in _COMMON_NAMES.get(name, ()):
+            if common in free and free[common] not in taken:
+                guesses[name] = free[common]
+                break
+    return guesses
+
+
+def sample_column(connection: Any, source: SourceFile, column: str) -> Sample:
+    """Look at a column's first 10,000 rows."""
+    text = f"trim(CAST({quoted(column)} AS VARCHAR))"
+    row = connection.execute(
+        f"""
+        SELECT count(value), count(TRY_CAST(value AS DOUBLE)),
+               count(*) FILTER (regexp_full_match(value, '-?\\d+\\.0+')),
+               count(*) FILTER (regexp_full_match(value, '-?\\d+')),
+               median(TRY_CAST(value AS DOUBLE))
+        FROM (SELECT {text} AS value FROM {source.relation} LIMIT {_SAMPLE_ROWS})
+        """
+    ).fetchone()
+    return Sample(filled=row[0], numeric=row[1], whole_floats=row[2], whole=row[3], median=row[4])
+
+
+def id_sql(connection: Any, source: SourceFile, column: str) -> tuple[str, str | None]:
+    """Return the SQL of an id as text, and a note where its text is not the file's own.
+
+    Whole numbers in a floating-point column lose their ``.0``; bytes that are no printable UTF-8 become
+    ``0x`` and hexadecimal digits.
+
+    Raises:
+        UnusableColumnError: The column holds lists, structures, or the like.
+    """
+    kind, name = source.columns[column], quoted(column)
+    note = f"{column}: whole numbers with a decimal point are read as integers (17850.0 is 17850)"
+    if source.is_csv:
+        sample = sample_column(connection, source, column)
+        if sample.whole_floats and sample.whole_floats + sample.whole == sample.filled:
+            return f"regexp_replace({name}, '^(-?\\d+)\\.0+$', '\\1')", note
+        return name, None
+    if kind in _PLAIN or kind.startswith("ENUM"):
+        return f"CAST({name} AS VARCHAR)", None
+    if kind in _FLOATS:
+        whole = f"isfinite({name}) AND {name} = trunc({name}) AND abs({name}) < 1e18"
+        text = f"CASE WHEN {whole} THEN CAST(CAST({name} AS HUGEINT) AS VARCHAR)"
+        return f"{text} WHEN NOT isnan({name}) THEN CAST({name} AS VARCHAR) END", note
+    if kind.startswith("DECIMAL"):
+        whole = f"CASE WHEN {name} = trunc({name}) THEN CAST(CAST({name} AS HUGEINT) AS VARCHAR)"
+        return f"{whole} ELSE rtrim(CAST({name} AS VARCHAR), '0') END", note
+    if kind == "BLOB":
+        printable = (
+            f"TRY(decode({name})) IS NOT NULL AND NOT regexp_matches(TRY(decode({name})), '[\\x00-\\x1f]')"
+        )
+        return f"CASE WHEN {printable} THEN TRY(decode({name})) ELSE '0x' || lower(hex({name})) END", None
+    raise UnusableColumnError(source.path, column, kind, "text, numbers, UUIDs or bytes for an id")
+
+
+def event_type_sql(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> str:
+    """Return the SQL of the event type: lower-cased, trimmed, and renamed as the options say.
+
+    Raises:
+        UnusableColumnError: The column holds lists, structures, or the like.
+    """
+    text, _ = id_sql(connection, source, column)
+    value = f"lower(trim({text}))"
+    if not options.event_types:
+        return value
+    cases = " ".join(
+        f"WHEN {literal(theirs)} THEN {literal(ours)}" for theirs, ours in options.event_types.items()
+    )
+    return f"CASE {value} {cases} ELSE {value} END"
+
+
+def amount_sql(source: SourceFile, column: str) -> str:
+    """Return the SQL of the amount as ``DOUBLE``: null where there is none, infinite where it is unreadable.
+
+    Raises:
+        UnusableColumnError: The column holds neither numbers nor text.
+    """
+    kind, name = source.columns[column], quoted(column)
+    if kind == "VARCHAR":
+        value = f"nullif(trim({name}), '')"
+        read = f"CASE WHEN {value} IS NOT NULL THEN coalesce(TRY_CAST({value} AS DOUBLE), 'inf'::DOUBLE) END"
+    elif kind in _INTEGERS or kind in _FLOATS or kind.startswith("DECIMAL"):
+        read = f"CAST({name} AS DOUBLE)"
+    else:
+        raise UnusableColumnError(source.path, column, kind, "numbers, or text that holds numbers")
+    # pandas writes a missing number as NaN; adding zero turns -0.0 into 0.0
+    return f"CASE WHEN NOT isnan({read}) THEN {read} + 0.0 END"
+
+
+def metadata_sql(source: SourceFile, column: str) -> str:
+    """Return the SQL of the metadata as JSON text."""
+    kind, name = source.columns[column], quoted(column)
+    if kind in {"VARCHAR", "JSON"}:
+        return f"nullif(trim(CAST({name} AS VARCHAR)), '')"
+    return f"CAST(to_json({name}) AS VARCHAR)"
+
+
+@dataclass(frozen=True, slots=True)
+class TimestampReading:
+    """How a column's timestamps are read.
+
+    Attributes:
+        sql: The instant as ``TIMESTAMPTZ``; null where it cannot be read.
+        zoneless: SQL of whether the value lacks a zone.
+        note: What was assumed about every value; ``None`` when nothing was.
+    """
+
+    sql: str
+    zoneless: str = "false"
+    note: str | None = None
+
+
+def timestamp_sql(
+    connection: Any, source: SourceFile, column: str, options: ImportOptions
+) -> TimestampReading:
+    """Return how to read a column of timestamps.
+
+    Raises:
+        UnusableColumnError: The column holds neither instants, dates, numbers nor text.
+        InvalidOptionError: The format does not apply to the column.
+    """
+    kind, name = source.columns[column], quoted(column)
+    if kind == "VARCHAR":
+        return _textual(connection, source, column, options)
+    if options.timestamp_format is not None:
+        raise InvalidOptionError(
+            f"--timestamp-format reads text, but column {column} of {source.path} is {kind}"
+        )
+    if kind in {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}:
+        return TimestampReading(f"CAST({name} AS TIMESTAMPTZ)")
+    if kind.startswith("TIMESTAMP"):
+        return TimestampReading(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", zoneless="true")
+    if kind == "DATE":
+        note = f"{column}: dates without a time of day are taken as midnight UTC"
+        return TimestampReading(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", note=note)
+    if kind in _INTEGERS or kind in _FLOATS or kind.startswith("DECIMAL"):
+        return _numeric(connection, source, column, options)
+    raise UnusableColumnError(source.path, column, kind, "timestamps, dates, epoch numbers or text")
+
+
+def _textual(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> TimestampReading:
+    text = f"trim({quoted(column)})"
+    if options.timestamp_format is not None:
+        form = options.timestamp_format
+        try:
+            connection.execute("SELECT try_strptime('', ?)", [form])
+        except duckdb.Error as error:
+            raise InvalidOptionError(f"--timestamp-format {form}: {first_line(error)}") from None
+        zoned = "%z" in form or "%Z" in form
+        sql = f"CAST(try_strptime({text}, {literal(form)}) AS TIMESTAMPTZ)"
+        return TimestampReading(sql, zoneless="false" if zoned else "true")
+    sample = sample_column(connection, source, column)
+    if sample.numeric * 2 > sample.filled:
+        return _numeric(connection, source, column, options)
+    zone = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?(:?\d{2})?|[a-z_]+/[a-z_/]+)$"
+    date_only = f"length({text}) <= 10"
+    return TimestampReading(
+        f"TRY_CAST({text} AS TIMESTAMPTZ)", zoneless=f"({date_only} OR NOT regexp_matches({text}, '{zone}'))"
+    )
+
+
+def _numeric(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> TimestampReading:
+    median = sample_column(connection, source, column).median
+    name = quoted(column)
+    if options.timestamp_unit == "auto" and median is not None and 19000101 <= median <= 22001231:
+        digits = f"CAST(TRY_CAST({name} AS BIGINT) AS VARCHAR)"
+        note = f"{column}: numbers such as 20260131 are taken as dates, midnight UTC"
+        return TimestampReading(f"CAST(try_strptime({digits}, '%Y%m%d') AS TIMESTAMPTZ)", note=note)
+    unit = _unit_of(median) if options.timestamp_unit == "auto" else options.timestamp_unit
+    scale = {"s": "* 1000000", "ms": "* 1000", "us": "* 1", "ns": "// 1000"}[unit]
+    # a double holds microseconds of our era exactly, but not nanoseconds
+    whole = f"TRY_CAST(TRY_CAST({name} AS BIGINT) {scale} AS BIGINT)"
+    exact = f"TRY_CAST({name} AS DOUBLE) = TRY_CAST({name} AS BIGINT)"
+    fraction = f"TRY_CAST(round(TRY_CAST({name} AS DOUBLE) {scale.replace('//', '/')}) AS BIGINT)"
+    micros = f"CASE WHEN {exact} THEN TRY({whole}) ELSE {fraction} END"
+    long = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
+    decided = " (decided by their size)" if options.timestamp_unit == "auto" else ""
+    note = f"{column}: numbers are taken as {long} since 1970-01-01 UTC{decided}"
+    return TimestampReading(f"TRY(CAST(make_timestamp({micros}) AS TIMESTAMPTZ))", note=note)
+
+
+def _unit_of(median: float | None) -> str:
+    size = abs(median or 0.0)
+    for unit, limit in (("s", 1e11), ("ms", 1e14), ("us", 1e17)):
+        if size < limit:
+            return unit
+    return "ns"

@@ -1,0 +1,105 @@
+"""What an import read, wrote, dropped and assumed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from reprise.events import format_timestamp
+
+_SHOWN_VALUE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """One value that cannot be used.
+
+    Attributes:
+        file: The file that holds it.
+        row: Number of the row in its file, from 1, the header not counted; a value may span several lines.
+        column: The file's own name of the column; ``None`` when the row as a whole cannot be read.
+        value: What it holds, as text; ``None`` for a missing value.
+        reason: What is wrong, and what was expected.
+    """
+
+    file: Path
+    row: int
+    column: str | None
+    value: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        where = f"{self.file.name} row {self.row:,}"
+        if self.value is None:
+            return f"{where}, {self.column}: {self.reason}"
+        shown = repr(self.value)
+        if len(shown) > _SHOWN_VALUE:
+            shown = shown[: _SHOWN_VALUE - 3] + "..."
+        return f"{where}, {self.column or 'the row'}: {self.reason}, got {shown}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import read, wrote, dropped and assumed.
+
+    Attributes:
+        files: The files, in the order in which they were read.
+        rows_read: Rows in the files, unreadable ones included.
+        rows_written: Events in the result.
+        bad_rows: Rows that cannot be used; a row with two problems counts once.
+        dropped: Number of problems per reason (``user_id: missing``); a row counts in each that it has.
+        problems: The first bad values, in the order of the files.
+        repeated_event_ids: Rows left out because an earlier row has the same ``event_id``.
+        cleared_amounts: Amounts on views, which were set to null.
+        event_types: Events in the result per type.
+        users: Distinct users in the result.
+        products: Distinct products in the result.
+        first_us: Earliest timestamp in the result, microseconds since 1970-01-01 UTC.
+        last_us: Latest timestamp in the result, likewise.
+        notes: What was assumed, one sentence each.
+    """
+
+    files: tuple[Path, ...]
+    rows_read: int
+    rows_written: int = 0
+    bad_rows: int = 0
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    problems: tuple[RowProblem, ...] = ()
+    repeated_event_ids: int = 0
+    cleared_amounts: int = 0
+    event_types: Mapping[str, int] = field(default_factory=dict)
+    users: int = 0
+    products: int = 0
+    first_us: int | None = None
+    last_us: int | None = None
+    notes: tuple[str, ...] = ()
+
+    def render(self) -> str:
+        """Return the report as a few lines of text for a person."""
+        name = str(self.files[0]) if len(self.files) == 1 else f"{len(self.files):,} files"
+        lines = [f"{self.rows_read:,} rows read from {name}"]
+        types = ", ".join(f"{count:,} {kind}" for kind, count in self.event_types.items())
+        lines.append(f"{self.rows_written:,} events kept ({types})")
+        lines.append(f"{self.users:,} users, {self.products:,} products")
+        if self.first_us is not None and self.last_us is not None:
+            lines.append(f"from {format_timestamp(self.first_us)} to {format_timestamp(self.last_us)}")
+        if self.bad_rows:
+            lines.append(f"{self.bad_rows:,} rows dropped because they cannot be used:")
+            lines.append(self.render_problems())
+        if self.repeated_event_ids:
+            lines.append(
+                f"{self.repeated_event_ids:,} rows dropped because an earlier row has the same event_id"
+            )
+        if self.cleared_amounts:
+            lines.append(f"{self.cleared_amounts:,} amounts on views set to null")
+        lines.extend(f"note: {note}" for note in self.notes)
+        return "\n".join(lines)
+
+    def render_problems(self) -> str:
+        """Return the counts per reason and the first bad values, one a line, indented."""
+        lines = [f"  {count:>10,}  {reason}" for reason, count in self.dropped.items()]
+        if self.problems:
+            total = sum(self.dropped.values())
+            shown = len(self.problems)
+            lines.append("  All of them:" if shown == total else f"  The first {shown:,} of {total:,}:")
+            lines.extend(f"    {problem}" for problem in self.problems)
+        return "\n".join(lines)

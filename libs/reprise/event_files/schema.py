@@ -1,0 +1,23 @@
+"""The canonical table of events."""
+
+import pyarrow as pa
+
+EVENT_SCHEMA = pa.schema(
+    [
+        pa.field("event_id", pa.string()),
+        pa.field("user_id", pa.string()),
+        pa.field("product_id", pa.string()),
+        pa.field("event_type", pa.string()),
+        pa.field("amount", pa.float64()),
+        pa.field("timestamp", pa.timestamp("us", tz="UTC")),
+        pa.field("metadata", pa.string()),
+    ]
+)
+"""Columns of a canonical Parquet of events, in order.
+
+``amount`` is null where nothing was paid, ``metadata`` is a JSON object or null, nothing else is null.
+Rows are in the order of (``timestamp``, ``reprise.events.event_key(event_id)``).
+"""
+
+FIELDS: tuple[str, ...] = tuple(EVENT_SCHEMA.names)
+REQUIRED_FIELDS: tuple[str, ...] = ("user_id", "product_id", "timestamp")

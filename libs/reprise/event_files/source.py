@@ -1,0 +1,144 @@
+"""The files of an import: which they are, which columns they have, and how DuckDB reads them."""
+
+import csv
+import glob
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import duckdb
+
+from reprise.event_files.exceptions import UnreadableFileError
+
+CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+
+_DELIMITERS = ",\t;|"
+_HEADER_BYTES = 1 << 20
+_NULL_TEXTS = ("", "NULL", "null", "NaN", "nan", "None", "\\N")
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file and how to select from it.
+
+    Attributes:
+        path: The file.
+        columns: DuckDB type by column name, in the file's order; everything in a CSV is ``VARCHAR``.
+        relation: SQL to select from.
+        row_number: SQL of the number of the row in ``relation``, from 1.
+        is_csv: Whether values are text that has to be interpreted.
+    """
+
+    path: Path
+    columns: dict[str, str]
+    relation: str
+    row_number: str
+    is_csv: bool
+
+
+def quoted(name: str) -> str:
+    """Return a column name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def find_files(source: Path) -> list[Path]:
+    """Return the files that a path, a folder, or a pattern such as ``events/*.csv.gz`` stands for, sorted.
+
+    Raises:
+        UnreadableFileError: There is none, or one is neither CSV nor Parquet by its name.
+    """
+    if source.is_dir():
+        files = sorted(p for p in source.rglob("*") if p.is_file() and _is_supported(p))
+    elif source.exists():
+        files = [source]
+    else:
+        files = sorted(Path(name) for name in glob.glob(str(source), recursive=True) if Path(name).is_file())
+    if not files:
+        raise UnreadableFileError(source, "no such file, and no file matches")
+    for path in files:
+        if not _is_supported(path):
+            known = ", ".join(CSV_SUFFIXES + PARQUET_SUFFIXES)
+            raise UnreadableFileError(path, f"neither CSV nor Parquet by its name; expected one of {known}")
+    return files
+
+
+def open_source(connection: Any, path: Path) -> SourceFile:
+    """Look at a file's columns.
+
+    Raises:
+        UnreadableFileError: The file is empty, is not what its name says, or names a column twice.
+    """
+    if path.name.lower().endswith(PARQUET_SUFFIXES):
+        return _open_parquet(connection, path)
+    return _open_csv(path)
+
+
+def _is_supported(path: Path) -> bool:
+    return path.name.lower().endswith(CSV_SUFFIXES + PARQUET_SUFFIXES)
+
+
+def _open_parquet(connection: Any, path: Path) -> SourceFile:
+    # glob characters of an existing file's own name must not be expanded
+    name = literal(glob.escape(str(path)))
+    relation = f"read_parquet({name}, file_row_number=true)"
+    try:
+        described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    except duckdb.Error as error:
+        raise UnreadableFileError(path, f"not readable as Parquet: {first_line(error)}") from None
+    columns = {row[0]: row[1] for row in described if row[0] != "file_row_number"}
+    return SourceFile(path, columns, relation, "file_row_number + 1", is_csv=False)
+
+
+def _open_csv(path: Path) -> SourceFile:
+    names, delimiter = _read_header(path)
+    columns = dict.fromkeys(names, "VARCHAR")
+    spelled = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+    nulls = ", ".join(literal(text) for text in _NULL_TEXTS)
+    relation = (
+        f"read_csv({literal(glob.escape(str(path)))}, auto_detect=false, header=true, "
+        f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{spelled}}}, nullstr=[{nulls}], """
+        "store_rejects=true, rejects_limit=0)"
+    )
+    return SourceFile(path, columns, relation, "row_number() OVER ()", is_csv=True)
+
+
+def _read_header(path: Path) -> tuple[list[str], str]:
+    try:
+        with _open_text(path) as stream:
+            head = stream.read(_HEADER_BYTES)
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UnreadableFileError(path, f"not readable as text: {error}") from None
+    if not head.strip():
+        raise UnreadableFileError(path, "the file is empty")
+    first = head.split("\n", 1)[0]
+    delimiter = max(_DELIMITERS, key=first.count)
+    try:
+        names = next(csv.reader(head.splitlines(keepends=True), delimiter=delimiter))
+    except csv.Error as error:
+        raise UnreadableFileError(path, f"the header row is not CSV: {error}") from None
+    # pandas writes its index under an empty name
+    names = [name.strip() or f"column {position}" for position, name in enumerate(names, 1)]
+    seen: set[str] = set()
+    for name in names:
+        if name.lower() in seen:
+            raise UnreadableFileError(path, f"the header names the column {name} twice")
+        seen.add(name.lower())
+    return names, delimiter
+
+
+def _open_text(path: Path) -> IO[str]:
+    if path.name.lower().endswith(".gz"):
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's text."""
+    return str(error).strip().split("\n", 1)[0]

@@ -1,0 +1,99 @@
+"""One line for each request."""
+
+import asyncio
+import sys
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from starlette.types import Scope
+
+from reprise.http.gate import CALLER
+from reprise.http.trace import Trace
+from reprise.runtime.logs import get_logger
+
+_log = get_logger(__name__)
+_IDS = "reprise.ids"
+_QUIET = frozenset(("/health", "/ready", "/metrics"))
+_FLUSH_SECONDS = 0.2
+_FLUSH_LINES = 256
+
+
+class AccessLog:
+    """Writes a line for each request to standard error, the lines of a moment at once.
+
+    structlog would cost more than half of what a prediction costs; a line here costs about 3 µs. Health
+    checks and scrapes that succeed are left out.
+
+    Args:
+        ids: Whether lines tell whom a request was about: its full address, and what handlers noted.
+        json: Lines as JSON; else by structlog, for people.
+    """
+
+    def __init__(self, *, ids: bool, json: bool) -> None:
+        self.ids = ids
+        self._json = json
+        self._lines: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    def note(
+        self, scope: Scope, status: int, seconds: float, request_id: str | None, trace: Trace | None
+    ) -> None:
+        """Note one request that was answered; a status of 0 says that it was not."""
+        path = scope["path"]
+        if path in _QUIET and status == 200:
+            return
+        # The path itself may hold an id, its route does not.
+        route = path if "reprise.express" in scope else getattr(scope.get("route"), "path", None)
+        fields: dict[str, Any] = {
+            "method": scope["method"],
+            "path": route,
+            "status": status,
+            "milliseconds": round(seconds * 1e3, 3),
+        }
+        if CALLER in scope:
+            fields["key"] = scope[CALLER]
+        if request_id is not None:
+            fields["request_id"] = request_id
+        if trace is not None:
+            fields["trace_id"] = trace.trace_id
+            if trace.parent_id:
+                fields["parent_id"] = trace.parent_id
+        if self.ids:
+            fields["target"] = path + (
+                "?" + scope["query_string"].decode("latin-1") if scope["query_string"] else ""
+            )
+            fields |= scope.get(_IDS, {})
+        self._write(fields)
+
+    def flush(self) -> None:
+        """Write what has gathered."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._lines:
+            text = b"".join(self._lines).decode()
+            self._lines.clear()
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def _write(self, fields: dict[str, Any]) -> None:
+        if not self._json:
+            _log.info("request", **fields)
+            return
+        head = {
+            "event": "request",
+            "level": "info",
+            "logger": __name__,
+            "timestamp": datetime.now(UTC),
+        }
+        self._lines.append(orjson.dumps(head | fields, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
+        if len(self._lines) >= _FLUSH_LINES:
+            self.flush()
+        elif self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_FLUSH_SECONDS, self.flush)
+
+
+def note_ids(scope: Scope, **ids: str) -> None:
+    """Note whom a request is about, for a log that tells ids."""
+    scope[_IDS] = ids

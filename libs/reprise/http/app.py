@@ -1,0 +1,117 @@
+"""The FastAPI application that every service starts from."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Gauge
+
+from reprise.http.access_log import AccessLog
+from reprise.http.documents import document_problems
+from reprise.http.edge import Edge
+from reprise.http.express import ExpressLane, ExpressTable
+from reprise.http.gate import Gate, Gatekeeping
+from reprise.http.handlers import answer_errors_with_problems
+from reprise.http.health import Readiness, health_router
+from reprise.http.histogram import LoopHistogram
+from reprise.http.metrics import metrics_router
+from reprise.http.problems import INTERNAL_ERROR
+from reprise.http.server import is_draining
+from reprise.http.tracing import Tracing
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+_REQUEST_BOUNDS = (
+    *(5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+
+
+def create_http_app(
+    *,
+    title: str,
+    version: str,
+    description: str,
+    registry: CollectorRegistry,
+    readiness: Readiness,
+    lifespan: Lifespan | None = None,
+    max_body_bytes: int = 1024 * 1024,
+    serve_metrics: bool = True,
+    gatekeeping: Gatekeeping | None = None,
+    access_log: AccessLog | None = None,
+    tracing: Tracing | None = None,
+    page_policies: Mapping[str, str] | None = None,
+) -> FastAPI:
+    """Return an application with health, metrics, documentation and problem documents.
+
+    Args:
+        title: Title of the API in its documentation.
+        version: Version of the service.
+        description: What the API is for, in Markdown.
+        registry: Where the service's metrics are.
+        readiness: Says why the process should not be sent requests; that it drains is added here.
+        lifespan: What is opened before the first request and closed after the last.
+        max_body_bytes: Largest body of a request.
+        serve_metrics: Whether ``/metrics`` is on this application's port.
+        gatekeeping: The API keys that are asked for, where any are.
+        access_log: Where each request is noted.
+        tracing: Makes spans of requests, where traces are on; closed after the application.
+        page_policies: The content security policy of each path that is a page for people.
+    """
+    app = FastAPI(
+        title=title,
+        version=version,
+        description=description,
+        lifespan=lifespan if tracing is None else _traced(lifespan, tracing),
+        redoc_url=None,
+        redirect_slashes=False,
+        # Even unused, it costs each request a look for OpenTelemetry's three providers.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
+    )
+
+    def reasons() -> list[str]:
+        return ["the process is shutting down"] if is_draining(app) else list(readiness())
+
+    answer_errors_with_problems(app)
+    document_problems(app, INTERNAL_ERROR, protected=gatekeeping is not None)
+    express: ExpressTable = {}
+    app.state.express = express
+    app.state.schemas = {}
+    # The one that is added last is the outermost.
+    app.add_middleware(ExpressLane, table=express)
+    if gatekeeping is not None:
+        app.add_middleware(Gate, gatekeeping=gatekeeping, registry=registry)
+    durations = LoopHistogram(
+        "reprise_http_request_seconds",
+        "From a request's head to the end of its answer, by the status of the answer (gone: its sender did not wait);"
+        " probes and scrapes are not counted.",
+        ("status",),
+        _REQUEST_BOUNDS,
+        registry,
+    )
+    app.add_middleware(
+        Edge,
+        max_body_bytes=max_body_bytes,
+        access_log=access_log,
+        durations=durations,
+        page_policies=page_policies,
+    )
+    if tracing is not None:
+        app.add_middleware(tracing.middleware)
+    ready = Gauge("reprise_ready", "1 where /ready says so, else 0.", registry=registry)
+    ready.set_function(lambda: float(not reasons()))
+    app.include_router(health_router(reasons))
+    if serve_metrics:
+        app.include_router(metrics_router(registry))
+    return app
+
+
+def _traced(lifespan: Lifespan | None, tracing: Tracing) -> Lifespan:
+    @asynccontextmanager
+    async def closing(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(tracing.close)
+            if lifespan is not None:
+                await stack.enter_async_context(lifespan(app))
+            yield
+
+    return closing

@@ -1,0 +1,208 @@
+"""What stands between the server and every handler: limit, headers, and the last resort for errors."""
+
+import re
+import time
+import uuid
+from collections.abc import Mapping
+
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from reprise.http.access_log import AccessLog
+from reprise.http.histogram import LoopHistogram, Observe
+from reprise.http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, ProblemError
+from reprise.http.trace import TRACE, Trace, parse_traceparent, trace_of_request_id
+from reprise.runtime.logs import get_logger
+
+_log = get_logger(__name__)
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+_SECURITY_HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"cache-control", b"no-store"),
+    (b"referrer-policy", b"no-referrer"),
+]
+_API_HEADERS = [
+    *_SECURITY_HEADERS,
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+]
+# The documentation is a page with scripts, which FastAPI takes from a CDN.
+_PAGE_HEADERS = [*_SECURITY_HEADERS, (b"x-frame-options", b"DENY")]
+_PAGES = {"/docs": _PAGE_HEADERS, "/redoc": _PAGE_HEADERS}
+_OF_OPERATION = frozenset(("/health", "/ready", "/metrics"))
+_GONE = "gone"
+"""What is counted as the status of a request whose sender left before it was answered."""
+
+
+class _BodyTooLargeError(Exception):
+    pass
+
+
+class Edge:
+    """ASGI middleware that every request and every answer passes.
+
+    A body of more than ``max_body_bytes`` is answered 413, whether its length is declared or not, before
+    a handler has read it all. Every answer gets the security headers, and the ``X-Request-ID`` and the
+    ``traceparent`` of its request. An exception that no handler knew is logged with a correlation id and
+    answered 500 with that id alone. Every request but those of probes and Prometheus is timed.
+
+    Args:
+        app: The application.
+        max_body_bytes: Largest body of a request.
+        access_log: Where each request is noted.
+        durations: Where each is timed.
+        page_policies: The content security policy of each path that is a page for people, not an answer to programs.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_body_bytes: int,
+        access_log: AccessLog | None = None,
+        durations: LoopHistogram | None = None,
+        page_policies: Mapping[str, str] | None = None,
+    ) -> None:
+        self._app = app
+        self._pages = _PAGES | {
+            path: [*_PAGE_HEADERS, (b"content-security-policy", policy.encode())]
+            for path, policy in (page_policies or {}).items()
+        }
+        self._max_body_bytes = max_body_bytes
+        self._access_log = access_log
+        self._durations = durations
+        self._took: dict[int, Observe] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            if self._access_log is not None:
+                self._access_log.flush()
+            return
+        start = time.perf_counter()
+        exchange = _Exchange(scope, send, self._pages.get(scope["path"], _API_HEADERS))
+        try:
+            await self._pass_on(exchange, scope, receive)
+        finally:
+            seconds = time.perf_counter() - start
+            if self._durations is not None and scope["path"] not in _OF_OPERATION:
+                took = self._took.get(exchange.status) or self._timing(self._durations, exchange.status)
+                took(seconds)
+            if self._access_log is not None:
+                self._access_log.note(scope, exchange.status, seconds, exchange.request_id, exchange.trace)
+
+    def _timing(self, durations: LoopHistogram, status: int) -> Observe:
+        took = self._took[status] = durations.of(str(status) if status else _GONE)
+        return took
+
+    async def _pass_on(self, exchange: "_Exchange", scope: Scope, receive: Receive) -> None:
+        if exchange.length is not None and exchange.length > self._max_body_bytes:
+            await _answer(self._too_large(), exchange.send)
+            return
+        if exchange.chunked:
+            receive = self._counted(receive)
+        try:
+            await self._app(scope, receive, exchange.send)
+        except _BodyTooLargeError:
+            if exchange.status:
+                raise
+            await _answer(self._too_large(), exchange.send)
+        except ClientDisconnect:
+            # Nobody is left to be answered, and it is no fault of ours.
+            return
+        except Exception as error:
+            problem = _last_resort(scope, error, exchange)
+            if exchange.status:
+                raise
+            await _answer(problem, exchange.send)
+
+    def _counted(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counting() -> Message:
+            nonlocal seen
+            message = await receive()
+            if message["type"] == "http.request":
+                seen += len(message.get("body", b""))
+                if seen > self._max_body_bytes:
+                    raise _BodyTooLargeError
+            return message
+
+        return counting
+
+    def _too_large(self) -> ProblemError:
+        # The rest of the body is not read, so the connection cannot carry another request.
+        return ProblemError(
+            BODY_TOO_LARGE,
+            f"The body may have at most {self._max_body_bytes:,} bytes.",
+            headers={"connection": "close"},
+        )
+
+
+class _Exchange:
+    """What one request says in its headers, and the status that it was answered with, 0 until it is."""
+
+    __slots__ = ("_added", "_send", "chunked", "length", "request_id", "status", "trace")
+
+    def __init__(self, scope: Scope, send: Send, added: list[tuple[bytes, bytes]]) -> None:
+        self._send = send
+        self.status = 0
+        self.length: int | None = None
+        self.chunked = False
+        self.request_id: str | None = None
+        self.trace: Trace | None = None
+        for name, value in scope["headers"]:
+            if name == b"content-length":
+                self.length = int(value)
+            elif name == b"transfer-encoding":
+                self.chunked = True
+            elif name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+                self.request_id = value.decode()
+                added = [*added, (name, value)]
+            elif name == b"traceparent" and (trace := parse_traceparent(value)) is not None:
+                self.trace = scope[TRACE] = trace
+                added = [*added, (name, value)]
+        if self.trace is None and self.request_id is not None:
+            trace = trace_of_request_id(self.request_id.encode())
+            if trace is not None:
+                self.trace = scope[TRACE] = trace
+        self._added = added
+
+    async def send(self, message: Message) -> None:
+        """Send a part of the answer, its head with our headers."""
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            message["headers"] = [*message["headers"], *self._added]
+        await self._send(message)
+
+
+def _last_resort(scope: Scope, error: Exception, exchange: _Exchange) -> ProblemError:
+    correlation_id = uuid.uuid4()
+    known = {} if exchange.request_id is None else {"request_id": exchange.request_id}
+    if exchange.trace is not None:
+        known["trace_id"] = exchange.trace.trace_id
+    _log.error(
+        "unhandled_exception",
+        correlation_id=str(correlation_id),
+        method=scope["method"],
+        # The path itself may hold an id.
+        path=getattr(scope.get("route"), "path", None),
+        exc_info=error,
+        **known,
+    )
+    return ProblemError(
+        INTERNAL_ERROR,
+        "The service failed for a reason of its own; its log tells which under the id of this occurrence.",
+        instance=correlation_id.urn,
+    )
+
+
+async def _answer(problem: ProblemError, send: Send) -> None:
+    body = problem.encode()
+    headers = [
+        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
+        (b"content-length", str(len(body)).encode()),
+        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
+    ]
+    await send({"type": "http.response.start", "status": problem.kind.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

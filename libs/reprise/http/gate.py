@@ -1,0 +1,76 @@
+"""Who is let in, and how often."""
+
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from reprise.http.api_keys import ApiKeys
+from reprise.http.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemError, retry_after
+from reprise.http.rate_limit import RateLimit
+
+CALLER = "reprise.caller"
+"""Where the scope has the name of the key that a request showed."""
+
+_OPEN = frozenset(("/health", "/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"))
+
+
+@dataclass(frozen=True)
+class Gatekeeping:
+    """What a gate goes by.
+
+    Attributes:
+        keys: The keys that are accepted.
+        limit: How much each may ask for; ``None`` for as much as it likes.
+    """
+
+    keys: ApiKeys
+    limit: RateLimit | None = None
+
+
+class Gate:
+    """ASGI middleware that asks for an API key everywhere but for health and documentation."""
+
+    def __init__(self, app: ASGIApp, gatekeeping: Gatekeeping, registry: CollectorRegistry) -> None:
+        self._app = app
+        self._keys = gatekeeping.keys
+        self._limit = gatekeeping.limit
+        refused = Counter(
+            "reprise_http_turned_away", "Requests turned away at the gate.", ("reason",), registry=registry
+        )
+        self._unauthenticated = refused.labels(UNAUTHENTICATED.slug)
+        self._too_many = refused.labels(TOO_MANY_REQUESTS.slug)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] == "http" and is_protected(scope["path"]):
+            problem = self._objection(scope)
+            if problem is not None:
+                await problem.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _objection(self, scope: Scope) -> ProblemError | None:
+        caller = self._keys.caller(scope["headers"])
+        if caller is None:
+            self._unauthenticated.inc()
+            return ProblemError(
+                UNAUTHENTICATED,
+                "Send an API key of this service as Authorization: Bearer or as X-API-Key.",
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        scope[CALLER] = caller
+        seconds = self._limit.admit(caller, scope) if self._limit else 0.0
+        if seconds > 0:
+            self._too_many.inc()
+            return ProblemError(
+                TOO_MANY_REQUESTS,
+                f"This key has used up its rate; there is room again in {seconds:.3g} s.",
+                headers=retry_after(seconds),
+            )
+        return None
+
+
+def is_protected(path: str) -> bool:
+    """Return whether a path needs a key, where there are keys."""
+    return path not in _OPEN

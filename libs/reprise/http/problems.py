@@ -1,0 +1,193 @@
+"""Errors as RFC 9457 problem documents (https://www.rfc-editor.org/rfc/rfc9457)."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import ErrorDetails
+from starlette.responses import Response
+
+from reprise.http.exceptions import HttpLibraryError
+
+PROBLEM_MEDIA_TYPE = "application/problem+json"
+_TYPE_PREFIX = "urn:reprise:problem:"
+_LONGEST_SHOWN_VALUE = 100
+_MOST_FIELD_ERRORS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemType:
+    """One kind of problem.
+
+    Attributes:
+        slug: Its name, the last part of the ``type`` URI.
+        status: The HTTP status that it is answered with.
+        title: What it is, in a few words that do not vary from one occurrence to the next.
+    """
+
+    slug: str
+    status: int
+    title: str
+
+    @property
+    def uri(self) -> str:
+        """The ``type`` member of the document."""
+        return _TYPE_PREFIX + self.slug
+
+
+INVALID_JSON = ProblemType("invalid-json", 400, "The body is not valid JSON")
+BAD_REQUEST = ProblemType("bad-request", 400, "The request cannot be understood")
+UNAUTHENTICATED = ProblemType("unauthenticated", 401, "An API key is needed")
+NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this address")
+METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This address does not take this method")
+REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in time")
+BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
+UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "The body is of a type that is not read")
+INVALID_REQUEST = ProblemType("invalid-request", 422, "The request breaks the contract")
+TOO_MANY_REQUESTS = ProblemType("too-many-requests", 429, "This key asks too often")
+INTERNAL_ERROR = ProblemType("internal-error", 500, "The service failed")
+NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
+
+_BY_STATUS = {
+    kind.status: kind
+    for kind in (
+        BAD_REQUEST,
+        UNAUTHENTICATED,
+        NOT_FOUND,
+        METHOD_NOT_ALLOWED,
+        REQUEST_TIMEOUT,
+        BODY_TOO_LARGE,
+        UNSUPPORTED_MEDIA_TYPE,
+        INVALID_REQUEST,
+        TOO_MANY_REQUESTS,
+        INTERNAL_ERROR,
+        NOT_READY,
+    )
+}
+
+
+class FieldProblem(BaseModel):
+    """One field of the request that breaks the contract."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: str = Field(description="Path of the field, its parts joined by dots; empty for the whole body.")
+    message: str = Field(description="What was expected.")
+    value: Any = Field(default=None, description="What the field held; left out where it was missing.")
+
+
+class ProblemDocument(BaseModel):
+    """An RFC 9457 problem document."""
+
+    type: str = Field(description="URI of the kind of problem.", examples=[INVALID_REQUEST.uri])
+    title: str = Field(description="The kind of problem in a few words.")
+    status: int = Field(description="The HTTP status.", ge=100, le=599)
+    detail: str = Field(description="What happened this time, and what would help.")
+    instance: str | None = Field(default=None, description="URI of this occurrence, to be found in the log.")
+    errors: list[FieldProblem] | None = Field(
+        default=None, description=f"The fields at fault, at most {_MOST_FIELD_ERRORS}."
+    )
+
+
+class ProblemError(HttpLibraryError):
+    """An error that is answered with a problem document; raise it anywhere below a handler.
+
+    Args:
+        kind: The kind of problem, which sets the status.
+        detail: What happened this time, and what would help; it is sent to the client.
+        errors: The fields of the request that are at fault.
+        headers: More headers of the answer, such as ``Retry-After``.
+        instance: URI of this occurrence.
+    """
+
+    def __init__(
+        self,
+        kind: ProblemType,
+        detail: str,
+        *,
+        errors: Sequence[FieldProblem] = (),
+        headers: Mapping[str, str] | None = None,
+        instance: str | None = None,
+    ) -> None:
+        self.kind = kind
+        self.detail = detail
+        self.errors = tuple(errors)
+        self.headers = dict(headers or {})
+        self.instance = instance
+        super().__init__(f"{kind.title}: {detail}")
+
+    def document(self) -> dict[str, Any]:
+        """Return the members of the problem document."""
+        members: dict[str, Any] = {
+            "type": self.kind.uri,
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail,
+        }
+        if self.instance is not None:
+            members["instance"] = self.instance
+        if self.errors:
+            members["errors"] = [error.model_dump(exclude_unset=True) for error in self.errors]
+        return members
+
+    def encode(self) -> bytes:
+        """Return the document as JSON."""
+        return orjson.dumps(self.document())
+
+    def response(self) -> Response:
+        """Return the document as an answer."""
+        return Response(
+            self.encode(), status_code=self.kind.status, media_type=PROBLEM_MEDIA_TYPE, headers=self.headers
+        )
+
+
+def kind_of_status(status: int, title: str) -> ProblemType:
+    """Return the kind of problem that stands for a bare HTTP status, titled so where none is known."""
+    return _BY_STATUS.get(status) or ProblemType(f"http-{status}", status, title)
+
+
+def retry_after(seconds: float) -> dict[str, str]:
+    """Return the ``Retry-After`` header, in whole seconds and at least one."""
+    return {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+def validation_problem(details: Iterable[ErrorDetails | Mapping[str, Any]], skip: int = 0) -> ProblemError:
+    """Return the problem that says which fields failed pydantic's validation, and how.
+
+    Args:
+        details: What ``ValidationError.errors()`` returns.
+        skip: How many leading parts of each location are not part of the field's path.
+    """
+    found = list(details)
+    for detail in found:
+        if detail["type"] == "json_invalid":
+            reason = (detail.get("ctx") or {}).get("error", detail["msg"])
+            return ProblemError(INVALID_JSON, f"The body is not valid JSON: {reason}")
+    errors = [_field_error(detail, skip) for detail in found[:_MOST_FIELD_ERRORS]]
+    more = len(found) - len(errors)
+    count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
+    shown = f"; the first {len(errors)} are listed" if more else ""
+    names = ", ".join(dict.fromkeys(error.field or "body" for error in errors[:5]))
+    return ProblemError(INVALID_REQUEST, f"{count} at fault ({names}){shown}", errors=errors)
+
+
+def _field_error(detail: ErrorDetails | Mapping[str, Any], skip: int) -> FieldProblem:
+    field = ".".join(str(part) for part in detail["loc"][skip:])
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    if detail["type"] in {"missing", "default_factory_not_called"}:
+        return FieldProblem(field=field, message=message)
+    return FieldProblem(field=field, message=message, value=_shown(detail.get("input")))
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if value is None or isinstance(value, bool | float):
+        return value
+    text = value if isinstance(value, str) else repr(value)
+    if len(text) <= _LONGEST_SHOWN_VALUE:
+        return value if isinstance(value, int) and abs(value) < 2**53 else text
+    return text[: _LONGEST_SHOWN_VALUE - 1] + "…"

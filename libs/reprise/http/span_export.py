@@ -1,0 +1,153 @@
+"""The way of a span to a collector: a bounded queue, a thread that sends batches by OTLP, and what is lost counted."""
+
+import os
+import socket
+from collections.abc import Callable, Sequence
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.environment_variables import (
+    OTEL_EXPORTER_OTLP_PROTOCOL,
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
+)
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from prometheus_client import CollectorRegistry, Counter
+
+from reprise.http.metrics import installed_version
+from reprise.http.spans import SpanTracing
+from reprise.runtime.exceptions import InvalidSettingsError
+from reprise.runtime.settings import TraceSettings
+
+_BATCH = 512
+_PROTOCOL = "http/protobuf"
+
+
+def exporting_tracing(settings: TraceSettings, distribution: str, registry: CollectorRegistry) -> SpanTracing:
+    """Return what makes spans and sends them to the collector that is configured.
+
+    Args:
+        settings: How many, and where to.
+        distribution: Name of the installed package that the process is.
+        registry: Where spans are counted.
+
+    Raises:
+        InvalidSettingsError: A variable of OpenTelemetry's says what is not done here, or cannot be done.
+    """
+    for name in (OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, OTEL_EXPORTER_OTLP_PROTOCOL):
+        if os.environ.get(name, _PROTOCOL) != _PROTOCOL:
+            raise InvalidSettingsError([f"{name}: only {_PROTOCOL} is spoken, got {os.environ[name]!r}"])
+    # Its own variable names all of the address, and wins.
+    own = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
+    endpoint = own or f"{settings.otel_endpoint.rstrip('/')}/v1/traces"
+    try:
+        exporter = OTLPSpanExporter(endpoint)
+        processor = QueueingProcessor(exporter, settings.otel_queue, registry)
+    except ValueError as error:
+        raise InvalidSettingsError([f"OTEL_*: {error}"]) from error
+    # At the end of the process the application closes it, and does not wait as long.
+    provider = TracerProvider(_sampler(settings), _resource(settings, distribution), shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return SpanTracing(provider)
+
+
+class QueueingProcessor(SpanProcessor):
+    """Hands spans to a thread that exports them, and drops them while as many wait as may.
+
+    The SDK's own queue drops too, but does not say how many; it never fills up behind this one.
+
+    Args:
+        exporter: Sends a batch; called on a thread of its own.
+        capacity: Most spans that wait.
+        registry: Where spans are counted.
+    """
+
+    def __init__(self, exporter: SpanExporter, capacity: int, registry: CollectorRegistry) -> None:
+        spans = Counter(
+            "reprise_trace_spans",
+            "Spans of sampled requests that were exported, that the collector did not take (failed), or that found"
+            " as many waiting as may (dropped); only where traces are on.",
+            ("outcome",),
+            registry=registry,
+        )
+        self._dropped = spans.labels("dropped")
+        self._capacity = capacity
+        # The first is written by the event loop and the second by the thread, so that neither needs a lock.
+        self._queued = 0
+        self._taken = 0
+        counted = _CountedExporter(exporter, self._take, spans.labels("exported"), spans.labels("failed"))
+        self._batches = BatchSpanProcessor(
+            counted, max_queue_size=capacity, max_export_batch_size=min(_BATCH, capacity)
+        )
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span that has ended, on the event loop."""
+        if span.context is None or not span.context.trace_flags.sampled:
+            return
+        if self._queued - self._taken >= self._capacity:
+            self._dropped.inc()
+            return
+        self._queued += 1
+        self._batches.on_end(span)
+
+    def shutdown(self) -> None:
+        """Export what waits, and end the thread."""
+        self._batches.shutdown()  # type: ignore[no-untyped-call]
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Export what waits now; return whether it was done."""
+        return self._batches.force_flush(timeout_millis)
+
+    def _take(self, count: int) -> None:
+        self._taken += count
+
+
+class _CountedExporter(SpanExporter):
+    def __init__(
+        self, exporter: SpanExporter, take: Callable[[int], None], exported: Counter, failed: Counter
+    ) -> None:
+        self._exporter = exporter
+        self._take = take
+        self._exported = exported
+        self._failed = failed
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._take(len(spans))
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:
+            outcome = self._exported if result is SpanExportResult.SUCCESS else self._failed
+            outcome.inc(len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+
+def _sampler(settings: TraceSettings) -> Sampler:
+    kind = settings.otel_sampler.removeprefix("parentbased_")
+    root: Sampler
+    match kind:
+        case "always_on":
+            root = ALWAYS_ON
+        case "always_off":
+            root = ALWAYS_OFF
+        case _:
+            root = TraceIdRatioBased(settings.otel_sampler_arg)
+    return root if kind == settings.otel_sampler else ParentBased(root)
+
+
+def _resource(settings: TraceSettings, distribution: str) -> Resource:
+    ours = {
+        "service.name": distribution,
+        "service.version": installed_version(),
+        # In Kubernetes it is the pod's name.
+        "service.instance.id": socket.gethostname(),
+    }
+    found = Resource.create(ours).merge(OTELResourceDetector().detect())
+    return found.merge(
+        Resource({"service.name": settings.otel_service_name} if settings.otel_service_name else {})
+    )

@@ -1,0 +1,47 @@
+"""The partitioned log that events flow through."""
+
+from reprise.log.exceptions import (
+    BufferFullError,
+    ClosedError,
+    CorruptLogError,
+    EventLogError,
+    LogTimeoutError,
+    LogUnavailableError,
+    NotAssignedError,
+    OffsetOutOfRangeError,
+    RecordTooLargeError,
+    TopicGoneError,
+    UnknownTopicError,
+)
+from reprise.log.factory import open_consumer, open_producer
+from reprise.log.interface import LogConsumer, LogProducer, RebalanceListener
+from reprise.log.records import Position, Record
+from reprise.log.settings import EventLogSettings
+from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
+
+__all__ = [
+    "DEAD_LETTERS",
+    "EVENTS",
+    "PREDICTIONS",
+    "TOPICS",
+    "BufferFullError",
+    "ClosedError",
+    "CorruptLogError",
+    "EventLogError",
+    "EventLogSettings",
+    "LogConsumer",
+    "LogProducer",
+    "LogTimeoutError",
+    "LogUnavailableError",
+    "NotAssignedError",
+    "OffsetOutOfRangeError",
+    "Position",
+    "RebalanceListener",
+    "Record",
+    "RecordTooLargeError",
+    "Topic",
+    "TopicGoneError",
+    "UnknownTopicError",
+    "open_consumer",
+    "open_producer",
+]

@@ -1,0 +1,93 @@
+"""Durations as people write them: ``30d``, ``1d12h``, ``250ms``."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from reprise.runtime.exceptions import InvalidDurationError
+
+_UNITS = {
+    "w": timedelta(weeks=1),
+    "d": timedelta(days=1),
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+    "us": timedelta(microseconds=1),
+}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|[wdhms])")
+
+
+def microseconds(duration: timedelta) -> int:
+    """Return a duration in whole microseconds, which a ``timedelta`` always is."""
+    return duration // timedelta(microseconds=1)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration of a text such as ``30d``, ``90m``, ``1d12h``, ``1.5h`` or ``250ms``.
+
+    Units are ``w``, ``d``, ``h``, ``m`` (minutes), ``s``, ``ms`` and ``us``; each may occur once.
+
+    Raises:
+        InvalidDurationError: The text is something else, or longer than a ``timedelta`` holds.
+    """
+    compact = text.strip().lower()
+    total = timedelta()
+    position = 0
+    seen: set[str] = set()
+    while match := _PART.match(compact, position):
+        number, unit = match.groups()
+        if unit in seen:
+            break
+        seen.add(unit)
+        try:
+            total += float(number) * _UNITS[unit]
+        except OverflowError:
+            raise InvalidDurationError(f"{text!r} is too long a duration") from None
+        position = match.end()
+    if not seen or position != len(compact):
+        raise InvalidDurationError(
+            f"{text!r} is no duration: write a number with a unit (w, d, h, m, s, ms, us), "
+            "such as 30d, 90m or 1d12h"
+        )
+    return total
+
+
+def format_duration(duration: timedelta) -> str:
+    """Return the shortest text that :func:`parse_duration` reads back as this duration.
+
+    Raises:
+        InvalidDurationError: The duration is negative.
+    """
+    if duration < timedelta():
+        raise InvalidDurationError(f"{duration} is negative")
+    parts = []
+    rest = duration
+    for unit, size in _UNITS.items():
+        if unit == "w":
+            continue
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"
+
+
+class DurationType(click.ParamType[timedelta]):
+    """A click parameter that is written as a duration and arrives as a ``timedelta``."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Return the duration, or fail with what was expected."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return parse_duration(str(value))
+        except InvalidDurationError as error:
+            self.fail(str(error), param, ctx)
+
+
+DURATION = DurationType()
+"""The click type of an option that takes a duration."""

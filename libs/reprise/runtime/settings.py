@@ -1,0 +1,229 @@
+"""Configuration by environment: one frozen class for each process, and the names that all of them share."""
+
+import difflib
+import os
+import re
+from typing import Any, Literal, Self
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from reprise.runtime.exceptions import InvalidSettingsError
+from reprise.runtime.logs import LEVELS
+
+# What Kubernetes adds to a container's environment for each Service of its namespace.
+_SERVICE_LINK = re.compile(r"(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)", re.ASCII)
+
+
+class ProcessSettings(BaseSettings):
+    """Base of a process's settings: frozen, read from the environment, refusing what it does not know.
+
+    A process's own fields take the class's ``env_prefix``; a field that several processes share is named
+    by a ``validation_alias`` and comes from one of the groups below::
+
+        class PredictorSettings(ApiSettings, RedisSettings):
+            model_config = SettingsConfigDict(env_prefix="PREDICTOR_")
+            max_batch: int = Field(1000, ge=1, description="Most predictions in one batch.")
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", populate_by_name=True, env_ignore_empty=True, validate_default=True
+    )
+
+    log_level: str = Field(
+        default="info", validation_alias="LOG_LEVEL", description=f"Lowest level logged: {', '.join(LEVELS)}."
+    )
+    log_json: bool | None = Field(
+        default=None,
+        validation_alias="LOG_JSON",
+        description="Log lines as JSON; by default where standard error is no terminal.",
+    )
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, level: str) -> str:
+        if level.lower() not in LEVELS:
+            raise ValueError(f"expected one of {', '.join(LEVELS)}")
+        return level.lower()
+
+    @classmethod
+    def load(cls, **overrides: Any) -> Self:
+        """Return the settings of this process.
+
+        Args:
+            overrides: Values by field name that win over the environment; ``None`` means not given.
+
+        Raises:
+            InvalidSettingsError: Variables are missing, wrong, or unknown under this process's prefix.
+        """
+        given = {name: value for name, value in overrides.items() if value is not None}
+        problems = cls._unknown_variables()
+        try:
+            settings = cls(**given)
+        except ValidationError as error:
+            problems += [cls._describe(detail) for detail in error.errors(include_url=False)]
+        if problems:
+            raise InvalidSettingsError(problems)
+        return settings
+
+    @classmethod
+    def env_names(cls) -> dict[str, str]:
+        """Return the name of the environment variable of each field."""
+        prefix = cls.model_config.get("env_prefix", "")
+        return {name: _env_name(name, field, prefix) for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def _unknown_variables(cls) -> list[str]:
+        prefix = cls.model_config.get("env_prefix", "").upper()
+        if not prefix:
+            return []
+        known = set(cls.env_names().values())
+        problems = []
+        for name in sorted(os.environ):
+            upper = name.upper()
+            if not upper.startswith(prefix) or upper in known:
+                continue
+            if _SERVICE_LINK.fullmatch(upper.removeprefix(prefix)):
+                continue
+            close = difflib.get_close_matches(upper, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            problems.append(f"{name}: no such setting{hint}")
+        return problems
+
+    @classmethod
+    def _describe(cls, detail: Any) -> str:
+        names = cls.env_names()
+        field = str(detail["loc"][0]) if detail["loc"] else ""
+        by_env = {env: name for name, env in names.items()}
+        name = field if field in cls.model_fields else by_env.get(field.upper(), field)
+        shown = names.get(name, field) or "settings"
+        message = detail["msg"].removeprefix("Value error, ")
+        info = cls.model_fields.get(name)
+        if detail["type"] == "missing" or info is None or "Secret" in str(info.annotation):
+            return f"{shown}: {message}"
+        return f"{shown}: {message}, got {detail['input']!r}"
+
+
+class ApiSettings(ProcessSettings):
+    """Where a process listens for HTTP."""
+
+    api_host: str = Field(
+        default="0.0.0.0", validation_alias="API_HOST", description="Address to listen on for HTTP."
+    )
+    api_port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        validation_alias="API_PORT",
+        description="TCP port to listen on for HTTP.",
+    )
+
+    @field_validator("api_port", mode="before")
+    @classmethod
+    def _api_port_is_no_service_link(cls, value: object) -> object:
+        return _refuse_service_link(value)
+
+
+class RedisSettings(ProcessSettings):
+    """Where the online store is."""
+
+    redis_host: str = Field(
+        default="localhost", validation_alias="REDIS_HOST", description="Host name of the online store."
+    )
+    redis_port: int = Field(
+        default=6379,
+        ge=1,
+        le=65535,
+        validation_alias="REDIS_PORT",
+        description="TCP port of the online store.",
+    )
+    redis_username: str | None = Field(
+        default=None, validation_alias="REDIS_USERNAME", description="ACL user; the default user if absent."
+    )
+    redis_password: SecretStr | None = Field(
+        default=None, validation_alias="REDIS_PASSWORD", description="Password of the online store."
+    )
+    redis_db: int = Field(
+        default=0, ge=0, validation_alias="REDIS_DB", description="Number of the Redis database."
+    )
+
+    @field_validator("redis_port", mode="before")
+    @classmethod
+    def _redis_port_is_no_service_link(cls, value: object) -> object:
+        return _refuse_service_link(value)
+
+
+class KafkaSettings(ProcessSettings):
+    """Where the event log is."""
+
+    kafka_servers: str | None = Field(
+        default=None,
+        validation_alias="KAFKA_SERVERS",
+        description="Kafka's bootstrap servers, host:port separated by commas; absent, the embedded log.",
+    )
+
+
+class TraceSettings(ProcessSettings):
+    """Whether requests are traced, and where their spans go; all but the first are OpenTelemetry's own names."""
+
+    traces: bool = Field(
+        default=False,
+        validation_alias="REPRISE_TRACES",
+        description="Whether spans of requests are exported by OpenTelemetry; needs reprise-http[otel], which images"
+        " built with OTEL=1 have.",
+    )
+    otel_endpoint: str = Field(
+        default="http://localhost:4318",
+        pattern=r"^https?://.+",
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="Collector that takes OTLP over HTTP, without the path /v1/traces.",
+    )
+    otel_service_name: str | None = Field(
+        default=None,
+        min_length=1,
+        validation_alias="OTEL_SERVICE_NAME",
+        description="Name of the service in traces; the package's, such as reprise-predictor, if absent.",
+    )
+    otel_sampler: Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+    ] = Field(
+        default="parentbased_always_on",
+        validation_alias="OTEL_TRACES_SAMPLER",
+        description="Which requests are traced; parentbased_… does as the sampled flag of traceparent says, and"
+        " decides for requests without one.",
+    )
+    otel_sampler_arg: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        validation_alias="OTEL_TRACES_SAMPLER_ARG",
+        description="Share of the requests that …traceidratio traces.",
+    )
+    otel_queue: int = Field(
+        default=2048,
+        ge=1,
+        validation_alias="OTEL_BSP_MAX_QUEUE_SIZE",
+        description="Most spans that wait to be exported; more are dropped and counted.",
+    )
+
+
+def _env_name(name: str, field: FieldInfo, prefix: str) -> str:
+    alias = field.validation_alias
+    if isinstance(alias, AliasChoices):
+        alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
+    return (alias if isinstance(alias, str) else prefix + name).upper()
+
+
+def _refuse_service_link(value: object) -> object:
+    if isinstance(value, str) and value.startswith(("tcp://", "udp://")):
+        raise ValueError(
+            "expected a port number; Kubernetes set this for a Service of the same name, "
+            "so set enableServiceLinks: false on the pod or set the variable itself"
+        )
+    return value

@@ -1,0 +1,210 @@
+"""The shop's users and products, and the hidden constants of each user with each product."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from reprise.shop.activity import campaigns_between
+from reprise.shop.config import CATEGORIES, DAY_US, SEGMENTS, ShopConfig
+from reprise.shop.mixing import hashed_normal, hashed_uniform, hashed_words, salt
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+_USERS, _PRODUCTS, _PAIRS, _OFFERS, _CAMPAIGNS = range(1, 6)
+_ZIPF_EXPONENT = 1.1
+_PAIR_SPREAD = 0.2
+_MAX_CONVERSION = 0.5
+_OFFER_SHARE = 0.08
+_OFFER_PERCENTS = np.array([10, 15, 20, 25, 30], dtype=np.uint8)
+_CATEGORY_COUNT = len(CATEGORIES)
+
+
+@dataclass(frozen=True, slots=True)
+class Users:
+    """One number per user.
+
+    Attributes:
+        segment: Index into ``SEGMENTS``.
+        sessions: Mean browsing sessions per shop day.
+        further_views: Mean views of a session after its first.
+        conversion: Factor on a product's conversion.
+        loyalty: Shift, in log-odds, of the chance to buy a consumable again.
+        pace: Factor on the days until a consumable is used up; a large household has a small one.
+        churn: Chance per shop day of leaving.
+        affinity: (users, categories) part of the sessions that go to a category.
+        affinity_steps: The same, cumulated and shifted by the user's index, as one sorted array.
+    """
+
+    segment: Indices
+    sessions: Floats
+    further_views: Floats
+    conversion: Floats
+    loyalty: Floats
+    pace: Floats
+    churn: Floats
+    affinity: Floats
+    affinity_steps: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """One number per product.
+
+    Attributes:
+        category: Index into ``CATEGORIES``.
+        popularity: Part of its category's views that it gets.
+        price: In the shop's currency, before discounts.
+        conversion: Chance that it is bought when it is browsed.
+        cycle: Mean shop days until it is used up.
+        regularity: Erlang shape of those days.
+        repeat: Log-odds that a buyer wants the same again.
+        satiation: Factor on ``conversion`` for who has bought it.
+        by_category: The products, ordered by category.
+        popularity_steps: Popularity in that order, cumulated and shifted by the category's index.
+    """
+
+    category: Indices
+    popularity: Floats
+    price: Floats
+    conversion: Floats
+    cycle: Floats
+    regularity: Indices
+    repeat: Floats
+    satiation: Floats
+    by_category: Indices
+    popularity_steps: Floats
+
+
+class Population:
+    """Everybody and everything in the shop; depends on the config alone."""
+
+    def __init__(self, config: ShopConfig) -> None:
+        self.config = config
+        self.products = _make_products(config)
+        self.users = _make_users(config, self.products)
+        self._pair_key = salt(config.seed, _PAIRS)
+        self._offer_key = salt(config.seed, _OFFERS)
+        self._campaign_key = salt(config.seed, _CAMPAIGNS)
+
+    def pair(self, user: Indices, product: Indices) -> Indices:
+        """Return the number of each user–product pair, user × products + product."""
+        return user * self.config.products + product
+
+    def conversion(self, user: Indices, product: Indices) -> Floats:
+        """Return the chance that a browsed product is bought by who never bought it."""
+        chance = self.users.conversion[user] * self.products.conversion[product]
+        return np.minimum(chance, _MAX_CONVERSION)
+
+    def cycle(self, user: Indices, product: Indices) -> Floats:
+        """Return the mean shop days in which the user uses the product up."""
+        factor = np.exp(_PAIR_SPREAD * hashed_normal(self._pair_key, self.pair(user, product)))
+        return self.products.cycle[product] * self.users.pace[user] * factor
+
+    def repeat(self, user: Indices, product: Indices) -> Floats:
+        """Return the chance that the user, after a purchase, wants the same product again when used up."""
+        odds = np.exp(self.products.repeat[product] + self.users.loyalty[user])
+        return odds / (1.0 + odds)
+
+    def browsing(self, user: Indices, product: Indices) -> Floats:
+        """Return the browsing sessions per shop day in which the user views the product.
+
+        A session of 1 + Poisson(m) views, each of the product with chance z, has it with chance
+        1 − (1 − z)·exp(−m·z).
+        """
+        seen = self.products.popularity[product]
+        missed = (1.0 - seen) * np.exp(-self.users.further_views[user] * seen)
+        affinity = self.users.affinity[user, self.products.category[product]]
+        return self.users.sessions[user] * affinity * (1.0 - missed)
+
+    def categories(self, user: Indices, uniform: Floats) -> Indices:
+        """Return the category that each user's session goes to, by uniform numbers in [0, 1)."""
+        found = np.searchsorted(self.users.affinity_steps, user + uniform, side="right")
+        category: Indices = np.clip(found - user * _CATEGORY_COUNT, 0, int(self.products.category.max()))
+        return category
+
+    def viewed(self, category: Indices, uniform: Floats) -> Indices:
+        """Return the product that each view in a category is of, by uniform numbers in [0, 1)."""
+        found = np.searchsorted(self.products.popularity_steps, category + uniform, side="right")
+        return self.products.by_category[np.minimum(found, len(self.products.by_category) - 1)]
+
+    def discount(self, product: Indices, instant_us: Indices) -> npt.NDArray[np.uint8]:
+        """Return the discount in percent on each product at each instant: weekly offers and campaigns."""
+        week = instant_us // (7 * DAY_US)
+        number = product * 8192 + week
+        offered = hashed_uniform(self._offer_key, number) < _OFFER_SHARE
+        choice = (hashed_words(self._offer_key + 1, number) % np.uint64(len(_OFFER_PERCENTS))).astype(
+            np.int64
+        )
+        percent = np.where(offered, _OFFER_PERCENTS[choice], np.uint8(0))
+        if len(instant_us) == 0:
+            return percent
+        first, last = int(instant_us.min()), int(instant_us.max())
+        for campaign, begins, ends in campaigns_between(first, last + 1):
+            draw = hashed_uniform(self._campaign_key + begins // DAY_US, np.arange(_CATEGORY_COUNT))
+            by_category = (5 * np.round(campaign.discount * 20 * (0.5 + draw))).astype(np.uint8)
+            during = (instant_us >= begins) & (instant_us < ends)
+            campaign_percent = by_category[self.products.category[product]]
+            percent = np.where(during, np.maximum(percent, campaign_percent), percent)
+        return percent
+
+
+def _make_users(config: ShopConfig, products: Products) -> Users:
+    draw = np.random.default_rng([config.seed, _USERS])
+    count = config.users
+    shares = np.array([segment.share for segment in SEGMENTS])
+    segment = draw.choice(len(SEGMENTS), size=count, p=shares / shares.sum())
+    sessions = np.array([kind.sessions_per_day for kind in SEGMENTS])[segment]
+    weights = np.array([category.weight for category in CATEGORIES])
+    weights = np.where(np.bincount(products.category, minlength=_CATEGORY_COUNT) > 0, weights, 0.0)
+    affinity = draw.gamma(np.broadcast_to(1.4 * weights, (count, _CATEGORY_COUNT))) + 1e-3 * weights
+    affinity /= affinity.sum(axis=1, keepdims=True)
+    steps: Floats = np.minimum(np.cumsum(affinity, axis=1), 1.0)
+    steps[:, -1] = 1.0
+    return Users(
+        segment=segment.astype(np.int64),
+        sessions=sessions * draw.gamma(4.0, 0.25, count),
+        further_views=np.array([kind.further_views for kind in SEGMENTS])[segment],
+        conversion=np.array([kind.conversion for kind in SEGMENTS])[segment]
+        * np.exp(0.3 * draw.standard_normal(count)),
+        loyalty=np.array([kind.loyalty for kind in SEGMENTS])[segment] + 0.5 * draw.standard_normal(count),
+        pace=np.exp(0.25 * draw.standard_normal(count)),
+        churn=1.0 / np.array([kind.lifetime_days for kind in SEGMENTS])[segment],
+        affinity=affinity,
+        affinity_steps=(steps + np.arange(count)[:, None]).ravel(),
+    )
+
+
+def _make_products(config: ShopConfig) -> Products:
+    draw = np.random.default_rng([config.seed, _PRODUCTS])
+    count = config.products
+    category = draw.permutation(np.arange(count, dtype=np.int64) % _CATEGORY_COUNT)
+    by_category = np.argsort(category, kind="stable")
+    sizes = np.bincount(category, minlength=_CATEGORY_COUNT)
+    popularity = np.zeros(count)
+    steps = np.zeros(count)
+    start = 0
+    for number, size in enumerate(sizes):
+        share = (np.arange(size) + 1.0) ** -_ZIPF_EXPONENT
+        share = draw.permutation(share / share.sum())
+        popularity[by_category[start : start + size]] = share
+        steps[start : start + size] = number + np.minimum(np.cumsum(share), 1.0)
+        start += size
+        if size:
+            steps[start - 1] = number + 1.0
+    kinds = [CATEGORIES[number] for number in category]
+    repeat = np.array([kind.repeat for kind in kinds])
+    price = np.array([kind.price for kind in kinds]) * np.exp(0.45 * draw.standard_normal(count))
+    return Products(
+        category=category,
+        popularity=popularity,
+        price=np.maximum(np.round(price * 2) / 2, 1.0) - 0.01,
+        conversion=np.array([kind.conversion for kind in kinds]) * np.exp(0.3 * draw.standard_normal(count)),
+        cycle=np.array([kind.cycle_days for kind in kinds]) * np.exp(0.25 * draw.standard_normal(count)),
+        regularity=np.array([kind.regularity for kind in kinds], dtype=np.int64),
+        repeat=np.log(repeat / (1 - repeat)) + 0.3 * draw.standard_normal(count),
+        satiation=np.array([kind.satiation for kind in kinds]),
+        by_category=by_category,
+        popularity_steps=steps,
+    )

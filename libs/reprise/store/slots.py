@@ -1,0 +1,126 @@
+"""Which node of a Redis Cluster has a key.
+
+Format: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
+"""
+
+from __future__ import annotations
+
+from binascii import crc_hqx
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from reprise.store.exceptions import StoreRefusedError
+
+SLOTS = 16384
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return it as people write it."""
+        return f"{self.host}:{self.port}"
+
+
+class Redirect(NamedTuple):
+    """Where a node says that a slot is.
+
+    Attributes:
+        slot: The slot.
+        address: The node to ask instead.
+        for_good: Whether the slot has moved there; else only this once, because it is on its way.
+    """
+
+    slot: int
+    address: Address
+    for_good: bool
+
+
+def key_slot(key: bytes) -> int:
+    """Return the slot of a key: CRC16 (XMODEM) of the part between its first braces, or of all of it."""
+    start = key.find(b"{")
+    if start >= 0:
+        end = key.find(b"}", start + 1)
+        if end > start + 1:
+            key = key[start + 1 : end]
+    return crc_hqx(key, 0) % SLOTS
+
+
+def parse_redirect(text: str, asked: Address) -> Redirect | None:
+    """Return where an error such as ``MOVED 3999 10.0.0.7:6381`` points; ``None`` where it is another error.
+
+    Args:
+        text: The error.
+        asked: The node that said so; an answer without a host means its own.
+    """
+    kind, _, rest = text.partition(" ")
+    if kind not in ("MOVED", "ASK"):
+        return None
+    slot, _, where = rest.partition(" ")
+    host, _, port = where.rpartition(":")
+    return Redirect(int(slot), Address(host or asked.host, int(port)), kind == "MOVED")
+
+
+class SlotMap:
+    """The primary of each slot, as one node told it and as others corrected it since."""
+
+    def __init__(self, owners: Sequence[Address | None]) -> None:
+        if len(owners) != SLOTS:
+            raise ValueError(f"a cluster has {SLOTS} slots, got {len(owners)}")
+        self._owners = list(owners)
+
+    @classmethod
+    def from_reply(cls, reply: Any, asked: Address) -> SlotMap:
+        """Return the map that ``CLUSTER SLOTS`` answered.
+
+        Args:
+            reply: The answer: ranges with their primary first, as lists of bytes and numbers.
+            asked: The node that answered; a node without a host is at its host.
+
+        Raises:
+            StoreRefusedError: It is no such answer.
+        """
+        owners: list[Address | None] = [None] * SLOTS
+        try:
+            for first, last, (host, port, *_), *_ in reply:
+                if host == b"?":
+                    continue  # the node knows of the other, but not yet where it is
+                address = Address(host.decode() if host else asked.host, port)
+                owners[first : last + 1] = [address] * (last + 1 - first)
+            return cls(owners)
+        except (TypeError, ValueError, AttributeError):
+            raise StoreRefusedError(
+                f"ask {asked} for the cluster's layout", f"this is none: {reply!r}"
+            ) from None
+
+    def owner(self, slot: int) -> Address | None:
+        """Return the primary of a slot, ``None`` where none is known."""
+        return self._owners[slot]
+
+    def move(self, slot: int, address: Address) -> None:
+        """Note where a slot is by now."""
+        self._owners[slot] = address
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every slot has a primary."""
+        return None not in self._owners
+
+    def primaries(self) -> dict[Address, int]:
+        """Return the primaries, and of each its first slot."""
+        found: dict[Address, int] = {}
+        for slot, owner in enumerate(self._owners):
+            if owner is not None:
+                found.setdefault(owner, slot)
+        return found
+
+
+def key_in_slot(prefix: bytes, slot: int) -> bytes:
+    """Return a key with this prefix, which has no brace, that is in the slot."""
+    number = 0
+    while crc_hqx(b"%d" % number, 0) % SLOTS != slot:
+        number += 1
+    return b"%s{%d}" % (prefix, number)

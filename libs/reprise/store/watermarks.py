@@ -1,0 +1,138 @@
+"""Which events of the log a row of state already holds.
+
+The watermarks of a row are the last folded offset of each source partition, under the id of the topic. A row
+holds the entries of one topic only, the one folded last: offsets of a topic that was deleted and made again
+start anew, so the entries of the old one say nothing about it, and the first fold of the new one drops them.
+The folders of the old topic must therefore be gone before the new one is folded, which they are, because a
+broker no longer serves a deleted topic. A partition that was added is one more entry.
+
+The bytes: a version, the topic's id, then for each partition in ascending order two varints, the distance
+from the partition before (from -1 for the first) less one, and the offset. The same watermarks always make
+the same bytes, so that a compare-and-set can compare bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from reprise.store.exceptions import CorruptWatermarksError, WatermarkRegressionError, WireError
+from reprise.store.wire import decode_varint, encode_varint
+
+_VERSION = b"\x01"
+_TOPIC_BYTES = 16
+_HEADER_BYTES = len(_VERSION) + _TOPIC_BYTES
+
+NO_TOPIC = bytes(_TOPIC_BYTES)
+"""The id of no topic: the watermarks of rows that no record of a log was folded into."""
+
+
+def log_position(topic: bytes, partition: int, offset: int) -> bytes:
+    """Return a record's position as it is remembered next to the id of its event.
+
+    It is the topic's id, then partition and offset as 4 and 8 bytes, most significant first.
+    """
+    return topic + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
+
+
+class Watermarks:
+    """The last folded offset of each partition of one topic; immutable.
+
+    Args:
+        topic: The id of the topic, 16 bytes (``uuid.UUID.bytes``).
+        offsets: The last folded offset by partition.
+    """
+
+    __slots__ = ("_offsets", "_topic")
+
+    def __init__(self, topic: bytes, offsets: Mapping[int, int] | None = None) -> None:
+        if len(topic) != _TOPIC_BYTES:
+            raise ValueError(f"a topic's id has {_TOPIC_BYTES} bytes, got {len(topic)}")
+        self._topic = topic
+        self._offsets = dict(offsets) if offsets else {}
+        for partition, offset in self._offsets.items():
+            if not (0 <= partition < 1 << 31 and 0 <= offset < 1 << 63):
+                raise ValueError(f"no position of a log: partition {partition}, offset {offset}")
+
+    @classmethod
+    def parse(cls, data: bytes | None, topic: bytes) -> Watermarks:
+        """Return what a row holds of a topic, from the row's watermarks.
+
+        It is empty where the row has no watermarks, or those of another topic.
+
+        Raises:
+            CorruptWatermarksError: The bytes are no watermarks.
+        """
+        if data is None:
+            return cls(topic)
+        if len(data) < _HEADER_BYTES or not data.startswith(_VERSION):
+            raise CorruptWatermarksError(f"these bytes are no watermarks of version 1: {data.hex()}")
+        found: dict[int, int] = {}
+        position, partition = _HEADER_BYTES, -1
+        try:
+            while position < len(data):
+                distance, position = decode_varint(data, position)
+                partition += distance + 1
+                found[partition], position = decode_varint(data, position)
+            if data[len(_VERSION) : _HEADER_BYTES] != topic:
+                found = {}
+            return cls(topic, found)
+        except (WireError, ValueError) as error:
+            raise CorruptWatermarksError(f"{error} in the watermarks {data.hex()}") from None
+
+    @property
+    def topic(self) -> bytes:
+        """The id of the topic."""
+        return self._topic
+
+    @property
+    def offsets(self) -> Mapping[int, int]:
+        """The last folded offset by partition."""
+        return MappingProxyType(self._offsets)
+
+    def covers(self, partition: int, offset: int) -> bool:
+        """Tell whether the event at this position is folded already."""
+        return offset <= self._offsets.get(partition, -1)
+
+    def advance(self, partition: int, offset: int) -> Watermarks:
+        """Return the watermarks after folding the partition up to and including an offset.
+
+        Raises:
+            WatermarkRegressionError: The offset is covered already.
+        """
+        return self.advance_all({partition: offset})
+
+    def advance_all(self, offsets: Mapping[int, int]) -> Watermarks:
+        """Return the watermarks after folding each partition up to and including its offset.
+
+        Raises:
+            WatermarkRegressionError: An offset is covered already.
+        """
+        advanced = Watermarks(self._topic, offsets)
+        for partition, offset in offsets.items():
+            folded = self._offsets.get(partition, -1)
+            if offset <= folded:
+                raise WatermarkRegressionError(partition, folded, offset)
+        advanced._offsets = {**self._offsets, **advanced._offsets}
+        return advanced
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes that a row keeps; ``parse`` reads them."""
+        out = bytearray(_VERSION + self._topic)
+        previous = -1
+        for partition in sorted(self._offsets):
+            out += encode_varint(partition - previous - 1)
+            out += encode_varint(self._offsets[partition])
+            previous = partition
+        return bytes(out)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Watermarks):
+            return NotImplemented
+        return self._topic == other._topic and self._offsets == other._offsets
+
+    def __hash__(self) -> int:
+        return hash((self._topic, frozenset(self._offsets.items())))
+
+    def __repr__(self) -> str:
+        return f"Watermarks({self._topic.hex()}, {self._offsets})"

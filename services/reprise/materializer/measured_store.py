@@ -1,0 +1,43 @@
+"""The online store, with how it answers measured."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from reprise.http.dependency_metrics import Dependency
+from reprise.materializer.batch_fold import FoldStore
+from reprise.store.codec import ViewCodec
+from reprise.store.servers import Lineage
+from reprise.store.store import GuardedWrite, StoredRow
+
+
+class MeasuredStore:
+    """Asks another store, and notes how long that took and what failed."""
+
+    def __init__(self, store: FoldStore, dependency: Dependency) -> None:
+        self._store = store
+        self._dependency = dependency
+
+    def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[StoredRow]:
+        """Return the rows with these keys."""
+        with self._dependency.timed():
+            return self._store.read(rows)
+
+    def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
+        """Write the rows whose watermarks are as expected, and say which were."""
+        with self._dependency.timed():
+            return self._store.write_guarded(writes)
+
+    def remember_events(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
+        """Remember where each event was first seen, and return that."""
+        with self._dependency.timed():
+            return self._store.remember_events(entries, ttl)
+
+    def lineage(self) -> Lineage:
+        """Return which servers hold the store now."""
+        with self._dependency.timed():
+            return self._store.lineage()
+
+    def settle(self, lineage: Lineage) -> None:
+        """Wait until replicas have all that was read and written since the lineage was taken."""
+        with self._dependency.timed():
+            self._store.settle(lineage)

@@ -1,0 +1,102 @@
+"""What travels over HTTP: the request and the answer of ``POST /events``."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from reprise.http.problems import ProblemType
+
+TOO_MANY_EVENTS = ProblemType("too-many-events", 413, "The request holds too many events")
+OVERLOADED = ProblemType("overloaded", 429, "More events wait than can be held")
+LOG_UNAVAILABLE = ProblemType("log-unavailable", 503, "The event log does not take events")
+
+_EVENT_EXAMPLE: dict[str, Any] = {
+    "event_id": "e-20260131-000001",
+    "user_id": "u000123",
+    "product_id": "p00042",
+    "event_type": "purchase",
+    "amount": 12.5,
+    "timestamp": "2026-01-31T12:00:00Z",
+}
+
+EVENT_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "title": "Event",
+    "description": "One thing that a user did with a product; fields that are not listed go to metadata.",
+    "required": ["event_id", "user_id", "product_id", "event_type", "timestamp"],
+    "properties": {
+        "event_id": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 256,
+            "description": "Identity of the event: sending it again under the same id has no effect.",
+        },
+        "user_id": {"type": "string", "minLength": 1, "maxLength": 256},
+        "product_id": {"type": "string", "minLength": 1, "maxLength": 256},
+        "event_type": {
+            "type": "string",
+            "pattern": "^[a-z][a-z0-9_.-]{0,63}$",
+            "description": "view, purchase, or another lower-case name.",
+        },
+        "amount": {
+            "type": ["number", "null"],
+            "minimum": 0,
+            "description": "What was paid, in the shop's currency; null or absent for a view.",
+        },
+        "timestamp": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When it happened, RFC 3339 with an offset.",
+        },
+        "metadata": {"type": ["object", "null"]},
+        "schema_version": {"type": "integer", "default": 1},
+    },
+    "examples": [_EVENT_EXAMPLE],
+}
+
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        "application/json": {
+            "schema": {"oneOf": [EVENT_SCHEMA, {"type": "array", "minItems": 1, "items": EVENT_SCHEMA}]},
+            "examples": {
+                "one": {"summary": "One event", "value": _EVENT_EXAMPLE},
+                "several": {
+                    "summary": "Several events",
+                    "value": [
+                        _EVENT_EXAMPLE,
+                        {
+                            "event_id": "e-20260131-000002",
+                            "user_id": "u000123",
+                            "product_id": "p00007",
+                            "event_type": "view",
+                            "timestamp": "2026-01-31T12:00:05Z",
+                        },
+                    ],
+                },
+            },
+        }
+    },
+}
+
+
+class EventAnswer(BaseModel):
+    """What became of one event."""
+
+    index: int = Field(description="Place of the event in the request, from 0.")
+    event_id: str | None = Field(description="The event's id, where it has one.")
+    status: Literal["accepted", "rejected", "overloaded", "unavailable"] = Field(
+        description="accepted: in the log. rejected: breaks the contract. overloaded, unavailable: send it again."
+    )
+    partition: int | None = Field(default=None, description="Partition of the log that holds it.")
+    offset: int | None = Field(default=None, description="Its offset in the partition.")
+    field: str | None = Field(default=None, description="The field at fault.")
+    reason: str | None = Field(default=None, description="Why it was not accepted.")
+
+
+class EventsAnswer(BaseModel):
+    """What became of the events of a request."""
+
+    accepted: int = Field(description="Events that the log has acknowledged.")
+    failed: int = Field(description="Events that were not accepted.")
+    results: list[EventAnswer] = Field(description="One entry per event, in the order of the request.")

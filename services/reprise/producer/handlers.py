@@ -1,0 +1,143 @@
+"""``POST /events``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from reprise.http.documents import problem_responses
+from reprise.http.problems import (
+    BODY_TOO_LARGE,
+    INVALID_JSON,
+    INVALID_REQUEST,
+    UNSUPPORTED_MEDIA_TYPE,
+    FieldProblem,
+    ProblemError,
+    retry_after,
+)
+from reprise.producer.contract import (
+    LOG_UNAVAILABLE,
+    OVERLOADED,
+    REQUEST_BODY,
+    TOO_MANY_EVENTS,
+    EventsAnswer,
+)
+from reprise.producer.ingest import EventIngest, EventResult
+
+_RETRY_SECONDS = 1.0
+_MOST_ERRORS = 100
+
+_DESCRIPTION = """
+Takes one event, or a list of them. Each is checked by itself, and a broken one does not keep the others out.
+
+* `202`: the log has acknowledged all of them.
+* `207`: it has acknowledged some; `results` tells for each which, and why not.
+* `422`, `429`, `503`: it has acknowledged none, because all break the contract, because too many wait
+  already, or because the log cannot be reached.
+
+Whatever was not acknowledged can be sent again as it is: an `event_id` counts once.
+"""
+
+
+def events_router(ingest: EventIngest, max_events: int) -> APIRouter:
+    """Return ``POST /events``."""
+    router = APIRouter(tags=["events"])
+
+    @router.post(
+        "/events",
+        status_code=202,
+        summary="Take events",
+        description=_DESCRIPTION,
+        openapi_extra={"requestBody": REQUEST_BODY},
+        responses={
+            202: {"model": EventsAnswer, "description": "All events are in the log"},
+            207: {"model": EventsAnswer, "description": "Some events are in the log"},
+            **problem_responses(
+                INVALID_JSON,
+                BODY_TOO_LARGE,
+                TOO_MANY_EVENTS,
+                UNSUPPORTED_MEDIA_TYPE,
+                INVALID_REQUEST,
+                OVERLOADED,
+                LOG_UNAVAILABLE,
+            ),
+        },
+    )
+    async def post_events(request: Request) -> Response:
+        _refuse_other_than_json(request)
+        items = _items(await request.body(), max_events)
+        return _answer(await ingest.accept(items))
+
+    return router
+
+
+def _refuse_other_than_json(request: Request) -> None:
+    given = request.headers.get("content-type")
+    if given is not None and given.partition(";")[0].strip().lower() != "application/json":
+        raise ProblemError(
+            UNSUPPORTED_MEDIA_TYPE, f"Send Content-Type: application/json; {given!r} is not read."
+        )
+
+
+def _items(body: bytes, max_events: int) -> list[Any]:
+    try:
+        decoded = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ProblemError(INVALID_JSON, f"The body is not valid JSON: {error}") from None
+    if isinstance(decoded, dict):
+        return [decoded]
+    if not isinstance(decoded, list) or not decoded:
+        problem = FieldProblem(field="", message="expected an event, or a list of at least one event")
+        raise ProblemError(INVALID_REQUEST, "The body holds no event.", errors=[problem])
+    if len(decoded) > max_events:
+        raise ProblemError(
+            TOO_MANY_EVENTS, f"{len(decoded):,} events; send at most {max_events:,} in one request."
+        )
+    return decoded
+
+
+def _answer(results: Sequence[EventResult]) -> Response:
+    accepted = sum(result.outcome == "accepted" for result in results)
+    if accepted == 0:
+        raise _nothing_accepted(results)
+    body = {
+        "accepted": accepted,
+        "failed": len(results) - accepted,
+        "results": [_entry(index, result) for index, result in enumerate(results)],
+    }
+    again = any(result.outcome in {"overloaded", "unavailable"} for result in results)
+    return Response(
+        orjson.dumps(body),
+        status_code=202 if accepted == len(results) else 207,
+        media_type="application/json",
+        headers=retry_after(_RETRY_SECONDS) if again else None,
+    )
+
+
+def _entry(index: int, result: EventResult) -> dict[str, Any]:
+    entry: dict[str, Any] = {"index": index, "event_id": result.event_id, "status": result.outcome}
+    if result.position is not None:
+        entry["partition"], entry["offset"] = result.position
+    if result.field is not None:
+        entry["field"] = result.field
+    if result.reason is not None:
+        entry["reason"] = result.reason
+    return entry
+
+
+def _nothing_accepted(results: Sequence[EventResult]) -> ProblemError:
+    refused = [(index, result) for index, result in enumerate(results) if result.outcome == "rejected"]
+    if len(refused) == len(results):
+        errors = [
+            FieldProblem(field=f"{index}.{result.field}", message=str(result.reason))
+            for index, result in refused[:_MOST_ERRORS]
+        ]
+        count = "The event breaks" if len(results) == 1 else f"All {len(results):,} events break"
+        return ProblemError(INVALID_REQUEST, f"{count} the contract.", errors=errors)
+    kind = LOG_UNAVAILABLE if any(r.outcome == "unavailable" for r in results) else OVERLOADED
+    reason = next(result.reason for result in results if result.outcome != "rejected")
+    return ProblemError(
+        kind, f"No event was accepted: {reason}. Send them again later.", headers=retry_after(_RETRY_SECONDS)
+    )

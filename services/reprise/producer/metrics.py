@@ -1,0 +1,61 @@
+"""The producer's metrics."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from reprise.http.dependency_metrics import DependencyMetrics
+from reprise.http.histogram import Observe
+from reprise.http.tracing import Stage, Tracing
+from reprise.log import EVENTS
+
+_APPEND = Stage(
+    "append",
+    kind="producer",
+    attributes={"messaging.operation.type": "send", "messaging.destination.name": EVENTS.name},
+)
+_ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class ProducerMetrics:
+    """What the producer counts, in a registry.
+
+    Args:
+        registry: Where the metrics are kept.
+        buffered: Returns how many records wait for their acknowledgement.
+        tracing: Notes appends and failures in the traces of requests, where traces are on.
+    """
+
+    def __init__(
+        self, registry: CollectorRegistry, buffered: Callable[[], int], tracing: Tracing | None = None
+    ) -> None:
+        self.registry = registry
+        self.event_log = DependencyMetrics(registry, None if tracing is None else tracing.failed).of(
+            "event_log"
+        )
+        self.events = Counter(
+            "reprise_producer_events",
+            "Events by where they came from (http, simulator) and what became of them "
+            "(accepted, rejected: breaks the contract, failed: the log did not take it).",
+            ("source", "outcome"),
+            registry=registry,
+        )
+        acknowledgement = Histogram(
+            "reprise_producer_acknowledgement_seconds",
+            "From handing a request's events to the log until it has acknowledged all of them.",
+            buckets=_ACK_BUCKETS,
+            registry=registry,
+        )
+        took: Observe = acknowledgement.observe
+        self.acknowledged = took if tracing is None else tracing.staged(_APPEND, took)
+        self.simulated_rate = Gauge(
+            "reprise_producer_simulated_events_per_second",
+            "Events a second that the simulator made, over its last report.",
+            registry=registry,
+        )
+        waiting = Gauge(
+            "reprise_producer_buffered_records",
+            "Records that wait for the log's acknowledgement.",
+            registry=registry,
+        )
+        waiting.set_function(buffered)

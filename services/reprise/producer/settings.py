@@ -1,0 +1,36 @@
+"""The producer's configuration."""
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from reprise.log import EventLogSettings
+from reprise.runtime.settings import ApiSettings, TraceSettings
+
+
+class ProducerSettings(ApiSettings, EventLogSettings, TraceSettings):
+    """The producer's configuration."""
+
+    model_config = SettingsConfigDict(env_prefix="PRODUCER_")
+
+    api_port: int = Field(
+        default=8001,
+        ge=0,
+        le=65535,
+        validation_alias="API_PORT",
+        description="TCP port to listen on for HTTP.",
+    )
+    max_events: int = Field(default=1_000, ge=1, description="Most events in one request.")
+    max_body_bytes: int = Field(
+        default=4 * 1024 * 1024, ge=1024, description="Largest body of a request, in bytes."
+    )
+    ack_timeout_seconds: float = Field(
+        default=10.0, gt=0, description="Seconds that the log may take to acknowledge a request's events."
+    )
+    flush_timeout_seconds: float = Field(
+        default=20.0,
+        gt=0,
+        description="Seconds that the log may take for what is left when the process ends.",
+    )
+    drain_seconds: float = Field(
+        default=0.0, ge=0, description="Seconds to go on answering after SIGTERM, so that balancers notice."
+    )

@@ -1,0 +1,5 @@
+"""``python -m reprise.rollout``."""
+
+from reprise.rollout.main import command
+
+command()

@@ -1,0 +1,91 @@
+"""The operator's metrics."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from reprise.rollout.status import CandidateStatus, HistoryEntry, RolloutStatus
+from reprise.routing import RoutingDocument
+
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_PHASES = ("Loading", "Progressing", "Measuring", "Shadowing", "RolledBack", "Promoted")
+
+
+class RolloutMetrics:
+    """What the operator counts, in a registry.
+
+    Attributes:
+        registry: Where.
+        reconciliations: Looks at a rollout, by what came of them.
+        seconds: How long they took.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        ProcessCollector(registry=registry)
+        self.reconciliations = Counter(
+            "reprise_rollout_reconciliations",
+            "Looks at a rollout: changed, unchanged, conflict (written by somebody else meanwhile), failed.",
+            ("outcome",),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "reprise_rollout_reconciliation_seconds",
+            "How long a look at a rollout took.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._decisions = Counter(
+            "reprise_rollout_decisions",
+            "Promotions, rollbacks and changes of the baseline, by what decided.",
+            ("rollout", "candidate", "event", "by"),
+            registry=registry,
+        )
+        self._weight = self._gauge("arm_weight", "Share of an arm, 0 to 1.", "arm", "digest")
+        self._phase = self._gauge(
+            "candidate_phase", "1 for the phase that a candidate is in.", "candidate", "phase"
+        )
+        self._measured = self._gauge(
+            "analysis_value", "What the latest analysis found.", "candidate", "metric"
+        )
+        self._failures = self._gauge(
+            "analysis_failures", "How many analyses in a row found a metric bad.", "candidate", "metric"
+        )
+        self._generation = self._gauge("routing_generation", "Number of the published document.")
+        self._unacknowledged = self._gauge(
+            "predictors_unacknowledged", "Ready predictors that have not applied the published document."
+        )
+
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        return Gauge(f"reprise_rollout_{name}", meaning, ("rollout", *labels), registry=self.registry)
+
+    def show(self, rollout: str, status: RolloutStatus, document: RoutingDocument | None) -> None:
+        """Bring the gauges of a rollout up to date."""
+        self.forget(rollout)
+        for arm in document.arms if document is not None else ():
+            self._weight.labels(rollout, arm.name, arm.digest).set(arm.weight / 10_000)
+        for candidate in status.candidates:
+            self._show_candidate(rollout, candidate)
+        if status.routing is not None:
+            self._generation.labels(rollout).set(status.routing.generation)
+        self._unacknowledged.labels(rollout).set(status.pods.total - status.pods.acknowledged)
+
+    def forget(self, rollout: str) -> None:
+        """Show nothing of a rollout any more; what was counted stays."""
+        for gauge in (
+            self._weight, self._phase, self._measured, self._failures, self._generation, self._unacknowledged,
+        ):  # fmt: skip
+            gauge.remove_by_labels({"rollout": rollout})
+
+    def count(self, rollout: str, entries: Sequence[HistoryEntry]) -> None:
+        """Count what was decided."""
+        for entry in entries:
+            self._decisions.labels(rollout, entry.candidate, entry.event, entry.by).inc()
+
+    def _show_candidate(self, rollout: str, candidate: CandidateStatus) -> None:
+        for phase in _PHASES:
+            self._phase.labels(rollout, candidate.name, phase).set(candidate.phase == phase)
+        for metric in candidate.analysis.metrics if candidate.analysis is not None else ():
+            if metric.value is not None:
+                self._measured.labels(rollout, candidate.name, metric.type).set(metric.value)
+            self._failures.labels(rollout, candidate.name, metric.type).set(metric.failures)

@@ -1,0 +1,265 @@
+"""The spec of a ``ModelRollout``: what people ask for.
+
+The custom resource definition is generated from these models, their descriptions included (`crd`).
+"""
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from reprise.rollout.exceptions import InvalidResourceError
+from reprise.routing import BASELINE
+from reprise.runtime.durations import parse_duration
+
+RULES = "x-kubernetes-validations"
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+Name = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+Percent = Annotated[float, Field(ge=0, le=100)]
+
+
+def _is_duration(text: str) -> str:
+    parse_duration(text)
+    return text
+
+
+Duration = Annotated[
+    str,
+    Field(pattern=r"^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2, max_length=24),
+    AfterValidator(_is_duration),
+]
+"""A duration as people write it: ``90s``, ``10m``, ``1d12h``."""
+
+
+class Part(BaseModel):
+    """Base of the parts of a resource: named in camel case, frozen, without unknown members."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
+    )
+
+
+class Baseline(Part):
+    """The model that answers all users who are in no candidate's arm."""
+
+    digest: Digest = Field(description="Digest of the bundle, sha256: and 64 hexadecimal digits.")
+
+
+class Candidate(Part):
+    """A model that is tried on a share of the users."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [{"rule": f"self.name != '{BASELINE}'", "message": f"{BASELINE} is the baseline's name"}]
+        }
+    )
+
+    name: Name = Field(description="Name of the arm, a DNS label; predictions are recorded under it.")
+    digest: Digest = Field(
+        description="Digest of the bundle. Another digest under the same name is another candidate, which starts anew."
+    )
+    traffic_percent: Percent = Field(
+        50.0,
+        description="The share of the users that it has after the last step, in percent; hundredths count.",
+    )
+    shadow: bool = Field(
+        False,
+        description="Score every request without answering any. A shadow has no share and walks no steps.",
+    )
+
+
+class Assignment(Part):
+    """How users are assigned to arms."""
+
+    key: Literal["user_id"] = Field("user_id", description="What is hashed.")
+    salt: str = Field(
+        "",
+        max_length=253,
+        pattern=r"^[^\x00]*$",
+        description="Hashed with the key; another salt is another assignment, and takes effect once no candidate"
+        " has a share. Empty: the resource's name.",
+    )
+
+
+class Step(Part):
+    """A share, and how long it is held before the next one."""
+
+    traffic_percent: Annotated[float, Field(gt=0, le=100)] = Field(
+        description="The most that any candidate has during this step, in percent of the users."
+    )
+    hold: Duration = Field("10m", description="How long at least, such as 90s, 10m or 1d12h.")
+
+
+class Metric(Part):
+    """One thing that is measured of a candidate, and its limit."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [
+                {
+                    "rule": "self.type == 'SampleRatio' || has(self.max) || has(self.maxRatio)",
+                    "message": "max or maxRatio is required, except for SampleRatio",
+                },
+                {
+                    "rule": "!has(self.maxRatio) || self.type in ['ErrorRate', 'LatencyP99']",
+                    "message": "maxRatio is for ErrorRate and LatencyP99",
+                },
+            ]
+        }
+    )
+
+    type: Literal["ErrorRate", "LatencyP99", "ScoreDistance", "SampleRatio"] = Field(
+        description="ErrorRate: share of requests that the arm could not answer. LatencyP99: seconds from state to"
+        " probability. ScoreDistance: population stability index of the arm's probabilities against the baseline's."
+        " SampleRatio: whether the arm has as many users as its share says."
+    )
+    max: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="The largest value that is good. For SampleRatio the chance of a false alarm, at any time; 0.001"
+        " by default.",
+    )
+    max_ratio: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="The largest multiple of the baseline's value that is good."
+    )
+
+    @model_validator(mode="after")
+    def _has_a_limit(self) -> Self:
+        if self.type != "SampleRatio" and self.max is None and self.max_ratio is None:
+            raise ValueError("max or maxRatio is required, except for SampleRatio")
+        if self.max_ratio is not None and self.type not in {"ErrorRate", "LatencyP99"}:
+            raise ValueError("maxRatio is for ErrorRate and LatencyP99")
+        return self
+
+
+def _default_metrics() -> tuple[Metric, ...]:
+    return (
+        Metric(type="ErrorRate", max=0.01),
+        Metric(type="LatencyP99", max=0.1),
+        Metric(type="ScoreDistance", max=0.25),
+        Metric(type="SampleRatio", max=0.001),
+    )
+
+
+class Analysis(Part):
+    """How candidates are watched while they have users, or score as shadows."""
+
+    interval: Duration = Field("15s", description="How often.")
+    window: Duration = Field(
+        "2m", description="Over how long rates are taken; at least four times Prometheus's scrape interval."
+    )
+    failure_limit: Annotated[int, Field(ge=1, le=100)] = Field(
+        2, description="How many analyses in a row a metric may fail before the candidate is rolled back."
+    )
+    min_samples: Annotated[int, Field(ge=1)] = Field(
+        100, description="Below so many requests in the window a metric has no data, which holds the step."
+    )
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=16)] = Field(
+        default_factory=_default_metrics, description="What is measured, each type once."
+    )
+
+    @model_validator(mode="after")
+    def _each_metric_once(self) -> Self:
+        types = [metric.type for metric in self.metrics]
+        if len(set(types)) != len(types):
+            raise ValueError("metrics: each type may occur once")
+        return self
+
+
+class Promotion(Part):
+    """How a candidate that has walked its steps becomes the baseline."""
+
+    rule: Literal["Manual", "Better", "NotWorse"] = Field(
+        "Manual",
+        description="Manual: by kubectl annotate modelrollout NAME reprise.dev/promote=CANDIDATE. Better, NotWorse:"
+        " also once the outcomes of its users say so, anytime-valid.",
+    )
+    max_evidence_age: Duration = Field(
+        "26h", description="Outcomes that were computed longer ago are no evidence."
+    )
+
+
+class RolloutSpec(Part):
+    """What the rollout is to do."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [
+                {
+                    "rule": "self.candidates.map(c, c.shadow ? 0.0 : double(c.trafficPercent)).sum() <= 100.0",
+                    "message": "the candidates' trafficPercent add up to more than 100",
+                    "fieldPath": ".candidates",
+                },
+                {
+                    "rule": "self.steps.map(s, double(s.trafficPercent)).isSorted() && self.steps.all(s,"
+                    " self.steps.exists_one(o, o.trafficPercent == s.trafficPercent))",
+                    "message": "each step's trafficPercent is above the one before",
+                    "fieldPath": ".steps",
+                },
+            ]
+        }
+    )
+
+    baseline: Baseline = Field(
+        description="The model that answers everybody at first. Once a candidate is promoted, it answers instead, and"
+        " this field may stay as it is: see status.lastPromotedDigest. A change of this field wins over promotions"
+        " before it."
+    )
+    candidates: Annotated[tuple[Candidate, ...], Field(max_length=8)] = Field(
+        (), description="The models that are tried."
+    )
+    assignment: Assignment = Field(default_factory=Assignment, description="How users are assigned to arms.")
+    steps: Annotated[tuple[Step, ...], Field(max_length=20)] = Field(
+        (),
+        description="The shares that each candidate walks through, each above the one before; its own trafficPercent"
+        " comes last.",
+    )
+    analysis: Analysis = Field(default_factory=Analysis, description="How candidates are watched.")
+    promotion: Promotion = Field(
+        default_factory=Promotion, description="How a candidate becomes the baseline."
+    )
+    suspend: bool = Field(
+        False,
+        description="Hold every step and promote nobody by rule. Candidates are still watched, and still rolled back.",
+    )
+
+    @model_validator(mode="after")
+    def _shares_and_steps(self) -> Self:
+        names = [candidate.name for candidate in self.candidates]
+        if len(set(names)) != len(names) or BASELINE in names:
+            raise ValueError(f"candidates: names must differ, and none may be {BASELINE}")
+        if sum(c.traffic_percent for c in self.candidates if not c.shadow) > 100:
+            raise ValueError("candidates: trafficPercent add up to more than 100")
+        shares = [step.traffic_percent for step in self.steps]
+        if any(later <= earlier for earlier, later in pairwise(shares)):
+            raise ValueError("steps: each trafficPercent must be above the one before")
+        return self
+
+    @classmethod
+    def parse(cls, content: Any) -> Self:
+        """Return the spec of a resource.
+
+        Raises:
+            InvalidResourceError: It is none, which an API server with the present definition would not have let in.
+        """
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise InvalidResourceError(problems_of(error, "spec")) from None
+
+
+def problems_of(error: ValidationError, root: str) -> list[str]:
+    """Return one line for each field at fault."""
+    return [
+        ".".join([root, *(str(part) for part in detail["loc"])])
+        + ": "
+        + detail["msg"].removeprefix("Value error, ")
+        for detail in error.errors(include_url=False)
+    ]
+
+
+def seconds(duration: str) -> timedelta:
+    """Return the length of a duration of a spec."""
+    return parse_duration(duration)

@@ -1,0 +1,83 @@
+"""Where the services are, and how many processes each of them is."""
+
+import asyncio
+import re
+import socket
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from reprise.status.exceptions import UnreadableError
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Returns the addresses of a host; raises ``UnreadableError``."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One place where processes of a service are.
+
+    Attributes:
+        service: Name of the service, such as ``predictor``.
+        host: A name, which may stand for several addresses, or an address.
+        port: TCP port of ``/metrics``.
+    """
+
+    service: str
+    host: str
+    port: int
+
+
+def parse_targets(text: str) -> tuple[Target, ...]:
+    """Return the targets of ``name=http://host:port,…``.
+
+    Raises:
+        ValueError: An entry is none; says which and what was expected.
+    """
+    return tuple(_parse(entry.strip()) for entry in text.split(",") if entry.strip())
+
+
+def _parse(entry: str) -> Target:
+    name, _, url = entry.partition("=")
+    parts = urlsplit(url)
+    expected = f"expected name=http://host:port, {entry!r} is none"
+    if _NAME.fullmatch(name) is None or parts.scheme != "http" or not parts.hostname:
+        raise ValueError(expected)
+    # A password in an address would be shown with it.
+    if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
+        raise ValueError(expected)
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(expected) from None
+    return Target(name, parts.hostname, 80 if port is None else port)
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return every address of a host, in order.
+
+    Raises:
+        UnreadableError: It has none.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise UnreadableError(f"nothing has the name {host}") from None
+    return of_one_family((family, str(address[0])) for family, *_, address in found)
+
+
+def of_one_family(found: Iterable[tuple[int, str]]) -> list[str]:
+    """Return the addresses of IPv4, or of IPv6 where there are no others.
+
+    A process that listens on both is one process, and has an address of each under the same name.
+    """
+    addresses = set(found)
+    chosen = socket.AF_INET if socket.AF_INET in {family for family, _ in addresses} else socket.AF_INET6
+    return sorted(address for family, address in addresses if family == chosen)
+
+
+def base_url(address: str, port: int) -> str:
+    """Return the address of a process."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

@@ -1,5 +1,0 @@
-"""``python -m reprise_rollout``."""
-
-from reprise_rollout.main import command
-
-command()
