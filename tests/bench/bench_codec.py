@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 import redis.asyncio
 import uvloop
 
-from reprise.store.codec import ViewCodec
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.feast.view import StateField, StateView
+from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import GuardedWrite, OnlineStore
-from reprise.store.view import StateField, StateView
 from support.redis import running_redis
 
 # A third of the row are integers, half of those instants: what the planned features keep, roughly.

@@ -36,9 +36,9 @@ from reprise.log import EVENTS, BufferFullError, open_producer
 from reprise.materializer.materializing import open_worker
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
-from reprise.store.codec import ViewCodec
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import GuardedWrite, OnlineStore
 from support.feast_repository import copy_repository
 from support.histories import PLAN_FILE, PROJECT, BatchStates, batch_states, make_events
 from support.kafka import KafkaBroker, running_kafka

@@ -22,7 +22,7 @@ from reprise.materializer.settings import MaterializerSettings
 from reprise.outcomes.routing_store import RoutingStore
 from reprise.rollout.routing_store import RedisRoutingStore
 from reprise.routing import RolloutEvidence, RoutingDocument, allocate, document_key, evidence_key
-from reprise.store.codec import ViewCodec
+from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
 from support.chart import render

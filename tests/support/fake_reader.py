@@ -7,8 +7,8 @@ from typing import Self
 
 import numpy as np
 
-from reprise.store.codec import ViewCodec
 from reprise.store.exceptions import CorruptRowError
+from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import Ids, OnlineRow, RowBlock
 
 State = Sequence[float | int | None]

@@ -11,8 +11,8 @@ from reprise.features.batch import BatchExecutor
 from reprise.features.finishes import FloatArray
 from reprise.features.plan import Plan
 from reprise.log import Record
-from reprise.store.codec import ViewCodec
-from reprise.store.store import OnlineStore, StoredRow
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import OnlineStore, StoredRow
 
 PLAN_FILE = Path(__file__).parents[2] / "feature_repo/plan/plan.json"
 PROJECT = "reprise"

@@ -2,8 +2,8 @@
 
 from hypothesis import strategies as st
 
-from reprise.store.codec import ViewCodec
-from reprise.store.view import StateField, StateView
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.feast.view import StateField, StateView
 
 PROJECT = "reprise"
 

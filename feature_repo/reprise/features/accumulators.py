@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from reprise.features.exceptions import PlanError
-from reprise.store.view import FieldKind, StateField
+from reprise.store.feast.view import FieldKind, StateField
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 

@@ -11,7 +11,7 @@ from feast.value_type import ValueType
 from reprise.features.feast_finish import REQUEST_FIELDS, finishing_function, finishing_source
 from reprise.features.plan import Plan
 from reprise.features.state_rows import EVENT_TIMESTAMP, state_file_name
-from reprise.store.view import WATERMARKS, FieldKind, StateView
+from reprise.store.feast.view import WATERMARKS, FieldKind, StateView
 
 FEATURES = "features"
 """Name of the on-demand view that finishes."""

@@ -10,7 +10,7 @@ import numpy as np
 from reprise.features.finishes import ARRAYS, FloatArray, Operations, bind
 from reprise.features.plan import ModelInput, Plan
 from reprise.features.traced import trace
-from reprise.store.view import StateView
+from reprise.store.feast.view import StateView
 
 StateRow = Sequence[float | int | None]
 """An entity's state in view order; None is a missing value."""

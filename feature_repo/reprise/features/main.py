@@ -185,13 +185,13 @@ def states_command(
 @contextmanager
 def _archived(url: str) -> Iterator[Path]:
     """Give the archived events, duplicates included, in the order of their arrival, with their places in the log."""
-    from reprise.archive import OfflineError, OfflineStore, write_events
+    from reprise.archive import OfflineStore, OfflineStoreError, write_events
 
     with TemporaryDirectory(prefix="reprise-events-") as folder:
         path = Path(folder) / "events.parquet"
         try:
             archived = write_events(OfflineStore(url), path, order="arrival")
-        except OfflineError as error:
+        except OfflineStoreError as error:
             raise click.ClickException(str(error)) from error
         click.echo(f"{archived.records:,} records of {url}")
         yield path

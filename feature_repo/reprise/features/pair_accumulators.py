@@ -13,7 +13,7 @@ from typing import Any
 
 from reprise.features.accumulators import Aggregation, Cell
 from reprise.features.exceptions import PlanError
-from reprise.store.view import StateField
+from reprise.store.feast.view import StateField
 
 
 @dataclass(frozen=True, slots=True)

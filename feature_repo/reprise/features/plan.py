@@ -17,7 +17,7 @@ from reprise.features.accumulators import Accumulator, accumulator
 from reprise.features.exceptions import PlanError
 from reprise.features.finishes import NUMBERS, bind
 from reprise.features.pair_accumulators import PairAccumulator, is_pair_spec, pair_accumulator
-from reprise.store.view import StateView
+from reprise.store.feast.view import StateView
 
 PLAN_FORMAT = 1
 REQUIRED_INPUTS = (

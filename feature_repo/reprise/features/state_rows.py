@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from reprise.features.batch import BatchExecutor, LogPositions
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.files import atomic_write
-from reprise.store.view import TICK_US, WATERMARKS, StateField, StateView
+from reprise.store.feast.view import TICK_US, WATERMARKS, StateField, StateView
 from reprise.store.watermarks import NO_TOPIC, Watermarks
 
 EVENT_TIMESTAMP = "event_timestamp"

@@ -26,9 +26,9 @@ from reprise.backfill.other_rows import ReplaceableStore
 from reprise.backfill.remembering import remember_arrivals
 from reprise.features.batch import BatchExecutor
 from reprise.features.plan import EntityPlan, Plan
-from reprise.store.codec import ViewCodec
-from reprise.store.store import GuardedWrite
-from reprise.store.view import TICK_US
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.feast.view import TICK_US
+from reprise.store.online_store import GuardedWrite
 
 _ROWS_A_ROUND_TRIP = 1_000
 
@@ -96,13 +96,13 @@ def backfill(
         if not replace:
             for each in rounds.values():
                 writer.check(each)
-        lineage = store.lineage()
+        replication_ids = store.replication_ids()
         remembered = 0
         if duplicate_window is not None:
             remembered = remember_arrivals(events, plan, store, duplicate_window)
         written = {view: writer.write(each, advance) for view, each in rounds.items()}
         removed = sum(writer.remove_others(each) for each in rounds.values()) if replace else 0
-        store.settle(lineage)
+        store.wait_for_replicas(replication_ids)
     return BackfillReport(loaded, written, remembered, removed)
 
 

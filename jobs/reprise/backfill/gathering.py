@@ -39,7 +39,7 @@ def gather(
     Raises:
         EmptyStoreError: The store has no event.
         MissingRecordsError: The store lacks records before others that it has.
-        OfflineError: The store is damaged, or could not be read.
+        OfflineStoreError: The store is damaged, or could not be read.
     """
     arrivals = folder / "arrivals.parquet"
     archived = write_events(store, arrivals, order="arrival", memory_limit=memory_limit, advance=advance)

@@ -79,7 +79,7 @@ def command(
     import_options: Any,
 ) -> None:
     """Fill the online store with the state that a history of events leaves."""
-    from reprise.archive import OfflineError
+    from reprise.archive import OfflineStoreError
     from reprise.backfill.exceptions import BackfillError
     from reprise.backfill.metrics import JOB, BackfillMetrics
     from reprise.backfill.running import run
@@ -89,7 +89,7 @@ def command(
     from reprise.log import EventLogError
     from reprise.runtime.exceptions import RuntimeLibraryError
     from reprise.runtime.job_metrics import reported_job
-    from reprise.store.exceptions import OnlineError
+    from reprise.store.exceptions import OnlineStoreError
 
     try:
         settings = BackfillSettings.load(
@@ -117,8 +117,8 @@ def command(
         EventFilesError,
         EventLogError,
         FeatureEngineError,
-        OfflineError,
-        OnlineError,
+        OfflineStoreError,
+        OnlineStoreError,
         RuntimeLibraryError,
     ) as error:
         raise click.ClickException(str(error)) from error

@@ -9,9 +9,9 @@ import struct
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from reprise.store.codec import ViewCodec
-from reprise.store.link import pack
-from reprise.store.store import OnlineStore
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import OnlineStore
+from reprise.store.transport.blocking_connection import pack
 
 _KEYS_A_ROUND_TRIP = 1_000
 _LENGTHS = struct.Struct("<II")

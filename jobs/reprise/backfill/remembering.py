@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from reprise.features.plan import Plan
-from reprise.store.store import OnlineStore
+from reprise.store.online_store import OnlineStore
 from reprise.store.watermarks import log_position
 
 _EVENTS_A_ROUND_TRIP = 1_000
@@ -60,7 +60,7 @@ def remember_arrivals(
                 (event_id, log_position(uuid.UUID(topic_id).bytes, partition, offset))
                 for event_id, topic_id, partition, offset in rows
             ]
-            store.remember_events(entries, window)
+            store.claim_event_ids(entries, window)
             count += len(entries)
             if advance is not None:
                 advance(len(entries))

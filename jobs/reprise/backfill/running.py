@@ -43,7 +43,7 @@ def run(
         BackfillError: The store holds more than the history, and ``replace`` is not set; or the group is busy.
         EventLogError: The log cannot be reached.
         EventFilesError: The file cannot be used.
-        OfflineError: The offline store is empty, lacks records, is damaged, or cannot be read.
+        OfflineStoreError: The offline store is empty, lacks records, is damaged, or cannot be read.
         FeatureEngineError: The plan cannot be read, or no event makes features.
         StoreError: The online store is away, or refuses.
     """

@@ -22,8 +22,8 @@ from reprise.doctor.services import Predictor, Service, said
 from reprise.events import CANARY_PREFIX, Event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogError, LogProducer
-from reprise.store.codec import ViewCodec
 from reprise.store.exceptions import StoreError
+from reprise.store.feast.codec import ViewCodec
 
 SECTION = "features-are-stale"
 ADVICE = (

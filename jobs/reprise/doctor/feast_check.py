@@ -8,7 +8,7 @@ from reprise.doctor.check import Seen
 from reprise.doctor.exceptions import CheckFailedError, CheckSkippedError, RegistryError
 from reprise.doctor.registry import Registered, read_registry
 from reprise.features.plan import Plan
-from reprise.store.view import WATERMARKS
+from reprise.store.feast.view import WATERMARKS
 
 SECTION = "feast-and-the-plan-differ"
 ADVICE = "run `feast -c feature_repo apply` with the plan that the materializers run"

@@ -80,11 +80,11 @@ def command(only: tuple[str, ...], skip: tuple[str, ...], as_json: bool, **given
     from reprise.doctor.settings import DoctorSettings
     from reprise.features.exceptions import FeatureEngineError
     from reprise.runtime.exceptions import RuntimeLibraryError
-    from reprise.store.exceptions import OnlineError
+    from reprise.store.exceptions import OnlineStoreError
 
     try:
         results = examine(DoctorSettings.load(**given), only, skip)
-    except (DoctorError, FeatureEngineError, OnlineError, RuntimeLibraryError) as error:
+    except (DoctorError, FeatureEngineError, OnlineStoreError, RuntimeLibraryError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         click.echo(to_json(results), nl=False)

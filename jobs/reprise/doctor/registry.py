@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from reprise.doctor.exceptions import RegistryError
 from reprise.store.exceptions import WireError
-from reprise.store.wire import decode_varint
+from reprise.store.feast.protobuf import decode_varint
 
 _FEATURE_VIEWS, _FEATURE_SERVICES = 6, 7  # of Registry
 _SPEC, _NAME, _PROJECT, _FEATURES, _TAGS = (

@@ -6,10 +6,10 @@ from typing import Any
 
 import hiredis
 
-from reprise.store.connection import reply_error
 from reprise.store.exceptions import StoreRefusedError
-from reprise.store.link import pack
-from reprise.store.store import OnlineStore
+from reprise.store.online_store import OnlineStore
+from reprise.store.transport.blocking_connection import pack
+from reprise.store.transport.connection import reply_error
 
 _PROBE_MILLISECONDS = 1_000
 # Keys are spread over a cluster's slots, so that a primary is missed about once in nine million times.

@@ -66,7 +66,7 @@ def gather(
 
     Raises:
         NothingArchivedError: There are no predictions.
-        OfflineError: There are no events, records are missing before others, or the store cannot be read.
+        OfflineStoreError: There are no events, records are missing before others, or the store cannot be read.
         EventFilesError: The history cannot be used.
     """
     arrivals, predictions = folder / "arrivals.parquet", folder / "predictions.parquet"

@@ -71,7 +71,7 @@ def command(offline: str | None, **options: Any) -> None:
     candidate against the baseline in a way that may be looked at every hour, recomputes a sample of the logged
     features from the offline store, and writes a report, metrics, and the evidence that the operator promotes by.
     """
-    from reprise.archive import OfflineError
+    from reprise.archive import OfflineStoreError
     from reprise.bundle import BundleError
     from reprise.event_files import EventFilesError
     from reprise.features.exceptions import FeatureEngineError
@@ -83,7 +83,7 @@ def command(offline: str | None, **options: Any) -> None:
     from reprise.routing import RoutingError
     from reprise.runtime.exceptions import RuntimeLibraryError
     from reprise.runtime.job_metrics import reported_job
-    from reprise.store.exceptions import OnlineError
+    from reprise.store.exceptions import OnlineStoreError
 
     try:
         settings = OutcomesSettings.load(offline_store=offline, **options)
@@ -94,8 +94,8 @@ def command(offline: str | None, **options: Any) -> None:
         BundleError,
         EventFilesError,
         FeatureEngineError,
-        OfflineError,
-        OnlineError,
+        OfflineStoreError,
+        OnlineStoreError,
         OutcomesError,
         RoutingError,
         RuntimeLibraryError,

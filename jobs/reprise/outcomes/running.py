@@ -45,7 +45,7 @@ def run(settings: OutcomesSettings) -> Ran:
     Raises:
         NothingArchivedError: There are no predictions or no events yet, or no model says the horizon.
         HorizonsDifferError: The arms' models predict over different horizons.
-        OfflineError: The offline store cannot be read, or lacks events.
+        OfflineStoreError: The offline store cannot be read, or lacks events.
         BundleError: The model store cannot be read.
         StoreError: Redis is away.
         InvalidRoutingError: The routing document breaks its format.

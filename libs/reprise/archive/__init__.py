@@ -1,19 +1,19 @@
 """The offline store: the log as Parquet, every record once."""
 
+from reprise.archive.archived_events import ArchivedEvents, events_dataset, write_events
 from reprise.archive.compaction import CompactionReport, compact
 from reprise.archive.exceptions import (
     CorruptSegmentError,
     EmptyStoreError,
     MissingRecordsError,
-    OfflineError,
+    OfflineStoreError,
     SegmentGoneError,
     StoreAddressError,
     StoreUnavailableError,
 )
 from reprise.archive.layout import Coverage, Hole, Part, Segment, log_date
-from reprise.archive.reading import ArchivedEvents, events_dataset, write_events
+from reprise.archive.offline_store import OfflineStore
 from reprise.archive.records import archive_table
-from reprise.archive.store import OfflineStore
 
 __all__ = [
     "ArchivedEvents",
@@ -23,8 +23,8 @@ __all__ = [
     "EmptyStoreError",
     "Hole",
     "MissingRecordsError",
-    "OfflineError",
     "OfflineStore",
+    "OfflineStoreError",
     "Part",
     "Segment",
     "SegmentGoneError",

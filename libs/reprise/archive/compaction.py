@@ -15,8 +15,8 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 
 from reprise.archive.layout import Part, Segment, cover
+from reprise.archive.offline_store import OfflineStore
 from reprise.archive.records import ROW_GROUP_ROWS, open_writer, schema_of
-from reprise.archive.store import OfflineStore
 
 
 @dataclass(frozen=True)

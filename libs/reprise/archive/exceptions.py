@@ -3,15 +3,15 @@
 from collections.abc import Sequence
 
 
-class OfflineError(Exception):
+class OfflineStoreError(Exception):
     """Root of this package's errors."""
 
 
-class StoreAddressError(OfflineError):
+class StoreAddressError(OfflineStoreError):
     """The URL of the offline store names nothing that this installation can reach."""
 
 
-class StoreUnavailableError(OfflineError):
+class StoreUnavailableError(OfflineStoreError):
     """The offline store did not do what it was asked; trying again later may work."""
 
     def __init__(self, doing: str, location: str, reason: object) -> None:
@@ -19,7 +19,7 @@ class StoreUnavailableError(OfflineError):
         super().__init__(f"could not {doing} {location}: {reason}")
 
 
-class SegmentGoneError(OfflineError):
+class SegmentGoneError(OfflineStoreError):
     """A segment was listed but is no longer there: a compaction has replaced it meanwhile."""
 
     def __init__(self, location: str) -> None:
@@ -27,7 +27,7 @@ class SegmentGoneError(OfflineError):
         super().__init__(f"{location} was removed while the store was read")
 
 
-class CorruptSegmentError(OfflineError):
+class CorruptSegmentError(OfflineStoreError):
     """A segment does not hold what its name says."""
 
     def __init__(self, location: str, reason: str) -> None:
@@ -35,7 +35,7 @@ class CorruptSegmentError(OfflineError):
         super().__init__(f"{location}: {reason}")
 
 
-class MissingRecordsError(OfflineError):
+class MissingRecordsError(OfflineStoreError):
     """Records of the log are not in the offline store, though later ones are; says which."""
 
     def __init__(self, topic: str, holes: Sequence[str]) -> None:
@@ -46,5 +46,5 @@ class MissingRecordsError(OfflineError):
         )
 
 
-class EmptyStoreError(OfflineError):
+class EmptyStoreError(OfflineStoreError):
     """The offline store has no record of a topic."""

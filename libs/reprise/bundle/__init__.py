@@ -1,7 +1,17 @@
 """Model bundles: format, content-addressed store, verification."""
 
-from reprise.bundle.bundle import MANIFEST, METADATA, MODEL, MODEL_CARD, Bundle, BundleFiles
-from reprise.bundle.digest import Digest, digest_of, parse_digest, sha256_hex
+from reprise.bundle.bundle import (
+    MANIFEST,
+    METADATA,
+    MODEL,
+    MODEL_CARD,
+    Bundle,
+    BundleFiles,
+    Digest,
+    digest_of,
+    parse_digest,
+    sha256_hex,
+)
 from reprise.bundle.exceptions import (
     BundleCorruptError,
     BundleError,

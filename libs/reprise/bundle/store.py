@@ -10,10 +10,13 @@ from reprise.bundle.bundle import (
     MODEL,
     Bundle,
     BundleFiles,
+    Digest,
+    digest_from_directory,
+    directory_name,
+    parse_digest,
     verify_manifest,
     verify_model,
 )
-from reprise.bundle.digest import Digest, digest_from_directory, directory_name, parse_digest
 from reprise.bundle.exceptions import (
     BundleCorruptError,
     BundleNotFoundError,

@@ -8,17 +8,17 @@ from typing import Self
 
 import hiredis
 
-from reprise.store.cluster_reads import ClusterReads
-from reprise.store.connection import (
+from reprise.store.exceptions import StoreUnavailableError
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.async_cluster import AsyncClusterTransport
+from reprise.store.transport.async_server import AsyncServerTransport, AsyncTransport
+from reprise.store.transport.connection import (
     ConnectionLostError,
     DeadlineError,
     command,
     reply_error,
     tls_context,
 )
-from reprise.store.exceptions import StoreUnavailableError
-from reprise.store.reads import Reads, ServerReads
-from reprise.store.settings import OnlineStoreSettings
 
 
 class DocumentReader:
@@ -38,8 +38,8 @@ class DocumentReader:
     def __init__(self, settings: OnlineStoreSettings, deadline: float = 1.0) -> None:
         self._address = settings.redis_address
         self._deadline = deadline
-        kind = ClusterReads if settings.is_cluster else ServerReads
-        self._reads: Reads = kind(settings, tls_context(settings), 1)
+        kind = AsyncClusterTransport if settings.is_cluster else AsyncServerTransport
+        self._reads: AsyncTransport = kind(settings, tls_context(settings), 1)
 
     async def __aenter__(self) -> Self:
         self._reads.start()

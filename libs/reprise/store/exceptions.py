@@ -1,15 +1,15 @@
 """Errors of this package."""
 
 
-class OnlineError(Exception):
+class OnlineStoreError(Exception):
     """Root of this package's errors."""
 
 
-class LayoutError(OnlineError):
+class LayoutError(OnlineStoreError):
     """A view or a project cannot be laid out in Redis as Feast does it."""
 
 
-class UnencodableStateError(OnlineError):
+class UnencodableStateError(OnlineStoreError):
     """A number does not fit its field; says which view, which field, what it held and what was expected."""
 
     def __init__(self, view: str, field: str, value: object, expected: str) -> None:
@@ -18,7 +18,7 @@ class UnencodableStateError(OnlineError):
         super().__init__(f"{view}.{field}: expected {expected}, got {value!r}")
 
 
-class UnencodableIdError(OnlineError):
+class UnencodableIdError(OnlineStoreError):
     """An id has no UTF-8 form, so no row can be named by it."""
 
     def __init__(self, view: str, ids: tuple[str, ...]) -> None:
@@ -26,11 +26,11 @@ class UnencodableIdError(OnlineError):
         super().__init__(f"{view}: an id with a lone surrogate has no UTF-8 form: {ids!r}")
 
 
-class WireError(OnlineError):
+class WireError(OnlineStoreError):
     """Bytes are not the protobuf message that they should be."""
 
 
-class CorruptRowError(OnlineError):
+class CorruptRowError(OnlineStoreError):
     """A stored row does not hold what its view says; names the view, the field and the key."""
 
     def __init__(self, view: str, field: str, key: bytes | None, reason: str) -> None:
@@ -41,11 +41,11 @@ class CorruptRowError(OnlineError):
         super().__init__(f"{view}.{field} of {shown}: {reason}")
 
 
-class CorruptWatermarksError(OnlineError):
+class CorruptWatermarksError(OnlineStoreError):
     """Stored watermarks are not what this package wrote."""
 
 
-class WatermarkRegressionError(OnlineError):
+class WatermarkRegressionError(OnlineStoreError):
     """A fold would take a watermark back, or fold an offset for the second time."""
 
     def __init__(self, partition: int, folded: int, offset: int) -> None:
@@ -53,7 +53,7 @@ class WatermarkRegressionError(OnlineError):
         super().__init__(f"partition {partition} is folded up to offset {folded}; {offset} is not past it")
 
 
-class StoreError(OnlineError):
+class StoreError(OnlineStoreError):
     """Root of what goes wrong between us and Redis; ``doing`` is what was being done."""
 
     def __init__(self, doing: str, reason: str) -> None:

@@ -12,19 +12,19 @@ import hiredis
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.store.cluster_reads import ClusterReads
-from reprise.store.codec import ViewCodec
-from reprise.store.connection import (
+from reprise.store.exceptions import CorruptRowError, StoreUnavailableError
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.async_cluster import AsyncClusterTransport
+from reprise.store.transport.async_server import AsyncServerTransport, AsyncTransport
+from reprise.store.transport.connection import (
     ConnectionLostError,
     DeadlineError,
     command,
     reply_error,
     tls_context,
 )
-from reprise.store.exceptions import CorruptRowError, StoreUnavailableError
-from reprise.store.raw_rows import RawRows
-from reprise.store.reads import Reads, ServerReads
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.resp_rows import RespRows
 
 _PING = command(b"PING")
 _MANY = 100
@@ -92,8 +92,8 @@ class OnlineReader:
             raise ValueError("a reader needs a positive deadline and at least one connection")
         self._settings = settings
         self._deadline = deadline
-        kind = ClusterReads if settings.is_cluster else ServerReads
-        self._reads: Reads = kind(settings, tls_context(settings), connections)
+        kind = AsyncClusterTransport if settings.is_cluster else AsyncServerTransport
+        self._reads: AsyncTransport = kind(settings, tls_context(settings), connections)
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -184,7 +184,7 @@ class OnlineReader:
         rows = await self._in_time(
             "read rows", deadline, lambda until: self._reads.ask_rows(commands, keys, width, until)
         )
-        if not isinstance(rows, RawRows):
+        if not isinstance(rows, RespRows):
             return self._block(wanted, rows)
         return _spread(wanted, codec.decode_raw(rows, keys), rows.lengths[:, -1] >= 0)
 

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 
 from reprise.runtime.settings import RedisSettings
-from reprise.store.slots import Address
+from reprise.store.transport.slots import Address
 
 
 class OnlineStoreSettings(RedisSettings):

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from reprise.store.exceptions import CorruptWatermarksError, WatermarkRegressionError, WireError
-from reprise.store.wire import decode_varint, encode_varint
+from reprise.store.feast.protobuf import decode_varint, encode_varint
 
 _VERSION = b"\x01"
 _TOPIC_BYTES = 16

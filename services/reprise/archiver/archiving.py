@@ -82,7 +82,7 @@ def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dic
     """Compact the days that ended so long ago, and return what was done by topic.
 
     Raises:
-        OfflineError: The store could not be read or written, or is damaged.
+        OfflineStoreError: The store could not be read or written, or is damaged.
     """
     store = OfflineStore(settings.offline_store)
     before = (datetime.now(UTC) - settled_after).date()
@@ -97,7 +97,7 @@ def accept_holes(settings: ArchiverSettings) -> list[tuple[str, Hole]]:
     """Note every hole of the archive as known, and return them with their topics.
 
     Raises:
-        OfflineError: The store could not be read or written.
+        OfflineStoreError: The store could not be read or written.
     """
     store = OfflineStore(settings.offline_store)
     accepted = []
@@ -113,7 +113,7 @@ def export_events(settings: ArchiverSettings, path: Path) -> ArchivedEvents:
     """Write the archived events to one canonical Parquet file.
 
     Raises:
-        OfflineError: The store is empty, lacks records, is damaged, or could not be read.
+        OfflineStoreError: The store is empty, lacks records, is damaged, or could not be read.
     """
     with progress("Reading", None, "records") as reading:
         return write_events(OfflineStore(settings.offline_store), path, advance=reading.advance)

@@ -59,7 +59,7 @@ def command(
     port: int | None,
 ) -> None:
     """Keep the event log and the prediction log as Parquet, exactly once."""
-    from reprise.archive import OfflineError
+    from reprise.archive import OfflineStoreError
     from reprise.archiver import archiving
     from reprise.archiver.settings import ArchiverSettings
     from reprise.http.exceptions import HttpLibraryError
@@ -89,5 +89,5 @@ def command(
             click.echo(", ".join(f"{count:,} of {topic}" for topic, count in counted.items()))
         else:
             archiving.serve(settings)
-    except (EventLogError, HttpLibraryError, OfflineError, RuntimeLibraryError) as error:
+    except (EventLogError, HttpLibraryError, OfflineStoreError, RuntimeLibraryError) as error:
         raise click.ClickException(str(error)) from error

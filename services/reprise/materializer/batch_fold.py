@@ -24,25 +24,25 @@ from reprise.features.plan import EntityPlan, Plan
 from reprise.log import Record
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.rows import ChangeSet, PendingChange, RowStore, RowWriter, Source
-from reprise.store.codec import ViewCodec
-from reprise.store.servers import Lineage
-from reprise.store.store import StoredRow
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import StoredRow
+from reprise.store.transport.server import ReplicationIds
 from reprise.store.watermarks import Watermarks, log_position
 
 
 class FoldStore(RowStore, Protocol):
     """What folding needs of the online store."""
 
-    def remember_events(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
+    def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
         """Remember where each event was first seen, and return that."""
         ...
 
-    def lineage(self) -> Lineage:
+    def replication_ids(self) -> ReplicationIds:
         """Return which servers hold the store now."""
         ...
 
-    def settle(self, lineage: Lineage) -> None:
-        """Wait until replicas have all that was read and written since the lineage was taken."""
+    def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
+        """Wait until replicas have all that was read and written since the replication ids were taken."""
         ...
 
 
@@ -112,10 +112,10 @@ class BatchFold:
         outcomes: Counter[str] = Counter()
         arrivals, invalid = self._decode(polled, outcomes)
         if arrivals:
-            lineage = self._store.lineage()
+            replication_ids = self._store.replication_ids()
             distinct = self._without_duplicates(topic, arrivals, outcomes)
-            self._store.settle(lineage)
-            self._fold_arrivals(topic, distinct, outcomes, lineage)
+            self._store.wait_for_replicas(replication_ids)
+            self._fold_arrivals(topic, distinct, outcomes, replication_ids)
             self._observe_freshness(distinct)
         for outcome, count in outcomes.items():
             self._metrics.events.labels(outcome).inc(count)
@@ -146,7 +146,7 @@ class BatchFold:
         """Drop the events whose id was first seen elsewhere; a replay sees its own position again."""
         positions = [log_position(topic, arrival.partition, arrival.offset) for arrival in arrivals]
         entries = [(a.event.event_id, position) for a, position in zip(arrivals, positions, strict=True)]
-        first_seen = self._store.remember_events(entries, self._duplicate_window)
+        first_seen = self._store.claim_event_ids(entries, self._duplicate_window)
         distinct = [
             arrival
             for arrival, position, first in zip(arrivals, positions, first_seen, strict=True)
@@ -156,7 +156,11 @@ class BatchFold:
         return distinct
 
     def _fold_arrivals(
-        self, topic: bytes, arrivals: Sequence[_Arrival], outcomes: Counter[str], lineage: Lineage
+        self,
+        topic: bytes,
+        arrivals: Sequence[_Arrival],
+        outcomes: Counter[str],
+        replication_ids: ReplicationIds,
     ) -> None:
         if not arrivals:
             return
@@ -188,9 +192,9 @@ class BatchFold:
             outcomes["folded"] += 1
         self._users.write(topic, users, user_changes.by_key)
         self._products.write(topic, products, product_changes.by_key)
-        self._store.settle(lineage)
+        self._store.wait_for_replicas(replication_ids)
         self._pairs.write(topic, pairs, pair_changes.by_key)
-        self._store.settle(lineage)
+        self._store.wait_for_replicas(replication_ids)
 
     def _observe_freshness(self, arrivals: Sequence[_Arrival]) -> None:
         now_us = time.time_ns() // 1_000

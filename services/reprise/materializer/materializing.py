@@ -19,7 +19,7 @@ from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
 from reprise.materializer.worker import Pace, Worker
 from reprise.runtime.logs import get_logger
-from reprise.store.store import OnlineStore
+from reprise.store.online_store import OnlineStore
 
 _log = get_logger(__name__)
 _DEAD_LETTER_SECONDS = 10.0

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from reprise.http.dependency_metrics import Dependency
 from reprise.materializer.batch_fold import FoldStore
-from reprise.store.codec import ViewCodec
-from reprise.store.servers import Lineage
-from reprise.store.store import GuardedWrite, StoredRow
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import GuardedWrite, StoredRow
+from reprise.store.transport.server import ReplicationIds
 
 
 class MeasuredStore:
@@ -27,17 +27,17 @@ class MeasuredStore:
         with self._dependency.timed():
             return self._store.write_guarded(writes)
 
-    def remember_events(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
+    def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
         """Remember where each event was first seen, and return that."""
         with self._dependency.timed():
-            return self._store.remember_events(entries, ttl)
+            return self._store.claim_event_ids(entries, ttl)
 
-    def lineage(self) -> Lineage:
+    def replication_ids(self) -> ReplicationIds:
         """Return which servers hold the store now."""
         with self._dependency.timed():
-            return self._store.lineage()
+            return self._store.replication_ids()
 
-    def settle(self, lineage: Lineage) -> None:
-        """Wait until replicas have all that was read and written since the lineage was taken."""
+    def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
+        """Wait until replicas have all that was read and written since the replication ids were taken."""
         with self._dependency.timed():
-            self._store.settle(lineage)
+            self._store.wait_for_replicas(replication_ids)

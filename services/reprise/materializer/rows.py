@@ -8,9 +8,9 @@ from typing import NamedTuple, Protocol
 from reprise.features.finish import StateRow
 from reprise.features.fold import Delta
 from reprise.materializer.exceptions import ContendedRowError
-from reprise.store.codec import ViewCodec
-from reprise.store.store import GuardedWrite, StoredRow
-from reprise.store.view import TICK_US
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.feast.view import TICK_US
+from reprise.store.online_store import GuardedWrite, StoredRow
 from reprise.store.watermarks import Watermarks
 
 _ATTEMPTS = 20

@@ -14,7 +14,7 @@ from reprise.http.app import create_http_app
 from reprise.http.health import Readiness, health_router
 from reprise.http.metrics import installed_version
 from reprise.http.metrics_server import metrics_server
-from reprise.predictor.context import DISTRIBUTION, PredictorContext
+from reprise.predictor.context import PredictorContext
 from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.info_routes import info_router, model_router
 from reprise.predictor.predict_routes import add_predict_routes

@@ -8,8 +8,8 @@ from reprise.predictor.circuit import Circuit
 from reprise.predictor.metrics import PredictorMetrics
 from reprise.predictor.reader import StateReader
 from reprise.runtime.logs import get_logger
-from reprise.store.codec import ViewCodec
-from reprise.store.exceptions import OnlineError, StoreError
+from reprise.store.exceptions import OnlineStoreError, StoreError
+from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import Ids, OnlineRow, RowBlock
 
 _log = get_logger(__name__)
@@ -64,7 +64,7 @@ class GuardedReader:
 
         Raises:
             StoreHeldOffError: The store keeps failing and is left alone for the moment.
-            OnlineError: As the reader itself.
+            OnlineStoreError: As the reader itself.
         """
         self._circuit.enter()
         return await self._judged(self._reader.read(rows, deadline))
@@ -76,7 +76,7 @@ class GuardedReader:
 
         Raises:
             StoreHeldOffError: The store keeps failing and is left alone for the moment.
-            OnlineError: As the reader itself.
+            OnlineStoreError: As the reader itself.
         """
         self._circuit.enter()
         return await self._judged(self._reader.read_blocks(blocks, deadline))
@@ -91,7 +91,7 @@ class GuardedReader:
             if self._circuit.is_open and not before:
                 _log.warning("store_held_off", error=type(error).__name__, reason=str(error))
             raise
-        except OnlineError:
+        except OnlineStoreError:
             # What it answered cannot be read, but it did answer.
             self._circuit.succeeded()
             raise

@@ -12,7 +12,7 @@ from reprise.predictor.exceptions import PredictorError
 from reprise.predictor.requests import Asked
 from reprise.predictor.scoring import Scored, ScoredBlock
 from reprise.predictor.served import ServedModel
-from reprise.store.exceptions import OnlineError
+from reprise.store.exceptions import OnlineStoreError
 from reprise.store.reader import OnlineRow, RowBlock
 
 
@@ -121,7 +121,7 @@ class PredictionBlock:
         ]
 
 
-Outcome = Prediction | PredictorError | OnlineError
+Outcome = Prediction | PredictorError | OnlineStoreError
 """What a batch has for one request that is answered by itself: its prediction, or what stood in its way."""
 
 

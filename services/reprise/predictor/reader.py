@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from reprise.store.codec import ViewCodec
+from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import Ids, OnlineRow, RowBlock
 
 

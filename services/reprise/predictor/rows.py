@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from reprise.predictor.requests import Asked
 from reprise.predictor.served import ServedModel
-from reprise.store.codec import ViewCodec
+from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import Ids
 
 

@@ -14,8 +14,8 @@ from reprise.features.finish import Finisher
 from reprise.features.plan import REQUIRED_INPUTS, Plan, ReadState
 from reprise.predictor.exceptions import ForeignStateError, ModelRefusedError
 from reprise.predictor.model import Model
-from reprise.store.codec import ViewCodec
 from reprise.store.exceptions import LayoutError
+from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineRow, RowBlock
 
 State = Sequence[float | int | None]

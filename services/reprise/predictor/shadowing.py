@@ -15,12 +15,12 @@ from reprise.predictor.requests import Asked
 from reprise.predictor.rows import blocks_of, rows_of
 from reprise.predictor.scoring import score_many, score_one
 from reprise.runtime.logs import get_logger
-from reprise.store.exceptions import OnlineError
+from reprise.store.exceptions import OnlineStoreError
 from reprise.store.reader import OnlineRow, RowBlock
 
 _log = get_logger(__name__)
 _AT_ONCE = 64
-_FAILURES = (OnlineError, StoreHeldOffError, ForeignStateError, ModelFailedError)
+_FAILURES = (OnlineStoreError, StoreHeldOffError, ForeignStateError, ModelFailedError)
 
 Note = Callable[[Asked, Prediction, str | None], None]
 """Keeps what a shadow said of a request, with the trace that the request belonged to."""

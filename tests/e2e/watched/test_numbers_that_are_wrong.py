@@ -25,8 +25,8 @@ pytestmark = [
 SPOIL = """
 from reprise.backfill.settings import BackfillSettings
 from reprise.features.plan import Plan
-from reprise.store.codec import ViewCodec
-from reprise.store.store import GuardedWrite, OnlineStore
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import GuardedWrite, OnlineStore
 
 settings = BackfillSettings.load()
 [view] = [entity.view for entity in Plan.load(settings.plan).entities if entity.name == "user"]

@@ -16,8 +16,8 @@ from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogSettings, open_consumer, open_producer
 from reprise.materializer.materializing import fold_until_idle
 from reprise.materializer.settings import MaterializerSettings
+from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import OnlineStore
 from support.histories import PLAN_FILE, assert_store_holds, batch_states, event_table, make_events
 from support.redis import RedisServer
 

@@ -22,9 +22,9 @@ from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.rows import Source
-from reprise.store.codec import ViewCodec
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import GuardedWrite
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import GuardedWrite
 from reprise.store.watermarks import Watermarks
 from support.archived import START_MS, TOPIC_ID, MemoryLog, archive_worker, files_under
 from support.histories import (
@@ -196,8 +196,8 @@ class StoppingStore:
         self._store = store
         self._left = writes
         self.read = store.read
-        self.remember_events = store.remember_events
-        self.lineage, self.settle = store.lineage, store.settle
+        self.claim_event_ids = store.claim_event_ids
+        self.replication_ids, self.wait_for_replicas = store.replication_ids, store.wait_for_replicas
 
     def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
         if self._left == 0:

@@ -21,10 +21,10 @@ from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogSettings, open_consumer, open_producer
 from reprise.materializer.materializing import fold_until_idle
 from reprise.materializer.settings import MaterializerSettings
-from reprise.store.layout import field_name, timestamp_field_name
-from reprise.store.view import WATERMARKS, StateView
+from reprise.store.feast.layout import field_name, timestamp_field_name
+from reprise.store.feast.protobuf import decode_bytes, decode_double
+from reprise.store.feast.view import WATERMARKS, StateView
 from reprise.store.watermarks import Watermarks
-from reprise.store.wire import decode_bytes, decode_double
 from support.histories import PLAN_FILE, make_events
 from support.redis import RedisServer
 

@@ -15,9 +15,9 @@ from urllib.request import urlopen
 import pytest
 
 from reprise.events import Event
+from reprise.store.feast.view import WATERMARKS
+from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import OnlineStore
-from reprise.store.view import WATERMARKS
 from support.feast_repository import CommandsRun, FeastRepository, copy_repository
 from support.histories import assert_store_holds, batch_states, event_table, make_events
 from support.redis import RedisServer, free_port

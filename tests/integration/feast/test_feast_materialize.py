@@ -24,9 +24,9 @@ from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.rows import Source
-from reprise.store.codec import ViewCodec
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import OnlineStore, StoredRow
 from reprise.store.watermarks import Watermarks
 from support.feast_repository import FeastRepository, entity_rows, features_of, with_positions
 from support.hard_histories import Request, largest_amount, request_frame

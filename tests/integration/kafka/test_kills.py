@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from reprise.features.plan import Plan
+from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import OnlineStore
 from support.histories import PLAN_FILE, assert_store_holds, batch_states, make_events
 from support.kafka import KafkaBroker
 from support.killing import Load, Workers, dead_letters

@@ -13,10 +13,10 @@ from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.rows import Source
-from reprise.store.codec import ViewCodec
-from reprise.store.servers import Lineage
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import GuardedWrite, OnlineStore, StoredRow
+from reprise.store.transport.server import ReplicationIds
 from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
 from support.redis import RedisServer
 
@@ -42,11 +42,11 @@ class CrashingStore:
     def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[StoredRow]:
         return self._store.read(rows)
 
-    def remember_events(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
+    def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
         found = []
         for entry in entries:
             self._count()
-            found += self._store.remember_events([entry], ttl)
+            found += self._store.claim_event_ids([entry], ttl)
         return found
 
     def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
@@ -56,11 +56,11 @@ class CrashingStore:
             done += self._store.write_guarded([write])
         return done
 
-    def lineage(self) -> Lineage:
-        return self._store.lineage()
+    def replication_ids(self) -> ReplicationIds:
+        return self._store.replication_ids()
 
-    def settle(self, lineage: Lineage) -> None:
-        self._store.settle(lineage)
+    def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
+        self._store.wait_for_replicas(replication_ids)
 
     def _count(self) -> None:
         if self.writes == self._dies_before:

@@ -15,7 +15,7 @@ from redis import Redis
 
 from reprise.bundle import BundleStore
 from reprise.routing import RoutingDocument, RoutingReport, Share, allocate, document_key, evidence_key
-from reprise.store.codec import ViewCodec
+from reprise.store.feast.codec import ViewCodec
 from support.predictor import published
 from support.redis import RedisServer, free_port, running_redis
 from support.served_bundles import DAY_US, bundle_files, small_plan

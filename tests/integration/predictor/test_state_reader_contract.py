@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from reprise.predictor.reader import StateReader
-from reprise.store.codec import ViewCodec
 from reprise.store.exceptions import CorruptRowError
+from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
 from support.fake_reader import FakeReader

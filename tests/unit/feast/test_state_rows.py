@@ -17,7 +17,7 @@ from reprise.features.finishes import FloatArray
 from reprise.features.parity import batch_inputs, compare, feature_scales
 from reprise.features.plan import EntityPlan, Plan
 from reprise.features.state_rows import EVENT_TIMESTAMP, state_file_name, write_state_rows
-from reprise.store.view import WATERMARKS
+from reprise.store.feast.view import WATERMARKS
 from reprise.store.watermarks import Watermarks
 from support.feast_repository import with_positions
 from support.hard_histories import event_table, largest_amount, random_history, request_frame, requests_at

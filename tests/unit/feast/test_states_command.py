@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from reprise.archive import OfflineStore
 from reprise.features.main import command
-from reprise.store.view import WATERMARKS
+from reprise.store.feast.view import WATERMARKS
 from reprise.store.watermarks import Watermarks
 from support.archived import TOPIC_ID
 from support.histories import as_partitions, event_table, make_events

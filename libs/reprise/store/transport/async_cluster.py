@@ -11,7 +11,10 @@ from typing import Any
 
 import hiredis
 
-from reprise.store.connection import (
+from reprise.store.exceptions import StoreError, StoreUnavailableError
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.async_server import not_started, raise_refusal
+from reprise.store.transport.connection import (
     Connection,
     ConnectionLostError,
     DeadlineError,
@@ -21,12 +24,9 @@ from reprise.store.connection import (
     open_connection,
     reply_error,
 )
-from reprise.store.exceptions import StoreError, StoreUnavailableError
-from reprise.store.raw_rows import RawRows
-from reprise.store.reads import not_started, raise_refusal
-from reprise.store.settings import OnlineStoreSettings
-from reprise.store.slots import Address, SlotMap, key_slot, parse_redirect
-from reprise.store.upkeep import Upkeep
+from reprise.store.transport.connection_pool import ConnectionPool
+from reprise.store.transport.resp_rows import RespRows
+from reprise.store.transport.slots import Address, SlotMap, key_slot, parse_redirect
 
 _ASKING = command(b"ASKING")
 _LAYOUT = command(b"CLUSTER", b"SLOTS")
@@ -38,8 +38,8 @@ _BETWEEN_LAYOUTS_SECONDS = 0.1
 _RETRY_SECONDS = 0.02
 
 
-class ClusterReads:
-    """The primaries of a cluster; see ``Reads``.
+class AsyncClusterTransport:
+    """The primaries of a cluster; see ``AsyncTransport``.
 
     The layout is asked for in the background: at first, when a node says that a slot has moved, when a
     connection is lost, and again and again as long as a primary cannot be reached. Meanwhile a read waits, until
@@ -53,25 +53,25 @@ class ClusterReads:
         self._changed = asyncio.Condition()
         self._stale = asyncio.Event()
         self._slots: SlotMap | None = None
-        self._upkeeps: dict[Address, Upkeep] = {}
+        self._upkeeps: dict[Address, ConnectionPool] = {}
         self._keeper: asyncio.Task[None] | None = None
         self._layout_failure: StoreError | None = None
 
     @property
     def failure(self) -> StoreError | None:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         if self._layout_failure is not None:
             return self._layout_failure
         failures = (upkeep.failure for upkeep in self._upkeeps.values() if upkeep.least_busy() is None)
         return next((failure for failure in failures if failure is not None), None)
 
     def start(self) -> None:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         if self._keeper is None:
             self._keeper = asyncio.create_task(self._keep_layout())
 
     async def close(self) -> None:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.cancel()
@@ -81,7 +81,7 @@ class ClusterReads:
             await upkeep.close()
 
     async def ask(self, commands: Sequence[bytes], keys: Sequence[bytes], until: float) -> list[Any]:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         replies: list[Any] = [None] * len(commands)
         slots = [key_slot(key) for key in keys]
         left: dict[int, Address | None] = dict.fromkeys(range(len(keys)))
@@ -100,7 +100,7 @@ class ClusterReads:
     async def ask_rows(
         self, commands: Sequence[bytes], keys: Sequence[bytes], width: int, until: float
     ) -> Replies:
-        """See ``Reads``; where a node does not bring all its rows, everything is asked for again, as by ``ask``."""
+        """See ``AsyncTransport``. If a node does not return all rows, asks for everything again like ``ask``."""
         groups = self._groups([key_slot(key) for key in keys], dict.fromkeys(range(len(keys))))
         if groups is None:
             return await self.ask(commands, keys, until)
@@ -115,12 +115,12 @@ class ClusterReads:
         ):
             if isinstance(answer, BaseException) and not isinstance(answer, ConnectionLostError):
                 raise answer
-            if isinstance(answer, RawRows):
+            if isinstance(answer, RespRows):
                 parts.append((positions, answer))
-        return RawRows.joined(parts) if len(parts) == len(groups) else await self.ask(commands, keys, until)
+        return RespRows.joined(parts) if len(parts) == len(groups) else await self.ask(commands, keys, until)
 
     async def ask_everywhere(self, command: bytes, until: float) -> list[Any]:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         async with asyncio.timeout_at(until):
             connections = self._all_connections() or await self._wait_for_all()
             asked = (connection.ask(command, 1, until) for connection in connections)
@@ -249,10 +249,10 @@ class ClusterReads:
         raise_refusal(self.failure)
         await self._changed.wait()
 
-    def _upkeep(self, address: Address) -> Upkeep:
+    def _upkeep(self, address: Address) -> ConnectionPool:
         upkeep = self._upkeeps.get(address)
         if upkeep is None:
-            upkeep = self._upkeeps[address] = Upkeep(
+            upkeep = self._upkeeps[address] = ConnectionPool(
                 self._settings, address, self._tls, self._wanted, self._changed, self._stale.set
             )
         return upkeep

@@ -12,9 +12,9 @@ import pytest
 from redis import RedisCluster
 
 from reprise.store.exceptions import CorruptRowError, StoreRefusedError, StoreUnavailableError
+from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import GuardedWrite, OnlineStore
 from support.embedded_redis import Address
 from support.redis import RedisServer, free_port, redis_server_path, running_redis
 from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC

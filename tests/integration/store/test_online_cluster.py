@@ -14,14 +14,14 @@ import numpy as np
 import pytest
 
 from reprise.backfill.other_rows import ReplaceableStore
-from reprise.store.cluster_reads import ClusterReads
-from reprise.store.codec import ViewCodec
 from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
-from reprise.store.raw_rows import PING, RawRows
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.slots import key_slot
-from reprise.store.store import GuardedWrite, OnlineStore
+from reprise.store.transport.async_cluster import AsyncClusterTransport
+from reprise.store.transport.resp_rows import PING, RespRows
+from reprise.store.transport.slots import key_slot
 from support.redis import RedisServer, free_port, running_redis
 from support.redis_cluster import RedisCluster, command, running_redis_cluster
 from support.rows import STATE, USER_CODEC
@@ -101,9 +101,9 @@ def test_a_store_follows_a_failover_that_was_agreed_on(redis_cluster: RedisClust
 def test_a_store_follows_a_primary_that_died(breakable_cluster: RedisCluster) -> None:
     settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
-        lineage = store.lineage()
+        replication_ids = store.replication_ids()
         assert all(write(store, None, b"1", 1))
-        store.settle(lineage)
+        store.wait_for_replicas(replication_ids)
         breakable_cluster.primaries()[0].stop()
         assert until_it_works(lambda: held(store)) == {1}
         assert all(until_it_works(lambda: write(store, b"1", b"2", 2)))
@@ -172,9 +172,9 @@ def test_what_replicas_have_is_settled_and_stays_after_the_primary_died(
     settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
         for number in range(30):
-            lineage = store.lineage()
+            replication_ids = store.replication_ids()
             assert all(write(store, b"%d" % number if number else None, b"%d" % (number + 1), number))
-            store.settle(lineage)
+            store.wait_for_replicas(replication_ids)
         breakable_cluster.primaries()[1].stop()
         assert until_it_works(lambda: held(store)) == {29}
 
@@ -182,14 +182,14 @@ def test_what_replicas_have_is_settled_and_stays_after_the_primary_died(
 def test_what_a_frozen_replica_lacks_is_not_settled(breakable_cluster: RedisCluster) -> None:
     primary = breakable_cluster.primaries()[0]
     with OnlineStore.connect(settings_of(breakable_cluster, redis_timeout=0.5)) as store:
-        lineage = store.lineage()
+        replication_ids = store.replication_ids()
         with breakable_cluster.replica_of(primary).frozen():
             assert all(write(store, None, b"1", 1))
             with pytest.raises(
                 StoreUnavailableError, match=r"0 replicas have what was written, and REDIS_WAIT_REPLICAS"
             ):
-                store.settle(lineage)
-        until_it_works(lambda: store.settle(store.lineage()))
+                store.wait_for_replicas(replication_ids)
+        until_it_works(lambda: store.wait_for_replicas(store.replication_ids()))
 
 
 def test_a_write_that_its_primary_took_along_is_not_settled_by_the_next_one(
@@ -201,32 +201,32 @@ def test_a_write_that_its_primary_took_along_is_not_settled_by_the_next_one(
     settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
         assert all(write(store, None, b"1", 1))
-        store.settle(store.lineage())
-        lineage = store.lineage()
+        store.wait_for_replicas(store.replication_ids())
+        replication_ids = store.replication_ids()
         with replica.frozen():
             command(primary, "CLIENT", "KILL", "TYPE", "replica")
             assert all(write(store, b"1", b"2", 2))
             primary.stop()
         assert until_it_works(lambda: held(store)) == {1, 2}
         with pytest.raises(StoreUnavailableError, match=r"wait for replicas at .*: settle"):
-            store.settle(lineage)
+            store.wait_for_replicas(replication_ids)
 
 
 def test_one_server_settles_with_its_replicas_too(redis_server: RedisServer) -> None:
     alone = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
     with OnlineStore.connect(alone) as store:
-        assert store.lineage() == {}
-        store.settle({})
+        assert store.replication_ids() == {}
+        store.wait_for_replicas({})
     waiting = alone.model_copy(update={"redis_wait_replicas": 1, "redis_timeout": 0.3})
     with running_redis("--replicaof", redis_server.host, str(redis_server.port)) as replica:
         with OnlineStore.connect(waiting) as store:
-            until_it_works(lambda: store.settle(store.lineage()))
+            until_it_works(lambda: store.wait_for_replicas(store.replication_ids()))
         replica.stop()
         with (
             OnlineStore.connect(waiting) as store,
             pytest.raises(StoreUnavailableError, match="0 replicas have what was written"),
         ):
-            store.settle(store.lineage())
+            store.wait_for_replicas(store.replication_ids())
 
 
 async def test_a_reader_answers_through_a_failover_that_was_agreed_on(redis_cluster: RedisCluster) -> None:
@@ -245,9 +245,9 @@ async def test_a_reader_answers_through_a_failover_that_was_agreed_on(redis_clus
 
 def fill(cluster: RedisCluster) -> None:
     with OnlineStore.connect(settings_of(cluster)) as store:
-        lineage = store.lineage()
+        replication_ids = store.replication_ids()
         assert all(write(store, None, b"1", 5))
-        store.settle(lineage)
+        store.wait_for_replicas(replication_ids)
 
 
 async def test_the_rows_of_a_large_batch_come_as_they_are_from_all_primaries(
@@ -255,7 +255,7 @@ async def test_the_rows_of_a_large_batch_come_as_they_are_from_all_primaries(
 ) -> None:
     codec, keys = USER_CODEC, USER_CODEC.keys(*MANY[1])
     await asyncio.to_thread(fill, redis_cluster)
-    reads = ClusterReads(settings_of(redis_cluster), None, 1)
+    reads = AsyncClusterTransport(settings_of(redis_cluster), None, 1)
     reads.start()
     try:
         until = asyncio.get_running_loop().time() + 5
@@ -263,7 +263,7 @@ async def test_the_rows_of_a_large_batch_come_as_they_are_from_all_primaries(
         rows = await reads.ask_rows(list(map(codec.read_command, keys)), keys, len(codec.read_fields), until)
     finally:
         await reads.close()
-    assert isinstance(rows, RawRows)
+    assert isinstance(rows, RespRows)
     np.testing.assert_array_equal(codec.decode_raw(rows, keys)[:, 0], [5] * len(ROWS) + [np.nan] * 440)
 
 
@@ -344,14 +344,14 @@ async def test_the_documented_predictor_may_read_and_nothing_else(redis_cluster:
 def test_the_documented_materializer_and_backfill_may_do_what_they_do(redis_cluster: RedisCluster) -> None:
     with OnlineStore.connect(as_user(redis_cluster, "materializer")) as store:
         store.ping()
-        lineage = store.lineage()
-        store.remember_events([("event", b"position")], timedelta(hours=1))
+        replication_ids = store.replication_ids()
+        store.claim_event_ids([("event", b"position")], timedelta(hours=1))
         assert held(store) == {None}
         assert all(write(store, None, b"1", 1))
-        store.settle(lineage)
+        store.wait_for_replicas(replication_ids)
     with ReplaceableStore.connect(as_user(redis_cluster, "backfill")) as store:
-        lineage = store.lineage()
-        store.remember_events([("event", b"position")], timedelta(hours=1))
+        replication_ids = store.replication_ids()
+        store.claim_event_ids([("event", b"position")], timedelta(hours=1))
         assert all(write(store, b"1", b"2", 2))
         assert store.remove_others(USER_CODEC, b"3") == len(USERS)
-        store.settle(lineage)
+        store.wait_for_replicas(replication_ids)

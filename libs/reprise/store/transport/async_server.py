@@ -7,16 +7,16 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
-from reprise.store.connection import Connection, ConnectionLostError, Replies
 from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.upkeep import Upkeep
+from reprise.store.transport.connection import Connection, ConnectionLostError, Replies
+from reprise.store.transport.connection_pool import ConnectionPool
 
 _TRIES = 3
 _Replies = TypeVar("_Replies")
 
 
-class Reads(Protocol):
+class AsyncTransport(Protocol):
     """Takes commands to whoever has their keys, and brings the replies within a deadline."""
 
     @property
@@ -53,29 +53,29 @@ class Reads(Protocol):
         """Send a command without a key to every primary, and return the replies; raises as ``ask`` does."""
 
 
-class ServerReads:
-    """One server that has all keys; see ``Reads``."""
+class AsyncServerTransport:
+    """One server that has all keys; see ``AsyncTransport``."""
 
     def __init__(self, settings: OnlineStoreSettings, tls: ssl.SSLContext | None, connections: int) -> None:
         self._settings = settings
         self._tls = tls
         self._wanted = connections
         self._changed = asyncio.Condition()
-        self._upkeep: Upkeep | None = None
+        self._upkeep: ConnectionPool | None = None
 
     @property
     def failure(self) -> StoreError | None:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         return None if self._upkeep is None else self._upkeep.failure
 
     def start(self) -> None:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         if self._upkeep is None:
             address = self._settings.redis_addresses[0]
-            self._upkeep = Upkeep(self._settings, address, self._tls, self._wanted, self._changed)
+            self._upkeep = ConnectionPool(self._settings, address, self._tls, self._wanted, self._changed)
 
     async def close(self) -> None:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         upkeep, self._upkeep = self._upkeep, None
         if upkeep is not None:
             await upkeep.close()
@@ -86,7 +86,7 @@ class ServerReads:
         keys: Sequence[bytes],  # noqa: ARG002 - the one server has them all
         until: float,
     ) -> list[Any]:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         frame = b"".join(commands)
         return await self._anywhere(lambda connection: connection.ask(frame, len(commands), until), until)
 
@@ -97,7 +97,7 @@ class ServerReads:
         width: int,
         until: float,
     ) -> Replies:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         frame, rows = b"".join(commands), len(commands)
         return await self._anywhere(lambda connection: connection.ask_rows(frame, rows, width, until), until)
 
@@ -113,7 +113,7 @@ class ServerReads:
         raise ConnectionLostError(f"{lost}, {_TRIES} times")
 
     async def ask_everywhere(self, command: bytes, until: float) -> list[Any]:
-        """See ``Reads``."""
+        """See ``AsyncTransport``."""
         return await self.ask([command], [b""], until)
 
     async def _wait_for_connection(self, until: float) -> Connection:

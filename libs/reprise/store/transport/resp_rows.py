@@ -18,11 +18,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.store.cells import WINDOW, windows
+from reprise.store.feast.value_decoder import WINDOW, windows
 
 _CR, _LF, _DOLLAR = b"\r\n$"
 PING: Final = b"*1\r\n$4\r\nPING\r\n"
-"""What has to follow the commands whose answers a ``RawReply`` collects."""
+"""What has to follow the commands whose answers a ``RespRowBuffer`` collects."""
 
 _PONG: Final = b"\r\n+PONG\r\n"
 _PONG_OR_ERROR: Final = b"+-"
@@ -46,7 +46,7 @@ _HEADER, _WHOLE, _LENGTH = _tables()
 
 
 @dataclass(frozen=True, slots=True)
-class RawRows:
+class RespRows:
     """Rows as they were received.
 
     Attributes:
@@ -60,7 +60,7 @@ class RawRows:
     lengths: NDArray[np.intp]
 
     @classmethod
-    def joined(cls, parts: Sequence[tuple[Sequence[int], RawRows]]) -> RawRows:
+    def joined(cls, parts: Sequence[tuple[Sequence[int], RespRows]]) -> RespRows:
         """Return the rows of all parts, of which each comes with the positions of its rows in the whole."""
         shape = (sum(len(positions) for positions, _ in parts), parts[0][1].starts.shape[1])
         whole = cls(bytearray(), np.empty(shape, np.intp), np.empty(shape, np.intp))
@@ -72,7 +72,7 @@ class RawRows:
         return whole
 
 
-class RawReply:
+class RespRowBuffer:
     """Collects the bytes of the answers to many commands and a ``PING``, by which it knows that all have come.
 
     Args:
@@ -103,7 +103,7 @@ class RawReply:
         searched, self._searched = self._searched, max(0, len(self._data) - len(_PONG))
         return any(self._data.find(sign, searched) >= 0 for sign in (_PONG, b"\r\n-"))
 
-    def parse(self) -> tuple[RawRows | None, bytes]:
+    def parse(self) -> tuple[RespRows | None, bytes]:
         """Return the rows and what came after ``PONG``; ``None`` and all that came where it takes hiredis."""
         received = len(self._data)
         self._data += bytes(WINDOW)
@@ -113,7 +113,7 @@ class RawReply:
             return None, bytes(self._data[:received])
         return rows, bytes(self._data[after:received])
 
-    def _take_apart(self) -> tuple[RawRows | None, int]:
+    def _take_apart(self) -> tuple[RespRows | None, int]:
         """Return the rows, and where the end of the last line of them begins."""
         data = np.frombuffer(self._data, np.uint8)
         begins = np.flatnonzero(data == _DOLLAR)
@@ -135,5 +135,5 @@ class RawReply:
         ):
             return None, 0
         shape = (self._rows, self._width)
-        rows = RawRows(self._data, starts.reshape(shape), _LENGTH.take(sizes).reshape(shape))
+        rows = RespRows(self._data, starts.reshape(shape), _LENGTH.take(sizes).reshape(shape))
         return rows, int(ends[-1]) - len(b"\r\n")

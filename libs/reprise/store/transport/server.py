@@ -10,22 +10,22 @@ from typing import Any, Final, Protocol
 
 import hiredis
 
-from reprise.store.connection import ConnectionLostError, reply_error
 from reprise.store.exceptions import StoreUnavailableError
-from reprise.store.link import Command, Link, pack
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.slots import Address
+from reprise.store.transport.blocking_connection import BlockingConnection, Command, pack
+from reprise.store.transport.connection import ConnectionLostError, reply_error
+from reprise.store.transport.slots import Address
 
-Lineage = Mapping[Address, bytes]
+ReplicationIds = Mapping[Address, bytes]
 """The replication id of each primary: a replica that is promoted has another, and so has a server that restarts."""
 
-LINEAGE: Final = pack(b"INFO", b"replication")
+INFO_REPLICATION: Final = pack(b"INFO", b"replication")
 _RETRIES = 3
 _WAIT_SHARE = 0.8  # of the longest wait for an answer, so that the answer still comes
 _MARKER_SECONDS = 60
 
 
-class Servers(Protocol):
+class Transport(Protocol):
     """Takes commands to whoever has their keys, and brings the replies."""
 
     def run(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
@@ -48,11 +48,11 @@ class Servers(Protocol):
             StoreError: The store as a whole does not work, or refuses.
         """
 
-    def settle(self, lineage: Lineage, replicas: int) -> None:
+    def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
         """Wait until as many replicas of each primary have all that it had when this was called.
 
         Args:
-            lineage: The primaries before the first of what is to be settled was read or written.
+            replication_ids: The primaries before the first of what is to be settled was read or written.
             replicas: How many.
 
         Raises:
@@ -72,11 +72,11 @@ class Servers(Protocol):
         """Drop the connections."""
 
 
-class OneServer:
+class ServerTransport:
     """A server that has all keys."""
 
     def __init__(self, settings: OnlineStoreSettings, project: str, tls: ssl.SSLContext | None) -> None:
-        self._link = Link(settings, settings.redis_addresses[0], tls, settings.redis_db)
+        self._link = BlockingConnection(settings, settings.redis_addresses[0], tls, settings.redis_db)
         self._marker = marker_prefix(project)
         self._wait_ms = wait_milliseconds(settings)
 
@@ -85,7 +85,7 @@ class OneServer:
         commands: Sequence[Command],
         keys: Sequence[bytes],  # noqa: ARG002 - the one server has them all
     ) -> list[Any]:
-        """See ``Servers``."""
+        """See ``Transport``."""
         for pause in pauses(_RETRIES):
             try:
                 return self._link.exchange(commands)
@@ -94,21 +94,21 @@ class OneServer:
         return self._link.exchange(commands)
 
     def run_everywhere(self, command: Command) -> dict[Address, Any]:
-        """See ``Servers``."""
+        """See ``Transport``."""
         (reply,) = self.run([command], [b""])
         return {self._link.address: reply}
 
-    def settle(self, lineage: Lineage, replicas: int) -> None:
-        """See ``Servers``."""
-        replies = self._link.exchange(settling_commands(self._marker, replicas, self._wait_ms))
-        check_settled(self._link.address, replies, lineage, replicas)
+    def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
+        """See ``Transport``."""
+        replies = self._link.exchange(wait_commands(self._marker, replicas, self._wait_ms))
+        check_replicated(self._link.address, replies, replication_ids, replicas)
 
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
-        """See ``Servers``."""
-        return scan_link(self._link, pattern, count)
+        """See ``Transport``."""
+        return scan_keys(self._link, pattern, count)
 
     def close(self) -> None:
-        """See ``Servers``."""
+        """See ``Transport``."""
         self._link.close()
 
 
@@ -129,7 +129,7 @@ def marker_prefix(project: str) -> bytes:
 
 
 def replication_id(address: Address, reply: Any) -> bytes:
-    """Return a primary's replication id, from its answer to ``LINEAGE``.
+    """Return a primary's replication id, from its answer to ``INFO_REPLICATION``.
 
     Raises:
         StoreError: It is no primary, or refuses.
@@ -143,7 +143,7 @@ def replication_id(address: Address, reply: Any) -> bytes:
     return fields[b"master_replid"]
 
 
-def settling_commands(marker: bytes, replicas: int, milliseconds: int) -> list[Command]:
+def wait_commands(marker: bytes, replicas: int, milliseconds: int) -> list[Command]:
     """Return the commands after whose replies replicas have all that came before them.
 
     A write comes first, because ``WAIT`` is about the last write of its own connection.
@@ -151,17 +151,19 @@ def settling_commands(marker: bytes, replicas: int, milliseconds: int) -> list[C
     return [
         pack(b"SET", marker, b"", b"EX", _MARKER_SECONDS),
         pack(b"WAIT", replicas, milliseconds),
-        LINEAGE,
+        INFO_REPLICATION,
     ]
 
 
-def check_settled(address: Address, replies: Sequence[Any], lineage: Lineage, replicas: int) -> None:
-    """Raise ``StoreError`` unless the replies to ``settling_commands`` say that all is where it should be."""
+def check_replicated(
+    address: Address, replies: Sequence[Any], replication_ids: ReplicationIds, replicas: int
+) -> None:
+    """Raise ``StoreError`` unless the replies to ``wait_commands`` say that all is where it should be."""
     for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
             raise StoreUnavailableError(f"settle on {address}", str(reply))
     _, reached, described = replies
-    if replication_id(address, described) != lineage.get(address):
+    if replication_id(address, described) != replication_ids.get(address):
         raise StoreUnavailableError(
             f"settle on {address}", "it has become the primary only now, and may lack what was written"
         )
@@ -172,8 +174,8 @@ def check_settled(address: Address, replies: Sequence[Any], lineage: Lineage, re
         )
 
 
-def scan_link(link: Link, pattern: bytes, count: int) -> Iterator[bytes]:
-    """Yield the keys of one server that match, see ``Servers``."""
+def scan_keys(link: BlockingConnection, pattern: bytes, count: int) -> Iterator[bytes]:
+    """Yield the keys of one server that match, see ``Transport``."""
     cursor = b"0"
     while True:
         (reply,) = link.exchange([pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", count)])

@@ -22,12 +22,12 @@ import pyarrow.parquet as pq
 from reprise.archive.exceptions import (
     EmptyStoreError,
     MissingRecordsError,
-    OfflineError,
+    OfflineStoreError,
     SegmentGoneError,
 )
 from reprise.archive.layout import Coverage
-from reprise.archive.schema import EVENT_RECORD_SCHEMA
-from reprise.archive.store import OfflineStore
+from reprise.archive.offline_store import OfflineStore
+from reprise.archive.records import EVENT_RECORD_SCHEMA
 from reprise.event_files import EVENT_SCHEMA
 from reprise.events import CANARY_PREFIX
 from reprise.log import EVENTS
@@ -142,7 +142,7 @@ class _Arrivals:
         self._store = store
         self._incarnations = incarnations
         self._advance = advance
-        self.failure: OfflineError | None = None
+        self.failure: OfflineStoreError | None = None
 
     def reader(self) -> pa.RecordBatchReader:
         schema = pa.schema([*EVENT_RECORD_SCHEMA, *ARRIVAL_FIELDS])
@@ -166,7 +166,7 @@ class _Arrivals:
                         yield pa.RecordBatch.from_arrays(columns, schema=schema)
                         if self._advance is not None:
                             self._advance(batch.num_rows)
-        except OfflineError as error:
+        except OfflineStoreError as error:
             self.failure = error
             raise
 

@@ -7,16 +7,16 @@ import random
 import ssl
 from collections.abc import Callable
 
-from reprise.store.connection import Connection, open_connection
 from reprise.store.exceptions import StoreError
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.slots import Address
+from reprise.store.transport.connection import Connection, open_connection
+from reprise.store.transport.slots import Address
 
 _FIRST_BACKOFF = 0.02
 _LONGEST_BACKOFF = 1.0
 
 
-class Upkeep:
+class ConnectionPool:
     """Keeps connections to one server, and makes them again, ever more slowly, while it is away.
 
     Args:

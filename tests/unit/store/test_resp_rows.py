@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.store import wire
-from reprise.store.connection import Connection
 from reprise.store.exceptions import CorruptRowError
-from reprise.store.raw_rows import PING, RawReply, RawRows
-from reprise.store.slots import Address
+from reprise.store.feast import protobuf
+from reprise.store.transport.connection import Connection
+from reprise.store.transport.resp_rows import PING, RespRowBuffer, RespRows
+from reprise.store.transport.slots import Address
 from support.rows import STATE, USER_CODEC, states
 
 WIDTH = 5
@@ -42,9 +42,9 @@ def encoded(row: Values) -> bytes:
     return b"*%d\r\n" % len(row) + b"".join(values)
 
 
-def lists(found: list[Any] | RawRows) -> list[Any]:
+def lists(found: list[Any] | RespRows) -> list[Any]:
     """The rows as hiredis gives them."""
-    if not isinstance(found, RawRows):
+    if not isinstance(found, RespRows):
         return [str(reply) if isinstance(reply, hiredis.ReplyError) else reply for reply in found]
     return [
         [
@@ -83,7 +83,7 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-async def answered(requests: list[bytes | list[bytes]], pieces: list[bytes]) -> list[list[Any] | RawRows]:
+async def answered(requests: list[bytes | list[bytes]], pieces: list[bytes]) -> list[list[Any] | RespRows]:
     """What is found by requests for rows, or for one reply that is no row, when these bytes come."""
     loop = asyncio.get_running_loop()
     connection = Connection(loop, Address("h", 1))
@@ -138,7 +138,7 @@ def test_rows_come_as_hiredis_reads_them_however_the_bytes_are_cut_and_whatever_
 @given(st.lists(ROWS, min_size=1, max_size=5), st.binary(max_size=20))
 def test_what_was_believed_is_what_hiredis_reads(rows: list[Values], more: bytes) -> None:
     data = b"".join(map(encoded, rows))
-    reply = RawReply(len(rows), WIDTH)
+    reply = RespRowBuffer(len(rows), WIDTH)
     assert reply.feed(data + PONG + more, last=False)
     found, rest = reply.parse()
     if found is None:
@@ -162,7 +162,7 @@ def test_common_rows_are_taken_apart_without_hiredis_wherever_the_bytes_are_cut(
     data = b"".join(block) + PONG
     for at in range(1, len(data)):
         (found,) = loop.run_until_complete(answered([block], cut(data, [at])))
-        assert isinstance(found, RawRows)
+        assert isinstance(found, RespRows)
         assert lists(found) == COMMON
 
 
@@ -174,7 +174,7 @@ def test_blocks_that_wait_for_one_another_are_all_taken_apart_without_hiredis(
     for size in (1, 7, len(data), len(data) + 30, 4 * len(data)):
         pieces = cut(4 * data, list(range(size, 4 * len(data), size)))
         found = loop.run_until_complete(answered([block] * 4, pieces))
-        assert all(isinstance(each, RawRows) for each in found)
+        assert all(isinstance(each, RespRows) for each in found)
         assert [lists(each) for each in found] == [COMMON] * 4
 
 
@@ -221,7 +221,7 @@ def test_a_value_that_holds_a_whole_row_does_not_stand_in_for_one_that_is_an_err
 def test_values_without_the_head_of_a_row_are_not_believed(head: bytes) -> None:
     whole = encoded(COMMON[0])
     for data in (head + whole[4:] + whole, whole + head + whole[4:]):
-        reply = RawReply(2, WIDTH)
+        reply = RespRowBuffer(2, WIDTH)
         assert reply.feed(data + PONG, last=True)
         assert reply.parse() == (None, data + PONG)
 
@@ -247,8 +247,8 @@ async def test_a_ping_follows_the_commands() -> None:
     assert transport.written == b"commands" + PING
 
 
-def raw(rows: list[Values]) -> RawRows:
-    reply = RawReply(len(rows), WIDTH)
+def raw(rows: list[Values]) -> RespRows:
+    reply = RespRowBuffer(len(rows), WIDTH)
     assert reply.feed(b"".join(map(encoded, rows)) + PONG, last=True)
     found, _ = reply.parse()
     assert found is not None
@@ -256,7 +256,7 @@ def raw(rows: list[Values]) -> RawRows:
 
 
 def test_rows_of_several_servers_are_put_in_order() -> None:
-    joined = RawRows.joined([([2, 0], raw([COMMON[2], COMMON[0]])), ([1], raw([COMMON[1]]))])
+    joined = RespRows.joined([([2, 0], raw([COMMON[2], COMMON[0]])), ([1], raw([COMMON[1]]))])
     assert lists(joined) == COMMON
 
 
@@ -268,7 +268,7 @@ def stored(state: list[float | int | None]) -> Values:
 
 @given(st.lists(states().map(stored) | st.just([None] * WIDTH) | st.just([b""] * WIDTH), min_size=1))
 def test_rows_decode_as_lists_of_them_do(rows: list[Values]) -> None:
-    reply = RawReply(len(rows), WIDTH)
+    reply = RespRowBuffer(len(rows), WIDTH)
     reply.feed(b"".join(map(encoded, rows)) + PONG, last=True)
     found, _ = reply.parse()
     if found is not None:
@@ -276,7 +276,7 @@ def test_rows_decode_as_lists_of_them_do(rows: list[Values]) -> None:
         np.testing.assert_array_equal(USER_CODEC.decode_raw(found, keys), USER_CODEC.decode_many(rows, keys))
 
 
-@pytest.mark.parametrize("value", [wire.encode_double(1.0), b"\x20" + b"\x80" * 8, b"?"])
+@pytest.mark.parametrize("value", [protobuf.encode_double(1.0), b"\x20" + b"\x80" * 8, b"?"])
 def test_a_corrupt_value_is_named_as_in_a_list(value: bytes) -> None:
     rows = [stored(STATE), stored(STATE), [None] * WIDTH, stored(STATE)]
     rows[3][2] = value

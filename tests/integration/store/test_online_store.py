@@ -15,8 +15,8 @@ from reprise.store.exceptions import (
     StoreUnavailableError,
     UnencodableStateError,
 )
+from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.watermarks import Watermarks
 from support.embedded_redis import Address
 from support.redis import free_port, redis_server_path, running_redis
@@ -68,7 +68,7 @@ def test_a_row_that_is_not_there_is_empty(store: OnlineStore) -> None:
 def test_nothing_asked_for_is_nothing_done(store: OnlineStore) -> None:
     assert store.read([]) == []
     assert store.write_guarded([]) == []
-    assert store.remember_events([], HOUR) == []
+    assert store.claim_event_ids([], HOUR) == []
 
 
 def test_a_write_against_other_watermarks_changes_nothing(store: OnlineStore) -> None:
@@ -155,24 +155,24 @@ def assert_counted(store: OnlineStore, writers: int, times: int) -> None:
 
 
 def test_an_event_is_remembered_by_its_first_position(store: OnlineStore) -> None:
-    assert store.remember_events([("a", b"1"), ("b", b"2"), ("a", b"3")], HOUR) == [b"1", b"2", b"1"]
-    assert store.remember_events([("b", b"9"), ("c", b"4"), ("a", b"1")], HOUR) == [b"2", b"4", b"1"]
+    assert store.claim_event_ids([("a", b"1"), ("b", b"2"), ("a", b"3")], HOUR) == [b"1", b"2", b"1"]
+    assert store.claim_event_ids([("b", b"9"), ("c", b"4"), ("a", b"1")], HOUR) == [b"2", b"4", b"1"]
 
 
 def test_an_event_is_forgotten_after_its_time(store: OnlineStore) -> None:
     brief = timedelta(milliseconds=500)
-    store.remember_events([("a", b"1")], brief)
+    store.claim_event_ids([("a", b"1")], brief)
     time.sleep(0.1)
-    assert store.remember_events([("a", b"2")], brief) == [b"1"]  # being seen again does not prolong it
+    assert store.claim_event_ids([("a", b"2")], brief) == [b"1"]  # being seen again does not prolong it
     time.sleep(0.5)
-    assert store.remember_events([("a", b"3")], brief) == [b"3"]
+    assert store.claim_event_ids([("a", b"3")], brief) == [b"3"]
 
 
 def test_the_projects_of_one_server_remember_apart(settings: OnlineStoreSettings) -> None:
     other = settings.model_copy(update={"feast_project": "other"})
     with OnlineStore.connect(settings) as ours, OnlineStore.connect(other) as theirs:
-        ours.remember_events([("a", b"1")], HOUR)
-        assert theirs.remember_events([("a", b"2")], HOUR) == [b"2"]
+        ours.claim_event_ids([("a", b"1")], HOUR)
+        assert theirs.claim_event_ids([("a", b"2")], HOUR) == [b"2"]
 
 
 def test_a_key_that_holds_no_hash_is_named(store: OnlineStore, client: Redis) -> None:

@@ -16,14 +16,20 @@ from typing import Any, Self
 
 import hiredis
 
-from reprise.store import wire
-from reprise.store.cluster import ClusterServers
-from reprise.store.codec import State, ViewCodec
-from reprise.store.connection import ConnectionLostError, reply_error, tls_context
 from reprise.store.exceptions import CorruptRowError, StoreError, StoreUnavailableError
-from reprise.store.link import Command, pack
-from reprise.store.servers import LINEAGE, Lineage, OneServer, Servers, replication_id
+from reprise.store.feast import protobuf
+from reprise.store.feast.codec import State, ViewCodec
 from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.blocking_connection import Command, pack
+from reprise.store.transport.cluster import ClusterTransport
+from reprise.store.transport.connection import ConnectionLostError, reply_error, tls_context
+from reprise.store.transport.server import (
+    INFO_REPLICATION,
+    ReplicationIds,
+    ServerTransport,
+    Transport,
+    replication_id,
+)
 
 # A row without watermarks, or with null ones as Feast may write them, compares as the empty string.
 WRITE_SCRIPT = b"""\
@@ -87,7 +93,7 @@ class OnlineStore:
     two: reads and guarded writes may run twice without harm.
 
     What one server has said to have written, a server that takes its place need not have. Who has to know that
-    it will have it takes the ``lineage`` before reading and writing, and calls ``settle`` after.
+    it will have it takes the ``replication_ids`` before reading and writing, and calls ``wait_for_replicas`` after.
 
     Args:
         servers: Who has the rows; the store closes them.
@@ -96,7 +102,7 @@ class OnlineStore:
         replicas: How many replicas of each primary have to have what was written for it to be settled.
     """
 
-    def __init__(self, servers: Servers, address: str, project: str, replicas: int) -> None:
+    def __init__(self, servers: Transport, address: str, project: str, replicas: int) -> None:
         self._servers = servers
         self._address = address
         self._memory_prefix = b"seen:" + project.encode() + b":"
@@ -110,7 +116,7 @@ class OnlineStore:
         Raises:
             StoreRefusedError: The file of authorities is no PEM file.
         """
-        kind = ClusterServers if settings.is_cluster else OneServer
+        kind = ClusterTransport if settings.is_cluster else ServerTransport
         servers = kind(settings, settings.feast_project, tls_context(settings))
         return cls(servers, settings.redis_address, settings.feast_project, settings.replicas_waited_for)
 
@@ -136,7 +142,7 @@ class OnlineStore:
             replies = self._servers.run_everywhere(pack(b"PING"))
         self._raise_refusal(replies.values(), "ping")
 
-    def lineage(self) -> Lineage:
+    def replication_ids(self) -> ReplicationIds:
         """Return which servers hold the store now; nothing where no replicas are waited for.
 
         Raises:
@@ -146,22 +152,22 @@ class OnlineStore:
             return {}
         doing = "ask for the primaries"
         with self._converted(doing):
-            replies = self._servers.run_everywhere(LINEAGE)
+            replies = self._servers.run_everywhere(INFO_REPLICATION)
             return {address: replication_id(address, reply) for address, reply in replies.items()}
 
-    def settle(self, lineage: Lineage) -> None:
-        """Wait until enough replicas have all that was read and written since a lineage was taken.
+    def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
+        """Wait until enough replicas have all that was read and written since replication ids were taken.
 
         Does nothing where no replicas are waited for.
 
         Raises:
             StoreUnavailableError: Too few replicas have it, or another server has taken a primary's place since
-                and may lack some of it: read and write again, with a new lineage.
+                and may lack some of it: read and write again, with new replication ids.
             StoreError: The store is away, or refuses.
         """
         if self._replicas:
             with self._converted("wait for replicas"):
-                self._servers.settle(lineage, self._replicas)
+                self._servers.wait_for_replicas(replication_ids, self._replicas)
 
     def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[StoredRow]:
         """Return the rows with these keys, in order, in one round trip.
@@ -218,7 +224,7 @@ class OnlineStore:
         self._raise_first_error(replies, [(write.codec, write.key) for write in writes], doing)
         return [reply == 1 for reply in replies]
 
-    def remember_events(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
+    def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
         """Remember where each event was first seen, for a while, in one round trip.
 
         Args:
@@ -298,6 +304,6 @@ def _script_arguments(write: GuardedWrite) -> Sequence[bytes | int]:
         1,
         write.key,
         codec.watermarks_field,
-        wire.NULL if expected is None else wire.encode_bytes(expected),
+        protobuf.NULL if expected is None else protobuf.encode_bytes(expected),
         *codec.encode(write.state, write.watermarks, write.event_timestamp_us, write.previous),
     )

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.store.wire import DOUBLE_TAG, INT64_TAG
+from reprise.store.feast.protobuf import DOUBLE_TAG, INT64_TAG
 
 _DOUBLE_BYTES: Final = 9  # tag and number
 WINDOW: Final = 8

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from reprise.store.codec import State, ViewCodec
+from reprise.store.feast.codec import State, ViewCodec
+from reprise.store.feast.view import WATERMARKS
+from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.store import GuardedWrite, OnlineStore
-from reprise.store.view import WATERMARKS
 from support.redis import RedisServer
 from support.redis_cluster import RedisCluster
 from support.rows import PAIR, PAIR_CODEC, PRODUCT, PRODUCT_CODEC, PROJECT, STATE, USER, USER_CODEC

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.store import wire
 from reprise.store.exceptions import WireError
+from reprise.store.feast import protobuf
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 EDGES = sorted({sign * ((1 << bits) + step) for bits in range(63) for step in (-1, 0, 1) for sign in (-1, 1)})
@@ -14,45 +14,45 @@ EDGES = sorted({sign * ((1 << bits) + step) for bits in range(63) for step in (-
 
 @given(INT64)
 def test_integers_come_back(number: int) -> None:
-    assert wire.decode_int64(wire.encode_int64(number)) == number
+    assert protobuf.decode_int64(protobuf.encode_int64(number)) == number
 
 
 def test_integers_around_every_power_of_two_come_back() -> None:
-    assert [wire.decode_int64(wire.encode_int64(number)) for number in EDGES] == EDGES
+    assert [protobuf.decode_int64(protobuf.encode_int64(number)) for number in EDGES] == EDGES
 
 
 @given(st.floats())
 def test_doubles_come_back_bit_by_bit(number: float) -> None:
-    decoded = wire.decode_double(wire.encode_double(number))
+    decoded = protobuf.decode_double(protobuf.encode_double(number))
     assert decoded is not None
     assert struct.pack("<d", decoded) == struct.pack("<d", number)
 
 
 @given(st.binary(max_size=300))
 def test_bytes_come_back(content: bytes) -> None:
-    assert wire.decode_bytes(wire.encode_bytes(content)) == content
+    assert protobuf.decode_bytes(protobuf.encode_bytes(content)) == content
 
 
 @given(st.integers(-(10**16), 10**16))
 def test_instants_come_back(timestamp_us: int) -> None:
-    assert wire.decode_timestamp(wire.encode_timestamp(timestamp_us)) == timestamp_us
+    assert protobuf.decode_timestamp(protobuf.encode_timestamp(timestamp_us)) == timestamp_us
 
 
 def test_nanoseconds_of_a_foreign_instant_are_rounded_down() -> None:
-    assert wire.decode_timestamp(b"\x08\x01\x10\xcf\x0f") == 1_000_001  # 1 s and 1999 ns
+    assert protobuf.decode_timestamp(b"\x08\x01\x10\xcf\x0f") == 1_000_001  # 1 s and 1999 ns
 
 
 @pytest.mark.parametrize("null", [b"", b"\x98\x01\x00"])
 def test_both_of_feasts_nulls_are_nulls(null: bytes) -> None:
-    assert wire.decode_int64(null) is None
-    assert wire.decode_double(null) is None
-    assert wire.decode_bytes(null) is None
+    assert protobuf.decode_int64(null) is None
+    assert protobuf.decode_double(null) is None
+    assert protobuf.decode_bytes(null) is None
 
 
 @pytest.mark.parametrize("number", [1 << 63, -(1 << 63) - 1])
 def test_an_integer_of_more_than_64_bits_is_refused(number: int) -> None:
     with pytest.raises(OverflowError, match="64 bits"):
-        wire.encode_int64(number)
+        protobuf.encode_int64(number)
 
 
 @pytest.mark.parametrize(
@@ -69,19 +69,19 @@ def test_an_integer_of_more_than_64_bits_is_refused(number: int) -> None:
 )
 def test_what_is_no_integer_is_refused_with_the_reason(value: bytes, reason: str) -> None:
     with pytest.raises(WireError, match=reason):
-        wire.decode_int64(value)
+        protobuf.decode_int64(value)
 
 
 def test_a_cut_double_is_refused() -> None:
     with pytest.raises(WireError, match="takes 9 bytes, got 8"):
-        wire.decode_double(b"\x29" + bytes(7))
+        protobuf.decode_double(b"\x29" + bytes(7))
 
 
 def test_cut_bytes_are_refused() -> None:
     with pytest.raises(WireError, match="expected 5 bytes, got 4"):
-        wire.decode_bytes(b"\x0a\x03ab")
+        protobuf.decode_bytes(b"\x0a\x03ab")
 
 
 def test_an_instant_with_a_foreign_field_is_refused() -> None:
     with pytest.raises(WireError, match="no field with tag 0x29"):
-        wire.decode_timestamp(wire.encode_double(math.pi))
+        protobuf.decode_timestamp(protobuf.encode_double(math.pi))

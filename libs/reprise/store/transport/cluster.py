@@ -11,20 +11,20 @@ from typing import Any
 
 import hiredis
 
-from reprise.store.connection import ConnectionLostError, error_code, reply_error
 from reprise.store.exceptions import StoreUnavailableError
-from reprise.store.link import Command, Link, pack
-from reprise.store.servers import (
-    Lineage,
-    check_settled,
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.blocking_connection import BlockingConnection, Command, pack
+from reprise.store.transport.connection import ConnectionLostError, error_code, reply_error
+from reprise.store.transport.server import (
+    ReplicationIds,
+    check_replicated,
     marker_prefix,
     pauses,
-    scan_link,
-    settling_commands,
+    scan_keys,
+    wait_commands,
     wait_milliseconds,
 )
-from reprise.store.settings import OnlineStoreSettings
-from reprise.store.slots import Address, SlotMap, key_in_slot, key_slot, parse_redirect
+from reprise.store.transport.slots import Address, SlotMap, key_in_slot, key_slot, parse_redirect
 
 _ASKING = pack(b"ASKING")
 _LAYOUT = pack(b"CLUSTER", b"SLOTS")
@@ -33,8 +33,8 @@ _TRIES = 12
 _HOPS = 16
 
 
-class ClusterServers:
-    """The primaries of a cluster; see ``Servers``.
+class ClusterTransport:
+    """The primaries of a cluster; see ``Transport``.
 
     The layout is asked for once, and again when a node says that a slot has moved or when one is lost. What
     failed is tried again for as long as an answer may take, ``REDIS_TIMEOUT``.
@@ -43,14 +43,14 @@ class ClusterServers:
     def __init__(self, settings: OnlineStoreSettings, project: str, tls: ssl.SSLContext | None) -> None:
         self._settings = settings
         self._tls = tls
-        self._links: dict[Address, Link] = {}
+        self._links: dict[Address, BlockingConnection] = {}
         self._slots: SlotMap | None = None
         self._is_stale = False
         self._markers: dict[Address, bytes] = {}
         self._marker_prefix = marker_prefix(project)
 
     def run(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
-        """See ``Servers``."""
+        """See ``Transport``."""
         self._refresh_if_stale()
         slots = [key_slot(key) for key in keys]
         replies: list[Any] = [None] * len(commands)
@@ -73,7 +73,7 @@ class ClusterServers:
         return replies
 
     def run_everywhere(self, command: Command) -> dict[Address, Any]:
-        """See ``Servers``."""
+        """See ``Transport``."""
         self._refresh_if_stale()
         give_up = time.monotonic() + self._settings.redis_timeout
         for pause in pauses(_TRIES):
@@ -86,28 +86,28 @@ class ClusterServers:
                 time.sleep(pause)
         return {at: replies[0] for at, replies in self._exchange_all([command]).items()}
 
-    def settle(self, lineage: Lineage, replicas: int) -> None:
-        """See ``Servers``."""
-        if self._slots is None or self._slots.primaries().keys() != lineage.keys():
+    def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
+        """See ``Transport``."""
+        if self._slots is None or self._slots.primaries().keys() != replication_ids.keys():
             raise StoreUnavailableError("settle", "the cluster's primaries have changed meanwhile")
         milliseconds = wait_milliseconds(self._settings)
         try:
             settled = self._exchange_each(
-                {at: settling_commands(self._marker(at), replicas, milliseconds) for at in lineage}
+                {at: wait_commands(self._marker(at), replicas, milliseconds) for at in replication_ids}
             )
             for address, replies in settled.items():
-                check_settled(address, replies, lineage, replicas)
+                check_replicated(address, replies, replication_ids, replicas)
         except (ConnectionLostError, StoreUnavailableError):
             self._slots = None
             raise
 
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
-        """See ``Servers``."""
+        """See ``Transport``."""
         for address in self._known_slots().primaries():
-            yield from scan_link(self._link(address), pattern, count)
+            yield from scan_keys(self._link(address), pattern, count)
 
     def close(self) -> None:
-        """See ``Servers``."""
+        """See ``Transport``."""
         for link in self._links.values():
             link.close()
 
@@ -216,10 +216,10 @@ class ClusterServers:
             self._markers = {at: key_in_slot(self._marker_prefix, slot) for at, slot in primaries.items()}
         return self._markers[address]
 
-    def _link(self, address: Address) -> Link:
+    def _link(self, address: Address) -> BlockingConnection:
         link = self._links.get(address)
         if link is None:
-            link = self._links[address] = Link(self._settings, address, self._tls, 0)
+            link = self._links[address] = BlockingConnection(self._settings, address, self._tls, 0)
         return link
 
     def _ask_last(self, address: Address, error: ConnectionLostError) -> ConnectionLostError:

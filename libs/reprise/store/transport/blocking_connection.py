@@ -14,10 +14,10 @@ from typing import Any, Final
 
 import hiredis
 
-from reprise.store.connection import ConnectionLostError, introduction, reply_error
 from reprise.store.exceptions import StoreRefusedError
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.slots import Address
+from reprise.store.transport.connection import ConnectionLostError, introduction, reply_error
+from reprise.store.transport.slots import Address
 
 Command = bytes
 """A command in Redis's protocol, with its arguments."""
@@ -32,7 +32,7 @@ def pack(*arguments: bytes | int) -> Command:
     return packed
 
 
-class Link:
+class BlockingConnection:
     """A connection that is made when it is first used, and again after it was lost.
 
     Attributes:

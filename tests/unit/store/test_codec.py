@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.store import wire
-from reprise.store.codec import ViewCodec
 from reprise.store.exceptions import (
     CorruptRowError,
     LayoutError,
     UnencodableIdError,
     UnencodableStateError,
 )
-from reprise.store.view import StateField, StateView
+from reprise.store.feast import protobuf
+from reprise.store.feast.codec import ViewCodec
+from reprise.store.feast.view import StateField, StateView
 from support.rows import EMPTY, FIELDS, PAIR_CODEC, PROJECT, STATE, USER, USER_CODEC, states
 
 
@@ -63,7 +63,7 @@ def test_absent_fields_and_nulls_are_none_in_one_row_and_nan_in_many() -> None:
 
 def test_nan_is_stored_as_a_null() -> None:
     row = USER_CODEC.encode([None, math.nan, None, 1.0], None, 1)
-    assert row[3] == wire.NULL
+    assert row[3] == protobuf.NULL
 
 
 def test_the_ids_of_a_pair_are_taken_in_the_views_order_and_stored_in_alphabetical_order() -> None:
@@ -132,7 +132,7 @@ def test_a_state_that_does_not_fit_is_refused_by_view_field_and_value(
     [
         (
             0,
-            wire.encode_double(1.0),
+            protobuf.encode_double(1.0),
             r"user_state\.purchases of key b'k': expected int64_val, found double_val",
         ),
         (0, b"\x20" + b"\x80" * 8, r"user_state\.purchases of key b'k': a varint without an end"),
@@ -146,14 +146,18 @@ def test_a_state_that_does_not_fit_is_refused_by_view_field_and_value(
             b"\x20" + b"\x81" * 3 + b"\x01" * 5,
             r"user_state\.purchases of key b'k': expected 5 bytes, got 9",
         ),
-        (1, wire.encode_int64(1), r"user_state\.spend of key b'k': expected double_val, found int64_val"),
+        (1, protobuf.encode_int64(1), r"user_state\.spend of key b'k': expected double_val, found int64_val"),
         (
             1,
             b"\x20" + b"\x81" * 7 + b"\x01",
             r"user_state\.spend of key b'k': expected double_val, found int64",
         ),
         (1, b"\x29\x00", r"user_state\.spend of key b'k': double_val takes 9 bytes, got 2"),
-        (1, wire.encode_bytes(b"x"), r"user_state\.spend of key b'k': expected double_val, found bytes_val"),
+        (
+            1,
+            protobuf.encode_bytes(b"x"),
+            r"user_state\.spend of key b'k': expected double_val, found bytes_val",
+        ),
     ],
 )
 def test_a_corrupt_value_is_named_by_view_field_and_key(position: int, value: bytes, message: str) -> None:

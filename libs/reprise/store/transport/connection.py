@@ -16,9 +16,9 @@ from typing import Any, cast
 import hiredis
 
 from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
-from reprise.store.raw_rows import PING, RawReply, RawRows
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.slots import Address
+from reprise.store.transport.resp_rows import PING, RespRowBuffer, RespRows
+from reprise.store.transport.slots import Address
 
 _INCOMPLETE = object()
 # OOM: at its limit it refuses writes until somebody raises that
@@ -34,7 +34,7 @@ class DeadlineError(Exception):
     """The answer did not come in time."""
 
 
-Replies = list[Any] | RawRows
+Replies = list[Any] | RespRows
 """The replies to a frame in order, errors among them; rows as they were received where that was asked for."""
 
 
@@ -42,7 +42,7 @@ class _Request:
     __slots__ = ("expected", "future", "raw", "replies", "sent_at")
 
     def __init__(
-        self, future: asyncio.Future[Replies], expected: int, raw: RawReply | None, sent_at: float
+        self, future: asyncio.Future[Replies], expected: int, raw: RespRowBuffer | None, sent_at: float
     ) -> None:
         self.future = future
         self.expected = expected
@@ -104,10 +104,10 @@ class Connection(asyncio.Protocol):
         Returns:
             The rows as they were received, or as ``ask`` does where one of them is an error or out of the common.
         """
-        replies = await self._ask(frame + PING, rows + 1, RawReply(rows, width), until)
+        replies = await self._ask(frame + PING, rows + 1, RespRowBuffer(rows, width), until)
         return replies[:rows] if isinstance(replies, list) else replies
 
-    async def _ask(self, frame: bytes, replies: int, raw: RawReply | None, until: float) -> Replies:
+    async def _ask(self, frame: bytes, replies: int, raw: RespRowBuffer | None, until: float) -> Replies:
         if self._transport is None:
             raise ConnectionLostError(self._reason)
         future: asyncio.Future[Replies] = self._loop.create_future()

@@ -17,8 +17,6 @@ from typing import Any, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.store import layout, wire
-from reprise.store.cells import decode_cells, join_cells
 from reprise.store.exceptions import (
     CorruptRowError,
     LayoutError,
@@ -26,8 +24,10 @@ from reprise.store.exceptions import (
     UnencodableStateError,
     WireError,
 )
-from reprise.store.raw_rows import RawRows
-from reprise.store.view import WATERMARKS, StateView
+from reprise.store.feast import layout, protobuf
+from reprise.store.feast.value_decoder import decode_cells, join_cells
+from reprise.store.feast.view import WATERMARKS, StateView
+from reprise.store.transport.resp_rows import RespRows
 
 State = Sequence[float | int | None]
 """The numbers of one row, in the order of its view's fields; ``None`` is a null."""
@@ -35,7 +35,7 @@ State = Sequence[float | int | None]
 RawRow = Sequence[bytes | None]
 """What ``HMGET`` answers: a value for each field asked for, ``None`` where the hash has no such field."""
 
-_SMALL_INTS = {wire.encode_int64(number): number for number in range(1024)}
+_SMALL_INTS = {protobuf.encode_int64(number): number for number in range(1024)}
 _SMALL_VALUES = {number: value for value, number in _SMALL_INTS.items()}
 _UNKNOWN: Final[Any] = object()
 _INSTANT_BYTES = 9  # tag and eight groups of seven bits: an instant in microseconds, from 1987 to 4253
@@ -135,19 +135,19 @@ class ViewCodec:
                 if number is before or (number == before and type(number) is type(before)):
                     continue
                 if number is None:
-                    value = wire.NULL
+                    value = protobuf.NULL
                 elif is_double:
-                    value = wire.NULL if isnan(number) else wire.encode_double(number)
+                    value = protobuf.NULL if isnan(number) else protobuf.encode_double(number)
                 else:
-                    value = (type(number) is int and small(number)) or wire.encode_int64(number)
+                    value = (type(number) is int and small(number)) or protobuf.encode_int64(number)
                 row += (name, value)
         except (TypeError, ValueError, OverflowError):
             raise self._misfit(state) from None
         row += (
             self.watermarks_field,
-            wire.NULL if watermarks is None else wire.encode_bytes(watermarks),
+            protobuf.NULL if watermarks is None else protobuf.encode_bytes(watermarks),
             self.timestamp_field,
-            wire.encode_timestamp(event_timestamp_us),
+            protobuf.encode_timestamp(event_timestamp_us),
         )
         return row
 
@@ -172,7 +172,7 @@ class ViewCodec:
                     append(None)
                 elif is_double:
                     tag, number = _unpack_double(value)
-                    if tag != wire.DOUBLE_TAG:
+                    if tag != protobuf.DOUBLE_TAG:
                         return self._decode_carefully(row, key)
                     append(number)
                 else:
@@ -224,7 +224,7 @@ class ViewCodec:
         spread[there] = states
         return spread
 
-    def decode_raw(self, rows: RawRows, keys: Sequence[bytes]) -> NDArray[np.float64]:
+    def decode_raw(self, rows: RespRows, keys: Sequence[bytes]) -> NDArray[np.float64]:
         """Return what ``decode_many`` does, from rows as they were received."""
         width = len(self._is_double)
         starts, lengths = rows.starts[:, :width].ravel(), rows.lengths[:, :width].ravel()
@@ -245,7 +245,7 @@ class ViewCodec:
         """
         value = row[-2]
         try:
-            return wire.decode_bytes(value) if value else None
+            return protobuf.decode_bytes(value) if value else None
         except WireError as error:
             raise CorruptRowError(self.view.name, WATERMARKS, key, str(error)) from None
 
@@ -259,7 +259,7 @@ class ViewCodec:
         """
         value = row[-1]
         try:
-            return None if value is None else wire.decode_timestamp(value)
+            return None if value is None else protobuf.decode_timestamp(value)
         except WireError as error:
             raise CorruptRowError(self.view.name, "_ts", key, str(error)) from None
 
@@ -269,7 +269,7 @@ class ViewCodec:
         Raises:
             CorruptRowError: The value is not of its field's type, or is no ``Value`` at all.
         """
-        decode = wire.decode_double if self._is_double[position] else wire.decode_int64
+        decode = protobuf.decode_double if self._is_double[position] else protobuf.decode_int64
         try:
             return decode(value)
         except WireError as error:
@@ -322,7 +322,7 @@ def _fits(number: Any, is_double: bool) -> bool:
     if number is None:
         return True
     try:
-        (wire.encode_double if is_double else wire.encode_int64)(number)
+        (protobuf.encode_double if is_double else protobuf.encode_int64)(number)
     except (TypeError, ValueError, OverflowError, struct.error):
         return False
     return True
@@ -333,11 +333,11 @@ def _decode_integer(value: bytes) -> int:
     # as the rest of the row.
     if len(value) == _INSTANT_BYTES:
         tag, a, b, c, d, e, f, g, h = value
-        if tag == wire.INT64_TAG and h < 0x80 <= a & b & c & d & e & f & g:
+        if tag == protobuf.INT64_TAG and h < 0x80 <= a & b & c & d & e & f & g:
             return (
                 a + (b << 7) + (c << 14) + (d << 21) + (e << 28) + (f << 35) + (g << 42) + (h << 49)
             ) - _CONTINUED
-    number = wire.decode_int64(value)
+    number = protobuf.decode_int64(value)
     if number is None:
         raise WireError("an explicit null")
     return number

@@ -1,0 +1,1 @@
+"""Feast's Redis layout: keys, hash fields and protobuf values of state rows."""

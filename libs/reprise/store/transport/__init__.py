@@ -1,0 +1,1 @@
+"""Connections to Redis: one server or a cluster, blocking or asyncio."""
