@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from reprise.datagen.generating import generate
 from reprise.datagen.plan import GenerationPlan
-from reprise.event_files import EVENT_SCHEMA
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.shop import ShopConfig
 
 USERS, PRODUCTS = 10_000, 1_000

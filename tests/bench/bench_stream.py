@@ -33,8 +33,8 @@ from prometheus_client import CollectorRegistry
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, BufferFullError, open_producer
-from reprise.materializer.materializing import open_worker
 from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.runner import open_worker
 from reprise.materializer.settings import MaterializerSettings
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore

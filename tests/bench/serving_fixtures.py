@@ -69,7 +69,8 @@ def fill_straightforward(
     import numpy as np
     import pandas as pd
 
-    from reprise.event_files import ImportOptions, import_events
+    from reprise.event_files import ImportOptions
+    from reprise.event_files.importer import import_events
     from reprise.features.plan import Plan
     from reprise.features.training_rows import build_training_rows
     from reprise.trainer.forest import grow_forest

@@ -17,7 +17,7 @@ from reprise.doctor.main import command as doctor
 from reprise.events import encode_event
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogSettings, open_producer
-from reprise.materializer.materializing import fold_until_idle
+from reprise.materializer.runner import fold_until_idle
 from reprise.materializer.settings import MaterializerSettings
 from reprise.outcomes.routing_store import RoutingStore
 from reprise.rollout.routing_store import RedisRoutingStore

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from reprise.archive import OfflineStore
 from reprise.archive.storage import LocalStorage, Storage
-from reprise.archiver.cutting import CutRule
 from reprise.archiver.metrics import ArchiverMetrics
+from reprise.archiver.rotation import CutRule
 from reprise.archiver.worker import Assignments, Pace, Worker
 from reprise.events import Event, encode_event
 from reprise.log import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from reprise.event_files import EVENT_SCHEMA
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import Event, event_from_fields, event_key
 
 USERS = ("u", "u|p", "ü 2", "once")

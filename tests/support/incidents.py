@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from reprise.cli.demo.exceptions import StepFailedError
 from reprise.log import EVENTS, EventLogSettings
-from reprise.log.factory import open_producer
+from reprise.log.backend import open_producer
 from support.observed_platform import RULES, Platform
 from support.observed_prometheus import Prometheus
 from support.shortened_rules import shortened_rules

@@ -27,8 +27,8 @@ from reprise.predictor.context import DISTRIBUTION as PREDICTOR
 from reprise.predictor.context import build_context
 from reprise.predictor.settings import PredictorSettings
 from reprise.producer.app import DISTRIBUTION as PRODUCER
+from reprise.producer.app import ProducerContext, build_ingest
 from reprise.producer.app import create_app as create_producer
-from reprise.producer.context import ProducerContext, build_ingest
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.settings import ProducerSettings
 from reprise.rollout.metrics import RolloutMetrics

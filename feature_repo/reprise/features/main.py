@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reprise.event_files.command_line import event_file_options
+from reprise.event_files.options import event_file_options
 from reprise.runtime.durations import DURATION
 
 if TYPE_CHECKING:
@@ -200,7 +200,7 @@ def _archived(url: str) -> Iterator[Path]:
 @contextmanager
 def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
     """Give the events as canonical Parquet in a temporary folder; without events, a sample of the shop."""
-    from reprise.event_files import import_events
+    from reprise.event_files.importer import import_events
 
     with TemporaryDirectory(prefix="reprise-events-") as folder:
         path = Path(folder) / "events.parquet"

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.event_files import EVENT_SCHEMA
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import parse_timestamp
 from reprise.shop import EVENT_TYPES, EventChunk, Shop, ShopConfig
 

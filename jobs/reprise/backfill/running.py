@@ -11,7 +11,8 @@ from reprise.backfill.gathering import gather
 from reprise.backfill.other_rows import ReplaceableStore
 from reprise.backfill.seeking import seek_group
 from reprise.backfill.settings import BackfillSettings
-from reprise.event_files import ImportOptions, import_events
+from reprise.event_files import ImportOptions
+from reprise.event_files.importer import import_events
 from reprise.features.plan import Plan
 from reprise.runtime.progress import progress
 

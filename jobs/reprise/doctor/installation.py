@@ -25,7 +25,7 @@ from reprise.doctor.settings import DoctorSettings
 from reprise.doctor.store import DoctorStore
 from reprise.features.plan import Plan
 from reprise.log import TOPICS, open_producer
-from reprise.log.inspection import inspect_topics, reach_log
+from reprise.log.backend import inspect_topics, reach_log
 from reprise.routing import document_key
 
 _ANSWER_SECONDS = 10.0

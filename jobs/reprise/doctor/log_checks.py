@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from reprise.doctor.check import Say, Seen
 from reprise.doctor.exceptions import CheckFailedError
 from reprise.log import EVENTS, EventLogError
-from reprise.log.topic_states import TopicState
+from reprise.log.topics import TopicState
 
 SECTION = "the-log-is-away"
 TOPICS_SECTION = "topics-are-not-as-declared"

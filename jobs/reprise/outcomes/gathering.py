@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.archive import Coverage, OfflineStore, Part, SegmentGoneError, write_events
-from reprise.event_files import import_events
+from reprise.event_files.importer import import_events
 from reprise.log import PREDICTIONS
 from reprise.outcomes.exceptions import NothingArchivedError
 from reprise.outcomes.prediction_rows import PREDICTION_SCHEMA, prediction_batch

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from reprise.event_files.command_line import event_file_options
+from reprise.event_files.options import event_file_options
 from reprise.runtime.durations import DURATION
 
 REFUSED = 3

@@ -28,7 +28,7 @@ from reprise.archive.exceptions import (
 from reprise.archive.layout import Coverage
 from reprise.archive.offline_store import OfflineStore
 from reprise.archive.records import EVENT_RECORD_SCHEMA
-from reprise.event_files import EVENT_SCHEMA
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import CANARY_PREFIX
 from reprise.log import EVENTS
 from reprise.runtime.files import atomic_write

@@ -9,7 +9,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.event_files import EVENT_SCHEMA
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import InvalidEventError, decode_event
 from reprise.log import EVENTS, PREDICTIONS, Record
 

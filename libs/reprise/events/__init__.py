@@ -1,7 +1,6 @@
 """The event: its fields, its JSON on the wire, and its identity."""
 
-from reprise.events.canaries import CANARY_PREFIX, is_canary
-from reprise.events.event import SCHEMA_VERSION, Event, event_key
+from reprise.events.event import CANARY_PREFIX, SCHEMA_VERSION, Event, event_key, is_canary
 from reprise.events.exceptions import EventsError, InvalidEventError
 from reprise.events.timestamps import format_timestamp, parse_timestamp
 from reprise.events.wire import decode_event, encode_event, event_from_fields

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 SCHEMA_VERSION = 1
 """Version of the wire format that this package writes, and the newest that it reads."""
@@ -39,3 +39,15 @@ def event_key(event_id: str) -> int:
     number, and it always fits a signed 64-bit integer.
     """
     return int(hashlib.md5(event_id.encode(), usedforsecurity=False).hexdigest()[:15], 16)
+
+
+CANARY_PREFIX: Final = "reprise-doctor-"
+"""How the ids of canaries begin, users and products; a shop's own must not.
+
+Their events are folded and their predictions answered like anybody's. Whoever reads the archive leaves them out.
+"""
+
+
+def is_canary(user_id: str) -> bool:
+    """Return whether a user is a canary."""
+    return user_id.startswith(CANARY_PREFIX)

@@ -1,5 +1,6 @@
 """The partitioned log that events flow through."""
 
+from reprise.log.backend import open_consumer, open_producer
 from reprise.log.exceptions import (
     BufferFullError,
     ClosedError,
@@ -13,9 +14,7 @@ from reprise.log.exceptions import (
     TopicGoneError,
     UnknownTopicError,
 )
-from reprise.log.factory import open_consumer, open_producer
-from reprise.log.interface import LogConsumer, LogProducer, RebalanceListener
-from reprise.log.records import Position, Record
+from reprise.log.interface import LogConsumer, LogProducer, Position, RebalanceListener, Record
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
 

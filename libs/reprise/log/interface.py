@@ -8,9 +8,32 @@ being worked on between two polls cannot be taken away in the middle.
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from reprise.log.records import Position, Record
+
+class Record(NamedTuple):
+    """One record as it is read back.
+
+    Attributes:
+        partition: The partition that holds it.
+        offset: Its place in the partition; dense, from 0.
+        timestamp_ms: When it was appended, milliseconds since 1970-01-01 UTC.
+        key: What chose the partition.
+        value: The payload.
+    """
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+
+
+class Position(NamedTuple):
+    """Where an appended record is."""
+
+    partition: int
+    offset: int
 
 
 class LogProducer(Protocol):

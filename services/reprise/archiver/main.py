@@ -60,7 +60,7 @@ def command(
 ) -> None:
     """Keep the event log and the prediction log as Parquet, exactly once."""
     from reprise.archive import OfflineStoreError
-    from reprise.archiver import archiving
+    from reprise.archiver import runner
     from reprise.archiver.settings import ArchiverSettings
     from reprise.http.exceptions import HttpLibraryError
     from reprise.log import EventLogError
@@ -73,21 +73,21 @@ def command(
         settings = ArchiverSettings.load(offline_store=store, log_dir=log_dir, api_host=host, api_port=port)
         configure_logging(settings.log_level, settings.log_json)
         if compacting:
-            for topic, report in archiving.compact_settled(settings, settled_after).items():
+            for topic, report in runner.compact_settled(settings, settled_after).items():
                 click.echo(f"{topic}: wrote {report.written:,} files, removed {report.removed:,}")
         elif accept_holes:
-            accepted = archiving.accept_holes(settings)
+            accepted = runner.accept_holes(settings)
             for topic, hole in accepted:
                 click.echo(f"{topic}: accepted {hole}, {hole.records:,} records")
             if not accepted:
                 click.echo("nothing is missing")
         elif export is not None:
-            archived = archiving.export_events(settings, export)
+            archived = runner.export_events(settings, export)
             click.echo(f"{export}: {archived.events:,} events of {archived.records:,} records")
         elif until_idle is not None:
-            counted = archiving.archive_until_idle(settings, until_idle)
+            counted = runner.archive_until_idle(settings, until_idle)
             click.echo(", ".join(f"{count:,} of {topic}" for topic, count in counted.items()))
         else:
-            archiving.serve(settings)
+            runner.serve(settings)
     except (EventLogError, HttpLibraryError, OfflineStoreError, RuntimeLibraryError) as error:
         raise click.ClickException(str(error)) from error

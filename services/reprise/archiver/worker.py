@@ -11,8 +11,8 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from reprise.archive import OfflineStore, Segment, StoreUnavailableError, archive_table, log_date
-from reprise.archiver.cutting import CutRule, OpenSegment
 from reprise.archiver.metrics import ArchiverMetrics
+from reprise.archiver.rotation import CutRule, OpenSegment
 from reprise.log import (
     EventLogError,
     LogConsumer,

@@ -23,7 +23,7 @@ from reprise.features.fold import EntityFold, Fold
 from reprise.features.plan import EntityPlan, Plan
 from reprise.log import Record
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.rows import ChangeSet, PendingChange, RowStore, RowWriter, Source
+from reprise.materializer.row_writer import ChangeSet, PendingChange, RowStore, RowWriter, Source
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import StoredRow
 from reprise.store.transport.server import ReplicationIds

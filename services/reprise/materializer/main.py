@@ -46,8 +46,8 @@ def command(
     from reprise.features.exceptions import FeatureEngineError
     from reprise.http.exceptions import HttpLibraryError
     from reprise.log import EventLogError
-    from reprise.materializer import materializing
-    from reprise.materializer.exceptions import MaterializerError
+    from reprise.materializer import runner as materializing
+    from reprise.materializer.row_writer import MaterializerError
     from reprise.materializer.settings import MaterializerSettings
     from reprise.runtime.exceptions import RuntimeLibraryError
     from reprise.runtime.logs import configure_logging

@@ -17,8 +17,8 @@ from reprise.log import (
 )
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.dead_letters import DeadLetters
-from reprise.materializer.exceptions import ContendedRowError
 from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.row_writer import ContendedRowError
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreUnavailableError
 

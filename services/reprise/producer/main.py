@@ -56,8 +56,8 @@ def command(
     """Take shopping events over HTTP, or simulate them, and append them to the event log."""
     from reprise.http.exceptions import HttpLibraryError
     from reprise.log import EventLogError
-    from reprise.producer import producing
-    from reprise.producer.exceptions import ProducerError
+    from reprise.producer import runner as producing
+    from reprise.producer.services.simulator import ProducerError
     from reprise.producer.settings import ProducerSettings
     from reprise.runtime.exceptions import RuntimeLibraryError
     from reprise.runtime.logs import configure_logging

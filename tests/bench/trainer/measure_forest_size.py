@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from reprise.event_files import import_events
+from reprise.event_files.importer import import_events
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.trainer.baselines import fit_recency

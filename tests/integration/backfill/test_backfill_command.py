@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from reprise.archiver.archiving import archive_until_idle
+from reprise.archiver.runner import archive_until_idle
 from reprise.archiver.settings import ArchiverSettings
 from reprise.backfill.main import command
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogSettings, open_consumer, open_producer
-from reprise.materializer.materializing import fold_until_idle
+from reprise.materializer.runner import fold_until_idle
 from reprise.materializer.settings import MaterializerSettings
 from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings

@@ -21,7 +21,7 @@ from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.rows import Source
+from reprise.materializer.row_writer import Source
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite
 from reprise.store.settings import OnlineStoreSettings

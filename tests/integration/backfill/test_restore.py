@@ -13,13 +13,13 @@ import pytest
 from click.testing import CliRunner
 
 from reprise.archive import OfflineStore
-from reprise.archiver.archiving import archive_until_idle
+from reprise.archiver.runner import archive_until_idle
 from reprise.archiver.settings import ArchiverSettings
 from reprise.backfill.main import command as backfill
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogSettings, open_consumer, open_producer
-from reprise.materializer.materializing import fold_until_idle
+from reprise.materializer.runner import fold_until_idle
 from reprise.materializer.settings import MaterializerSettings
 from reprise.store.feast.layout import field_name, timestamp_field_name
 from reprise.store.feast.protobuf import decode_bytes, decode_double

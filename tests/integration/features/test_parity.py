@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reprise.event_files import import_events
+from reprise.event_files.importer import import_events
 from reprise.events import Event, parse_timestamp
 from reprise.features.batch import BatchExecutor
 from reprise.features.parity import TOLERANCE, batch_inputs, compare, feature_scales

@@ -16,7 +16,7 @@ from kafka.admin import (
 )
 
 from reprise.log import TOPICS, EventLogSettings, LogUnavailableError
-from reprise.log.inspection import inspect_topics, reach_log
+from reprise.log.backend import inspect_topics, reach_log
 from reprise.log.kafka.topics import ensure_topics
 from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars
 from support.redis import free_port

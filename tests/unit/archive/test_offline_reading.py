@@ -20,7 +20,7 @@ from reprise.archive import (
     write_events,
 )
 from reprise.archive.storage import LocalStorage
-from reprise.event_files import EVENT_SCHEMA
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import CANARY_PREFIX, Event, encode_event, event_key
 from reprise.log import EVENTS, Record
 from support.archived import START_MS, event_records

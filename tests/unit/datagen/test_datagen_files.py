@@ -13,7 +13,8 @@ import pytest
 from reprise.datagen.exceptions import DatagenError, InvalidPlanError, UnwritableOutputError
 from reprise.datagen.generating import generate
 from reprise.datagen.plan import GenerationPlan
-from reprise.event_files import EVENT_SCHEMA, import_events
+from reprise.event_files.importer import import_events
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import event_key, parse_timestamp
 from reprise.shop import ShopConfig
 

@@ -5,9 +5,9 @@ import pytest
 from reprise.doctor.exceptions import CheckFailedError
 from reprise.doctor.log_checks import look_at_log, look_at_topics
 from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, EventLogSettings, LogUnavailableError, Topic
+from reprise.log.backend import inspect_topics, reach_log
 from reprise.log.embedded.topic_directory import TopicDirectory
-from reprise.log.inspection import inspect_topics, reach_log
-from reprise.log.topic_states import Difference, TopicState
+from reprise.log.topics import Difference, TopicState
 
 
 def say(_: str) -> None: ...

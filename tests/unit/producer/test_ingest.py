@@ -7,8 +7,8 @@ from prometheus_client import CollectorRegistry
 
 from reprise.events import decode_event
 from reprise.log import EVENTS, LogUnavailableError
-from reprise.producer.ingest import EventIngest
 from reprise.producer.metrics import ProducerMetrics
+from reprise.producer.services.ingest import EventIngest
 from support.fake_log import FakeLogProducer
 
 

@@ -5,8 +5,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from reprise.log import LogUnavailableError
-from reprise.producer.app import create_app
-from reprise.producer.context import ProducerContext, build_ingest
+from reprise.producer.app import ProducerContext, build_ingest, create_app
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.settings import ProducerSettings
 from support.fake_log import FakeLogProducer

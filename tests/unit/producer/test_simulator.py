@@ -8,10 +8,8 @@ from prometheus_client import CollectorRegistry
 
 from reprise.events import decode_event
 from reprise.log import EVENTS, LogTimeoutError, LogUnavailableError
-from reprise.producer.exceptions import BurstIncompleteError
 from reprise.producer.metrics import ProducerMetrics
-from reprise.producer.simulated_events import simulated_events
-from reprise.producer.simulator import Simulator
+from reprise.producer.services.simulator import BurstIncompleteError, Simulator, simulated_events
 from reprise.shop import Shop, ShopConfig
 from support.fake_log import FakeLogProducer
 

@@ -8,7 +8,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.event_files import EVENT_SCHEMA
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 from reprise.trainer.loading import load_table
 from reprise.trainer.table import TrainingTable

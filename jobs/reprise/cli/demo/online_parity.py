@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.event_files import EVENT_SCHEMA
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import Event, parse_timestamp
 from reprise.features.batch import BatchExecutor
 from reprise.features.parity import Comparison, batch_inputs, compare, feature_scales

@@ -5,13 +5,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reprise.log.embedded.committed import read_committed, write_committed
-from reprise.log.embedded.membership import Membership
-from reprise.log.embedded.partition_reader import PartitionReader
+from reprise.log.embedded.consumer_group import Membership, read_committed, write_committed
+from reprise.log.embedded.partition_file import PartitionReader
 from reprise.log.embedded.topic_directory import TopicDirectory
 from reprise.log.exceptions import ClosedError, LogUnavailableError, NotAssignedError, TopicGoneError
-from reprise.log.interface import RebalanceListener
-from reprise.log.records import Record
+from reprise.log.interface import RebalanceListener, Record
 from reprise.log.topics import Topic
 
 _REBALANCE_SECONDS = 0.5

@@ -9,8 +9,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
-from reprise.log.embedded.frames import FRAME_OVERHEAD, MAX_RECORD_BYTES
-from reprise.log.embedded.partition_writer import PartitionWriter
+from reprise.log.embedded.partition_file import PartitionWriter
+from reprise.log.embedded.record_format import FRAME_OVERHEAD, MAX_RECORD_BYTES
 from reprise.log.embedded.topic_directory import TopicDirectory
 from reprise.log.exceptions import (
     BufferFullError,
@@ -21,8 +21,8 @@ from reprise.log.exceptions import (
     RecordTooLargeError,
     UnknownTopicError,
 )
+from reprise.log.interface import Position
 from reprise.log.partitioner import partition_of
-from reprise.log.records import Position
 from reprise.log.topics import TOPICS, Topic
 
 

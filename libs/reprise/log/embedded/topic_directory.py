@@ -9,7 +9,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprise.log.embedded.partition_index import PartitionIndex
+from reprise.log.embedded.partition_file import PartitionIndex
 from reprise.log.exceptions import LogUnavailableError
 from reprise.log.topics import Topic
 

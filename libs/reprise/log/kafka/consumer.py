@@ -8,10 +8,9 @@ from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import OffsetAndMetadata
 
 from reprise.log.exceptions import ClosedError, EventLogError, NotAssignedError, TopicGoneError
-from reprise.log.interface import RebalanceListener
+from reprise.log.interface import RebalanceListener, Record
 from reprise.log.kafka.connection import client_options, connect, converted, missing_topic
 from reprise.log.kafka.rebalance import RebalanceBridge, keep_unseen_assignment
-from reprise.log.records import Record
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import Topic
 

@@ -20,9 +20,9 @@ from reprise.log.exceptions import (
     RecordTooLargeError,
     UnknownTopicError,
 )
+from reprise.log.interface import Position
 from reprise.log.kafka.connection import client_options, connect, converted, missing_topic
 from reprise.log.partitioner import partition_of
-from reprise.log.records import Position
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import TOPICS, Topic
 from reprise.runtime.logs import get_logger

@@ -11,8 +11,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from reprise.log.kafka.connection import client_options, connect, converted
 from reprise.log.settings import KafkaAccessSettings
-from reprise.log.topic_states import Difference, TopicState
-from reprise.log.topics import Topic
+from reprise.log.topics import Difference, Topic, TopicState
 
 _LOOKS_FOR_NEW = 25
 _PAUSE_SECONDS = 0.2

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.producer.pacing import Pace
+from reprise.producer.services.simulator import Pace
 
 
 @given(

@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from reprise.event_files import problems, staging
+from reprise.event_files import staging_table, validation
 from reprise.event_files.exceptions import (
     BadRowsError,
     EventFilesError,
@@ -73,13 +73,13 @@ def import_events(
             report = _summary(files, tally)
             if tally.bad_rows and options.on_bad_rows == "refuse":
                 raise BadRowsError(report)
-            repeated = staging.settle_ids(connection, makes_ids=tally.makes_ids)
+            repeated = staging_table.settle_ids(connection, makes_ids=tally.makes_ids)
             if tally.rows == tally.bad_rows:
                 raise NoEventsError(report)
             if tally.makes_ids:
                 tally.notes.append(_made_ids_note(repeated))
             with atomic_write(out) as partial:
-                staging.write_parquet(connection, partial, makes_ids=tally.makes_ids)
+                staging_table.write_parquet(connection, partial, makes_ids=tally.makes_ids)
             return _finished(connection, report, tally, repeated)
         except duckdb.OutOfMemoryException as error:
             raise EventFilesError(
@@ -108,17 +108,17 @@ def _database(memory_limit: str, beside: Path) -> Iterator[Any]:
 
 def _stage_all(connection: Any, files: list[Path], options: ImportOptions) -> _Tally:
     tally = _Tally()
-    staging.create_table(connection)
+    staging_table.create_table(connection)
     made: dict[Path, bool] = {}
     for number, path in enumerate(files):
         try:
             source = open_source(connection, path)
-            reading = staging.stage_file(connection, source, number, options)
+            reading = staging_table.stage_file(connection, source, number, options)
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise UnreadableFileError(path, first_line(error)) from None
         made[path] = reading.makes_ids
         tally.notes.extend(note for note in reading.notes if note not in tally.notes)
-        found = problems.collect(connection, reading, number, options.problem_limit - len(tally.shown))
+        found = validation.collect(connection, reading, number, options.problem_limit - len(tally.shown))
         tally.rows += found.rows
         tally.bad_rows += found.bad_rows
         tally.cleared += found.cleared_amounts
@@ -154,7 +154,7 @@ def _summary(files: list[Path], tally: _Tally) -> ImportReport:
 
 
 def _finished(connection: Any, report: ImportReport, tally: _Tally, repeated: int) -> ImportReport:
-    contents = staging.describe_result(connection)
+    contents = staging_table.describe_result(connection)
     notes = list(tally.notes)
     if "purchase" not in contents.event_types:
         kinds = ", ".join(contents.event_types)

@@ -17,14 +17,14 @@ from reprise.http.problems import (
     ProblemError,
     retry_after,
 )
-from reprise.producer.contract import (
+from reprise.producer.handlers.schemas import (
     LOG_UNAVAILABLE,
     OVERLOADED,
     REQUEST_BODY,
     TOO_MANY_EVENTS,
     EventsAnswer,
 )
-from reprise.producer.ingest import EventIngest, EventResult
+from reprise.producer.services.ingest import EventIngest, EventResult
 
 _RETRY_SECONDS = 1.0
 _MOST_ERRORS = 100

@@ -1,5 +1,6 @@
 """Appending simulated events, at a steady rate or as fast as the log takes them."""
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -7,10 +8,86 @@ from concurrent.futures import Future
 
 from reprise.events import Event, encode_event
 from reprise.log import EVENTS, BufferFullError, LogProducer, Position
-from reprise.producer.exceptions import BurstIncompleteError
 from reprise.producer.metrics import ProducerMetrics
-from reprise.producer.pacing import Pace
 from reprise.runtime.logs import get_logger
+from reprise.shop import EVENT_TYPES, Shop
+
+
+class ProducerError(Exception):
+    """Root of this service's errors."""
+
+
+class BurstIncompleteError(ProducerError):
+    """Some events of a burst were not acknowledged; says how many."""
+
+
+class SimulatorFailedError(ProducerError):
+    """The simulator ended for a reason of its own."""
+
+
+class Pace:
+    """Says how many events are due, so that their number never drifts from the rate.
+
+    Args:
+        rate: Events a second.
+        start: The instant at which the first is due, in seconds of any clock.
+        forgiven: Seconds of standstill that are made up for; a longer one, such as a suspended machine, is not.
+    """
+
+    def __init__(self, rate: float, start: float, forgiven: float = 1.0) -> None:
+        if rate <= 0:
+            raise ValueError(f"rate: expected more than 0 events a second, got {rate}")
+        self._rate = rate
+        self._start = start
+        self._forgiven = forgiven
+        self._emitted = 0
+
+    def due(self, now: float) -> int:
+        """Return how many events are to be emitted now, and take them as emitted."""
+        behind = now - self._start - self._emitted / self._rate
+        if behind > self._forgiven:
+            self._start += behind
+        count = max(int((now - self._start) * self._rate) + 1 - self._emitted, 0)
+        self._emitted += count
+        return count
+
+    def seconds_to_next(self, now: float) -> float:
+        """Return how long it is until another is due; 0 when one is."""
+        return max(self._start + self._emitted / self._rate - now, 0.0)
+
+
+def simulated_events(shop: Shop, now_us: Callable[[], int]) -> Iterator[Event]:
+    """Yield the shop's events without end, in order, each with the time at which it is taken.
+
+    The users, products and tastes are those of a history with the same users, products and seed. Timestamps
+    strictly increase. Ids differ from those of any history, and of a simulator that was started at another time.
+
+    Args:
+        shop: The shop.
+        now_us: Returns the present, microseconds since 1970-01-01 UTC.
+    """
+    users, products = shop.user_ids(), shop.product_ids()
+    last_us = 0
+    for chunk in shop.stream(now_us()):
+        columns = zip(
+            chunk.event_ids(),
+            chunk.user.tolist(),
+            chunk.product.tolist(),
+            chunk.event_type.tolist(),
+            chunk.amount.tolist(),
+            strict=True,
+        )
+        for event_id, user, product, event_type, amount in columns:
+            last_us = max(now_us(), last_us + 1)
+            yield Event(
+                event_id=event_id,
+                user_id=users[user],
+                product_id=products[product],
+                event_type=EVENT_TYPES[event_type],
+                timestamp_us=last_us,
+                amount=None if math.isnan(amount) else amount,
+            )
+
 
 _log = get_logger(__name__)
 

@@ -5,12 +5,57 @@ order of the members' names, gives up what exceeds it, and takes free partitions
 to who holds its lock, so two members never hold one, whatever they believe about each other.
 """
 
+import fcntl
 import os
 import time
 import uuid
 from pathlib import Path
 
-from reprise.log.embedded.locks import is_held, try_lock
+from reprise.log.exceptions import CorruptLogError
+
+
+def try_lock(path: Path) -> int | None:
+    """Return the descriptor of a file that is now locked, or ``None`` when another holds it.
+
+    The file is made when it is absent. Closing the descriptor frees the lock.
+    """
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _still_named(path, descriptor):
+            return descriptor
+        # it was removed between being opened and being locked
+        os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Return whether a process holds the lock; the file of a dead one is removed."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _still_named(path, descriptor):
+            path.unlink()
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _still_named(path: Path, descriptor: int) -> bool:
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    opened = os.fstat(descriptor)
+    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino)
 
 
 class Membership:
@@ -74,3 +119,31 @@ class Membership:
         living = sorted([name for name in living if is_held(self._members / name)] + [self._name])
         whole, left = divmod(self._partitions, len(living))
         return whole + (living.index(self._name) < left)
+
+
+def read_committed(folder: Path, partition: int) -> int:
+    """Return the committed offset of a partition; 0 when nothing was committed.
+
+    Raises:
+        CorruptLogError: The file holds something else.
+    """
+    path = folder / f"{partition}.offset"
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return 0
+    if not text.isdecimal():
+        raise CorruptLogError(path, 0, f"expected an offset, found {text[:40]!r}; remove it to read from 0")
+    return int(text)
+
+
+def write_committed(folder: Path, partition: int, offset: int, *, fsync: bool) -> None:
+    """Replace the committed offset of a partition, which the caller has locked."""
+    path = folder / f"{partition}.offset"
+    replacement = folder / f".{partition}.offset"
+    with replacement.open("w") as file:
+        file.write(str(offset))
+        if fsync:
+            file.flush()
+            os.fsync(file.fileno())
+    replacement.replace(path)

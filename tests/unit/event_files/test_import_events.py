@@ -9,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.event_files import (
-    EVENT_SCHEMA,
     BadRowsError,
     ColumnMap,
     EventFilesError,
@@ -19,8 +18,9 @@ from reprise.event_files import (
     NoEventsError,
     UnreadableFileError,
     UnusableColumnError,
-    import_events,
 )
+from reprise.event_files.importer import import_events
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import event_key
 
 TAKEN_AS_IS = ImportOptions()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprise.log.exceptions import CorruptLogError
-from reprise.log.records import Record
+from reprise.log.interface import Record
 
 MAX_RECORD_BYTES = 1024 * 1024
 """Largest key and value together, as Kafka's default ``message.max.bytes``."""

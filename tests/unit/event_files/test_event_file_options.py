@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from reprise.event_files import ColumnMap, ImportOptions, InvalidOptionError, parse_event_types
-from reprise.event_files.command_line import event_file_options
+from reprise.event_files.options import event_file_options
 
 
 def run(*arguments: str) -> tuple[list[ImportOptions], Any]:
@@ -70,7 +70,6 @@ def test_event_type_mapping_that_makes_no_sense_is_refused(pair: str) -> None:
 
 def test_help_of_a_command_does_not_load_duckdb() -> None:
     code = (
-        "import sys, reprise.event_files.command_line;"
-        " sys.exit(bool({'duckdb', 'pyarrow'} & sys.modules.keys()))"
+        "import sys, reprise.event_files.options; sys.exit(bool({'duckdb', 'pyarrow'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

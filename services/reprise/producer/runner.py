@@ -13,13 +13,10 @@ from reprise.http.metrics import process_registry
 from reprise.http.server import run
 from reprise.http.tracing import Tracing, open_tracing
 from reprise.log import LogProducer, open_producer
-from reprise.producer.app import DISTRIBUTION, create_app
-from reprise.producer.context import ProducerContext, build_ingest
-from reprise.producer.exceptions import SimulatorFailedError
+from reprise.producer.app import DISTRIBUTION, ProducerContext, build_ingest, create_app
 from reprise.producer.metrics import ProducerMetrics
+from reprise.producer.services.simulator import Simulator, SimulatorFailedError, simulated_events
 from reprise.producer.settings import ProducerSettings
-from reprise.producer.simulated_events import simulated_events
-from reprise.producer.simulator import Simulator
 from reprise.runtime.logs import get_logger
 from reprise.runtime.progress import progress
 from reprise.shop import Shop, ShopConfig

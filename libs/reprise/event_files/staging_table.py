@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reprise.event_files.fields import (
+from reprise.event_files.field_expressions import (
     amount_sql,
     event_type_sql,
     id_sql,
@@ -13,8 +13,8 @@ from reprise.event_files.fields import (
     timestamp_sql,
 )
 from reprise.event_files.options import ImportOptions
-from reprise.event_files.problems import CHECKS, Reading, first_position
 from reprise.event_files.source import SourceFile, literal, quoted
+from reprise.event_files.validation import CHECKS, Reading, first_position
 
 
 @dataclass(frozen=True, slots=True)

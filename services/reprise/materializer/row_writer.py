@@ -7,11 +7,23 @@ from typing import NamedTuple, Protocol
 
 from reprise.features.finish import StateRow
 from reprise.features.fold import Delta
-from reprise.materializer.exceptions import ContendedRowError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite, StoredRow
 from reprise.store.watermarks import Watermarks
+
+
+class MaterializerError(Exception):
+    """Root of this package's errors."""
+
+
+class ContendedRowError(MaterializerError):
+    """A row kept changing under a write; the batch is folded again from its start."""
+
+    def __init__(self, view: str, rows: int, attempts: int) -> None:
+        self.view = view
+        super().__init__(f"{rows} rows of {view} changed {attempts} times while they were being written")
+
 
 _ATTEMPTS = 20
 

@@ -14,7 +14,7 @@ from reprise.log import EVENTS, open_consumer, open_producer
 from reprise.materializer.app import DISTRIBUTION, create_app
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.dead_letters import DeadLetters
-from reprise.materializer.measured_store import MeasuredStore
+from reprise.materializer.instrumented_store import MeasuredStore
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
 from reprise.materializer.worker import Pace, Worker

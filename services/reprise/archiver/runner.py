@@ -8,8 +8,8 @@ from pathlib import Path
 
 from reprise.archive import ArchivedEvents, CompactionReport, Hole, OfflineStore, compact, write_events
 from reprise.archiver.app import DISTRIBUTION, create_app
-from reprise.archiver.cutting import CutRule
 from reprise.archiver.metrics import ArchiverMetrics
+from reprise.archiver.rotation import CutRule
 from reprise.archiver.settings import ArchiverSettings
 from reprise.archiver.worker import Assignments, Pace, Worker
 from reprise.http.background import BackgroundTasks

@@ -30,9 +30,9 @@ from reprise.log import (
     open_producer,
 )
 from reprise.log.embedded.consumer import EmbeddedConsumer
-from reprise.log.embedded.frames import encode_frame
-from reprise.log.embedded.partition_index import INDEX_INTERVAL, PartitionIndex
+from reprise.log.embedded.partition_file import INDEX_INTERVAL, PartitionIndex
 from reprise.log.embedded.producer import EmbeddedProducer
+from reprise.log.embedded.record_format import encode_frame
 from reprise.log.embedded.topic_directory import TopicDirectory
 from support.log_contract import TIMEOUT, LogContract, append_all, drain, poll_until
 

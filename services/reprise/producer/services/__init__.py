@@ -1,0 +1,1 @@
+"""The producer's rules: event ingest and the simulator."""
