@@ -19,6 +19,7 @@ from reprise.bundle.exceptions import (
     InvalidBundleError,
     InvalidDigestError,
     StoreAddressError,
+    UnusableModelError,
 )
 from reprise.bundle.manifest import (
     FORMAT,
@@ -67,6 +68,7 @@ __all__ = [
     "SliceReport",
     "Storage",
     "StoreAddressError",
+    "UnusableModelError",
     "Window",
     "canonical_json",
     "digest_of",

@@ -1,0 +1,88 @@
+"""Scores rows with a bundle's ONNX graph. Import it only where rows are scored: it loads ONNX Runtime."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Self, cast
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from reprise.bundle.bundle import Bundle
+from reprise.bundle.exceptions import UnusableModelError
+
+
+class Scorer:
+    """An ONNX graph in ONNX Runtime, with one thread.
+
+    Calls run on the caller's thread: a row takes less time than a thread hop. The buffer of ``score_row`` is
+    reused, so an instance belongs to one thread. A number beyond float32 becomes infinite, which is on the same
+    side of every threshold of a tree.
+
+    Args:
+        model: Bytes of the graph.
+        input_name: Its input, float32 [rows, inputs], NaN where missing.
+        output_name: Its output, float32 [rows] or [rows, 1], P(buys within the horizon).
+        input_names: Names of a row's inputs, in order.
+
+    Attributes:
+        session: The ONNX Runtime session.
+        input_names: Names of a row's inputs, in order.
+
+    Raises:
+        UnusableModelError: ONNX Runtime cannot run the graph.
+    """
+
+    def __init__(self, model: bytes, input_name: str, output_name: str, input_names: Sequence[str]) -> None:
+        self.session = _open_session(model)
+        self.input_names = tuple(input_names)
+        self._input_name = input_name
+        self._outputs = [output_name]
+        self._row = np.zeros((1, len(self.input_names)), np.float32)
+        self._feed = {input_name: self._row}
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Self:
+        """Return the scorer of a bundle.
+
+        Raises:
+            UnusableModelError: ONNX Runtime cannot run the graph.
+        """
+        model = bundle.manifest.model
+        return cls(bundle.model, model.input, model.output, bundle.manifest.input_names)
+
+    def score_row(self, inputs: Sequence[float]) -> float:
+        """Return the probability for one row of inputs, NaN where missing."""
+        with np.errstate(over="ignore"):
+            self._row[0] = inputs
+        (score,) = self.session.run(self._outputs, self._feed)
+        return cast(float, score.item())
+
+    def score(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the probabilities, shape (n,), for inputs of shape (n, inputs), NaN where missing."""
+        with np.errstate(over="ignore"):
+            block = np.ascontiguousarray(rows, np.float32)
+        (scores,) = self.session.run(self._outputs, {self._input_name: block})
+        return cast(NDArray[np.float32], scores.reshape(-1))
+
+    def score_features(self, features: Sequence[Mapping[str, float | None]]) -> NDArray[np.float64]:
+        """Return the probabilities, shape (n,), of n mappings of input name to value, ``None`` where missing.
+
+        Raises:
+            KeyError: A mapping lacks an input.
+        """
+        rows = np.array([[row[name] for name in self.input_names] for row in features], np.float64)
+        return self.score(rows).astype(np.float64)
+
+
+def _open_session(model: bytes) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(model, sess_options=options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        # The exception classes of ONNX Runtime share no base class.
+        raise UnusableModelError(f"ONNX Runtime {ort.__version__} cannot run the graph: {error}") from error

@@ -1,0 +1,52 @@
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from reprise.bundle import Bundle, Manifest, UnusableModelError
+from reprise.bundle.scorer import Scorer
+from support.served_bundles import bundle_files
+
+
+def scorer_of(weights: dict[str, float]) -> Scorer:
+    files = bundle_files(weights=weights)
+    manifest = Manifest.from_bytes(files.manifest)
+    return Scorer.of(Bundle(digest=files.digest, manifest=manifest, model=files.model, metadata={}))
+
+
+def test_one_row_and_many_give_the_same() -> None:
+    scorer = scorer_of({"total_spend": 0.5})
+    rows = np.random.default_rng(1).normal(size=(50, len(scorer.input_names)))
+    rows[3, :] = math.nan
+    together = scorer.score(rows)
+    assert together.shape == (50,)
+    for row, score in zip(rows.tolist(), together, strict=True):
+        assert scorer.score_row(row) == pytest.approx(float(score), abs=1e-6)
+
+
+def test_row_after_another_is_not_influenced_by_it() -> None:
+    scorer = scorer_of({"total_spend": 1.0})
+    others = [math.nan] * (len(scorer.input_names) - 1)
+    first = scorer.score_row([3.0, *others])
+    assert scorer.score_row([math.nan, *others]) == 0.5
+    assert scorer.score_row([3.0, *others]) == first
+
+
+def test_amount_beyond_single_precision_becomes_infinite_without_a_warning() -> None:
+    scorer = scorer_of({"request_amount": 1.0})
+    row: dict[str, float | None] = dict.fromkeys(scorer.input_names)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        scores = scorer.score_features([row | {"request_amount": 1e39}, row | {"request_amount": 0.0}])
+    assert scores.tolist() == [1.0, 0.5]
+
+
+def test_features_without_an_input_are_refused() -> None:
+    with pytest.raises(KeyError):
+        scorer_of({}).score_features([{"total_spend": 1.0}])
+
+
+def test_bytes_that_are_no_graph_are_refused() -> None:
+    with pytest.raises(UnusableModelError, match="cannot run the graph"):
+        Scorer(b"no graph", "inputs", "probability", ("a",))
