@@ -8,7 +8,7 @@ export UV_PYTHON_DOWNLOADS := never
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Make .venv from the lock (the other targets do it by themselves)
+setup: ## Make .venv from requirements.txt (the other targets run it)
 	@.ci/setup
 
 tools: setup
@@ -76,7 +76,7 @@ cluster-demo: setup ## Leave a whole platform running on the cluster, and say ho
 	@$(CLUSTER) k8s/images e2e
 	@$(CLUSTER) k8s/demo
 
-chart: setup ## Write the chart's schema, page and topics, and skaffold.yaml, from what they follow from
+chart: setup ## Generate the chart's values schema, README and topics from the code
 	@$(PY) charts/generator
 
 observe: test-tools ## Run the platform under a real Prometheus and print what panels and alerts show
@@ -85,7 +85,7 @@ observe: test-tools ## Run the platform under a real Prometheus and print what p
 dashboards: setup ## Write Grafana's dashboards into the chart
 	@PYTHONPATH=charts $(PY) -m dashboards
 
-lock: setup ## Pin every dependency anew: requirements/*.txt (LOCK=--upgrade for the newest)
+lock: setup ## Pin every dependency in requirements.txt (LOCK=--upgrade for the newest)
 	@.ci/lock $(LOCK)
 
 clean: ## Remove everything that was made here

@@ -1,4 +1,4 @@
-"""Writes what the chart has from elsewhere: ``python charts/generator`` (``--check`` only compares).
+"""Generate the parts of the chart that follow from the code: ``python charts/generator`` (``--check`` only compares).
 
 The values' schema and page come from ``values.yaml`` and the components' settings classes, the topics from the
 library that declares them.
@@ -10,8 +10,7 @@ import json
 import sys
 from pathlib import Path
 
-from skaffold_file import find_images, skaffold_file
-from values_file import Group, read_values
+from values_file import read_values
 from values_page import values_page
 from values_schema import values_schema
 
@@ -27,14 +26,13 @@ def generated() -> dict[Path, str]:
     return {
         CHART / "files/topics.json": _json(_topics()),
         CHART / "values.schema.json": _json(values_schema(values)),
-        ROOT / "skaffold.yaml": skaffold_file(find_images(ROOT, _with_images(values))),
         CHART / "README.md": values_page(values, (Path(__file__).parent / "page_head.md").read_text()),
     }
 
 
 def main() -> int:
-    """Write the files, or tell which are not as they should be."""
-    parser = argparse.ArgumentParser(description="Write what the chart has from elsewhere.")
+    """Write the files; with ``--check`` print what would change."""
+    parser = argparse.ArgumentParser(description="Generate the parts of the chart that follow from the code.")
     parser.add_argument(
         "--check", action="store_true", help="only say what would change; exit status 1 if so"
     )
@@ -57,14 +55,6 @@ def main() -> int:
     if check and stale:
         sys.stderr.write("the chart is not up to date: run make chart\n")
     return int(check and stale)
-
-
-def _with_images(values: Group) -> set[str]:
-    return {
-        name
-        for name, entry in values.entries.items()
-        if isinstance(entry, Group) and "image" in entry.entries
-    }
 
 
 def _topics() -> list[dict[str, object]]:

@@ -1,9 +1,7 @@
 """skaffold.yaml and Tiltfile, held against the repository and the chart; neither program is needed for it."""
 
 import json
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,19 +64,23 @@ def test_skaffold_builds_every_image_that_the_chart_runs() -> None:
         for container in pod.spec.all_containers
     }
     assert images - {"redis", "kafdrop"} <= ARTIFACTS.keys()
-    assert all((ROOT / artifact["docker"]["dockerfile"]).exists() for artifact in ARTIFACTS.values())
+    assert {artifact["docker"]["dockerfile"] for artifact in ARTIFACTS.values()} == {"Dockerfile"}
+    for image, artifact in ARTIFACTS.items():
+        assert f"reprise-{artifact['docker']['buildArgs']['COMPONENT']}" == image
 
 
-def test_skaffold_writes_every_package_of_an_image_to_where_the_image_has_it() -> None:
+def test_skaffold_syncs_every_source_of_an_image_to_where_the_image_has_it() -> None:
+    assert "--target /opt/reprise" in (ROOT / "Dockerfile").read_text()
     for image in RELOADED:
-        dockerfile = (ROOT / ARTIFACTS[image]["docker"]["dockerfile"]).read_text()
-        assert "--target /opt/reprise" in dockerfile
-        for rule in ARTIFACTS[image]["sync"]["manual"]:
+        component = image.removeprefix("reprise-")
+        rules = ARTIFACTS[image]["sync"]["manual"]
+        assert {rule["src"] for rule in rules} == {
+            f"{folder}/**/*.py"
+            for folder in ("libs/reprise", "feature_repo/reprise", f"services/reprise/{component}")
+        }
+        for rule in rules:
             assert rule["dest"] == "/opt/reprise"
-            folder = Path(rule["strip"]).parent
-            assert f"COPY {folder} {folder}" in dockerfile
-            [package] = (ROOT / rule["strip"]).glob("reprise_*")
-            assert (package / "__init__.py").exists()
+            assert rule["src"].startswith(f"{rule['strip']}reprise/")
 
 
 def test_what_skaffold_writes_is_what_the_container_watches_and_may_write() -> None:
@@ -153,16 +155,22 @@ def tilt() -> Tilt:
 
 
 def test_tilt_builds_and_syncs_the_same_as_skaffold(tilt: Tilt) -> None:
-    assert {image: given["dockerfile"] for image, given in tilt.images.items()} == {
-        image: artifact["docker"]["dockerfile"]
+    assert {image: given["build_args"] for image, given in tilt.images.items()} == {
+        image: artifact["docker"]["buildArgs"]
         for image, artifact in ARTIFACTS.items()
         if image in tilt.images
     }
     assert tilt.images.keys() >= RELOADED
     for image, given in tilt.images.items():
         rules = ARTIFACTS[image].get("sync", {"manual": []})["manual"]
-        assert {(f"{rule['strip']}".rstrip("/"), rule["dest"]) for rule in rules} == set(given["live_update"])
-        assert all(os.path.dirname(local) in given["only"] for local, _ in given["live_update"])
+        assert set(given["live_update"]) == {
+            (
+                folder := rule["src"].removesuffix("/**/*.py"),
+                f"/opt/reprise/{folder.removeprefix(rule['strip'])}",
+            )
+            for rule in rules
+        }
+        assert all(local in given["only"] for local, _ in given["live_update"])
 
 
 def test_every_resource_that_tilt_groups_is_one_that_the_chart_makes(tilt: Tilt) -> None:
