@@ -268,7 +268,7 @@ def _model_call(models: Path) -> dict[str, float]:
     program = (
         "import json, sys, time\n"
         "from reprise.bundle import BundleStore\n"
-        "from reprise.predictor.model import Model\n"
+        "from reprise.predictor.services.onnx_scorer import Model\n"
         "store = BundleStore(sys.argv[1])\n"
         "bundle = store.fetch(store.latest())\n"
         "model, row, taken = Model.of(bundle), [1.0] * len(bundle.manifest.inputs), []\n"

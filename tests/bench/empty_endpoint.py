@@ -2,8 +2,8 @@
 
 from fastapi import FastAPI
 
-from reprise.predictor import examples
-from reprise.predictor.contract import PredictionRequest, PredictionResponse
+from reprise.predictor.models import examples
+from reprise.predictor.models.api import PredictionRequest, PredictionResponse
 
 ANSWER = PredictionResponse.model_validate(examples.ANSWER)
 

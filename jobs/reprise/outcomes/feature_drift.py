@@ -17,7 +17,7 @@ import pyarrow as pa
 from reprise.bundle import Histogram, Manifest
 from reprise.outcomes.gathering import literal
 from reprise.outcomes.settings import OutcomesSettings
-from reprise.routing.stability import index_by_chance, population_stability_index
+from reprise.routing.population_stability import index_by_chance, population_stability_index
 from reprise.runtime.durations import microseconds
 
 DRIFTED = 0.25

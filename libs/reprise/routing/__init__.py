@@ -2,12 +2,12 @@
 
 from reprise.routing.allocation import Ranges, Share, allocate
 from reprise.routing.assignment import assign, bucket_of
+from reprise.routing.distinct_users import SeenUsers
 from reprise.routing.document import BASELINE, BUCKETS, Arm, RoutingDocument, width
 from reprise.routing.evidence import CandidateEvidence, RolloutEvidence, Verdict
 from reprise.routing.exceptions import InvalidRoutingError, InvalidSharesError, RoutingError
 from reprise.routing.keys import document_key, evidence_key
 from reprise.routing.report import ArmReport, RoutingReport
-from reprise.routing.seen_users import SeenUsers
 
 __all__ = [
     "BASELINE",

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reprise.routing.wire import ArmName, BasisPoints, Digest, Wire
+from reprise.routing.strict_model import ArmName, BasisPoints, Digest, Wire
 
 BUCKETS: Final = 10_000
 """How many buckets users are hashed to: one for each basis point."""

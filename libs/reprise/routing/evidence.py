@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from reprise.routing.wire import ArmName, Digest, Wire
+from reprise.routing.strict_model import ArmName, Digest, Wire
 
 Verdict = Literal["better", "not_worse", "worse", "undecided"]
 

@@ -18,7 +18,7 @@ SCORES: Final = "reprise_predictor_arm_score"
 
 USERS: Final = "reprise_predictor_arm_users"
 """Counter, ``_total``: users that a predictor saw for the first time since it applied the document, by the arm that
-they are assigned to (whether or not that arm answers); see :class:`reprise.routing.seen_users.SeenUsers`."""
+they are assigned to (whether or not that arm answers); see :class:`reprise.routing.distinct_users.SeenUsers`."""
 
 SCORE_BOUNDS: Final = tuple(number / 20 for number in range(1, 21))
 """Upper bounds of the bins of :data:`SCORES`."""

@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from reprise.routing.wire import ArmName, BasisPoints, Digest, Wire
+from reprise.routing.strict_model import ArmName, BasisPoints, Digest, Wire
 
 
 class ArmReport(Wire):

@@ -16,9 +16,9 @@ from reprise.http.metrics import installed_version
 from reprise.http.metrics_server import metrics_server
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.exceptions import NoModelError
-from reprise.predictor.info_routes import info_router, model_router
-from reprise.predictor.predict_routes import add_predict_routes
-from reprise.predictor.routing_routes import routing_router
+from reprise.predictor.handlers.features import info_router, model_router
+from reprise.predictor.handlers.model_info import routing_router
+from reprise.predictor.handlers.predict import add_predict_routes
 from reprise.predictor.settings import PredictorSettings
 from reprise.runtime.logs import get_logger
 

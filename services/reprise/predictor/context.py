@@ -14,22 +14,22 @@ from reprise.http.metrics import process_registry
 from reprise.http.rate_limit import RateLimit
 from reprise.http.tracing import Tracing, open_tracing
 from reprise.log import EventLogSettings, LogProducer, open_producer
-from reprise.predictor.admission import Admission
 from reprise.predictor.arm_metrics import ArmMetrics
-from reprise.predictor.circuit import Circuit
 from reprise.predictor.exceptions import NoModelError
-from reprise.predictor.guarded_reader import GuardedReader
-from reprise.predictor.holder import ModelHolder
-from reprise.predictor.loading import Shelf
 from reprise.predictor.metrics import PredictorMetrics
-from reprise.predictor.predicting import PredictionService
-from reprise.predictor.prediction_log import PredictionLog
-from reprise.predictor.reader import StateReader
-from reprise.predictor.routing import Routing, Source
-from reprise.predictor.score_drift import Arm, ScoreDrift
+from reprise.predictor.services.admission_control import Admission
+from reprise.predictor.services.bundle_loader import Shelf
+from reprise.predictor.services.model_cache import ModelHolder
+from reprise.predictor.services.model_router import Routing, Source
+from reprise.predictor.services.prediction import PredictionService
+from reprise.predictor.services.score_drift import Arm, ScoreDrift
+from reprise.predictor.services.shadow_traffic import Shadows
 from reprise.predictor.settings import PredictorSettings
-from reprise.predictor.shadowing import Shadows
-from reprise.predictor.store_watch import StoreWatch
+from reprise.predictor.storage.circuit_breaker import Circuit
+from reprise.predictor.storage.guarded_reader import GuardedReader
+from reprise.predictor.storage.prediction_log import PredictionLog
+from reprise.predictor.storage.state_reader import StateReader
+from reprise.predictor.storage.store_health import StoreWatch
 from reprise.routing import document_key
 from reprise.runtime.settings import TraceSettings
 from reprise.store.documents import DocumentReader

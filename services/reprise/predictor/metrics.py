@@ -6,7 +6,7 @@ from reprise.events import parse_timestamp
 from reprise.http.dependency_metrics import DependencyMetrics
 from reprise.http.histogram import LoopHistogram
 from reprise.http.tracing import Stage, StagedHistogram, Tracing
-from reprise.predictor.holder import ModelHolder
+from reprise.predictor.services.model_cache import ModelHolder
 
 STAGES = ("validate", "read", "finish", "infer", "encode")
 _SPANS = (

@@ -9,8 +9,8 @@ from reprise.rollout.observation import ArmSample, Measurement
 from reprise.rollout.spec import Analysis, Metric
 from reprise.rollout.status import AnalysisStatus, MetricStatus, Verdict, at
 from reprise.routing import BUCKETS
+from reprise.routing.population_stability import index_by_chance, population_stability_index, tenths
 from reprise.routing.sample_ratio import sample_ratio
-from reprise.routing.stability import index_by_chance, population_stability_index, tenths
 
 _FALSE_ALARM = 0.001
 

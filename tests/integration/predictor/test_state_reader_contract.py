@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reprise.predictor.reader import StateReader
+from reprise.predictor.storage.state_reader import StateReader
 from reprise.store.exceptions import CorruptRowError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineReader

@@ -141,7 +141,7 @@ def test_the_sdk_is_imported_where_traces_are_on_and_nowhere_else(
         assert predictor.terminate() == 0
     lines = [line for line in predictor.log.read_text().splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
-    assert "reprise.predictor.predicting" in imported
+    assert "reprise.predictor.services.prediction" in imported
     for module in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http", "reprise.http.spans"):
         assert (module in imported) is on, module
     if not on:

@@ -22,7 +22,7 @@ from reprise.http.problems import (
     UNAUTHENTICATED,
     ProblemType,
 )
-from reprise.predictor.predict_routes import PROBLEMS
+from reprise.predictor.handlers.predict import PROBLEMS
 from reprise.predictor.settings import PredictorSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"

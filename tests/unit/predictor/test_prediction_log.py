@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reprise.log import LogUnavailableError
-from reprise.predictor.prediction_record import PredictionRecord
+from reprise.predictor.models.prediction_record import PredictionRecord
 from support.fake_log import FakeLogProducer
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
 from support.served_bundles import DAY_US, bundle_files

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from reprise.predictor.contract import (
+from reprise.predictor.models.api import (
     BatchRequest,
     BatchResponse,
     FeaturesResponse,

@@ -5,7 +5,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reprise.bundle import Histogram
-from reprise.predictor.score_drift import MIN_SCORES, WINDOW_SECONDS, ScoreDrift
+from reprise.predictor.services.score_drift import MIN_SCORES, WINDOW_SECONDS, ScoreDrift
 
 ARM = ("baseline", "sha256:ab")
 EVALUATION = Histogram(edges=tuple(number / 50 for number in range(51)), counts=(10,) * 50)

@@ -1,0 +1,1 @@
+"""HTTP handlers: parse a request, call a service, encode the response."""

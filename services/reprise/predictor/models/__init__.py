@@ -1,0 +1,1 @@
+"""Data types: the API contract, predictions, arms, loaded models. They know no HTTP, Kafka or Redis."""

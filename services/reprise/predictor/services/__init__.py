@@ -1,0 +1,1 @@
+"""Rules of a prediction: routing, scoring, model loading, shadow traffic, admission control."""

@@ -1,0 +1,1 @@
+"""Redis and Kafka: online state behind a circuit breaker, store health, the prediction log."""

@@ -1,0 +1,156 @@
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from reprise.bundle import BundleStore
+from reprise.predictor.exceptions import NoModelError
+from reprise.predictor.services.model_cache import ModelHolder
+from support.predictor import published, running_predictor
+from support.served_bundles import bundle_files
+
+
+def holder(store: Path, wanted: str = "latest") -> ModelHolder:
+    return ModelHolder(BundleStore(str(store)), wanted, "reprise")
+
+
+async def test_latest_model_takes_over_when_it_changes(tmp_path: Path) -> None:
+    first = published(tmp_path, bundle_files(bias=0.0))
+    models = holder(tmp_path)
+    await models.refresh()
+    assert models.current.digest == first
+    second = published(tmp_path, bundle_files(bias=1.0))
+    await models.refresh()
+    assert models.current.digest == second
+
+
+async def test_unchanged_model_is_not_loaded_again(tmp_path: Path) -> None:
+    published(tmp_path, bundle_files())
+    models = holder(tmp_path)
+    await models.refresh()
+    before = models.current
+    await models.refresh()
+    assert models.current is before
+
+
+async def test_pinned_digest_does_not_follow_latest(tmp_path: Path) -> None:
+    first = published(tmp_path, bundle_files(bias=0.0))
+    published(tmp_path, bundle_files(bias=1.0))
+    models = holder(tmp_path, first)
+    await models.refresh()
+    assert models.current.digest == first
+
+
+async def test_refused_model_leaves_the_old_one_answering_and_is_told_once(tmp_path: Path) -> None:
+    good = published(tmp_path, bundle_files())
+    models = holder(tmp_path)
+    await models.refresh()
+    bad = published(tmp_path, bundle_files(plan_hash="0" * 64))
+    with capture_logs() as logs:
+        await models.refresh()
+        await models.refresh()
+    assert models.current.digest == good
+    assert models.refusal is not None
+    assert models.refusal.digest == bad
+    assert "plan_hash" in models.refusal.reason
+    assert [line["event"] for line in logs] == ["model_refused"]
+    assert logs[0]["still_answering"] == good
+
+
+async def test_corrupt_model_is_refused_until_it_is_restored(tmp_path: Path) -> None:
+    files = bundle_files()
+    digest = published(tmp_path, files)
+    path = Path(BundleStore(str(tmp_path)).location(digest, "model.onnx"))
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    models = holder(tmp_path)
+    await models.refresh()
+    assert models.loaded is None
+    assert models.refusal is not None
+    assert "BundleCorruptError" in models.refusal.reason
+    published(tmp_path, files)
+    await models.refresh()
+    assert models.current.digest == digest
+    assert models.refusal is None
+
+
+async def test_refusal_is_withdrawn_when_latest_goes_back(tmp_path: Path) -> None:
+    good = published(tmp_path, bundle_files())
+    models = holder(tmp_path)
+    await models.refresh()
+    published(tmp_path, bundle_files(plan_hash="0" * 64))
+    await models.refresh()
+    assert models.refusal is not None
+    BundleStore(str(tmp_path)).set_latest(good)
+    await models.refresh()
+    assert models.refusal is None
+
+
+async def test_empty_store_says_what_is_missing_and_the_first_model_is_taken(tmp_path: Path) -> None:
+    models = holder(tmp_path)
+    await models.refresh()
+    with pytest.raises(NoModelError, match=r"latest\.json does not exist"):
+        _ = models.current
+    published(tmp_path, bundle_files())
+    await models.refresh()
+    assert models.loaded is not None
+
+
+async def test_model_is_looked_for_again_and_again(tmp_path: Path) -> None:
+    models = holder(tmp_path)
+    task = asyncio.create_task(models.keep_fresh(0.01))
+    digest = published(tmp_path, bundle_files())
+    async with asyncio.timeout(10):
+        while models.loaded is None:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    assert models.current.digest == digest
+
+
+def test_process_without_a_model_lives_unready_and_predicts_nothing(tmp_path: Path) -> None:
+    with running_predictor(tmp_path) as predictor:
+        assert predictor.client.get("/health").status_code == 200
+        assert predictor.client.get("/ready").json()["detail"] == "no model is loaded"
+        response = predictor.client.post("/predict", json={"user_id": "u", "product_id": "p"})
+        assert response.status_code == 503
+        assert response.headers["retry-after"] == "1"
+        assert response.json()["type"] == "urn:reprise:problem:no-model"
+        assert predictor.client.get("/model/info").status_code == 503
+
+
+def test_process_that_never_looks_again_does_not_start_without_a_model(tmp_path: Path) -> None:
+    with (
+        pytest.raises(NoModelError, match=r"latest\.json does not exist"),
+        running_predictor(tmp_path, model_reload_seconds=0),
+    ):
+        pass
+
+
+def test_refused_model_shows_in_model_info_and_metrics(tmp_path: Path) -> None:
+    good = published(tmp_path, bundle_files())
+    with running_predictor(tmp_path) as predictor:
+        bad = published(tmp_path, bundle_files(schema_hash="0" * 64))
+        assert predictor.client.portal is not None
+        predictor.client.portal.call(predictor.context.models.refresh)
+        info = predictor.client.get("/model/info").json()
+        assert info["digest"] == good
+        assert info["refused"]["digest"] == bad
+        assert "schema_hash" in info["refused"]["reason"]
+        assert predictor.metric("reprise_predictor_model_refused", digest=bad) == 1
+        assert predictor.client.get("/ready").status_code == 200
+
+
+class BrokenLibraryError(Exception):
+    pass
+
+
+def test_work_that_stops_in_the_background_makes_the_process_unready(tmp_path: Path) -> None:
+    published(tmp_path, bundle_files())
+    with running_predictor(tmp_path, redis_ping_seconds=0.01) as predictor:
+        assert predictor.client.get("/ready").status_code == 200
+        predictor.reader.failure = BrokenLibraryError("ping")
+        give_up = time.monotonic() + 10
+        while (response := predictor.client.get("/ready")).status_code == 200:
+            assert time.monotonic() < give_up
+        assert response.json()["detail"] == "store watch has stopped"

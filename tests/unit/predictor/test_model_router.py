@@ -1,0 +1,358 @@
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reprise.bundle import BundleStore
+from reprise.routing import BASELINE, RoutingDocument, RoutingReport, Share, allocate, assign
+from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
+from support.predictor import RunningPredictor, published, running_predictor
+from support.served_bundles import bundle_files, small_plan
+
+USERS = [f"u-{number}" for number in range(200)]
+
+
+@pytest.fixture
+def predictor(tmp_path: Path) -> Iterator[RunningPredictor]:
+    published(tmp_path, bundle_files())
+    with running_predictor(tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path, predictor: RunningPredictor) -> BundleStore:
+    return BundleStore(str(tmp_path))
+
+
+def routing(baseline: str, *shares: Share, generation: int = 1, salt: str = "s") -> RoutingDocument:
+    return RoutingDocument(
+        generation=generation, rollout="reprise/test", salt=salt, arms=allocate(baseline, shares, {})
+    )
+
+
+def released(generation: int) -> RoutingDocument:
+    return RoutingDocument(generation=generation, rollout="reprise/test", salt="", arms=())
+
+
+def ask(predictor: RunningPredictor, user_id: str, **fields: Any) -> dict[str, Any]:
+    response = predictor.client.post("/predict", json={"user_id": user_id, "product_id": "p", **fields})
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    return answer
+
+
+def ask_all(predictor: RunningPredictor, **fields: Any) -> list[dict[str, Any]]:
+    requests = [{"user_id": user, "product_id": "p", **fields} for user in USERS]
+    response = predictor.client.post("/predict/batch", json={"requests": requests})
+    assert response.status_code == 200, response.text
+    results: list[dict[str, Any]] = response.json()["results"]
+    return results
+
+
+def report(predictor: RunningPredictor) -> RoutingReport:
+    return RoutingReport.from_bytes(predictor.client.get("/routing").content)
+
+
+def answered(predictor: RunningPredictor, arm: str, digest: str, outcome: str = "answered") -> float:
+    return predictor.metric("reprise_predictor_arm_answers_total", arm=arm, digest=digest, outcome=outcome)
+
+
+def test_without_a_document_the_configured_model_answers_everybody(predictor: RunningPredictor) -> None:
+    assert {answer["arm"] for answer in ask_all(predictor)} == {"baseline"}
+    assert report(predictor).generation is None
+    assert report(predictor).arms == ()
+
+
+def test_users_are_answered_by_the_arm_that_they_are_in_alone_and_in_batches(
+    predictor: RunningPredictor, store: BundleStore
+) -> None:
+    baseline = predictor.context.models.current.digest
+    candidate = store.publish(bundle_files(bias=2.0))
+    document = routing(baseline, Share("deeper", candidate, 4000))
+    predictor.route(document)
+    index_of = assign(document)
+    expected = {
+        user: (document.arms[index_of(user)].name, document.arms[index_of(user)].digest) for user in USERS
+    }
+    assert set(expected.values()) == {("baseline", baseline), ("deeper", candidate)}
+    for user, answer in zip(USERS, ask_all(predictor), strict=True):
+        assert (answer["arm"], answer["model_version"]) == expected[user]
+        assert answer["user_id"] == user
+        assert answer["probability"] == pytest.approx(
+            0.5 if answer["arm"] == "baseline" else 0.8808, abs=1e-4
+        )
+    for user in USERS[:20]:
+        assert (ask(predictor, user)["arm"], ask(predictor, user)["model_version"]) == expected[user]
+
+
+def test_assigning_a_user_costs_little_beside_a_prediction(
+    predictor: RunningPredictor, store: BundleStore
+) -> None:
+    candidate = store.publish(bundle_files(bias=2.0))
+    predictor.route(routing(predictor.context.models.current.digest, Share("deeper", candidate, 5000)))
+    routes = predictor.context.routing.current
+    taken = []
+    for _ in range(20):
+        start = time.perf_counter()
+        for user in USERS:
+            routes.arm(user)
+        taken.append((time.perf_counter() - start) / len(USERS))
+    # It takes about 1 µs of the 100 that a prediction takes; the limit leaves room for a busy machine.
+    assert min(taken) < 10e-6
+
+
+def test_batch_takes_one_read_for_each_arm(predictor: RunningPredictor, store: BundleStore) -> None:
+    candidate = store.publish(bundle_files(bias=2.0))
+    predictor.route(routing(predictor.context.models.current.digest, Share("deeper", candidate, 5000)))
+    before = predictor.reader.round_trips
+    ask_all(predictor)
+    assert predictor.reader.round_trips == before + 2
+
+
+def test_shares_that_grow_keep_the_users_of_before(predictor: RunningPredictor, store: BundleStore) -> None:
+    baseline = predictor.context.models.current.digest
+    candidate = store.publish(bundle_files(bias=2.0))
+    in_candidate = []
+    for generation, weight in enumerate((1000, 5000, 10_000), 1):
+        predictor.route(routing(baseline, Share("deeper", candidate, weight), generation=generation))
+        answers = ask_all(predictor)
+        in_candidate.append({answer["user_id"] for answer in answers if answer["arm"] == "deeper"})
+        assert report(predictor).generation == generation
+    assert in_candidate[0] < in_candidate[1] < in_candidate[2] == set(USERS)
+
+
+def test_what_is_applied_is_acknowledged_with_its_fingerprint(
+    predictor: RunningPredictor, store: BundleStore
+) -> None:
+    baseline = predictor.context.models.current.digest
+    candidate = store.publish(bundle_files(bias=2.0))
+    document = routing(baseline, Share("deeper", candidate, 100), generation=7)
+    predictor.route(document)
+    said = report(predictor)
+    assert (said.generation, said.fingerprint, said.rollout) == (7, document.fingerprint, "reprise/test")
+    assert [(arm.name, arm.digest, arm.weight, arm.state) for arm in said.arms] == [
+        ("baseline", baseline, 9900, "loaded"),
+        ("deeper", candidate, 100, "loaded"),
+    ]
+    assert predictor.metric("reprise_predictor_routing_generation") == 7
+    arm = {"arm": "deeper", "digest": candidate}
+    assert predictor.metric("reprise_predictor_arm_weight", **arm) == 100
+    assert predictor.metric("reprise_predictor_arm_loaded", **arm) == 1
+    assert answered(predictor, "deeper", candidate) == 0
+
+
+@pytest.mark.parametrize("damage", ["missing", "corrupt", "unfit"])
+def test_arm_whose_bundle_cannot_be_loaded_is_reported_and_its_users_are_the_baselines(
+    predictor: RunningPredictor, store: BundleStore, tmp_path: Path, damage: str
+) -> None:
+    baseline = predictor.context.models.current.digest
+    if damage == "missing":
+        candidate = "sha256:" + "ab" * 32
+    elif damage == "unfit":
+        candidate = store.publish(bundle_files(plan_hash="0" * 64))
+    else:
+        candidate = store.publish(bundle_files(bias=2.0))
+        model = tmp_path / "bundles" / candidate.replace(":", "-") / "model.onnx"
+        model.chmod(0o644)
+        model.write_bytes(model.read_bytes()[:-1] + b"?")
+    predictor.route(routing(baseline, Share("broken", candidate, 5000)))
+    assert {(answer["arm"], answer["model_version"]) for answer in ask_all(predictor)} == {
+        ("baseline", baseline)
+    }
+    said = report(predictor)
+    assert said.generation == 1
+    assert [arm.state for arm in said.arms] == ["loaded", "failed"]
+    assert said.arms[1].reason
+    assert predictor.metric("reprise_predictor_arm_loaded", arm="broken", digest=candidate) == 0
+    assert predictor.metric("reprise_predictor_arm_users_total", arm="broken", digest=candidate) > 0
+
+
+def test_arm_whose_model_would_hold_up_everybody_is_refused(tmp_path: Path) -> None:
+    baseline = published(tmp_path, bundle_files())
+    store = BundleStore(str(tmp_path))
+    candidate = store.publish(bundle_files(bias=2.0))
+    # No model takes less than a nanosecond.
+    with running_predictor(tmp_path, slowest_row_seconds=1e-9) as predictor:
+        predictor.route(routing(baseline, Share("slow", candidate, 10_000)))
+        (_, arm) = report(predictor).arms
+        assert arm.state == "failed"
+        assert "1e-09 s is the most" in str(arm.reason)
+        assert ask(predictor, USERS[0])["arm"] == BASELINE
+
+
+def test_arm_answers_as_soon_as_its_bundle_is_published(
+    predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reprise.predictor.services.bundle_loader._RETRY_SECONDS", 0.0)
+    files = bundle_files(bias=2.0)
+    candidate = store.publish(files)
+    folder = Path(store.location(candidate, "manifest.json")).parent
+    hidden = folder.with_name("hidden")
+    folder.rename(hidden)
+    predictor.route(routing(predictor.context.models.current.digest, Share("late", candidate, 10_000)))
+    assert ask(predictor, "u")["arm"] == "baseline"
+    hidden.rename(folder)
+    predictor.look()
+    assert ask(predictor, "u")["arm"] == "late"
+
+
+def test_document_is_applied_while_a_bundle_is_still_loading(
+    predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = predictor.context.models.current.digest
+    slow = store.publish(bundle_files(bias=2.0))
+    go_on = threading.Event()
+    fetch = BundleStore.fetch
+    monkeypatch.setattr(BundleStore, "fetch", lambda self, digest: go_on.wait(10) and fetch(self, digest))
+    predictor.routing.data = routing(baseline, Share("slow", slow, 10_000)).to_bytes()
+    assert predictor.client.portal is not None
+    predictor.client.portal.call(predictor.context.routing.refresh)
+    assert [arm.state for arm in report(predictor).arms] == ["loaded", "loading"]
+    assert ask(predictor, "u")["arm"] == "baseline"
+    predictor.routing.data = routing(baseline, generation=2).to_bytes()
+    predictor.client.portal.call(predictor.context.routing.refresh)
+    assert report(predictor).generation == 2
+    go_on.set()
+    predictor.client.portal.call(predictor.context.routing.settle, 10.0)
+    assert ask(predictor, "u")["arm"] == "baseline"
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"\xff", b'{"generation": 2, "rollout": "r", "salt": "s", "arms": [{}]}']
+)
+def test_document_that_breaks_its_format_is_refused_and_the_one_before_goes_on(
+    predictor: RunningPredictor, store: BundleStore, data: bytes
+) -> None:
+    candidate = store.publish(bundle_files(bias=2.0))
+    good = routing(predictor.context.models.current.digest, Share("deeper", candidate, 10_000))
+    predictor.route(good)
+    predictor.route(data)
+    said = report(predictor)
+    assert said.fingerprint == good.fingerprint
+    assert said.refused is not None
+    assert "routing document" in said.refused
+    assert predictor.metric("reprise_predictor_routing_refused") == 1
+    assert ask(predictor, "u")["arm"] == "deeper"
+    predictor.route(routing(predictor.context.models.current.digest, generation=3))
+    assert report(predictor).refused is None
+    assert predictor.metric("reprise_predictor_routing_refused") == 0
+
+
+def test_document_whose_baseline_cannot_be_loaded_is_refused(predictor: RunningPredictor) -> None:
+    configured = predictor.context.models.current.digest
+    predictor.route(routing("sha256:" + "cd" * 32))
+    said = report(predictor)
+    assert said.generation is None
+    assert said.refused is not None
+    assert "baseline cannot be loaded" in said.refused
+    assert ask(predictor, "u")["model_version"] == configured
+
+
+@pytest.mark.parametrize(
+    "failure", [StoreUnavailableError("read routing", "away"), StoreRefusedError("read routing", "NOPERM")]
+)
+def test_routes_stay_while_the_document_cannot_be_read_or_is_gone(
+    predictor: RunningPredictor, store: BundleStore, failure: Exception
+) -> None:
+    candidate = store.publish(bundle_files(bias=2.0))
+    predictor.route(routing(predictor.context.models.current.digest, Share("deeper", candidate, 10_000)))
+    predictor.routing.failure = failure
+    predictor.look()
+    assert ask(predictor, "u")["arm"] == "deeper"
+    predictor.routing.failure = predictor.routing.data = None
+    predictor.look()
+    assert ask(predictor, "u")["arm"] == "deeper"
+    assert report(predictor).generation == 1
+
+
+def test_releasing_document_gives_everybody_back_to_the_configured_model(
+    predictor: RunningPredictor, store: BundleStore
+) -> None:
+    configured = predictor.context.models.current.digest
+    candidate = store.publish(bundle_files(bias=2.0))
+    predictor.route(routing(configured, Share("deeper", candidate, 10_000)))
+    predictor.route(released(2))
+    answer = ask(predictor, "u")
+    assert (answer["arm"], answer["model_version"]) == ("baseline", configured)
+    assert (report(predictor).generation, report(predictor).arms) == (2, ())
+    assert answered(predictor, "baseline", configured) >= 1
+
+
+def test_model_of_an_arm_that_is_gone_is_let_go(predictor: RunningPredictor, store: BundleStore) -> None:
+    baseline = predictor.context.models.current.digest
+    candidate = store.publish(bundle_files(bias=2.0))
+    predictor.route(routing(baseline, Share("deeper", candidate, 100)))
+    predictor.route(routing(baseline, generation=2))
+    assert predictor.context.routing._shelf.model(candidate) is None
+    labels = {"arm": "deeper", "digest": candidate, "outcome": "answered"}
+    assert predictor.context.registry.get_sample_value("reprise_predictor_arm_answers_total", labels) is None
+
+
+def test_new_users_are_counted_once_by_their_arm_until_another_document(
+    predictor: RunningPredictor, store: BundleStore
+) -> None:
+    baseline = predictor.context.models.current.digest
+    candidate = store.publish(bundle_files(bias=2.0))
+
+    def users() -> float:
+        return sum(
+            predictor.metric("reprise_predictor_arm_users_total", arm=arm, digest=digest)
+            for arm, digest in ((BASELINE, baseline), ("deeper", candidate))
+        )
+
+    predictor.route(routing(baseline, Share("deeper", candidate, 5000)))
+    ask_all(predictor)
+    ask_all(predictor)
+    ask(predictor, USERS[0])
+    assert users() == len(USERS)
+    predictor.route(routing(baseline, Share("deeper", candidate, 6000), generation=2))
+    ask_all(predictor)
+    assert users() == 2 * len(USERS)
+
+
+def test_baseline_answers_where_a_candidate_fails_and_the_failure_is_the_candidates(
+    predictor: RunningPredictor, store: BundleStore
+) -> None:
+    baseline = predictor.context.models.current.digest
+    fragile = store.publish(bundle_files(bias=2.0, fails_on_infinity=True))
+    predictor.route(routing(baseline, Share("fragile", fragile, 10_000)))
+    assert ask(predictor, "u")["arm"] == "fragile"
+    answer = ask(predictor, "u", amount=1e300)
+    assert (answer["arm"], answer["model_version"]) == ("baseline", baseline)
+    assert answered(predictor, "fragile", fragile, "failed") == 1
+    assert {result["arm"] for result in ask_all(predictor, amount=1e300)} == {"baseline"}
+    assert answered(predictor, "fragile", fragile, "failed") == 1 + len(USERS)
+    assert answered(predictor, "baseline", baseline) == 1 + len(USERS)
+    assert answered(predictor, "baseline", baseline, "failed") == 0
+
+
+def test_failure_of_the_baseline_itself_is_a_problem_of_that_request_alone(tmp_path: Path) -> None:
+    published(tmp_path, bundle_files(fails_on_infinity=True))
+    with running_predictor(tmp_path) as predictor:
+        good, bad = {"user_id": "u", "product_id": "p"}, {"user_id": "u", "product_id": "p", "amount": 1e300}
+        alone = predictor.client.post("/predict", json=bad)
+        together = predictor.client.post("/predict/batch", json={"requests": [good, bad]}).json()
+    assert alone.status_code == 500
+    assert alone.json()["type"] == "urn:reprise:problem:model-failed"
+    assert together["results"][0]["probability"] == 0.5
+    assert together["results"][1]["type"] == "urn:reprise:problem:model-failed"
+
+
+def test_candidate_of_another_plan_reads_its_own_rows(
+    predictor: RunningPredictor, store: BundleStore
+) -> None:
+    plan = small_plan().to_dict()
+    plan["entities"]["product"]["state"] = [{"kind": "count", "frame": "purchases"}]
+    plan["entities"]["product"]["inputs"][0]["finish"] = {"kind": "value", "field": "purchases_count"}
+    other = type(small_plan()).from_dict(plan)
+    candidate = store.publish(bundle_files(other, weights={"product_views": 1.0}))
+    predictor.route(routing(predictor.context.models.current.digest, Share("other", candidate, 10_000)))
+    model = predictor.context.routing.current.arms[1].model
+    predictor.reader.put(model.product.codec, [3], "p")
+    answer = ask(predictor, "u")
+    assert answer["arm"] == "other"
+    assert answer["probability"] == pytest.approx(0.9526, abs=1e-4)
+    assert {result["probability"] for result in ask_all(predictor)} == {answer["probability"]}

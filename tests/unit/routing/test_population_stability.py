@@ -1,0 +1,98 @@
+"""The population stability index: nothing for the same shares, more for more of a shift, and little by chance."""
+
+import math
+import random
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from reprise.routing.population_stability import index_by_chance, population_stability_index, tenths
+
+COUNTS = st.lists(st.integers(0, 10_000), min_size=20, max_size=20).filter(any)
+
+
+@given(COUNTS, st.integers(2, 50))
+def test_equal_shares_of_samples_of_other_sizes_are_next_to_no_distance(
+    counts: list[int], times: int
+) -> None:
+    assume(sum(counts) >= 1000)
+    many = [count * times for count in counts]
+    # half a count in each of twenty bins is what is left of it
+    assert population_stability_index(counts, many) <= 20 * 10 / sum(counts)
+
+
+@given(st.lists(st.integers(100, 10_000), min_size=3, max_size=20), st.data())
+def test_the_more_of_a_bin_moves_to_another_the_greater_is_the_distance(
+    counts: list[int], data: st.DataObject
+) -> None:
+    share = counts[0]
+    less = data.draw(st.integers(0, share - 1))
+    more = data.draw(st.integers(less + 1, share))
+
+    def moved(count: int) -> float:
+        return population_stability_index(counts, [share - count, *counts[1:-1], counts[-1] + count])
+
+    assert moved(less) < moved(more)
+
+
+@given(st.integers(0, 5_000))
+def test_what_is_missing_is_a_bin_like_any_other(missing: int) -> None:
+    expected, found = [300] * 10, [300] * 10
+    index = population_stability_index([*expected, 500], [*found, 500 + missing])
+    assert (index > 0) == (missing > 0)
+
+
+@given(COUNTS)
+def test_a_distribution_is_at_no_distance_from_itself(counts: list[int]) -> None:
+    assert population_stability_index(counts, counts) == pytest.approx(0, abs=1e-12)
+
+
+@given(COUNTS, COUNTS)
+def test_the_distance_is_symmetric_and_never_negative(one: list[int], other: list[int]) -> None:
+    index = population_stability_index(one, other)
+    assert index >= 0
+    assert index == pytest.approx(population_stability_index(other, one))
+
+
+@given(COUNTS, COUNTS)
+def test_merged_bins_hold_all_and_a_tenth_of_the_reference_each(
+    reference: list[int], other: list[int]
+) -> None:
+    merged, follows = tenths(reference, other)
+    assert (sum(merged), sum(follows)) == (sum(reference), sum(other))
+    assert len(merged) == len(follows) <= 10
+    assert all(count >= sum(reference) / 10 for count in merged)
+
+
+def test_the_distance_is_the_textbooks() -> None:
+    one, other = (700, 200, 100), (600, 250, 150)
+    smoothed = [tuple((count + 0.5) / (sum(counts) + 1.5) for count in counts) for counts in (one, other)]
+    expected = sum((p - q) * math.log(p / q) for p, q in zip(*smoothed, strict=True))
+    assert population_stability_index(one, other) == pytest.approx(expected)
+    assert expected == pytest.approx(0.0467, abs=0.001)
+
+
+def test_small_samples_of_one_distribution_seldom_pass_the_bound_of_chance() -> None:
+    generator = random.Random(7)
+
+    def sample(size: int) -> list[int]:
+        counts = [0] * 20
+        for _ in range(size):
+            counts[min(19, int(generator.betavariate(2, 5) * 20))] += 1
+        return counts
+
+    pairs = [(sample(100), sample(1900)) for _ in range(150)]
+    beyond = sum(
+        population_stability_index(*pair) > index_by_chance(20, sum(pair[0]), sum(pair[1])) for pair in pairs
+    )
+    assert beyond <= 2
+    assert sum(population_stability_index(*pair) > 0.1 for pair in pairs) > 15, (
+        "the plain rule of thumb would alarm"
+    )
+
+
+@pytest.mark.parametrize("other", [(), (1.0,)])
+def test_histograms_of_other_bins_are_refused(other: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="same bins"):
+        population_stability_index((1.0, 2.0), other)
