@@ -19,9 +19,8 @@ from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogSettings, open_producer
 from reprise.materializer.runner import fold_until_idle
 from reprise.materializer.settings import MaterializerSettings
-from reprise.outcomes.routing_store import RoutingStore
-from reprise.rollout.routing_store import RedisRoutingStore
 from reprise.routing import RolloutEvidence, RoutingDocument, allocate, document_key, evidence_key
+from reprise.routing.store import RoutingStore
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
@@ -181,11 +180,9 @@ def test_the_operator_publishes_what_predictors_read_and_outcomes_say(server: Re
     document = RoutingDocument(
         generation=1, rollout="a/b", salt="", arms=allocate("sha256:" + "a" * 64, [], {})
     )
-    store = RedisRoutingStore.connect(
-        OnlineStoreSettings(**settings(server, "rollout"), feast_project=PROJECT)
-    )
-    store.publish(document)
-    assert (store.published(), store.evidence()) == (document, None)
+    store = RoutingStore(OnlineStoreSettings(**settings(server, "rollout"), feast_project=PROJECT))
+    store.publish_document(document)
+    assert (store.document(), store.evidence()) == (document, None)
     assert connection(server, "predictor").get(document_key(PROJECT)) == document.to_bytes()
     for user in ("predictor", "materializer", "feast"):
         with pytest.raises(NoPermissionError):
@@ -199,7 +196,7 @@ def test_the_outcomes_read_the_routing_document_and_publish_evidence(server: Red
     evidence = RolloutEvidence(rollout="a/b", computed_at=datetime.now(UTC), candidates=())
     with RoutingStore(given) as store:
         document = store.document()
-        store.publish(evidence)
+        store.publish_evidence(evidence)
     assert document is None or document.rollout == "a/b"
     operator = connection(server, "rollout")
     assert RolloutEvidence.from_bytes(operator.get(evidence_key(PROJECT))) == evidence  # type: ignore[arg-type]

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reprise.rollout.cluster import Pod, Resource
-from reprise.rollout.exceptions import ClusterError, ConflictError, MetricsError, RoutingStoreError
+from reprise.rollout.exceptions import ClusterError, ConflictError, MetricsError
 from reprise.rollout.notes import Note
 from reprise.rollout.observation import ArmSample, Measurement, PodReport
 from reprise.rollout.prometheus import Question
 from reprise.rollout.spec import RolloutSpec
 from reprise.routing import ArmReport, CandidateEvidence, RolloutEvidence, RoutingDocument, RoutingReport
+from reprise.store.exceptions import StoreUnavailableError
 
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 ROLLOUT = "shop/repurchase"
@@ -57,18 +58,18 @@ def with_users(measured: Measurement, weight: int, off: float = 1.0, total: int 
 class FakeStore:
     """Keeps a document, as Redis does."""
 
-    document: RoutingDocument | None = None
+    newest: RoutingDocument | None = None
     said: RolloutEvidence | None = None
     written: list[RoutingDocument] = field(default_factory=list)
     away: bool = False
 
-    def published(self) -> RoutingDocument | None:
+    def document(self) -> RoutingDocument | None:
         self._check()
-        return self.document
+        return self.newest
 
-    def publish(self, document: RoutingDocument, expires: timedelta | None = None) -> None:
+    def publish_document(self, document: RoutingDocument, expires: timedelta | None = None) -> None:
         self._check()
-        self.document = document
+        self.newest = document
         self.written.append(document)
 
     def evidence(self) -> RolloutEvidence | None:
@@ -77,7 +78,7 @@ class FakeStore:
 
     def _check(self) -> None:
         if self.away:
-            raise RoutingStoreError("redis is away")
+            raise StoreUnavailableError("read", "redis is away")
 
 
 @dataclass
@@ -98,7 +99,7 @@ class FakePredictors:
         if pod in self.silent:
             return PodReport(pod, None, "no answer")
         if pod not in self.deaf:
-            self.applied[pod] = self.store.document
+            self.applied[pod] = self.store.newest
         document = self.applied.get(pod)
         if document is None:
             return PodReport(pod, RoutingReport(generation=None, fingerprint=None, rollout=None, arms=()))

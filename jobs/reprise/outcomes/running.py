@@ -22,9 +22,9 @@ from reprise.outcomes.judging import Judged, judge, measure_arms
 from reprise.outcomes.metrics import exposition
 from reprise.outcomes.places import OutPlace
 from reprise.outcomes.report import render_html, render_json
-from reprise.outcomes.routing_store import RoutingStore
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.routing import RoutingDocument
+from reprise.routing.store import RoutingStore
 from reprise.runtime.durations import microseconds
 from reprise.runtime.progress import progress
 
@@ -65,7 +65,7 @@ def run(settings: OutcomesSettings) -> Ran:
         place.write(EVIDENCE, evidence.to_bytes())
         if settings.publish:
             with RoutingStore(settings) as routing:
-                routing.publish(evidence)
+                routing.publish_evidence(evidence)
     return Ran(findings, place.location(REPORT))
 
 

@@ -27,9 +27,5 @@ class MetricsError(RolloutError):
     """Prometheus is away, or refuses a query."""
 
 
-class RoutingStoreError(RolloutError):
-    """Redis is away, refuses, or holds something that is no routing document."""
-
-
 class StuckError(RolloutError):
     """The operator does not look at rollouts any more."""

@@ -4,25 +4,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
+from typing import Protocol
 
 from reprise.rollout.candidates import analysis_due
 from reprise.rollout.cluster import Cluster, Resource
 from reprise.rollout.conditions import stopped
 from reprise.rollout.decision import Decision, decide
-from reprise.rollout.exceptions import ClusterError, InvalidResourceError, MetricsError, RoutingStoreError
+from reprise.rollout.exceptions import ClusterError, InvalidResourceError, MetricsError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.notes import Note
 from reprise.rollout.observation import Measurement, Observation
 from reprise.rollout.predictors import Predictors
 from reprise.rollout.prometheus import MetricsProvider, Question
-from reprise.rollout.routing_store import RoutingStore
 from reprise.rollout.spec import RolloutSpec, seconds
 from reprise.rollout.status import HistoryEntry, RolloutStatus
-from reprise.routing import BASELINE, RolloutEvidence, RoutingDocument
+from reprise.routing import BASELINE, InvalidRoutingError, RolloutEvidence, RoutingDocument
 from reprise.runtime.logs import get_logger
+from reprise.store.exceptions import StoreError
 
 _log = get_logger(__name__)
 _RELEASE_LASTS = timedelta(minutes=10)
+
+
+class RoutingStore(Protocol):
+    """The documents of the online store that a reconciliation needs."""
+
+    def document(self) -> RoutingDocument | None:
+        """Return the published routing document, ``None`` if there is none."""
+
+    def publish_document(self, document: RoutingDocument, expires: timedelta | None = None) -> None:
+        """Replace the routing document."""
+
+    def evidence(self) -> RolloutEvidence | None:
+        """Return the newest evidence, ``None`` if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +91,7 @@ class Reconciler:
 
         Raises:
             ClusterError: The API server is away or refuses, or somebody else wrote meanwhile.
-            RoutingStoreError: The store of the document is away or refuses.
+            StoreError: Redis is unavailable, or refuses.
         """
         resource = self._world.cluster.rollout(namespace, name)
         if resource is None or resource.deleting:
@@ -98,11 +112,11 @@ class Reconciler:
         """Give the predictors free, if the document is of a rollout that does not exist any more.
 
         Raises:
-            RoutingStoreError: The store of the document is away or refuses.
+            StoreError: Redis is unavailable, or refuses.
         """
         key = f"{namespace}/{name}"
         self._metrics.forget(key)
-        published = self._world.store.published()
+        published = self._published()
         if published is None or published.rollout != key or published.released:
             return
         document = RoutingDocument(
@@ -110,16 +124,16 @@ class Reconciler:
         )
         _log.info("released", rollout=key, generation=document.generation, dry_run=self._world.dry_run)
         if not self._world.dry_run:
-            self._world.store.publish(document, expires=_RELEASE_LASTS)
+            self._world.store.publish_document(document, expires=_RELEASE_LASTS)
 
     def sweep(self) -> None:
         """Release the predictors from a rollout that was deleted while nobody looked.
 
         Raises:
             ClusterError: The API server is away, or refuses.
-            RoutingStoreError: The store of the document is away or refuses.
+            StoreError: Redis is unavailable, or refuses.
         """
-        published = self._world.store.published()
+        published = self._published()
         if published is None or published.released:
             return
         namespace, _, name = published.rollout.partition("/")
@@ -127,7 +141,7 @@ class Reconciler:
             self.release(namespace, name)
 
     def _observe(self, resource: Resource, spec: RolloutSpec, status: RolloutStatus) -> Observation:
-        published = self._world.store.published()
+        published = self._published()
         return Observation(
             rollout=resource.key,
             generation=resource.generation,
@@ -139,10 +153,17 @@ class Reconciler:
             rival=self._rival(resource, published),
         )
 
+    def _published(self) -> RoutingDocument | None:
+        try:
+            return self._world.store.document()
+        except InvalidRoutingError:
+            # Predictors refuse it as well, and it is about to be replaced.
+            return None
+
     def _evidence(self) -> RolloutEvidence | None:
         try:
             return self._world.store.evidence()
-        except RoutingStoreError as error:
+        except (StoreError, InvalidRoutingError) as error:
             # Evidence only ever promotes by rule or adds a reason to roll back: without it everything holds.
             _log.warning("evidence_unreadable", reason=str(error))
             return None
@@ -188,7 +209,7 @@ class Reconciler:
         if changed:
             cluster.write_status(resource, decision.status.as_json())
         if decision.document is not None and seen.published != decision.document:
-            self._world.store.publish(decision.document)
+            self._world.store.publish_document(decision.document)
         self._metrics.count(resource.key, _new_entries(before, decision.status))
         for note in decision.notes:
             self._tell(resource, note)

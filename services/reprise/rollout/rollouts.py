@@ -12,6 +12,7 @@ from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconciler import Look, Reconciler
 from reprise.rollout.settings import RolloutSettings
 from reprise.runtime.logs import get_logger
+from reprise.store.exceptions import StoreError
 
 _log = get_logger(__name__)
 _FIRST_BACKOFF = 0.5
@@ -98,7 +99,7 @@ class Rollouts:
                 # Somebody else wrote; what they wrote is what to look at.
                 self._metrics.reconciliations.labels("conflict").inc()
                 continue
-            except RolloutError as error:
+            except (RolloutError, StoreError) as error:
                 self._metrics.reconciliations.labels("failed").inc()
                 _log.warning("look_failed", rollout=name, reason=str(error), again_in_seconds=backoff)
                 await asyncio.sleep(backoff)
@@ -131,7 +132,7 @@ class Rollouts:
                 for name in await self._on_thread(self._names):
                     if name not in self._tasks or self._tasks[name].done():
                         self.wake(name)
-            except RolloutError as error:
+            except (RolloutError, StoreError) as error:
                 _log.warning("sweep_failed", reason=str(error))
             self._swept = time.monotonic()
             await asyncio.sleep(self._sweep_seconds)

@@ -16,8 +16,8 @@ from reprise.rollout.predictors import HttpPredictors
 from reprise.rollout.prometheus import MetricsProvider, NoMetrics, Prometheus
 from reprise.rollout.reconciler import Reconciler, World
 from reprise.rollout.rollouts import Rollouts
-from reprise.rollout.routing_store import RedisRoutingStore
 from reprise.rollout.settings import RolloutSettings
+from reprise.routing.store import RoutingStore
 
 
 def serve(settings: RolloutSettings) -> None:
@@ -49,7 +49,7 @@ def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack)
         selector=settings.predictor_selector,
         port_name=settings.predictor_port_name,
     )
-    store = RedisRoutingStore.connect(settings)
+    store = RoutingStore(settings)
     stack.callback(store.close)
     predictors = HttpPredictors(settings.predictor_timeout_seconds)
     stack.callback(predictors.close)

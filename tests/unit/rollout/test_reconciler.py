@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reprise.rollout.exceptions import ClusterError, RoutingStoreError
+from reprise.rollout.exceptions import ClusterError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconciler import Look, Reconciler, World
 from reprise.rollout.status import RolloutStatus
+from reprise.store.exceptions import StoreUnavailableError
 from support.rollout_world import (
     BASE,
     ERRING,
@@ -79,7 +80,7 @@ class Play:
         return self.status.candidates[0]
 
     def weights(self) -> dict[str, int]:
-        return {arm.name: arm.weight for arm in self.store.document.arms}
+        return {arm.name: arm.weight for arm in self.store.newest.arms}
 
     def reasons(self) -> list[str]:
         return [note.reason for note in self.cluster.notes]
@@ -248,7 +249,7 @@ def test_a_shadow_scores_and_never_has_users(play):
     play.run(150)
     assert play.forest.phase == "Shadowing"
     assert play.weights() == {"baseline": 10_000, "forest": 0}
-    assert play.store.document.arms[1].shadow
+    assert play.store.newest.arms[1].shadow
     play.provider.default = SLOW
     play.run(60)
     assert play.forest.phase == "RolledBack"
@@ -265,7 +266,7 @@ def test_better_outcomes_promote_by_rule(play):
     play.run(2)
     assert play.status.last_promoted_digest == NEW
     assert (play.status.history[0].event, play.status.history[0].by) == ("Promoted", "Rule")
-    assert [(arm.name, arm.digest) for arm in play.store.document.arms] == [("baseline", NEW)]
+    assert [(arm.name, arm.digest) for arm in play.store.newest.arms] == [("baseline", NEW)]
     assert play.status.phase == "Promoted"
 
 
@@ -378,13 +379,13 @@ def test_a_repository_of_manifests_may_stay_as_it_is_after_a_promotion_or_follow
     play.run(10)
     play.cluster.annotate(ROLLOUT, promote="forest")
     play.run(5)
-    generation = play.store.document.generation
+    generation = play.store.newest.generation
     play.apply()
     play.run(5)
     assert play.status.baseline.digest == NEW
     play.apply(baseline={"digest": NEW}, candidates=[])
     play.run(5)
-    assert (play.status.baseline.digest, play.store.document.generation) == (NEW, generation)
+    assert (play.status.baseline.digest, play.store.newest.generation) == (NEW, generation)
     play.apply(baseline={"digest": OTHER}, candidates=[])
     play.run(5)
     assert (play.status.baseline.digest, play.status.history[0].event) == (OTHER, "BaselineChanged")
@@ -410,22 +411,22 @@ def test_a_changed_share_counts_at_once(play):
 def test_another_salt_waits_until_no_candidate_has_users(play):
     play.apply()
     play.run(10)
-    assert play.store.document.salt == "repurchase"
+    assert play.store.newest.salt == "repurchase"
     play.apply(assignment={"salt": "spring"})
     play.run(10)
-    assert play.store.document.salt == "repurchase"
+    assert play.store.newest.salt == "repurchase"
     play.cluster.annotate(ROLLOUT, rollback="forest")
     play.run(3)
-    assert play.store.document.salt == "spring"
+    assert play.store.newest.salt == "spring"
 
 
 def test_a_lost_document_is_published_again(play):
     play.apply()
     play.run(70)
-    before = play.store.document
-    play.store.document = None
+    before = play.store.newest
+    play.store.newest = None
     play.look()
-    assert play.store.document == before
+    assert play.store.newest == before
 
 
 def test_a_restart_at_any_moment_changes_nothing(play):
@@ -437,7 +438,7 @@ def test_a_restart_at_any_moment_changes_nothing(play):
         restarted.restart()
         restarted.run(1)
         assert restarted.status == steady.status
-        assert restarted.store.document == steady.store.document
+        assert restarted.store.newest == steady.store.newest
 
 
 @pytest.mark.parametrize("write", ["status", "annotations", "event"])
@@ -458,7 +459,7 @@ def test_what_could_not_be_written_is_written_later_and_comes_to_the_same(write)
     for each in (steady, troubled):
         each.run(5)
     assert troubled.status.last_promoted_digest == steady.status.last_promoted_digest == NEW
-    assert troubled.store.document == steady.store.document
+    assert troubled.store.newest == steady.store.newest
     assert len(troubled.status.history) == 1
 
 
@@ -466,7 +467,7 @@ def test_a_store_that_is_away_stops_a_look_and_loses_nothing(play):
     play.apply()
     play.run(70)
     play.store.away = True
-    with pytest.raises(RoutingStoreError):
+    with pytest.raises(StoreUnavailableError):
         play.look()
     play.store.away = False
     play.run(5)
@@ -476,21 +477,21 @@ def test_a_store_that_is_away_stops_a_look_and_loses_nothing(play):
 def test_deleting_a_rollout_releases_the_predictors(play):
     play.apply()
     play.run(10)
-    generation = play.store.document.generation
+    generation = play.store.newest.generation
     del play.cluster.resources[ROLLOUT]
     assert play.look() is Look.GONE
-    assert play.store.document.released
-    assert play.store.document.generation == generation + 1
+    assert play.store.newest.released
+    assert play.store.newest.generation == generation + 1
 
 
 def test_a_rollout_deleted_while_nobody_looked_is_released_by_the_sweep(play):
     play.apply()
     play.run(10)
     play.reconciler.sweep()
-    assert not play.store.document.released
+    assert not play.store.newest.released
     del play.cluster.resources[ROLLOUT]
     play.reconciler.sweep()
-    assert play.store.document.released
+    assert play.store.newest.released
 
 
 def test_a_rollout_made_again_publishes_a_higher_number(play):
@@ -498,10 +499,10 @@ def test_a_rollout_made_again_publishes_a_higher_number(play):
     play.run(200)
     del play.cluster.resources[ROLLOUT]
     play.look()
-    released = play.store.document.generation
+    released = play.store.newest.generation
     play.apply()
     play.run(3)
-    assert play.store.document.generation > released
+    assert play.store.newest.generation > released
 
 
 def test_a_second_rollout_waits_for_the_first(play):
@@ -510,20 +511,20 @@ def test_a_second_rollout_waits_for_the_first(play):
     play.cluster.apply("shop/second", spec(baseline={"digest": OTHER}).model_dump(mode="json", by_alias=True))
     play.reconciler.reconcile("shop", "second")
     assert play.cluster.resources["shop/second"]["status"]["phase"] == "Blocked"
-    assert play.store.document.rollout == ROLLOUT
+    assert play.store.newest.rollout == ROLLOUT
     del play.cluster.resources[ROLLOUT]
     play.look()
     play.reconciler.reconcile("shop", "second")
-    assert play.store.document.rollout == "shop/second"
+    assert play.store.newest.rollout == "shop/second"
 
 
 def test_a_spec_that_cannot_be_read_holds_what_is_served(play):
     play.apply()
     play.run(70)
-    before = play.store.document
+    before = play.store.newest
     play.cluster.resources[ROLLOUT]["spec"]["steps"] = [{"trafficPercent": 50}, {"trafficPercent": 10}]
     assert play.look() is Look.SETTLED
-    assert play.store.document == before
+    assert play.store.newest == before
     assert play.status.phase == "Invalid"
     assert "spec.: steps" in play.status.message or "steps" in play.status.message
 
@@ -533,7 +534,7 @@ def test_a_dry_run_decides_and_writes_nothing():
     play.apply()
     play.look()
     assert play.cluster.resources[ROLLOUT]["status"] is None
-    assert play.store.document is None
+    assert play.store.newest is None
     assert play.cluster.notes == []
 
 

@@ -85,7 +85,7 @@ class Story:
         self.status = RolloutStatus.parse(decision.status.as_json())
         assert self.status == decision.status
         if decision.document is not None:
-            self.store.publish(decision.document)
+            self.store.publish_document(decision.document)
         return before, decision, seen
 
     def observe(self, moment: dict) -> Observation:
@@ -96,7 +96,7 @@ class Story:
         return Observation(
             rollout=ROLLOUT,
             annotations={f"reprise.dev/{name}": value for name, value in moment.get("asked", {}).items()},
-            published=self.store.document,
+            published=self.store.newest,
             pods=self.predictors.ask([Pod("one", None), Pod("two", None)]),
             measurements=measured,
             evidence=None if verdict is None else evidence(verdict, self.now),
