@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise import sql
 from reprise.features import batch_sql
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.finish import Finisher
@@ -65,13 +65,9 @@ class BatchExecutor:
         self._finisher = Finisher(plan)
         self._positions: LogPositions | None = None
         self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
-        self._connection = duckdb.connect()
-        self._run("SET memory_limit = ?", [memory_limit])
-        self._run("SET temp_directory = ?", [self._spill.name])
-        self._run("SET TimeZone = 'UTC'")
-        self._run("SET enable_progress_bar = false")
-        if threads is not None:
-            self._run(f"SET threads = {int(threads)}")
+        self._connection = sql.connect(
+            memory_limit=memory_limit, temp_directory=Path(self._spill.name), threads=threads
+        )
 
     def __enter__(self) -> Self:
         """Return the executor."""
@@ -98,16 +94,16 @@ class BatchExecutor:
             NotEnoughEventsError: None of the events is of a type that makes features.
         """
         if isinstance(source, Path):
-            rows = f"read_parquet({_literal(str(source))}, file_row_number = true)"
+            rows = f"read_parquet({sql.literal(source)}, file_row_number = true)"
         else:
             self._connection.register("given_events", source)
             rows = "(SELECT *, row_number() OVER () AS file_row_number FROM given_events)"
-        types = ", ".join(_literal(event_type) for event_type in self._plan.frames)
+        types = ", ".join(sql.literal(event_type) for event_type in self._plan.frames)
         self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE events AS
             SELECT event_id, user_id, product_id, event_type, epoch_us(timestamp) AS ts, amount,
-                   ('0x' || md5(event_id)[:15])::BIGINT AS event_key
+                   {sql.event_key()} AS event_key
             FROM {rows} WHERE event_type IN ({types})
             QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
             """
@@ -170,7 +166,7 @@ class BatchExecutor:
         self._positions = None
         if not says_positions(source):
             return None
-        rows = f"read_parquet({_literal(str(source))}, file_row_number = true)"
+        rows = f"read_parquet({sql.literal(source)}, file_row_number = true)"
         self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE positions AS
@@ -196,7 +192,7 @@ class BatchExecutor:
         source, offsets = _events(is_row=True), {}
         if self._positions is not None:
             source = f"SELECT * FROM ({source}) LEFT JOIN positions USING (event_id)"
-            here = f"topic_id = {_literal(str(self._positions.topic))}"
+            here = f"topic_id = {sql.literal(str(self._positions.topic))}"
             offsets = {
                 f"offset_{number}": f"max(CASE WHEN {here} AND log_partition = {number} THEN log_offset END)"
                 for number in self._positions.last_offsets
@@ -251,7 +247,3 @@ def _events(*, is_row: bool) -> str:
 def _floats(batch: pa.RecordBatch, column: str) -> FloatArray:
     values: FloatArray = batch.column(column).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from reprise.features.accumulators import Aggregation
 from reprise.features.finishes import finish_sql
 from reprise.features.plan import EntityPlan, Plan
+from reprise.sql import literal
 
 _BUCKET_HALF_LIVES = 512
 """How many half-lives one sum of decayed weights spans: 2^512 leaves a double room for amounts and counts."""
@@ -172,7 +173,7 @@ def lifted_select(plan: Plan, source: str) -> str:
     """
     columns = []
     for event_type, frame in plan.frames.items():
-        own = f"is_event AND event_type = {_literal(event_type)}"
+        own = f"is_event AND event_type = {literal(event_type)}"
         columns += [
             f"CASE WHEN {own} THEN ts END AS {frame}_t",
             f"CASE WHEN {own} THEN amount END AS {frame}_amount",
@@ -275,7 +276,3 @@ def _parameters(spec: Mapping[str, object]) -> Iterable[str]:
 
 def _comma(expressions: Sequence[str]) -> str:
     return ", " + ", ".join(expressions) if expressions else ""
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -4,9 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import duckdb
-
-from reprise.archive import Coverage, OfflineStore, write_events
+from reprise.archive import Coverage, OfflineStore, prepend_history, write_events
 from reprise.backfill.covered import Covered
 from reprise.store.watermarks import Watermarks
 
@@ -50,26 +48,9 @@ def gather(
     if history is None:
         return Gathered(arrivals, covered)
     both = folder / "history-and-arrivals.parquet"
-    _concatenate(history, arrivals, both, memory_limit)
+    prepend_history(history, arrivals, both, memory_limit)
     return Gathered(both, covered)
 
 
 def _watermarks(coverage: Coverage) -> Watermarks:
     return Watermarks(coverage.topic_id, coverage.last_offsets)
-
-
-def _concatenate(history: Path, arrivals: Path, out: Path, memory_limit: str) -> None:
-    first, then, target = (str(path).replace("'", "''") for path in (history, arrivals, out))
-    with duckdb.connect() as connection:
-        connection.execute("SET memory_limit = ?", [memory_limit])
-        connection.execute("SET temp_directory = ?", [str(out.parent / "spill")])
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")
-        connection.execute(
-            f"""
-            COPY (
-                SELECT * FROM read_parquet('{first}') UNION ALL BY NAME SELECT * FROM read_parquet('{then}')
-                ORDER BY incarnation NULLS FIRST, arrival, partition, "offset"
-            ) TO '{target}' (FORMAT parquet, COMPRESSION zstd)
-            """
-        )

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import duckdb
-
+from reprise import sql
 from reprise.features.plan import Plan
 from reprise.store.online_store import OnlineStore
 from reprise.store.watermarks import log_position
@@ -40,14 +39,11 @@ def remember_arrivals(
         StoreError: The store is away, or refuses.
     """
     since = (now or datetime.now(UTC)) - window
-    path = str(arrivals).replace("'", "''")
     count = 0
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")
+    with sql.connect() as connection:
         found = connection.execute(
             f"""
-            SELECT event_id, topic_id, partition, "offset" FROM read_parquet('{path}')
+            SELECT event_id, topic_id, partition, "offset" FROM read_parquet({sql.literal(arrivals)})
             WHERE topic_id IS NOT NULL AND list_contains(?, event_type)
             QUALIFY row_number() OVER (
                 PARTITION BY event_id ORDER BY incarnation, arrival, partition, "offset"

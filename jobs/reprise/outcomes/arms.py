@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from reprise.outcomes.gathering import literal
 from reprise.routing import BASELINE, RoutingDocument, assign
+from reprise.sql import literal
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,11 @@ from reprise.features.batch import REQUEST_COLUMNS, BatchExecutor
 from reprise.features.finishes import FloatArray
 from reprise.features.parity import TOLERANCE, feature_scales
 from reprise.features.plan import Plan
-from reprise.outcomes.gathering import Gathered, connect, literal
+from reprise.outcomes.gathering import Gathered
 from reprise.outcomes.in_flight import Doubt, explanations
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.runtime.durations import microseconds
+from reprise.sql import connect, literal
 
 _EXAMINED = 500
 _EXAMPLES = 5
@@ -119,7 +120,7 @@ def _sample(connection: Any, gathered: Gathered, settings: OutcomesSettings) -> 
         )
         SELECT * EXCLUDE (known_us) FROM known
         WHERE known_us > (SELECT max(known_us) FROM known) - {microseconds(settings.check_window)}
-        ORDER BY md5(row_id::VARCHAR || {literal(str(settings.seed))}), row_id LIMIT {settings.check_rows}
+        ORDER BY md5(row_id::VARCHAR || {literal(settings.seed)}), row_id LIMIT {settings.check_rows}
         """
     ).to_arrow_table()
 
@@ -139,7 +140,7 @@ def _check(
     examined = suspects[:_EXAMINED]
     explained = np.zeros_like(differs)
     if len(examined):
-        with connect(folder, settings.memory_limit) as connection:
+        with connect(memory_limit=settings.memory_limit, temp_directory=folder / "spill") as connection:
             doubts = [_doubt(rows, int(row), settings) for row in examined]
             for row, answers in zip(
                 examined, explanations(connection, gathered.events, plan, doubts), strict=True
@@ -175,7 +176,7 @@ def _computed(
         executor.load_events(gathered.events)
         for batch, inputs in executor.finished(executor.request_rows(requests)):
             out[batch.column("row_id").to_numpy()] = inputs
-    with connect(folder, settings.memory_limit) as connection:
+    with connect(memory_limit=settings.memory_limit, temp_directory=folder / "spill") as connection:
         [(largest,)] = connection.execute(
             f"SELECT coalesce(max(amount), 0.0) FROM read_parquet({literal(gathered.events)})"
         ).fetchall()

@@ -15,10 +15,10 @@ import orjson
 import pyarrow as pa
 
 from reprise.bundle import Histogram, Manifest
-from reprise.outcomes.gathering import literal
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.routing.population_stability import index_by_chance, population_stability_index
 from reprise.runtime.durations import microseconds
+from reprise.sql import event_key, literal
 
 DRIFTED = 0.25
 """Above it an input is of another population, by credit scoring's rule of thumb."""
@@ -100,7 +100,8 @@ def feature_drift(connection: Any, digest: str, manifest: Manifest, settings: Ou
     if count < settings.drift_min_predictions or users < settings.drift_min_users:
         return Drift(*window, 1.0, ())
     share = min(1.0, settings.drift_rows / count)
-    drawn = f"('0x' || md5(row_id::VARCHAR || {literal(str(settings.seed))})[:15])::BIGINT % {_SAMPLE_PARTS}"
+    key = event_key(f"row_id::VARCHAR || {literal(settings.seed)}")
+    drawn = f"{key} % {_SAMPLE_PARTS}"
     reader = connection.sql(
         f"SELECT features FROM predictions WHERE {where} AND {drawn} < {share * _SAMPLE_PARTS}"
     ).to_arrow_reader(8_192)

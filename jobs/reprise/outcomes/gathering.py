@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.archive import Coverage, OfflineStore, Part, SegmentGoneError, write_events
+from reprise import sql
+from reprise.archive import Coverage, OfflineStore, Part, SegmentGoneError, prepend_history, write_events
 from reprise.event_files.importer import import_events
 from reprise.log import PREDICTIONS
 from reprise.outcomes.exceptions import NothingArchivedError
@@ -85,25 +84,10 @@ def gather(
     return Gathered(events, predictions, count, broken, missing, complete_until)
 
 
-def connect(folder: Path, memory_limit: str) -> Any:
-    """Return a DuckDB connection that spills into a folder."""
-    connection = duckdb.connect(
-        config={"memory_limit": memory_limit, "temp_directory": str(folder / "spill")}
-    )
-    connection.execute("SET TimeZone = 'UTC'").fetchall()
-    connection.execute("SET enable_progress_bar = false").fetchall()
-    return connection
-
-
-def literal(path: Path | str) -> str:
-    """Return a text as an SQL literal."""
-    return "'" + str(path).replace("'", "''") + "'"
-
-
 def _newest_arrival_us(arrivals: Path) -> int:
-    with duckdb.connect() as connection:
+    with sql.connect() as connection:
         found = connection.execute(
-            f"SELECT max(epoch_us(arrival)) FROM read_parquet({literal(arrivals)})"
+            f"SELECT max(epoch_us(arrival)) FROM read_parquet({sql.literal(arrivals)})"
         ).fetchall()
     if found[0][0] is None:
         raise NothingArchivedError("no archived record is a valid event")
@@ -162,14 +146,5 @@ def _batches(
 def _with_history(history: Path, arrivals: Path, folder: Path, memory_limit: str) -> Path:
     imported, both = folder / "history.parquet", folder / "history-and-arrivals.parquet"
     import_events(history, imported, memory_limit=memory_limit, temp_directory=folder)
-    with connect(folder, memory_limit) as connection:
-        connection.execute(
-            f"""
-            COPY (
-                SELECT * FROM read_parquet({literal(imported)})
-                UNION ALL BY NAME SELECT * FROM read_parquet({literal(arrivals)})
-                ORDER BY incarnation NULLS FIRST, arrival, partition, "offset"
-            ) TO {literal(both)} (FORMAT parquet, COMPRESSION zstd)
-            """
-        ).fetchall()
+    prepend_history(imported, arrivals, both, memory_limit)
     return both

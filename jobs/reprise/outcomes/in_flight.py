@@ -23,7 +23,7 @@ from reprise.features.finishes import FloatArray
 from reprise.features.fold import Fold
 from reprise.features.plan import Plan
 from reprise.features.states import EntityStates
-from reprise.outcomes.gathering import literal
+from reprise.sql import literal
 
 _ALL_SETS = 6
 """With so many events in doubt, every set of them is tried; with more, those that arrived one after the other."""

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from reprise.outcomes.gathering import Gathered, literal
+from reprise.outcomes.gathering import Gathered
 from reprise.outcomes.measures import Floats, Indices, Labels
+from reprise.sql import event_key, literal
 
 _SAMPLE_PARTS = 1_000_000
-_DRAWN = f"('0x' || md5(user_id)[:15])::BIGINT % {_SAMPLE_PARTS}"
+_DRAWN = f"{event_key('user_id')} % {_SAMPLE_PARTS}"
 
 
 @dataclass(frozen=True, slots=True)

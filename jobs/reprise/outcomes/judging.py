@@ -17,7 +17,7 @@ from reprise.outcomes.comparing import (
     paired_brier_result,
 )
 from reprise.outcomes.findings import ArmFindings, CandidateFindings, Measured, Reproduction
-from reprise.outcomes.gathering import Gathered, literal
+from reprise.outcomes.gathering import Gathered
 from reprise.outcomes.intervals import Interval, bootstrap
 from reprise.outcomes.joining import (
     Group,
@@ -37,6 +37,7 @@ from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.since import assign_users, shares_since
 from reprise.routing.sample_ratio import SampleRatio, sample_ratio
 from reprise.runtime.durations import microseconds
+from reprise.sql import literal
 
 HISTOGRAM_BINS = 20
 _Z = 1.96

@@ -16,7 +16,7 @@ from reprise.outcomes.evidence import build_evidence
 from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
 from reprise.outcomes.feature_drift import Drift, feature_drift
 from reprise.outcomes.findings import Findings, Reproduction
-from reprise.outcomes.gathering import Gathered, connect, gather
+from reprise.outcomes.gathering import Gathered, gather
 from reprise.outcomes.joining import join_outcomes
 from reprise.outcomes.judging import Judged, judge, measure_arms
 from reprise.outcomes.metrics import exposition
@@ -27,6 +27,7 @@ from reprise.routing import RoutingDocument
 from reprise.routing.store import RoutingStore
 from reprise.runtime.durations import microseconds
 from reprise.runtime.progress import progress
+from reprise.sql import connect
 
 REPORT, DATA, EVIDENCE, METRICS = "report.html", "report.json", "evidence.json", "metrics.prom"
 
@@ -83,7 +84,7 @@ def find(settings: OutcomesSettings, document: RoutingDocument | None) -> Findin
                 memory_limit=settings.memory_limit,
                 advance=reading.advance,
             )
-        with connect(folder, settings.memory_limit) as connection:
+        with connect(memory_limit=settings.memory_limit, temp_directory=folder / "spill") as connection:
             return _find(connection, gathered, folder, settings, document)
 
 

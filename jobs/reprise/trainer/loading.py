@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
 
+from reprise import sql
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 from reprise.trainer.table import TrainingTable, sampled_positions
 
@@ -77,9 +78,7 @@ def _read_beside(
     rows: Path, events: Path, truth: Path | None, memory_limit: str
 ) -> dict[str, npt.NDArray[Any]]:
     """Return the columns beside the inputs, for all rows, in their order."""
-    with duckdb.connect(
-        config={"memory_limit": memory_limit, "temp_directory": str(rows.parent)}
-    ) as connection:
+    with sql.connect(memory_limit=memory_limit, temp_directory=rows.parent) as connection:
         join, column = "", "CAST(NULL AS DOUBLE)"
         if truth is not None:
             _stage_truth(connection, truth)
@@ -118,7 +117,7 @@ def check_truth_file(truth: Path) -> None:
     Raises:
         TruthError: There is no such file, it cannot be read, or a column is missing.
     """
-    with duckdb.connect() as connection:
+    with sql.connect() as connection:
         _truth_relation(connection, truth)
 
 
@@ -129,7 +128,7 @@ def _truth_relation(connection: Any, truth: Path) -> str:
     try:
         described = connection.execute(f"DESCRIBE SELECT * FROM {reader}($1)", [str(truth)]).fetchall()
     except duckdb.Error as error:
-        raise TruthError(f"{truth}: {str(error).splitlines()[0]}") from None
+        raise TruthError(f"{truth}: {sql.first_line(error)}") from None
     columns = [row[0] for row in described]
     lacking = [name for name in ("event_id", "probability") if name not in columns]
     if lacking:
@@ -149,7 +148,7 @@ def _stage_truth(connection: Any, truth: Path) -> None:
             "SELECT event_id FROM truth GROUP BY event_id HAVING count(*) > 1 ORDER BY event_id LIMIT 1"
         ).fetchone()
     except duckdb.Error as error:
-        raise TruthError(f"{truth}: {str(error).splitlines()[0]}") from None
+        raise TruthError(f"{truth}: {sql.first_line(error)}") from None
     if repeated is not None:
         raise TruthError(f"{truth}: event_id {repeated[0]} occurs more than once")
 

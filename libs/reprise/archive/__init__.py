@@ -1,6 +1,6 @@
 """The offline store: the log as Parquet, every record once."""
 
-from reprise.archive.archived_events import ArchivedEvents, events_dataset, write_events
+from reprise.archive.archived_events import ArchivedEvents, events_dataset, prepend_history, write_events
 from reprise.archive.compaction import CompactionReport, compact
 from reprise.archive.exceptions import (
     CorruptSegmentError,
@@ -34,5 +34,6 @@ __all__ = [
     "compact",
     "events_dataset",
     "log_date",
+    "prepend_history",
     "write_events",
 ]

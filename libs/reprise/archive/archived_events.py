@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise import sql
 from reprise.archive.exceptions import (
     EmptyStoreError,
     MissingRecordsError,
@@ -47,7 +48,7 @@ _VALID = f"problem IS NULL AND NOT starts_with(user_id, '{CANARY_PREFIX}')"
 _SELECTS = {
     "canonical": f"""
         SELECT {", ".join(EVENT_SCHEMA.names)} FROM archived WHERE {_VALID} QUALIFY {_FIRST_OF_ITS_ID}
-        ORDER BY "timestamp", CAST('0x' || md5(event_id)[:15] AS BIGINT), event_id
+        ORDER BY "timestamp", {sql.event_key()}, event_id
     """,
     "arrival": f"""
         SELECT * EXCLUDE (problem, raw) FROM archived WHERE {_VALID}
@@ -133,6 +134,24 @@ def events_dataset(
         return pq.read_table(path).cast(EVENT_SCHEMA)
 
 
+def prepend_history(history: Path, arrivals: Path, path: Path, memory_limit: str) -> None:
+    """Write one Parquet file of a history from before the log, then of arrivals as ``write_events`` wrote them.
+
+    Args:
+        history: Canonical Parquet; its ``incarnation`` and ``arrival`` will be null.
+        arrivals: Parquet of the order ``arrival``.
+        path: The file to write.
+        memory_limit: Memory that DuckDB may use before it spills to the file's folder.
+    """
+    query = f"""
+        SELECT * FROM read_parquet({sql.literal(history)})
+        UNION ALL BY NAME SELECT * FROM read_parquet({sql.literal(arrivals)})
+        ORDER BY incarnation NULLS FIRST, arrival, partition, "offset"
+    """
+    with sql.connect(memory_limit=memory_limit, temp_directory=path.parent / "spill") as connection:
+        sql.copy_to_parquet(connection, query, path)
+
+
 class _Arrivals:
     """The records of all incarnations with their arrival; keeps the error that ended the reading."""
 
@@ -172,25 +191,18 @@ class _Arrivals:
 
 
 def _copy(arrivals: _Arrivals, path: Path, order: Order, memory_limit: str) -> int:
-    with TemporaryDirectory(prefix="reprise-offline-") as spill, duckdb.connect() as connection:
-        connection.execute("SET memory_limit = ?", [memory_limit])
-        connection.execute("SET temp_directory = ?", [spill])
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET enable_progress_bar = false")
-        # DuckDB writes a column that happens to hold no null as required; every file is to have the same schema
-        connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+    with (
+        TemporaryDirectory(prefix="reprise-offline-") as spill,
+        sql.connect(memory_limit=memory_limit, temp_directory=Path(spill)) as connection,
+        atomic_write(path) as incoming,
+    ):
         connection.register("archived", arrivals.reader())
-        with atomic_write(path) as incoming:
-            target = str(incoming).replace("'", "''")
-            try:
-                copied: Any = connection.execute(
-                    f"COPY ({_SELECTS[order]}) TO '{target}' (FORMAT parquet, COMPRESSION zstd)"
-                ).fetchone()
-            except duckdb.Error as error:
-                if arrivals.failure is not None:
-                    raise arrivals.failure from error
-                raise
-        return int(copied[0])
+        try:
+            return sql.copy_to_parquet(connection, _SELECTS[order], incoming)
+        except duckdb.Error as error:
+            if arrivals.failure is not None:
+                raise arrivals.failure from error
+            raise
 
 
 def _incarnations(store: OfflineStore, topic_id: bytes | None, *, whole: bool) -> tuple[Coverage, ...]:

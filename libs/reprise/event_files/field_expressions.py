@@ -9,7 +9,8 @@ import duckdb
 from reprise.event_files.exceptions import InvalidOptionError, MissingColumnsError, UnusableColumnError
 from reprise.event_files.options import ColumnMap, ImportOptions
 from reprise.event_files.schema import FIELDS, REQUIRED_FIELDS
-from reprise.event_files.source import SourceFile, first_line, literal, quoted
+from reprise.event_files.source import SourceFile
+from reprise.sql import first_line, identifier, literal
 
 _INTEGERS = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
@@ -78,7 +79,7 @@ def _guesses(source: SourceFile, found: dict[str, str], missing: list[str]) -> d
 
 def sample_column(connection: Any, source: SourceFile, column: str) -> Sample:
     """Look at a column's first 10,000 rows."""
-    text = f"trim(CAST({quoted(column)} AS VARCHAR))"
+    text = f"trim(CAST({identifier(column)} AS VARCHAR))"
     row = connection.execute(
         f"""
         SELECT count(value), count(TRY_CAST(value AS DOUBLE)),
@@ -100,7 +101,7 @@ def id_sql(connection: Any, source: SourceFile, column: str) -> tuple[str, str |
     Raises:
         UnusableColumnError: The column holds lists, structures, or the like.
     """
-    kind, name = source.columns[column], quoted(column)
+    kind, name = source.columns[column], identifier(column)
     note = f"{column}: whole numbers with a decimal point are read as integers (17850.0 is 17850)"
     if source.is_csv:
         sample = sample_column(connection, source, column)
@@ -146,7 +147,7 @@ def amount_sql(source: SourceFile, column: str) -> str:
     Raises:
         UnusableColumnError: The column holds neither numbers nor text.
     """
-    kind, name = source.columns[column], quoted(column)
+    kind, name = source.columns[column], identifier(column)
     if kind == "VARCHAR":
         value = f"nullif(trim({name}), '')"
         read = f"CASE WHEN {value} IS NOT NULL THEN coalesce(TRY_CAST({value} AS DOUBLE), 'inf'::DOUBLE) END"
@@ -160,7 +161,7 @@ def amount_sql(source: SourceFile, column: str) -> str:
 
 def metadata_sql(source: SourceFile, column: str) -> str:
     """Return the SQL of the metadata as JSON text."""
-    kind, name = source.columns[column], quoted(column)
+    kind, name = source.columns[column], identifier(column)
     if kind in {"VARCHAR", "JSON"}:
         return f"nullif(trim(CAST({name} AS VARCHAR)), '')"
     return f"CAST(to_json({name}) AS VARCHAR)"
@@ -190,7 +191,7 @@ def timestamp_sql(
         UnusableColumnError: The column holds neither instants, dates, numbers nor text.
         InvalidOptionError: The format does not apply to the column.
     """
-    kind, name = source.columns[column], quoted(column)
+    kind, name = source.columns[column], identifier(column)
     if kind == "VARCHAR":
         return _textual(connection, source, column, options)
     if options.timestamp_format is not None:
@@ -210,7 +211,7 @@ def timestamp_sql(
 
 
 def _textual(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> TimestampReading:
-    text = f"trim({quoted(column)})"
+    text = f"trim({identifier(column)})"
     if options.timestamp_format is not None:
         form = options.timestamp_format
         try:
@@ -232,7 +233,7 @@ def _textual(connection: Any, source: SourceFile, column: str, options: ImportOp
 
 def _numeric(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> TimestampReading:
     median = sample_column(connection, source, column).median
-    name = quoted(column)
+    name = identifier(column)
     if options.timestamp_unit == "auto" and median is not None and 19000101 <= median <= 22001231:
         digits = f"CAST(TRY_CAST({name} AS BIGINT) AS VARCHAR)"
         note = f"{column}: numbers such as 20260131 are taken as dates, midnight UTC"

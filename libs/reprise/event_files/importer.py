@@ -18,8 +18,9 @@ from reprise.event_files.exceptions import (
 )
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport, RowProblem
-from reprise.event_files.source import find_files, first_line, literal, open_source
+from reprise.event_files.source import find_files, open_source
 from reprise.runtime.files import atomic_write
+from reprise.sql import connect, first_line
 
 _DEFAULTS = ImportOptions()
 
@@ -95,15 +96,13 @@ def import_events(
 def _database(memory_limit: str, beside: Path) -> Iterator[Any]:
     if not beside.is_dir():
         raise EventFilesError(f"{beside}: no such folder, so nothing can be written there")
-    with tempfile.TemporaryDirectory(prefix=".import-", dir=beside) as spill, duckdb.connect() as connection:
+    with tempfile.TemporaryDirectory(prefix=".import-", dir=beside) as spill:
         try:
-            connection.execute(f"SET memory_limit = {literal(memory_limit)}")
+            connection = connect(memory_limit=memory_limit, temp_directory=Path(spill))
         except duckdb.Error as error:
             raise EventFilesError(f"memory limit {memory_limit}: {first_line(error)}") from None
-        connection.execute(f"SET temp_directory = {literal(spill)}")
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.execute("SET preserve_insertion_order = true")
-        yield connection
+        with connection:
+            yield connection
 
 
 def _stage_all(connection: Any, files: list[Path], options: ImportOptions) -> _Tally:

@@ -10,6 +10,7 @@ from typing import IO, Any
 import duckdb
 
 from reprise.event_files.exceptions import UnreadableFileError
+from reprise.sql import first_line, literal
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
 PARQUET_SUFFIXES = (".parquet", ".pq")
@@ -36,16 +37,6 @@ class SourceFile:
     relation: str
     row_number: str
     is_csv: bool
-
-
-def quoted(name: str) -> str:
-    """Return a column name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """Return text as an SQL string."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def find_files(source: Path) -> list[Path]:
@@ -137,8 +128,3 @@ def _open_text(path: Path) -> IO[str]:
     if path.name.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return str(error).strip().split("\n", 1)[0]

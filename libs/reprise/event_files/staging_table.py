@@ -13,8 +13,9 @@ from reprise.event_files.field_expressions import (
     timestamp_sql,
 )
 from reprise.event_files.options import ImportOptions
-from reprise.event_files.source import SourceFile, literal, quoted
+from reprise.event_files.source import SourceFile
 from reprise.event_files.validation import CHECKS, Reading, first_position
+from reprise.sql import copy_to_parquet, event_key, identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
 def _insert_sql(
     source: SourceFile, number: int, columns: dict[str, str], values: dict[str, str], zoneless: str
 ) -> str:
-    selected = ", ".join(f"{sql} AS {quoted('v_' + name)}" for name, sql in values.items())
+    selected = ", ".join(f"{sql} AS {identifier('v_' + name)}" for name, sql in values.items())
     given = {check.field for check in CHECKS} & set(columns)
     faults = " + ".join(
         f"CASE WHEN coalesce({check.sql}, false) THEN {1 << bit} ELSE 0 END"
@@ -90,7 +91,7 @@ def _insert_sql(
         if check.field in given
     )
     raw = ", ".join(
-        f"CAST({quoted(columns[check.field])} AS VARCHAR)" if check.field in columns else "NULL"
+        f"CAST({identifier(columns[check.field])} AS VARCHAR)" if check.field in columns else "NULL"
         for check in CHECKS
     )
     raw = f"[{raw}]"
@@ -106,7 +107,7 @@ def _insert_sql(
             FROM (
                 SELECT {first_position(number)} + {source.row_number} AS position, {selected},
                        {zoneless} AS v_zoneless, {raw} AS raw,
-                       CAST({quoted(columns["timestamp"])} AS VARCHAR) AS raw_timestamp
+                       CAST({identifier(columns["timestamp"])} AS VARCHAR) AS raw_timestamp
                 FROM {source.relation}
             )
         )
@@ -144,17 +145,12 @@ def settle_ids(connection: Any, *, makes_ids: bool) -> int:
 
 def write_parquet(connection: Any, path: Path, *, makes_ids: bool) -> None:
     """Write the usable rows in canonical order."""
-    # DuckDB writes a column that happens to hold no null as required; every file is to have the same schema
-    connection.execute("SET disabled_optimizers = 'statistics_propagation'")
     connection.execute(f"CREATE VIEW result AS {_result_sql(makes_ids)}")
-    connection.execute(
-        f"""
-        COPY (
-            SELECT event_id, user_id, product_id, event_type, amount, "timestamp", metadata FROM result
-            ORDER BY "timestamp", CAST('0x' || md5(event_id)[:15] AS BIGINT), event_id
-        ) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)
-        """
-    )
+    query = f"""
+        SELECT event_id, user_id, product_id, event_type, amount, "timestamp", metadata FROM result
+        ORDER BY "timestamp", {event_key()}, event_id
+    """
+    copy_to_parquet(connection, query, path)
 
 
 def _result_sql(makes_ids: bool) -> str:

@@ -1,0 +1,60 @@
+"""DuckDB connections, and the few SQL expressions that several packages use."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+
+def connect(
+    *, memory_limit: str | None = None, temp_directory: Path | None = None, threads: int | None = None
+) -> Any:
+    """Return a connection to a new in-memory database, in UTC and without a progress bar.
+
+    Args:
+        memory_limit: Memory that DuckDB may use before it spills to disk, such as ``4GiB``; 80 % of all if absent.
+        temp_directory: Where it spills to; created when needed.
+        threads: One per core if absent.
+
+    Raises:
+        duckdb.Error: The memory limit is not a size.
+    """
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
+    for name, value in (
+        ("memory_limit", memory_limit),
+        ("temp_directory", temp_directory),
+        ("threads", threads),
+    ):
+        if value is not None:
+            connection.execute(f"SET {name} = {literal(value)}")
+    return connection
+
+
+def literal(value: object) -> str:
+    """Return an SQL string literal of a text or path."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def identifier(name: str) -> str:
+    """Return an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def event_key(text: str = "event_id") -> str:
+    """Return SQL of ``reprise.events.event_key`` of an expression: the first 60 bits of its MD5, as BIGINT."""
+    return f"('0x' || md5({text})[:15])::BIGINT"
+
+
+def copy_to_parquet(connection: Any, query: str, path: Path) -> int:
+    """Write a query's rows to a Parquet file with the same schema whatever the rows; return how many there are."""
+    # Otherwise DuckDB marks a column that happens to hold no null as required.
+    connection.execute("SET disabled_optimizers = 'statistics_propagation'")
+    copy = f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)"
+    return int(connection.execute(copy).fetchone()[0])
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message; DuckDB's others quote the statement."""
+    return str(error).strip().split("\n", 1)[0]
