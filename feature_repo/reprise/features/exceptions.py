@@ -1,7 +1,9 @@
 """Errors of the feature engine."""
 
+from reprise.runtime.exceptions import RepriseError
 
-class FeatureEngineError(Exception):
+
+class FeatureEngineError(RepriseError):
     """Root of this package's errors."""
 
 

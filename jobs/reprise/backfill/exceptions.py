@@ -1,7 +1,9 @@
 """Errors of the backfill."""
 
+from reprise.runtime.exceptions import RepriseError
 
-class BackfillError(Exception):
+
+class BackfillError(RepriseError):
     """Root of this package's errors."""
 
 

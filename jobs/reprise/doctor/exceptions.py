@@ -1,7 +1,9 @@
 """What a check ends with, other than with what it has seen."""
 
+from reprise.runtime.exceptions import RepriseError
 
-class DoctorError(Exception):
+
+class DoctorError(RepriseError):
     """Root of this package's errors."""
 
 

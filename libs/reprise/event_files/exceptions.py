@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from reprise.runtime.exceptions import RepriseError
+
 if TYPE_CHECKING:
     from reprise.event_files.report import ImportReport
 
 
-class EventFilesError(Exception):
+class EventFilesError(RepriseError):
     """Root of this package's errors."""
 
 

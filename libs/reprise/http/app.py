@@ -14,10 +14,11 @@ from reprise.http.gate import Gate, Gatekeeping
 from reprise.http.handlers import answer_errors_with_problems
 from reprise.http.health import Readiness, health_router
 from reprise.http.histogram import LoopHistogram
-from reprise.http.metrics import metrics_router
+from reprise.http.metrics import installed_version, metrics_router
 from reprise.http.problems import INTERNAL_ERROR
 from reprise.http.server import is_draining
 from reprise.http.tracing import Tracing
+from reprise.runtime.worker_threads import WorkerThreads
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 _REQUEST_BOUNDS = (
@@ -29,11 +30,12 @@ _REQUEST_BOUNDS = (
 def create_http_app(
     *,
     title: str,
-    version: str,
     description: str,
     registry: CollectorRegistry,
     readiness: Readiness,
+    version: str | None = None,
     lifespan: Lifespan | None = None,
+    workers: WorkerThreads | None = None,
     max_body_bytes: int = 1024 * 1024,
     serve_metrics: bool = True,
     gatekeeping: Gatekeeping | None = None,
@@ -45,11 +47,12 @@ def create_http_app(
 
     Args:
         title: Title of the API in its documentation.
-        version: Version of the service.
         description: What the API is for, in Markdown.
         registry: Where the service's metrics are.
         readiness: Says why the process should not be sent requests; that it drains is added here.
+        version: Version of the service; that of the installed distribution if absent.
         lifespan: What is opened before the first request and closed after the last.
+        workers: Threads that run from the application's start to its end.
         max_body_bytes: Largest body of a request.
         serve_metrics: Whether ``/metrics`` is on this application's port.
         gatekeeping: The API keys that are asked for, where any are.
@@ -59,9 +62,9 @@ def create_http_app(
     """
     app = FastAPI(
         title=title,
-        version=version,
+        version=version or installed_version(),
         description=description,
-        lifespan=lifespan if tracing is None else _traced(lifespan, tracing),
+        lifespan=_lifespan(lifespan, tracing, workers),
         redoc_url=None,
         redirect_slashes=False,
         # Even unused, it costs each request a look for OpenTelemetry's three providers.
@@ -75,6 +78,7 @@ def create_http_app(
     document_problems(app, INTERNAL_ERROR, protected=gatekeeping is not None)
     express: ExpressTable = {}
     app.state.express = express
+    app.state.workers = workers
     app.state.schemas = {}
     # The one that is added last is the outermost.
     app.add_middleware(ExpressLane, table=express)
@@ -105,13 +109,16 @@ def create_http_app(
     return app
 
 
-def _traced(lifespan: Lifespan | None, tracing: Tracing) -> Lifespan:
+def _lifespan(lifespan: Lifespan | None, tracing: Tracing | None, workers: WorkerThreads | None) -> Lifespan:
     @asynccontextmanager
-    async def closing(app: FastAPI) -> AsyncIterator[None]:
+    async def combined(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(tracing.close)
+            if tracing is not None:
+                stack.push_async_callback(tracing.close)
             if lifespan is not None:
                 await stack.enter_async_context(lifespan(app))
+            if workers is not None:
+                stack.enter_context(workers.running())
             yield
 
-    return closing
+    return combined

@@ -1,7 +1,9 @@
 """Errors of this package."""
 
+from reprise.runtime.exceptions import RepriseError
 
-class HttpLibraryError(Exception):
+
+class HttpLibraryError(RepriseError):
     """Root of this package's errors."""
 
 

@@ -11,6 +11,8 @@ from fastapi import FastAPI
 from reprise.http.arrival import arrival_protocol
 from reprise.http.exceptions import ServerStartError
 from reprise.runtime.logs import get_logger
+from reprise.runtime.settings import ApiSettings
+from reprise.runtime.worker_threads import WorkerThreads
 
 _log = get_logger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -75,6 +77,31 @@ def run(
         raise ServerStartError(f"cannot listen on {host}:{port}; is the port taken?") from error
     if not server.started:
         raise ServerStartError("the application did not start; the log says why")
+
+
+def run_service(
+    app: FastAPI,
+    settings: ApiSettings,
+    *,
+    drain_seconds: float = 0.0,
+    request_timeout_seconds: float = 10.0,
+) -> None:
+    """Serve an application of ``create_http_app`` at its configured address until SIGTERM or SIGINT.
+
+    Raises:
+        ServerStartError: The address is taken, or the application's start failed.
+        Exception: What a worker thread of the application raised.
+    """
+    run(
+        app,
+        settings.api_host,
+        settings.api_port,
+        drain_seconds=drain_seconds,
+        arrival_seconds=request_timeout_seconds,
+    )
+    workers: WorkerThreads | None = app.state.workers
+    if workers is not None and workers.failure is not None:
+        raise workers.failure
 
 
 class _Server(uvicorn.Server):

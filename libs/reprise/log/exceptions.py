@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from reprise.runtime.exceptions import RepriseError
 
-class EventLogError(Exception):
+
+class EventLogError(RepriseError):
     """Root of this package's errors."""
 
 

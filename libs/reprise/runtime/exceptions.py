@@ -1,9 +1,13 @@
-"""Errors of this package."""
+"""The root of all errors of ours, and the errors of this package."""
 
 from collections.abc import Sequence
 
 
-class RuntimeLibraryError(Exception):
+class RepriseError(Exception):
+    """Root of every package's errors; a command ends with its message and exit status 1."""
+
+
+class RuntimeLibraryError(RepriseError):
     """Root of this package's errors."""
 
 

@@ -3,17 +3,24 @@
 import difflib
 import os
 import re
-from typing import Any, Literal, Self
+from datetime import timedelta
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from reprise.runtime.durations import parse_duration
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.runtime.logs import LEVELS
 
 # What Kubernetes adds to a container's environment for each Service of its namespace.
 _SERVICE_LINK = re.compile(r"(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)", re.ASCII)
+
+Duration = Annotated[
+    timedelta, BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value)
+]
+"""A field that is written as a duration, such as ``30d`` or ``1d12h``."""
 
 
 class ProcessSettings(BaseSettings):

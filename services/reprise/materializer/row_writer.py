@@ -7,13 +7,14 @@ from typing import NamedTuple, Protocol
 
 from reprise.features.finish import StateRow
 from reprise.features.fold import Delta
+from reprise.runtime.exceptions import RepriseError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite, StoredRow
 from reprise.store.watermarks import Watermarks
 
 
-class MaterializerError(Exception):
+class MaterializerError(RepriseError):
     """Root of this package's errors."""
 
 

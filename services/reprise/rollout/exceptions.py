@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from reprise.runtime.exceptions import RepriseError
 
-class RolloutError(Exception):
+
+class RolloutError(RepriseError):
     """Root of this package's errors."""
 
 

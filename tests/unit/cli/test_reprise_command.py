@@ -43,7 +43,9 @@ def options_of(arguments: tuple[str, ...]) -> list[click.Option]:
         assert isinstance(part, click.Group)
         part = part.get_command(click.Context(part), argument)
     assert part is not None
-    return [parameter for parameter in part.params if isinstance(parameter, click.Option)]
+    return [
+        parameter for parameter in part.get_params(click.Context(part)) if isinstance(parameter, click.Option)
+    ]
 
 
 def test_help_lists_the_parts_in_the_order_of_their_use() -> None:

@@ -26,7 +26,7 @@ from support.seen_platform import (
     silent,
 )
 
-SOURCES = Path(__file__).parents[3] / "services/status/src/reprise.status"
+SOURCES = Path(__file__).parents[3] / "services/reprise/status"
 
 
 def test_rates_and_quantiles_of_two_looks() -> None:

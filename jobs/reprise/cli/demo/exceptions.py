@@ -1,7 +1,9 @@
 """Errors of the demo."""
 
+from reprise.runtime.exceptions import RepriseError
 
-class DemoError(Exception):
+
+class DemoError(RepriseError):
     """Root of the demo's errors."""
 
 

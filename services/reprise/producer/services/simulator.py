@@ -9,11 +9,12 @@ from concurrent.futures import Future
 from reprise.events import Event, encode_event
 from reprise.log import EVENTS, BufferFullError, LogProducer, Position
 from reprise.producer.metrics import ProducerMetrics
+from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.logs import get_logger
 from reprise.shop import EVENT_TYPES, Shop
 
 
-class ProducerError(Exception):
+class ProducerError(RepriseError):
     """Root of this service's errors."""
 
 

@@ -1,0 +1,215 @@
+"""Commands whose options come from the fields of a settings class."""
+
+import functools
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import click
+
+from reprise.runtime.durations import DURATION, format_duration
+from reprise.runtime.exceptions import RepriseError
+
+if TYPE_CHECKING:
+    from click.types import OptionHelpExtra
+    from pydantic.fields import FieldInfo
+
+    from reprise.runtime.settings import ProcessSettings
+
+_METAVARS = {"_seconds": "SECONDS", "_url": "URL", "_store": "URL"}
+_TYPES: dict[Any, click.ParamType[Any]] = {
+    bool: click.BOOL,
+    Path: click.Path(path_type=Path),
+    timedelta: DURATION,
+}
+
+
+@contextmanager
+def error_messages() -> Iterator[None]:
+    """End the command with exit status 1 and the message, without a traceback, on a :class:`RepriseError`."""
+    try:
+        yield
+    except RepriseError as error:
+        raise click.ClickException(str(error)) from error
+
+
+class SettingsCommand(click.Command):
+    """A command that has the options of its settings class before its own; see :func:`settings_command`."""
+
+    def __init__(
+        self,
+        *args: Any,
+        settings: str,
+        options: Mapping[str, str] | None,
+        environment: bool,
+        **attributes: Any,
+    ) -> None:
+        super().__init__(*args, **attributes)
+        self._path = settings
+        self._names = options
+        self._environment = environment
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the settings' options, then those of the command itself."""
+        return [*self.options, *super().get_params(ctx)]
+
+    @functools.cached_property
+    def settings(self) -> "type[ProcessSettings]":
+        """The settings class."""
+        settings: type[ProcessSettings] = pkgutil.resolve_name(self._path)
+        return settings
+
+    @functools.cached_property
+    def options(self) -> list[click.Option]:
+        """One option for each field, named by the field."""
+        fields, variables = self.settings.model_fields, self.settings.env_names()
+        names = self._names or {
+            f"--{name.replace('_', '-')}": name
+            for name in self.settings.__annotations__
+            if name in fields and "Secret" not in str(fields[name].annotation)
+        }
+        return [
+            _SettingsOption(option, name, fields[name], variables[name], self._environment)
+            for option, name in names.items()
+        ]
+
+
+class SettingsGroup(SettingsCommand, click.Group):
+    """A group whose own command, run without a subcommand, has the options of its settings class."""
+
+
+def settings_command(
+    name: str,
+    settings: str,
+    *,
+    options: Mapping[str, str] | None = None,
+    environment: bool = False,
+    logs: bool = False,
+    group: bool = False,
+    **attributes: Any,
+) -> Callable[[Callable[..., object]], Any]:
+    """Make a click command of a function whose first parameter, ``settings``, is the process's settings.
+
+    Each option takes its help, type, range, choices and default from the field. An option that is not given leaves
+    the field to the environment. An error of ours ends the command with its message and exit status 1, invalid
+    settings included; an option outside its range or choices is a usage error, exit status 2::
+
+        @settings_command("status", "reprise.status.settings:StatusSettings", options={"--host": "api_host"}, logs=True)
+        def command(settings: "StatusSettings") -> None:
+            \"\"\"Serve the status page.\"\"\"
+
+    Args:
+        name: Name of the command.
+        settings: Module and name of the settings class. It is imported when the options are needed, so that listing
+            commands does not import pydantic.
+        options: Field of each option; by default every field that the class itself declares, unless it is secret.
+            ``"--on/--off"`` names both sides of a flag.
+        environment: Whether click reads the environment variables of the options too. A missing or invalid one is
+            then a usage error, exit status 2.
+        logs: Whether to configure logging by the settings before the function is called.
+        group: Whether the command is a group, whose function runs when no subcommand is given.
+        attributes: More arguments of the click command.
+    """
+    if group:
+        attributes |= {"invoke_without_command": True}
+
+    def decorate(function: Callable[..., object]) -> SettingsCommand:
+        @functools.wraps(function)
+        def callback(**parameters: Any) -> object:
+            context = click.get_current_context()
+            command = context.command
+            assert isinstance(command, SettingsCommand)
+            if context.invoked_subcommand is not None:
+                return None
+            given = {option.name: parameters.pop(option.name) for option in command.options}
+            with error_messages():
+                loaded = command.settings.load(**given)
+                if logs:
+                    from reprise.runtime.logs import configure_logging
+
+                    configure_logging(loaded.log_level, loaded.log_json)
+                return function(settings=loaded, **parameters)
+
+        return click.command(
+            name,
+            cls=SettingsGroup if group else SettingsCommand,
+            settings=settings,
+            options=options,
+            environment=environment,
+            **attributes,
+        )(callback)
+
+    return decorate
+
+
+class _SettingsOption(click.Option):
+    """An option that sets one field of a settings class, and is ``None`` unless given."""
+
+    def __init__(self, option: str, name: str, field: "FieldInfo", variable: str, environment: bool) -> None:
+        self._variable = variable
+        self._field_default = field.get_default()
+        kind = option_type(field)
+        attributes: dict[str, Any] = {"type": kind}
+        if kind is click.BOOL:
+            attributes = {"is_flag": True, "default": None}
+            if self._field_default and "/" not in option:
+                option = f"{option}/--no-{option.removeprefix('--')}"
+        elif kind is click.STRING or isinstance(kind, click.FloatRange):
+            attributes["metavar"] = next((m for end, m in _METAVARS.items() if name.endswith(end)), None)
+        if environment:
+            attributes |= {"envvar": variable, "required": field.is_required()}
+        super().__init__([option, name], help=field.description, **attributes)
+
+    def get_help_extra(self, ctx: click.Context) -> "OptionHelpExtra":
+        """Return what follows the description: environment variable, default of the field, range."""
+        extra = super().get_help_extra(ctx)
+        extra["envvars"] = (self._variable,)
+        default = self._field_default
+        if isinstance(default, timedelta):
+            extra["default"] = format_duration(default)
+        elif isinstance(default, bool):
+            extra["default"] = "yes" if default else "no"
+        elif isinstance(default, str | int | float | Path) and str(default):
+            extra["default"] = str(default)
+        return extra
+
+
+def option_type(field: "FieldInfo") -> click.ParamType[Any]:
+    """Return the click type of a field: a click type in its ``Annotated``, else by its type and bounds.
+
+    Bounds become the range of a number. A type that click lacks is text, which the settings class validates.
+    """
+    annotation, metadata = _unwrap(field.annotation, list(field.metadata))
+    for marker in metadata:
+        if isinstance(marker, click.ParamType):
+            return marker
+    if get_origin(annotation) is Literal:
+        return click.Choice(get_args(annotation))
+    if annotation not in (int, float):
+        return _TYPES.get(annotation, click.STRING)
+    ends = ("ge", "gt", "le", "lt")
+    bounds = {end: getattr(item, end) for item in metadata for end in ends if hasattr(item, end)}
+    if not bounds:
+        return click.INT if annotation is int else click.FLOAT
+    return (click.IntRange if annotation is int else click.FloatRange)(
+        min=bounds.get("ge", bounds.get("gt")),
+        max=bounds.get("le", bounds.get("lt")),
+        min_open="gt" in bounds,
+        max_open="lt" in bounds,
+    )
+
+
+def _unwrap(annotation: Any, metadata: list[Any]) -> tuple[Any, list[Any]]:
+    """Return the type inside ``Annotated`` and ``| None``, and the metadata on the way to it."""
+    if get_origin(annotation) is Annotated:
+        inner, *more = get_args(annotation)
+        return _unwrap(inner, [*metadata, *more])
+    if get_origin(annotation) in (Union, UnionType):
+        inner_types = [part for part in get_args(annotation) if part is not NoneType]
+        if len(inner_types) == 1:
+            return _unwrap(inner_types[0], metadata)
+    return annotation, metadata

@@ -1,0 +1,52 @@
+"""Ending a process by SIGTERM and SIGINT."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from reprise.runtime.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+def terminate_process() -> None:
+    """Send this process SIGTERM, as Kubernetes does."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Give an event that SIGTERM and SIGINT set, instead of what they did before."""
+    stop = threading.Event()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        _log.info("stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    with _handled(handle, signal.SIGTERM, signal.SIGINT):
+        yield stop
+
+
+@contextmanager
+def exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that unfinished files are removed; the exit status is 143."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    with _handled(handle, signal.SIGTERM):
+        yield
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], *numbers: signal.Signals) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
