@@ -18,8 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.datagen.generating import generate
-from reprise.datagen.plan import GenerationPlan
+from reprise.datagen.history import generate
+from reprise.datagen.history_options import GenerationPlan
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.shop import ShopConfig
 

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from reprise.datagen.generating import generate
-from reprise.datagen.plan import GenerationPlan
+from reprise.datagen.history import generate
+from reprise.datagen.history_options import GenerationPlan
 from reprise.events import Event
 from reprise.features.batch import BatchExecutor
 from reprise.features.fold import Fold

@@ -53,8 +53,8 @@ def command(*arguments: str) -> None:
 
 def train(events: Path, models: Path) -> Any:
     """Train as the platform does; return the forest's parameters."""
+    from reprise.trainer.pipeline import train as train_model
     from reprise.trainer.settings import TrainerSettings
-    from reprise.trainer.training import train as train_model
 
     os.environ["REPRISE_PROGRESS"] = "off"
     settings = TrainerSettings.load(events=events, out=str(models), plan=PLAN, cv_folds=0)
@@ -73,7 +73,7 @@ def fill_straightforward(
     from reprise.event_files.importer import import_events
     from reprise.features.plan import Plan
     from reprise.features.training_rows import build_training_rows
-    from reprise.trainer.forest import grow_forest
+    from reprise.trainer.model.forest import grow_forest
 
     plan = Plan.load(PLAN)
     canonical, rows_file = folder / "events.parquet", folder / "rows.parquet"

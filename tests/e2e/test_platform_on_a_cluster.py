@@ -14,7 +14,7 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from reprise.cli.demo.online_parity import compare_online
+from reprise.cli.demo.parity import compare_online
 from reprise.datagen.main import command as datagen
 from reprise.events import Event, parse_timestamp
 from reprise.features.plan import Plan

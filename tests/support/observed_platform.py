@@ -13,8 +13,8 @@ import httpx
 
 from dashboards.pages import DASHBOARDS
 from dashboards.panels import Panel
-from reprise.cli.demo import steps
-from reprise.cli.demo.measuring import wait_ready
+from reprise.cli.demo import commands
+from reprise.cli.demo.latency import wait_ready
 from reprise.cli.demo.processes import ProcessTree, own_command
 from support.observed_kafka import ObservedKafka, observed_kafka, why_no_kafka
 from support.observed_prometheus import Prometheus, Target, prometheus_command
@@ -27,7 +27,7 @@ PLAN = ROOT / "feature_repo" / "plan" / "plan.json"
 PROGRAMS = ("prometheus", "prometheus-pushgateway", "prometheus-redis-exporter", "redis-server")
 """What this needs on the machine, all of it Debian packages of these names."""
 
-SHOP = steps.Shop(users=150, products=40, days=150, seed=7)
+SHOP = commands.Shop(users=150, products=40, days=150, seed=7)
 SERVICES = ("predictor", "producer", "materializer", "archiver")
 _RATE = "15s"
 _EVENTS_A_SECOND = 60.0
@@ -76,7 +76,7 @@ class Platform:
     """
 
     tree: ProcessTree
-    paths: steps.DemoPaths
+    paths: commands.DemoPaths
     ports: dict[str, int]
     redis: RedisServer
     kafka: ObservedKafka | None
@@ -102,7 +102,7 @@ class Platform:
 
     def run_job(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         """Run a job to its end; it pushes its metrics, and raises ``StepFailedError`` where it fails."""
-        store = steps.redis_environment(self.redis.port)
+        store = commands.redis_environment(self.redis.port)
         pushing = {"PUSHGATEWAY_URL": self.url("pushgateway")}
         return self.tree.run(name, own_command(*arguments), {**store, **pushing, **(environment or {})})
 
@@ -122,7 +122,7 @@ class Platform:
 
     def watch(self, name: str, rules: str) -> Prometheus:
         """Start one more Prometheus, and return it once it sees everything."""
-        port = steps.free_port()
+        port = commands.free_port()
         command = prometheus_command(self.paths.root / name, rules, self._targets(), port)
         self.tree.start(name, command)
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
@@ -151,10 +151,10 @@ def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None)
     The log is a real Kafka broker where the machine can run one. What is given has been asked for so long that rates
     have values.
     """
-    paths = steps.DemoPaths(folder.resolve())
-    steps.prepare(paths, ROOT / "feature_repo" / "definitions.py")
+    paths = commands.DemoPaths(folder.resolve())
+    commands.prepare(paths, ROOT / "feature_repo" / "definitions.py")
     shutil.copytree(PLAN.parent, paths.plan.parent)
-    ports = {name: steps.free_port() for name in (*SERVICES, "pushgateway", "redis-exporter")}
+    ports = {name: commands.free_port() for name in (*SERVICES, "pushgateway", "redis-exporter")}
     without_kafka = why_no_kafka()
     with ExitStack() as stack:
         redis = stack.enter_context(running_redis("--appendonly", "yes"))
@@ -209,7 +209,7 @@ def _start(platform: Platform, say: Callable[[str], None]) -> None:
     listening = f"--web.listen-address=127.0.0.1:{ports['pushgateway']}"
     tree.start("pushgateway", ["prometheus-pushgateway", listening, "--persistence.file="])
     say("making a history, training, filling Redis")
-    steps.make_history(tree, paths, SHOP)
+    commands.make_history(tree, paths, SHOP)
     history = ["--events", str(paths.history), "--plan", str(paths.plan)]
     quick = ["--cv-folds", "0", "--max-rows", "3000", "--out", str(paths.models)]
     platform.run_job("train", "train", *history, "--truth", str(paths.truth), *quick)
@@ -230,7 +230,7 @@ def _start(platform: Platform, say: Callable[[str], None]) -> None:
 
 def _commands(platform: Platform) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Return the arguments and the environment of each service."""
-    paths, redis = platform.paths, steps.redis_environment(platform.redis.port)
+    paths, redis = platform.paths, commands.redis_environment(platform.redis.port)
     simulate = ["produce", "--mode", "continuous", "--rate", f"{_EVENTS_A_SECOND:g}", *SHOP.population]
     answer = {
         "MODEL_STORE": str(paths.models),

@@ -18,7 +18,7 @@ from reprise.features.plan import Plan
 from reprise.features.states import EntityStates
 from reprise.log import EVENTS, PREDICTIONS, Record
 from reprise.routing import RoutingDocument, Share, allocate, assign
-from reprise.trainer.histograms import feature_histogram
+from reprise.trainer.evaluation.histograms import feature_histogram
 from support.offline import put
 from support.served_bundles import bundle_files, small_plan
 

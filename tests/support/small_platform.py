@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from reprise.cli.demo.measuring import wait_ready
+from reprise.cli.demo.latency import wait_ready
 from reprise.cli.demo.processes import ProcessTree, own_command
 from support.predictor import published
 from support.redis import RedisServer, free_port

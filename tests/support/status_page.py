@@ -5,8 +5,8 @@ from pathlib import Path
 
 import httpx
 
-from reprise.cli.demo import steps
-from reprise.cli.demo.measuring import wait_ready
+from reprise.cli.demo import commands
+from reprise.cli.demo.latency import wait_ready
 from reprise.cli.demo.processes import own_command
 from support.chromium import Tab, running_chromium
 from support.observed_platform import SERVICES, Platform
@@ -26,7 +26,7 @@ for (const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
 
 def running_status(platform: Platform) -> str:
     """Start a status page among the platform's processes, which looks each second, and return its address."""
-    port = steps.free_port()
+    port = commands.free_port()
     look = {
         "STATUS_TARGETS": ",".join(f"{name}={platform.url(name)}" for name in SERVICES),
         "STATUS_INTERVAL_SECONDS": "1",

@@ -66,8 +66,8 @@ def command(
     again when they are used up. The same options make the same file, byte for byte.
     """
     from reprise.datagen.exceptions import DatagenError
-    from reprise.datagen.generating import generate
-    from reprise.datagen.plan import GenerationPlan
+    from reprise.datagen.history import generate
+    from reprise.datagen.history_options import GenerationPlan
     from reprise.shop import ShopConfig, ShopError
 
     plan = GenerationPlan(

@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from reprise.datagen.statistics import GAP_DAYS, PROBABILITY_BINS, HistoryStatistics
 from reprise.shop import CATEGORIES, PURCHASE, VIEW
-from reprise.shop.activity import campaigns_between
+from reprise.shop.activity_clock import campaigns_between
 
 _VIEWS = "#9DB4C8"
 _PURCHASES = "#D1495B"

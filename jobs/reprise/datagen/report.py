@@ -6,7 +6,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from reprise.datagen.plan import GenerationPlan
+from reprise.datagen.history_options import GenerationPlan
 from reprise.datagen.plots import PLOTS
 from reprise.datagen.statistics import HistoryStatistics
 from reprise.events import format_timestamp

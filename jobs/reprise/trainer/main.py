@@ -180,9 +180,9 @@ def command(import_options: Any, **options: Any) -> None:
     from reprise.runtime.job_metrics import reported_job
     from reprise.trainer.exceptions import TrainerError, TrainingRefusedError
     from reprise.trainer.metrics import JOB, TrainerMetrics
+    from reprise.trainer.pipeline import train
+    from reprise.trainer.publication.summary import render_summary
     from reprise.trainer.settings import TrainerSettings
-    from reprise.trainer.summary import render_summary
-    from reprise.trainer.training import train
 
     try:
         settings = TrainerSettings.load(**options)

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from reprise.bundle import Manifest
 from reprise.bundle.manifest import Scores, SliceReport
-from reprise.trainer.training import TrainingResult
+from reprise.trainer.pipeline import TrainingResult
 
 JOB = "reprise-trainer"
 

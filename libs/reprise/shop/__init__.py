@@ -12,8 +12,8 @@ Equal config: equal users, products, tastes and lives, wherever a stream starts;
 events. With ``horizon_us`` a stream also has ``chunk.probability``, the truth; ``truth`` says what it means.
 """
 
-from reprise.shop.chunk import EVENT_ID_LENGTH, EVENT_TYPES, PURCHASE, VIEW, EventChunk
 from reprise.shop.config import CATEGORIES, SEGMENTS, Category, Segment, ShopConfig
+from reprise.shop.event_batch import EVENT_ID_LENGTH, EVENT_TYPES, PURCHASE, VIEW, EventChunk
 from reprise.shop.exceptions import InvalidShopError, ShopError
 from reprise.shop.shop import Shop
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reprise.shop.activity import campaigns_between
+from reprise.shop.activity_clock import campaigns_between
 from reprise.shop.config import CATEGORIES, DAY_US, SEGMENTS, ShopConfig
-from reprise.shop.mixing import hashed_normal, hashed_uniform, hashed_words, salt
+from reprise.shop.hashing import hashed_normal, hashed_uniform, hashed_words, salt
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -13,13 +13,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from reprise.shop.activity import EPOCH_US, ActivityClock
-from reprise.shop.chunk import EventChunk, numbered_id
+from reprise.shop.activity_clock import EPOCH_US, ActivityClock
 from reprise.shop.config import CATEGORIES, DAY_US, SEGMENTS, ShopConfig
+from reprise.shop.customer_lifetimes import ABSENCE_DAYS
+from reprise.shop.event_batch import EventChunk, numbered_id
+from reprise.shop.event_stream import WARM_UP_DAYS, EventStream
 from reprise.shop.exceptions import InvalidShopError
-from reprise.shop.lifetimes import ABSENCE_DAYS
 from reprise.shop.population import Population
-from reprise.shop.stream import WARM_UP_DAYS, EventStream
 
 
 class Shop:

@@ -18,14 +18,14 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from reprise.event_files.importer import import_events
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
-from reprise.trainer.baselines import fit_recency
-from reprise.trainer.calibration import fit_beta_calibration
-from reprise.trainer.forest import ForestParameters, grow_forest
-from reprise.trainer.graph import build_graph
-from reprise.trainer.loading import load_table
-from reprise.trainer.scoring import GraphScorer, score_forest
-from reprise.trainer.split import TimeSplit, split_by_time
-from reprise.trainer.table import TrainingTable
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset_reader import load_table
+from reprise.trainer.data.time_split import TimeSplit, split_by_time
+from reprise.trainer.evaluation.baselines import fit_recency
+from reprise.trainer.model.beta_calibration import fit_beta_calibration
+from reprise.trainer.model.forest import ForestParameters, grow_forest
+from reprise.trainer.model.onnx_graph import build_graph
+from reprise.trainer.model.onnx_parity import GraphScorer, score_forest
 
 HORIZON = timedelta(days=30)
 JOBS = 2

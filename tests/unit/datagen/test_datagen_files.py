@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.datagen.exceptions import DatagenError, InvalidPlanError, UnwritableOutputError
-from reprise.datagen.generating import generate
-from reprise.datagen.plan import GenerationPlan
+from reprise.datagen.history import generate
+from reprise.datagen.history_options import GenerationPlan
 from reprise.event_files.importer import import_events
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import event_key, parse_timestamp

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.datagen.generating import generate
-from reprise.datagen.plan import GenerationPlan
+from reprise.datagen.history import generate
+from reprise.datagen.history_options import GenerationPlan
 from reprise.datagen.statistics import GAP_DAYS, HistoryStatistics
 from reprise.shop import CATEGORIES, PURCHASE, VIEW, Shop, ShopConfig
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reprise.bundle import Histogram, Manifest
 from reprise.outcomes.feature_drift import DRIFTED, Drift, bin_counts, feature_drift
 from reprise.outcomes.settings import OutcomesSettings
-from reprise.trainer.histograms import feature_histogram
+from reprise.trainer.evaluation.histograms import feature_histogram
 from support.served_bundles import bundle_files
 
 DIGEST = "sha256:ab"

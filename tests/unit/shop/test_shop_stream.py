@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from reprise.shop import EVENT_ID_LENGTH, PURCHASE, VIEW, EventChunk, InvalidShopError, Shop, ShopConfig
-from reprise.shop.activity import ActivityClock
-from reprise.shop.chunk import numbered_id
+from reprise.shop.activity_clock import ActivityClock
 from reprise.shop.config import DAY_US
-from reprise.shop.lifetimes import ABSENCE_DAYS, Lifetimes
-from reprise.shop.stream import EventStream
+from reprise.shop.customer_lifetimes import ABSENCE_DAYS, Lifetimes
+from reprise.shop.event_batch import numbered_id
+from reprise.shop.event_stream import EventStream
 
 START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 1_000_000
 SMALL = ShopConfig(seed=3, users=400, products=60)

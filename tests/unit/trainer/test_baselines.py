@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from reprise.trainer.baselines import fit_prevalence, fit_recency
+from reprise.trainer.evaluation.baselines import fit_prevalence, fit_recency
 
 
 def test_prevalence_answers_the_training_rate() -> None:

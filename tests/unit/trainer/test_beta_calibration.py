@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.trainer.calibration import BetaCalibration, fit_beta_calibration
+from reprise.trainer.model.beta_calibration import BetaCalibration, fit_beta_calibration
 
 
 def test_fit_recovers_the_map_that_made_the_labels() -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 
-from reprise.trainer.histograms import feature_histogram, score_histogram
+from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
 
 
 def test_every_probability_is_counted() -> None:

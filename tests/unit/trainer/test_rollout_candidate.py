@@ -5,12 +5,12 @@ import pytest
 
 from reprise.bundle import Bundle, BundleStore, Scores
 from reprise.features.plan import Plan
-from reprise.trainer.against_baseline import AgainstBaseline, Tolerance, compare_with_baseline
-from reprise.trainer.candidate import build_candidate_patch, serving_baseline
+from reprise.trainer.data.dataset import TrainingTable
 from reprise.trainer.exceptions import RolloutConflictError, RolloutRefusedError, RolloutUnavailableError
-from reprise.trainer.proposing import Proposal, propose
-from reprise.trainer.rollout_api import rollout_name
-from reprise.trainer.table import TrainingTable
+from reprise.trainer.promotion.baseline_comparison import AgainstBaseline, Tolerance, compare_with_baseline
+from reprise.trainer.promotion.candidate import build_candidate_patch, serving_baseline
+from reprise.trainer.promotion.proposal import Proposal, propose
+from reprise.trainer.promotion.rollout_api import rollout_name
 from support.rollout_resource import FakeRollouts
 from support.served_bundles import bundle_files, small_plan
 

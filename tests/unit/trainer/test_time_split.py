@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.runtime.durations import parse_duration
+from reprise.trainer.data.time_split import Span, forward_folds, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.split import Span, forward_folds, split_by_time
 
 DAY = 86_400_000_000
 MONTH = timedelta(days=30)

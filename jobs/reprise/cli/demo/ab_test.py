@@ -18,7 +18,7 @@ import orjson
 from redis import Redis
 
 from reprise.bundle import Bundle, BundleStore
-from reprise.cli.demo import steps
+from reprise.cli.demo import commands
 from reprise.cli.demo.exceptions import NotReadyError
 from reprise.cli.demo.processes import ProcessTree
 from reprise.routing import RoutingDocument, Share, allocate, assign, document_key
@@ -108,10 +108,10 @@ def ask_and_buy(
         )
 
 
-def judge(tree: ProcessTree, paths: steps.DemoPaths, redis_port: int) -> AbTest:
+def judge(tree: ProcessTree, paths: commands.DemoPaths, redis_port: int) -> AbTest:
     """Archive what was logged and judge it; send everybody back to the configured model."""
-    steps.archive(tree, paths)
-    steps.outcomes(tree, paths, redis_port, HORIZON_SECONDS)
+    commands.archive(tree, paths)
+    commands.outcomes(tree, paths, redis_port, HORIZON_SECONDS)
     with Redis(port=redis_port) as redis:
         released = RoutingDocument(generation=2, rollout="demo/models", salt="demo", arms=())
         redis.set(document_key(_PROJECT), released.to_bytes())

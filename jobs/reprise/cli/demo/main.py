@@ -60,9 +60,9 @@ def command(
     definitions: Path,
 ) -> None:
     """Run the whole platform on this machine, from raw events to a live prediction."""
+    from reprise.cli.demo.commands import Shop
     from reprise.cli.demo.exceptions import DemoError
     from reprise.cli.demo.run import DemoOptions, run_demo
-    from reprise.cli.demo.steps import Shop
     from reprise.log import EventLogError
     from reprise.runtime.exceptions import RuntimeLibraryError
     from reprise.runtime.logs import configure_logging

@@ -14,12 +14,12 @@ import pyarrow.parquet as pq
 from rich.console import Console
 
 from reprise.bundle import BundleStore
-from reprise.cli.demo import ab_test, steps
+from reprise.cli.demo import ab_test, commands
 from reprise.cli.demo.event_log import begin_at_the_end, streamed_events
-from reprise.cli.demo.measuring import measure_freshness, measure_predictions, wait_ready
-from reprise.cli.demo.online_parity import compare_online
-from reprise.cli.demo.page import DemoResult, print_page
+from reprise.cli.demo.latency import measure_freshness, measure_predictions, wait_ready
+from reprise.cli.demo.parity import compare_online
 from reprise.cli.demo.processes import ProcessTree
+from reprise.cli.demo.report import DemoResult, print_page
 from reprise.features.checking import check_parity
 from reprise.features.definition import load_definition
 from reprise.features.plan import Plan
@@ -48,7 +48,7 @@ class DemoOptions:
 
     folder: Path
     definitions: Path
-    shop: steps.Shop
+    shop: commands.Shop
     rate: float
     live_seconds: float
     keep_serving: bool
@@ -78,15 +78,15 @@ def run_demo(options: DemoOptions) -> int:
     """
     started = time.monotonic()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    paths = steps.DemoPaths(options.folder.resolve())
+    paths = commands.DemoPaths(options.folder.resolve())
     signal.signal(signal.SIGTERM, _interrupt)
-    steps.prepare(paths, options.definitions)
+    commands.prepare(paths, options.definitions)
     with ProcessTree(paths.logs) as tree, httpx.Client(timeout=10.0) as client:
         log = EventLogSettings.load(log_dir=paths.log)
         groups = _Groups(f"demo-{time.time_ns()}")
         redis_port = _prepare_platform(console, tree, paths, options)
         _prepare_log(console, tree, log, groups)
-        addresses = steps.start_services(
+        addresses = commands.start_services(
             tree, paths, options.shop, redis_port, options.rate, groups.materializer
         )
         for address in addresses.values():
@@ -106,33 +106,33 @@ def run_demo(options: DemoOptions) -> int:
 
 
 def _prepare_platform(
-    console: Console, tree: ProcessTree, paths: steps.DemoPaths, options: DemoOptions
+    console: Console, tree: ProcessTree, paths: commands.DemoPaths, options: DemoOptions
 ) -> int:
     shop = options.shop
     console.print(f"• making a history: {shop.users:,} users, {shop.products:,} products, {shop.days} days")
-    console.print(f"  {_last_line(steps.make_history(tree, paths, shop))}")
+    console.print(f"  {_last_line(commands.make_history(tree, paths, shop))}")
     console.print("• discovering and selecting features on it")
-    summary = [line for line in steps.plan_features(tree, paths).splitlines() if "discovered" in line]
+    summary = [line for line in commands.plan_features(tree, paths).splitlines() if "discovered" in line]
     console.print("\n".join(f"  {line}" for line in summary))
     console.print("• training")
-    steps.train(tree, paths)
-    redis_port, kind = steps.start_redis(tree)
+    commands.train(tree, paths)
+    redis_port, kind = commands.start_redis(tree)
     console.print(f"• filling Redis ({kind}) with the state that the history leaves")
-    console.print(f"  {_last_line(steps.fill_store(tree, paths, redis_port))}")
+    console.print(f"  {_last_line(commands.fill_store(tree, paths, redis_port))}")
     return redis_port
 
 
 def _prepare_log(console: Console, tree: ProcessTree, log: EventLogSettings, groups: _Groups) -> None:
     if log.kafka_servers is not None:
         console.print(f"• making the topics in Kafka at {log.kafka_servers}")
-        steps.make_topics(tree)
+        commands.make_topics(tree)
     begin_at_the_end(log, (groups.materializer, groups.check))
 
 
 def _measure(
     client: httpx.Client,
     tree: ProcessTree,
-    paths: steps.DemoPaths,
+    paths: commands.DemoPaths,
     options: DemoOptions,
     addresses: dict[str, str],
     log: EventLogSettings,
@@ -181,13 +181,13 @@ def _measure(
 def _ask_and_buy(
     client: httpx.Client,
     tree: ProcessTree,
-    paths: steps.DemoPaths,
+    paths: commands.DemoPaths,
     addresses: dict[str, str],
     redis_port: int,
 ) -> None:
     """Let two models answer the same shop's users, and wait until the horizon of the last answer is over."""
     models = BundleStore(str(paths.models))
-    digests = steps.train_on_little(tree, paths), models.latest()
+    digests = commands.train_on_little(tree, paths), models.latest()
     pairs = ab_test.some_pairs(_some_pairs(paths.history, _AB_PAIRS))
     ab_test.ask_and_buy(client, addresses, models, digests, redis_port, pairs)
     time.sleep(ab_test.HORIZON_SECONDS + 2.0)
@@ -227,14 +227,14 @@ def _serve_on(
     client: httpx.Client,
     tree: ProcessTree,
     options: DemoOptions,
-    paths: steps.DemoPaths,
+    paths: commands.DemoPaths,
     addresses: dict[str, str],
 ) -> None:
     """Go on streaming and answering until Ctrl-C, with a page that shows it."""
     port = httpx.URL(addresses["producer"]).port
     assert port is not None
-    steps.start_producer(tree, paths, options.shop, port, options.rate)
-    status = steps.start_status(tree, addresses)
+    commands.start_producer(tree, paths, options.shop, port, options.rate)
+    status = commands.start_status(tree, addresses)
     wait_ready(client, status, tree.check)
     console.print("\nThe platform goes on: streaming, folding, answering. Ctrl-C stops all of it.")
     console.print(f"  {'status page':12} {status}", highlight=False)

@@ -4,11 +4,11 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.time_split import Fold, Span, TimeSplit, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.fitting import FitOptions, FittedModel, fit_model
-from reprise.trainer.forest import CANDIDATES, ForestParameters, choose_parameters
-from reprise.trainer.split import Fold, Span, TimeSplit, split_by_time
-from reprise.trainer.table import TrainingTable
+from reprise.trainer.model.fitted_model import FitOptions, FittedModel, fit_model
+from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters
 
 DAY_US = 86_400_000_000
 HORIZON = timedelta(days=10)

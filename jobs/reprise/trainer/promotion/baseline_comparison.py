@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from reprise.bundle import Bundle, Scores
 from reprise.features.plan import ModelInput, Plan
+from reprise.trainer.data.dataset import TrainingTable
 from reprise.trainer.measures import measure
-from reprise.trainer.scoring import GraphScorer
-from reprise.trainer.table import TrainingTable
+from reprise.trainer.model.onnx_parity import GraphScorer
 
 
 @dataclass(frozen=True, slots=True)

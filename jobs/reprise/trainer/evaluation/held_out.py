@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reprise.bundle import Evaluation, Scores, SliceReport
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.time_split import Span
 from reprise.trainer.measures import best_f1_threshold, measure, reliability, share_of_achievable
-from reprise.trainer.split import Span
-from reprise.trainer.table import TrainingTable
 
 MODEL = "model"
 PREVALENCE = "prevalence"

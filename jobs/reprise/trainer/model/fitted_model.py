@@ -9,9 +9,10 @@ from sklearn.ensemble import RandomForestClassifier
 from reprise.bundle import Evaluation, Histogram, Importance, Parity
 from reprise.runtime.durations import format_duration
 from reprise.runtime.progress import progress
-from reprise.trainer.baselines import fit_prevalence, fit_recency
-from reprise.trainer.calibration import BetaCalibration, fit_beta_calibration
-from reprise.trainer.evaluation import (
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.time_split import TimeSplit, forward_folds
+from reprise.trainer.evaluation.baselines import fit_prevalence, fit_recency
+from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,
     PREVALENCE,
@@ -22,15 +23,14 @@ from reprise.trainer.evaluation import (
     evaluate,
     evaluate_over_time,
 )
+from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
+from reprise.trainer.evaluation.importance import importances
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.forest import CANDIDATES, Selection, choose_parameters, grow_forest, usable_folds
-from reprise.trainer.graph import build_graph
-from reprise.trainer.histograms import feature_histogram, score_histogram
-from reprise.trainer.importance import importances
-from reprise.trainer.scoring import TOLERANCE, GraphScorer, check_equal, score_forest
-from reprise.trainer.split import TimeSplit, forward_folds
+from reprise.trainer.model.beta_calibration import BetaCalibration, fit_beta_calibration
+from reprise.trainer.model.forest import CANDIDATES, Selection, choose_parameters, grow_forest, usable_folds
+from reprise.trainer.model.onnx_graph import build_graph
+from reprise.trainer.model.onnx_parity import TOLERANCE, GraphScorer, check_equal, score_forest
 from reprise.trainer.stopwatch import timed
-from reprise.trainer.table import TrainingTable
 
 MIN_TRAIN_LABELS = 30
 MIN_HELD_OUT_LABELS = 10

@@ -6,11 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
-from reprise.trainer.calibration import BetaCalibration
 from reprise.trainer.exceptions import GraphMismatchError
-from reprise.trainer.forest import ForestParameters, grow_forest
-from reprise.trainer.graph import build_graph, floor_to_float32
-from reprise.trainer.scoring import GraphScorer, check_equal, score_forest
+from reprise.trainer.model.beta_calibration import BetaCalibration
+from reprise.trainer.model.forest import ForestParameters, grow_forest
+from reprise.trainer.model.onnx_graph import build_graph, floor_to_float32
+from reprise.trainer.model.onnx_parity import GraphScorer, check_equal, score_forest
 
 CALIBRATION = BetaCalibration(a=1.2, b=0.7, c=-1.5)
 Matrix = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.shop import SEGMENTS, InvalidShopError
-from reprise.shop.activity import EPOCH_US, LAST_US, ActivityClock, campaigns_between
+from reprise.shop.activity_clock import EPOCH_US, LAST_US, ActivityClock, campaigns_between
 from reprise.shop.config import DAY_US, HOUR_US
 
 CLOCK = ActivityClock()

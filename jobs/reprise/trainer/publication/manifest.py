@@ -14,11 +14,11 @@ from reprise.bundle import (
 from reprise.event_files import ImportReport
 from reprise.events import format_timestamp
 from reprise.features.plan import Plan
-from reprise.trainer.fitting import FittedModel
-from reprise.trainer.graph import INPUT, OPSETS, OUTPUT
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.time_split import Span, TimeSplit
+from reprise.trainer.model.fitted_model import FittedModel
+from reprise.trainer.model.onnx_graph import INPUT, OPSETS, OUTPUT
 from reprise.trainer.settings import TrainerSettings
-from reprise.trainer.split import Span, TimeSplit
-from reprise.trainer.table import TrainingTable
 
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "reprise", "scikit-learn")
 

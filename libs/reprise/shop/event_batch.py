@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reprise.shop.mixing import hashed_words
+from reprise.shop.hashing import hashed_words
 
 VIEW = 0
 """``EventChunk.event_type`` of a view."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from reprise.cli.demo.ab_test import AbTest
-from reprise.cli.demo.measuring import Latency
+from reprise.cli.demo.latency import Latency
 from reprise.features.parity import Comparison
 
 

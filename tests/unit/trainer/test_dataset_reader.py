@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.event_files.schema import EVENT_SCHEMA
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset_reader import load_table
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
-from reprise.trainer.loading import load_table
-from reprise.trainer.table import TrainingTable
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 # day, user, type: two users of one product, the last two days without a label

@@ -9,9 +9,9 @@ import numpy.typing as npt
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
-from reprise.trainer.scoring import score_forest
-from reprise.trainer.split import Fold
-from reprise.trainer.table import TrainingTable
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.time_split import Fold
+from reprise.trainer.model.onnx_parity import score_forest
 
 TREES = 100
 MAX_LEAVES = 512

@@ -9,9 +9,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from reprise.bundle import DataSnapshot, Manifest, Scores, SliceReport, digest_of
 from reprise.features.plan import Plan
 from reprise.runtime.durations import format_duration
-from reprise.trainer import plots
-from reprise.trainer.fitting import FittedModel
-from reprise.trainer.metadata import Run
+from reprise.trainer.model.fitted_model import FittedModel
+from reprise.trainer.publication import plots
+from reprise.trainer.publication.metadata import Run
 
 _MEASURES = (
     (
@@ -35,7 +35,7 @@ _MEASURES = (
 def render_card(model: FittedModel, manifest: Manifest, plan: Plan, run: Run) -> str:
     """Return the card as one self-contained HTML page, plots included."""
     environment = Environment(
-        loader=PackageLoader("reprise.trainer"),
+        loader=PackageLoader("reprise.trainer.publication"),
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from reprise.bundle import Importance
-from reprise.trainer.evaluation import MODEL, ORACLE, PREVALENCE, RECENCY, Answers, TimeSlice
+from reprise.trainer.evaluation.held_out import MODEL, ORACLE, PREVALENCE, RECENCY, Answers, TimeSlice
 from reprise.trainer.measures import reliability
 
 COLOURS = {MODEL: "#4338ca", RECENCY: "#d97706", PREVALENCE: "#94a3b8", ORACLE: "#059669"}

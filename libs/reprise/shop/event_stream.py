@@ -6,16 +6,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from reprise.shop.activity import ActivityClock
-from reprise.shop.browsing import BrowsedViews, browse, browse_purchases
-from reprise.shop.chunk import PURCHASE, VIEW, EventChunk
+from reprise.shop.activity_clock import ActivityClock
 from reprise.shop.config import DAY_US, HOUR_US
-from reprise.shop.foresight import LOOKED_AT_FIRST, Foresight
-from reprise.shop.happenings import Happenings
-from reprise.shop.lifetimes import Lifetimes
-from reprise.shop.mixing import salt
+from reprise.shop.customer_lifetimes import Lifetimes
+from reprise.shop.event_batch import PURCHASE, VIEW, EventChunk
+from reprise.shop.hashing import salt
+from reprise.shop.oracle import LOOKED_AT_FIRST, Foresight
+from reprise.shop.pending_events import Happenings
 from reprise.shop.population import Population
-from reprise.shop.replenishment import Pantry, Wishes
+from reprise.shop.purchase_state import Pantry, Wishes
+from reprise.shop.sessions import BrowsedViews, browse, browse_purchases
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

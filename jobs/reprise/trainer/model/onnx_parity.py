@@ -8,9 +8,9 @@ import numpy.typing as npt
 import onnxruntime
 from sklearn.ensemble import RandomForestClassifier
 
-from reprise.trainer.calibration import BetaCalibration
 from reprise.trainer.exceptions import GraphMismatchError
-from reprise.trainer.graph import INPUT, OUTPUT
+from reprise.trainer.model.beta_calibration import BetaCalibration
+from reprise.trainer.model.onnx_graph import INPUT, OUTPUT
 
 TOLERANCE = 1e-5
 """Largest difference between ONNX Runtime and scikit-learn with which a bundle is published."""

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from reprise import sql
+from reprise.trainer.data.dataset import TrainingTable, sampled_positions
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
-from reprise.trainer.table import TrainingTable, sampled_positions
 
 _BATCH_ROWS = 65_536
 _FLOAT32_MAX = float(np.finfo(np.float32).max)

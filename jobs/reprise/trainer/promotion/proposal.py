@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from reprise.trainer.against_baseline import AgainstBaseline
-from reprise.trainer.candidate import build_candidate_patch, serving_baseline
 from reprise.trainer.exceptions import RolloutConflictError
-from reprise.trainer.rollout_api import RolloutApi
+from reprise.trainer.promotion.baseline_comparison import AgainstBaseline
+from reprise.trainer.promotion.candidate import build_candidate_patch, serving_baseline
+from reprise.trainer.promotion.rollout_api import RolloutApi
 
 _ATTEMPTS = 5
 

@@ -24,22 +24,22 @@ from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.durations import format_duration
 from reprise.runtime.progress import progress
-from reprise.trainer.against_baseline import Tolerance, compare_with_baseline
-from reprise.trainer.candidate import serving_baseline
-from reprise.trainer.card import render_card
-from reprise.trainer.evaluation import MODEL
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset_reader import check_truth_file, load_table
+from reprise.trainer.data.fingerprint import events_sha256
+from reprise.trainer.data.time_split import TimeSplit, split_by_time
+from reprise.trainer.evaluation.held_out import MODEL
 from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
-from reprise.trainer.fitting import FitOptions, FittedModel, fit_model
-from reprise.trainer.loading import check_truth_file, load_table
-from reprise.trainer.metadata import Run, build_metadata
-from reprise.trainer.proposing import Proposal, propose
-from reprise.trainer.provenance import build_manifest, describe_data
-from reprise.trainer.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
+from reprise.trainer.model.fitted_model import FitOptions, FittedModel, fit_model
+from reprise.trainer.promotion.baseline_comparison import Tolerance, compare_with_baseline
+from reprise.trainer.promotion.candidate import serving_baseline
+from reprise.trainer.promotion.proposal import Proposal, propose
+from reprise.trainer.promotion.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
+from reprise.trainer.publication.manifest import build_manifest, describe_data
+from reprise.trainer.publication.metadata import Run, build_metadata
+from reprise.trainer.publication.model_card import render_card
 from reprise.trainer.settings import TrainerSettings
-from reprise.trainer.snapshot import events_sha256
-from reprise.trainer.split import TimeSplit, split_by_time
 from reprise.trainer.stopwatch import timed
-from reprise.trainer.table import TrainingTable
 
 
 @dataclass(frozen=True, slots=True)

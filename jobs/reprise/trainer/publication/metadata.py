@@ -9,7 +9,7 @@ from typing import Any
 from reprise.event_files import ImportReport
 from reprise.events import format_timestamp
 from reprise.runtime.durations import format_duration
-from reprise.trainer.fitting import FittedModel
+from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.settings import TrainerSettings
 
 

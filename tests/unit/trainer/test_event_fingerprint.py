@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.event_files.schema import EVENT_SCHEMA
-from reprise.trainer.snapshot import events_sha256
+from reprise.trainer.data.fingerprint import events_sha256
 
 ROWS: list[dict[str, Any]] = [
     {

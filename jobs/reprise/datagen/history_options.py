@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reprise.datagen.exceptions import InvalidPlanError, UnwritableOutputError
-from reprise.datagen.writing import check_output
+from reprise.datagen.table_writer import check_output
 from reprise.shop import ShopConfig
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -7,9 +7,9 @@ users are customers at the same instants wherever a stream starts.
 import numpy as np
 import numpy.typing as npt
 
-from reprise.shop.activity import EPOCH_US, ActivityClock
+from reprise.shop.activity_clock import EPOCH_US, ActivityClock
 from reprise.shop.config import DAY_US
-from reprise.shop.mixing import hashed_uniform, salt
+from reprise.shop.hashing import hashed_uniform, salt
 from reprise.shop.population import Population
 
 Floats = npt.NDArray[np.float64]

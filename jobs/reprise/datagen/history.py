@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from reprise.datagen.plan import GenerationPlan
+from reprise.datagen.event_tables import TRUTH_SCHEMA, TableMaker, truth_table
+from reprise.datagen.history_options import GenerationPlan
 from reprise.datagen.statistics import HistoryStatistics
-from reprise.datagen.tables import TRUTH_SCHEMA, TableMaker, truth_table
-from reprise.datagen.writing import table_file
+from reprise.datagen.table_writer import table_file
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import format_timestamp
 from reprise.runtime.durations import microseconds

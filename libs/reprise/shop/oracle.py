@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from reprise.shop.activity import ActivityClock
-from reprise.shop.chunk import VIEW
-from reprise.shop.happenings import Happenings
+from reprise.shop.activity_clock import ActivityClock
+from reprise.shop.event_batch import VIEW
+from reprise.shop.pending_events import Happenings
 from reprise.shop.population import Population
 from reprise.shop.truth import Prospect, purchase_probability, wish_rate
 

@@ -2,8 +2,8 @@
 
 from reprise.bundle import Scores, SliceReport
 from reprise.runtime.durations import format_duration
-from reprise.trainer.proposing import Proposal
-from reprise.trainer.training import TrainingResult
+from reprise.trainer.pipeline import TrainingResult
+from reprise.trainer.promotion.proposal import Proposal
 
 _COLUMNS = ("ROC AUC", "avg precision", "Brier", "log loss", "precision", "recall", "calibration err")
 

@@ -9,7 +9,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.ensemble import RandomForestClassifier
 
-from reprise.trainer.calibration import CLIP, BetaCalibration
+from reprise.trainer.model.beta_calibration import CLIP, BetaCalibration
 
 INPUT = "inputs"
 OUTPUT = "probability"

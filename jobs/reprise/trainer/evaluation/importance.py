@@ -8,8 +8,8 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from reprise.bundle import Importance
-from reprise.trainer.scoring import GraphScorer
-from reprise.trainer.table import TrainingTable
+from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.model.onnx_parity import GraphScorer
 
 PERMUTATION_ROWS = 4_000
 _REPEATS = 2

@@ -1,0 +1,1 @@
+"""The events and rows that a model is trained and evaluated on."""

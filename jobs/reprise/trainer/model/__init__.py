@@ -1,0 +1,1 @@
+"""The model: forest, calibration, and their ONNX export."""

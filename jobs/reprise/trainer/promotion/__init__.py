@@ -1,0 +1,1 @@
+"""Promotion of a trained model to the candidate of a ModelRollout."""

@@ -1,0 +1,1 @@
+"""What a training run publishes: manifest, metadata, model card, summary."""
