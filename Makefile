@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: dashboards observe help setup tools test-tools demo test lint format unit integration soak bench images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
+.PHONY: dashboards observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ soak: test-tools ## The proofs at their full dose: kills, restarts, parity and f
 bench: setup ## Measure against stated baselines, and write the README's section on speed (BENCH=predictor for one)
 	@.ci/tools tests bench
 	@PYTHONPATH=tests $(PY) tests/bench/run.py $(BENCH); status=$$?; $(PY) tests/bench/page.py && exit $$status
+
+golden: test-tools ## Rewrite the golden contracts after a deliberate change
+	@PYTHONPATH=tests:charts $(PY) -m golden $(GOLDEN)
 
 # The program of a local cluster, where there is one beside this folder; KUBECONFIG, where it is set, comes first.
 CLUSTER := REPRISE_CLUSTER=$(abspath $(wildcard ../shared/cluster/cluster)) k8s/with-cluster

@@ -1,0 +1,70 @@
+"""A history, and the model that is trained on it."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from click.testing import CliRunner
+from golden.installed import ROOT_COMMAND, clean_environment, scripts
+from golden.text import as_text, digest
+from support.plans import PLAN_FILE
+
+_SHOP = ("--users", "60", "--products", "30", "--days", "120", "--horizon", "10d")
+_TRAINING = ("--horizon", "10d", "--seed", "3", "--cv-folds", "0", "--max-rows", "3000", "--jobs", "2")
+
+
+def model_bundle() -> str:
+    with tempfile.TemporaryDirectory() as folder, clean_environment():
+        events, truth, store = (str(Path(folder) / name) for name in ("e.parquet", "t.parquet", "models"))
+        _reprise("datagen", *_SHOP, "--out", events, "--truth", truth)
+        history = {
+            name: digest(pq.read_table(path).to_pylist())
+            for name, path in (("events", events), ("truth", truth))
+        }
+        _reprise(
+            "train",
+            "--events",
+            events,
+            "--truth",
+            truth,
+            "--plan",
+            str(PLAN_FILE),
+            "--out",
+            store,
+            *_TRAINING,
+        )
+        files = {path.name: path for path in Path(store).rglob("*") if path.is_file()}
+        names = sorted(str(path.relative_to(store)) for path in files.values())
+        manifest = json.loads(files["manifest.json"].read_bytes())
+        bundle = files["manifest.json"].parent.name
+        graph = digest(files["model.onnx"].read_bytes())
+    content = {
+        "history": history,
+        "files": [name.replace(bundle, "BUNDLE") for name in names],
+        "digest without libraries": digest(_comparable(manifest)),
+        "model.onnx": graph,
+        "manifest": _shortened(_comparable(manifest)),
+    }
+    return as_text(content) + "\n"
+
+
+def _comparable(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest without versions of libraries; the name of our own distribution is not kept either."""
+    libraries = sorted(
+        {name.split("-")[0] if name.startswith(ROOT_COMMAND) else name for name in manifest["libraries"]}
+    )
+    return manifest | {"libraries": libraries}
+
+
+def _shortened(manifest: dict[str, Any]) -> dict[str, Any]:
+    bulk = ("plan", "inputs", "feature_histograms", "score_histogram", "importances")
+    return {key: digest(value) if key in bulk else value for key, value in manifest.items()}
+
+
+def _reprise(*arguments: str) -> Sequence[str]:
+    result = CliRunner().invoke(scripts()[ROOT_COMMAND].load(), arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()
