@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from golden.codes import codes
+from golden.documents import documents
+from golden.http_api import openapi
+from golden.metrics import metrics
 from golden.model import model_bundle
 from golden.storage import archive, online_store, plan
 
@@ -10,8 +14,12 @@ EXPECTED = Path(__file__).parent / "expected"
 
 CONTRACTS: dict[str, Callable[[], str]] = {
     "archive": archive,
+    "codes": codes,
+    "documents": documents,
+    "metrics": metrics,
     "model_bundle": model_bundle,
     "online_store": online_store,
+    "openapi": openapi,
     "plan": plan,
 }
 

@@ -1,0 +1,53 @@
+"""The HTTP API of each service, as OpenAPI says it."""
+
+import tempfile
+from typing import Any
+
+from fastapi import FastAPI
+from golden.installed import clean_environment
+from golden.text import as_text, numbered_schemas, without_prose
+from prometheus_client import CollectorRegistry
+from reprise_predictor.app import create_app as create_predictor
+from reprise_predictor.context import build_context
+from reprise_predictor.settings import PredictorSettings
+from reprise_producer.app import create_app as create_producer
+from reprise_producer.context import ProducerContext, build_ingest
+from reprise_producer.metrics import ProducerMetrics
+from reprise_producer.settings import ProducerSettings
+from reprise_status.app import create_app as create_status
+from reprise_status.settings import StatusSettings
+from support.fake_log import FakeLogProducer
+from support.fake_reader import FakeReader
+
+
+def openapi() -> str:
+    with clean_environment():
+        services = {
+            "predictor": _predictor(),
+            "producer": _producer(),
+            "status": create_status(StatusSettings.load()),
+        }
+        return as_text({name: _contract(app) for name, app in services.items()}) + "\n"
+
+
+def _contract(app: FastAPI) -> dict[str, Any]:
+    """Return what clients depend on; generated ids of operations and names of schemas are not."""
+    document = numbered_schemas(without_prose(app.openapi()))
+    for path in document["paths"].values():
+        for method, operation in path.items():
+            if operation["operationId"].endswith(f"_{method}"):
+                del operation["operationId"]
+    hidden = {getattr(route, "path", "") for route in app.routes} - document["paths"].keys()
+    return document | {"paths outside of the schema": sorted(filter(None, hidden))}
+
+
+def _predictor() -> FastAPI:
+    with tempfile.TemporaryDirectory() as folder:
+        settings = PredictorSettings.load(model_store=folder)
+        return create_predictor(build_context(settings, reader=FakeReader()))
+
+
+def _producer() -> FastAPI:
+    settings, log = ProducerSettings.load(), FakeLogProducer()
+    metrics = ProducerMetrics(CollectorRegistry(), log.buffered)
+    return create_producer(ProducerContext(settings, log, metrics, build_ingest(settings, log, metrics)))
