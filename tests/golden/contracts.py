@@ -4,10 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from golden.codes import codes
+from golden.commands import commands, exit_statuses
 from golden.documents import documents
 from golden.http_api import openapi
 from golden.metrics import metrics
 from golden.model import model_bundle
+from golden.settings import settings
 from golden.storage import archive, online_store, plan
 
 EXPECTED = Path(__file__).parent / "expected"
@@ -15,12 +17,15 @@ EXPECTED = Path(__file__).parent / "expected"
 CONTRACTS: dict[str, Callable[[], str]] = {
     "archive": archive,
     "codes": codes,
+    "commands": commands,
     "documents": documents,
+    "exit_statuses": exit_statuses,
     "metrics": metrics,
     "model_bundle": model_bundle,
     "online_store": online_store,
     "openapi": openapi,
     "plan": plan,
+    "settings": settings,
 }
 
 
