@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from golden.chart import chart_manifests, chart_values, custom_resource
 from golden.codes import codes
 from golden.commands import commands, exit_statuses
 from golden.documents import documents
@@ -16,8 +17,11 @@ EXPECTED = Path(__file__).parent / "expected"
 
 CONTRACTS: dict[str, Callable[[], str]] = {
     "archive": archive,
+    "chart_manifests": chart_manifests,
+    "chart_values": chart_values,
     "codes": codes,
     "commands": commands,
+    "custom_resource": custom_resource,
     "documents": documents,
     "exit_statuses": exit_statuses,
     "metrics": metrics,
