@@ -50,7 +50,7 @@ bench: setup ## Measure against stated baselines, and write the README's section
 	@.ci/tools tests bench
 	@PYTHONPATH=tests $(PY) tests/bench/run.py $(BENCH); status=$$?; $(PY) tests/bench/page.py && exit $$status
 
-golden: test-tools ## Rewrite the golden contracts after a deliberate change
+golden: tools ## Rewrite the golden contracts after a deliberate change
 	@PYTHONPATH=tests:charts $(PY) -m golden $(GOLDEN)
 
 # The program of a local cluster, where there is one beside this folder; KUBECONFIG, where it is set, comes first.
