@@ -38,7 +38,10 @@ RUN /opt/tools/bin/uv build --quiet --wheel --python /opt/tools/bin/python --no-
     && /opt/tools/bin/uv pip install --quiet --python /opt/venv/bin/python --no-deps --no-cache --target /opt/reprise /wheels/*.whl \
     && cd /opt/reprise/bin \
     && rm $(grep --files-without-match "reprise\.${COMPONENT}\." *) \
-    && case "${COMPONENT}" in feast) ln -s /opt/venv/bin/feast component ;; *) ln -s * component ;; esac \
+    && if [ "${COMPONENT}" = feast ]; then \
+        printf '#!/bin/sh\ncd /srv/reprise/feature_repo && exec /opt/venv/bin/feast "$@"\n' >feast && chmod +x feast; \
+    fi \
+    && ln -s * component \
     && python3 -m compileall -q -j 0 /opt/reprise
 COPY .ci/try-imports /tmp/try-imports
 RUN /opt/venv/bin/python -B /tmp/try-imports "${COMPONENT}" $([ "$OTEL" = 0 ] || echo reprise.http)

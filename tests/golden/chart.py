@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import yaml
+
 from charts.conftest import CASES
 from golden.text import as_text, code_without_prose, digest, without_prose
 from support.chart import CHART, render

@@ -6,10 +6,10 @@ from unittest.mock import MagicMock
 
 from golden.installed import objects_of, package_of, scripts, sources
 from golden.text import as_text
-from reprise_doctor.checklist import checklist
-from reprise_http.problems import ProblemType
-from reprise_rollout.status import RolloutStatus
-from reprise_status.findings import verdict
+from reprise.doctor.checklist import checklist
+from reprise.http.problems import ProblemType
+from reprise.rollout.status import RolloutStatus
+from reprise.status.findings import verdict
 from support.chart import ROOT
 
 _REASON = re.compile(r"([A-Z][a-z]+)+")

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from click.testing import CliRunner
+
 from golden.installed import ROOT_COMMAND, clean_environment, scripts
 from golden.settings import settings_classes
 from golden.text import as_text

@@ -1,15 +1,16 @@
 """Documents that processes leave for one another, and the topics that carry them."""
 
-from golden.text import as_text, numbered_schemas, without_prose
 from pydantic import BaseModel
-from reprise_bundle import Manifest
-from reprise_eventlog import TOPICS
-from reprise_events import Event, encode_event
-from reprise_predictor.prediction_record import PredictionRecord
-from reprise_routing.document import RoutingDocument
-from reprise_routing.evidence import RolloutEvidence
-from reprise_routing.report import RoutingReport
-from reprise_status.report import Report
+
+from golden.text import as_text, numbered_schemas, without_prose
+from reprise.bundle import Manifest
+from reprise.events import Event, encode_event
+from reprise.log import TOPICS
+from reprise.predictor.prediction_record import PredictionRecord
+from reprise.routing.document import RoutingDocument
+from reprise.routing.evidence import RolloutEvidence
+from reprise.routing.report import RoutingReport
+from reprise.status.report import Report
 
 _EVENT = Event(
     event_id="e-1", user_id="ü 1", product_id="p|1", event_type="purchase", timestamp_us=1_767_225_600_000_001,

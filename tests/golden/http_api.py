@@ -4,18 +4,19 @@ import tempfile
 from typing import Any
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
 from golden.installed import clean_environment
 from golden.text import as_text, numbered_schemas, without_prose
-from prometheus_client import CollectorRegistry
-from reprise_predictor.app import create_app as create_predictor
-from reprise_predictor.context import build_context
-from reprise_predictor.settings import PredictorSettings
-from reprise_producer.app import create_app as create_producer
-from reprise_producer.context import ProducerContext, build_ingest
-from reprise_producer.metrics import ProducerMetrics
-from reprise_producer.settings import ProducerSettings
-from reprise_status.app import create_app as create_status
-from reprise_status.settings import StatusSettings
+from reprise.predictor.app import create_app as create_predictor
+from reprise.predictor.context import build_context
+from reprise.predictor.settings import PredictorSettings
+from reprise.producer.app import ProducerContext, build_ingest
+from reprise.producer.app import create_app as create_producer
+from reprise.producer.metrics import ProducerMetrics
+from reprise.producer.settings import ProducerSettings
+from reprise.status.app import create_app as create_status
+from reprise.status.settings import StatusSettings
 from support.fake_log import FakeLogProducer
 from support.fake_reader import FakeReader
 

@@ -1,7 +1,8 @@
 """Metrics of every component, without their help texts."""
 
-from golden.installed import clean_environment
 from prometheus_client import CollectorRegistry
+
+from golden.installed import clean_environment
 from support.metrics_catalogue import OF_THE_PROCESS, described, registries
 
 

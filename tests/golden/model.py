@@ -8,6 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 from click.testing import CliRunner
+
 from golden.installed import ROOT_COMMAND, clean_environment, scripts
 from golden.text import as_text, digest
 from support.plans import PLAN_FILE

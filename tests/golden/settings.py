@@ -5,7 +5,7 @@ from functools import cache
 
 from golden.installed import clean_environment, objects_of, package_of, scripts
 from golden.text import as_text, numbered_schemas, without_prose
-from reprise_runtime.settings import ProcessSettings
+from reprise.runtime.settings import ProcessSettings
 
 
 @cache

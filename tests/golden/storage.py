@@ -12,17 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
-from golden.text import as_text, digest
 from prometheus_client import CollectorRegistry
 from redis import Redis
-from reprise_eventlog import EVENTS, Record
-from reprise_events import Event, encode_event
-from reprise_materializer.batch_fold import BatchFold
-from reprise_materializer.dead_letters import DeadLetters
-from reprise_materializer.metrics import MaterializerMetrics
-from reprise_materializer.rows import Source
-from reprise_online.settings import OnlineStoreSettings
-from reprise_online.store import OnlineStore
+
+from golden.text import as_text, digest
+from reprise.events import Event, encode_event
+from reprise.log import EVENTS, Record
+from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.dead_letters import DeadLetters
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.row_writer import Source
+from reprise.store.online_store import OnlineStore
+from reprise.store.settings import OnlineStoreSettings
 from support.archived import MemoryLog, archive_worker, event_records, files_under
 from support.fake_log import FakeLogProducer
 from support.histories import PROJECT, as_partitions, make_events

@@ -6,6 +6,7 @@ A hash stands for a text that ``build/golden`` keeps under that hash, on the mac
 import difflib
 
 import pytest
+
 from golden.contracts import CONTRACTS, expected_file
 from support.chart import helm_path
 from support.redis import MISSING, redis_server_path
