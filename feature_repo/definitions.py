@@ -25,7 +25,7 @@ from featuretools.primitives import (
     Trend,
 )
 
-from reprise.features.definition import Definition, EntityDefinition, RatioInput
+from reprise.features.discovery.definition import Definition, EntityDefinition, RatioInput
 
 # Median and Trend have no bounded state; they stand here so that `reprise features plan` shows what the
 # compiler does with what a stream cannot keep: it refuses, and says why.

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from reprise.features.feast_objects import feast_objects
+from reprise.features.feast.registry_objects import feast_objects
 from reprise.features.plan import Plan
 
 # A folder or URL for the files of `reprise features states`; relative to this repository.

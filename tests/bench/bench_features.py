@@ -24,11 +24,10 @@ import pyarrow.parquet as pq
 from reprise.datagen.history import generate
 from reprise.datagen.history_options import GenerationPlan
 from reprise.events import Event
-from reprise.features.batch import BatchExecutor
-from reprise.features.fold import Fold
-from reprise.features.parity import batch_inputs, compare, feature_scales
-from reprise.features.planning import planned_candidates
-from reprise.features.states import EntityStates
+from reprise.features.discovery.planner import planned_candidates
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.fold import EntityStates, Fold
+from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.features.training_rows import build_training_rows
 from reprise.shop import ShopConfig
 from support.discovered import definition

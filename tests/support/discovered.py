@@ -2,8 +2,8 @@
 
 from functools import cache
 
-from reprise.features.definition import Definition, load_definition
-from reprise.features.discovery import Discovery, assemble, discover
+from reprise.features.discovery.candidates import Discovery, assemble, discover
+from reprise.features.discovery.definition import Definition, load_definition
 from reprise.features.plan import Plan
 from support.plans import REPOSITORY
 

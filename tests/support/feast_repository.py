@@ -20,8 +20,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise.features.feast.state_files import StateRowsReport, write_state_rows
 from reprise.features.plan import Plan
-from reprise.features.state_rows import StateRowsReport, write_state_rows
 from support.plans import REPOSITORY, checked_in_plan
 from support.redis import RedisServer
 

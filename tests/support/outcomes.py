@@ -12,10 +12,9 @@ import orjson
 from reprise.archive import OfflineStore
 from reprise.bundle import BundleStore, Histogram
 from reprise.events import Event, encode_event, format_timestamp
-from reprise.features.finish import Finisher
-from reprise.features.fold import Fold
+from reprise.features.executors.fold import EntityStates, Fold
+from reprise.features.feature_vector.vectorizer import Finisher
 from reprise.features.plan import Plan
-from reprise.features.states import EntityStates
 from reprise.log import EVENTS, PREDICTIONS, Record
 from reprise.routing import RoutingDocument, Share, allocate, assign
 from reprise.trainer.evaluation.histograms import feature_histogram

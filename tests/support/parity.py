@@ -7,15 +7,20 @@ from typing import Any
 import numpy as np
 
 from reprise.events import Event
-from reprise.features.batch import BatchExecutor
-from reprise.features.definition import Definition
-from reprise.features.discovery import Candidate
-from reprise.features.finishes import FloatArray
-from reprise.features.fold import Fold
-from reprise.features.parity import Comparison, batch_inputs, compare, feature_scales, stream_inputs
+from reprise.features.discovery.candidates import Candidate
+from reprise.features.discovery.definition import Definition
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.fold import EntityStates, Fold
+from reprise.features.executors.reference import reference_inputs
+from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.parity.comparison import (
+    Comparison,
+    batch_inputs,
+    compare,
+    feature_scales,
+    stream_inputs,
+)
 from reprise.features.plan import EntityPlan, Plan
-from reprise.features.reference import reference_inputs
-from reprise.features.states import EntityStates
 from reprise.runtime.progress import progress
 from support.hard_histories import Request, event_frame, event_table, largest_amount, request_frame
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from reprise.events import Event, event_key
-from reprise.features.finishes import NUMBERS, bind
+from reprise.features.executors.fold import EntityStates
+from reprise.features.feature_vector.feature_functions import NUMBERS, bind
 from reprise.features.plan import EntityPlan, Plan
-from reprise.features.states import EntityStates
 
 Raw = Sequence[tuple[int, int, float]]
 """Instant, key and amount (NaN where none) of events of one frame."""

@@ -64,9 +64,9 @@ def plan_command(
     import_options: Any,
 ) -> None:
     """Discover features, compile them, select the best, and write the plan."""
-    from reprise.features import planning
-    from reprise.features.definition import load_definition
-    from reprise.features.report import print_plan
+    from reprise.features.console_report import print_plan
+    from reprise.features.discovery import planner as planning
+    from reprise.features.discovery.definition import load_definition
 
     with _failing_clearly(), _canonical(events, import_options) as canonical:
         result = planning.make_plan(load_definition(repository), canonical, horizon)
@@ -120,10 +120,10 @@ def check_command(
     repository: Path, memory_limit: str, events: Path, reference_rows: str, import_options: Any
 ) -> None:
     """Compute every feature of every row three ways, and compare."""
-    from reprise.features.checking import check_parity
-    from reprise.features.definition import load_definition
+    from reprise.features.console_report import print_check
+    from reprise.features.discovery.definition import load_definition
+    from reprise.features.parity.check import check_parity
     from reprise.features.plan import Plan
-    from reprise.features.report import print_check
 
     if reference_rows != "all" and not reference_rows.isdecimal():
         raise click.BadParameter(
@@ -165,8 +165,8 @@ def states_command(
     import_options: Any,
 ) -> None:
     """Write the states over time, which Feast reads as its offline store."""
+    from reprise.features.feast.state_files import write_state_rows
     from reprise.features.plan import Plan
-    from reprise.features.state_rows import write_state_rows
     from reprise.runtime.progress import progress
 
     url = offline or (os.environ.get("REPRISE_OFFLINE_STORE") if events is None else None)
@@ -205,7 +205,7 @@ def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
     with TemporaryDirectory(prefix="reprise-events-") as folder:
         path = Path(folder) / "events.parquet"
         if events is None:
-            from reprise.features.sample import write_sample
+            from reprise.features.discovery.sample_events import write_sample
 
             count = write_sample(path)
             click.echo(f"sample of the synthetic shop: {count:,} events")

@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import orjson
 
-from reprise.features.accumulators import Accumulator, accumulator
+from reprise.features.accumulators.event_accumulators import Accumulator, accumulator
+from reprise.features.accumulators.pair_accumulators import PairAccumulator, is_pair_spec, pair_accumulator
 from reprise.features.exceptions import PlanError
-from reprise.features.finishes import NUMBERS, bind
-from reprise.features.pair_accumulators import PairAccumulator, is_pair_spec, pair_accumulator
+from reprise.features.feature_vector.feature_functions import NUMBERS, bind
 from reprise.store.feast.view import StateView
 
 PLAN_FORMAT = 1

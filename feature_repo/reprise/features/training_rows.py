@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from reprise.features.batch import BatchExecutor
 from reprise.features.exceptions import FeatureEngineError
+from reprise.features.executors.batch import BatchExecutor
 from reprise.features.plan import Plan
 from reprise.runtime.files import atomic_write
 

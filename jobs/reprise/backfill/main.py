@@ -82,7 +82,7 @@ def command(
     from reprise.archive import OfflineStoreError
     from reprise.backfill.exceptions import BackfillError
     from reprise.backfill.metrics import JOB, BackfillMetrics
-    from reprise.backfill.running import run
+    from reprise.backfill.runner import run
     from reprise.backfill.settings import BackfillSettings
     from reprise.event_files import EventFilesError
     from reprise.features.exceptions import FeatureEngineError

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from reprise.backfill.backfilling import BackfillReport
+from reprise.backfill.state_writer import BackfillReport
 
 JOB = "reprise-backfill"
 

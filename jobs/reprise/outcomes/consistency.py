@@ -17,9 +17,9 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from reprise.features.batch import REQUEST_COLUMNS, BatchExecutor
-from reprise.features.finishes import FloatArray
-from reprise.features.parity import TOLERANCE, feature_scales
+from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
+from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.parity.comparison import TOLERANCE, feature_scales
 from reprise.features.plan import Plan
 from reprise.outcomes.gathering import Gathered
 from reprise.outcomes.in_flight import Doubt, explanations

@@ -18,11 +18,10 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.events import Event
-from reprise.features.finish import Finisher
-from reprise.features.finishes import FloatArray
-from reprise.features.fold import Fold
+from reprise.features.executors.fold import EntityStates, Fold
+from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_vector.vectorizer import Finisher
 from reprise.features.plan import Plan
-from reprise.features.states import EntityStates
 from reprise.sql import literal
 
 _ALL_SETS = 6

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from reprise.features.finish import StateRow
-from reprise.features.fold import Delta
+from reprise.features.executors.fold import Delta
+from reprise.features.feature_vector.vectorizer import StateRow
 from reprise.runtime.exceptions import RepriseError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US

@@ -12,10 +12,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reprise.archive import EmptyStoreError, MissingRecordsError, OfflineStore
-from reprise.backfill.backfilling import BackfillReport, backfill
 from reprise.backfill.exceptions import StateAheadError
-from reprise.backfill.gathering import gather
-from reprise.backfill.other_rows import ReplaceableStore
+from reprise.backfill.history import gather
+from reprise.backfill.replaceable_store import ReplaceableStore
+from reprise.backfill.state_writer import BackfillReport, backfill
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import Record

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 
 from reprise.events import Event, format_timestamp, parse_timestamp
-from reprise.features.batch import BatchExecutor
 from reprise.features.exceptions import CollidingStatesError
-from reprise.features.parity import batch_inputs, compare, feature_scales
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.features.plan import Plan
 from support.feast_repository import FeastRepository, entity_rows, features_of, with_event_timestamps
 from support.hard_histories import event_table, largest_amount, random_history, request_frame, requests_at

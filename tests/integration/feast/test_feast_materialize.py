@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry
 from redis.exceptions import NoPermissionError
 
 from reprise.events import Event
-from reprise.features.batch import BatchExecutor
-from reprise.features.parity import batch_inputs, compare, feature_scales
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
@@ -110,7 +110,7 @@ def test_what_the_stream_writes_feast_finishes_as_the_batch_executor_does(
 ) -> None:
     plan, events = applied.plan, make_events(300)
     stream.fold(as_partitions(events, PARTITIONS))
-    from reprise.features.feast_objects import service_name
+    from reprise.features.feast.registry_objects import service_name
 
     asked = [
         Request(f"u{at % 13}", f"p{at % 9}", events[-1].timestamp_us + 1 + at * 10**9) for at in range(100)

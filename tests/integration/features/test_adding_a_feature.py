@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from reprise.features.batch import BatchExecutor
-from reprise.features.definition import load_definition
-from reprise.features.finish import Finisher
+from reprise.features.discovery.definition import load_definition
+from reprise.features.discovery.planner import load_saved_features, planned_candidates
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.feature_vector.vectorizer import Finisher
 from reprise.features.main import command
 from reprise.features.plan import Plan
-from reprise.features.planning import load_saved_features, planned_candidates
 from support.hard_histories import random_history, requests_at
 from support.parity import answers, folded_states, reference_answers
 from support.plans import REPOSITORY, checked_in_plan

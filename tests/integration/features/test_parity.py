@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from reprise.event_files.importer import import_events
 from reprise.events import Event, parse_timestamp
-from reprise.features.batch import BatchExecutor
-from reprise.features.parity import TOLERANCE, batch_inputs, compare, feature_scales
-from reprise.features.states import EntityStates
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.fold import EntityStates
+from reprise.features.parity.comparison import TOLERANCE, batch_inputs, compare, feature_scales
 from support.discovered import definition, discovery, full_plan
 from support.hard_histories import (
     PRODUCTS,

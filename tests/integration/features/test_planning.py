@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from reprise.features.definition import Definition
-from reprise.features.discovery import discover
+from reprise.features.discovery.candidates import discover
+from reprise.features.discovery.definition import Definition
+from reprise.features.discovery.planner import load_saved_features, make_plan, planned_candidates, write_plan
 from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
 from reprise.features.plan import ENTITY_NAMES, Plan
-from reprise.features.planning import load_saved_features, make_plan, planned_candidates, write_plan
 from support.discovered import definition, discovery, full_plan
 from support.plans import REPOSITORY, checked_in_plan
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reprise.backfill.other_rows import ReplaceableStore
+from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore

@@ -14,7 +14,7 @@ from support.served_bundles import small_plan
 def registry(plan: Plan, path: Path, project: str = "reprise") -> str:
     """Write the registry of a plan, by Feast's own protobuf."""
     protos = pytest.importorskip("feast.protos.feast.core.Registry_pb2")
-    objects = importlib.import_module("reprise.features.feast_objects")
+    objects = importlib.import_module("reprise.features.feast.registry_objects")
     made: Any = protos.Registry()
     for each in objects.feast_objects(plan, "states"):
         kind = type(each).__name__

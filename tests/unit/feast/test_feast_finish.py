@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from reprise.features.exceptions import CollidingStatesError
-from reprise.features.feast_finish import finish_frame, finishing_function, finishing_source
-from reprise.features.finish import Finisher
+from reprise.features.feast.on_demand_view import finish_frame, finishing_function, finishing_source
+from reprise.features.feature_vector.vectorizer import Finisher
 from reprise.features.plan import Plan
 from support.plans import checked_in_plan
 from support.served_bundles import small_plan

@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.events import Event
-from reprise.features.batch import BatchExecutor
-from reprise.features.finish import Finisher
-from reprise.features.finishes import FloatArray
-from reprise.features.parity import batch_inputs, compare, feature_scales
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.feast.state_files import EVENT_TIMESTAMP, state_file_name, write_state_rows
+from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.features.plan import EntityPlan, Plan
-from reprise.features.state_rows import EVENT_TIMESTAMP, state_file_name, write_state_rows
 from reprise.store.feast.view import WATERMARKS
 from reprise.store.watermarks import Watermarks
 from support.feast_repository import with_positions

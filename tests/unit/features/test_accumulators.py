@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.features.accumulators import _BUILDERS, Accumulator, Cell, FrameEvent, accumulator
+from reprise.features.accumulators.event_accumulators import (
+    _BUILDERS,
+    Accumulator,
+    Cell,
+    FrameEvent,
+    accumulator,
+)
 from reprise.features.exceptions import PlanError
 
 DAY_US = 86_400_000_000

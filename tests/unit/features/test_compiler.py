@@ -18,12 +18,12 @@ from featuretools.primitives import (
     Variance,
 )
 
-from reprise.features.compiler import CompiledFeature, compile_feature
-from reprise.features.discovery import Discovery, discover
-from reprise.features.entityset import PAIR_ID, entity_set
+from reprise.features.discovery.candidates import Discovery, discover
+from reprise.features.discovery.compiler import CompiledFeature, compile_feature
+from reprise.features.discovery.entity_set import PAIR_ID, entity_set
+from reprise.features.discovery.featuretools_compat import ft
 from reprise.features.exceptions import RefusedFeatureError
 from reprise.features.plan import EntityName
-from reprise.features.quiet import ft
 from support.discovered import definition, discovery
 from support.hard_histories import event_frame, random_history
 

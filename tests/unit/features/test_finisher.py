@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprise.features.finish import Finisher
+from reprise.features.feature_vector.vectorizer import Finisher
 from reprise.features.plan import EntityPlan
 from support.plans import checked_in_plan
 

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.features.accumulators import Cell
-from reprise.features.exceptions import PlanError
-from reprise.features.pair_accumulators import (
+from reprise.features.accumulators.event_accumulators import Cell
+from reprise.features.accumulators.pair_accumulators import (
     PairAccumulator,
     PairTransition,
     is_pair_spec,
     pair_accumulator,
 )
+from reprise.features.exceptions import PlanError
 
 INNER = "purchases_count"
 SPECS = (

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from reprise.features.compiler import CompiledFeature
-from reprise.features.discovery import Candidate
+from reprise.features.discovery.candidates import Candidate
+from reprise.features.discovery.compiler import CompiledFeature
+from reprise.features.discovery.selection import Selection, select
 from reprise.features.exceptions import NotEnoughEventsError
-from reprise.features.selection import Selection, select
 
 ROWS = 2_000
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.features.exceptions import PlanError
-from reprise.features.finish import Finisher, _finish_all
-from reprise.features.finishes import NUMBERS, bind
-from reprise.features.traced import Tape, trace
+from reprise.features.feature_vector.codegen import Tape, trace
+from reprise.features.feature_vector.feature_functions import NUMBERS, bind
+from reprise.features.feature_vector.vectorizer import Finisher, _finish_all
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import Event, parse_timestamp
-from reprise.features.batch import BatchExecutor
-from reprise.features.parity import Comparison, batch_inputs, compare, feature_scales
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.parity.comparison import Comparison, batch_inputs, compare, feature_scales
 from reprise.features.plan import Plan
 
 _BATCH = 500

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from reprise.cli.demo.ab_test import AbTest
 from reprise.cli.demo.latency import Latency
-from reprise.features.parity import Comparison
+from reprise.features.parity.comparison import Comparison
 
 
 @dataclass(frozen=True)

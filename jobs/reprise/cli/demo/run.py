@@ -20,8 +20,8 @@ from reprise.cli.demo.latency import measure_freshness, measure_predictions, wai
 from reprise.cli.demo.parity import compare_online
 from reprise.cli.demo.processes import ProcessTree
 from reprise.cli.demo.report import DemoResult, print_page
-from reprise.features.checking import check_parity
-from reprise.features.definition import load_definition
+from reprise.features.discovery.definition import load_definition
+from reprise.features.parity.check import check_parity
 from reprise.features.plan import Plan
 from reprise.log import EventLogSettings
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from reprise.bundle import Bundle
 from reprise.features.exceptions import PlanError
-from reprise.features.finish import Finisher
+from reprise.features.feature_vector.vectorizer import Finisher
 from reprise.features.plan import REQUIRED_INPUTS, Plan, ReadState
 from reprise.predictor.exceptions import ForeignStateError, ModelRefusedError
 from reprise.predictor.services.onnx_scorer import Model

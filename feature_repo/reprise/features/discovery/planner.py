@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from reprise.features.definition import Definition
-from reprise.features.discovery import Candidate, Discovery, assemble, discover
-from reprise.features.entityset import TARGETS
+from reprise.features.discovery.candidates import Candidate, Discovery, assemble, discover
+from reprise.features.discovery.definition import Definition
+from reprise.features.discovery.entity_set import TARGETS
+from reprise.features.discovery.featuretools_compat import ft, quiet_featuretools
+from reprise.features.discovery.selection import Selection, select
 from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
 from reprise.features.plan import ENTITY_NAMES, Plan
-from reprise.features.quiet import ft, quiet_featuretools
-from reprise.features.selection import Selection, select
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.files import atomic_write
 

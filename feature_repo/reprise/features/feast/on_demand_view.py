@@ -8,8 +8,8 @@ import orjson
 import pandas as pd
 
 from reprise.features.exceptions import CollidingStatesError
-from reprise.features.finish import Finisher
-from reprise.features.finishes import FloatArray
+from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_vector.vectorizer import Finisher
 from reprise.features.plan import EntityPlan, Plan
 
 REQUEST_FIELDS = ("timestamp_us", "amount", "is_purchase")
@@ -19,7 +19,7 @@ _FUNCTION = "finish_states"
 _SOURCE = '''\
 def {name}(rows):
     """Finish the states of user, product and pair at the request's instant, by plan {hash}."""
-    from reprise.features.feast_finish import finish_frame
+    from reprise.features.feast.on_demand_view import finish_frame
 
     return finish_frame({plan!r}, rows)
 '''

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reprise.features.discovery.featuretools_compat import quiet_featuretools
 from reprise.features.exceptions import DefinitionError
-from reprise.features.quiet import quiet_featuretools
 
 
 @dataclass(frozen=True)
@@ -79,5 +79,7 @@ def load_definition(repository: Path) -> Definition:
         raise DefinitionError(f"{path}: {type(error).__name__}: {error}") from error
     definition = getattr(module, "DEFINITION", None)
     if not isinstance(definition, Definition):
-        raise DefinitionError(f"{path}: must define DEFINITION, a reprise.features.definition.Definition")
+        raise DefinitionError(
+            f"{path}: must define DEFINITION, a reprise.features.discovery.definition.Definition"
+        )
     return definition

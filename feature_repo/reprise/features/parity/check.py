@@ -9,15 +9,21 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from reprise.events import Event, event_key
-from reprise.features.batch import BatchExecutor
-from reprise.features.definition import Definition
-from reprise.features.discovery import Candidate
+from reprise.features.discovery.candidates import Candidate
+from reprise.features.discovery.definition import Definition
+from reprise.features.discovery.planner import planned_candidates
 from reprise.features.exceptions import NotEnoughEventsError
-from reprise.features.finishes import FloatArray
-from reprise.features.parity import Comparison, batch_inputs, compare, feature_scales, stream_inputs
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.reference import reference_inputs
+from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.parity.comparison import (
+    Comparison,
+    batch_inputs,
+    compare,
+    feature_scales,
+    stream_inputs,
+)
 from reprise.features.plan import Plan
-from reprise.features.planning import planned_candidates
-from reprise.features.reference import reference_inputs
 from reprise.runtime.progress import progress
 
 _REFERENCE_CHUNK = 100

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reprise.features.accumulators import Aggregation, Cell
+from reprise.features.accumulators.event_accumulators import Aggregation, Cell
 from reprise.features.exceptions import PlanError
 from reprise.store.feast.view import StateField
 

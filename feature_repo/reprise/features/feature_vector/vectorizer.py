@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from reprise.features.finishes import ARRAYS, FloatArray, Operations, bind
+from reprise.features.feature_vector.codegen import trace
+from reprise.features.feature_vector.feature_functions import ARRAYS, FloatArray, Operations, bind
 from reprise.features.plan import ModelInput, Plan
-from reprise.features.traced import trace
 from reprise.store.feast.view import StateView
 
 StateRow = Sequence[float | int | None]

@@ -5,12 +5,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from reprise.archive import OfflineStore
-from reprise.backfill.backfilling import BackfillReport, backfill
+from reprise.backfill.consumer_group import seek_group
 from reprise.backfill.covered import Covered
-from reprise.backfill.gathering import gather
-from reprise.backfill.other_rows import ReplaceableStore
-from reprise.backfill.seeking import seek_group
+from reprise.backfill.history import gather
+from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.backfill.settings import BackfillSettings
+from reprise.backfill.state_writer import BackfillReport, backfill
 from reprise.event_files import ImportOptions
 from reprise.event_files.importer import import_events
 from reprise.features.plan import Plan

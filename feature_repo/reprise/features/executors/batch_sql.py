@@ -12,8 +12,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reprise.features.accumulators import Aggregation
-from reprise.features.finishes import finish_sql
+from reprise.features.accumulators.event_accumulators import Aggregation
+from reprise.features.feature_vector.feature_functions import finish_sql
 from reprise.features.plan import EntityPlan, Plan
 from reprise.sql import literal
 
@@ -116,6 +116,26 @@ class Past(Windowed):
             f" RANGE BETWEEN {back * _BUCKET_POSITIONS} + position PRECEDING"
             f" AND {(back - 1) * _BUCKET_POSITIONS} + position + 1 PRECEDING), 0)"
         )
+
+
+class UpToNow(Past):
+    """Aggregates over a row's past in one entity and the row itself, in the order of events."""
+
+    def __init__(self, entity: str, span: Span) -> None:
+        super().__init__(entity, span)
+        self._frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+
+    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
+        """Return the decayed sum at the last event of the dataframe, as the stream keeps it, and that instant.
+
+        A history of more half-lives than fit into a double has it at the row's own instant, which says the same.
+        """
+        origin, half_life = self._span.first_us, float(half_life_us)
+        if (self._span.last_us - origin) / half_life > _BUCKET_HALF_LIVES:
+            return super().decayed(frame, weight, half_life_us)
+        last = self.over(f"max({frame}_t)")
+        grown = self.over(f"sum({weight} * pow(2.0, ({frame}_t - {origin}) / {half_life!r}))")
+        return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {half_life!r})), 0)", last
 
 
 class Whole:
@@ -249,6 +269,30 @@ def whole_select(plan: Plan, entity: EntityPlan, source: str) -> str:
     return (
         f"SELECT {keys}, {', '.join(states)}, max(ts) AS last_us"
         f" FROM (SELECT *, {', '.join(lasts)} FROM ({source}) WHERE is_event) GROUP BY {keys}"
+    )
+
+
+def running_select(
+    entity: EntityPlan, source: str, span: Span, aggregates: Mapping[str, str] | None = None
+) -> str:
+    """Return the query of the state after each instant at which an entity had events.
+
+    Its columns are the ids, the fields, ``ts``, and ``is_last`` for the state after all events.
+
+    Args:
+        entity: Whose states.
+        source: What ``batch_sql.transitions_select`` selects.
+        span: The instants between which everything lies.
+        aggregates: More aggregates over the events of the state, by name.
+    """
+    running, keys = UpToNow(entity.name, span), ", ".join(entity.view.join_keys)
+    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, running)]
+    more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
+    return (
+        f"SELECT {', '.join([keys, *states, *more])}, ts,"
+        f" row_number() OVER (PARTITION BY {keys} ORDER BY position DESC) = 1 AS is_last"
+        f" FROM ({source}) WINDOW {running.window}"
+        f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position DESC) = 1 ORDER BY {keys}, ts"
     )
 
 

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reprise.features.definition import Definition
-from reprise.features.discovery import Candidate
-from reprise.features.entityset import PAIR_ID, TARGETS, entity_set, pair_ids
-from reprise.features.finishes import FloatArray
+from reprise.features.discovery.candidates import Candidate
+from reprise.features.discovery.definition import Definition
+from reprise.features.discovery.entity_set import PAIR_ID, TARGETS, entity_set, pair_ids
+from reprise.features.discovery.featuretools_compat import ft, quiet_featuretools
+from reprise.features.feature_vector.feature_functions import FloatArray
 from reprise.features.plan import ENTITY_NAMES, EntityName
-from reprise.features.quiet import ft, quiet_featuretools
 
 _INDEX = {"user": "user_id", "product": "product_id", "pair": PAIR_ID}
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reprise.features.quiet import ft
+from reprise.features.discovery.featuretools_compat import ft
 
 TARGETS = {"user": "users", "product": "products", "pair": "user_products"}
 """Featuretools' dataframe of each entity."""

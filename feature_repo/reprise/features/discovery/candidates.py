@@ -7,14 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from reprise.features.accumulators import accumulator
-from reprise.features.compiler import CompiledFeature, compile_feature
-from reprise.features.definition import Definition, EntityDefinition
-from reprise.features.entityset import TARGETS, entity_set
+from reprise.features.accumulators.event_accumulators import accumulator
+from reprise.features.accumulators.pair_accumulators import pair_accumulator
+from reprise.features.discovery.compiler import CompiledFeature, compile_feature
+from reprise.features.discovery.definition import Definition, EntityDefinition
+from reprise.features.discovery.entity_set import TARGETS, entity_set
+from reprise.features.discovery.featuretools_compat import ft, quiet_featuretools
 from reprise.features.exceptions import DefinitionError, RefusedFeatureError
-from reprise.features.pair_accumulators import pair_accumulator
 from reprise.features.plan import ENTITY_NAMES, EntityName, EntityPlan, ModelInput, Plan
-from reprise.features.quiet import ft, quiet_featuretools
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise import sql
-from reprise.features import batch_sql
 from reprise.features.exceptions import NotEnoughEventsError
-from reprise.features.finish import Finisher
-from reprise.features.finishes import FloatArray
+from reprise.features.executors import batch_sql
+from reprise.features.executors.batch_sql import running_select
+from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_vector.vectorizer import Finisher
 from reprise.features.plan import EntityName, EntityPlan, Plan
-from reprise.features.running_sql import running_select
 
 REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
 """Columns of a table of requests: when to answer for which user and product, and with what request of their own."""

@@ -8,9 +8,9 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, OnDema
 from feast.types import Bytes, FeastType, Float64, Int64, String
 from feast.value_type import ValueType
 
-from reprise.features.feast_finish import REQUEST_FIELDS, finishing_function, finishing_source
+from reprise.features.feast.on_demand_view import REQUEST_FIELDS, finishing_function, finishing_source
+from reprise.features.feast.state_files import EVENT_TIMESTAMP, state_file_name
 from reprise.features.plan import Plan
-from reprise.features.state_rows import EVENT_TIMESTAMP, state_file_name
 from reprise.store.feast.view import WATERMARKS, FieldKind, StateView
 
 FEATURES = "features"

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reprise.features.batch import BatchExecutor, LogPositions
+from reprise.features.executors.batch import BatchExecutor, LogPositions
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.files import atomic_write
 from reprise.store.feast.view import TICK_US, WATERMARKS, StateField, StateView

@@ -11,10 +11,10 @@ from featuretools.feature_base import (
     TransformFeature,
 )
 
-from reprise.features.accumulators import MICROSECONDS_PER_DAY
+from reprise.features.accumulators.event_accumulators import MICROSECONDS_PER_DAY
+from reprise.features.discovery.featuretools_compat import ft
 from reprise.features.exceptions import RefusedFeatureError
 from reprise.features.plan import EntityName
-from reprise.features.quiet import ft
 
 Spec = Mapping[str, Any]
 

@@ -6,10 +6,10 @@ from collections import Counter
 from rich.console import Console
 from rich.table import Table
 
-from reprise.features.checking import CheckReport
-from reprise.features.entityset import TARGETS
+from reprise.features.discovery.entity_set import TARGETS
+from reprise.features.discovery.planner import PlanningResult
+from reprise.features.parity.check import CheckReport
 from reprise.features.plan import ENTITY_NAMES, EntityName
-from reprise.features.planning import PlanningResult
 
 _SHOWN_MISMATCHES = 10
 

@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.backfill.covered import Covered
+from reprise.backfill.event_id_claims import remember_arrivals
 from reprise.backfill.exceptions import StateAheadError
-from reprise.backfill.other_rows import ReplaceableStore
-from reprise.backfill.remembering import remember_arrivals
-from reprise.features.batch import BatchExecutor
+from reprise.backfill.replaceable_store import ReplaceableStore
+from reprise.features.executors.batch import BatchExecutor
 from reprise.features.plan import EntityPlan, Plan
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US

@@ -1,0 +1,1 @@
+"""Bounded state: over the events of an entity, and over its pairs."""

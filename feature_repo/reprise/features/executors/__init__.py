@@ -1,0 +1,1 @@
+"""Three ways to compute the plan: batch SQL, the streaming fold, and Featuretools as reference."""

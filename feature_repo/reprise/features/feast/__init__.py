@@ -1,0 +1,1 @@
+"""The plan in Feast: registry objects, offline files, the on-demand feature view."""

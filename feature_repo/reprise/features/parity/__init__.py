@@ -1,0 +1,1 @@
+"""Whether the executors agree on every feature value."""
