@@ -65,14 +65,14 @@ def plan_command(
 ) -> None:
     """Discover features, compile them, select the best, and write the plan."""
     from reprise.features.console_report import print_plan
-    from reprise.features.discovery import planner as planning
+    from reprise.features.discovery import planner
     from reprise.features.discovery.definition import load_definition
 
     with _failing_clearly(), _canonical(events, import_options) as canonical:
-        result = planning.make_plan(load_definition(repository), canonical, horizon)
+        result = planner.make_plan(load_definition(repository), canonical, horizon)
         print_plan(result, show_all=show_all)
         if not dry_run:
-            for path in planning.write_plan(result, repository / "plan"):
+            for path in planner.write_plan(result, repository / "plan"):
                 click.echo(f"wrote {path}")
 
 
