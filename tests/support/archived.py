@@ -117,7 +117,7 @@ class MemoryConsumer:
     def positions(self) -> Mapping[int, int]:
         return dict(self._positions)
 
-    def begin_offsets(self) -> Mapping[int, int]:
+    def beginning_offsets(self) -> Mapping[int, int]:
         return {partition: self._begin(partition) for partition in self._positions}
 
     def end_offsets(self) -> Mapping[int, int]:

@@ -231,7 +231,7 @@ class LogContract(ProducerContract):
         append_all(producer, ["a"] * 3)
         consumer = self.consumer(stack)
         poll_until(lambda: len(consumer.assignment) == EVENTS.partitions, consumer)
-        assert consumer.begin_offsets() == dict.fromkeys(range(EVENTS.partitions), 0)
+        assert consumer.beginning_offsets() == dict.fromkeys(range(EVENTS.partitions), 0)
 
     def test_topic_id_is_the_same_for_all_and_has_sixteen_bytes(self, stack: ExitStack) -> None:
         one, two = self.consumer(stack, "one"), self.consumer(stack, "two")

@@ -25,7 +25,7 @@ from reprise.doctor.settings import DoctorSettings
 from reprise.doctor.store import DoctorStore
 from reprise.features.plan import Plan
 from reprise.log import TOPICS, open_producer
-from reprise.log.backend import inspect_topics, reach_log
+from reprise.log.backend import inspect_topics, describe_log
 from reprise.routing import document_key
 
 _ANSWER_SECONDS = 10.0
@@ -62,7 +62,7 @@ class Installation:
 
     def log(self, _: Say) -> Seen:
         """See whether the log answers."""
-        return look_at_log(partial(reach_log, self.settings))
+        return look_at_log(partial(describe_log, self.settings))
 
     def topics(self, say: Say) -> Seen:
         """Compare the topics with their declaration."""

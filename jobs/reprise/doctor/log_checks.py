@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from reprise.doctor.check import Say, Seen
 from reprise.doctor.exceptions import CheckFailedError
 from reprise.log import EVENTS, EventLogError
-from reprise.log.topics import TopicState
+from reprise.log.topics import TopicStatus
 
 SECTION = "the-log-is-away"
 TOPICS_SECTION = "topics-are-not-as-declared"
@@ -30,7 +30,7 @@ def look_at_log(reach: Callable[[], str]) -> Seen:
         raise CheckFailedError(str(error), ADVICE, SECTION) from error
 
 
-def look_at_topics(inspect: Callable[[], Sequence[TopicState]], *, embedded: bool, say: Say) -> Seen:
+def look_at_topics(inspect: Callable[[], Sequence[TopicStatus]], *, embedded: bool, say: Say) -> Seen:
     """Compare the topics with their declaration, as ``reprise topics`` does.
 
     The embedded log makes a topic when it is first used, so of that only the events are missed.

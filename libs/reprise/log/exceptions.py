@@ -1,5 +1,6 @@
-"""Errors of this package; what the log's own implementation raises is converted to these."""
+"""Errors of the event log; those of Kafka's client and of the file system are converted to these."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from reprise.runtime.exceptions import RepriseError
@@ -10,27 +11,32 @@ class EventLogError(RepriseError):
 
 
 class LogUnavailableError(EventLogError):
-    """The log cannot be reached, or did not take what it was given; trying again later may work."""
+    """The log cannot be reached or failed to write; a retry may succeed."""
+
+    @classmethod
+    def from_os_error(cls, path: Path, error: OSError) -> "LogUnavailableError":
+        """Return the error for a failed file operation."""
+        return cls(f"{path}: {error.strerror or error}")
 
 
 class BufferFullError(EventLogError):
-    """More is waiting to be written than the producer may hold; try again when some of it is."""
+    """The producer's buffer is full; retry once some of it is written."""
 
 
 class LogTimeoutError(EventLogError):
-    """The log did not answer in the time it was given."""
+    """The log did not answer in time."""
 
 
 class ClosedError(EventLogError):
-    """The producer or consumer was closed before."""
+    """The producer or consumer is closed."""
 
 
 class RecordTooLargeError(EventLogError):
-    """A record is larger than the log takes."""
+    """A record exceeds the maximum size."""
 
 
 class UnknownTopicError(EventLogError):
-    """A topic that is not declared in ``reprise.log.topics``."""
+    """A topic that ``reprise.log.topics`` does not declare."""
 
     def __init__(self, topic: str, known: list[str]) -> None:
         self.topic = topic
@@ -38,19 +44,26 @@ class UnknownTopicError(EventLogError):
 
 
 class TopicGoneError(EventLogError):
-    """The topic was deleted, or deleted and made again, while it was open; open it anew."""
+    """The topic was deleted, or deleted and recreated, while it was open; reopen it."""
 
 
 class NotAssignedError(EventLogError):
-    """A commit for partitions that this consumer does not hold (any more)."""
+    """A commit for partitions that are not, or no longer, assigned to this consumer."""
+
+    @classmethod
+    def check(cls, partitions: Iterable[int], assigned: Iterable[int]) -> None:
+        """Raise this error if some of the partitions are not assigned."""
+        foreign = sorted(set(partitions) - set(assigned))
+        if foreign:
+            raise cls(f"partitions {foreign} are not assigned; assigned: {sorted(assigned)}")
 
 
 class OffsetOutOfRangeError(EventLogError):
-    """The group's offset is not in the partition: what it is to read was deleted, or what it has read was lost."""
+    """The group's offset is not in the partition: unread records were deleted, or read records were lost."""
 
 
 class CorruptLogError(EventLogError):
-    """Bytes in the middle of a partition are not what was written."""
+    """The embedded log's files are damaged."""
 
     def __init__(self, path: Path, position: int, reason: str) -> None:
         self.path = path

@@ -1,24 +1,26 @@
-"""The narrow interface of the log, behind which Kafka and the embedded log are interchangeable.
+"""The interface that Kafka and the embedded log share.
 
-Appending is asynchronous and its result a ``concurrent.futures.Future``, because that is what both a
-background sender thread and an asyncio service can work with. Consuming is synchronous, one thread's loop:
-everything that concerns a consumer, rebalances included, happens inside ``poll`` and ``close``, so what is
-being worked on between two polls cannot be taken away in the middle.
+An append is asynchronous and returns a ``concurrent.futures.Future``, which threads and asyncio can both wait for. A
+consumer is synchronous and belongs to one thread. Rebalances happen only inside ``poll`` and ``close``, so partitions
+cannot be revoked while a batch is processed.
 """
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
+MAX_RECORD_BYTES = 1024 * 1024
+"""Maximum size of a record: Kafka's default ``message.max.bytes``."""
+
 
 class Record(NamedTuple):
-    """One record as it is read back.
+    """One record as a consumer reads it.
 
     Attributes:
         partition: The partition that holds it.
-        offset: Its place in the partition; dense, from 0.
-        timestamp_ms: When it was appended, milliseconds since 1970-01-01 UTC.
-        key: What chose the partition.
+        offset: Its offset in the partition; dense, from 0.
+        timestamp_ms: Time of the append, milliseconds since 1970-01-01 UTC.
+        key: The key, which determines the partition.
         value: The payload.
     """
 
@@ -30,107 +32,118 @@ class Record(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where an appended record is."""
+    """Partition and offset of an appended record."""
 
     partition: int
     offset: int
 
 
 class LogProducer(Protocol):
-    """Appends records; safe to use from several threads."""
+    """Appends records; thread-safe."""
 
     def append(self, topic: str, key: bytes, value: bytes) -> Future[Position]:
-        """Hand a record over; never blocks.
+        """Queue a record; never blocks.
 
-        Records with one key go to one partition, in the order of the calls. The future has the record's
-        position once the log has acknowledged it, or ``LogUnavailableError``; in that case the record may
-        have been written all the same.
+        Records with the same key go to the same partition, in call order. The future resolves to the record's
+        position once the log has acknowledged it, or fails with ``LogUnavailableError``. A failed record may have
+        been written.
 
         Raises:
-            BufferFullError: Too much is waiting already.
-            RecordTooLargeError: The log would not take a record of this size.
+            BufferFullError: The buffer is full.
+            RecordTooLargeError: The record exceeds the maximum size.
             UnknownTopicError: The topic is not declared.
-            LogUnavailableError: The log is known to be away, so nothing was handed over.
-            ClosedError: The producer was closed.
+            LogUnavailableError: The log is known to be down; nothing was queued.
+            ClosedError: The producer is closed.
         """
 
     def buffered(self) -> int:
-        """Return the number of records that wait for their acknowledgement."""
+        """Return the number of unacknowledged records."""
 
     def problem(self) -> str | None:
-        """Return why an append would fail now, or ``None`` when nothing is known to be wrong."""
+        """Return why an append would fail now, or ``None``."""
 
     def flush(self, timeout: float) -> None:
-        """Wait until all that was appended is acknowledged or has failed.
-
-        Args:
-            timeout: Seconds to wait at most.
+        """Wait up to ``timeout`` seconds until every appended record is acknowledged or has failed.
 
         Raises:
-            LogTimeoutError: Records still wait.
+            LogTimeoutError: Records are still unacknowledged.
         """
 
     def close(self, timeout: float) -> None:
-        """Flush, then free everything; what still waits after ``timeout`` seconds fails. Idempotent."""
+        """Flush, then release all resources; records unacknowledged after ``timeout`` seconds fail. Idempotent."""
 
 
 class RebalanceListener(Protocol):
-    """Is told when partitions come and go; called on the consumer's thread, inside ``poll`` and ``close``."""
+    """Callbacks of a rebalance, on the consumer's thread, inside ``poll`` and ``close``."""
 
     def revoked(self, partitions: Sequence[int]) -> None:
-        """Another consumer will get these next; committing for them is possible for the last time."""
+        """Handle revoked partitions; this is the last chance to commit their offsets."""
 
     def assigned(self, partitions: Sequence[int]) -> None:
-        """These are read from now on, from the group's committed offsets."""
+        """Handle assigned partitions, which are read from the group's committed offsets."""
 
 
 class LogConsumer(Protocol):
-    """Reads the partitions of one topic that its group assigns to it; for one thread."""
+    """Reads the partitions of one topic that its consumer group assigns to it; not thread-safe."""
 
     @property
     def topic_id(self) -> bytes:
-        """The 16 bytes that identify this incarnation of the topic; a topic made anew has another."""
+        """The topic's 16-byte id; a recreated topic has another."""
 
     @property
     def assignment(self) -> frozenset[int]:
-        """The partitions that are read now; changes only inside ``poll`` and ``close``."""
+        """The assigned partitions; changes only inside ``poll`` and ``close``."""
 
     def poll(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Record]]:
-        """Return the next records by partition, in offset order; none when none came in time.
-
-        Args:
-            max_records: How many records to return at most, over all partitions.
-            timeout: Seconds to wait for the first.
+        """Return up to ``max_records`` records by partition, in offset order; empty after ``timeout`` seconds.
 
         Raises:
             LogUnavailableError: The log cannot be reached.
             TopicGoneError: The topic was deleted.
-            OffsetOutOfRangeError: The log has not, or no longer, what is to be read next: it has deleted records that
-                the group has not read, or lost some that it has.
+            OffsetOutOfRangeError: The next offset was deleted before it was read, or lies past the partition's end.
             CorruptLogError: The log's files are damaged.
-            ClosedError: The consumer was closed.
+            ClosedError: The consumer is closed.
         """
 
     def positions(self) -> Mapping[int, int]:
-        """Return the offset that is returned next, by assigned partition."""
+        """Return the next offset to read, by assigned partition."""
 
-    def begin_offsets(self) -> Mapping[int, int]:
-        """Return the offset of the first record that the log still has, by assigned partition.
+    def beginning_offsets(self) -> Mapping[int, int]:
+        """Return the first offset that the log retains, by assigned partition.
 
         Raises:
             LogUnavailableError: The log cannot be reached.
         """
 
     def end_offsets(self) -> Mapping[int, int]:
-        """Return the offset that is written next, by assigned partition; less the position, it is the lag."""
-
-    def commit(self, offsets: Mapping[int, int]) -> None:
-        """Say from which offset each partition is to be read by whoever holds it next.
+        """Return the next offset to be written, by assigned partition; minus the position, it is the lag.
 
         Raises:
-            NotAssignedError: A partition belongs to another consumer by now; nothing was committed.
+            LogUnavailableError: The log cannot be reached.
+        """
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Commit the group's next offset to read, by partition.
+
+        Raises:
+            NotAssignedError: A partition is no longer assigned to this consumer; nothing was committed.
             LogUnavailableError: The log cannot be reached.
         """
 
     def close(self) -> None:
-        """Give up all partitions; does not commit. Idempotent."""
+        """Leave the group without a commit. Idempotent."""
+
+
+def next_offsets(polled: Mapping[int, Sequence[Record]]) -> dict[int, int]:
+    """Return the offsets to commit once the polled records are processed."""
+    return {partition: records[-1].offset + 1 for partition, records in polled.items()}
+
+
+def consumer_lag(consumer: LogConsumer) -> dict[int, int]:
+    """Return the number of unread records, by assigned partition.
+
+    Raises:
+        EventLogError: The log cannot be reached.
+    """
+    ends, positions = consumer.end_offsets(), consumer.positions()
+    return {partition: end - positions.get(partition, end) for partition, end in ends.items()}

@@ -1,4 +1,4 @@
-"""Which partition a key belongs to."""
+"""Kafka's default partitioner."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ _SEED = 0x9747B28C
 
 @lru_cache(maxsize=1 << 16)
 def partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition of a key as Kafka's default partitioner chooses it."""
+    """Return the partition that Kafka's default partitioner assigns to a key."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions
 
 

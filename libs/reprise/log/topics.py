@@ -1,4 +1,4 @@
-"""The topics, declared in one place."""
+"""The declared topics, and how existing topics compare with their declaration."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,13 +7,13 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic, and what it is made with.
+    """The declaration of a topic.
 
     Attributes:
         name: Its name.
-        partitions: How many partitions it has; more can be added later, never fewer.
-        retention: For how long Kafka keeps a record; the embedded log keeps all.
-        cleanup: Whether old records are deleted, or all but the newest of each key.
+        partitions: Number of partitions; it can be raised later, never lowered.
+        retention: Kafka's retention; the embedded log deletes nothing.
+        cleanup: Kafka's ``cleanup.policy``.
     """
 
     name: str
@@ -23,20 +23,20 @@ class Topic:
 
 
 EVENTS = Topic("ecommerce-events", partitions=6)
-"""What users do; the key is the ``user_id``."""
+"""User events, keyed by ``user_id``."""
 
 DEAD_LETTERS = Topic("ecommerce-events-dlq", partitions=1, retention=timedelta(days=90))
-"""Events that break the contract, with the reason; the key is that of the broken event."""
+"""Invalid events with the reason, keyed like the original record."""
 
 PREDICTIONS = Topic("ecommerce-predictions", partitions=6)
-"""What was predicted; the key is the ``user_id``."""
+"""Predictions, keyed by ``user_id``."""
 
 TOPICS: tuple[Topic, ...] = (EVENTS, DEAD_LETTERS, PREDICTIONS)
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
-    """A setting in which a topic is not as declared."""
+class ConfigDifference:
+    """A setting whose value differs from the declaration."""
 
     setting: str
     declared: str
@@ -44,36 +44,35 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class TopicState:
-    """What was found, or done, about a declared topic.
+class TopicStatus:
+    """A declared topic compared with what exists; differences are never repaired.
 
     Attributes:
         topic: The declaration.
-        missing: It was not there.
-        created: It was not there, and is now.
-        differences: In what it differs from the declaration; nothing of this was changed.
+        missing: The topic did not exist.
+        created: It was missing and has been created.
+        differences: Settings that differ from the declaration.
     """
 
     topic: Topic
     missing: bool = False
     created: bool = False
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[ConfigDifference, ...] = ()
 
     @property
     def is_as_declared(self) -> bool:
-        """Whether the topic is there now, as it is declared."""
+        """Whether the topic now exists as declared."""
         return not self.differences and (self.created or not self.missing)
 
     def describe(self) -> str:
         """Return one line about the topic."""
-        name = self.topic.name
         if self.created:
-            return f"{name}: created, {self.topic.partitions} partitions"
-        if self.missing:
-            return f"{name}: missing"
-        if not self.differences:
-            return f"{name}: as declared"
-        differences = "; ".join(
-            f"{each.setting} is {each.found}, declared {each.declared}" for each in self.differences
-        )
-        return f"{name}: differs and was left as it is: {differences}"
+            status = f"created, {self.topic.partitions} partitions"
+        elif self.missing:
+            status = "missing"
+        elif self.differences:
+            found = (f"{each.setting} is {each.found}, declared {each.declared}" for each in self.differences)
+            status = f"differs and was not changed: {'; '.join(found)}"
+        else:
+            status = "as declared"
+        return f"{self.topic.name}: {status}"

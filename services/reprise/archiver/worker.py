@@ -293,7 +293,7 @@ class Worker:
         """
         self._note_rebalance()
         try:
-            begins, positions = self._consumer.begin_offsets(), self._consumer.positions()
+            begins, positions = self._consumer.beginning_offsets(), self._consumer.positions()
         except LogUnavailableError as unavailable:
             self._metrics.event_log.failed(unavailable)
             self._wait(stop, unavailable)

@@ -16,7 +16,7 @@ from kafka.admin import (
 )
 
 from reprise.log import TOPICS, EventLogSettings, LogUnavailableError
-from reprise.log.backend import inspect_topics, reach_log
+from reprise.log.backend import inspect_topics, describe_log
 from reprise.log.kafka.topics import ensure_topics
 from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars
 from support.redis import free_port
@@ -85,7 +85,7 @@ def settings(address: str, user: str) -> EventLogSettings:
 
 def test_the_rights_of_the_documentation_are_enough(guarded: str) -> None:
     assert "| `reprise doctor` | `DESCRIBE`, `DESCRIBE_CONFIGS`," in (ROOT / "docs/kafka.md").read_text()
-    assert reach_log(settings(guarded, "doctor")) == f"Kafka at {guarded}, brokers: 1"
+    assert describe_log(settings(guarded, "doctor")) == f"Kafka at {guarded}, brokers: 1"
     assert all(state.is_as_declared for state in inspect_topics(settings(guarded, "doctor"), TOPICS))
 
 

@@ -22,7 +22,7 @@ from reprise.log import (
     open_consumer,
     open_producer,
 )
-from reprise.log.kafka.producer import KafkaProducerLog
+from reprise.log.kafka.producer import KafkaLogProducer
 from support.kafka import KafkaBroker
 from support.log_contract import TIMEOUT, append_all, drain, poll_until
 from support.redis import free_port
@@ -125,10 +125,10 @@ def deaf_at_first() -> Callable[..., KafkaProducer]:
     return make
 
 
-def stuck_and_without_kafka(broker: KafkaBroker) -> tuple[KafkaProducerLog, Future[Position]]:
+def stuck_and_without_kafka(broker: KafkaBroker) -> tuple[KafkaLogProducer, Future[Position]]:
     """A producer that has noticed that its client stands still, and what the client held; the broker is killed."""
     settings = broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
-    producer = KafkaProducerLog(settings, make_client=deaf_at_first())
+    producer = KafkaLogProducer(settings, make_client=deaf_at_first())
     lost = producer.append(EVENTS.name, b"u", b"lost")
     broker.kill()
     wait_until(
@@ -139,7 +139,7 @@ def stuck_and_without_kafka(broker: KafkaBroker) -> tuple[KafkaProducerLog, Futu
 
 def test_client_that_stands_still_is_replaced_and_what_it_held_fails(kafka_broker: KafkaBroker) -> None:
     settings = kafka_broker.settings(kafka_delivery_seconds=2.0)
-    producer = KafkaProducerLog(settings, make_client=deaf_at_first())
+    producer = KafkaLogProducer(settings, make_client=deaf_at_first())
     lost = producer.append(EVENTS.name, b"u", b"lost")
     # asked for problems only, as by a readiness probe: whoever is not ready is sent nothing
     said: list[str | None] = []
@@ -207,7 +207,7 @@ def test_records_that_kafka_deleted_are_reported_and_where_the_rest_begins(kafka
     second = open_consumer(kafka_broker.settings(), EVENTS, "readers")
     with pytest.raises(OffsetOutOfRangeError, match="ecommerce-events"):
         poll_until(lambda: False, second)
-    assert second.begin_offsets()[partition] == 4
+    assert second.beginning_offsets()[partition] == 4
     assert second.positions()[partition] == 1
     second.close()
     producer.close(TIMEOUT)

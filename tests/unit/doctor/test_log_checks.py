@@ -5,9 +5,9 @@ import pytest
 from reprise.doctor.exceptions import CheckFailedError
 from reprise.doctor.log_checks import look_at_log, look_at_topics
 from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, EventLogSettings, LogUnavailableError, Topic
-from reprise.log.backend import inspect_topics, reach_log
+from reprise.log.backend import inspect_topics, describe_log
 from reprise.log.embedded.topic_directory import TopicDirectory
-from reprise.log.topics import Difference, TopicState
+from reprise.log.topics import ConfigDifference, TopicStatus
 
 
 def say(_: str) -> None: ...
@@ -17,9 +17,9 @@ def away() -> str:
     raise LogUnavailableError("Kafka at k:9092: connecting: NoBrokersAvailable")
 
 
-def states(*changed: TopicState) -> list[TopicState]:
+def states(*changed: TopicStatus) -> list[TopicStatus]:
     by_name = {state.topic.name: state for state in changed}
-    return [by_name.get(topic.name, TopicState(topic)) for topic in TOPICS]
+    return [by_name.get(topic.name, TopicStatus(topic)) for topic in TOPICS]
 
 
 def test_a_log_that_answers_is_named() -> None:
@@ -39,7 +39,7 @@ def test_topics_as_declared_are_told_with_their_partitions() -> None:
 
 
 def test_a_topic_that_differs_fails_with_the_difference() -> None:
-    wrong = TopicState(EVENTS, differences=(Difference("partitions", "6", "2"),))
+    wrong = TopicStatus(EVENTS, differences=(ConfigDifference("partitions", "6", "2"),))
     with pytest.raises(CheckFailedError, match="partitions is 2, declared 6") as failed:
         look_at_topics(lambda: states(wrong), embedded=False, say=say)
     assert "reprise topics" in failed.value.advice
@@ -47,7 +47,7 @@ def test_a_topic_that_differs_fails_with_the_difference() -> None:
 
 
 def test_a_topic_that_is_missing_in_kafka_fails_and_in_the_embedded_log_is_not_made_yet() -> None:
-    missing = TopicState(DEAD_LETTERS, missing=True)
+    missing = TopicStatus(DEAD_LETTERS, missing=True)
     with pytest.raises(CheckFailedError, match=f"{DEAD_LETTERS.name}: missing"):
         look_at_topics(lambda: states(missing), embedded=False, say=say)
     seen = look_at_topics(lambda: states(missing), embedded=True, say=say)
@@ -65,10 +65,10 @@ def test_an_embedded_log_without_events_is_that_of_nobody(tmp_path: Path) -> Non
 def test_the_embedded_log_is_looked_at_and_not_changed(tmp_path: Path) -> None:
     settings = EventLogSettings.load(log_dir=tmp_path / "log")
     with pytest.raises(LogUnavailableError, match="no such folder"):
-        reach_log(settings)
+        describe_log(settings)
     TopicDirectory.open(settings.log_dir, EVENTS)
     TopicDirectory.open(settings.log_dir, Topic(DEAD_LETTERS.name, partitions=4))
-    assert str(settings.log_dir) in reach_log(settings)
+    assert str(settings.log_dir) in describe_log(settings)
     found = {state.topic.name: state.describe() for state in inspect_topics(settings, TOPICS)}
     assert found[EVENTS.name] == f"{EVENTS.name}: as declared"
     assert "partitions is 4, declared 1" in found[DEAD_LETTERS.name]

@@ -1,4 +1,4 @@
-"""A topic's folder: made once, whole, by whoever comes first."""
+"""A topic's folder, which the first process to open the topic creates atomically."""
 
 import errno
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from reprise.log.embedded.partition_file import PartitionIndex
 from reprise.log.exceptions import LogUnavailableError
-from reprise.log.topics import Topic
+from reprise.log.topics import ConfigDifference, Topic, TopicStatus
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")
 _VERSION = 1
@@ -19,7 +19,7 @@ _VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class TopicDirectory:
-    """A topic's folder, its 16-byte id, and how many partitions it was made with."""
+    """A topic's folder, its 16-byte id and its number of partitions."""
 
     path: Path
     topic_id: bytes
@@ -27,25 +27,25 @@ class TopicDirectory:
 
     @classmethod
     def open(cls, log_dir: Path, topic: Topic) -> "TopicDirectory":
-        """Return the topic's folder, made with a new id if there is none.
+        """Return the topic's folder, created with a new id if there is none.
 
         Raises:
-            LogUnavailableError: The folder can be neither made nor read.
+            LogUnavailableError: The folder can be neither created nor read.
         """
-        path = log_dir / checked_name("topic", topic.name)
+        path = log_dir / _checked_name("topic", topic.name)
         try:
             if not path.exists():
                 _create(path, topic)
-            return cls.load(path)
         except OSError as error:
-            raise LogUnavailableError(f"{path}: {error.strerror or error}") from error
+            raise LogUnavailableError.from_os_error(path, error) from error
+        return cls.load(path)
 
     @classmethod
     def load(cls, path: Path) -> "TopicDirectory":
-        """Return the topic that is in a folder.
+        """Return the topic in a folder.
 
         Raises:
-            LogUnavailableError: It holds none, or cannot be read.
+            LogUnavailableError: The folder is no topic or cannot be read.
         """
         description = path / "topic.json"
         try:
@@ -54,9 +54,9 @@ class TopicDirectory:
                 raise LogUnavailableError(f"{description}: version {fields['version']}, expected {_VERSION}")
             return cls(path, uuid.UUID(fields["id"]).bytes, int(fields["partitions"]))
         except OSError as error:
-            raise LogUnavailableError(f"{description}: {error.strerror or error}") from error
+            raise LogUnavailableError.from_os_error(description, error) from error
         except (ValueError, KeyError, TypeError) as error:
-            raise LogUnavailableError(f"{description}: not the description of a topic: {error!r}") from error
+            raise LogUnavailableError(f"{description}: not a topic description: {error!r}") from error
 
     def log_file(self, partition: int) -> Path:
         """Return the file of a partition's records."""
@@ -68,15 +68,27 @@ class TopicDirectory:
 
     def group(self, group: str) -> Path:
         """Return the folder of a consumer group."""
-        return self.path / "groups" / checked_name("group", group)
+        return self.path / "groups" / _checked_name("group", group)
 
 
-def checked_name(kind: str, name: str) -> str:
-    """Return a name that is safe as that of a file.
+def inspect_topic(log_dir: Path, topic: Topic) -> TopicStatus:
+    """Return the status of a declared topic; creates nothing.
 
     Raises:
-        ValueError: It is not.
+        LogUnavailableError: The topic's folder cannot be read.
     """
+    path = log_dir / _checked_name("topic", topic.name)
+    if not path.exists():
+        return TopicStatus(topic, missing=True)
+    found = TopicDirectory.load(path).partitions
+    if found == topic.partitions:
+        return TopicStatus(topic)
+    return TopicStatus(
+        topic, differences=(ConfigDifference("partitions", str(topic.partitions), str(found)),)
+    )
+
+
+def _checked_name(kind: str, name: str) -> str:
     if _NAME.fullmatch(name) is None:
         raise ValueError(
             f"{kind} {name!r}: expected letters, digits, '.', '_' and '-', not starting with '.'"
@@ -87,19 +99,19 @@ def checked_name(kind: str, name: str) -> str:
 def _create(path: Path, topic: Topic) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     topic_id = uuid.uuid4()
-    unfinished = path.with_name(f".{path.name}.{topic_id.hex}")
-    unfinished.mkdir()
+    partial = path.with_name(f".{path.name}.{topic_id.hex}")
+    partial.mkdir()
     try:
         description = {"version": _VERSION, "id": str(topic_id), "partitions": topic.partitions}
-        (unfinished / "topic.json").write_text(json.dumps(description))
+        (partial / "topic.json").write_text(json.dumps(description))
         for partition in range(topic.partitions):
-            (unfinished / f"{partition}.log").touch()
-        for name in (*sorted(os.listdir(unfinished)), "."):
-            _sync(unfinished / name)
-        unfinished.rename(path)
+            (partial / f"{partition}.log").touch()
+        for name in (*sorted(os.listdir(partial)), "."):
+            _sync(partial / name)
+        partial.rename(path)
         _sync(path.parent)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        shutil.rmtree(partial, ignore_errors=True)
         if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
             raise
 

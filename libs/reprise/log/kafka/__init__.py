@@ -1,1 +1,1 @@
-"""The log in Kafka, behind the same interface as the embedded one."""
+"""The event log in Kafka."""

@@ -1,10 +1,11 @@
-"""How to reach Kafka, and what its client's errors mean to us."""
+"""Options, connection and error conversion of the Kafka clients."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Any, TypeVar
 
-from kafka import errors
+from kafka import KafkaAdminClient, errors
 
 from reprise.log.exceptions import (
     EventLogError,
@@ -29,16 +30,16 @@ T = TypeVar("T")
 
 
 def client_options(settings: KafkaAccessSettings) -> dict[str, Any]:
-    """Return what every Kafka client of this process is made with.
+    """Return the options that all Kafka clients share.
 
     Raises:
-        ValueError: The settings name no servers.
+        ValueError: The settings have no bootstrap servers.
     """
     if settings.kafka_servers is None:
         raise ValueError("KAFKA_SERVERS is not set")
     logger = logging.getLogger("kafka")
     if logger.level == logging.NOTSET:
-        # at the level "info" the client tells of every connection and every request to join
+        # at INFO the client logs every connection and every join request
         logger.setLevel(logging.WARNING)
     options: dict[str, Any] = {
         "bootstrap_servers": [server.strip() for server in settings.kafka_servers.split(",")],
@@ -58,28 +59,46 @@ def client_options(settings: KafkaAccessSettings) -> dict[str, Any]:
 
 
 def connect(
-    client: Callable[..., T], options: dict[str, Any], settings: KafkaAccessSettings, doing: str
+    client: Callable[..., T], options: dict[str, Any], settings: KafkaAccessSettings, action: str
 ) -> T:
-    """Return a client that has reached Kafka.
+    """Return a connected client.
 
     Raises:
-        LogUnavailableError: It did not; with the reason, which the client only logs.
+        LogUnavailableError: The connection failed; the message includes the reason, which the client only logs.
     """
-    complaints = _LastComplaint(logging.WARNING)
+    handler = _ConnectionErrorHandler(logging.WARNING)
     logger = logging.getLogger("kafka.net")
-    logger.addHandler(complaints)
+    logger.addHandler(handler)
     try:
         return client(**options)
     except (errors.KafkaError, OSError) as error:
-        last = f" (it logged: {complaints.text})" if complaints.text else ""
-        raise LogUnavailableError(f"{converted(error, settings, doing)}{last}") from error
+        logged = f" (it logged: {handler.text})" if handler.text else ""
+        raise LogUnavailableError(f"{convert_error(error, settings, action)}{logged}") from error
     finally:
-        logger.removeHandler(complaints)
+        logger.removeHandler(handler)
 
 
-def converted(error: Exception, settings: KafkaAccessSettings, doing: str) -> EventLogError:
-    """Return our error for one of the Kafka client's, saying where and while doing what it happened."""
-    message = f"Kafka at {settings.kafka_servers}: {doing}: {describe(error)}"
+@contextmanager
+def admin_client(settings: KafkaAccessSettings, action: str) -> Iterator[KafkaAdminClient]:
+    """Give an admin client, and convert the errors of its use.
+
+    Raises:
+        LogUnavailableError: Kafka cannot be reached or denies access.
+    """
+    client = connect(KafkaAdminClient, client_options(settings), settings, "connecting")
+    try:
+        with closing(client) as admin:
+            yield admin
+    except (errors.KafkaError, OSError) as error:
+        raise convert_error(error, settings, action) from error
+
+
+def convert_error(error: Exception, settings: KafkaAccessSettings, action: str) -> EventLogError:
+    """Return our error for an error of the Kafka client, with the servers and the failed action."""
+    text, name = str(error).strip(), type(error).__name__
+    if not text.startswith(name):
+        text = f"{name}: {text}" if text else name
+    message = f"Kafka at {settings.kafka_servers}: {action}: {text}"
     if isinstance(error, _LOST_MEMBERSHIP):
         return NotAssignedError(message)
     if isinstance(error, errors.OffsetOutOfRangeError | errors.LogTruncationError):
@@ -96,17 +115,8 @@ def missing_topic(settings: KafkaAccessSettings, topic: str) -> LogUnavailableEr
     )
 
 
-def describe(error: Exception) -> str:
-    """Return an error's kind and text in one line."""
-    text = str(error).strip()
-    name = type(error).__name__
-    if not text or text == name:
-        return name
-    return text if text.startswith(name) else f"{name}: {text}"
-
-
-class _LastComplaint(logging.Handler):
-    """Keeps the most telling warning: a refusal rather than what follows from it."""
+class _ConnectionErrorHandler(logging.Handler):
+    """Keeps the logged root cause of a failed connection."""
 
     text: str | None = None
 
@@ -115,6 +125,6 @@ class _LastComplaint(logging.Handler):
         message = record.getMessage()
         if "Error" not in message or "KafkaTimeoutError" in message:
             return
-        # a lost connection follows from what came before it
+        # a lost connection is the consequence of an earlier error
         if self.text is None or "KafkaConnectionError" not in message:
             self.text = message

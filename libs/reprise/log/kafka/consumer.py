@@ -1,4 +1,4 @@
-"""Reading from Kafka as a member of a consumer group."""
+"""The consumer of the Kafka log."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -9,8 +9,8 @@ from kafka.structs import OffsetAndMetadata
 
 from reprise.log.exceptions import ClosedError, EventLogError, NotAssignedError, TopicGoneError
 from reprise.log.interface import RebalanceListener, Record
-from reprise.log.kafka.connection import client_options, connect, converted, missing_topic
-from reprise.log.kafka.rebalance import RebalanceBridge, keep_unseen_assignment
+from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
+from reprise.log.kafka.rebalance import RebalanceBridge, keep_pending_assignment
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import Topic
 
@@ -21,11 +21,11 @@ _FETCH_WAIT_SECONDS = 0.1
 _HEARTBEATS_PER_SESSION = 5
 
 
-class KafkaConsumerLog:
-    """Reads one topic's partitions, commits by hand; see ``LogConsumer``.
+class KafkaLogConsumer:
+    """Reads the partitions of one topic; see ``LogConsumer``.
 
     Raises:
-        LogUnavailableError: Kafka cannot be reached, or lacks the topic.
+        LogUnavailableError: Kafka cannot be reached or lacks the topic.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class KafkaConsumerLog:
         self._closed = False
         self._consumer = connect(KafkaConsumer, _options(settings, group), settings, "connecting a consumer")
         try:
-            keep_unseen_assignment(self._consumer)
+            keep_pending_assignment(self._consumer)
             self._topic_id = self._find_topic()
             bridge = RebalanceBridge(self._on_revoked, self._on_lost, self._on_assigned, self._consumer)
             self._consumer.subscribe([self._topic], listener=bridge)
@@ -52,28 +52,28 @@ class KafkaConsumerLog:
 
     @property
     def topic_id(self) -> bytes:
-        """The id that Kafka gave the topic when it was made (KIP-516)."""
+        """The topic's id (KIP-516)."""
         return self._topic_id
 
     @property
     def assignment(self) -> frozenset[int]:
-        """The partitions that are read now."""
+        """The assigned partitions."""
         return self._assigned
 
     def poll(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Record]]:
         """Return the next records by partition."""
         if max_records < 1:
             raise ValueError(f"max_records: expected at least 1, got {max_records}")
-        self._refuse_closed()
+        self._check_open()
         try:
             polled = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=max_records)
         except errors.NoOffsetForPartitionError as error:
             self._consumer.seek_to_beginning(*error.args[0])
             return {}
         except (errors.KafkaError, OSError) as error:
-            raise self._failure(error, "reading") from error
-        # a fetch names the topic by its id, so records of another incarnation come after its id is known
-        self._refuse_another_topic()
+            raise self._unwrap(error, "reading") from error
+        # fetches address the topic by id, so its new id is known before records of a recreated topic arrive
+        self._check_topic()
         return {
             partition.partition: [
                 Record(partition.partition, r.offset, r.timestamp, r.key or b"", r.value or b"")
@@ -84,7 +84,7 @@ class KafkaConsumerLog:
         }
 
     def positions(self) -> Mapping[int, int]:
-        """Return the offset that is returned next, by assigned partition."""
+        """Return the next offset to read, by assigned partition."""
         positions = {}
         for partition in sorted(self._assigned):
             position = self._position(TopicPartition(self._topic, partition))
@@ -92,22 +92,18 @@ class KafkaConsumerLog:
                 positions[partition] = position
         return positions
 
-    def begin_offsets(self) -> Mapping[int, int]:
-        """Return the offset of the first record that Kafka still has, by assigned partition; asks Kafka."""
-        return self._offsets(self._consumer.beginning_offsets, "asking for the beginnings")
+    def beginning_offsets(self) -> Mapping[int, int]:
+        """Return the first retained offset, by assigned partition; queries Kafka."""
+        return self._offsets(self._consumer.beginning_offsets, "querying beginning offsets")
 
     def end_offsets(self) -> Mapping[int, int]:
-        """Return the offset that is written next, by assigned partition; asks Kafka."""
-        return self._offsets(self._consumer.end_offsets, "asking for the ends")
+        """Return the next offset to be written, by assigned partition; queries Kafka."""
+        return self._offsets(self._consumer.end_offsets, "querying end offsets")
 
     def commit(self, offsets: Mapping[int, int]) -> None:
-        """Commit, and wait until Kafka has it."""
-        self._refuse_closed()
-        foreign = sorted(offsets.keys() - self._assigned)
-        if foreign:
-            raise NotAssignedError(
-                f"partitions {foreign} are not assigned; assigned: {sorted(self._assigned)}"
-            )
+        """Commit, and wait for Kafka's acknowledgement."""
+        self._check_open()
+        NotAssignedError.check(offsets, self._assigned)
         entries = {
             TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
             for partition, offset in offsets.items()
@@ -115,7 +111,7 @@ class KafkaConsumerLog:
         try:
             self._consumer.commit(entries, timeout_ms=int(_COMMIT_SECONDS * 1000))
         except (errors.KafkaError, OSError) as error:
-            raise self._failure(error, f"committing {dict(offsets)}") from error
+            raise self._unwrap(error, f"committing {dict(offsets)}") from error
 
     def close(self) -> None:
         """Leave the group."""
@@ -124,54 +120,54 @@ class KafkaConsumerLog:
         try:
             self._consumer.close(autocommit=False, timeout_ms=int(_CLOSE_SECONDS * 1000))
         except (errors.KafkaError, OSError) as error:
-            raise self._failure(error, "leaving the group") from error
+            raise self._unwrap(error, "leaving the group") from error
         finally:
             self._closed = True
             self._assigned = frozenset()
 
-    def _offsets(self, ask: Callable[..., Mapping[TopicPartition, int]], doing: str) -> Mapping[int, int]:
-        self._refuse_closed()
+    def _offsets(self, query: Callable[..., Mapping[TopicPartition, int]], action: str) -> Mapping[int, int]:
+        self._check_open()
         partitions = [TopicPartition(self._topic, partition) for partition in sorted(self._assigned)]
         if not partitions:
             return {}
         try:
-            found = ask(partitions, timeout_ms=int(_METADATA_SECONDS * 1000))
+            found = query(partitions, timeout_ms=int(_METADATA_SECONDS * 1000))
         except (errors.KafkaError, OSError) as error:
-            raise self._failure(error, doing) from error
+            raise self._unwrap(error, action) from error
         return {partition.partition: offset for partition, offset in found.items()}
 
     def _position(self, partition: TopicPartition) -> int | None:
-        self._refuse_closed()
+        self._check_open()
         try:
             found = self._consumer.position(partition, timeout_ms=int(_METADATA_SECONDS * 1000))
         except errors.NoOffsetForPartitionError as error:
             self._consumer.seek_to_beginning(*error.args[0])
             return self._position(partition)
         except (errors.KafkaError, OSError) as error:
-            raise self._failure(error, "asking for the positions") from error
+            raise self._unwrap(error, "querying positions") from error
         return None if found is None else int(found)
 
     def _find_topic(self) -> bytes:
         try:
             partitions = self._consumer.partitions_for_topic(self._topic)
         except (errors.KafkaError, OSError) as error:
-            raise self._converted(error, f"looking for topic {self._topic!r}") from error
+            raise self._convert(error, f"looking for topic {self._topic!r}") from error
         topic_id = self._consumer._cluster.topic_id(self._topic)
         if not partitions or topic_id is None:
             raise missing_topic(self._settings, self._topic)
         return bytes(topic_id.bytes)
 
-    def _refuse_another_topic(self) -> None:
+    def _check_topic(self) -> None:
         topic_id = self._consumer._cluster.topic_id(self._topic)
         if topic_id is not None and topic_id.bytes != self._topic_id:
-            raise TopicGoneError(f"topic {self._topic!r} was deleted and made again while it was open")
+            raise TopicGoneError(f"topic {self._topic!r} was deleted and recreated while it was open")
 
-    def _refuse_closed(self) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("the consumer is closed")
 
     def _on_revoked(self, partitions: Sequence[int]) -> None:
-        # closing in the middle of a rebalance, the client revokes what it has revoked before
+        # a client that closes during a rebalance revokes the same partitions twice
         held = [partition for partition in partitions if partition in self._assigned]
         try:
             if self._listener is not None and held:
@@ -189,13 +185,13 @@ class KafkaConsumerLog:
         if self._listener is not None:
             self._listener.assigned(partitions)
 
-    def _failure(self, error: Exception, doing: str) -> Exception:
-        """Return our error, or what a listener raised, which the client wraps."""
+    def _unwrap(self, error: Exception, action: str) -> Exception:
+        """Return the converted error, or the listener's exception that the client wraps."""
         cause = error.__cause__
-        return cause if isinstance(cause, Exception) else self._converted(error, doing)
+        return cause if isinstance(cause, Exception) else self._convert(error, action)
 
-    def _converted(self, error: Exception, doing: str) -> EventLogError:
-        return converted(error, self._settings, f"{self._topic}: {doing}")
+    def _convert(self, error: Exception, action: str) -> EventLogError:
+        return convert_error(error, self._settings, f"{self._topic}: {action}")
 
 
 def _options(settings: EventLogSettings, group: str) -> dict[str, Any]:
@@ -206,7 +202,7 @@ def _options(settings: EventLogSettings, group: str) -> dict[str, Any]:
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
         "allow_auto_create_topics": False,
-        # eager: all is revoked before the group is joined again, while what was read can still be committed
+        # eager protocol: partitions are revoked before the rejoin, while their offsets can still be committed
         "partition_assignment_strategy": [RangePartitionAssignor],
         "session_timeout_ms": session_ms,
         "heartbeat_interval_ms": min(1000, session_ms // _HEARTBEATS_PER_SESSION),

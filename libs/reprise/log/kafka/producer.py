@@ -1,4 +1,4 @@
-"""Appending to Kafka."""
+"""The producer of the Kafka log."""
 
 import threading
 import time
@@ -20,14 +20,13 @@ from reprise.log.exceptions import (
     RecordTooLargeError,
     UnknownTopicError,
 )
-from reprise.log.interface import Position
-from reprise.log.kafka.connection import client_options, connect, converted, missing_topic
+from reprise.log.interface import MAX_RECORD_BYTES, Position
+from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
 from reprise.log.partitioner import partition_of
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import TOPICS, Topic
 from reprise.runtime.logs import get_logger
 
-MAX_RECORD_BYTES = 1024 * 1024
 _OVERHEAD_BYTES = 100
 _BATCH_BYTES = 128 * 1024
 _LINGER_SECONDS = 0.005
@@ -41,19 +40,14 @@ _RETRY_SECONDS = 2.0
 _log = get_logger(__name__)
 
 
-class KafkaProducerLog:
-    """Writes idempotently, with every in-sync replica's acknowledgement; see ``LogProducer``.
+class KafkaLogProducer:
+    """Writes idempotently with ``acks=all``; see ``LogProducer``.
 
-    A client that neither writes nor fails anything for longer than a delivery may take is replaced: one that loses the
-    answer to its request for a producer id waits for it for ever, and keeps its records past their time.
-
-    Args:
-        settings: Where Kafka is.
-        topics: What may be appended to.
-        make_client: Makes the client.
+    A client that makes no progress for longer than the delivery timeout is replaced: if it loses the response to its
+    request for a producer id, it waits forever and never expires its records.
 
     Raises:
-        LogUnavailableError: Kafka cannot be reached, or lacks a topic.
+        LogUnavailableError: Kafka cannot be reached or lacks a topic.
     """
 
     def __init__(
@@ -66,9 +60,9 @@ class KafkaProducerLog:
         self._make_client = make_client
         self._topics = {topic.name for topic in topics}
         self._changed = threading.Condition()
-        self._waiting: dict[Future[Position], int] = {}
-        self._waiting_bytes = 0
-        self._unsettled = 0
+        self._pending: dict[Future[Position], int] = {}
+        self._pending_bytes = 0
+        self._unresolved = 0
         self._last_progress = 0.0
         self._failure: str | None = None
         self._failed_at = 0.0
@@ -82,14 +76,14 @@ class KafkaProducerLog:
             raise
 
     def append(self, topic: str, key: bytes, value: bytes) -> Future[Position]:
-        """Hand a record to the client's sending thread."""
+        """Queue a record for the client's sender thread."""
         if topic not in self._topics:
             raise UnknownTopicError(topic, sorted(self._topics))
         size = len(key) + len(value) + _OVERHEAD_BYTES
         if size > MAX_RECORD_BYTES:
-            raise RecordTooLargeError(f"a record of {size:,} bytes; at most {MAX_RECORD_BYTES:,} are taken")
+            raise RecordTooLargeError(f"a record of {size:,} bytes; the maximum is {MAX_RECORD_BYTES:,}")
         future: Future[Position] = Future()
-        # what was handed over will be written, so the future is not to be cancelled
+        # a queued record will be written, so its future cannot be cancelled
         future.set_running_or_notify_cancel()
         self._replace_if_stuck()
         self._reserve(future, size)
@@ -97,20 +91,20 @@ class KafkaProducerLog:
             sent = self._producer.send(topic, value, key)
         except (errors.KafkaError, ValueError, RuntimeError) as error:
             if self._claim(future):
-                self._settled()
-            raise self._refusal(error, topic) from error
-        sent.add_callback(self._acknowledged, future)
-        sent.add_errback(self._failed, future, topic)
+                self._resolved()
+            raise self._append_error(error, topic) from error
+        sent.add_callback(self._on_acknowledged, future)
+        sent.add_errback(self._on_failed, future, topic)
         return future
 
     def buffered(self) -> int:
-        """Return the number of records that wait for their acknowledgement."""
-        return self._unsettled
+        """Return the number of unacknowledged records."""
+        return self._unresolved
 
     def problem(self) -> str | None:
-        """Return what the last write failed with, or that Kafka has been silent for long.
+        """Return the last write error, or that Kafka has acknowledged nothing for long.
 
-        A failure counts for a few seconds only: who is unready is sent nothing, and so would never write again.
+        An error expires after a few seconds: an unready process gets no requests and so would never write again.
         """
         self._replace_if_stuck()
         if self._closed.is_set():
@@ -119,28 +113,29 @@ class KafkaProducerLog:
             return self._being_replaced()
         with self._changed:
             silent = time.monotonic() - self._last_progress
-            if self._waiting and silent > _SILENT_SECONDS:
+            if self._pending and silent > _SILENT_SECONDS:
                 return (
                     f"Kafka at {self._settings.kafka_servers} has acknowledged nothing for {silent:.0f} s;"
-                    f" {len(self._waiting):,} records wait"
+                    f" {len(self._pending):,} records are unacknowledged"
                 )
         recent = time.monotonic() - self._failed_at < _FAILURE_SECONDS
         return self._failure if recent else None
 
     def flush(self, timeout: float) -> None:
-        """Send at once, and wait until nothing waits."""
+        """Send at once; wait until every appended record is acknowledged or has failed."""
         deadline = time.monotonic() + timeout
         try:
             self._producer.flush(timeout)
-        except errors.KafkaTimeoutError as error:
-            raise LogTimeoutError(f"{self.buffered():,} records still wait after {timeout:g} s") from error
+            flushed = True
+        except errors.KafkaTimeoutError:
+            flushed = False
         with self._changed:
             remaining = max(0.0, deadline - time.monotonic())
-            if not self._changed.wait_for(lambda: self._unsettled == 0, remaining):
-                raise LogTimeoutError(f"{self.buffered():,} records still wait after {timeout:g} s")
+            if not flushed or not self._changed.wait_for(lambda: self._unresolved == 0, remaining):
+                raise LogTimeoutError(f"{self._unresolved:,} records are unacknowledged after {timeout:g} s")
 
     def close(self, timeout: float) -> None:
-        """Flush, then end the client; what still waits fails."""
+        """Flush, then close the client; unacknowledged records fail."""
         with self._changed:
             if self._closed.is_set():
                 return
@@ -149,7 +144,7 @@ class KafkaProducerLog:
         try:
             self.flush(timeout)
         except LogTimeoutError as error:
-            self._abandon(LogTimeoutError(f"not written when the producer was closed: {error}"))
+            self._abandon(LogTimeoutError(f"not written before the producer was closed: {error}"))
         self._producer.close(max(0.0, timeout - (time.monotonic() - started)))
 
     def _await_topics(self) -> None:
@@ -163,7 +158,7 @@ class KafkaProducerLog:
                     if time.monotonic() > deadline:
                         raise missing_topic(self._settings, topic) from error
                 except errors.KafkaError as error:
-                    raise converted(error, self._settings, f"looking for topic {topic!r}") from error
+                    raise convert_error(error, self._settings, f"looking for topic {topic!r}") from error
 
     def _reserve(self, future: Future[Position], size: int) -> None:
         with self._changed:
@@ -171,62 +166,62 @@ class KafkaProducerLog:
                 raise ClosedError("the producer is closed")
             if self._replacing:
                 raise LogUnavailableError(self._being_replaced())
-            if self._waiting_bytes + size > self._settings.log_buffer_bytes and self._waiting:
+            if self._pending_bytes + size > self._settings.log_buffer_bytes and self._pending:
                 raise BufferFullError(
-                    f"{self._unsettled:,} records of {self._waiting_bytes:,} bytes wait to be written already"
+                    f"the buffer is full: {self._unresolved:,} records of {self._pending_bytes:,} bytes"
                 )
-            if not self._waiting:
+            if not self._pending:
                 self._last_progress = time.monotonic()
-            self._waiting[future] = size
-            self._waiting_bytes += size
-            self._unsettled += 1
+            self._pending[future] = size
+            self._pending_bytes += size
+            self._unresolved += 1
 
     def _claim(self, future: Future[Position]) -> bool:
-        """Take a record from those that wait; false when it was abandoned before."""
+        """Remove a record from the pending ones; false if it was abandoned before."""
         with self._changed:
-            size = self._waiting.pop(future, None)
+            size = self._pending.pop(future, None)
             if size is None:
                 return False
-            self._waiting_bytes -= size
+            self._pending_bytes -= size
             self._last_progress = time.monotonic()
             return True
 
-    def _settled(self, count: int = 1) -> None:
+    def _resolved(self, count: int = 1) -> None:
         with self._changed:
-            self._unsettled -= count
-            if self._unsettled == 0:
+            self._unresolved -= count
+            if self._unresolved == 0:
                 self._changed.notify_all()
 
-    def _acknowledged(self, future: Future[Position], metadata: RecordMetadata) -> None:
+    def _on_acknowledged(self, future: Future[Position], metadata: RecordMetadata) -> None:
         if self._claim(future):
             self._failure = None
             future.set_result(Position(metadata.partition, metadata.offset))
-            self._settled()
+            self._resolved()
 
-    def _failed(self, future: Future[Position], topic: str, error: Exception) -> None:
+    def _on_failed(self, future: Future[Position], topic: str, error: Exception) -> None:
         if self._claim(future):
-            failure = converted(error, self._settings, f"writing to {topic!r}")
+            failure = convert_error(error, self._settings, f"writing to {topic!r}")
             self._failure, self._failed_at = str(failure), time.monotonic()
             future.set_exception(failure)
-            self._settled()
+            self._resolved()
 
-    def _refusal(self, error: Exception, topic: str) -> EventLogError:
+    def _append_error(self, error: Exception, topic: str) -> EventLogError:
         if isinstance(error, errors.IllegalStateError):
             if self._closed.is_set():
                 return ClosedError("the producer is closed")
             return LogUnavailableError(self._being_replaced())
         if isinstance(error, errors.KafkaTimeoutError):
             return missing_topic(self._settings, topic)
-        return converted(error, self._settings, f"writing to {topic!r}")
+        return convert_error(error, self._settings, f"writing to {topic!r}")
 
     def _abandon(self, error: EventLogError) -> None:
         with self._changed:
-            abandoned, self._waiting = self._waiting, {}
-            self._waiting_bytes = 0
+            abandoned, self._pending = self._pending, {}
+            self._pending_bytes = 0
         for future in abandoned:
             future.set_exception(error)
-        self._settled(len(abandoned))
-        # its close would wait for what cannot be written
+        self._resolved(len(abandoned))
+        # close() would wait for the records that cannot be written
         self._producer._sender.force_close()
         self._producer._sender.join(1.0)
 
@@ -237,7 +232,7 @@ class KafkaProducerLog:
         if not self._is_stuck():
             return
         with self._changed:
-            # asked again, as what happened meanwhile may have changed it
+            # checked again under the lock
             if self._closed.is_set() or self._replacing or not self._is_stuck():
                 return
             self._replacing = True
@@ -247,15 +242,15 @@ class KafkaProducerLog:
         ).start()
 
     def _is_stuck(self) -> bool:
-        longest = self._settings.kafka_delivery_seconds + _STUCK_SECONDS
-        return bool(self._waiting) and time.monotonic() - self._last_progress > longest
+        limit = self._settings.kafka_delivery_seconds + _STUCK_SECONDS
+        return bool(self._pending) and time.monotonic() - self._last_progress > limit
 
     def _replace(self, silent: float) -> None:
-        _log.error("kafka_client_stuck", waiting=self._unsettled, silent_seconds=round(silent, 1))
+        _log.error("kafka_client_stuck", waiting=self._unresolved, silent_seconds=round(silent, 1))
         self._abandon(
             LogTimeoutError(
                 f"Kafka at {self._settings.kafka_servers} has acknowledged nothing for {silent:.0f} s;"
-                " the record may have been written all the same"
+                " the record may have been written"
             )
         )
         while not self._closed.is_set():
@@ -274,16 +269,16 @@ class KafkaProducerLog:
             return
 
     def _being_replaced(self) -> str:
-        return f"the client of Kafka at {self._settings.kafka_servers} stood still and is being replaced"
+        return f"the client of Kafka at {self._settings.kafka_servers} made no progress and is being replaced"
 
 
 class _CachedPartitioner(Partitioner):  # type: ignore[misc]
-    """Kafka's default for records with a key, with each key's hash remembered."""
+    """Kafka's default partitioner for records with a key, with cached hashes."""
 
     def partition(
         self,
         topic: str,
-        key: object,  # noqa: ARG002 - the client calls with all of these
+        key: object,  # noqa: ARG002 - the client's interface
         serialized_key: bytes,
         value: object,  # noqa: ARG002
         serialized_value: object,  # noqa: ARG002
@@ -292,7 +287,7 @@ class _CachedPartitioner(Partitioner):  # type: ignore[misc]
         """Return the partition of a key."""
         partitions = cluster.partitions_for_topic(topic)
         if not partitions:
-            raise ValueError(f"topic {topic!r} is not known (any more)")
+            raise ValueError(f"topic {topic!r} is unknown")
         return partition_of(serialized_key, len(partitions))
 
 

@@ -1,4 +1,4 @@
-"""Telling a listener of rebalances, from the client's event loop."""
+"""Rebalance callbacks, and workarounds for the rebalance handling of kafka-python 3.0."""
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -10,16 +10,16 @@ from kafka.structs import MemberState
 
 
 class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
-    """Calls back with partitions that come and go, on a thread that may use the consumer.
+    """Runs rebalance callbacks on a separate thread, where they may use the consumer.
 
-    The client calls its listeners on the event loop that also carries heartbeats and commits, where a commit
-    would wait for itself. The consumer's own thread waits inside ``poll`` or ``close`` meanwhile.
+    The client invokes its listeners on the event loop that also runs heartbeats and commits, where a commit would
+    deadlock. The consumer's own thread waits inside ``poll`` or ``close`` meanwhile.
 
     Args:
-        revoked: Called before others may get these partitions.
-        lost: Called when others may have them already.
-        assigned: Called before these partitions are read.
-        consumer: The client, whose event loop calls this.
+        revoked: Called before partitions are assigned to other members.
+        lost: Called when other members may already have the partitions.
+        assigned: Called before the partitions are read.
+        consumer: The client whose event loop invokes this listener.
     """
 
     def __init__(
@@ -35,16 +35,16 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
 
     async def on_partitions_revoked(self, revoked: Collection[TopicPartition]) -> None:
-        """Pass on what is given up."""
+        """Forward revoked partitions."""
         await self._call(self._revoked, revoked)
 
     async def on_partitions_lost(self, lost: Collection[TopicPartition]) -> None:
-        """Pass on what was taken away."""
+        """Forward lost partitions."""
         await self._call(self._lost, lost)
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
-        """Pass on what was given."""
-        _forget_positions(self._consumer, assigned)
+        """Forward assigned partitions."""
+        _reset_positions(self._consumer, assigned)
         await self._call(self._assigned, assigned)
 
     async def _call(
@@ -62,23 +62,23 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
             except Exception as error:  # noqa: BLE001 - raised again on the consumer's thread
                 failure = error
 
-            async def settle() -> None:
+            async def resolve() -> None:
                 if failure is None:
                     done.success(None)
                 else:
                     done.failure(failure)
 
-            self._consumer._net.call_soon_threadsafe(settle)
+            self._consumer._net.call_soon_threadsafe(resolve)
 
         threading.Thread(target=run, name="rebalance", daemon=True).start()
         await done
 
 
-def _forget_positions(consumer: KafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
-    """Have partitions that were assigned be read from the group's committed offsets.
+def _reset_positions(consumer: KafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
+    """Make assigned partitions start from the group's committed offsets.
 
-    The client (3.0) goes on where it was with a partition that it had before the rebalance as well, though
-    another member may have committed for it meanwhile, and what it had read itself may never have been worked off.
+    The client keeps its position in a partition that it already had before the rebalance. Another member may have
+    committed since, and records that the client had fetched may never have been processed.
     """
     assignment = consumer._subscription.assignment
     for partition in partitions:
@@ -86,29 +86,29 @@ def _forget_positions(consumer: KafkaConsumer, partitions: Iterable[TopicPartiti
             assignment[partition] = TopicPartitionState()
 
 
-def keep_unseen_assignment(consumer: KafkaConsumer) -> None:
-    """Let the next poll take up an assignment that arrived between two polls.
+def keep_pending_assignment(consumer: KafkaConsumer) -> None:
+    """Let the next poll accept an assignment that arrived between two polls.
 
-    The client (3.0) joins its group in the background but takes up the result only inside ``poll``. One that
-    arrived in between it drops, and joins anew, which makes everybody else join anew as well: with short
-    polls two members can keep each other from ever getting partitions.
+    The client joins its group in the background but accepts the assignment only inside ``poll``. It discards one that
+    arrives between polls and rejoins, which forces all members to rejoin. With short polls, two members can prevent
+    each other from ever getting partitions.
     """
     coordinator = consumer._coordinator
     join_and_sync = coordinator._do_join_and_sync_async
-    unseen: tuple[object, bytes] | None = None
+    pending: tuple[object, bytes] | None = None
 
     async def join_and_sync_once() -> bytes:
-        nonlocal unseen
-        # what was taken up has made the member stable, and what the group has outlived has another generation
+        nonlocal pending
+        # an accepted assignment makes the member stable; an outdated one has an older generation
         if (
-            unseen is not None
+            pending is not None
             and coordinator.state is MemberState.REBALANCING
-            and unseen[0] == coordinator._generation
+            and pending[0] == coordinator._generation
         ):
-            return unseen[1]
-        unseen = None
+            return pending[1]
+        pending = None
         assignment: bytes = await join_and_sync()
-        unseen = coordinator._generation, assignment
+        pending = coordinator._generation, assignment
         return assignment
 
     coordinator._do_join_and_sync_async = join_and_sync_once

@@ -1,21 +1,20 @@
-"""Making the declared topics in Kafka, and comparing those that exist with their declaration."""
+"""Creation of the declared topics in Kafka, and comparison of existing ones with their declaration."""
 
 import time
 from collections.abc import Iterable
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
 from kafka import KafkaAdminClient, errors
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from reprise.log.kafka.connection import client_options, connect, converted
+from reprise.log.kafka.connection import admin_client
 from reprise.log.settings import KafkaAccessSettings
-from reprise.log.topics import Difference, Topic, TopicState
+from reprise.log.topics import ConfigDifference, Topic, TopicStatus
 
-_LOOKS_FOR_NEW = 25
-_PAUSE_SECONDS = 0.2
-_LOOKS = 2  # a topic that is gone since it was described is found to be so the second time
+_RETRIES_AFTER_CREATION = 25
+_RETRY_SECONDS = 0.2
+_ATTEMPTS = 2  # a topic deleted during the first attempt is found missing in the second
 
 
 def ensure_topics(
@@ -24,107 +23,95 @@ def ensure_topics(
     *,
     replication: int | None = None,
     dry_run: bool = False,
-) -> list[TopicState]:
-    """Make the topics that are missing, and return how all of them are; those that exist are not changed.
+) -> list[TopicStatus]:
+    """Create missing topics and return the status of all; existing topics are never changed.
 
     Args:
-        settings: Where Kafka is.
-        topics: What to make.
-        replication: Copies of each partition; ``None`` for the brokers' own default.
-        dry_run: Only look.
+        settings: Access to Kafka.
+        topics: The declared topics.
+        replication: Replication factor; ``None`` for the brokers' default.
+        dry_run: Create nothing.
 
     Raises:
-        LogUnavailableError: Kafka cannot be reached, or refuses.
+        LogUnavailableError: Kafka cannot be reached or denies access.
     """
-    client = connect(KafkaAdminClient, client_options(settings), settings, "connecting")
-    try:
-        with closing(client) as admin:
-            return [_ensure(admin, topic, replication, dry_run) for topic in topics]
-    except (errors.KafkaError, OSError) as error:
-        raise converted(error, settings, "looking at topics" if dry_run else "making topics") from error
+    with admin_client(settings, "inspecting topics" if dry_run else "creating topics") as admin:
+        return [_ensure(admin, topic, replication, dry_run) for topic in topics]
 
 
 def count_brokers(settings: KafkaAccessSettings) -> int:
-    """Return how many brokers there are.
+    """Return the number of brokers.
 
     Raises:
-        LogUnavailableError: Kafka cannot be reached, or refuses.
+        LogUnavailableError: Kafka cannot be reached or denies access.
     """
-    client = connect(KafkaAdminClient, client_options(settings), settings, "connecting")
-    try:
-        with closing(client) as admin:
-            return len(admin.describe_cluster()["brokers"])
-    except (errors.KafkaError, OSError) as error:
-        raise converted(error, settings, "asking for the brokers") from error
+    with admin_client(settings, "listing the brokers") as admin:
+        return len(admin.describe_cluster()["brokers"])
 
 
-def _ensure(admin: KafkaAdminClient, topic: Topic, replication: int | None, dry_run: bool) -> TopicState:
-    for _ in range(_LOOKS):
+def _ensure(admin: KafkaAdminClient, topic: Topic, replication: int | None, dry_run: bool) -> TopicStatus:
+    for _ in range(_ATTEMPTS):
         found = admin.describe_topics([topic.name])[0]
         if found["error_code"] == errors.UnknownTopicOrPartitionError.errno:
-            if dry_run:
-                return TopicState(topic, missing=True)
-            return _create(admin, topic, replication)
+            return TopicStatus(topic, missing=True) if dry_run else _create(admin, topic, replication)
         if found["error_code"]:
             raise errors.for_code(found["error_code"])(topic.name)
-        settings = _settings(admin, topic)
-        if settings is not None:
-            return TopicState(topic, differences=_differences(topic, found, settings, replication))
+        config = _config(admin, topic)
+        if config is not None:
+            return TopicStatus(topic, differences=_differences(topic, found, config, replication))
     raise errors.TopicAuthorizationFailedError(
-        f"{topic.name} does not tell its settings: the user needs DESCRIBE_CONFIGS"
+        f"{topic.name}: no access to its configuration; the user needs DESCRIBE_CONFIGS"
     )
 
 
-def _create(admin: KafkaAdminClient, topic: Topic, replication: int | None) -> TopicState:
-    wanted = {
+def _create(admin: KafkaAdminClient, topic: Topic, replication: int | None) -> TopicStatus:
+    declared = {
         "num_partitions": topic.partitions,
         "replication_factor": -1 if replication is None else replication,
-        "configs": _configuration(topic),
+        "configs": _declared_config(topic),
     }
     try:
-        admin.create_topics({topic.name: wanted}, wait_for_metadata=True)
+        admin.create_topics({topic.name: declared}, wait_for_metadata=True)
     except errors.TopicAlreadyExistsError:
-        return _made_by_another(admin, topic, replication)
-    return TopicState(topic, missing=True, created=True)
+        # created concurrently; a broker may learn of it a moment later
+        for _ in range(_RETRIES_AFTER_CREATION):
+            status = _ensure(admin, topic, replication, dry_run=True)
+            if not status.missing:
+                return status
+            time.sleep(_RETRY_SECONDS)
+        raise errors.TopicAlreadyExistsError(f"{topic.name} exists but cannot be described") from None
+    return TopicStatus(topic, missing=True, created=True)
 
 
-def _made_by_another(admin: KafkaAdminClient, topic: Topic, replication: int | None) -> TopicState:
-    """Return how a topic is that came since it was looked for; a broker may hear of it a moment later."""
-    for _ in range(_LOOKS_FOR_NEW):
-        state = _ensure(admin, topic, replication, dry_run=True)
-        if not state.missing:
-            return state
-        time.sleep(_PAUSE_SECONDS)
-    raise errors.TopicAlreadyExistsError(f"{topic.name} is there and cannot be looked at")
+def _config(admin: KafkaAdminClient, topic: Topic) -> dict[str, str] | None:
+    """Return the topic's values of the declared settings.
 
-
-def _settings(admin: KafkaAdminClient, topic: Topic) -> dict[str, str] | None:
-    """Return the topic's settings of those that are declared; ``None`` where Kafka does not tell them.
-
-    The client keeps to itself why not: because the user may not know, or because the topic is just being deleted.
+    ``None`` if Kafka omits them: the user lacks the right, or the topic is being deleted. The client hides which.
     """
-    wanted = list(_configuration(topic))
-    resource = ConfigResource(ConfigResourceType.TOPIC, topic.name, wanted)
+    names = list(_declared_config(topic))
+    resource = ConfigResource(ConfigResourceType.TOPIC, topic.name, names)
     described = admin.describe_configs([resource], config_filter="all")["topic"][topic.name]
-    if not all(name in described for name in wanted):
+    if not all(name in described for name in names):
         return None
-    return {name: described[name]["value"] for name in wanted}
+    return {name: described[name]["value"] for name in names}
 
 
 def _differences(
-    topic: Topic, found: dict[str, Any], settings: dict[str, str], replication: int | None
-) -> tuple[Difference, ...]:
-    declared = {"partitions": str(topic.partitions)} | _configuration(topic)
-    actual = {"partitions": str(len(found["partitions"]))} | settings
+    topic: Topic, found: dict[str, Any], config: dict[str, str], replication: int | None
+) -> tuple[ConfigDifference, ...]:
+    declared = {"partitions": str(topic.partitions)} | _declared_config(topic)
+    actual = {"partitions": str(len(found["partitions"]))} | config
     if replication is not None:
         declared["replication"] = str(replication)
         actual["replication"] = str(min(len(p["replica_nodes"]) for p in found["partitions"]))
     return tuple(
-        Difference(name, value, actual[name]) for name, value in declared.items() if actual[name] != value
+        ConfigDifference(name, value, actual[name])
+        for name, value in declared.items()
+        if actual[name] != value
     )
 
 
-def _configuration(topic: Topic) -> dict[str, str]:
+def _declared_config(topic: Topic) -> dict[str, str]:
     return {
         "cleanup.policy": topic.cleanup,
         "retention.ms": str(topic.retention // timedelta(milliseconds=1)),
