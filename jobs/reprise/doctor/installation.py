@@ -25,7 +25,7 @@ from reprise.doctor.settings import DoctorSettings
 from reprise.doctor.store import DoctorStore
 from reprise.features.plan import Plan
 from reprise.log import TOPICS, open_producer
-from reprise.log.backend import inspect_topics, describe_log
+from reprise.log.backend import describe_log, inspect_topics
 from reprise.routing import document_key
 
 _ANSWER_SECONDS = 10.0

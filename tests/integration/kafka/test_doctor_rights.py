@@ -16,7 +16,7 @@ from kafka.admin import (
 )
 
 from reprise.log import TOPICS, EventLogSettings, LogUnavailableError
-from reprise.log.backend import inspect_topics, describe_log
+from reprise.log.backend import describe_log, inspect_topics
 from reprise.log.kafka.topics import ensure_topics
 from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars
 from support.redis import free_port

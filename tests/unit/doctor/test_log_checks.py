@@ -5,7 +5,7 @@ import pytest
 from reprise.doctor.exceptions import CheckFailedError
 from reprise.doctor.log_checks import look_at_log, look_at_topics
 from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, EventLogSettings, LogUnavailableError, Topic
-from reprise.log.backend import inspect_topics, describe_log
+from reprise.log.backend import describe_log, inspect_topics
 from reprise.log.embedded.topic_directory import TopicDirectory
 from reprise.log.topics import ConfigDifference, TopicStatus
 

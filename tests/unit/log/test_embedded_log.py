@@ -399,7 +399,7 @@ def test_committed_offset_past_the_end_is_refused(tmp_path: Path) -> None:
     os.truncate(log_file(tmp_path), 60)
     with (
         closing(EmbeddedConsumer(tmp_path, ONE, "g")) as again,
-        pytest.raises(OffsetOutOfRangeError, match="offset 5 .* ends at 1"),
+        pytest.raises(OffsetOutOfRangeError, match=r"offset 5 .* ends at 1"),
     ):
         again.poll(1, 0)
 
