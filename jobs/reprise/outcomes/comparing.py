@@ -5,8 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from reprise.evaluation.classification_metrics import Floats, Indices
 from reprise.outcomes.joining import Units
-from reprise.outcomes.measures import Floats, Indices
 from reprise.outcomes.rescoring import Rescored
 from reprise.outcomes.sequence import (
     Estimates,

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from reprise.evaluation.classification_metrics import CalibrationBin
 from reprise.outcomes.arms import ComparedArm
 from reprise.outcomes.comparing import MetricResult
 from reprise.outcomes.consistency import Consistency
 from reprise.outcomes.feature_drift import Drift
 from reprise.outcomes.intervals import Interval
-from reprise.outcomes.measures import CalibrationBin
 from reprise.outcomes.sequence import Verdict
 from reprise.routing.sample_ratio import SampleRatio
 

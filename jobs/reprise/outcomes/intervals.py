@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reprise.outcomes.measures import Floats, Indices
+from reprise.evaluation.classification_metrics import Floats, Indices
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reprise.evaluation.classification_metrics import Floats, Indices, Labels
 from reprise.outcomes.gathering import Gathered
-from reprise.outcomes.measures import Floats, Indices, Labels
 from reprise.sql import event_key, literal
 
 _SAMPLE_PARTS = 1_000_000

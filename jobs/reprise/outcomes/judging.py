@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from reprise.bundle import Bundle
+from reprise.evaluation.classification_metrics import RANKING_METRICS, Floats, RankedPredictions
 from reprise.outcomes.arms import ComparedArm, Comparison, arm_sql
 from reprise.outcomes.comparing import (
     MetricResult,
@@ -30,7 +31,6 @@ from reprise.outcomes.joining import (
     shadow_differences,
     units,
 )
-from reprise.outcomes.measures import RANKING, Floats, Ranked
 from reprise.outcomes.rescoring import Rescored, rescore
 from reprise.outcomes.sequence import SequentialTest, overall
 from reprise.outcomes.settings import OutcomesSettings
@@ -107,11 +107,11 @@ def _measured(
     rows = labelled_rows(connection, group, horizon_us, until_us, settings.max_rows)
     if len(rows.users) == 0:
         return None
-    ranked = Ranked.of(rows.labels, rows.probabilities)
+    ranked = RankedPredictions.of(rows.labels, rows.probabilities)
 
     def statistics(weights: Floats | None) -> dict[str, float]:
-        measured = asdict(ranked.measure(weights))
-        return {name: measured[name] for name in RANKING} if early else measured
+        measured = asdict(ranked.metrics(weights))
+        return {name: measured[name] for name in RANKING_METRICS} if early else measured
 
     people, bought = buyers(connection, group, horizon_us, until_us)
     return Measured(
@@ -121,7 +121,7 @@ def _measured(
         sampled=rows.share,
         measures=bootstrap(statistics, rows.users, draws=settings.draws, seed=settings.seed),
         conversion=_wilson(bought, people),
-        calibration=() if early else ranked.calibration(),
+        calibration=() if early else ranked.calibration_curve(),
         histogram=tuple(np.histogram(rows.probabilities, bins=HISTOGRAM_BINS, range=(0.0, 1.0))[0].tolist()),
     )
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 from onnxruntime import InferenceSession, SessionOptions
 
 from reprise.bundle import Bundle
-from reprise.outcomes.measures import Floats
+from reprise.evaluation.classification_metrics import Floats
 
 REPRODUCED = 1e-5
 """Largest difference between a logged probability and the one that its model gives for the logged features."""

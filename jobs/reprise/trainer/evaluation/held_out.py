@@ -1,23 +1,22 @@
 """The report: the model, its baselines and the oracle on the same held-out rows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import precision_recall_curve
 
-from reprise.bundle import Evaluation, Scores, SliceReport
+from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
+from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
 from reprise.trainer.data.dataset import TrainingTable
 from reprise.trainer.data.time_split import Span
-from reprise.trainer.measures import best_f1_threshold, measure, reliability, share_of_achievable
 
 MODEL = "model"
 PREVALENCE = "prevalence"
 RECENCY = "recency"
 ORACLE = "oracle"
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ def evaluate_over_time(
 def _report(answers: Answers, thresholds: Mapping[str, float]) -> SliceReport:
     scores = _scores(answers, thresholds)
     oracle = scores.get(ORACLE)
+    curve = RankedPredictions.of(answers.table.labels, answers.by[MODEL]).calibration_curve()
     return SliceReport(
         rows=len(answers.table),
         positives=answers.table.positives,
@@ -101,11 +101,58 @@ def _report(answers: Answers, thresholds: Mapping[str, float]) -> SliceReport:
         baselines={name: scores[name] for name in (PREVALENCE, RECENCY)},
         oracle=oracle,
         share_of_achievable=share_of_achievable(scores[MODEL], scores[RECENCY], oracle) if oracle else None,
-        reliability=reliability(answers.table.labels, answers.by[MODEL]),
+        reliability=tuple(ReliabilityBin(**asdict(point)) for point in curve),
     )
 
 
 def _scores(answers: Answers, thresholds: Mapping[str, float]) -> dict[str, Scores]:
     return {
-        name: measure(answers.table.labels, values, thresholds[name]) for name, values in answers.by.items()
+        name: score(answers.table.labels, values, thresholds[name]) for name, values in answers.by.items()
     }
+
+
+def score(labels: Labels, probabilities: Floats, threshold: float) -> Scores:
+    """Return the metrics of at least one prediction.
+
+    ROC AUC and average precision are ``None`` if only one label occurs, precision if nothing is predicted, recall
+    if no label is true.
+    """
+    metrics = RankedPredictions.of(labels, probabilities).metrics()
+    both = bool(labels.any() and not labels.all())
+    predicted = probabilities >= threshold
+    hits, called, positives = (
+        int(np.count_nonzero(rows)) for rows in (predicted & labels, predicted, labels)
+    )
+    return Scores(
+        roc_auc=metrics.roc_auc if both else None,
+        average_precision=metrics.average_precision if both else None,
+        brier=metrics.brier,
+        log_loss=metrics.log_loss,
+        calibration_error=metrics.calibration_error,
+        precision=hits / called if called else None,
+        recall=hits / positives if positives else None,
+    )
+
+
+def best_f1_threshold(labels: Labels, probabilities: Floats) -> float:
+    """Return the threshold with the largest F1, the harmonic mean of precision and recall.
+
+    It lies halfway to the next lower probability, so that rounding decides about no row that was seen here.
+    """
+    precision, recall, thresholds = precision_recall_curve(labels, probabilities)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    best = float(thresholds[int(np.argmax(f1[:-1]))])
+    lower = probabilities[probabilities < best]
+    return (best + float(lower.max())) / 2 if len(lower) else best
+
+
+def share_of_achievable(model: Scores, recency: Scores, oracle: Scores) -> float | None:
+    """Return how much of the AUC between recency alone and the oracle the model reaches, 1 for all of it.
+
+    ``None`` if an AUC is undefined or the oracle is less than 0.005 above recency.
+    """
+    if model.roc_auc is None or recency.roc_auc is None or oracle.roc_auc is None:
+        return None
+    achievable = oracle.roc_auc - recency.roc_auc
+    return (model.roc_auc - recency.roc_auc) / achievable if achievable >= 0.005 else None

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from reprise.bundle import Bundle, Scores
 from reprise.features.plan import ModelInput, Plan
 from reprise.trainer.data.dataset import TrainingTable
-from reprise.trainer.measures import measure
+from reprise.trainer.evaluation.held_out import score
 from reprise.trainer.model.onnx_parity import GraphScorer
 
 
@@ -93,8 +93,8 @@ def compare_with_baseline(
     return AgainstBaseline(
         baseline=baseline.digest,
         rows=len(rows),
-        candidate_scores=measure(rows.labels, probabilities, threshold),
-        baseline_scores=measure(rows.labels, said, threshold),
+        candidate_scores=score(rows.labels, probabilities, threshold),
+        baseline_scores=score(rows.labels, said, threshold),
         tolerance=tolerance,
     )
 

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from reprise.bundle import Importance
+from reprise.evaluation.classification_metrics import RankedPredictions
 from reprise.trainer.evaluation.held_out import MODEL, ORACLE, PREVALENCE, RECENCY, Answers, TimeSlice
-from reprise.trainer.measures import reliability
 
 COLOURS = {MODEL: "#4338ca", RECENCY: "#d97706", PREVALENCE: "#94a3b8", ORACLE: "#059669"}
 NAMES = {MODEL: "model", RECENCY: "recency alone", PREVALENCE: "prevalence", ORACLE: "oracle"}
@@ -88,7 +88,7 @@ def calibration_plot(answers: Answers) -> str:
         ):
             if len(part.table) == 0:
                 continue
-            curve = reliability(part.table.labels, part.by[MODEL])
+            curve = RankedPredictions.of(part.table.labels, part.by[MODEL]).calibration_curve()
             said = [point.mean_probability for point in curve]
             happened = [point.positive_share for point in curve]
             errors = [

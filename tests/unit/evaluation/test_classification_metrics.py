@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
+from reprise.evaluation.classification_metrics import RankedPredictions
 from reprise.outcomes.intervals import bootstrap
-from reprise.outcomes.measures import Ranked
 
 
 def rows(seed: int, count: int = 3_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -16,7 +16,7 @@ def rows(seed: int, count: int = 3_000) -> tuple[np.ndarray, np.ndarray, np.ndar
 @pytest.mark.parametrize("seed", range(4))
 def test_measures_with_weights_are_scikit_learns(seed: int) -> None:
     labels, probabilities, weights = rows(seed)
-    found = Ranked.of(labels, probabilities).measure(weights)
+    found = RankedPredictions.of(labels, probabilities).metrics(weights)
     clipped = np.clip(probabilities, 1e-7, 1 - 1e-7)
     assert found.roc_auc == pytest.approx(roc_auc_score(labels, probabilities, sample_weight=weights))
     assert found.average_precision == pytest.approx(
@@ -30,8 +30,8 @@ def test_measures_with_weights_are_scikit_learns(seed: int) -> None:
 def test_weights_are_repetitions() -> None:
     labels, probabilities, weights = rows(9)
     again = np.repeat(np.arange(len(labels)), weights.astype(np.int64))
-    weighted = Ranked.of(labels, probabilities).measure(weights)
-    repeated = Ranked.of(labels[again], probabilities[again]).measure()
+    weighted = RankedPredictions.of(labels, probabilities).metrics(weights)
+    repeated = RankedPredictions.of(labels[again], probabilities[again]).metrics()
     for name in ("roc_auc", "average_precision", "lift", "brier", "log_loss", "mean_probability"):
         assert getattr(weighted, name) == pytest.approx(getattr(repeated, name)), name
 
@@ -41,11 +41,11 @@ def test_lift_is_the_rate_of_the_top_tenth_over_all() -> None:
     labels = np.zeros(1_000, dtype=np.bool_)
     labels[-100:] = True
     labels[:100] = True
-    assert Ranked.of(labels, probabilities).measure().lift == pytest.approx(5.0)
+    assert RankedPredictions.of(labels, probabilities).metrics().lift == pytest.approx(5.0)
 
 
 def test_one_label_alone_leaves_ranking_undefined() -> None:
-    found = Ranked.of(np.zeros(10, dtype=np.bool_), np.linspace(0, 1, 10)).measure()
+    found = RankedPredictions.of(np.zeros(10, dtype=np.bool_), np.linspace(0, 1, 10)).metrics()
     assert np.isnan(found.roc_auc)
     assert np.isnan(found.lift)
     assert found.brier >= 0
@@ -54,12 +54,15 @@ def test_one_label_alone_leaves_ranking_undefined() -> None:
 def test_calibrated_probabilities_have_a_small_calibration_error() -> None:
     rng = np.random.default_rng(1)
     probabilities = rng.beta(1, 5, 100_000)
-    ranked = Ranked.of(rng.random(100_000) < probabilities, probabilities)
-    assert ranked.measure().calibration_error < 0.005
+    ranked = RankedPredictions.of(rng.random(100_000) < probabilities, probabilities)
+    assert ranked.metrics().calibration_error < 0.005
     assert (
-        Ranked.of(rng.random(100_000) < probabilities / 2, probabilities).measure().calibration_error > 0.05
+        RankedPredictions.of(rng.random(100_000) < probabilities / 2, probabilities)
+        .metrics()
+        .calibration_error
+        > 0.05
     )
-    assert sum(point.rows for point in ranked.calibration()) == 100_000
+    assert sum(point.rows for point in ranked.calibration_curve()) == 100_000
 
 
 def test_intervals_widen_when_the_rows_of_a_user_belong_together() -> None:

@@ -1,0 +1,1 @@
+"""Evaluation of predicted probabilities against what users did."""
