@@ -8,7 +8,7 @@ from golden.installed import objects_of, package_of, scripts, sources
 from golden.text import as_text
 from reprise.doctor.checklist import checklist
 from reprise.http.problems import ProblemType
-from reprise.rollout.status import RolloutStatus
+from reprise.rollout.resource.status import RolloutStatus
 from reprise.status.findings import verdict
 from support.chart import ROOT
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from reprise.rollout.spec import RolloutSpec
+from reprise.rollout.resource.spec import RolloutSpec
 from reprise.trainer.exceptions import RolloutConflictError, RolloutUnavailableError
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from reprise.rollout.cluster import Pod, Resource
+from reprise.rollout.clients.kubernetes import Pod, Resource
+from reprise.rollout.clients.prometheus import Question
 from reprise.rollout.exceptions import ClusterError, ConflictError, MetricsError
-from reprise.rollout.notes import Note
-from reprise.rollout.observation import ArmSample, Measurement, PodReport
-from reprise.rollout.prometheus import Question
-from reprise.rollout.spec import RolloutSpec
+from reprise.rollout.resource.events import Note
+from reprise.rollout.resource.spec import RolloutSpec
+from reprise.rollout.state_machine.observed_state import ArmSample, Measurement, PodReport
 from reprise.routing import ArmReport, CandidateEvidence, RolloutEvidence, RoutingDocument, RoutingReport
 from reprise.store.exceptions import StoreUnavailableError
 

@@ -76,10 +76,10 @@ def command(offline: str | None, **options: Any) -> None:
     from reprise.event_files import EventFilesError
     from reprise.features.exceptions import FeatureEngineError
     from reprise.outcomes.exceptions import OutcomesError
+    from reprise.outcomes.job import run
     from reprise.outcomes.metrics import JOB, OutcomesMetrics
-    from reprise.outcomes.running import run
+    from reprise.outcomes.report.summary import render_summary
     from reprise.outcomes.settings import OutcomesSettings
-    from reprise.outcomes.summary import render_summary
     from reprise.routing import RoutingError
     from reprise.runtime.exceptions import RuntimeLibraryError
     from reprise.runtime.job_metrics import reported_job

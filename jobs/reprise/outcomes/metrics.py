@@ -9,8 +9,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
-from reprise.outcomes.findings import ArmFindings, CandidateFindings, Findings, Measured
-from reprise.outcomes.sequence import Verdict
+from reprise.outcomes.comparison.confidence_sequence import Verdict
+from reprise.outcomes.evaluation import ArmFindings, CandidateFindings, Findings, Measured
 
 JOB = "reprise-outcomes"
 _ARM = ("arm", "digest", "horizon")

@@ -15,7 +15,7 @@ def command(context: click.Context, dry_run: bool | None, namespace: str | None)
     if context.invoked_subcommand is not None:
         return
     from reprise.rollout.exceptions import RolloutError
-    from reprise.rollout.serving import serve
+    from reprise.rollout.runner import serve
     from reprise.rollout.settings import RolloutSettings
     from reprise.runtime.exceptions import RuntimeLibraryError
     from reprise.runtime.logs import configure_logging
@@ -31,6 +31,6 @@ def command(context: click.Context, dry_run: bool | None, namespace: str | None)
 @command.command("crd")
 def crd() -> None:
     """Print the custom resource definition, as charts/reprise/crds has it."""
-    from reprise.rollout.crd import definition_yaml
+    from reprise.rollout.resource.crd import definition_yaml
 
     click.echo(definition_yaml(), nl=False)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from reprise.rollout.status import CandidateStatus, HistoryEntry, RolloutStatus
+from reprise.rollout.resource.status import CandidateStatus, HistoryEntry, RolloutStatus
 from reprise.routing import RoutingDocument
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

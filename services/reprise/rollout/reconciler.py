@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Protocol
 
-from reprise.rollout.candidates import analysis_due
-from reprise.rollout.cluster import Cluster, Resource
-from reprise.rollout.conditions import stopped
-from reprise.rollout.decision import Decision, decide
+from reprise.rollout.clients.kubernetes import Cluster, Resource
+from reprise.rollout.clients.predictors import Predictors
+from reprise.rollout.clients.prometheus import MetricsProvider, Question
 from reprise.rollout.exceptions import ClusterError, InvalidResourceError, MetricsError
 from reprise.rollout.metrics import RolloutMetrics
-from reprise.rollout.notes import Note
-from reprise.rollout.observation import Measurement, Observation
-from reprise.rollout.predictors import Predictors
-from reprise.rollout.prometheus import MetricsProvider, Question
-from reprise.rollout.spec import RolloutSpec, seconds
-from reprise.rollout.status import HistoryEntry, RolloutStatus
+from reprise.rollout.resource.events import Note
+from reprise.rollout.resource.spec import RolloutSpec, seconds
+from reprise.rollout.resource.status import HistoryEntry, RolloutStatus
+from reprise.rollout.state_machine.candidate import analysis_due
+from reprise.rollout.state_machine.conditions import stopped
+from reprise.rollout.state_machine.decision import Decision, decide
+from reprise.rollout.state_machine.observed_state import Measurement, Observation
 from reprise.routing import BASELINE, InvalidRoutingError, RolloutEvidence, RoutingDocument
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreError

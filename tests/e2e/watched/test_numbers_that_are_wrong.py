@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reprise.rollout.routing_document import read_buckets
+from reprise.rollout.state_machine.routing_plan import read_buckets
 from reprise.routing import bucket_of
 from support.cluster import CommandError, Platform
 from support.customers import PAIRS, Customers, questions_about

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
+from reprise.rollout.clients.prometheus import Prometheus, Question
 from reprise.rollout.exceptions import MetricsError
-from reprise.rollout.observation import Measurement
-from reprise.rollout.prometheus import Prometheus, Question
+from reprise.rollout.state_machine.observed_state import Measurement
 from reprise.routing import RoutingDocument, Share, allocate, document_key
 from support.pretend_predictor import ERRING, PretendPredictor
 from support.prometheus import MISSING, prometheus_path, running_prometheus

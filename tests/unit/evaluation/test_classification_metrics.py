@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from reprise.evaluation.classification_metrics import RankedPredictions
-from reprise.outcomes.intervals import bootstrap
+from reprise.outcomes.comparison.bootstrap import bootstrap
 
 
 def rows(seed: int, count: int = 3_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reprise.outcomes.sequence import (
+from reprise.outcomes.comparison.confidence_sequence import (
     Moments,
     SequentialTest,
     Verdict,
@@ -12,7 +12,7 @@ from reprise.outcomes.sequence import (
     paired_difference,
     verdict,
 )
-from reprise.outcomes.simulation import CASES, Trial, conversion_trials, paired_trials, table
+from reprise.outcomes.comparison.simulation import CASES, Trial, conversion_trials, paired_trials, table
 
 TEST = SequentialTest()
 RUNS = 200

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.bundle import Histogram, Manifest
-from reprise.outcomes.feature_drift import DRIFTED, Drift, bin_counts, feature_drift
+from reprise.outcomes.features.feature_drift import DRIFTED, Drift, bin_counts, feature_drift
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.trainer.evaluation.histograms import feature_histogram
 from support.served_bundles import bundle_files

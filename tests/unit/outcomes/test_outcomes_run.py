@@ -13,17 +13,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from reprise.archive import OfflineStore
 from reprise.bundle import BundleFiles, BundleStore
 from reprise.events import parse_timestamp
-from reprise.outcomes.evidence import build_evidence
+from reprise.outcomes.comparison.confidence_sequence import Verdict
+from reprise.outcomes.evaluation import Findings, Reproduction
 from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
-from reprise.outcomes.findings import Findings, Reproduction
-from reprise.outcomes.gathering import Gathered, gather
-from reprise.outcomes.joining import groups, join_outcomes, labelled_rows
+from reprise.outcomes.job import find
 from reprise.outcomes.metrics import exposition
-from reprise.outcomes.report import render_html, render_json
-from reprise.outcomes.running import find
-from reprise.outcomes.sequence import Verdict
+from reprise.outcomes.report.evidence import build_evidence
+from reprise.outcomes.report.report_page import render_html, render_json
+from reprise.outcomes.report.summary import render_summary
 from reprise.outcomes.settings import OutcomesSettings
-from reprise.outcomes.summary import render_summary
+from reprise.outcomes.tables.archive_snapshot import Gathered, gather
+from reprise.outcomes.tables.outcome_join import groups, join_outcomes, labelled_rows
 from support.outcomes import (
     DAY_US,
     HORIZON_US,

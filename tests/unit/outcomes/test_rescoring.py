@@ -1,7 +1,7 @@
 import warnings
 
 from reprise.bundle import Bundle, Manifest
-from reprise.outcomes.rescoring import Scorer
+from reprise.outcomes.comparison.rescored_predictions import Scorer
 from support.served_bundles import bundle_files
 
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.rollout.judgement import breach, judge
-from reprise.rollout.observation import ArmSample, Measurement
-from reprise.rollout.shares import basis_points, stages
-from reprise.rollout.spec import Analysis, Metric
+from reprise.rollout.resource.spec import Analysis, Metric
+from reprise.rollout.state_machine.analysis import breach, judge
+from reprise.rollout.state_machine.observed_state import ArmSample, Measurement
+from reprise.rollout.state_machine.traffic_steps import basis_points, stages
 from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with_users
 
 

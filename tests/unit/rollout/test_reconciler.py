@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from reprise.rollout.exceptions import ClusterError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconciler import Look, Reconciler, World
-from reprise.rollout.status import RolloutStatus
+from reprise.rollout.resource.status import RolloutStatus
 from reprise.store.exceptions import StoreUnavailableError
 from support.rollout_world import (
     BASE,

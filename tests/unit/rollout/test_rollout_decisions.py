@@ -5,12 +5,12 @@ from datetime import timedelta
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprise.rollout.decision import Decision, decide
-from reprise.rollout.observation import Measurement, Observation
-from reprise.rollout.predictors import Pod
-from reprise.rollout.shares import stages
-from reprise.rollout.spec import RolloutSpec
-from reprise.rollout.status import RolloutStatus
+from reprise.rollout.clients.predictors import Pod
+from reprise.rollout.resource.spec import RolloutSpec
+from reprise.rollout.resource.status import RolloutStatus
+from reprise.rollout.state_machine.decision import Decision, decide
+from reprise.rollout.state_machine.observed_state import Measurement, Observation
+from reprise.rollout.state_machine.traffic_steps import stages
 from reprise.routing import RoutingDocument
 from support.rollout_world import (
     BASE,

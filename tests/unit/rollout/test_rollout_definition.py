@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
-from reprise.rollout.crd import definition, definition_yaml
 from reprise.rollout.exceptions import InvalidResourceError
-from reprise.rollout.spec import RolloutSpec
+from reprise.rollout.resource.crd import definition, definition_yaml
+from reprise.rollout.resource.spec import RolloutSpec
 
 ROOT = Path(__file__).parents[3]
 BASELINE = {"digest": "sha256:" + "a" * 64}

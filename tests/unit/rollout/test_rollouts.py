@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from reprise.rollout.exceptions import ClusterError, StuckError
 from reprise.rollout.metrics import RolloutMetrics
+from reprise.rollout.reconcile_loop import Rollouts
 from reprise.rollout.reconciler import Look, Reconciler
-from reprise.rollout.rollouts import Rollouts
 from reprise.rollout.settings import RolloutSettings
 
 

@@ -1,0 +1,1 @@
+"""The archived predictions and events of a run as DuckDB tables."""

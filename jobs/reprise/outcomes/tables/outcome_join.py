@@ -1,0 +1,274 @@
+"""Predictions with what the user did next, in DuckDB, which spills what memory cannot hold.
+
+The label is the one of training: whether the same user buys the same product in (t, t + horizon], where t is the
+instant that was predicted for, and only where the horizon is over.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from reprise.evaluation.classification_metrics import Floats, Indices, Labels
+from reprise.outcomes.tables.archive_snapshot import Gathered
+from reprise.sql import event_key, literal
+
+_SAMPLE_PARTS = 1_000_000
+_DRAWN = f"{event_key('user_id')} % {_SAMPLE_PARTS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The predictions of one model in one arm."""
+
+    arm: str
+    digest: str
+    shadow: bool
+    predictions: int
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """Predictions whose horizon is over.
+
+    Attributes:
+        users: The user of each, numbered from 0.
+        probabilities: What was said.
+        labels: Whether the user bought.
+        share: Share of the users that these are; below 1 where users were sampled.
+    """
+
+    users: Indices
+    probabilities: Floats
+    labels: Labels
+    share: float
+
+
+def join_outcomes(connection: Any, gathered: Gathered) -> None:
+    """Make the view ``predictions`` and the tables ``bought`` and ``scored``.
+
+    ``bought`` has every purchase; ``scored`` every prediction with its user's number, from 0, and ``wait_us``, the
+    time until the user next bought the product, null where that has not happened.
+    """
+    predictions, events = literal(gathered.predictions), literal(gathered.events)
+    statements = (
+        f"CREATE VIEW predictions AS SELECT * FROM read_parquet({predictions})",
+        f"""
+        CREATE TABLE bought AS SELECT user_id, product_id, epoch_us("timestamp") AS ts FROM (
+            SELECT * FROM read_parquet({events}, file_row_number = true)
+            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+        ) WHERE event_type = 'purchase'
+        """,
+        """
+        CREATE TABLE users AS
+        SELECT user_id, row_number() OVER (ORDER BY user_id) - 1 AS user_number
+        FROM (SELECT DISTINCT user_id FROM predictions)
+        """,
+        f"""
+        CREATE TABLE scored AS
+        SELECT p.row_id, u.user_number, p.user_id, {_DRAWN.replace("user_id", "p.user_id")} AS drawn,
+               p.product_id, p.timestamp_us, p.probability, p.arm, p.digest, p.shadow, b.ts - p.timestamp_us AS wait_us
+        FROM predictions p JOIN users u ON p.user_id = u.user_id
+        ASOF LEFT JOIN bought b
+            ON p.user_id = b.user_id AND p.product_id = b.product_id AND p.timestamp_us < b.ts
+        """,
+    )
+    for statement in statements:
+        connection.execute(statement).fetchall()
+
+
+def groups(connection: Any) -> list[Group]:
+    """Return every model of every arm that answered, the baseline's first."""
+    rows = connection.execute(
+        """
+        SELECT arm, digest, bool_and(shadow), count(*) FROM scored
+        GROUP BY arm, digest ORDER BY arm <> 'baseline', arm, min(timestamp_us), digest
+        """
+    ).fetchall()
+    return [Group(*row) for row in rows]
+
+
+def labelled_rows(
+    connection: Any, group: Group, horizon_us: int, complete_until_us: int, most: int
+) -> LabelledRows:
+    """Return a group's predictions whose horizon is over, of all users or of as many as ``most`` rows allow."""
+    where = (
+        f"arm = {literal(group.arm)} AND digest = {literal(group.digest)}"
+        f" AND timestamp_us + {horizon_us} <= {complete_until_us}"
+    )
+    [(count,)] = connection.execute(f"SELECT count(*) FROM scored WHERE {where}").fetchall()
+    share = min(1.0, most / count) if count else 1.0
+    if share < 1.0:
+        where += f" AND drawn < {int(share * _SAMPLE_PARTS)}"
+    table = connection.sql(
+        f"""
+        SELECT dense_rank() OVER (ORDER BY user_number) - 1 AS number, probability,
+               coalesce(wait_us <= {horizon_us}, false) AS label
+        FROM scored WHERE {where} ORDER BY row_id
+        """
+    ).to_arrow_table()
+    return LabelledRows(
+        table["number"].to_numpy().astype(np.int64),
+        table["probability"].to_numpy(),
+        table["label"].to_numpy(),
+        share,
+    )
+
+
+def buyers(connection: Any, group: Group, horizon_us: int, complete_until_us: int) -> tuple[int, int]:
+    """Return how many users a group's first predictions concern, and how many bought anything within the horizon."""
+    [(users, bought)] = connection.execute(
+        f"""
+        WITH entered AS (
+            SELECT user_id, min(timestamp_us) AS entry_us FROM scored
+            WHERE arm = {literal(group.arm)} AND digest = {literal(group.digest)} GROUP BY user_id
+        )
+        SELECT count(*), count(*) FILTER (b.ts - e.entry_us <= {horizon_us})
+        FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
+        WHERE e.entry_us + {horizon_us} <= {complete_until_us}
+        """
+    ).fetchall()
+    return int(users), int(bought)
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The users of a test, one row each, in the order in which their values became final.
+
+    Attributes:
+        mature_us: When.
+        arms: The arm, by its place among the compared ones.
+        brier: Mean squared error of the user's predictions in the arm; NaN where the arm gave none.
+        converted: Whether the user bought anything.
+        numbers: Number of the user.
+    """
+
+    mature_us: Indices
+    arms: Indices
+    brier: Floats
+    converted: Labels
+    numbers: Indices
+
+    def __len__(self) -> int:
+        return len(self.arms)
+
+
+def enter_users(connection: Any, arm: str, since_us: int, exposure_us: int, assigned: bool) -> None:
+    """Make the tables ``entered``, a user's first prediction since an instant, and ``exposed``, those that count.
+
+    Args:
+        connection: DuckDB with ``scored``, and with ``assigned`` if that is so.
+        arm: SQL for the compared arm of a prediction.
+        since_us: When the shares became what they are.
+        exposure_us: How long after the first prediction others count.
+        assigned: Whether the arm is the assigned one, whoever answered, rather than the one that answered first.
+    """
+    unit = "coalesce(a.assigned, f.first_arm)" if assigned else "f.first_arm"
+    joined = "LEFT JOIN assigned a USING (user_number)" if assigned else ""
+    statements = (
+        f"""
+        CREATE OR REPLACE TABLE entered AS
+        WITH f AS (
+            SELECT user_number, any_value(user_id) AS user_id, min(timestamp_us) AS entry_us,
+                   arg_min({arm}, (timestamp_us, row_id)) AS first_arm
+            FROM scored WHERE NOT shadow AND timestamp_us >= {since_us} AND ({arm}) IS NOT NULL
+            GROUP BY user_number
+        )
+        SELECT f.*, {unit} AS unit_arm FROM f {joined}
+        """,
+        f"""
+        CREATE OR REPLACE TABLE exposed AS
+        SELECT s.row_id, s.user_number, s.product_id, s.drawn, s.probability, s.wait_us, s.timestamp_us, e.entry_us,
+               e.unit_arm, {arm} AS answered_by
+        FROM scored s JOIN entered e USING (user_number)
+        WHERE NOT s.shadow AND s.timestamp_us >= e.entry_us AND s.timestamp_us < e.entry_us + {exposure_us}
+          AND ({arm}) IS NOT NULL
+        """,
+    )
+    for statement in statements:
+        connection.execute(statement).fetchall()
+
+
+def units(connection: Any, horizon_us: int, exposure_us: int, complete_until_us: int) -> Units:
+    """Return the users whose values are final: their exposure and then the horizon are over."""
+    table = connection.sql(
+        f"""
+        WITH loss AS (
+            SELECT user_number, avg((probability - coalesce(wait_us <= {horizon_us}, false)::DOUBLE) ** 2) AS brier
+            FROM exposed WHERE answered_by = unit_arm GROUP BY user_number
+        )
+        SELECT e.entry_us + {exposure_us + horizon_us} AS mature_us, e.unit_arm, l.brier, e.user_number,
+               coalesce(b.ts - e.entry_us <= {horizon_us}, false) AS converted
+        FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
+        LEFT JOIN loss l ON l.user_number = e.user_number
+        WHERE e.entry_us + {exposure_us + horizon_us} <= {complete_until_us}
+        ORDER BY mature_us, e.user_number
+        """
+    ).to_arrow_table()
+
+    def numbers(name: str) -> npt.NDArray[np.int64]:
+        return np.asarray(table[name].to_numpy(), dtype=np.int64)
+
+    return Units(
+        numbers("mature_us"),
+        numbers("unit_arm"),
+        np.asarray(table["brier"].cast("float64").to_numpy(), dtype=np.float64),
+        np.asarray(table["converted"].to_numpy(), dtype=np.bool_),
+        numbers("user_number"),
+    )
+
+
+def exposed_features(
+    connection: Any, horizon_us: int, exposure_us: int, complete_until_us: int, most: int
+) -> tuple[Any, float]:
+    """Return a reader of the exposed predictions with their features, and the share of users that it reads.
+
+    Its columns are ``user_number``, ``label``, ``probability``, ``answered_by`` and ``features``, as JSON.
+    """
+    mature = f"x.entry_us + {exposure_us + horizon_us} <= {complete_until_us}"
+    [(count,)] = connection.execute(f"SELECT count(*) FROM exposed x WHERE {mature}").fetchall()
+    share = min(1.0, most / count) if count else 1.0
+    reader = connection.sql(
+        f"""
+        SELECT x.user_number, coalesce(x.wait_us <= {horizon_us}, false) AS label, x.probability, x.answered_by,
+               p.features
+        FROM exposed x JOIN predictions p USING (row_id)
+        WHERE {mature} AND x.drawn < {int(share * _SAMPLE_PARTS) if share < 1 else _SAMPLE_PARTS}
+        """
+    ).to_arrow_reader(8_192)
+    return reader, share
+
+
+def shadow_differences(
+    connection: Any, shadow: str, horizon_us: int, exposure_us: int, complete_until_us: int, users: int
+) -> tuple[Floats, Floats]:
+    """Return, by user number, how many of the baseline's predictions a shadow scored too, and the improvement on them.
+
+    Args:
+        connection: DuckDB with ``exposed``.
+        shadow: SQL condition for the shadow's rows of ``scored``.
+        horizon_us: How far ahead a purchase counts.
+        exposure_us: How long after the first prediction others count.
+        complete_until_us: Everything that happened until then is archived.
+        users: How many users there are.
+    """
+    table = connection.sql(
+        f"""
+        WITH said AS (
+            SELECT user_number, product_id, timestamp_us, avg(probability) AS probability
+            FROM scored WHERE {shadow} GROUP BY ALL
+        )
+        SELECT x.user_number, count(*)::DOUBLE AS predictions,
+               sum((x.probability - y) ** 2 - (said.probability - y) ** 2) AS improvement
+        FROM (SELECT *, coalesce(wait_us <= {horizon_us}, false)::DOUBLE AS y FROM exposed) x
+        JOIN said USING (user_number, product_id, timestamp_us)
+        WHERE x.answered_by = 0 AND x.entry_us + {exposure_us + horizon_us} <= {complete_until_us}
+        GROUP BY x.user_number
+        """
+    ).to_arrow_table()
+    numbers = table["user_number"].to_numpy()
+    predictions, improvement = np.zeros(users), np.zeros(users)
+    predictions[numbers] = table["predictions"].to_numpy()
+    improvement[numbers] = table["improvement"].to_numpy()
+    return predictions, improvement

@@ -1,0 +1,1 @@
+"""The ModelRollout resource: spec, status, annotations and events."""

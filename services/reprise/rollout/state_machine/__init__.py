@@ -1,0 +1,1 @@
+"""What the operator decides, as pure functions of spec, status, observed state and time."""
