@@ -1,4 +1,4 @@
-"""Write the dashboards into the chart."""
+"""Write the dashboards into the chart: ``make dashboards``."""
 
 from dashboards.pages import FOLDER, files
 

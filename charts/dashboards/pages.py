@@ -2,15 +2,20 @@
 
 from pathlib import Path
 
-from dashboards.infrastructure import INFRASTRUCTURE
-from dashboards.overview import OVERVIEW
-from dashboards.quality import QUALITY
-from dashboards.serving import SERVING
-from dashboards.streaming import STREAMING
-from dashboards.training import TRAINING
+from pydantic import TypeAdapter
+from yaml import safe_load
 
-DASHBOARDS = (OVERVIEW, SERVING, STREAMING, QUALITY, TRAINING, INFRASTRUCTURE)
-FOLDER = Path(__file__).parent.parent / "reprise" / "files" / "dashboards"
+from dashboards.panels import Dashboard
+
+_PAGES = ("overview", "serving", "streaming", "quality", "training", "infrastructure")
+_SOURCES = Path(__file__).parent
+FOLDER = _SOURCES.parent / "reprise" / "files" / "dashboards"
+DASHBOARDS = tuple(
+    TypeAdapter(Dashboard).validate_python(
+        {"uid": page, **safe_load((_SOURCES / f"{page}.yaml").read_text())}
+    )
+    for page in _PAGES
+)
 
 
 def files() -> dict[Path, str]:

@@ -1,4 +1,4 @@
-"""What a dashboard is made of, in our words, and how Grafana says it."""
+"""The model of a dashboard page (``*.yaml`` in this folder) and its translation to Grafana's JSON."""
 
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +25,7 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 
 Needs = Literal["kubernetes", "kafka"]
-"""What exposes a panel's metrics besides our own services and Redis' exporter: a cluster with kube-state-metrics and
-the rollout operator, or Kafka's exporters."""
+"""Exporters besides our own processes and redis_exporter: kube-state-metrics and the rollout operator, or Kafka's."""
 
 _SOURCE = DataSourceRef(type_val="prometheus", uid="$datasource")
 _Drawn = timeseries.Panel | stat.Panel | bargauge.Panel
@@ -38,8 +37,8 @@ class Query:
     """One query of a panel.
 
     Attributes:
-        expr: PromQL, with ``NS`` for the choice of the namespace and ``RATE`` for the window of a rate.
-        legend: What its series are called.
+        expr: PromQL, with ``NS`` for the namespace selector and ``RATE`` for the window of a rate.
+        legend: Legend of its series, with Grafana's ``{{label}}`` placeholders.
     """
 
     expr: str
@@ -47,28 +46,25 @@ class Query:
 
     @property
     def promql(self) -> str:
-        """The query as Grafana takes it."""
+        """The query with Grafana's variables."""
         return re.sub(r"\bNS\b", _NAMESPACE, self.expr).replace("[RATE]", "[$__rate_interval]")
 
     def concrete(self, rate: str, namespace: str = ".*") -> str:
-        """Return the query as Prometheus takes it, for namespaces and rates over this window."""
+        """Return the query as Prometheus takes it, with this rate window and namespace pattern."""
         return self.promql.replace("$namespace", namespace).replace("$__rate_interval", rate)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One picture.
+    """One panel.
 
     Attributes:
-        title: What it shows.
-        description: What it tells, and what a bad sight means.
+        description: What it shows, and what a bad value means.
         unit: Grafana's name of the unit.
-        queries: What it asks.
-        kind: How it is drawn.
         width: Of 24 columns.
-        bad_above: From where on a number is red; none is where absent.
-        bad_below: Below which a number is red.
-        needs: What must run for it to have data, where our own processes do not suffice.
+        bad_above: A number is red from here on; None for no such threshold.
+        bad_below: A number is red below this; None for no such threshold.
+        needs: The exporters without which it has no data; None if our own processes export all of it.
     """
 
     title: str
@@ -77,8 +73,8 @@ class Panel:
     queries: Sequence[Query]
     kind: Literal["lines", "number", "bars"] = "lines"
     width: int = 8
-    bad_above: float | None = None
-    bad_below: float | None = None
+    bad_above: int | float | None = None
+    bad_below: int | float | None = None
     needs: Needs | None = None
 
 
@@ -92,7 +88,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Dashboard:
-    """One page."""
+    """One page of Grafana."""
 
     uid: str
     title: str
@@ -106,7 +102,7 @@ class Dashboard:
             yield from row.panels
 
     def to_json(self) -> str:
-        """Return what Grafana loads."""
+        """Return the JSON that Grafana imports."""
         builder = (
             grafana.Dashboard(f"Reprise / {self.title}")
             .uid(f"reprise-{self.uid}")
