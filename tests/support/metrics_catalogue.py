@@ -17,7 +17,8 @@ from reprise.backfill.metrics import JOB as BACKFILL
 from reprise.backfill.metrics import BackfillMetrics
 from reprise.http.background import BackgroundTasks
 from reprise.http.metrics import process_registry
-from reprise.http.tracing import Tracing, open_tracing
+from reprise.http.tracing.factory import open_tracing
+from reprise.http.tracing.stages import Tracing
 from reprise.materializer import app as materializer
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.outcomes.metrics import JOB as OUTCOMES

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from reprise.bundle import BundleFiles, BundleStore
-from reprise.http.tracing import open_tracing
+from reprise.http.tracing.factory import open_tracing
 from reprise.log import LogProducer
 from reprise.predictor.app import create_app
 from reprise.predictor.context import OpenTracing, PredictorContext, build_context

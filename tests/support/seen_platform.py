@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from reprise.routing import ArmReport, RoutingReport
-from reprise.status.exposition import Samples, parse
-from reprise.status.history import History
-from reprise.status.increases import Increases
+from reprise.status.analysis.history import History
+from reprise.status.analysis.increases import Increases
+from reprise.status.analysis.report_builder import Frame, report_of
 from reprise.status.report import Report
-from reprise.status.reporting import Frame, report_of
-from reprise.status.seen import Look, ModelSeen, ProcessSeen, ServiceSeen
+from reprise.status.scrape.exposition import Samples, parse
+from reprise.status.scrape.snapshot import ModelInfo, ProcessSnapshot, ServiceSnapshot, Snapshot
 
 DIGEST = "sha256:" + "ab12" * 16
 OTHER = "sha256:" + "cd34" * 16
@@ -75,14 +75,14 @@ def process(
     *,
     reason: str | None = None,
     routing: RoutingReport | None = None,
-) -> ProcessSeen:
+) -> ProcessSnapshot:
     """Return a process that exposes these series, ready unless there is a reason."""
-    return ProcessSeen(address, parse(exposed(series)), None, reason is None, reason, routing)
+    return ProcessSnapshot(address, parse(exposed(series)), None, reason is None, reason, routing)
 
 
-def silent(problem: str = "it refuses the connection", address: str = "10.0.0.1:9090") -> ProcessSeen:
+def silent(problem: str = "it refuses the connection", address: str = "10.0.0.1:9090") -> ProcessSnapshot:
     """Return a process that does not answer."""
-    return ProcessSeen(address, problem=problem)
+    return ProcessSnapshot(address, problem=problem)
 
 
 def routed(generation: int | None, *arms: tuple[str, str, int], state: str = "loaded") -> RoutingReport:
@@ -98,10 +98,10 @@ def routed(generation: int | None, *arms: tuple[str, str, int], state: str = "lo
     )
 
 
-def model_seen(digest: str = DIGEST, until: str = "2026-09-21T00:00:00Z") -> ModelSeen:
+def model_seen(digest: str = DIGEST, until: str = "2026-09-21T00:00:00Z") -> ModelInfo:
     """Return what a predictor tells of a model."""
     scores = {"rows": 500, "model": {"roc_auc": 0.83}, "baselines": {"recency": {"roc_auc": 0.78}}}
-    return ModelSeen.model_validate(
+    return ModelInfo.model_validate(
         {
             "digest": digest,
             "evaluation": {"overall": scores},
@@ -114,18 +114,18 @@ def model_seen(digest: str = DIGEST, until: str = "2026-09-21T00:00:00Z") -> Mod
 
 def look(
     at: float,
-    services: Mapping[str, Iterable[ProcessSeen]],
+    services: Mapping[str, Iterable[ProcessSnapshot]],
     *,
     jobs: Samples | None = None,
     jobs_problem: str | None = "no Pushgateway is configured",
-) -> Look:
+) -> Snapshot:
     """Return what a look found at so many seconds after noon."""
-    seen = tuple(ServiceSeen(name, tuple(found)) for name, found in services.items())
+    seen = tuple(ServiceSnapshot(name, tuple(found)) for name, found in services.items())
     problem = None if jobs is not None else jobs_problem
-    return Look(NOON + at, seen, jobs, problem, {DIGEST: model_seen()})
+    return Snapshot(NOON + at, seen, jobs, problem, {DIGEST: model_seen()})
 
 
-def reported(*looks: Look, every: float = 5.0) -> Report:
+def reported(*looks: Snapshot, every: float = 5.0) -> Report:
     """Return the report of the last of these looks."""
     history, increases = History(720), Increases(60.0)
     reports = []
@@ -135,9 +135,9 @@ def reported(*looks: Look, every: float = 5.0) -> Report:
     return reports[-1]
 
 
-def healthy(at: float, **replaced: Iterable[ProcessSeen]) -> Look:
+def healthy(at: float, **replaced: Iterable[ProcessSnapshot]) -> Snapshot:
     """Return a look at a platform that answers 20 requests and folds 10 events a second, but for some services."""
-    services: dict[str, Iterable[ProcessSeen]] = {
+    services: dict[str, Iterable[ProcessSnapshot]] = {
         "predictor": [process(predictor(answered=20 * at))],
         "producer": [process(producer(10 * at))],
         "materializer": [process(materializer(10 * at))],

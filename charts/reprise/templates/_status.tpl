@@ -33,7 +33,7 @@ spec:
 {{- end -}}
 
 {{/* STATUS_TARGETS: the components that are there. */}}
-{{- define "reprise.status.targets" -}}
+{{- define "reprise.status.scrape.targets" -}}
 {{- $targets := list -}}
 {{- range $name := list "predictor" "producer" "materializer" "archiver" "rollout" -}}
 {{- if (index $.Values $name).enabled -}}

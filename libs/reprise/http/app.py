@@ -6,18 +6,18 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
 
-from reprise.http.access_log import AccessLog
-from reprise.http.documents import document_problems
-from reprise.http.edge import Edge
-from reprise.http.express import ExpressLane, ExpressTable
-from reprise.http.gate import Gate, Gatekeeping
 from reprise.http.handlers import answer_errors_with_problems
 from reprise.http.health import Readiness, health_router
 from reprise.http.histogram import LoopHistogram
 from reprise.http.metrics import installed_version, metrics_router
+from reprise.http.middleware.access_log import AccessLog
+from reprise.http.middleware.authentication import Authentication, AuthenticationMiddleware
+from reprise.http.middleware.base import BaseMiddleware
+from reprise.http.middleware.fast_path import FastPathMiddleware, FastRoutes
+from reprise.http.openapi import document_problems
 from reprise.http.problems import INTERNAL_ERROR
 from reprise.http.server import is_draining
-from reprise.http.tracing import Tracing
+from reprise.http.tracing.stages import Tracing
 from reprise.runtime.worker_threads import WorkerThreads
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -38,7 +38,7 @@ def create_http_app(
     workers: WorkerThreads | None = None,
     max_body_bytes: int = 1024 * 1024,
     serve_metrics: bool = True,
-    gatekeeping: Gatekeeping | None = None,
+    authentication: Authentication | None = None,
     access_log: AccessLog | None = None,
     tracing: Tracing | None = None,
     page_policies: Mapping[str, str] | None = None,
@@ -55,7 +55,7 @@ def create_http_app(
         workers: Threads that run from the application's start to its end.
         max_body_bytes: Largest body of a request.
         serve_metrics: Whether ``/metrics`` is on this application's port.
-        gatekeeping: The API keys that are asked for, where any are.
+        authentication: The API keys that are asked for, where any are.
         access_log: Where each request is noted.
         tracing: Makes spans of requests, where traces are on; closed after the application.
         page_policies: The content security policy of each path that is a page for people.
@@ -75,15 +75,15 @@ def create_http_app(
         return ["the process is shutting down"] if is_draining(app) else list(readiness())
 
     answer_errors_with_problems(app)
-    document_problems(app, INTERNAL_ERROR, protected=gatekeeping is not None)
-    express: ExpressTable = {}
-    app.state.express = express
+    document_problems(app, INTERNAL_ERROR, protected=authentication is not None)
+    express: FastRoutes = {}
+    app.state.fast_routes = express
     app.state.workers = workers
     app.state.schemas = {}
     # The one that is added last is the outermost.
-    app.add_middleware(ExpressLane, table=express)
-    if gatekeeping is not None:
-        app.add_middleware(Gate, gatekeeping=gatekeeping, registry=registry)
+    app.add_middleware(FastPathMiddleware, table=express)
+    if authentication is not None:
+        app.add_middleware(AuthenticationMiddleware, authentication=authentication, registry=registry)
     durations = LoopHistogram(
         "reprise_http_request_seconds",
         "From a request's head to the end of its answer, by the status of the answer (gone: its sender did not wait);"
@@ -93,7 +93,7 @@ def create_http_app(
         registry,
     )
     app.add_middleware(
-        Edge,
+        BaseMiddleware,
         max_body_bytes=max_body_bytes,
         access_log=access_log,
         durations=durations,

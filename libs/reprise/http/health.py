@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from reprise.http.documents import problem_responses
+from reprise.http.openapi import problem_responses
 from reprise.http.problems import NOT_READY, ProblemError, retry_after
 
 Readiness = Callable[[], Sequence[str]]

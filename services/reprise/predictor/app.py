@@ -9,11 +9,11 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from reprise.http.access_log import AccessLog
 from reprise.http.app import create_http_app
 from reprise.http.health import Readiness, health_router
 from reprise.http.metrics import installed_version
 from reprise.http.metrics_server import metrics_server
+from reprise.http.middleware.access_log import AccessLog
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.handlers.features import info_router, model_router
@@ -79,7 +79,7 @@ def create_app(context: PredictorContext) -> FastAPI:
         lifespan=lifespan,
         max_body_bytes=settings.max_body_bytes,
         serve_metrics=settings.metrics_port is None,
-        gatekeeping=context.gatekeeping,
+        authentication=context.authentication,
         access_log=_access_log(settings),
         tracing=context.tracing,
     )
@@ -124,8 +124,8 @@ def _background(context: PredictorContext) -> Iterator[tuple[str, Coroutine[Any,
     yield "store watch", context.store.keep_asking(settings.redis_ping_seconds)
     if settings.model_reload_seconds:
         yield "model reload", context.models.keep_fresh(settings.model_reload_seconds)
-    if context.gatekeeping is not None and settings.api_keys_file is not None:
-        yield "API keys", context.gatekeeping.keys.keep_fresh(_KEYS_SECONDS)
+    if context.authentication is not None and settings.api_keys_file is not None:
+        yield "API keys", context.authentication.keys.keep_fresh(_KEYS_SECONDS)
 
 
 def _access_log(settings: PredictorSettings) -> AccessLog | None:

@@ -8,11 +8,12 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from reprise.bundle import BundleStore, Histogram
-from reprise.http.api_keys import ApiKeys
-from reprise.http.gate import Gatekeeping
 from reprise.http.metrics import process_registry
-from reprise.http.rate_limit import RateLimit
-from reprise.http.tracing import Tracing, open_tracing
+from reprise.http.middleware.api_keys import ApiKeys
+from reprise.http.middleware.authentication import Authentication
+from reprise.http.middleware.rate_limit import RateLimit
+from reprise.http.tracing.factory import open_tracing
+from reprise.http.tracing.stages import Tracing
 from reprise.log import EventLogSettings, LogProducer, open_producer
 from reprise.predictor.arm_metrics import ArmMetrics
 from reprise.predictor.exceptions import NoModelError
@@ -55,7 +56,7 @@ class PredictorContext:
         shadows: Has arms score that do not answer.
         service: What predicts.
         log: Keeps the answers, where they are to be kept.
-        gatekeeping: The API keys that are asked for, where any are.
+        authentication: The API keys that are asked for, where any are.
         singles: Bounds the single requests that are under way.
         batches: Bounds the batches that are under way.
         tracing: Makes spans of requests, where traces are on.
@@ -72,7 +73,7 @@ class PredictorContext:
     shadows: Shadows
     service: PredictionService
     log: PredictionLog | None
-    gatekeeping: Gatekeeping | None
+    authentication: Authentication | None
     singles: Admission
     batches: Admission
     tracing: Tracing | None
@@ -142,7 +143,7 @@ def build_context(
         shadows=shadows,
         service=PredictionService(guarded, metrics, shadows, settings, clock),
         log=log,
-        gatekeeping=_gatekeeping(settings),
+        authentication=_gatekeeping(settings),
         singles=singles,
         batches=batches,
         tracing=tracing,
@@ -169,9 +170,9 @@ def _prediction_log(
     return PredictionLog(lambda: open_log(settings), settings.prediction_log_capacity, registry, clock)
 
 
-def _gatekeeping(settings: PredictorSettings) -> Gatekeeping | None:
+def _gatekeeping(settings: PredictorSettings) -> Authentication | None:
     keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
     if keys is None:
         return None
     rate = settings.rate_limit
-    return Gatekeeping(keys, None if rate is None else RateLimit(rate, settings.rate_burst))
+    return Authentication(keys, None if rate is None else RateLimit(rate, settings.rate_burst))

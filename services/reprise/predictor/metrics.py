@@ -5,7 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from reprise.events import parse_timestamp
 from reprise.http.dependency_metrics import DependencyMetrics
 from reprise.http.histogram import LoopHistogram
-from reprise.http.tracing import Stage, StagedHistogram, Tracing
+from reprise.http.tracing.stages import Stage, StageHistogram, Tracing
 from reprise.predictor.services.model_cache import ModelHolder
 
 STAGES = ("validate", "read", "finish", "infer", "encode")
@@ -87,7 +87,7 @@ class PredictorMetrics:
             STAGE_BOUNDS,
             registry,
         )
-        self.stages = StagedHistogram(stages, _SPANS, tracing)
+        self.stages = StageHistogram(stages, _SPANS, tracing)
         self.duration = LoopHistogram(
             "reprise_predictor_request_seconds",
             "Time that requests for predictions take in all, by endpoint.",

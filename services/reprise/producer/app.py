@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from reprise.http.app import create_http_app
 from reprise.http.background import BackgroundTasks
 from reprise.http.metrics import installed_version
-from reprise.http.tracing import Tracing
+from reprise.http.tracing.stages import Tracing
 from reprise.log import LogProducer
 from reprise.producer.handlers.events import events_router
 from reprise.producer.metrics import ProducerMetrics

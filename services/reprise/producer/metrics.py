@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from reprise.http.dependency_metrics import DependencyMetrics
 from reprise.http.histogram import Observe
-from reprise.http.tracing import Stage, Tracing
+from reprise.http.tracing.stages import Stage, Tracing
 from reprise.log import EVENTS
 
 _APPEND = Stage(

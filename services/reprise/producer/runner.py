@@ -11,7 +11,8 @@ from types import FrameType
 from reprise.http.background import BackgroundTasks
 from reprise.http.metrics import process_registry
 from reprise.http.server import run
-from reprise.http.tracing import Tracing, open_tracing
+from reprise.http.tracing.factory import open_tracing
+from reprise.http.tracing.stages import Tracing
 from reprise.log import LogProducer, open_producer
 from reprise.producer.app import DISTRIBUTION, ProducerContext, build_ingest, create_app
 from reprise.producer.metrics import ProducerMetrics

@@ -12,13 +12,13 @@ from reprise.http.app import create_http_app
 from reprise.http.background import end_process
 from reprise.http.metrics import installed_version, process_registry
 from reprise.http.problems import NOT_READY, ProblemError, retry_after
+from reprise.status.analysis.report_builder import Frame
 from reprise.status.metrics import StatusMetrics
 from reprise.status.page import CONTENT_SECURITY_POLICY, render, render_waiting
-from reprise.status.reporting import Frame
-from reprise.status.scraping import Scraper
+from reprise.status.poller import Watch
+from reprise.status.scrape.scraper import Scraper
+from reprise.status.scrape.targets import Resolve, resolve
 from reprise.status.settings import StatusSettings
-from reprise.status.targets import Resolve, resolve
-from reprise.status.watching import Watch
 
 DISTRIBUTION = "reprise-status"
 PAGES = ("/", "/status")

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reprise.status import wording
+from reprise.status import formatting as wording
 from reprise.status.report import Figure, Finding, Report
 from reprise.status.sparkline import HEIGHT, WIDTH, Sparkline, sparkline
 

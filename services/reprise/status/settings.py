@@ -6,7 +6,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from reprise.runtime.settings import ApiSettings
-from reprise.status.targets import Target, parse_targets
+from reprise.status.scrape.targets import Target, parse_targets
 
 
 class StatusSettings(ApiSettings):

@@ -142,7 +142,11 @@ def test_the_sdk_is_imported_where_traces_are_on_and_nowhere_else(
     lines = [line for line in predictor.log.read_text().splitlines() if line.startswith("import time:")]
     imported = {line.rpartition("|")[2].strip() for line in lines}
     assert "reprise.predictor.services.prediction" in imported
-    for module in ("opentelemetry.sdk.trace", "opentelemetry.exporter.otlp.proto.http", "reprise.http.spans"):
+    for module in (
+        "opentelemetry.sdk.trace",
+        "opentelemetry.exporter.otlp.proto.http",
+        "reprise.http.tracing.spans",
+    ):
         assert (module in imported) is on, module
     if not on:
         # FastAPI itself imports the interface that the SDK implements.

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from reprise.http.api_keys import ApiKeys
 from reprise.http.exceptions import InvalidKeysError
-from reprise.http.rate_limit import RateLimit, TokenBucket, charge
+from reprise.http.middleware.api_keys import ApiKeys
+from reprise.http.middleware.rate_limit import RateLimit, TokenBucket, charge
 
 
 def digest(key: str) -> str:

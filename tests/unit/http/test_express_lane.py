@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
 from reprise.http.app import create_http_app
-from reprise.http.express import add_express_route
+from reprise.http.middleware.fast_path import add_fast_route
 from reprise.http.problems import BAD_REQUEST, ProblemError
 
 
@@ -28,7 +28,7 @@ def build() -> FastAPI:
         readiness=list,
         max_body_bytes=50,
     )
-    add_express_route(app, "POST", "/echo", echo, summary="Echo")
+    add_fast_route(app, "POST", "/echo", echo, summary="Echo")
     return app
 
 

@@ -10,16 +10,16 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
-from reprise.http.access_log import AccessLog, note_ids
-from reprise.http.api_keys import ApiKeys
 from reprise.http.app import create_http_app
 from reprise.http.exceptions import ServerStartError
-from reprise.http.express import add_express_route
-from reprise.http.gate import Gatekeeping
 from reprise.http.health import health_router
 from reprise.http.metrics_server import metrics_server
-from reprise.http.rate_limit import RateLimit
-from reprise.http.trace import parse_traceparent, trace_of_request_id
+from reprise.http.middleware.access_log import AccessLog, note_ids
+from reprise.http.middleware.api_keys import ApiKeys
+from reprise.http.middleware.authentication import Authentication
+from reprise.http.middleware.fast_path import add_fast_route
+from reprise.http.middleware.rate_limit import RateLimit
+from reprise.http.tracing.trace_context import parse_traceparent, trace_of_request_id
 from support.redis import free_port
 
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -42,7 +42,7 @@ def build(registry: CollectorRegistry | None = None, **parts: Any) -> FastAPI:
         max_body_bytes=50,
         **parts,
     )
-    add_express_route(app, "POST", "/double", double, summary="Double")
+    add_fast_route(app, "POST", "/double", double, summary="Double")
 
     @app.get("/of/{user_id}")
     async def of(user_id: str) -> str:
@@ -61,7 +61,7 @@ def registry() -> CollectorRegistry:
 @pytest.fixture
 def guarded(registry: CollectorRegistry) -> Iterator[TestClient]:
     limit = RateLimit(rate=0.5, burst=3)
-    with TestClient(build(registry, gatekeeping=Gatekeeping(ApiKeys([ENTRY]), limit))) as client:
+    with TestClient(build(registry, authentication=Authentication(ApiKeys([ENTRY]), limit))) as client:
         yield client
 
 
@@ -162,9 +162,9 @@ def test_traceparent_of_a_later_version_may_have_more_parts() -> None:
 
 
 def test_each_request_is_one_line_without_ids(capsys: pytest.CaptureFixture[str]) -> None:
-    gatekeeping = Gatekeeping(ApiKeys([ENTRY]))
+    authentication = Authentication(ApiKeys([ENTRY]))
     with TestClient(
-        build(access_log=AccessLog(ids=False, json=True), gatekeeping=gatekeeping),
+        build(access_log=AccessLog(ids=False, json=True), authentication=authentication),
         raise_server_exceptions=False,
     ) as client:
         client.post("/double?u-secret", content=b"1", headers=KEY)
@@ -229,5 +229,9 @@ async def test_metrics_port_that_is_taken_is_named(registry: CollectorRegistry) 
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    found = (line for line in capsys.readouterr().err.splitlines() if '"reprise.http.access_log"' in line)
+    found = (
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if '"reprise.http.middleware.access_log"' in line
+    )
     return [json.loads(line) for line in found]

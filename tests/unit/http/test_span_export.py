@@ -12,14 +12,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
 
-from reprise.http.span_export import QueueingProcessor
-from reprise.http.tracing import open_tracing
+from reprise.http.tracing.exporter import QueueingProcessor
+from reprise.http.tracing.factory import open_tracing
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.runtime.settings import TraceSettings
 from support.traces import SAMPLED, collector
 
 
-class Gate(SpanExporter):
+class AuthenticationMiddleware(SpanExporter):
     """An exporter that waits until it is let go; then it gives ``result``, or raises it."""
 
     def __init__(self, result: SpanExportResult | Exception = SpanExportResult.SUCCESS) -> None:
@@ -48,7 +48,7 @@ def counted(registry: CollectorRegistry) -> dict[str, float]:
 
 
 def test_spans_that_find_the_queue_full_are_dropped_and_counted_and_nobody_waits() -> None:
-    registry, exporter = CollectorRegistry(), Gate()
+    registry, exporter = CollectorRegistry(), AuthenticationMiddleware()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(QueueingProcessor(exporter, 4, registry))
     tracer = provider.get_tracer("t")
@@ -66,7 +66,7 @@ def test_spans_that_find_the_queue_full_are_dropped_and_counted_and_nobody_waits
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, RuntimeError("away")])
 def test_spans_that_the_collector_does_not_take_are_counted(result: SpanExportResult | Exception) -> None:
-    registry, exporter = CollectorRegistry(), Gate(result)
+    registry, exporter = CollectorRegistry(), AuthenticationMiddleware(result)
     exporter.let_go.set()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(QueueingProcessor(exporter, 4, registry))

@@ -16,13 +16,13 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 from starlette.types import Scope
 
-from reprise.http.access_log import AccessLog
 from reprise.http.app import create_http_app
 from reprise.http.dependency_metrics import DependencyMetrics
-from reprise.http.express import add_express_route
 from reprise.http.histogram import LoopHistogram
+from reprise.http.middleware.access_log import AccessLog
+from reprise.http.middleware.fast_path import add_fast_route
 from reprise.http.problems import NOT_READY, ProblemError
-from reprise.http.tracing import Stage, StagedHistogram
+from reprise.http.tracing.stages import Stage, StageHistogram
 from support.traces import NOT_SAMPLED, PARENT_ID, SAMPLED, TRACE_ID, KeptSpans, attributes
 
 STAGES = (Stage("first"), Stage("fetch", "client", {"of": "it"}, before="use"), Stage("use"))
@@ -33,7 +33,7 @@ def service(spans: KeptSpans | None, log: io.StringIO | None = None) -> Iterator
     registry = CollectorRegistry()
     tracing = None if spans is None else spans.tracing
     histogram = LoopHistogram("stage_seconds", "Of stages.", ("stage",), (0.1, 1.0), registry)
-    took = StagedHistogram(histogram, STAGES, tracing)
+    took = StageHistogram(histogram, STAGES, tracing)
     first, fetch, use = (took.of(stage.name) for stage in STAGES)
     store = DependencyMetrics(registry, None if tracing is None else tracing.failed).of("store")
     app = create_http_app(
@@ -71,7 +71,7 @@ def service(spans: KeptSpans | None, log: io.StringIO | None = None) -> Iterator
         raise ProblemError(NOT_READY, "The store is away.")
 
     for path, handler in (("/work", work), ("/many", many), ("/unavailable", unavailable)):
-        add_express_route(app, "POST", path, handler, summary=path)
+        add_fast_route(app, "POST", path, handler, summary=path)
 
     @app.get("/of/{user_id}")
     async def of(user_id: str) -> str:
@@ -272,7 +272,7 @@ def test_where_traces_are_off_stages_are_the_histograms_own_functions_and_nothin
     None
 ):
     histogram = LoopHistogram("s", "Of stages.", ("stage",), (0.1,), CollectorRegistry())
-    assert StagedHistogram(histogram, STAGES, None).of("use").__qualname__ == histogram.of("use").__qualname__
+    assert StageHistogram(histogram, STAGES, None).of("use").__qualname__ == histogram.of("use").__qualname__
     parts: dict[str, Any] = {"title": "t", "version": "1", "description": "d", "readiness": list}
     off = create_http_app(registry=CollectorRegistry(), **parts)
     on = create_http_app(registry=CollectorRegistry(), tracing=KeptSpans().tracing, **parts)

@@ -2,7 +2,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from reprise.status.exceptions import UnreadableError
-from reprise.status.exposition import parse
+from reprise.status.scrape.exposition import parse
 
 
 def test_page_of_the_client_library_is_read_with_labels_and_escapes() -> None:

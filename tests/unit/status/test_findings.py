@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reprise.status import findings
-from reprise.status.exposition import parse
+from reprise.status.analysis import findings
 from reprise.status.report import Finding, Report
-from reprise.status.seen import Look, ProcessSeen
+from reprise.status.scrape.exposition import parse
+from reprise.status.scrape.snapshot import ProcessSnapshot, Snapshot
 from support.seen_platform import (
     DIGEST,
     NOON,
@@ -35,7 +35,7 @@ SECTIONS = {
 }
 
 
-def two_looks(**replaced: list[ProcessSeen]) -> Report:
+def two_looks(**replaced: list[ProcessSnapshot]) -> Report:
     return reported(healthy(0), healthy(5, **replaced))
 
 
@@ -146,7 +146,7 @@ def test_lag_that_is_large_and_grows_but_not_one_that_shrinks() -> None:
 
 
 def test_dead_letters_are_forgotten_after_ten_minutes() -> None:
-    def later(at: float) -> Look:
+    def later(at: float) -> Snapshot:
         return healthy(at, materializer=[process(materializer(folded=10 * at, invalid=2))])
 
     finding = only(reported(healthy(0), later(5)))
@@ -157,7 +157,7 @@ def test_dead_letters_are_forgotten_after_ten_minutes() -> None:
 
 
 def test_archive_that_loses_records_or_falls_behind() -> None:
-    def archiver(lost: float, lag: float, missing: float = 0) -> list[ProcessSeen]:
+    def archiver(lost: float, lag: float, missing: float = 0) -> list[ProcessSnapshot]:
         series = {
             'reprise_archiver_missing_records{topic="ecommerce-events"}': missing,
             'reprise_build_info{version="0.1.0"}': 1.0,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.status.history import History, quantile, share_above
+from reprise.status.analysis.history import History, quantile, share_above
 
 NAME = "reprise_producer_events_total"
 

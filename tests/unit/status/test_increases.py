@@ -1,20 +1,20 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.status.increases import Increases
-from reprise.status.seen import ProcessSeen
+from reprise.status.analysis.increases import Increases
+from reprise.status.scrape.snapshot import ProcessSnapshot
 from support.seen_platform import process, silent
 
 EVENTS = 'reprise_materializer_events_total{outcome="folded"}'
 NAME, LABELS = "reprise_materializer_events_total", (("outcome", "folded"),)
 
 
-def grown(increases: Increases, at: float, *processes: ProcessSeen) -> float | None:
+def grown(increases: Increases, at: float, *processes: ProcessSnapshot) -> float | None:
     found = increases.since_last(at, [("materializer", each) for each in processes])
     return found.get(NAME, {}).get(LABELS)
 
 
-def of(value: float, address: str = "10.0.0.1:8002") -> ProcessSeen:
+def of(value: float, address: str = "10.0.0.1:8002") -> ProcessSnapshot:
     return process({EVENTS: value}, address)
 
 

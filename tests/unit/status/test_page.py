@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import pytest
 
 from reprise.routing import RoutingReport
-from reprise.status.exposition import parse
 from reprise.status.page import CONTENT_SECURITY_POLICY, SCRIPT, STYLE, render, render_waiting
 from reprise.status.report import Report
+from reprise.status.scrape.exposition import parse
 from support.seen_platform import (
     DIGEST,
     OTHER,

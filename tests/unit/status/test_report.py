@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from reprise.status.exposition import parse
-from reprise.status.figures import OURS
-from reprise.status.increases import COUNTED
+from reprise.status.analysis.figures import OURS
+from reprise.status.analysis.increases import COUNTED
 from reprise.status.report import Figure, Report
+from reprise.status.scrape.exposition import parse
 from support.metrics_catalogue import described, registries
 from support.seen_platform import (
     DIGEST,
@@ -192,7 +192,7 @@ def test_every_metric_that_is_read_exists() -> None:
     existing = {
         series for registry in registries().values() for m in described(registry) for series in m.series
     }
-    text = "".join(path.read_text() for path in SOURCES.glob("*.py") if path.name != "metrics.py")
+    text = "".join(path.read_text() for path in SOURCES.rglob("*.py") if path.name != "metrics.py")
     read = set(
         re.findall(
             r'"(reprise_(?:predictor|producer|materializer|archiver|outcomes|trainer|backfill|job)_\w+|reprise_ready|reprise_build_info)"',

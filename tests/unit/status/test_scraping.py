@@ -9,9 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from reprise.status.exceptions import UnreadableError
 from reprise.status.metrics import StatusMetrics
-from reprise.status.scraping import Scraper
-from reprise.status.seen import Look
-from reprise.status.targets import parse_targets
+from reprise.status.scrape.scraper import Scraper
+from reprise.status.scrape.snapshot import Snapshot
+from reprise.status.scrape.targets import parse_targets
 from support.seen_platform import DIGEST, exposed, model_seen, predictor, producer, routed
 
 Answer = httpx.Response | Exception | Callable[[], httpx.Response]
@@ -63,7 +63,7 @@ class Platform:
             client, 2.0, parse_targets(targets), self.resolve, pushgateway, metrics, clock=lambda: 7.0
         )
 
-    async def look(self, targets: str, pushgateway: str | None = None) -> Look:
+    async def look(self, targets: str, pushgateway: str | None = None) -> Snapshot:
         return await self.scraper(targets, pushgateway).look()
 
 

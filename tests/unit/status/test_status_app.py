@@ -8,14 +8,14 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from reprise.status.analysis.report_builder import Frame
 from reprise.status.app import create_app
 from reprise.status.metrics import StatusMetrics
 from reprise.status.page import CONTENT_SECURITY_POLICY
+from reprise.status.poller import Watch
 from reprise.status.report import Report
-from reprise.status.reporting import Frame
-from reprise.status.seen import Look
+from reprise.status.scrape.snapshot import Snapshot
 from reprise.status.settings import StatusSettings
-from reprise.status.watching import Watch
 from support.seen_platform import healthy
 
 
@@ -92,7 +92,7 @@ def test_looking_that_breaks_ends_the_process_rather_than_show_the_same_for_ever
     assert "watch_failed" in [line["event"] for line in logs]
 
 
-def watch(look: Callable[[], Awaitable[Look]], clock: Callable[[], float] = lambda: 0.0) -> Watch:
+def watch(look: Callable[[], Awaitable[Snapshot]], clock: Callable[[], float] = lambda: 0.0) -> Watch:
     return Watch(look, 10, Frame("", 5.0), StatusMetrics(CollectorRegistry()), clock)
 
 
@@ -100,7 +100,7 @@ async def test_each_look_adds_to_what_came_before() -> None:
     times = iter(range(0, 1000, 5))
     now = 0.0
 
-    async def look() -> Look:
+    async def look() -> Snapshot:
         nonlocal now
         now = float(next(times))
         return healthy(now)
@@ -116,7 +116,7 @@ async def test_each_look_adds_to_what_came_before() -> None:
 
 
 async def test_a_verdict_is_logged_when_it_changes_and_only_then() -> None:
-    async def look() -> Look:
+    async def look() -> Snapshot:
         return healthy(0)
 
     watched = watch(look)
@@ -127,7 +127,7 @@ async def test_a_verdict_is_logged_when_it_changes_and_only_then() -> None:
 
 
 async def test_looking_that_breaks_makes_the_process_unready_and_is_not_hidden() -> None:
-    async def look() -> Look:
+    async def look() -> Snapshot:
         raise RuntimeError("a bug")
 
     watched = watch(look)

@@ -4,8 +4,8 @@ import pytest
 
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.status.exceptions import UnreadableError
+from reprise.status.scrape.targets import Target, base_url, of_one_family, parse_targets, resolve
 from reprise.status.settings import StatusSettings
-from reprise.status.targets import Target, base_url, of_one_family, parse_targets, resolve
 
 
 def test_targets_are_names_and_addresses() -> None:

@@ -2,8 +2,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from reprise.status.formatting import age, count, digest, duration, parts, percent, plain
 from reprise.status.report import Figure
-from reprise.status.wording import age, count, digest, duration, parts, percent, plain
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

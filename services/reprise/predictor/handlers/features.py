@@ -8,7 +8,7 @@ from fastapi.routing import APIRoute
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from reprise.events import format_timestamp
-from reprise.http.documents import problem_responses
+from reprise.http.openapi import problem_responses
 from reprise.http.problems import INVALID_REQUEST
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.handlers.request_metrics import counted_route

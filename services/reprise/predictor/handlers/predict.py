@@ -10,9 +10,10 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from starlette.types import Scope
 
-from reprise.http.access_log import note_ids
-from reprise.http.documents import problem_responses
-from reprise.http.express import ExpressHandler, add_express_route
+from reprise.http.middleware.access_log import note_ids
+from reprise.http.middleware.fast_path import FastHandler, add_fast_route
+from reprise.http.middleware.rate_limit import charge
+from reprise.http.openapi import problem_responses
 from reprise.http.problems import (
     BODY_TOO_LARGE,
     INTERNAL_ERROR,
@@ -22,8 +23,7 @@ from reprise.http.problems import (
     FieldProblem,
     ProblemError,
 )
-from reprise.http.rate_limit import charge
-from reprise.http.trace import TRACE, Trace
+from reprise.http.tracing.trace_context import TRACE, Trace
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.handlers.request_decoder import ReadBatch, RequestReader
 from reprise.predictor.handlers.responses import (
@@ -80,7 +80,7 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
     """Add the two addresses that predict."""
     requests = RequestReader(context.settings.event_types, context.settings.max_batch)
     handlers = _PredictHandlers(context, requests)
-    add_express_route(
+    add_fast_route(
         app,
         "POST",
         "/predict",
@@ -89,7 +89,7 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
         summary="Predict whether a user buys a product",
         **_documentation(requests.request, PredictionResponse, _FEATURES_OF_ANSWER),
     )
-    add_express_route(
+    add_fast_route(
         app,
         "POST",
         "/predict/batch",
@@ -174,7 +174,7 @@ class _PredictHandlers:
                 failed += 1
         return results, failed
 
-    async def _counted(self, endpoint: str, handler: ExpressHandler, scope: Scope, body: bytes) -> bytes:
+    async def _counted(self, endpoint: str, handler: FastHandler, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
         outcome = INTERNAL_ERROR.slug
         try:

@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from reprise.http.documents import problem_responses
+from reprise.http.openapi import problem_responses
 from reprise.http.problems import (
     BODY_TOO_LARGE,
     INVALID_JSON,

@@ -4,8 +4,8 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reprise.status.exposition import LabelPairs
-from reprise.status.increases import Grown
+from reprise.status.analysis.increases import Grown
+from reprise.status.scrape.exposition import LabelPairs
 
 Allowed = str | frozenset[str]
 """The value, or the values, that a label may have."""

@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from reprise.status import models, runs
-from reprise.status.figures import CURVES, figures
-from reprise.status.findings import verdict
-from reprise.status.history import History
+from reprise.status.analysis import deployed_models as models
+from reprise.status.analysis import job_runs as runs
+from reprise.status.analysis.figures import CURVES, figures
+from reprise.status.analysis.findings import verdict
+from reprise.status.analysis.history import History
 from reprise.status.report import Process, Report, Service
-from reprise.status.seen import Look, ProcessSeen, ServiceSeen
+from reprise.status.scrape.snapshot import ProcessSnapshot, ServiceSnapshot, Snapshot
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Frame:
     every_seconds: float
 
 
-def report_of(look: Look, history: History, frame: Frame) -> Report:
+def report_of(look: Snapshot, history: History, frame: Frame) -> Report:
     """Return the report, and note what the curves show of this look.
 
     Args:
@@ -53,7 +54,7 @@ def report_of(look: Look, history: History, frame: Frame) -> Report:
     return report.model_copy(update={"verdict": verdict(report)})
 
 
-def _service(seen: ServiceSeen, now: float) -> Service:
+def _service(seen: ServiceSnapshot, now: float) -> Service:
     processes = tuple(_process(process, now) for process in seen.processes)
     return Service(
         name=seen.name,
@@ -64,7 +65,7 @@ def _service(seen: ServiceSeen, now: float) -> Service:
     )
 
 
-def _process(seen: ProcessSeen, now: float) -> Process:
+def _process(seen: ProcessSnapshot, now: float) -> Process:
     if seen.samples is None:
         return Process(address=seen.address, ready=False, reason=seen.problem)
     version = next(
@@ -79,7 +80,7 @@ def _process(seen: ProcessSeen, now: float) -> Process:
     )
 
 
-def _refused_model(look: Look) -> str | None:
+def _refused_model(look: Snapshot) -> str | None:
     seen = look.service("predictor")
     refused = () if seen is None else seen.all("reprise_predictor_model_refused")
     return next((labels["digest"] for labels, value in refused if value == 1), None)

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 from reprise.routing import BASELINE, BUCKETS
-from reprise.status.figures import RECENT_SECONDS, known, missing
-from reprise.status.history import History, Window
+from reprise.status.analysis.figures import RECENT_SECONDS, known, missing
+from reprise.status.analysis.history import History, Window
 from reprise.status.report import Arm, Figure, Model, Rollout
-from reprise.status.seen import Look, ModelSeen, ProcessSeen
+from reprise.status.scrape.snapshot import ModelInfo, ProcessSnapshot, Snapshot
 
 ANSWERS = "reprise_predictor_arm_answers_total"
 PSI = "reprise_predictor_score_psi"
@@ -16,7 +16,7 @@ SETTLED_SECONDS = 1800.0
 """The scores of a process that is younger are of too short a time to be compared; the alert waits as long."""
 
 
-def model(look: Look) -> tuple[Model | None, str | None]:
+def model(look: Snapshot) -> tuple[Model | None, str | None]:
     """Return the model that most predictors answer with, or why it is not known."""
     away = missing(look, "predictor")
     digests = Counter(process.model for process in _predictors(look) if process.model is not None)
@@ -30,7 +30,7 @@ def model(look: Look) -> tuple[Model | None, str | None]:
     return _told(seen), None
 
 
-def arms(look: Look, history: History) -> tuple[Arm, ...]:
+def arms(look: Snapshot, history: History) -> tuple[Arm, ...]:
     """Return the arms of the newest document that a predictor has applied, or the one model without any."""
     recent = history.window(RECENT_SECONDS)
     newest = _newest(look)
@@ -63,7 +63,7 @@ def arms(look: Look, history: History) -> tuple[Arm, ...]:
     )
 
 
-def rollout(look: Look) -> Rollout:
+def rollout(look: Snapshot) -> Rollout:
     """Return what the predictors have applied."""
     newest = _newest(look)
     predictors = list(_predictors(look))
@@ -80,7 +80,7 @@ def rollout(look: Look) -> Rollout:
     )
 
 
-def _told(seen: ModelSeen) -> Model:
+def _told(seen: ModelInfo) -> Model:
     overall = seen.evaluation.overall
     return Model(
         digest=seen.digest,
@@ -98,42 +98,42 @@ def _told(seen: ModelSeen) -> Model:
     )
 
 
-def _predictors(look: Look) -> Iterator[ProcessSeen]:
+def _predictors(look: Snapshot) -> Iterator[ProcessSnapshot]:
     seen = look.service("predictor")
     yield from seen.answering if seen is not None else ()
 
 
-def _newest(look: Look) -> ProcessSeen | None:
+def _newest(look: Snapshot) -> ProcessSnapshot | None:
     """Return a predictor that has applied the newest generation, ``None`` where none has applied any."""
     applied = [p for p in _predictors(look) if p.routing is not None and p.routing.generation is not None]
     return max(applied, key=_generation, default=None)
 
 
-def _generation(process: ProcessSeen) -> int:
+def _generation(process: ProcessSnapshot) -> int:
     assert process.routing is not None
     return process.routing.generation or 0
 
 
-def _holds(process: ProcessSeen, name: str, digest: str) -> bool:
+def _holds(process: ProcessSnapshot, name: str, digest: str) -> bool:
     return process.routing is not None and any(
         (arm.name, arm.digest, arm.state) == (name, digest, "loaded") for arm in process.routing.arms
     )
 
 
-def _reasons(look: Look, name: str, digest: str) -> Iterator[str]:
+def _reasons(look: Snapshot, name: str, digest: str) -> Iterator[str]:
     for process in _predictors(look):
         for arm in process.routing.arms if process.routing is not None else ():
             if (arm.name, arm.digest) == (name, digest) and arm.state != "loaded":
                 yield arm.reason or "its model is being loaded"
 
 
-def _answers(look: Look, recent: Window, name: str, digest: str) -> Figure:
+def _answers(look: Snapshot, recent: Window, name: str, digest: str) -> Figure:
     young = None if recent.seconds else "a rate needs two looks"
     rate = recent.rate(ANSWERS, arm=name, digest=digest)
     return known(0.0 if rate is None and young is None else rate, "1/s", missing(look, "predictor"), young)
 
 
-def _psi(look: Look, name: str, digest: str) -> Figure:
+def _psi(look: Snapshot, name: str, digest: str) -> Figure:
     settled = [each for each in _predictors(look) if (each.age(look.at) or 0) >= SETTLED_SECONDS]
     told = [
         value

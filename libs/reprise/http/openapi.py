@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from reprise.http.gate import is_protected
+from reprise.http.middleware.authentication import is_protected
 from reprise.http.problems import (
     INVALID_REQUEST,
     PROBLEM_MEDIA_TYPE,

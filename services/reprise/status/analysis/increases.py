@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from reprise.status.exposition import LabelPairs, SeriesKey
-from reprise.status.seen import ProcessSeen
+from reprise.status.scrape.exposition import LabelPairs, SeriesKey
+from reprise.status.scrape.snapshot import ProcessSnapshot
 
 COUNTED = frozenset(
     {
@@ -41,7 +41,7 @@ class Increases:
         self._forget_seconds = forget_seconds
         self._known: dict[tuple[str, str], tuple[float, Counters]] = {}
 
-    def since_last(self, at: float, processes: Iterable[tuple[str, ProcessSeen]]) -> Grown:
+    def since_last(self, at: float, processes: Iterable[tuple[str, ProcessSnapshot]]) -> Grown:
         """Return the growth since the look before, summed over processes, and remember where they stand.
 
         Args:

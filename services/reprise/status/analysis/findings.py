@@ -7,9 +7,9 @@ page wants to know at once.
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 
-from reprise.status.models import SETTLED_SECONDS
+from reprise.status.analysis.deployed_models import SETTLED_SECONDS
+from reprise.status.formatting import count, digest, duration, percent, plain
 from reprise.status.report import Finding, Level, Report, Service, Verdict
-from reprise.status.wording import count, digest, duration, percent, plain
 
 ERROR_SHARE = 14.4 * 0.001
 SLOW_SHARE = 14.4 * 0.01

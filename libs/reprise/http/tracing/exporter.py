@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased,
 from prometheus_client import CollectorRegistry, Counter
 
 from reprise.http.metrics import installed_version
-from reprise.http.spans import SpanTracing
+from reprise.http.tracing.spans import SpanTracing
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.runtime.settings import TraceSettings
 

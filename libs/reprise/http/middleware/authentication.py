@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reprise.http.api_keys import ApiKeys
+from reprise.http.middleware.api_keys import ApiKeys
+from reprise.http.middleware.rate_limit import RateLimit
 from reprise.http.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemError, retry_after
-from reprise.http.rate_limit import RateLimit
 
 CALLER = "reprise.caller"
 """Where the scope has the name of the key that a request showed."""
@@ -16,7 +16,7 @@ _OPEN = frozenset(("/health", "/ready", "/docs", "/docs/oauth2-redirect", "/open
 
 
 @dataclass(frozen=True)
-class Gatekeeping:
+class Authentication:
     """What a gate goes by.
 
     Attributes:
@@ -28,13 +28,13 @@ class Gatekeeping:
     limit: RateLimit | None = None
 
 
-class Gate:
+class AuthenticationMiddleware:
     """ASGI middleware that asks for an API key everywhere but for health and documentation."""
 
-    def __init__(self, app: ASGIApp, gatekeeping: Gatekeeping, registry: CollectorRegistry) -> None:
+    def __init__(self, app: ASGIApp, authentication: Authentication, registry: CollectorRegistry) -> None:
         self._app = app
-        self._keys = gatekeeping.keys
-        self._limit = gatekeeping.limit
+        self._keys = authentication.keys
+        self._limit = authentication.limit
         refused = Counter(
             "reprise_http_turned_away", "Requests turned away at the gate.", ("reason",), registry=registry
         )

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime
 
-from reprise.status.exposition import Samples
+from reprise.status.formatting import count, plain
 from reprise.status.report import Job
-from reprise.status.seen import Look
-from reprise.status.wording import count, plain
+from reprise.status.scrape.exposition import Samples
+from reprise.status.scrape.snapshot import Snapshot
 
 TRAINER = "reprise-trainer"
 OUTCOMES = "reprise-outcomes"
@@ -13,12 +13,12 @@ BACKFILL = "reprise-backfill"
 TITLES = {TRAINER: "Training", OUTCOMES: "Outcomes", BACKFILL: "Backfill"}
 
 
-def jobs(look: Look) -> tuple[Job, ...]:
+def jobs(look: Snapshot) -> tuple[Job, ...]:
     """Return what is known of every job."""
     return tuple(_job(look, name, title) for name, title in TITLES.items())
 
 
-def _job(look: Look, name: str, title: str) -> Job:
+def _job(look: Snapshot, name: str, title: str) -> Job:
     if look.jobs is None:
         return Job(name=name, title=title, unknown=look.jobs_problem)
     ended = look.jobs.one("reprise_job_end_timestamp_seconds", job=name)

@@ -1,15 +1,12 @@
-"""What a service has to do with traces. Nothing of OpenTelemetry's SDK is imported where they are off."""
+"""The stages of a request that become spans, without importing OpenTelemetry."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
 from reprise.http.histogram import LoopHistogram, Observe
-from reprise.runtime.exceptions import InvalidSettingsError
-from reprise.runtime.settings import TraceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,30 +43,7 @@ class Tracing(Protocol):
         """Export what is left, for a few seconds at most."""
 
 
-def open_tracing(settings: TraceSettings, distribution: str, registry: CollectorRegistry) -> Tracing | None:
-    """Return what makes and exports spans, or ``None`` where traces are off.
-
-    Args:
-        settings: Whether, how many, and where to.
-        distribution: Name of the installed package that the process is, such as ``reprise-predictor``.
-        registry: Where spans are counted.
-
-    Raises:
-        InvalidSettingsError: Traces are on, and OpenTelemetry's SDK is not installed or does not take its settings.
-    """
-    if not settings.traces:
-        return None
-    try:
-        from reprise.http.span_export import exporting_tracing  # noqa: PLC0415 - an optional dependency
-    except ModuleNotFoundError as error:
-        problem = f"REPRISE_TRACES: {error.name} is not installed"
-        raise InvalidSettingsError(
-            [f"{problem}; take reprise-http[otel], or an image built with OTEL=1"]
-        ) from error
-    return exporting_tracing(settings, distribution, registry)
-
-
-class StagedHistogram:
+class StageHistogram:
     """A histogram of stages whose observations are noted in traces as well, where there are traces.
 
     Args:

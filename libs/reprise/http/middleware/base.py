@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reprise.http.access_log import AccessLog
 from reprise.http.histogram import LoopHistogram, Observe
+from reprise.http.middleware.access_log import AccessLog
 from reprise.http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, ProblemError
-from reprise.http.trace import TRACE, Trace, parse_traceparent, trace_of_request_id
+from reprise.http.tracing.trace_context import TRACE, Trace, parse_traceparent, trace_of_request_id
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
@@ -38,7 +38,7 @@ class _BodyTooLargeError(Exception):
     pass
 
 
-class Edge:
+class BaseMiddleware:
     """ASGI middleware that every request and every answer passes.
 
     A body of more than ``max_body_bytes`` is answered 413, whether its length is declared or not, before

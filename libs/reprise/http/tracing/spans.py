@@ -24,8 +24,8 @@ from opentelemetry.trace import (
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reprise.http.histogram import Observe
-from reprise.http.trace import parse_traceparent
-from reprise.http.tracing import Stage
+from reprise.http.tracing.stages import Stage
+from reprise.http.tracing.trace_context import parse_traceparent
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
@@ -227,7 +227,7 @@ def _method(scope: Scope) -> str | None:
 def _describe(span: Span, scope: Scope, status: int, failure: str | None) -> None:
     """Say what became of a request: its route, its status, and whether the service failed."""
     # The path itself may hold an id, its route does not.
-    route = scope["path"] if "reprise.express" in scope else getattr(scope.get("route"), "path", None)
+    route = scope["path"] if "reprise.fast_path" in scope else getattr(scope.get("route"), "path", None)
     if route is not None:
         span.update_name(f"{_method(scope) or 'HTTP'} {route}")
         span.set_attribute("http.route", route)

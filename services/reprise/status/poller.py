@@ -5,13 +5,13 @@ import time
 from collections.abc import Awaitable, Callable
 
 from reprise.runtime.logs import get_logger
-from reprise.status.figures import RECENT_SECONDS
-from reprise.status.history import History
-from reprise.status.increases import Increases
+from reprise.status.analysis.figures import RECENT_SECONDS
+from reprise.status.analysis.history import History
+from reprise.status.analysis.increases import Increases
+from reprise.status.analysis.report_builder import Frame, report_of
 from reprise.status.metrics import StatusMetrics
 from reprise.status.report import Report
-from reprise.status.reporting import Frame, report_of
-from reprise.status.seen import Look
+from reprise.status.scrape.snapshot import Snapshot
 
 _log = get_logger(__name__)
 
@@ -29,7 +29,7 @@ class Watch:
 
     def __init__(
         self,
-        look: Callable[[], Awaitable[Look]],
+        look: Callable[[], Awaitable[Snapshot]],
         looks_kept: int,
         frame: Frame,
         metrics: StatusMetrics,

@@ -4,10 +4,10 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator
 
-from reprise.status.exposition import Samples
-from reprise.status.history import Allowed, History, Window, quantile, share_above
+from reprise.status.analysis.history import Allowed, History, Window, quantile, share_above
 from reprise.status.report import Figure, Unit
-from reprise.status.seen import Look
+from reprise.status.scrape.exposition import Samples
+from reprise.status.scrape.snapshot import Snapshot
 
 RECENT_SECONDS = 60.0
 """What rates and quantiles are of."""
@@ -39,7 +39,7 @@ _PREDICTIONS = frozenset({_SINGLE, "/predict/batch"})
 _FOLDED = "reprise_materializer_events_total"
 
 
-def figures(look: Look, history: History) -> dict[str, Figure]:
+def figures(look: Snapshot, history: History) -> dict[str, Figure]:
     """Return every figure by its name."""
     recent = history.window(RECENT_SECONDS)
     return {
@@ -50,7 +50,7 @@ def figures(look: Look, history: History) -> dict[str, Figure]:
     }
 
 
-def missing(look: Look, service: str) -> str | None:
+def missing(look: Snapshot, service: str) -> str | None:
     """Return why nothing is known from a service; ``None`` where something is."""
     seen = look.service(service)
     if seen is None:
@@ -65,7 +65,7 @@ def known(value: float | None, unit: Unit, *reasons: str | None) -> Figure:
     return Figure(value=value, unit=unit)
 
 
-def _predictions(look: Look, recent: Window) -> dict[str, Figure]:
+def _predictions(look: Snapshot, recent: Window) -> dict[str, Figure]:
     away = missing(look, "predictor")
     young = None if recent.seconds else "a rate needs two looks"
     nobody = "nobody asked in the last minute"
@@ -84,7 +84,7 @@ def _predictions(look: Look, recent: Window) -> dict[str, Figure]:
     }
 
 
-def _freshness(look: Look, recent: Window) -> dict[str, Figure]:
+def _freshness(look: Snapshot, recent: Window) -> dict[str, Figure]:
     away = missing(look, "materializer")
     silent = missing(look, "producer")
     young = None if recent.seconds else "a rate needs two looks"
@@ -101,7 +101,7 @@ def _freshness(look: Look, recent: Window) -> dict[str, Figure]:
     }
 
 
-def _counts(look: Look, history: History) -> dict[str, Figure]:
+def _counts(look: Snapshot, history: History) -> dict[str, Figure]:
     all_of_it = history.window(math.inf)
     latest = history.window(DEAD_LETTER_SECONDS)
 
@@ -139,7 +139,7 @@ def _counts(look: Look, history: History) -> dict[str, Figure]:
     }
 
 
-def _parity(look: Look) -> dict[str, Figure]:
+def _parity(look: Snapshot) -> dict[str, Figure]:
     reason = look.jobs_problem or "the outcomes job has not run"
     return {
         "mismatches": known(_job(look.jobs, "reprise_outcomes_mismatches"), "number", reason),
@@ -158,20 +158,20 @@ def _job(jobs: Samples | None, name: str) -> float | None:
     return None if jobs is None else jobs.one(name)
 
 
-def _store_away(look: Look) -> float | None:
+def _store_away(look: Snapshot) -> float | None:
     seen = look.service("predictor")
     told = [] if seen is None else [up for _, up in seen.all("reprise_predictor_store_up")]
     return float(sum(up == 0 for up in told)) if told else None
 
 
-def _total(look: Look, service: str, name: str) -> float | None:
+def _total(look: Snapshot, service: str, name: str) -> float | None:
     """Return the sum of a gauge over all processes of a service and all labels."""
     seen = look.service(service)
     values = [value for _, value in seen.all(name)] if seen is not None else []
     return sum(values) if values else None
 
 
-def _lag(look: Look, service: str, *by: str) -> float | None:
+def _lag(look: Snapshot, service: str, *by: str) -> float | None:
     """Return the lag over all partitions; one that two processes hold during a rebalance counts once."""
     largest: defaultdict[tuple[str, ...], float] = defaultdict(float)
     for partition, lag in _lags(look, service, by):
@@ -179,7 +179,7 @@ def _lag(look: Look, service: str, *by: str) -> float | None:
     return sum(largest.values()) if largest else None
 
 
-def _lags(look: Look, service: str, by: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+def _lags(look: Snapshot, service: str, by: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
     seen = look.service(service)
     if seen is not None:
         for labels, lag in seen.all(f"reprise_{service}_lag_records"):

@@ -15,22 +15,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reprise.http.documents import REFERENCE, component_schemas
+from reprise.http.openapi import REFERENCE, component_schemas
 from reprise.http.problems import UNSUPPORTED_MEDIA_TYPE, ProblemError
 
-ExpressHandler = Callable[[Scope, bytes], Awaitable[bytes]]
+FastHandler = Callable[[Scope, bytes], Awaitable[bytes]]
 """Takes the ASGI scope and the body, returns JSON to be answered 200, raises ``ProblemError``."""
 
-ExpressTable = dict[tuple[str, str], ExpressHandler]
+FastRoutes = dict[tuple[str, str], FastHandler]
 """Handlers by method and path."""
 
 _JSON_HEADER = (b"content-type", b"application/json")
 
 
-class ExpressLane:
+class FastPathMiddleware:
     """ASGI middleware that answers what the table knows and passes on the rest."""
 
-    def __init__(self, app: ASGIApp, table: ExpressTable) -> None:
+    def __init__(self, app: ASGIApp, table: FastRoutes) -> None:
         self._app = app
         self._table = table
 
@@ -40,7 +40,7 @@ class ExpressLane:
         if handler is None:
             await self._app(scope, receive, send)
             return
-        scope["reprise.express"] = True
+        scope["reprise.fast_path"] = True
         message = await receive()
         body = message.get("body", b"")
         if message.get("more_body"):
@@ -58,11 +58,11 @@ class ExpressLane:
         await send({"type": "http.response.body", "body": answer})
 
 
-def add_express_route(
+def add_fast_route(
     app: FastAPI,
     method: str,
     path: str,
-    handler: ExpressHandler,
+    handler: FastHandler,
     *,
     body: type[BaseModel] | None = None,
     query: Sequence[Mapping[str, Any]] = (),
@@ -85,7 +85,7 @@ def add_express_route(
         answer = await handler(request.scope, await request.body())
         return Response(answer, media_type="application/json")
 
-    table: ExpressTable = app.state.express
+    table: FastRoutes = app.state.fast_routes
     table[method, path] = handler
     extra: dict[str, Any] = {"parameters": list(query)} if query else {}
     if body is not None:

@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from starlette.types import Scope
 
-from reprise.http.gate import CALLER
-from reprise.http.trace import Trace
+from reprise.http.middleware.authentication import CALLER
+from reprise.http.tracing.trace_context import Trace
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
@@ -44,7 +44,7 @@ class AccessLog:
         if path in _QUIET and status == 200:
             return
         # The path itself may hold an id, its route does not.
-        route = path if "reprise.express" in scope else getattr(scope.get("route"), "path", None)
+        route = path if "reprise.fast_path" in scope else getattr(scope.get("route"), "path", None)
         fields: dict[str, Any] = {
             "method": scope["method"],
             "path": route,

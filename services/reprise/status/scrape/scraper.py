@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from reprise.routing import InvalidRoutingError, RoutingReport
 from reprise.runtime.logs import get_logger
 from reprise.status.exceptions import NothingOfOursError, UnreadableError
-from reprise.status.exposition import Samples, parse
 from reprise.status.metrics import StatusMetrics
-from reprise.status.seen import Look, ModelSeen, ProcessSeen, ServiceSeen
-from reprise.status.targets import Resolve, Target, base_url
+from reprise.status.scrape.exposition import Samples, parse
+from reprise.status.scrape.snapshot import ModelInfo, ProcessSnapshot, ServiceSnapshot, Snapshot
+from reprise.status.scrape.targets import Resolve, Target, base_url
 
 _log = get_logger(__name__)
 _MAX_BYTES = 8 * 1024 * 1024
@@ -56,17 +56,17 @@ class Scraper:
         self._pushgateway_url = pushgateway_url
         self._metrics = metrics
         self._clock = clock
-        self._models: dict[str, ModelSeen] = {}
+        self._models: dict[str, ModelInfo] = {}
 
-    async def look(self) -> Look:
+    async def look(self) -> Snapshot:
         """Return what is found now; what cannot be found out says why, and never raises."""
         names = list(dict.fromkeys(target.service for target in self._targets))
         (jobs, jobs_problem), services = await asyncio.gather(
             self._jobs(), asyncio.gather(*(self._service(name) for name in names))
         )
-        return Look(self._clock(), tuple(services), jobs, jobs_problem, dict(self._models))
+        return Snapshot(self._clock(), tuple(services), jobs, jobs_problem, dict(self._models))
 
-    async def _service(self, name: str) -> ServiceSeen:
+    async def _service(self, name: str) -> ServiceSnapshot:
         targets = [target for target in self._targets if target.service == name]
         resolved = await asyncio.gather(*(self._addresses(target) for target in targets))
         addresses = list(
@@ -77,7 +77,7 @@ class Scraper:
             )
         )
         processes = await asyncio.gather(*(self._process(name, *address) for address in addresses))
-        return ServiceSeen(name, tuple(processes), tuple(problem for _, problem in resolved if problem))
+        return ServiceSnapshot(name, tuple(processes), tuple(problem for _, problem in resolved if problem))
 
     async def _addresses(self, target: Target) -> tuple[list[str], str | None]:
         try:
@@ -88,18 +88,18 @@ class Scraper:
         except UnreadableError as error:
             return [], str(error)
 
-    async def _process(self, service: str, address: str, port: int) -> ProcessSeen:
+    async def _process(self, service: str, address: str, port: int) -> ProcessSnapshot:
         url = base_url(address, port)
         shown = url.removeprefix("http://")
         try:
             samples = parse((await self._get(f"{url}/metrics")).text)
         except UnreadableError as error:
             self._metrics.failed(service)
-            return ProcessSeen(shown, problem=str(error))
+            return ProcessSnapshot(shown, problem=str(error))
         self._metrics.answered(service)
         ready, reason = await self._ready(url, samples)
         routing = await self._routing(url) if service == _PREDICTOR else None
-        process = ProcessSeen(shown, samples, None, ready, reason, routing)
+        process = ProcessSnapshot(shown, samples, None, ready, reason, routing)
         if process.model is not None and process.model not in self._models:
             await self._ask_for_model(url)
         return process
@@ -124,7 +124,7 @@ class Scraper:
 
     async def _ask_for_model(self, url: str) -> None:
         try:
-            model = ModelSeen.model_validate_json((await self._get(f"{url}/model/info")).content)
+            model = ModelInfo.model_validate_json((await self._get(f"{url}/model/info")).content)
         except (UnreadableError, ValidationError) as error:
             _log.info("model_unread", address=url, reason=str(error))
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from reprise.routing import RoutingReport
-from reprise.status.exposition import Labels, Samples
+from reprise.status.scrape.exposition import Labels, Samples
 
 
 class _Part(BaseModel):
@@ -15,51 +15,51 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class ScoresSeen(_Part):
+class ScoreInfo(_Part):
     """How good a score is on held-out rows."""
 
     roc_auc: float | None = None
 
 
-class SliceSeen(_Part):
+class SliceInfo(_Part):
     """The model and what it is held against, on the same rows."""
 
     rows: int
-    model: ScoresSeen
-    baselines: dict[str, ScoresSeen] = {}
-    oracle: ScoresSeen | None = None
+    model: ScoreInfo
+    baselines: dict[str, ScoreInfo] = {}
+    oracle: ScoreInfo | None = None
 
 
-class EvaluationSeen(_Part):
+class EvaluationInfo(_Part):
     """The report on all held-out rows."""
 
-    overall: SliceSeen
+    overall: SliceInfo
 
 
-class DataSeen(_Part):
+class DataInfo(_Part):
     """What the model was trained from."""
 
     events: int
     last: AwareDatetime
 
 
-class TrainingSeen(_Part):
+class TrainingInfo(_Part):
     """When the model was trained."""
 
     trained_at: AwareDatetime | None = None
 
 
-class ModelSeen(_Part):
+class ModelInfo(_Part):
     """What is taken of ``GET /model/info``."""
 
     digest: str
-    evaluation: EvaluationSeen
-    data: DataSeen
-    training: TrainingSeen = TrainingSeen()
+    evaluation: EvaluationInfo
+    data: DataInfo
+    training: TrainingInfo = TrainingInfo()
 
 
 @dataclass(frozen=True)
-class ProcessSeen:
+class ProcessSnapshot:
     """One process.
 
     Attributes:
@@ -96,7 +96,7 @@ class ProcessSeen:
 
 
 @dataclass(frozen=True)
-class ServiceSeen:
+class ServiceSnapshot:
     """The processes of one service.
 
     Attributes:
@@ -106,11 +106,11 @@ class ServiceSeen:
     """
 
     name: str
-    processes: tuple[ProcessSeen, ...] = ()
+    processes: tuple[ProcessSnapshot, ...] = ()
     problems: tuple[str, ...] = ()
 
     @property
-    def answering(self) -> tuple[ProcessSeen, ...]:
+    def answering(self) -> tuple[ProcessSnapshot, ...]:
         """The processes whose metrics are there."""
         return tuple(process for process in self.processes if process.samples is not None)
 
@@ -122,7 +122,7 @@ class ServiceSeen:
 
 
 @dataclass(frozen=True)
-class Look:
+class Snapshot:
     """Everything that was found at one moment.
 
     Attributes:
@@ -134,16 +134,16 @@ class Look:
     """
 
     at: float
-    services: tuple[ServiceSeen, ...]
+    services: tuple[ServiceSnapshot, ...]
     jobs: Samples | None = None
     jobs_problem: str | None = None
-    models: Mapping[str, ModelSeen] = field(default_factory=dict)
+    models: Mapping[str, ModelInfo] = field(default_factory=dict)
 
-    def service(self, name: str) -> ServiceSeen | None:
+    def service(self, name: str) -> ServiceSnapshot | None:
         """Return a service, if it is among the targets."""
         return next((service for service in self.services if service.name == name), None)
 
-    def processes(self) -> Iterator[tuple[str, ProcessSeen]]:
+    def processes(self) -> Iterator[tuple[str, ProcessSnapshot]]:
         """Give every process with its service's name."""
         for service in self.services:
             for process in service.processes:

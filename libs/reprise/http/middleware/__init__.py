@@ -1,0 +1,1 @@
+"""Middleware around every request: limits, headers, authentication, the fast path."""

@@ -1,0 +1,30 @@
+"""Building the tracing of a process; OpenTelemetry is imported only where traces are on."""
+
+from prometheus_client import CollectorRegistry
+
+from reprise.http.tracing.stages import Tracing
+from reprise.runtime.exceptions import InvalidSettingsError
+from reprise.runtime.settings import TraceSettings
+
+
+def open_tracing(settings: TraceSettings, distribution: str, registry: CollectorRegistry) -> Tracing | None:
+    """Return what makes and exports spans, or ``None`` where traces are off.
+
+    Args:
+        settings: Sampling, and the address of the collector.
+        distribution: Name of the component, such as ``reprise-predictor``.
+        registry: Where spans are counted.
+
+    Raises:
+        InvalidSettingsError: OpenTelemetry's SDK is not installed, or refuses its settings.
+    """
+    if not settings.traces:
+        return None
+    try:
+        from reprise.http.tracing.exporter import exporting_tracing  # noqa: PLC0415 - an optional dependency
+    except ModuleNotFoundError as error:
+        problem = f"REPRISE_TRACES: {error.name} is not installed"
+        raise InvalidSettingsError(
+            [f"{problem}; take reprise-http[otel], or an image built with OTEL=1"]
+        ) from error
+    return exporting_tracing(settings, distribution, registry)

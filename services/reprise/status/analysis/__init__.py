@@ -1,0 +1,1 @@
+"""From snapshots to figures, findings and the report."""

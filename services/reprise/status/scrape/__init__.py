@@ -1,0 +1,1 @@
+"""Reading every process of the platform once."""
