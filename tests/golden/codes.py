@@ -9,7 +9,7 @@ from golden.text import as_text
 from reprise.doctor.checklist import checklist
 from reprise.http.problems import ProblemType
 from reprise.rollout.resource.status import RolloutStatus
-from reprise.status.findings import verdict
+from reprise.status.analysis.findings import verdict
 from support.chart import ROOT
 
 _REASON = re.compile(r"([A-Z][a-z]+)+")
