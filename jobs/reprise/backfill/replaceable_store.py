@@ -11,7 +11,7 @@ from itertools import islice
 
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore
-from reprise.store.transport.blocking_connection import pack
+from reprise.store.transport.resp import pack
 
 _KEYS_A_ROUND_TRIP = 1_000
 _LENGTHS = struct.Struct("<II")
@@ -43,15 +43,15 @@ class ReplaceableStore(OnlineStore):
         """Yield the keys of the view's join keys; one may come several times."""
         head = key_head(codec)
         pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in head) + b"*"
-        with self._converted("list the rows"):
-            for key in self._servers.scan(pattern, _KEYS_A_ROUND_TRIP):
+        with self.convert_errors("list the rows"):
+            for key in self.transport.scan(pattern, _KEYS_A_ROUND_TRIP):
                 if is_key_of(codec, head, key):
                     yield key
 
     def _remove(self, codec: ViewCodec, keys: Sequence[bytes]) -> None:
         doing = f"remove {len(keys)} rows"
-        replies = self._run([pack(b"HDEL", key, *codec.fold_fields) for key in keys], keys, doing)
-        self._raise_first_error(replies, [(codec, key) for key in keys], doing)
+        replies = self.execute([pack(b"HDEL", key, *codec.fold_fields) for key in keys], keys, doing)
+        self.raise_first_error(replies, [(codec, key) for key in keys], doing)
 
 
 def key_head(codec: ViewCodec) -> bytes:

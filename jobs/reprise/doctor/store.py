@@ -8,8 +8,7 @@ import hiredis
 
 from reprise.store.exceptions import StoreRefusedError
 from reprise.store.online_store import OnlineStore
-from reprise.store.transport.blocking_connection import pack
-from reprise.store.transport.connection import reply_error
+from reprise.store.transport.resp import pack, reply_error
 
 _PROBE_MILLISECONDS = 1_000
 # Keys are spread over a cluster's slots, so that a primary is missed about once in nine million times.
@@ -25,9 +24,9 @@ class DoctorStore(OnlineStore):
         Raises:
             StoreError: One does not, or refuses.
         """
-        with self._converted("ping"):
-            replies = self._servers.run_everywhere(pack(b"PING"))
-        self._raise_refusal(replies.values(), "ping")
+        with self.convert_errors("ping"):
+            replies = self.transport.execute_on_primaries(pack(b"PING"))
+        self.raise_refusal(replies.values(), "ping")
         return [str(address) for address in replies]
 
     def write_and_remove(self, prefix: str, primaries: int) -> None:
@@ -47,10 +46,10 @@ class DoctorStore(OnlineStore):
             StoreError: The store is away, or refuses for another reason.
         """
         doing = "write a key"
-        (reply,) = self._run([_set(key)], [key], doing)
+        (reply,) = self.execute([_set(key)], [key], doing)
         if isinstance(reply, hiredis.ReplyError) and str(reply).startswith("NOPERM"):
             return False
-        self._raise_refusal([reply], doing)
+        self.raise_refusal([reply], doing)
         return True
 
     def dry_run(self, user: str, command: Sequence[bytes]) -> list[str]:
@@ -61,9 +60,9 @@ class DoctorStore(OnlineStore):
             StoreError: A server is away.
         """
         doing = f"ask what {user} may do"
-        with self._converted(doing):
-            replies = self._servers.run_everywhere(pack(b"ACL", b"DRYRUN", user.encode(), *command))
-        self._raise_refusal(replies.values(), doing)
+        with self.convert_errors(doing):
+            replies = self.transport.execute_on_primaries(pack(b"ACL", b"DRYRUN", user.encode(), *command))
+        self.raise_refusal(replies.values(), doing)
         return [f"{at}: {_text(reply)}" for at, reply in replies.items() if reply != b"OK"]
 
     def document(self, key: str) -> bytes | None:
@@ -73,8 +72,8 @@ class DoctorStore(OnlineStore):
             StoreError: The store is away, or refuses.
         """
         doing, name = f"read {key}", key.encode()
-        (reply,) = self._run([pack(b"GET", name)], [name], doing)
-        self._raise_refusal([reply], doing)
+        (reply,) = self.execute([pack(b"GET", name)], [name], doing)
+        self.raise_refusal([reply], doing)
         found: bytes | None = reply
         return found
 
@@ -87,7 +86,7 @@ class DoctorStore(OnlineStore):
         return sum(self._refused_first([pack(b"DEL", key) for key in keys], keys, "remove the canary's rows"))
 
     def _refused_first(self, commands: Sequence[bytes], keys: Sequence[bytes], doing: str) -> list[Any]:
-        replies = self._run(commands, keys, doing)
+        replies = self.execute(commands, keys, doing)
         for reply in replies:
             if isinstance(reply, hiredis.ReplyError):
                 raise reply_error(f"{doing} at {self._address}", reply)

@@ -1,54 +1,64 @@
-"""Reading what else is kept beside the features: documents, each the value of a key."""
+"""Documents in the online store's Redis: bytes under a key of their own, such as the routing document."""
 
 from __future__ import annotations
 
-import asyncio
-from types import TracebackType
-from typing import Self
+import threading
+from datetime import timedelta
 
 import hiredis
 
-from reprise.store.exceptions import StoreUnavailableError
+from reprise.store.async_client import AsyncStoreClient
+from reprise.store.client import StoreClient
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.async_cluster import AsyncClusterTransport
-from reprise.store.transport.async_server import AsyncServerTransport, AsyncTransport
-from reprise.store.transport.connection import (
-    ConnectionLostError,
-    DeadlineError,
-    command,
-    reply_error,
-    tls_context,
-)
+from reprise.store.transport.resp import Command, pack, reply_error
+from reprise.store.transport.server import Transport
 
 
-class DocumentReader:
-    """Reads documents for one process, from one event loop, over a connection of its own.
+class DocumentStore(StoreClient):
+    """Reads and writes documents; blocking, threads take turns.
 
-    Needs the permission ``GET`` on the documents' keys, ``PING`` and, for a database other than 0, ``SELECT``; on a
-    cluster ``CLUSTER|SLOTS`` and ``ASKING``.
+    Needs the permissions ``GET``, ``SET`` and ``PING`` and, for a database other than 0, ``SELECT``; on a cluster
+    ``CLUSTER|SLOTS`` and ``ASKING``.
+    """
 
-    Args:
-        settings: Where the store is.
-        deadline: Longest that a read takes, in seconds.
+    def __init__(self, transport: Transport, settings: OnlineStoreSettings) -> None:
+        super().__init__(transport, settings)
+        self._lock = threading.Lock()
 
-    Raises:
-        StoreRefusedError: The file of authorities is no PEM file.
+    def get(self, key: str) -> bytes | None:
+        """Return a document, ``None`` where there is none.
+
+        Raises:
+            StoreError: The store is away, or refuses.
+        """
+        return self._execute_one(pack(b"GET", key.encode()), key, f"read {key}")
+
+    def set(self, key: str, document: bytes, ttl: timedelta | None = None) -> None:
+        """Write a document, which expires after ``ttl`` if that is given.
+
+        Raises:
+            StoreError: The store is away, or refuses.
+        """
+        expiry = () if ttl is None else (b"PX", ttl // timedelta(milliseconds=1))
+        self._execute_one(pack(b"SET", key.encode(), document, *expiry), key, f"write {key}")
+
+    def _execute_one(self, command: Command, key: str, operation: str) -> bytes | None:
+        with self._lock:
+            replies = self.execute([command], [key.encode()], operation)
+        self.raise_refusal(replies, operation)
+        reply: bytes | None = replies[0]
+        return reply
+
+
+class DocumentReader(AsyncStoreClient):
+    """Reads documents from one event loop, over a connection of its own.
+
+    Needs the permissions ``GET`` and ``PING`` and, for a database other than 0, ``SELECT``; on a cluster
+    ``CLUSTER|SLOTS`` and ``ASKING``.
     """
 
     def __init__(self, settings: OnlineStoreSettings, deadline: float = 1.0) -> None:
-        self._address = settings.redis_address
-        self._deadline = deadline
-        kind = AsyncClusterTransport if settings.is_cluster else AsyncServerTransport
-        self._reads: AsyncTransport = kind(settings, tls_context(settings), 1)
-
-    async def __aenter__(self) -> Self:
-        self._reads.start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._reads.close()
+        super().__init__(settings, deadline=deadline, connections=1)
 
     async def get(self, key: str) -> bytes | None:
         """Return a document, ``None`` where there is none.
@@ -56,18 +66,9 @@ class DocumentReader:
         Raises:
             StoreError: The store is away, or did not answer in time, or refuses.
         """
-        doing = f"read {key} at {self._address}"
-        name = key.encode()
-        until = asyncio.get_running_loop().time() + self._deadline
-        try:
-            (reply,) = await self._reads.ask([command(b"GET", name)], [name], until)
-        except (DeadlineError, TimeoutError) as error:
-            why = str(error) or self._reads.failure
-            reason = f"no answer within {self._deadline * 1000:g} ms" + (f" ({why})" if why else "")
-            raise StoreUnavailableError(doing, reason) from None
-        except ConnectionLostError as error:
-            raise StoreUnavailableError(doing, str(error)) from None
+        operation = f"read {key}"
+        (reply,) = await self._execute([pack(b"GET", key.encode())], [key.encode()], operation)
         if isinstance(reply, hiredis.ReplyError):
-            raise reply_error(doing, reply)
+            raise reply_error(f"{operation} at {self._address}", reply)
         document: bytes | None = reply
         return document

@@ -56,12 +56,12 @@ class WatermarkRegressionError(OnlineStoreError):
 
 
 class StoreError(OnlineStoreError):
-    """Root of what goes wrong between us and Redis; ``doing`` is what was being done."""
+    """Root of what goes wrong between us and Redis; ``operation`` is what was being done."""
 
-    def __init__(self, doing: str, reason: str) -> None:
-        self.doing = doing
+    def __init__(self, operation: str, reason: str) -> None:
+        self.operation = operation
         self.reason = reason
-        super().__init__(f"{doing}: {reason}")
+        super().__init__(f"{operation}: {reason}")
 
 
 class StoreUnavailableError(StoreError):

@@ -43,10 +43,10 @@ def test_a_key_for_a_slot_is_in_it(slot: int) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("MOVED 3999 10.0.0.7:6381", Redirect(3999, Address("10.0.0.7", 6381), for_good=True)),
-        ("ASK 1 redis-2.internal:7000", Redirect(1, Address("redis-2.internal", 7000), for_good=False)),
-        ("MOVED 5 :6380", Redirect(5, Address("10.0.0.1", 6380), for_good=True)),
-        ("MOVED 5 fd00::7:6380", Redirect(5, Address("fd00::7", 6380), for_good=True)),
+        ("MOVED 3999 10.0.0.7:6381", Redirect(3999, Address("10.0.0.7", 6381), permanent=True)),
+        ("ASK 1 redis-2.internal:7000", Redirect(1, Address("redis-2.internal", 7000), permanent=False)),
+        ("MOVED 5 :6380", Redirect(5, Address("10.0.0.1", 6380), permanent=True)),
+        ("MOVED 5 fd00::7:6380", Redirect(5, Address("fd00::7", 6380), permanent=True)),
         ("CLUSTERDOWN The cluster is down", None),
         ("ERR MOVED by a script", None),
     ],

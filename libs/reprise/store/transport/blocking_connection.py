@@ -1,7 +1,6 @@
 """One blocking connection to Redis, over which frames of many commands go at once.
 
-Replies are parsed by hiredis, without anything else per command: a client for general use costs as much a
-command as Redis and the network together.
+hiredis parses the replies: a general-purpose client costs as much per command as Redis and the network together.
 """
 
 from __future__ import annotations
@@ -16,56 +15,41 @@ import hiredis
 
 from reprise.store.exceptions import StoreRefusedError
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.connection import ConnectionLostError, introduction, reply_error
+from reprise.store.transport.resp import Command, ConnectionLostError, handshake, reply_error
 from reprise.store.transport.slots import Address
-
-Command = bytes
-"""A command in Redis's protocol, with its arguments."""
 
 _CHUNK: Final = 1 << 18
 _INCOMPLETE: Final = object()
 
 
-def pack(*arguments: bytes | int) -> Command:
-    """Return the command with these arguments."""
-    packed: bytes = hiredis.pack_command(arguments)  # type: ignore[arg-type] # its stub takes one
-    return packed
-
-
 class BlockingConnection:
-    """A connection that is made when it is first used, and again after it was lost.
-
-    Attributes:
-        address: The server.
-        made: How many times the connection has been made.
-    """
+    """A connection that opens when it is first used, and again after it was lost."""
 
     def __init__(
         self, settings: OnlineStoreSettings, address: Address, tls: ssl.SSLContext | None, database: int
     ) -> None:
         self.address = address
-        self.made = 0
         self._settings = settings
         self._tls = tls
         self._database = database
         self._socket: socket.socket | None = None
         self._parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
 
-    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+    def execute(self, commands: Sequence[Command]) -> list[Any]:
         """Send commands and return their replies, errors among them as ``hiredis.ReplyError``.
 
         Raises:
             ConnectionLostError: The server is away, or does not answer in time.
-            StoreRefusedError: The server, or its certificate, is not to our credentials or settings.
+            StoreRefusedError: The credentials or the server's certificate are refused.
         """
         return self.receive(self.send(commands))
 
     def send(self, commands: Sequence[Command]) -> int:
-        """Send commands, and return how many replies there will be.
+        """Send commands, and return their number.
 
         Raises:
-            ConnectionLostError: The server is away, or does not take them in time.
-            StoreRefusedError: The server, or its certificate, is not to our credentials or settings.
+            ConnectionLostError: The server is away, or does not accept them in time.
+            StoreRefusedError: The credentials or the server's certificate are refused.
         """
         connected = self._socket or self._connect()
         try:
@@ -75,10 +59,10 @@ class BlockingConnection:
         return len(commands)
 
     def receive(self, count: int) -> list[Any]:
-        """Return the replies to what was sent.
+        """Return the replies to commands that were sent.
 
         Raises:
-            ConnectionLostError: They did not come, or not in time.
+            ConnectionLostError: They did not come in time.
         """
         if self._socket is None:
             raise ConnectionLostError("the connection is not made")
@@ -98,9 +82,9 @@ class BlockingConnection:
             raise self._lost(error) from error
 
     def close(self) -> None:
-        """Drop the connection, if there is one."""
+        """Close the connection, if it is open."""
         if self._socket is not None:
-            with suppress(OSError):  # it is of no use any more, whatever is wrong with it
+            with suppress(OSError):
                 self._socket.close()
             self._socket = None
 
@@ -116,14 +100,13 @@ class BlockingConnection:
         except ssl.SSLError as error:  # which closes the socket
             raise StoreRefusedError(f"connect to {self.address}", f"TLS: {error}") from error
         except OSError as error:
-            raise ConnectionLostError(f"{self.address}: {_said(error)}") from error
+            raise ConnectionLostError(f"{self.address}: {_describe(error)}") from error
         connected.settimeout(settings.redis_timeout)
         self._socket = connected
-        self.made += 1
-        self._introduce(introduction(settings, self._database))
+        self._authenticate(handshake(settings, self._database))
         return connected
 
-    def _introduce(self, commands: Sequence[bytes]) -> None:
+    def _authenticate(self, commands: Sequence[bytes]) -> None:
         connected = self._socket
         assert connected is not None
         try:
@@ -140,8 +123,8 @@ class BlockingConnection:
 
     def _lost(self, error: Exception) -> ConnectionLostError:
         self.close()
-        return ConnectionLostError(f"{self.address}: {_said(error)}")
+        return ConnectionLostError(f"{self.address}: {_describe(error)}")
 
 
-def _said(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     return "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__

@@ -1,20 +1,21 @@
-"""A Redis Cluster for the store: every command goes to the primary of its key's slot, a frame to each at a time."""
+"""The blocking transport of a Redis Cluster: each primary gets the commands on its slots in one frame."""
 
 from __future__ import annotations
 
 import itertools
 import ssl
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import hiredis
 
 from reprise.store.exceptions import StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.blocking_connection import BlockingConnection, Command, pack
-from reprise.store.transport.connection import ConnectionLostError, error_code, reply_error
+from reprise.store.transport.blocking_connection import BlockingConnection
+from reprise.store.transport.command_batch import CommandBatch
+from reprise.store.transport.resp import CLUSTER_SLOTS, Command, ConnectionLostError, reply_error
 from reprise.store.transport.server import (
     ReplicationIds,
     check_replicated,
@@ -24,78 +25,74 @@ from reprise.store.transport.server import (
     wait_commands,
     wait_milliseconds,
 )
-from reprise.store.transport.slots import Address, SlotMap, key_in_slot, key_slot, parse_redirect
+from reprise.store.transport.slots import Address, SlotMap, key_in_slot
 
-_ASKING = pack(b"ASKING")
-_LAYOUT = pack(b"CLUSTER", b"SLOTS")
-_PASSING = frozenset({"TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "LOADING"})
-_TRIES = 12
-_HOPS = 16
+_RETRIES = 12
+_MAX_REDIRECTS = 16
 
 
 class ClusterTransport:
-    """The primaries of a cluster; see ``Transport``.
+    """A ``Transport`` to the primaries of a cluster.
 
-    The layout is asked for once, and again when a node says that a slot has moved or when one is lost. What
-    failed is tried again for as long as an answer may take, ``REDIS_TIMEOUT``.
+    The slot map is requested once, and again when a node reports a moved slot or is lost. What failed is retried
+    for as long as an answer may take, ``REDIS_TIMEOUT``.
     """
 
-    def __init__(self, settings: OnlineStoreSettings, project: str, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, settings: OnlineStoreSettings, tls: ssl.SSLContext | None) -> None:
         self._settings = settings
         self._tls = tls
-        self._links: dict[Address, BlockingConnection] = {}
+        self._connections: dict[Address, BlockingConnection] = {}
         self._slots: SlotMap | None = None
         self._is_stale = False
         self._markers: dict[Address, bytes] = {}
-        self._marker_prefix = marker_prefix(project)
 
-    def run(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
+    def execute(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
         """See ``Transport``."""
         self._refresh_if_stale()
-        slots = [key_slot(key) for key in keys]
-        replies: list[Any] = [None] * len(commands)
-        left: dict[int, Address | None] = dict.fromkeys(range(len(commands)))
+        batch = CommandBatch(commands, keys)
         give_up = time.monotonic() + self._settings.redis_timeout
-        hops, tries = 0, itertools.chain(pauses(_TRIES), itertools.repeat(None))
-        while left:
-            trouble = self._round(commands, slots, left, replies)
-            if trouble is None:
-                hops += 1
-                if hops > _HOPS:
+        redirects, retries = 0, itertools.chain(pauses(_RETRIES), itertools.repeat(None))
+        while batch.pending:
+            error = self._send_pending(batch)
+            if error is None:
+                redirects += 1
+                if redirects > _MAX_REDIRECTS:
                     raise StoreUnavailableError(
-                        "follow the slots", f"{len(left)} commands were sent on {_HOPS} times"
+                        "follow redirects",
+                        f"{len(batch.pending)} commands were redirected {_MAX_REDIRECTS} times",
                     )
                 continue
-            pause = next(tries)
+            pause = next(retries)
             if pause is None or time.monotonic() + pause > give_up:
-                raise trouble
+                raise error
             time.sleep(pause)
-        return replies
+        return batch.replies
 
-    def run_everywhere(self, command: Command) -> dict[Address, Any]:
+    def execute_on_primaries(self, command: Command) -> dict[Address, Any]:
         """See ``Transport``."""
         self._refresh_if_stale()
         give_up = time.monotonic() + self._settings.redis_timeout
-        for pause in pauses(_TRIES):
+        for pause in itertools.chain(pauses(_RETRIES), itertools.repeat(None)):
             try:
-                return {at: replies[0] for at, replies in self._exchange_all([command]).items()}
+                frames = {address: [command] for address in self._known_slots().primaries()}
+                return {address: replies[0] for address, replies in self._execute_on_each(frames).items()}
             except ConnectionLostError:
                 self._slots = None
-                if time.monotonic() + pause > give_up:
+                if pause is None or time.monotonic() + pause > give_up:
                     raise
                 time.sleep(pause)
-        return {at: replies[0] for at, replies in self._exchange_all([command]).items()}
+        raise AssertionError("the last retry returns or raises")
 
     def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
         """See ``Transport``."""
         if self._slots is None or self._slots.primaries().keys() != replication_ids.keys():
-            raise StoreUnavailableError("settle", "the cluster's primaries have changed meanwhile")
+            raise StoreUnavailableError("wait for replicas", "the cluster's primaries have changed meanwhile")
         milliseconds = wait_milliseconds(self._settings)
         try:
-            settled = self._exchange_each(
+            answers = self._execute_on_each(
                 {at: wait_commands(self._marker(at), replicas, milliseconds) for at in replication_ids}
             )
-            for address, replies in settled.items():
+            for address, replies in answers.items():
                 check_replicated(address, replies, replication_ids, replicas)
         except (ConnectionLostError, StoreUnavailableError):
             self._slots = None
@@ -104,169 +101,117 @@ class ClusterTransport:
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
         """See ``Transport``."""
         for address in self._known_slots().primaries():
-            yield from scan_keys(self._link(address), pattern, count)
+            yield from scan_keys(self._connection(address), pattern, count)
 
     def close(self) -> None:
         """See ``Transport``."""
-        for link in self._links.values():
-            link.close()
+        for connection in self._connections.values():
+            connection.close()
 
-    def _round(
-        self,
-        commands: Sequence[Command],
-        slots: Sequence[int],
-        left: dict[int, Address | None],
-        replies: list[Any],
-    ) -> Exception | None:
-        """Send what is left to where it belongs, and take what was answered off it.
-
-        Returns what is wrong with the others, ``None`` where all that is wrong is that they were sent elsewhere.
-        """
+    def _send_pending(self, batch: CommandBatch) -> Exception | None:
+        """Send the pending commands, and return an error to retry after; ``None`` after redirects only."""
         try:
-            layout = self._known_slots()
-            by_node: defaultdict[Address, list[int]] = defaultdict(list)
-            for position, asked in left.items():
-                by_node[asked or _owner(layout, slots[position])].append(position)
-        except (ConnectionLostError, StoreUnavailableError) as error:
+            slots = self._known_slots()
+            nodes = batch.by_node(partial(_owner, slots))
+        except (ConnectionLostError, StoreUnavailableError) as lost:
             self._slots = None
-            return error
-        frames: dict[Address, list[Command]] = {}
-        for address, positions in by_node.items():
-            frames[address] = []
-            for position in positions:
-                frames[address] += (
-                    [commands[position]] if left[position] is None else [_ASKING, commands[position]]
-                )
-        trouble: Exception | None = None
+            return lost
+        frames = {address: batch.frame(positions) for address, positions in nodes.items() if address}
+        error: Exception | None = None
         for address, answer in self._send_and_receive(frames).items():
             if isinstance(answer, ConnectionLostError):
-                self._slots, trouble = None, answer
-                left.update(dict.fromkeys(by_node[address]))
+                self._slots, error = None, answer
+                batch.retry(nodes[address])
                 continue
-            received = iter(answer)
-            for position in by_node[address]:
-                asking = None if left[position] is None else next(received)
-                reply = next(received)
-                if isinstance(asking, hiredis.ReplyError):
-                    reply = asking
-                trouble = self._take(position, reply, address, layout, left, replies) or trouble
-        return trouble
-
-    def _take(
-        self,
-        position: int,
-        reply: Any,
-        address: Address,
-        layout: SlotMap,
-        left: dict[int, Address | None],
-        replies: list[Any],
-    ) -> Exception | None:
-        """Note a reply, or where its command is to be sent instead; return what is wrong with the cluster."""
-        if isinstance(reply, hiredis.ReplyError):
-            text = str(reply)
-            redirect = parse_redirect(text, address)
-            if redirect is not None:
-                left[position] = None if redirect.for_good else redirect.address
-                if redirect.for_good:
-                    layout.move(redirect.slot, redirect.address)
-                    self._markers.clear()
-                    self._is_stale = True
-                return None
-            if error_code(text) in _PASSING:
-                self._slots = None
-                left[position] = None
-                return reply_error(f"ask {address}", reply)
-        replies[position] = reply
-        del left[position]
-        return None
+            transient, redirects = batch.take(address, nodes[address], answer, slots)
+            if any(redirect.permanent for redirect in redirects):
+                self._markers.clear()
+                self._is_stale = True
+            if transient:
+                self._slots, error = None, StoreUnavailableError(f"ask {address}", transient)
+        return error
 
     def _send_and_receive(
         self, frames: Mapping[Address, Sequence[Command]]
     ) -> dict[Address, list[Any] | ConnectionLostError]:
-        """Send every node its frame before the first reply is waited for."""
+        """Send every node its frame before the first reply is received."""
         found: dict[Address, list[Any] | ConnectionLostError] = {}
         sent: dict[Address, int] = {}
         for address, frame in frames.items():
             try:
-                sent[address] = self._link(address).send(frame)
+                sent[address] = self._connection(address).send(frame)
             except ConnectionLostError as error:
-                found[address] = self._ask_last(address, error)
+                found[address] = self._deprioritize(address, error)
         for address, count in sent.items():
             try:
-                found[address] = self._link(address).receive(count)
+                found[address] = self._connection(address).receive(count)
             except ConnectionLostError as error:
-                found[address] = self._ask_last(address, error)
+                found[address] = self._deprioritize(address, error)
         return found
 
-    def _exchange_each(self, frames: Mapping[Address, Sequence[Command]]) -> dict[Address, list[Any]]:
+    def _execute_on_each(self, frames: Mapping[Address, Sequence[Command]]) -> dict[Address, list[Any]]:
         found = {}
-        answers = self._send_and_receive(frames)
-        for address, answer in answers.items():
+        for address, answer in self._send_and_receive(frames).items():
             if isinstance(answer, ConnectionLostError):
                 raise answer
             found[address] = answer
         return found
 
-    def _exchange_all(self, commands: Sequence[Command]) -> dict[Address, list[Any]]:
-        return self._exchange_each(dict.fromkeys(self._known_slots().primaries(), commands))
-
     def _marker(self, address: Address) -> bytes:
         if not self._markers:
-            primaries = self._known_slots().primaries()
-            self._markers = {at: key_in_slot(self._marker_prefix, slot) for at, slot in primaries.items()}
+            prefix, primaries = marker_prefix(self._settings), self._known_slots().primaries()
+            self._markers = {at: key_in_slot(prefix, slot) for at, slot in primaries.items()}
         return self._markers[address]
 
-    def _link(self, address: Address) -> BlockingConnection:
-        link = self._links.get(address)
-        if link is None:
-            link = self._links[address] = BlockingConnection(self._settings, address, self._tls, 0)
-        return link
+    def _connection(self, address: Address) -> BlockingConnection:
+        connection = self._connections.get(address)
+        if connection is None:
+            connection = self._connections[address] = BlockingConnection(
+                self._settings, address, self._tls, 0
+            )
+        return connection
 
-    def _ask_last(self, address: Address, error: ConnectionLostError) -> ConnectionLostError:
-        """Prefer all other nodes, the next time that the layout is asked for."""
-        self._links[address] = self._links.pop(address)
+    def _deprioritize(self, address: Address, error: ConnectionLostError) -> ConnectionLostError:
+        """Ask this node last for the next slot map."""
+        self._connections[address] = self._connections.pop(address)
         return error
 
     def _refresh_if_stale(self) -> None:
-        # Only between two batches of commands: in the middle of one, a node that knows less than the one that
-        # has redirected us would send us back.
+        # Only between two batches: within one, a node that knows less than the redirecting one would send us back.
         if self._is_stale:
             self._slots, self._is_stale = None, False
 
     def _known_slots(self) -> SlotMap:
         if self._slots is None:
-            self._slots = self._ask_for_slots()
+            self._slots = self._request_slots()
             self._markers.clear()
-            self._forget_others(self._slots)
+            primaries = self._slots.primaries().keys()
+            for address in [known for known in self._connections if known not in primaries]:
+                self._connections.pop(address).close()
         return self._slots
 
-    def _ask_for_slots(self) -> SlotMap:
-        """Return the layout that the first node tells that can be reached.
+    def _request_slots(self) -> SlotMap:
+        """Return the slot map of the first node that can be reached.
 
         Raises:
             ConnectionLostError: None can.
             StoreError: The first that answers refuses.
         """
-        trouble = ConnectionLostError("no node is known")
-        for address in dict.fromkeys((*self._links, *self._settings.redis_addresses)):
+        lost = ConnectionLostError("no node is known")
+        for address in dict.fromkeys((*self._connections, *self._settings.redis_addresses)):
             try:
-                (reply,) = self._link(address).exchange([_LAYOUT])
+                (reply,) = self._connection(address).execute([CLUSTER_SLOTS])
             except ConnectionLostError as error:
-                trouble = error
+                lost = error
                 continue
             if isinstance(reply, hiredis.ReplyError):
                 raise reply_error(f"ask {address} for the cluster's layout", reply)
             return SlotMap.from_reply(reply, address)
-        raise trouble
-
-    def _forget_others(self, slots: SlotMap) -> None:
-        wanted = slots.primaries().keys()
-        for address in [known for known in self._links if known not in wanted]:
-            self._links.pop(address).close()
+        raise lost
 
 
-def _owner(layout: SlotMap, slot: int) -> Address:
-    owner = layout.owner(slot)
+def _owner(slots: SlotMap, slot: int) -> Address:
+    owner = slots.owner(slot)
     if owner is None:
         raise StoreUnavailableError("find a key's node", f"no node has slot {slot}")
     return owner

@@ -1,8 +1,7 @@
 """One asyncio connection to Redis that many callers share.
 
-Redis answers in order, so any number of requests can be under way on one socket. Nothing here is per command:
-a request is a frame of ready-made bytes and the number of replies that it will get. A client for general use
-costs several times the time of the round trip itself.
+Redis answers in order, so any number of requests can be under way on one socket. A request is a frame of packed
+commands and their number: a general-purpose client costs several times the round trip itself.
 """
 
 from __future__ import annotations
@@ -15,38 +14,33 @@ from typing import Any, cast
 
 import hiredis
 
-from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.resp_rows import PING, RespRowBuffer, RespRows
+from reprise.store.transport.resp import PING, ConnectionLostError, handshake, reply_error
+from reprise.store.transport.resp_rows import RespRowBuffer, RespRows
 from reprise.store.transport.slots import Address
 
 _INCOMPLETE = object()
-# OOM: at its limit it refuses writes until somebody raises that
-_PASSING = frozenset({"LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "OOM"})
 _STALL_SECONDS = 1.0
 
 
-class ConnectionLostError(Exception):
-    """The connection went away before the answer came."""
-
-
 class DeadlineError(Exception):
-    """The answer did not come in time."""
+    """The answer did not come before the deadline."""
 
 
 Replies = list[Any] | RespRows
-"""The replies to a frame in order, errors among them; rows as they were received where that was asked for."""
+"""The replies to a frame in order, errors among them, or the rows in them."""
 
 
 class _Request:
-    __slots__ = ("expected", "future", "raw", "replies", "sent_at")
+    __slots__ = ("expected", "future", "replies", "row_buffer", "sent_at")
 
     def __init__(
-        self, future: asyncio.Future[Replies], expected: int, raw: RespRowBuffer | None, sent_at: float
+        self, future: asyncio.Future[Replies], expected: int, row_buffer: RespRowBuffer | None, sent_at: float
     ) -> None:
         self.future = future
         self.expected = expected
-        self.raw = raw
+        self.row_buffer = row_buffer
         self.replies: list[Any] = []
         self.sent_at = sent_at
 
@@ -56,7 +50,7 @@ class Connection(asyncio.Protocol):
 
     Attributes:
         address: The server.
-        closed: Is done once the connection is gone.
+        closed: Is done once the connection is closed.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, address: Address) -> None:
@@ -70,7 +64,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def pending(self) -> int:
-        """How many requests wait for an answer, those included whose callers have given up."""
+        """The number of requests without an answer, including those whose callers have given up."""
         return len(self._waiting)
 
     @property
@@ -78,40 +72,36 @@ class Connection(asyncio.Protocol):
         """Whether a request can still be sent."""
         return self._transport is not None
 
-    async def ask(self, frame: bytes, replies: int, until: float) -> list[Any]:
+    async def execute(self, frame: bytes, replies: int, until: float) -> list[Any]:
         """Send a frame of commands and return their replies, errors among them as ``hiredis.ReplyError``.
 
         Args:
             frame: Commands in Redis's protocol.
-            replies: How many there are.
-            until: The loop's time after which the answer is of no use.
+            replies: The number of commands.
+            until: The deadline, in the loop's time.
 
         Raises:
-            ConnectionLostError: The connection is gone.
-            DeadlineError: The answer did not come in time.
+            ConnectionLostError: The connection is closed.
+            DeadlineError: The answer did not come before the deadline.
         """
-        return cast(list[Any], await self._ask(frame, replies, None, until))
+        return cast(list[Any], await self._send(frame, replies, None, until))
 
-    async def ask_rows(self, frame: bytes, rows: int, width: int, until: float) -> Replies:
-        """Send a frame of commands of which each asks for a row; takes and raises what ``ask`` does.
-
-        Args:
-            frame: Commands in Redis's protocol.
-            rows: How many there are.
-            width: How many fields each asks for.
-            until: The loop's time after which the answer is of no use.
+    async def execute_rows(self, frame: bytes, rows: int, width: int, until: float) -> Replies:
+        """Send a frame of commands that each ask for ``width`` fields; raises as ``execute`` does.
 
         Returns:
-            The rows as they were received, or as ``ask`` does where one of them is an error or out of the common.
+            The rows, or a list as from ``execute`` where a reply is an error or has an uncommon form.
         """
-        replies = await self._ask(frame + PING, rows + 1, RespRowBuffer(rows, width), until)
+        replies = await self._send(frame + PING, rows + 1, RespRowBuffer(rows, width), until)
         return replies[:rows] if isinstance(replies, list) else replies
 
-    async def _ask(self, frame: bytes, replies: int, raw: RespRowBuffer | None, until: float) -> Replies:
+    async def _send(
+        self, frame: bytes, replies: int, row_buffer: RespRowBuffer | None, until: float
+    ) -> Replies:
         if self._transport is None:
             raise ConnectionLostError(self._reason)
         future: asyncio.Future[Replies] = self._loop.create_future()
-        self._waiting.append(_Request(future, replies, raw, self._loop.time()))
+        self._waiting.append(_Request(future, replies, row_buffer, self._loop.time()))
         self._transport.write(frame)
         timer = self._loop.call_at(until, self._expire, future)
         try:
@@ -120,7 +110,7 @@ class Connection(asyncio.Protocol):
             timer.cancel()
 
     def close(self, reason: str = "closed by us") -> None:
-        """Drop the connection at once; who waits for an answer is told the reason."""
+        """Close the connection at once; pending requests fail with the reason."""
         if self._transport is not None:
             self._reason = reason
             self._transport.abort()
@@ -128,21 +118,21 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         self._reason = "the server closed the connection"
-        raw = transport.get_extra_info("socket")
-        if raw is not None:
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        connected = transport.get_extra_info("socket")
+        if connected is not None:
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def data_received(self, data: bytes) -> None:
-        """Hand the replies to those who wait for them."""
+        """Hand the replies to the pending requests."""
         waiting = self._waiting
-        while data and waiting and (raw := waiting[0].raw) is not None:
-            if not raw.feed(data, last=len(waiting) == 1):
+        while data and waiting and (row_buffer := waiting[0].row_buffer) is not None:
+            if not row_buffer.feed(data, last=len(waiting) == 1):
                 return
-            rows, data = raw.parse()
+            rows, data = row_buffer.parse()
             if rows is None:
-                waiting[0].raw = None
+                waiting[0].row_buffer = None
             else:
                 self._answer(rows)
         try:
@@ -166,10 +156,10 @@ class Connection(asyncio.Protocol):
             if len(replies) < expected:
                 return
             self._answer(replies)
-            if waiting and waiting[0].raw is not None:
+            if waiting and waiting[0].row_buffer is not None:
                 if not self._parser.has_data():
                     return
-                waiting[0].raw = None  # hiredis does not give back what it was fed
+                waiting[0].row_buffer = None  # hiredis does not return what it was fed
 
     def _answer(self, replies: Replies) -> None:
         future = self._waiting.popleft().future
@@ -177,7 +167,7 @@ class Connection(asyncio.Protocol):
             future.set_result(replies)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell those who wait."""
+        """Fail the pending requests."""
         if error is not None and self._transport is not None:
             self._reason = str(error) or type(error).__name__
         self._transport = None
@@ -202,11 +192,11 @@ async def open_connection(
     """Return a connection to a server that is authenticated and has its database selected.
 
     Raises:
-        StoreUnavailableError: Nobody answers there, or not in time, or the server is still loading.
-        StoreRefusedError: The server, or its certificate, is not to our credentials or settings.
+        StoreUnavailableError: The server does not answer in time, or is still loading.
+        StoreRefusedError: The credentials or the server's certificate are refused.
     """
     loop = asyncio.get_running_loop()
-    doing = f"connect to {address if settings.is_cluster else settings.redis_address}"
+    operation = f"connect to {address if settings.is_cluster else settings.redis_address}"
     until = loop.time() + settings.redis_connect_timeout
     try:
         async with asyncio.timeout_at(until):
@@ -215,72 +205,32 @@ async def open_connection(
             )
     except TimeoutError:
         raise StoreUnavailableError(
-            doing, f"no connection within {settings.redis_connect_timeout:g} s"
+            operation, f"no connection within {settings.redis_connect_timeout:g} s"
         ) from None
     except ssl.SSLError as error:
-        raise StoreRefusedError(doing, f"TLS: {error}") from error
+        raise StoreRefusedError(operation, f"TLS: {error}") from error
     except OSError as error:
-        raise StoreUnavailableError(doing, str(error)) from error
+        raise StoreUnavailableError(operation, str(error)) from error
     try:
-        await _introduce(connection, settings, doing, until)
+        await _authenticate(connection, settings, operation, until)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def reply_error(doing: str, reply: hiredis.ReplyError) -> StoreError:
-    """Return our error for one of the server's."""
-    text = str(reply)
-    if error_code(text) in _PASSING or "max number of clients" in text:
-        return StoreUnavailableError(doing, text)
-    return StoreRefusedError(doing, text)
-
-
-def error_code(text: str) -> str:
-    """Return the word that an error of the server begins with."""
-    return text.split(" ", 1)[0]
-
-
-def command(*parts: bytes) -> bytes:
-    """Return one command in Redis's protocol."""
-    return b"*%d\r\n" % len(parts) + b"".join(b"$%d\r\n%s\r\n" % (len(part), part) for part in parts)
-
-
-def introduction(settings: OnlineStoreSettings, database: int) -> list[bytes]:
-    """Return the commands that authenticate a new connection, select its database, and see whether it answers."""
-    commands = []
-    if settings.redis_password is not None:
-        user = [] if settings.redis_username is None else [settings.redis_username.encode()]
-        commands.append(command(b"AUTH", *user, settings.redis_password.get_secret_value().encode()))
-    if database:
-        commands.append(command(b"SELECT", b"%d" % database))
-    commands.append(command(b"PING"))
-    return commands
-
-
-def tls_context(settings: OnlineStoreSettings) -> ssl.SSLContext | None:
-    """Return how to speak TLS to the store, ``None`` where it is not to be spoken.
-
-    Raises:
-        StoreRefusedError: The file of authorities is no PEM file.
-    """
-    if not settings.redis_tls:
-        return None
+async def _authenticate(
+    connection: Connection, settings: OnlineStoreSettings, operation: str, until: float
+) -> None:
+    commands = handshake(settings, settings.redis_db)
     try:
-        return ssl.create_default_context(cafile=settings.redis_ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise StoreRefusedError(f"load the authorities in {settings.redis_ca_file}", str(error)) from error
-
-
-async def _introduce(connection: Connection, settings: OnlineStoreSettings, doing: str, until: float) -> None:
-    commands = introduction(settings, settings.redis_db)
-    try:
-        replies = await connection.ask(b"".join(commands), len(commands), until)
+        replies = await connection.execute(b"".join(commands), len(commands), until)
     except ConnectionLostError as error:
-        raise StoreUnavailableError(doing, str(error)) from None
+        raise StoreUnavailableError(operation, str(error)) from None
     except DeadlineError:
-        raise StoreUnavailableError(doing, f"no answer within {settings.redis_connect_timeout:g} s") from None
+        raise StoreUnavailableError(
+            operation, f"no answer within {settings.redis_connect_timeout:g} s"
+        ) from None
     for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
-            raise reply_error(doing, reply)
+            raise reply_error(operation, reply)

@@ -1,4 +1,4 @@
-"""Connections to one server that are kept made in the background, so that a read finds one."""
+"""Connections to one server, kept open in the background."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from reprise.store.transport.connection import Connection, open_connection
 from reprise.store.transport.slots import Address
 
 _FIRST_BACKOFF = 0.02
-_LONGEST_BACKOFF = 1.0
+_MAX_BACKOFF = 1.0
 
 
 class ConnectionPool:
-    """Keeps connections to one server, and makes them again, ever more slowly, while it is away.
+    """Keeps connections to one server open, and reopens them with exponential backoff while it is away.
 
     Args:
-        settings: How it is spoken to.
+        settings: Credentials, database and timeouts.
         address: The server.
-        tls: How to speak TLS to it, if at all.
-        connections: How many connections to keep; many requests can be under way on each.
-        changed: Is notified when a connection came, or could not be made.
-        on_lost: Is called when a connection was lost or could not be made.
+        tls: The TLS context, ``None`` without TLS.
+        connections: The number of connections; many requests can be under way on each.
+        changed: Is notified when a connection was opened, or could not be.
+        on_lost: Is called when a connection was lost or could not be opened.
 
     Attributes:
         failure: Why the last attempt to connect failed, ``None`` where it did not.
@@ -46,54 +46,54 @@ class ConnectionPool:
         self._tls = tls
         self._changed = changed
         self._on_lost = on_lost
-        self._live: list[Connection] = []
-        self._keepers = [asyncio.create_task(self._keep_connected()) for _ in range(connections)]
+        self._open: list[Connection] = []
+        self._tasks = [asyncio.create_task(self._reconnect()) for _ in range(connections)]
 
     async def close(self) -> None:
-        """Drop the connections; what is under way on them fails."""
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        """Close the connections; requests that are under way fail."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def least_busy(self) -> Connection | None:
-        """Return the connection on which the fewest wait, ``None`` where there is none."""
-        # A connection may be dead for a moment before its keeper is told.
-        return min((connection for connection in self._live if connection.alive), key=_pending, default=None)
+    def least_pending(self) -> Connection | None:
+        """Return the connection with the fewest pending requests, ``None`` where none is open."""
+        # A connection may be closed for a moment before its task notices.
+        return min((connection for connection in self._open if connection.alive), key=_pending, default=None)
 
-    def raise_defect(self) -> None:
-        """Raise what has ended a keeper, which only an error of ours does."""
-        for keeper in self._keepers:
-            if keeper.done():
-                keeper.result()
+    def raise_programming_error(self) -> None:
+        """Raise what has ended a task, which only an error of ours does."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
 
-    async def _keep_connected(self) -> None:
+    async def _reconnect(self) -> None:
         loop = asyncio.get_running_loop()
         backoff = _FIRST_BACKOFF
         while True:
             try:
                 connection = await open_connection(self._settings, self._tls, self.address)
             except StoreError as error:
-                await self._tell(error)
+                await self._report(error)
             else:
-                born = loop.time()
-                await self._keep(connection)
-                if loop.time() - born > _LONGEST_BACKOFF:
+                opened_at = loop.time()
+                await self._hold(connection)
+                if loop.time() - opened_at > _MAX_BACKOFF:
                     backoff = _FIRST_BACKOFF
                     continue
             await asyncio.sleep(backoff * random.uniform(0.5, 1.5))
-            backoff = min(2 * backoff, _LONGEST_BACKOFF)
+            backoff = min(2 * backoff, _MAX_BACKOFF)
 
-    async def _keep(self, connection: Connection) -> None:
-        self._live.append(connection)
+    async def _hold(self, connection: Connection) -> None:
+        self._open.append(connection)
         try:
-            await self._tell(None)
+            await self._report(None)
             await connection.closed
             self._on_lost()
         finally:
-            self._live.remove(connection)
+            self._open.remove(connection)
             connection.close("the reader is closed")
 
-    async def _tell(self, failure: StoreError | None) -> None:
+    async def _report(self, failure: StoreError | None) -> None:
         self.failure = failure
         if failure is not None:
             self._on_lost()

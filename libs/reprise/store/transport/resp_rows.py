@@ -1,12 +1,11 @@
-"""The answers to many ``HMGET`` of the same number of fields, taken apart at once and without an object for each value.
+"""The replies to many ``HMGET`` of the same number of fields, parsed as arrays instead of an object per value.
 
-In RESP2 (Redis serialization protocol specification) such an answer is ``*W\\r\\n`` and W bulk strings, each
-``$L\\r\\n``, its L bytes and ``\\r\\n``, or ``$-1\\r\\n`` for a field that is not there. A bulk string begins with a
-``$`` after a line's end, but a value may hold those three bytes as well. So what looks like a beginning is believed
-only if all fit together: the first is where it has to be, and each ends, by its own length, where the next begins.
-Whatever does not fit, errors among it, is left to hiredis, which is always right.
+In RESP2 such a reply is ``*W\\r\\n`` and W bulk strings, each ``$L\\r\\n``, its L bytes and ``\\r\\n``, or
+``$-1\\r\\n`` for an absent field. A bulk string begins with ``$`` after a line end, but a value may hold those
+bytes as well. The candidates are accepted only if they are consistent: the first is where it has to be, and each ends,
+by its own length, where the next begins. Anything else, errors included, is left to hiredis.
 
-When all has come cannot be told without a look at every byte of every piece; a ``PING`` after the commands tells.
+A ``PING`` after the commands marks the end of the replies without a search through every byte.
 """
 
 from __future__ import annotations
@@ -21,9 +20,6 @@ from numpy.typing import NDArray
 from reprise.store.feast.value_decoder import WINDOW, windows
 
 _CR, _LF, _DOLLAR = b"\r\n$"
-PING: Final = b"*1\r\n$4\r\nPING\r\n"
-"""What has to follow the commands whose answers a ``RespRowBuffer`` collects."""
-
 _PONG: Final = b"\r\n+PONG\r\n"
 _PONG_OR_ERROR: Final = b"+-"
 _ABSENT: Final = -1
@@ -31,7 +27,7 @@ _LONGEST: Final = 99
 
 
 def _tables() -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Return, by the two bytes after a ``$``, the sizes of its header and of all, and the length; a 1 fits nothing."""
+    """Return header size, total size and length by the two bytes after a ``$``; 1 where they are no length."""
     header, whole, length = np.ones((3, 1 << 16), np.intp)
     for number in range(_ABSENT, _LONGEST + 1):
         text = b"%d\r" % number
@@ -51,8 +47,8 @@ class RespRows:
 
     Attributes:
         data: The bytes, and at least ``WINDOW`` more.
-        starts: Where each value begins, shape (rows, values).
-        lengths: How many bytes it has, -1 where there is no such field, shape (rows, values).
+        starts: Position of each value, shape (rows, values).
+        lengths: Its number of bytes, -1 where the field is absent, shape (rows, values).
     """
 
     data: bytearray
@@ -61,7 +57,7 @@ class RespRows:
 
     @classmethod
     def joined(cls, parts: Sequence[tuple[Sequence[int], RespRows]]) -> RespRows:
-        """Return the rows of all parts, of which each comes with the positions of its rows in the whole."""
+        """Return the rows of all parts; each part comes with the positions of its rows in the result."""
         shape = (sum(len(positions) for positions, _ in parts), parts[0][1].starts.shape[1])
         whole = cls(bytearray(), np.empty(shape, np.intp), np.empty(shape, np.intp))
         for positions, part in parts:
@@ -73,12 +69,7 @@ class RespRows:
 
 
 class RespRowBuffer:
-    """Collects the bytes of the answers to many commands and a ``PING``, by which it knows that all have come.
-
-    Args:
-        rows: How many answers there will be.
-        width: How many values each has.
-    """
+    """Collects the bytes of the replies to ``rows`` commands, of ``width`` values each, and a ``PING``."""
 
     def __init__(self, rows: int, width: int) -> None:
         self._rows = rows
@@ -88,14 +79,14 @@ class RespRowBuffer:
         self._searched = 0
 
     def feed(self, data: bytes, *, last: bool) -> bool:
-        """Take bytes that came, and return whether ``parse`` is due: all have come, or an error among them.
+        """Add received bytes, and return whether to call ``parse``: all replies are there, or an error.
 
         Args:
             data: The bytes.
-            last: Whether nothing can have come after the answer to ``PING``.
+            last: Whether no other reply can follow the one to ``PING``.
         """
         self._data += data
-        # An answer to PING is one line, if it is an error as well.
+        # The reply to PING is one line, an error too.
         if data.endswith(b"\n") and self._data[self._data.rfind(b"\n", 0, -1) + 1] in _PONG_OR_ERROR:
             return True
         if last:
@@ -104,17 +95,17 @@ class RespRowBuffer:
         return any(self._data.find(sign, searched) >= 0 for sign in (_PONG, b"\r\n-"))
 
     def parse(self) -> tuple[RespRows | None, bytes]:
-        """Return the rows and what came after ``PONG``; ``None`` and all that came where it takes hiredis."""
+        """Return the rows and the bytes after ``PONG``; ``None`` and all bytes where hiredis has to parse them."""
         received = len(self._data)
         self._data += bytes(WINDOW)
-        rows, end = self._take_apart()
+        rows, end = self._parse_rows()
         after = end + len(_PONG)
         if rows is None or self._data[end:after] != _PONG:
             return None, bytes(self._data[:received])
         return rows, bytes(self._data[after:received])
 
-    def _take_apart(self) -> tuple[RespRows | None, int]:
-        """Return the rows, and where the end of the last line of them begins."""
+    def _parse_rows(self) -> tuple[RespRows | None, int]:
+        """Return the rows, and the position of their last line end."""
         data = np.frombuffer(self._data, np.uint8)
         begins = np.flatnonzero(data == _DOLLAR)
         begins = begins[(data.take(begins - 1) == _LF) & (data.take(begins - 2) == _CR)]

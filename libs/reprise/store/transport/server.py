@@ -1,4 +1,4 @@
-"""Where the store's commands go: one server here, the nodes of a cluster in `cluster`; and what replicas have."""
+"""The blocking transport of one server, and what it has in common with the one of a cluster."""
 
 from __future__ import annotations
 
@@ -12,141 +12,130 @@ import hiredis
 
 from reprise.store.exceptions import StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.blocking_connection import BlockingConnection, Command, pack
-from reprise.store.transport.connection import ConnectionLostError, reply_error
+from reprise.store.transport.blocking_connection import BlockingConnection
+from reprise.store.transport.resp import Command, ConnectionLostError, pack, reply_error
 from reprise.store.transport.slots import Address
 
 ReplicationIds = Mapping[Address, bytes]
-"""The replication id of each primary: a replica that is promoted has another, and so has a server that restarts."""
+"""The replication id of each primary; a promoted replica has another one, and so has a restarted server."""
 
 INFO_REPLICATION: Final = pack(b"INFO", b"replication")
 _RETRIES = 3
-_WAIT_SHARE = 0.8  # of the longest wait for an answer, so that the answer still comes
+_WAIT_SHARE = 0.8  # of the timeout of an answer, so that the answer still comes
 _MARKER_SECONDS = 60
 
 
 class Transport(Protocol):
-    """Takes commands to whoever has their keys, and brings the replies."""
+    """Sends commands to the servers that have their keys, and returns the replies.
 
-    def run(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
-        """Send commands at once and return their replies in order, errors among them; any may run twice.
+    Every method raises ``ConnectionLostError`` where a server is away or does not answer in time, and ``StoreError``
+    where the store refuses or, as a whole, does not work.
+    """
+
+    def execute(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
+        """Send commands in one round trip and return their replies in order, errors among them.
 
         Args:
-            commands: The commands.
+            commands: The commands; any may run twice.
             keys: The key of each.
-
-        Raises:
-            ConnectionLostError: A server is away, or does not answer in time.
-            StoreError: The store as a whole does not work, or refuses.
         """
 
-    def run_everywhere(self, command: Command) -> dict[Address, Any]:
-        """Send a command without a key to every primary, and return the replies, errors among them.
-
-        Raises:
-            ConnectionLostError: A server is away, or does not answer in time.
-            StoreError: The store as a whole does not work, or refuses.
-        """
+    def execute_on_primaries(self, command: Command) -> dict[Address, Any]:
+        """Send a command without a key to every primary, and return the replies, errors among them."""
 
     def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
-        """Wait until as many replicas of each primary have all that it had when this was called.
+        """Wait until ``replicas`` replicas of each primary have what it had when this was called.
 
         Args:
-            replication_ids: The primaries before the first of what is to be settled was read or written.
-            replicas: How many.
+            replication_ids: The primaries before the first of the reads and writes in question.
+            replicas: The number of replicas.
 
         Raises:
-            StoreUnavailableError: The primaries are others by now, or too few replicas came up in time.
-            ConnectionLostError: A server is away, or does not answer in time.
+            StoreUnavailableError: A primary has been replaced, or too few replicas followed in time.
         """
 
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
-        """Yield the keys that match; one may come several times.
-
-        Raises:
-            ConnectionLostError: A server is away, or does not answer in time.
-            StoreError: It refuses.
-        """
+        """Yield the keys that match; a key may come several times."""
 
     def close(self) -> None:
-        """Drop the connections."""
+        """Close the connections."""
 
 
 class ServerTransport:
-    """A server that has all keys."""
+    """A ``Transport`` to one server."""
 
-    def __init__(self, settings: OnlineStoreSettings, project: str, tls: ssl.SSLContext | None) -> None:
-        self._link = BlockingConnection(settings, settings.redis_addresses[0], tls, settings.redis_db)
-        self._marker = marker_prefix(project)
+    def __init__(self, settings: OnlineStoreSettings, tls: ssl.SSLContext | None) -> None:
+        self._connection = BlockingConnection(settings, settings.redis_addresses[0], tls, settings.redis_db)
+        self._marker = marker_prefix(settings)
         self._wait_ms = wait_milliseconds(settings)
 
-    def run(
+    def execute(
         self,
         commands: Sequence[Command],
-        keys: Sequence[bytes],  # noqa: ARG002 - the one server has them all
+        keys: Sequence[bytes],  # noqa: ARG002
     ) -> list[Any]:
         """See ``Transport``."""
         for pause in pauses(_RETRIES):
             try:
-                return self._link.exchange(commands)
+                return self._connection.execute(commands)
             except ConnectionLostError:
                 time.sleep(pause)
-        return self._link.exchange(commands)
+        return self._connection.execute(commands)
 
-    def run_everywhere(self, command: Command) -> dict[Address, Any]:
+    def execute_on_primaries(self, command: Command) -> dict[Address, Any]:
         """See ``Transport``."""
-        (reply,) = self.run([command], [b""])
-        return {self._link.address: reply}
+        (reply,) = self.execute([command], [b""])
+        return {self._connection.address: reply}
 
     def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
         """See ``Transport``."""
-        replies = self._link.exchange(wait_commands(self._marker, replicas, self._wait_ms))
-        check_replicated(self._link.address, replies, replication_ids, replicas)
+        replies = self._connection.execute(wait_commands(self._marker, replicas, self._wait_ms))
+        check_replicated(self._connection.address, replies, replication_ids, replicas)
 
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
         """See ``Transport``."""
-        return scan_keys(self._link, pattern, count)
+        return scan_keys(self._connection, pattern, count)
 
     def close(self) -> None:
         """See ``Transport``."""
-        self._link.close()
+        self._connection.close()
 
 
 def pauses(times: int) -> Iterator[float]:
-    """Yield seconds to wait before one more try, ever longer and never the same for two clients."""
+    """Yield the seconds to wait before each retry: exponential backoff with jitter."""
     for number in range(times):
         yield min(0.5, 0.05 * 2**number) * random.uniform(0.5, 1.0)
 
 
 def wait_milliseconds(settings: OnlineStoreSettings) -> int:
-    """Return how long replicas may take."""
+    """Return the timeout of ``WAIT``, in milliseconds."""
     return max(1, int(settings.redis_timeout * 1000 * _WAIT_SHARE))
 
 
-def marker_prefix(project: str) -> bytes:
-    """Return how the key begins that is written last before replicas are waited for."""
-    return b"settled:" + project.encode() + b":"
+def marker_prefix(settings: OnlineStoreSettings) -> bytes:
+    """Return the prefix of the key that is written before ``WAIT``."""
+    return b"settled:%s:" % settings.feast_project.encode()
 
 
 def replication_id(address: Address, reply: Any) -> bytes:
-    """Return a primary's replication id, from its answer to ``INFO_REPLICATION``.
+    """Return a primary's replication id from its reply to ``INFO_REPLICATION``.
 
     Raises:
-        StoreError: It is no primary, or refuses.
+        StoreError: The server is no primary, or refuses.
     """
-    doing = f"ask {address} for its replication"
+    operation = f"ask {address} for its replication"
     if isinstance(reply, hiredis.ReplyError):
-        raise reply_error(doing, reply)
+        raise reply_error(operation, reply)
     fields: dict[bytes, bytes] = dict(line.split(b":", 1) for line in reply.splitlines() if b":" in line)
     if fields.get(b"role") != b"master" or b"master_replid" not in fields:
-        raise StoreUnavailableError(doing, "it is no primary")
+        raise StoreUnavailableError(operation, "it is no primary")
     return fields[b"master_replid"]
 
 
 def wait_commands(marker: bytes, replicas: int, milliseconds: int) -> list[Command]:
-    """Return the commands after whose replies replicas have all that came before them.
+    """Return the commands whose replies say how many replicas have what came before.
 
-    A write comes first, because ``WAIT`` is about the last write of its own connection.
+    A write comes first, because ``WAIT`` waits for the last write of its own connection.
     """
     return [
         pack(b"SET", marker, b"", b"EX", _MARKER_SECONDS),
@@ -158,29 +147,30 @@ def wait_commands(marker: bytes, replicas: int, milliseconds: int) -> list[Comma
 def check_replicated(
     address: Address, replies: Sequence[Any], replication_ids: ReplicationIds, replicas: int
 ) -> None:
-    """Raise ``StoreError`` unless the replies to ``wait_commands`` say that all is where it should be."""
+    """Raise ``StoreError`` unless the replies to ``wait_commands`` say that the replicas have everything."""
     for reply in replies:
         if isinstance(reply, hiredis.ReplyError):
-            raise StoreUnavailableError(f"settle on {address}", str(reply))
+            raise StoreUnavailableError(f"wait for replicas of {address}", str(reply))
     _, reached, described = replies
     if replication_id(address, described) != replication_ids.get(address):
         raise StoreUnavailableError(
-            f"settle on {address}", "it has become the primary only now, and may lack what was written"
+            f"wait for replicas of {address}",
+            "it has become the primary since, and may lack what was written",
         )
     if reached < replicas:
         raise StoreUnavailableError(
-            f"settle on {address}",
+            f"wait for replicas of {address}",
             f"{reached} replicas have what was written, and REDIS_WAIT_REPLICAS asks for {replicas}",
         )
 
 
-def scan_keys(link: BlockingConnection, pattern: bytes, count: int) -> Iterator[bytes]:
-    """Yield the keys of one server that match, see ``Transport``."""
+def scan_keys(connection: BlockingConnection, pattern: bytes, count: int) -> Iterator[bytes]:
+    """Yield the keys of one server that match."""
     cursor = b"0"
     while True:
-        (reply,) = link.exchange([pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", count)])
+        (reply,) = connection.execute([pack(b"SCAN", cursor, b"MATCH", pattern, b"COUNT", count)])
         if isinstance(reply, hiredis.ReplyError):
-            raise reply_error(f"list the keys of {link.address}", reply)
+            raise reply_error(f"list the keys of {connection.address}", reply)
         cursor, keys = reply
         yield from keys
         if cursor == b"0":

@@ -1,4 +1,4 @@
-"""Which node of a Redis Cluster has a key.
+"""The slots of a Redis Cluster and the nodes that own them.
 
 Format: https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/
 """
@@ -15,28 +15,28 @@ SLOTS = 16384
 
 
 class Address(NamedTuple):
-    """Where a server listens."""
+    """The address of a server."""
 
     host: str
     port: int
 
     def __str__(self) -> str:
-        """Return it as people write it."""
+        """Return ``host:port``."""
         return f"{self.host}:{self.port}"
 
 
 class Redirect(NamedTuple):
-    """Where a node says that a slot is.
+    """The node that a slot is on, as another node answered.
 
     Attributes:
         slot: The slot.
         address: The node to ask instead.
-        for_good: Whether the slot has moved there; else only this once, because it is on its way.
+        permanent: Whether the slot has moved (``MOVED``); else this command only (``ASK``).
     """
 
     slot: int
     address: Address
-    for_good: bool
+    permanent: bool
 
 
 def key_slot(key: bytes) -> int:
@@ -50,11 +50,9 @@ def key_slot(key: bytes) -> int:
 
 
 def parse_redirect(text: str, asked: Address) -> Redirect | None:
-    """Return where an error such as ``MOVED 3999 10.0.0.7:6381`` points; ``None`` where it is another error.
+    """Return the redirect in an error such as ``MOVED 3999 10.0.0.7:6381``, ``None`` for another error.
 
-    Args:
-        text: The error.
-        asked: The node that said so; an answer without a host means its own.
+    A redirect without a host means the host of the node that was asked.
     """
     kind, _, rest = text.partition(" ")
     if kind not in ("MOVED", "ASK"):
@@ -65,7 +63,7 @@ def parse_redirect(text: str, asked: Address) -> Redirect | None:
 
 
 class SlotMap:
-    """The primary of each slot, as one node told it and as others corrected it since."""
+    """The primary of each slot, as one node reported it and others corrected it."""
 
     def __init__(self, owners: Sequence[Address | None]) -> None:
         if len(owners) != SLOTS:
@@ -74,20 +72,18 @@ class SlotMap:
 
     @classmethod
     def from_reply(cls, reply: Any, asked: Address) -> SlotMap:
-        """Return the map that ``CLUSTER SLOTS`` answered.
+        """Return the map in the reply to ``CLUSTER SLOTS``: ranges, each with its primary first.
 
-        Args:
-            reply: The answer: ranges with their primary first, as lists of bytes and numbers.
-            asked: The node that answered; a node without a host is at its host.
+        A node without a host has the host of the node that was asked.
 
         Raises:
-            StoreRefusedError: It is no such answer.
+            StoreRefusedError: It is no such reply.
         """
         owners: list[Address | None] = [None] * SLOTS
         try:
             for first, last, (host, port, *_), *_ in reply:
                 if host == b"?":
-                    continue  # the node knows of the other, but not yet where it is
+                    continue  # its address is not known yet
                 address = Address(host.decode() if host else asked.host, port)
                 owners[first : last + 1] = [address] * (last + 1 - first)
             return cls(owners)
@@ -101,7 +97,7 @@ class SlotMap:
         return self._owners[slot]
 
     def move(self, slot: int, address: Address) -> None:
-        """Note where a slot is by now."""
+        """Set the primary of a slot."""
         self._owners[slot] = address
 
     @property
@@ -110,7 +106,7 @@ class SlotMap:
         return None not in self._owners
 
     def primaries(self) -> dict[Address, int]:
-        """Return the primaries, and of each its first slot."""
+        """Return the primaries, each with its first slot."""
         found: dict[Address, int] = {}
         for slot, owner in enumerate(self._owners):
             if owner is not None:
@@ -119,7 +115,7 @@ class SlotMap:
 
 
 def key_in_slot(prefix: bytes, slot: int) -> bytes:
-    """Return a key with this prefix, which has no brace, that is in the slot."""
+    """Return a key in the slot that begins with the prefix, which has no brace."""
     number = 0
     while crc_hqx(b"%d" % number, 0) % SLOTS != slot:
         number += 1

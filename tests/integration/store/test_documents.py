@@ -1,9 +1,12 @@
+from datetime import timedelta
+
 import pytest
 from redis.cluster import RedisCluster as Client
 
-from reprise.store.documents import DocumentReader
+from reprise.store.documents import DocumentReader, DocumentStore
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.resp import pack
 from support.redis import RedisServer, free_port
 from support.redis_cluster import RedisCluster
 
@@ -52,3 +55,25 @@ async def test_store_that_is_away_is_told_within_the_deadline(redis_server: Redi
     async with DocumentReader(settings(redis_server, redis_port=free_port()), deadline=0.2) as reader:
         with pytest.raises(StoreUnavailableError, match="no answer within 200 ms"):
             await reader.get(KEY)
+
+
+@pytest.mark.parametrize("kind", ["redis", "redis_cluster"])
+def test_written_document_is_read_back_and_expires_if_asked(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue("redis_server" if kind == "redis" else "redis_cluster")
+    with DocumentStore.connect(settings(server, redis_type=kind)) as store:
+        assert store.get(KEY) is None
+        store.set(KEY, b"\x00{}")
+        assert store.get(KEY) == b"\x00{}"
+        store.set(KEY, b"{}", timedelta(hours=1))
+        (remaining_ms,) = store.execute([pack(b"PTTL", KEY.encode())], [KEY.encode()], "read the expiry")
+    assert 0 < remaining_ms <= 3_600_000
+
+
+def test_document_of_a_store_that_is_away_is_unavailable(redis_server: RedisServer) -> None:
+    with (
+        DocumentStore.connect(settings(redis_server, redis_port=free_port())) as store,
+        pytest.raises(StoreUnavailableError, match=f"read {KEY}"),
+    ):
+        store.get(KEY)

@@ -1,0 +1,102 @@
+"""An asyncio client of the online store's Redis: sends commands with a deadline, converts errors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import hiredis
+
+from reprise.store.exceptions import StoreUnavailableError
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.async_cluster import AsyncClusterTransport
+from reprise.store.transport.async_server import AsyncServerTransport, AsyncTransport
+from reprise.store.transport.connection import DeadlineError
+from reprise.store.transport.resp import PING, ConnectionLostError, reply_error, tls_context
+
+_Replies = TypeVar("_Replies")
+
+
+class AsyncStoreClient:
+    """One server or a cluster, for one event loop.
+
+    It keeps its connections open in the background and reopens them with backoff while the store is away. A
+    request that finds none waits for one until its deadline; a request whose connection is lost is sent again on
+    another one.
+
+    Args:
+        settings: Where the store is.
+        deadline: Maximum duration of a request, in seconds, unless the request has its own.
+        connections: Connections to each server; many requests can be under way on each.
+
+    Raises:
+        StoreRefusedError: The file of certificate authorities is no PEM file.
+    """
+
+    def __init__(
+        self, settings: OnlineStoreSettings, *, deadline: float = 0.25, connections: int = 2
+    ) -> None:
+        if deadline <= 0 or connections < 1:
+            raise ValueError("a client needs a positive deadline and at least one connection")
+        self._address = settings.redis_address
+        self._deadline = deadline
+        kind = AsyncClusterTransport if settings.is_cluster else AsyncServerTransport
+        self._transport: AsyncTransport = kind(settings, tls_context(settings), connections)
+
+    async def __aenter__(self) -> Self:
+        self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def start(self) -> None:
+        """Begin to connect; needs a running event loop. The store need not be up yet."""
+        self._transport.start()
+
+    async def close(self) -> None:
+        """Close the connections; requests that are under way fail."""
+        await self._transport.close()
+
+    async def ping(self, deadline: float | None = None) -> None:
+        """Return once all primaries answer.
+
+        Raises:
+            StoreError: One does not in time, or refuses.
+        """
+        replies: list[Any] = await self._before_deadline(
+            "ping", deadline, lambda until: self._transport.execute_on_primaries(PING, until)
+        )
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply_error(f"ping {self._address}", reply)
+
+    async def _execute(
+        self,
+        commands: Sequence[bytes],
+        keys: Sequence[bytes],
+        operation: str,
+        deadline: float | None = None,
+    ) -> list[Any]:
+        return await self._before_deadline(
+            operation, deadline, lambda until: self._transport.execute(commands, keys, until)
+        )
+
+    async def _before_deadline(
+        self, operation: str, deadline: float | None, send: Callable[[float], Awaitable[_Replies]]
+    ) -> _Replies:
+        seconds = self._deadline if deadline is None else deadline
+        try:
+            return await send(asyncio.get_running_loop().time() + seconds)
+        except (DeadlineError, TimeoutError) as error:
+            reason = f"no answer within {seconds * 1000:g} ms"
+            cause = str(error) or self._transport.failure
+            if cause:
+                reason += f" ({cause})"
+            raise StoreUnavailableError(f"{operation} at {self._address}", reason) from None
+        except ConnectionLostError as error:
+            raise StoreUnavailableError(f"{operation} at {self._address}", str(error)) from None

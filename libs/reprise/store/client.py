@@ -1,0 +1,109 @@
+"""A blocking client of the online store's Redis: sends commands, converts errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+import hiredis
+
+from reprise.store.exceptions import StoreError, StoreUnavailableError
+from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.cluster import ClusterTransport
+from reprise.store.transport.resp import Command, ConnectionLostError, pack, reply_error, tls_context
+from reprise.store.transport.server import ServerTransport, Transport
+from reprise.store.transport.slots import Address
+
+
+class StoreClient:
+    """One server or a cluster, for one thread of a process.
+
+    A lost connection is opened again and its commands are sent again, a few times within a second or two; any
+    command may therefore run twice.
+
+    Args:
+        transport: Sends commands; the client closes it.
+        settings: Where the store is.
+    """
+
+    def __init__(self, transport: Transport, settings: OnlineStoreSettings) -> None:
+        self.transport = transport
+        self._address = settings.redis_address
+        self._project = settings.feast_project
+        self._replicas = settings.replicas_waited_for
+
+    @classmethod
+    def connect(cls, settings: OnlineStoreSettings) -> Self:
+        """Return a client that connects when first used.
+
+        Raises:
+            StoreRefusedError: The file of certificate authorities is no PEM file.
+        """
+        kind = ClusterTransport if settings.is_cluster else ServerTransport
+        return cls(kind(settings, tls_context(settings)), settings)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.transport.close()
+
+    def ping(self) -> None:
+        """Return once all primaries answer.
+
+        Raises:
+            StoreError: The store is away, or refuses.
+        """
+        self.execute_on_primaries(pack(b"PING"), "ping")
+
+    def execute(self, commands: Sequence[Command], keys: Sequence[bytes], operation: str) -> list[Any]:
+        """Send commands in one round trip, and return their replies in order, errors of Redis among them.
+
+        Args:
+            commands: The commands.
+            keys: The key of each.
+            operation: What the caller does, for error messages.
+
+        Raises:
+            StoreError: The store is away.
+        """
+        if not commands:
+            return []
+        with self.convert_errors(operation):
+            return self.transport.execute(commands, keys)
+
+    def execute_on_primaries(self, command: Command, operation: str) -> dict[Address, Any]:
+        """Send a command without a key to every primary, and return the replies.
+
+        Raises:
+            StoreError: A primary is away, or refuses.
+        """
+        with self.convert_errors(operation):
+            replies = self.transport.execute_on_primaries(command)
+        self.raise_refusal(replies.values(), operation)
+        return replies
+
+    def raise_refusal(self, replies: Iterable[Any], operation: str) -> None:
+        """Raise ``StoreError`` for the first reply that is an error."""
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply_error(f"{operation} at {self._address}", reply)
+
+    @contextmanager
+    def convert_errors(self, operation: str) -> Iterator[None]:
+        """Raise what the transport raises as ``StoreError`` with the operation and the store's address."""
+        operation = f"{operation} at {self._address}"
+        try:
+            yield
+        except ConnectionLostError as error:
+            raise StoreUnavailableError(operation, str(error)) from error
+        except StoreError as error:
+            raise type(error)(operation, str(error)) from error
