@@ -92,9 +92,9 @@ async def answered(requests: list[bytes | list[bytes]], pieces: list[bytes]) -> 
     until = loop.time() + 60
     asked = [
         loop.create_task(
-            connection.ask(b"", 1, until)
+            connection.execute(b"", 1, until)
             if isinstance(answer, bytes)
-            else connection.ask_rows(b"", len(answer), WIDTH, until)
+            else connection.execute_rows(b"", len(answer), WIDTH, until)
         )
         for answer in requests
     ]
@@ -241,7 +241,7 @@ async def test_a_ping_follows_the_commands() -> None:
     loop = asyncio.get_running_loop()
     connection, transport = Connection(loop, Address("h", 1)), DeafTransport()
     connection.connection_made(transport)
-    task = loop.create_task(connection.ask_rows(b"commands", 1, WIDTH, loop.time() + 60))
+    task = loop.create_task(connection.execute_rows(b"commands", 1, WIDTH, loop.time() + 60))
     await asyncio.sleep(0)
     connection.data_received(encoded(COMMON[0]) + PONG)
     assert lists(await task) == COMMON[:1]
