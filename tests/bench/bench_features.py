@@ -26,7 +26,7 @@ from reprise.datagen.history_options import GenerationPlan
 from reprise.events import Event
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.executors.fold import EntityStates, Fold
+from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.features.training_rows import build_training_rows
 from reprise.shop import ShopConfig
@@ -117,19 +117,19 @@ def many_events(folder: Path, events: int) -> Numbers:
 
 def folding(folder: Path, events: int, baseline_events: int) -> Numbers:
     happened = loaded(history(folder, events, users=2_000, products=300))
-    fold, states = Fold(PLAN), EntityStates(PLAN)
+    fold, states = Fold(PLAN), InMemoryStates(PLAN)
     began = time.perf_counter()
     for event in happened:
         states.fold(fold, event)
     rate = events / (time.perf_counter() - began)
 
     few = happened[:baseline_events]
-    states = EntityStates(PLAN)
+    states = InMemoryStates(PLAN)
     began = time.perf_counter()
     for event in few:
         states.fold(fold, event)
     few_seconds = time.perf_counter() - began
-    lists, recomputed = RawLists(PLAN), EntityStates(PLAN)
+    lists, recomputed = RawLists(PLAN), InMemoryStates(PLAN)
     began = time.perf_counter()
     for event in few:
         lists.take(event, recomputed)

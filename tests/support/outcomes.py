@@ -12,8 +12,8 @@ import orjson
 from reprise.archive import OfflineStore
 from reprise.bundle import BundleStore, Histogram
 from reprise.events import Event, encode_event, format_timestamp
-from reprise.features.executors.fold import EntityStates, Fold
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.executors.fold import Fold, InMemoryStates
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, PREDICTIONS, Record
 from reprise.routing import RoutingDocument, Share, allocate, assign
@@ -136,7 +136,7 @@ def _lived(
 ) -> tuple[list[Event], list[dict[str, object]], list[int]]:
     """Live through the visits in order; a visit is a view, a prediction, and perhaps a purchase later."""
     rng = np.random.default_rng(shop.seed)
-    fold, finisher, states = Fold(plan), Finisher(plan), EntityStates(plan)
+    fold, vectorizer, states = Fold(plan), FeatureVectorizer(plan), InMemoryStates(plan)
     weights = {"baseline": BASELINE_WEIGHTS, "candidate": shop.candidate_weights}
     queue: list[tuple[int, int, str, object]] = []
     number = 0
@@ -171,10 +171,10 @@ def _lived(
         assert isinstance(what, _Visit)
         arm = arm_of(now_us, what.user)
         rows = states.user(what.user), states.product(what.product), states.pair(what.user, what.product)
-        inputs = finisher.one(*rows, now_us, None, "view")
+        inputs = vectorizer.vector(*rows, now_us, None, "view")
         features: dict[str, float | None] = {
             name: None if np.isnan(value) else value
-            for name, value in zip(finisher.names, inputs, strict=True)
+            for name, value in zip(vectorizer.names, inputs, strict=True)
         }
         if shop.corrupt is not None:
             shop.corrupt(len(predictions), features)

@@ -10,7 +10,7 @@ from reprise.events import Event
 from reprise.features.discovery.candidates import Candidate
 from reprise.features.discovery.definition import Definition
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.executors.fold import EntityStates, Fold
+from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.executors.reference import reference_inputs
 from reprise.features.feature_vector.feature_functions import FloatArray
 from reprise.features.parity.comparison import (
@@ -73,15 +73,15 @@ def reference_answers(
     return np.column_stack([columns[c.name] for c in candidates])
 
 
-def folded_states(plan: Plan, events: Iterable[Event]) -> EntityStates:
+def folded_states(plan: Plan, events: Iterable[Event]) -> InMemoryStates:
     """Fold events in the order given."""
-    fold, states = Fold(plan), EntityStates(plan)
+    fold, states = Fold(plan), InMemoryStates(plan)
     for event in events:
         states.fold(fold, event)
     return states
 
 
-def states_by_ids(states: EntityStates, entity: EntityPlan) -> States:
+def states_by_ids(states: InMemoryStates, entity: EntityPlan) -> States:
     """Return one entity's folded states by its ids."""
     if entity.name == "pair":
         return {ids: list(state) for ids, state in states.pairs.items()}

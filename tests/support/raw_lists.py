@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reprise.events import Event, event_key
-from reprise.features.executors.fold import EntityStates
+from reprise.features.executors.fold import InMemoryStates
 from reprise.features.feature_vector.feature_functions import NUMBERS, bind
 from reprise.features.plan import EntityPlan, Plan
 
@@ -31,7 +31,7 @@ class RawLists:
             name: bind(spec, plan.pair.field_index, NUMBERS) for name, spec in plan.pair_values.items()
         }
 
-    def take(self, event: Event, states: EntityStates) -> None:
+    def take(self, event: Event, states: InMemoryStates) -> None:
         """Keep an event, and put the states of its user, product and pair as they are then."""
         user, product = ("user", event.user_id), ("product", event.product_id)
         pair = (event.user_id, event.product_id)
@@ -45,7 +45,7 @@ class RawLists:
         states.products[event.product_id] = self._state(self._plan.product, product, states)
 
     def _state(
-        self, entity: EntityPlan, key: tuple[str, ...], states: EntityStates | None = None
+        self, entity: EntityPlan, key: tuple[str, ...], states: InMemoryStates | None = None
     ) -> list[float | int | None]:
         frames = {frame: _Columns(raw) for frame, raw in self._kept[key].items()}
         row: list[float | int | None] = []

@@ -60,7 +60,7 @@ class ModelInput:
 
 
 @dataclass(frozen=True)
-class ReadState:
+class StateProjection:
     """What a reader of an entity's state asks for.
 
     Attributes:
@@ -117,7 +117,7 @@ class EntityPlan:
         return tuple(value for a in self.kept for value in a.empty)
 
     @cached_property
-    def finished_from(self) -> "ReadState":
+    def projection(self) -> "StateProjection":
         """The part of the state that the inputs are finished from; the rest only keeps it up to date."""
         noted = _Noted(self.field_index)
         for model_input in self.inputs:
@@ -126,7 +126,7 @@ class EntityPlan:
         # One field at least, so that there is something to ask for.
         kept = [at for at, each in enumerate(fields) if each.name in noted.names] or [0]
         view = StateView(self.view.name, self.view.join_keys, tuple(fields[at] for at in kept))
-        return ReadState(view, tuple(self.empty[at] for at in kept))
+        return StateProjection(view, tuple(self.empty[at] for at in kept))
 
     @cached_property
     def field_index(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from reprise.features.exceptions import FeatureEngineError
 from reprise.features.executors.batch import BatchExecutor
+from reprise.features.labels import training_label
 from reprise.features.plan import Plan
 from reprise.runtime.files import atomic_write
 
@@ -101,8 +102,12 @@ def build_training_rows(
     ):
         executor.load_events(events)
         last_us = executor.span.last_us
+        extra = {
+            "label": training_label(horizon_us, last_us),
+            "repeat_candidate": "count(purchases_t) OVER pair_past > 0",
+        }
         columns = ["event_id", "user_id", "product_id", "event_type", "ts", "amount", "is_purchase"]
-        for batch, inputs in executor.finished(executor.event_rows(columns, _extra(horizon_us, last_us))):
+        for batch, inputs in executor.with_inputs(executor.event_rows(columns, extra)):
             meta = [batch.column(name) for name, _ in _META if name not in {"timestamp", "amount"}]
             label, candidate = batch.column("label"), batch.column("repeat_candidate")
             instants = batch.column("ts").cast(pa.timestamp("us", "UTC"))
@@ -116,17 +121,6 @@ def build_training_rows(
             if advance is not None:
                 advance(batch.num_rows)
     return TrainingRowsReport(rows, labelled, positive, repeat)
-
-
-def _extra(horizon_us: int, last_us: int) -> dict[str, str]:
-    bought = (
-        "count(purchases_t) OVER (PARTITION BY user_id, product_id ORDER BY ts"
-        f" RANGE BETWEEN 1 FOLLOWING AND {horizon_us} FOLLOWING) > 0"
-    )
-    return {
-        "label": f"CASE WHEN ts + {horizon_us} <= {last_us} THEN {bought} END",
-        "repeat_candidate": "count(purchases_t) OVER pair_past > 0",
-    }
 
 
 def _open_writer(out: Path, partial: Path, schema: pa.Schema) -> AbstractContextManager[_Writer]:

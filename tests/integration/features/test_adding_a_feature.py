@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from reprise.features.discovery.definition import load_definition
 from reprise.features.discovery.planner import load_saved_features, planned_candidates
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.main import command
 from reprise.features.plan import Plan
 from support.hard_histories import random_history, requests_at
@@ -114,7 +114,7 @@ def test_a_view_counts_half_after_two_days(example: Example) -> None:
     plan = example.plan
     [viewed] = [event for event in random_history(1, 60) if event.event_type == "view"][:1]
     states = folded_states(plan, [viewed])
-    finished = Finisher(plan).one(
+    finished = FeatureVectorizer(plan).vector(
         states.user(viewed.user_id),
         states.product(viewed.product_id),
         states.pair(viewed.user_id, viewed.product_id),

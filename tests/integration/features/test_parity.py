@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from reprise.event_files.importer import import_events
 from reprise.events import Event, parse_timestamp
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.executors.fold import EntityStates
+from reprise.features.executors.fold import InMemoryStates
 from reprise.features.parity.comparison import TOLERANCE, batch_inputs, compare, feature_scales
 from support.discovered import definition, discovery, full_plan
 from support.hard_histories import (
@@ -140,7 +140,7 @@ def test_states_are_the_batchs_in_whatever_order_events_arrive(
 @given(events=histories(max_events=40))
 def test_states_are_what_all_the_events_say_without_accumulators(events: list[Event]) -> None:
     kept = [event for event in events if event.event_type in PLAN.frames]
-    lists, recomputed = RawLists(PLAN), EntityStates(PLAN)
+    lists, recomputed = RawLists(PLAN), InMemoryStates(PLAN)
     for event in kept:
         lists.take(event, recomputed)
     folded = folded_states(PLAN, kept)

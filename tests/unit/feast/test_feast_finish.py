@@ -6,7 +6,7 @@ import pytest
 
 from reprise.features.exceptions import CollidingStatesError
 from reprise.features.feast.on_demand_view import finish_frame, finishing_function, finishing_source
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
 from support.plans import checked_in_plan
 from support.served_bundles import small_plan
@@ -28,10 +28,10 @@ def test_the_source_alone_finishes_what_the_finisher_finishes() -> None:
     plan = checked_in_plan()
     rows = state_frame(plan, 20)
     found = finishing_function(finishing_source(plan))(rows)
-    finisher = Finisher(plan)
+    vectorizer = FeatureVectorizer(plan)
     for at, row in enumerate(rows.to_dict("records")):
         states = [[row[f"{e.view.name}__{f.name}"] for f in e.view.fields] for e in plan.entities]
-        expected = finisher.one(*states, row["timestamp_us"], row["amount"], "purchase")
+        expected = vectorizer.vector(*states, row["timestamp_us"], row["amount"], "purchase")
         np.testing.assert_allclose(found.iloc[at].to_numpy(), expected, rtol=1e-12)
     assert tuple(found.columns) == plan.input_names
 
@@ -47,7 +47,7 @@ def test_an_entity_without_a_row_has_the_empty_state() -> None:
     rows = state_frame(plan, 1).astype(object)
     rows.loc[:, [name for name in rows.columns if "__" in name]] = None
     found = finishing_function(finishing_source(plan))(rows)
-    expected = Finisher(plan).one(
+    expected = FeatureVectorizer(plan).vector(
         *(entity.empty for entity in plan.entities), 2_000_000_000_000_000, rows["amount"][0], "purchase"
     )
     np.testing.assert_array_equal(found.iloc[0].to_numpy(), expected)

@@ -14,7 +14,7 @@ from reprise.events import Event
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.feast.state_files import EVENT_TIMESTAMP, state_file_name, write_state_rows
 from reprise.features.feature_vector.feature_functions import FloatArray
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.features.plan import EntityPlan, Plan
 from reprise.store.feast.view import WATERMARKS
@@ -59,7 +59,7 @@ def test_the_last_row_at_an_instant_is_everything_strictly_before_it(tmp_path: P
     states = written(tmp_path, plan, event_table(events))
     user, product, pair = (found_at(states, entity, requests) for entity in plan.entities)
     request = (requests[name].to_numpy(np.float64) for name in ("timestamp_us", "amount", "is_purchase"))
-    found = Finisher(plan).many(user, product, pair, *request)
+    found = FeatureVectorizer(plan).matrix(user, product, pair, *request)
     with BatchExecutor(plan) as executor:
         executor.load_events(event_table(events))
         expected = batch_inputs(executor, plan, requests)

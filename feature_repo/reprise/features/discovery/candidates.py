@@ -12,7 +12,7 @@ from reprise.features.accumulators.pair_accumulators import pair_accumulator
 from reprise.features.discovery.compiler import CompiledFeature, compile_feature
 from reprise.features.discovery.definition import Definition, EntityDefinition
 from reprise.features.discovery.entity_set import TARGETS, entity_set
-from reprise.features.discovery.featuretools_compat import ft, quiet_featuretools
+from reprise.features.discovery.featuretools_compat import ft, suppress_warnings
 from reprise.features.exceptions import DefinitionError, RefusedFeatureError
 from reprise.features.plan import ENTITY_NAMES, EntityName, EntityPlan, ModelInput, Plan
 
@@ -64,7 +64,7 @@ def discover(definition: Definition) -> Discovery:
     Raises:
         DefinitionError: A named feature is not discovered, or is refused.
     """
-    with quiet_featuretools():
+    with suppress_warnings():
         es = entity_set(_sample(definition.frames), definition.frames)
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
@@ -172,7 +172,7 @@ def _request_inputs(definition: Definition) -> Iterable[ModelInput]:
 
 
 def _synthesize(es: ft.EntitySet, entity: EntityName, wanted: EntityDefinition) -> list[Any]:
-    with quiet_featuretools():
+    with suppress_warnings():
         features: list[Any] = ft.dfs(
             entityset=es,
             target_dataframe_name=TARGETS[entity],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from reprise.features.discovery.featuretools_compat import quiet_featuretools
+from reprise.features.discovery.featuretools_compat import suppress_warnings
 from reprise.features.exceptions import DefinitionError
 
 
@@ -73,7 +73,7 @@ def load_definition(repository: Path) -> Definition:
         raise DefinitionError(f"{path}: not found; --repository names the folder that holds definitions.py")
     module = importlib.util.module_from_spec(spec)
     try:
-        with quiet_featuretools():
+        with suppress_warnings():
             spec.loader.exec_module(module)
     except Exception as error:
         raise DefinitionError(f"{path}: {type(error).__name__}: {error}") from error

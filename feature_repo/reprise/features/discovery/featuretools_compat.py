@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet_featuretools() -> Iterator[None]:
+def suppress_warnings() -> Iterator[None]:
     """Silence, for the block, what Featuretools and woodwork warn about."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -19,7 +19,7 @@ def quiet_featuretools() -> Iterator[None]:
         yield
 
 
-with quiet_featuretools():
+with suppress_warnings():
     import featuretools as ft
 
-__all__ = ["ft", "quiet_featuretools"]
+__all__ = ["ft", "suppress_warnings"]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from reprise.features.discovery.candidates import Candidate, Discovery, assemble, discover
 from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.entity_set import TARGETS
-from reprise.features.discovery.featuretools_compat import ft, quiet_featuretools
+from reprise.features.discovery.featuretools_compat import ft, suppress_warnings
 from reprise.features.discovery.selection import Selection, select
 from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
 from reprise.features.plan import ENTITY_NAMES, Plan
@@ -78,7 +78,7 @@ def write_plan(result: PlanningResult, folder: Path) -> list[Path]:
     for entity in ENTITY_NAMES:
         features = [c.feature for c in result.selection.kept if c.compiled.entity == entity]
         path = folder / f"{TARGETS[entity]}.json"
-        with atomic_write(path) as partial, quiet_featuretools():
+        with atomic_write(path) as partial, suppress_warnings():
             ft.save_features(features, str(partial))
         written.append(path)
     path = folder / PLAN_FILE
@@ -110,5 +110,5 @@ def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, .
 
 def load_saved_features(folder: Path) -> Mapping[str, Sequence[Any]]:
     """Return the features of each entity that ``write_plan`` saved, as Featuretools loads them."""
-    with quiet_featuretools():
+    with suppress_warnings():
         return {entity: ft.load_features(str(folder / f"{TARGETS[entity]}.json")) for entity in ENTITY_NAMES}

@@ -17,7 +17,7 @@ from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors import batch_sql
 from reprise.features.executors.batch_sql import running_select
 from reprise.features.feature_vector.feature_functions import FloatArray
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityName, EntityPlan, Plan
 
 REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
@@ -42,7 +42,7 @@ class LogPositions:
     last_offsets: Mapping[int, int]
 
 
-def says_positions(events: Path) -> bool:
+def has_log_positions(events: Path) -> bool:
     """Tell whether this is a Parquet file of events that say where in the log they are."""
     return events.suffix == ".parquet" and set(POSITION_COLUMNS) <= set(pq.read_schema(events).names)
 
@@ -62,7 +62,7 @@ class BatchExecutor:
         threads: int | None = None,
     ) -> None:
         self._plan = plan
-        self._finisher = Finisher(plan)
+        self._vectorizer = FeatureVectorizer(plan)
         self._positions: LogPositions | None = None
         self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
         self._connection = sql.connect(
@@ -143,12 +143,12 @@ class BatchExecutor:
         wide = batch_sql.Span(first, last)
         yield from self._past(wide, ["row_id", "ts", "amount", "is_purchase"], None)
 
-    def finished(self, rows: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
+    def with_inputs(self, rows: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
         """Yield each batch with its model inputs, shape (rows, inputs); it must have ts, amount, is_purchase."""
         for batch in rows:
             user, product, pair = (self._state_array(batch, entity) for entity in self._plan.entities)
             instants, amounts, purchases = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
-            inputs = self._finisher.many(user, product, pair, instants, amounts, purchases)
+            inputs = self._vectorizer.matrix(user, product, pair, instants, amounts, purchases)
             yield batch, inputs
 
     def final_states(self, entity: EntityName) -> Iterator[pa.RecordBatch]:
@@ -164,7 +164,7 @@ class BatchExecutor:
             source: The Parquet file of the events, in the order of arrival; it says so in ``POSITION_COLUMNS``.
         """
         self._positions = None
-        if not says_positions(source):
+        if not has_log_positions(source):
             return None
         rows = f"read_parquet({sql.literal(source)}, file_row_number = true)"
         self._run(

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reprise.features.accumulators.event_accumulators import Aggregation
-from reprise.features.feature_vector.feature_functions import finish_sql
+from reprise.features.feature_vector.feature_functions import feature_sql
 from reprise.features.plan import EntityPlan, Plan
 from reprise.sql import literal
 
@@ -216,7 +216,7 @@ def transitions_select(plan: Plan, source: str) -> str:
     states = [f"{sql} AS after_{field}" for field, sql in _inner_states(plan, running)]
     seen = running.count("CASE WHEN is_event THEN 1 END")
     after = [
-        f"CASE WHEN pair_events > 0 THEN {finish_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
+        f"CASE WHEN pair_events > 0 THEN {feature_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
         for name, spec in plan.pair_values.items()
     ]
     moved = []

@@ -118,7 +118,7 @@ class Fold:
 _NO_TRANSITION = PairTransition(is_new=False, before={}, after={})
 
 
-class EntityStates:
+class InMemoryStates:
     """States by entity; those never seen are empty."""
 
     def __init__(self, plan: Plan) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 from reprise.features.discovery.candidates import Candidate
 from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.entity_set import PAIR_ID, TARGETS, entity_set, pair_ids
-from reprise.features.discovery.featuretools_compat import ft, quiet_featuretools
+from reprise.features.discovery.featuretools_compat import ft, suppress_warnings
 from reprise.features.feature_vector.feature_functions import FloatArray
 from reprise.features.plan import ENTITY_NAMES, EntityName
 
@@ -29,7 +29,7 @@ def reference_inputs(
     """
     keyed = requests.assign(**{PAIR_ID: pair_ids(requests)})
     out: dict[str, FloatArray] = {}
-    with quiet_featuretools():
+    with suppress_warnings():
         es = entity_set(events, definition.frames)
         for entity in ENTITY_NAMES:
             own = [c for c in candidates if c.compiled.entity == entity]

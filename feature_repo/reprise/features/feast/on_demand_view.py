@@ -9,7 +9,7 @@ import pandas as pd
 
 from reprise.features.exceptions import CollidingStatesError
 from reprise.features.feature_vector.feature_functions import FloatArray
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityPlan, Plan
 
 REQUEST_FIELDS = ("timestamp_us", "amount", "is_purchase")
@@ -52,18 +52,18 @@ def finish_frame(plan_json: str, rows: pd.DataFrame) -> pd.DataFrame:
     Raises:
         CollidingStatesError: The states were joined by their fields' names alone.
     """
-    plan, finisher = _finisher(plan_json)
+    plan, vectorizer = _vectorizer(plan_json)
     _require_full_names(plan, list(rows.columns))
     user, product, pair = (_states(rows, entity) for entity in plan.entities)
     timestamp_us, amount, is_purchase = (_floats(rows, name) for name in REQUEST_FIELDS)
-    inputs = finisher.many(user, product, pair, timestamp_us, amount, is_purchase)
-    return pd.DataFrame(inputs, columns=list(finisher.names), index=rows.index)
+    inputs = vectorizer.matrix(user, product, pair, timestamp_us, amount, is_purchase)
+    return pd.DataFrame(inputs, columns=list(vectorizer.names), index=rows.index)
 
 
 @lru_cache(maxsize=8)
-def _finisher(plan_json: str) -> tuple[Plan, Finisher]:
+def _vectorizer(plan_json: str) -> tuple[Plan, FeatureVectorizer]:
     plan = Plan.from_dict(orjson.loads(plan_json))
-    return plan, Finisher(plan)
+    return plan, FeatureVectorizer(plan)
 
 
 def _require_full_names(plan: Plan, columns: list[str]) -> None:

@@ -179,7 +179,7 @@ _BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, int], Operations]
 }
 
 
-def finish_sql(spec: Mapping[str, Any], column: Callable[[str], str]) -> str:
+def feature_sql(spec: Mapping[str, Any], column: Callable[[str], str]) -> str:
     """Return the SQL of a finish that does not depend on the instant, over the columns of its fields.
 
     Raises:
@@ -192,7 +192,7 @@ def finish_sql(spec: Mapping[str, Any], column: Callable[[str], str]) -> str:
             first, last, n = column(spec["first"]), column(spec["last"]), column(spec["n"])
             return f"CASE WHEN {n} > 1 THEN ({last} - {first})::DOUBLE / {float(spec['unit_us'])!r} / ({n} - 1) END"
         case "above":
-            inner = finish_sql(spec["of"], column)
+            inner = feature_sql(spec["of"], column)
             return f"CASE WHEN {inner} > {float(spec['threshold'])!r} THEN 1.0::DOUBLE ELSE 0.0::DOUBLE END"
         case kind:
             raise PlanError(f"a pair's {kind} cannot be aggregated over pairs")

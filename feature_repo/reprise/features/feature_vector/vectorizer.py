@@ -18,7 +18,7 @@ StateRow = Sequence[float | int | None]
 _PURCHASE = "purchase"
 
 
-class Finisher:
+class FeatureVectorizer:
     """Finishes states into the model's inputs, for one request or for many.
 
     Args:
@@ -29,11 +29,11 @@ class Finisher:
     def __init__(self, plan: Plan, views: Sequence[StateView] | None = None) -> None:
         views = [entity.view for entity in plan.entities] if views is None else views
         self.names = plan.input_names
-        self._one = trace([len(view.fields) for view in views], partial(_finish_all, plan, views))
-        self._many = _bind_all(plan, views, ARRAYS)
-        self._requests_many = _bind_requests(plan, ARRAYS)
+        self._generated = trace([len(view.fields) for view in views], partial(_compute_inputs, plan, views))
+        self._array_functions = _bind_all(plan, views, ARRAYS)
+        self._request_functions = _bind_requests(plan, ARRAYS)
 
-    def one(
+    def vector(
         self,
         user: StateRow,
         product: StateRow,
@@ -53,11 +53,11 @@ class Finisher:
             event_type: The request's own event type.
         """
         is_purchase = math.nan if event_type is None else float(event_type == _PURCHASE)
-        return self._one(
+        return self._generated(
             user, product, pair, timestamp_us, math.nan if amount is None else amount, is_purchase
         )
 
-    def many(
+    def matrix(
         self,
         user: FloatArray,
         product: FloatArray,
@@ -80,18 +80,18 @@ class Finisher:
         out = np.empty((len(self.names), len(timestamp_us)))
         instants = np.asarray(timestamp_us, dtype=np.float64)
         at = 0
-        for state, finishes in zip((user, product, pair), self._many, strict=True):
+        for state, finishes in zip((user, product, pair), self._array_functions, strict=True):
             columns = list(np.ascontiguousarray(state.T))
             for finish in finishes:
                 out[at] = finish(columns, instants)
                 at += 1
-        for step in self._requests_many:
+        for step in self._request_functions:
             out[at] = step((amount, is_purchase), out)
             at += 1
         return out.T
 
 
-def _finish_all(
+def _compute_inputs(
     plan: Plan, views: Sequence[StateView], ops: Operations, rows: Sequence[Sequence[Any]], instant: Any
 ) -> list[Any]:
     *states, request = rows

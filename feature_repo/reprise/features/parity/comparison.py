@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from reprise.events import Event
 from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
-from reprise.features.executors.fold import EntityStates, Fold
+from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.feature_vector.feature_functions import FloatArray
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
 from reprise.runtime.progress import Progress
 
@@ -105,7 +105,7 @@ def stream_inputs(
     Returns:
         Shape (requests, inputs).
     """
-    fold, finisher, states = Fold(plan), Finisher(plan), EntityStates(plan)
+    fold, vectorizer, states = Fold(plan), FeatureVectorizer(plan), InMemoryStates(plan)
     out = np.full((len(requests), len(plan.inputs)), np.nan)
     for event, request in _in_order(events, requests):
         if event is not None:
@@ -113,7 +113,7 @@ def stream_inputs(
             progress.advance()
         else:
             row_id, user_id, product_id, timestamp_us, amount, is_purchase = request
-            out[row_id] = finisher.one(
+            out[row_id] = vectorizer.vector(
                 states.user(user_id),
                 states.product(product_id),
                 states.pair(user_id, product_id),
@@ -128,7 +128,7 @@ def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame") 
     """Answer requests by the batch SQL, over the events that the executor has loaded; shape (requests, inputs)."""
     out = np.full((len(requests), len(plan.inputs)), np.nan)
     table = pa.Table.from_pandas(requests, preserve_index=False)
-    for batch, inputs in executor.finished(executor.request_rows(table)):
+    for batch, inputs in executor.with_inputs(executor.request_rows(table)):
         out[batch.column("row_id").to_numpy()] = inputs
     return out
 

@@ -174,7 +174,7 @@ def _computed(
     out = np.full((rows.num_rows, len(plan.inputs)), np.nan)
     with BatchExecutor(plan, memory_limit=settings.memory_limit, temp_directory=folder) as executor:
         executor.load_events(gathered.events)
-        for batch, inputs in executor.finished(executor.request_rows(requests)):
+        for batch, inputs in executor.with_inputs(executor.request_rows(requests)):
             out[batch.column("row_id").to_numpy()] = inputs
     with connect(memory_limit=settings.memory_limit, temp_directory=folder / "spill") as connection:
         [(largest,)] = connection.execute(

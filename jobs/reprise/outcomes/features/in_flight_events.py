@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 
 from reprise.events import Event
-from reprise.features.executors.fold import EntityStates, Fold
+from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.feature_vector.feature_functions import FloatArray
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
 from reprise.sql import literal
 
@@ -61,7 +61,7 @@ def explanations(
         plan: Which features.
         doubts: The predictions.
     """
-    fold, finisher = Fold(plan), Finisher(plan)
+    fold, vectorizer = Fold(plan), FeatureVectorizer(plan)
     arrived = _arrived(connection, events, doubts)
     following = next(arrived, None)
     for at, doubt in enumerate(doubts):
@@ -70,10 +70,10 @@ def explanations(
         if following is not None and following[0] == at:
             certain, doubtful = following[1]
             following = next(arrived, None)
-        states = EntityStates(plan)
+        states = InMemoryStates(plan)
         for event in certain:
             states.fold(fold, event)
-        yield (_inputs(finisher, held, doubt) for held in _held(fold, states, doubtful))
+        yield (_inputs(vectorizer, held, doubt) for held in _held(fold, states, doubtful))
 
 
 def _arrived(
@@ -118,7 +118,7 @@ def _arrived(
         yield at, (certain, doubtful)
 
 
-def _held(fold: Fold, states: EntityStates, doubtful: Sequence[Event]) -> Iterator[EntityStates]:
+def _held(fold: Fold, states: InMemoryStates, doubtful: Sequence[Event]) -> Iterator[InMemoryStates]:
     """Yield the states that there may have been; each is good until the next is asked for."""
     if len(doubtful) <= _ALL_SETS:
         for size in range(len(doubtful), -1, -1):
@@ -139,14 +139,14 @@ def _held(fold: Fold, states: EntityStates, doubtful: Sequence[Event]) -> Iterat
         running.fold(fold, event)
 
 
-def _with(fold: Fold, states: EntityStates, events: Sequence[Event]) -> EntityStates:
+def _with(fold: Fold, states: InMemoryStates, events: Sequence[Event]) -> InMemoryStates:
     held = _copied(states)
     for event in events:
         held.fold(fold, event)
     return held
 
 
-def _copied(states: EntityStates) -> EntityStates:
+def _copied(states: InMemoryStates) -> InMemoryStates:
     # rows are replaced, never changed, so that copies of the mappings do
     copied = copy(states)
     copied.users, copied.products, copied.pairs = (
@@ -157,7 +157,7 @@ def _copied(states: EntityStates) -> EntityStates:
     return copied
 
 
-def _inputs(finisher: Finisher, states: EntityStates, doubt: Doubt) -> FloatArray:
+def _inputs(vectorizer: FeatureVectorizer, states: InMemoryStates, doubt: Doubt) -> FloatArray:
     user, product = doubt.user_id, doubt.product_id
     rows = states.user(user), states.product(product), states.pair(user, product)
-    return np.array(finisher.one(*rows, doubt.timestamp_us), dtype=np.float64)
+    return np.array(vectorizer.vector(*rows, doubt.timestamp_us), dtype=np.float64)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reprise.evaluation.classification_metrics import Floats, Indices, Labels
+from reprise.features.labels import bought_within, horizon_is_over
 from reprise.outcomes.tables.archive_snapshot import Gathered
 from reprise.sql import event_key, literal
 
@@ -95,7 +96,7 @@ def labelled_rows(
     """Return a group's predictions whose horizon is over, of all users or of as many as ``most`` rows allow."""
     where = (
         f"arm = {literal(group.arm)} AND digest = {literal(group.digest)}"
-        f" AND timestamp_us + {horizon_us} <= {complete_until_us}"
+        f" AND {horizon_is_over('timestamp_us', horizon_us, complete_until_us)}"
     )
     [(count,)] = connection.execute(f"SELECT count(*) FROM scored WHERE {where}").fetchall()
     share = min(1.0, most / count) if count else 1.0
@@ -104,7 +105,7 @@ def labelled_rows(
     table = connection.sql(
         f"""
         SELECT dense_rank() OVER (ORDER BY user_number) - 1 AS number, probability,
-               coalesce(wait_us <= {horizon_us}, false) AS label
+               {bought_within("wait_us", horizon_us)} AS label
         FROM scored WHERE {where} ORDER BY row_id
         """
     ).to_arrow_table()
@@ -126,7 +127,7 @@ def buyers(connection: Any, group: Group, horizon_us: int, complete_until_us: in
         )
         SELECT count(*), count(*) FILTER (b.ts - e.entry_us <= {horizon_us})
         FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
-        WHERE e.entry_us + {horizon_us} <= {complete_until_us}
+        WHERE {horizon_is_over("e.entry_us", horizon_us, complete_until_us)}
         """
     ).fetchall()
     return int(users), int(bought)
@@ -195,11 +196,11 @@ def units(connection: Any, horizon_us: int, exposure_us: int, complete_until_us:
     table = connection.sql(
         f"""
         WITH loss AS (
-            SELECT user_number, avg((probability - coalesce(wait_us <= {horizon_us}, false)::DOUBLE) ** 2) AS brier
+            SELECT user_number, avg((probability - {bought_within("wait_us", horizon_us)}::DOUBLE) ** 2) AS brier
             FROM exposed WHERE answered_by = unit_arm GROUP BY user_number
         )
         SELECT e.entry_us + {exposure_us + horizon_us} AS mature_us, e.unit_arm, l.brier, e.user_number,
-               coalesce(b.ts - e.entry_us <= {horizon_us}, false) AS converted
+               {bought_within("b.ts - e.entry_us", horizon_us)} AS converted
         FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
         LEFT JOIN loss l ON l.user_number = e.user_number
         WHERE e.entry_us + {exposure_us + horizon_us} <= {complete_until_us}
@@ -231,7 +232,7 @@ def exposed_features(
     share = min(1.0, most / count) if count else 1.0
     reader = connection.sql(
         f"""
-        SELECT x.user_number, coalesce(x.wait_us <= {horizon_us}, false) AS label, x.probability, x.answered_by,
+        SELECT x.user_number, {bought_within("x.wait_us", horizon_us)} AS label, x.probability, x.answered_by,
                p.features
         FROM exposed x JOIN predictions p USING (row_id)
         WHERE {mature} AND x.drawn < {int(share * _SAMPLE_PARTS) if share < 1 else _SAMPLE_PARTS}
@@ -261,7 +262,7 @@ def shadow_differences(
         )
         SELECT x.user_number, count(*)::DOUBLE AS predictions,
                sum((x.probability - y) ** 2 - (said.probability - y) ** 2) AS improvement
-        FROM (SELECT *, coalesce(wait_us <= {horizon_us}, false)::DOUBLE AS y FROM exposed) x
+        FROM (SELECT *, {bought_within("wait_us", horizon_us)}::DOUBLE AS y FROM exposed) x
         JOIN said USING (user_number, product_id, timestamp_us)
         WHERE x.answered_by = 0 AND x.entry_us + {exposure_us + horizon_us} <= {complete_until_us}
         GROUP BY x.user_number

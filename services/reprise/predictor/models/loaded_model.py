@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from reprise.bundle import Bundle
 from reprise.features.exceptions import PlanError
-from reprise.features.feature_vector.vectorizer import Finisher
-from reprise.features.plan import REQUIRED_INPUTS, Plan, ReadState
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
+from reprise.features.plan import REQUIRED_INPUTS, Plan, StateProjection
 from reprise.predictor.exceptions import ForeignStateError, ModelRefusedError
 from reprise.predictor.services.onnx_scorer import Model
 from reprise.store.exceptions import LayoutError
@@ -29,7 +29,7 @@ class EntityStates:
         empty: What an entity that is not known has.
     """
 
-    def __init__(self, project: str, plan: ReadState) -> None:
+    def __init__(self, project: str, plan: StateProjection) -> None:
         self.codec = ViewCodec(project, plan.view)
         self._names = [f.name for f in plan.view.fields]
         self.empty: State = plan.empty
@@ -73,7 +73,7 @@ class ServedModel:
         bundle: The bundle, without which nothing is known of the model.
         plan: Its compiled plan.
         model: Its graph.
-        finisher: From states to the model's inputs.
+        vectorizer: From states to the model's inputs.
         user: Reads the users' rows.
         product: Reads the products' rows.
         pair: Reads the pairs' rows.
@@ -84,7 +84,7 @@ class ServedModel:
     bundle: Bundle
     plan: Plan
     model: Model = field(repr=False)
-    finisher: Finisher = field(repr=False)
+    vectorizer: FeatureVectorizer = field(repr=False)
     user: EntityStates = field(repr=False)
     product: EntityStates = field(repr=False)
     pair: EntityStates = field(repr=False)
@@ -119,10 +119,10 @@ def make_ready(bundle: Bundle, project: str) -> ServedModel:
             bundle=bundle,
             plan=plan,
             model=Model.of(bundle),
-            finisher=Finisher(plan, [entity.finished_from.view for entity in plan.entities]),
-            user=EntityStates(project, plan.user.finished_from),
-            product=EntityStates(project, plan.product.finished_from),
-            pair=EntityStates(project, plan.pair.finished_from),
+            vectorizer=FeatureVectorizer(plan, [entity.projection.view for entity in plan.entities]),
+            user=EntityStates(project, plan.user.projection),
+            product=EntityStates(project, plan.product.projection),
+            pair=EntityStates(project, plan.pair.projection),
             promised=tuple(plan.input_names.index(name) for name in REQUIRED_INPUTS),
         )
     except (PlanError, LayoutError) as error:
@@ -154,7 +154,7 @@ def _answer_a_stranger(served: ServedModel) -> None:
         states.one(OnlineRow([None] * len(states.codec.view.fields), known=False))
         for states in (served.user, served.product, served.pair)
     )
-    inputs = served.finisher.one(user, product, pair, timestamp_us=0)
+    inputs = served.vectorizer.vector(user, product, pair, timestamp_us=0)
     if not 0.0 <= served.model.predict_one(inputs) <= 1.0:
         raise ModelRefusedError("the model's answer for a user and a product never seen is no probability")
 

@@ -147,7 +147,7 @@ class PredictionService:
                 ]
             )
             user, product, pair = model.user.one(rows[0]), model.product.one(rows[1]), model.pair.one(rows[2])
-        inputs = model.finisher.one(user, product, pair, now)
+        inputs = model.vectorizer.vector(user, product, pair, now)
         entities = _ENTITIES[: len(rows)]
         features = {
             described.name: value

@@ -65,7 +65,7 @@ def score_one(arm: ServedArm, asked: Asked, timestamp_us: int, rows: Sequence[On
     model, meter = arm.model, arm.meter
     user, product, pair = rows
     try:
-        inputs = model.finisher.one(
+        inputs = model.vectorizer.vector(
             model.user.one(user),
             model.product.one(product),
             model.pair.one(pair),
@@ -103,7 +103,7 @@ def score_many(
     model, meter = arm.model, arm.meter
     user, product, pair = blocks
     try:
-        inputs = model.finisher.many(
+        inputs = model.vectorizer.matrix(
             model.user.many(user),
             model.product.many(product),
             model.pair.many(pair),

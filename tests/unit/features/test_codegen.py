@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from reprise.features.exceptions import PlanError
 from reprise.features.feature_vector.codegen import Tape, trace
 from reprise.features.feature_vector.feature_functions import NUMBERS, bind
-from reprise.features.feature_vector.vectorizer import Finisher, _finish_all
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer, _compute_inputs
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()
-FINISHER = Finisher(PLAN)
+VECTORIZER = FeatureVectorizer(PLAN)
 INDEX = {name: at for at, name in enumerate("abcde")}
 UNIT = 86_400_000_000
 
@@ -47,8 +47,8 @@ def test_whole_plan_is_the_same_traced_and_one_by_one(
     rows: list[Any] = [[math.nan if value is None else value for value in state] for state in states]
     rows.append((math.nan if amount is None else amount, 1.0))
     views = [entity.view for entity in PLAN.entities]
-    one_by_one = [float(value) for value in _finish_all(PLAN, views, NUMBERS, rows, instant)]
-    assert bits(FINISHER.one(*states, instant, amount, "purchase")) == bits(one_by_one)
+    one_by_one = [float(value) for value in _compute_inputs(PLAN, views, NUMBERS, rows, instant)]
+    assert bits(VECTORIZER.vector(*states, instant, amount, "purchase")) == bits(one_by_one)
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["kind"])
@@ -84,10 +84,12 @@ def test_what_inputs_are_finished_from_is_enough(data: st.DataObject, instant: i
         data.draw(st.lists(numbers, min_size=size, max_size=size))
         for size in (len(entity.view.fields) for entity in PLAN.entities)
     ]
-    parts = [entity.finished_from.view for entity in PLAN.entities]
+    parts = [entity.projection.view for entity in PLAN.entities]
     assert sum(len(part.fields) for part in parts) < sum(map(len, states))
     read = [
         [state[entity.field_index[field.name]] for field in part.fields]
         for state, entity, part in zip(states, PLAN.entities, parts, strict=True)
     ]
-    assert bits(Finisher(PLAN, parts).one(*read, instant)) == bits(FINISHER.one(*states, instant))
+    assert bits(FeatureVectorizer(PLAN, parts).vector(*read, instant)) == bits(
+        VECTORIZER.vector(*states, instant)
+    )

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reprise.features.feature_vector.vectorizer import Finisher
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityPlan
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()
-FINISHER = Finisher(PLAN)
+VECTORIZER = FeatureVectorizer(PLAN)
 NOW_US = 1_800_000_000_000_000
 DAY_US = 86_400_000_000
 
@@ -53,9 +53,9 @@ def as_array(rows: list[list[float | int | None]]) -> np.ndarray:
     )
 )
 def test_many_is_one_for_each_row(rows: list[tuple]) -> None:
-    singly = np.array([FINISHER.one(*row) for row in rows])
+    singly = np.array([VECTORIZER.vector(*row) for row in rows])
     users, products, pairs, instants, amounts, types = (list(column) for column in zip(*rows, strict=True))
-    together = FINISHER.many(
+    together = VECTORIZER.matrix(
         as_array(users),
         as_array(products),
         as_array(pairs),
@@ -68,7 +68,7 @@ def test_many_is_one_for_each_row(rows: list[tuple]) -> None:
 
 
 def test_a_never_seen_user_product_and_pair_have_no_past() -> None:
-    values = inputs_by_name(FINISHER.one(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US))
+    values = inputs_by_name(VECTORIZER.vector(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US))
     assert values["total_spend"] == 0
     assert values["repeat_purchase_count"] == 0
     assert values["pair_purchases"] == 0
@@ -78,14 +78,16 @@ def test_a_never_seen_user_product_and_pair_have_no_past() -> None:
 
 def test_no_rows_make_no_inputs() -> None:
     empty = [np.empty((0, len(entity.view.fields))) for entity in PLAN.entities]
-    assert FINISHER.many(*empty, np.empty(0), np.empty(0), np.empty(0)).shape == (0, len(PLAN.inputs))
+    assert VECTORIZER.matrix(*empty, np.empty(0), np.empty(0), np.empty(0)).shape == (0, len(PLAN.inputs))
 
 
 def test_the_requests_own_amount_is_related_to_the_users_average() -> None:
     user = list(PLAN.user.empty)
     user[PLAN.user.field_index["purchases_amount_n"]] = 4
     user[PLAN.user.field_index["purchases_amount_sum"]] = 100.0
-    values = inputs_by_name(FINISHER.one(user, PLAN.product.empty, PLAN.pair.empty, NOW_US, 50.0, "purchase"))
+    values = inputs_by_name(
+        VECTORIZER.vector(user, PLAN.product.empty, PLAN.pair.empty, NOW_US, 50.0, "purchase")
+    )
     assert values["avg_transaction_amount"] == 25.0
     assert values["amount_to_user_average"] == 2.0
     assert (values["request_amount"], values["request_is_purchase"]) == (50.0, 1.0)
@@ -94,7 +96,7 @@ def test_the_requests_own_amount_is_related_to_the_users_average() -> None:
 @pytest.mark.parametrize(("event_type", "expected"), [("purchase", 1.0), ("view", 0.0), ("cart", 0.0)])
 def test_the_requests_type_says_whether_it_is_a_purchase(event_type: str, expected: float) -> None:
     values = inputs_by_name(
-        FINISHER.one(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US, None, event_type)
+        VECTORIZER.vector(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US, None, event_type)
     )
     assert values["request_is_purchase"] == expected
 
@@ -102,11 +104,11 @@ def test_the_requests_type_says_whether_it_is_a_purchase(event_type: str, expect
 def test_a_request_from_before_the_last_event_finds_no_negative_time() -> None:
     user = list(PLAN.user.empty)
     user[PLAN.user.field_index["purchases_last_us"]] = NOW_US + DAY_US
-    values = inputs_by_name(FINISHER.one(user, PLAN.product.empty, PLAN.pair.empty, NOW_US))
+    values = inputs_by_name(VECTORIZER.vector(user, PLAN.product.empty, PLAN.pair.empty, NOW_US))
     assert values["days_since_last_purchase"] == 0
 
 
 def test_inputs_are_plain_floats_in_plan_order() -> None:
-    values = FINISHER.one(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US, 3, "view")
-    assert FINISHER.names == PLAN.input_names
+    values = VECTORIZER.vector(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US, 3, "view")
+    assert VECTORIZER.names == PLAN.input_names
     assert {type(value) for value in values} == {float}

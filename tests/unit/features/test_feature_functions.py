@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.features.exceptions import PlanError
-from reprise.features.feature_vector.feature_functions import _BUILDERS, ARRAYS, NUMBERS, bind, finish_sql
+from reprise.features.feature_vector.feature_functions import _BUILDERS, ARRAYS, NUMBERS, bind, feature_sql
 
 DAY_US = 86_400_000_000
 INDEX = {"a": 0, "b": 1, "c": 2}
@@ -92,7 +92,7 @@ def test_the_sql_of_a_finish_is_that_finish(kind: str, data: st.DataObject) -> N
     spec, row = CASES[kind]
     values = data.draw(row)
     columns = dict(zip("abc", ("NULL" if v != v else f"({v!r})::DOUBLE" for v in values), strict=True))  # noqa: PLR0124
-    [(found,)] = duckdb.sql(f"SELECT {finish_sql(spec, columns.__getitem__)}").fetchall()
+    [(found,)] = duckdb.sql(f"SELECT {feature_sql(spec, columns.__getitem__)}").fetchall()
     expected = bind(spec, INDEX, NUMBERS)(values, 0)
     assert (math.nan if found is None else found) == pytest.approx(expected, nan_ok=True, rel=1e-15)
 
@@ -100,7 +100,7 @@ def test_the_sql_of_a_finish_is_that_finish(kind: str, data: st.DataObject) -> N
 @pytest.mark.parametrize("kind", ["since", "decayed", "ratio", "std"])
 def test_what_cannot_be_summed_over_pairs_has_no_sql(kind: str) -> None:
     with pytest.raises(PlanError, match=f"a pair's {kind} cannot be aggregated over pairs"):
-        finish_sql(CASES[kind][0], str)
+        feature_sql(CASES[kind][0], str)
 
 
 @pytest.mark.parametrize(
