@@ -3,50 +3,38 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from types import TracebackType
-from typing import Any, Self
-
-import hiredis
+from typing import Self
 
 from reprise.routing.document import RoutingDocument
 from reprise.routing.evidence import RolloutEvidence
 from reprise.routing.keys import document_key, evidence_key
-from reprise.store.exceptions import StoreUnavailableError
+from reprise.store.documents import DocumentStore
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.blocking_connection import pack
-from reprise.store.transport.cluster import ClusterTransport
-from reprise.store.transport.connection import ConnectionLostError, reply_error, tls_context
-from reprise.store.transport.server import ServerTransport
 
 
 class RoutingStore:
-    """Reads and writes both, for one thread of a process that may block; it connects when first used.
+    """Reads and writes both, blocking; it connects when first used.
 
-    Needs the permissions ``PING`` and, on the keys that are used, ``GET`` and ``SET``; for a database other than 0
-    ``SELECT``, and on a cluster ``CLUSTER|SLOTS`` and ``ASKING``.
+    Needs the permissions of ``DocumentStore`` on the keys that are used.
 
     Raises:
         StoreRefusedError: The CA file is not a PEM file.
     """
 
     def __init__(self, settings: OnlineStoreSettings) -> None:
-        kind = ClusterTransport if settings.is_cluster else ServerTransport
-        self._transport = kind(settings, settings.feast_project, tls_context(settings))
-        self._address = settings.redis_address
-        self._document = document_key(settings.feast_project).encode()
-        self._evidence = evidence_key(settings.feast_project).encode()
+        self._documents = DocumentStore.connect(settings)
+        self._document = document_key(settings.feast_project)
+        self._evidence = evidence_key(settings.feast_project)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
         """Close the connections."""
-        self._transport.close()
+        self._documents.close()
 
     def document(self) -> RoutingDocument | None:
         """Return the published routing document, ``None`` if there is none.
@@ -55,7 +43,7 @@ class RoutingStore:
             InvalidRoutingError: The stored document breaks the format.
             StoreError: The store is unavailable, or refuses.
         """
-        data = self._run("read the routing document", b"GET", self._document)
+        data = self._documents.get(self._document)
         return None if data is None else RoutingDocument.from_bytes(data)
 
     def evidence(self) -> RolloutEvidence | None:
@@ -65,7 +53,7 @@ class RoutingStore:
             InvalidRoutingError: The stored evidence breaks the format.
             StoreError: The store is unavailable, or refuses.
         """
-        data = self._run("read the rollout evidence", b"GET", self._evidence)
+        data = self._documents.get(self._evidence)
         return None if data is None else RolloutEvidence.from_bytes(data)
 
     def publish_document(self, document: RoutingDocument, expires: timedelta | None = None) -> None:
@@ -74,8 +62,7 @@ class RoutingStore:
         Raises:
             StoreError: The store is unavailable, or refuses.
         """
-        expiry = () if expires is None else (b"PX", round(expires.total_seconds() * 1000))
-        self._run("write the routing document", b"SET", self._document, document.to_bytes(), *expiry)
+        self._documents.set(self._document, document.to_bytes(), expires)
 
     def publish_evidence(self, evidence: RolloutEvidence) -> None:
         """Replace the evidence.
@@ -83,14 +70,4 @@ class RoutingStore:
         Raises:
             StoreError: The store is unavailable, or refuses.
         """
-        self._run("write the rollout evidence", b"SET", self._evidence, evidence.to_bytes())
-
-    def _run(self, doing: str, name: bytes, key: bytes, *arguments: bytes | int) -> Any:
-        doing = f"{doing} at {self._address}"
-        try:
-            (reply,) = self._transport.run([pack(name, key, *arguments)], [key])
-        except ConnectionLostError as error:
-            raise StoreUnavailableError(doing, str(error)) from None
-        if isinstance(reply, hiredis.ReplyError):
-            raise reply_error(doing, reply)
-        return reply
+        self._documents.set(self._evidence, evidence.to_bytes())
