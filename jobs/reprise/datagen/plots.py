@@ -1,18 +1,14 @@
 """The plots of the report, each as one SVG."""
 
-import io
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
 from reprise.datagen.statistics import GAP_DAYS, PROBABILITY_BINS, HistoryStatistics
+from reprise.reports.figures import date_axis, figure
 from reprise.shop import CATEGORIES, PURCHASE, VIEW
 from reprise.shop.activity_clock import campaigns_between
 
@@ -21,22 +17,6 @@ _PURCHASES = "#D1495B"
 _DARK = "#2B3A4A"
 _QUIET = "#6B7A89"
 _DAY_US = 86_400_000_000
-_STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.edgecolor": "#C5CED6",
-    "axes.labelcolor": _QUIET,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E8ECF0",
-    "xtick.color": _QUIET,
-    "ytick.color": _QUIET,
-    "text.color": _DARK,
-    "legend.frameon": False,
-    "svg.hashsalt": "reprise",
-}
 _THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 _WIDE = (11.0, 3.0)
 _HALF = (5.4, 3.4)
@@ -44,8 +24,7 @@ _HALF = (5.4, 3.4)
 
 def events_over_time(statistics: HistoryStatistics) -> str:
     """Return views and purchases per day, with the campaigns shaded."""
-    with _figure(_WIDE) as (figure, svg):
-        axes = figure.add_subplot()
+    with figure(size=_WIDE) as (axes, image):
         days = statistics.start_us / _DAY_US + np.arange(len(statistics.daily) + 1)
         end_us = statistics.start_us + len(statistics.daily) * _DAY_US
         for campaign, begins, ends in campaigns_between(statistics.start_us, end_us):
@@ -58,21 +37,18 @@ def events_over_time(statistics: HistoryStatistics) -> str:
         total = purchases + statistics.daily[:, VIEW]
         axes.stairs(total, days, baseline=purchases, fill=True, color=_VIEWS, label="views")
         axes.stairs(purchases, days, fill=True, color=_PURCHASES, label="purchases")
-        locator = AutoDateLocator()  # type: ignore[no-untyped-call]
-        axes.xaxis.set_major_locator(locator)
-        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
+        date_axis(axes)
         axes.yaxis.set_major_formatter(_THOUSANDS)
         axes.set_ylabel("events a day")
         axes.set_ylim(0, float(max(total.max(initial=1), 1)) * 1.25)
         axes.margins(x=0)
         axes.legend(loc="upper right", ncols=2, fontsize=8)
-    return svg[0]
+    return image.svg
 
 
 def week(statistics: HistoryStatistics) -> str:
     """Return a heat map of events by weekday and hour, relative to the mean hour."""
-    with _figure(_HALF) as (figure, svg):
-        axes = figure.add_subplot()
+    with figure(size=_HALF) as (axes, image):
         relative = statistics.weekly / max(statistics.weekly.mean(), 1e-9)
         mesh = axes.pcolormesh(
             np.arange(25), np.arange(8), relative, cmap="YlGnBu", vmin=0, edgecolors="white", linewidth=0.6
@@ -82,16 +58,15 @@ def week(statistics: HistoryStatistics) -> str:
         axes.set_xlabel("hour of the day, UTC")
         axes.invert_yaxis()
         axes.grid(visible=False)
-        bar = figure.colorbar(mesh, ax=axes, pad=0.02)
+        bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02)
         bar.set_label("times the mean hour")
         bar.outline.set_visible(False)
-    return svg[0]
+    return image.svg
 
 
 def popularity(statistics: HistoryStatistics) -> str:
     """Return views and purchases per product by rank, both axes logarithmic."""
-    with _figure(_HALF) as (figure, svg):
-        axes = figure.add_subplot()
+    with figure(size=_HALF) as (axes, image):
         for kind, colour, label in ((VIEW, _VIEWS, "views"), (PURCHASE, _PURCHASES, "purchases")):
             counts = np.sort(statistics.product_events[:, kind])[::-1]
             counts = counts[counts > 0]
@@ -100,13 +75,12 @@ def popularity(statistics: HistoryStatistics) -> str:
         axes.set_xlabel("rank of the product")
         axes.set_ylabel("events of the product")
         axes.legend(fontsize=8)
-    return svg[0]
+    return image.svg
 
 
 def times_between_purchases(statistics: HistoryStatistics) -> str:
     """Return, per category, a histogram of the days between two purchases of a product by a user."""
-    with _figure((11.0, 5.2)) as (figure, svg):
-        grid = figure.subplots(3, 4, sharex=True)
+    with figure(size=(11.0, 5.2), rows=3, columns=4) as (grid, image):
         for axes, category, gaps in zip(grid.flat, CATEGORIES, statistics.gaps, strict=True):
             count = int(gaps.sum())
             axes.bar(np.arange(GAP_DAYS) + 0.5, gaps[:GAP_DAYS], width=1.0, color=_PURCHASES, alpha=0.85)
@@ -121,7 +95,7 @@ def times_between_purchases(statistics: HistoryStatistics) -> str:
             axes.set_ylim(0, max(float(gaps[:GAP_DAYS].max()) * 1.1, 4.0))
         for axes in grid[-1]:
             axes.set_xlabel("days")
-    return svg[0]
+    return image.svg
 
 
 def customers(statistics: HistoryStatistics) -> str:
@@ -132,8 +106,7 @@ def customers(statistics: HistoryStatistics) -> str:
         ("bought something", int((statistics.user_purchases > 0).sum())),
         ("bought a product again", int(statistics.users_repeating.sum())),
     )
-    with _figure(_HALF) as (figure, svg):
-        axes = figure.add_subplot()
+    with figure(size=_HALF) as (axes, image):
         counts = [count for _, count in stages]
         bars = axes.barh([name for name, _ in stages], counts, color=[_VIEWS, _VIEWS, _PURCHASES, _PURCHASES])
         labels = [f"{count:,}  ({count / max(counts[0], 1):.0%})" for count in counts]
@@ -143,7 +116,7 @@ def customers(statistics: HistoryStatistics) -> str:
         axes.xaxis.set_major_formatter(_THOUSANDS)
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axes.set_xlabel("users")
-    return svg[0]
+    return image.svg
 
 
 def conversion(statistics: HistoryStatistics) -> str:
@@ -153,22 +126,20 @@ def conversion(statistics: HistoryStatistics) -> str:
     purchases = np.bincount(category, statistics.product_events[:, PURCHASE], len(CATEGORIES))
     again = 100 * statistics.repeats / np.maximum(views, 1)
     first = 100 * (purchases - statistics.repeats) / np.maximum(views, 1)
-    with _figure(_HALF) as (figure, svg):
-        axes = figure.add_subplot()
+    with figure(size=_HALF) as (axes, image):
         names = [kind.name for kind in CATEGORIES]
         axes.barh(names, first, color=_DARK, alpha=0.75, label="first by its user")
         axes.barh(names, again, left=first, color=_PURCHASES, label="bought again")
         _as_list(axes)
         axes.set_xlabel("purchases per 100 views")
         axes.legend(fontsize=8, loc="lower right")
-    return svg[0]
+    return image.svg
 
 
 def certainty(statistics: HistoryStatistics) -> str:
     """Return how the generator's probabilities spread, after views and after purchases."""
     bins = 40
-    with _figure(_HALF) as (figure, svg):
-        axes = figure.add_subplot()
+    with figure(size=_HALF) as (axes, image):
         coarse = statistics.likely.reshape(bins, PROBABILITY_BINS // bins, 2).sum(axis=1)
         edges = np.linspace(0, 1, bins + 1)
         for kind, colour, label in (
@@ -184,7 +155,7 @@ def certainty(statistics: HistoryStatistics) -> str:
         axes.set_xlabel("probability of a purchase of the pair within the horizon")
         axes.set_ylabel("part of the events")
         axes.legend(fontsize=8)
-    return svg[0]
+    return image.svg
 
 
 PLOTS: dict[str, Callable[[HistoryStatistics], str]] = {
@@ -208,16 +179,3 @@ def _as_list(axes: Axes) -> None:
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0, labelcolor=_DARK)
-
-
-@contextmanager
-def _figure(size: tuple[float, float]) -> Iterator[tuple[Figure, list[str]]]:
-    """Give a figure to draw on and a list that holds its SVG when the block ends."""
-    with mpl.rc_context(_STYLE):  # type: ignore[arg-type]
-        figure = Figure(figsize=size, layout="constrained")
-        svg: list[str] = []
-        yield figure, svg
-        text = io.StringIO()
-        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-        drawn = text.getvalue()
-        svg.append(drawn[drawn.index("<svg") :])

@@ -3,28 +3,29 @@
 import math
 from pathlib import Path
 
-import jinja2
 from markupsafe import Markup
 
 from reprise.datagen.history_options import GenerationPlan
 from reprise.datagen.plots import PLOTS
 from reprise.datagen.statistics import HistoryStatistics
 from reprise.events import format_timestamp
+from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
 from reprise.shop import CATEGORIES, PURCHASE, SEGMENTS
 
 
 def write_report(path: Path, plan: GenerationPlan, statistics: HistoryStatistics) -> None:
     """Write the page of a history's statistics."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("reprise.datagen"), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("report.html.j2").render(
-        title=plan.out.name,
-        plots={name: Markup(draw(statistics)) for name, draw in PLOTS.items()},
-        horizon=format_duration(plan.horizon),
-        cards=_cards(plan, statistics),
-        numbers=_numbers(plan, statistics),
+    page = (
+        html_environment("reprise.datagen")
+        .get_template("report.html.j2")
+        .render(
+            title=plan.out.name,
+            plots={name: Markup(draw(statistics)) for name, draw in PLOTS.items()},
+            horizon=format_duration(plan.horizon),
+            cards=_cards(plan, statistics),
+            numbers=_numbers(plan, statistics),
+        )
     )
     path.write_text(page, encoding="utf-8")
 

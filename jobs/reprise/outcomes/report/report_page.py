@@ -2,17 +2,18 @@
 
 import math
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import orjson
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from reprise.events import format_timestamp
 from reprise.outcomes.comparison.bootstrap import Interval
 from reprise.outcomes.evaluation import ArmFindings, CandidateFindings, Findings
 from reprise.outcomes.features.feature_drift import DRIFTED
 from reprise.outcomes.report import plots
+from reprise.reports.figures import instant
+from reprise.reports.html import html_environment, number
 from reprise.runtime.durations import format_duration
 
 MEASURES = (
@@ -52,21 +53,14 @@ def render_json(findings: Findings) -> bytes:
 
 def render_html(findings: Findings) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=PackageLoader("reprise.outcomes"),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = html_environment(
+        "reprise.outcomes",
+        interval=_interval,
+        signed=lambda value: number(value, "+.5f"),
+        instant=lambda instant_us: instant(instant_us).strftime("%d %b %Y, %H:%M UTC"),
+        duration=lambda us: format_duration(timedelta(microseconds=us)),
+        verdict=lambda verdict: _VERDICTS[verdict],
     )
-    environment.filters["number"] = _number
-    environment.filters["interval"] = _interval
-    environment.filters["percent"] = lambda value: "–" if math.isnan(value) else f"{value:.1%}"
-    environment.filters["signed"] = lambda value: "–" if math.isnan(value) else f"{value:+.5f}"
-    environment.filters["count"] = lambda value: f"{value:,}"
-    environment.filters["instant"] = _instant
-    environment.filters["duration"] = lambda us: format_duration(timedelta(microseconds=us))
-    environment.filters["verdict"] = lambda verdict: _VERDICTS[verdict]
     return environment.get_template("outcomes.html.j2").render(
         findings=findings,
         tables=_tables(findings),
@@ -128,15 +122,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _number(value: float) -> str:
-    return "–" if math.isnan(value) else f"{value:.4f}"
-
-
 def _interval(interval: Interval) -> str:
     if math.isnan(interval.lower):
         return "no interval"
     return f"{interval.lower:.4f} to {interval.upper:.4f}"
-
-
-def _instant(instant_us: int) -> str:
-    return datetime.fromtimestamp(instant_us / 1e6, tz=UTC).strftime("%d %b %Y, %H:%M UTC")

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
 from reprise.bundle import DataSnapshot, Manifest, Scores, SliceReport, digest_of
 from reprise.features.plan import Plan
+from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.publication import plots
@@ -34,17 +33,11 @@ _MEASURES = (
 
 def render_card(model: FittedModel, manifest: Manifest, plan: Plan, run: Run) -> str:
     """Return the card as one self-contained HTML page, plots included."""
-    environment = Environment(
-        loader=PackageLoader("reprise.trainer.publication"),
-        autoescape=select_autoescape(),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+    environment = html_environment(
+        "reprise.trainer.publication",
+        day=lambda text: datetime.fromisoformat(text).strftime("%d %b %Y"),
+        short="{:,.4g}".format,
     )
-    environment.filters["number"] = _number
-    environment.filters["percent"] = lambda value: "–" if value is None else f"{value:.1%}"
-    environment.filters["day"] = lambda text: datetime.fromisoformat(text).strftime("%d %b %Y")
-    environment.filters["short"] = lambda value: f"{value:,.4g}"
     evaluation = manifest.evaluation
     slices = [("All held-out rows", evaluation.overall)]
     if evaluation.repeat_candidates is not None:
@@ -120,7 +113,3 @@ def _plots(model: FittedModel, manifest: Manifest) -> dict[str, str]:
         "rate_over_time": plots.rate_plot(model.time_slices),
         "importance": plots.importance_plot(manifest.importances),
     }
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""Reports: HTML pages that hold their plots and load nothing."""
