@@ -25,7 +25,7 @@ class StillRunningError(Exception):
 def commands() -> str:
     lines, seen = [], {}
     for path, command in _tree():
-        options = [_option(each) for each in command.params]
+        options = sorted(_option(each) for each in _parameters(command))
         known = seen.setdefault(tuple(options), " ".join(path))
         lines.append(" ".join(path) + (f": as {known}" if known != " ".join(path) else ""))
         lines += [f"  {option}" for option in options] if known == " ".join(path) else []
@@ -40,18 +40,18 @@ def exit_statuses() -> str:
             "--help": _status(path, "--help"),
             "--no-such-option": _status(path, "--no-such-option"),
         }
-        if any(each.required for each in command.params):
+        if any(each.required for each in _parameters(command)):
             own["nothing given"] = _status(path)
-        for option in command.params:
+        for option in _parameters(command):
             if isinstance(option, click.Option) and option.type.name in _CONVERTED and not option.is_flag:
                 status = _status(path, option.opts[0], "nonsense")
-                own.setdefault(f"nonsense, {status}", []).append(option.opts[0])
+                own[f"nonsense, {status}"] = sorted([*own.get(f"nonsense, {status}", []), option.opts[0]])
         if len(path) == 1 and path[0] in configured:
             prefix = configured[path[0]].model_config.get("env_prefix")
             for variable, value in {"LOG_LEVEL": "loud", f"{prefix}NO_SUCH": "1"}.items():
                 if variable == "NO_SUCH":
                     continue
-                given = [part for o in command.params if o.required for part in (o.opts[0], _MISSING)]
+                given = [part for o in _parameters(command) if o.required for part in (o.opts[0], _MISSING)]
                 own[f"{variable}={value}"] = _status(path, *given, **{variable: value})
         found[" ".join(path)] = own
     found[f"{ROOT_COMMAND} no-such-command"] = _status((ROOT_COMMAND,), "no-such-command")
@@ -73,6 +73,11 @@ def _tree() -> list[tuple[tuple[str, ...], click.Command]]:
                 yield from below((*path, name), inner)
 
     return [found for name, script in scripts().items() for found in below((name,), script.load())]
+
+
+def _parameters(command: click.Command) -> list[click.Parameter]:
+    context = click.Context(command)
+    return [each for each in command.get_params(context) if each is not command.get_help_option(context)]
 
 
 def _option(parameter: click.Parameter) -> str:

@@ -1,12 +1,12 @@
 """Documents that processes leave for one another, and the topics that carry them."""
 
 from pydantic import BaseModel
-from reprise.predictor.prediction_record import PredictionRecord
 
 from golden.text import as_text, numbered_schemas, without_prose
 from reprise.bundle import Manifest
 from reprise.events import Event, encode_event
 from reprise.log import TOPICS
+from reprise.predictor.models.prediction_record import PredictionRecord
 from reprise.routing.document import RoutingDocument
 from reprise.routing.evidence import RolloutEvidence
 from reprise.routing.report import RoutingReport

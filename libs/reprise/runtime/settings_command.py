@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _METAVARS = {"_seconds": "SECONDS", "_url": "URL", "_store": "URL"}
 _TYPES: dict[Any, click.ParamType[Any]] = {
     bool: click.BOOL,
-    Path: click.Path(path_type=Path),
     timedelta: DURATION,
 }
 
@@ -152,7 +151,7 @@ class _SettingsOption(click.Option):
     def __init__(self, option: str, name: str, field: "FieldInfo", variable: str, environment: bool) -> None:
         self._variable = variable
         self._field_default = field.get_default()
-        kind = option_type(field)
+        kind = option_type(name, field)
         attributes: dict[str, Any] = {"type": kind}
         if kind is click.BOOL:
             attributes = {"is_flag": True, "default": None}
@@ -161,27 +160,36 @@ class _SettingsOption(click.Option):
         elif kind is click.STRING or isinstance(kind, click.FloatRange):
             attributes["metavar"] = next((m for end, m in _METAVARS.items() if name.endswith(end)), None)
         if environment:
-            attributes |= {"envvar": variable, "required": field.is_required()}
+            attributes |= {
+                "envvar": variable,
+                "required": field.is_required(),
+                "default": self._scalar_default(),
+            }
         super().__init__([option, name], help=field.description, **attributes)
 
     def get_help_extra(self, ctx: click.Context) -> "OptionHelpExtra":
         """Return what follows the description: environment variable, default of the field, range."""
         extra = super().get_help_extra(ctx)
         extra["envvars"] = (self._variable,)
-        default = self._field_default
-        if isinstance(default, timedelta):
-            extra["default"] = format_duration(default)
-        elif isinstance(default, bool):
-            extra["default"] = "yes" if default else "no"
-        elif isinstance(default, str | int | float | Path) and str(default):
-            extra["default"] = str(default)
+        default = self._scalar_default()
+        if default not in (None, ""):
+            extra["default"] = (
+                {True: "yes", False: "no"}[default] if isinstance(default, bool) else str(default)
+            )
         return extra
 
+    def _scalar_default(self) -> str | int | float | Path | None:
+        default = self._field_default
+        if isinstance(default, timedelta):
+            return format_duration(default)
+        return default if isinstance(default, str | int | float | Path) else None
 
-def option_type(field: "FieldInfo") -> click.ParamType[Any]:
+
+def option_type(name: str, field: "FieldInfo") -> click.ParamType[Any]:
     """Return the click type of a field: a click type in its ``Annotated``, else by its type and bounds.
 
-    Bounds become the range of a number. A type that click lacks is text, which the settings class validates.
+    Bounds become the range of a number. A path is a directory if the field's name ends in ``_dir``, and a file if its
+    default has an extension. A type that click lacks is text, which the settings class validates.
     """
     annotation, metadata = _unwrap(field.annotation, list(field.metadata))
     for marker in metadata:
@@ -189,12 +197,17 @@ def option_type(field: "FieldInfo") -> click.ParamType[Any]:
             return marker
     if get_origin(annotation) is Literal:
         return click.Choice(get_args(annotation))
+    if annotation is Path:
+        is_file = bool(getattr(field.default, "suffix", ""))
+        return click.Path(path_type=Path, dir_okay=not is_file, file_okay=not name.endswith("_dir"))
     if annotation not in (int, float):
         return _TYPES.get(annotation, click.STRING)
     ends = ("ge", "gt", "le", "lt")
     bounds = {end: getattr(item, end) for item in metadata for end in ends if hasattr(item, end)}
     if not bounds:
         return click.INT if annotation is int else click.FLOAT
+    if annotation is int and "lt" in bounds:
+        bounds["le"] = bounds.pop("lt") - 1
     return (click.IntRange if annotation is int else click.FloatRange)(
         min=bounds.get("ge", bounds.get("gt")),
         max=bounds.get("le", bounds.get("lt")),
