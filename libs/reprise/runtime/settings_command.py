@@ -160,11 +160,9 @@ class _SettingsOption(click.Option):
         elif kind is click.STRING or isinstance(kind, click.FloatRange):
             attributes["metavar"] = next((m for end, m in _METAVARS.items() if name.endswith(end)), None)
         if environment:
-            attributes |= {
-                "envvar": variable,
-                "required": field.is_required(),
-                "default": self._scalar_default(),
-            }
+            attributes |= {"envvar": variable, "required": field.is_required()}
+            if not field.is_required():
+                attributes["default"] = self._scalar_default()
         super().__init__([option, name], help=field.description, **attributes)
 
     def get_help_extra(self, ctx: click.Context) -> "OptionHelpExtra":
