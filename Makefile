@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: dashboards observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
+.PHONY: dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ chart: setup ## Generate the chart's values schema, README and topics from the c
 
 observe: test-tools ## Run the platform under a real Prometheus and print what panels and alerts show
 	@PYTHONPATH=tests:charts $(PY) tests/observe $(OBSERVE)
+
+docs: setup ## Build the documentation site in build/site; fails on a broken link
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
 dashboards: setup ## Write Grafana's dashboards into the chart
 	@PYTHONPATH=charts $(PY) -m dashboards
