@@ -8,12 +8,12 @@ from typing import IO
 from prometheus_client import CollectorRegistry
 
 from reprise.archive import OfflineStore
-from reprise.archive.storage import LocalStorage, Storage
 from reprise.archiver.metrics import ArchiverMetrics
 from reprise.archiver.rotation import CutRule
 from reprise.archiver.worker import Assignments, Pace, Worker
 from reprise.events import Event, encode_event
 from reprise.log import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record
+from reprise.runtime.storage import LocalStorage, Storage
 
 TOPIC_ID = bytes(range(16))
 START_MS = 1_767_225_600_000
@@ -53,14 +53,12 @@ class CrashingStorage:
     def open(self, path: str) -> IO[bytes]:
         return self._storage.open(path)
 
-    def write(self, path: str, data: bytes) -> None:
-        self._boundaries.cross()
-        self._storage.write(path, data)
-        self._boundaries.cross()
+    def read(self, path: str) -> bytes:
+        return self._storage.read(path)
 
-    def put(self, path: str, source: Path) -> None:
+    def write(self, path: str, content: bytes | Path) -> None:
         self._boundaries.cross()
-        self._storage.put(path, source)
+        self._storage.write(path, content)
         self._boundaries.cross()
 
     def remove(self, path: str) -> None:

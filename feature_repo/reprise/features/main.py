@@ -186,12 +186,13 @@ def states_command(
 def _archived(url: str) -> Iterator[Path]:
     """Give the archived events, duplicates included, in the order of their arrival, with their places in the log."""
     from reprise.archive import OfflineStore, OfflineStoreError, write_events
+    from reprise.runtime.storage import StorageError
 
     with TemporaryDirectory(prefix="reprise-events-") as folder:
         path = Path(folder) / "events.parquet"
         try:
             archived = write_events(OfflineStore(url), path, order="arrival")
-        except OfflineStoreError as error:
+        except (OfflineStoreError, StorageError) as error:
             raise click.ClickException(str(error)) from error
         click.echo(f"{archived.records:,} records of {url}")
         yield path

@@ -12,6 +12,7 @@ from reprise.doctor.settings import LATEST
 from reprise.features.exceptions import PlanError
 from reprise.features.plan import Plan
 from reprise.routing import InvalidRoutingError, RoutingDocument
+from reprise.runtime.storage import StorageAddressError
 
 SECTION = "a-model-is-refused"
 NO_MODEL_SECTION = "the-trainer-did-not-run"
@@ -43,7 +44,7 @@ def look_at_model(store_url: str | None, wanted: str, plan: Plan, say: Say) -> S
         own = Plan.from_dict(bundle.manifest.plan)
     except BundleNotFoundError as error:
         raise CheckFailedError(str(error), TRAIN_ADVICE, NO_MODEL_SECTION) from error
-    except (BundleError, PlanError) as error:
+    except (BundleError, PlanError, StorageAddressError) as error:
         raise CheckFailedError(str(error), ADVICE, SECTION) from error
     _check_hashes(bundle, own, plan)
     size = len(bundle.model) / 1e6
@@ -132,7 +133,7 @@ def expected_model(document: bytes | None, store_url: str | None, configured: st
         raise CheckFailedError(
             str(error), "see what the rollout's operator logs", "a-rollout-is-stuck"
         ) from error
-    except BundleError as error:
+    except (BundleError, StorageAddressError) as error:
         raise CheckFailedError(str(error), TRAIN_ADVICE, NO_MODEL_SECTION) from error
 
 

@@ -16,7 +16,6 @@ from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedErro
 from reprise.outcomes.features.feature_consistency import Consistency, check_consistency
 from reprise.outcomes.features.feature_drift import Drift, feature_drift
 from reprise.outcomes.metrics import exposition
-from reprise.outcomes.places import OutPlace
 from reprise.outcomes.report.evidence import build_evidence
 from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.settings import OutcomesSettings
@@ -27,6 +26,7 @@ from reprise.routing import RoutingDocument
 from reprise.routing.store import RoutingStore
 from reprise.runtime.durations import microseconds
 from reprise.runtime.progress import progress
+from reprise.runtime.storage import open_storage
 from reprise.sql import connect
 
 REPORT, DATA, EVIDENCE, METRICS = "report.html", "report.json", "evidence.json", "metrics.prom"
@@ -57,7 +57,7 @@ def run(settings: OutcomesSettings) -> Ran:
         with RoutingStore(settings) as routing:
             document = routing.document()
     findings = find(settings, document)
-    place = OutPlace(settings.out)
+    place = open_storage(settings.out)
     place.write(DATA, render_json(findings))
     place.write(REPORT, render_html(findings).encode())
     place.write(METRICS, exposition(findings))

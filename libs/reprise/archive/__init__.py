@@ -8,8 +8,6 @@ from reprise.archive.exceptions import (
     MissingRecordsError,
     OfflineStoreError,
     SegmentGoneError,
-    StoreAddressError,
-    StoreUnavailableError,
 )
 from reprise.archive.layout import Coverage, Hole, Part, Segment, log_date
 from reprise.archive.offline_store import OfflineStore
@@ -28,8 +26,6 @@ __all__ = [
     "Part",
     "Segment",
     "SegmentGoneError",
-    "StoreAddressError",
-    "StoreUnavailableError",
     "archive_table",
     "compact",
     "events_dataset",

@@ -33,6 +33,7 @@ from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import CANARY_PREFIX
 from reprise.log import EVENTS
 from reprise.runtime.files import atomic_write
+from reprise.runtime.storage import StorageError
 
 ARRIVAL_FIELDS = (
     pa.field("incarnation", pa.int32(), nullable=False),
@@ -106,7 +107,7 @@ def write_events(
         EmptyStoreError: The store has no event.
         MissingRecordsError: Records are missing, and ``whole`` is set.
         CorruptSegmentError: A segment does not hold what its name says.
-        StoreUnavailableError: The store could not be read.
+        StorageUnavailableError: The store could not be read.
     """
     for attempt in range(_ATTEMPTS):
         incarnations = _incarnations(store, topic_id, whole=whole)
@@ -161,7 +162,7 @@ class _Arrivals:
         self._store = store
         self._incarnations = incarnations
         self._advance = advance
-        self.failure: OfflineStoreError | None = None
+        self.failure: OfflineStoreError | StorageError | None = None
 
     def reader(self) -> pa.RecordBatchReader:
         schema = pa.schema([*EVENT_RECORD_SCHEMA, *ARRIVAL_FIELDS])
@@ -185,7 +186,7 @@ class _Arrivals:
                         yield pa.RecordBatch.from_arrays(columns, schema=schema)
                         if self._advance is not None:
                             self._advance(batch.num_rows)
-        except OfflineStoreError as error:
+        except (OfflineStoreError, StorageError) as error:
             self.failure = error
             raise
 

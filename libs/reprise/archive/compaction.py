@@ -46,7 +46,7 @@ def compact(
 
     Raises:
         CorruptSegmentError: A segment does not hold what its name says; nothing of it was removed.
-        StoreUnavailableError: The store could not be read or written; compacting again is safe.
+        StorageUnavailableError: The store could not be read or written; compacting again is safe.
     """
     written = removed = 0
     settled = [segment for segment in store.segments(topic) if segment.date < before]
@@ -97,7 +97,7 @@ def _merge(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
         with open_writer(path, schema_of(target.topic)) as writer:
             for group in _row_groups(batch for part in run for batch in store.read(part)):
                 writer.write_table(group, ROW_GROUP_ROWS)
-        store.storage.put(target.path, path)
+        store.storage.write(target.path, path)
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:

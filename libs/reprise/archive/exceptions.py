@@ -9,18 +9,6 @@ class OfflineStoreError(RepriseError):
     """Root of this package's errors."""
 
 
-class StoreAddressError(OfflineStoreError):
-    """The URL of the offline store names nothing that this installation can reach."""
-
-
-class StoreUnavailableError(OfflineStoreError):
-    """The offline store did not do what it was asked; trying again later may work."""
-
-    def __init__(self, doing: str, location: str, reason: object) -> None:
-        self.location = location
-        super().__init__(f"could not {doing} {location}: {reason}")
-
-
 class SegmentGoneError(OfflineStoreError):
     """A segment was listed but is no longer there: a compaction has replaced it meanwhile."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.archive.exceptions import CorruptSegmentError
+from reprise.archive.exceptions import CorruptSegmentError, SegmentGoneError
 from reprise.archive.layout import (
     Coverage,
     Hole,
@@ -21,7 +21,7 @@ from reprise.archive.layout import (
     parse_path,
 )
 from reprise.archive.records import schema_of, to_parquet
-from reprise.archive.storage import Storage, converted, open_storage
+from reprise.runtime.storage import Storage, convert_errors, open_storage
 
 _BATCH_ROWS = 65_536
 
@@ -34,7 +34,7 @@ class OfflineStore:
         storage: What to use instead of what the URL names.
 
     Raises:
-        StoreAddressError: The protocol is not known, or the package that speaks it is not installed.
+        StorageAddressError: The protocol is unknown, or the package for it is not installed.
     """
 
     def __init__(self, url: str, *, storage: Storage | None = None) -> None:
@@ -46,7 +46,7 @@ class OfflineStore:
 
         Raises:
             ValueError: The rows are not those that the segment's name says.
-            StoreUnavailableError: It could not be written; writing it again is safe.
+            StorageUnavailableError: It could not be written; writing it again is safe.
         """
         _require_rows(segment, table)
         data = to_parquet(table)
@@ -57,7 +57,7 @@ class OfflineStore:
         """Remove a segment, if it is there.
 
         Raises:
-            StoreUnavailableError: It could not be removed.
+            StorageUnavailableError: It could not be removed.
         """
         self.storage.remove(segment.path)
 
@@ -65,7 +65,7 @@ class OfflineStore:
         """Return all segments of a topic, overlapping ones included.
 
         Raises:
-            StoreUnavailableError: The store could not be listed.
+            StorageUnavailableError: The store could not be listed.
         """
         return self._listed(topic, topic)
 
@@ -73,7 +73,7 @@ class OfflineStore:
         """Return the segments that begin on a day, overlapping ones included.
 
         Raises:
-            StoreUnavailableError: The store could not be listed.
+            StorageUnavailableError: The store could not be listed.
         """
         return self._listed(topic, date_directory(topic, topic_id, day))
 
@@ -81,7 +81,7 @@ class OfflineStore:
         """Return what to read so that every record of a topic comes once, by incarnation of the topic.
 
         Raises:
-            StoreUnavailableError: The store could not be listed.
+            StorageUnavailableError: The store could not be listed.
         """
         files = self.storage.files(topic)
         accepted = (parse_accepted(topic, path) for path in files)
@@ -91,7 +91,7 @@ class OfflineStore:
         """Note that a hole is known: what there is is read all the same from now on.
 
         Raises:
-            StoreUnavailableError: It could not be written; writing it again is safe.
+            StorageUnavailableError: It could not be written; writing it again is safe.
         """
         note = {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "records": hole.records}
         self.storage.write(accepted_path(topic, topic_id, hole), json.dumps(note).encode())
@@ -102,22 +102,32 @@ class OfflineStore:
         Raises:
             SegmentGoneError: A compaction has replaced it since it was listed.
             CorruptSegmentError: It does not hold every record that its name says.
-            StoreUnavailableError: It could not be read.
+            StorageUnavailableError: It could not be read.
         """
         location = self.storage.location(part.segment.path)
-        schema = schema_of(part.segment.topic)
         expected = part.segment.first
-        with self.storage.open(part.segment.path) as opened:
-            for batch in _batches(opened, location, schema):
-                offsets = batch.column("offset").to_numpy()
-                if not np.array_equal(offsets, np.arange(expected, expected + len(offsets))):
-                    raise CorruptSegmentError(location, f"the offsets from {expected:,} on are not in order")
-                skipped = min(max(part.first - expected, 0), len(offsets))
-                expected += len(offsets)
-                if skipped < len(offsets):
-                    yield batch.slice(skipped)
+        for batch in self._batches(part.segment, location):
+            offsets = batch.column("offset").to_numpy()
+            if not np.array_equal(offsets, np.arange(expected, expected + len(offsets))):
+                raise CorruptSegmentError(location, f"the offsets from {expected:,} on are not in order")
+            skipped = min(max(part.first - expected, 0), len(offsets))
+            expected += len(offsets)
+            if skipped < len(offsets):
+                yield batch.slice(skipped)
         if expected != part.segment.last + 1:
             raise CorruptSegmentError(location, f"ends before offset {expected:,}")
+
+    def _batches(self, segment: Segment, location: str) -> Iterator[pa.RecordBatch]:
+        try:
+            with self.storage.open(segment.path) as opened, convert_errors("read", location):
+                file = pq.ParquetFile(opened)
+                if not file.schema_arrow.equals(schema_of(segment.topic)):
+                    raise CorruptSegmentError(location, "has other columns than this version writes")
+                yield from file.iter_batches(_BATCH_ROWS)
+        except FileNotFoundError as error:
+            raise SegmentGoneError(location) from error
+        except pa.ArrowInvalid as error:
+            raise CorruptSegmentError(location, f"is no Parquet file: {error}") from error
 
     def _listed(self, topic: str, directory: str) -> list[Segment]:
         return _segments(topic, self.storage.files(directory))
@@ -126,17 +136,6 @@ class OfflineStore:
 def _segments(topic: str, files: Iterable[str]) -> list[Segment]:
     found = (parse_path(topic, path) for path in files)
     return [segment for segment in found if segment is not None]
-
-
-def _batches(opened: object, location: str, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    try:
-        with converted("read", location):
-            file = pq.ParquetFile(opened)
-            if not file.schema_arrow.equals(schema):
-                raise CorruptSegmentError(location, "has other columns than this version writes")
-            yield from file.iter_batches(_BATCH_ROWS)
-    except pa.ArrowInvalid as error:
-        raise CorruptSegmentError(location, f"is no Parquet file: {error}") from error
 
 
 def _require_rows(segment: Segment, table: pa.Table) -> None:

@@ -18,7 +18,6 @@ from reprise.bundle.exceptions import (
     BundleNotFoundError,
     InvalidBundleError,
     InvalidDigestError,
-    StoreAddressError,
     UnusableModelError,
 )
 from reprise.bundle.manifest import (
@@ -37,7 +36,6 @@ from reprise.bundle.manifest import (
     Window,
     canonical_json,
 )
-from reprise.bundle.storage import Storage, open_storage
 from reprise.bundle.store import BundleStore
 
 __all__ = [
@@ -66,13 +64,10 @@ __all__ = [
     "ReliabilityBin",
     "Scores",
     "SliceReport",
-    "Storage",
-    "StoreAddressError",
     "UnusableModelError",
     "Window",
     "canonical_json",
     "digest_of",
-    "open_storage",
     "parse_digest",
     "sha256_hex",
 ]

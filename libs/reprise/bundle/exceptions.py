@@ -35,9 +35,5 @@ class BundleCorruptError(BundleError):
         )
 
 
-class StoreAddressError(BundleError):
-    """The URL of a store cannot be used: an unknown protocol, or its driver is not installed."""
-
-
 class UnusableModelError(BundleError):
     """ONNX Runtime cannot run the model's graph."""

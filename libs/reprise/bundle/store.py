@@ -24,7 +24,7 @@ from reprise.bundle.exceptions import (
     InvalidDigestError,
 )
 from reprise.bundle.manifest import Manifest, canonical_json
-from reprise.bundle.storage import Storage, open_storage
+from reprise.runtime.storage import Storage, open_storage
 
 BUNDLES = "bundles"
 LATEST = "latest.json"
@@ -40,7 +40,7 @@ class BundleStore:
         """Open the store at any URL of fsspec (``file://``, ``s3://``, ``memory://``) or a plain path.
 
         Raises:
-            StoreAddressError: The protocol is not known, or the package that speaks it is not installed.
+            StorageAddressError: The protocol is unknown, or the package for it is not installed.
         """
         self.url = url
         self._storage = storage if storage is not None else open_storage(url)
@@ -64,9 +64,10 @@ class BundleStore:
                 f"{MODEL} has sha256 {error.actual}, but {MANIFEST} says {error.expected}"
             ) from None
         if not self._is_intact(files.digest):
-            # The manifest comes last: where directories cannot be renamed, it is what makes a bundle exist.
+            # The manifest comes last: a bundle exists once it has one.
             content = {**files.attachments, MODEL: files.model, MANIFEST: files.manifest}
-            self._storage.write_directory(f"{BUNDLES}/{directory_name(files.digest)}", content)
+            for name, data in content.items():
+                self._storage.write(_path(files.digest, name), data)
         return files.digest
 
     def fetch(self, digest: str) -> Bundle:
@@ -109,9 +110,10 @@ class BundleStore:
         return self._storage.location(_path(parse_digest(digest), name))
 
     def list(self) -> tuple[Digest, ...]:
-        """Return the digests of all complete bundles, in the order of their digits."""
-        digests = (digest_from_directory(name) for name in self._storage.directories(BUNDLES))
-        return tuple(digest for digest in digests if digest is not None and self._has_manifest(digest))
+        """Return the digests of all complete bundles, sorted."""
+        paths = (path.split("/") for path in self._storage.files(BUNDLES))
+        digests = (digest_from_directory(path[1]) for path in paths if path[2:] == [MANIFEST])
+        return tuple(digest for digest in digests if digest is not None)
 
     def latest(self) -> Digest:
         """Return the digest that ``latest.json`` names.
@@ -161,13 +163,6 @@ class BundleStore:
         if not isinstance(content, dict):
             raise InvalidBundleError(f"{self._storage.location(path)}: expected a JSON object")
         return content
-
-    def _has_manifest(self, digest: Digest) -> bool:
-        try:
-            self._storage.read(_path(digest, MANIFEST))
-        except FileNotFoundError:
-            return False
-        return True
 
     def _is_intact(self, digest: Digest) -> bool:
         try:

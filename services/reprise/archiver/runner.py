@@ -29,7 +29,7 @@ def open_workers(settings: ArchiverSettings, metrics: ArchiverMetrics) -> Iterat
     """Give one worker for each topic, on the configured log and store, and close their consumers.
 
     Raises:
-        StoreAddressError: The offline store's URL names nothing that can be reached.
+        StorageAddressError: The offline store's URL names nothing that can be reached.
         EventLogError: The log cannot be opened.
     """
     store = OfflineStore(settings.offline_store)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from reprise.archive import OfflineStore, Segment, StoreUnavailableError, archive_table, log_date
+from reprise.archive import OfflineStore, Segment, archive_table, log_date
 from reprise.archiver.metrics import ArchiverMetrics
 from reprise.archiver.rotation import CutRule, OpenSegment
 from reprise.log import (
@@ -22,6 +22,7 @@ from reprise.log import (
     Record,
 )
 from reprise.runtime.logs import get_logger
+from reprise.runtime.storage import StorageUnavailableError
 
 _log = get_logger(__name__)
 ASSIGNMENT_SECONDS = 30.0
@@ -210,7 +211,7 @@ class Worker:
             try:
                 with self._metrics.offline_store.timed():
                     found = self._store.segments_of_day(self.topic, self._consumer.topic_id, day)
-            except StoreUnavailableError as error:
+            except StorageUnavailableError as error:
                 self._wait(stop, error)
                 continue
             self._begun.add(partition)
@@ -248,7 +249,7 @@ class Worker:
             _log.warning("segment_not_committed", reason=str(error), segment=segment.path)
             self._begun.discard(partition)
             return True
-        except (StoreUnavailableError, LogUnavailableError) as error:
+        except (StorageUnavailableError, LogUnavailableError) as error:
             self._note(error)
             return False
         rejected = segment.records - table.column("problem").null_count

@@ -98,7 +98,7 @@ def build_context(
         trace: Opens what makes spans of requests.
 
     Raises:
-        StoreAddressError: The model store's URL cannot be used.
+        StorageAddressError: The model store's URL cannot be used.
         StoreRefusedError: The online store's file of authorities is no PEM file.
         InvalidKeysError: The API keys are not given as they should be.
         InvalidSettingsError: Traces are on, and cannot be made.

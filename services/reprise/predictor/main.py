@@ -27,7 +27,6 @@ def command(
     Everything is configured by environment variables; the options win over them. The documentation of the
     API is at /docs, the metrics at /metrics.
     """
-    from reprise.bundle import StoreAddressError
     from reprise.http.exceptions import InvalidKeysError, ServerStartError
     from reprise.http.server import run
     from reprise.predictor.app import create_app
@@ -35,6 +34,7 @@ def command(
     from reprise.predictor.settings import PredictorSettings
     from reprise.runtime.exceptions import InvalidSettingsError
     from reprise.runtime.logs import configure_logging
+    from reprise.runtime.storage import StorageAddressError
     from reprise.store.exceptions import StoreRefusedError
 
     try:
@@ -58,7 +58,7 @@ def command(
     except (
         InvalidSettingsError,
         InvalidKeysError,
-        StoreAddressError,
+        StorageAddressError,
         StoreRefusedError,
         ServerStartError,
     ) as error:

@@ -9,9 +9,9 @@ import pytest
 import s3fs
 from moto.server import ThreadedMotoServer
 
-from reprise.archive import OfflineStore, StoreUnavailableError, compact, events_dataset
-from reprise.archive.storage import ObjectStorage, open_storage
+from reprise.archive import OfflineStore, compact, events_dataset
 from reprise.log import EVENTS
+from reprise.runtime.storage import ObjectStorage, StorageUnavailableError, open_storage
 from support.archived import Boundaries, CrashError, MemoryLog, archive_worker, event_records
 from support.histories import make_events
 from support.offline import put
@@ -98,13 +98,13 @@ def test_an_s3_that_is_away_is_unavailable_and_named(
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     s3fs.S3FileSystem.clear_instance_cache()
     store = OfflineStore(s3_url)
-    with pytest.raises(StoreUnavailableError, match=BUCKET):
+    with pytest.raises(StorageUnavailableError, match=BUCKET):
         put(store, log_of(3).records[0])
-    with pytest.raises(StoreUnavailableError, match=BUCKET):
+    with pytest.raises(StorageUnavailableError, match=BUCKET):
         store.segments(EVENTS.name)
 
 
 def test_a_bucket_that_does_not_exist_is_unavailable_and_named(s3_url: str) -> None:
     store = OfflineStore("s3://no-such-bucket/offline")
-    with pytest.raises(StoreUnavailableError, match="no-such-bucket"):
+    with pytest.raises(StorageUnavailableError, match="no-such-bucket"):
         put(store, log_of(3).records[0])

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.archive import CorruptSegmentError, OfflineStore, compact
-from reprise.archive.storage import LocalStorage
 from reprise.log import EVENTS, PREDICTIONS, Record
+from reprise.runtime.storage import LocalStorage
 from support.archived import Boundaries, CrashError, CrashingStorage, event_records, files_under
 from support.histories import make_events
 from support.offline import put

@@ -14,15 +14,14 @@ from reprise.archive import (
     MissingRecordsError,
     OfflineStore,
     SegmentGoneError,
-    StoreAddressError,
     compact,
     events_dataset,
     write_events,
 )
-from reprise.archive.storage import LocalStorage
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import CANARY_PREFIX, Event, encode_event, event_key
 from reprise.log import EVENTS, Record
+from reprise.runtime.storage import LocalStorage, StorageAddressError
 from support.archived import START_MS, event_records
 from support.histories import event_table, make_events
 from support.offline import put
@@ -160,7 +159,7 @@ def test_an_empty_store_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["", "nonsense://x"])
 def test_an_address_that_cannot_be_reached_is_refused(url: str) -> None:
-    with pytest.raises(StoreAddressError):
+    with pytest.raises(StorageAddressError):
         OfflineStore(url)
 
 
@@ -193,7 +192,7 @@ def test_a_compaction_meanwhile_is_read_around(tmp_path: Path) -> None:
 
 class AlwaysGone(LocalStorage):
     def open(self, path: str) -> IO[bytes]:
-        raise SegmentGoneError(path)
+        raise FileNotFoundError(path)
 
 
 def test_a_segment_that_stays_away_is_named_in_the_end(tmp_path: Path) -> None:

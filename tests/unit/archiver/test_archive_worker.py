@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from reprise.archive import OfflineStore, StoreUnavailableError
-from reprise.archive.storage import LocalStorage
+from reprise.archive import OfflineStore
 from reprise.archiver.worker import Worker
 from reprise.log import EVENTS, OffsetOutOfRangeError, Record
+from reprise.runtime.storage import LocalStorage, StorageUnavailableError
 from support.archived import (
     START_MS,
     TOPIC_ID,
@@ -247,11 +247,11 @@ class AwayStorage(LocalStorage):
         super().__init__(root)
         self.left = times
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, content: bytes | Path) -> None:
         if self.left:
             self.left -= 1
-            raise StoreUnavailableError("write", self.location(path), "no route")
-        super().write(path, data)
+            raise StorageUnavailableError("write", self.location(path), "no route")
+        super().write(path, content)
 
 
 def test_a_store_that_is_away_is_waited_for(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from reprise.bundle import (
     BundleCorruptError,
@@ -12,11 +13,9 @@ from reprise.bundle import (
     InvalidBundleError,
     InvalidDigestError,
     Manifest,
-    Storage,
-    StoreAddressError,
-    open_storage,
     sha256_hex,
 )
+from reprise.runtime.storage import ObjectStorage, StorageAddressError
 
 StoreFactory = Callable[[], BundleStore]
 
@@ -207,31 +206,18 @@ class PowerCut(Exception):  # noqa: N818 - it is what happens, not what the code
     pass
 
 
-class FailingStorage:
-    """A storage that stops after a number of writes."""
+class FailingStorage(ObjectStorage):
+    """A storage in memory that stops after a number of writes."""
 
-    def __init__(self, inner: Storage, writes: int) -> None:
-        self._inner = inner
+    def __init__(self, root: str, writes: int) -> None:
+        super().__init__(MemoryFileSystem(), root)
         self._left = writes
 
-    def location(self, path: str) -> str:
-        return self._inner.location(path)
-
-    def read(self, path: str) -> bytes:
-        return self._inner.read(path)
-
-    def directories(self, path: str) -> list[str]:
-        return self._inner.directories(path)
-
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, content: bytes | Path) -> None:
         if self._left == 0:
             raise PowerCut
         self._left -= 1
-        self._inner.write(path, data)
-
-    def write_directory(self, path: str, files: Mapping[str, bytes]) -> None:
-        for name, data in files.items():
-            self.write(f"{path}/{name}", data)
+        super().write(path, content)
 
 
 @pytest.mark.parametrize("writes", [0, 1, 2, 3])
@@ -239,7 +225,9 @@ def test_interrupted_publication_leaves_no_bundle_and_can_be_repeated(tmp_path: 
     url = f"memory://{tmp_path.name}-interrupted-{writes}"
     files = make_files()
     with pytest.raises(PowerCut):
-        BundleStore(url, storage=FailingStorage(open_storage(url), writes)).publish(files)
+        BundleStore(url, storage=FailingStorage(f"/{tmp_path.name}-interrupted-{writes}", writes)).publish(
+            files
+        )
 
     assert BundleStore(url).list() == ()
     with pytest.raises(BundleNotFoundError):
@@ -270,7 +258,7 @@ def test_unreadable_pointer_says_what_was_expected(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["gopher://models", "", "  "])
 def test_unusable_url_is_refused(url: str) -> None:
-    with pytest.raises(StoreAddressError):
+    with pytest.raises(StorageAddressError):
         BundleStore(url)
 
 
