@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reprise.store.exceptions import CorruptWatermarksError
 from reprise.store.watermarks import NO_TOPIC, Watermarks
-
-_TOPIC = slice(1, 17)
 
 
 @dataclass(frozen=True)
@@ -30,20 +27,15 @@ class Covered:
         Raises:
             CorruptWatermarksError: The bytes are no watermarks.
         """
-        if row is None:
+        held = Watermarks.parse(row)
+        if held.topic == NO_TOPIC:
             return None
-        topic = row[_TOPIC]
-        if len(topic) != len(NO_TOPIC):
-            raise CorruptWatermarksError(f"these bytes are no watermarks of version 1: {row.hex()}")
-        held = Watermarks.parse(row, topic)
-        if topic == NO_TOPIC:
+        included = {**self.earlier, self.watermarks.topic: self.watermarks}.get(held.topic)
+        if included is None:
+            return f"records of the topic with the id {held.topic.hex()}, of which none is included"
+        beyond = held.first_beyond(included)
+        if beyond is None:
             return None
-        known = {**self.earlier, self.watermarks.topic: self.watermarks}
-        if topic not in known:
-            return f"records of the topic with the id {topic.hex()}, of which none is included"
-        for partition, offset in held.offsets.items():
-            if not known[topic].covers(partition, offset):
-                last = known[topic].offsets.get(partition)
-                included = "none is included" if last is None else f"{last:,} is the last included"
-                return f"offset {offset:,} of partition {partition}, of which {included}"
-        return None
+        last = included.offsets.get(beyond[0])
+        known = "none is included" if last is None else f"{last:,} is the last included"
+        return f"offset {beyond[1]:,} of partition {beyond[0]}, of which {known}"

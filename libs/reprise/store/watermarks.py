@@ -1,14 +1,13 @@
-"""Which events of the log a row of state already holds.
+"""The records of the log that a row of state holds.
 
-The watermarks of a row are the last folded offset of each source partition, under the id of the topic. A row
-holds the entries of one topic only, the one folded last: offsets of a topic that was deleted and made again
-start anew, so the entries of the old one say nothing about it, and the first fold of the new one drops them.
-The folders of the old topic must therefore be gone before the new one is folded, which they are, because a
-broker no longer serves a deleted topic. A partition that was added is one more entry.
+The watermarks of a row are the last folded offset of each source partition, under the id of the topic. A row has the
+entries of one topic only, the one folded last: the offsets of a topic that was deleted and created again restart, so
+the first fold of the new topic drops the entries of the old one. No consumer of the old topic can be left by then: a
+broker no longer serves a deleted topic. An added partition is one more entry.
 
-The bytes: a version, the topic's id, then for each partition in ascending order two varints, the distance
-from the partition before (from -1 for the first) less one, and the offset. The same watermarks always make
-the same bytes, so that a compare-and-set can compare bytes.
+The bytes: a version, the topic's id, then for each partition in ascending order two varints: its distance from the
+previous partition (from -1 for the first) less one, and the offset. Equal watermarks always have equal bytes, so that
+a compare-and-set can compare bytes.
 """
 
 from __future__ import annotations
@@ -24,14 +23,11 @@ _TOPIC_BYTES = 16
 _HEADER_BYTES = len(_VERSION) + _TOPIC_BYTES
 
 NO_TOPIC = bytes(_TOPIC_BYTES)
-"""The id of no topic: the watermarks of rows that no record of a log was folded into."""
+"""The topic id of rows that hold no record of a log."""
 
 
 def log_position(topic: bytes, partition: int, offset: int) -> bytes:
-    """Return a record's position as it is remembered next to the id of its event.
-
-    It is the topic's id, then partition and offset as 4 and 8 bytes, most significant first.
-    """
+    """Return a record's position: the topic's id, then partition and offset as big-endian 4 and 8 bytes."""
     return topic + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
 
 
@@ -55,16 +51,16 @@ class Watermarks:
                 raise ValueError(f"no position of a log: partition {partition}, offset {offset}")
 
     @classmethod
-    def parse(cls, data: bytes | None, topic: bytes) -> Watermarks:
-        """Return what a row holds of a topic, from the row's watermarks.
+    def parse(cls, data: bytes | None, topic: bytes | None = None) -> Watermarks:
+        """Return the watermarks in these bytes.
 
-        It is empty where the row has no watermarks, or those of another topic.
+        With a topic: empty where the bytes are ``None`` or those of another topic.
 
         Raises:
             CorruptWatermarksError: The bytes are no watermarks.
         """
         if data is None:
-            return cls(topic)
+            return cls(NO_TOPIC if topic is None else topic)
         if len(data) < _HEADER_BYTES or not data.startswith(_VERSION):
             raise CorruptWatermarksError(f"these bytes are no watermarks of version 1: {data.hex()}")
         found: dict[int, int] = {}
@@ -74,9 +70,10 @@ class Watermarks:
                 distance, position = decode_varint(data, position)
                 partition += distance + 1
                 found[partition], position = decode_varint(data, position)
-            if data[len(_VERSION) : _HEADER_BYTES] != topic:
-                found = {}
-            return cls(topic, found)
+            own_topic = data[len(_VERSION) : _HEADER_BYTES]
+            if topic is not None and own_topic != topic:
+                return cls(topic)
+            return cls(own_topic, found)
         except (WireError, ValueError) as error:
             raise CorruptWatermarksError(f"{error} in the watermarks {data.hex()}") from None
 
@@ -91,18 +88,15 @@ class Watermarks:
         return MappingProxyType(self._offsets)
 
     def covers(self, partition: int, offset: int) -> bool:
-        """Tell whether the event at this position is folded already."""
+        """Tell whether the record at this position is folded."""
         return offset <= self._offsets.get(partition, -1)
 
-    def advance(self, partition: int, offset: int) -> Watermarks:
-        """Return the watermarks after folding the partition up to and including an offset.
+    def first_beyond(self, other: Watermarks) -> tuple[int, int] | None:
+        """Return the first partition and offset of these that the other ones do not cover, of the same topic."""
+        positions = self._offsets.items()
+        return next(((at, offset) for at, offset in positions if not other.covers(at, offset)), None)
 
-        Raises:
-            WatermarkRegressionError: The offset is covered already.
-        """
-        return self.advance_all({partition: offset})
-
-    def advance_all(self, offsets: Mapping[int, int]) -> Watermarks:
+    def advance(self, offsets: Mapping[int, int]) -> Watermarks:
         """Return the watermarks after folding each partition up to and including its offset.
 
         Raises:

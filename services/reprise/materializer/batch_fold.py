@@ -25,7 +25,6 @@ from reprise.log import Record
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.row_writer import ChangeSet, PendingChange, RowStore, RowWriter, Source
 from reprise.store.feast.codec import ViewCodec
-from reprise.store.online_store import StoredRow
 from reprise.store.transport.server import ReplicationIds
 from reprise.store.watermarks import Watermarks, log_position
 
@@ -175,11 +174,11 @@ class BatchFold:
         pairs = self._pairs.read(list(pair_keys.values()))
         user_changes, product_changes, pair_changes = ChangeSet(), ChangeSet(), ChangeSet()
         states = {key: self._pairs.state(row) for key, row in pairs.items()}
-        folded = _folded_offsets(topic, pairs)
+        folded = {key: Watermarks.parse(row.watermarks, topic) for key, row in pairs.items()}
         for arrival in arrivals:
             partition, offset, event, frame_event = arrival
             key = pair_keys[event.user_id, event.product_id]
-            if offset <= folded[key].get(partition, -1):
+            if folded[key].covers(partition, offset):
                 outcomes["replayed"] += 1
                 continue
             change, states[key] = self._fold.apply(frame_event, states[key])
@@ -200,7 +199,3 @@ class BatchFold:
         now_us = time.time_ns() // 1_000
         for arrival in arrivals:
             self._metrics.freshness.observe(max(0, now_us - arrival.event.timestamp_us) / 1e6)
-
-
-def _folded_offsets(topic: bytes, pairs: Mapping[bytes, StoredRow]) -> dict[bytes, Mapping[int, int]]:
-    return {key: Watermarks.parse(row.watermarks, topic).offsets for key, row in pairs.items()}

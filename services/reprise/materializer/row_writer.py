@@ -134,8 +134,8 @@ class RowWriter:
         self, topic: bytes, key: bytes, row: StoredRow, pending: Sequence[PendingChange]
     ) -> GuardedWrite | None:
         watermarks = Watermarks.parse(row.watermarks, topic)
-        offsets = watermarks.offsets
-        lacking = [change for change in pending if change.offset > offsets.get(change.partition, -1)]
+        covers = watermarks.covers
+        lacking = [change for change in pending if not covers(change.partition, change.offset)]
         if not lacking:
             return None
         holds_from = TICK_US + max([change.timestamp_us for change in lacking])
@@ -144,7 +144,7 @@ class RowWriter:
             key=key,
             expected_watermarks=row.watermarks,
             state=self._merge(self.state(row), [change.delta for change in lacking]),
-            watermarks=watermarks.advance_all({c.partition: c.offset for c in lacking}).to_bytes(),
+            watermarks=watermarks.advance({c.partition: c.offset for c in lacking}).to_bytes(),
             event_timestamp_us=max(holds_from, row.event_timestamp_us or holds_from),
             previous=row.state if row.exists else None,
         )

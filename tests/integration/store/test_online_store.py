@@ -142,7 +142,7 @@ def count_up(settings: OnlineStoreSettings, writer: int, times: int) -> None:
             while not written:
                 (row,) = store.read([(USER_CODEC, key)])
                 count = row.state[0] or 0
-                watermarks = Watermarks.parse(row.watermarks, TOPIC).advance(writer, offset)
+                watermarks = Watermarks.parse(row.watermarks, TOPIC).advance({writer: offset})
                 state = [int(count) + 1, 1.0, 1, 1.0]
                 guarded = GuardedWrite(USER_CODEC, key, row.watermarks, state, watermarks.to_bytes(), 1)
                 (written,) = store.write_guarded([guarded])

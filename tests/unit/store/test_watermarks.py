@@ -31,7 +31,7 @@ def test_the_same_watermarks_make_the_same_bytes_in_whatever_order_they_came_abo
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     watermarks = Watermarks(TOPIC)
     for partition, offset in shuffled:
-        watermarks = watermarks.advance(partition, offset)
+        watermarks = watermarks.advance({partition: offset})
     assert watermarks.to_bytes() == Watermarks(TOPIC, offsets).to_bytes()
     assert hash(watermarks) == hash(Watermarks(TOPIC, offsets))
 
@@ -51,9 +51,9 @@ def test_advancing_covers_what_it_advanced_to_and_leaves_the_other_partitions(
     before = Watermarks(TOPIC, offsets)
     if before.covers(partition, offset):
         with pytest.raises(WatermarkRegressionError, match=f"partition {partition} is folded up to"):
-            before.advance(partition, offset)
+            before.advance({partition: offset})
         return
-    after = before.advance(partition, offset)
+    after = before.advance({partition: offset})
     assert after.offsets == {**offsets, partition: offset}
     assert before.offsets == offsets
 
@@ -66,14 +66,14 @@ def test_a_recreated_topic_starts_anew_and_drops_the_old_ones_entries() -> None:
     old = Watermarks(OTHER, {0: 100, 3: 7}).to_bytes()
     fresh = Watermarks.parse(old, TOPIC)
     assert not fresh.covers(0, 0)
-    folded = fresh.advance(0, 0).to_bytes()
+    folded = fresh.advance({0: 0}).to_bytes()
     assert Watermarks.parse(folded, TOPIC).offsets == {0: 0}
     assert not Watermarks.parse(folded, OTHER).covers(0, 0)
 
 
 def test_an_added_partition_is_one_more_entry() -> None:
     before = Watermarks(TOPIC, {0: 9})
-    assert before.advance(1, 0).offsets == {0: 9, 1: 0}
+    assert before.advance({1: 0}).offsets == {0: 9, 1: 0}
 
 
 def test_the_watermarks_of_a_users_row_take_at_most_two_dozen_bytes() -> None:
@@ -114,3 +114,18 @@ def test_a_position_outside_any_log_is_refused(partition: int, offset: int) -> N
 def test_a_topic_id_of_another_size_is_refused() -> None:
     with pytest.raises(ValueError, match="16 bytes, got 3"):
         Watermarks(b"abc")
+
+
+@given(OFFSETS, OFFSETS)
+def test_first_position_beyond_others_is_one_that_they_do_not_cover(
+    offsets: Mapping[int, int], others: Mapping[int, int]
+) -> None:
+    watermarks, other = Watermarks(TOPIC, offsets), Watermarks(TOPIC, others)
+    beyond = [position for position in offsets.items() if not other.covers(*position)]
+    assert watermarks.first_beyond(other) == (beyond[0] if beyond else None)
+    assert watermarks.first_beyond(watermarks) is None
+
+
+@given(OFFSETS)
+def test_watermarks_without_an_expected_topic_are_those_of_their_own(offsets: Mapping[int, int]) -> None:
+    assert Watermarks.parse(Watermarks(OTHER, offsets).to_bytes()) == Watermarks(OTHER, offsets)
