@@ -1,4 +1,4 @@
-"""docs/metrics.md tells every metric, as it is. To write its tables anew:
+"""docs/metrics.md lists every metric. To generate it again:
 
 REPRISE_WRITE_DOCS=1 python -m pytest tests/unit/observability/test_metrics_page.py
 """
@@ -32,40 +32,40 @@ BASE = {
     "reprise_dependency_errors_total",
 }
 LABELS = {
-    "arm": "`baseline` and the candidates of a rollout: a handful",
-    "by": "what decides a rollout: about 6",
-    "candidate": "candidates of a rollout: a handful",
+    "arm": "`baseline` and the candidates of a rollout: about 3",
+    "by": "causes of a rollout's decision: about 6",
+    "candidate": "candidates of a rollout: about 3",
     "dependency": "`online_store`, `event_log`, `offline_store`",
-    "digest": "the models that answer, or the one refused last: a handful",
-    "endpoint": "the addresses that predict: 2, and `/features`",
+    "digest": "the served models, or the one refused last: about 3",
+    "endpoint": "`/predict`, `/predict/batch`, `/features`",
     "entity": "`user`, `product`, `pair`",
-    "event": "what can happen to a candidate: about 5",
+    "event": "events of a candidate: about 5",
     "feature": "the model's inputs: about 60",
-    "generation": "of Python's garbage collector: 3",
+    "generation": "Python's garbage collector: 3",
     "horizon": "`full`, `early`",
     "implementation": "1",
     "level": "`good`, `watch`, `bad`",
-    "kind": "classes of our own errors, or kinds of requests: about 10",
+    "kind": "our own error classes, or kinds of requests: about 10",
     "major": "1",
     "measure": "measures of a model: about 10",
-    "metric": "what a candidate is tested by: about 5",
+    "metric": "metrics of the analysis: about 5",
     "minor": "1",
-    "outcome": "listed in the meaning: up to 6",
+    "outcome": "listed in the description: up to 6",
     "phase": "6 phases of a candidate",
     "package": "1",
-    "partition": "partitions of a topic that the process holds: 12 by default",
+    "partition": "partitions assigned to the process: 12 by default",
     "patchlevel": "1",
     "plan_hash": "1 for each digest",
     "python": "1",
     "reason": "`unauthenticated`, `too-many-requests`",
-    "rollout": "ModelRollouts of a namespace: one, as a rule",
+    "rollout": "ModelRollouts of a namespace: usually 1",
     "schema_hash": "1 for each digest",
     "scorer": "`model`, `prevalence`, `recency`, `oracle`",
-    "service": "services that the page looks at: about 5",
+    "service": "services on the status page: about 5",
     "slice": "`overall`, `repeat_candidates`",
     "source": "`http`, `simulator`",
     "stage": "5 stages of a prediction",
-    "status": "HTTP statuses that are answered: about 12",
+    "status": "HTTP status codes: about 12",
     "step": "steps of a training run: about 10",
     "topic": "events and predictions: 2",
     "verdict": "verdicts on a candidate: about 4",
@@ -98,12 +98,12 @@ def page() -> str:
 
 HEAD = """# Metrics
 
-What every service exposes at `/metrics` and every job pushes, as the code has it; a test holds this page to it.
-A histogram `x` is queried as `x_bucket`, `x_count` and `x_sum`.
+For operators who write queries, dashboards or alerts. This page lists every metric that a service exposes at `/metrics` or a job
+pushes. A test keeps it equal to the code.
 
-Services add what Prometheus's client measures of any process (`process_*`, `python_*`). Jobs end before anybody could
-scrape them, so they push to the Pushgateway at `PUSHGATEWAY_URL`, under the job's name as the label `job`; scrape it
-with `honor_labels: true`. Nothing is labelled with the id of a user, a product or a request.
+Query a histogram `x` as `x_bucket`, `x_count` and `x_sum`. Services also expose the process metrics of Prometheus's client
+(`process_*`, `python_*`). Jobs end before they would be scraped, so they push to the Pushgateway at `PUSHGATEWAY_URL`, with the
+job's name as the label `job`; scrape it with `honor_labels: true`. No label has the id of a user, a product or a request.
 """
 
 
@@ -119,7 +119,7 @@ def table(metrics: Iterable[Described]) -> Iterable[str]:
         yield f"| `{metric.name}` | {metric.kind} | {labels} | {metric.unit} | {metric.meaning} |"
 
 
-def test_page_tells_every_metric() -> None:
+def test_page_lists_every_metric() -> None:
     wanted = page()
     if WRITE:
         PAGE.write_text(wanted)

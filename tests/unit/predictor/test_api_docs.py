@@ -1,4 +1,4 @@
-"""docs/api.md tells every setting and every problem, as they are. To write its tables anew:
+"""docs/api.md lists every setting and every problem. To generate its tables again:
 
 REPRISE_WRITE_DOCS=1 python -m pytest tests/unit/predictor/test_api_docs.py
 """
@@ -68,11 +68,11 @@ def holds(mark: str, table: Iterable[str]) -> None:
     assert found[0] == wanted, f"docs/api.md is behind: {__doc__}"
 
 
-def test_page_tells_every_setting_with_its_default() -> None:
+def test_page_lists_every_setting_with_its_default() -> None:
     holds("settings", settings_table())
 
 
-def test_page_tells_every_problem() -> None:
+def test_page_lists_every_problem() -> None:
     holds("problems", problems_table())
 
 
