@@ -11,7 +11,6 @@ is given both ways: by row changes, which is how many rows are kept up to date, 
 
 from __future__ import annotations
 
-import gc
 import json
 import os
 import subprocess
@@ -93,7 +92,6 @@ def throughput(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
         kafka_servers=broker.servers, redis_host=redis.host, redis_port=redis.port, plan=PLAN_FILE
     )
     metrics = MaterializerMetrics(CollectorRegistry())
-    gc.set_threshold(100_000, 20, 20)
     with open_worker(settings, metrics) as worker:
         stop = threading.Event()
         thread = threading.Thread(target=worker.run, args=(stop,))

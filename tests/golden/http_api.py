@@ -11,7 +11,6 @@ from golden.text import as_text, numbered_schemas, without_prose
 from reprise.predictor.app import create_app as create_predictor
 from reprise.predictor.context import build_context
 from reprise.predictor.settings import PredictorSettings
-from reprise.producer.app import ProducerContext, build_ingest
 from reprise.producer.app import create_app as create_producer
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.settings import ProducerSettings
@@ -51,4 +50,4 @@ def _predictor() -> FastAPI:
 def _producer() -> FastAPI:
     settings, log = ProducerSettings.load(), FakeLogProducer()
     metrics = ProducerMetrics(CollectorRegistry(), log.buffered)
-    return create_producer(ProducerContext(settings, log, metrics, build_ingest(settings, log, metrics)))
+    return create_producer(settings, log, metrics)

@@ -21,7 +21,6 @@ from reprise.log import EVENTS, Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.dead_letters import DeadLetters
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import Source
 from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings
 from support.archived import MemoryLog, archive_worker, event_records, files_under
@@ -64,7 +63,7 @@ def online_store() -> str:
             fold = BatchFold(checked_in_plan(), store, PROJECT, metrics, timedelta(days=1))
             for partition, records in _history().items():
                 for at in range(0, len(records), 37):
-                    invalid = fold.fold(Source(_TOPIC_ID, partition), records[at : at + 37])
+                    invalid = fold.fold(_TOPIC_ID, {partition: records[at : at + 37]})
                     DeadLetters(log, 1.0).send(EVENTS.name, invalid)
         with server.client() as client:
             content: dict[str, object] = _keys(client)

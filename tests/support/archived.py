@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from reprise.archive import OfflineStore
 from reprise.archiver.metrics import ArchiverMetrics
-from reprise.archiver.rotation import CutRule
-from reprise.archiver.worker import Assignments, Pace, Worker
+from reprise.archiver.settings import ArchiverSettings
+from reprise.archiver.worker import RebalanceTracker, Worker
 from reprise.events import Event, encode_event
 from reprise.log import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record
 from reprise.runtime.storage import LocalStorage, Storage
@@ -85,7 +85,7 @@ class MemoryConsumer:
         self._boundaries = boundaries or Boundaries()
         self._positions = dict(log.committed)
         self._turn = 0
-        self.listener: Assignments | None = None
+        self.listener: RebalanceTracker | None = None
         self.fails_with: Exception | None = None
 
     @property
@@ -158,20 +158,26 @@ def archive_worker(
     storage: Storage | None = None,
     records: int = 20,
     size: int = 1 << 20,
-    window_ms: int = 60_000,
     now_ms: Callable[[], int] = lambda: 0,
 ) -> tuple[Worker, MemoryConsumer]:
     boundaries = boundaries or Boundaries()
     consumer = MemoryConsumer(log, chunk, boundaries)
-    consumer.listener = Assignments()
+    consumer.listener = RebalanceTracker()
     store = OfflineStore(str(root), storage=CrashingStorage(storage or LocalStorage(root), boundaries))
     worker = Worker(
         EVENTS.name,
         consumer,
         consumer.listener,
         store,
-        CutRule(records, size, window_ms),
-        Pace(batch_records=1_000, poll_seconds=0.01, retry_seconds=0.01, grace_seconds=1.0),
+        ArchiverSettings(
+            segment_records=records,
+            segment_bytes=size,
+            window_seconds=60,
+            batch_records=1_000,
+            poll_seconds=0.01,
+            retry_seconds=0.01,
+            grace_seconds=1.0,
+        ),
         ArchiverMetrics(CollectorRegistry()),
         now_ms,
     )

@@ -11,15 +11,14 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from reprise.archiver import app as archiver
+from reprise.archiver import runner as archiver
 from reprise.archiver.metrics import ArchiverMetrics
 from reprise.backfill.metrics import JOB as BACKFILL
 from reprise.backfill.metrics import BackfillMetrics
-from reprise.http.background import BackgroundTasks
 from reprise.http.metrics import process_registry
 from reprise.http.tracing.factory import open_tracing
 from reprise.http.tracing.stages import Tracing
-from reprise.materializer import app as materializer
+from reprise.materializer import runner as materializer
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.outcomes.metrics import JOB as OUTCOMES
 from reprise.outcomes.metrics import OutcomesMetrics
@@ -27,13 +26,13 @@ from reprise.predictor.app import create_app as create_predictor
 from reprise.predictor.context import DISTRIBUTION as PREDICTOR
 from reprise.predictor.context import build_context
 from reprise.predictor.settings import PredictorSettings
-from reprise.producer.app import DISTRIBUTION as PRODUCER
-from reprise.producer.app import ProducerContext, build_ingest
 from reprise.producer.app import create_app as create_producer
 from reprise.producer.metrics import ProducerMetrics
+from reprise.producer.runner import DISTRIBUTION as PRODUCER
 from reprise.producer.settings import ProducerSettings
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.runtime.job_metrics import JobMetrics
+from reprise.runtime.worker_threads import WorkerThreads
 from reprise.status.app import DISTRIBUTION as STATUS
 from reprise.status.metrics import StatusMetrics
 from reprise.trainer.metrics import JOB as TRAINER
@@ -168,7 +167,7 @@ def _producer() -> CollectorRegistry:
     settings, registry = ProducerSettings.load(traces=True), process_registry(PRODUCER)
     tracing = open_tracing(settings, PRODUCER, registry)
     metrics = ProducerMetrics(registry, log.buffered, tracing)
-    create_producer(ProducerContext(settings, log, metrics, build_ingest(settings, log, metrics)))
+    create_producer(settings, log, metrics)
     _end(tracing)
     return registry
 
@@ -180,13 +179,13 @@ def _end(tracing: Tracing | None) -> None:
 
 def _materializer() -> CollectorRegistry:
     metrics = MaterializerMetrics(process_registry(materializer.DISTRIBUTION))
-    materializer.create_app(metrics.registry, list, BackgroundTasks({}), 0.0)
+    materializer.create_app(metrics.registry, list, WorkerThreads({}, 0.0))
     return metrics.registry
 
 
 def _archiver() -> CollectorRegistry:
     metrics = ArchiverMetrics(process_registry(archiver.DISTRIBUTION))
-    archiver.create_app(metrics.registry, list, BackgroundTasks({}), 0.0)
+    archiver.create_app(metrics.registry, list, WorkerThreads({}, 0.0))
     return metrics.registry
 
 

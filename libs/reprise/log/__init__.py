@@ -14,7 +14,13 @@ from reprise.log.exceptions import (
     TopicGoneError,
     UnknownTopicError,
 )
-from reprise.log.interface import LogConsumer, LogProducer, Position, RebalanceListener, Record
+from reprise.log.interface import (
+    LogConsumer,
+    LogProducer,
+    Position,
+    RebalanceListener,
+    Record,
+)
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
 

@@ -132,18 +132,3 @@ class LogConsumer(Protocol):
 
     def close(self) -> None:
         """Leave the group without a commit. Idempotent."""
-
-
-def next_offsets(polled: Mapping[int, Sequence[Record]]) -> dict[int, int]:
-    """Return the offsets to commit once the polled records are processed."""
-    return {partition: records[-1].offset + 1 for partition, records in polled.items()}
-
-
-def consumer_lag(consumer: LogConsumer) -> dict[int, int]:
-    """Return the number of unread records, by assigned partition.
-
-    Raises:
-        EventLogError: The log cannot be reached.
-    """
-    ends, positions = consumer.end_offsets(), consumer.positions()
-    return {partition: end - positions.get(partition, end) for partition, end in ends.items()}

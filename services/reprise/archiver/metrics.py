@@ -10,7 +10,7 @@ _WRITE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 
 
 class ArchiverMetrics:
-    """What the archiver counts, in a registry."""
+    """The archiver's metrics in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -19,7 +19,7 @@ class ArchiverMetrics:
         self.event_log = dependencies.of("event_log")
         self.records = Counter(
             "reprise_archiver_records",
-            "Records that are in the offline store and committed; rejected: kept, but no valid event.",
+            "Records in the offline store with committed offsets; rejected: kept, but not a valid event.",
             ("topic", "outcome"),
             registry=registry,
         )
@@ -31,48 +31,48 @@ class ArchiverMetrics:
         )
         self.lost = Counter(
             "reprise_archiver_lost_records",
-            "Offsets that the log no longer had when they were to be archived.",
+            "Records that the log no longer had when they were due to be archived.",
             ("topic",),
             registry=registry,
         )
         self.missing = Gauge(
             "reprise_archiver_missing_records",
-            "Records that are to be archived next and that the log has deleted; their partitions are not read on.",
+            "Deleted records that are due to be archived; their partitions are paused.",
             ("topic",),
             registry=registry,
         )
         self.write = Histogram(
             "reprise_archiver_write_seconds",
-            "From having a segment's records to their commit.",
+            "Time to write and commit a segment, in seconds.",
             buckets=_WRITE_BUCKETS,
             registry=registry,
         )
         self.waiting = Gauge(
             "reprise_archiver_waiting_records",
-            "Records that are read and wait for the end of their segment.",
+            "Records read whose segment is not complete yet.",
             ("topic",),
             registry=registry,
         )
         self._lag = Gauge(
             "reprise_archiver_lag_records",
-            "Records of an assigned partition that are not read yet.",
+            "Records of an assigned partition that are not yet read.",
             ("topic", "partition"),
             registry=registry,
         )
         self._partitions: dict[str, frozenset[str]] = {}
 
     def begin(self, topic: str) -> None:
-        """Show what is counted of a topic at zero: who asks for an increase would miss one that begins later."""
+        """Start the topic's counters at zero: increase() misses the first count of one that starts later."""
         for outcome in ("archived", "rejected"):
             self.records.labels(topic, outcome)
         for metric in (self.segments, self.written_bytes, self.lost, self.missing):
             metric.labels(topic)
 
     def show_lag(self, topic: str, lags: Mapping[int, int]) -> None:
-        """Show how far behind each assigned partition is, and nothing of those that others hold by now."""
-        held = frozenset(map(str, lags))
-        for gone in self._partitions.get(topic, frozenset()) - held:
-            self._lag.remove(topic, gone)
-        self._partitions[topic] = held
-        for partition, lag in lags.items():
-            self._lag.labels(topic, str(partition)).set(lag)
+        """Set the lag of the topic's assigned partitions, and remove that of all others."""
+        assigned = frozenset(map(str, lags))
+        for partition in self._partitions.get(topic, frozenset()) - assigned:
+            self._lag.remove(topic, partition)
+        self._partitions[topic] = assigned
+        for number, lag in lags.items():
+            self._lag.labels(topic, str(number)).set(lag)

@@ -1,4 +1,4 @@
-"""Building the archiver from its settings, and running it."""
+"""Construction of the archiver from its settings, and its run modes."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -6,102 +6,80 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
 from reprise.archive import ArchivedEvents, CompactionReport, Hole, OfflineStore, compact, write_events
-from reprise.archiver.app import DISTRIBUTION, create_app
 from reprise.archiver.metrics import ArchiverMetrics
-from reprise.archiver.rotation import CutRule
 from reprise.archiver.settings import ArchiverSettings
-from reprise.archiver.worker import Assignments, Pace, Worker
-from reprise.http.background import BackgroundTasks
+from reprise.archiver.worker import RebalanceTracker, Worker
+from reprise.http.app import create_http_app
+from reprise.http.health import Readiness
 from reprise.http.metrics import process_registry
-from reprise.http.server import run
+from reprise.http.server import run_service
 from reprise.log import EVENTS, PREDICTIONS, open_consumer
 from reprise.runtime.logs import get_logger
 from reprise.runtime.progress import progress
+from reprise.runtime.worker_threads import WorkerThreads
 
+DISTRIBUTION = "reprise-archiver"
 _log = get_logger(__name__)
-TOPICS = (EVENTS, PREDICTIONS)
-"""The topics that are archived."""
-
-
-@contextmanager
-def open_workers(settings: ArchiverSettings, metrics: ArchiverMetrics) -> Iterator[Sequence[Worker]]:
-    """Give one worker for each topic, on the configured log and store, and close their consumers.
-
-    Raises:
-        StorageAddressError: The offline store's URL names nothing that can be reached.
-        EventLogError: The log cannot be opened.
-    """
-    store = OfflineStore(settings.offline_store)
-    rule = CutRule(settings.segment_records, settings.segment_bytes, settings.window_seconds * 1_000)
-    pace = Pace(settings.batch_records, settings.poll_seconds, settings.retry_seconds, settings.grace_seconds)
-    with ExitStack() as stack:
-        workers = []
-        for topic in TOPICS:
-            assignments = Assignments()
-            consumer = open_consumer(settings, topic, f"{settings.group}-{topic.name}", assignments)
-            stack.callback(consumer.close)
-            workers.append(Worker(topic.name, consumer, assignments, store, rule, pace, metrics))
-        _log.info("archiving", store=store.url, group=settings.group, topics=[w.topic for w in workers])
-        yield workers
+_TOPICS = (EVENTS, PREDICTIONS)
 
 
 def serve(settings: ArchiverSettings) -> None:
-    """Archive and answer health, readiness and metrics, until SIGTERM or Ctrl-C.
+    """Archive and serve health, readiness and metrics until SIGTERM or SIGINT.
 
     Raises:
-        Exception: Whatever ended a worker without having been told to.
+        Exception: What a worker raised.
     """
     metrics = ArchiverMetrics(process_registry(DISTRIBUTION))
-    with open_workers(settings, metrics) as workers:
-        background = BackgroundTasks({worker.topic: worker.run for worker in workers})
+    with _open_workers(settings, metrics) as workers:
 
         def readiness() -> list[str]:
             return [f"{w.topic}: {w.problem}" for w in workers if w.problem is not None]
 
-        app = create_app(metrics.registry, readiness, background, settings.stop_seconds)
-        run(app, settings.api_host, settings.api_port)
-        if background.failure is not None:
-            raise background.failure
+        threads = WorkerThreads({worker.topic: worker.run for worker in workers}, settings.stop_seconds)
+        run_service(create_app(metrics.registry, readiness, threads), settings)
 
 
 def archive_until_idle(settings: ArchiverSettings, idle_seconds: float) -> dict[str, int]:
-    """Archive what the log holds, to its last record, and return the number of records by topic."""
+    """Archive the log up to its end; return the number of records by topic."""
     metrics = ArchiverMetrics(process_registry(DISTRIBUTION))
-    with open_workers(settings, metrics) as workers:
+    with _open_workers(settings, metrics) as workers:
         for worker in workers:
             worker.run_until_idle(threading.Event(), idle_seconds)
-    counted = dict.fromkeys((topic.name for topic in TOPICS), 0)
+    counts = dict.fromkeys((topic.name for topic in _TOPICS), 0)
     for sample in (sample for metric in metrics.records.collect() for sample in metric.samples):
         if sample.name.endswith("_total"):
-            counted[sample.labels["topic"]] += int(sample.value)
-    return counted
+            counts[sample.labels["topic"]] += int(sample.value)
+    return counts
 
 
 def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dict[str, CompactionReport]:
-    """Compact the days that ended so long ago, and return what was done by topic.
+    """Compact the days that ended at least ``settled_after`` ago; return the report of each topic.
 
     Raises:
         OfflineStoreError: The store could not be read or written, or is damaged.
     """
     store = OfflineStore(settings.offline_store)
     before = (datetime.now(UTC) - settled_after).date()
-    reports = {}
     with progress("Compacting", None, "records") as compacting:
-        for topic in TOPICS:
-            reports[topic.name] = compact(store, topic.name, before=before, advance=compacting.advance)
-    return reports
+        return {
+            topic.name: compact(store, topic.name, before=before, advance=compacting.advance)
+            for topic in _TOPICS
+        }
 
 
 def accept_holes(settings: ArchiverSettings) -> list[tuple[str, Hole]]:
-    """Note every hole of the archive as known, and return them with their topics.
+    """Accept every hole of the archive; return them with their topics.
 
     Raises:
         OfflineStoreError: The store could not be read or written.
     """
     store = OfflineStore(settings.offline_store)
     accepted = []
-    for topic in TOPICS:
+    for topic in _TOPICS:
         for coverage in store.coverage(topic.name):
             for hole in coverage.holes:
                 store.accept(topic.name, coverage.topic_id, hole)
@@ -117,3 +95,28 @@ def export_events(settings: ArchiverSettings, path: Path) -> ArchivedEvents:
     """
     with progress("Reading", None, "records") as reading:
         return write_events(OfflineStore(settings.offline_store), path, advance=reading.advance)
+
+
+def create_app(registry: CollectorRegistry, readiness: Readiness, workers: WorkerThreads) -> FastAPI:
+    """Return the application with health, readiness and metrics; the workers run as long as it does."""
+    return create_http_app(
+        title="Reprise archiver",
+        description="Keeps the event log and the prediction log as Parquet.",
+        registry=registry,
+        readiness=readiness,
+        workers=workers,
+    )
+
+
+@contextmanager
+def _open_workers(settings: ArchiverSettings, metrics: ArchiverMetrics) -> Iterator[Sequence[Worker]]:
+    store = OfflineStore(settings.offline_store)
+    with ExitStack() as stack:
+        workers = []
+        for topic in _TOPICS:
+            rebalances = RebalanceTracker()
+            consumer = open_consumer(settings, topic, f"{settings.group}-{topic.name}", rebalances)
+            stack.callback(consumer.close)
+            workers.append(Worker(topic.name, consumer, rebalances, store, settings, metrics))
+        _log.info("archiving", store=store.url, group=settings.group, topics=[w.topic for w in workers])
+        yield workers

@@ -30,35 +30,37 @@ class ArchiverSettings(ApiSettings, EventLogSettings):
     group: str = Field(
         default="archiver",
         min_length=1,
-        description="Name of the consumer groups: one for each topic, archiver-ecommerce-events and so on, so that"
-        " a rebalance of one leaves the other alone.",
+        description="Prefix of the consumer groups, one per topic, such as archiver-ecommerce-events, so that each"
+        " rebalances on its own.",
     )
     segment_records: int = Field(
-        default=50_000, ge=1, description="A segment ends before offsets that are multiples of this."
+        default=50_000, ge=1, description="A segment ends before offsets that are multiples of this number."
     )
     segment_bytes: int = Field(
-        default=16 * 1024 * 1024, ge=1, description="Bytes of records after which a segment ends."
+        default=16 * 1024 * 1024,
+        ge=1,
+        description="A segment ends once its keys and values reach this many bytes.",
     )
     window_seconds: int = Field(
         default=300,
         ge=1,
         le=_DAY_SECONDS,
-        description="Seconds of log time that one segment spans at most; a divisor of a day.",
+        description="Maximum seconds of log time in a segment; a divisor of a day.",
     )
     grace_seconds: float = Field(
         default=5.0,
         ge=0,
-        description="Seconds to wait, after a window's end, for records that are on their way.",
+        description="Seconds to wait for late records after the end of a segment's time window.",
     )
-    batch_records: int = Field(default=5_000, ge=1, description="Most records that are read at a time.")
-    poll_seconds: float = Field(default=0.5, gt=0, description="Seconds to wait for records at a time.")
+    batch_records: int = Field(default=5_000, ge=1, description="Maximum records per poll.")
+    poll_seconds: float = Field(default=0.5, gt=0, description="Poll timeout in seconds.")
     retry_seconds: float = Field(
         default=1.0,
         gt=0,
-        description="Seconds to wait before trying again after the log or the store was away.",
+        description="Retry interval in seconds while the log or the store is unavailable.",
     )
     stop_seconds: float = Field(
-        default=20.0, gt=0, description="Seconds that the segment being written may take after SIGTERM."
+        default=20.0, gt=0, description="Maximum time in seconds to finish the current segment after SIGTERM."
     )
 
     @field_validator("window_seconds")

@@ -1,21 +1,20 @@
-"""Folding a micro-batch into the online store, exactly once.
+"""Exactly-once fold of a micro-batch into the online store.
 
-Users and products are written before pairs. Whoever folds the same records again, after a crash at any point,
-finds the pairs as they were before the records that did not get to them, and so derives the very same changes
-of users and products; those that these already hold, their watermarks cover.
+Users and products are written before pairs. A replay after a crash finds the pairs in the state from before the
+unfinished events, so it derives the same changes of users and products. Rows that already have a change skip it by
+their watermarks.
 
-Where replicas may take a server's place, each of these steps begins only after replicas have what the one before
-it wrote: what is remembered of the events, users and products, pairs. Else a pair could outlive its user's
-change, and say that the event is folded.
+With replicas, each step (event ids, users and products, pairs) starts only once replicas have the previous step's
+writes. Otherwise a failover could keep a pair, which marks the event as folded, and lose its user's change.
 """
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from reprise.events import Event, InvalidEventError, decode_event
 from reprise.features.accumulators.event_accumulators import FrameEvent
@@ -23,39 +22,21 @@ from reprise.features.executors.fold import EntityFold, Fold
 from reprise.features.plan import EntityPlan, Plan
 from reprise.log import Record
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import ChangeSet, PendingChange, RowStore, RowWriter, Source
+from reprise.materializer.row_writer import FoldStore, PendingChange, RowWriter
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.transport.server import ReplicationIds
 from reprise.store.watermarks import Watermarks, log_position
 
 
-class FoldStore(RowStore, Protocol):
-    """What folding needs of the online store."""
-
-    def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
-        """Remember where each event was first seen, and return that."""
-        ...
-
-    def replication_ids(self) -> ReplicationIds:
-        """Return which servers hold the store now."""
-        ...
-
-    def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
-        """Wait until replicas have all that was read and written since the replication ids were taken."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class InvalidRecord:
-    """A record that holds no valid event, and why."""
+    """A record without a valid event, and the reason."""
 
     record: Record
     reason: str
 
 
-class _Arrival(NamedTuple):
-    """A valid event, and where it is in the log."""
-
+class _DecodedEvent(NamedTuple):
     partition: int
     offset: int
     event: Event
@@ -80,42 +61,32 @@ class BatchFold:
 
         def writer(entity: EntityPlan, fold: EntityFold) -> RowWriter:
             conflicts = metrics.conflicts.labels(entity.view.name)
-            return RowWriter(
-                store,
-                ViewCodec(project, entity.view),
-                entity.empty,
-                fold.merge_all,
-                conflicts.inc,
-            )
+            codec = ViewCodec(project, entity.view)
+            return RowWriter(store, codec, entity.empty, fold.merge_all, conflicts.inc)
 
         self._users = writer(plan.user, self._fold.user)
         self._products = writer(plan.product, self._fold.product)
         self._pairs = writer(plan.pair, self._fold.pair)
 
-    def fold(self, source: Source, records: Sequence[Record]) -> list[InvalidRecord]:
-        """Fold records of one partition, see ``fold_partitions``."""
-        return self.fold_partitions(source.topic, {source.partition: records})
-
-    def fold_partitions(self, topic: bytes, polled: Mapping[int, Sequence[Record]]) -> list[InvalidRecord]:
-        """Fold records of several partitions in the same round trips; return those that hold no valid event.
-
-        Args:
-            topic: The id of the topic.
-            polled: Records by partition, in the order of their offsets.
+    def fold(self, topic_id: bytes, polled: Mapping[int, Sequence[Record]]) -> list[InvalidRecord]:
+        """Fold records by partition, in offset order; return the invalid ones. Safe to repeat after an error.
 
         Raises:
-            ContendedRowError: Other writers kept changing the same rows; folding again is safe.
-            StoreError: The store is away, or refuses; folding again is safe.
+            ContendedRowError: Concurrent writers kept changing the same rows.
+            StoreError: The store is unavailable or rejects a command.
         """
         started = time.perf_counter()
         outcomes: Counter[str] = Counter()
-        arrivals, invalid = self._decode(polled, outcomes)
-        if arrivals:
+        decoded, invalid = self._decode(polled, outcomes)
+        if decoded:
             replication_ids = self._store.replication_ids()
-            distinct = self._without_duplicates(topic, arrivals, outcomes)
+            distinct = self._without_duplicates(topic_id, decoded, outcomes)
             self._store.wait_for_replicas(replication_ids)
-            self._fold_arrivals(topic, distinct, outcomes, replication_ids)
-            self._observe_freshness(distinct)
+            if distinct:
+                self._fold_events(topic_id, distinct, outcomes, replication_ids)
+            now_us = time.time_ns() // 1_000
+            for each in distinct:
+                self._metrics.freshness.observe(max(0, now_us - each.event.timestamp_us) / 1e6)
         for outcome, count in outcomes.items():
             self._metrics.events.labels(outcome).inc(count)
         self._metrics.batch.observe(time.perf_counter() - started)
@@ -123,8 +94,8 @@ class BatchFold:
 
     def _decode(
         self, polled: Mapping[int, Sequence[Record]], outcomes: Counter[str]
-    ) -> tuple[list[_Arrival], list[InvalidRecord]]:
-        arrivals, invalid = [], []
+    ) -> tuple[list[_DecodedEvent], list[InvalidRecord]]:
+        decoded, invalid = [], []
         for record in chain.from_iterable(polled.values()):
             try:
                 event = decode_event(record.value)
@@ -136,66 +107,60 @@ class BatchFold:
             if frame_event is None:
                 outcomes["ignored"] += 1
             else:
-                arrivals.append(_Arrival(record.partition, record.offset, event, frame_event))
-        return arrivals, invalid
+                decoded.append(_DecodedEvent(record.partition, record.offset, event, frame_event))
+        return decoded, invalid
 
     def _without_duplicates(
-        self, topic: bytes, arrivals: Sequence[_Arrival], outcomes: Counter[str]
-    ) -> list[_Arrival]:
-        """Drop the events whose id was first seen elsewhere; a replay sees its own position again."""
-        positions = [log_position(topic, arrival.partition, arrival.offset) for arrival in arrivals]
-        entries = [(a.event.event_id, position) for a, position in zip(arrivals, positions, strict=True)]
-        first_seen = self._store.claim_event_ids(entries, self._duplicate_window)
+        self, topic_id: bytes, decoded: Sequence[_DecodedEvent], outcomes: Counter[str]
+    ) -> list[_DecodedEvent]:
+        """Drop events whose id was claimed at another position; a replay finds its own position."""
+        positions = [log_position(topic_id, each.partition, each.offset) for each in decoded]
+        entries = [(each.event.event_id, position) for each, position in zip(decoded, positions, strict=True)]
+        claimed = self._store.claim_event_ids(entries, self._duplicate_window)
         distinct = [
-            arrival
-            for arrival, position, first in zip(arrivals, positions, first_seen, strict=True)
+            each
+            for each, position, first in zip(decoded, positions, claimed, strict=True)
             if first == position
         ]
-        outcomes["duplicate"] += len(arrivals) - len(distinct)
+        outcomes["duplicate"] += len(decoded) - len(distinct)
         return distinct
 
-    def _fold_arrivals(
+    def _fold_events(
         self,
-        topic: bytes,
-        arrivals: Sequence[_Arrival],
+        topic_id: bytes,
+        decoded: Sequence[_DecodedEvent],
         outcomes: Counter[str],
         replication_ids: ReplicationIds,
     ) -> None:
-        if not arrivals:
-            return
-        user_keys = {a.event.user_id: self._users.key(a.event.user_id) for a in arrivals}
-        product_keys = {a.event.product_id: self._products.key(a.event.product_id) for a in arrivals}
+        user_keys = {e.event.user_id: self._users.key(e.event.user_id) for e in decoded}
+        product_keys = {e.event.product_id: self._products.key(e.event.product_id) for e in decoded}
         pair_keys = {
-            (a.event.user_id, a.event.product_id): self._pairs.key(a.event.user_id, a.event.product_id)
-            for a in arrivals
+            (e.event.user_id, e.event.product_id): self._pairs.key(e.event.user_id, e.event.product_id)
+            for e in decoded
         }
         users = self._users.read(list(user_keys.values()))
         products = self._products.read(list(product_keys.values()))
         pairs = self._pairs.read(list(pair_keys.values()))
-        user_changes, product_changes, pair_changes = ChangeSet(), ChangeSet(), ChangeSet()
+        user_changes: defaultdict[bytes, list[PendingChange]] = defaultdict(list)
+        product_changes: defaultdict[bytes, list[PendingChange]] = defaultdict(list)
+        pair_changes: defaultdict[bytes, list[PendingChange]] = defaultdict(list)
         states = {key: self._pairs.state(row) for key, row in pairs.items()}
-        folded = {key: Watermarks.parse(row.watermarks, topic) for key, row in pairs.items()}
-        for arrival in arrivals:
-            partition, offset, event, frame_event = arrival
+        folded = {key: Watermarks.parse(row.watermarks, topic_id) for key, row in pairs.items()}
+        for partition, offset, event, frame_event in decoded:
             key = pair_keys[event.user_id, event.product_id]
             if folded[key].covers(partition, offset):
                 outcomes["replayed"] += 1
                 continue
             change, states[key] = self._fold.apply(frame_event, states[key])
             at = event.timestamp_us
-            user_changes.add(user_keys[event.user_id], PendingChange(partition, offset, at, change.user))
-            product_changes.add(
-                product_keys[event.product_id], PendingChange(partition, offset, at, change.product)
+            user_changes[user_keys[event.user_id]].append(PendingChange(partition, offset, at, change.user))
+            product_changes[product_keys[event.product_id]].append(
+                PendingChange(partition, offset, at, change.product)
             )
-            pair_changes.add(key, PendingChange(partition, offset, at, change.pair))
+            pair_changes[key].append(PendingChange(partition, offset, at, change.pair))
             outcomes["folded"] += 1
-        self._users.write(topic, users, user_changes.by_key)
-        self._products.write(topic, products, product_changes.by_key)
+        self._users.write(topic_id, users, user_changes)
+        self._products.write(topic_id, products, product_changes)
         self._store.wait_for_replicas(replication_ids)
-        self._pairs.write(topic, pairs, pair_changes.by_key)
+        self._pairs.write(topic_id, pairs, pair_changes)
         self._store.wait_for_replicas(replication_ids)
-
-    def _observe_freshness(self, arrivals: Sequence[_Arrival]) -> None:
-        now_us = time.time_ns() // 1_000
-        for arrival in arrivals:
-            self._metrics.freshness.observe(max(0, now_us - arrival.event.timestamp_us) / 1e6)

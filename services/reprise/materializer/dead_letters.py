@@ -1,4 +1,4 @@
-"""Where broken events go: a topic of their own, with the reason, so that the stream goes on."""
+"""The dead-letter topic."""
 
 import base64
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ from reprise.materializer.batch_fold import InvalidRecord
 
 
 class DeadLetters:
-    """Appends broken events to the dead-letter topic."""
+    """Appends invalid records to the dead-letter topic."""
 
     def __init__(self, producer: LogProducer, timeout: float) -> None:
         self._producer = producer
         self._timeout = timeout
 
     def send(self, topic: str, invalid: Sequence[InvalidRecord]) -> None:
-        """Append the records and wait until the log has them; a replay may append them again.
+        """Append the records and wait for their acknowledgement; a replay may append them again.
 
         Raises:
-            EventLogError: The log did not take them in time.
+            EventLogError: The log did not acknowledge them in time.
         """
-        waiting = [
+        futures = [
             self._producer.append(DEAD_LETTERS.name, each.record.key, _letter(topic, each))
             for each in invalid
         ]
-        for future in waiting:
+        for future in futures:
             try:
                 future.result(self._timeout)
             except TimeoutError as error:
@@ -36,7 +36,7 @@ class DeadLetters:
 
 
 def _letter(topic: str, invalid: InvalidRecord) -> bytes:
-    """Return the letter: JSON with the reason, the record's place, and its bytes, as text where they are UTF-8."""
+    """Return JSON with the reason, the record's position and its value, as text or base64."""
     record = invalid.record
     letter: dict[str, object] = {
         "reason": invalid.reason,

@@ -12,7 +12,7 @@ _BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 
 
 class MaterializerMetrics:
-    """What the materializer counts, in a registry."""
+    """The materializer's metrics in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -21,45 +21,45 @@ class MaterializerMetrics:
         self.event_log = dependencies.of("event_log")
         self.events = Counter(
             "reprise_materializer_events",
-            "Records by what became of them: folded; replayed: folded before, redelivered; duplicate: its event_id"
-            " was seen before; ignored: of a type that makes no feature; invalid: sent to the dead letters.",
+            "Records by outcome. folded; replayed: redelivered and already folded; duplicate: event_id already"
+            " claimed; ignored: of a type without features; invalid: sent to the dead letters.",
             ("outcome",),
             registry=registry,
         )
-        # A counter that begins with its first event hides that one from whoever asks for its increase.
+        # increase() misses the first event of a counter that starts with it
         for outcome in _OUTCOMES:
             self.events.labels(outcome)
         self.conflicts = Counter(
             "reprise_materializer_conflicts",
-            "Rows that changed between their read and their write, and were merged anew.",
+            "Rows that changed between read and write, and were merged again.",
             ("view",),
             registry=registry,
         )
         self.batch = Histogram(
             "reprise_materializer_batch_seconds",
-            "From having a partition's records to their commit.",
+            "Time to fold and write a batch of records, in seconds.",
             buckets=_BATCH_BUCKETS,
             registry=registry,
         )
         self.freshness = Histogram(
             "reprise_materializer_freshness_seconds",
-            "From an event's own timestamp until its features can be read.",
+            "Time from an event's timestamp until its features are readable, in seconds.",
             buckets=_FRESHNESS_BUCKETS,
             registry=registry,
         )
         self._lag = Gauge(
             "reprise_materializer_lag_records",
-            "Records of an assigned partition that are not folded yet.",
+            "Records of an assigned partition that are not yet folded.",
             ("partition",),
             registry=registry,
         )
         self._partitions: frozenset[str] = frozenset()
 
     def show_lag(self, lags: Mapping[int, int]) -> None:
-        """Show how far behind each assigned partition is, and nothing of those that others hold by now."""
-        held = frozenset(map(str, lags))
-        for gone in self._partitions - held:
-            self._lag.remove(gone)
-        self._partitions = held
-        for partition, lag in lags.items():
-            self._lag.labels(str(partition)).set(lag)
+        """Set the lag of the assigned partitions, and remove that of all others."""
+        assigned = frozenset(map(str, lags))
+        for partition in self._partitions - assigned:
+            self._lag.remove(partition)
+        self._partitions = assigned
+        for number, lag in lags.items():
+            self._lag.labels(str(number)).set(lag)

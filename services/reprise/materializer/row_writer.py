@@ -1,8 +1,7 @@
-"""The rows that a micro-batch changes: read once, merged, and written under the guard of their watermarks."""
+"""Merge and compare-and-set write of the rows that a micro-batch changes."""
 
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from datetime import timedelta
 from typing import NamedTuple, Protocol
 
 from reprise.features.executors.fold import Delta
@@ -11,51 +10,46 @@ from reprise.runtime.exceptions import RepriseError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite, StoredRow
+from reprise.store.transport.server import ReplicationIds
 from reprise.store.watermarks import Watermarks
 
-
-class MaterializerError(RepriseError):
-    """Root of this package's errors."""
+_ATTEMPTS = 20
 
 
-class ContendedRowError(MaterializerError):
-    """A row kept changing under a write; the batch is folded again from its start."""
+class ContendedRowError(RepriseError):
+    """Rows kept changing during their write; the batch must be folded again."""
 
     def __init__(self, view: str, rows: int, attempts: int) -> None:
         self.view = view
         super().__init__(f"{rows} rows of {view} changed {attempts} times while they were being written")
 
 
-_ATTEMPTS = 20
-
-
-class RowStore(Protocol):
-    """What the materializer needs of the online store."""
+class FoldStore(Protocol):
+    """The part of ``OnlineStore`` that the materializer uses."""
 
     def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[StoredRow]:
         """Return the rows with these keys."""
-        ...
 
     def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
-        """Write the rows whose watermarks are as expected, and say which were."""
-        ...
+        """Write the rows whose watermarks are as expected; return which were written."""
+
+    def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
+        """Claim each event id for its log position; return the position that holds the claim."""
+
+    def replication_ids(self) -> ReplicationIds:
+        """Return the replication ids of the store's primaries."""
+
+    def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
+        """Wait until replicas have all writes since the replication ids were taken."""
 
 
 class PendingChange(NamedTuple):
-    """A change to one row, and the event that makes it."""
+    """A change to one row by the event at a log position."""
 
     partition: int
     offset: int
     timestamp_us: int
     delta: Delta
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One partition of a topic, by the topic's id."""
-
-    topic: bytes
-    partition: int
 
 
 class RowWriter:
@@ -65,13 +59,13 @@ class RowWriter:
         store: The online store.
         codec: The codec of the view.
         empty: The state of an entity without a row.
-        merge: How changes are merged into a state, in their order.
-        on_conflict: Called with the number of rows that had changed since they were read.
+        merge: Merges changes into a state, in order.
+        on_conflict: Called with the number of rows that changed between read and write.
     """
 
     def __init__(
         self,
-        store: RowStore,
+        store: FoldStore,
         codec: ViewCodec,
         empty: StateRow,
         merge: Callable[[StateRow, Iterable[Delta]], StateRow],
@@ -82,80 +76,65 @@ class RowWriter:
         self._empty = empty
         self._merge = merge
         self._on_conflict = on_conflict
-
-    def key(self, *ids: str) -> bytes:
-        """Return the key of the row with these ids."""
-        return self._codec.key(*ids)
+        self.key = codec.key
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, StoredRow]:
-        """Return the rows with these keys; one that is not there has the empty state."""
+        """Return the rows with these keys, existing or not."""
         return dict(zip(keys, self._store.read([(self._codec, key) for key in keys]), strict=True))
 
     def state(self, row: StoredRow) -> StateRow:
-        """Return the state that a row holds, or the empty one."""
+        """Return the row's state, or the empty one."""
         return row.state if row.exists else self._empty
 
     def write(
         self,
-        topic: bytes,
+        topic_id: bytes,
         rows: Mapping[bytes, StoredRow],
         changes: Mapping[bytes, Sequence[PendingChange]],
     ) -> None:
-        """Merge each row's changes that its watermarks do not cover, and write it if nobody else has meanwhile.
+        """Merge the changes that a row's watermarks do not cover, and write the row unless it changed since its read.
 
-        A row that has changed is read and merged anew: its new watermarks say which changes it still lacks.
+        A row that changed is read and merged again; its new watermarks show which changes it still lacks.
 
         Args:
-            topic: The id of the topic that the changes come from.
-            rows: The rows as they were read.
-            changes: By key, those of one partition in the order of their offsets.
+            topic_id: The id of the changes' topic.
+            rows: The rows as read.
+            changes: Changes by key; those of one partition in offset order.
 
         Raises:
             ContendedRowError: A row kept changing.
-            StoreError: The store is away, or refuses.
+            StoreError: The store is unavailable or rejects a command.
         """
-        current, left = dict(rows), dict(changes)
+        current, remaining = dict(rows), dict(changes)
         for _ in range(_ATTEMPTS):
             writes = {
                 key: write
-                for key, pending in left.items()
-                if (write := self._merged(topic, key, current[key], pending)) is not None
+                for key, pending in remaining.items()
+                if (write := self._merged(topic_id, key, current[key], pending)) is not None
             }
-            done = self._store.write_guarded(list(writes.values()))
-            lost = [key for key, written in zip(writes, done, strict=True) if not written]
-            if not lost:
+            written = self._store.write_guarded(list(writes.values()))
+            conflicting = [key for key, done in zip(writes, written, strict=True) if not done]
+            if not conflicting:
                 return
-            self._on_conflict(len(lost))
-            left = {key: left[key] for key in lost}
-            current = self.read(lost)
-        raise ContendedRowError(self._codec.view.name, len(left), _ATTEMPTS)
+            self._on_conflict(len(conflicting))
+            remaining = {key: remaining[key] for key in conflicting}
+            current = self.read(conflicting)
+        raise ContendedRowError(self._codec.view.name, len(remaining), _ATTEMPTS)
 
     def _merged(
-        self, topic: bytes, key: bytes, row: StoredRow, pending: Sequence[PendingChange]
+        self, topic_id: bytes, key: bytes, row: StoredRow, pending: Sequence[PendingChange]
     ) -> GuardedWrite | None:
-        watermarks = Watermarks.parse(row.watermarks, topic)
-        covers = watermarks.covers
-        lacking = [change for change in pending if not covers(change.partition, change.offset)]
-        if not lacking:
+        watermarks = Watermarks.parse(row.watermarks, topic_id)
+        missing = [change for change in pending if not watermarks.covers(change.partition, change.offset)]
+        if not missing:
             return None
-        holds_from = TICK_US + max([change.timestamp_us for change in lacking])
+        valid_from_us = TICK_US + max([change.timestamp_us for change in missing])
         return GuardedWrite(
             codec=self._codec,
             key=key,
             expected_watermarks=row.watermarks,
-            state=self._merge(self.state(row), [change.delta for change in lacking]),
-            watermarks=watermarks.advance({c.partition: c.offset for c in lacking}).to_bytes(),
-            event_timestamp_us=max(holds_from, row.event_timestamp_us or holds_from),
+            state=self._merge(self.state(row), [change.delta for change in missing]),
+            watermarks=watermarks.advance({c.partition: c.offset for c in missing}).to_bytes(),
+            event_timestamp_us=max(valid_from_us, row.event_timestamp_us or valid_from_us),
             previous=row.state if row.exists else None,
         )
-
-
-class ChangeSet:
-    """Changes by row, in the order in which they are added."""
-
-    def __init__(self) -> None:
-        self.by_key: dict[bytes, list[PendingChange]] = defaultdict(list)
-
-    def add(self, key: bytes, change: PendingChange) -> None:
-        """Add a change; offsets of one row and partition must rise."""
-        self.by_key[key].append(change)

@@ -1,29 +1,68 @@
-"""Building the materializer from its settings, and running it."""
+"""Construction of the materializer from its settings, and its run modes."""
 
 import gc
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
 from reprise.features.plan import Plan
-from reprise.http.background import BackgroundTasks
+from reprise.http.app import create_http_app
+from reprise.http.dependency_metrics import Dependency
+from reprise.http.health import Readiness
 from reprise.http.metrics import process_registry
-from reprise.http.server import run
+from reprise.http.server import run_service
 from reprise.log import EVENTS, open_consumer, open_producer
-from reprise.materializer.app import DISTRIBUTION, create_app
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.dead_letters import DeadLetters
-from reprise.materializer.instrumented_store import MeasuredStore
 from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.row_writer import FoldStore
 from reprise.materializer.settings import MaterializerSettings
-from reprise.materializer.worker import Pace, Worker
+from reprise.materializer.worker import Worker
 from reprise.runtime.logs import get_logger
+from reprise.runtime.worker_threads import WorkerThreads
 from reprise.store.online_store import OnlineStore
 
+DISTRIBUTION = "reprise-materializer"
 _log = get_logger(__name__)
 _DEAD_LETTER_SECONDS = 10.0
-_COLLECTION_OBJECTS = 100_000
+_GC_THRESHOLD = 100_000
+
+
+def serve(settings: MaterializerSettings) -> None:
+    """Fold and serve health, readiness and metrics until SIGTERM or SIGINT.
+
+    Raises:
+        Exception: What the worker raised.
+    """
+    metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
+    with open_worker(settings, metrics) as worker:
+        workers = WorkerThreads({"worker": worker.run}, settings.stop_seconds)
+        app = create_app(metrics.registry, lambda: [worker.problem] if worker.problem else [], workers)
+        run_service(app, settings)
+
+
+def fold_until_idle(settings: MaterializerSettings, idle_seconds: float) -> dict[str, int]:
+    """Fold the log up to its end; return the number of records by outcome."""
+    metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
+    with open_worker(settings, metrics) as worker:
+        worker.run_until_idle(threading.Event(), idle_seconds)
+    samples = [sample for metric in metrics.events.collect() for sample in metric.samples]
+    return {s.labels["outcome"]: int(s.value) for s in samples if s.name.endswith("_total") and s.value}
+
+
+def create_app(registry: CollectorRegistry, readiness: Readiness, workers: WorkerThreads) -> FastAPI:
+    """Return the application with health, readiness and metrics; the workers run as long as it does."""
+    return create_http_app(
+        title="Reprise materializer",
+        description="Folds the event log into online features.",
+        registry=registry,
+        readiness=readiness,
+        workers=workers,
+    )
 
 
 @contextmanager
@@ -34,54 +73,27 @@ def open_worker(settings: MaterializerSettings, metrics: MaterializerMetrics) ->
         PlanError: The plan cannot be read.
         EventLogError: The log cannot be opened.
     """
+    # a batch holds tens of thousands of objects, none of them in a cycle
+    gc.set_threshold(_GC_THRESHOLD, 20, 20)
     plan = Plan.load(settings.plan)
     window = timedelta(seconds=settings.duplicate_window_seconds)
-    pace = Pace(settings.batch_records, settings.poll_seconds, settings.retry_seconds)
-    with OnlineStore.connect(settings) as store:
-        measured = MeasuredStore(store, metrics.online_store)
-        fold = BatchFold(plan, measured, settings.feast_project, metrics, window)
+    with ExitStack() as stack:
+        store = _InstrumentedStore(stack.enter_context(OnlineStore.connect(settings)), metrics.online_store)
+        fold = BatchFold(plan, store, settings.feast_project, metrics, window)
         producer = open_producer(settings)
-        try:
-            consumer = open_consumer(settings, EVENTS, settings.group)
-            try:
-                _log.info("folding", plan=plan.hash[:12], schema=plan.schema_hash[:12], group=settings.group)
-                yield Worker(consumer, fold, DeadLetters(producer, _DEAD_LETTER_SECONDS), metrics, pace)
-            finally:
-                consumer.close()
-        finally:
-            producer.close(_DEAD_LETTER_SECONDS)
+        stack.callback(producer.close, _DEAD_LETTER_SECONDS)
+        consumer = open_consumer(settings, EVENTS, settings.group)
+        stack.callback(consumer.close)
+        _log.info("folding", plan=plan.hash[:12], schema=plan.schema_hash[:12], group=settings.group)
+        yield Worker(consumer, fold, DeadLetters(producer, _DEAD_LETTER_SECONDS), metrics, settings)
 
 
-def serve(settings: MaterializerSettings) -> None:
-    """Fold and answer health, readiness and metrics, until SIGTERM or Ctrl-C.
+class _InstrumentedStore:
+    """A store whose calls are timed and whose failures are counted."""
 
-    Raises:
-        Exception: Whatever ended the worker without having been told to.
-    """
-    _spare_the_collector()
-    metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
-    with open_worker(settings, metrics) as worker:
-        background = BackgroundTasks({"worker": worker.run})
-
-        def readiness() -> list[str]:
-            return [] if worker.problem is None else [worker.problem]
-
-        app = create_app(metrics.registry, readiness, background, settings.stop_seconds)
-        run(app, settings.api_host, settings.api_port)
-        if background.failure is not None:
-            raise background.failure
-
-
-def fold_until_idle(settings: MaterializerSettings, idle_seconds: float) -> dict[str, int]:
-    """Fold what the log holds, and return the number of records by outcome."""
-    _spare_the_collector()
-    metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
-    with open_worker(settings, metrics) as worker:
-        worker.run_until_idle(threading.Event(), idle_seconds)
-    samples = [sample for metric in metrics.events.collect() for sample in metric.samples]
-    return {s.labels["outcome"]: int(s.value) for s in samples if s.name.endswith("_total") and s.value}
-
-
-def _spare_the_collector() -> None:
-    """Look for cycles less often: a batch holds tens of thousands of objects, and none of them is in one."""
-    gc.set_threshold(_COLLECTION_OBJECTS, 20, 20)
+    def __init__(self, store: FoldStore, dependency: Dependency) -> None:
+        self.read = dependency.timed()(store.read)
+        self.write_guarded = dependency.timed()(store.write_guarded)
+        self.claim_event_ids = dependency.timed()(store.claim_event_ids)
+        self.replication_ids = dependency.timed()(store.replication_ids)
+        self.wait_for_replicas = dependency.timed()(store.wait_for_replicas)

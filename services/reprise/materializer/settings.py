@@ -29,19 +29,19 @@ class MaterializerSettings(ApiSettings, EventLogSettings, OnlineStoreSettings):
     )
     group: str = Field(default="materializer", min_length=1, description="Consumer group in the event log.")
     batch_records: int = Field(
-        default=8000, ge=1, description="Most records of all partitions that are folded before a commit."
+        default=8000, ge=1, description="Maximum records of all partitions per batch and commit."
     )
-    poll_seconds: float = Field(default=0.5, gt=0, description="Seconds to wait for records at a time.")
+    poll_seconds: float = Field(default=0.5, gt=0, description="Poll timeout in seconds.")
     duplicate_window_seconds: float = Field(
         default=86_400.0,
         gt=0,
-        description="Seconds for which the id of an event is remembered, to drop its duplicates.",
+        description="Seconds for which event ids are kept to drop duplicates.",
     )
     retry_seconds: float = Field(
         default=1.0,
         gt=0,
-        description="Seconds to wait before folding again after the log or the store was away.",
+        description="Retry interval in seconds while the log or the store is unavailable.",
     )
     stop_seconds: float = Field(
-        default=20.0, gt=0, description="Seconds that the batch under way may take after SIGTERM."
+        default=20.0, gt=0, description="Maximum time in seconds to finish the current batch after SIGTERM."
     )

@@ -1,9 +1,8 @@
-"""The loop: poll, fold what came, send broken records away, commit."""
+"""The materializer's loop: poll, fold, send invalid records to the dead letters, commit."""
 
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from reprise.log import (
     EVENTS,
@@ -19,13 +18,14 @@ from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.dead_letters import DeadLetters
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.row_writer import ContendedRowError
+from reprise.materializer.settings import MaterializerSettings
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreUnavailableError
 
 _log = get_logger(__name__)
 _LAG_SECONDS = 1.0
 _ASSIGNMENT_SECONDS = 30.0
-_PASSING = (
+_TRANSIENT = (
     StoreUnavailableError,
     LogUnavailableError,
     LogTimeoutError,
@@ -34,20 +34,11 @@ _PASSING = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How much the worker takes at a time, and how long it waits."""
-
-    batch_records: int
-    poll_seconds: float
-    retry_seconds: float
-
-
 class Worker:
-    """Folds the event log until it is told to stop.
+    """Folds the event log until it is stopped.
 
-    What was polled but not folded, because the store or the log was away, is folded again before anything
-    else: offsets are committed only after everything before them is in the store.
+    Offsets are committed only once everything before them is in the store. A batch that fails because the store or
+    the log is unavailable is retried before anything else.
     """
 
     def __init__(
@@ -56,80 +47,76 @@ class Worker:
         fold: BatchFold,
         dead_letters: DeadLetters,
         metrics: MaterializerMetrics,
-        pace: Pace,
+        settings: MaterializerSettings,
     ) -> None:
         self._consumer = consumer
         self._fold = fold
         self._dead_letters = dead_letters
         self._metrics = metrics
-        self._pace = pace
+        self._settings = settings
         self._lag_due = 0.0
         self.problem: str | None = "nothing was polled yet"
 
     def run(self, stop: threading.Event) -> None:
-        """Fold until ``stop`` is set; the batch under way is finished."""
+        """Fold until ``stop`` is set; finishes the current batch."""
         while not stop.is_set():
-            self._step(stop, self._pace.poll_seconds)
+            self._step(stop, self._settings.poll_seconds)
 
     def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
-        """Fold until nothing has come for a while, or ``stop`` is set.
+        """Fold until no record has come for ``idle_seconds``, or ``stop`` is set.
 
-        The while begins with the first partitions, which a group may take some seconds to assign.
+        The idle time starts with the first assignment, which may take the group some seconds.
         """
         started = last = time.monotonic()
         while not stop.is_set() and time.monotonic() - last < idle_seconds:
-            records = self._step(stop, min(self._pace.poll_seconds, idle_seconds))
+            records = self._step(stop, min(self._settings.poll_seconds, idle_seconds))
             now = time.monotonic()
-            awaits_partitions = not self._consumer.assignment and now - started < _ASSIGNMENT_SECONDS
-            if records or awaits_partitions:
+            unassigned = not self._consumer.assignment and now - started < _ASSIGNMENT_SECONDS
+            if records or unassigned:
                 last = now
 
     def _step(self, stop: threading.Event, poll_seconds: float) -> int:
-        """Poll once and fold what came; return the number of records."""
+        """Poll once and fold the batch; return the number of records."""
         try:
-            polled = self._consumer.poll(self._pace.batch_records, poll_seconds)
+            polled = self._consumer.poll(self._settings.batch_records, poll_seconds)
         except LogUnavailableError as error:
             self._metrics.event_log.failed(error)
-            self._delayed(error)
-            stop.wait(self._pace.retry_seconds)
+            self._report_delay(error)
+            stop.wait(self._settings.retry_seconds)
             return 0
         while polled and not self._fold_polled(polled):
-            # what waits becomes more meanwhile, and somebody is to see that
-            self._observe_lag_when_due(delayed=self.problem)
-            if stop.wait(self._pace.retry_seconds):
+            # the lag keeps growing meanwhile
+            self._observe_lag_when_due(delay=self.problem)
+            if stop.wait(self._settings.retry_seconds):
                 return 0
         self._observe_lag_when_due()
         return sum(len(records) for records in polled.values())
 
     def _fold_polled(self, polled: Mapping[int, Sequence[Record]]) -> bool:
-        """Fold and commit what was polled; return whether that is settled."""
+        """Fold and commit the batch; return False if it has to be retried."""
         try:
-            invalid = self._fold.fold_partitions(self._consumer.topic_id, polled)
+            invalid = self._fold.fold(self._consumer.topic_id, polled)
             with self._metrics.event_log.timed():
                 self._dead_letters.send(EVENTS.name, invalid)
                 self._consumer.commit(
                     {partition: records[-1].offset + 1 for partition, records in polled.items()}
                 )
         except NotAssignedError as error:
-            # others have these partitions by now, and fold them again from their own offsets
-            self._delayed(error)
+            # the partitions' new owners fold these records again from their committed offsets
+            self._report_delay(error)
             return True
-        except _PASSING as error:
-            self._delayed(error)
+        except _TRANSIENT as error:
+            self._report_delay(error)
             return False
         self.problem = None
         return True
 
-    def _delayed(self, error: Exception) -> None:
+    def _report_delay(self, error: Exception) -> None:
         self.problem = str(error)
         _log.warning("folding_delayed", reason=str(error), error=type(error).__name__)
 
-    def _observe_lag_when_due(self, delayed: str | None = None) -> None:
-        """Ask the log for its ends, not more often than somebody would look; a log that is away shows here too.
-
-        Args:
-            delayed: Why folding waits, which an answer of the log does not settle.
-        """
+    def _observe_lag_when_due(self, delay: str | None = None) -> None:
+        """Update the lag gauge once a second; ``delay`` remains the problem even if the log answers."""
         now = time.monotonic()
         if now < self._lag_due:
             return
@@ -142,4 +129,4 @@ class Worker:
             _log.warning("lag_unknown", reason=str(error))
             return
         self._metrics.show_lag({p: end - positions.get(p, end) for p, end in ends.items()})
-        self.problem = delayed
+        self.problem = delay

@@ -18,12 +18,12 @@ _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 
 
 class ProducerMetrics:
-    """What the producer counts, in a registry.
+    """The producer's metrics in a registry.
 
     Args:
-        registry: Where the metrics are kept.
-        buffered: Returns how many records wait for their acknowledgement.
-        tracing: Notes appends and failures in the traces of requests, where traces are on.
+        registry: The registry.
+        buffered: Returns the number of unacknowledged records.
+        tracing: Adds appends and failures to the traces of requests, if tracing is enabled.
     """
 
     def __init__(
@@ -35,14 +35,13 @@ class ProducerMetrics:
         )
         self.events = Counter(
             "reprise_producer_events",
-            "Events by where they came from (http, simulator) and what became of them "
-            "(accepted, rejected: breaks the contract, failed: the log did not take it).",
+            "Events by source (http, simulator) and outcome (accepted; rejected: invalid; failed: not acknowledged).",
             ("source", "outcome"),
             registry=registry,
         )
         acknowledgement = Histogram(
             "reprise_producer_acknowledgement_seconds",
-            "From handing a request's events to the log until it has acknowledged all of them.",
+            "Time until the log has acknowledged a request's events, in seconds.",
             buckets=_ACK_BUCKETS,
             registry=registry,
         )
@@ -50,12 +49,12 @@ class ProducerMetrics:
         self.acknowledged = took if tracing is None else tracing.staged(_APPEND, took)
         self.simulated_rate = Gauge(
             "reprise_producer_simulated_events_per_second",
-            "Events a second that the simulator made, over its last report.",
+            "Simulated events per second since the simulator's last report.",
             registry=registry,
         )
         waiting = Gauge(
             "reprise_producer_buffered_records",
-            "Records that wait for the log's acknowledgement.",
+            "Records not yet acknowledged by the log.",
             registry=registry,
         )
         waiting.set_function(buffered)

@@ -19,18 +19,20 @@ class ProducerSettings(ApiSettings, EventLogSettings, TraceSettings):
         validation_alias="API_PORT",
         description="TCP port to listen on for HTTP.",
     )
-    max_events: int = Field(default=1_000, ge=1, description="Most events in one request.")
+    max_events: int = Field(default=1_000, ge=1, description="Maximum events per request.")
     max_body_bytes: int = Field(
-        default=4 * 1024 * 1024, ge=1024, description="Largest body of a request, in bytes."
+        default=4 * 1024 * 1024, ge=1024, description="Maximum size of a request body in bytes."
     )
     ack_timeout_seconds: float = Field(
-        default=10.0, gt=0, description="Seconds that the log may take to acknowledge a request's events."
+        default=10.0, gt=0, description="Seconds to wait for the log to acknowledge a request's events."
     )
     flush_timeout_seconds: float = Field(
         default=20.0,
         gt=0,
-        description="Seconds that the log may take for what is left when the process ends.",
+        description="Seconds to wait for the log to acknowledge buffered records at shutdown.",
     )
     drain_seconds: float = Field(
-        default=0.0, ge=0, description="Seconds to go on answering after SIGTERM, so that balancers notice."
+        default=0.0,
+        ge=0,
+        description="Seconds to keep serving after SIGTERM while load balancers remove the process.",
     )

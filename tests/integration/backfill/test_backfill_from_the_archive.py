@@ -21,7 +21,6 @@ from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import Source
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite
 from reprise.store.settings import OnlineStoreSettings
@@ -111,7 +110,7 @@ def stream(
     fold = BatchFold(plan, store, PROJECT, MaterializerMetrics(CollectorRegistry()), timedelta(days=1))
     for partition, records in partitions.items():
         for at in range(0, len(records), 29):
-            fold.fold(Source(topic_id, partition), records[at : at + 29])
+            fold.fold(topic_id, {partition: records[at : at + 29]})
     return fold
 
 

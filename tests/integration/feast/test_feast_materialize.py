@@ -23,7 +23,6 @@ from reprise.features.parity.comparison import batch_inputs, compare, feature_sc
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import Source
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
@@ -65,7 +64,7 @@ class Stream:
     def fold(self, partitions: Mapping[int, Sequence[Record]], size: int = 41) -> None:
         for partition, records in partitions.items():
             for at in range(0, len(records), size):
-                assert self._fold.fold(Source(TOPIC.bytes, partition), records[at : at + size]) == []
+                assert self._fold.fold(TOPIC.bytes, {partition: records[at : at + size]}) == []
 
     def count(self, outcome: str) -> float:
         value: float = self._metrics.events.labels(outcome)._value.get()

@@ -1,6 +1,6 @@
 """The online store holds the batch executor's states, however often and in whatever pieces records come."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -12,7 +12,6 @@ from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import Source
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
@@ -97,7 +96,7 @@ def test_folding_a_history_in_batches_gives_the_batch_states(store: OnlineStore,
     fold = fold_of(plan, store)
     for partition, records in as_partitions(events, PARTITIONS).items():
         for batch in chunks(records, 37):
-            assert fold.fold(Source(TOPIC, partition), batch) == []
+            assert fold.fold(TOPIC, {partition: batch}) == []
     assert outcome(fold, "folded") == 600
     assert assert_store_holds(store, plan, batch_states(plan, events)) > 1_000
 
@@ -111,7 +110,7 @@ def test_a_replayed_history_changes_nothing(
     for _ in range(3):
         for partition, records in partitions.items():
             for batch in chunks(records, 23):
-                fold.fold(Source(TOPIC, partition), batch)
+                fold.fold(TOPIC, {partition: batch})
     assert outcome(fold, "folded") == 200
     assert outcome(fold, "replayed") == 400
     assert_store_holds(store, plan, batch_states(plan, events))
@@ -121,19 +120,18 @@ def test_dying_at_every_write_and_replaying_gives_the_batch_states(
     store: OnlineStore, plan: Plan, redis_server: RedisServer
 ) -> None:
     events = make_events(24, users=3, products=3)
-    source = Source(TOPIC, 0)
     records = as_partitions(events, 1)[0]
     whole = CrashingStore(store, dies_before=-1)
-    fold_of(plan, whole).fold(source, records)
+    fold_of(plan, whole).fold(TOPIC, {0: records})
     boundaries = whole.writes
     assert boundaries > 24 + 9
     expected = batch_states(plan, events)
     for dies_before in range(boundaries):
         redis_server.flush()
         with pytest.raises(CrashError):
-            fold_of(plan, CrashingStore(store, dies_before)).fold(source, records)
+            fold_of(plan, CrashingStore(store, dies_before)).fold(TOPIC, {0: records})
         for batch in chunks(records, 7):  # the replay's batches need not be those of the first attempt
-            fold_of(plan, store).fold(source, batch)
+            fold_of(plan, store).fold(TOPIC, {0: batch})
         assert_store_holds(store, plan, expected)
 
 
@@ -150,9 +148,7 @@ def test_dying_again_and_again_at_random_gives_the_batch_states(store: OnlineSto
         if not batch:
             continue
         try:
-            fold_of(plan, CrashingStore(store, int(rng.integers(0, 60)))).fold(
-                Source(TOPIC, partition), batch
-            )
+            fold_of(plan, CrashingStore(store, int(rng.integers(0, 60)))).fold(TOPIC, {partition: batch})
             committed[partition] = start + len(batch)
         except CrashError:
             crashes += 1
@@ -163,16 +159,14 @@ def test_dying_again_and_again_at_random_gives_the_batch_states(store: OnlineSto
 class RacingStore(CrashingStore):
     """Lets another materializer fold records between this one's reads and its first write."""
 
-    def __init__(
-        self, store: OnlineStore, other: BatchFold, source: Source, records: Sequence[Record]
-    ) -> None:
+    def __init__(self, store: OnlineStore, other: BatchFold, polled: Mapping[int, Sequence[Record]]) -> None:
         super().__init__(store, dies_before=-1)
-        self._race = [(other, source, records)]
+        self._race = [(other, polled)]
 
     def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
         while self._race:
-            other, source, records = self._race.pop()
-            other.fold(source, records)
+            other, polled = self._race.pop()
+            other.fold(TOPIC, polled)
         return super().write_guarded(writes)
 
 
@@ -180,8 +174,8 @@ def test_a_product_shared_by_partitions_loses_no_update(store: OnlineStore, plan
     events = make_events(90, users=9, products=2)
     partitions = as_partitions(events, 2)
     other = fold_of(plan, store)
-    racing = fold_of(plan, RacingStore(store, other, Source(TOPIC, 1), partitions[1]))
-    racing.fold(Source(TOPIC, 0), partitions[0])
+    racing = fold_of(plan, RacingStore(store, other, {1: partitions[1]}))
+    racing.fold(TOPIC, {0: partitions[0]})
     assert racing._metrics.conflicts.labels("product_state")._value.get() > 0
     assert_store_holds(store, plan, batch_states(plan, events))
 
@@ -192,10 +186,9 @@ def test_a_zombie_that_folds_the_same_records_meanwhile_changes_nothing(
 ) -> None:
     events = make_events(60, users=4, products=3)
     records = as_partitions(events, 1)[0]
-    source = Source(TOPIC, 0)
     newcomer = fold_of(plan, store)
-    zombie = fold_of(plan, RacingStore(store, newcomer, source, records[: int(60 * zombie_part)]))
-    zombie.fold(source, records)
+    zombie = fold_of(plan, RacingStore(store, newcomer, {0: records[: int(60 * zombie_part)]}))
+    zombie.fold(TOPIC, {0: records})
     assert_store_holds(store, plan, batch_states(plan, events))
 
 
@@ -206,7 +199,7 @@ def test_a_repeated_event_id_is_folded_once(store: OnlineStore, plan: Plan) -> N
     for _ in range(2):
         for partition, records in as_partitions(repeated, PARTITIONS).items():
             for batch in chunks(records, 11):
-                fold.fold(Source(TOPIC, partition), batch)
+                fold.fold(TOPIC, {partition: batch})
     assert outcome(fold, "duplicate") == 20
     assert_store_holds(store, plan, batch_states(plan, events))
 
@@ -217,15 +210,15 @@ def test_late_events_fold_to_the_same_states(store: OnlineStore, plan: Plan) -> 
     fold = fold_of(plan, store)
     for partition, records in as_partitions(shuffled, PARTITIONS).items():
         for batch in chunks(records, 29):
-            fold.fold(Source(TOPIC, partition), batch)
+            fold.fold(TOPIC, {partition: batch})
     assert_store_holds(store, plan, batch_states(plan, events))
 
 
 def test_a_recreated_topic_is_folded_from_its_start(store: OnlineStore, plan: Plan) -> None:
     first, second = make_events(40, seed=1), make_events(40, seed=2)
     fold = fold_of(plan, store)
-    fold.fold(Source(TOPIC, 0), as_partitions(first, 1)[0])
-    fold.fold(Source(TOPIC[::-1], 0), as_partitions(second, 1)[0])
+    fold.fold(TOPIC, {0: as_partitions(first, 1)[0]})
+    fold.fold(TOPIC[::-1], {0: as_partitions(second, 1)[0]})
     assert outcome(fold, "folded") == 80
     assert_store_holds(store, plan, batch_states(plan, [*first, *second]))
 
@@ -237,7 +230,7 @@ def test_broken_and_uninteresting_records_do_not_stop_the_stream(store: OnlineSt
     values = [*good[:10], b"no json", b'{"event_id": "x"}', encode_event(cart), *good[10:]]
     records = [Record(0, offset, 0, b"key", value) for offset, value in enumerate(values)]
     fold = fold_of(plan, store)
-    invalid = fold.fold(Source(TOPIC, 0), records)
+    invalid = fold.fold(TOPIC, {0: records})
     assert [each.record.offset for each in invalid] == [10, 11]
     assert "JSON" in invalid[0].reason
     assert "event_type" in invalid[1].reason
@@ -247,6 +240,6 @@ def test_broken_and_uninteresting_records_do_not_stop_the_stream(store: OnlineSt
 
 def test_the_comparison_notices_a_lost_event(store: OnlineStore, plan: Plan) -> None:
     events = make_events(30)
-    fold_of(plan, store).fold(Source(TOPIC, 0), as_partitions(events[:-1], 1)[0])
+    fold_of(plan, store).fold(TOPIC, {0: as_partitions(events[:-1], 1)[0]})
     with pytest.raises(AssertionError):
         assert_store_holds(store, plan, batch_states(plan, events))

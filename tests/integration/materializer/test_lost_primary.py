@@ -10,7 +10,6 @@ from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import Source
 from reprise.store.exceptions import StoreUnavailableError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
@@ -82,7 +81,7 @@ def store_of(cluster: RedisCluster, replicas: int) -> OnlineStore:
 
 def fold(plan: Plan, store: object, records: Sequence[Record]) -> None:
     metrics = MaterializerMetrics(CollectorRegistry())
-    BatchFold(plan, store, PROJECT, metrics, WINDOW).fold(Source(TOPIC, 0), records)  # type: ignore[arg-type]
+    BatchFold(plan, store, PROJECT, metrics, WINDOW).fold(TOPIC, {0: records})  # type: ignore[arg-type]
 
 
 def test_a_batch_whose_primary_died_is_not_done_and_folds_again_to_the_batch_states(

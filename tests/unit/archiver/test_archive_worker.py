@@ -234,7 +234,7 @@ def test_a_zombie_writes_the_same_files_and_commits_nothing(tmp_path: Path) -> N
     consumer._positions.clear()  # it does not know yet: nothing was told to its listener
     committed = dict(log.committed)
     for partition in list(zombie._open):
-        zombie._settle(partition, threading.Event())
+        zombie._finish(partition, threading.Event())
     assert log.committed == committed
     found = rows(tmp_path / "both")
     assert len(positions(found)) == len(set(positions(found))) == 220

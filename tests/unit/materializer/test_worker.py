@@ -10,7 +10,8 @@ from reprise.log import LogConsumer, Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.dead_letters import DeadLetters
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.worker import Pace, Worker
+from reprise.materializer.settings import MaterializerSettings
+from reprise.materializer.worker import Worker
 from reprise.store.exceptions import StoreUnavailableError
 
 
@@ -36,7 +37,7 @@ class AwayStore:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
 
-    def fold_partitions(self, topic_id: bytes, polled: Any) -> list[Any]:
+    def fold(self, topic_id: bytes, polled: Any) -> list[Any]:
         self._stop.set()
         raise StoreUnavailableError("redis:6379", "connection refused")
 
@@ -48,7 +49,7 @@ def test_the_lag_grows_for_all_to_see_while_the_store_is_away() -> None:
         cast(BatchFold, AwayStore(stop)),
         cast(DeadLetters, None),
         MaterializerMetrics(registry),
-        Pace(batch_records=10, poll_seconds=0, retry_seconds=0),
+        MaterializerSettings(batch_records=10, poll_seconds=0.001, retry_seconds=0.001),
     )
     worker.run(stop)
     assert registry.get_sample_value("reprise_materializer_lag_records", {"partition": "0"}) == 7000

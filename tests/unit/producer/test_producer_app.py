@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reprise.log import LogUnavailableError
-from reprise.producer.app import ProducerContext, build_ingest, create_app
+from reprise.producer.app import create_app
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.settings import ProducerSettings
 from support.fake_log import FakeLogProducer
@@ -30,8 +30,7 @@ def log() -> FakeLogProducer:
 async def client(log: FakeLogProducer) -> AsyncIterator[httpx.AsyncClient]:
     settings = ProducerSettings(max_events=5, max_body_bytes=20_000, ack_timeout_seconds=0.1)
     metrics = ProducerMetrics(CollectorRegistry(), log.buffered)
-    context = ProducerContext(settings, log, metrics, build_ingest(settings, log, metrics))
-    transport = httpx.ASGITransport(app=create_app(context))
+    transport = httpx.ASGITransport(app=create_app(settings, log, metrics))
     async with httpx.AsyncClient(transport=transport, base_url="http://producer") as client:
         yield client
 

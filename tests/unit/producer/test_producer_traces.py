@@ -5,7 +5,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from reprise.log import LogUnavailableError
-from reprise.producer.app import ProducerContext, build_ingest, create_app
+from reprise.producer.app import create_app
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.settings import ProducerSettings
 from support.fake_log import FakeLogProducer
@@ -23,8 +23,7 @@ EVENT = {
 async def post(log: FakeLogProducer, spans: KeptSpans) -> int:
     settings = ProducerSettings(ack_timeout_seconds=0.1)
     metrics = ProducerMetrics(CollectorRegistry(), log.buffered, spans.tracing)
-    ingest = build_ingest(settings, log, metrics)
-    app = create_app(ProducerContext(settings, log, metrics, ingest, tracing=spans.tracing))
+    app = create_app(settings, log, metrics, spans.tracing)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app=app), base_url="http://producer"
     ) as client:

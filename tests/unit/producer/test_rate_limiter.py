@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.producer.services.simulator import Pace
+from reprise.producer.services.simulator import RateLimiter
 
 
 @given(
@@ -11,38 +11,38 @@ from reprise.producer.services.simulator import Pace
 )
 def test_number_of_events_never_drifts_from_the_rate(rate: float, steps: list[float]) -> None:
     now, emitted = 100.0, 0
-    pace = Pace(rate, now)
+    limiter = RateLimiter(rate, now)
     for step in steps:
-        emitted += pace.due(now)
+        emitted += limiter.take_due(now)
         assert abs(emitted - ((now - 100.0) * rate + 1)) <= 1.001
         now += step
 
 
 def test_nothing_is_due_twice() -> None:
-    pace = Pace(10, 0.0)
-    assert [pace.due(0.0), pace.due(0.0), pace.due(0.05), pace.due(0.1), pace.due(0.1)] == [1, 0, 0, 1, 0]
+    limiter = RateLimiter(10, 0.0)
+    assert [limiter.take_due(now) for now in (0.0, 0.0, 0.05, 0.1, 0.1)] == [1, 0, 0, 1, 0]
 
 
 def test_wait_is_until_the_next_is_due() -> None:
-    pace = Pace(10, 0.0)
-    pace.due(0.0)
-    assert pace.seconds_to_next(0.03) == pytest.approx(0.07)
-    assert pace.seconds_to_next(0.5) == 0.0
+    limiter = RateLimiter(10, 0.0)
+    limiter.take_due(0.0)
+    assert limiter.seconds_to_next(0.03) == pytest.approx(0.07)
+    assert limiter.seconds_to_next(0.5) == 0.0
 
 
 def test_short_delay_is_made_up_for() -> None:
-    pace = Pace(100, 0.0)
-    pace.due(0.0)
-    assert pace.due(0.5) == 50
+    limiter = RateLimiter(100, 0.0)
+    limiter.take_due(0.0)
+    assert limiter.take_due(0.5) == 50
 
 
 def test_standstill_is_not_made_up_for() -> None:
-    pace = Pace(100, 0.0)
-    pace.due(0.0)
-    assert pace.due(3600.0) == 1
-    assert pace.due(3600.5) == 50
+    limiter = RateLimiter(100, 0.0)
+    limiter.take_due(0.0)
+    assert limiter.take_due(3600.0) == 1
+    assert limiter.take_due(3600.5) == 50
 
 
 def test_rate_of_zero_is_refused() -> None:
-    with pytest.raises(ValueError, match="more than 0"):
-        Pace(0, 0.0)
+    with pytest.raises(ValueError, match="rate"):
+        RateLimiter(0, 0.0)

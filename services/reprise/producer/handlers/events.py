@@ -1,4 +1,4 @@
-"""``POST /events``."""
+"""The handler of ``POST /events``."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -27,17 +27,16 @@ from reprise.producer.handlers.schemas import (
 from reprise.producer.services.ingest import EventIngest, EventResult
 
 _RETRY_SECONDS = 1.0
-_MOST_ERRORS = 100
+_MAX_ERRORS = 100
 
 _DESCRIPTION = """
-Takes one event, or a list of them. Each is checked by itself, and a broken one does not keep the others out.
+Takes one event or a list of events. Each is validated on its own; an invalid one does not affect the others.
 
 * `202`: the log has acknowledged all of them.
-* `207`: it has acknowledged some; `results` tells for each which, and why not.
-* `422`, `429`, `503`: it has acknowledged none, because all break the contract, because too many wait
-  already, or because the log cannot be reached.
+* `207`: the log has acknowledged some; `results` has the outcome of each.
+* `422`, `429`, `503`: none was acknowledged, because all are invalid, the buffer is full, or the log is unavailable.
 
-Whatever was not acknowledged can be sent again as it is: an `event_id` counts once.
+Events that were not acknowledged can be sent again unchanged: an `event_id` counts once.
 """
 
 
@@ -66,14 +65,14 @@ def events_router(ingest: EventIngest, max_events: int) -> APIRouter:
         },
     )
     async def post_events(request: Request) -> Response:
-        _refuse_other_than_json(request)
+        _check_content_type(request)
         items = _items(await request.body(), max_events)
-        return _answer(await ingest.accept(items))
+        return _response(await ingest.accept(items))
 
     return router
 
 
-def _refuse_other_than_json(request: Request) -> None:
+def _check_content_type(request: Request) -> None:
     given = request.headers.get("content-type")
     if given is not None and given.partition(";")[0].strip().lower() != "application/json":
         raise ProblemError(
@@ -98,21 +97,21 @@ def _items(body: bytes, max_events: int) -> list[Any]:
     return decoded
 
 
-def _answer(results: Sequence[EventResult]) -> Response:
+def _response(results: Sequence[EventResult]) -> Response:
     accepted = sum(result.outcome == "accepted" for result in results)
     if accepted == 0:
-        raise _nothing_accepted(results)
+        raise _none_accepted(results)
     body = {
         "accepted": accepted,
         "failed": len(results) - accepted,
         "results": [_entry(index, result) for index, result in enumerate(results)],
     }
-    again = any(result.outcome in {"overloaded", "unavailable"} for result in results)
+    retry = any(result.outcome in {"overloaded", "unavailable"} for result in results)
     return Response(
         orjson.dumps(body),
         status_code=202 if accepted == len(results) else 207,
         media_type="application/json",
-        headers=retry_after(_RETRY_SECONDS) if again else None,
+        headers=retry_after(_RETRY_SECONDS) if retry else None,
     )
 
 
@@ -127,12 +126,12 @@ def _entry(index: int, result: EventResult) -> dict[str, Any]:
     return entry
 
 
-def _nothing_accepted(results: Sequence[EventResult]) -> ProblemError:
-    refused = [(index, result) for index, result in enumerate(results) if result.outcome == "rejected"]
-    if len(refused) == len(results):
+def _none_accepted(results: Sequence[EventResult]) -> ProblemError:
+    rejected = [(index, result) for index, result in enumerate(results) if result.outcome == "rejected"]
+    if len(rejected) == len(results):
         errors = [
             FieldProblem(field=f"{index}.{result.field}", message=str(result.reason))
-            for index, result in refused[:_MOST_ERRORS]
+            for index, result in rejected[:_MAX_ERRORS]
         ]
         count = "The event breaks" if len(results) == 1 else f"All {len(results):,} events break"
         return ProblemError(INVALID_REQUEST, f"{count} the contract.", errors=errors)

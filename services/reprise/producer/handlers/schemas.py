@@ -1,4 +1,4 @@
-"""What travels over HTTP: the request and the answer of ``POST /events``."""
+"""Request, response and problem types of ``POST /events``."""
 
 from typing import Any, Literal
 
@@ -22,14 +22,14 @@ _EVENT_EXAMPLE: dict[str, Any] = {
 EVENT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "title": "Event",
-    "description": "One thing that a user did with a product; fields that are not listed go to metadata.",
+    "description": "A user's action on a product. Unknown fields are moved to metadata.",
     "required": ["event_id", "user_id", "product_id", "event_type", "timestamp"],
     "properties": {
         "event_id": {
             "type": "string",
             "minLength": 1,
             "maxLength": 256,
-            "description": "Identity of the event: sending it again under the same id has no effect.",
+            "description": "Id of the event; an event with the same id counts once.",
         },
         "user_id": {"type": "string", "minLength": 1, "maxLength": 256},
         "product_id": {"type": "string", "minLength": 1, "maxLength": 256},
@@ -41,12 +41,12 @@ EVENT_SCHEMA: dict[str, Any] = {
         "amount": {
             "type": ["number", "null"],
             "minimum": 0,
-            "description": "What was paid, in the shop's currency; null or absent for a view.",
+            "description": "Amount paid, in the shop's currency; null or absent for a view.",
         },
         "timestamp": {
             "type": "string",
             "format": "date-time",
-            "description": "When it happened, RFC 3339 with an offset.",
+            "description": "Time of the event, RFC 3339 with an offset.",
         },
         "metadata": {"type": ["object", "null"]},
         "schema_version": {"type": "integer", "default": 1},
@@ -81,21 +81,21 @@ REQUEST_BODY: dict[str, Any] = {
 
 
 class EventAnswer(BaseModel):
-    """What became of one event."""
+    """The outcome of one event."""
 
-    index: int = Field(description="Place of the event in the request, from 0.")
-    event_id: str | None = Field(description="The event's id, where it has one.")
+    index: int = Field(description="Index of the event in the request, from 0.")
+    event_id: str | None = Field(description="The event's id, if it has one.")
     status: Literal["accepted", "rejected", "overloaded", "unavailable"] = Field(
-        description="accepted: in the log. rejected: breaks the contract. overloaded, unavailable: send it again."
+        description="accepted: in the log. rejected: invalid. overloaded, unavailable: send it again."
     )
-    partition: int | None = Field(default=None, description="Partition of the log that holds it.")
+    partition: int | None = Field(default=None, description="Its partition in the log.")
     offset: int | None = Field(default=None, description="Its offset in the partition.")
-    field: str | None = Field(default=None, description="The field at fault.")
+    field: str | None = Field(default=None, description="The invalid field.")
     reason: str | None = Field(default=None, description="Why it was not accepted.")
 
 
 class EventsAnswer(BaseModel):
-    """What became of the events of a request."""
+    """The outcomes of a request's events."""
 
     accepted: int = Field(description="Events that the log has acknowledged.")
     failed: int = Field(description="Events that were not accepted.")

@@ -1,4 +1,4 @@
-"""Taking events: each is checked by itself, and accepted only when the log has acknowledged it."""
+"""Ingest of events: each is validated on its own, and accepted once the log has acknowledged it."""
 
 import asyncio
 import threading
@@ -19,15 +19,15 @@ Outcome = Literal["accepted", "rejected", "overloaded", "unavailable"]
 
 @dataclass(frozen=True, slots=True)
 class EventResult:
-    """What became of one event of a request.
+    """The outcome of one event of a request.
 
     Attributes:
-        outcome: ``accepted``: in the log. ``rejected``: breaks the contract, sending it again is pointless.
-            ``overloaded``: not taken because too much waits. ``unavailable``: the log did not acknowledge it;
-            it may be there all the same, and sending it again under its ``event_id`` is safe.
-        event_id: The event's id, where it has one.
-        position: Where it is in the log, when accepted.
-        field: The field at fault, when rejected.
+        outcome: ``accepted``: in the log. ``rejected``: invalid, do not retry. ``overloaded``: not appended because
+            the buffer is full. ``unavailable``: not acknowledged, though it may be in the log; a retry with the same
+            ``event_id`` is safe.
+        event_id: The event's id, if it has one.
+        position: Its position in the log, if accepted.
+        field: The invalid field, if rejected.
         reason: Why it was not accepted.
     """
 
@@ -38,14 +38,14 @@ class EventResult:
     reason: str | None = None
 
 
-class EventIngest:
-    """Checks events and appends them to the log.
+@dataclass(frozen=True, slots=True)
+class _Appended:
+    event_id: str | None
+    future: Future[Position]
 
-    Args:
-        log: Where the events go.
-        metrics: Where they are counted.
-        ack_timeout: Seconds that the log may take to acknowledge the events of one call.
-    """
+
+class EventIngest:
+    """Validates events and appends them to the log; ``ack_timeout`` is in seconds."""
 
     def __init__(self, log: LogProducer, metrics: ProducerMetrics, ack_timeout: float) -> None:
         self._log = log
@@ -53,65 +53,51 @@ class EventIngest:
         self._ack_timeout = ack_timeout
 
     async def accept(self, items: Sequence[Any]) -> list[EventResult]:
-        """Return what became of each of the decoded JSON values, in their order.
-
-        All that are valid are handed to the log at once, in order; a broken one does not keep the others out.
-        """
+        """Append the valid events among decoded JSON values; return the outcome of each, in order."""
         started = time.perf_counter()
-        pending = [self._hand_over(item) for item in items]
-        futures = [entry for entry in pending if isinstance(entry, _Appended)]
-        await _settled([entry.future for entry in futures], self._ack_timeout)
+        entries = [self._append(item) for item in items]
+        futures = [entry.future for entry in entries if isinstance(entry, _Appended)]
         if futures:
+            await _wait_for_all(futures, self._ack_timeout)
             seconds = time.perf_counter() - started
             self._metrics.acknowledged(seconds)
             self._metrics.event_log.took(seconds)
-        results = [self._result(entry) if isinstance(entry, _Appended) else entry for entry in pending]
+        results = [self._result(entry) if isinstance(entry, _Appended) else entry for entry in entries]
         for result in results:
             outcome = result.outcome if result.outcome in {"accepted", "rejected"} else "failed"
             self._metrics.events.labels("http", outcome).inc()
         return results
 
-    def _hand_over(self, item: Any) -> "_Appended | EventResult":
-        event_id = _event_id(item)
+    def _append(self, item: Any) -> _Appended | EventResult:
+        given = item.get("event_id") if isinstance(item, dict) else None
+        event_id = given if isinstance(given, str) else None
         try:
-            event, value = _checked(item)
+            event, value = _validated(item)
         except InvalidEventError as error:
             return EventResult("rejected", event_id, field=error.field, reason=str(error))
         try:
             return _Appended(event_id, self._log.append(EVENTS.name, event.user_id.encode(), value))
-        except BufferFullError as error:
-            self._metrics.event_log.failed(error)
-            return EventResult("overloaded", event_id, reason=str(error))
         except EventLogError as error:
-            self._metrics.event_log.failed(error)
-            return EventResult("unavailable", event_id, reason=str(error))
+            return self._failed(event_id, error)
 
-    def _result(self, entry: "_Appended") -> EventResult:
+    def _result(self, entry: _Appended) -> EventResult:
         if not entry.future.done():
-            late = LogTimeoutError(f"the log did not acknowledge it within {self._ack_timeout:g} s")
-            self._metrics.event_log.failed(late)
-            return EventResult("unavailable", entry.event_id, reason=str(late))
-        error = entry.future.exception()
-        if error is None:
+            error = LogTimeoutError(f"the log did not acknowledge it within {self._ack_timeout:g} s")
+            return self._failed(entry.event_id, error)
+        failure = entry.future.exception()
+        if failure is None:
             return EventResult("accepted", entry.event_id, entry.future.result())
-        if isinstance(error, EventLogError):
-            self._metrics.event_log.failed(error)
-            return EventResult("unavailable", entry.event_id, reason=str(error))
-        raise error
+        if isinstance(failure, EventLogError):
+            return self._failed(entry.event_id, failure)
+        raise failure
+
+    def _failed(self, event_id: str | None, error: EventLogError) -> EventResult:
+        self._metrics.event_log.failed(error)
+        outcome: Outcome = "overloaded" if isinstance(error, BufferFullError) else "unavailable"
+        return EventResult(outcome, event_id, reason=str(error))
 
 
-@dataclass(frozen=True, slots=True)
-class _Appended:
-    event_id: str | None
-    future: Future[Position]
-
-
-def _event_id(item: Any) -> str | None:
-    given = item.get("event_id") if isinstance(item, dict) else None
-    return given if isinstance(given, str) else None
-
-
-def _checked(item: Any) -> tuple[Event, bytes]:
+def _validated(item: Any) -> tuple[Event, bytes]:
     if not isinstance(item, dict):
         raise InvalidEventError("event", item, "a JSON object")
     event = event_from_fields(item)
@@ -119,30 +105,28 @@ def _checked(item: Any) -> tuple[Event, bytes]:
         value = encode_event(event)
     except orjson.JSONEncodeError as error:
         raise InvalidEventError("metadata", event.metadata, f"JSON that can be written ({error})") from None
-    # what consumers would send to the dead letters is refused here, where the sender still listens
+    # rejects here, where the client gets an answer, what consumers would send to the dead letters
     decode_event(value)
     return event, value
 
 
-async def _settled(futures: Sequence[Future[Position]], timeout: float) -> None:
-    """Wait until all futures are done, or the time is over; wakes the loop once, not once per future."""
-    if not futures:
-        return
+async def _wait_for_all(futures: Sequence[Future[Position]], timeout: float) -> None:
+    """Wait until all futures are done, or the timeout; wakes the event loop once instead of once per future."""
     loop = asyncio.get_running_loop()
     all_done = asyncio.Event()
-    left = len(futures)
+    remaining = len(futures)
     lock = threading.Lock()
 
-    def one_done(_: Future[Position]) -> None:
-        nonlocal left
+    def on_done(_: Future[Position]) -> None:
+        nonlocal remaining
         with lock:
-            left -= 1
-            last = left == 0
+            remaining -= 1
+            last = remaining == 0
         if last:
             loop.call_soon_threadsafe(all_done.set)
 
     for future in futures:
-        future.add_done_callback(one_done)
+        future.add_done_callback(on_done)
     try:
         await asyncio.wait_for(all_done.wait(), timeout)
     except TimeoutError:

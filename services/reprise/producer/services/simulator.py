@@ -1,4 +1,4 @@
-"""Appending simulated events, at a steady rate or as fast as the log takes them."""
+"""Simulated events, appended at a fixed rate or as fast as the log accepts them."""
 
 import math
 import threading
@@ -13,69 +13,67 @@ from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.logs import get_logger
 from reprise.shop import EVENT_TYPES, Shop
 
-
-class ProducerError(RepriseError):
-    """Root of this service's errors."""
-
-
-class BurstIncompleteError(ProducerError):
-    """Some events of a burst were not acknowledged; says how many."""
+_log = get_logger(__name__)
+_BUFFER_FULL_SECONDS = 0.02
+_MIN_SLEEP_SECONDS = 0.001
+_REPORT_SECONDS = 10.0
+_PROGRESS_EVENTS = 1000
 
 
-class SimulatorFailedError(ProducerError):
-    """The simulator ended for a reason of its own."""
+class BurstIncompleteError(RepriseError):
+    """Some events of a burst were not acknowledged; states how many."""
 
 
-class Pace:
-    """Says how many events are due, so that their number never drifts from the rate.
+class RateLimiter:
+    """Schedules events at a rate without drift.
 
     Args:
-        rate: Events a second.
-        start: The instant at which the first is due, in seconds of any clock.
-        forgiven: Seconds of standstill that are made up for; a longer one, such as a suspended machine, is not.
+        rate: Events per second.
+        start: The due time of the first event, in seconds of any clock.
+        max_backlog_seconds: A longer pause, such as that of a suspended machine, is not made up for.
     """
 
-    def __init__(self, rate: float, start: float, forgiven: float = 1.0) -> None:
+    def __init__(self, rate: float, start: float, max_backlog_seconds: float = 1.0) -> None:
         if rate <= 0:
-            raise ValueError(f"rate: expected more than 0 events a second, got {rate}")
+            raise ValueError(f"rate: expected more than 0 events per second, got {rate}")
         self._rate = rate
         self._start = start
-        self._forgiven = forgiven
-        self._emitted = 0
+        self._max_backlog_seconds = max_backlog_seconds
+        self._taken = 0
 
-    def due(self, now: float) -> int:
-        """Return how many events are to be emitted now, and take them as emitted."""
-        behind = now - self._start - self._emitted / self._rate
-        if behind > self._forgiven:
+    def take_due(self, now: float) -> int:
+        """Return the number of events due now, and count them as emitted."""
+        behind = now - self._start - self._taken / self._rate
+        if behind > self._max_backlog_seconds:
             self._start += behind
-        count = max(int((now - self._start) * self._rate) + 1 - self._emitted, 0)
-        self._emitted += count
+        count = max(int((now - self._start) * self._rate) + 1 - self._taken, 0)
+        self._taken += count
         return count
 
     def seconds_to_next(self, now: float) -> float:
-        """Return how long it is until another is due; 0 when one is."""
-        return max(self._start + self._emitted / self._rate - now, 0.0)
+        """Return the time until the next event is due, in seconds."""
+        return max(self._start + self._taken / self._rate - now, 0.0)
 
 
 def simulated_events(shop: Shop, now_us: Callable[[], int]) -> Iterator[Event]:
-    """Yield the shop's events without end, in order, each with the time at which it is taken.
+    """Yield the shop's endless events in order, each with the time at which it is taken.
 
-    The users, products and tastes are those of a history with the same users, products and seed. Timestamps
-    strictly increase. Ids differ from those of any history, and of a simulator that was started at another time.
+    Users, products and preferences equal those of a history with the same configuration and seed. Timestamps strictly
+    increase. Event ids differ from those of any history and of any other start of the simulator.
 
     Args:
         shop: The shop.
-        now_us: Returns the present, microseconds since 1970-01-01 UTC.
+        now_us: Returns the current time, microseconds since 1970-01-01 UTC.
     """
     users, products = shop.user_ids(), shop.product_ids()
     last_us = 0
-    for chunk in shop.stream(now_us()):
+    for batch in shop.stream(now_us()):
         columns = zip(
-            chunk.event_ids(),
-            chunk.user.tolist(),
-            chunk.product.tolist(),
-            chunk.event_type.tolist(),
-            chunk.amount.tolist(),
+            batch.event_ids(),
+            batch.user.tolist(),
+            batch.product.tolist(),
+            batch.event_type.tolist(),
+            batch.amount.tolist(),
             strict=True,
         )
         for event_id, user, product, event_type, amount in columns:
@@ -90,121 +88,98 @@ def simulated_events(shop: Shop, now_us: Callable[[], int]) -> Iterator[Event]:
             )
 
 
-_log = get_logger(__name__)
-
-_BACK_OFF_SECONDS = 0.02
-_SHORTEST_SLEEP_SECONDS = 0.001
-_SECONDS_BETWEEN_REPORTS = 10.0
-
-
 class Simulator:
-    """Appends the events of an endless source to the log.
-
-    Args:
-        events: The source; each event is made when it is taken, and so has the present as its time.
-        log: Where they go.
-        metrics: Where they are counted.
-    """
+    """Appends an endless iterator's events, which are created when they are taken, to the log."""
 
     def __init__(self, events: Iterator[Event], log: LogProducer, metrics: ProducerMetrics) -> None:
         self._events = events
         self._log = log
-        self._accepted = metrics.events.labels("simulator", "accepted")
-        self._failed = metrics.events.labels("simulator", "failed")
-        self._event_log = metrics.event_log
-        self._rate = metrics.simulated_rate
+        self._metrics = metrics
         self._lock = threading.Lock()
         self._appended = 0
-        self._acknowledged = 0
-        self._failures = 0
-        self._last_failure: BaseException | None = None
-
-    @property
-    def acknowledged(self) -> int:
-        """How many of its events the log has acknowledged."""
-        return self._acknowledged
+        self._failed = 0
+        self._last_error: BaseException | None = None
+        self.acknowledged = 0
 
     def run_continuously(self, rate: float, stop: threading.Event) -> None:
-        """Append ``rate`` events a second until told to stop; reports its rate every ten seconds."""
-        pace = Pace(rate, time.monotonic())
+        """Append ``rate`` events per second until stopped; logs the rate every ten seconds."""
+        limiter = RateLimiter(rate, time.monotonic())
         report_at, reported = time.monotonic(), self._appended
         while not stop.is_set():
-            for _ in range(pace.due(time.monotonic())):
+            for _ in range(limiter.take_due(time.monotonic())):
                 if not self._append(next(self._events), stop):
                     return
             now = time.monotonic()
-            if now - report_at >= _SECONDS_BETWEEN_REPORTS:
+            if now - report_at >= _REPORT_SECONDS:
                 self._report((self._appended - reported) / (now - report_at))
                 report_at, reported = now, self._appended
-            stop.wait(max(pace.seconds_to_next(now), _SHORTEST_SLEEP_SECONDS))
+            stop.wait(max(limiter.seconds_to_next(now), _MIN_SLEEP_SECONDS))
 
     def run_burst(
         self, count: int, stop: threading.Event, flush_timeout: float, advance: Callable[[int], None]
     ) -> int:
-        """Append ``count`` events as fast as the log takes them; return how many it has acknowledged.
+        """Append ``count`` events as fast as possible; return the number of acknowledged ones.
 
         Args:
-            count: How many.
+            count: Number of events.
             stop: Ends the burst early.
             flush_timeout: Seconds to wait for the last acknowledgements.
-            advance: Is told, now and then, how many more were appended.
+            advance: Called with the number of events appended since the last call.
 
         Raises:
-            BurstIncompleteError: Some were appended but not acknowledged.
-            LogTimeoutError: The log did not settle in time.
+            BurstIncompleteError: Some events were not acknowledged.
+            LogTimeoutError: The final flush timed out.
         """
-        told = 0
+        advanced = 0
         for number in range(count):
             if stop.is_set() or not self._append(next(self._events), stop):
                 break
-            if number - told >= 1000:
-                advance(number - told)
-                told = number
-        advance(self._appended - told)
+            if number - advanced >= _PROGRESS_EVENTS:
+                advance(number - advanced)
+                advanced = number
+        advance(self._appended - advanced)
         self._log.flush(flush_timeout)
-        if self._failures:
+        if self._failed:
             raise BurstIncompleteError(
-                f"{self._failures:,} of {self._appended:,} events were not acknowledged: {self._last_failure}"
+                f"{self._failed:,} of {self._appended:,} events were not acknowledged: {self._last_error}"
             )
-        return self._acknowledged
+        return self.acknowledged
 
     def _append(self, event: Event, stop: threading.Event) -> bool:
-        """Append an event, waiting while the buffer is full; return whether it was handed over."""
+        """Append an event, waiting while the buffer is full; return whether it was appended."""
         key, value = event.user_id.encode(), encode_event(event)
         while not stop.is_set():
             try:
                 future = self._log.append(EVENTS.name, key, value)
             except BufferFullError:
-                stop.wait(_BACK_OFF_SECONDS)
+                stop.wait(_BUFFER_FULL_SECONDS)
                 continue
             self._appended += 1
-            future.add_done_callback(self._settled)
+            future.add_done_callback(self._on_done)
             return True
         return False
 
-    def _settled(self, future: Future[Position]) -> None:
+    def _on_done(self, future: Future[Position]) -> None:
         error = future.exception()
         with self._lock:
             if error is None:
-                self._acknowledged += 1
+                self.acknowledged += 1
             else:
-                self._failures += 1
-                self._last_failure = error
-        if error is None:
-            self._accepted.inc()
-        else:
-            self._failed.inc()
-            self._event_log.failed(error)
+                self._failed += 1
+                self._last_error = error
+        self._metrics.events.labels("simulator", "accepted" if error is None else "failed").inc()
+        if error is not None:
+            self._metrics.event_log.failed(error)
 
     def _report(self, rate: float) -> None:
-        self._rate.set(rate)
+        self._metrics.simulated_rate.set(rate)
         fields = {
             "events_per_second": round(rate, 1),
             "appended": self._appended,
-            "acknowledged": self._acknowledged,
+            "acknowledged": self.acknowledged,
             "buffered": self._log.buffered(),
         }
-        if self._failures:
-            _log.warning("simulating", failed=self._failures, last_error=str(self._last_failure), **fields)
+        if self._failed:
+            _log.warning("simulating", failed=self._failed, last_error=str(self._last_error), **fields)
         else:
             _log.info("simulating", **fields)
