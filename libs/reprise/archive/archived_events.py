@@ -1,11 +1,10 @@
-"""Reading archived events back: every record once, duplicates of an event resolved as the stream resolves them.
+"""Reads archived events: every record once, duplicates of an event resolved as the stream resolves them.
 
 The stream keeps the record of an ``event_id`` that arrives first. A record arrives when it is appended, and
 never before an earlier record of its partition, whatever clock stamped them; so the arrival of a record is the
 largest log timestamp of its partition up to it. Records are in the order of (arrival, partition, offset).
 
-Events of canaries (``reprise doctor``) stay in the archive, and nobody gets them from here: what is trained, judged
-or filled from the archive is about the shop's users alone.
+Events of canaries (``reprise doctor``) are left out: training, outcomes and backfill are about the shop's users alone.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +22,6 @@ from reprise import sql
 from reprise.archive.exceptions import (
     EmptyStoreError,
     MissingRecordsError,
-    OfflineStoreError,
     SegmentGoneError,
 )
 from reprise.archive.layout import Coverage
@@ -32,14 +30,14 @@ from reprise.archive.records import EVENT_RECORD_SCHEMA
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import CANARY_PREFIX
 from reprise.log import EVENTS
+from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.files import atomic_write
-from reprise.runtime.storage import StorageError
 
 ARRIVAL_FIELDS = (
     pa.field("incarnation", pa.int32(), nullable=False),
     pa.field("arrival", pa.timestamp("ms", tz="UTC"), nullable=False),
 )
-"""Which incarnation of the topic a record is of, counted from the oldest, and when it arrived."""
+"""The number of a record's incarnation of the topic, from the oldest, and when it arrived."""
 
 _ATTEMPTS = 5
 _FIRST_OF_ITS_ID = (
@@ -64,12 +62,12 @@ Order = Literal["canonical", "arrival"]
 
 @dataclass(frozen=True)
 class ArchivedEvents:
-    """What was read of the store.
+    """What was read from the store.
 
     Attributes:
-        events: How many events were written.
-        records: How many records the store holds, broken ones and duplicates included.
-        incarnations: What the store holds of each incarnation of the topic, the oldest first.
+        events: The number of events written.
+        records: The number of records in the store, including invalid ones and duplicates.
+        incarnations: The coverage of each incarnation of the topic, the oldest first.
     """
 
     events: int
@@ -78,7 +76,7 @@ class ArchivedEvents:
 
     @property
     def newest(self) -> Coverage:
-        """The incarnation of the topic that was begun last."""
+        """The newest incarnation of the topic."""
         return self.incarnations[-1]
 
 
@@ -96,25 +94,25 @@ def write_events(
 
     Args:
         store: The offline store.
-        path: The file; replaced if it is there.
-        order: Which rows, and in which order.
-        topic_id: One incarnation of the topic only; all of them without.
-        whole: Whether to refuse when records are missing before others.
-        memory_limit: What DuckDB may hold before it spills.
+        path: The file, which is replaced.
+        order: Which rows, and their order.
+        topic_id: The only incarnation of the topic to read; all of them if it is ``None``.
+        whole: Whether missing records are an error.
+        memory_limit: DuckDB's memory before it spills to disk.
         advance: Called with the number of records read since the last call.
 
     Raises:
         EmptyStoreError: The store has no event.
         MissingRecordsError: Records are missing, and ``whole`` is set.
-        CorruptSegmentError: A segment does not hold what its name says.
-        StorageUnavailableError: The store could not be read.
+        CorruptSegmentError: A segment does not match its name.
+        StorageUnavailableError: The storage failed.
     """
     for attempt in range(_ATTEMPTS):
         incarnations = _incarnations(store, topic_id, whole=whole)
         try:
             count = _copy(_Arrivals(store, incarnations, advance), path, order, memory_limit)
         except SegmentGoneError:
-            # a compaction has replaced what was listed, so it is listed anew
+            # A compaction has replaced a listed segment: list again.
             if attempt + 1 == _ATTEMPTS:
                 raise
         else:
@@ -127,7 +125,7 @@ def events_dataset(
 ) -> pa.Table:
     """Return the archived events as the canonical table, each ``event_id`` once, in canonical order.
 
-    It is in memory; ``write_events`` writes the same to a file. Arguments and errors are those of that.
+    The arguments and errors are those of ``write_events``, which writes the same table to a file.
     """
     with TemporaryDirectory(prefix="reprise-offline-") as folder:
         path = Path(folder) / "events.parquet"
@@ -154,7 +152,7 @@ def prepend_history(history: Path, arrivals: Path, path: Path, memory_limit: str
 
 
 class _Arrivals:
-    """The records of all incarnations with their arrival; keeps the error that ended the reading."""
+    """The records of all incarnations with their arrival; keeps the error that ended the iteration."""
 
     def __init__(
         self, store: OfflineStore, incarnations: tuple[Coverage, ...], advance: Callable[[int], None] | None
@@ -162,7 +160,7 @@ class _Arrivals:
         self._store = store
         self._incarnations = incarnations
         self._advance = advance
-        self.failure: OfflineStoreError | StorageError | None = None
+        self.failure: RepriseError | None = None
 
     def reader(self) -> pa.RecordBatchReader:
         schema = pa.schema([*EVENT_RECORD_SCHEMA, *ARRIVAL_FIELDS])
@@ -186,7 +184,7 @@ class _Arrivals:
                         yield pa.RecordBatch.from_arrays(columns, schema=schema)
                         if self._advance is not None:
                             self._advance(batch.num_rows)
-        except (OfflineStoreError, StorageError) as error:
+        except RepriseError as error:
             self.failure = error
             raise
 

@@ -1,8 +1,7 @@
-"""Making few large segments of many small ones.
+"""Compaction: few large segments instead of many small ones.
 
-The segments of one partition and one day that follow one another become one. It is written first, whole, and
-what it holds is removed then: between the two, and after a crash there, readers find both and read the longer.
-Compacting again finishes what was left.
+Contiguous segments of one partition and one day become one. It is written first, and the segments that it includes are
+removed after. In between, and after a crash, readers find both and read the longer. Compacting again finishes the rest.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,7 +20,7 @@ from reprise.archive.records import ROW_GROUP_ROWS, open_writer, schema_of
 
 @dataclass(frozen=True)
 class CompactionReport:
-    """What a compaction did: segments written, and segments removed because those hold their records."""
+    """The numbers of segments written and removed."""
 
     written: int
     removed: int
@@ -35,22 +34,22 @@ def compact(
     max_records: int = 5_000_000,
     advance: Callable[[int], None] | None = None,
 ) -> CompactionReport:
-    """Compact the days of a topic that come before a day.
+    """Compact the days of a topic before a day.
 
     Args:
         store: The offline store.
         topic: The topic.
-        before: The first day that is left as it is.
-        max_records: Most records of one segment, unless one is larger already.
+        before: The first day that is not compacted.
+        max_records: Maximum records of a segment, unless one is larger already.
         advance: Called with the number of records written since the last call.
 
     Raises:
-        CorruptSegmentError: A segment does not hold what its name says; nothing of it was removed.
-        StorageUnavailableError: The store could not be read or written; compacting again is safe.
+        CorruptSegmentError: A segment does not match its name; it was not removed.
+        StorageUnavailableError: The storage failed; compacting again is safe.
     """
     written = removed = 0
-    settled = [segment for segment in store.segments(topic) if segment.date < before]
-    for _, group in groupby(sorted(settled, key=_place), key=lambda s: _place(s)[:3]):
+    eligible = [segment for segment in store.segments(topic) if segment.date < before]
+    for _, group in groupby(sorted(eligible, key=_position), key=lambda s: _position(s)[:3]):
         segments = list(group)
         runs = list(_runs(segments, max_records))
         for run in runs:
@@ -68,12 +67,12 @@ def compact(
     return CompactionReport(written, removed)
 
 
-def _place(segment: Segment) -> tuple[bytes, date, int, int]:
+def _position(segment: Segment) -> tuple[bytes, date, int, int]:
     return segment.topic_id, segment.date, segment.partition, segment.first
 
 
 def _runs(segments: Sequence[Segment], max_records: int) -> Iterator[list[Part]]:
-    """Yield what is to become one segment each; together they hold every offset of the segments once."""
+    """Yield the parts of each new segment; together they have every offset once."""
     (coverage,) = cover(segments)
     (parts,) = coverage.parts.values()
     run: list[Part] = []
@@ -101,7 +100,7 @@ def _merge(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
 
 
 def _row_groups(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Yield the rows in tables of a row group or a little more: each table that is written ends a row group."""
+    """Yield the rows in tables of at least a row group: each table that is written ends a row group."""
     waiting: list[pa.RecordBatch] = []
     for batch in batches:
         waiting.append(batch)

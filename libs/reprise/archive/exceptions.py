@@ -1,4 +1,4 @@
-"""Errors of this package; what file systems raise is converted to these."""
+"""Errors of this package."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ class OfflineStoreError(RepriseError):
 
 
 class SegmentGoneError(OfflineStoreError):
-    """A segment was listed but is no longer there: a compaction has replaced it meanwhile."""
+    """A compaction has replaced a segment since it was listed."""
 
     def __init__(self, location: str) -> None:
         self.location = location
@@ -18,7 +18,7 @@ class SegmentGoneError(OfflineStoreError):
 
 
 class CorruptSegmentError(OfflineStoreError):
-    """A segment does not hold what its name says."""
+    """A segment does not match its name."""
 
     def __init__(self, location: str, reason: str) -> None:
         self.location = location
@@ -26,7 +26,7 @@ class CorruptSegmentError(OfflineStoreError):
 
 
 class MissingRecordsError(OfflineStoreError):
-    """Records of the log are not in the offline store, though later ones are; says which."""
+    """The offline store lacks records of the log before ones that it has."""
 
     def __init__(self, topic: str, holes: Sequence[str]) -> None:
         shown = "; ".join(holes[:5]) + (f"; and {len(holes) - 5} more" if len(holes) > 5 else "")

@@ -1,18 +1,18 @@
-"""Where a stretch of the log lies in the offline store.
+"""Paths in the offline store, and which segments to read so that every record comes once.
 
 ::
 
     <url>/<topic>/<topic id>/date=2026-11-23/p00003-00000000000000120000-00000000000000129999.parquet
 
-A segment is a stretch of one partition without holes, and its name says which: partition, first and last
-offset, both included. The date is that of the first record's log timestamp, in UTC: the day on which it was
-appended, not the day on which the event happened, so that a late event never touches a day that is settled.
+A segment holds a contiguous range of offsets of one partition, named by partition, first and last offset, both
+included. The date is that of the first record's log timestamp, in UTC: the day on which it was appended, not the day of
+the event, so that a late event never changes the segments of an earlier day.
 
 ::
 
     <url>/<topic>/<topic id>/accepted/p00003-00000000000000120000-00000000000000129999.json
 
-says that somebody knows of these missing offsets, and that what there is is to be read all the same.
+marks these missing offsets as accepted: the rest is read without an error.
 """
 
 import re
@@ -23,22 +23,19 @@ from datetime import UTC, date, datetime, timedelta
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOPIC_ID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
-_STRETCH = r"p(\d{5,10})-(\d{20})-(\d{20})"
-_PATH = re.compile(rf"{_TOPIC_ID}/date=(\d{{4}}-\d\d-\d\d)/{_STRETCH}\.parquet", re.ASCII)
-_ACCEPTED = re.compile(rf"{_TOPIC_ID}/accepted/{_STRETCH}\.json", re.ASCII)
+_OFFSETS = r"p(\d{5,10})-(\d{20})-(\d{20})"
+_PATH = re.compile(rf"{_TOPIC_ID}/date=(\d{{4}}-\d\d-\d\d)/{_OFFSETS}\.parquet", re.ASCII)
+_ACCEPTED = re.compile(rf"{_TOPIC_ID}/accepted/{_OFFSETS}\.json", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of one partition, and where it lies.
+    """A file with the records of one partition from offset ``first`` to ``last``, included.
 
     Attributes:
         topic: Name of the topic.
         topic_id: The 16 bytes that identify the topic's incarnation.
         date: The day, in UTC, on which the first record was appended.
-        partition: The partition.
-        first: Offset of the first record.
-        last: Offset of the last record, included.
     """
 
     topic: str
@@ -50,64 +47,60 @@ class Segment:
 
     @property
     def records(self) -> int:
-        """How many records it holds."""
+        """The number of records."""
         return self.last - self.first + 1
 
     @property
     def path(self) -> str:
         """Its path under the store's URL."""
-        return f"{self.directory}/{_stretch(self.partition, self.first, self.last)}.parquet"
-
-    @property
-    def directory(self) -> str:
-        """The path of the folder of its date."""
-        return date_directory(self.topic, self.topic_id, self.date)
+        directory = date_directory(self.topic, self.topic_id, self.date)
+        return f"{directory}/{_offsets_name(self.partition, self.first, self.last)}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What to read of a segment: the offsets that no segment before it has."""
+    """The records of a segment from offset ``first``: those that no segment before it has."""
 
     segment: Segment
     first: int
 
     @property
     def records(self) -> int:
-        """How many records that is."""
+        """The number of records."""
         return self.segment.last - self.first + 1
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """Offsets that are missing although later ones are there, ``last`` included."""
+    """Missing offsets before archived ones, ``last`` included."""
 
     partition: int
     first: int
     last: int
 
     def __str__(self) -> str:
-        """Say which offsets."""
+        """Return the offsets as text."""
         return f"partition {self.partition}, offsets {self.first:,} to {self.last:,}"
 
     @property
     def records(self) -> int:
-        """How many offsets these are."""
+        """The number of offsets."""
         return self.last - self.first + 1
 
     def is_within(self, other: "Hole") -> bool:
-        """Tell whether another one has all of these offsets."""
+        """Tell whether another hole includes all of these offsets."""
         return self.partition == other.partition and other.first <= self.first and self.last <= other.last
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What the store holds of one incarnation of a topic.
+    """The records of one incarnation of a topic in the store.
 
     Attributes:
         topic_id: The 16 bytes of the incarnation.
-        parts: What to read so that every record comes once, by partition, in offset order.
-        holes: What is missing between, and before the first, and was not accepted.
-        accepted: What is missing and was accepted.
+        parts: The parts to read so that every record comes once, by partition, in offset order.
+        holes: Missing offsets that were not accepted.
+        accepted: Missing offsets that were accepted.
     """
 
     topic_id: bytes
@@ -122,12 +115,12 @@ class Coverage:
 
     @property
     def records(self) -> int:
-        """How many records the store holds, each counted once."""
+        """The number of records, each counted once."""
         return sum(part.records for parts in self.parts.values() for part in parts)
 
 
 def date_directory(topic: str, topic_id: bytes, day: date) -> str:
-    """Return the path of the folder that holds the segments of a day."""
+    """Return the directory of the segments of a day."""
     return f"{topic}/{uuid.UUID(bytes=topic_id)}/date={day.isoformat()}"
 
 
@@ -137,33 +130,27 @@ def log_date(timestamp_ms: int) -> date:
 
 
 def parse_path(topic: str, path: str) -> Segment | None:
-    """Return the segment at a path under the store's URL, ``None`` where the path is that of none."""
+    """Return the segment at a path under the store's URL, ``None`` for another file."""
     found = _PATH.fullmatch(path.removeprefix(f"{topic}/"))
     if found is None:
         return None
     topic_id, day, partition, first, last = found.groups()
     try:
-        segment = Segment(
-            topic=topic,
-            topic_id=uuid.UUID(topic_id).bytes,
-            date=date.fromisoformat(day),
-            partition=int(partition),
-            first=int(first),
-            last=int(last),
-        )
+        identity, day_appended = uuid.UUID(topic_id).bytes, date.fromisoformat(day)
+        segment = Segment(topic, identity, day_appended, int(partition), int(first), int(last))
     except ValueError:
         return None
     return segment if segment.first <= segment.last else None
 
 
 def accepted_path(topic: str, topic_id: bytes, hole: Hole) -> str:
-    """Return the path of the file that says that a hole is accepted."""
-    name = _stretch(hole.partition, hole.first, hole.last)
+    """Return the path of the file that marks a hole as accepted."""
+    name = _offsets_name(hole.partition, hole.first, hole.last)
     return f"{topic}/{uuid.UUID(bytes=topic_id)}/accepted/{name}.json"
 
 
 def parse_accepted(topic: str, path: str) -> tuple[bytes, Hole] | None:
-    """Return the incarnation and the hole whose acceptance lies at a path, ``None`` where the path is that of none."""
+    """Return the incarnation and the hole that a file marks as accepted, ``None`` for another file."""
     found = _ACCEPTED.fullmatch(path.removeprefix(f"{topic}/"))
     if found is None:
         return None
@@ -172,14 +159,14 @@ def parse_accepted(topic: str, path: str) -> tuple[bytes, Hole] | None:
 
 
 def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Hole]] = ()) -> list[Coverage]:
-    """Return what to read of these segments so that every record comes once, by incarnation.
+    """Return the parts of these segments to read so that every record comes once, by incarnation.
+
+    Segments overlap during a compaction and after one that was stopped. The segment that begins first is read, the
+    longest of those that begin together, and of each next one the rest.
 
     Args:
-        segments: All of a topic's.
-        accepted: Incarnations and holes that are known and accepted.
-
-    Segments overlap while a compaction is under way, and after one that was stopped. Where they do, the one
-    that begins first is read, and of those that begin together the longest; of the next, the rest.
+        segments: All segments of a topic.
+        accepted: Incarnations and holes that are accepted.
     """
     known = list(accepted)
     grouped: dict[bytes, dict[int, list[Segment]]] = {}
@@ -200,8 +187,8 @@ def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Hole]] = 
     return coverages
 
 
-def _stretch(partition: int, first: int, last: int) -> str:
-    """Return how file names say which offsets of which partition."""
+def _offsets_name(partition: int, first: int, last: int) -> str:
+    """Return the partition and offsets in a file name."""
     return f"p{partition:05d}-{first:020d}-{last:020d}"
 
 

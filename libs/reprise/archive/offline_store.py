@@ -1,4 +1,4 @@
-"""The offline store: segments of the log under one URL."""
+"""The offline store: segments of archived topics under one URL."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -27,11 +27,10 @@ _BATCH_ROWS = 65_536
 
 
 class OfflineStore:
-    """Segments of archived topics, at any URL of fsspec or a plain path.
+    """Segments of archived topics under a URL such as ``s3://bucket/offline`` or ``data/offline``.
 
-    Args:
-        url: Where, such as ``s3://bucket/offline``, ``file:///data/offline`` or ``data/offline``.
-        storage: What to use instead of what the URL names.
+    Methods raise ``StorageUnavailableError`` where the storage fails; writing and compacting again is safe. Tests may
+    pass a ``storage`` instead of the one of the URL.
 
     Raises:
         StorageAddressError: The protocol is unknown, or the package for it is not installed.
@@ -42,11 +41,10 @@ class OfflineStore:
         self.storage = storage if storage is not None else open_storage(url)
 
     def write(self, segment: Segment, table: pa.Table) -> int:
-        """Put a segment in place, over the same one if it is there, and return its size in bytes.
+        """Write or replace a segment, and return its size in bytes.
 
         Raises:
-            ValueError: The rows are not those that the segment's name says.
-            StorageUnavailableError: It could not be written; writing it again is safe.
+            ValueError: The rows do not match the segment's name.
         """
         _require_rows(segment, table)
         data = to_parquet(table)
@@ -54,45 +52,25 @@ class OfflineStore:
         return len(data)
 
     def remove(self, segment: Segment) -> None:
-        """Remove a segment, if it is there.
-
-        Raises:
-            StorageUnavailableError: It could not be removed.
-        """
+        """Remove a segment, if it is there."""
         self.storage.remove(segment.path)
 
     def segments(self, topic: str) -> list[Segment]:
-        """Return all segments of a topic, overlapping ones included.
-
-        Raises:
-            StorageUnavailableError: The store could not be listed.
-        """
+        """Return all segments of a topic, overlapping ones included."""
         return self._listed(topic, topic)
 
     def segments_of_day(self, topic: str, topic_id: bytes, day: date) -> list[Segment]:
-        """Return the segments that begin on a day, overlapping ones included.
-
-        Raises:
-            StorageUnavailableError: The store could not be listed.
-        """
+        """Return the segments that begin on a day, overlapping ones included."""
         return self._listed(topic, date_directory(topic, topic_id, day))
 
     def coverage(self, topic: str) -> list[Coverage]:
-        """Return what to read so that every record of a topic comes once, by incarnation of the topic.
-
-        Raises:
-            StorageUnavailableError: The store could not be listed.
-        """
+        """Return the parts to read so that every record of a topic comes once, by incarnation."""
         files = self.storage.files(topic)
         accepted = (parse_accepted(topic, path) for path in files)
         return cover(_segments(topic, files), (each for each in accepted if each is not None))
 
     def accept(self, topic: str, topic_id: bytes, hole: Hole) -> None:
-        """Note that a hole is known: what there is is read all the same from now on.
-
-        Raises:
-            StorageUnavailableError: It could not be written; writing it again is safe.
-        """
+        """Mark a hole as accepted: the rest is read without an error from now on."""
         note = {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "records": hole.records}
         self.storage.write(accepted_path(topic, topic_id, hole), json.dumps(note).encode())
 
@@ -100,9 +78,8 @@ class OfflineStore:
         """Yield the rows of a part of a segment, in offset order.
 
         Raises:
-            SegmentGoneError: A compaction has replaced it since it was listed.
-            CorruptSegmentError: It does not hold every record that its name says.
-            StorageUnavailableError: It could not be read.
+            SegmentGoneError: A compaction has replaced the segment since it was listed.
+            CorruptSegmentError: The segment lacks a record of its name, or is no such Parquet file.
         """
         location = self.storage.location(part.segment.path)
         expected = part.segment.first

@@ -1,4 +1,4 @@
-"""Records of the log as rows of the offline store, one row for each record, broken ones included."""
+"""Records of the log as rows of the offline store; an invalid record is a row, too."""
 
 import io
 import uuid
@@ -21,10 +21,10 @@ POSITION_FIELDS = (
     pa.field("offset", pa.int64(), nullable=False),
     pa.field("log_timestamp", pa.timestamp("ms", tz="UTC"), nullable=False),
 )
-"""Where a record is, and when it was appended; the topic's id as UUID text."""
+"""The position of a record and when it was appended; the topic's id is UUID text."""
 
 REJECTED_FIELDS = (pa.field("problem", pa.string()), pa.field("raw", pa.binary()))
-"""Why a record is not what its topic should hold, and its bytes; both null for every other record."""
+"""Why a record is invalid, and its bytes; both null for a valid record."""
 
 EVENT_RECORD_SCHEMA = pa.schema([*EVENT_SCHEMA, *POSITION_FIELDS, *REJECTED_FIELDS])
 """A record of the events topic; the event's columns are null where ``problem`` is not."""
@@ -38,35 +38,35 @@ PREDICTION_RECORD_SCHEMA = pa.schema(
         *REJECTED_FIELDS,
     ]
 )
-"""A record of the predictions topic: its JSON as text, and the ids that it names."""
+"""A record of the predictions topic: its JSON as text, and its user and product."""
 
 _Row = tuple[Any, ...]
 
 
 def archive_table(topic: str, topic_id: bytes, records: Sequence[Record]) -> pa.Table:
-    """Return the rows of these records of one partition, in their order.
+    """Return the rows of records of one partition, in their order.
 
     Raises:
-        ValueError: The topic is none that is archived.
+        ValueError: The topic is not archived.
     """
     schema, read, width = _READERS[topic] if topic in _READERS else _refuse(topic)
     identity = str(uuid.UUID(bytes=topic_id))
     rows: list[_Row] = []
     for record in records:
-        said: _Row
+        content: _Row
         rejected: _Row = (None, None)
         try:
-            said = read(record.value)
+            content = read(record.value)
         except InvalidEventError as error:
-            said, rejected = (None,) * width, (str(error), record.value)
-        rows.append((*said, identity, record.partition, record.offset, record.timestamp_ms, *rejected))
+            content, rejected = (None,) * width, (str(error), record.value)
+        rows.append((*content, identity, record.partition, record.offset, record.timestamp_ms, *rejected))
     columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
     arrays = [pa.array(list(column), field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
 def to_parquet(table: pa.Table) -> bytes:
-    """Return a table as the bytes of a Parquet file; the same rows make the same bytes."""
+    """Return the bytes of a Parquet file; equal rows give equal bytes."""
     out = io.BytesIO()
     with open_writer(out, table.schema) as writer:
         writer.write_table(table, ROW_GROUP_ROWS)
@@ -74,7 +74,7 @@ def to_parquet(table: pa.Table) -> bytes:
 
 
 def open_writer(where: Any, schema: pa.Schema) -> pq.ParquetWriter:
-    """Return a writer with the options of every file of the store."""
+    """Return a Parquet writer with the options of the store's files."""
     return pq.ParquetWriter(where, schema, compression="zstd", write_page_index=True)
 
 
@@ -82,7 +82,7 @@ def schema_of(topic: str) -> pa.Schema:
     """Return the columns of a topic's records.
 
     Raises:
-        ValueError: The topic is none that is archived.
+        ValueError: The topic is not archived.
     """
     return (_READERS[topic] if topic in _READERS else _refuse(topic))[0]
 

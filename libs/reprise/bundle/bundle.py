@@ -23,12 +23,12 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle, as a store returns it.
+    """A verified bundle.
 
     Attributes:
         digest: Its address.
-        manifest: What the model is and how good it is.
-        model: Bytes of the ONNX graph, verified against the manifest.
+        manifest: The model's inputs, plan and evaluation.
+        model: Bytes of the ONNX graph.
         metadata: When and how long it was trained; not covered by the digest, empty where absent.
     """
 
@@ -45,7 +45,7 @@ class BundleFiles:
     Attributes:
         manifest: Bytes of ``manifest.json``.
         model: Bytes of ``model.onnx``.
-        attachments: Files that lie beside them and are not part of the digest, name to bytes.
+        attachments: Bytes by name of other files, which the digest does not cover.
     """
 
     manifest: bytes = field(repr=False)
@@ -59,7 +59,7 @@ class BundleFiles:
 
     @property
     def digest(self) -> Digest:
-        """The address that the bundle will have."""
+        """The digest of the bundle."""
         return digest_of(self.manifest)
 
     @classmethod
@@ -67,7 +67,7 @@ class BundleFiles:
         """Read a bundle's files from a directory.
 
         Raises:
-            InvalidBundleError: A file of the bundle is missing, or the directory holds something else.
+            InvalidBundleError: A file is missing, or the directory holds other directories.
         """
         if not directory.is_dir():
             raise InvalidBundleError(f"{directory}: no such directory")
@@ -84,11 +84,11 @@ class BundleFiles:
 
 
 def verify_manifest(data: bytes, digest: Digest, location: str) -> Manifest:
-    """Return the manifest that these bytes are, checked against the bundle's digest.
+    """Return the manifest in these bytes after checking them against the bundle's digest.
 
     Raises:
         BundleCorruptError: The bytes have another sha256.
-        InvalidBundleError: The bytes are as published, but no manifest of a format known here.
+        InvalidBundleError: The bytes are as published, but no manifest of a known format.
     """
     actual = digest_of(data)
     if actual != digest:
@@ -131,11 +131,11 @@ def parse_digest(text: object) -> Digest:
 
 
 def directory_name(digest: Digest) -> str:
-    """Return the name of the bundle's directory; not every file system allows the digest's colon."""
+    """Return the name of the bundle's directory: not every file system allows the digest's colon."""
     return digest.replace(":", "-", 1)
 
 
 def digest_from_directory(name: str) -> Digest | None:
-    """Return the digest that a directory is named for, or ``None`` where it is no bundle's directory."""
+    """Return the digest in a directory's name, ``None`` where it is no bundle's directory."""
     candidate = name.replace("-", ":", 1)
     return Digest(candidate) if _DIGEST.fullmatch(candidate) is not None else None

@@ -8,7 +8,7 @@ class BundleError(RepriseError):
 
 
 class InvalidDigestError(BundleError):
-    """A text is no digest."""
+    """A value is no digest."""
 
     def __init__(self, text: object) -> None:
         self.text = text
@@ -16,15 +16,15 @@ class InvalidDigestError(BundleError):
 
 
 class InvalidBundleError(BundleError):
-    """A bundle breaks the format: an unreadable manifest, an unknown format version, a bad file name."""
+    """A bundle breaks the format: an unreadable manifest, an unknown version, a bad file name."""
 
 
 class BundleNotFoundError(BundleError):
-    """The store has no such bundle, or no bundle is marked as the latest."""
+    """The store lacks a bundle, or no bundle is marked as the latest."""
 
 
 class BundleCorruptError(BundleError):
-    """Stored bytes are not the ones that were published; says which file, expected and actual sha256."""
+    """Stored bytes differ from the published ones."""
 
     def __init__(self, location: str, *, expected: str, actual: str) -> None:
         self.location = location

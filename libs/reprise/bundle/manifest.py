@@ -1,7 +1,7 @@
-"""What a bundle says of its model: everything that a predictor needs, and how good the model is.
+"""The manifest of a bundle: everything that a predictor needs, and the model's evaluation.
 
-The manifest holds nothing that differs between two trainings of the same data with the same seed, so that
-its sha256, the bundle's digest, names the model. Times of day and durations are in ``metadata.json``.
+Two trainings of the same data with the same seed give the same manifest, so that its sha256, the bundle's digest, names
+the model. Times of day and durations are in ``metadata.json``.
 """
 
 import json
@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from reprise.bundle.exceptions import InvalidBundleError
 
 FORMAT: Final = 1
-"""Version of the bundle format that this package writes, and the only one it reads."""
+"""The version of the bundle format, the only one that is written and read."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -44,9 +44,9 @@ class InputColumn(_Part):
 
 
 class Histogram(_Part):
-    """Counts in fixed bins: bin i holds edges[i] ≤ x < edges[i + 1], the last one its upper edge as well.
+    """Counts in fixed bins: bin i has edges[i] ≤ x < edges[i + 1], the last one its upper edge as well.
 
-    Values beyond the outer edges belong to the outer bins, so that a later sample is counted in full.
+    Values beyond the outer edges count in the outer bins, so that a later sample is counted in full.
     """
 
     edges: tuple[float, ...]
@@ -65,7 +65,7 @@ class Histogram(_Part):
 
 
 class Scores(_Part):
-    """How good a score is on a set of rows; ``None`` where the rows leave a measure undefined."""
+    """Classification metrics on a set of rows; ``None`` where a metric is undefined."""
 
     roc_auc: Share | None
     average_precision: Share | None
@@ -87,7 +87,7 @@ class ReliabilityBin(_Part):
 
 
 class SliceReport(_Part):
-    """The model against its baselines, and the oracle where the truth is known, on the same rows."""
+    """The model, its baselines and, where the truth is known, the oracle on the same rows."""
 
     rows: Count
     positives: Count
@@ -103,14 +103,14 @@ class SliceReport(_Part):
 
 
 class Evaluation(_Part):
-    """The report on the held-out rows, all of them and those whose pair has an earlier purchase."""
+    """The evaluation on the held-out rows: all of them, and those whose pair has an earlier purchase."""
 
     overall: SliceReport
     repeat_candidates: SliceReport | None = Field(description="None where there are no such rows.")
 
 
 class Window(_Part):
-    """Rows of one span of time."""
+    """The rows of a time range."""
 
     start: str = Field(description="RFC 3339, inclusive.")
     end: str = Field(description="RFC 3339, exclusive.")
@@ -119,7 +119,7 @@ class Window(_Part):
 
 
 class DataSnapshot(_Part):
-    """The events that the model was trained and judged on."""
+    """The events of training and evaluation."""
 
     events_sha256: Sha256 = Field(description="Over the canonical events' content, whatever file held them.")
     events: Count
@@ -133,7 +133,7 @@ class DataSnapshot(_Part):
 
 
 class Parity(_Part):
-    """How closely ONNX Runtime repeats scikit-learn."""
+    """The difference between ONNX Runtime and scikit-learn."""
 
     rows: Count
     max_abs_diff: Annotated[float, Field(ge=0.0)]
@@ -141,7 +141,7 @@ class Parity(_Part):
 
 
 class Importance(_Part):
-    """How much one input matters."""
+    """The importance of one input."""
 
     name: str
     impurity: float = Field(description="Share of the forest's impurity decrease; they sum to 1.")
@@ -188,7 +188,7 @@ class Manifest(_Part):
         return tuple(column.name for column in self.inputs)
 
     def to_bytes(self) -> bytes:
-        """Return the canonical JSON of which the digest is made: sorted keys, UTF-8, one line."""
+        """Return the canonical JSON, whose sha256 is the digest: sorted keys, UTF-8, one line."""
         return canonical_json(self.model_dump(mode="json"))
 
     @classmethod
@@ -220,7 +220,7 @@ def canonical_json(content: Any) -> bytes:
     """Return JSON with sorted keys and no spaces, in UTF-8, ending with a newline.
 
     Raises:
-        InvalidBundleError: A number is NaN or infinite, which JSON cannot say, or a value is no JSON.
+        InvalidBundleError: A number is NaN or infinite, or a value has no JSON form.
     """
     try:
         text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

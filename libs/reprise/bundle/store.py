@@ -1,4 +1,4 @@
-"""The model store: bundles by their digest, and a pointer to the latest."""
+"""The model store: bundles by digest, and a pointer to the latest."""
 
 import json
 from pathlib import Path
@@ -33,26 +33,24 @@ LATEST = "latest.json"
 class BundleStore:
     """Bundles under one URL, each in ``bundles/sha256-<hex>/``, and ``latest.json`` that names one of them.
 
-    Whatever is fetched has been verified byte by byte; a bundle is either there in full or not there.
+    Every byte that is fetched has been verified; a bundle is complete or absent. The URL is a plain path or any URL of
+    fsspec (``file://``, ``s3://``, ``memory://``). Methods raise ``StorageUnavailableError`` where the storage fails.
+
+    Raises:
+        StorageAddressError: The protocol is unknown, or the package for it is not installed.
     """
 
     def __init__(self, url: str, *, storage: Storage | None = None) -> None:
-        """Open the store at any URL of fsspec (``file://``, ``s3://``, ``memory://``) or a plain path.
-
-        Raises:
-            StorageAddressError: The protocol is unknown, or the package for it is not installed.
-        """
         self.url = url
         self._storage = storage if storage is not None else open_storage(url)
 
     def publish(self, files: BundleFiles | Path) -> Digest:
-        """Store a bundle, from its files or the directory that holds them, and return its digest.
+        """Store a bundle, from its files or their directory, and return its digest.
 
-        A bundle that is there already, intact, stays as it is, with the attachments of its first
-        publication; a damaged one is restored.
+        An intact bundle stays as it is, with the attachments of its first publication; a damaged one is restored.
 
         Raises:
-            InvalidBundleError: The manifest cannot be read, or is not the manifest of this model.
+            InvalidBundleError: The manifest cannot be read, or belongs to another model.
         """
         if isinstance(files, Path):
             files = BundleFiles.read(files)
@@ -71,13 +69,13 @@ class BundleStore:
         return files.digest
 
     def fetch(self, digest: str) -> Bundle:
-        """Return a bundle, every byte of manifest and model verified.
+        """Return a bundle after verifying every byte of its manifest and model.
 
         Raises:
             InvalidDigestError: The text is no digest.
             BundleNotFoundError: The store has no such bundle.
             BundleCorruptError: Stored bytes differ from what was published.
-            InvalidBundleError: The bundle is of a format that this version does not read.
+            InvalidBundleError: This version does not read the bundle's format.
         """
         address = parse_digest(digest)
         manifest = self._manifest(address)
@@ -92,7 +90,7 @@ class BundleStore:
         return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
 
     def attachment(self, digest: str, name: str) -> bytes:
-        """Return a file that lies beside the model, such as ``model_card.html``; no digest covers it.
+        """Return a file beside the model, such as ``model_card.html``; the digest does not cover it.
 
         Raises:
             BundleNotFoundError: The bundle has no such attachment.
@@ -106,7 +104,7 @@ class BundleStore:
             raise BundleNotFoundError(f"{self._storage.location(path)} does not exist") from None
 
     def location(self, digest: str, name: str) -> str:
-        """Return where a file of a bundle lies: a path for a local store, a URL otherwise."""
+        """Return the address of a bundle's file: a path in a local store, a URL otherwise."""
         return self._storage.location(_path(parse_digest(digest), name))
 
     def list(self) -> tuple[Digest, ...]:

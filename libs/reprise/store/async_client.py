@@ -22,7 +22,8 @@ _Replies = TypeVar("_Replies")
 class AsyncStoreClient:
     """One server or a cluster, for one event loop.
 
-    It keeps its connections open in the background and reopens them with backoff while the store is away. A
+    Methods raise ``StoreError`` where the store is away, does not answer before the deadline, or refuses. The client
+    keeps its connections open in the background and reopens them with backoff while the store is away. A
     request that finds none waits for one until its deadline; a request whose connection is lost is sent again on
     another one.
 
@@ -63,11 +64,7 @@ class AsyncStoreClient:
         await self._transport.close()
 
     async def ping(self, deadline: float | None = None) -> None:
-        """Return once all primaries answer.
-
-        Raises:
-            StoreError: One does not in time, or refuses.
-        """
+        """Return once all primaries answer."""
         replies: list[Any] = await self._before_deadline(
             "ping", deadline, lambda until: self._transport.execute_on_primaries(PING, until)
         )

@@ -20,8 +20,8 @@ from reprise.store.transport.slots import Address
 class StoreClient:
     """One server or a cluster, for one thread of a process.
 
-    A lost connection is opened again and its commands are sent again, a few times within a second or two; any
-    command may therefore run twice.
+    Methods raise ``StoreError`` where the store is away or refuses. A lost connection is opened again and its commands
+    are sent again, a few times within a second or two; any command may therefore run twice.
 
     Args:
         transport: Sends commands; the client closes it.
@@ -57,11 +57,7 @@ class StoreClient:
         self.transport.close()
 
     def ping(self) -> None:
-        """Return once all primaries answer.
-
-        Raises:
-            StoreError: The store is away, or refuses.
-        """
+        """Return once all primaries answer."""
         self.execute_on_primaries(pack(b"PING"), "ping")
 
     def execute(self, commands: Sequence[Command], keys: Sequence[bytes], operation: str) -> list[Any]:
@@ -71,9 +67,6 @@ class StoreClient:
             commands: The commands.
             keys: The key of each.
             operation: What the caller does, for error messages.
-
-        Raises:
-            StoreError: The store is away.
         """
         if not commands:
             return []
@@ -81,11 +74,7 @@ class StoreClient:
             return self.transport.execute(commands, keys)
 
     def execute_on_primaries(self, command: Command, operation: str) -> dict[Address, Any]:
-        """Send a command without a key to every primary, and return the replies.
-
-        Raises:
-            StoreError: A primary is away, or refuses.
-        """
+        """Send a command without a key to every primary, and return the replies."""
         with self.convert_errors(operation):
             replies = self.transport.execute_on_primaries(command)
         self.raise_refusal(replies.values(), operation)

@@ -26,19 +26,11 @@ class DocumentStore(StoreClient):
         self._lock = threading.Lock()
 
     def get(self, key: str) -> bytes | None:
-        """Return a document, ``None`` where there is none.
-
-        Raises:
-            StoreError: The store is away, or refuses.
-        """
+        """Return a document, ``None`` where there is none."""
         return self._execute_one(pack(b"GET", key.encode()), key, f"read {key}")
 
     def set(self, key: str, document: bytes, ttl: timedelta | None = None) -> None:
-        """Write a document, which expires after ``ttl`` if that is given.
-
-        Raises:
-            StoreError: The store is away, or refuses.
-        """
+        """Write a document, which expires after ``ttl`` if that is given."""
         expiry = () if ttl is None else (b"PX", ttl // timedelta(milliseconds=1))
         self._execute_one(pack(b"SET", key.encode(), document, *expiry), key, f"write {key}")
 
@@ -61,11 +53,7 @@ class DocumentReader(AsyncStoreClient):
         super().__init__(settings, deadline=deadline, connections=1)
 
     async def get(self, key: str) -> bytes | None:
-        """Return a document, ``None`` where there is none.
-
-        Raises:
-            StoreError: The store is away, or did not answer in time, or refuses.
-        """
+        """Return a document, ``None`` where there is none."""
         operation = f"read {key}"
         (reply,) = await self._execute([pack(b"GET", key.encode())], [key.encode()], operation)
         if isinstance(reply, hiredis.ReplyError):

@@ -89,11 +89,7 @@ class OnlineStore(StoreClient):
         self._script_sent = False
 
     def replication_ids(self) -> ReplicationIds:
-        """Return the replication id of each primary; empty where no replicas are waited for.
-
-        Raises:
-            StoreError: The store is away, or refuses.
-        """
+        """Return the replication id of each primary; empty where no replicas are waited for."""
         if not self._replicas:
             return {}
         operation = "ask for the primaries"
@@ -109,7 +105,6 @@ class OnlineStore(StoreClient):
         Raises:
             StoreUnavailableError: Too few replicas have it, or another server has become a primary since
                 and may lack some of it: read and write again, with new replication ids.
-            StoreError: The store is away, or refuses.
         """
         if self._replicas:
             with self.convert_errors("wait for replicas"):
@@ -119,7 +114,6 @@ class OnlineStore(StoreClient):
         """Return the rows with these keys, in order, in one round trip.
 
         Raises:
-            StoreError: The store is away, or refuses.
             CorruptRowError: A row does not hold what its view says.
         """
         operation = f"read {len(rows)} rows"
@@ -146,7 +140,6 @@ class OnlineStore(StoreClient):
 
         Raises:
             UnencodableStateError: A number does not fit its field; nothing is written.
-            StoreError: The store is away, or refuses.
             CorruptRowError: A key holds something that is no row.
         """
         operation = f"write {len(writes)} rows"
@@ -177,9 +170,6 @@ class OnlineStore(StoreClient):
 
         Returns:
             For each entry the first position of its id. An entry with another first position is a duplicate.
-
-        Raises:
-            StoreError: The store is away, or refuses.
         """
         operation = f"remember {len(entries)} events"
         milliseconds = max(1, ttl // timedelta(milliseconds=1))

@@ -75,7 +75,6 @@ class OnlineReader(AsyncStoreClient):
             deadline: Maximum duration in seconds; the reader's own by default.
 
         Raises:
-            StoreError: The store is away, did not answer in time, or refuses.
             CorruptRowError: A row does not match its view.
         """
         if not rows:
@@ -102,7 +101,6 @@ class OnlineReader(AsyncStoreClient):
             For each view its rows, in the order of its ids.
 
         Raises:
-            StoreError: The store is away, did not answer in time, or refuses.
             CorruptRowError: A row does not match its view.
         """
         wanted = [_distinct_rows(codec, ids) for codec, ids in blocks]

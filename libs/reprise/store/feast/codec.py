@@ -1,11 +1,10 @@
-"""One view's rows, between the numbers of a state and the bytes of a Redis hash.
+"""Encodes and decodes the rows of one view: the numbers of a state as the bytes of a Redis hash.
 
-A missing number is Feast's null, an empty ``Value``; so is NaN, as in Feast's own writes, because a state
-has no other use for it. ``_ts`` is the instant from which the row holds, a microsecond after the newest event
-that was folded into it, whatever the order they came in; it is the timestamp of Feast's own rows of the same
-events. Feast's ``materialize`` skips a row whose stored timestamp is its own or newer, so it never takes a row
-back behind the stream, nor writes one of the same newest event again; where it does write, it writes without
-looking at the watermarks, which is why it carries them.
+A missing number is Feast's null, an empty ``Value``; NaN is one too, as in Feast's own writes. ``_ts`` is the instant
+from which the row holds: a microsecond after the newest event that was folded into it, in whatever order events came.
+Feast's own rows of the same events have the same timestamp. Feast's ``materialize`` skips a row whose stored timestamp
+is its own or newer, so it never takes a row back behind the stream. Where it writes, it does not compare watermarks;
+that is why it writes them, too.
 """
 
 import struct
@@ -25,15 +24,15 @@ from reprise.store.exceptions import (
     WireError,
 )
 from reprise.store.feast import layout, protobuf
-from reprise.store.feast.value_decoder import decode_cells, join_cells
+from reprise.store.feast.value_decoder import decode_values, join_values
 from reprise.store.feast.view import WATERMARKS, StateView
 from reprise.store.transport.resp_rows import RespRows
 
 State = Sequence[float | int | None]
-"""The numbers of one row, in the order of its view's fields; ``None`` is a null."""
+"""The numbers of one row in the order of its view's fields, ``None`` for a null."""
 
-RawRow = Sequence[bytes | None]
-"""What ``HMGET`` answers: a value for each field asked for, ``None`` where the hash has no such field."""
+Row = Sequence[bytes | None]
+"""The reply to ``HMGET``: a value for each field, ``None`` where the hash does not have it."""
 
 _SMALL_INTS = {protobuf.encode_int64(number): number for number in range(1024)}
 _SMALL_VALUES = {number: value for value, number in _SMALL_INTS.items()}
@@ -50,10 +49,10 @@ class ViewCodec:
         project: The Feast project, whose name ends every key.
         view: The view.
         state_fields: Hash fields of the state, in the order of the view.
-        read_fields: What a reader asks for: the state, then the timestamp.
-        fold_fields: What a folder asks for: the state, then the watermarks, then the timestamp.
         watermarks_field: Hash field of the watermarks.
         timestamp_field: Hash field of the row's event timestamp.
+        read_fields: The state, then the timestamp.
+        fold_fields: The state, then the watermarks, then the timestamp.
 
     Raises:
         LayoutError: Two fields of the view share a hash field, or the view has no fields or no join keys.
@@ -69,18 +68,18 @@ class ViewCodec:
         self.timestamp_field = layout.timestamp_field_name(view.name)
         self.read_fields = [*self.state_fields, self.timestamp_field]
         self.fold_fields = [*self.state_fields, self.watermarks_field, self.timestamp_field]
-        self._refuse_collisions()
+        self._check_collisions()
         self._is_double = [field.kind == "double" for field in view.fields]
         self._is_double_array = np.array(self._is_double)
         self._key = layout.key_function(project, view.join_keys)
         self._keys = layout.keys_function(project, view.join_keys)
-        self._read_head, self._read_tail = _around_the_key(self.read_fields)
-        self._fold_head, self._fold_tail = _around_the_key(self.fold_fields)
+        self._read_head, self._read_tail = _command_parts(self.read_fields)
+        self._fold_head, self._fold_tail = _command_parts(self.fold_fields)
         self._encoded_fields = list(zip(self.state_fields, self._is_double, strict=True))
         self._unknown = [_UNKNOWN] * len(self._is_double)
 
     def key(self, *ids: str) -> bytes:
-        """Return the Redis key of the entity with these ids, given in the order of the view's join keys.
+        """Return the Redis key of an entity by its ids, in the order of the view's join keys.
 
         Raises:
             UnencodableIdError: An id has no UTF-8 form.
@@ -91,10 +90,7 @@ class ViewCodec:
             raise UnencodableIdError(self.view.name, ids) from None
 
     def keys(self, *ids: Sequence[str]) -> list[bytes]:
-        """Return the Redis keys of many entities.
-
-        Args:
-            ids: For each join key of the view, in order, the ids of the entities.
+        """Return the Redis keys of many entities; ``ids`` has a sequence of ids for each join key of the view.
 
         Raises:
             UnencodableIdError: An id has no UTF-8 form.
@@ -105,33 +101,33 @@ class ViewCodec:
             return [self.key(*each) for each in zip(*ids, strict=True)]
 
     def read_command(self, key: bytes) -> bytes:
-        """Return the command, in Redis's own protocol, that asks for the ``read_fields`` of a row."""
+        """Return the command that reads the ``read_fields`` of a row."""
         return b"%s%d\r\n%s%s" % (self._read_head, len(key), key, self._read_tail)
 
     def fold_command(self, key: bytes) -> bytes:
-        """Return the command, in Redis's own protocol, that asks for the ``fold_fields`` of a row."""
+        """Return the command that reads the ``fold_fields`` of a row."""
         return b"%s%d\r\n%s%s" % (self._fold_head, len(key), key, self._fold_tail)
 
     def encode(
         self, state: State, watermarks: bytes | None, event_timestamp_us: int, previous: State | None = None
     ) -> list[bytes]:
-        """Return the row as ``HSET`` takes it: field, value, field, value and so on.
+        """Return the arguments of ``HSET``: field, value, field, value and so on.
 
         Args:
             state: The numbers, in the order of the view's fields.
             watermarks: The bytes of the row's watermarks.
             event_timestamp_us: The instant from which the row holds, microseconds since 1970-01-01 UTC.
-            previous: The state that the row is known to hold, of which only what differs is returned.
+            previous: The state that the row is known to hold: only fields that differ are returned.
 
         Raises:
-            UnencodableStateError: A number does not fit its field, or there are too few or too many.
+            UnencodableStateError: A number does not fit its field, or present are too few or too many.
         """
         row: list[bytes] = []
         small = _SMALL_VALUES.get
         known = self._unknown if previous is None else previous
         try:
             for (name, is_double), number, before in zip(self._encoded_fields, state, known, strict=True):
-                # the type, since 1 and 1.0 are equal and have other bytes
+                # 1 and 1.0 are equal, but their bytes differ.
                 if number is before or (number == before and type(number) is type(before)):
                     continue
                 if number is None:
@@ -142,7 +138,7 @@ class ViewCodec:
                     value = (type(number) is int and small(number)) or protobuf.encode_int64(number)
                 row += (name, value)
         except (TypeError, ValueError, OverflowError):
-            raise self._misfit(state) from None
+            raise self._encoding_error(state) from None
         row += (
             self.watermarks_field,
             protobuf.NULL if watermarks is None else protobuf.encode_bytes(watermarks),
@@ -151,15 +147,11 @@ class ViewCodec:
         )
         return row
 
-    def decode(self, row: RawRow, key: bytes | None = None) -> list[float | int | None]:
-        """Return the state from an answer to ``read_fields`` or ``fold_fields``.
-
-        Args:
-            row: The answer.
-            key: The key it was read from, which an error then names.
+    def decode(self, row: Row, key: bytes | None = None) -> list[float | int | None]:
+        """Return the state of a row of ``read_fields`` or ``fold_fields``; errors name the key.
 
         Raises:
-            CorruptRowError: A value is not of its field's type, or is no ``Value`` at all.
+            CorruptRowError: A value is not of its field's type, or is no ``Value``.
         """
         if len(row) < len(self._is_double):
             raise self._short_row(row, key)
@@ -173,72 +165,70 @@ class ViewCodec:
                 elif is_double:
                     tag, number = _unpack_double(value)
                     if tag != protobuf.DOUBLE_TAG:
-                        return self._decode_carefully(row, key)
+                        return self._decode_checked(row, key)
                     append(number)
                 else:
                     integer = small(value)
                     append(_decode_integer(value) if integer is None else integer)
         except (struct.error, WireError):
-            return self._decode_carefully(row, key)
+            return self._decode_checked(row, key)
         return state
 
-    def decode_many(self, rows: Sequence[RawRow], keys: Sequence[bytes] | None = None) -> NDArray[np.float64]:
-        """Return the states of many answers to ``read_fields`` or ``fold_fields``.
-
-        Args:
-            rows: The answers.
-            keys: The keys they were read from, which an error then names.
+    def decode_many(self, rows: Sequence[Row], keys: Sequence[bytes] | None = None) -> NDArray[np.float64]:
+        """Return the states of many rows of ``read_fields`` or ``fold_fields``; errors name the keys.
 
         Returns:
             An array of shape (rows, fields), NaN for a null. An integer beyond 2^53 is rounded to a double.
 
         Raises:
-            CorruptRowError: A value is not of its field's type, or is no ``Value`` at all.
+            CorruptRowError: A value is not of its field's type, or is no ``Value``.
         """
         width = len(self._is_double)
         length = max(map(len, rows), default=width)
         if min(map(len, rows), default=width) < length or length < width:
-            rows = [self._cut(row, keys[position] if keys else None) for position, row in enumerate(rows)]
+            rows = [
+                self._state_of(row, keys[position] if keys else None) for position, row in enumerate(rows)
+            ]
             length = width
-        # Rows that are not there are many where pairs are new, and a look at each of their values is dear.
-        there = [position for position, row in enumerate(rows) if row[0] is not None or any(row)]
-        found = rows if len(there) == len(rows) else [rows[position] for position in there]
-        cells = cast(list[bytes], list(chain.from_iterable(found)))
+        # Many rows are absent where pairs are new; skip them before looking at their values.
+        present = [position for position, row in enumerate(rows) if row[0] is not None or any(row)]
+        found = rows if len(present) == len(rows) else [rows[position] for position in present]
+        values = cast(list[bytes], list(chain.from_iterable(found)))
         beyond = np.zeros(length - width, np.bool_)
         is_double = np.tile(np.concatenate((self._is_double_array, beyond)), len(found))
         is_integer = np.tile(np.concatenate((~self._is_double_array, beyond)), len(found))
         try:
-            joined = join_cells(cells)
-        except TypeError:  # some field of a row that is there is not
-            cells = [value or b"" for value in cells]
-            joined = join_cells(cells)
-        numbers, left = decode_cells(*joined, is_double, is_integer)
-        for cell in left.tolist():
-            position, field = divmod(cell, length)
-            number = self.decode_field(field, cells[cell], keys[there[position]] if keys else None)
-            numbers[cell] = np.nan if number is None else number
+            joined = join_values(values)
+        except TypeError:  # a present row lacks a field
+            values = [value or b"" for value in values]
+            joined = join_values(values)
+        numbers, left = decode_values(*joined, is_double, is_integer)
+        for at in left.tolist():
+            position, field = divmod(at, length)
+            number = self.decode_field(field, values[at], keys[present[position]] if keys else None)
+            numbers[at] = np.nan if number is None else number
         states = numbers.reshape(len(found), length)[:, :width]
         if len(found) == len(rows):
             return states
-        spread = np.full((len(rows), width), np.nan)
-        spread[there] = states
-        return spread
+        expanded = np.full((len(rows), width), np.nan)
+        expanded[present] = states
+        return expanded
 
     def decode_raw(self, rows: RespRows, keys: Sequence[bytes]) -> NDArray[np.float64]:
-        """Return what ``decode_many`` does, from rows as they were received."""
+        """Return the same array as ``decode_many``, from rows as they were received."""
         width = len(self._is_double)
         starts, lengths = rows.starts[:, :width].ravel(), rows.lengths[:, :width].ravel()
         is_double = np.tile(self._is_double_array, len(rows.starts))
-        numbers, left = decode_cells(rows.data, starts, lengths, is_double, ~is_double)
-        for cell in left.tolist():
-            row, field = divmod(cell, width)
-            value = bytes(rows.data[starts[cell] : starts[cell] + lengths[cell]])
+        numbers, left = decode_values(rows.data, starts, lengths, is_double, ~is_double)
+        for at in left.tolist():
+            row, field = divmod(at, width)
+            value = bytes(rows.data[starts[at] : starts[at] + lengths[at]])
             number = self.decode_field(field, value, keys[row])
-            numbers[cell] = np.nan if number is None else number
+            numbers[at] = np.nan if number is None else number
         return numbers.reshape(-1, width)
 
-    def decode_watermarks(self, row: RawRow, key: bytes | None = None) -> bytes | None:
-        """Return the watermarks' bytes from an answer to ``fold_fields``, ``None`` where there are none.
+    def decode_watermarks(self, row: Row, key: bytes | None = None) -> bytes | None:
+        """Return the watermarks' bytes of a row of ``fold_fields``, ``None`` where it has none.
 
         Raises:
             CorruptRowError: The field holds something else.
@@ -249,10 +239,8 @@ class ViewCodec:
         except WireError as error:
             raise CorruptRowError(self.view.name, WATERMARKS, key, str(error)) from None
 
-    def decode_timestamp(self, row: RawRow, key: bytes | None = None) -> int | None:
-        """Return the row's event timestamp in microseconds since 1970-01-01 UTC, ``None`` if there is no row.
-
-        Takes an answer to ``read_fields`` or ``fold_fields``.
+    def decode_timestamp(self, row: Row, key: bytes | None = None) -> int | None:
+        """Return a row's event timestamp in microseconds since 1970-01-01 UTC, ``None`` if there is no row.
 
         Raises:
             CorruptRowError: The field holds something else.
@@ -264,10 +252,10 @@ class ViewCodec:
             raise CorruptRowError(self.view.name, "_ts", key, str(error)) from None
 
     def decode_field(self, position: int, value: bytes, key: bytes | None = None) -> float | int | None:
-        """Return one number of the state, checking every byte of it.
+        """Return one number of the state after checking all its bytes.
 
         Raises:
-            CorruptRowError: The value is not of its field's type, or is no ``Value`` at all.
+            CorruptRowError: The value is not of its field's type, or is no ``Value``.
         """
         decode = protobuf.decode_double if self._is_double[position] else protobuf.decode_int64
         try:
@@ -276,22 +264,22 @@ class ViewCodec:
             field = self.view.fields[position].name
             raise CorruptRowError(self.view.name, field, key, str(error)) from None
 
-    def _decode_carefully(self, row: RawRow, key: bytes | None) -> list[float | int | None]:
+    def _decode_checked(self, row: Row, key: bytes | None) -> list[float | int | None]:
         return [
             self.decode_field(position, value, key) if value else None
             for position, value in enumerate(row[: len(self._is_double)])
         ]
 
-    def _cut(self, row: RawRow, key: bytes | None) -> RawRow:
+    def _state_of(self, row: Row, key: bytes | None) -> Row:
         width = len(self._is_double)
         if len(row) < width:
             raise self._short_row(row, key)
         return row[:width]
 
-    def _short_row(self, row: RawRow, key: bytes | None) -> CorruptRowError:
+    def _short_row(self, row: Row, key: bytes | None) -> CorruptRowError:
         return CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")
 
-    def _misfit(self, state: State) -> UnencodableStateError:
+    def _encoding_error(self, state: State) -> UnencodableStateError:
         if len(state) != len(self._is_double):
             return UnencodableStateError(self.view.name, "*", list(state), f"{len(self._is_double)} numbers")
         fits = (_fits(number, is_double) for number, is_double in zip(state, self._is_double, strict=True))
@@ -300,7 +288,7 @@ class ViewCodec:
         expected = "a number" if field.kind == "double" else "an integer of 64 bits"
         return UnencodableStateError(self.view.name, field.name, state[position], expected)
 
-    def _refuse_collisions(self) -> None:
+    def _check_collisions(self) -> None:
         names = [*(field.name for field in self.view.fields), WATERMARKS]
         taken: dict[bytes, str] = {}
         for name, hashed in zip(names, [*self.state_fields, self.watermarks_field], strict=True):
@@ -312,8 +300,8 @@ class ViewCodec:
             taken[hashed] = name
 
 
-def _around_the_key(fields: Sequence[bytes]) -> tuple[bytes, bytes]:
-    """Return what comes before and after the length and bytes of the key in a command that asks for fields."""
+def _command_parts(fields: Sequence[bytes]) -> tuple[bytes, bytes]:
+    """Return the parts of an ``HMGET`` of fields before and after the key's length and bytes."""
     head = b"*%d\r\n$5\r\nHMGET\r\n$" % (2 + len(fields))
     return head, b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in fields) + b"\r\n"
 
@@ -329,8 +317,7 @@ def _fits(number: Any, is_double: bool) -> bool:
 
 
 def _decode_integer(value: bytes) -> int:
-    # An instant in microseconds has eight groups of seven bits; the loop of a general varint costs as much
-    # as the rest of the row.
+    # An instant in microseconds has eight groups of seven bits; a varint loop costs as much as the other fields.
     if len(value) == _INSTANT_BYTES:
         tag, a, b, c, d, e, f, g, h = value
         if tag == protobuf.INT64_TAG and h < 0x80 <= a & b & c & d & e & f & g:

@@ -1,4 +1,4 @@
-"""Many ``Value`` messages at once, as an array of doubles."""
+"""Decodes many ``Value`` messages at once, as an array of doubles."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,13 +10,13 @@ from reprise.store.feast.protobuf import DOUBLE_TAG, INT64_TAG
 
 _DOUBLE_BYTES: Final = 9  # tag and number
 WINDOW: Final = 8
-"""How many bytes have to follow the last cell."""
+"""Bytes that have to follow the last value."""
 
-# By the number of a varint's groups: which bits of a window are its own, and which say that more follows.
+# By the number of a varint's groups: the bits of a window that belong to it, and its continuation bits.
 _OWN: Final = np.array([(1 << 8 * groups) - 1 for groups in range(9)], np.uint64)
 _CONTINUATION: Final = np.uint64(0x8080808080808080)
 _MORE: Final = np.array([0] + [0x8080808080808080 & (1 << 8 * (n - 1)) - 1 for n in range(1, 9)], np.uint64)
-# Each step joins neighbouring groups of bits to groups of twice the size: 7 to 14, to 28, to 56.
+# Each step joins neighbouring groups of bits: 7 to 14, to 28, to 56.
 _JOINS: Final = tuple(
     (np.uint64(low), np.uint64(high), np.uint64(shift))
     for low, high, shift in (
@@ -27,31 +27,31 @@ _JOINS: Final = tuple(
 )
 
 
-def join_cells(cells: Sequence[bytes]) -> tuple[bytes, NDArray[np.intp], NDArray[np.intp]]:
-    """Return the bytes of all cells and what ``decode_cells`` takes besides, the starts and the lengths."""
-    lengths = np.fromiter(map(len, cells), np.intp, len(cells))
-    return b"".join(cells) + bytes(WINDOW), np.cumsum(lengths) - lengths, lengths
+def join_values(values: Sequence[bytes]) -> tuple[bytes, NDArray[np.intp], NDArray[np.intp]]:
+    """Return the data, starts and lengths that ``decode_values`` takes."""
+    lengths = np.fromiter(map(len, values), np.intp, len(values))
+    return b"".join(values) + bytes(WINDOW), np.cumsum(lengths) - lengths, lengths
 
 
-def decode_cells(
+def decode_values(
     data: bytes | bytearray,
     starts: NDArray[np.intp],
     lengths: NDArray[np.intp],
     is_double: NDArray[np.bool_],
     is_integer: NDArray[np.bool_],
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-    """Return the numbers of the cells, and the positions of those that were left out.
+    """Return the numbers in ``Value`` messages.
 
     Args:
-        data: ``Value`` messages, and at least ``WINDOW`` bytes after the last one.
-        starts: Where each cell's message begins.
-        lengths: How many bytes it has; those with none, or fewer, are nulls.
-        is_double: For each cell whether it should hold a double.
-        is_integer: For each cell whether it should hold an integer; what should hold neither is passed over.
+        data: The messages, and at least ``WINDOW`` bytes after the last one.
+        starts: Position of each message.
+        lengths: Its number of bytes; a null has none, or fewer.
+        is_double: Whether a double is expected.
+        is_integer: Whether an integer is expected. A message of which neither is expected is skipped.
 
     Returns:
-        The numbers, NaN for a null, and the positions of the cells that are neither of the expected type nor
-        of a common size (integers of more than 56 bits and negative ones); their numbers are NaN.
+        The numbers, NaN for a null, and the positions of the messages that are left to the caller: those of another
+        type, integers of more than 56 bits and negative ones. Their numbers are NaN.
     """
     tags = np.frombuffer(data, np.uint8).take(starts)
     numbers = np.full(len(starts), np.nan)
@@ -75,5 +75,5 @@ def decode_cells(
 
 
 def windows(data: bytes | bytearray, kind: str) -> NDArray[Any]:
-    """Return what is at every position of the data, of a kind of at most ``WINDOW`` bytes."""
+    """Return a view with one item of a dtype of at most ``WINDOW`` bytes at every position of the data."""
     return np.ndarray((len(data) - WINDOW + 1,), kind, data, 0, (1,))
