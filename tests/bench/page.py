@@ -1,8 +1,7 @@
 """Write the README's section on speed, and its plot, from figures: ``python tests/bench/page.py [figures.json]``.
 
-``make bench`` ends with it, on what it has just measured. The figures are kept in ``docs/bench.json``, so that anyone
-can see what the page was made from, and a test that it was made from nothing else. A benchmark that was not run this
-time leaves its figures of before in place.
+``make bench`` runs it last. The figures are kept in ``docs/bench.json``, and a test holds the section to them. The
+figures of a benchmark that did not run stay as they are.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ class Row:
     """One line of the table.
 
     Attributes:
-        what: What was measured.
-        figure: Where it is among the figures, and how it is written.
-        baseline: What it is held against, with a place for a figure where it has one.
-        against: Where that figure is.
-        ratio: Where the ratio is; ``None`` for a figure that stands for itself.
-        asked: What is asked for, as it is said.
-        plotted: The bar's name in the plot, where the ratio is in it.
+        what: The measured quantity.
+        figure: Path of its figure, and its format.
+        baseline: Format of the baseline's name and figure.
+        against: Path of the baseline's figure.
+        ratio: Path of the ratio.
+        asked: The target.
+        plotted: Label of the bar in the plot, if the ratio is plotted.
     """
 
     what: str
@@ -49,18 +48,18 @@ class Row:
 
 ROWS = (
     Row(
-        "single predictions a second",
+        "single predictions per second",
         ("predictor.figures.predictor_per_second", "{:,.0f}"),
-        "the straightforward service: {:,.0f}",
+        "naive service: {:,.0f}",
         "predictor.figures.straightforward_per_second",
         "predictor.figures.times_straightforward",
         "40×",
-        "single predictions: the straightforward service",
+        "single predictions: naive service",
     ),
     Row(
         "the same",
         ("predictor.figures.predictor_per_second", "{:,.0f}"),
-        "a FastAPI endpoint that does nothing: {:,.0f}",
+        "empty FastAPI endpoint: {:,.0f}",
         "predictor.figures.empty_endpoint_per_second",
         "predictor.figures.share_of_empty_endpoint",
         "0.5×",
@@ -71,26 +70,26 @@ ROWS = (
         asked="5 ms",
     ),
     Row(
-        "the same, each answer kept in the prediction log",
+        "the same, with the prediction log",
         ("predictor.figures.p99_ms_at_half_rate_with_prediction_log", "{:.1f} ms"),
         asked="5 ms",
     ),
     Row(
-        "a batch of 1,000 pairs, processor time of the server",
+        "batch of 1,000 pairs, CPU time of the server",
         ("predictor.figures.batch_processor_ms", "{:.1f} ms"),
-        "the straightforward service: {:,.0f} ms",
+        "naive service: {:,.0f} ms",
         "predictor.figures.straightforward_batch_processor_ms",
         "predictor.figures.batch_processor_times_straightforward",
         "25×",
-        "batch of 1,000, processor time: the straightforward service",
+        "batch of 1,000, CPU time: naive service",
     ),
     Row(
-        "the same, as its client waits for it (Redis included)",
+        "the same, latency at the client (Redis included)",
         ("predictor.figures.batch_client_ms", "{:.1f} ms"),
-        "the straightforward service: {:,.0f} ms",
+        "naive service: {:,.0f} ms",
         "predictor.figures.straightforward_batch_client_ms",
         "predictor.figures.batch_client_times_straightforward",
-        plotted="batch of 1,000, as its client waits: the straightforward service",
+        plotted="batch of 1,000, latency at the client: naive service",
     ),
     Row(
         "the same, wall time in the server", ("predictor.figures.batch_server_ms", "{:.1f} ms"), asked="40 ms"
@@ -102,13 +101,13 @@ ROWS = (
     ),
     Row(
         "two processes on the same two cores",
-        ("predictor.figures.two_processes_on_two_cores_per_second", "{:,.0f} a second"),
+        ("predictor.figures.two_processes_on_two_cores_per_second", "{:,.0f} per second"),
         "one: {:,.0f}",
         "predictor.figures.one_process_on_two_cores_per_second",
         "predictor.figures.two_processes_against_one",
     ),
     Row(
-        "single predictions during a rollout of two arms, of the rate without",
+        "rate of single predictions during a rollout of two arms, relative to none",
         ("predictor.figures.share_of_rate_with_two_arms", "{:.2f}"),
     ),
     Row(
@@ -131,15 +130,15 @@ ROWS = (
         ("features.batch.seconds", "{:.0f} s"),
     ),
     Row(
-        "folding events, without I/O, a second",
+        "events folded per second, without I/O",
         ("features.fold.fold_events_per_second", "{:,.0f}"),
-        "raw lists, recomputed: {:,.0f}",
+        "recomputing from lists: {:,.0f}",
         "features.fold.baseline_events_per_second",
         "features.fold.times_as_fast_on_the_same_events",
         plotted="folding events: recomputing from lists",
     ),
     Row(
-        "events a second, Kafka to Redis, one worker",
+        "events per second, Kafka to Redis, one worker",
         ("stream.one_worker_events_per_second", "{:,.0f}"),
         "Feast's push: {:,.0f}",
         "stream.feast_push_events_per_second",
@@ -148,12 +147,12 @@ ROWS = (
     ),
     Row("event to readable feature, p95", ("stream.freshness_p95_milliseconds", "{:.0f} ms")),
     Row(
-        "synthetic events a second, to Parquet",
+        "synthetic events per second, to Parquet",
         ("datagen.events_per_second.parquet", "{:,.0f}"),
-        "an event at a time: {:,.0f}",
+        "one event at a time: {:,.0f}",
         "datagen.baseline_events_per_second",
         "datagen.times_the_baseline",
-        plotted="synthetic history: an event at a time",
+        plotted="synthetic history: one event at a time",
     ),
 )
 
@@ -164,15 +163,14 @@ def section(figures: Mapping[str, Any]) -> str:
         BEGIN,
         machine(figures.get("machine", {})),
         "",
-        "| | measured | held against | ratio | asked |",
+        "| | measured | baseline | ratio | target |",
         "| --- | ---: | --- | ---: | ---: |",
         *table(figures),
         "",
         "![How many times as fast as each baseline](docs/images/bench.svg)",
         "",
-        "The straightforward service is what one would write first, and is kept beside the benchmark: a FastAPI",
-        "handler, Feast's SDK, pandas, and the same forest by scikit-learn from joblib. Each server has one core to",
-        "itself; load and Redis have the other.",
+        "The naive service, `tests/bench/straightforward_service.py`, is a FastAPI handler with Feast's SDK, pandas",
+        "and the same forest in scikit-learn. Each server has one core; load generator and Redis share the other.",
         *bound(figures),
         END,
     ]
@@ -180,18 +178,18 @@ def section(figures: Mapping[str, Any]) -> str:
 
 
 def machine(described: Mapping[str, Any]) -> str:
-    """Return a sentence on what the figures were measured on."""
+    """Return a sentence on the machine of the figures."""
     if not described:
         return "`make bench` measures on your machine."
     return (
         f"Measured on {described['date']} by `make bench`: {described['processor']}, {described['cores']} cores, "
         f"{described['memory_gib']} GiB, {described['system']}, Python {described['python']}. "
-        "All of a row is from one run."
+        "The figures of a row are from one run."
     )
 
 
 def table(figures: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of the table whose figures are there."""
+    """Yield the lines of the table that have figures."""
     for row in ROWS:
         value = at(figures, row.figure[0])
         against = at(figures, row.against) if row.against else None
@@ -210,21 +208,21 @@ def table(figures: Mapping[str, Any]) -> Iterator[str]:
 
 
 def bound(figures: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what bounds the figures that are below what one might expect."""
+    """Yield what limits the figures."""
     two = at(figures, "predictor.figures.two_processes_against_one")
     if two is not None:
         yield (
-            f"Two processes on two cores give {times(two)} the rate of one: the load and Redis need their share of the"
+            f"Two processes on two cores reach {times(two)} the rate of one, because load generator and Redis use the same"
         )
-        yield "same two cores, which a process by itself leaves them."
+        yield "two cores."
     server, processor = (
         at(figures, f"predictor.figures.batch_{name}_ms") for name in ("server", "processor")
     )
     if server is not None and processor is not None:
         yield (
-            f"Of the {server:.0f} ms that a batch is in the server, {processor:.0f} ms are its own work; what it waits"
+            f"A batch spends {processor:.0f} of its {server:.0f} ms in the server on CPU. The rest is the wait for Redis, which"
         )
-        yield "for is Redis, which brings about 1,650 rows of 17 to 37 numbers each."
+        yield "returns about 1,650 rows of 17 to 37 numbers each."
 
 
 def plot(figures: Mapping[str, Any]) -> str:

@@ -40,17 +40,17 @@ FIGURES: dict[str, Any] = {
 def test_readme_and_plot_are_made_from_the_figures_that_are_checked_in(page: ModuleType) -> None:
     figures = json.loads(page.FIGURES.read_text())
     readme = page.README.read_text()
-    again = "the page is not of docs/bench.json; python tests/bench/page.py docs/bench.json writes it"
+    again = "the section differs from docs/bench.json; python tests/bench/page.py docs/bench.json writes it again"
     assert page.with_section(readme, page.section(figures)) == readme, again
     assert page.PLOT.read_text() == page.plot(figures), again
 
 
 def test_every_figure_is_shown_with_its_baseline_ratio_and_machine(page: ModuleType) -> None:
     section = page.section(FIGURES)
-    assert "| single predictions a second | 5,247 | the straightforward service: 42 | 126× | 40× |" in section
+    assert "| single predictions per second | 5,247 | naive service: 42 | 126× | 40× |" in section
     assert "2026-01-31" in section
     assert "a processor, 2 cores, 8 GiB, Linux 6.1, Python 3.11.9" in section
-    assert "give 1.67× the rate of one" in section
+    assert "1.67× the rate of one" in section
 
 
 def test_what_was_not_measured_is_left_out(page: ModuleType) -> None:
