@@ -8,7 +8,7 @@ class TrainerError(RepriseError):
 
 
 class TrainingRefusedError(TrainerError):
-    """The data cannot be learnt from; says why, and what would help."""
+    """The data is not enough to train on; says why, and what would help."""
 
     def __init__(self, reason: str, remedy: str) -> None:
         self.reason = reason
@@ -21,16 +21,14 @@ class TruthError(TrainerError):
 
 
 class RowsError(TrainerError):
-    """The training rows are not what the plan says."""
+    """The training rows do not match the plan."""
 
 
 class GraphMismatchError(TrainerError):
-    """ONNX Runtime answers differently from scikit-learn, so nothing is published."""
+    """ONNX Runtime and scikit-learn disagree, so nothing is published."""
 
     def __init__(self, rows: int, max_abs_diff: float, tolerance: float) -> None:
-        self.rows = rows
         self.max_abs_diff = max_abs_diff
-        self.tolerance = tolerance
         super().__init__(
             f"ONNX differs from scikit-learn by up to {max_abs_diff:.3g} on {rows:,} rows, allowed is "
             f"{tolerance:g}; the bundle was not published"
@@ -40,20 +38,20 @@ class GraphMismatchError(TrainerError):
 class RolloutError(TrainerError):
     """The bundle is published, but could not be proposed to a rollout; running the training again may help."""
 
-    def __init__(self, doing: str, reason: str) -> None:
-        super().__init__(f"could not {doing}: {reason}")
+    def __init__(self, operation: str, reason: str) -> None:
+        super().__init__(f"could not {operation}: {reason}")
 
 
 class RolloutUnavailableError(RolloutError):
-    """The API server did not do what it was asked."""
+    """The API server failed or refused."""
 
 
 class RolloutConflictError(RolloutError):
-    """The rollout was changed by somebody else at the same time, again and again."""
+    """The rollout changed between read and write, on every attempt."""
 
 
 class RolloutRefusedError(TrainerError):
-    """The rollout has no place for the candidate."""
+    """The rollout cannot take the candidate."""
 
     def __init__(self, rollout: str, reason: str) -> None:
         super().__init__(f"ModelRollout {rollout}: {reason}")

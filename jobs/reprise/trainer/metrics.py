@@ -1,18 +1,18 @@
-"""What a training run tells Prometheus."""
+"""Prometheus metrics of a training run."""
 
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from reprise.bundle import Manifest
-from reprise.bundle.manifest import Scores, SliceReport
+from reprise.bundle import SliceReport
+from reprise.trainer.evaluation.held_out import scores_by_scorer
 from reprise.trainer.pipeline import TrainingResult
 
 JOB = "reprise-trainer"
 
 
 class TrainerMetrics:
-    """The figures of the last model that was trained, in a registry."""
+    """Metrics of the last trained model, in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._scores = Gauge(
@@ -56,9 +56,13 @@ class TrainerMetrics:
         )
 
     def show(self, result: TrainingResult) -> None:
-        """Take over the figures of a run."""
-        manifest = result.manifest
-        self._show_data(manifest)
+        """Set the metrics of a run."""
+        manifest, data = result.manifest, result.manifest.data
+        for name in ("train", "calibration", "evaluation"):
+            self._rows.labels(name).set(getattr(data, name).rows)
+            self._positives.labels(name).set(getattr(data, name).positives)
+        self._events.set(data.events)
+        self._last_event.set(datetime.fromisoformat(data.last).timestamp())
         self._show_slice("overall", manifest.evaluation.overall)
         if manifest.evaluation.repeat_candidates is not None:
             self._show_slice("repeat_candidates", manifest.evaluation.repeat_candidates)
@@ -66,20 +70,8 @@ class TrainerMetrics:
             self._steps.labels(step).set(seconds)
         self._model.labels(str(result.digest)).set(1)
 
-    def _show_data(self, manifest: Manifest) -> None:
-        data = manifest.data
-        windows = {"train": data.train, "calibration": data.calibration, "evaluation": data.evaluation}
-        for name, window in windows.items():
-            self._rows.labels(name).set(window.rows)
-            self._positives.labels(name).set(window.positives)
-        self._events.set(data.events)
-        self._last_event.set(datetime.fromisoformat(data.last).timestamp())
-
     def _show_slice(self, name: str, report: SliceReport) -> None:
-        scorers: dict[str, Scores] = {"model": report.model, **report.baselines}
-        if report.oracle is not None:
-            scorers["oracle"] = report.oracle
-        for scorer, scores in scorers.items():
+        for scorer, scores in scores_by_scorer(report).items():
             for measure, value in scores.model_dump().items():
                 if value is not None:
                     self._scores.labels(measure, name, scorer).set(value)

@@ -1,12 +1,10 @@
-"""One training run: from a file of events to a published bundle."""
+"""The training pipeline: from a file of events to a published bundle."""
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
 
 from reprise.bundle import (
     METADATA,
@@ -22,36 +20,33 @@ from reprise.event_files import ImportOptions, ImportReport
 from reprise.event_files.importer import import_events
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
-from reprise.runtime.durations import format_duration
+from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
-from reprise.trainer.data.dataset import TrainingTable
-from reprise.trainer.data.dataset_reader import check_truth_file, load_table
+from reprise.trainer.data.dataset import Dataset, check_truth_file, load_dataset
 from reprise.trainer.data.fingerprint import events_sha256
 from reprise.trainer.data.time_split import TimeSplit, split_by_time
 from reprise.trainer.evaluation.held_out import MODEL
 from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
 from reprise.trainer.model.fitted_model import FitOptions, FittedModel, fit_model
 from reprise.trainer.promotion.baseline_comparison import Tolerance, compare_with_baseline
-from reprise.trainer.promotion.candidate import serving_baseline
-from reprise.trainer.promotion.proposal import Proposal, propose
+from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
 from reprise.trainer.promotion.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
 from reprise.trainer.publication.manifest import build_manifest, describe_data
 from reprise.trainer.publication.metadata import Run, build_metadata
 from reprise.trainer.publication.model_card import render_card
 from reprise.trainer.settings import TrainerSettings
-from reprise.trainer.stopwatch import timed
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """What a run made.
+    """The outcome of one run.
 
     Attributes:
         digest: Address of the published bundle.
         manifest: Its manifest.
-        card: Where the model card lies, a path or a URL.
-        run: When, how long, and from what.
-        model: The model and everything the report was made of.
+        card: Path or URL of the model card.
+        run: When, how long, and from what the model was trained.
+        model: The model and everything in the report.
         proposal: What became of it in a rollout; None without one.
     """
 
@@ -72,11 +67,11 @@ def train(
 
     Args:
         settings: What to train on, how, and where the bundle goes.
-        import_options: How to understand the file of events; by default as the canonical names say.
-        open_rollouts: Opens the API that rollouts are read and changed by.
+        import_options: How to read the file of events; by default its columns have the canonical names.
+        open_rollouts: Opens the API of the rollouts.
 
     Raises:
-        TrainingRefusedError: The data cannot be learnt from; says why and what would help.
+        TrainingRefusedError: The data is not enough to train on; says why and what would help.
         TrainerError: The truth, the rows or the exported model are at fault.
         EventFilesError: The file of events cannot be read.
         FeatureEngineError: The plan cannot be read, or the rows cannot be computed.
@@ -89,7 +84,7 @@ def train(
     store = BundleStore(settings.out)
     if settings.truth is not None:
         check_truth_file(settings.truth)
-    rollout = _Rollout.find(settings, store, open_rollouts)
+    target = None if settings.rollout is None else _find_rollout(settings, store, open_rollouts)
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
         history = _read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
         options = FitOptions(
@@ -100,14 +95,14 @@ def train(
             cv_folds=settings.cv_folds,
             threshold=settings.threshold,
         )
-        model = fit_model(history.table, history.split, options)
+        model = fit_model(history.dataset, history.split, options)
         durations.update(model.durations)
         result = _publish(
             store, model, plan, history.data, Run(trained_at, durations, history.report, settings)
         )
-        if rollout is None:
+        if target is None:
             return result
-        return replace(result, proposal=rollout.propose(result, plan, history, Path(folder)))
+        return replace(result, proposal=_propose(target, result, plan, history, Path(folder)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +111,14 @@ class _History:
     report: ImportReport
     split: TimeSplit
     data: DataSnapshot
-    table: TrainingTable
+    dataset: Dataset
 
 
 def _read_history(
     settings: TrainerSettings, plan: Plan, options: ImportOptions, folder: Path, durations: dict[str, float]
 ) -> _History:
     events, rows = folder / "events.parquet", folder / "rows.parquet"
-    with _step(durations, "import", "Reading the events"):
+    with timed(durations, "import"), progress("Reading the events", 1, "steps") as bar:
         report = import_events(
             settings.events,
             events,
@@ -131,16 +126,17 @@ def _read_history(
             memory_limit=settings.memory_limit,
             temp_directory=folder,
         )
-        split = _split(report, settings)
+        if report.first_us is None or report.last_us is None:
+            raise TrainingRefusedError("there are no events", "a file that holds some")
+        split = split_by_time(report.first_us, report.last_us, settings.horizon)
         sha256 = events_sha256(events)
-    with (
-        timed(durations, "rows"),
-        progress("Computing training rows", report.rows_written, "rows") as bar,
-    ):
+        bar.advance()
+    with timed(durations, "rows"), progress("Computing training rows", report.rows_written, "rows") as bar:
         _build_rows(events, rows, plan, settings, bar.advance)
-    with _step(durations, "load", "Loading training rows"):
-        table, labelled = _load_rows(rows, events, plan, settings)
-    return _History(events, report, split, describe_data(report, sha256, labelled, table, split), table)
+    with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
+        dataset, labelled = _load_rows(rows, events, plan, settings)
+        bar.advance()
+    return _History(events, report, split, describe_data(report, sha256, labelled, dataset, split), dataset)
 
 
 def _build_rows(
@@ -157,8 +153,8 @@ def _build_rows(
     )
 
 
-def _load_rows(rows: Path, events: Path, plan: Plan, settings: TrainerSettings) -> tuple[TrainingTable, int]:
-    return load_table(
+def _load_rows(rows: Path, events: Path, plan: Plan, settings: TrainerSettings) -> tuple[Dataset, int]:
+    return load_dataset(
         rows,
         events,
         settings.truth,
@@ -167,71 +163,6 @@ def _load_rows(rows: Path, events: Path, plan: Plan, settings: TrainerSettings) 
         seed=settings.seed,
         memory_limit=settings.memory_limit,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Rollout:
-    """The rollout that a bundle is proposed to, and the model that serves there."""
-
-    settings: TrainerSettings
-    api: RolloutApi
-    namespace: str
-    name: str
-    baseline: Bundle
-
-    @classmethod
-    def find(
-        cls, settings: TrainerSettings, store: BundleStore, open_rollouts: Callable[[], RolloutApi]
-    ) -> Self | None:
-        """Return the rollout of the settings; looked for before the training, which takes long."""
-        if settings.rollout is None:
-            return None
-        namespace, name = rollout_name(settings.rollout)
-        api = open_rollouts()
-        baseline = store.fetch(serving_baseline(api.get(namespace, name)))
-        theirs = timedelta(seconds=baseline.manifest.horizon_seconds)
-        if theirs != settings.horizon:
-            raise RolloutRefusedError(
-                f"{namespace}/{name}",
-                f"its baseline predicts over {format_duration(theirs)}, and this training is for"
-                f" {format_duration(settings.horizon)}: the two cannot be compared",
-            )
-        return cls(settings, api, namespace, name, baseline)
-
-    def propose(self, result: TrainingResult, plan: Plan, history: _History, folder: Path) -> Proposal:
-        """Compare the new bundle with the baseline, and make it the candidate if it is not worse."""
-        settings = self.settings
-        comparison = None
-        if result.digest != self.baseline.digest:
-            evaluation = history.split.evaluation
-
-            def rows_of(other: Plan) -> TrainingTable:
-                rows = folder / "baseline-rows.parquet"
-                with progress("Computing rows of the baseline's plan", None, "rows") as bar:
-                    _build_rows(history.events, rows, other, settings, bar.advance)
-                table, _ = _load_rows(rows, history.events, other, settings)
-                return table.part(evaluation.rows(table.timestamps_us))
-
-            answers = result.model.answers
-            tolerance = Tolerance(settings.rollout_brier_tolerance, settings.rollout_auc_tolerance)
-            comparison = compare_with_baseline(
-                answers.table, answers.by[MODEL], plan, self.baseline, rows_of, tolerance
-            )
-        return propose(
-            self.api,
-            self.namespace,
-            self.name,
-            candidate=settings.rollout_candidate,
-            digest=result.digest,
-            traffic_percent=settings.rollout_percent,
-            comparison=comparison,
-        )
-
-
-def _split(report: ImportReport, settings: TrainerSettings) -> TimeSplit:
-    if report.first_us is None or report.last_us is None:
-        raise TrainingRefusedError("there are no events", "a file that holds some")
-    return split_by_time(report.first_us, report.last_us, settings.horizon)
 
 
 def _publish(
@@ -250,8 +181,57 @@ def _publish(
     return TrainingResult(digest, manifest, store.location(digest, MODEL_CARD), run, model)
 
 
-@contextmanager
-def _step(durations: dict[str, float], name: str, description: str) -> Iterator[None]:
-    with timed(durations, name), progress(description, 1, "steps") as bar:
-        yield
-        bar.advance()
+@dataclass(frozen=True, slots=True)
+class _RolloutTarget:
+    api: RolloutApi
+    namespace: str
+    name: str
+    baseline: Bundle
+
+
+def _find_rollout(
+    settings: TrainerSettings, store: BundleStore, open_rollouts: Callable[[], RolloutApi]
+) -> _RolloutTarget:
+    """Return the rollout of the settings; before the training, which takes long."""
+    namespace, name = rollout_name(settings.rollout or "")
+    api = open_rollouts()
+    baseline = store.fetch(serving_baseline(api.get(namespace, name)))
+    horizon = timedelta(seconds=baseline.manifest.horizon_seconds)
+    if horizon != settings.horizon:
+        raise RolloutRefusedError(
+            f"{namespace}/{name}",
+            f"the horizon of its baseline is {format_duration(horizon)} and the horizon of this training is"
+            f" {format_duration(settings.horizon)}: the two cannot be compared",
+        )
+    return _RolloutTarget(api, namespace, name, baseline)
+
+
+def _propose(
+    target: _RolloutTarget, result: TrainingResult, plan: Plan, history: _History, folder: Path
+) -> Proposal:
+    """Compare the new bundle with the baseline, and make it the candidate if it is not worse."""
+    settings = result.run.settings
+    comparison = None
+    if result.digest != target.baseline.digest:
+
+        def compute_rows(other: Plan) -> Dataset:
+            rows = folder / "baseline-rows.parquet"
+            with progress("Computing rows of the baseline's plan", None, "rows") as bar:
+                _build_rows(history.events, rows, other, settings, bar.advance)
+            dataset, _ = _load_rows(rows, history.events, other, settings)
+            return dataset.subset(history.split.evaluation.rows(dataset.timestamps_us))
+
+        predictions = result.model.predictions
+        tolerance = Tolerance(settings.rollout_brier_tolerance, settings.rollout_auc_tolerance)
+        comparison = compare_with_baseline(
+            predictions.rows, predictions.by_scorer[MODEL], plan, target.baseline, compute_rows, tolerance
+        )
+    return propose(
+        target.api,
+        target.namespace,
+        target.name,
+        candidate=settings.rollout_candidate,
+        digest=result.digest,
+        traffic_percent=settings.rollout_percent,
+        comparison=comparison,
+    )

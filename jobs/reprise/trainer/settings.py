@@ -5,15 +5,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, field_validator
+import click
+from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from reprise.runtime.durations import parse_duration
 from reprise.runtime.job_metrics import JobSettings
-
-Duration = Annotated[
-    timedelta, BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value)
-]
+from reprise.runtime.settings import Duration
 
 
 class TrainerSettings(JobSettings):
@@ -30,18 +27,18 @@ class TrainerSettings(JobSettings):
     )
     truth: Path | None = Field(
         None,
-        description="CSV or Parquet of the true probability of each event (event_id, probability), "
-        "as datagen writes it, to report how good any model could be.",
+        description="CSV or Parquet of the true probability of each event (columns event_id and probability), as "
+        "datagen writes it, to report how good any model could be.",
     )
     plan: Path = Field(Path("feature_repo/plan/plan.json"), description="The compiled feature plan.")
-    seed: int = Field(
-        0, ge=0, lt=2**32, description="Of everything random: same data, same seed, same model."
+    seed: Annotated[int, click.IntRange(0, 2**32 - 1)] = Field(
+        0, ge=0, lt=2**32, description="Seed of all randomness: same data, same seed, same model."
     )
     cv_folds: int = Field(
         3,
         ge=0,
         le=20,
-        description="Forward-chaining folds that choose the forest's grain; 0 takes the default.",
+        description="Forward-chaining folds that choose the forest's leaf size; 0 takes the default.",
     )
     threshold: float | None = Field(
         None,
@@ -51,23 +48,27 @@ class TrainerSettings(JobSettings):
         "on the calibration rows.",
     )
     max_rows: int = Field(
-        1_000_000, ge=1_000, description="Most rows used; more are sampled evenly, and the report says so."
+        1_000_000,
+        ge=1_000,
+        description="Maximum rows; larger inputs are sampled uniformly, and the report says so.",
     )
     memory_limit: str = Field(
-        "4GiB", description="What DuckDB may hold in memory, such as 2GiB; the rest spills to disk."
+        "4GiB", description="Memory limit of DuckDB, such as 2GiB; the rest spills to disk."
     )
     jobs: int = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)),
         ge=1,
-        description="Threads; the model does not depend on it. By default all of the machine's.",
+        description="Number of threads, by default all processors; the model does not depend on it.",
     )
-    work_dir: Path | None = Field(
+    work_dir: Annotated[
+        Path | None, click.Path(path_type=Path, exists=True, file_okay=False, writable=True)
+    ] = Field(
         None,
-        description="Folder for temporary files, several times the size of the events; the system's if absent.",
+        description="Folder for temporary files, several times the size of the events; by default the system's.",
     )
     set_latest: bool = Field(
         True,
-        description="Mark the bundle as the store's latest; never with a rollout, which decides what serves.",
+        description="Mark the bundle as the store's latest; ignored with a rollout, which decides what serves.",
     )
     rollout: str | None = Field(
         None,
@@ -79,19 +80,25 @@ class TrainerSettings(JobSettings):
         "trained",
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
         max_length=63,
-        description="Name of that candidate; made where the rollout has none of it.",
+        description="Name of that candidate; added if the rollout has none of this name.",
     )
     rollout_percent: float | None = Field(
         None,
         gt=0,
         le=100,
-        description="Share of the users that the candidate has in the end, percent; by default what it has, and of"
-        " a new one 50, or what the other candidates leave.",
+        description="Final traffic of the candidate, percent of users. By default an existing candidate keeps its"
+        " share, and a new one gets 50 or what the other candidates leave.",
     )
     rollout_brier_tolerance: float = Field(
-        0.01, ge=0, description="How much higher its Brier score may be, as a part of the baseline's."
+        0.01,
+        ge=0,
+        description="Maximum increase of the Brier score over the baseline's, relative, to count as not worse.",
     )
-    rollout_auc_tolerance: float = Field(0.005, ge=0, description="How much lower its ROC AUC may be.")
+    rollout_auc_tolerance: float = Field(
+        0.005,
+        ge=0,
+        description="Maximum decrease of the ROC AUC below the baseline's, absolute, to count as not worse.",
+    )
 
     @field_validator("horizon")
     @classmethod

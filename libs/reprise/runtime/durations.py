@@ -1,6 +1,9 @@
 """Durations as people write them: ``30d``, ``1d12h``, ``250ms``."""
 
 import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -91,3 +94,11 @@ class DurationType(click.ParamType[timedelta]):
 
 DURATION = DurationType()
 """The click type of an option that takes a duration."""
+
+
+@contextmanager
+def timed(durations: dict[str, float], step: str) -> Iterator[None]:
+    """Set the seconds that the block took, under the step's name, unless it raises."""
+    start = time.perf_counter()
+    yield
+    durations[step] = time.perf_counter() - start

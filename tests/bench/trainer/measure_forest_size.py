@@ -15,17 +15,16 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from reprise.bundle.scorer import Scorer
 from reprise.event_files.importer import import_events
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
-from reprise.trainer.data.dataset import TrainingTable
-from reprise.trainer.data.dataset_reader import load_table
+from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.time_split import TimeSplit, split_by_time
 from reprise.trainer.evaluation.baselines import fit_recency
 from reprise.trainer.model.beta_calibration import fit_beta_calibration
-from reprise.trainer.model.forest import ForestParameters, grow_forest
-from reprise.trainer.model.onnx_graph import build_graph
-from reprise.trainer.model.onnx_parity import GraphScorer, score_forest
+from reprise.trainer.model.forest import ForestParameters, grow_forest, score_forest
+from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, build_graph, score_rows
 
 HORIZON = timedelta(days=30)
 JOBS = 2
@@ -39,12 +38,12 @@ GRID = (
 )
 
 
-def read(events: Path, truth: Path, plan: Plan) -> tuple[TrainingTable, TimeSplit]:
+def read(events: Path, truth: Path, plan: Plan) -> tuple[Dataset, TimeSplit]:
     with tempfile.TemporaryDirectory() as folder:
         canonical, rows = Path(folder) / "events.parquet", Path(folder) / "rows.parquet"
         report = import_events(events, canonical)
         build_training_rows(canonical, rows, plan, HORIZON)
-        table, _ = load_table(
+        table, _ = load_dataset(
             rows, canonical, truth, plan.input_names, max_rows=1_000_000, seed=0, memory_limit="4GiB"
         )
     assert report.first_us is not None
@@ -52,23 +51,24 @@ def read(events: Path, truth: Path, plan: Plan) -> tuple[TrainingTable, TimeSpli
     return table, split_by_time(report.first_us, report.last_us, HORIZON)
 
 
-def single_row_microseconds(scorer: GraphScorer, rows: np.ndarray) -> tuple[float, float]:
+def single_row_microseconds(scorer: Scorer, rows: np.ndarray) -> tuple[float, float]:
     blocks = [np.ascontiguousarray(rows[at : at + 1]) for at in range(min(5_000, len(rows)))]
     for block in blocks[:500]:
-        scorer.run(block)
+        scorer.score(block)
     taken = []
     for block in blocks:
         start = time.perf_counter_ns()
-        scorer.run(block)
+        scorer.score(block)
         taken.append((time.perf_counter_ns() - start) / 1e3)
     return float(np.percentile(taken, 50)), float(np.percentile(taken, 99))
 
 
 def main() -> None:
     plan_path = sys.argv[3] if len(sys.argv) > 3 else "feature_repo/plan/plan.json"
-    table, split = read(Path(sys.argv[1]), Path(sys.argv[2]), Plan.load(Path(plan_path)))
+    plan = Plan.load(Path(plan_path))
+    table, split = read(Path(sys.argv[1]), Path(sys.argv[2]), plan)
     train, calibration, evaluation = (
-        table.part(span.rows(table.timestamps_us))
+        table.subset(span.rows(table.timestamps_us))
         for span in (split.train, split.calibration, split.evaluation)
     )
     recency = fit_recency(train.recency_days, train.labels).predict(evaluation.recency_days)
@@ -86,8 +86,8 @@ def main() -> None:
         seconds = time.perf_counter() - start
         beta = fit_beta_calibration(score_forest(forest, calibration.inputs, jobs=JOBS), calibration.labels)
         graph = build_graph(forest, beta)
-        scorer = GraphScorer(graph)
-        scores = scorer.score(evaluation.inputs)
+        scorer = Scorer(graph, INPUT, OUTPUT, plan.input_names)
+        scores = score_rows(scorer, evaluation.inputs)
         p50, p99 = single_row_microseconds(scorer, evaluation.inputs)
         nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
         depth = max(tree.tree_.max_depth for tree in forest.estimators_)

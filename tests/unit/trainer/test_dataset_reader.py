@@ -9,8 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.event_files.schema import EVENT_SCHEMA
-from reprise.trainer.data.dataset import TrainingTable
-from reprise.trainer.data.dataset_reader import load_table
+from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -52,10 +51,8 @@ def write_rows(folder: Path, **columns: Any) -> None:
     pq.write_table(pa.table({**table, **columns}), folder / "rows.parquet", row_group_size=3)
 
 
-def load(
-    folder: Path, truth: str | None = None, max_rows: int = 1_000, seed: int = 0
-) -> tuple[TrainingTable, int]:
-    return load_table(
+def load(folder: Path, truth: str | None = None, max_rows: int = 1_000, seed: int = 0) -> tuple[Dataset, int]:
+    return load_dataset(
         folder / "rows.parquet",
         folder / "events.parquet",
         folder / truth if truth else None,
@@ -144,7 +141,7 @@ def test_number_beyond_float32_names_its_input(folder: Path) -> None:
 
 def test_missing_input_is_named(folder: Path) -> None:
     with pytest.raises(RowsError, match="input third is missing"):
-        load_table(
+        load_dataset(
             folder / "rows.parquet", folder / "events.parquet", None, ("first", "third"),
             max_rows=10, seed=0, memory_limit="200MiB",
         )  # fmt: skip

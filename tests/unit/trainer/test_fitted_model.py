@@ -4,7 +4,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.time_split import Fold, Span, TimeSplit, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.fitted_model import FitOptions, FittedModel, fit_model
@@ -16,7 +16,7 @@ NAMES = ("due", "affinity", "noise", "constant")
 OPTIONS = FitOptions(input_names=NAMES, horizon=HORIZON, seed=1, jobs=2, cv_folds=2, threshold=None)
 
 
-def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tuple[TrainingTable, TimeSplit]:
+def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tuple[Dataset, TimeSplit]:
     """A year of rows whose label depends on a cycle since the last purchase and on an affinity."""
     random = np.random.default_rng(seed)
     timestamps = np.sort(random.integers(0, 365 * DAY_US, rows))
@@ -26,7 +26,7 @@ def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tupl
     cycle = np.where(np.isnan(recency), -1.0, 2.5 * np.exp(-(((np.nan_to_num(recency) - 30) / 10) ** 2)))
     probability = 1 / (1 + np.exp(-(cycle + affinity - 1.5)))
     inputs = np.column_stack((recency, affinity, random.normal(size=rows), np.ones(rows)))
-    table = TrainingTable(
+    table = Dataset(
         inputs=np.asfortranarray(inputs, dtype=np.float32),
         labels=random.random(rows) < probability,
         timestamps_us=timestamps,
@@ -61,24 +61,28 @@ def test_model_beats_both_baselines_and_nears_the_oracle(fitted: FittedModel) ->
 
 def test_probabilities_are_calibrated_despite_balanced_classes(fitted: FittedModel) -> None:
     model = fitted.evaluation.overall.model
-    assert fitted.answers.by["model"].mean() == pytest.approx(fitted.answers.table.labels.mean(), abs=0.02)
+    assert fitted.predictions.by_scorer["model"].mean() == pytest.approx(
+        fitted.predictions.rows.labels.mean(), abs=0.02
+    )
     assert model.calibration_error < 0.03
 
 
 def test_repeat_candidates_are_the_rows_with_an_earlier_purchase(fitted: FittedModel) -> None:
     repeat = fitted.evaluation.repeat_candidates
     assert repeat is not None
-    assert repeat.rows == int(fitted.answers.table.repeat_candidates.sum())
-    assert repeat.positives == int(fitted.answers.table.labels[fitted.answers.table.repeat_candidates].sum())
+    assert repeat.rows == int(fitted.predictions.rows.repeat_candidates.sum())
+    assert repeat.positives == int(
+        fitted.predictions.rows.labels[fitted.predictions.rows.repeat_candidates].sum()
+    )
 
 
 def test_evaluation_rows_come_last_and_are_all_counted(fitted: FittedModel) -> None:
     table, split = make_table()
-    assert fitted.answers.table.timestamps_us.min() >= split.evaluation.start_us
-    assert sum(fitted.score_histogram.counts) == len(fitted.answers.table) == fitted.parity.rows
+    assert fitted.predictions.rows.timestamps_us.min() >= split.evaluation.start_us
+    assert sum(fitted.score_histogram.counts) == len(fitted.predictions.rows) == fitted.parity.rows
     assert sum(part.rows for part in fitted.time_slices) == fitted.parity.rows
     assert fitted.parity.max_abs_diff < 1e-5
-    train = table.part(split.train.rows(table.timestamps_us))
+    train = table.subset(split.train.rows(table.timestamps_us))
     for histogram in fitted.feature_histograms.values():
         assert sum(histogram.counts) + histogram.missing == len(train)
 
@@ -107,9 +111,9 @@ def test_fixed_threshold_is_used_for_everyone() -> None:
     assert model.threshold == 0.4
     assert model.evaluation.overall.oracle is None
     assert model.evaluation.overall.share_of_achievable is None
-    called = model.answers.by["model"] >= 0.4
+    called = model.predictions.by_scorer["model"] >= 0.4
     assert model.evaluation.overall.model.precision == pytest.approx(
-        model.answers.table.labels[called].mean()
+        model.predictions.rows.labels[called].mean()
     )
 
 
@@ -142,7 +146,7 @@ def test_span_without_rows_is_refused() -> None:
     table, split = make_table(4_000)
     kept = table.timestamps_us < split.calibration.start_us
     with pytest.raises(TrainingRefusedError, match="calibration span has 0 rows"):
-        fit_model(table.part(kept), split, OPTIONS)
+        fit_model(table.subset(kept), split, OPTIONS)
 
 
 def test_coarsest_grain_among_equals_is_chosen_and_progress_is_told() -> None:

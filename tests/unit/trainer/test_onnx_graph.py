@@ -6,11 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
+from reprise.bundle.scorer import Scorer
 from reprise.trainer.exceptions import GraphMismatchError
 from reprise.trainer.model.beta_calibration import BetaCalibration
-from reprise.trainer.model.forest import ForestParameters, grow_forest
-from reprise.trainer.model.onnx_graph import build_graph, floor_to_float32
-from reprise.trainer.model.onnx_parity import GraphScorer, check_equal, score_forest
+from reprise.trainer.model.forest import ForestParameters, grow_forest, score_forest
+from reprise.trainer.model.onnx_graph import (
+    INPUT,
+    OUTPUT,
+    build_graph,
+    check_parity,
+    floor_to_float32,
+    score_rows,
+)
 
 CALIBRATION = BetaCalibration(a=1.2, b=0.7, c=-1.5)
 Matrix = npt.NDArray[np.float32]
@@ -35,9 +42,13 @@ def forest() -> RandomForestClassifier:
     return grow_forest(inputs, labels, ForestParameters(trees=40, leaf_share=0.002), seed=5, jobs=1)
 
 
+def scorer_of(forest: RandomForestClassifier, calibration: BetaCalibration) -> Scorer:
+    return Scorer(build_graph(forest, calibration), INPUT, OUTPUT, [""] * 6)
+
+
 def largest_difference(forest: RandomForestClassifier, rows: Matrix) -> float:
-    scorer = GraphScorer(build_graph(forest, CALIBRATION))
-    return float(np.abs(scorer.score(rows) - CALIBRATION.apply(forest.predict_proba(rows)[:, 1])).max())
+    scorer = scorer_of(forest, CALIBRATION)
+    return float(np.abs(score_rows(scorer, rows) - CALIBRATION.apply(forest.predict_proba(rows)[:, 1])).max())
 
 
 def test_graph_answers_as_scikit_learn_on_unseen_rows(forest: RandomForestClassifier) -> None:
@@ -78,8 +89,8 @@ def test_graph_sends_missing_values_where_scikit_learn_does(forest: RandomForest
 
 def test_one_row_is_answered_as_in_a_batch(forest: RandomForestClassifier) -> None:
     rows, _ = make_rows(200, seed=12)
-    scorer = GraphScorer(build_graph(forest, CALIBRATION))
-    alone = np.concatenate([scorer.run(rows[at : at + 1]) for at in range(len(rows))])
+    scorer = scorer_of(forest, CALIBRATION)
+    alone = np.concatenate([scorer.score(rows[at : at + 1]) for at in range(len(rows))])
     assert alone == pytest.approx(scorer.score(rows), abs=1e-6)
 
 
@@ -115,13 +126,11 @@ def test_graph_is_plain_onnx_with_one_input_and_one_output(forest: RandomForestC
 
 def test_graph_of_another_calibration_is_caught(forest: RandomForestClassifier) -> None:
     rows, _ = make_rows(500, seed=14)
-    scorer = GraphScorer(build_graph(forest, BetaCalibration(a=1.2, b=0.7, c=-1.499)))
+    scorer = scorer_of(forest, BetaCalibration(a=1.2, b=0.7, c=-1.499))
     with pytest.raises(GraphMismatchError, match="the bundle was not published") as caught:
-        check_equal(scorer, forest, CALIBRATION, rows, jobs=1)
+        check_parity(scorer, forest, CALIBRATION, rows, jobs=1)
     assert caught.value.max_abs_diff > 1e-5
-    assert (
-        check_equal(GraphScorer(build_graph(forest, CALIBRATION)), forest, CALIBRATION, rows, jobs=2) < 1e-5
-    )
+    assert check_parity(scorer_of(forest, CALIBRATION), forest, CALIBRATION, rows, jobs=2) < 1e-5
 
 
 @given(st.floats(-1e30, 1e30), st.floats(-(2.0**100), 2.0**100, width=32))

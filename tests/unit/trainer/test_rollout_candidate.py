@@ -5,11 +5,10 @@ import pytest
 
 from reprise.bundle import Bundle, BundleStore, Scores
 from reprise.features.plan import Plan
-from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.exceptions import RolloutConflictError, RolloutRefusedError, RolloutUnavailableError
-from reprise.trainer.promotion.baseline_comparison import AgainstBaseline, Tolerance, compare_with_baseline
-from reprise.trainer.promotion.candidate import build_candidate_patch, serving_baseline
-from reprise.trainer.promotion.proposal import Proposal, propose
+from reprise.trainer.promotion.baseline_comparison import BaselineComparison, Tolerance, compare_with_baseline
+from reprise.trainer.promotion.candidate import Proposal, build_candidate_patch, propose, serving_baseline
 from reprise.trainer.promotion.rollout_api import rollout_name
 from support.rollout_resource import FakeRollouts
 from support.served_bundles import bundle_files, small_plan
@@ -24,11 +23,13 @@ def scores(brier: float = 0.1, roc_auc: float | None = 0.8) -> Scores:
     )  # fmt: skip
 
 
-def comparison(brier: float = 0.1, roc_auc: float | None = 0.8, baseline: str = BASELINE) -> AgainstBaseline:
-    return AgainstBaseline(baseline, 1_000, scores(brier, roc_auc), scores(), Tolerance())
+def comparison(
+    brier: float = 0.1, roc_auc: float | None = 0.8, baseline: str = BASELINE
+) -> BaselineComparison:
+    return BaselineComparison(baseline, 1_000, scores(brier, roc_auc), scores(), Tolerance())
 
 
-def proposed(api: FakeRollouts, compared: AgainstBaseline | None = None, **others: Any) -> Proposal:
+def proposed(api: FakeRollouts, compared: BaselineComparison | None = None, **others: Any) -> Proposal:
     given = {"candidate": "trained", "digest": NEW, "traffic_percent": None} | others
     return propose(api, "shop", "model", comparison=compared or comparison(), **given)
 
@@ -159,7 +160,7 @@ def test_baseline_is_scored_on_the_same_rows_whatever_the_order_of_its_inputs() 
     truth = 1 / (1 + np.exp(1.0 - 2.0 * bought))
     table = _table(inputs, rng.random(500) < truth)
 
-    def never(_: Plan) -> TrainingTable:
+    def never(_: Plan) -> Dataset:
         raise AssertionError("the rows are of the same plan")
 
     same = compare_with_baseline(table, truth, plan, bundle, never, Tolerance())
@@ -176,7 +177,7 @@ def test_rows_of_another_plan_are_computed_anew() -> None:
     table = _table(np.zeros((40, len(plan.inputs)), np.float32), np.arange(40) % 2 == 0)
     asked = []
 
-    def rows_of(other: Plan) -> TrainingTable:
+    def rows_of(other: Plan) -> Dataset:
         asked.append(other)
         return _table(np.ones((40, len(other.inputs)), np.float32), table.labels)
 
@@ -193,8 +194,8 @@ def _bundle_of_another_plan() -> Bundle:
     return store.fetch(store.publish(bundle_files(Plan.from_dict(document))))
 
 
-def _table(inputs: np.ndarray, labels: np.ndarray) -> TrainingTable:
+def _table(inputs: np.ndarray, labels: np.ndarray) -> Dataset:
     rows = len(labels)
-    return TrainingTable(
+    return Dataset(
         inputs, labels, np.arange(rows, dtype=np.int64), np.zeros(rows, np.bool_), np.full(rows, np.nan), None
     )

@@ -3,33 +3,20 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-import click
 import pytest
 
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.trainer.main import command
 from reprise.trainer.settings import TrainerSettings
 
-FILE_OPTIONS = {"columns", "event_types", "timestamp_format", "timestamp_unit", "on_bad_rows"}
-OPTIONS = {parameter.name: parameter for parameter in command.params if isinstance(parameter, click.Option)}
-
 
 def test_every_setting_is_an_option_of_the_same_name_and_variable() -> None:
+    options = {option.name: option for option in command.options}
     shared = {"log_level", "log_json", "pushgateway_url"}
     names = TrainerSettings.env_names()
-    assert set(OPTIONS) - FILE_OPTIONS == set(names) - shared
+    assert set(options) == set(names) - shared
     for name in set(names) - shared:
-        assert OPTIONS[name].envvar == names[name]
-        assert OPTIONS[name].help
-
-
-@pytest.mark.parametrize(
-    "name", ["horizon", "plan", "seed", "cv_folds", "max_rows", "memory_limit", "set_latest"]
-)
-def test_defaults_of_options_and_settings_agree(name: str) -> None:
-    option = OPTIONS[name]
-    given = option.type_cast_value(click.Context(command), option.default)
-    assert given == TrainerSettings.model_fields[name].get_default()
+        assert options[name].envvar == names[name]
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,22 +1,32 @@
-"""The rows that a model is made from, in memory: one float32 matrix and a few columns beside it."""
+"""The labelled rows of a history, in memory: one float32 matrix and a few columns next to it."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from reprise import sql
+from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
+
+_BATCH_ROWS = 65_536
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingTable:
-    """Labelled rows in the order of time.
+class Dataset:
+    """Labelled rows in time order.
 
     Attributes:
         inputs: The model inputs (rows, inputs), float32, NaN where missing.
         labels: Whether the user bought the product within the horizon.
         timestamps_us: Microseconds since 1970-01-01 UTC, ascending.
         repeat_candidates: Whether the pair has an earlier purchase.
-        recency_days: Days since the pair's last purchase; NaN where there is none.
-        truth: The generator's own probability of the label, where it is known.
+        recency_days: Days since the pair's last purchase; NaN if there is none.
+        truth: The generator's own probability of the label, if known.
     """
 
     inputs: npt.NDArray[np.float32]
@@ -34,9 +44,9 @@ class TrainingTable:
         """Number of rows whose label is true."""
         return int(np.count_nonzero(self.labels))
 
-    def part(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "TrainingTable":
+    def subset(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Dataset":
         """Return some of the rows; a slice copies nothing."""
-        return TrainingTable(
+        return Dataset(
             inputs=self.inputs[rows],
             labels=self.labels[rows],
             timestamps_us=self.timestamps_us[rows],
@@ -45,13 +55,178 @@ class TrainingTable:
             truth=None if self.truth is None else self.truth[rows],
         )
 
-    def sample(self, rows: int, seed: int) -> "TrainingTable":
-        """Return at most that many rows, chosen evenly by the seed, still in the order of time."""
-        if len(self) <= rows:
-            return self
-        return self.part(sampled_positions(len(self), rows, seed))
+    def sample(self, rows: int, seed: int) -> "Dataset":
+        """Return at most that many rows, a uniform sample by the seed, still in time order."""
+        return self if len(self) <= rows else self.subset(_sampled_positions(len(self), rows, seed))
 
 
-def sampled_positions(total: int, rows: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return ``rows`` ascending positions out of ``total``, without repetition, chosen by the seed."""
+def load_dataset(
+    rows: Path,
+    events: Path,
+    truth: Path | None,
+    input_names: tuple[str, ...],
+    *,
+    max_rows: int,
+    seed: int,
+    memory_limit: str,
+) -> tuple[Dataset, int]:
+    """Return the labelled rows, at most ``max_rows`` of them sampled uniformly, and the number of labelled rows.
+
+    Args:
+        rows: Parquet written by ``build_training_rows``.
+        events: The canonical Parquet of its events.
+        truth: CSV or Parquet with ``event_id`` and ``probability``.
+        input_names: The plan's inputs, in order.
+        max_rows: Maximum rows.
+        seed: Seed of the sample.
+        memory_limit: Memory limit of DuckDB; the rest spills next to ``rows``.
+
+    Raises:
+        RowsError: The rows lack an input of the plan, or hold a number beyond float32.
+        TruthError: The truth file lacks a column or an event, or holds something that is no probability.
+        TrainingRefusedError: No row has a label.
+    """
+    file = pq.ParquetFile(rows)
+    missing = [name for name in input_names if name not in file.schema_arrow.names]
+    if missing:
+        raise RowsError(f"{rows}: the plan's input {missing[0]} is missing ({len(missing)} in all)")
+    columns = _read_columns(rows, events, truth, memory_limit)
+    labelled = np.flatnonzero(columns["labelled"])
+    if len(labelled) == 0:
+        raise TrainingRefusedError(
+            "no event is old enough to know what followed it within the horizon",
+            "a longer history, or a shorter --horizon",
+        )
+    kept = labelled
+    if len(labelled) > max_rows:
+        kept = labelled[_sampled_positions(len(labelled), max_rows, seed)]
+    if truth is not None:
+        _check_probabilities(truth, columns["truth"][kept], columns["event_id"], kept)
+    dataset = Dataset(
+        inputs=_read_inputs(file, input_names, kept),
+        labels=columns["label"][kept],
+        timestamps_us=columns["timestamp_us"][kept],
+        repeat_candidates=columns["repeat_candidate"][kept],
+        recency_days=columns["recency_days"][kept],
+        truth=columns["truth"][kept] if truth is not None else None,
+    )
+    if (np.diff(dataset.timestamps_us) < 0).any():
+        raise RowsError(f"{rows}: the rows are not in the order of their timestamps")
+    return dataset, len(labelled)
+
+
+def check_truth_file(truth: Path) -> None:
+    """Check the columns of a file of true probabilities, before any long work.
+
+    Raises:
+        TruthError: There is no such file, it cannot be read, or a column is missing.
+    """
+    with sql.connect() as connection:
+        _truth_relation(connection, truth)
+
+
+def _sampled_positions(total: int, rows: int, seed: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(total, rows, replace=False))
+
+
+def _read_columns(
+    rows: Path, events: Path, truth: Path | None, memory_limit: str
+) -> dict[str, npt.NDArray[Any]]:
+    """Return the columns other than inputs, for all rows, in their order."""
+    with sql.connect(memory_limit=memory_limit, temp_directory=rows.parent) as connection:
+        join, column = "", "CAST(NULL AS DOUBLE)"
+        if truth is not None:
+            _create_truth_table(connection, truth)
+            join, column = "LEFT JOIN truth ON truth.event_id = r.event_id", "truth.probability"
+        result = connection.sql(
+            f"""
+            SELECT
+                r.label IS NOT NULL AS labelled,
+                coalesce(r.label, false) AS label,
+                epoch_us(r.timestamp) AS timestamp_us,
+                coalesce(r.repeat_candidate, false) AS repeat_candidate,
+                (epoch_us(r.timestamp) - epoch_us(p.timestamp)) / 86400e6 AS recency_days,
+                {column} AS truth,
+                r.event_id AS event_id
+            FROM read_parquet($rows, file_row_number = true) r
+            ASOF LEFT JOIN (
+                SELECT user_id, product_id, timestamp FROM read_parquet($events) WHERE event_type = 'purchase'
+            ) p ON r.user_id = p.user_id AND r.product_id = p.product_id AND r.timestamp > p.timestamp
+            {join}
+            ORDER BY r.file_row_number
+            """,
+            params={"rows": str(rows), "events": str(events)},
+        ).to_arrow_table()
+    columns = {
+        name: result[name].to_numpy() for name in ("labelled", "label", "timestamp_us", "repeat_candidate")
+    }
+    for name in ("recency_days", "truth"):
+        columns[name] = result[name].cast("float64").to_numpy()
+    columns["event_id"] = result["event_id"]
+    return columns
+
+
+def _truth_relation(connection: Any, truth: Path) -> str:
+    if not truth.is_file():
+        raise TruthError(f"{truth}: no such file")
+    reader = "read_parquet" if truth.suffix.lower() in (".parquet", ".pq") else "read_csv"
+    try:
+        described = connection.execute(f"DESCRIBE SELECT * FROM {reader}($1)", [str(truth)]).fetchall()
+    except duckdb.Error as error:
+        raise TruthError(f"{truth}: {sql.first_line(error)}") from None
+    columns = [row[0] for row in described]
+    lacking = [name for name in ("event_id", "probability") if name not in columns]
+    if lacking:
+        raise TruthError(f"{truth}: no column {lacking[0]}; the file has {', '.join(columns)}")
+    return f"{reader}($1)"
+
+
+def _create_truth_table(connection: Any, truth: Path) -> None:
+    relation = _truth_relation(connection, truth)
+    try:
+        connection.execute(
+            "CREATE TABLE truth AS SELECT CAST(event_id AS VARCHAR) AS event_id, "
+            f"CAST(probability AS DOUBLE) AS probability FROM {relation}",
+            [str(truth)],
+        )
+        repeated = connection.execute(
+            "SELECT event_id FROM truth GROUP BY event_id HAVING count(*) > 1 ORDER BY event_id LIMIT 1"
+        ).fetchone()
+    except duckdb.Error as error:
+        raise TruthError(f"{truth}: {sql.first_line(error)}") from None
+    if repeated is not None:
+        raise TruthError(f"{truth}: event_id {repeated[0]} occurs more than once")
+
+
+def _check_probabilities(
+    truth: Path, probabilities: npt.NDArray[np.float64], event_ids: Any, kept: npt.NDArray[np.int64]
+) -> None:
+    absent = np.flatnonzero(np.isnan(probabilities))
+    if len(absent):
+        raise TruthError(
+            f"{truth}: no probability for {len(absent):,} of {len(kept):,} events, for instance"
+            f" {event_ids[int(kept[absent[0]])]}; was it generated with these events?"
+        )
+    outside = np.flatnonzero((probabilities < 0) | (probabilities > 1))
+    if len(outside):
+        raise TruthError(
+            f"{truth}: event {event_ids[int(kept[outside[0]])]} has the probability {probabilities[outside[0]]:g}"
+        )
+
+
+def _read_inputs(
+    file: pq.ParquetFile, names: tuple[str, ...], kept: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """Return the kept rows as float32; column-major, because trees read one input of many rows."""
+    matrix = np.empty((len(kept), len(names)), dtype=np.float32, order="F")
+    read = filled = 0
+    for batch in file.iter_batches(_BATCH_ROWS, columns=list(names)):
+        end = int(np.searchsorted(kept, read + batch.num_rows))
+        local = kept[filled:end] - read
+        for position, name in enumerate(names):
+            values = batch.column(name).cast("float64").to_numpy(zero_copy_only=False)[local]
+            if (np.abs(values) > _FLOAT32_MAX).any():
+                raise RowsError(f"input {name}: {np.nanmax(np.abs(values)):g} is beyond float32")
+            matrix[filled:end, position] = values
+        read, filled = read + batch.num_rows, end
+    return matrix

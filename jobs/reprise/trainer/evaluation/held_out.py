@@ -1,4 +1,4 @@
-"""The report: the model, its baselines and the oracle on the same held-out rows."""
+"""Evaluation of the model, its baselines and the oracle on the same held-out rows."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_curve
 
 from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
 from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
-from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.time_split import Span
 
 MODEL = "model"
@@ -20,27 +20,29 @@ ORACLE = "oracle"
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """Probabilities of one set of rows by who gave them: model, prevalence, recency, and the oracle if known."""
+class Predictions:
+    """Probabilities of the same rows by scorer: model, prevalence, recency, and the oracle if known."""
 
-    table: TrainingTable
-    by: Mapping[str, Floats]
+    rows: Dataset
+    by_scorer: Mapping[str, Floats]
 
-    def part(self, rows: slice | npt.NDArray[np.bool_]) -> "Answers":
-        """Return the answers for some of the rows."""
-        return Answers(self.table.part(rows), {name: values[rows] for name, values in self.by.items()})
+    def subset(self, rows: slice | npt.NDArray[np.bool_]) -> "Predictions":
+        """Return the predictions for some of the rows."""
+        return Predictions(
+            self.rows.subset(rows), {name: values[rows] for name, values in self.by_scorer.items()}
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class TimeSlice:
-    """How the model did in one part of the evaluation span.
+    """Evaluation of one part of the evaluation span.
 
     Attributes:
         span: The part.
-        rows: Rows in it.
+        rows: Number of rows.
         positive_share: Share of rows whose label is true.
-        mean_probability: Mean probability that the model gave.
-        aucs: ROC AUC by who answered; ``None`` where only one label occurs.
+        mean_probability: Mean probability of the model.
+        aucs: ROC AUC by scorer; ``None`` if only one label occurs.
     """
 
     span: Span
@@ -50,53 +52,60 @@ class TimeSlice:
     aucs: Mapping[str, float | None]
 
 
-def choose_thresholds(calibration: Answers, fixed: float | None) -> dict[str, float]:
-    """Return the threshold of each answerer: the fixed one, or its own best F1 on the calibration rows."""
+def choose_thresholds(calibration: Predictions, fixed: float | None) -> dict[str, float]:
+    """Return the threshold of each scorer: the fixed one, or its own best F1 on the calibration rows."""
     if fixed is not None:
-        return dict.fromkeys(calibration.by, fixed)
+        return dict.fromkeys(calibration.by_scorer, fixed)
     return {
-        name: best_f1_threshold(calibration.table.labels, values) for name, values in calibration.by.items()
+        name: best_f1_threshold(calibration.rows.labels, values)
+        for name, values in calibration.by_scorer.items()
     }
 
 
-def evaluate(answers: Answers, thresholds: Mapping[str, float]) -> Evaluation:
+def evaluate(predictions: Predictions, thresholds: Mapping[str, float]) -> Evaluation:
     """Return the report on all rows and on those whose pair has an earlier purchase."""
-    repeat = answers.table.repeat_candidates
+    repeat = predictions.rows.repeat_candidates
     return Evaluation(
-        overall=_report(answers, thresholds),
-        repeat_candidates=_report(answers.part(repeat), thresholds) if repeat.any() else None,
+        overall=_report(predictions, thresholds),
+        repeat_candidates=_report(predictions.subset(repeat), thresholds) if repeat.any() else None,
     )
 
 
 def evaluate_over_time(
-    answers: Answers, span: Span, thresholds: Mapping[str, float], parts: int = 6
+    predictions: Predictions, span: Span, thresholds: Mapping[str, float], parts: int = 6
 ) -> list[TimeSlice]:
-    """Return the report of equal parts of the evaluation span, in order; parts without rows are left out."""
+    """Return the evaluation of equal parts of the span, in order; parts without rows are left out."""
     edges = np.linspace(span.start_us, span.end_us, parts + 1).astype(np.int64).tolist()
     slices = []
     for start, end in pairwise(edges):
-        part = answers.part(Span(start, end).rows(answers.table.timestamps_us))
-        if len(part.table) == 0:
+        part = predictions.subset(Span(start, end).rows(predictions.rows.timestamps_us))
+        if len(part.rows) == 0:
             continue
         slices.append(
             TimeSlice(
                 span=Span(start, end),
-                rows=len(part.table),
-                positive_share=float(part.table.labels.mean()),
-                mean_probability=float(part.by[MODEL].mean()),
+                rows=len(part.rows),
+                positive_share=float(part.rows.labels.mean()),
+                mean_probability=float(part.by_scorer[MODEL].mean()),
                 aucs={name: scores.roc_auc for name, scores in _scores(part, thresholds).items()},
             )
         )
     return slices
 
 
-def _report(answers: Answers, thresholds: Mapping[str, float]) -> SliceReport:
-    scores = _scores(answers, thresholds)
+def scores_by_scorer(report: SliceReport) -> dict[str, Scores]:
+    """Return the scores of the model, the baselines, and the oracle if known, in this order."""
+    oracle = {} if report.oracle is None else {ORACLE: report.oracle}
+    return {MODEL: report.model, **report.baselines, **oracle}
+
+
+def _report(predictions: Predictions, thresholds: Mapping[str, float]) -> SliceReport:
+    scores = _scores(predictions, thresholds)
     oracle = scores.get(ORACLE)
-    curve = RankedPredictions.of(answers.table.labels, answers.by[MODEL]).calibration_curve()
+    curve = RankedPredictions.of(predictions.rows.labels, predictions.by_scorer[MODEL]).calibration_curve()
     return SliceReport(
-        rows=len(answers.table),
-        positives=answers.table.positives,
+        rows=len(predictions.rows),
+        positives=predictions.rows.positives,
         model=scores[MODEL],
         baselines={name: scores[name] for name in (PREVALENCE, RECENCY)},
         oracle=oracle,
@@ -105,9 +114,10 @@ def _report(answers: Answers, thresholds: Mapping[str, float]) -> SliceReport:
     )
 
 
-def _scores(answers: Answers, thresholds: Mapping[str, float]) -> dict[str, Scores]:
+def _scores(predictions: Predictions, thresholds: Mapping[str, float]) -> dict[str, Scores]:
     return {
-        name: score(answers.table.labels, values, thresholds[name]) for name, values in answers.by.items()
+        name: score(predictions.rows.labels, values, thresholds[name])
+        for name, values in predictions.by_scorer.items()
     }
 
 

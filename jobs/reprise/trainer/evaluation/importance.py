@@ -4,21 +4,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier
+import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from reprise.bundle import Importance
-from reprise.trainer.data.dataset import TrainingTable
-from reprise.trainer.model.onnx_parity import GraphScorer
+from reprise.evaluation.classification_metrics import Floats
+from reprise.trainer.data.dataset import Dataset
 
 PERMUTATION_ROWS = 4_000
 _REPEATS = 2
 
 
 def importances(
-    forest: RandomForestClassifier,
-    scorer: GraphScorer,
-    evaluation: TrainingTable,
+    impurity: Floats,
+    score: Callable[[npt.NDArray[np.float32]], Floats],
+    evaluation: Dataset,
     names: tuple[str, ...],
     *,
     seed: int,
@@ -28,12 +28,20 @@ def importances(
     """Return the importance of every input, the most important by permutation first.
 
     Permutation importance is the mean drop of ROC AUC over two shuffles of the column, on at most 4,000
-    evaluation rows; it is 0 for an input that no tree asks for. ``advance`` is called after each input.
+    evaluation rows. It is 0 for an input that no tree uses.
+
+    Args:
+        impurity: The forest's impurity importance of each input.
+        score: Returns the model's probability of each row; called from several threads.
+        evaluation: The rows.
+        names: The inputs.
+        seed: Seed of sample and shuffles.
+        jobs: Number of threads.
+        advance: Called after each input.
     """
     sample = evaluation.sample(PERMUTATION_ROWS, seed)
     rows = np.ascontiguousarray(sample.inputs)
-    intact = roc_auc_score(sample.labels, scorer.score(rows))
-    impurity = forest.feature_importances_
+    intact = roc_auc_score(sample.labels, score(rows))
 
     def drop(position: int) -> float:
         if impurity[position] == 0.0:
@@ -43,14 +51,12 @@ def importances(
         aucs = []
         for _ in range(_REPEATS):
             shuffled[:, position] = random.permutation(rows[:, position])
-            aucs.append(roc_auc_score(sample.labels, scorer.score(shuffled)))
+            aucs.append(roc_auc_score(sample.labels, score(shuffled)))
         return float(intact - np.mean(aucs))
 
     found = []
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        for position, permutation in enumerate(pool.map(drop, range(len(names)))):
-            found.append(
-                Importance(name=names[position], impurity=float(impurity[position]), permutation=permutation)
-            )
+        for name, share, permutation in zip(names, impurity, pool.map(drop, range(len(names))), strict=True):
+            found.append(Importance(name=name, impurity=float(share), permutation=permutation))
             advance()
     return tuple(sorted(found, key=lambda item: (-item.permutation, -item.impurity, item.name)))

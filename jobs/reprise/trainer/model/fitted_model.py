@@ -1,4 +1,4 @@
-"""From labelled rows to a model that is judged on rows it has never seen."""
+"""The fit of a model: from labelled rows to a graph that is evaluated on rows it has never seen."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,9 +7,10 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 
 from reprise.bundle import Evaluation, Histogram, Importance, Parity
-from reprise.runtime.durations import format_duration
+from reprise.bundle.scorer import Scorer
+from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
-from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.time_split import TimeSplit, forward_folds
 from reprise.trainer.evaluation.baselines import fit_prevalence, fit_recency
 from reprise.trainer.evaluation.held_out import (
@@ -17,7 +18,7 @@ from reprise.trainer.evaluation.held_out import (
     ORACLE,
     PREVALENCE,
     RECENCY,
-    Answers,
+    Predictions,
     TimeSlice,
     choose_thresholds,
     evaluate,
@@ -27,10 +28,15 @@ from reprise.trainer.evaluation.histograms import feature_histogram, score_histo
 from reprise.trainer.evaluation.importance import importances
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import BetaCalibration, fit_beta_calibration
-from reprise.trainer.model.forest import CANDIDATES, Selection, choose_parameters, grow_forest, usable_folds
-from reprise.trainer.model.onnx_graph import build_graph
-from reprise.trainer.model.onnx_parity import TOLERANCE, GraphScorer, check_equal, score_forest
-from reprise.trainer.stopwatch import timed
+from reprise.trainer.model.forest import (
+    CANDIDATES,
+    Selection,
+    choose_parameters,
+    grow_forest,
+    score_forest,
+    usable_folds,
+)
+from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
 
 MIN_TRAIN_LABELS = 30
 MIN_HELD_OUT_LABELS = 10
@@ -38,7 +44,7 @@ MIN_HELD_OUT_LABELS = 10
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """What decides about the fit besides the rows."""
+    """What determines the fit besides the rows; the fields are those of ``TrainerSettings``."""
 
     input_names: tuple[str, ...]
     horizon: timedelta
@@ -50,22 +56,22 @@ class FitOptions:
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A model, how it came about and how good it is.
+    """A model, its origin and its quality.
 
     Attributes:
-        graph: The ONNX model, classifier and calibration.
-        calibration: The calibration that the graph ends with.
-        selection: The forest's parameters and the cross-validation behind them.
+        graph: The ONNX model, forest and calibration.
+        calibration: The calibration at the end of the graph.
+        selection: The forest's hyperparameters and the cross-validation behind them.
         nodes: Nodes of all trees.
         depth: Depth of the deepest tree.
         threshold: Probability from which a purchase is predicted.
         evaluation: The report on the evaluation rows.
-        answers: The probabilities behind the report.
+        predictions: The probabilities behind the report.
         time_slices: The report over time.
         importances: The inputs, the most important first.
-        parity: How closely ONNX Runtime repeats scikit-learn.
-        score_histogram: Of the probabilities of the evaluation rows.
-        feature_histograms: Of each input over the training rows.
+        parity: Difference between ONNX Runtime and scikit-learn.
+        score_histogram: Probabilities of the evaluation rows.
+        feature_histograms: Each input over the training rows.
         durations: Seconds by step.
     """
 
@@ -76,7 +82,7 @@ class FittedModel:
     depth: int
     threshold: float
     evaluation: Evaluation
-    answers: Answers
+    predictions: Predictions
     time_slices: list[TimeSlice]
     importances: tuple[Importance, ...]
     parity: Parity
@@ -85,64 +91,19 @@ class FittedModel:
     durations: dict[str, float]
 
 
-def fit_model(table: TrainingTable, split: TimeSplit, options: FitOptions) -> FittedModel:
-    """Choose, grow, calibrate, export and judge a model.
+def fit_model(dataset: Dataset, split: TimeSplit, options: FitOptions) -> FittedModel:
+    """Choose, grow, calibrate, export and evaluate a model.
 
     Raises:
         TrainingRefusedError: A span has too few rows of one label.
-        GraphMismatchError: The exported model answers differently from scikit-learn.
+        GraphMismatchError: ONNX Runtime and scikit-learn disagree about the exported model.
     """
     train, calibration, evaluation = (
-        table.part(span.rows(table.timestamps_us))
+        dataset.subset(span.rows(dataset.timestamps_us))
         for span in (split.train, split.calibration, split.evaluation)
     )
-    check_learnable(train, calibration, evaluation, options.horizon)
+    _check_labels(train, calibration, evaluation, options.horizon)
     durations: dict[str, float] = {}
-    learnt = _learn(train, calibration, split, options, durations)
-    with timed(durations, "export"):
-        graph = build_graph(learnt.forest, learnt.calibration)
-        scorer = GraphScorer(graph)
-        difference = check_equal(
-            scorer, learnt.forest, learnt.calibration, evaluation.inputs, jobs=options.jobs
-        )
-    with timed(durations, "evaluate"):
-        thresholds = choose_thresholds(_answer(scorer, train, calibration), options.threshold)
-        answers = _answer(scorer, train, evaluation)
-    with timed(durations, "importance"):
-        important = _importances(learnt.forest, scorer, evaluation, options)
-    trees = [estimator.tree_ for estimator in learnt.forest.estimators_]
-    return FittedModel(
-        graph=graph,
-        calibration=learnt.calibration,
-        selection=learnt.selection,
-        nodes=sum(int(tree.node_count) for tree in trees),
-        depth=max(int(tree.max_depth) for tree in trees),
-        threshold=thresholds[MODEL],
-        evaluation=evaluate(answers, thresholds),
-        answers=answers,
-        time_slices=evaluate_over_time(answers, split.evaluation, thresholds),
-        importances=important,
-        parity=Parity(rows=len(evaluation), max_abs_diff=difference, tolerance=TOLERANCE),
-        score_histogram=score_histogram(answers.by[MODEL]),
-        feature_histograms=_feature_histograms(train, options.input_names),
-        durations=durations,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Learnt:
-    selection: Selection
-    forest: RandomForestClassifier
-    calibration: BetaCalibration
-
-
-def _learn(
-    train: TrainingTable,
-    calibration: TrainingTable,
-    split: TimeSplit,
-    options: FitOptions,
-    durations: dict[str, float],
-) -> _Learnt:
     with timed(durations, "choose"):
         selection = _choose(train, split, options)
     with timed(durations, "grow"), progress("Growing the forest", 1, "forests") as bar:
@@ -152,28 +113,46 @@ def _learn(
         bar.advance()
     with timed(durations, "calibrate"):
         votes = score_forest(forest, calibration.inputs, jobs=options.jobs)
-        return _Learnt(selection, forest, fit_beta_calibration(votes, calibration.labels))
+        beta = fit_beta_calibration(votes, calibration.labels)
+    with timed(durations, "export"):
+        graph = build_graph(forest, beta)
+        scorer = Scorer(graph, INPUT, OUTPUT, options.input_names)
+        difference = check_parity(scorer, forest, beta, evaluation.inputs, jobs=options.jobs)
+    with timed(durations, "evaluate"):
+        thresholds = choose_thresholds(_predict(scorer, train, calibration), options.threshold)
+        predictions = _predict(scorer, train, evaluation)
+    with timed(durations, "importance"):
+        ranked = _rank_inputs(forest, scorer, evaluation, options)
+    trees = [estimator.tree_ for estimator in forest.estimators_]
+    return FittedModel(
+        graph=graph,
+        calibration=beta,
+        selection=selection,
+        nodes=sum(int(tree.node_count) for tree in trees),
+        depth=max(int(tree.max_depth) for tree in trees),
+        threshold=thresholds[MODEL],
+        evaluation=evaluate(predictions, thresholds),
+        predictions=predictions,
+        time_slices=evaluate_over_time(predictions, split.evaluation, thresholds),
+        importances=ranked,
+        parity=Parity(rows=len(evaluation), max_abs_diff=difference, tolerance=TOLERANCE),
+        score_histogram=score_histogram(predictions.by_scorer[MODEL]),
+        feature_histograms={
+            name: feature_histogram(train.inputs[:, at]) for at, name in enumerate(options.input_names)
+        },
+        durations=durations,
+    )
 
 
-def _feature_histograms(train: TrainingTable, names: tuple[str, ...]) -> dict[str, Histogram]:
-    return {name: feature_histogram(train.inputs[:, at]) for at, name in enumerate(names)}
-
-
-def check_learnable(
-    train: TrainingTable, calibration: TrainingTable, evaluation: TrainingTable, horizon: timedelta
-) -> None:
-    """Check that every span has enough rows of either label.
-
-    Raises:
-        TrainingRefusedError: One has not; says which, how many there are, and what would help.
-    """
+def _check_labels(train: Dataset, calibration: Dataset, evaluation: Dataset, horizon: timedelta) -> None:
+    """Refuse to train unless each span has enough rows of either label."""
     within = format_duration(horizon)
     rows = len(train) + len(calibration) + len(evaluation)
     positives = train.positives + calibration.positives + evaluation.positives
     if rows and positives == 0:
         raise TrainingRefusedError(
             f"only one class: in none of {rows:,} rows did the user buy the product within {within}",
-            "a longer --horizon, more history, or a look at whether the file's purchases are called purchase "
+            "a longer --horizon, more history, or a check of whether the file's purchases are called purchase "
             "(--event-type purchase=VALUE)",
         )
     if rows and positives == rows:
@@ -181,42 +160,43 @@ def check_learnable(
             f"only one class: in all of {rows:,} rows the user bought the product within {within}",
             "a shorter --horizon, or events of users who do not buy",
         )
-    spans = (("training", train, MIN_TRAIN_LABELS), ("calibration", calibration, MIN_HELD_OUT_LABELS))
-    for name, part, least in (*spans, ("evaluation", evaluation, MIN_HELD_OUT_LABELS)):
-        found = part.positives
-        if min(found, len(part) - found) < least:
+    for name, part, least in (
+        ("training", train, MIN_TRAIN_LABELS),
+        ("calibration", calibration, MIN_HELD_OUT_LABELS),
+        ("evaluation", evaluation, MIN_HELD_OUT_LABELS),
+    ):
+        if min(part.positives, len(part) - part.positives) < least:
             raise TrainingRefusedError(
-                f"too little to learn from: the {name} span has {len(part):,} rows, of which {found:,} were followed "
-                f"by a purchase within {within}; at least {least} with and {least} without are needed",
+                f"too few labels: the {name} span has {len(part):,} rows, of which {part.positives:,} were followed by"
+                f" a purchase within {within}; at least {least} with and {least} without are needed",
                 "more events, a longer history, or another --horizon",
             )
 
 
-def _choose(train: TrainingTable, split: TimeSplit, options: FitOptions) -> Selection:
+def _choose(train: Dataset, split: TimeSplit, options: FitOptions) -> Selection:
     folds = usable_folds(train, forward_folds(split.train, options.horizon, options.cv_folds))
-    forests = len(folds) * len(CANDIDATES)
-    with progress("Choosing the forest's grain", forests, "forests") as bar:
+    with progress("Choosing the leaf size", len(folds) * len(CANDIDATES), "forests") as bar:
         return choose_parameters(train, folds, seed=options.seed, jobs=options.jobs, advance=bar.advance)
 
 
-def _answer(scorer: GraphScorer, train: TrainingTable, rows: TrainingTable) -> Answers:
-    by = {
-        MODEL: scorer.score(rows.inputs),
+def _predict(scorer: Scorer, train: Dataset, rows: Dataset) -> Predictions:
+    by_scorer = {
+        MODEL: score_rows(scorer, rows.inputs),
         PREVALENCE: fit_prevalence(train.labels).predict(rows.recency_days),
         RECENCY: fit_recency(train.recency_days, train.labels).predict(rows.recency_days),
     }
     if rows.truth is not None:
-        by[ORACLE] = np.asarray(rows.truth)
-    return Answers(rows, by)
+        by_scorer[ORACLE] = rows.truth
+    return Predictions(rows, by_scorer)
 
 
-def _importances(
-    forest: RandomForestClassifier, scorer: GraphScorer, evaluation: TrainingTable, options: FitOptions
+def _rank_inputs(
+    forest: RandomForestClassifier, scorer: Scorer, evaluation: Dataset, options: FitOptions
 ) -> tuple[Importance, ...]:
     with progress("Shuffling inputs", len(options.input_names), "inputs") as bar:
         return importances(
-            forest,
-            scorer,
+            np.asarray(forest.feature_importances_),
+            lambda rows: score_rows(scorer, rows),
             evaluation,
             options.input_names,
             seed=options.seed,

@@ -1,6 +1,5 @@
 """The ONNX graph of a forest with its calibration, exact for float32 inputs."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,27 +8,24 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.ensemble import RandomForestClassifier
 
+from reprise.bundle.scorer import Scorer
+from reprise.trainer.exceptions import GraphMismatchError
 from reprise.trainer.model.beta_calibration import CLIP, BetaCalibration
+from reprise.trainer.model.forest import Floats, Matrix, score_forest, score_in_chunks
 
 INPUT = "inputs"
 OUTPUT = "probability"
 OPSETS = {"": 18, "ai.onnx.ml": 3}
+TOLERANCE = 1e-5
+"""Largest difference between ONNX Runtime and scikit-learn with which a bundle is published."""
 _IR_VERSION = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Nodes:
-    """All trees of a forest as the flat arrays of ``TreeEnsembleRegressor``."""
-
-    attributes: dict[str, Any]
-    count: int
-    depth: int
+_SINGLE_ROWS = 256
 
 
 def build_graph(forest: RandomForestClassifier, calibration: BetaCalibration) -> bytes:
     """Return the ONNX model: float32 ``inputs`` [rows, inputs] to float32 ``probability`` [rows].
 
-    Its bytes depend on the forest and the calibration only, so the same model has the same sha256.
+    Its bytes depend only on the forest and the calibration.
     """
     trees = helper.make_node(
         "TreeEnsembleRegressor",
@@ -40,7 +36,7 @@ def build_graph(forest: RandomForestClassifier, calibration: BetaCalibration) ->
         n_targets=1,
         aggregate_function="AVERAGE",
         post_transform="NONE",
-        **flatten(forest).attributes,
+        **_flatten(forest),
     )
     nodes, initializers = _calibration(calibration)
     graph = helper.make_graph(
@@ -86,8 +82,8 @@ def _calibration(calibration: BetaCalibration) -> tuple[list[Any], list[Any]]:
     return nodes, initializers
 
 
-def flatten(forest: RandomForestClassifier) -> Nodes:
-    """Return the forest's trees as arrays; a leaf's weight is its share of the positive class."""
+def _flatten(forest: RandomForestClassifier) -> dict[str, Any]:
+    """Return the trees as attributes of ``TreeEnsembleRegressor``; a leaf's weight is its share of positives."""
     columns: dict[str, list[npt.NDArray[Any]]] = {}
     targets: dict[str, list[npt.NDArray[Any]]] = {}
     for number, estimator in enumerate(forest.estimators_):
@@ -113,9 +109,35 @@ def flatten(forest: RandomForestClassifier) -> Nodes:
             "target_weights": (shares[:, 1] / shares.sum(axis=1)).astype(np.float32),
         }.items():
             targets.setdefault(name, []).append(values)
-    attributes = {name: np.concatenate(parts).tolist() for name, parts in {**columns, **targets}.items()}
-    depth = max(estimator.tree_.max_depth for estimator in forest.estimators_)
-    return Nodes(attributes, count=len(attributes["nodes_treeids"]), depth=int(depth))
+    return {name: np.concatenate(parts).tolist() for name, parts in {**columns, **targets}.items()}
+
+
+def score_rows(scorer: Scorer, rows: Matrix) -> Floats:
+    """Return the probability of each of many rows."""
+    return score_in_chunks(rows, scorer.score)
+
+
+def check_parity(
+    scorer: Scorer,
+    forest: RandomForestClassifier,
+    calibration: BetaCalibration,
+    rows: Matrix,
+    *,
+    jobs: int,
+) -> float:
+    """Return the largest difference between ONNX and scikit-learn: all rows in chunks, some of them one by one.
+
+    Raises:
+        GraphMismatchError: It is above the tolerance, or a probability is NaN.
+    """
+    expected = calibration.apply(score_forest(forest, rows, jobs=jobs))
+    difference = float(np.abs(score_rows(scorer, rows) - expected).max())
+    for position in np.unique(np.linspace(0, len(rows) - 1, _SINGLE_ROWS).astype(np.int64)):
+        single = float(scorer.score(rows[position : position + 1])[0])
+        difference = max(difference, abs(single - float(expected[position])))
+    if not difference <= TOLERANCE:
+        raise GraphMismatchError(len(rows), difference, TOLERANCE)
+    return difference
 
 
 def floor_to_float32(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:

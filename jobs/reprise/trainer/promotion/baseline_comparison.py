@@ -1,4 +1,4 @@
-"""A new model against the one that serves, on the same recent rows."""
+"""Comparison of a new model with the one that serves, on the same recent rows."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,19 +7,21 @@ import numpy as np
 import numpy.typing as npt
 
 from reprise.bundle import Bundle, Scores
+from reprise.bundle.scorer import Scorer
+from reprise.evaluation.classification_metrics import Floats
 from reprise.features.plan import ModelInput, Plan
-from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.evaluation.held_out import score
-from reprise.trainer.model.onnx_parity import GraphScorer
+from reprise.trainer.model.onnx_graph import score_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """How much worse is still called not worse.
+    """How much worse a model may be and still count as not worse.
 
     Attributes:
-        brier: Of the Brier score, as a part of the baseline's.
-        roc_auc: Of the ROC AUC, absolute.
+        brier: Increase of the Brier score, relative to the baseline's.
+        roc_auc: Decrease of the ROC AUC, absolute.
     """
 
     brier: float = 0.01
@@ -27,15 +29,15 @@ class Tolerance:
 
 
 @dataclass(frozen=True, slots=True)
-class AgainstBaseline:
+class BaselineComparison:
     """Two models on the same held-out rows of the latest time.
 
     Attributes:
         baseline: Digest of the model that serves.
-        rows: How many rows.
-        candidate_scores: The new model's measures.
-        baseline_scores: Those of the model that serves.
-        tolerance: How much worse is still not worse.
+        rows: Number of rows.
+        candidate_scores: Metrics of the new model.
+        baseline_scores: Metrics of the model that serves.
+        tolerance: How much worse counts as not worse.
     """
 
     baseline: str
@@ -46,19 +48,16 @@ class AgainstBaseline:
 
     @property
     def worse(self) -> list[str]:
-        """In what the new model is worse; nothing where it is not."""
+        """Each metric in which the new model is worse, as a phrase."""
         new, old = self.candidate_scores, self.baseline_scores
         found = []
         if new.brier > old.brier * (1 + self.tolerance.brier):
             found.append(
-                f"its Brier score {new.brier:.5f} is above the baseline's {old.brier:.5f} by more than"
-                f" {self.tolerance.brier:.1%} of it"
+                f"its Brier score {new.brier:.5f} exceeds the baseline's {old.brier:.5f} by more than"
+                f" {self.tolerance.brier:.1%}"
             )
-        if (
-            new.roc_auc is not None
-            and old.roc_auc is not None
-            and new.roc_auc < old.roc_auc - self.tolerance.roc_auc
-        ):
+        both = new.roc_auc is not None and old.roc_auc is not None
+        if both and new.roc_auc < old.roc_auc - self.tolerance.roc_auc:  # type: ignore[operator]
             found.append(
                 f"its ROC AUC {new.roc_auc:.4f} is below the baseline's {old.roc_auc:.4f} by more than"
                 f" {self.tolerance.roc_auc:g}"
@@ -67,46 +66,45 @@ class AgainstBaseline:
 
 
 def compare_with_baseline(
-    rows: TrainingTable,
-    probabilities: npt.NDArray[np.float64],
+    rows: Dataset,
+    probabilities: Floats,
     plan: Plan,
     baseline: Bundle,
-    rows_of: Callable[[Plan], TrainingTable],
+    compute_rows: Callable[[Plan], Dataset],
     tolerance: Tolerance,
-) -> AgainstBaseline:
-    """Return how the new model and the baseline do on the same rows.
+) -> BaselineComparison:
+    """Compare the new model with the baseline on the same rows.
 
     Args:
         rows: Held-out rows.
-        probabilities: The new model's, for them.
-        plan: The plan that these rows are of.
+        probabilities: The new model's probabilities of them.
+        plan: The plan of these rows.
         baseline: The model that serves.
-        rows_of: Computes the same rows by another plan; called where the baseline's inputs are not all in this one.
-        tolerance: How much worse is still not worse.
+        compute_rows: Computes the same rows by another plan; called if this plan lacks an input of the baseline.
+        tolerance: How much worse counts as not worse.
     """
     other = Plan.from_dict(baseline.manifest.plan)
-    inputs = _columns(rows, plan, other)
+    inputs = _inputs_of_plan(rows, plan, other)
     if inputs is None:
-        inputs = rows_of(other).inputs
+        inputs = compute_rows(other).inputs
     threshold = baseline.manifest.threshold
-    said = GraphScorer(baseline.model).score(inputs)
-    return AgainstBaseline(
+    return BaselineComparison(
         baseline=baseline.digest,
         rows=len(rows),
         candidate_scores=score(rows.labels, probabilities, threshold),
-        baseline_scores=score(rows.labels, said, threshold),
+        baseline_scores=score(rows.labels, score_rows(Scorer.of(baseline), inputs), threshold),
         tolerance=tolerance,
     )
 
 
-def _columns(rows: TrainingTable, plan: Plan, other: Plan) -> npt.NDArray[np.float32] | None:
-    """Return the rows as the other plan's inputs, or None where it has one that this plan does not define so."""
+def _inputs_of_plan(rows: Dataset, plan: Plan, other: Plan) -> npt.NDArray[np.float32] | None:
+    """Return the rows as the other plan's inputs, or None if this plan lacks one or defines it otherwise."""
     if plan.hash == other.hash:
         return rows.inputs
     if plan.schema_hash != other.schema_hash:
         return None
-    here = {_definition(item): at for at, item in enumerate(plan.inputs)}
-    wanted = [here.get(_definition(item)) for item in other.inputs]
+    positions = {_definition(item): at for at, item in enumerate(plan.inputs)}
+    wanted = [positions.get(_definition(item)) for item in other.inputs]
     if None in wanted:
         return None
     return rows.inputs[:, [at for at in wanted if at is not None]]

@@ -1,49 +1,119 @@
-"""The candidate of a ``ModelRollout``: which resource is to become what."""
+"""The candidate of a ``ModelRollout``: a published bundle that is not worse than what serves."""
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from reprise.trainer.exceptions import RolloutRefusedError
+from reprise.trainer.exceptions import RolloutConflictError, RolloutRefusedError
+from reprise.trainer.promotion.baseline_comparison import BaselineComparison
+from reprise.trainer.promotion.rollout_api import RolloutApi
 
+_ATTEMPTS = 5
 _DEFAULT_PERCENT = 50.0
-_WHOLE = 100.0
+_ALL_PERCENT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """What became of a bundle in a rollout.
+
+    Attributes:
+        rollout: The rollout, namespace/name.
+        outcome: ``proposed``; ``unchanged``, it already is the candidate or the baseline; ``refused``, it is worse.
+        reason: The reason, for people.
+        comparison: Comparison with the baseline; None if the bundle is the baseline.
+    """
+
+    rollout: str
+    outcome: Literal["proposed", "unchanged", "refused"]
+    reason: str
+    comparison: BaselineComparison | None
+
+
+def propose(
+    api: RolloutApi,
+    namespace: str,
+    rollout: str,
+    *,
+    candidate: str,
+    digest: str,
+    traffic_percent: float | None,
+    comparison: BaselineComparison | None,
+) -> Proposal:
+    """Make a bundle the candidate of a rollout, unless it is worse than the baseline.
+
+    Args:
+        api: The API server.
+        namespace: Namespace of the rollout.
+        rollout: Name of the rollout.
+        candidate: Name of the candidate; added if there is none.
+        digest: Digest of the bundle.
+        traffic_percent: Final traffic of the candidate; None keeps what it has.
+        comparison: Comparison with the baseline; None if the bundle is the baseline.
+
+    Raises:
+        RolloutUnavailableError: The rollout cannot be read or changed.
+        RolloutConflictError: The rollout changed between read and write, on every attempt.
+        RolloutRefusedError: The other candidates leave no traffic.
+    """
+    name = f"{namespace}/{rollout}"
+    if comparison is None:
+        return Proposal(name, "unchanged", "it is the baseline", None)
+    if comparison.worse:
+        return Proposal(name, "refused", "; ".join(comparison.worse), comparison)
+    for attempt in range(_ATTEMPTS):
+        resource = api.get(namespace, rollout)
+        if serving_baseline(resource) != comparison.baseline:
+            reason = (
+                "the baseline has changed during the training; the next training compares with the new one"
+            )
+            return Proposal(name, "refused", reason, comparison)
+        patch = build_candidate_patch(resource, candidate, digest, traffic_percent)
+        if patch is None:
+            return Proposal(name, "unchanged", f"it already is the candidate {candidate}", comparison)
+        try:
+            api.patch(namespace, rollout, patch)
+        except RolloutConflictError:
+            if attempt + 1 == _ATTEMPTS:
+                raise
+        else:
+            return Proposal(name, "proposed", f"it is now the candidate {candidate}", comparison)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def serving_baseline(resource: Mapping[str, Any]) -> str:
     """Return the digest of the model that serves as a rollout's baseline.
 
-    It is the promoted one, unless ``spec.baseline`` was changed since.
+    It is the promoted one, unless ``spec.baseline`` changed since the promotion.
 
     Raises:
         RolloutRefusedError: The resource names no baseline.
     """
-    asked: str | None = resource.get("spec", {}).get("baseline", {}).get("digest")
-    if asked is None:
+    wanted: str | None = resource.get("spec", {}).get("baseline", {}).get("digest")
+    if wanted is None:
         raise RolloutRefusedError(_name(resource), "it has no spec.baseline.digest")
     serving = resource.get("status", {}).get("baseline", {})
-    if serving.get("specDigest") == asked:
-        promoted: str = serving["digest"]
-        return promoted
-    return asked
+    promoted: str = serving["digest"] if serving.get("specDigest") == wanted else wanted
+    return promoted
 
 
 def build_candidate_patch(
     resource: Mapping[str, Any], name: str, digest: str, traffic_percent: float | None
 ) -> dict[str, Any] | None:
-    """Return the JSON merge patch that makes a bundle the rollout's candidate; None where it is already.
+    """Return the JSON merge patch that makes a bundle the rollout's candidate; None if it already is.
 
-    What people have set of an existing candidate stays. The patch holds the version of the resource that it was made
-    from, so that a change by somebody else in between is a conflict and not overwritten.
+    Other fields of an existing candidate stay. The patch holds the ``resourceVersion`` it was made from, so that a
+    change in between is a conflict.
 
     Args:
         resource: The ``ModelRollout``.
-        name: The candidate's name.
-        digest: Its bundle.
-        traffic_percent: Its share in the end; by default what it has, and of a new one what the others leave
-            of 50.
+        name: Name of the candidate.
+        digest: Digest of the bundle.
+        traffic_percent: Final traffic; None keeps what the candidate has, and gives a new one 50 or what the other
+            candidates leave.
 
     Raises:
-        RolloutRefusedError: The other candidates leave no share.
+        RolloutRefusedError: The other candidates leave no traffic.
     """
     candidates = [dict(candidate) for candidate in resource["spec"].get("candidates", [])]
     others = sum(
@@ -53,7 +123,7 @@ def build_candidate_patch(
     )
     entry = next((candidate for candidate in candidates if candidate["name"] == name), None)
     if entry is None:
-        entry = {"name": name, "trafficPercent": min(_DEFAULT_PERCENT, _WHOLE - others)}
+        entry = {"name": name, "trafficPercent": min(_DEFAULT_PERCENT, _ALL_PERCENT - others)}
         candidates.append(entry)
     before = dict(entry)
     entry["digest"] = digest
@@ -61,7 +131,7 @@ def build_candidate_patch(
         entry["trafficPercent"] = traffic_percent
     if not entry.get("shadow", False):
         percent = entry.get("trafficPercent", _DEFAULT_PERCENT)
-        if percent <= 0 or others + percent > _WHOLE:
+        if percent <= 0 or others + percent > _ALL_PERCENT:
             raise RolloutRefusedError(
                 _name(resource),
                 f"the other candidates have {others:g}% of the users, so that {name} cannot have {percent:g}%",

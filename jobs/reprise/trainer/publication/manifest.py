@@ -1,20 +1,13 @@
-"""The manifest of a fitted model: what it was made from and what a predictor needs."""
+"""The manifest of a fitted model: its data, its parameters, and what a predictor needs."""
 
 import platform
 from importlib.metadata import version
 
-from reprise.bundle import (
-    DataSnapshot,
-    InputColumn,
-    Manifest,
-    ModelFile,
-    Window,
-    sha256_hex,
-)
+from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Window, sha256_hex
 from reprise.event_files import ImportReport
 from reprise.events import format_timestamp
 from reprise.features.plan import Plan
-from reprise.trainer.data.dataset import TrainingTable
+from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.time_split import Span, TimeSplit
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.model.onnx_graph import INPUT, OPSETS, OUTPUT
@@ -24,24 +17,24 @@ _LIBRARIES = ("numpy", "onnx", "onnxruntime", "reprise", "scikit-learn")
 
 
 def describe_data(
-    report: ImportReport, sha256: str, labelled_rows: int, table: TrainingTable, split: TimeSplit
+    report: ImportReport, sha256: str, labelled_rows: int, dataset: Dataset, split: TimeSplit
 ) -> DataSnapshot:
-    """Return the events that an import wrote, and the rows that were made of them."""
+    """Return the description of the imported events and the rows computed from them."""
     return DataSnapshot(
         events_sha256=sha256,
         events=report.rows_written,
         first=format_timestamp(report.first_us or 0),
         last=format_timestamp(report.last_us or 0),
         labelled_rows=labelled_rows,
-        sampled_rows=len(table),
-        train=_window(table, split.train),
-        calibration=_window(table, split.calibration),
-        evaluation=_window(table, split.evaluation),
+        sampled_rows=len(dataset),
+        train=_window(dataset, split.train),
+        calibration=_window(dataset, split.calibration),
+        evaluation=_window(dataset, split.evaluation),
     )
 
 
 def build_manifest(model: FittedModel, plan: Plan, settings: TrainerSettings, data: DataSnapshot) -> Manifest:
-    """Return the manifest; nothing in it depends on when, where or how fast the model was trained."""
+    """Return the manifest, which does not depend on when, where or how fast the model was trained."""
     parameters = {
         "model": "RandomForestClassifier",
         "class_weight": "balanced",
@@ -81,11 +74,11 @@ def build_manifest(model: FittedModel, plan: Plan, settings: TrainerSettings, da
     )
 
 
-def _window(table: TrainingTable, span: Span) -> Window:
-    part = table.part(span.rows(table.timestamps_us))
+def _window(dataset: Dataset, span: Span) -> Window:
+    rows = dataset.subset(span.rows(dataset.timestamps_us))
     return Window(
         start=format_timestamp(span.start_us),
         end=format_timestamp(span.end_us),
-        rows=len(part),
-        positives=part.positives,
+        rows=len(rows),
+        positives=rows.positives,
     )

@@ -1,4 +1,4 @@
-"""``metadata.json``: when and how long a model was trained, and the report, for people and dashboards."""
+"""``metadata.json``: when and how long a model was trained, and its evaluation, for people and dashboards."""
 
 import json
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ class Run:
     Attributes:
         trained_at: When it started, UTC.
         durations: Seconds by step, in the order of the steps.
-        report: What the import of the events read, dropped and assumed.
-        settings: What it was asked to do.
+        report: The report of the events' import.
+        settings: The run's settings.
     """
 
     trained_at: datetime
@@ -31,7 +31,7 @@ class Run:
 
 
 def build_metadata(model: FittedModel, run: Run) -> bytes:
-    """Return the JSON of what differs between two trainings of the same model, and of its report."""
+    """Return the JSON of what may differ between two trainings of the same model, and of its evaluation."""
     report = run.report
     content: dict[str, Any] = {
         "trained_at": run.trained_at.isoformat().replace("+00:00", "Z"),

@@ -1,33 +1,30 @@
-"""The model card: one HTML file that says what the model answers, how well, and where its limits are."""
+"""The model card: one HTML file with the question, quality and limits of a model."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reprise.bundle import DataSnapshot, Manifest, Scores, SliceReport, digest_of
+from reprise.bundle import DataSnapshot, Manifest, SliceReport, digest_of
 from reprise.features.plan import Plan
 from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
+from reprise.trainer.evaluation.held_out import scores_by_scorer
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.publication import plots
 from reprise.trainer.publication.metadata import Run
 
-_MEASURES = (
-    (
-        "ROC AUC",
-        "roc_auc",
-        "chance that a row with a purchase gets the higher probability of two; 0.5 is chance",
-    ),
-    ("average precision", "average_precision", "area under precision against recall; prevalence is chance"),
+_METRICS = (
+    ("ROC AUC", "roc_auc", "probability that a positive row ranks above a negative one; 0.5 is chance"),
+    ("average precision", "average_precision", "area under the precision-recall curve; prevalence is chance"),
     ("Brier score", "brier", "mean squared error of the probability; lower is better"),
-    ("log loss", "log_loss", "mean surprise; lower is better"),
+    ("log loss", "log_loss", "mean negative log-likelihood; lower is better"),
     (
         "calibration error",
         "calibration_error",
-        "mean gap between what was said and what happened; lower is better",
+        "mean gap between predicted and observed rate; lower is better",
     ),
-    ("precision", "precision", "share of predicted purchases that happened, at each one's own threshold"),
-    ("recall", "recall", "share of purchases that were predicted, at each one's own threshold"),
+    ("precision", "precision", "share of predicted purchases that happened, at each column's own threshold"),
+    ("recall", "recall", "share of purchases that were predicted, at each column's own threshold"),
 )
 
 
@@ -39,6 +36,7 @@ def render_card(model: FittedModel, manifest: Manifest, plan: Plan, run: Run) ->
         short="{:,.4g}".format,
     )
     evaluation = manifest.evaluation
+    described = {item.name: item for item in plan.inputs}
     slices = [("All held-out rows", evaluation.overall)]
     if evaluation.repeat_candidates is not None:
         slices.append(
@@ -54,7 +52,10 @@ def render_card(model: FittedModel, manifest: Manifest, plan: Plan, run: Run) ->
         overall=evaluation.overall,
         slices=[(title, report, _comparison(report)) for title, report in slices],
         timeline=_timeline(manifest.data),
-        inputs=_inputs(manifest, plan),
+        inputs=[
+            {"importance": importance, "input": described[importance.name]}
+            for importance in manifest.importances
+        ],
         selection=model.selection,
         plots=_plots(model, manifest),
     )
@@ -68,15 +69,12 @@ class _Segment:
 
 
 def _comparison(report: SliceReport) -> dict[str, Any]:
-    answerers: list[tuple[str, Scores]] = [("model", report.model)]
-    answerers += [(plots.NAMES[name], scores) for name, scores in report.baselines.items()]
-    if report.oracle is not None:
-        answerers.append(("oracle", report.oracle))
+    scorers = scores_by_scorer(report)
     rows = [
-        (name, note, [getattr(scores, attribute) for _, scores in answerers])
-        for name, attribute, note in _MEASURES
+        (name, note, [getattr(scores, attribute) for scores in scorers.values()])
+        for name, attribute, note in _METRICS
     ]
-    return {"columns": [name for name, _ in answerers], "rows": rows}
+    return {"columns": [plots.NAMES[name] for name in scorers], "rows": rows}
 
 
 def _timeline(data: DataSnapshot) -> list[_Segment]:
@@ -95,20 +93,13 @@ def _timeline(data: DataSnapshot) -> list[_Segment]:
     return segments
 
 
-def _inputs(manifest: Manifest, plan: Plan) -> list[dict[str, Any]]:
-    described = {item.name: item for item in plan.inputs}
-    return [
-        {"importance": importance, "input": described[importance.name]} for importance in manifest.importances
-    ]
-
-
 def _plots(model: FittedModel, manifest: Manifest) -> dict[str, str]:
-    answers, threshold = model.answers, manifest.threshold
+    predictions, threshold = model.predictions, manifest.threshold
     return {
-        "roc": plots.roc_plot(answers),
-        "precision_recall": plots.precision_recall_plot(answers, threshold),
-        "calibration": plots.calibration_plot(answers),
-        "scores": plots.score_plot(answers, threshold),
+        "roc": plots.roc_plot(predictions),
+        "precision_recall": plots.precision_recall_plot(predictions, threshold),
+        "calibration": plots.calibration_plot(predictions),
+        "scores": plots.score_plot(predictions, threshold),
         "auc_over_time": plots.time_plot(model.time_slices),
         "rate_over_time": plots.rate_plot(model.time_slices),
         "importance": plots.importance_plot(manifest.importances),

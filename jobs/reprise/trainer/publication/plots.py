@@ -11,7 +11,7 @@ from reprise.bundle import Importance
 from reprise.evaluation.classification_metrics import RankedPredictions
 from reprise.reports import figures
 from reprise.reports.figures import GREY, INDIGO, PALE_INDIGO, RED, SKY, SLATE, figure
-from reprise.trainer.evaluation.held_out import MODEL, ORACLE, PREVALENCE, RECENCY, Answers, TimeSlice
+from reprise.trainer.evaluation.held_out import MODEL, ORACLE, PREVALENCE, RECENCY, Predictions, TimeSlice
 
 COLOURS = {MODEL: INDIGO, RECENCY: figures.AMBER, PREVALENCE: GREY, ORACLE: figures.GREEN}
 NAMES = {MODEL: "model", RECENCY: "recency alone", PREVALENCE: "prevalence", ORACLE: "oracle"}
@@ -19,11 +19,11 @@ NAMES = {MODEL: "model", RECENCY: "recency alone", PREVALENCE: "prevalence", ORA
 _MAX_POINTS = 400
 
 
-def roc_plot(answers: Answers) -> str:
+def roc_plot(predictions: Predictions) -> str:
     """Return the ROC curves of model, recency and oracle."""
     with figure("ROC curve") as (axes, image):
-        for name, style in _curves(answers):
-            false_rate, true_rate, _ = roc_curve(answers.table.labels, answers.by[name])
+        for name, style in _curves(predictions):
+            false_rate, true_rate, _ = roc_curve(predictions.rows.labels, predictions.by_scorer[name])
             kept = _thinned(len(true_rate))
             axes.plot(false_rate[kept], true_rate[kept], **style)
         axes.plot([0, 1], [0, 1], color=GREY, ls=":", label="chance")
@@ -32,12 +32,12 @@ def roc_plot(answers: Answers) -> str:
     return image.data_uri
 
 
-def precision_recall_plot(answers: Answers, threshold: float) -> str:
+def precision_recall_plot(predictions: Predictions, threshold: float) -> str:
     """Return the precision-recall curves, with the model's point at its threshold."""
     with figure("Precision and recall") as (axes, image):
-        labels = answers.table.labels
-        for name, style in _curves(answers):
-            precision, recall, thresholds = precision_recall_curve(labels, answers.by[name])
+        labels = predictions.rows.labels
+        for name, style in _curves(predictions):
+            precision, recall, thresholds = precision_recall_curve(labels, predictions.by_scorer[name])
             kept = _thinned(len(recall))
             axes.plot(recall[kept], precision[kept], **style)
             if name == MODEL:
@@ -49,18 +49,18 @@ def precision_recall_plot(answers: Answers, threshold: float) -> str:
     return image.data_uri
 
 
-def calibration_plot(answers: Answers) -> str:
+def calibration_plot(predictions: Predictions) -> str:
     """Return the calibration curves of all rows and of repeat candidates, with 95% intervals."""
     with figure("Calibration") as (axes, image):
         largest = 0.0
-        repeat = answers.part(answers.table.repeat_candidates)
+        repeat = predictions.subset(predictions.rows.repeat_candidates)
         for title, part, style, colour in (
-            ("all rows", answers, "o-", INDIGO),
+            ("all rows", predictions, "o-", INDIGO),
             ("repeat candidates", repeat, "s--", SKY),
         ):
-            if len(part.table) == 0:
+            if len(part.rows) == 0:
                 continue
-            curve = RankedPredictions.of(part.table.labels, part.by[MODEL]).calibration_curve()
+            curve = RankedPredictions.of(part.rows.labels, part.by_scorer[MODEL]).calibration_curve()
             predicted, actual, rows = (
                 np.array([getattr(point, name) for point in curve])
                 for name in ("mean_probability", "positive_share", "rows")
@@ -74,10 +74,10 @@ def calibration_plot(answers: Answers) -> str:
     return image.data_uri
 
 
-def score_plot(answers: Answers, threshold: float) -> str:
+def score_plot(predictions: Predictions, threshold: float) -> str:
     """Return the distribution of the probabilities of rows with and without a purchase."""
     with figure("Probabilities by outcome") as (axes, image):
-        scores, labels = answers.by[MODEL], answers.table.labels
+        scores, labels = predictions.by_scorer[MODEL], predictions.rows.labels
         bins = np.linspace(0, max(float(scores.max()), 1e-3), 41)
         for title, chosen, colour in (("no purchase", ~labels, GREY), ("purchase", labels, INDIGO)):
             axes.hist(scores[chosen], bins=bins, density=True, alpha=0.6, color=colour, label=title)
@@ -131,8 +131,8 @@ def importance_plot(importances: tuple[Importance, ...], most: int = 15) -> str:
     return image.data_uri
 
 
-def _curves(answers: Answers) -> Iterator[tuple[str, dict[str, Any]]]:
-    return ((name, _style(name)) for name in (ORACLE, MODEL, RECENCY) if name in answers.by)
+def _curves(predictions: Predictions) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((name, _style(name)) for name in (ORACLE, MODEL, RECENCY) if name in predictions.by_scorer)
 
 
 def _style(name: str) -> dict[str, Any]:
