@@ -40,7 +40,9 @@ FIGURES: dict[str, Any] = {
 def test_readme_and_plot_are_made_from_the_figures_that_are_checked_in(page: ModuleType) -> None:
     figures = json.loads(page.FIGURES.read_text())
     readme = page.README.read_text()
-    again = "the section differs from docs/bench.json; python tests/bench/page.py docs/bench.json writes it again"
+    again = (
+        "the section differs from docs/bench.json; python tests/bench/page.py docs/bench.json writes it again"
+    )
     assert page.with_section(readme, page.section(figures)) == readme, again
     assert page.PLOT.read_text() == page.plot(figures), again
 
