@@ -13,12 +13,11 @@ from reprise.event_files.exceptions import (
     UnreadableFileError,
     UnusableColumnError,
 )
-from reprise.event_files.options import ColumnMap, ImportOptions, parse_event_types
+from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport, RowProblem
 
 __all__ = [
     "BadRowsError",
-    "ColumnMap",
     "EventFilesError",
     "ImportOptions",
     "ImportReport",
@@ -28,5 +27,4 @@ __all__ = [
     "RowProblem",
     "UnreadableFileError",
     "UnusableColumnError",
-    "parse_event_types",
 ]

@@ -1,4 +1,4 @@
-"""Errors of this package."""
+"""Errors of an import."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,11 +15,11 @@ class EventFilesError(RepriseError):
 
 
 class InvalidOptionError(EventFilesError):
-    """An option of the import makes no sense; says which and what was expected."""
+    """An import option is invalid."""
 
 
 class UnreadableFileError(EventFilesError):
-    """A file cannot be read at all; says which one and why."""
+    """A file cannot be read."""
 
     def __init__(self, path: Path, reason: str) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class UnreadableFileError(EventFilesError):
 
 
 class MissingColumnsError(EventFilesError):
-    """The file lacks columns that every event needs; says which, what it has, and how to map them."""
+    """A file lacks columns of required fields; suggests a mapping."""
 
     def __init__(
         self, path: Path, missing: Sequence[str], available: Sequence[str], guesses: Mapping[str, str]
@@ -38,18 +38,16 @@ class MissingColumnsError(EventFilesError):
         mapping = " ".join(f"--column {name}={guesses.get(name, '<column>')}" for name in missing)
         hint = ""
         if available and not any(any(c.isalpha() for c in name) for name in available):
-            hint = (
-                "\nThe first row looks like data: the file needs a header row with the names of its columns."
-            )
+            hint = "\nThe first row looks like data: the file needs a header row with its column names."
         super().__init__(
             f"{path}: no column for {', '.join(missing)}.\n"
             f"The file has: {', '.join(available)}.\n"
-            f"Say which of them it is: {mapping}{hint}"
+            f"Map its columns: {mapping}{hint}"
         )
 
 
 class UnusableColumnError(EventFilesError):
-    """A column has a type that its field cannot be read from."""
+    """A column's type does not fit its field."""
 
     def __init__(self, path: Path, column: str, found: str, expected: str) -> None:
         self.path = path
@@ -58,25 +56,25 @@ class UnusableColumnError(EventFilesError):
 
 
 class BadRowsError(EventFilesError):
-    """Rows of the file break the contract; the report says how many, why, and shows the first of them."""
+    """Rows are invalid; the report has their number, the reasons and the first of them."""
 
     def __init__(self, report: "ImportReport") -> None:
         self.report = report
         super().__init__(
-            f"{report.bad_rows:,} of {report.rows_read:,} rows cannot be used.\n"
+            f"{report.bad_rows:,} of {report.rows_read:,} rows are invalid.\n"
             f"{report.render_problems()}\n"
-            "Nothing was written. Correct the file, map what it says (--column, --event-type, "
-            "--timestamp-format), or leave these rows out with --on-bad-rows drop."
+            "Nothing was written. Correct the file, map its columns and values (--column, --event-type, "
+            "--timestamp-format), or drop these rows with --on-bad-rows drop."
         )
 
 
 class NoEventsError(EventFilesError):
-    """Not one row of the file is a usable event."""
+    """No row is a valid event."""
 
     def __init__(self, report: "ImportReport") -> None:
         self.report = report
         problems = f"\n{report.render_problems()}" if report.dropped else ""
         super().__init__(
             f"{', '.join(str(path) for path in report.files)}: no events: "
-            f"{report.rows_read:,} rows read, none usable.{problems}"
+            f"{report.rows_read:,} rows read, none valid.{problems}"
         )

@@ -1,14 +1,14 @@
-"""SQL that reads each field of an event from whatever column holds it."""
+"""SQL expressions that read an event's fields from columns of any type."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import duckdb
 
 from reprise.event_files.exceptions import InvalidOptionError, MissingColumnsError, UnusableColumnError
-from reprise.event_files.options import ColumnMap, ImportOptions
-from reprise.event_files.schema import FIELDS, REQUIRED_FIELDS
+from reprise.event_files.options import FIELDS, REQUIRED_FIELDS, ImportOptions
 from reprise.event_files.source import SourceFile
 from reprise.sql import first_line, identifier, literal
 
@@ -30,8 +30,8 @@ _COMMON_NAMES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """What the first rows of a file show about a textual or numeric column."""
+class _Sample:
+    """Counts of non-null, numeric, ``1.0``-like and integer values in a column, and its median."""
 
     filled: int
     numeric: int
@@ -40,28 +40,26 @@ class Sample:
     median: float | None
 
 
-def resolve_columns(source: SourceFile, columns: ColumnMap) -> dict[str, str]:
-    """Return the file's column by field; a field that the file lacks is absent.
+def resolve_columns(source: SourceFile, mapped: Mapping[str, str]) -> dict[str, str]:
+    """Return the file's column by field, without the fields that it lacks.
 
-    A name matches exactly, or else without regard to case.
+    Names match exactly, or else case-insensitively.
 
     Raises:
-        MissingColumnsError: A required field, or a mapped column, is not in the file.
+        MissingColumnsError: A required field or a mapped column is not in the file.
     """
     by_lower = {name.lower(): name for name in source.columns}
     found: dict[str, str] = {}
-    for name in FIELDS:
-        wanted = columns.column_of(name) or name
+    for field in FIELDS:
+        wanted = mapped.get(field, field)
         if wanted in source.columns:
-            found[name] = wanted
+            found[field] = wanted
         elif wanted.lower() in by_lower:
-            found[name] = by_lower[wanted.lower()]
-    asked = [name for name in FIELDS if columns.column_of(name) and name not in found]
-    missing = [name for name in FIELDS if name not in found and (name in REQUIRED_FIELDS or name in asked)]
+            found[field] = by_lower[wanted.lower()]
+    missing = [f for f in FIELDS if f not in found and (f in REQUIRED_FIELDS or f in mapped)]
     if missing:
-        raise MissingColumnsError(
-            source.path, missing, list(source.columns), _guesses(source, found, missing)
-        )
+        guesses = _guesses(source, found, missing)
+        raise MissingColumnsError(source.path, missing, list(source.columns), guesses)
     return found
 
 
@@ -69,16 +67,15 @@ def _guesses(source: SourceFile, found: dict[str, str], missing: list[str]) -> d
     free = {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in source.columns}
     taken = set(found.values())
     guesses: dict[str, str] = {}
-    for name in missing:
-        for common in _COMMON_NAMES.get(name, ()):
+    for field in missing:
+        for common in _COMMON_NAMES.get(field, ()):
             if common in free and free[common] not in taken:
-                guesses[name] = free[common]
+                guesses[field] = free[common]
                 break
     return guesses
 
 
-def sample_column(connection: Any, source: SourceFile, column: str) -> Sample:
-    """Look at a column's first 10,000 rows."""
+def _sample_column(connection: Any, source: SourceFile, column: str) -> _Sample:
     text = f"trim(CAST({identifier(column)} AS VARCHAR))"
     row = connection.execute(
         f"""
@@ -89,22 +86,22 @@ def sample_column(connection: Any, source: SourceFile, column: str) -> Sample:
         FROM (SELECT {text} AS value FROM {source.relation} LIMIT {_SAMPLE_ROWS})
         """
     ).fetchone()
-    return Sample(filled=row[0], numeric=row[1], whole_floats=row[2], whole=row[3], median=row[4])
+    return _Sample(*row)
 
 
 def id_sql(connection: Any, source: SourceFile, column: str) -> tuple[str, str | None]:
-    """Return the SQL of an id as text, and a note where its text is not the file's own.
+    """Return the SQL of an id as text, and a note if the text differs from the file's.
 
-    Whole numbers in a floating-point column lose their ``.0``; bytes that are no printable UTF-8 become
-    ``0x`` and hexadecimal digits.
+    Whole numbers in a floating-point column lose their ``.0``. Bytes that are not printable UTF-8 become ``0x`` and
+    hexadecimal digits.
 
     Raises:
-        UnusableColumnError: The column holds lists, structures, or the like.
+        UnusableColumnError: The column has lists, structures or another type without ids.
     """
     kind, name = source.columns[column], identifier(column)
     note = f"{column}: whole numbers with a decimal point are read as integers (17850.0 is 17850)"
     if source.is_csv:
-        sample = sample_column(connection, source, column)
+        sample = _sample_column(connection, source, column)
         if sample.whole_floats and sample.whole_floats + sample.whole == sample.filled:
             return f"regexp_replace({name}, '^(-?\\d+)\\.0+$', '\\1')", note
         return name, None
@@ -126,10 +123,10 @@ def id_sql(connection: Any, source: SourceFile, column: str) -> tuple[str, str |
 
 
 def event_type_sql(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> str:
-    """Return the SQL of the event type: lower-cased, trimmed, and renamed as the options say.
+    """Return the SQL of the event type: in lower case, trimmed, and renamed by the options.
 
     Raises:
-        UnusableColumnError: The column holds lists, structures, or the like.
+        UnusableColumnError: See ``id_sql``.
     """
     text, _ = id_sql(connection, source, column)
     value = f"lower(trim({text}))"
@@ -142,10 +139,10 @@ def event_type_sql(connection: Any, source: SourceFile, column: str, options: Im
 
 
 def amount_sql(source: SourceFile, column: str) -> str:
-    """Return the SQL of the amount as ``DOUBLE``: null where there is none, infinite where it is unreadable.
+    """Return the SQL of the amount as ``DOUBLE``: null if missing, infinite if unreadable.
 
     Raises:
-        UnusableColumnError: The column holds neither numbers nor text.
+        UnusableColumnError: The column has neither numbers nor text.
     """
     kind, name = source.columns[column], identifier(column)
     if kind == "VARCHAR":
@@ -168,13 +165,13 @@ def metadata_sql(source: SourceFile, column: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class TimestampReading:
-    """How a column's timestamps are read.
+class TimestampExpression:
+    """SQL of a column's timestamps.
 
     Attributes:
-        sql: The instant as ``TIMESTAMPTZ``; null where it cannot be read.
-        zoneless: SQL of whether the value lacks a zone.
-        note: What was assumed about every value; ``None`` when nothing was.
+        sql: The instant as ``TIMESTAMPTZ``; null if unreadable.
+        zoneless: Whether the value lacks a time zone.
+        note: The assumption about all values, if any.
     """
 
     sql: str
@@ -184,11 +181,11 @@ class TimestampReading:
 
 def timestamp_sql(
     connection: Any, source: SourceFile, column: str, options: ImportOptions
-) -> TimestampReading:
-    """Return how to read a column of timestamps.
+) -> TimestampExpression:
+    """Return the SQL of the timestamp.
 
     Raises:
-        UnusableColumnError: The column holds neither instants, dates, numbers nor text.
+        UnusableColumnError: The column has neither timestamps, dates, numbers nor text.
         InvalidOptionError: The format does not apply to the column.
     """
     kind, name = source.columns[column], identifier(column)
@@ -199,18 +196,18 @@ def timestamp_sql(
             f"--timestamp-format reads text, but column {column} of {source.path} is {kind}"
         )
     if kind in {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}:
-        return TimestampReading(f"CAST({name} AS TIMESTAMPTZ)")
+        return TimestampExpression(f"CAST({name} AS TIMESTAMPTZ)")
     if kind.startswith("TIMESTAMP"):
-        return TimestampReading(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", zoneless="true")
+        return TimestampExpression(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", zoneless="true")
     if kind == "DATE":
         note = f"{column}: dates without a time of day are taken as midnight UTC"
-        return TimestampReading(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", note=note)
+        return TimestampExpression(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", note=note)
     if kind in _INTEGERS or kind in _FLOATS or kind.startswith("DECIMAL"):
         return _numeric(connection, source, column, options)
     raise UnusableColumnError(source.path, column, kind, "timestamps, dates, epoch numbers or text")
 
 
-def _textual(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> TimestampReading:
+def _textual(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> TimestampExpression:
     text = f"trim({identifier(column)})"
     if options.timestamp_format is not None:
         form = options.timestamp_format
@@ -220,24 +217,24 @@ def _textual(connection: Any, source: SourceFile, column: str, options: ImportOp
             raise InvalidOptionError(f"--timestamp-format {form}: {first_line(error)}") from None
         zoned = "%z" in form or "%Z" in form
         sql = f"CAST(try_strptime({text}, {literal(form)}) AS TIMESTAMPTZ)"
-        return TimestampReading(sql, zoneless="false" if zoned else "true")
-    sample = sample_column(connection, source, column)
+        return TimestampExpression(sql, zoneless="false" if zoned else "true")
+    sample = _sample_column(connection, source, column)
     if sample.numeric * 2 > sample.filled:
         return _numeric(connection, source, column, options)
     zone = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?(:?\d{2})?|[a-z_]+/[a-z_/]+)$"
     date_only = f"length({text}) <= 10"
-    return TimestampReading(
+    return TimestampExpression(
         f"TRY_CAST({text} AS TIMESTAMPTZ)", zoneless=f"({date_only} OR NOT regexp_matches({text}, '{zone}'))"
     )
 
 
-def _numeric(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> TimestampReading:
-    median = sample_column(connection, source, column).median
+def _numeric(connection: Any, source: SourceFile, column: str, options: ImportOptions) -> TimestampExpression:
+    median = _sample_column(connection, source, column).median
     name = identifier(column)
     if options.timestamp_unit == "auto" and median is not None and 19000101 <= median <= 22001231:
         digits = f"CAST(TRY_CAST({name} AS BIGINT) AS VARCHAR)"
         note = f"{column}: numbers such as 20260131 are taken as dates, midnight UTC"
-        return TimestampReading(f"CAST(try_strptime({digits}, '%Y%m%d') AS TIMESTAMPTZ)", note=note)
+        return TimestampExpression(f"CAST(try_strptime({digits}, '%Y%m%d') AS TIMESTAMPTZ)", note=note)
     unit = _unit_of(median) if options.timestamp_unit == "auto" else options.timestamp_unit
     scale = {"s": "* 1000000", "ms": "* 1000", "us": "* 1", "ns": "// 1000"}[unit]
     # a double holds microseconds of our era exactly, but not nanoseconds
@@ -248,7 +245,7 @@ def _numeric(connection: Any, source: SourceFile, column: str, options: ImportOp
     long = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}[unit]
     decided = " (decided by their size)" if options.timestamp_unit == "auto" else ""
     note = f"{column}: numbers are taken as {long} since 1970-01-01 UTC{decided}"
-    return TimestampReading(f"TRY(CAST(make_timestamp({micros}) AS TIMESTAMPTZ))", note=note)
+    return TimestampExpression(f"TRY(CAST(make_timestamp({micros}) AS TIMESTAMPTZ))", note=note)
 
 
 def _unit_of(median: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What an import read, wrote, dropped and assumed."""
+"""The report of an import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,19 +6,19 @@ from pathlib import Path
 
 from reprise.events import format_timestamp
 
-_SHOWN_VALUE = 60
+_MAX_SHOWN_VALUE = 60
 
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """One value that cannot be used.
+    """One invalid value.
 
     Attributes:
-        file: The file that holds it.
-        row: Number of the row in its file, from 1, the header not counted; a value may span several lines.
-        column: The file's own name of the column; ``None`` when the row as a whole cannot be read.
-        value: What it holds, as text; ``None`` for a missing value.
-        reason: What is wrong, and what was expected.
+        file: Its file.
+        row: Row number in the file, from 1 without the header; a value may span several lines.
+        column: The file's column; ``None`` if the whole row cannot be parsed.
+        value: The value as text; ``None`` if it is missing.
+        reason: The problem and what was expected.
     """
 
     file: Path
@@ -32,8 +32,8 @@ class RowProblem:
         if self.value is None:
             return f"{where}, {self.column}: {self.reason}"
         shown = repr(self.value)
-        if len(shown) > _SHOWN_VALUE:
-            shown = shown[: _SHOWN_VALUE - 3] + "..."
+        if len(shown) > _MAX_SHOWN_VALUE:
+            shown = shown[: _MAX_SHOWN_VALUE - 3] + "..."
         return f"{where}, {self.column or 'the row'}: {self.reason}, got {shown}"
 
 
@@ -42,20 +42,20 @@ class ImportReport:
     """What an import read, wrote, dropped and assumed.
 
     Attributes:
-        files: The files, in the order in which they were read.
-        rows_read: Rows in the files, unreadable ones included.
+        files: The files in read order.
+        rows_read: Rows in the files, including unparsable ones.
         rows_written: Events in the result.
-        bad_rows: Rows that cannot be used; a row with two problems counts once.
-        dropped: Number of problems per reason (``user_id: missing``); a row counts in each that it has.
-        problems: The first bad values, in the order of the files.
-        repeated_event_ids: Rows left out because an earlier row has the same ``event_id``.
-        cleared_amounts: Amounts on views, which were set to null.
-        event_types: Events in the result per type.
+        bad_rows: Invalid rows; a row with two problems counts once.
+        dropped: Number of problems by reason (``user_id: missing``); a row counts for each of its reasons.
+        problems: The first invalid values in file order.
+        repeated_event_ids: Rows dropped because an earlier row has the same ``event_id``.
+        cleared_amounts: Amounts of views, which were set to null.
+        event_types: Events in the result by type.
         users: Distinct users in the result.
         products: Distinct products in the result.
         first_us: Earliest timestamp in the result, microseconds since 1970-01-01 UTC.
         last_us: Latest timestamp in the result, likewise.
-        notes: What was assumed, one sentence each.
+        notes: Assumptions, one sentence each.
     """
 
     files: tuple[Path, ...]
@@ -74,7 +74,7 @@ class ImportReport:
     notes: tuple[str, ...] = ()
 
     def render(self) -> str:
-        """Return the report as a few lines of text for a person."""
+        """Return the report as a few lines of text."""
         name = str(self.files[0]) if len(self.files) == 1 else f"{len(self.files):,} files"
         lines = [f"{self.rows_read:,} rows read from {name}"]
         types = ", ".join(f"{count:,} {kind}" for kind, count in self.event_types.items())
@@ -83,7 +83,7 @@ class ImportReport:
         if self.first_us is not None and self.last_us is not None:
             lines.append(f"from {format_timestamp(self.first_us)} to {format_timestamp(self.last_us)}")
         if self.bad_rows:
-            lines.append(f"{self.bad_rows:,} rows dropped because they cannot be used:")
+            lines.append(f"{self.bad_rows:,} rows dropped because they are invalid:")
             lines.append(self.render_problems())
         if self.repeated_event_ids:
             lines.append(
@@ -95,7 +95,7 @@ class ImportReport:
         return "\n".join(lines)
 
     def render_problems(self) -> str:
-        """Return the counts per reason and the first bad values, one a line, indented."""
+        """Return the counts by reason and the first invalid values as indented lines."""
         lines = [f"  {count:>10,}  {reason}" for reason, count in self.dropped.items()]
         if self.problems:
             total = sum(self.dropped.values())

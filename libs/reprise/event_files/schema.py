@@ -13,11 +13,8 @@ EVENT_SCHEMA = pa.schema(
         pa.field("metadata", pa.string()),
     ]
 )
-"""Columns of a canonical Parquet of events, in order.
+"""Columns of a canonical Parquet file of events, in order.
 
-``amount`` is null where nothing was paid, ``metadata`` is a JSON object or null, nothing else is null.
-Rows are in the order of (``timestamp``, ``reprise.events.event_key(event_id)``).
+``amount`` is null if nothing was paid. ``metadata`` is a JSON object or null. No other column has nulls.
+Rows are sorted by ``timestamp`` and ``reprise.events.event_key(event_id)``.
 """
-
-FIELDS: tuple[str, ...] = tuple(EVENT_SCHEMA.names)
-REQUIRED_FIELDS: tuple[str, ...] = ("user_id", "product_id", "timestamp")

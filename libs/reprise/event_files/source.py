@@ -1,8 +1,9 @@
-"""The files of an import: which they are, which columns they have, and how DuckDB reads them."""
+"""The files of an import: discovery, columns and DuckDB relations."""
 
 import csv
 import glob
 import gzip
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -10,6 +11,7 @@ from typing import IO, Any
 import duckdb
 
 from reprise.event_files.exceptions import UnreadableFileError
+from reprise.event_files.report import RowProblem
 from reprise.sql import first_line, literal
 
 CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
@@ -22,14 +24,14 @@ _NULL_TEXTS = ("", "NULL", "null", "NaN", "nan", "None", "\\N")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file and how to select from it.
+    """One file as a DuckDB relation.
 
     Attributes:
         path: The file.
-        columns: DuckDB type by column name, in the file's order; everything in a CSV is ``VARCHAR``.
+        columns: DuckDB type by column name, in file order; ``VARCHAR`` for every column of a CSV file.
         relation: SQL to select from.
-        row_number: SQL of the number of the row in ``relation``, from 1.
-        is_csv: Whether values are text that has to be interpreted.
+        row_number: SQL of the row number in ``relation``, from 1.
+        is_csv: Whether all values are text.
     """
 
     path: Path
@@ -40,10 +42,10 @@ class SourceFile:
 
 
 def find_files(source: Path) -> list[Path]:
-    """Return the files that a path, a folder, or a pattern such as ``events/*.csv.gz`` stands for, sorted.
+    """Return the files of a path, folder, or glob pattern such as ``events/*.csv.gz``, sorted.
 
     Raises:
-        UnreadableFileError: There is none, or one is neither CSV nor Parquet by its name.
+        UnreadableFileError: There is no file, or one has neither a CSV nor a Parquet suffix.
     """
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.is_file() and _is_supported(p))
@@ -61,10 +63,10 @@ def find_files(source: Path) -> list[Path]:
 
 
 def open_source(connection: Any, path: Path) -> SourceFile:
-    """Look at a file's columns.
+    """Read a file's columns.
 
     Raises:
-        UnreadableFileError: The file is empty, is not what its name says, or names a column twice.
+        UnreadableFileError: The file is empty, not of the format of its suffix, or has a duplicate column.
     """
     if path.name.lower().endswith(PARQUET_SUFFIXES):
         return _open_parquet(connection, path)
@@ -76,7 +78,7 @@ def _is_supported(path: Path) -> bool:
 
 
 def _open_parquet(connection: Any, path: Path) -> SourceFile:
-    # glob characters of an existing file's own name must not be expanded
+    # glob characters in an existing file's name must not be expanded
     name = literal(glob.escape(str(path)))
     relation = f"read_parquet({name}, file_row_number=true)"
     try:
@@ -90,11 +92,11 @@ def _open_parquet(connection: Any, path: Path) -> SourceFile:
 def _open_csv(path: Path) -> SourceFile:
     names, delimiter = _read_header(path)
     columns = dict.fromkeys(names, "VARCHAR")
-    spelled = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
     nulls = ", ".join(literal(text) for text in _NULL_TEXTS)
     relation = (
         f"read_csv({literal(glob.escape(str(path)))}, auto_detect=false, header=true, "
-        f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{spelled}}}, nullstr=[{nulls}], """
+        f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{types}}}, nullstr=[{nulls}], """
         "store_rejects=true, rejects_limit=0)"
     )
     return SourceFile(path, columns, relation, "row_number() OVER ()", is_csv=True)
@@ -114,7 +116,7 @@ def _read_header(path: Path) -> tuple[list[str], str]:
         names = next(csv.reader(head.splitlines(keepends=True), delimiter=delimiter))
     except csv.Error as error:
         raise UnreadableFileError(path, f"the header row is not CSV: {error}") from None
-    # pandas writes its index under an empty name
+    # pandas writes its index with an empty name
     names = [name.strip() or f"column {position}" for position, name in enumerate(names, 1)]
     seen: set[str] = set()
     for name in names:
@@ -128,3 +130,23 @@ def _open_text(path: Path) -> IO[str]:
     if path.name.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
+
+
+def rejected_rows(connection: Any, source: SourceFile) -> list[RowProblem]:
+    """Return the rows that DuckDB rejected while it read the file last."""
+    if not source.is_csv:
+        return []
+    rows = connection.execute(
+        "SELECT line, min(error_message), min(csv_line) FROM reject_errors GROUP BY line ORDER BY line"
+    ).fetchall()
+    return [
+        RowProblem(source.path, line - 1, None, text.strip("\r\n"), _rephrased(message))
+        for line, message, text in rows
+    ]
+
+
+def _rephrased(message: str) -> str:
+    columns = re.fullmatch(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
+    if columns:
+        return f"expected {columns[1]} values, found {columns[2]}"
+    return message[:1].lower() + message[1:].rstrip(".")

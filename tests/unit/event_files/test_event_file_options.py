@@ -6,8 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from reprise.event_files import ColumnMap, ImportOptions, InvalidOptionError, parse_event_types
-from reprise.event_files.options import event_file_options
+from reprise.event_files import ImportOptions, InvalidOptionError
+from reprise.event_files.options import event_file_options, parse_columns, parse_event_types
 
 
 def run(*arguments: str) -> tuple[list[ImportOptions], Any]:
@@ -30,7 +30,7 @@ def test_options_arrive_as_one_value() -> None:
     )
     assert seen == [
         ImportOptions(
-            columns=ColumnMap(user_id="customer", timestamp="when=utc"),
+            columns={"user_id": "customer", "timestamp": "when=utc"},
             event_types={"buy": "purchase", "order": "purchase"},
             timestamp_format="%d.%m.%Y",
             timestamp_unit="ms",
@@ -48,23 +48,23 @@ def test_defaults_understand_a_canonical_file() -> None:
 def test_mapping_that_makes_no_sense_is_a_usage_error(pair: str) -> None:
     seen, result = run("--column", pair)
     assert result.exit_code == 2
-    assert f"--column {pair}: expected FIELD=COLUMN, where FIELD is one of event_id, user_id" in result.output
+    assert f"--column {pair}: " in result.output
     assert seen == []
 
 
 def test_field_mapped_twice_is_refused() -> None:
-    with pytest.raises(InvalidOptionError, match="user_id is mapped to a already"):
-        ColumnMap.parse(["user_id=a", "user_id=b"])
+    with pytest.raises(InvalidOptionError, match="--column user_id=b: "):
+        parse_columns(["user_id=a", "user_id=b"])
 
 
 def test_value_mapped_to_two_types_is_refused() -> None:
-    with pytest.raises(InvalidOptionError, match="BUY is mapped to purchase already"):
+    with pytest.raises(InvalidOptionError, match="--event-type view=BUY: "):
         parse_event_types(["purchase=buy", "view=BUY"])
 
 
 @pytest.mark.parametrize("pair", ["purchase", "Purchase=buy", "purchase= "])
 def test_event_type_mapping_that_makes_no_sense_is_refused(pair: str) -> None:
-    with pytest.raises(InvalidOptionError, match="expected TYPE=VALUE"):
+    with pytest.raises(InvalidOptionError, match=f"--event-type {pair}: "):
         parse_event_types([pair])
 
 
