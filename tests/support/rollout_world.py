@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from reprise.rollout.clients.kubernetes import Pod, Resource
-from reprise.rollout.clients.prometheus import Question
+from reprise.rollout.clients.prometheus import MeasurementQuery
 from reprise.rollout.exceptions import ClusterError, ConflictError, MetricsError
-from reprise.rollout.resource.events import Note
+from reprise.rollout.resource.events import ResourceEvent
 from reprise.rollout.resource.spec import RolloutSpec
-from reprise.rollout.state_machine.observed_state import ArmSample, Measurement, PodReport
+from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement, PodReport
 from reprise.routing import ArmReport, CandidateEvidence, RolloutEvidence, RoutingDocument, RoutingReport
 from reprise.store.exceptions import StoreUnavailableError
 
@@ -39,13 +39,15 @@ def spec(**parts: Any) -> RolloutSpec:
 
 
 GOOD = Measurement(
-    candidate=ArmSample(1000, 0, 0.002, (50.0,) * 20),
-    baseline=ArmSample(1000, 0, 0.002, (50.0,) * 20),
+    candidate=ArmMeasurement(1000, 0, 0.002, (50.0,) * 20),
+    baseline=ArmMeasurement(1000, 0, 0.002, (50.0,) * 20),
 )
-ERRING = Measurement(candidate=ArmSample(900, 100, 0.002, (45.0,) * 20), baseline=GOOD.baseline)
-SLOW = Measurement(candidate=ArmSample(1000, 0, 2.0, (50.0,) * 20), baseline=GOOD.baseline)
-GARBAGE = Measurement(candidate=ArmSample(1000, 0, 0.002, (0.0,) * 19 + (1000.0,)), baseline=GOOD.baseline)
-NOTHING = Measurement(candidate=ArmSample(), baseline=ArmSample())
+ERRING = Measurement(candidate=ArmMeasurement(900, 100, 0.002, (45.0,) * 20), baseline=GOOD.baseline)
+SLOW = Measurement(candidate=ArmMeasurement(1000, 0, 2.0, (50.0,) * 20), baseline=GOOD.baseline)
+GARBAGE = Measurement(
+    candidate=ArmMeasurement(1000, 0, 0.002, (0.0,) * 19 + (1000.0,)), baseline=GOOD.baseline
+)
+NOTHING = Measurement(candidate=ArmMeasurement(), baseline=ArmMeasurement())
 
 
 def with_users(measured: Measurement, weight: int, off: float = 1.0, total: int = 100_000) -> Measurement:
@@ -92,7 +94,7 @@ class FakePredictors:
     silent: set[str] = field(default_factory=set)
     applied: dict[str, RoutingDocument | None] = field(default_factory=dict)
 
-    def ask(self, pods: Sequence[Pod]) -> tuple[PodReport, ...]:
+    def get_reports(self, pods: Sequence[Pod]) -> tuple[PodReport, ...]:
         return tuple(self._ask(pod.name) for pod in pods)
 
     def _ask(self, pod: str) -> PodReport:
@@ -130,12 +132,12 @@ class FakePredictors:
 
 
 @dataclass
-class FakeCluster:
+class FakeKubernetes:
     """Keeps resources as the API server does: with versions, and a generation that rises with the spec."""
 
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
     names: tuple[str, ...] = ("predictor-0", "predictor-1")
-    notes: list[Note] = field(default_factory=list)
+    events: list[ResourceEvent] = field(default_factory=list)
     fail_writes: list[str] = field(default_factory=list)
     version: int = 0
 
@@ -186,9 +188,9 @@ class FakeCluster:
             self.resources[resource.key]["annotations"].pop(name, None)
         self._touch(resource.key)
 
-    def tell(self, resource: Resource, note: Note) -> None:
+    def emit_event(self, resource: Resource, event: ResourceEvent) -> None:
         self._maybe_fail("event")
-        self.notes.append(note)
+        self.events.append(event)
 
     def _touch(self, key: str) -> None:
         self.version += 1
@@ -205,11 +207,11 @@ class FakeMetrics:
 
     default: Measurement | None = None
     by_candidate: dict[str, Measurement | None] = field(default_factory=dict)
-    asked: list[Question] = field(default_factory=list)
+    queries: list[MeasurementQuery] = field(default_factory=list)
 
-    def measure(self, question: Question) -> Measurement:
-        self.asked.append(question)
-        found = self.by_candidate.get(question.candidate[0], self.default)
+    def measure(self, query: MeasurementQuery) -> Measurement:
+        self.queries.append(query)
+        found = self.by_candidate.get(query.candidate[0], self.default)
         if found is None:
             raise MetricsError("prometheus is away")
         return found

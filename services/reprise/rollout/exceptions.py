@@ -10,15 +10,22 @@ class RolloutError(RepriseError):
 
 
 class InvalidResourceError(RolloutError):
-    """A resource's spec or status is not what its definition says; one line for each field at fault."""
+    """A resource's spec or status violates its schema; one line for each invalid field."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
         super().__init__("; ".join(self.problems))
 
 
+class InvalidTransitionError(RolloutError):
+    """A candidate may not go from one phase to another."""
+
+    def __init__(self, candidate: str, phase: str, following: str) -> None:
+        super().__init__(f"candidate {candidate}: no transition from {phase} to {following}")
+
+
 class ClusterError(RolloutError):
-    """The Kubernetes API refuses, or is away; says what was asked of it."""
+    """The Kubernetes API is unavailable or refused a request; says which."""
 
 
 class ConflictError(ClusterError):
@@ -26,8 +33,8 @@ class ConflictError(ClusterError):
 
 
 class MetricsError(RolloutError):
-    """Prometheus is away, or refuses a query."""
+    """Prometheus is unavailable or refused a query."""
 
 
 class StuckError(RolloutError):
-    """The operator does not look at rollouts any more."""
+    """The reconcile loop makes no progress."""

@@ -1,4 +1,4 @@
-"""Looks at every rollout again and again, sooner when something has happened to it."""
+"""Reconciles every rollout periodically, and at once when its resource changes."""
 
 import asyncio
 import time
@@ -7,29 +7,29 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from reprise.rollout.exceptions import ConflictError, RolloutError, StuckError
+from reprise.rollout.exceptions import ConflictError, StuckError
 from reprise.rollout.metrics import RolloutMetrics
-from reprise.rollout.reconciler import Look, Reconciler
+from reprise.rollout.reconciler import Reconciler, ReconcileResult
 from reprise.rollout.settings import RolloutSettings
+from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.logs import get_logger
-from reprise.store.exceptions import StoreError
 
 _log = get_logger(__name__)
 _FIRST_BACKOFF = 0.5
-_LONGEST_BACKOFF = 10.0
+_MAX_BACKOFF = 10.0
 _STUCK_SECONDS = 120.0
 _T = TypeVar("_T")
 
 
-class Rollouts:
-    """A task for each rollout, and one thread on which all of them look, one after the other.
+class ReconcileLoop:
+    """One task for each rollout, and one thread that reconciles them one after another.
 
     Args:
-        reconciler: What looks.
-        names: Returns the rollouts that there are.
-        settings: How often.
-        metrics: Where looks are counted.
-        sweep_seconds: How often rollouts are looked for that nobody has told of.
+        reconciler: Reconciles one rollout.
+        names: Returns the names of all rollouts.
+        settings: The intervals.
+        metrics: Counts reconciliations.
+        sweep_seconds: Interval of the search for new and deleted rollouts, seconds.
     """
 
     def __init__(
@@ -47,92 +47,89 @@ class Rollouts:
         self._sweep_seconds = sweep_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reconciler")
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._happened: dict[str, asyncio.Event] = {}
-        self._sweeping: asyncio.Task[None] | None = None
+        self._changed: dict[str, asyncio.Event] = {}
+        self._sweeper: asyncio.Task[None] | None = None
         self._swept = time.monotonic()
 
     def wake(self, name: str) -> None:
-        """Look at a rollout as soon as can be."""
-        happened = self._happened.setdefault(name, asyncio.Event())
-        happened.set()
+        """Reconcile a rollout as soon as possible."""
+        changed = self._changed.setdefault(name, asyncio.Event())
+        changed.set()
         if name not in self._tasks or self._tasks[name].done():
-            self._tasks[name] = _told(self._look_after(name, happened), f"rollout {name}")
+            self._tasks[name] = _supervised(self._reconcile_forever(name, changed), f"rollout {name}")
 
     async def start(self) -> None:
-        """Look at all that there are, and go on.
+        """Start to reconcile all rollouts.
 
         Raises:
-            ClusterError: The resource is not known to the API server, or may not be listed.
+            ClusterError: The API server does not know the resource, or forbids listing it.
         """
         for name in await self._on_thread(self._names):
             self.wake(name)
         self._swept = time.monotonic()
-        self._sweeping = _told(self._sweep(), "sweep")
+        self._sweeper = _supervised(self._sweep_forever(), "sweep")
 
     def check(self) -> None:
-        """Return if looks are taken.
+        """Return if the loop makes progress.
 
         Raises:
-            StuckError: They are not, and only another process can help.
+            StuckError: It makes none, and the process has to be restarted.
         """
         silent = time.monotonic() - self._swept
-        if self._sweeping is None or self._sweeping.done():
-            raise StuckError("no rollout is looked for: see the log")
+        if self._sweeper is None or self._sweeper.done():
+            raise StuckError("the sweep has ended: see the log")
         if silent > _STUCK_SECONDS:
-            raise StuckError(f"no rollout has been looked for in {silent:.0f} s")
+            raise StuckError(f"no sweep for {silent:.0f} s")
 
     async def stop(self) -> None:
-        """Finish the look that is under way, and end."""
-        tasks = [*self._tasks.values(), *([self._sweeping] if self._sweeping else [])]
+        """Finish the current reconciliation, and stop."""
+        tasks = [*self._tasks.values(), *([self._sweeper] if self._sweeper else [])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._thread.shutdown(wait=True)
 
-    async def _look_after(self, name: str, happened: asyncio.Event) -> None:
+    async def _reconcile_forever(self, name: str, changed: asyncio.Event) -> None:
         backoff = _FIRST_BACKOFF
         while True:
-            happened.clear()
+            changed.clear()
             try:
-                found = await self._look(name)
+                result = await self._reconcile(name)
             except ConflictError:
-                # Somebody else wrote; what they wrote is what to look at.
+                # Another client wrote the resource: reconcile what it wrote.
                 self._metrics.reconciliations.labels("conflict").inc()
                 continue
-            except (RolloutError, StoreError) as error:
+            except RepriseError as error:
                 self._metrics.reconciliations.labels("failed").inc()
                 _log.warning("look_failed", rollout=name, reason=str(error), again_in_seconds=backoff)
                 await asyncio.sleep(backoff)
-                backoff = min(2 * backoff, _LONGEST_BACKOFF)
+                backoff = min(2 * backoff, _MAX_BACKOFF)
                 continue
             backoff = _FIRST_BACKOFF
-            if found is Look.GONE:
+            if result is ReconcileResult.GONE:
                 return
-            await self._pause(found, happened)
+            settled = result is ReconcileResult.SETTLED
+            pause = self._settings.settled_seconds if settled else self._settings.unsettled_seconds
+            # wait_for of Python 3.11 loses a cancellation that coincides with the event.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await changed.wait()
 
-    async def _look(self, name: str) -> Look:
+    async def _reconcile(self, name: str) -> ReconcileResult:
         began = time.perf_counter()
         try:
             return await self._on_thread(lambda: self._reconciler.reconcile(self._settings.namespace, name))
         finally:
             self._metrics.seconds.observe(time.perf_counter() - began)
 
-    async def _pause(self, found: Look, happened: asyncio.Event) -> None:
-        settings = self._settings
-        pause = settings.settled_seconds if found is Look.SETTLED else settings.unsettled_seconds
-        # wait_for of Python 3.11 loses a cancellation that comes together with what it waits for.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(pause):
-                await happened.wait()
-
-    async def _sweep(self) -> None:
+    async def _sweep_forever(self) -> None:
         while True:
             try:
                 await self._on_thread(self._reconciler.sweep)
                 for name in await self._on_thread(self._names):
                     if name not in self._tasks or self._tasks[name].done():
                         self.wake(name)
-            except (RolloutError, StoreError) as error:
+            except RepriseError as error:
                 _log.warning("sweep_failed", reason=str(error))
             self._swept = time.monotonic()
             await asyncio.sleep(self._sweep_seconds)
@@ -141,11 +138,8 @@ class Rollouts:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
 
 
-def _told(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Start a task whose end by an error that nobody expected is logged.
-
-    The sweep takes up a rollout again whose task has ended; that the sweep itself has ended, ``check`` says.
-    """
+def _supervised(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+    """Start a task that logs an unexpected error; the sweep restarts a rollout's task, the liveness probe the sweep."""
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:

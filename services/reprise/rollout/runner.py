@@ -1,40 +1,41 @@
-"""One operator process, from its settings to its end."""
+"""The operator process: kopf handlers, and everything they need."""
 
 import asyncio
 import logging
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from typing import Any
 
 import kopf
 from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server
 
-from reprise.rollout.clients.kubernetes import KubernetesCluster, connect
-from reprise.rollout.clients.predictors import HttpPredictors
-from reprise.rollout.clients.prometheus import MetricsProvider, NoMetrics, Prometheus
+from reprise.rollout.clients.kubernetes import KubernetesClient, connect
+from reprise.rollout.clients.predictors import HttpPredictorClient
+from reprise.rollout.clients.prometheus import MetricsProvider, NoMetricsProvider, PrometheusProvider
 from reprise.rollout.exceptions import RolloutError
-from reprise.rollout.handlers import build_registry
 from reprise.rollout.metrics import RolloutMetrics
-from reprise.rollout.reconcile_loop import Rollouts
-from reprise.rollout.reconciler import Reconciler, World
+from reprise.rollout.reconcile_loop import ReconcileLoop
+from reprise.rollout.reconciler import OperatorContext, Reconciler
+from reprise.rollout.resource.crd import GROUP, PLURAL, VERSION
 from reprise.rollout.settings import RolloutSettings
 from reprise.routing.store import RoutingStore
 
 
 def serve(settings: RolloutSettings) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Run the operator until SIGTERM or SIGINT.
 
     Raises:
-        RolloutError: There is no cluster, the resource is not installed, or an address is taken.
+        RolloutError: There is no cluster, the CRD is not installed, or a port is in use.
     """
     for chatty in ("aiohttp.access", "httpx", "kopf"):
-        # They tell of every request and every event; what matters of both is told by us.
+        # They log every request and event; the operator's own log has what matters of both.
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     disable_created_metrics()  # type: ignore[no-untyped-call]
     with ExitStack() as stack:
-        rollouts = _build(settings, RolloutMetrics(CollectorRegistry()), stack)
+        loop = _build(settings, RolloutMetrics(CollectorRegistry()), stack)
         asyncio.run(
             kopf.operator(
-                registry=build_registry(rollouts),
+                registry=build_registry(loop),
                 namespaces=[settings.namespace],
                 standalone=True,
                 liveness_endpoint=f"http://{settings.metrics_host}:{settings.liveness_port}/healthz",
@@ -42,8 +43,47 @@ def serve(settings: RolloutSettings) -> None:
         )
 
 
-def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack) -> Rollouts:
-    cluster = KubernetesCluster(
+def build_registry(loop: ReconcileLoop) -> kopf.OperatorRegistry:
+    """Return the kopf handlers.
+
+    Only events are handled, because kopf adds no finalizer for them: a finalizer would block the deletion of the
+    resource, and of its namespace, once the operator is gone. Instead the reconciliation that finds the resource
+    missing releases the predictors.
+    """
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_via_client(**kwargs)
+
+    @kopf.on.startup(registry=registry)
+    async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+        # One namespace and one known resource: discovery is not needed, and neither is the permission for it.
+        settings.scanning.disabled = True
+        settings.posting.enabled = False
+        settings.watching.server_timeout = 300
+        await loop.start()
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def resource_changed(name: str | None, **_: Any) -> None:
+        if name is not None:
+            loop.wake(name)
+
+    # An error is the response of /healthz, so kopf must not retry it.
+    @kopf.on.probe(id="looks", errors=kopf.ErrorsMode.PERMANENT, registry=registry)
+    async def liveness(**_: Any) -> str:
+        loop.check()
+        return "taken"
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        await loop.stop()
+
+    return registry
+
+
+def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack) -> ReconcileLoop:
+    kubernetes = KubernetesClient(
         connect(),
         namespace=settings.namespace,
         selector=settings.predictor_selector,
@@ -51,32 +91,29 @@ def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack)
     )
     store = RoutingStore(settings)
     stack.callback(store.close)
-    predictors = HttpPredictors(settings.predictor_timeout_seconds)
+    predictors = HttpPredictorClient(settings.predictor_timeout_seconds)
     stack.callback(predictors.close)
-    world = World(
-        cluster=cluster,
+    context = OperatorContext(
+        kubernetes=kubernetes,
         store=store,
         predictors=predictors,
-        provider=_provider(settings, stack),
+        metrics_provider=_metrics_provider(settings, stack),
         clock=lambda: datetime.now(UTC),
         dry_run=settings.dry_run,
     )
+    host, port = settings.metrics_host, settings.metrics_port
     try:
-        server, _ = start_http_server(
-            settings.metrics_port, addr=settings.metrics_host, registry=metrics.registry
-        )
+        server, _ = start_http_server(port, addr=host, registry=metrics.registry)
     except OSError as error:
-        raise RolloutError(
-            f"cannot listen on {settings.metrics_host}:{settings.metrics_port}: {error}"
-        ) from error
+        raise RolloutError(f"cannot listen on {host}:{port}: {error}") from error
     stack.callback(server.shutdown)
-    return Rollouts(Reconciler(world, metrics), cluster.rollouts, settings, metrics)
+    return ReconcileLoop(Reconciler(context, metrics), kubernetes.rollouts, settings, metrics)
 
 
-def _provider(settings: RolloutSettings, stack: ExitStack) -> MetricsProvider:
+def _metrics_provider(settings: RolloutSettings, stack: ExitStack) -> MetricsProvider:
     if settings.prometheus_url is None:
-        return NoMetrics()
-    prometheus = Prometheus(
+        return NoMetricsProvider()
+    prometheus = PrometheusProvider(
         settings.prometheus_url, settings.prometheus_timeout_seconds, settings.prometheus_matchers
     )
     stack.callback(prometheus.close)

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from redis import Redis
 
-from reprise.rollout.clients.prometheus import Prometheus, Question
+from reprise.rollout.clients.prometheus import MeasurementQuery, PrometheusProvider
 from reprise.rollout.exceptions import MetricsError
 from reprise.rollout.state_machine.observed_state import Measurement
 from reprise.routing import RoutingDocument, Share, allocate, document_key
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(prometheus_path() is None, reason=MISSING)
 
 
 @pytest.fixture
-def prometheus(redis_server: RedisServer, tmp_path) -> Iterator[Prometheus]:
+def prometheus(redis_server: RedisServer, tmp_path) -> Iterator[PrometheusProvider]:
     redis = Redis(host=redis_server.host, port=redis_server.port)
     document = RoutingDocument(
         generation=1, rollout="a/b", salt="s", arms=allocate(BASE, [Share("forest", NEW, 2500)], {})
@@ -30,15 +30,17 @@ def prometheus(redis_server: RedisServer, tmp_path) -> Iterator[Prometheus]:
     predictor.start()
     try:
         with running_prometheus(tmp_path, [predictor.port]) as url:
-            yield Prometheus(url, timeout=5.0)
+            yield PrometheusProvider(url, timeout=5.0)
     finally:
         predictor.stop()
         redis.close()
 
 
-def measured(prometheus: Prometheus, candidate: str = NEW) -> Measurement:
+def measured(prometheus: PrometheusProvider, candidate: str = NEW) -> Measurement:
     return prometheus.measure(
-        Question(("forest", candidate), ("baseline", BASE), timedelta(seconds=30), timedelta(seconds=30))
+        MeasurementQuery(
+            ("forest", candidate), ("baseline", BASE), timedelta(seconds=30), timedelta(seconds=30)
+        )
     )
 
 
@@ -61,11 +63,11 @@ def test_an_arm_that_nobody_knows_has_done_nothing(prometheus):
 
 
 def test_a_prometheus_that_refuses_is_named_with_its_reason(prometheus):
-    refusing = Prometheus(str(prometheus._client.base_url), 5.0, matchers="no matcher")
+    refusing = PrometheusProvider(str(prometheus._client.base_url), 5.0, matchers="no matcher")
     with pytest.raises(MetricsError, match=r"refuses .* parse error"):
         measured(refusing)
 
 
 def test_a_prometheus_that_is_away_is_named():
     with pytest.raises(MetricsError, match=r"http://127\.0\.0\.1"):
-        measured(Prometheus(f"http://127.0.0.1:{free_port()}", 1.0))
+        measured(PrometheusProvider(f"http://127.0.0.1:{free_port()}", 1.0))

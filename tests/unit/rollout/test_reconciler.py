@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise.rollout.exceptions import ClusterError
 from reprise.rollout.metrics import RolloutMetrics
-from reprise.rollout.reconciler import Look, Reconciler, World
+from reprise.rollout.reconciler import OperatorContext, Reconciler, ReconcileResult
 from reprise.rollout.resource.status import RolloutStatus
 from reprise.store.exceptions import StoreUnavailableError
 from support.rollout_world import (
@@ -22,7 +22,7 @@ from support.rollout_world import (
     ROLLOUT,
     SLOW,
     START,
-    FakeCluster,
+    FakeKubernetes,
     FakeMetrics,
     FakePredictors,
     FakeStore,
@@ -38,7 +38,7 @@ class Play:
 
     dry_run: bool = False
     now: datetime = START
-    cluster: FakeCluster = field(default_factory=FakeCluster)
+    kubernetes: FakeKubernetes = field(default_factory=FakeKubernetes)
     store: FakeStore = field(default_factory=FakeStore)
     provider: FakeMetrics = field(default_factory=lambda: FakeMetrics(GOOD))
 
@@ -48,15 +48,22 @@ class Play:
 
     def restart(self) -> None:
         self.metrics = RolloutMetrics(CollectorRegistry())
-        world = World(
-            self.cluster, self.store, self.predictors, self.provider, lambda: self.now, dry_run=self.dry_run
+        world = OperatorContext(
+            self.kubernetes,
+            self.store,
+            self.predictors,
+            self.provider,
+            lambda: self.now,
+            dry_run=self.dry_run,
         )
         self.reconciler = Reconciler(world, self.metrics)
 
     def apply(self, **parts) -> None:
-        self.cluster.apply(ROLLOUT, spec(**parts).model_dump(mode="json", by_alias=True, exclude_none=True))
+        self.kubernetes.apply(
+            ROLLOUT, spec(**parts).model_dump(mode="json", by_alias=True, exclude_none=True)
+        )
 
-    def look(self) -> Look:
+    def look(self) -> ReconcileResult:
         return self.reconciler.reconcile("shop", "repurchase")
 
     def run(self, seconds: int) -> None:
@@ -73,7 +80,7 @@ class Play:
 
     @property
     def status(self) -> RolloutStatus:
-        return RolloutStatus.parse(self.cluster.resources[ROLLOUT]["status"])
+        return RolloutStatus.parse(self.kubernetes.resources[ROLLOUT]["status"])
 
     @property
     def forest(self):
@@ -83,7 +90,7 @@ class Play:
         return {arm.name: arm.weight for arm in self.store.newest.arms}
 
     def reasons(self) -> list[str]:
-        return [note.reason for note in self.cluster.notes]
+        return [event.reason for event in self.kubernetes.events]
 
 
 @pytest.fixture
@@ -135,7 +142,7 @@ def test_a_bad_candidate_is_rolled_back_within_a_minute(play, bad, reason):
     assert play.weights() == {"baseline": 10_000}
     assert play.forest.reason == reason
     assert "2 analyses in a row" in play.forest.message
-    assert play.cluster.notes[-1].type == "Warning"
+    assert play.kubernetes.events[-1].type == "Warning"
     assert (play.status.history[0].event, play.status.history[0].by) == ("RolledBack", "Analysis")
     labels = {"rollout": ROLLOUT, "candidate": "forest", "event": "RolledBack", "by": "Analysis"}
     assert play.metrics.registry.get_sample_value("reprise_rollout_decisions_total", labels) == 1
@@ -313,11 +320,11 @@ def test_worse_outcomes_roll_back(play):
 def test_a_person_promotes_by_annotation_and_the_annotation_goes(play):
     play.apply()
     play.run(70)
-    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
     play.run(2)
     assert play.status.last_promoted_digest == NEW
     assert play.status.history[0].by == "Annotation"
-    assert play.cluster.resources[ROLLOUT]["annotations"] == {}
+    assert play.kubernetes.resources[ROLLOUT]["annotations"] == {}
     play.run(2)
     assert play.status.handled_requests == ()
 
@@ -325,13 +332,13 @@ def test_a_person_promotes_by_annotation_and_the_annotation_goes(play):
 def test_a_person_rolls_back_and_lets_it_try_again(play):
     play.apply()
     play.run(70)
-    play.cluster.annotate(ROLLOUT, rollback="forest")
+    play.kubernetes.annotate(ROLLOUT, rollback="forest")
     play.run(2)
     assert (play.forest.phase, play.weights()) == ("RolledBack", {"baseline": 10_000})
-    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
     play.run(2)
     assert play.reasons()[-1] == "RequestRefused"
-    play.cluster.annotate(ROLLOUT, retry="forest")
+    play.kubernetes.annotate(ROLLOUT, retry="forest")
     play.run(3)
     assert (play.forest.phase, play.forest.weight) == ("Progressing", 100)
 
@@ -339,37 +346,37 @@ def test_a_person_rolls_back_and_lets_it_try_again(play):
 def test_a_person_brings_the_baseline_before_back(play):
     play.apply()
     play.run(10)
-    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
     play.run(5)
-    play.cluster.annotate(ROLLOUT, rollback="baseline")
+    play.kubernetes.annotate(ROLLOUT, rollback="baseline")
     play.run(5)
     assert play.status.baseline.digest == BASE
     assert play.status.history[0].event == "BaselineRestored"
     assert play.forest.phase == "RolledBack"
-    assert play.cluster.resources[ROLLOUT]["annotations"] == {}
+    assert play.kubernetes.resources[ROLLOUT]["annotations"] == {}
 
 
 def test_a_request_for_nobody_is_refused_aloud(play):
     play.apply()
     play.run(2)
-    play.cluster.annotate(ROLLOUT, promote="nobody")
+    play.kubernetes.annotate(ROLLOUT, promote="nobody")
     play.run(2)
-    assert "no candidate of this name" in play.cluster.notes[-1].message
-    assert play.cluster.resources[ROLLOUT]["annotations"] == {}
+    assert "no candidate of this name" in play.kubernetes.events[-1].message
+    assert play.kubernetes.resources[ROLLOUT]["annotations"] == {}
 
 
 def test_a_request_is_acted_on_once_though_its_annotation_stays(play):
     play.apply()
     play.run(10)
-    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
     play.run(5)
-    play.cluster.fail_writes = ["annotations"]
-    play.cluster.annotate(ROLLOUT, rollback="baseline")
+    play.kubernetes.fail_writes = ["annotations"]
+    play.kubernetes.annotate(ROLLOUT, rollback="baseline")
     for _ in range(5):
         with pytest.raises(ClusterError):
             play.look()
     assert play.status.baseline.digest == BASE
-    play.cluster.fail_writes = []
+    play.kubernetes.fail_writes = []
     play.run(5)
     assert play.status.baseline.digest == BASE
 
@@ -377,7 +384,7 @@ def test_a_request_is_acted_on_once_though_its_annotation_stays(play):
 def test_a_repository_of_manifests_may_stay_as_it_is_after_a_promotion_or_follow_it(play):
     play.apply()
     play.run(10)
-    play.cluster.annotate(ROLLOUT, promote="forest")
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
     play.run(5)
     generation = play.store.newest.generation
     play.apply()
@@ -415,7 +422,7 @@ def test_another_salt_waits_until_no_candidate_has_users(play):
     play.apply(assignment={"salt": "spring"})
     play.run(10)
     assert play.store.newest.salt == "repurchase"
-    play.cluster.annotate(ROLLOUT, rollback="forest")
+    play.kubernetes.annotate(ROLLOUT, rollback="forest")
     play.run(3)
     assert play.store.newest.salt == "spring"
 
@@ -447,15 +454,15 @@ def test_what_could_not_be_written_is_written_later_and_comes_to_the_same(write)
     for each in (steady, troubled):
         each.apply()
         each.run(10)
-    troubled.cluster.fail_writes = [write]
+    troubled.kubernetes.fail_writes = [write]
     for each in (steady, troubled):
-        each.cluster.annotate(ROLLOUT, promote="forest")
+        each.kubernetes.annotate(ROLLOUT, promote="forest")
     for _ in range(3):
         try:
             troubled.look()
         except ClusterError:
             continue
-    troubled.cluster.fail_writes = []
+    troubled.kubernetes.fail_writes = []
     for each in (steady, troubled):
         each.run(5)
     assert troubled.status.last_promoted_digest == steady.status.last_promoted_digest == NEW
@@ -478,8 +485,8 @@ def test_deleting_a_rollout_releases_the_predictors(play):
     play.apply()
     play.run(10)
     generation = play.store.newest.generation
-    del play.cluster.resources[ROLLOUT]
-    assert play.look() is Look.GONE
+    del play.kubernetes.resources[ROLLOUT]
+    assert play.look() is ReconcileResult.GONE
     assert play.store.newest.released
     assert play.store.newest.generation == generation + 1
 
@@ -489,7 +496,7 @@ def test_a_rollout_deleted_while_nobody_looked_is_released_by_the_sweep(play):
     play.run(10)
     play.reconciler.sweep()
     assert not play.store.newest.released
-    del play.cluster.resources[ROLLOUT]
+    del play.kubernetes.resources[ROLLOUT]
     play.reconciler.sweep()
     assert play.store.newest.released
 
@@ -497,7 +504,7 @@ def test_a_rollout_deleted_while_nobody_looked_is_released_by_the_sweep(play):
 def test_a_rollout_made_again_publishes_a_higher_number(play):
     play.apply()
     play.run(200)
-    del play.cluster.resources[ROLLOUT]
+    del play.kubernetes.resources[ROLLOUT]
     play.look()
     released = play.store.newest.generation
     play.apply()
@@ -508,11 +515,13 @@ def test_a_rollout_made_again_publishes_a_higher_number(play):
 def test_a_second_rollout_waits_for_the_first(play):
     play.apply()
     play.run(10)
-    play.cluster.apply("shop/second", spec(baseline={"digest": OTHER}).model_dump(mode="json", by_alias=True))
+    play.kubernetes.apply(
+        "shop/second", spec(baseline={"digest": OTHER}).model_dump(mode="json", by_alias=True)
+    )
     play.reconciler.reconcile("shop", "second")
-    assert play.cluster.resources["shop/second"]["status"]["phase"] == "Blocked"
+    assert play.kubernetes.resources["shop/second"]["status"]["phase"] == "Blocked"
     assert play.store.newest.rollout == ROLLOUT
-    del play.cluster.resources[ROLLOUT]
+    del play.kubernetes.resources[ROLLOUT]
     play.look()
     play.reconciler.reconcile("shop", "second")
     assert play.store.newest.rollout == "shop/second"
@@ -522,8 +531,8 @@ def test_a_spec_that_cannot_be_read_holds_what_is_served(play):
     play.apply()
     play.run(70)
     before = play.store.newest
-    play.cluster.resources[ROLLOUT]["spec"]["steps"] = [{"trafficPercent": 50}, {"trafficPercent": 10}]
-    assert play.look() is Look.SETTLED
+    play.kubernetes.resources[ROLLOUT]["spec"]["steps"] = [{"trafficPercent": 50}, {"trafficPercent": 10}]
+    assert play.look() is ReconcileResult.SETTLED
     assert play.store.newest == before
     assert play.status.phase == "Invalid"
     assert "spec.: steps" in play.status.message or "steps" in play.status.message
@@ -533,9 +542,9 @@ def test_a_dry_run_decides_and_writes_nothing():
     play = Play(dry_run=True)
     play.apply()
     play.look()
-    assert play.cluster.resources[ROLLOUT]["status"] is None
+    assert play.kubernetes.resources[ROLLOUT]["status"] is None
     assert play.store.newest is None
-    assert play.cluster.notes == []
+    assert play.kubernetes.events == []
 
 
 def test_gauges_tell_of_the_arms_and_are_forgotten_with_the_rollout(play):
@@ -543,6 +552,6 @@ def test_gauges_tell_of_the_arms_and_are_forgotten_with_the_rollout(play):
     play.run(3)
     labels = {"rollout": ROLLOUT, "arm": "forest", "digest": NEW}
     assert play.metrics.registry.get_sample_value("reprise_rollout_arm_weight", labels) == 0.01
-    del play.cluster.resources[ROLLOUT]
+    del play.kubernetes.resources[ROLLOUT]
     play.look()
     assert play.metrics.registry.get_sample_value("reprise_rollout_arm_weight", labels) is None

@@ -1,4 +1,4 @@
-"""What the operator does with the Kubernetes API."""
+"""The parts of the Kubernetes API that the operator uses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,25 +13,19 @@ from urllib3.exceptions import HTTPError
 
 from reprise.rollout.exceptions import ClusterError, ConflictError
 from reprise.rollout.resource.crd import GROUP, KIND, PLURAL, VERSION
-from reprise.rollout.resource.events import Note
+from reprise.rollout.resource.events import ResourceEvent
 
 _TIMEOUT = (2.0, 10.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A ``ModelRollout`` as the API server has it.
+    """A ``ModelRollout`` as the API server returns it; ``spec`` and ``status`` are not validated.
 
     Attributes:
-        namespace: Its namespace.
-        name: Its name.
-        uid: Its uid.
-        version: Its resource version, by which a write finds out that somebody else wrote.
-        generation: Rises with its spec.
-        annotations: Its annotations.
-        deleting: Whether it is being deleted.
-        spec: As it stands there.
-        status: As it stands there.
+        version: The resource version, which a write checks for conflicts.
+        generation: Increases with each change of the spec.
+        deleting: Whether the resource is being deleted.
     """
 
     namespace: str
@@ -46,53 +40,48 @@ class Resource:
 
     @property
     def key(self) -> str:
-        """The resource as routing documents name it, namespace/name."""
+        """The name in routing documents, namespace/name."""
         return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class Pod:
-    """A predictor that is ready.
-
-    Attributes:
-        name: The pod's name.
-        url: Where it answers about itself; ``None`` where it has no such port.
-    """
+    """A ready predictor; ``url`` is ``None`` if no container has a port of the configured name."""
 
     name: str
     url: str | None
 
 
-class Cluster(Protocol):
-    """The parts of the Kubernetes API that a reconciliation needs."""
+class KubernetesApi(Protocol):
+    """What a reconciliation needs of the Kubernetes API."""
 
     def rollout(self, namespace: str, name: str) -> Resource | None:
-        """Return a resource, ``None`` where there is none."""
+        """Return a resource, ``None`` if it does not exist."""
 
     def rollouts(self) -> tuple[str, ...]:
-        """Return the names of all resources of the namespace that is served."""
+        """Return the names of all rollouts in the namespace."""
 
     def pods(self) -> tuple[Pod, ...]:
-        """Return the predictors that are ready."""
+        """Return the ready predictors."""
 
     def write_status(self, resource: Resource, status: Mapping[str, Any]) -> None:
-        """Replace a resource's status, if it is still the one that was read."""
+        """Replace the status of a resource that has not changed since it was read."""
 
     def remove_annotations(self, resource: Resource, names: Sequence[str]) -> None:
-        """Remove annotations that have been acted on."""
+        """Remove annotations that were handled."""
 
-    def tell(self, resource: Resource, note: Note) -> None:
-        """Make an event on a resource."""
+    def emit_event(self, resource: Resource, event: ResourceEvent) -> None:
+        """Create an event on a resource."""
 
 
-class KubernetesCluster:
-    """The Kubernetes API.
+class KubernetesClient:
+    """A client of the Kubernetes API.
 
     Args:
         api: A configured client.
+        namespace: Namespace of rollouts and predictors.
         selector: Label selector of the predictors.
-        namespace: Where they are.
-        port_name: Name of the container port that they answer about themselves at.
+        port_name: Name of the container port that serves ``GET /routing``.
     """
 
     def __init__(self, api: client.ApiClient, *, namespace: str, selector: str, port_name: str) -> None:
@@ -104,13 +93,13 @@ class KubernetesCluster:
         self._port_name = port_name
 
     def rollout(self, namespace: str, name: str) -> Resource | None:
-        """Return a resource, ``None`` where there is none.
+        """Return a resource, ``None`` if it does not exist.
 
         Raises:
-            ClusterError: The API refuses, or is away.
+            ClusterError: The API server is unavailable, or refuses.
         """
         try:
-            with _converted(f"read {PLURAL}/{name} in {namespace}"):
+            with _cluster_errors(f"read {PLURAL}/{name} in {namespace}"):
                 found = self._objects.get_namespaced_custom_object(
                     GROUP, VERSION, namespace, PLURAL, name, _request_timeout=_TIMEOUT
                 )
@@ -121,24 +110,24 @@ class KubernetesCluster:
         return _resource(found)
 
     def rollouts(self) -> tuple[str, ...]:
-        """Return the names of all resources of the namespace that is served.
+        """Return the names of all rollouts in the namespace.
 
         Raises:
-            ClusterError: The API refuses, does not know the resource, or is away.
+            ClusterError: The API server is unavailable, does not know the resource, or refuses.
         """
-        with _converted(f"list {PLURAL}.{GROUP} in {self._namespace}"):
+        with _cluster_errors(f"list {PLURAL}.{GROUP} in {self._namespace}"):
             found = self._objects.list_namespaced_custom_object(
                 GROUP, VERSION, self._namespace, PLURAL, resource_version="0", _request_timeout=_TIMEOUT
             )
         return tuple(item["metadata"]["name"] for item in found["items"])
 
     def pods(self) -> tuple[Pod, ...]:
-        """Return the predictors that are ready.
+        """Return the ready predictors.
 
         Raises:
-            ClusterError: The API refuses, or is away.
+            ClusterError: The API server is unavailable, or refuses.
         """
-        with _converted(f"list pods with {self._selector} in {self._namespace}"):
+        with _cluster_errors(f"list pods with {self._selector} in {self._namespace}"):
             listed = self._core.list_namespaced_pod(
                 self._namespace,
                 label_selector=self._selector,
@@ -148,11 +137,11 @@ class KubernetesCluster:
         return tuple(Pod(pod.metadata.name, self._url(pod)) for pod in listed.items if _is_ready(pod))
 
     def write_status(self, resource: Resource, status: Mapping[str, Any]) -> None:
-        """Replace a resource's status, if it is still the one that was read.
+        """Replace the status of a resource that has not changed since it was read.
 
         Raises:
             ConflictError: It has changed since.
-            ClusterError: The API refuses, or is away.
+            ClusterError: The API server is unavailable, or refuses.
         """
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
@@ -167,32 +156,32 @@ class KubernetesCluster:
             "spec": resource.spec,
             "status": status,
         }
-        with _converted(f"write the status of {resource.key}"):
+        with _cluster_errors(f"write the status of {resource.key}"):
             self._objects.replace_namespaced_custom_object_status(
                 GROUP, VERSION, resource.namespace, PLURAL, resource.name, body, _request_timeout=_TIMEOUT
             )
 
     def remove_annotations(self, resource: Resource, names: Sequence[str]) -> None:
-        """Remove annotations that have been acted on.
+        """Remove annotations that were handled.
 
         Raises:
-            ClusterError: The API refuses, or is away.
+            ClusterError: The API server is unavailable, or refuses.
         """
         body = {"metadata": {"annotations": dict.fromkeys(names)}}
-        with _converted(f"remove annotations of {resource.key}"):
+        with _cluster_errors(f"remove annotations of {resource.key}"):
             self._objects.patch_namespaced_custom_object(
                 GROUP, VERSION, resource.namespace, PLURAL, resource.name, body, _request_timeout=_TIMEOUT
             )
 
-    def tell(self, resource: Resource, note: Note) -> None:
-        """Make an event on a resource.
+    def emit_event(self, resource: Resource, event: ResourceEvent) -> None:
+        """Create an event on a resource.
 
         Raises:
-            ClusterError: The API refuses, or is away.
+            ClusterError: The API server is unavailable, or refuses.
         """
-        with _converted(f"create an event on {resource.key}"):
+        with _cluster_errors(f"create an event on {resource.key}"):
             self._events.create_namespaced_event(
-                resource.namespace, build_event(resource, note, datetime.now(UTC)), _request_timeout=_TIMEOUT
+                resource.namespace, build_event(resource, event, datetime.now(UTC)), _request_timeout=_TIMEOUT
             )
 
     def _url(self, pod: Any) -> str | None:
@@ -205,7 +194,7 @@ class KubernetesCluster:
 
 
 def connect() -> client.ApiClient:
-    """Return a client for the cluster that this process runs in, or that the kubeconfig names.
+    """Return a client for the cluster that this process runs in, or else of the kubeconfig.
 
     Raises:
         ClusterError: There is neither.
@@ -222,8 +211,8 @@ def connect() -> client.ApiClient:
     return client.ApiClient(configuration)
 
 
-def build_event(resource: Resource, note: Note, now: datetime) -> dict[str, Any]:
-    """Return an event as Kubernetes takes it."""
+def build_event(resource: Resource, event: ResourceEvent, now: datetime) -> dict[str, Any]:
+    """Return the manifest of an event."""
     return {
         "apiVersion": "events.k8s.io/v1",
         "kind": "Event",
@@ -231,10 +220,10 @@ def build_event(resource: Resource, note: Note, now: datetime) -> dict[str, Any]
         "eventTime": now.isoformat(timespec="microseconds"),
         "reportingController": f"{GROUP}/rollout",
         "reportingInstance": "reprise-rollout",
-        "type": note.type,
-        "reason": note.reason,
-        "action": note.reason,
-        "note": note.message[:1024],
+        "type": event.type,
+        "reason": event.reason,
+        "action": event.reason,
+        "note": event.message[:1024],
         "regarding": {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
@@ -267,7 +256,7 @@ def _is_ready(pod: Any) -> bool:
 
 
 @contextmanager
-def _converted(doing: str) -> Iterator[None]:
+def _cluster_errors(doing: str) -> Iterator[None]:
     try:
         yield
     except ApiException as error:

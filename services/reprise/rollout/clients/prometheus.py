@@ -1,7 +1,6 @@
-"""What Prometheus has of each arm."""
+"""Measurements of the arms from Prometheus."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Protocol
@@ -9,19 +8,19 @@ from typing import Any, Protocol
 import httpx
 
 from reprise.rollout.exceptions import MetricsError
-from reprise.rollout.state_machine.observed_state import ArmSample, Measurement
+from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
 from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked of a metrics provider.
+class MeasurementQuery:
+    """What to measure.
 
     Attributes:
         candidate: The candidate's name and digest.
         baseline: The baseline's name and digest.
-        window: Over how long.
-        users_window: Since when users may be counted; ``None`` where they cannot be yet.
+        window: Window of rates and quantiles.
+        users_window: Time since the weights last changed, in which users are counted; ``None`` if it is too short.
     """
 
     candidate: tuple[str, str]
@@ -33,48 +32,49 @@ class Question:
 class MetricsProvider(Protocol):
     """Measures a candidate beside the baseline."""
 
-    def measure(self, question: Question) -> Measurement:
-        """Return what was measured.
+    def measure(self, query: MeasurementQuery) -> Measurement:
+        """Return the measurement.
 
         Raises:
-            MetricsError: Nothing can be said.
+            MetricsError: There is none.
         """
 
 
-class NoMetrics:
-    """Stands for a Prometheus that is not configured."""
+class NoMetricsProvider:
+    """Stands in for a Prometheus that is not configured."""
 
-    def measure(self, question: Question) -> Measurement:
-        """Say that there is nothing to be said."""
-        raise MetricsError(f"no Prometheus is configured, so {question.candidate[0]} cannot be measured")
+    def measure(self, query: MeasurementQuery) -> Measurement:
+        """Raise ``MetricsError``."""
+        raise MetricsError(f"no Prometheus is configured, so {query.candidate[0]} cannot be measured")
 
 
-class Prometheus:
-    """Asks the HTTP API of a Prometheus.
+class PrometheusProvider:
+    """Queries the HTTP API of a Prometheus.
 
     Args:
         url: Its address.
-        timeout: Longest wait for an answer, seconds.
-        matchers: Label matchers that pick this installation's predictors.
+        timeout: Timeout of a query, seconds.
+        matchers: Label matchers that select this installation's predictors.
     """
 
     def __init__(self, url: str, timeout: float, matchers: str = "") -> None:
         self._client = httpx.Client(base_url=url.rstrip("/"), timeout=timeout, trust_env=False)
         self._matchers = matchers
 
-    def measure(self, question: Question) -> Measurement:
-        """Return what was measured.
+    def measure(self, query: MeasurementQuery) -> Measurement:
+        """Return the measurement.
 
         Raises:
-            MetricsError: Prometheus is away, or refuses.
+            MetricsError: Prometheus is unavailable, or refuses a query.
         """
-        window = question.window
         users = others = None
-        if question.users_window is not None:
-            users, others = self._users(question.candidate, question.users_window)
+        if query.users_window is not None:
+            range_ = f"{USERS}_total{{{self._matchers}}}[{_duration(query.users_window)}]"
+            counts = self._query(f"sum by (arm) (increase({range_}))", "arm")
+            users, others = counts.pop(query.candidate[0], 0.0), sum(counts.values())
         return Measurement(
-            candidate=self._sample(question.candidate, window),
-            baseline=self._sample(question.baseline, window),
+            candidate=self._measure_arm(query.candidate, query.window),
+            baseline=self._measure_arm(query.baseline, query.window),
             users=users,
             other_users=others,
         )
@@ -83,61 +83,48 @@ class Prometheus:
         """Close the connections."""
         self._client.close()
 
-    def _sample(self, arm: tuple[str, str], window: timedelta) -> ArmSample:
-        span = _span(window)
-        outcomes = self._ask(
-            f"sum by (outcome) (increase({ANSWERS}_total{self._of(arm)}[{span}]))", "outcome"
-        )
-        bins = self._ask(f"sum by (le) (increase({SCORES}_bucket{self._of(arm)}[{span}]))", "le")
-        quantile = self._ask(
-            f"histogram_quantile(0.99, sum by (le) (increase({SECONDS}_bucket{self._of(arm)}[{span}])))", None
-        )
-        return ArmSample(
+    def _measure_arm(self, arm: tuple[str, str], window: timedelta) -> ArmMeasurement:
+        labels = ",".join(filter(None, [f'arm="{arm[0]}"', f'digest="{arm[1]}"', self._matchers]))
+        range_ = f"{{{labels}}}[{_duration(window)}]"
+        outcomes = self._query(f"sum by (outcome) (increase({ANSWERS}_total{range_}))", "outcome")
+        buckets = self._query(f"sum by (le) (increase({SCORES}_bucket{range_}))", "le")
+        quantile = f"histogram_quantile(0.99, sum by (le) (increase({SECONDS}_bucket{range_})))"
+        return ArmMeasurement(
             answered=outcomes.get("answered", 0.0),
             failed=outcomes.get("failed", 0.0),
-            p99=quantile.get(""),
-            scores=_counts(bins),
+            p99=self._query(quantile, None).get(""),
+            scores=_bin_counts(buckets),
         )
 
-    def _users(self, arm: tuple[str, str], window: timedelta) -> tuple[float, float]:
-        counted = self._ask(
-            f"sum by (arm) (increase({USERS}_total{{{self._matchers}}}[{_span(window)}]))", "arm"
-        )
-        own = counted.pop(arm[0], 0.0)
-        return own, sum(counted.values())
-
-    def _of(self, arm: tuple[str, str]) -> str:
-        own = [f'arm="{arm[0]}"', f'digest="{arm[1]}"']
-        return "{" + ",".join([*own, *filter(None, [self._matchers])]) + "}"
-
-    def _ask(self, query: str, label: str | None) -> dict[str, float]:
+    def _query(self, query: str, label: str | None) -> dict[str, float]:
+        """Return the finite values of an instant query by a label's value."""
         try:
             response = self._client.get("/api/v1/query", params={"query": query})
             content: Any = response.json()
         except (httpx.HTTPError, ValueError) as error:
             raise MetricsError(f"{self._client.base_url}: {error or type(error).__name__}") from error
         if not isinstance(content, dict) or content.get("status") != "success":
-            said = content.get("error") if isinstance(content, dict) else response.text[:200]
-            raise MetricsError(f"{self._client.base_url} refuses {query!r}: {said}")
-        results: Sequence[Any] = content["data"]["result"]
+            reason = content.get("error") if isinstance(content, dict) else response.text[:200]
+            raise MetricsError(f"{self._client.base_url} refuses {query!r}: {reason}")
         values = {
-            entry["metric"].get(label, "") if label else "": float(entry["value"][1]) for entry in results
+            entry["metric"].get(label, "") if label else "": float(entry["value"][1])
+            for entry in content["data"]["result"]
         }
         return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
-def _counts(cumulative: dict[str, float]) -> tuple[float, ...]:
-    """Return how many fell into each bin, from Prometheus's cumulative buckets."""
+def _bin_counts(cumulative: dict[str, float]) -> tuple[float, ...]:
+    """Return the count of each bin from Prometheus's cumulative buckets."""
     by_bound = sorted((float(bound), count) for bound, count in cumulative.items() if bound != "+Inf")
     if len(by_bound) != len(SCORE_BOUNDS):
         return ()
     counts, below = [], 0.0
     for _, count in by_bound:
-        # extrapolation can make a bucket a hair smaller than the one before
+        # Extrapolation can make a bucket slightly smaller than the one below it.
         counts.append(max(0.0, count - below))
         below = max(below, count)
     return tuple(counts)
 
 
-def _span(window: timedelta) -> str:
+def _duration(window: timedelta) -> str:
     return f"{max(1, round(window.total_seconds()))}s"

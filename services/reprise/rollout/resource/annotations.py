@@ -1,24 +1,21 @@
-"""What people ask for by annotation: ``kubectl annotate modelrollout NAME reprise.dev/promote=CANDIDATE``."""
+"""Requests by annotation: ``kubectl annotate modelrollout NAME reprise.dev/promote=CANDIDATE``."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-PREFIX = "reprise.dev/"
-PROMOTE = PREFIX + "promote"
-ROLLBACK = PREFIX + "rollback"
-RETRY = PREFIX + "retry"
-ANNOTATIONS = (PROMOTE, ROLLBACK, RETRY)
+_PREFIX = "reprise.dev/"
+PROMOTE, ROLLBACK, RETRY = _PREFIX + "promote", _PREFIX + "rollback", _PREFIX + "retry"
 
 
 @dataclass(frozen=True, slots=True)
-class Requests:
-    """The requests that have not been acted on, each the name of a candidate or of the baseline.
+class AnnotationRequests:
+    """The requests that are still to be handled, each the name of a candidate (``rollback`` also ``baseline``).
 
     Attributes:
-        promote: What is to become the baseline.
-        rollback: What is to be rolled back.
-        retry: What is to start anew after it was rolled back.
-        handled: Requests acted on before whose annotations are still there.
+        promote: The candidate to make the baseline.
+        rollback: The candidate, or the baseline, to roll back.
+        retry: The candidate to restart after a rollback.
+        handled: Requests that were handled but whose annotations are still there.
     """
 
     promote: str | None = None
@@ -27,18 +24,21 @@ class Requests:
     handled: tuple[str, ...] = ()
 
 
-def requests_of(annotations: Mapping[str, str], handled: tuple[str, ...]) -> Requests:
-    """Return what is asked for by annotations.
+def read_requests(annotations: Mapping[str, str], handled: tuple[str, ...]) -> AnnotationRequests:
+    """Return the requests in the annotations.
 
-    An annotation is removed once it has been acted on. Until then the status says that it has been, so that an
-    operator that is killed in between does not act again.
+    A handled annotation is removed. Until then the status lists it, so that an operator that was killed in between
+    does not handle it twice.
     """
-    present = {name: annotations[name].strip() for name in ANNOTATIONS if annotations.get(name, "").strip()}
-    still = tuple(entry for entry in handled if entry in {as_entry(*item) for item in present.items()})
-    fresh = {name: value for name, value in present.items() if as_entry(name, value) not in still}
-    return Requests(fresh.get(PROMOTE), fresh.get(ROLLBACK), fresh.get(RETRY), still)
+    present = {
+        name: value for name in (PROMOTE, ROLLBACK, RETRY) if (value := annotations.get(name, "").strip())
+    }
+    entries = {name: request_entry(name, value) for name, value in present.items()}
+    still_there = tuple(entry for entry in handled if entry in entries.values())
+    new = {name: value for name, value in present.items() if entries[name] not in still_there}
+    return AnnotationRequests(new.get(PROMOTE), new.get(ROLLBACK), new.get(RETRY), still_there)
 
 
-def as_entry(annotation: str, value: str) -> str:
-    """Return how the status remembers a request."""
+def request_entry(annotation: str, value: str) -> str:
+    """Return a request as ``status.handledRequests`` lists it."""
     return f"{annotation}={value}"

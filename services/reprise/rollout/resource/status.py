@@ -1,7 +1,6 @@
-"""The status of a ``ModelRollout``: what the operator remembers, all of it.
+"""The status of a ``ModelRollout``: the operator's only state.
 
-The routing document is made from it and from nothing else, so that the status, once written, is what will be served,
-whoever is killed when.
+The routing document follows from the status alone, so a status that was written is served, whatever crashes when.
 """
 
 from datetime import datetime
@@ -13,10 +12,10 @@ from reprise.rollout.exceptions import InvalidResourceError
 from reprise.rollout.resource.spec import Digest, Name, Part, problems_of
 
 CandidatePhase = Literal["Loading", "Progressing", "Measuring", "Shadowing", "RolledBack", "Promoted"]
-Verdict = Literal["Good", "Bad", "NoData"]
+DecidedBy = Literal["Rule", "Annotation", "Analysis", "Outcomes", "Predictor", "Spec"]
 Instant = AwareDatetime
 HISTORY = 10
-"""How many entries the history keeps."""
+"""Maximum number of history entries."""
 
 
 class StatusPart(Part):
@@ -29,7 +28,9 @@ class MetricStatus(StatusPart):
     """What the latest analysis found of one metric."""
 
     type: str = Field(description="Which metric.")
-    verdict: Verdict = Field(description="Good, Bad, or NoData, which holds the step.")
+    verdict: Literal["Good", "Bad", "NoData"] = Field(
+        description="Good, Bad, or NoData, which holds the step."
+    )
     value: float | None = Field(None, description="The candidate's value.")
     baseline: float | None = Field(None, description="The baseline's value.")
     limit: float | None = Field(None, description="The largest value that is good.")
@@ -49,6 +50,10 @@ class AnalysisStatus(StatusPart):
         """Whether everything was measured and is within its limit."""
         return all(metric.verdict == "Good" for metric in self.metrics)
 
+    def breach(self, failure_limit: int) -> MetricStatus | None:
+        """Return the first metric that has failed as many analyses in a row as the limit, if any."""
+        return next((metric for metric in self.metrics if metric.failures >= failure_limit), None)
+
 
 class EvidenceStatus(StatusPart):
     """What the outcomes of users said last."""
@@ -59,6 +64,11 @@ class EvidenceStatus(StatusPart):
     lower: float = Field(description="Lower end of the confidence sequence.")
     upper: float = Field(description="Upper end of the confidence sequence.")
     time: Instant = Field(description="When it was computed.")
+
+    @property
+    def interval(self) -> str:
+        """Metric, estimate and interval in words."""
+        return f"{self.metric} {self.estimate:.4g} [{self.lower:.4g}, {self.upper:.4g}]"
 
 
 class CandidateStatus(StatusPart):
@@ -96,9 +106,7 @@ class HistoryEntry(StatusPart):
     candidate: str = Field("", description="Which candidate.")
     digest: Digest = Field(description="Of the bundle that was promoted or rolled back.")
     baseline: Digest = Field(description="The baseline before.")
-    by: Literal["Rule", "Annotation", "Analysis", "Outcomes", "Predictor", "Spec"] = Field(
-        description="What decided."
-    )
+    by: DecidedBy = Field(description="What decided.")
     message: str = Field("", description="Why.")
 
 

@@ -1,13 +1,14 @@
-"""Whether what was measured of a candidate is good."""
+"""The analysis of a candidate's metrics against their limits."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from reprise.rollout.resource.spec import Analysis, Metric
-from reprise.rollout.resource.status import AnalysisStatus, MetricStatus, Verdict, at
-from reprise.rollout.state_machine.observed_state import ArmSample, Measurement
+from reprise.rollout.resource.status import AnalysisStatus, MetricStatus, at
+from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
 from reprise.routing import BUCKETS
 from reprise.routing.population_stability import index_by_chance, population_stability_index, tenths
 from reprise.routing.sample_ratio import sample_ratio
@@ -16,167 +17,131 @@ _FALSE_ALARM = 0.001
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
-    verdict: Verdict
-    message: str
-    value: float | None = None
-    baseline: float | None = None
-    limit: float | None = None
-    samples: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class _Case:
     metric: Metric
-    measured: Measurement
+    measurement: Measurement
     min_samples: int
     weight: int
     pods: int
 
+    def result(self, good: bool, message: str, **values: Any) -> MetricStatus:
+        return MetricStatus(
+            type=self.metric.type, verdict="Good" if good else "Bad", message=message, **values
+        )
 
-def judge(
+    def no_data(self, message: str, **values: Any) -> MetricStatus:
+        return MetricStatus(type=self.metric.type, verdict="NoData", message=message, **values)
+
+
+def analyse(
     analysis: Analysis,
-    measured: Measurement | None,
-    before: AnalysisStatus | None,
+    measurement: Measurement | None,
+    previous: AnalysisStatus | None,
     *,
     weight: int,
     pods: int,
     now: datetime,
 ) -> AnalysisStatus:
-    """Return what is to be said of a candidate.
+    """Return the status of each metric, and how many analyses in a row it has failed.
 
-    Without data a metric is neither good nor bad, and the count of its failures stays as it is.
+    A metric without data is neither good nor bad, and its count of failures stays.
 
     Args:
-        analysis: What is measured, and the limits.
-        measured: What was measured; ``None`` where nothing could be.
-        before: The analysis before this one.
-        weight: The candidate's share, basis points; 0 for a shadow.
-        pods: How many predictors there are.
+        analysis: The metrics and their limits.
+        measurement: ``None`` if Prometheus did not answer.
+        previous: The analysis before this one.
+        weight: The candidate's weight in basis points; 0 for a shadow.
+        pods: Number of predictors.
         now: The time of the analysis.
     """
-    failures = {metric.type: metric.failures for metric in before.metrics} if before else {}
-    found = []
+    failures = {metric.type: metric.failures for metric in previous.metrics} if previous else {}
+    results = []
     for metric in analysis.metrics:
         if metric.type == "SampleRatio" and weight == 0:
             continue
-        if measured is None:
-            finding = _Finding("NoData", "Prometheus did not answer")
+        if measurement is None:
+            result = MetricStatus(type=metric.type, verdict="NoData", message="Prometheus did not answer")
         else:
-            finding = _JUDGES[metric.type](
-                _Case(metric, measured, analysis.min_samples, weight, max(1, pods))
-            )
-        found.append(_as_status(metric.type, finding, failures.get(metric.type, 0)))
-    return AnalysisStatus(time=at(now), metrics=tuple(found))
+            case = _Case(metric, measurement, analysis.min_samples, weight, max(1, pods))
+            result = _ANALYSES[metric.type](case)
+        before = failures.get(metric.type, 0)
+        count = {"Good": 0, "Bad": before + 1, "NoData": before}[result.verdict]
+        rounded = {name: _rounded(getattr(result, name)) for name in ("value", "baseline", "limit")}
+        results.append(result.model_copy(update={**rounded, "failures": count}))
+    return AnalysisStatus(time=at(now), metrics=tuple(results))
 
 
-def breach(analysis: AnalysisStatus | None, failure_limit: int) -> MetricStatus | None:
-    """Return the metric that has been bad as often in a row as the limit allows, or ``None``."""
-    metrics = analysis.metrics if analysis is not None else ()
-    return next((metric for metric in metrics if metric.failures >= failure_limit), None)
+def _error_rate(case: _Case) -> MetricStatus:
+    return _within_limits(case, "error rate", lambda arm: arm.failed / arm.requests if arm.requests else None)
 
 
-def _as_status(kind: str, finding: _Finding, failures: int) -> MetricStatus:
-    counted = {"Good": 0, "Bad": failures + 1, "NoData": failures}[finding.verdict]
-    return MetricStatus(
-        type=kind,
-        verdict=finding.verdict,
-        value=_rounded(finding.value),
-        baseline=_rounded(finding.baseline),
-        limit=_rounded(finding.limit),
-        samples=finding.samples,
-        failures=counted,
-        message=finding.message,
-    )
+def _latency(case: _Case) -> MetricStatus:
+    return _within_limits(case, "p99 latency", lambda arm: arm.p99)
 
 
-def _error_rate(case: _Case) -> _Finding:
-    return _against_limits(case, "error rate", lambda arm: arm.failed / arm.asked if arm.asked else None)
-
-
-def _latency(case: _Case) -> _Finding:
-    return _against_limits(case, "p99 latency", lambda arm: arm.p99)
-
-
-def _against_limits(case: _Case, what: str, of: Callable[[ArmSample], float | None]) -> _Finding:
-    arm, baseline, metric = case.measured.candidate, case.measured.baseline, case.metric
-    samples = round(arm.asked)
+def _within_limits(case: _Case, what: str, of: Callable[[ArmMeasurement], float | None]) -> MetricStatus:
+    arm, baseline, metric = case.measurement.candidate, case.measurement.baseline, case.metric
+    samples = round(arm.requests)
     value, reference = of(arm), of(baseline)
     if samples < case.min_samples or value is None:
-        return _Finding("NoData", f"{samples} requests, {case.min_samples} are needed", samples=samples)
+        return case.no_data(f"{samples} requests, {case.min_samples} are needed", samples=samples)
     limits = [] if metric.max is None else [metric.max]
     if metric.max_ratio is not None:
-        if round(baseline.asked) < case.min_samples or reference is None:
-            message = f"{round(baseline.asked)} requests of the baseline, {case.min_samples} are needed"
-            # a limit of its own still counts while there is nothing to compare with
+        if round(baseline.requests) < case.min_samples or reference is None:
+            message = f"{round(baseline.requests)} requests of the baseline, {case.min_samples} are needed"
+            # An absolute limit still counts while there is no baseline to compare with.
             if not limits or value <= limits[0]:
-                return _Finding("NoData", message, value, samples=samples)
+                return case.no_data(message, value=value, samples=samples)
         else:
             limits.append(metric.max_ratio * reference)
     limit = min(limits)
     good = value <= limit
-    return _Finding(
-        "Good" if good else "Bad",
-        f"{what} {value:.4g} is {'within' if good else 'above'} {limit:.4g}",
-        value,
-        reference,
-        limit,
-        samples,
-    )
+    message = f"{what} {value:.4g} is {'within' if good else 'above'} {limit:.4g}"
+    return case.result(good, message, value=value, baseline=reference, limit=limit, samples=samples)
 
 
-def _score_distance(case: _Case) -> _Finding:
-    measured = case.measured
-    one, other = measured.candidate.scores, measured.baseline.scores
-    samples = round(min(sum(one), sum(other)))
-    if samples < case.min_samples or len(one) != len(other):
+def _score_distance(case: _Case) -> MetricStatus:
+    measurement = case.measurement
+    scores, reference = measurement.candidate.scores, measurement.baseline.scores
+    samples = round(min(sum(scores), sum(reference)))
+    if samples < case.min_samples or len(scores) != len(reference):
         message = f"{samples} scores in the smaller arm, {case.min_samples} are needed"
-        return _Finding("NoData", message, samples=samples)
-    other, one = tenths(other, one)
-    index = population_stability_index(one, other)
-    # A user's scores are alike, so there are no more independent ones than users, where those are known.
-    users = (measured.users or math.inf, measured.other_users or math.inf)
+        return case.no_data(message, samples=samples)
+    reference, scores = tenths(reference, scores)
+    index = population_stability_index(scores, reference)
+    # Scores of one user are correlated, so users are the independent observations, where their number is known.
+    users = (measurement.users or math.inf, measurement.other_users or math.inf)
     independent = [
-        min(sum(scores), max(1.0, seen / case.pods)) for scores, seen in zip((one, other), users, strict=True)
+        min(sum(counts), max(1.0, seen / case.pods))
+        for counts, seen in zip((scores, reference), users, strict=True)
     ]
-    # max is required of this metric; without a limit nothing could be said
-    limit = max(case.metric.max or 0.0, index_by_chance(len(one), *independent))
+    limit = max(case.metric.max or 0.0, index_by_chance(len(scores), *independent))
     good = index <= limit
-    return _Finding(
-        "Good" if good else "Bad",
-        f"the scores' PSI against the baseline {index:.4g} is {'within' if good else 'above'} {limit:.4g}",
-        index,
-        limit=limit,
-        samples=samples,
+    message = (
+        f"PSI of the scores against the baseline {index:.4g} is {'within' if good else 'above'} {limit:.4g}"
     )
+    return case.result(good, message, value=index, limit=limit, samples=samples)
 
 
-def _sample_ratio(case: _Case) -> _Finding:
-    users, others = case.measured.users, case.measured.other_users
+def _sample_ratio(case: _Case) -> MetricStatus:
+    users, others = case.measurement.users, case.measurement.other_users
     if users is None or others is None:
-        return _Finding("NoData", "the share was not held long enough to count users")
+        return case.no_data("the weight was not held long enough to count users")
     if case.weight >= BUCKETS:
-        return _Finding("Good", "the arm has all users", samples=round(users))
-    # Each predictor counts a user once, so a user counts as often as there are predictors at most: a multinomial count
-    # of clusters of that size has at most that many times the variance, which dividing makes up for.
-    counted = (round(users / case.pods), round(others / case.pods))
-    if sum(counted) < case.min_samples:
-        return _Finding("NoData", f"{sum(counted)} users, {case.min_samples} are needed", samples=counted[0])
+        return case.result(True, "the arm has all users", samples=round(users))
+    # Each predictor counts a user once, so a user counts up to ``pods`` times: a multinomial count of clusters of that
+    # size has at most that many times the variance. Dividing compensates for it.
+    counts = (round(users / case.pods), round(others / case.pods))
+    if sum(counts) < case.min_samples:
+        return case.no_data(f"{sum(counts)} users, {case.min_samples} are needed", samples=counts[0])
     alpha = _FALSE_ALARM if case.metric.max is None else case.metric.max
-    share = users / (users + others)
-    test = sample_ratio(counted, (case.weight, BUCKETS - case.weight))
-    good = test.anytime_p_value > alpha
-    return _Finding(
-        "Good" if good else "Bad",
-        f"{share:.2%} of the users are in the arm and {case.weight / BUCKETS:.2%} should be"
-        f" (anytime p = {test.anytime_p_value:.2g})",
-        share,
-        case.weight / BUCKETS,
-        samples=counted[0],
-    )
+    share, expected = users / (users + others), case.weight / BUCKETS
+    p_value = sample_ratio(counts, (case.weight, BUCKETS - case.weight)).anytime_p_value
+    message = f"the arm has {share:.2%} of the users, expected {expected:.2%} (anytime p = {p_value:.2g})"
+    return case.result(p_value > alpha, message, value=share, baseline=expected, samples=counts[0])
 
 
-_JUDGES: Mapping[str, Callable[[_Case], _Finding]] = {
+_ANALYSES: Mapping[str, Callable[[_Case], MetricStatus]] = {
     "ErrorRate": _error_rate,
     "LatencyP99": _latency,
     "ScoreDistance": _score_distance,

@@ -1,40 +1,43 @@
-"""What a status says for people: phase, columns and conditions."""
+"""Phase, printer columns and conditions of a rollout's status."""
 
 from collections.abc import Iterable
 from datetime import datetime
 
 from reprise.rollout.resource.spec import RolloutSpec
 from reprise.rollout.resource.status import CandidateStatus, Condition, RolloutStatus, at
-from reprise.rollout.state_machine.observed_state import Observation
-from reprise.rollout.state_machine.traffic_steps import stages
+from reprise.rollout.state_machine.observed_state import ObservedState
+from reprise.rollout.state_machine.traffic_steps import traffic_steps
 from reprise.routing import BUCKETS
 
 _PHASES = ("Progressing", "Loading", "Measuring", "Shadowing", "RolledBack", "Promoted")
 
 
-def summarised(spec: RolloutSpec, status: RolloutStatus, seen: Observation, now: datetime) -> RolloutStatus:
-    """Return the status with its phase, its columns and its conditions."""
-    phases = {candidate.phase for candidate in status.candidates}
+def summarise(
+    spec: RolloutSpec, status: RolloutStatus, observed: ObservedState, now: datetime
+) -> RolloutStatus:
+    """Return the status with its phase, columns and conditions."""
+    candidates = status.candidates
+    phases = {candidate.phase for candidate in candidates}
     phase = next((name for name in _PHASES if name in phases), "Baseline")
     if spec.suspend and phase in {"Progressing", "Loading", "Measuring"}:
         phase = "Suspended"
     return status.model_copy(
         update={
             "phase": phase,
-            "message": _message(status, phase),
-            "weights": _weights(status.candidates),
-            "step": _steps(spec, status.candidates),
+            "message": _messages(c for c in candidates if phase in {c.phase, "Suspended"} and c.message),
+            "weights": _weights(candidates),
+            "step": _steps(spec, candidates),
             "acknowledged": f"{status.pods.acknowledged}/{status.pods.total}",
-            "conditions": _conditions(status, seen, now),
+            "conditions": _conditions(status, observed, now),
         }
     )
 
 
-def stopped(
+def failed_status(
     status: RolloutStatus, generation: int, reason: str, message: str, now: datetime
 ) -> RolloutStatus:
-    """Return the status of a rollout that cannot be acted on; what it serves goes on."""
-    ready = _condition(status, now, generation, "Ready", holds=False, reason=reason, message=message)
+    """Return the status of a rollout that cannot be acted on; its traffic stays as it is."""
+    ready = _condition(status, now, generation, "Ready", (False, reason, message))
     others = tuple(condition for condition in status.conditions if condition.type != "Ready")
     return status.model_copy(
         update={
@@ -46,82 +49,61 @@ def stopped(
     )
 
 
-def _message(status: RolloutStatus, phase: str) -> str:
-    said = [c for c in status.candidates if phase in {c.phase, "Suspended"} and c.message]
-    return "; ".join(f"{candidate.name}: {candidate.message}" for candidate in said)
+def _messages(candidates: Iterable[CandidateStatus]) -> str:
+    return "; ".join(f"{candidate.name}: {candidate.message}" for candidate in candidates)
 
 
 def _weights(candidates: Iterable[CandidateStatus]) -> str:
-    given = [candidate for candidate in candidates if candidate.weight]
-    shares = [("baseline", BUCKETS - sum(candidate.weight for candidate in given))]
-    shares += [(candidate.name, candidate.weight) for candidate in given]
-    return ", ".join(f"{name} {weight / 100:g}%" for name, weight in shares)
+    weights = [(candidate.name, candidate.weight) for candidate in candidates if candidate.weight]
+    baseline = BUCKETS - sum(weight for _, weight in weights)
+    return ", ".join(f"{name} {weight / 100:g}%" for name, weight in [("baseline", baseline), *weights])
 
 
 def _steps(spec: RolloutSpec, candidates: Iterable[CandidateStatus]) -> str:
-    ladders = {candidate.name: len(stages(spec, candidate)) for candidate in spec.candidates}
-    under_way = [c for c in candidates if c.phase in {"Progressing", "Measuring"} and c.name in ladders]
-    return ", ".join(f"{min(c.step + 1, ladders[c.name])}/{ladders[c.name]}" for c in under_way)
+    counts = {candidate.name: len(traffic_steps(spec, candidate)) for candidate in spec.candidates}
+    moving = [c for c in candidates if c.phase in {"Progressing", "Measuring"} and c.name in counts]
+    return ", ".join(f"{min(c.step + 1, counts[c.name])}/{counts[c.name]}" for c in moving)
 
 
-def _conditions(status: RolloutStatus, seen: Observation, now: datetime) -> tuple[Condition, ...]:
-    def condition(kind: str, holds: bool, reason: str, message: str) -> Condition:
-        return _condition(status, now, seen.generation, kind, holds=holds, reason=reason, message=message)
-
-    under_way = [c for c in status.candidates if c.phase in {"Loading", "Progressing"}]
-    back = [c for c in status.candidates if c.phase == "RolledBack"]
-    return (
-        condition("Ready", *_readiness(status, seen)),
-        condition(
-            "Progressing",
-            bool(under_way),
-            under_way[0].reason or "Progressing" if under_way else "Idle",
-            "; ".join(f"{c.name}: {c.message}" for c in under_way),
-        ),
-        condition(
-            "Healthy",
-            not back,
-            back[0].reason or "RolledBack" if back else "NoRollback",
-            "; ".join(f"{c.name}: {c.message}" for c in back),
-        ),
-    )
+def _conditions(status: RolloutStatus, observed: ObservedState, now: datetime) -> tuple[Condition, ...]:
+    moving = [c for c in status.candidates if c.phase in {"Loading", "Progressing"}]
+    failed = [c for c in status.candidates if c.phase == "RolledBack"]
+    progress_reason = moving[0].reason or "Progressing" if moving else "Idle"
+    health_reason = failed[0].reason or "RolledBack" if failed else "NoRollback"
+    values = {
+        "Ready": _readiness(status, observed),
+        "Progressing": (bool(moving), progress_reason, _messages(moving)),
+        "Healthy": (not failed, health_reason, _messages(failed)),
+    }
+    return tuple(_condition(status, now, observed.generation, kind, value) for kind, value in values.items())
 
 
-def _readiness(status: RolloutStatus, seen: Observation) -> tuple[bool, str, str]:
-    if not seen.pods:
+def _readiness(status: RolloutStatus, observed: ObservedState) -> tuple[bool, str, str]:
+    if not observed.pods:
         return False, "NoPredictors", "no predictor is ready"
     fingerprint = status.routing.fingerprint if status.routing is not None else ""
-    for pod in seen.pods:
+    for pod in observed.pods:
         if pod.report is None:
             return False, "Unreachable", f"{pod.pod}: {pod.problem}"
         if pod.report.fingerprint == fingerprint:
             continue
         if pod.report.refused is not None:
             return False, "DocumentRefused", f"{pod.pod}: {pod.report.refused}"
-        return False, "Unacknowledged", f"{pod.pod} has not applied the shares yet"
-    return True, "Acknowledged", f"all {len(seen.pods)} predictors serve the shares"
+        return False, "Unacknowledged", f"{pod.pod} has not applied the weights yet"
+    return True, "Acknowledged", f"all {len(observed.pods)} predictors serve the weights"
 
 
 def _condition(
-    status: RolloutStatus,
-    now: datetime,
-    generation: int,
-    kind: str,
-    *,
-    holds: bool,
-    reason: str,
-    message: str,
+    status: RolloutStatus, now: datetime, generation: int, kind: str, value: tuple[bool, str, str]
 ) -> Condition:
-    value = "True" if holds else "False"
+    holds, reason, message = value
     before = next((c for c in status.conditions if c.type == kind), None)
-    since = before.last_transition_time if before is not None and before.status == value else at(now)
-    return Condition.model_validate(
-        {
-            "type": kind,
-            "status": value,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": since,
-            "observedGeneration": generation,
-        }
+    unchanged = before is not None and before.status == str(holds)
+    return Condition(
+        type=kind,
+        status="True" if holds else "False",
+        reason=reason,
+        message=message,
+        last_transition_time=before.last_transition_time if before and unchanged else at(now),
+        observed_generation=generation,
     )

@@ -1,10 +1,11 @@
-"""What happens next: a pure function of what is asked, remembered, seen, and the time."""
+"""The decision of one reconciliation: a pure function of spec, status, observed state and time."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
-from reprise.rollout.resource.annotations import PROMOTE, RETRY, ROLLBACK, Requests, as_entry, requests_of
-from reprise.rollout.resource.events import Note
+from reprise.rollout.resource.annotations import PROMOTE, RETRY, ROLLBACK, read_requests, request_entry
+from reprise.rollout.resource.events import ResourceEvent
 from reprise.rollout.resource.spec import Candidate, RolloutSpec
 from reprise.rollout.resource.status import (
     HISTORY,
@@ -13,234 +14,225 @@ from reprise.rollout.resource.status import (
     HistoryEntry,
     PodsStatus,
     RolloutStatus,
-    RoutingStatus,
     at,
 )
-from reprise.rollout.state_machine import baseline as baselines
 from reprise.rollout.state_machine.candidate import (
-    UNDER_WAY,
-    Moment,
-    as_promoted,
-    begin,
-    hindrance,
-    proceed,
+    ACTIVE_PHASES,
+    RolloutContext,
+    Transition,
+    advance,
+    promote,
+    promotion_blocker,
     restart,
     roll_back,
+    start,
 )
-from reprise.rollout.state_machine.conditions import stopped, summarised
-from reprise.rollout.state_machine.observed_state import Observation
-from reprise.rollout.state_machine.routing_plan import arms_of, document_of, write_buckets
-from reprise.routing import RoutingDocument
+from reprise.rollout.state_machine.conditions import failed_status, summarise
+from reprise.rollout.state_machine.observed_state import ObservedState
+from reprise.rollout.state_machine.routing_plan import assign_buckets, build_document, plan_routing
+from reprise.routing import BASELINE, RoutingDocument
 
-BASELINE_REQUEST = "baseline"
+_REQUESTED = "requested by annotation"
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be written.
+    """What a reconciliation writes.
 
     Attributes:
         status: The next status.
-        document: What is to be published; ``None`` where the predictors are another rollout's.
-        notes: What is to be told as events.
-        remove_annotations: Requests that have been acted on.
+        document: The document to publish; ``None`` if another rollout owns the predictors.
+        events: The events to emit.
+        remove_annotations: The annotations that were handled.
     """
 
     status: RolloutStatus
     document: RoutingDocument | None
-    notes: tuple[Note, ...] = ()
+    events: tuple[ResourceEvent, ...] = ()
     remove_annotations: tuple[str, ...] = ()
 
 
-@dataclass(slots=True)
-class _Draft:
-    """A decision as it comes about."""
+def decide(spec: RolloutSpec, status: RolloutStatus, observed: ObservedState, now: datetime) -> Decision:
+    """Return the decision for a rollout.
 
-    baseline: BaselineStatus
-    candidates: dict[str, CandidateStatus]
-    handled: list[str]
-    notes: list[Note] = field(default_factory=list)
-    history: list[HistoryEntry] = field(default_factory=list)
-    promoted: HistoryEntry | None = None
-
-
-def decide(spec: RolloutSpec, status: RolloutStatus, seen: Observation, now: datetime) -> Decision:
-    """Return what is to be written, for a rollout that the predictors follow.
-
-    The same arguments give the same decision, and deciding again on its outcome, with nothing new seen, changes
-    nothing.
+    Deciding again on its outcome, with nothing new observed, changes nothing.
     """
-    if seen.rival is not None:
-        return _blocked(status, seen, now)
-    requests = requests_of(seen.annotations, status.handled_requests)
-    base, notes, history = baselines.follow_spec(spec, status, now)
-    draft = _Draft(base, {}, list(requests.handled), list(notes), list(history))
-    moment = _moment(spec, status, seen, base, now)
-    if requests.rollback == BASELINE_REQUEST:
-        _restore_baseline(draft, moment)
-        moment = _moment(spec, status, seen, draft.baseline, now)
-    for candidate in spec.candidates:
-        _advance(draft, candidate, status, requests, moment)
-    _promote(draft, spec, requests, moment)
-    _refuse_the_rest(draft, requests)
-    return _written(draft, spec, status, seen, now)
+    if observed.rival is not None:
+        message = f"the predictors follow {observed.rival}; delete it first"
+        return Decision(failed_status(status, observed.generation, "Blocked", message, now), None)
+    return _Reconciliation(spec, status, observed, now).decide()
 
 
-def _moment(
-    spec: RolloutSpec, status: RolloutStatus, seen: Observation, base: BaselineStatus, now: datetime
-) -> Moment:
-    served = status.routing is not None and seen.all_acknowledge(status.routing.fingerprint)
-    return Moment(spec, seen, base.digest, served, now)
+class _Reconciliation:
+    """One decision while it is being made."""
 
+    def __init__(
+        self, spec: RolloutSpec, status: RolloutStatus, observed: ObservedState, now: datetime
+    ) -> None:
+        self.spec = spec
+        self.status = status
+        self.observed = observed
+        self.now = now
+        self.requests = read_requests(observed.annotations, status.handled_requests)
+        self.handled = list(self.requests.handled)
+        self.events: list[ResourceEvent] = []
+        self.history: list[HistoryEntry] = []
+        self.candidates: dict[str, CandidateStatus] = {}
+        self.baseline = self._follow_spec(status.baseline)
+        if self.requests.rollback == BASELINE:
+            self._restore_previous_baseline()
+        routing = status.routing
+        acknowledged = routing is not None and observed.all_acknowledge(routing.fingerprint)
+        self.context = RolloutContext(spec, observed, self.baseline.digest, acknowledged, now)
 
-def _restore_baseline(draft: _Draft, moment: Moment) -> None:
-    draft.baseline, notes, history = baselines.restored(draft.baseline, moment)
-    draft.notes.extend(notes)
-    draft.history.extend(history)
-    draft.handled.append(as_entry(ROLLBACK, BASELINE_REQUEST))
-
-
-def _advance(
-    draft: _Draft, candidate: Candidate, status: RolloutStatus, requests: Requests, moment: Moment
-) -> None:
-    known = status.candidate(candidate.name, candidate.digest)
-    if known is None:
-        outcome = begin(candidate, moment)
-    elif requests.retry == candidate.name and known.phase == "RolledBack":
-        outcome = restart(known, moment)
-    elif requests.rollback == candidate.name and known.phase in UNDER_WAY:
-        outcome = roll_back(known, moment, "Requested", "Annotation", "a person asked for it")
-    else:
-        outcome = proceed(candidate, known, moment)
-    for annotation, name in ((RETRY, requests.retry), (ROLLBACK, requests.rollback)):
-        if name == candidate.name:
-            draft.handled.append(as_entry(annotation, candidate.name))
-    draft.candidates[candidate.name] = outcome.status
-    draft.notes.extend(outcome.notes)
-    draft.history.extend(outcome.history)
-
-
-def _promote(draft: _Draft, spec: RolloutSpec, requests: Requests, moment: Moment) -> None:
-    for candidate in spec.candidates:
-        known = draft.candidates[candidate.name]
-        asked = requests.promote == candidate.name
-        if asked and known.phase not in UNDER_WAY:
-            message = f"promote={candidate.name}: it is {known.phase}"
-            if known.phase == "RolledBack":
-                message += f"; annotate {RETRY}={candidate.name} first"
-            draft.notes.append(Note("Warning", "RequestRefused", message))
-            draft.handled.append(as_entry(PROMOTE, candidate.name))
-            continue
-        if known.phase not in UNDER_WAY or draft.promoted is not None:
-            continue
-        if asked:
-            # every predictor has to hold the model before all users are given to it
-            if moment.seen.all_hold(candidate.digest):
-                _make_baseline(draft, known, moment, "Annotation", "a person asked for it")
-                draft.handled.append(as_entry(PROMOTE, candidate.name))
-        elif hindrance(candidate, known, moment) is None and known.evidence is not None:
-            said = known.evidence
-            message = (
-                f"{said.metric} {said.estimate:.4g} [{said.lower:.4g}, {said.upper:.4g}]: {said.verdict}"
-            )
-            _make_baseline(draft, known, moment, "Rule", message)
-
-
-def _make_baseline(draft: _Draft, known: CandidateStatus, moment: Moment, by: str, message: str) -> None:
-    entry = HistoryEntry.model_validate(
-        {
-            "time": at(moment.now),
-            "event": "Promoted",
-            "candidate": known.name,
-            "digest": known.digest,
-            "baseline": draft.baseline.digest,
-            "by": by,
-            "message": message,
-        }
-    )
-    draft.baseline = baselines.promoted(draft.baseline, known.digest, moment.now)
-    draft.candidates[known.name] = as_promoted(known, message)
-    draft.promoted = entry
-    draft.history.append(entry)
-    draft.notes.append(Note("Normal", "Promoted", f"candidate {known.name} is the baseline: {message}"))
-
-
-def _refuse_the_rest(draft: _Draft, requests: Requests) -> None:
-    named = ((PROMOTE, requests.promote), (ROLLBACK, requests.rollback), (RETRY, requests.retry))
-    for annotation, name in named:
-        if name is None or name in draft.candidates or (annotation, name) == (ROLLBACK, BASELINE_REQUEST):
-            continue
-        message = f"{as_entry(annotation, name)}: there is no candidate of this name"
-        draft.notes.append(Note("Warning", "RequestRefused", message))
-        draft.handled.append(as_entry(annotation, name))
-
-
-def _written(
-    draft: _Draft, spec: RolloutSpec, status: RolloutStatus, seen: Observation, now: datetime
-) -> Decision:
-    arms = arms_of(draft.baseline.digest, list(draft.candidates.values()), status.candidates)
-    buckets = {arm.name: write_buckets(arm.buckets) for arm in arms}
-    candidates = tuple(
-        candidate.model_copy(update={"buckets": buckets[candidate.name] if candidate.weight else ()})
-        for candidate in draft.candidates.values()
-    )
-    following = status.model_copy(
-        update={
-            "observed_generation": seen.generation,
-            "baseline": draft.baseline,
-            "candidates": candidates,
-            "history": (*reversed(draft.history), *status.history)[:HISTORY],
-            "handled_requests": tuple(dict.fromkeys(draft.handled))[:8],
-        }
-    )
-    if draft.promoted is not None:
-        following = following.model_copy(
-            update={"last_promoted_digest": draft.promoted.digest, "last_promoted_time": draft.promoted.time}
+    def decide(self) -> Decision:
+        for candidate in self.spec.candidates:
+            self._apply(self._transition(candidate))
+        promoted = self._promote()
+        self._refuse_unknown_candidates()
+        status = self._next_status(promoted)
+        document = build_document(self.observed.rollout, status)
+        annotations = dict.fromkeys(entry.partition("=")[0] for entry in status.handled_requests)
+        return Decision(
+            summarise(self.spec, status, self.observed, self.now),
+            document,
+            tuple(self.events),
+            tuple(annotations),
         )
-    following = _numbered(following, spec, status, seen)
-    following = _acknowledged(following, seen, now)
-    document = document_of(seen.rollout, following)
-    removed = tuple(dict.fromkeys(entry.partition("=")[0] for entry in following.handled_requests))
-    return Decision(summarised(spec, following, seen, now), document, tuple(draft.notes), removed)
 
+    def _follow_spec(self, current: BaselineStatus | None) -> BaselineStatus:
+        """Return the baseline after a change of the spec.
 
-def _numbered(
-    following: RolloutStatus, spec: RolloutSpec, status: RolloutStatus, seen: Observation
-) -> RolloutStatus:
-    """Give the document a new number if it is another one."""
-    salt = spec.assignment.salt or seen.rollout.rpartition("/")[2]
-    if status.routing is not None and any(candidate.weight for candidate in status.candidates):
-        salt = status.routing.salt
-    before = document_of(seen.rollout, status)
-    generation = before.generation if before is not None else 0
-    routing = RoutingStatus(generation=max(1, generation), salt=salt)
-    document = document_of(seen.rollout, following.model_copy(update={"routing": routing}))
-    if document is None or document == before:
-        return following
-    published = seen.published.generation if seen.published is not None else 0
-    document = document.model_copy(update={"generation": max(generation, published) + 1})
-    routing = RoutingStatus(generation=document.generation, salt=salt, fingerprint=document.fingerprint)
-    return following.model_copy(update={"routing": routing})
+        A promotion takes precedence over the spec that it happened under; a later change of the spec takes precedence
+        over the promotion. So a repository of manifests may stay as it is after a promotion, or follow it.
+        """
+        wanted = self.spec.baseline.digest
+        if current is None:
+            return BaselineStatus(digest=wanted, spec_digest=wanted, since=at(self.now))
+        if wanted == current.spec_digest:
+            return current
+        if wanted == current.digest:
+            return current.model_copy(update={"spec_digest": wanted})
+        message = f"the spec's baseline is {wanted} now"
+        self._record_baseline(
+            "Normal",
+            HistoryEntry(
+                time=at(self.now), event="BaselineChanged", digest=wanted, baseline=current.digest, by="Spec",
+                message=message,
+            ),
+        )  # fmt: skip
+        return BaselineStatus(digest=wanted, spec_digest=wanted, since=at(self.now), previous=current.digest)
 
+    def _restore_previous_baseline(self) -> None:
+        self.handled.append(request_entry(ROLLBACK, BASELINE))
+        current = self.baseline
+        if current.previous is None:
+            self._refuse("rollback=baseline: there is no baseline before this one")
+            return
+        self.baseline = self._replaced_baseline(current.previous)
+        self._record_baseline(
+            "Warning",
+            HistoryEntry(
+                time=at(self.now), event="BaselineRestored", digest=current.previous, baseline=current.digest,
+                by="Annotation", message=f"{current.previous} is the baseline again",
+            ),
+        )  # fmt: skip
 
-def _acknowledged(following: RolloutStatus, seen: Observation, now: datetime) -> RolloutStatus:
-    routing = following.routing
-    if routing is None:
-        return following
-    acknowledged = seen.acknowledged(routing.fingerprint)
-    since = routing.acknowledged_time
-    if not seen.all_acknowledge(routing.fingerprint):
-        since = None
-    elif since is None:
-        since = at(now)
-    return following.model_copy(
-        update={
-            "routing": routing.model_copy(update={"acknowledged_time": since}),
-            "pods": PodsStatus(total=len(seen.pods), acknowledged=acknowledged),
+    def _transition(self, candidate: Candidate) -> Transition:
+        requests = self.requests
+        for annotation, name in ((RETRY, requests.retry), (ROLLBACK, requests.rollback)):
+            if name == candidate.name:
+                self.handled.append(request_entry(annotation, name))
+        status = self.status.candidate(candidate.name, candidate.digest)
+        if status is None:
+            return start(candidate, self.context)
+        if requests.retry == candidate.name and status.phase == "RolledBack":
+            return restart(status, self.context)
+        if requests.rollback == candidate.name and status.phase in ACTIVE_PHASES:
+            return roll_back(status, self.context, "Requested", "Annotation", _REQUESTED)
+        return advance(candidate, status, self.context)
+
+    def _promote(self) -> CandidateStatus | None:
+        """Promote the first candidate that may be promoted, and return its status."""
+        promoted = None
+        for candidate in self.spec.candidates:
+            status = self.candidates[candidate.name]
+            requested = self.requests.promote == candidate.name
+            if status.phase not in ACTIVE_PHASES:
+                if requested:
+                    retry = (
+                        f"; annotate {RETRY}={candidate.name} first" if status.phase == "RolledBack" else ""
+                    )
+                    self._refuse(f"promote={candidate.name}: it is {status.phase}{retry}")
+                    self.handled.append(request_entry(PROMOTE, candidate.name))
+            elif promoted is None and (transition := self._promotion(candidate, status, requested)):
+                if requested:
+                    self.handled.append(request_entry(PROMOTE, candidate.name))
+                self._apply(transition)
+                self.baseline = self._replaced_baseline(candidate.digest)
+                promoted = transition.status
+        return promoted
+
+    def _promotion(self, candidate: Candidate, status: CandidateStatus, requested: bool) -> Transition | None:
+        if requested:
+            # Every predictor must have loaded the model before it answers all users.
+            loaded = self.observed.all_loaded(candidate.digest)
+            return promote(status, self.context, "Annotation", _REQUESTED) if loaded else None
+        if status.evidence is None or promotion_blocker(candidate, status, self.context) is not None:
+            return None
+        message = f"{status.evidence.interval}: {status.evidence.verdict}"
+        return promote(status, self.context, "Rule", message)
+
+    def _refuse_unknown_candidates(self) -> None:
+        requests = self.requests
+        for annotation, name in (
+            (PROMOTE, requests.promote),
+            (ROLLBACK, requests.rollback),
+            (RETRY, requests.retry),
+        ):
+            known = name is None or name in self.candidates or (annotation, name) == (ROLLBACK, BASELINE)
+            if name is not None and not known:
+                entry = request_entry(annotation, name)
+                self._refuse(f"{entry}: there is no candidate of this name")
+                self.handled.append(entry)
+
+    def _next_status(self, promoted: CandidateStatus | None) -> RolloutStatus:
+        candidates = assign_buckets(
+            self.baseline.digest, tuple(self.candidates.values()), self.status.candidates
+        )
+        update = {
+            "observed_generation": self.observed.generation,
+            "baseline": self.baseline,
+            "candidates": candidates,
+            "history": (*reversed(self.history), *self.status.history)[:HISTORY],
+            "handled_requests": tuple(dict.fromkeys(self.handled))[:8],
         }
-    )
+        if promoted is not None:
+            update |= {"last_promoted_digest": promoted.digest, "last_promoted_time": at(self.now)}
+        following = self.status.model_copy(update=update)
+        routing = plan_routing(self.spec, self.status, following, self.observed, self.now)
+        if routing is None:
+            return following
+        acknowledged = self.observed.acknowledgements(routing.fingerprint)
+        pods = PodsStatus(total=len(self.observed.pods), acknowledged=acknowledged)
+        return following.model_copy(update={"routing": routing, "pods": pods})
 
+    def _replaced_baseline(self, digest: str) -> BaselineStatus:
+        current = self.baseline
+        return BaselineStatus(
+            digest=digest, spec_digest=current.spec_digest, since=at(self.now), previous=current.digest
+        )
 
-def _blocked(status: RolloutStatus, seen: Observation, now: datetime) -> Decision:
-    message = f"the predictors follow {seen.rival}; delete it first"
-    return Decision(stopped(status, seen.generation, "Blocked", message, now), None)
+    def _record_baseline(self, kind: Literal["Normal", "Warning"], entry: HistoryEntry) -> None:
+        self.history.append(entry)
+        self.events.append(ResourceEvent(kind, entry.event, entry.message))
+
+    def _refuse(self, message: str) -> None:
+        self.events.append(ResourceEvent("Warning", "RequestRefused", message))
+
+    def _apply(self, transition: Transition) -> None:
+        self.candidates[transition.status.name] = transition.status
+        if transition.event is not None:
+            self.events.append(transition.event)
+        if transition.history is not None:
+            self.history.append(transition.history)

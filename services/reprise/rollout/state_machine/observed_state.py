@@ -1,35 +1,45 @@
-"""What is seen of the world at one moment, before anything is decided."""
+"""The observed state of a rollout: everything that a decision is based on besides spec, status and time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from reprise.routing import RolloutEvidence, RoutingDocument, RoutingReport
+from reprise.routing import ArmReport, RolloutEvidence, RoutingDocument, RoutingReport
 
 
 @dataclass(frozen=True, slots=True)
 class PodReport:
-    """What a ready predictor says.
+    """What a ready predictor reports of its routing.
 
     Attributes:
-        pod: Its name.
-        report: What it has applied; ``None`` where it did not say.
-        problem: Why it did not say.
+        pod: The pod's name.
+        report: What it has applied; ``None`` if it did not answer.
+        problem: Why it did not answer.
     """
 
     pod: str
     report: RoutingReport | None
     problem: str = ""
 
+    @property
+    def fingerprint(self) -> str | None:
+        """The fingerprint of the document that the predictor has applied."""
+        return self.report.fingerprint if self.report is not None else None
+
+    def arm(self, digest: str) -> ArmReport | None:
+        """Return what the predictor reports of a bundle."""
+        arms = self.report.arms if self.report is not None else ()
+        return next((arm for arm in arms if arm.digest == digest), None)
+
 
 @dataclass(frozen=True, slots=True)
-class ArmSample:
+class ArmMeasurement:
     """What one arm did within a window.
 
     Attributes:
         answered: Requests that it answered.
         failed: Requests that it could not answer.
-        p99: 99th percentile of its time, seconds; ``None`` where it did nothing.
-        scores: How many probabilities fell into each bin.
+        p99: 99th percentile of its latency, seconds; ``None`` without requests.
+        scores: Number of probabilities in each bin.
     """
 
     answered: float = 0.0
@@ -38,41 +48,41 @@ class ArmSample:
     scores: tuple[float, ...] = ()
 
     @property
-    def asked(self) -> float:
-        """How many requests it was asked to answer."""
+    def requests(self) -> float:
+        """All requests, answered or failed."""
         return self.answered + self.failed
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """A candidate beside the baseline.
+    """A candidate's arm beside the baseline's, in the window of the analysis.
 
     Attributes:
-        candidate: The candidate's arm in the window of the analysis.
-        baseline: The baseline's arm in the same window.
-        users: Users of the candidate's arm since its share was acknowledged; ``None`` where nobody can say yet.
-        other_users: Users of all the other arms since then.
+        candidate: The candidate's arm.
+        baseline: The baseline's arm.
+        users: Users of the candidate's arm since its weight was acknowledged; ``None`` if not known yet.
+        other_users: Users of all other arms since then.
     """
 
-    candidate: ArmSample
-    baseline: ArmSample
+    candidate: ArmMeasurement
+    baseline: ArmMeasurement
     users: float | None = None
     other_users: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
-    """Everything that a decision is made from, besides the spec, the status and the time.
+class ObservedState:
+    """What the operator observed at one moment.
 
     Attributes:
         rollout: The resource, namespace/name.
         generation: The resource's generation.
-        annotations: Its annotations.
-        published: The routing document in the store.
-        pods: What the ready predictors say.
-        measurements: By candidate, those that were due; ``None`` where Prometheus did not answer.
-        evidence: What the outcomes of users say of this rollout.
-        rival: Another rollout that the predictors follow, which has to go first.
+        annotations: The resource's annotations.
+        published: The routing document in Redis.
+        pods: Reports of the ready predictors.
+        measurements: Measurements that were due, by candidate; ``None`` if Prometheus did not answer.
+        evidence: The latest evidence from user outcomes.
+        rival: Another rollout that owns the predictors.
     """
 
     rollout: str
@@ -84,27 +94,23 @@ class Observation:
     evidence: RolloutEvidence | None = None
     rival: str | None = None
 
-    def acknowledged(self, fingerprint: str) -> int:
+    def acknowledgements(self, fingerprint: str) -> int:
         """Return how many predictors have applied the document with this fingerprint."""
-        return sum(1 for pod in self.pods if pod.report is not None and pod.report.fingerprint == fingerprint)
+        return sum(pod.fingerprint == fingerprint for pod in self.pods)
 
     def all_acknowledge(self, fingerprint: str) -> bool:
-        """Return whether there are predictors and all of them have applied the document."""
-        return bool(self.pods) and self.acknowledged(fingerprint) == len(self.pods)
+        """Return whether there are predictors and all have applied the document with this fingerprint."""
+        return bool(self.pods) and self.acknowledgements(fingerprint) == len(self.pods)
 
-    def all_hold(self, digest: str) -> bool:
-        """Return whether there are predictors and all of them hold the bundle in memory."""
-        return bool(self.pods) and all(_state(pod, digest) == "loaded" for pod in self.pods)
+    def all_loaded(self, digest: str) -> bool:
+        """Return whether there are predictors and all have loaded the bundle."""
+        arms = [pod.arm(digest) for pod in self.pods]
+        return bool(arms) and all(arm is not None and arm.state == "loaded" for arm in arms)
 
-    def refusal_of(self, digest: str) -> str | None:
-        """Return why a predictor says that it can never load the bundle, or ``None`` where none says so."""
+    def load_failure(self, digest: str) -> str | None:
+        """Return why a predictor cannot load the bundle, ``None`` if none reports a failure."""
         for pod in self.pods:
-            for arm in pod.report.arms if pod.report is not None else ():
-                if arm.digest == digest and arm.state == "failed":
-                    return f"{pod.pod}: {arm.reason or 'no reason given'}"
+            arm = pod.arm(digest)
+            if arm is not None and arm.state == "failed":
+                return f"{pod.pod}: {arm.reason or 'no reason given'}"
         return None
-
-
-def _state(pod: PodReport, digest: str) -> str:
-    arms = pod.report.arms if pod.report is not None else ()
-    return next((arm.state for arm in arms if arm.digest == digest), "absent")

@@ -1,14 +1,17 @@
-"""From a status to the routing document that it stands for, and back."""
+"""The routing document of a status, and the buckets of users in it."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from reprise.rollout.resource.status import CandidateStatus, RolloutStatus
-from reprise.rollout.state_machine.candidate import UNDER_WAY
+from reprise.rollout.resource.spec import RolloutSpec
+from reprise.rollout.resource.status import CandidateStatus, RolloutStatus, RoutingStatus, at
+from reprise.rollout.state_machine.candidate import ACTIVE_PHASES
+from reprise.rollout.state_machine.observed_state import ObservedState
 from reprise.routing import Arm, Ranges, RoutingDocument, Share, allocate
 
 
-def document_of(rollout: str, status: RolloutStatus) -> RoutingDocument | None:
-    """Return the document that is to be published for a status, ``None`` before there is one.
+def build_document(rollout: str, status: RolloutStatus) -> RoutingDocument | None:
+    """Return the document that follows from a status, ``None`` before there is one.
 
     Args:
         rollout: The resource, namespace/name.
@@ -20,35 +23,63 @@ def document_of(rollout: str, status: RolloutStatus) -> RoutingDocument | None:
         generation=status.routing.generation,
         rollout=rollout,
         salt=status.routing.salt,
-        arms=arms_of(status.baseline.digest, status.candidates, status.candidates),
+        arms=_arms(status.baseline.digest, status.candidates, status.candidates),
     )
 
 
-def arms_of(
-    baseline: str, candidates: Sequence[CandidateStatus], before: Sequence[CandidateStatus]
-) -> tuple[Arm, ...]:
-    """Return the arms of candidates with their weights.
+def assign_buckets(
+    baseline: str, candidates: Sequence[CandidateStatus], previous: Sequence[CandidateStatus]
+) -> tuple[CandidateStatus, ...]:
+    """Return the candidates with the buckets that their weights give them, moving as few users as possible."""
+    buckets = {arm.name: _format_buckets(arm.buckets) for arm in _arms(baseline, candidates, previous)}
+    return tuple(
+        candidate.model_copy(update={"buckets": buckets[candidate.name] if candidate.weight else ()})
+        for candidate in candidates
+    )
 
-    Args:
-        baseline: Digest of the baseline.
-        candidates: Where the candidates stand, their buckets aside.
-        before: Where they stood, with the buckets that they had.
+
+def plan_routing(
+    spec: RolloutSpec, status: RolloutStatus, following: RolloutStatus, observed: ObservedState, now: datetime
+) -> RoutingStatus | None:
+    """Return the routing of the following status; a document with other content gets the next generation.
+
+    Another salt takes effect once no candidate has traffic.
     """
-    held = {candidate.name: read_buckets(candidate.buckets) for candidate in before if candidate.weight}
+    salt = spec.assignment.salt or observed.rollout.rpartition("/")[2]
+    if status.routing is not None and any(candidate.weight for candidate in status.candidates):
+        salt = status.routing.salt
+    before = build_document(observed.rollout, status)
+    generation = before.generation if before is not None else 0
+    draft = RoutingStatus(generation=max(1, generation), salt=salt)
+    document = build_document(observed.rollout, following.model_copy(update={"routing": draft}))
+    routing = following.routing
+    if document is not None and document != before:
+        published = observed.published.generation if observed.published is not None else 0
+        document = document.model_copy(update={"generation": max(generation, published) + 1})
+        routing = RoutingStatus(generation=document.generation, salt=salt, fingerprint=document.fingerprint)
+    if routing is None:
+        return None
+    since = routing.acknowledged_time or at(now)
+    acknowledged = observed.all_acknowledge(routing.fingerprint)
+    return routing.model_copy(update={"acknowledged_time": since if acknowledged else None})
+
+
+def _arms(
+    baseline: str, candidates: Sequence[CandidateStatus], previous: Sequence[CandidateStatus]
+) -> tuple[Arm, ...]:
+    held = {candidate.name: _parse_buckets(candidate.buckets) for candidate in previous if candidate.weight}
     shares = [
         Share(candidate.name, candidate.digest, candidate.weight, shadow=candidate.phase == "Shadowing")
         for candidate in candidates
-        if candidate.phase in UNDER_WAY
+        if candidate.phase in ACTIVE_PHASES
     ]
     return allocate(baseline, shares, held)
 
 
-def write_buckets(ranges: Ranges) -> tuple[str, ...]:
-    """Return ranges of buckets as the status has them, ``first-last``."""
+def _format_buckets(ranges: Ranges) -> tuple[str, ...]:
     return tuple(f"{first}-{end - 1}" for first, end in ranges)
 
 
-def read_buckets(texts: Sequence[str]) -> Ranges:
-    """Return what :func:`write_buckets` wrote."""
+def _parse_buckets(texts: Sequence[str]) -> Ranges:
     pairs = (text.split("-") for text in texts)
     return tuple((int(first), int(last) + 1) for first, last in pairs)

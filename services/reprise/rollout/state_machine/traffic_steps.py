@@ -1,4 +1,4 @@
-"""Which share a candidate has at which step."""
+"""The traffic weights that a candidate goes through."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -7,41 +7,26 @@ from reprise.rollout.resource.spec import Candidate, RolloutSpec, seconds
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A share that a candidate holds.
-
-    Attributes:
-        weight: Basis points.
-        hold: How long at least before the next stage, or before it is promoted by rule.
-    """
+class TrafficStep:
+    """A weight in basis points, and the minimum time that the candidate keeps it."""
 
     weight: int
     hold: timedelta
 
 
-def stages(spec: RolloutSpec, candidate: Candidate) -> tuple[Stage, ...]:
-    """Return the stages of a candidate, rising; the last is its own share.
+def traffic_steps(spec: RolloutSpec, candidate: Candidate) -> tuple[TrafficStep, ...]:
+    """Return a candidate's steps, rising; the last is its own ``trafficPercent``.
 
-    Steps at or above the candidate's own share are its last stage.
+    Steps at or above that are merged into the last one.
     """
     if candidate.shadow:
-        return (Stage(0, timedelta()),)
+        return (TrafficStep(0, timedelta()),)
+    steps = [TrafficStep(basis_points(step.traffic_percent), seconds(step.hold)) for step in spec.steps]
     own = basis_points(candidate.traffic_percent)
-    below = [
-        Stage(basis_points(step.traffic_percent), seconds(step.hold))
-        for step in spec.steps
-        if basis_points(step.traffic_percent) < own
-    ]
-    holds = [seconds(step.hold) for step in spec.steps if basis_points(step.traffic_percent) >= own]
-    return (*below, Stage(own, holds[0] if holds else timedelta()))
+    hold = next((step.hold for step in steps if step.weight >= own), timedelta())
+    return (*(step for step in steps if step.weight < own), TrafficStep(own, hold))
 
 
 def basis_points(percent: float) -> int:
-    """Return hundredths of a percent, rounded down, so that shares never add up to more than they did."""
+    """Return hundredths of a percent, rounded down so that weights never add up to more than the percentages."""
     return int(percent * 100 + 1e-6)
-
-
-def weight_at(spec: RolloutSpec, candidate: Candidate, step: int) -> int:
-    """Return a candidate's share at a step, basis points; beyond the last, the last."""
-    ladder = stages(spec, candidate)
-    return ladder[min(step, len(ladder) - 1)].weight

@@ -2,15 +2,18 @@
 
 from datetime import timedelta
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.rollout.clients.predictors import Pod
+from reprise.rollout.exceptions import InvalidTransitionError
 from reprise.rollout.resource.spec import RolloutSpec
-from reprise.rollout.resource.status import RolloutStatus
+from reprise.rollout.resource.status import CandidateStatus, RolloutStatus
+from reprise.rollout.state_machine.candidate import TRANSITIONS, RolloutContext, restart
 from reprise.rollout.state_machine.decision import Decision, decide
-from reprise.rollout.state_machine.observed_state import Measurement, Observation
-from reprise.rollout.state_machine.traffic_steps import stages
+from reprise.rollout.state_machine.observed_state import Measurement, ObservedState
+from reprise.rollout.state_machine.traffic_steps import traffic_steps
 from reprise.routing import RoutingDocument
 from support.rollout_world import (
     BASE,
@@ -73,7 +76,7 @@ class Story:
         self.store = FakeStore()
         self.predictors = FakePredictors(self.store)
 
-    def happen(self, moment: dict) -> tuple[RolloutStatus, Decision, Observation]:
+    def happen(self, moment: dict) -> tuple[RolloutStatus, Decision, ObservedState]:
         self.now += timedelta(seconds=moment.get("seconds", 1))
         self.predictors.deaf = {"one"} if moment.get("deaf") else set()
         self.predictors.corrupt = set(moment.get("corrupt", ()))
@@ -88,16 +91,16 @@ class Story:
             self.store.publish_document(decision.document)
         return before, decision, seen
 
-    def observe(self, moment: dict) -> Observation:
+    def observe(self, moment: dict) -> ObservedState:
         verdict = moment.get("verdict")
         measured: dict[str, Measurement | None] = {
             name: MEASUREMENTS[kind] for name, kind in moment.get("measured", {}).items()
         }
-        return Observation(
+        return ObservedState(
             rollout=ROLLOUT,
             annotations={f"reprise.dev/{name}": value for name, value in moment.get("asked", {}).items()},
             published=self.store.newest,
-            pods=self.predictors.ask([Pod("one", None), Pod("two", None)]),
+            pods=self.predictors.get_reports([Pod("one", None), Pod("two", None)]),
             measurements=measured,
             evidence=None if verdict is None else evidence(verdict, self.now),
         )
@@ -118,7 +121,7 @@ def test_shares_are_whole_and_rise_by_one_step_at_a_time(happenings, rule):
         # validation has seen that buckets are disjoint and whole; the candidates' part is what the spec allows at most
         assert sum(arm.weight for arm in decision.document.arms) == 10_000
         for candidate in story.spec.candidates:
-            ladder = [0, *(stage.weight for stage in stages(story.spec, candidate))]
+            ladder = [0, *(stage.weight for stage in traffic_steps(story.spec, candidate))]
             was = before.candidate(candidate.name, candidate.digest)
             now = decision.status.candidate(candidate.name, candidate.digest)
             assert now.weight in ladder
@@ -140,7 +143,7 @@ def test_a_decision_is_final_until_something_is_seen(happenings):
             story.happen(quiet)
         before, decision, _ = story.happen(quiet)
         assert decision.status == before
-        assert decision.notes == ()
+        assert decision.events == ()
 
 
 @settings(max_examples=80, deadline=None)
@@ -201,3 +204,21 @@ def test_numbers_of_documents_rise_and_each_means_one_content(happenings):
         assert decision.document.generation >= latest
         latest = decision.document.generation
         assert contents.setdefault(latest, decision.document) == decision.document
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "Better", "NotWorse"]))
+def test_candidates_follow_the_transition_table(happenings, rule):
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": rule}))
+    for moment in happenings:
+        before, decision, _ = story.happen(moment)
+        for was in before.candidates:
+            now = decision.status.candidate(was.name, was.digest)
+            assert now.phase == was.phase or now.phase in TRANSITIONS[was.phase]
+
+
+def test_transition_that_is_not_in_the_table_is_refused():
+    context = RolloutContext(spec(), ObservedState(ROLLOUT), BASE, acknowledged=True, now=START)
+    promoted = CandidateStatus(name="forest", digest=NEW, phase="Promoted")
+    with pytest.raises(InvalidTransitionError, match="from Promoted to Loading"):
+        restart(promoted, context)

@@ -5,23 +5,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.rollout.resource.spec import Analysis, Metric
-from reprise.rollout.state_machine.analysis import breach, judge
-from reprise.rollout.state_machine.observed_state import ArmSample, Measurement
-from reprise.rollout.state_machine.traffic_steps import basis_points, stages
+from reprise.rollout.state_machine.analysis import analyse
+from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
+from reprise.rollout.state_machine.traffic_steps import basis_points, traffic_steps
 from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with_users
 
 
 def finding(metric: Metric, measured: Measurement | None, weight: int = 1000, pods: int = 2):
     analysis = Analysis(metrics=(metric,), min_samples=100)
-    return judge(analysis, measured, None, weight=weight, pods=pods, now=START).metrics[0]
+    return analyse(analysis, measured, None, weight=weight, pods=pods, now=START).metrics[0]
 
 
 def test_few_users_with_many_scores_each_are_few_samples():
     one = (100.0,) * 10 + (300.0,) * 10
-    measured = Measurement(ArmSample(4000, 0, 0.01, one), GOOD.baseline, 60.0, 6000.0)
+    measured = Measurement(ArmMeasurement(4000, 0, 0.01, one), GOOD.baseline, 60.0, 6000.0)
     metric = Metric(type="ScoreDistance", max=0.1)
     assert finding(metric, measured, pods=1).verdict == "Good"
-    many = Measurement(ArmSample(4000, 0, 0.01, one), GOOD.baseline, 6000.0, 6000.0)
+    many = Measurement(ArmMeasurement(4000, 0, 0.01, one), GOOD.baseline, 6000.0, 6000.0)
     assert finding(metric, many, pods=1).verdict == "Bad"
 
 
@@ -35,8 +35,12 @@ def test_few_users_with_many_scores_each_are_few_samples():
         (Metric(type="LatencyP99", max=0.1), SLOW, "Bad"),
         (Metric(type="LatencyP99", max_ratio=2.0), GOOD, "Good"),
         (Metric(type="LatencyP99", max_ratio=2.0), SLOW, "Bad"),
-        (Metric(type="LatencyP99", max_ratio=2.0), Measurement(SLOW.candidate, ArmSample()), "NoData"),
-        (Metric(type="LatencyP99", max=0.1, max_ratio=2.0), Measurement(SLOW.candidate, ArmSample()), "Bad"),
+        (Metric(type="LatencyP99", max_ratio=2.0), Measurement(SLOW.candidate, ArmMeasurement()), "NoData"),
+        (
+            Metric(type="LatencyP99", max=0.1, max_ratio=2.0),
+            Measurement(SLOW.candidate, ArmMeasurement()),
+            "Bad",
+        ),
         (Metric(type="SampleRatio"), GOOD, "NoData"),
         (Metric(type="SampleRatio"), with_users(GOOD, 1000), "Good"),
         (Metric(type="SampleRatio"), with_users(GOOD, 1000, off=0.9), "Bad"),
@@ -61,7 +65,7 @@ def test_users_that_several_predictors_count_do_not_make_a_mismatch_of_noise():
 
 
 def test_shadows_have_no_users_to_be_missing():
-    analysis = judge(Analysis(), GOOD, None, weight=0, pods=1, now=START)
+    analysis = analyse(Analysis(), GOOD, None, weight=0, pods=1, now=START)
     assert "SampleRatio" not in {metric.type for metric in analysis.metrics}
 
 
@@ -69,17 +73,19 @@ def test_failures_in_a_row_are_counted_and_forgotten_after_a_good_analysis():
     analysis, counts = None, []
     for number, measured in enumerate((ERRING, ERRING, NOTHING, ERRING, GOOD, ERRING)):
         rules = Analysis(metrics=(Metric(type="ErrorRate", max=0.01),))
-        analysis = judge(rules, measured, analysis, weight=100, pods=1, now=START + timedelta(seconds=number))
+        analysis = analyse(
+            rules, measured, analysis, weight=100, pods=1, now=START + timedelta(seconds=number)
+        )
         counts.append(analysis.metrics[0].failures)
     assert counts == [1, 2, 2, 3, 0, 1]
-    assert breach(analysis, 1).type == "ErrorRate"
-    assert breach(analysis, 2) is None
+    assert analysis.breach(1).type == "ErrorRate"
+    assert analysis.breach(2) is None
 
 
 def test_a_candidate_walks_the_steps_below_its_own_share_and_then_has_that():
     asked = spec(candidates=[{"name": "a", "digest": "sha256:" + "b" * 64, "trafficPercent": 20}])
-    assert [stage.weight for stage in stages(asked, asked.candidates[0])] == [100, 1000, 2000]
-    assert stages(asked, asked.candidates[0])[-1].hold == timedelta(seconds=60)
+    assert [stage.weight for stage in traffic_steps(asked, asked.candidates[0])] == [100, 1000, 2000]
+    assert traffic_steps(asked, asked.candidates[0])[-1].hold == timedelta(seconds=60)
 
 
 @given(st.lists(st.integers(1, 9_999), min_size=1, max_size=7))

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 
 from reprise.rollout.exceptions import ClusterError, StuckError
 from reprise.rollout.metrics import RolloutMetrics
-from reprise.rollout.reconcile_loop import Rollouts
-from reprise.rollout.reconciler import Look, Reconciler
+from reprise.rollout.reconcile_loop import ReconcileLoop
+from reprise.rollout.reconciler import Reconciler, ReconcileResult
 from reprise.rollout.settings import RolloutSettings
 
 
@@ -22,23 +22,23 @@ class Looking:
         self.sweeps = sweeps or []
         self.looked: list[str] = []
 
-    def reconcile(self, namespace: str, name: str) -> Look:
+    def reconcile(self, namespace: str, name: str) -> ReconcileResult:
         self.looked.append(name)
         if self.looks:
             raise self.looks.pop(0)
-        return Look.SETTLED
+        return ReconcileResult.SETTLED
 
     def sweep(self) -> None:
         if self.sweeps:
             raise self.sweeps.pop(0)
 
 
-def _play(looking: Looking, play: Callable[[Rollouts], Awaitable[None]]) -> None:
+def _play(looking: Looking, play: Callable[[ReconcileLoop], Awaitable[None]]) -> None:
     settings = RolloutSettings.load(settled_seconds=0.01, unsettled_seconds=0.01)
 
     async def played() -> None:
         reconciler = cast(Reconciler, cast(Any, looking))
-        rollouts = Rollouts(
+        rollouts = ReconcileLoop(
             reconciler,
             lambda: ("model",),
             settings,
@@ -60,7 +60,7 @@ async def _until(probe: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-def _is_stuck(rollouts: Rollouts) -> bool:
+def _is_stuck(rollouts: ReconcileLoop) -> bool:
     try:
         rollouts.check()
     except StuckError:
@@ -71,7 +71,7 @@ def _is_stuck(rollouts: Rollouts) -> bool:
 def test_a_rollout_is_looked_at_again_and_again() -> None:
     looking = Looking()
 
-    async def play(rollouts: Rollouts) -> None:
+    async def play(rollouts: ReconcileLoop) -> None:
         await _until(lambda: looking.looked[:3] == ["model"] * 3)
         rollouts.check()
 
@@ -81,7 +81,7 @@ def test_a_rollout_is_looked_at_again_and_again() -> None:
 def test_a_look_that_ends_in_an_error_nobody_expected_is_not_the_last() -> None:
     looking = Looking(looks=[KeyError("metadata")])
 
-    async def play(rollouts: Rollouts) -> None:
+    async def play(rollouts: ReconcileLoop) -> None:
         await _until(lambda: len(looking.looked) >= 3)
         rollouts.check()
 
@@ -91,7 +91,7 @@ def test_a_look_that_ends_in_an_error_nobody_expected_is_not_the_last() -> None:
 def test_an_api_server_that_is_away_is_waited_for() -> None:
     looking = Looking(looks=[ClusterError("away")], sweeps=[ClusterError("away")] * 3)
 
-    async def play(rollouts: Rollouts) -> None:
+    async def play(rollouts: ReconcileLoop) -> None:
         await _until(lambda: len(looking.looked) >= 2 and not looking.sweeps)
         rollouts.check()
 
@@ -99,7 +99,7 @@ def test_an_api_server_that_is_away_is_waited_for() -> None:
 
 
 def test_the_probe_fails_once_nobody_looks_for_rollouts_any_more() -> None:
-    async def play(rollouts: Rollouts) -> None:
+    async def play(rollouts: ReconcileLoop) -> None:
         await _until(lambda: _is_stuck(rollouts))
         with pytest.raises(StuckError, match="see the log"):
             rollouts.check()
