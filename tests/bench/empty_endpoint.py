@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from reprise.predictor.models import examples
 from reprise.predictor.models.api import PredictionRequest, PredictionResponse
 
-ANSWER = PredictionResponse.model_validate(examples.ANSWER)
+ANSWER = PredictionResponse.model_validate(examples.PREDICTION)
 
 # As in reprise.http.app: even unused, telemetry costs each request something.
 app = FastAPI(telemetry={"tracing": False, "metrics": False, "logs": False})

@@ -36,18 +36,18 @@ class RunningPredictor:
     def route(self, document: RoutingDocument | bytes) -> None:
         """Publish a routing document and have the predictor look at it until nothing is loading."""
         self.routing.data = document if isinstance(document, bytes) else document.to_bytes()
-        self.look()
+        self.refresh_routing()
 
-    def look(self) -> None:
+    def refresh_routing(self) -> None:
         """Have the predictor look at what is published."""
         portal = self.client.portal
         assert portal is not None
-        portal.call(self.context.routing.refresh)
-        portal.call(self.context.routing.settle, 10.0)
+        portal.call(self.context.router.refresh)
+        portal.call(self.context.router.wait_for_loads, 10.0)
 
     def know(self, user_id: str, product_id: str, *, user: Any, product: Any, pair: Any) -> None:
         """Put three rows into the store, each with all fields of its state; a row that is None stays unknown."""
-        model = self.context.models.current
+        model = self.context.configured_model.current
         for states, entity, row, ids in (
             (model.user, model.plan.user, user, (user_id,)),
             (model.product, model.plan.product, product, (product_id,)),
@@ -109,7 +109,7 @@ def running_predictor(
     configured = PredictorSettings.load(model_store=str(store), **settings)
     opened = {} if log is None else {"open_log": lambda _: log() if callable(log) else log}
     context = build_context(
-        configured, reader, clock=lambda: NOW_US * 1000, routing_source=routing, trace=trace, **opened
+        configured, reader, clock=lambda: NOW_US * 1000, fetch_routing=routing, trace=trace, **opened
     )
     with TestClient(create_app(context)) as client:
         yield RunningPredictor(client, context, reader, routing)

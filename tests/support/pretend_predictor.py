@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from redis import Redis
 
-from reprise.routing import ArmReport, RoutingDocument, RoutingReport, SeenUsers, assign, document_key
+from reprise.routing import ArmReport, DistinctUsers, RoutingDocument, RoutingReport, assign, document_key
 from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
 
 CORRUPT, ERRING, SLOW, GARBAGE = "corrupt", "erring", "slow", "garbage"
@@ -41,7 +41,7 @@ class PretendPredictor:
         self._chance = random.Random(seed)
         self._document: RoutingDocument | None = None
         self._arm_of: Callable[[str], int] = lambda _: 0
-        self._seen = SeenUsers()
+        self._seen = DistinctUsers()
         self._stopping = threading.Event()
         self._measured(CollectorRegistry())
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))

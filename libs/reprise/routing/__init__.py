@@ -1,12 +1,11 @@
-"""Which model answers which user: the routing document, the assignment of users, and what is reported back."""
+"""Routing of users to models: the routing document, the assignment of users, reports and evidence."""
 
 from reprise.routing.allocation import Ranges, Share, allocate
 from reprise.routing.assignment import assign, bucket_of
-from reprise.routing.distinct_users import SeenUsers
-from reprise.routing.document import BASELINE, BUCKETS, Arm, RoutingDocument, width
-from reprise.routing.evidence import CandidateEvidence, RolloutEvidence, Verdict
+from reprise.routing.distinct_users import DistinctUsers
+from reprise.routing.document import BASELINE, BUCKETS, Arm, RoutingDocument, count_buckets, document_key
+from reprise.routing.evidence import CandidateEvidence, EvidenceVerdict, RolloutEvidence, evidence_key
 from reprise.routing.exceptions import InvalidRoutingError, InvalidSharesError, RoutingError
-from reprise.routing.keys import document_key, evidence_key
 from reprise.routing.report import ArmReport, RoutingReport
 
 __all__ = [
@@ -15,6 +14,8 @@ __all__ = [
     "Arm",
     "ArmReport",
     "CandidateEvidence",
+    "DistinctUsers",
+    "EvidenceVerdict",
     "InvalidRoutingError",
     "InvalidSharesError",
     "Ranges",
@@ -22,13 +23,11 @@ __all__ = [
     "RoutingDocument",
     "RoutingError",
     "RoutingReport",
-    "SeenUsers",
     "Share",
-    "Verdict",
     "allocate",
     "assign",
     "bucket_of",
+    "count_buckets",
     "document_key",
     "evidence_key",
-    "width",
 ]

@@ -1,30 +1,27 @@
-"""Counting users once, in bounded memory."""
+"""Counts distinct users in bounded memory."""
 
 
-class SeenUsers:
-    """Tells whether a user is seen for the first time since the last reset.
+class DistinctUsers:
+    """A set of at most ``capacity`` users, at about 100 bytes each.
 
-    Once as many users as it has room for are seen, nobody is new any more: which users it counts then depends on
-    when they came and not on their arm, so that what is counted remains a fair sample.
-
-    Args:
-        capacity: How many users it remembers; each takes about a hundred bytes.
+    Once it is full, nobody is new any more. Which users are counted then depends on when they came and not on their
+    arm, so the counts remain a fair sample.
     """
 
     def __init__(self, capacity: int = 100_000) -> None:
         self._capacity = capacity
-        self._seen: set[int] = set()
+        self._hashes: set[int] = set()
 
     def is_new(self, user_id: str) -> bool:
-        """Return whether the user is new, and remember the user."""
-        seen = self._seen
-        # Python's own hash: 64 bits, kept in the string once computed; a collision counts one user less.
+        """Add a user; return whether the user is new."""
+        hashes = self._hashes
+        # Python caches the 64-bit hash in the string. A collision loses one user.
         hashed = hash(user_id)
-        if hashed in seen or len(seen) >= self._capacity:
+        if hashed in hashes or len(hashes) >= self._capacity:
             return False
-        seen.add(hashed)
+        hashes.add(hashed)
         return True
 
     def reset(self) -> None:
-        """Forget everybody; for when another document is applied."""
-        self._seen = set()
+        """Remove all users."""
+        self._hashes = set()

@@ -1,4 +1,8 @@
-"""The routing document: which model answers which users."""
+"""The routing document: which model answers which users.
+
+Its key in Redis begins with ``routing:``. Feast's keys begin with a byte that is not a letter, and the
+materializer's event ids with ``seen:``.
+"""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,73 +10,72 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
-from reprise.routing.strict_model import ArmName, BasisPoints, Digest, Wire
+from reprise.routing.strict_model import ArmName, BasisPoints, Digest, StrictModel
 
 BUCKETS: Final = 10_000
-"""How many buckets users are hashed to: one for each basis point."""
+"""Number of buckets that users are hashed to, one per basis point."""
 
 BASELINE: Final = "baseline"
-"""Name of the arm that users are in who are in no candidate's."""
+"""Name of the arm of users who are in no candidate."""
 
 Bound = Annotated[int, Field(ge=0, le=BUCKETS)]
 Range = tuple[Bound, Bound]
-"""Buckets from the first number up to and without the second."""
+"""A half-open range of buckets."""
 
 
-class Arm(Wire):
-    """One model of a rollout, and the buckets of users that it answers."""
+class Arm(StrictModel):
+    """One model of a rollout and the buckets of users that it answers."""
 
     name: ArmName
     digest: Digest
-    weight: BasisPoints = Field(description="How many buckets it has.")
+    weight: BasisPoints = Field(description="Number of buckets.")
     shadow: bool = Field(False, description="Whether it scores every request and answers none.")
-    buckets: tuple[Range, ...] = Field((), description="Which buckets it has, as half-open ranges.")
+    buckets: tuple[Range, ...] = Field((), description="Its buckets as half-open ranges.")
 
     @model_validator(mode="after")
-    def _buckets_are_the_weight(self) -> Self:
+    def _check_buckets(self) -> Self:
         for first, end in self.buckets:
             if first >= end:
                 raise ValueError(f"buckets: [{first}, {end}] is empty")
-        if (total := width(self.buckets)) != self.weight:
+        if (total := count_buckets(self.buckets)) != self.weight:
             raise ValueError(f"buckets: hold {total} of {BUCKETS}, but weight says {self.weight}")
         if self.shadow and self.weight:
             raise ValueError(f"weight: a shadow answers nobody, so it is 0, got {self.weight}")
         return self
 
 
-class RoutingDocument(Wire):
-    """What the operator publishes and every predictor applies.
+class RoutingDocument(StrictModel):
+    """What the rollout operator publishes and every predictor applies.
 
-    ``arms`` begins with the baseline. An arm of weight 0 is held in memory and answers nobody. An arm whose
-    bundle a predictor cannot load answers nobody there either: the baseline answers its users, and the answers
-    are recorded as the baseline's. A document without arms releases the predictors, each to the model it is
-    configured with; where there is no document at all, a predictor keeps what it has applied before.
+    ``arms`` begins with the baseline. An arm of weight 0 is loaded and answers nobody. The baseline answers the users
+    of an arm that a predictor cannot load, and these responses count as the baseline's. A document without arms
+    releases the predictors to their configured models. If the document is gone, a predictor keeps the last one.
     """
 
-    WHAT: ClassVar[str] = "routing document"
+    KIND: ClassVar[str] = "routing document"
 
     schema_version: Literal[1] = 1
-    generation: int = Field(ge=1, description="Rises with every document of a project.")
+    generation: int = Field(ge=1, description="Increases with every document of a project.")
     rollout: str = Field(min_length=1, max_length=317, description="The resource, namespace/name.")
     salt: str = Field(
         max_length=253,
         pattern=r"^[^\x00]*$",
-        description="Of the assignment; another salt is another assignment.",
+        description="Salt of the hash; another salt is another assignment.",
     )
     arms: tuple[Arm, ...] = Field(max_length=32)
 
     @property
     def released(self) -> bool:
-        """Whether each predictor is to answer with the model that it is configured with."""
+        """Whether each predictor uses its configured model."""
         return not self.arms
 
     @property
     def fingerprint(self) -> str:
-        """The first 16 hexadecimal digits of the content's sha256, which a predictor reports back."""
+        """The first 16 hexadecimal digits of the content's sha256; predictors report it."""
         return hashlib.sha256(self.to_bytes()).hexdigest()[:16]
 
     @model_validator(mode="after")
-    def _arms_share_all_users(self) -> Self:
+    def _check_arms(self) -> Self:
         if not self.arms:
             return self
         if self.arms[0].shadow:
@@ -94,6 +97,11 @@ class RoutingDocument(Wire):
         return self
 
 
-def width(ranges: Iterable[tuple[int, int]]) -> int:
-    """Return how many buckets the ranges hold."""
+def count_buckets(ranges: Iterable[tuple[int, int]]) -> int:
+    """Return the number of buckets in the ranges."""
     return sum(end - first for first, end in ranges)
+
+
+def document_key(project: str) -> str:
+    """Return the Redis key of a project's routing document."""
+    return f"routing:{project}:document"

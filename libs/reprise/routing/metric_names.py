@@ -1,24 +1,22 @@
-"""What a predictor measures of each arm, and the operator asks Prometheus for.
+"""Metrics of arms that predictors export and the rollout operator queries.
 
-Every metric carries the labels ``arm`` and ``digest``. A predictor shows them all, at zero, as soon as it has loaded an
-arm, so that the first answers are counted too; shadows are measured like the others. An arm that cannot answer a
-request (its model raises, or gives no probability) is counted as failed, and the baseline answers instead.
+Each has the labels ``arm`` and ``digest``, and starts at zero once the arm is loaded, so that the first increase is
+visible. Shadows are measured like other arms.
 """
 
 from typing import Final
 
 ANSWERS: Final = "reprise_predictor_arm_answers"
-"""Counter, ``_total``: what the arm was asked for, with the label ``outcome``, ``answered`` or ``failed``."""
+"""Counter, ``_total``: requests by ``outcome``, ``answered`` or ``failed`` (the baseline answers instead)."""
 
 SECONDS: Final = "reprise_predictor_arm_seconds"
-"""Histogram: how long the arm took for what was asked, from state to probability, without the store's round trip."""
+"""Histogram: duration from state to probability, without reading the store."""
 
 SCORES: Final = "reprise_predictor_arm_score"
-"""Histogram: the probabilities, in twenty bins of the same width."""
+"""Histogram: probabilities, in twenty bins of equal width."""
 
 USERS: Final = "reprise_predictor_arm_users"
-"""Counter, ``_total``: users that a predictor saw for the first time since it applied the document, by the arm that
-they are assigned to (whether or not that arm answers); see :class:`reprise.routing.distinct_users.SeenUsers`."""
+"""Counter, ``_total``: distinct users since the document was applied, by assigned arm, whether or not it answers."""
 
 SCORE_BOUNDS: Final = tuple(number / 20 for number in range(1, 21))
 """Upper bounds of the bins of :data:`SCORES`."""

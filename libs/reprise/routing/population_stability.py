@@ -1,4 +1,4 @@
-"""How far two distributions over the same bins are apart: the population stability index, and what of it is chance."""
+"""The population stability index of two histograms, and its upper bound under pure sampling noise."""
 
 import math
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ _Z_999 = 3.090232306167813
 def population_stability_index(one: Sequence[float], other: Sequence[float]) -> float:
     """Return Σ (pᵢ − qᵢ) ln(pᵢ / qᵢ) of two histograms over the same bins.
 
-    The symmetric Kullback–Leibler divergence that credit scoring calls PSI (Siddiqi, *Credit Risk Scorecards*, 2006; by
-    its rule of thumb 0.1 is a small and 0.25 a large shift). Half a count is added to each bin, so that empty bins are
-    no infinite distance; bins that are empty in both are left out.
+    The symmetric Kullback–Leibler divergence, PSI in credit scoring (Siddiqi, *Credit Risk Scorecards*, 2006; by its
+    rule of thumb 0.1 is a small and 0.25 a large shift). Half a count is added to each bin, so that an empty bin does
+    not make it infinite; bins that are empty in both are left out.
 
     Raises:
         ValueError: The histograms have different bins, or one is empty.
@@ -28,11 +28,10 @@ def population_stability_index(one: Sequence[float], other: Sequence[float]) -> 
     )
 
 
-def tenths(reference: Sequence[float], *others: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-    """Return histograms with neighbouring bins put together until each has a tenth of the reference or more.
+def merge_into_deciles(reference: Sequence[float], *others: Sequence[float]) -> tuple[tuple[float, ...], ...]:
+    """Return the histograms with neighbouring bins merged until each has at least a tenth of the reference.
 
-    The index is usually taken over the reference's deciles: bins that hold next to nothing add noise to it and little
-    else.
+    The index is usually taken over the reference's deciles, because nearly empty bins add mostly noise.
     """
     enough = sum(reference) / 10
     merged: list[list[float]] = []
@@ -47,13 +46,8 @@ def tenths(reference: Sequence[float], *others: Sequence[float]) -> tuple[tuple[
     return tuple(zip(*merged, strict=True))
 
 
-def index_by_chance(bins: int, one: float, other: float) -> float:
-    """Return what the index of two samples of one distribution stays below with probability 0.999.
-
-    Args:
-        bins: How many bins there are.
-        one: How many independent values the one sample has.
-        other: How many the other has.
+def psi_noise_bound(bins: int, one: float, other: float) -> float:
+    """Return the 99.9 % quantile of the index of two samples of one distribution, given their independent values.
 
     For samples of n and m in B bins it is distributed as (1/n + 1/m) χ² with B − 1 degrees of freedom (Yurdakul and
     Naranjo, *Statistical properties of the population stability index*, Journal of Risk Model Validation, 2020); the

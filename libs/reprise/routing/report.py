@@ -1,38 +1,31 @@
-"""What a predictor says of the routing document: the answer to ``GET /routing`` on its metrics port."""
+"""The routing report: the response of a predictor to ``GET /routing`` on its metrics port."""
 
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from reprise.routing.strict_model import ArmName, BasisPoints, Digest, Wire
+from reprise.routing.strict_model import ArmName, BasisPoints, Digest, StrictModel
 
 
-class ArmReport(Wire):
-    """One arm as this predictor has it.
-
-    ``failed`` is for a bundle that will never do: corrupt, or not fitting this predictor. While a store is away or
-    does not have the bundle yet, the arm is ``loading``, and the reason says what it waits for.
-    """
+class ArmReport(StrictModel):
+    """The state of one arm in this predictor: ``failed`` after an attempt to load its bundle, which may be retried."""
 
     name: ArmName
     digest: Digest
     weight: BasisPoints
     shadow: bool = False
     state: Literal["loading", "loaded", "failed"]
-    reason: str | None = Field(None, description="Why it is not loaded.")
+    reason: str | None = Field(None, description="Why loading failed.")
 
 
-class RoutingReport(Wire):
-    """What a predictor has applied.
+class RoutingReport(StrictModel):
+    """The document that a predictor has applied, and why it refused the newest one, if it did."""
 
-    ``refused`` tells of a document that it read and could not apply; the one applied before goes on.
-    """
-
-    WHAT: ClassVar[str] = "routing report"
+    KIND: ClassVar[str] = "routing report"
 
     schema_version: Literal[1] = 1
-    generation: int | None = Field(description="Of the document applied; none before the first.")
-    fingerprint: str | None = Field(description="Of the document applied.")
-    rollout: str | None = Field(description="Of the document applied, namespace/name.")
-    arms: tuple[ArmReport, ...] = Field(description="In the document's order; none while released.")
-    refused: str | None = Field(None, description="Why the newest document is not applied.")
+    generation: int | None = Field(description="Generation of the applied document; null before the first.")
+    fingerprint: str | None = Field(description="Fingerprint of the applied document.")
+    rollout: str | None = Field(description="Resource of the applied document, namespace/name.")
+    arms: tuple[ArmReport, ...] = Field(description="Arms in the document's order; empty while released.")
+    refused: str | None = Field(None, description="Why the newest document was refused.")

@@ -1,15 +1,12 @@
-"""Sample-ratio mismatch: whether the arms have the shares of users that they were given.
+"""Sample ratio mismatch: whether the arms have their shares of users. If not, they cannot be compared.
 
-An arm that loses users (it crashes, its answers are dropped, its pages bounce) is not comparable any more, however
-good the rest looks. There are two answers to it:
+Pearson's χ² test is valid for one planned look. For repeated looks there is the anytime-valid test of Lindon and
+Malek, *Anytime-valid inference for multinomial count data*, NeurIPS 2022: the Bayes factor of a Dirichlet prior
+centred on the shares θ against the shares,
 
-- Pearson's χ² test, for a look at one moment;
-- for looking again and again, the anytime-valid test of Lindon and Malek, *Anytime-valid inference for multinomial
-  count data*, NeurIPS 2022: the Bayes factor of a Dirichlet prior centred on the shares against the shares,
+    Γ(k) / Γ(k + n) · Π Γ(kθᵢ + nᵢ) / Γ(kθᵢ) / Π θᵢ^nᵢ,
 
-      Γ(k) / Γ(k + n) · Π Γ(kθᵢ + nᵢ) / Γ(kθᵢ) / Π θᵢ^nᵢ,
-
-  is a martingale while the shares hold, so that P(it *ever* reaches 1/α) ≤ α. Its inverse is a p-value at any time.
+is a martingale while the shares hold, so P(it *ever* reaches 1/α) ≤ α. Its inverse is a p-value at any time.
 """
 
 import math
@@ -21,13 +18,13 @@ _CONCENTRATION = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class SampleRatio:
-    """Whether users are spread as they should be.
+    """The result of both tests.
 
     Attributes:
-        expected: How many users each arm should have.
+        expected: Expected number of users of each arm.
         chi_square: Pearson's statistic.
-        p_value: Of the χ² test; for one look that was planned.
-        anytime_p_value: Valid however often one looks.
+        p_value: P-value of the χ² test, for one planned look.
+        anytime_p_value: Anytime-valid p-value.
     """
 
     expected: tuple[float, ...]
@@ -37,14 +34,10 @@ class SampleRatio:
 
 
 def sample_ratio(observed: Sequence[int], shares: Sequence[float]) -> SampleRatio:
-    """Compare numbers of users with the arms' shares.
-
-    Args:
-        observed: Users by arm.
-        shares: What each arm was given, in any unit; all positive.
+    """Test the number of users of each arm against the arms' shares, which are in any unit.
 
     Raises:
-        ValueError: There are fewer than two arms, as many shares as arms there are not, or a share is not positive.
+        ValueError: There are fewer than two arms, or not as many shares, or a share is not positive.
     """
     if len(observed) < 2 or len(observed) != len(shares) or min(shares) <= 0:
         raise ValueError(f"expected two arms or more, each with a share above 0, got {observed} of {shares}")
@@ -67,7 +60,7 @@ def sample_ratio(observed: Sequence[int], shares: Sequence[float]) -> SampleRati
 
 
 def chi_square_survival(statistic: float, freedom: int) -> float:
-    """Return P(χ² with so many degrees of freedom ≥ statistic), in closed form for whole degrees (DLMF 8.4)."""
+    """Return P(χ² with ``freedom`` degrees of freedom ≥ statistic), in closed form (DLMF 8.4)."""
     half = statistic / 2.0
     if half <= 0:
         return 1.0

@@ -5,9 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Self
 
-from reprise.routing.document import RoutingDocument
-from reprise.routing.evidence import RolloutEvidence
-from reprise.routing.keys import document_key, evidence_key
+from reprise.routing.document import RoutingDocument, document_key
+from reprise.routing.evidence import RolloutEvidence, evidence_key
 from reprise.store.documents import DocumentStore
 from reprise.store.settings import OnlineStoreSettings
 

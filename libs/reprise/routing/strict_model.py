@@ -1,4 +1,4 @@
-"""JSON whose every member is checked."""
+"""Strictly validated JSON."""
 
 from typing import Annotated, ClassVar, Self
 
@@ -7,33 +7,33 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from reprise.routing.exceptions import InvalidRoutingError
 
 ArmName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
-"""A DNS label, so that it can be part of Kubernetes names and label values."""
+"""A DNS label, so that it is valid in Kubernetes names and label values."""
 
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
-"""The address of a bundle."""
+"""Digest of a bundle."""
 
 BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
 """Hundredths of a percent."""
 
 
-class Wire(BaseModel):
-    """Base of what is sent as JSON: frozen, strict, without unknown members."""
+class StrictModel(BaseModel):
+    """Base of JSON documents: frozen, strict, without unknown members."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    WHAT: ClassVar[str] = "document"
+    KIND: ClassVar[str] = "document"
 
     @classmethod
     def from_bytes(cls, data: bytes | str) -> Self:
-        """Return what the JSON says.
+        """Return the document in the JSON.
 
         Raises:
-            InvalidRoutingError: It breaks the format; names every field at fault.
+            InvalidRoutingError: The JSON breaks the format; names every field at fault.
         """
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise InvalidRoutingError(cls.WHAT, _problems(error)) from None
+            raise InvalidRoutingError(cls.KIND, _problems(error)) from None
 
     def to_bytes(self) -> bytes:
         """Return the JSON, the same bytes for the same content."""

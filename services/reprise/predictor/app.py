@@ -11,20 +11,20 @@ from fastapi import FastAPI
 
 from reprise.http.app import create_http_app
 from reprise.http.health import Readiness, health_router
-from reprise.http.metrics import installed_version
 from reprise.http.metrics_server import metrics_server
 from reprise.http.middleware.access_log import AccessLog
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.exceptions import NoModelError
-from reprise.predictor.handlers.features import info_router, model_router
-from reprise.predictor.handlers.model_info import routing_router
+from reprise.predictor.handlers.features import features_router
+from reprise.predictor.handlers.model_info import model_router, routing_router
 from reprise.predictor.handlers.predict import add_predict_routes
+from reprise.predictor.handlers.request_metrics import measured_route
 from reprise.predictor.settings import PredictorSettings
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
-_KEYS_SECONDS = 2.0
-_SETTLE_SECONDS = 2.0
+_API_KEYS_SECONDS = 2.0
+_FIRST_LOADS_SECONDS = 2.0
 _DESCRIPTION = """
 Reprise predicts whether a user will buy a product, for the first time or again, within the model's horizon.
 
@@ -33,33 +33,34 @@ Every error is an [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problem doc
 
 
 def create_app(context: PredictorContext) -> FastAPI:
-    """Return the application; its lifespan connects, loads the model, and keeps both fresh."""
-
+    """Return the application; its lifespan connects, loads the models and runs the background tasks."""
     settings = context.settings
-    broken: list[str] = []
+    failed_tasks: list[str] = []
 
     def reasons() -> list[str]:
-        missing = [] if context.routing.baseline else ["no model is loaded"]
-        return [*broken, *missing, *([context.store.reason] if context.store.reason else [])]
+        no_model = [] if context.router.baseline else ["no model is loaded"]
+        store = [context.store_health.reason] if context.store_health.reason else []
+        return [*failed_tasks, *no_model, *store]
 
-    def in_background(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        def ended(task: asyncio.Task[None]) -> None:
+    def start_task(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        def report_failure(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and (error := task.exception()) is not None:
-                broken.append(f"{name} has stopped")
+                failed_tasks.append(f"{name} has stopped")
                 _log.critical("background_work_failed", work=name, exc_info=error)
 
         task = asyncio.create_task(work)
-        task.add_done_callback(ended)
+        task.add_done_callback(report_failure)
         return task
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await _begin(context, stack, reasons)
-            tasks = [in_background(name, work) for name, work in _background(context)]
-            if not settings.model_reload_seconds and context.routing.baseline is None:
-                raise NoModelError(context.models.refusal.reason if context.models.refusal else "unknown")
-            # What is there now stays; looking through all of it would stop requests for tens of milliseconds.
+            await _start(context, stack, reasons)
+            tasks = [start_task(name, work) for name, work in _background_tasks(context)]
+            if not settings.model_reload_seconds and context.router.baseline is None:
+                refusal = context.configured_model.refusal
+                raise NoModelError(refusal.reason if refusal else "unknown")
+            # Objects that exist now are permanent. Scanning them would pause requests for tens of milliseconds.
             gc.collect()
             gc.freeze()
             try:
@@ -72,7 +73,6 @@ def create_app(context: PredictorContext) -> FastAPI:
 
     app = create_http_app(
         title="Reprise predictor",
-        version=installed_version(),
         description=_DESCRIPTION,
         registry=context.registry,
         readiness=reasons,
@@ -84,14 +84,16 @@ def create_app(context: PredictorContext) -> FastAPI:
         tracing=context.tracing,
     )
     add_predict_routes(app, context)
-    app.include_router(info_router(context))
+    route_class = measured_route(context.metrics)
+    app.include_router(model_router(context, route_class))
+    app.include_router(features_router(context, route_class))
     if settings.metrics_port is None:
-        app.include_router(routing_router(context.routing))
+        app.include_router(routing_router(context.router))
     return app
 
 
-async def _begin(context: PredictorContext, stack: AsyncExitStack, reasons: Readiness) -> None:
-    """Connect, load what is to answer, and leave to the stack what is to be closed."""
+async def _start(context: PredictorContext, stack: AsyncExitStack, reasons: Readiness) -> None:
+    """Connect and load the models; the stack closes what was opened."""
     settings = context.settings
     if settings.metrics_port is not None:
         await stack.enter_async_context(
@@ -99,33 +101,35 @@ async def _begin(context: PredictorContext, stack: AsyncExitStack, reasons: Read
                 context.registry,
                 settings.api_host,
                 settings.metrics_port,
-                routing_router(context.routing),
+                routing_router(context.router),
                 model_router(context),
                 health_router(reasons),
             )
         )
     await stack.enter_async_context(context.reader)
-    if context.log is not None:
-        context.log.start()
-        stack.push_async_callback(asyncio.to_thread, context.log.close, settings.prediction_log_flush_seconds)
-    if context.documents is not None:
-        await stack.enter_async_context(context.documents)
-    await asyncio.gather(context.models.refresh(), context.store.ask())
+    if context.prediction_log is not None:
+        context.prediction_log.start()
+        stack.push_async_callback(
+            asyncio.to_thread, context.prediction_log.close, settings.prediction_log_flush_seconds
+        )
+    if context.document_reader is not None:
+        await stack.enter_async_context(context.document_reader)
+    await asyncio.gather(context.configured_model.refresh(), context.store_health.check())
     if settings.routing_seconds:
-        await context.routing.refresh()
-        await context.routing.settle(_SETTLE_SECONDS)
+        await context.router.refresh()
+        await context.router.wait_for_loads(_FIRST_LOADS_SECONDS)
 
 
-def _background(context: PredictorContext) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+def _background_tasks(context: PredictorContext) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
     settings = context.settings
-    yield "shadows", context.shadows.work()
+    yield "shadow traffic", context.shadow_traffic.run()
     if settings.routing_seconds:
-        yield "routing", context.routing.keep_fresh(settings.routing_seconds)
-    yield "store watch", context.store.keep_asking(settings.redis_ping_seconds)
+        yield "routing", context.router.poll(settings.routing_seconds)
+    yield "store health", context.store_health.poll(settings.redis_ping_seconds)
     if settings.model_reload_seconds:
-        yield "model reload", context.models.keep_fresh(settings.model_reload_seconds)
+        yield "model reload", context.configured_model.poll(settings.model_reload_seconds)
     if context.authentication is not None and settings.api_keys_file is not None:
-        yield "API keys", context.authentication.keys.keep_fresh(_KEYS_SECONDS)
+        yield "API keys", context.authentication.keys.keep_fresh(_API_KEYS_SECONDS)
 
 
 def _access_log(settings: PredictorSettings) -> AccessLog | None:

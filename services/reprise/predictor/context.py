@@ -1,4 +1,4 @@
-"""What one predictor process consists of."""
+"""The parts of one predictor process."""
 
 import time
 from collections.abc import Callable
@@ -15,22 +15,20 @@ from reprise.http.middleware.rate_limit import RateLimit
 from reprise.http.tracing.factory import open_tracing
 from reprise.http.tracing.stages import Tracing
 from reprise.log import EventLogSettings, LogProducer, open_producer
-from reprise.predictor.arm_metrics import ArmMetrics
 from reprise.predictor.exceptions import NoModelError
-from reprise.predictor.metrics import PredictorMetrics
-from reprise.predictor.services.admission_control import Admission
-from reprise.predictor.services.bundle_loader import Shelf
-from reprise.predictor.services.model_cache import ModelHolder
-from reprise.predictor.services.model_router import Routing, Source
+from reprise.predictor.metrics import ArmMetrics, PredictorMetrics
+from reprise.predictor.services.admission_control import AdmissionControl
+from reprise.predictor.services.bundle_loader import BundleLoader
+from reprise.predictor.services.model_cache import ConfiguredModel, ModelCache
+from reprise.predictor.services.model_router import FetchDocument, ModelRouter
 from reprise.predictor.services.prediction import PredictionService
 from reprise.predictor.services.score_drift import Arm, ScoreDrift
-from reprise.predictor.services.shadow_traffic import Shadows
+from reprise.predictor.services.shadow_traffic import ShadowTraffic
 from reprise.predictor.settings import PredictorSettings
-from reprise.predictor.storage.circuit_breaker import Circuit
-from reprise.predictor.storage.guarded_reader import GuardedReader
+from reprise.predictor.storage.circuit_breaker import CircuitBreaker, CircuitBreakingReader
 from reprise.predictor.storage.prediction_log import PredictionLog
 from reprise.predictor.storage.state_reader import StateReader
-from reprise.predictor.storage.store_health import StoreWatch
+from reprise.predictor.storage.store_health import StoreHealth
 from reprise.routing import document_key
 from reprise.runtime.settings import TraceSettings
 from reprise.store.documents import DocumentReader
@@ -42,40 +40,22 @@ OpenTracing = Callable[[TraceSettings, str, CollectorRegistry], Tracing | None]
 
 @dataclass(frozen=True)
 class PredictorContext:
-    """The parts of a predictor, built once and passed to whoever needs them.
-
-    Attributes:
-        settings: How the process is configured.
-        registry: Where its metrics are.
-        metrics: Its own metrics.
-        reader: Its connections to the online store, behind a circuit breaker.
-        store: Whether the online store answers.
-        models: The model that answers where nothing else is said.
-        routing: Which models answer whom.
-        documents: Its connection to the online store for the routing document, where it has one.
-        shadows: Has arms score that do not answer.
-        service: What predicts.
-        log: Keeps the answers, where they are to be kept.
-        authentication: The API keys that are asked for, where any are.
-        singles: Bounds the single requests that are under way.
-        batches: Bounds the batches that are under way.
-        tracing: Makes spans of requests, where traces are on.
-    """
+    """The parts of a predictor, built once and passed in; ``None`` where the settings turn a part off."""
 
     settings: PredictorSettings
     registry: CollectorRegistry
     metrics: PredictorMetrics
-    reader: GuardedReader
-    store: StoreWatch
-    models: ModelHolder
-    routing: Routing
-    documents: DocumentReader | None
-    shadows: Shadows
+    reader: CircuitBreakingReader
+    store_health: StoreHealth
+    configured_model: ConfiguredModel
+    router: ModelRouter
+    document_reader: DocumentReader | None
+    shadow_traffic: ShadowTraffic
     service: PredictionService
-    log: PredictionLog | None
+    prediction_log: PredictionLog | None
     authentication: Authentication | None
-    singles: Admission
-    batches: Admission
+    single_admission: AdmissionControl
+    batch_admission: AdmissionControl
     tracing: Tracing | None
 
 
@@ -84,93 +64,93 @@ def build_context(
     reader: StateReader | None = None,
     clock: Callable[[], int] = time.time_ns,
     open_log: Callable[[EventLogSettings], LogProducer] = open_producer,
-    routing_source: Source | None = None,
+    fetch_routing: FetchDocument | None = None,
     trace: OpenTracing = open_tracing,
 ) -> PredictorContext:
     """Return the parts of a predictor; nothing is connected or loaded yet.
 
     Args:
-        settings: How the process is configured.
-        reader: What reads the online store; by default the one that is configured.
-        clock: Now, in nanoseconds since 1970-01-01 UTC.
-        open_log: Opens the event log for the answers.
-        routing_source: Brings the routing document; by default from the online store.
-        trace: Opens what makes spans of requests.
+        settings: The configuration.
+        reader: Reads the online store; the configured one by default.
+        clock: Nanoseconds since 1970-01-01 UTC.
+        open_log: Opens the event log for predictions.
+        fetch_routing: Fetches the routing document; from the online store by default.
+        trace: Opens tracing.
 
     Raises:
-        StorageAddressError: The model store's URL cannot be used.
-        StoreRefusedError: The online store's file of authorities is no PEM file.
-        InvalidKeysError: The API keys are not given as they should be.
-        InvalidSettingsError: Traces are on, and cannot be made.
+        StorageAddressError: The model store's URL is invalid.
+        StoreRefusedError: The CA file of the online store is not a PEM file.
+        InvalidKeysError: The API keys are invalid.
+        InvalidSettingsError: Tracing is on, but OpenTelemetry is not installed.
     """
     registry = process_registry(DISTRIBUTION)
     tracing = trace(settings, DISTRIBUTION, registry)
-    metrics = PredictorMetrics(registry, tracing)
+    metrics, arm_metrics = PredictorMetrics(registry, tracing), ArmMetrics(registry)
     if reader is None:
         reader = OnlineReader(
             settings, deadline=settings.redis_deadline_seconds, connections=settings.redis_connections
         )
-    guarded = GuardedReader(reader, Circuit(settings.circuit_failures, settings.circuit_seconds), metrics)
-    singles = Admission("requests", settings.max_in_flight)
-    batches = Admission("batches", settings.max_batches_in_flight)
-    metrics.in_flight.labels("single").set_function(lambda: singles.under_way)
-    metrics.in_flight.labels("batch").set_function(lambda: batches.under_way)
-    bundles = BundleStore(settings.model_store)
-    models = ModelHolder(
-        bundles, settings.model_digest, settings.feast_project, on_change=metrics.show_models
-    )
-    documents = None
-    if routing_source is None:
-        documents = DocumentReader(settings)
-        routing_source = partial(documents.get, document_key(settings.feast_project))
-    arms = ArmMetrics(registry)
-    shelf = Shelf(bundles, settings.feast_project, settings.slowest_row_seconds)
-    routing = Routing(models, shelf, routing_source, arms)
-    ScoreDrift(registry, lambda: arms.score_counts, lambda: _evaluations(routing))
-    log = _prediction_log(settings, registry, clock, open_log)
-    shadows = Shadows(
-        guarded, settings.shadow_capacity, registry, None if log is None else partial(log.note, shadow=True)
+    circuit = CircuitBreaker(settings.circuit_failures, settings.circuit_seconds)
+    breaking_reader = CircuitBreakingReader(reader, circuit, metrics)
+    single_admission = AdmissionControl("requests", settings.max_in_flight)
+    batch_admission = AdmissionControl("batches", settings.max_batches_in_flight)
+    metrics.observe_in_flight("single", lambda: single_admission.in_flight)
+    metrics.observe_in_flight("batch", lambda: batch_admission.in_flight)
+    loader = BundleLoader(BundleStore(settings.model_store), settings.feast_project)
+    configured_model = ConfiguredModel(loader, settings.model_digest, partial(_show_model, metrics))
+    document_reader = None
+    if fetch_routing is None:
+        document_reader = DocumentReader(settings)
+        fetch_routing = partial(document_reader.get, document_key(settings.feast_project))
+    cache = ModelCache(loader, settings.slowest_row_seconds)
+    router = ModelRouter(configured_model, cache, fetch_routing, arm_metrics)
+    ScoreDrift(registry, lambda: arm_metrics.score_counts, partial(_evaluation_scores, router))
+    prediction_log = None
+    if settings.logs_predictions:
+        prediction_log = PredictionLog(
+            partial(open_log, settings), settings.prediction_log_capacity, registry, clock
+        )
+    shadow_traffic = ShadowTraffic(
+        breaking_reader,
+        settings.shadow_capacity,
+        registry,
+        partial(prediction_log.append, shadow=True) if prediction_log else None,
     )
     return PredictorContext(
         settings=settings,
         registry=registry,
         metrics=metrics,
-        reader=guarded,
-        store=StoreWatch(guarded, metrics),
-        models=models,
-        routing=routing,
-        documents=documents,
-        shadows=shadows,
-        service=PredictionService(guarded, metrics, shadows, settings, clock),
-        log=log,
-        authentication=_gatekeeping(settings),
-        singles=singles,
-        batches=batches,
+        reader=breaking_reader,
+        store_health=StoreHealth(breaking_reader, metrics),
+        configured_model=configured_model,
+        router=router,
+        document_reader=document_reader,
+        shadow_traffic=shadow_traffic,
+        service=PredictionService(breaking_reader, metrics, shadow_traffic, settings, clock),
+        prediction_log=prediction_log,
+        authentication=_authentication(settings),
+        single_admission=single_admission,
+        batch_admission=batch_admission,
         tracing=tracing,
     )
 
 
-def _evaluations(routing: Routing) -> dict[Arm, Histogram]:
+def _show_model(metrics: PredictorMetrics, configured: ConfiguredModel) -> None:
+    if (model := configured.loaded) is not None:
+        metrics.set_model(model.bundle, model.loaded_at)
+    metrics.set_refused_model(configured.refusal.digest if configured.refusal else None)
+
+
+def _evaluation_scores(router: ModelRouter) -> dict[Arm, Histogram]:
     try:
-        routes = routing.current
+        table = router.table
     except NoModelError:
         return {}
-    arms = (*routes.arms, *routes.shadows)
+    arms = (*table.arms, *table.shadows)
     return {(arm.name, arm.model.digest): arm.model.bundle.manifest.score_histogram for arm in arms}
 
 
-def _prediction_log(
-    settings: PredictorSettings,
-    registry: CollectorRegistry,
-    clock: Callable[[], int],
-    open_log: Callable[[EventLogSettings], LogProducer],
-) -> PredictionLog | None:
-    if not settings.logs_predictions:
-        return None
-    return PredictionLog(lambda: open_log(settings), settings.prediction_log_capacity, registry, clock)
-
-
-def _gatekeeping(settings: PredictorSettings) -> Authentication | None:
+def _authentication(settings: PredictorSettings) -> Authentication | None:
     keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
     if keys is None:
         return None

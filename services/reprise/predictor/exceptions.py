@@ -8,60 +8,56 @@ class PredictorError(RepriseError):
 
 
 class ModelRefusedError(PredictorError):
-    """A bundle does not fit this predictor; says what was expected of which part."""
+    """A bundle does not fit this predictor; the message says which part, and what was expected."""
 
 
 class NoModelError(PredictorError):
-    """There is no model to answer with; says why."""
+    """No model is loaded; the message says why."""
 
 
-class ForeignStateError(PredictorError):
-    """A row of state was not written for the plan of the model that reads it."""
+class PlanMismatchError(PredictorError):
+    """A row of state was written by another plan than the model's."""
 
     def __init__(self, view: str, field: str) -> None:
-        self.view = view
-        self.field = field
         super().__init__(
-            f"{view}.{field} is null, which the plan of the model never writes; the row is from another plan"
+            f"{view}.{field} is null, but the model's plan always writes it; another plan wrote this row"
         )
 
 
-class StoreHeldOffError(PredictorError):
-    """The online store keeps failing and is not asked for the moment."""
+class CircuitOpenError(PredictorError):
+    """The circuit breaker refuses a read because the online store keeps failing."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        super().__init__(f"the online store keeps failing; it is asked again in {seconds:.3g} s")
+        super().__init__(f"the online store keeps failing; the next attempt is in {seconds:.3g} s")
 
 
 class OverloadedError(PredictorError):
-    """As many requests are under way as may be."""
+    """The limit of concurrent requests is reached."""
 
-    def __init__(self, what: str, limit: int) -> None:
-        super().__init__(f"{limit} {what} are under way, which is the limit")
+    def __init__(self, kind: str, limit: int) -> None:
+        super().__init__(f"{limit} {kind} are in flight, which is the limit")
 
 
 class DeadlineExceededError(PredictorError):
-    """The answer would come later than it is of use."""
+    """The prediction missed its deadline."""
 
     def __init__(self, seconds: float) -> None:
-        super().__init__(f"no answer within {seconds:g} s")
+        super().__init__(f"no prediction within {seconds:g} s")
 
 
-class InstantOutOfRangeError(PredictorError):
-    """A request's timestamp is too far from now for the state, which is of the present, to answer it."""
+class TimestampOutOfRangeError(PredictorError):
+    """A request's timestamp is too far from now for the online store, which holds present state only."""
 
     def __init__(self, timestamp_us: int, limit_seconds: float) -> None:
         self.timestamp_us = timestamp_us
         super().__init__(
-            f"Expected an instant within {limit_seconds:g} s of now: the online store holds the state of the "
-            "present; leave timestamp out to ask for now"
+            f"Expected a timestamp within {limit_seconds:g} s of now, because the online store holds present "
+            "state only; omit it for now"
         )
 
 
 class ModelFailedError(PredictorError):
-    """The model of an arm gave no answer; says which, and why."""
+    """The model of an arm returned no probability for a request."""
 
     def __init__(self, arm: str, digest: str, reason: str) -> None:
-        self.arm = arm
-        super().__init__(f"the model of arm {arm}, {digest}, fails: {reason}")
+        super().__init__(f"arm {arm}, model {digest}: {reason}")

@@ -1,65 +1,40 @@
 """The ``serve`` command: one predictor process."""
 
-import click
+from typing import TYPE_CHECKING
+
+from reprise.runtime.settings_command import settings_command
+
+if TYPE_CHECKING:
+    from reprise.predictor.settings import PredictorSettings
 
 
-@click.command("serve")
-@click.option("--host", help="Address to listen on. [default: API_HOST, or 0.0.0.0]")
-@click.option("--port", type=click.IntRange(0, 65535), help="TCP port. [default: API_PORT, or 8000]")
-@click.option("--model-store", help="Where the bundles are, a path or URL. [default: MODEL_STORE]")
-@click.option("--model-digest", help="sha256:… or latest. [default: MODEL_DIGEST, or latest]")
-@click.option("--redis-host", help="Host of the online store. [default: REDIS_HOST, or localhost]")
-@click.option(
-    "--redis-port",
-    type=click.IntRange(1, 65535),
-    help="TCP port of the online store. [default: REDIS_PORT, or 6379]",
+@settings_command(
+    "serve",
+    "reprise.predictor.settings:PredictorSettings",
+    options={
+        "--host": "api_host",
+        "--port": "api_port",
+        "--model-store": "model_store",
+        "--model-digest": "model_digest",
+        "--redis-host": "redis_host",
+        "--redis-port": "redis_port",
+    },
+    logs=True,
 )
-def command(
-    host: str | None,
-    port: int | None,
-    model_store: str | None,
-    model_digest: str | None,
-    redis_host: str | None,
-    redis_port: int | None,
-) -> None:
-    """Answer predictions over HTTP until SIGTERM or Ctrl-C.
+def command(settings: "PredictorSettings") -> None:
+    """Serve predictions over HTTP until SIGTERM or Ctrl-C.
 
-    Everything is configured by environment variables; the options win over them. The documentation of the
-    API is at /docs, the metrics at /metrics.
+    Environment variables configure the process; options override them. The API documentation is at /docs, the
+    metrics at /metrics.
     """
-    from reprise.http.exceptions import InvalidKeysError, ServerStartError
-    from reprise.http.server import run
+    from reprise.http.server import run_service
     from reprise.predictor.app import create_app
     from reprise.predictor.context import build_context
-    from reprise.predictor.settings import PredictorSettings
-    from reprise.runtime.exceptions import InvalidSettingsError
-    from reprise.runtime.logs import configure_logging
-    from reprise.runtime.storage import StorageAddressError
-    from reprise.store.exceptions import StoreRefusedError
 
-    try:
-        settings = PredictorSettings.load(
-            api_host=host,
-            api_port=port,
-            model_store=model_store,
-            model_digest=model_digest,
-            redis_host=redis_host,
-            redis_port=redis_port,
-        )
-        configure_logging(settings.log_level, settings.log_json)
-        app = create_app(build_context(settings))
-        run(
-            app,
-            settings.api_host,
-            settings.api_port,
-            drain_seconds=settings.drain_seconds,
-            arrival_seconds=settings.arrival_seconds,
-        )
-    except (
-        InvalidSettingsError,
-        InvalidKeysError,
-        StorageAddressError,
-        StoreRefusedError,
-        ServerStartError,
-    ) as error:
-        raise click.ClickException(str(error)) from error
+    app = create_app(build_context(settings))
+    run_service(
+        app,
+        settings,
+        drain_seconds=settings.drain_seconds,
+        request_timeout_seconds=settings.arrival_seconds,
+    )

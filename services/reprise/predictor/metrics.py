@@ -1,12 +1,17 @@
-"""What the predictor measures of itself."""
+"""Metrics of the predictor: of requests and models, and of each arm of a rollout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from reprise.bundle import Bundle
 from reprise.events import parse_timestamp
 from reprise.http.dependency_metrics import DependencyMetrics
-from reprise.http.histogram import LoopHistogram
+from reprise.http.histogram import LoopHistogram, Observe, ObserveMany
 from reprise.http.tracing.stages import Stage, StageHistogram, Tracing
-from reprise.predictor.services.model_cache import ModelHolder
+from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
 
 STAGES = ("validate", "read", "finish", "infer", "encode")
 _SPANS = (
@@ -16,99 +21,78 @@ _SPANS = (
     Stage("infer"),
     Stage("encode"),
 )
-STAGE_BOUNDS = (
-    1e-5,
-    2.5e-5,
-    5e-5,
-    1e-4,
-    2.5e-4,
-    5e-4,
-    1e-3,
-    2.5e-3,
-    5e-3,
-    1e-2,
-    2.5e-2,
-    5e-2,
-    0.1,
-    0.25,
-    1.0,
+_SECONDS_BOUNDS = (
+    *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3),
+    *(2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.0),
 )
-
-
-_ENTITIES = ("user", "product", "pair")
+_ARM_LABELS = ("arm", "digest")
+_ARM_OUTCOMES = ("answered", "failed")
 
 
 class PredictorMetrics:
-    """The predictor's metrics in one registry.
-
-    Args:
-        registry: Where they are.
-        tracing: Notes stages and failures in the traces of requests, where traces are on.
+    """Metrics of requests, of the online store and of the configured model.
 
     Attributes:
         requests: Requests by endpoint and outcome.
-        online_store: How long reads of the online store take, and which fail.
-        store_up: Whether the online store answers.
-        in_flight: Requests that are under way, by kind.
-        stages: Seconds that each stage of a request took, by stage.
-        duration: Seconds that requests took, by endpoint.
+        online_store: Duration and errors of reads of the online store.
+        stages: Duration of each stage of a request, seconds.
+        duration: Duration of requests by endpoint, seconds.
     """
 
     def __init__(self, registry: CollectorRegistry, tracing: Tracing | None = None) -> None:
         self.requests = Counter(
             "reprise_predictor_requests",
-            "Requests that ask for predictions, by outcome: ok, or the name of the problem they were answered with.",
+            "Requests by endpoint and outcome: ok, or the slug of the problem in the response.",
             ("endpoint", "outcome"),
             registry=registry,
         )
         unknown = Counter(
             "reprise_predictor_unknown_entities",
-            "Answers from the empty state of an entity never seen.",
+            "Predictions from the empty state of an entity that the store does not know.",
             ("entity",),
             registry=registry,
         )
-        self._unknown = [unknown.labels(entity) for entity in _ENTITIES]
-        self.online_store = DependencyMetrics(registry, None if tracing is None else tracing.failed).of(
-            "online_store"
+        self._unknown = [unknown.labels(entity) for entity in ("user", "product", "pair")]
+        dependencies = DependencyMetrics(registry, None if tracing is None else tracing.failed)
+        self.online_store = dependencies.of("online_store")
+        self._store_up = Gauge(
+            "reprise_predictor_store_up", "1 if the online store responds, else 0.", registry=registry
         )
-        self.store_up = Gauge(
-            "reprise_predictor_store_up", "1 where the online store answers, else 0.", registry=registry
-        )
-        self.in_flight = Gauge(
+        self._in_flight = Gauge(
             "reprise_predictor_in_flight",
-            "Requests that are under way, single ones and batches.",
+            "Requests in flight, by kind: single or batch.",
             ("kind",),
             registry=registry,
         )
         stages = LoopHistogram(
             "reprise_predictor_stage_seconds",
-            "Time that requests take in each stage: validate, read, finish, infer, encode.",
+            "Duration of each stage of a request: validate, read, finish, infer, encode.",
             ("stage",),
-            STAGE_BOUNDS,
+            _SECONDS_BOUNDS,
             registry,
         )
         self.stages = StageHistogram(stages, _SPANS, tracing)
         self.duration = LoopHistogram(
             "reprise_predictor_request_seconds",
-            "Time that requests for predictions take in all, by endpoint.",
+            "Duration of requests by endpoint.",
             ("endpoint",),
-            STAGE_BOUNDS,
+            _SECONDS_BOUNDS,
             registry,
         )
         self._model_info = Gauge(
             "reprise_predictor_model_info",
-            "1 for the model that answers.",
+            "1 for the configured model that is loaded.",
             ("digest", "plan_hash", "schema_hash"),
             registry=registry,
         )
         self._model_loaded = Gauge(
             "reprise_predictor_model_loaded_timestamp_seconds",
-            "When the model that answers was loaded.",
+            "When the configured model was loaded.",
             registry=registry,
         )
         self._model_data = Gauge(
             "reprise_predictor_model_data_timestamp_seconds",
-            "Time of the newest event that the model that answers was trained from.",
+            "Time of the newest event in the training data of the configured model.",
             registry=registry,
         )
         self._model_refused = Gauge(
@@ -118,25 +102,142 @@ class PredictorMetrics:
             registry=registry,
         )
 
-    def unknown(self, *known: bool) -> None:
-        """Count an answer's entities that the store has never seen: user, product and pair."""
-        for seen, counter in zip(known, self._unknown, strict=True):
-            if not seen:
+    def observe_store_health(self, is_up: Callable[[], bool]) -> None:
+        """Take whether the online store responds from a function."""
+        self._store_up.set_function(lambda: float(is_up()))
+
+    def observe_in_flight(self, kind: str, in_flight: Callable[[], int]) -> None:
+        """Take the number of requests in flight from a function; the kind is ``single`` or ``batch``."""
+        self._in_flight.labels(kind).set_function(in_flight)
+
+    def count_unknown(self, *known: bool) -> None:
+        """Count the entities of a prediction, user, product and pair, that the store does not know."""
+        for is_known, counter in zip(known, self._unknown, strict=True):
+            if not is_known:
                 counter.inc()
 
-    def unknown_of_many(self, *known: int, among: int) -> None:
-        """Count many answers' entities: how many users, products and pairs were known."""
-        for seen, counter in zip(known, self._unknown, strict=True):
-            counter.inc(among - seen)
+    def count_unknown_of_many(self, *known: int, total: int) -> None:
+        """Count the unknown entities of ``total`` predictions, given how many of each kind were known."""
+        for number, counter in zip(known, self._unknown, strict=True):
+            counter.inc(total - number)
 
-    def show_models(self, models: ModelHolder) -> None:
-        """Bring the metrics of the model up to date."""
+    def set_model(self, bundle: Bundle, loaded_at: datetime) -> None:
+        """Show the configured model."""
+        manifest = bundle.manifest
         self._model_info.clear()
+        self._model_info.labels(bundle.digest, manifest.plan_hash, manifest.schema_hash).set(1)
+        self._model_loaded.set(loaded_at.timestamp())
+        self._model_data.set(parse_timestamp(manifest.data.last) / 1e6)
+
+    def set_refused_model(self, digest: str | None) -> None:
+        """Show the model that was refused, if any."""
         self._model_refused.clear()
-        if models.loaded is not None:
-            plan = models.loaded.plan
-            self._model_info.labels(models.loaded.digest, plan.hash, plan.schema_hash).set(1)
-            self._model_loaded.set(models.loaded.loaded_at.timestamp())
-            self._model_data.set(parse_timestamp(models.loaded.bundle.manifest.data.last) / 1e6)
-        if models.refusal is not None:
-            self._model_refused.labels(models.refusal.digest).set(1)
+        if digest is not None:
+            self._model_refused.labels(digest).set(1)
+
+
+@dataclass(frozen=True, slots=True)
+class ArmMeter:
+    """The metrics of one arm.
+
+    Attributes:
+        answered: Requests that the arm scored.
+        failed: Requests that the arm failed to score.
+        users: Users that are assigned to the arm, each counted once.
+        observe_seconds: Takes the duration from state to probability, of a request or of a block.
+        observe_score: Takes a probability.
+        observe_scores: Takes several probabilities.
+    """
+
+    answered: Counter
+    failed: Counter
+    users: Counter
+    observe_seconds: Observe
+    observe_score: Observe
+    observe_scores: ObserveMany
+
+
+class ArmMetrics:
+    """Metrics of all arms and of the routing document; the rollout operator queries those of ``metric_names``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._answers = Counter(
+            ANSWERS,
+            "Requests scored by an arm: answered, or failed so that the baseline answered instead.",
+            (*_ARM_LABELS, "outcome"),
+            registry=registry,
+        )
+        self._users = Counter(
+            USERS,
+            "Users first seen since the routing document was applied, by the arm they are assigned to.",
+            _ARM_LABELS,
+            registry=registry,
+        )
+        self._seconds = LoopHistogram(
+            SECONDS,
+            "Duration from state to probability, by arm.",
+            _ARM_LABELS,
+            _SECONDS_BOUNDS,
+            registry,
+        )
+        self._scores = LoopHistogram(
+            SCORES, "Probabilities that an arm returned.", _ARM_LABELS, SCORE_BOUNDS, registry
+        )
+        self._weight = Gauge(
+            "reprise_predictor_arm_weight",
+            "Share of users that the routing document gives an arm, basis points.",
+            _ARM_LABELS,
+            registry=registry,
+        )
+        self._loaded = Gauge(
+            "reprise_predictor_arm_loaded",
+            "1 if the arm's model is loaded, 0 if the baseline answers its users.",
+            _ARM_LABELS,
+            registry=registry,
+        )
+        self.generation = Gauge(
+            "reprise_predictor_routing_generation",
+            "Generation of the applied routing document, 0 before the first.",
+            registry=registry,
+        )
+        self.refused = Gauge(
+            "reprise_predictor_routing_refused",
+            "1 if the newest routing document was refused; GET /routing returns the reason.",
+            registry=registry,
+        )
+        self._exported: set[tuple[str, str]] = set()
+
+    @property
+    def score_counts(self) -> dict[tuple[str, ...], tuple[int, ...]]:
+        """Number of scores by arm and digest, in the bins of ``SCORE_BOUNDS``."""
+        return self._scores.counts()
+
+    def meter(self, arm: str, digest: str) -> ArmMeter:
+        """Return the metrics of an arm, which are exported from now on, starting at zero."""
+        answered, failed = (self._answers.labels(arm, digest, outcome) for outcome in _ARM_OUTCOMES)
+        self._exported.add((arm, digest))
+        return ArmMeter(
+            answered,
+            failed,
+            self._users.labels(arm, digest),
+            self._seconds.of(arm, digest),
+            self._scores.of(arm, digest),
+            self._scores.many_of(arm, digest),
+        )
+
+    def set_arm(self, arm: str, digest: str, weight: int, *, loaded: bool) -> None:
+        """Show an arm of the routing document."""
+        self._weight.labels(arm, digest).set(weight)
+        self._loaded.labels(arm, digest).set(loaded)
+
+    def keep_only(self, arms: set[tuple[str, str]]) -> None:
+        """Stop exporting all arms but these, given by name and digest."""
+        for arm in self._exported - arms:
+            for outcome in _ARM_OUTCOMES:
+                self._answers.remove(*arm, outcome)
+            self._users.remove(*arm)
+            self._seconds.remove(*arm)
+            self._scores.remove(*arm)
+        self._exported &= arms
+        self._weight.clear()
+        self._loaded.clear()

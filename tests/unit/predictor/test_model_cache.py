@@ -7,18 +7,19 @@ from structlog.testing import capture_logs
 
 from reprise.bundle import BundleStore
 from reprise.predictor.exceptions import NoModelError
-from reprise.predictor.services.model_cache import ModelHolder
+from reprise.predictor.services.bundle_loader import BundleLoader
+from reprise.predictor.services.model_cache import ConfiguredModel
 from support.predictor import published, running_predictor
 from support.served_bundles import bundle_files
 
 
-def holder(store: Path, wanted: str = "latest") -> ModelHolder:
-    return ModelHolder(BundleStore(str(store)), wanted, "reprise")
+def configured_model(store: Path, wanted: str = "latest") -> ConfiguredModel:
+    return ConfiguredModel(BundleLoader(BundleStore(str(store)), "reprise"), wanted)
 
 
 async def test_latest_model_takes_over_when_it_changes(tmp_path: Path) -> None:
     first = published(tmp_path, bundle_files(bias=0.0))
-    models = holder(tmp_path)
+    models = configured_model(tmp_path)
     await models.refresh()
     assert models.current.digest == first
     second = published(tmp_path, bundle_files(bias=1.0))
@@ -28,7 +29,7 @@ async def test_latest_model_takes_over_when_it_changes(tmp_path: Path) -> None:
 
 async def test_unchanged_model_is_not_loaded_again(tmp_path: Path) -> None:
     published(tmp_path, bundle_files())
-    models = holder(tmp_path)
+    models = configured_model(tmp_path)
     await models.refresh()
     before = models.current
     await models.refresh()
@@ -38,14 +39,14 @@ async def test_unchanged_model_is_not_loaded_again(tmp_path: Path) -> None:
 async def test_pinned_digest_does_not_follow_latest(tmp_path: Path) -> None:
     first = published(tmp_path, bundle_files(bias=0.0))
     published(tmp_path, bundle_files(bias=1.0))
-    models = holder(tmp_path, first)
+    models = configured_model(tmp_path, first)
     await models.refresh()
     assert models.current.digest == first
 
 
 async def test_refused_model_leaves_the_old_one_answering_and_is_told_once(tmp_path: Path) -> None:
     good = published(tmp_path, bundle_files())
-    models = holder(tmp_path)
+    models = configured_model(tmp_path)
     await models.refresh()
     bad = published(tmp_path, bundle_files(plan_hash="0" * 64))
     with capture_logs() as logs:
@@ -64,7 +65,7 @@ async def test_corrupt_model_is_refused_until_it_is_restored(tmp_path: Path) -> 
     digest = published(tmp_path, files)
     path = Path(BundleStore(str(tmp_path)).location(digest, "model.onnx"))
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    models = holder(tmp_path)
+    models = configured_model(tmp_path)
     await models.refresh()
     assert models.loaded is None
     assert models.refusal is not None
@@ -77,7 +78,7 @@ async def test_corrupt_model_is_refused_until_it_is_restored(tmp_path: Path) -> 
 
 async def test_refusal_is_withdrawn_when_latest_goes_back(tmp_path: Path) -> None:
     good = published(tmp_path, bundle_files())
-    models = holder(tmp_path)
+    models = configured_model(tmp_path)
     await models.refresh()
     published(tmp_path, bundle_files(plan_hash="0" * 64))
     await models.refresh()
@@ -88,7 +89,7 @@ async def test_refusal_is_withdrawn_when_latest_goes_back(tmp_path: Path) -> Non
 
 
 async def test_empty_store_says_what_is_missing_and_the_first_model_is_taken(tmp_path: Path) -> None:
-    models = holder(tmp_path)
+    models = configured_model(tmp_path)
     await models.refresh()
     with pytest.raises(NoModelError, match=r"latest\.json does not exist"):
         _ = models.current
@@ -98,8 +99,8 @@ async def test_empty_store_says_what_is_missing_and_the_first_model_is_taken(tmp
 
 
 async def test_model_is_looked_for_again_and_again(tmp_path: Path) -> None:
-    models = holder(tmp_path)
-    task = asyncio.create_task(models.keep_fresh(0.01))
+    models = configured_model(tmp_path)
+    task = asyncio.create_task(models.poll(0.01))
     digest = published(tmp_path, bundle_files())
     async with asyncio.timeout(10):
         while models.loaded is None:
@@ -132,7 +133,7 @@ def test_refused_model_shows_in_model_info_and_metrics(tmp_path: Path) -> None:
     with running_predictor(tmp_path) as predictor:
         bad = published(tmp_path, bundle_files(schema_hash="0" * 64))
         assert predictor.client.portal is not None
-        predictor.client.portal.call(predictor.context.models.refresh)
+        predictor.client.portal.call(predictor.context.configured_model.refresh)
         info = predictor.client.get("/model/info").json()
         assert info["digest"] == good
         assert info["refused"]["digest"] == bad
@@ -153,4 +154,4 @@ def test_work_that_stops_in_the_background_makes_the_process_unready(tmp_path: P
         give_up = time.monotonic() + 10
         while (response := predictor.client.get("/ready")).status_code == 200:
             assert time.monotonic() < give_up
-        assert response.json()["detail"] == "store watch has stopped"
+        assert response.json()["detail"] == "store health has stopped"

@@ -69,7 +69,7 @@ def test_without_a_document_the_configured_model_answers_everybody(predictor: Ru
 def test_users_are_answered_by_the_arm_that_they_are_in_alone_and_in_batches(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     candidate = store.publish(bundle_files(bias=2.0))
     document = routing(baseline, Share("deeper", candidate, 4000))
     predictor.route(document)
@@ -92,13 +92,15 @@ def test_assigning_a_user_costs_little_beside_a_prediction(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
     candidate = store.publish(bundle_files(bias=2.0))
-    predictor.route(routing(predictor.context.models.current.digest, Share("deeper", candidate, 5000)))
-    routes = predictor.context.routing.current
+    predictor.route(
+        routing(predictor.context.configured_model.current.digest, Share("deeper", candidate, 5000))
+    )
+    table = predictor.context.router.table
     taken = []
     for _ in range(20):
         start = time.perf_counter()
         for user in USERS:
-            routes.arm(user)
+            table.arm_of(user)
         taken.append((time.perf_counter() - start) / len(USERS))
     # It takes about 1 µs of the 100 that a prediction takes; the limit leaves room for a busy machine.
     assert min(taken) < 10e-6
@@ -106,14 +108,16 @@ def test_assigning_a_user_costs_little_beside_a_prediction(
 
 def test_batch_takes_one_read_for_each_arm(predictor: RunningPredictor, store: BundleStore) -> None:
     candidate = store.publish(bundle_files(bias=2.0))
-    predictor.route(routing(predictor.context.models.current.digest, Share("deeper", candidate, 5000)))
+    predictor.route(
+        routing(predictor.context.configured_model.current.digest, Share("deeper", candidate, 5000))
+    )
     before = predictor.reader.round_trips
     ask_all(predictor)
     assert predictor.reader.round_trips == before + 2
 
 
 def test_shares_that_grow_keep_the_users_of_before(predictor: RunningPredictor, store: BundleStore) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     candidate = store.publish(bundle_files(bias=2.0))
     in_candidate = []
     for generation, weight in enumerate((1000, 5000, 10_000), 1):
@@ -127,7 +131,7 @@ def test_shares_that_grow_keep_the_users_of_before(predictor: RunningPredictor, 
 def test_what_is_applied_is_acknowledged_with_its_fingerprint(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     candidate = store.publish(bundle_files(bias=2.0))
     document = routing(baseline, Share("deeper", candidate, 100), generation=7)
     predictor.route(document)
@@ -148,7 +152,7 @@ def test_what_is_applied_is_acknowledged_with_its_fingerprint(
 def test_arm_whose_bundle_cannot_be_loaded_is_reported_and_its_users_are_the_baselines(
     predictor: RunningPredictor, store: BundleStore, tmp_path: Path, damage: str
 ) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     if damage == "missing":
         candidate = "sha256:" + "ab" * 32
     elif damage == "unfit":
@@ -179,44 +183,46 @@ def test_arm_whose_model_would_hold_up_everybody_is_refused(tmp_path: Path) -> N
         predictor.route(routing(baseline, Share("slow", candidate, 10_000)))
         (_, arm) = report(predictor).arms
         assert arm.state == "failed"
-        assert "1e-09 s is the most" in str(arm.reason)
+        assert "1e-09 s" in str(arm.reason)
         assert ask(predictor, USERS[0])["arm"] == BASELINE
 
 
 def test_arm_answers_as_soon_as_its_bundle_is_published(
     predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reprise.predictor.services.bundle_loader._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("reprise.predictor.services.model_cache._RETRY_SECONDS", 0.0)
     files = bundle_files(bias=2.0)
     candidate = store.publish(files)
     folder = Path(store.location(candidate, "manifest.json")).parent
     hidden = folder.with_name("hidden")
     folder.rename(hidden)
-    predictor.route(routing(predictor.context.models.current.digest, Share("late", candidate, 10_000)))
+    predictor.route(
+        routing(predictor.context.configured_model.current.digest, Share("late", candidate, 10_000))
+    )
     assert ask(predictor, "u")["arm"] == "baseline"
     hidden.rename(folder)
-    predictor.look()
+    predictor.refresh_routing()
     assert ask(predictor, "u")["arm"] == "late"
 
 
 def test_document_is_applied_while_a_bundle_is_still_loading(
     predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     slow = store.publish(bundle_files(bias=2.0))
     go_on = threading.Event()
     fetch = BundleStore.fetch
     monkeypatch.setattr(BundleStore, "fetch", lambda self, digest: go_on.wait(10) and fetch(self, digest))
     predictor.routing.data = routing(baseline, Share("slow", slow, 10_000)).to_bytes()
     assert predictor.client.portal is not None
-    predictor.client.portal.call(predictor.context.routing.refresh)
+    predictor.client.portal.call(predictor.context.router.refresh)
     assert [arm.state for arm in report(predictor).arms] == ["loaded", "loading"]
     assert ask(predictor, "u")["arm"] == "baseline"
     predictor.routing.data = routing(baseline, generation=2).to_bytes()
-    predictor.client.portal.call(predictor.context.routing.refresh)
+    predictor.client.portal.call(predictor.context.router.refresh)
     assert report(predictor).generation == 2
     go_on.set()
-    predictor.client.portal.call(predictor.context.routing.settle, 10.0)
+    predictor.client.portal.call(predictor.context.router.wait_for_loads, 10.0)
     assert ask(predictor, "u")["arm"] == "baseline"
 
 
@@ -227,7 +233,7 @@ def test_document_that_breaks_its_format_is_refused_and_the_one_before_goes_on(
     predictor: RunningPredictor, store: BundleStore, data: bytes
 ) -> None:
     candidate = store.publish(bundle_files(bias=2.0))
-    good = routing(predictor.context.models.current.digest, Share("deeper", candidate, 10_000))
+    good = routing(predictor.context.configured_model.current.digest, Share("deeper", candidate, 10_000))
     predictor.route(good)
     predictor.route(data)
     said = report(predictor)
@@ -236,13 +242,13 @@ def test_document_that_breaks_its_format_is_refused_and_the_one_before_goes_on(
     assert "routing document" in said.refused
     assert predictor.metric("reprise_predictor_routing_refused") == 1
     assert ask(predictor, "u")["arm"] == "deeper"
-    predictor.route(routing(predictor.context.models.current.digest, generation=3))
+    predictor.route(routing(predictor.context.configured_model.current.digest, generation=3))
     assert report(predictor).refused is None
     assert predictor.metric("reprise_predictor_routing_refused") == 0
 
 
 def test_document_whose_baseline_cannot_be_loaded_is_refused(predictor: RunningPredictor) -> None:
-    configured = predictor.context.models.current.digest
+    configured = predictor.context.configured_model.current.digest
     predictor.route(routing("sha256:" + "cd" * 32))
     said = report(predictor)
     assert said.generation is None
@@ -258,12 +264,14 @@ def test_routes_stay_while_the_document_cannot_be_read_or_is_gone(
     predictor: RunningPredictor, store: BundleStore, failure: Exception
 ) -> None:
     candidate = store.publish(bundle_files(bias=2.0))
-    predictor.route(routing(predictor.context.models.current.digest, Share("deeper", candidate, 10_000)))
+    predictor.route(
+        routing(predictor.context.configured_model.current.digest, Share("deeper", candidate, 10_000))
+    )
     predictor.routing.failure = failure
-    predictor.look()
+    predictor.refresh_routing()
     assert ask(predictor, "u")["arm"] == "deeper"
     predictor.routing.failure = predictor.routing.data = None
-    predictor.look()
+    predictor.refresh_routing()
     assert ask(predictor, "u")["arm"] == "deeper"
     assert report(predictor).generation == 1
 
@@ -271,7 +279,7 @@ def test_routes_stay_while_the_document_cannot_be_read_or_is_gone(
 def test_releasing_document_gives_everybody_back_to_the_configured_model(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
-    configured = predictor.context.models.current.digest
+    configured = predictor.context.configured_model.current.digest
     candidate = store.publish(bundle_files(bias=2.0))
     predictor.route(routing(configured, Share("deeper", candidate, 10_000)))
     predictor.route(released(2))
@@ -282,11 +290,11 @@ def test_releasing_document_gives_everybody_back_to_the_configured_model(
 
 
 def test_model_of_an_arm_that_is_gone_is_let_go(predictor: RunningPredictor, store: BundleStore) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     candidate = store.publish(bundle_files(bias=2.0))
     predictor.route(routing(baseline, Share("deeper", candidate, 100)))
     predictor.route(routing(baseline, generation=2))
-    assert predictor.context.routing._shelf.model(candidate) is None
+    assert predictor.context.router._cache.get(candidate) is None
     labels = {"arm": "deeper", "digest": candidate, "outcome": "answered"}
     assert predictor.context.registry.get_sample_value("reprise_predictor_arm_answers_total", labels) is None
 
@@ -294,7 +302,7 @@ def test_model_of_an_arm_that_is_gone_is_let_go(predictor: RunningPredictor, sto
 def test_new_users_are_counted_once_by_their_arm_until_another_document(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     candidate = store.publish(bundle_files(bias=2.0))
 
     def users() -> float:
@@ -316,7 +324,7 @@ def test_new_users_are_counted_once_by_their_arm_until_another_document(
 def test_baseline_answers_where_a_candidate_fails_and_the_failure_is_the_candidates(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     fragile = store.publish(bundle_files(bias=2.0, fails_on_infinity=True))
     predictor.route(routing(baseline, Share("fragile", fragile, 10_000)))
     assert ask(predictor, "u")["arm"] == "fragile"
@@ -349,8 +357,10 @@ def test_candidate_of_another_plan_reads_its_own_rows(
     plan["entities"]["product"]["inputs"][0]["finish"] = {"kind": "value", "field": "purchases_count"}
     other = type(small_plan()).from_dict(plan)
     candidate = store.publish(bundle_files(other, weights={"product_views": 1.0}))
-    predictor.route(routing(predictor.context.models.current.digest, Share("other", candidate, 10_000)))
-    model = predictor.context.routing.current.arms[1].model
+    predictor.route(
+        routing(predictor.context.configured_model.current.digest, Share("other", candidate, 10_000))
+    )
+    model = predictor.context.router.table.arms[1].model
     predictor.reader.put(model.product.codec, [3], "p")
     answer = ask(predictor, "u")
     assert answer["arm"] == "other"

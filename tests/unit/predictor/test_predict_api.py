@@ -51,7 +51,7 @@ def test_answer_to_a_known_pair_is_exactly_this(predictor: RunningPredictor) -> 
             "days_since_last_purchase": 2.0,
             "repeat_purchase_count": 1.0,
         },
-        "model_version": predictor.context.models.current.digest,
+        "model_version": predictor.context.configured_model.current.digest,
         "arm": "baseline",
         "timestamp": "2026-01-31T12:00:00Z",
         "known": {"user": True, "product": True, "pair": True},
@@ -274,7 +274,7 @@ def test_batch_of_the_limit_is_answered(predictor: RunningPredictor) -> None:
 
 
 def test_one_unreadable_row_fails_its_own_request_of_a_batch_only(predictor: RunningPredictor) -> None:
-    key = predictor.context.models.current.user.codec.key("u-bad")
+    key = predictor.context.configured_model.current.user.codec.key("u-bad")
     predictor.reader.corrupt.add(key)
     batch = post(predictor, "/predict/batch", {"requests": [ASK, {**ASK, "user_id": "u-bad"}, ASK]})
     assert [result.get("status") for result in batch["results"]] == [None, 500, None]
@@ -336,10 +336,10 @@ def test_states_that_come_too_late_are_not_answered_with(tmp_path: Path, path: s
 
 async def test_store_that_is_back_makes_the_process_ready(predictor: RunningPredictor) -> None:
     predictor.reader.failure = StoreUnavailableError("ping", "gone")
-    await predictor.context.store.ask()
+    await predictor.context.store_health.check()
     assert predictor.client.get("/ready").status_code == 503
     predictor.reader.failure = None
-    await predictor.context.store.ask()
+    await predictor.context.store_health.check()
     assert predictor.client.get("/ready").json() == {"status": "ready"}
 
 
@@ -355,7 +355,7 @@ def test_features_of_a_user_are_the_users_alone(predictor: RunningPredictor) -> 
             "repeat_purchase_count": 1.0,
         },
         "known": {"user": True},
-        "model_version": predictor.context.models.current.digest,
+        "model_version": predictor.context.configured_model.current.digest,
         "timestamp": "2026-01-31T12:00:00Z",
     }
 
@@ -383,7 +383,7 @@ def test_id_that_is_none_is_refused(predictor: RunningPredictor, path: str) -> N
 
 def test_model_info_tells_what_the_manifest_says(predictor: RunningPredictor) -> None:
     info = predictor.client.get("/model/info").json()
-    model = predictor.context.models.current
+    model = predictor.context.configured_model.current
     assert info["digest"] == model.digest
     assert info["threshold"] == 0.5
     assert info["horizon_seconds"] == 2_592_000
@@ -423,7 +423,7 @@ def test_stages_scores_and_the_model_are_measured(predictor: RunningPredictor) -
     post(predictor, "/predict/batch", {"requests": [ASK, ASK]})
     for stage in ("validate", "read", "finish", "infer", "encode"):
         assert predictor.metric("reprise_predictor_stage_seconds_count", stage=stage) == 2
-    model = predictor.context.models.current
+    model = predictor.context.configured_model.current
     arm = {"arm": "baseline", "digest": model.digest}
     assert predictor.metric("reprise_predictor_arm_score_bucket", **arm, le="0.85") == 0
     assert predictor.metric("reprise_predictor_arm_score_bucket", **arm, le="0.9") == 3

@@ -169,9 +169,9 @@ def test_end_of_the_process_waits_for_what_is_queued_but_not_forever(store: Path
 
 def test_log_is_off_without_kafka_unless_asked_for(store: Path) -> None:
     with running_predictor(store) as predictor:
-        assert predictor.context.log is None
+        assert predictor.context.prediction_log is None
     with running_predictor(store, FakeLogProducer(), kafka_servers="broker:9092") as predictor:
-        assert predictor.context.log is not None
+        assert predictor.context.prediction_log is not None
 
 
 def test_published_schema_is_that_of_the_records() -> None:

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from reprise.http.problems import ProblemError
-from reprise.predictor.handlers.request_decoder import RequestReader
+from reprise.predictor.handlers.request_decoder import RequestDecoder
 
 FIELDS = ("user_id", "product_id", "event_type", "amount", "timestamp")
-READER = RequestReader(("view", "purchase"), 5)
+DECODER = RequestDecoder(("view", "purchase"), 5)
 INSTANTS = st.sampled_from(
     ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00.123456+02:00", "2026-01-31", "now", ""]
 )
@@ -48,12 +48,12 @@ def by_pydantic(model: type[BaseModel], body: bytes) -> Any:
 @given(requests, st.booleans())
 def test_request_reads_as_the_documented_model_says(request: dict[str, Any], ascii_only: bool) -> None:
     body = json.dumps(request, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    expected = by_pydantic(READER.request, body)
+    expected = by_pydantic(DECODER.request, body)
     if expected is None:
         with pytest.raises(ProblemError):
-            READER.one(body)
+            DECODER.decode(body)
     else:
-        assert fields(READER.one(body)) == fields(expected)
+        assert fields(DECODER.decode(body)) == fields(expected)
 
 
 @given(st.lists(requests, max_size=6))
@@ -61,14 +61,14 @@ def test_batch_reads_as_each_of_its_requests(batch: list[dict[str, Any]]) -> Non
     body = json.dumps({"requests": batch}).encode()
     if not 1 <= len(batch) <= 5:
         with pytest.raises(ProblemError, match="requests"):
-            READER.many(body)
+            DECODER.decode_batch(body)
         return
-    read = READER.many(body)
-    each = [by_pydantic(READER.request, json.dumps(request).encode()) for request in batch]
-    assert list(read.places) == [at for at, request in enumerate(each) if request is not None]
-    assert sorted(read.problems) == [at for at, request in enumerate(each) if request is None]
-    assert len(read) == len(batch)
-    for place, request in zip(read.places, read.requests, strict=True):
+    decoded = DECODER.decode_batch(body)
+    each = [by_pydantic(DECODER.request, json.dumps(request).encode()) for request in batch]
+    assert list(decoded.positions) == [at for at, request in enumerate(each) if request is not None]
+    assert sorted(decoded.problems) == [at for at, request in enumerate(each) if request is None]
+    assert len(decoded) == len(batch)
+    for place, request in zip(decoded.positions, decoded.requests, strict=True):
         assert fields(request) == fields(each[place])
 
 
@@ -93,13 +93,13 @@ def test_batch_reads_as_each_of_its_requests(batch: list[dict[str, Any]]) -> Non
 )
 def test_what_breaks_the_contract_is_refused_with_a_problem(body: bytes) -> None:
     with pytest.raises(ProblemError):
-        READER.one(body)
+        DECODER.decode(body)
 
 
 def test_ordinary_request_needs_no_second_look() -> None:
-    reader = RequestReader(("view", "purchase"), 5)
-    reader._pydantic_one = lambda _: pytest.fail("pydantic was asked")  # type: ignore[assignment,method-assign]
+    decoder = RequestDecoder(("view", "purchase"), 5)
+    decoder._validate = lambda _: pytest.fail("pydantic was asked")  # type: ignore[assignment,method-assign]
     body = b'{"user_id": "u", "product_id": "p", "amount": 1.5, "timestamp": "2026-01-31T12:00:00Z"}'
-    assert fields(reader.one(body)) == [
+    assert fields(decoder.decode(body)) == [
         ("u", "u"), ("p", "p"), (None, "None"), (1.5, "1.5"), (1769860800000000, "1769860800000000"),
     ]  # fmt: skip

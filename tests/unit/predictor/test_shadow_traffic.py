@@ -8,11 +8,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from reprise.bundle import BundleStore
-from reprise.predictor.arm_metrics import ArmMetrics
-from reprise.predictor.handlers.request_decoder import RequestReader
-from reprise.predictor.models.arms import ServedArm
-from reprise.predictor.models.loaded_model import make_ready
-from reprise.predictor.services.shadow_traffic import Shadows
+from reprise.predictor.handlers.request_decoder import RequestDecoder
+from reprise.predictor.metrics import ArmMetrics
+from reprise.predictor.models.arms import LoadedArm
+from reprise.predictor.services.bundle_loader import load_bundle
+from reprise.predictor.services.scorer import score_batch
+from reprise.predictor.services.shadow_traffic import ShadowTraffic
 from reprise.routing import RoutingDocument, Share, allocate
 from support.fake_log import FakeLogProducer
 from support.fake_reader import FakeReader
@@ -36,7 +37,7 @@ def predictor(tmp_path: Path, log: FakeLogProducer) -> Iterator[RunningPredictor
 
 
 def shadowed(predictor: RunningPredictor, candidate: str) -> None:
-    baseline = predictor.context.models.current.digest
+    baseline = predictor.context.configured_model.current.digest
     arms = allocate(baseline, [Share("quiet", candidate, 0, shadow=True)], {})
     predictor.route(RoutingDocument(generation=1, rollout="reprise/test", salt="s", arms=arms))
 
@@ -101,10 +102,10 @@ def test_answer_is_there_before_its_shadow_has_scored(predictor: RunningPredicto
     candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
     shadowed(predictor, candidate)
     context = predictor.context
-    asked = RequestReader(("view",), 1).one(json.dumps(ASK).encode())
+    request = RequestDecoder(("view",), 1).decode(json.dumps(ASK).encode())
 
     async def ask() -> tuple[float, float]:
-        await context.service.predict(context.routing.current, asked)
+        await context.service.predict(context.router.table, request)
         return scored(predictor, candidate), predictor.metric("reprise_predictor_shadow_waiting")
 
     assert predictor.client.portal is not None
@@ -112,38 +113,41 @@ def test_answer_is_there_before_its_shadow_has_scored(predictor: RunningPredicto
     wait_until("it scores afterwards", lambda: scored(predictor, candidate) == 1, 5, every=0.005)
 
 
-def served(tmp_path: Path, name: str, registry: CollectorRegistry) -> ServedArm:
+def loaded_arm(tmp_path: Path, name: str, registry: CollectorRegistry) -> LoadedArm:
     store = BundleStore(str(tmp_path))
-    model = make_ready(store.fetch(store.publish(bundle_files())), "reprise")
-    return ServedArm(name, model, ArmMetrics(registry).meter(name, model.digest))
+    model = load_bundle(store.fetch(store.publish(bundle_files())), "reprise")
+    return LoadedArm(name, model, ArmMetrics(registry).meter(name, model.digest))
 
 
 async def test_scores_beyond_the_capacity_are_dropped_and_counted(tmp_path: Path) -> None:
     registry = CollectorRegistry()
-    arm = served(tmp_path, "quiet", registry)
-    shadows = Shadows(FakeReader(), 10, registry)
-    asked = RequestReader(("view",), 100).many(json.dumps({"requests": [ASK] * 8}).encode()).requests
+    arm = loaded_arm(tmp_path, "quiet", registry)
+    shadows = ShadowTraffic(FakeReader(), 10, registry)
+    requests = (
+        RequestDecoder(("view",), 100).decode_batch(json.dumps({"requests": [ASK] * 8}).encode()).requests
+    )
     rows = await FakeReader().read(
         [(s.codec, b"") for s in (arm.model.user, arm.model.product, arm.model.pair)]
     )
     for _ in range(3):
-        shadows.offer([arm], arm, asked[0], NOW_US, rows, None)
+        shadows.submit([arm], arm, requests[0], NOW_US, rows, None)
     blocks = await FakeReader().read_blocks(
         [
             (s.codec, [["?"] * 8] * len(s.codec.view.join_keys))
             for s in (arm.model.user, arm.model.product, arm.model.pair)
         ]
     )
-    shadows.offer_many([arm], arm, asked, [NOW_US] * 8, blocks, None)
+    answered, _, _ = score_batch(arm, range(8), requests, [NOW_US] * 8, blocks)
+    shadows.submit_batch([arm], answered, blocks, None)
 
     def value(name: str) -> Any:
         return registry.get_sample_value(name)
 
     assert value("reprise_predictor_shadow_dropped_total") == 8
     assert value("reprise_predictor_shadow_waiting") == 3
-    work = asyncio.create_task(shadows.work())
+    task = asyncio.create_task(shadows.run())
     while value("reprise_predictor_shadow_waiting"):
         await asyncio.sleep(0)
-    shadows.offer_many([arm], arm, asked, [NOW_US] * 8, blocks, None)
+    shadows.submit_batch([arm], answered, blocks, None)
     assert value("reprise_predictor_shadow_dropped_total") == 8
-    work.cancel()
+    task.cancel()

@@ -13,7 +13,7 @@ from reprise.routing import (
     allocate,
     assign,
     bucket_of,
-    width,
+    count_buckets,
 )
 
 BASE = "sha256:" + "a" * 64
@@ -82,7 +82,7 @@ def test_a_growing_candidate_keeps_its_users_and_takes_only_the_baselines(start,
 def test_every_candidate_has_just_its_share(start, then):
     arms = allocate(BASE, shares(then), held(allocate(BASE, shares(start), {})))
     assert {arm.name: arm.weight for arm in arms[1:]} == then
-    assert all(width(arm.buckets) == arm.weight for arm in arms)
+    assert all(count_buckets(arm.buckets) == arm.weight for arm in arms)
     assert sum(arm.weight for arm in arms) == BUCKETS
 
 

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reprise.routing.population_stability import index_by_chance, population_stability_index, tenths
+from reprise.routing.population_stability import (
+    merge_into_deciles,
+    population_stability_index,
+    psi_noise_bound,
+)
 
 COUNTS = st.lists(st.integers(0, 10_000), min_size=20, max_size=20).filter(any)
 
@@ -59,7 +63,7 @@ def test_the_distance_is_symmetric_and_never_negative(one: list[int], other: lis
 def test_merged_bins_hold_all_and_a_tenth_of_the_reference_each(
     reference: list[int], other: list[int]
 ) -> None:
-    merged, follows = tenths(reference, other)
+    merged, follows = merge_into_deciles(reference, other)
     assert (sum(merged), sum(follows)) == (sum(reference), sum(other))
     assert len(merged) == len(follows) <= 10
     assert all(count >= sum(reference) / 10 for count in merged)
@@ -84,7 +88,7 @@ def test_small_samples_of_one_distribution_seldom_pass_the_bound_of_chance() -> 
 
     pairs = [(sample(100), sample(1900)) for _ in range(150)]
     beyond = sum(
-        population_stability_index(*pair) > index_by_chance(20, sum(pair[0]), sum(pair[1])) for pair in pairs
+        population_stability_index(*pair) > psi_noise_bound(20, sum(pair[0]), sum(pair[1])) for pair in pairs
     )
     assert beyond <= 2
     assert sum(population_stability_index(*pair) > 0.1 for pair in pairs) > 15, (

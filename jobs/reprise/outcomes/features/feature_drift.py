@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from reprise.bundle import Histogram, Manifest
 from reprise.outcomes.settings import OutcomesSettings
-from reprise.routing.population_stability import index_by_chance, population_stability_index
+from reprise.routing.population_stability import population_stability_index, psi_noise_bound
 from reprise.runtime.durations import microseconds
 from reprise.sql import event_key, literal
 
@@ -157,7 +157,7 @@ def _present_bins(histogram: Histogram) -> int:
 def _drift(name: str, histogram: Histogram, found: Sequence[int], users: int) -> FeatureDrift:
     expected = (*(histogram.counts or (0,)), histogram.missing)
     # a user's predictions are no independent samples, so users are counted, not predictions
-    by_chance = index_by_chance(
+    by_chance = psi_noise_bound(
         sum(any(pair) for pair in zip(expected, found, strict=True)), sum(expected), users
     )
     index = population_stability_index(expected, found)

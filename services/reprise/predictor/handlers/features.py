@@ -1,4 +1,4 @@
-"""``GET /model/info`` and ``GET /features/{user_id}``."""
+"""``GET /features/{user_id}``."""
 
 import math
 from typing import Annotated
@@ -11,64 +11,35 @@ from reprise.events import format_timestamp
 from reprise.http.openapi import problem_responses
 from reprise.http.problems import INVALID_REQUEST
 from reprise.predictor.context import PredictorContext
-from reprise.predictor.handlers.request_metrics import counted_route
-from reprise.predictor.handlers.responses import (
+from reprise.predictor.handlers.problems import (
     EXPECTED_ERRORS,
     NO_MODEL,
     OVERLOADED,
     STORE_UNAVAILABLE,
     UNREADABLE_STATE,
-    model_info,
     problem_of,
 )
-from reprise.predictor.models.api import FeaturesResponse, Identifier, ModelInfo
+from reprise.predictor.models.api import FeaturesResponse, Identifier
 
 
-class _Opaque(PathConvertor):
-    """Any text, line breaks included, which the router's own ``path`` leaves out."""
+class _OpaqueText(PathConvertor):
+    """Any text including line breaks, which Starlette's ``path`` excludes."""
 
     regex = "(?s:.*)"
 
 
-register_url_convertor("opaque", _Opaque())
+register_url_convertor("opaque", _OpaqueText())
 
 
-def model_router(context: PredictorContext, route: type[APIRoute] = APIRoute) -> APIRouter:
-    """Return the address that tells of the model.
-
-    Args:
-        context: Of the process.
-        route: The class of the route; whoever looks at the metrics' port is not to be counted among the callers.
-    """
-    router = APIRouter(route_class=route)
-
-    @router.get(
-        "/model/info",
-        operation_id="modelInfo",
-        tags=["model"],
-        summary="What is known of the model that answers",
-        responses=problem_responses(NO_MODEL),
-    )
-    async def info() -> ModelInfo:
-        try:
-            return model_info(context.routing.current.baseline.model, context.models.refusal)
-        except EXPECTED_ERRORS as error:
-            raise problem_of(error, context.settings.retry_after_seconds) from error
-
-    return router
-
-
-def info_router(context: PredictorContext) -> APIRouter:
-    """Return the addresses that tell of the model and of the features."""
-    counted = counted_route(context.metrics)
-    router = APIRouter(route_class=counted)
-    router.include_router(model_router(context, counted))
+def features_router(context: PredictorContext, route_class: type[APIRoute]) -> APIRouter:
+    """Return ``GET /features/{user_id}``."""
+    router = APIRouter(route_class=route_class)
 
     @router.get(
         "/features/{user_id:opaque}",
         operation_id="features",
         tags=["features"],
-        summary="The features of a user, or of a user and a product, now",
+        summary="The present features of a user, or of a user and a product",
         responses=problem_responses(
             INVALID_REQUEST, UNREADABLE_STATE, STORE_UNAVAILABLE, NO_MODEL, OVERLOADED
         ),
@@ -78,9 +49,9 @@ def info_router(context: PredictorContext) -> APIRouter:
         product_id: Annotated[Identifier | None, Query(examples=["p-17"])] = None,
     ) -> FeaturesResponse:
         try:
-            with context.singles:
-                model = context.routing.current.arm(user_id).model
-                values, known, now = await context.service.features(model, user_id, product_id)
+            with context.single_admission:
+                model = context.router.table.arm_of(user_id).model
+                values, known, now_us = await context.service.features(model, user_id, product_id)
         except EXPECTED_ERRORS as error:
             raise problem_of(error, context.settings.retry_after_seconds) from error
         return FeaturesResponse(
@@ -89,7 +60,7 @@ def info_router(context: PredictorContext) -> APIRouter:
             features={name: None if math.isnan(value) else value for name, value in values.items()},
             known=known,
             model_version=model.digest,
-            timestamp=format_timestamp(now),
+            timestamp=format_timestamp(now_us),
         )
 
     return router

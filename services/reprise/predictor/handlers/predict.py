@@ -1,4 +1,4 @@
-"""``POST /predict`` and ``POST /predict/batch``."""
+"""``POST /predict`` and ``POST /predict/batch``, on the fast path that bypasses FastAPI."""
 
 import time
 from collections.abc import Mapping
@@ -25,8 +25,7 @@ from reprise.http.problems import (
 )
 from reprise.http.tracing.trace_context import TRACE, Trace
 from reprise.predictor.context import PredictorContext
-from reprise.predictor.handlers.request_decoder import ReadBatch, RequestReader
-from reprise.predictor.handlers.responses import (
+from reprise.predictor.handlers.problems import (
     DEADLINE_EXCEEDED,
     EXPECTED_ERRORS,
     MODEL_FAILED,
@@ -34,11 +33,10 @@ from reprise.predictor.handlers.responses import (
     OVERLOADED,
     STORE_UNAVAILABLE,
     UNREADABLE_STATE,
-    block_documents,
-    item_problem,
-    prediction_document,
     problem_of,
 )
+from reprise.predictor.handlers.request_decoder import DecodedBatch, RequestDecoder
+from reprise.predictor.handlers.responses import block_responses, prediction_response
 from reprise.predictor.models.api import BatchResponse, PredictionResponse
 from reprise.predictor.models.prediction import BatchPrediction, Prediction
 from reprise.runtime.logs import get_logger
@@ -56,13 +54,13 @@ PROBLEMS = (
     OVERLOADED,
     DEADLINE_EXCEEDED,
 )
-"""Every kind of problem that a prediction may be answered with, beside those of any address."""
+"""The problems of a prediction, beyond those of every endpoint."""
 
 _ENDPOINTS = ("/predict", "/predict/batch")
-_FEATURES_OF_ANSWER = {
+_FEATURES_LINK = {
     "features": {
         "operationId": "features",
-        "description": "The features of the same user and product, now.",
+        "description": "The present features of the same user and product.",
         "parameters": {"user_id": "$response.body#/user_id", "product_id": "$response.body#/product_id"},
     }
 }
@@ -72,14 +70,14 @@ _EXPLAIN = {
     "required": False,
     "schema": {"type": "string", "enum": ["all"]},
     "example": "all",
-    "description": "``all`` shows every input of the model in ``features_used``.",
+    "description": "``all`` returns every input of the model in ``features_used``.",
 }
 
 
 def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
-    """Add the two addresses that predict."""
-    requests = RequestReader(context.settings.event_types, context.settings.max_batch)
-    handlers = _PredictHandlers(context, requests)
+    """Add ``POST /predict`` and ``POST /predict/batch``."""
+    decoder = RequestDecoder(context.settings.event_types, context.settings.max_batch)
+    handlers = _PredictHandlers(context, decoder)
     add_fast_route(
         app,
         "POST",
@@ -87,7 +85,7 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
         handlers.predict,
         operation_id="predict",
         summary="Predict whether a user buys a product",
-        **_documentation(requests.request, PredictionResponse, _FEATURES_OF_ANSWER),
+        **_documentation(decoder.request, PredictionResponse, _FEATURES_LINK),
     )
     add_fast_route(
         app,
@@ -95,91 +93,89 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
         "/predict/batch",
         handlers.predict_batch,
         operation_id="predictBatch",
-        summary="Predict for many users and products at once",
-        **_documentation(requests.batch, BatchResponse),
+        summary="Predict for several users and products",
+        **_documentation(decoder.batch, BatchResponse),
     )
 
 
 class _PredictHandlers:
-    def __init__(self, context: PredictorContext, requests: RequestReader) -> None:
-        self._routing = context.routing
-        self._requests = requests
+    def __init__(self, context: PredictorContext, decoder: RequestDecoder) -> None:
+        self._router = context.router
+        self._decoder = decoder
         self._service = context.service
-        self._admissions = {"/predict": context.singles, "/predict/batch": context.batches}
-        self._log = context.log
-        self._log_ids = context.settings.access_log == "ids"
+        self._admission = {"/predict": context.single_admission, "/predict/batch": context.batch_admission}
+        self._prediction_log = context.prediction_log
+        self._logs_ids = context.settings.access_log == "ids"
         self._retry_seconds = context.settings.retry_after_seconds
-        self._took_validate = context.metrics.stages.of("validate")
-        self._took_encode = context.metrics.stages.of("encode")
-        self._took = {endpoint: context.metrics.duration.of(endpoint) for endpoint in _ENDPOINTS}
-        self._counts = {
+        self._observe_validate = context.metrics.stages.of("validate")
+        self._observe_encode = context.metrics.stages.of("encode")
+        self._observe_duration = {endpoint: context.metrics.duration.of(endpoint) for endpoint in _ENDPOINTS}
+        self._counters = {
             (endpoint, outcome): context.metrics.requests.labels(endpoint, outcome)
             for endpoint in _ENDPOINTS
             for outcome in ("ok", *(kind.slug for kind in (*PROBLEMS, INTERNAL_ERROR)))
         }
 
     async def predict(self, scope: Scope, body: bytes) -> bytes:
-        return await self._counted("/predict", self._predict, scope, body)
+        return await self._measure("/predict", self._predict, scope, body)
 
     async def predict_batch(self, scope: Scope, body: bytes) -> bytes:
-        return await self._counted("/predict/batch", self._predict_batch, scope, body)
+        return await self._measure("/predict/batch", self._predict_batch, scope, body)
 
     async def _predict(self, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
-        explain = _explain(query) if (query := scope["query_string"]) else False
-        request = self._requests.one(body)
-        if self._log_ids:
+        explain = _parse_explain(query) if (query := scope["query_string"]) else False
+        request = self._decoder.decode(body)
+        if self._logs_ids:
             note_ids(scope, user_id=request.user_id, product_id=request.product_id)
-        self._took_validate(time.perf_counter() - start)
-        prediction = await self._service.predict(self._routing.current, request, _trace_id(scope))
+        self._observe_validate(time.perf_counter() - start)
+        prediction = await self._service.predict(self._router.table, request, _trace_id(scope))
         start = time.perf_counter()
-        answer = orjson.dumps(prediction_document(prediction, explain))
-        self._took_encode(time.perf_counter() - start)
-        if self._log is not None:
-            self._log.note(request, prediction, _trace_id(scope))
-        return answer
+        response = orjson.dumps(prediction_response(prediction, explain))
+        self._observe_encode(time.perf_counter() - start)
+        if self._prediction_log is not None:
+            self._prediction_log.append(request, prediction, _trace_id(scope))
+        return response
 
     async def _predict_batch(self, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
-        explain = _explain(query) if (query := scope["query_string"]) else False
-        batch = self._requests.many(body)
+        explain = _parse_explain(query) if (query := scope["query_string"]) else False
+        batch = self._decoder.decode_batch(body)
         charge(scope, len(batch))
-        self._took_validate(time.perf_counter() - start)
-        prediction = await self._service.predict_many(self._routing.current, batch.requests, _trace_id(scope))
+        self._observe_validate(time.perf_counter() - start)
+        prediction = await self._service.predict_batch(self._router.table, batch.requests, _trace_id(scope))
         start = time.perf_counter()
         results, failed = self._results(batch, prediction, explain)
-        answer = orjson.dumps({"results": results, "failed": failed})
-        self._took_encode(time.perf_counter() - start)
-        if self._log is not None:
-            self._log.note_batch(batch.requests, prediction, _trace_id(scope))
-        return answer
+        response = orjson.dumps({"results": results, "failed": failed})
+        self._observe_encode(time.perf_counter() - start)
+        if self._prediction_log is not None:
+            self._prediction_log.append_batch(batch.requests, prediction, _trace_id(scope))
+        return response
 
     def _results(
-        self, batch: ReadBatch, prediction: BatchPrediction, explain: bool
+        self, batch: DecodedBatch, prediction: BatchPrediction, explain: bool
     ) -> tuple[list[dict[str, Any]], int]:
         results: list[dict[str, Any]] = [{}] * len(batch)
-        failed = len(batch.problems)
-        places = batch.places
-        for place, problem in batch.problems.items():
-            results[place] = item_problem(problem, place)
+        problems = dict(batch.problems)
+        positions = batch.positions
         for block in prediction.blocks:
-            for position, document in zip(block.positions, block_documents(block, explain), strict=True):
-                results[places[position]] = document
-        for position, outcome in prediction.others.items():
-            place = places[position]
+            for at, response in zip(block.positions, block_responses(block, explain), strict=True):
+                results[positions[at]] = response
+        for at, outcome in prediction.outcomes.items():
             if isinstance(outcome, Prediction):
-                results[place] = prediction_document(outcome, explain)
+                results[positions[at]] = prediction_response(outcome, explain)
             else:
-                results[place] = item_problem(self._problem(outcome), place)
-                failed += 1
-        return results, failed
+                problems[positions[at]] = self._problem(outcome)
+        for position, problem in problems.items():
+            results[position] = {"index": position, **problem.document()}
+        return results, len(problems)
 
-    async def _counted(self, endpoint: str, handler: FastHandler, scope: Scope, body: bytes) -> bytes:
+    async def _measure(self, endpoint: str, handler: FastHandler, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
         outcome = INTERNAL_ERROR.slug
         try:
-            with self._admissions[endpoint]:
-                answer = await handler(scope, body)
+            with self._admission[endpoint]:
+                response = await handler(scope, body)
         except EXPECTED_ERRORS as error:
             problem = self._problem(error)
             outcome = problem.kind.slug
@@ -189,10 +185,10 @@ class _PredictHandlers:
             raise
         else:
             outcome = "ok"
-            return answer
+            return response
         finally:
-            self._counts[endpoint, outcome].inc()
-            self._took[endpoint](time.perf_counter() - start)
+            self._counters[endpoint, outcome].inc()
+            self._observe_duration[endpoint](time.perf_counter() - start)
 
     def _problem(self, error: Exception) -> ProblemError:
         problem = problem_of(error, self._retry_seconds)
@@ -208,12 +204,12 @@ def _trace_id(scope: Scope) -> str | None:
     return trace.trace_id if trace else None
 
 
-def _explain(query: bytes) -> bool:
+def _parse_explain(query: bytes) -> bool:
     faults = []
     explain = False
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         if name != "explain":
-            faults.append(FieldProblem(field=name, message="There is no such query parameter", value=value))
+            faults.append(FieldProblem(field=name, message="Unknown query parameter", value=value))
         elif value != "all":
             faults.append(FieldProblem(field="explain", message="Expected all", value=value))
         else:
@@ -225,13 +221,13 @@ def _explain(query: bytes) -> bool:
 
 
 def _documentation(
-    body: type[BaseModel], answer: type[BaseModel], links: Mapping[str, Any] | None = None
+    body: type[BaseModel], response: type[BaseModel], links: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     return {
         "tags": ["predictions"],
         "description": body.__doc__,
         "body": body,
         "query": [_EXPLAIN],
-        "response_model": answer,
+        "response_model": response,
         "responses": {200: {"links": dict(links or {})}, **problem_responses(*PROBLEMS)},
     }

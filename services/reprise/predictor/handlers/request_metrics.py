@@ -1,4 +1,4 @@
-"""FastAPI routes whose requests are counted and timed, those that FastAPI itself refuses among them."""
+"""A class of FastAPI routes that counts and times requests, including those that FastAPI rejects."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -12,16 +12,16 @@ from reprise.http.problems import INTERNAL_ERROR, INVALID_REQUEST, ProblemError
 from reprise.predictor.metrics import PredictorMetrics
 
 
-def counted_route(metrics: PredictorMetrics) -> type[APIRoute]:
-    """Return the class of routes that count into these metrics, under their path without its parameters."""
+def measured_route(metrics: PredictorMetrics) -> type[APIRoute]:
+    """Return a class of routes; its label ``endpoint`` is the path without parameters."""
 
-    class CountedRoute(APIRoute):
+    class MeasuredRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
             handle = super().get_route_handler()
             endpoint = self.path.partition("/{")[0]
-            took = metrics.duration.of(endpoint)
+            observe_duration = metrics.duration.of(endpoint)
 
-            async def counted(request: Request) -> Response:
+            async def measured(request: Request) -> Response:
                 start = time.perf_counter()
                 outcome = INTERNAL_ERROR.slug
                 try:
@@ -37,8 +37,8 @@ def counted_route(metrics: PredictorMetrics) -> type[APIRoute]:
                     return response
                 finally:
                     metrics.requests.labels(endpoint, outcome).inc()
-                    took(time.perf_counter() - start)
+                    observe_duration(time.perf_counter() - start)
 
-            return counted
+            return measured
 
-    return CountedRoute
+    return MeasuredRoute

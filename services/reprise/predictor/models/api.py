@@ -1,4 +1,7 @@
-"""What the API takes and gives, as pydantic models: the contract, its validation and its documentation."""
+"""The contract of the HTTP API as pydantic models: requests and responses, their validation and documentation.
+
+Requests on the hot path are decoded by msgspec first; see ``reprise.predictor.handlers.request_decoder``.
+"""
 
 from typing import Annotated, Any, Literal
 
@@ -22,7 +25,7 @@ from reprise.predictor.models import examples
 VIEW = "view"
 
 
-def _instant(value: object) -> int:
+def _parse_timestamp(value: object) -> int:
     try:
         return parse_timestamp(value)
     except InvalidEventError as error:
@@ -30,39 +33,44 @@ def _instant(value: object) -> int:
 
 
 Identifier = Annotated[
-    str, Field(min_length=1, max_length=256, pattern=r"^[^\u0000]+$", description="Opaque id, without NUL.")
+    str,
+    Field(
+        min_length=1, max_length=256, pattern=r"^[^\u0000]+$", description="Opaque id without NUL characters."
+    ),
 ]
-Instant = Annotated[
+Timestamp = Annotated[
     int,
-    BeforeValidator(_instant),
+    BeforeValidator(_parse_timestamp),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00Z"]}),
 ]
-"""Microseconds since 1970-01-01 UTC; RFC 3339 with an offset on the wire."""
+"""Microseconds since 1970-01-01 UTC; in JSON RFC 3339 with an offset."""
 
-Value = Annotated[float | None, Field(description="Null where the feature is missing.")]
+FeatureValue = Annotated[float | None, Field(description="Null if the feature is missing.")]
 
 
 class PredictionRequest(BaseModel):
     """Will this user buy this product (again) within the horizon?
 
-    State is kept for the present, so ``timestamp`` has to be near now: by default up to five minutes off.
-    It is meant for the clock of who asks. Where the stored state holds an event from after ``timestamp``,
-    times since it count as zero.
+    The online store holds present state only, so ``timestamp`` has to be close to now, by default within five
+    minutes. It allows for the client's clock. If the state has an event after ``timestamp``, times since that
+    event are zero.
     """
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [examples.REQUEST]})
 
     user_id: Identifier = Field(examples=["u-1042"])
     product_id: Identifier = Field(examples=["p-17"])
-    event_type: str | None = Field(default=None, description="What the user is doing.", examples=["purchase"])
+    event_type: str | None = Field(
+        default=None, description="Type of the event at hand.", examples=["purchase"]
+    )
     amount: float | None = Field(
         default=None,
         ge=0,
         allow_inf_nan=False,
-        description="What is about to be paid, in the shop's currency; a view has none.",
+        description="Amount of the event at hand, in the shop's currency; null for a view.",
         examples=[19.9],
     )
-    timestamp: Instant | None = Field(default=None, description="When; now by default.")
+    timestamp: Timestamp | None = Field(default=None, description="Request time; now by default.")
 
     @field_validator("amount")
     @classmethod
@@ -73,7 +81,7 @@ class PredictionRequest(BaseModel):
 
 
 class BatchRequest(BaseModel):
-    """Many predictions at once; each stands for itself."""
+    """Several prediction requests, each handled independently."""
 
     model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [examples.BATCH]})
 
@@ -81,7 +89,7 @@ class BatchRequest(BaseModel):
 
 
 class Known(BaseModel):
-    """Whether the store has seen them before; what it has not seen is answered from the empty state."""
+    """Whether the store has state of each entity; an unknown entity has the empty state."""
 
     user: bool
     product: bool
@@ -89,30 +97,23 @@ class Known(BaseModel):
 
 
 class PredictionResponse(BaseModel):
-    """The answer to one prediction request."""
+    """A prediction."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.ANSWER]})
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.PREDICTION]})
 
     prediction: bool = Field(description="Whether the probability reaches the model's threshold.")
     probability: float = Field(ge=0, le=1, description="P(the user buys the product within the horizon).")
-    confidence: float = Field(ge=0, le=1, description="Probability of what is predicted.")
+    confidence: float = Field(ge=0, le=1, description="Probability of the predicted class.")
     user_id: str
     product_id: str
-    features_used: dict[str, Value] = Field(
-        description="The four features that every answer shows, or with explain=all every input of the model.",
-        examples=[
-            {
-                "total_spend": 180.5,
-                "avg_transaction_amount": 36.1,
-                "days_since_last_purchase": 4.25,
-                "repeat_purchase_count": 2.0,
-            }
-        ],
+    features_used: dict[str, FeatureValue] = Field(
+        description="The four features of every response, or with explain=all every input of the model.",
+        examples=[examples.REQUIRED_FEATURES],
     )
     model_version: str = Field(description="Digest of the model.", examples=[examples.DIGEST])
-    arm: str = Field(description="Arm of the rollout that the user is in.", examples=["baseline"])
+    arm: str = Field(description="Arm of the rollout that made the prediction.", examples=["baseline"])
     timestamp: str = Field(
-        description="The instant of the request, RFC 3339 in UTC.",
+        description="Request time, RFC 3339 in UTC.",
         examples=["2026-01-31T12:00:00Z"],
         json_schema_extra={"format": "date-time"},
     )
@@ -120,32 +121,32 @@ class PredictionResponse(BaseModel):
 
 
 class ItemProblem(ProblemDocument):
-    """What was wrong with one request of a batch, and which."""
+    """The problem with one request of a batch."""
 
     index: int = Field(ge=0, description="Position of the request in the batch, from 0.")
 
 
 class BatchResponse(BaseModel):
-    """The answers, in the order of the requests."""
+    """The results in the order of the requests."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.BATCH_ANSWER]})
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.BATCH_RESPONSE]})
 
     results: list[PredictionResponse | ItemProblem] = Field(
-        description="For each request its answer, or the problem with it."
+        description="For each request its prediction, or the problem with it."
     )
-    failed: int = Field(ge=0, description="How many of them are problems.")
+    failed: int = Field(ge=0, description="Number of problems among the results.")
 
 
 class FeaturesResponse(BaseModel):
-    """The features of a user, or of a user and a product, at this moment."""
+    """The present features of a user, or of a user and a product."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.FEATURES]})
 
     user_id: str
     product_id: str | None
-    features: dict[str, Value]
+    features: dict[str, FeatureValue]
     known: dict[str, bool] = Field(examples=[{"user": True, "product": True, "pair": False}])
-    model_version: str = Field(description="Digest of the model whose plan was used.")
+    model_version: str = Field(description="Digest of the model whose plan defines the features.")
     timestamp: str = Field(json_schema_extra={"format": "date-time"})
 
 
@@ -153,30 +154,32 @@ class FeatureInfo(BaseModel):
     """One input of the model."""
 
     name: str
-    entity: Literal["user", "product", "pair", "request"] = Field(description="Whose state it comes from.")
-    source: str = Field(description="Its name in Deep Feature Synthesis, or its formula.")
+    entity: Literal["user", "product", "pair", "request"] = Field(
+        description="Entity whose state it is computed from."
+    )
+    source: str = Field(description="Name in Deep Feature Synthesis, or formula.")
     unit: str
     description: str
     impurity_importance: float | None = Field(description="Share of the forest's impurity decrease.")
-    permutation_importance: float | None = Field(description="Drop of ROC AUC when it is shuffled.")
+    permutation_importance: float | None = Field(description="Drop of ROC AUC when the input is shuffled.")
 
 
 class RefusedModel(BaseModel):
-    """A model that was to take over and was refused."""
+    """A model that could not replace the loaded one."""
 
-    digest: str = Field(description="Its digest, or latest where that could not be found out.")
+    digest: str = Field(description="Its digest; latest if the store's pointer could not be read.")
     reason: str
     at: str = Field(json_schema_extra={"format": "date-time"})
 
 
 class ModelInfo(BaseModel):
-    """The model that answers."""
+    """The model of the baseline."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_INFO]})
 
     digest: str = Field(examples=[examples.DIGEST])
     loaded_at: str = Field(json_schema_extra={"format": "date-time"})
-    refused: RefusedModel | None = Field(description="A newer model that did not fit, if there is one.")
+    refused: RefusedModel | None = Field(description="A newer model that was refused, if any.")
     threshold: float
     horizon_seconds: int
     plan_hash: str
@@ -187,26 +190,23 @@ class ModelInfo(BaseModel):
     parity: Parity
     parameters: dict[str, Any]
     libraries: dict[str, str]
-    training: dict[str, Any] = Field(description="When and how long it was trained; not part of the digest.")
+    training: dict[str, Any] = Field(description="Metadata of the training run; not part of the digest.")
 
 
 def request_model(event_types: tuple[str, ...]) -> type[PredictionRequest]:
-    """Return the prediction request that knows these event types."""
+    """Return the model of a request that accepts these event types."""
     names = Literal[event_types]  # type: ignore[valid-type]
-    described = PredictionRequest.model_fields["event_type"]
+    description = PredictionRequest.model_fields["event_type"].description
     return create_model(
         PredictionRequest.__name__,
         __base__=PredictionRequest,
         __doc__=PredictionRequest.__doc__,
-        event_type=(
-            names | None,
-            Field(default=None, description=described.description, examples=["purchase"]),
-        ),
+        event_type=(names | None, Field(default=None, description=description, examples=["purchase"])),
     )
 
 
 def batch_model(request: type[PredictionRequest], max_batch: int) -> type[BatchRequest]:
-    """Return the batch of up to so many of these requests."""
+    """Return the model of a batch of at most ``max_batch`` of these requests."""
     return create_model(
         BatchRequest.__name__,
         __base__=BatchRequest,

@@ -1,89 +1,83 @@
-"""The models that answer, and which of them answers whom."""
+"""The arms of a rollout that this process has loaded, and the assignment of users to them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import Counter
 
-from reprise.predictor.arm_metrics import ArmMeter
-from reprise.predictor.models.loaded_model import ServedModel
-from reprise.routing import BASELINE
-from reprise.routing.distinct_users import SeenUsers
+from reprise.predictor.metrics import ArmMeter
+from reprise.predictor.models.loaded_model import LoadedModel
+from reprise.routing.distinct_users import DistinctUsers
 
 
 @dataclass(frozen=True, slots=True)
-class ServedArm:
-    """An arm that can answer.
+class LoadedArm:
+    """An arm whose model is loaded.
 
     Attributes:
-        name: Its name in answers, metrics and the prediction log.
-        model: The model that answers for it.
-        meter: Where it is measured.
+        name: Its name in responses, metrics and the prediction log.
+        model: Its model.
+        meter: Its metrics.
     """
 
     name: str
-    model: ServedModel
+    model: LoadedModel
     meter: ArmMeter
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Which arm each user is in, as a routing document says.
+    """Assigns users to arms as a routing document says, and counts each user once.
 
     Attributes:
-        index_of: From a user's id to the position of the arm that the user is in.
-        seen: Knows the users that have been counted.
-        users: Of each arm, counts the users that are assigned to it.
+        index_of: Returns the position of a user's arm.
+        counted: The users counted so far.
+        users: The counter of users of each arm.
     """
 
     index_of: Callable[[str], int]
-    seen: SeenUsers
+    counted: DistinctUsers
     users: tuple[Counter, ...]
 
     def __call__(self, user_id: str) -> int:
-        """Return the position of the arm that a user is in, and count a user who is new."""
+        """Return the position of a user's arm."""
         index = self.index_of(user_id)
-        if self.seen.is_new(user_id):
+        if self.counted.is_new(user_id):
             self.users[index].inc()
         return index
 
 
 @dataclass(frozen=True, slots=True)
-class Routes:
-    """Who is answered by which arm, at one moment; requests take it once and use that one throughout.
+class RoutingTable:
+    """Which arm answers which user. It is replaced as a whole, so a request takes it once and keeps it.
 
     Attributes:
-        arms: The arms that answer, in the document's order, the baseline first; it also stands in the place of
-            each arm that cannot answer here.
-        assignment: Which of them a user is in; ``None`` where there is but the baseline.
-        shadows: The arms that score what others answer.
+        arms: The arms in the document's order, the baseline first; the baseline stands in for an arm that is not
+            loaded here.
+        assignment: Assigns users to positions in ``arms``; ``None`` if the baseline answers everybody.
+        shadows: The arms that score shadow traffic.
     """
 
-    arms: tuple[ServedArm, ...]
+    arms: tuple[LoadedArm, ...]
     assignment: Assignment | None = None
-    shadows: tuple[ServedArm, ...] = ()
+    shadows: tuple[LoadedArm, ...] = ()
 
     @property
-    def baseline(self) -> ServedArm:
-        """The arm that answers wherever no other does."""
+    def baseline(self) -> LoadedArm:
+        """The baseline."""
         return self.arms[0]
 
-    def arm(self, user_id: str) -> ServedArm:
+    def arm_of(self, user_id: str) -> LoadedArm:
         """Return the arm that answers a user."""
         return self.arms[0] if self.assignment is None else self.arms[self.assignment(user_id)]
 
-    def groups(self, user_ids: Sequence[str]) -> list[tuple[ServedArm, Sequence[int]]]:
+    def group_by_arm(self, user_ids: Sequence[str]) -> list[tuple[LoadedArm, Sequence[int]]]:
         """Return the arms that answer these users, each with the positions of its users."""
         if self.assignment is None:
             return [(self.arms[0], range(len(user_ids)))]
-        found: dict[str, tuple[ServedArm, list[int]]] = {}
+        groups: dict[str, tuple[LoadedArm, list[int]]] = {}
         index_of = {user_id: self.assignment(user_id) for user_id in dict.fromkeys(user_ids)}
         for position, user_id in enumerate(user_ids):
             arm = self.arms[index_of[user_id]]
-            found.setdefault(arm.name, (arm, []))[1].append(position)
-        return list(found.values())
-
-
-def only(model: ServedModel, meter: ArmMeter) -> Routes:
-    """Return the routes of a single model that answers everybody."""
-    return Routes((ServedArm(BASELINE, model, meter),))
+            groups.setdefault(arm.name, (arm, []))[1].append(position)
+        return list(groups.values())

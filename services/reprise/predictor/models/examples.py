@@ -1,4 +1,4 @@
-"""Examples for the documentation; a test validates each against its model."""
+"""Examples in the API documentation; a test validates each against its model."""
 
 from typing import Any
 
@@ -12,28 +12,28 @@ REQUEST: dict[str, Any] = {
     "event_type": "purchase",
     "amount": 19.9,
 }
-_FEATURES = {
+REQUIRED_FEATURES = {
     "total_spend": 180.5,
     "avg_transaction_amount": 36.1,
     "days_since_last_purchase": 4.25,
     "repeat_purchase_count": 2.0,
 }
-ANSWER: dict[str, Any] = {
+PREDICTION: dict[str, Any] = {
     "prediction": True,
     "probability": 0.625,
     "confidence": 0.625,
     "user_id": "u-1042",
     "product_id": "p-17",
-    "features_used": _FEATURES,
+    "features_used": REQUIRED_FEATURES,
     "model_version": DIGEST,
     "arm": "baseline",
     "timestamp": _NOW,
     "known": {"user": True, "product": True, "pair": False},
 }
 BATCH: dict[str, Any] = {"requests": [REQUEST, {"user_id": "u-7", "product_id": "p-17", "amount": -1}]}
-BATCH_ANSWER: dict[str, Any] = {
+BATCH_RESPONSE: dict[str, Any] = {
     "results": [
-        ANSWER,
+        PREDICTION,
         {
             "index": 1,
             "type": "urn:reprise:problem:invalid-request",
@@ -50,7 +50,7 @@ BATCH_ANSWER: dict[str, Any] = {
 FEATURES: dict[str, Any] = {
     "user_id": "u-1042",
     "product_id": None,
-    "features": _FEATURES,
+    "features": REQUIRED_FEATURES,
     "known": {"user": True},
     "model_version": DIGEST,
     "timestamp": _NOW,
@@ -85,12 +85,7 @@ MODEL_INFO: dict[str, Any] = {
         }
     ],
     "evaluation": {
-        "overall": {
-            "rows": 20_000,
-            "positives": 2_200,
-            "model": _SCORES,
-            "baselines": {"recency": _SCORES},
-        },
+        "overall": {"rows": 20_000, "positives": 2_200, "model": _SCORES, "baselines": {"recency": _SCORES}},
         "repeat_candidates": None,
     },
     "data": {

@@ -1,30 +1,28 @@
-"""How much may be under way at once."""
+"""Load shedding: a request beyond the limit of concurrent requests is refused at once instead of queued."""
 
 from types import TracebackType
 
 from reprise.predictor.exceptions import OverloadedError
 
 
-class Admission:
-    """A bounded number of requests of one kind; one more is refused at once instead of queueing.
-
-    Use it as a context manager around a request, on one event loop.
+class AdmissionControl:
+    """A context manager around each request of one kind, for use on one event loop.
 
     Attributes:
-        under_way: How many are inside.
+        in_flight: Number of requests inside.
     """
 
-    def __init__(self, what: str, limit: int) -> None:
-        self._what = what
+    def __init__(self, kind: str, limit: int) -> None:
+        self._kind = kind
         self._limit = limit
-        self.under_way = 0
+        self.in_flight = 0
 
     def __enter__(self) -> None:
-        if self.under_way >= self._limit:
-            raise OverloadedError(self._what, self._limit)
-        self.under_way += 1
+        if self.in_flight >= self._limit:
+            raise OverloadedError(self._kind, self._limit)
+        self.in_flight += 1
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.under_way -= 1
+        self.in_flight -= 1

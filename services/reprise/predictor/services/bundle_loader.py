@@ -1,89 +1,149 @@
-"""Bundles in memory by their digest, loaded off the event loop."""
+"""The bundle loader: fetches a bundle and checks that its parts fit each other and this predictor."""
 
-import asyncio
+import math
 import time
-from collections.abc import Callable, Iterable
 
-from reprise.bundle import BundleStore
+import numpy as np
+
+from reprise.bundle import Bundle, BundleStore, UnusableModelError
+from reprise.bundle.scorer import Scorer
+from reprise.features.exceptions import PlanError
+from reprise.features.feature_vector.vectorizer import FeatureVectorizer
+from reprise.features.plan import REQUIRED_INPUTS, Plan
 from reprise.predictor.exceptions import ModelRefusedError
-from reprise.predictor.models.loaded_model import ServedModel, make_ready, seconds_for_a_row
-from reprise.runtime.logs import get_logger
+from reprise.predictor.models.loaded_model import EntityState, LoadedModel
+from reprise.store.exceptions import LayoutError
+from reprise.store.reader import OnlineRow
 
-_log = get_logger(__name__)
-_RETRY_SECONDS = 5.0
+_TOLERANCE = 1e-5
+_TIMING_RUNS = 3
 
 
-class Shelf:
-    """Holds the models that are wanted, and says of each why it is not there.
+class BundleLoader:
+    """Loads bundles of a store, for the rows of one Feast project. It blocks, so call it on a thread."""
 
-    Args:
-        store: Where bundles are.
-        project: The Feast project whose rows the models read.
-        slowest: Longest that a model may take for one row, seconds.
-        clock: Seconds of a clock that only goes forward.
-    """
-
-    def __init__(
-        self,
-        store: BundleStore,
-        project: str,
-        slowest: float,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, store: BundleStore, project: str) -> None:
         self._store = store
         self._project = project
-        self._slowest = slowest
-        self._clock = clock
-        self._models: dict[str, ServedModel] = {}
-        self._failures: dict[str, str] = {}
-        self._retry_at: dict[str, float] = {}
 
-    def model(self, digest: str) -> ServedModel | None:
-        """Return a model that is loaded."""
-        return self._models.get(digest)
+    def latest(self) -> str:
+        """Return the digest that the store's pointer names; raises ``BundleError``."""
+        return self._store.latest()
 
-    def failure(self, digest: str) -> str | None:
-        """Return why a model could not be loaded, ``None`` where it is loaded or has not been tried."""
-        return self._failures.get(digest)
+    def load(self, digest: str, max_row_seconds: float = math.inf) -> LoadedModel:
+        """Return a model that is ready to score.
 
-    def may_try(self, digest: str) -> bool:
-        """Return whether it is time to load a model, for the first time or again.
+        Args:
+            digest: Digest of the bundle.
+            max_row_seconds: Maximum duration of scoring one row, seconds. All arms share one event loop, so a slow
+                model would delay the users of every arm.
 
-        What does not fit this predictor never will, since a bundle is what its digest says; a store may come back.
+        Raises:
+            ModelRefusedError: A part does not fit, or the model is too slow.
+            BundleError: The bundle is unavailable or corrupt.
         """
-        return self._clock() >= self._retry_at.get(digest, 0.0)
+        model = load_bundle(self._store.fetch(digest), self._project)
+        if (seconds := _row_seconds(model)) > max_row_seconds:
+            raise ModelRefusedError(
+                f"scoring one row takes {seconds:.3g} s; the maximum is {max_row_seconds:g} s"
+            )
+        return model
 
-    async def load(self, digest: str) -> None:
-        """Load a model on a thread of its own; a failure is kept."""
-        try:
-            model = await asyncio.to_thread(self._prepare, digest)
-        except Exception as error:  # noqa: BLE001
-            # The drivers of stores raise classes of their own; whatever it is, the other models go on.
-            reason = f"{type(error).__name__}: {error}"
-            if self._failures.get(digest) != reason:
-                _log.warning("arm_not_loaded", digest=digest, reason=reason)
-            self._failures[digest] = reason
-            final = isinstance(error, ModelRefusedError)
-            self._retry_at[digest] = float("inf") if final else self._clock() + _RETRY_SECONDS
-        else:
-            self._models[digest] = model
-            self._failures.pop(digest, None)
 
-    def put(self, model: ServedModel) -> None:
-        """Take a model that was loaded elsewhere."""
-        self._models[model.digest] = model
-        self._failures.pop(model.digest, None)
+def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
+    """Return a bundle as a model that is ready to score.
 
-    def keep_only(self, digests: Iterable[str]) -> None:
-        """Forget all models and failures but these."""
-        wanted = set(digests)
-        self._models = {digest: model for digest, model in self._models.items() if digest in wanted}
-        self._failures = {digest: why for digest, why in self._failures.items() if digest in wanted}
-        self._retry_at = {digest: when for digest, when in self._retry_at.items() if digest in wanted}
+    Raises:
+        ModelRefusedError: A part does not fit.
+    """
+    manifest = bundle.manifest
+    try:
+        plan = Plan.from_dict(manifest.plan)
+        model = LoadedModel(
+            bundle=bundle,
+            plan=plan,
+            scorer=Scorer.of(bundle),
+            vectorizer=FeatureVectorizer(plan, [entity.projection.view for entity in plan.entities]),
+            user=EntityState(project, plan.user.projection),
+            product=EntityState(project, plan.product.projection),
+            pair=EntityState(project, plan.pair.projection),
+            required_positions=tuple(plan.input_names.index(name) for name in REQUIRED_INPUTS),
+        )
+    except (PlanError, LayoutError) as error:
+        raise ModelRefusedError(f"plan: {error}") from error
+    except UnusableModelError as error:
+        raise ModelRefusedError(str(error)) from error
+    check_scorer(model.scorer, manifest.model.input, manifest.model.output)
+    _check_manifest(model)
+    _check_unknown_entities(model)
+    return model
 
-    def _prepare(self, digest: str) -> ServedModel:
-        served = make_ready(self._store.fetch(digest), self._project)
-        # All arms answer on one event loop: what holds up the users of one holds up everybody.
-        if (taken := seconds_for_a_row(served)) > self._slowest:
-            raise ModelRefusedError(f"one row takes it {taken:.3g} s, and {self._slowest:g} s is the most")
-        return served
+
+def check_scorer(scorer: Scorer, input_name: str, output_name: str) -> None:
+    """Check the graph's input and output, and that it returns the same probability for a row alone and in a batch.
+
+    Raises:
+        ModelRefusedError: They differ from what the manifest names.
+    """
+    width = len(scorer.input_names)
+    graph_inputs = scorer.session.get_inputs()
+    if [node.name for node in graph_inputs] != [input_name]:
+        names = ", ".join(node.name for node in graph_inputs)
+        raise ModelRefusedError(f"the graph's inputs are {names}; the manifest names {input_name}")
+    (node,) = graph_inputs
+    if node.type != "tensor(float)" or len(node.shape) != 2 or node.shape[1] not in (width, None):
+        raise ModelRefusedError(
+            f"input {input_name}: expected tensor(float) [rows, {width}], got {node.type} {node.shape}"
+        )
+    outputs = [node.name for node in scorer.session.get_outputs()]
+    if output_name not in outputs:
+        raise ModelRefusedError(
+            f"the graph's outputs are {', '.join(outputs)}; the manifest names {output_name}"
+        )
+    for value in (0.0, 1.0, math.nan):
+        batch = scorer.score(np.full((2, width), value))
+        if batch.shape != (2,):
+            raise ModelRefusedError(f"2 rows of {value} give {batch.size} scores; expected 2")
+        alone = scorer.score_row([value] * width)
+        if not 0.0 <= alone <= 1.0 or not np.allclose(batch, alone, rtol=0.0, atol=_TOLERANCE):
+            raise ModelRefusedError(
+                f"a row of {value} scores {alone} alone and {batch.tolist()} twice; expected the same probability"
+            )
+
+
+def _check_manifest(model: LoadedModel) -> None:
+    manifest, plan = model.bundle.manifest, model.plan
+    pairs = [
+        ("plan_hash", manifest.plan_hash, plan.hash),
+        ("schema_hash", manifest.schema_hash, plan.schema_hash),
+        ("number of inputs", len(manifest.input_names), len(plan.input_names)),
+        *(
+            (f"input {position}", listed, planned)
+            for position, (listed, planned) in enumerate(
+                zip(manifest.input_names, plan.input_names, strict=False)
+            )
+        ),
+    ]
+    for name, listed, planned in pairs:
+        if listed != planned:
+            raise ModelRefusedError(f"{name}: the manifest has {listed}, its plan {planned}")
+
+
+def _check_unknown_entities(model: LoadedModel) -> None:
+    user, product, pair = (
+        state.of_row(OnlineRow([None] * len(state.codec.view.fields), known=False))
+        for state in (model.user, model.product, model.pair)
+    )
+    if not 0.0 <= model.scorer.score_row(model.vectorizer.vector(user, product, pair, timestamp_us=0)) <= 1.0:
+        raise ModelRefusedError("the score of an unknown user and product is not a probability")
+
+
+def _row_seconds(model: LoadedModel) -> float:
+    """Return how long one row takes, seconds: the best of three runs, which other work disturbs least."""
+    row = [0.0] * len(model.plan.inputs)
+    durations = []
+    for _ in range(_TIMING_RUNS):
+        start = time.perf_counter()
+        model.scorer.score_row(row)
+        durations.append(time.perf_counter() - start)
+    return min(durations)

@@ -1,26 +1,29 @@
-"""The model that answers now, and how another takes its place."""
+"""The models in memory: the configured one, which follows the bundle store, and those of a rollout's arms."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from reprise.bundle import BundleNotFoundError, BundleStore
+from reprise.bundle import BundleNotFoundError
 from reprise.predictor.exceptions import ModelRefusedError, NoModelError
-from reprise.predictor.models.loaded_model import ServedModel, make_ready
+from reprise.predictor.models.loaded_model import LoadedModel
+from reprise.predictor.services.bundle_loader import BundleLoader
 from reprise.predictor.settings import LATEST
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
+_RETRY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A model that was to be loaded and was not.
+    """A model that could not be loaded.
 
     Attributes:
-        digest: Which, ``latest`` where not even that could be found out.
-        reason: Why.
+        digest: Its digest, ``latest`` if the store's pointer could not be read.
+        reason: Error class and message.
         at: When it was first refused.
     """
 
@@ -29,101 +32,141 @@ class Refusal:
     at: datetime
 
 
-class ModelHolder:
-    """Holds the model that answers, and exchanges it while requests go on.
+class ConfiguredModel:
+    """The model that ``MODEL_DIGEST`` names; it is replaced while requests are served.
 
-    A request takes ``current`` once and uses that one throughout, so the exchange is a single assignment.
-    A model that cannot be fetched, or does not fit, leaves the old one in place.
+    A request takes ``current`` once and keeps it, so the exchange is a single assignment. A model that cannot be
+    loaded leaves the old one in place.
 
     Args:
-        store: Where bundles are.
-        wanted: The digest to hold, or ``latest`` to follow the store's pointer.
-        project: The Feast project whose rows the model reads.
+        loader: Loads bundles.
+        wanted: A digest, or ``latest`` to follow the store's pointer.
         on_change: Called after every exchange and every refusal.
     """
 
     def __init__(
         self,
-        store: BundleStore,
+        loader: BundleLoader,
         wanted: str,
-        project: str,
-        on_change: Callable[["ModelHolder"], None] = lambda _: None,
+        on_change: Callable[["ConfiguredModel"], None] = lambda _: None,
     ) -> None:
-        self._store = store
+        self._loader = loader
         self._wanted = wanted
-        self._project = project
         self._on_change = on_change
-        self._current: ServedModel | None = None
+        self.loaded: LoadedModel | None = None
         self.refusal: Refusal | None = None
-        self._refused_for_good: str | None = None
+        self._refused_forever: str | None = None
 
     @property
-    def loaded(self) -> ServedModel | None:
-        """The model that answers, if there is one yet."""
-        return self._current
-
-    @property
-    def current(self) -> ServedModel:
-        """The model that answers.
+    def current(self) -> LoadedModel:
+        """The loaded model.
 
         Raises:
-            NoModelError: None has been loaded yet.
+            NoModelError: No model is loaded yet.
         """
-        if self._current is None:
+        if self.loaded is None:
             raise NoModelError(self.refusal.reason if self.refusal else "no model has been loaded yet")
-        return self._current
+        return self.loaded
 
     async def refresh(self) -> None:
-        """Look for the wanted model and exchange the one that answers if it is another.
-
-        Fetching and preparing run on a thread of their own, so that requests go on.
-        """
+        """Load the wanted model on a thread if it is not the loaded one."""
         digest = self._wanted
         try:
             if digest == LATEST:
-                digest = await asyncio.to_thread(self._store.latest)
-            if digest == self._refused_for_good:
+                digest = await asyncio.to_thread(self._loader.latest)
+            if digest == self._refused_forever:
                 return
-            if self._current is not None and digest == self._current.digest:
-                self._withdraw_refusal()
+            if self.loaded is not None and digest == self.loaded.digest:
+                if self.refusal is not None:
+                    self.refusal = None
+                    self._on_change(self)
                 return
-            served = await asyncio.to_thread(self._prepare, digest)
+            model = await asyncio.to_thread(self._loader.load, digest)
         except Exception as error:  # noqa: BLE001
-            # The drivers of stores raise classes of their own; whatever it is, the old model goes on.
+            # Storage drivers raise classes of their own. Whatever it is, the old model stays.
             self._refuse(digest, error)
         else:
-            self._exchange(served)
+            self._replace(model)
 
-    async def keep_fresh(self, seconds: float) -> None:
-        """Refresh every so many seconds, until cancelled."""
+    async def poll(self, seconds: float) -> None:
+        """Refresh every ``seconds`` seconds, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             await self.refresh()
 
-    def _prepare(self, digest: str) -> ServedModel:
-        return make_ready(self._store.fetch(digest), self._project)
-
-    def _exchange(self, served: ServedModel) -> None:
-        before = self._current.digest if self._current else None
-        self._current = served
-        self.refusal = None
-        self._refused_for_good = None
-        _log.info("model_loaded", digest=served.digest, instead_of=before)
+    def _replace(self, model: LoadedModel) -> None:
+        _log.info("model_loaded", digest=model.digest, instead_of=self.loaded and self.loaded.digest)
+        self.loaded = model
+        self.refusal = self._refused_forever = None
         self._on_change(self)
 
     def _refuse(self, digest: str, error: Exception) -> None:
         reason = f"{type(error).__name__}: {error}"
-        # A bundle is what its digest says, so one that does not fit never will; a store may come back.
+        # A digest fixes the content of its bundle, so one that does not fit never will. A store may recover.
         if isinstance(error, ModelRefusedError):
-            self._refused_for_good = digest
+            self._refused_forever = digest
         if self.refusal is None or (self.refusal.digest, self.refusal.reason) != (digest, reason):
             self.refusal = Refusal(digest, reason, datetime.now(UTC))
             event = "no_model_yet" if isinstance(error, BundleNotFoundError) else "model_refused"
-            answering = self._current.digest if self._current else None
+            answering = self.loaded and self.loaded.digest
             _log.warning(event, digest=digest, reason=reason, still_answering=answering)
             self._on_change(self)
 
-    def _withdraw_refusal(self) -> None:
-        if self.refusal is not None:
-            self.refusal = None
-            self._on_change(self)
+
+class ModelCache:
+    """The models of a rollout's arms by digest, and why the others could not be loaded.
+
+    Args:
+        loader: Loads bundles.
+        max_row_seconds: Maximum duration of scoring one row, seconds.
+        clock: Monotonic clock, seconds.
+    """
+
+    def __init__(
+        self, loader: BundleLoader, max_row_seconds: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._loader = loader
+        self._max_row_seconds = max_row_seconds
+        self._clock = clock
+        self._models: dict[str, LoadedModel] = {}
+        self._failures: dict[str, str] = {}
+        self._retry_at: dict[str, float] = {}
+
+    def get(self, digest: str) -> LoadedModel | None:
+        """Return a model if it is loaded."""
+        return self._models.get(digest)
+
+    def failure(self, digest: str) -> str | None:
+        """Return why the last attempt to load a model failed, if it did."""
+        return self._failures.get(digest)
+
+    def is_due(self, digest: str) -> bool:
+        """Return whether to try to load a model now; one that does not fit is never tried again."""
+        return self._clock() >= self._retry_at.get(digest, 0.0)
+
+    async def load(self, digest: str) -> None:
+        """Load a model on a thread; a failure is kept."""
+        try:
+            model = await asyncio.to_thread(self._loader.load, digest, self._max_row_seconds)
+        except Exception as error:  # noqa: BLE001
+            # Storage drivers raise classes of their own. Whatever it is, the other models stay.
+            reason = f"{type(error).__name__}: {error}"
+            if self._failures.get(digest) != reason:
+                _log.warning("arm_not_loaded", digest=digest, reason=reason)
+            self._failures[digest] = reason
+            final = isinstance(error, ModelRefusedError)
+            self._retry_at[digest] = float("inf") if final else self._clock() + _RETRY_SECONDS
+        else:
+            self.put(model)
+
+    def put(self, model: LoadedModel) -> None:
+        """Add a model that is already loaded."""
+        self._models[model.digest] = model
+        self._failures.pop(model.digest, None)
+
+    def keep_only(self, digests: Iterable[str]) -> None:
+        """Drop all models and failures but these."""
+        kept = set(digests)
+        self._models = {digest: model for digest, model in self._models.items() if digest in kept}
+        self._failures = {digest: reason for digest, reason in self._failures.items() if digest in kept}
+        self._retry_at = {digest: at for digest, at in self._retry_at.items() if digest in kept}

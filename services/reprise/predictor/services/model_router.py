@@ -1,14 +1,13 @@
-"""Which models answer whom: the routing document, as it is applied here."""
+"""The model router: applies the published routing document, which says which model answers which user."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from reprise.predictor.arm_metrics import ArmMetrics
 from reprise.predictor.exceptions import NoModelError
-from reprise.predictor.models.arms import Assignment, Routes, ServedArm, only
-from reprise.predictor.models.loaded_model import ServedModel
-from reprise.predictor.services.bundle_loader import Shelf
-from reprise.predictor.services.model_cache import ModelHolder
+from reprise.predictor.metrics import ArmMetrics
+from reprise.predictor.models.arms import Assignment, LoadedArm, RoutingTable
+from reprise.predictor.models.loaded_model import LoadedModel
+from reprise.predictor.services.model_cache import ConfiguredModel, ModelCache
 from reprise.routing import (
     BASELINE,
     Arm,
@@ -18,201 +17,112 @@ from reprise.routing import (
     RoutingReport,
     assign,
 )
-from reprise.routing.distinct_users import SeenUsers
+from reprise.routing.distinct_users import DistinctUsers
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreError
 
 _log = get_logger(__name__)
 
-Source = Callable[[], Awaitable[bytes | None]]
-"""Brings the routing document that is published, ``None`` where there is none; raises ``StoreError``."""
+FetchDocument = Callable[[], Awaitable[bytes | None]]
+"""Returns the published routing document, ``None`` if there is none; raises ``StoreError``."""
 
 
-class Routing:
-    """Applies the routing document that is published, all of it at once, and reports what is applied.
+class ModelRouter:
+    """Applies the published routing document as a whole, and reports what is applied.
 
-    A document is applied as soon as its baseline is loaded. The users of an arm that is not loaded, or cannot be,
-    are answered by the baseline. One that breaks its format, or whose baseline cannot be loaded, is refused, and
-    what was applied before goes on. Without a document, or with one that releases the predictors, the model that
-    is configured answers everybody.
-
-    Args:
-        models: The model that is configured.
-        shelf: Holds the models of the arms.
-        source: Brings the document.
-        metrics: Where arms are measured.
+    A document is applied once its baseline is loaded. The baseline answers the users of an arm that is not loaded.
+    A document that breaks the format, or whose baseline cannot be loaded, is refused, and the previous one stays.
+    Without a document, or with one that releases the predictors, the configured model answers everybody.
     """
 
-    def __init__(self, models: ModelHolder, shelf: Shelf, source: Source, metrics: ArmMetrics) -> None:
-        self._models = models
-        self._shelf = shelf
-        self._source = source
+    def __init__(
+        self, configured: ConfiguredModel, cache: ModelCache, fetch: FetchDocument, metrics: ArmMetrics
+    ) -> None:
+        self._configured = configured
+        self._cache = cache
+        self._fetch = fetch
         self._metrics = metrics
-        self._seen = SeenUsers()
-        self._read: bytes | None = None
+        self._counted_users = DistinctUsers()
+        self._data: bytes | None = None
         self._newest: RoutingDocument | None = None
         self._applied: RoutingDocument | None = None
-        self._routes: Routes | None = None
-        self._configured: Routes | None = None
+        self._routed: RoutingTable | None = None
+        self._unrouted: RoutingTable | None = None
         self._refused: str | None = None
-        self._away = False
-        self._served_digests: tuple[str, ...] = ()
-        self._loading: dict[str, asyncio.Task[None]] = {}
+        self._store_failed = False
+        self._loaded_digests: list[str] = []
+        self._loads: dict[str, asyncio.Task[None]] = {}
 
     @property
-    def current(self) -> Routes:
-        """Who is answered by which arm.
+    def table(self) -> RoutingTable:
+        """Which arm answers which user.
 
         Raises:
-            NoModelError: There is no model yet.
+            NoModelError: No model is loaded yet.
         """
-        if self._routes is not None:
-            return self._routes
-        model = self._models.current
-        routes = self._configured
-        if routes is None or routes.baseline.model is not model:
-            routes = self._configured = only(model, self._metrics.meter(BASELINE, model.digest))
+        if self._routed is not None:
+            return self._routed
+        model = self._configured.current
+        table = self._unrouted
+        if table is None or table.baseline.model is not model:
+            meter = self._metrics.meter(BASELINE, model.digest)
+            table = self._unrouted = RoutingTable((LoadedArm(BASELINE, model, meter),))
             self._metrics.keep_only({(BASELINE, model.digest)})
-        return routes
+        return table
 
     @property
-    def baseline(self) -> ServedModel | None:
-        """The model that answers wherever no other does, if there is one yet."""
+    def baseline(self) -> LoadedModel | None:
+        """The model of the baseline, if it is loaded."""
         try:
-            return self.current.baseline.model
+            return self.table.baseline.model
         except NoModelError:
             return None
 
     async def refresh(self) -> None:
-        """Look at what is published, begin to load what is not loaded, and apply what can be."""
+        """Fetch the document, start to load its models, and apply it if its baseline is loaded."""
         try:
-            data = await self._source()
+            data = await self._fetch()
         except StoreError as error:
-            if not self._away:
+            if not self._store_failed:
                 _log.warning("routing_unread", reason=str(error))
-            self._away = True
+            self._store_failed = True
         else:
-            self._away = False
-            if data is not None and data != self._read:
-                self._read = data
-                self._take(data)
+            self._store_failed = False
+            if data is not None and data != self._data:
+                self._data = data
+                try:
+                    self._newest = RoutingDocument.from_bytes(data)
+                except InvalidRoutingError as error:
+                    self._refuse(str(error))
         if self._newest is not None:
-            self._begin_to_load(self._newest)
+            self._start_loads(self._newest)
             self._apply(self._newest)
 
-    async def settle(self, seconds: float) -> None:
-        """Return once nothing is loading any more, after so many seconds at most."""
-        if self._loading:
-            await asyncio.wait(list(self._loading.values()), timeout=seconds)
+    async def wait_for_loads(self, seconds: float) -> None:
+        """Return once no model is loading, after ``seconds`` seconds at most."""
+        if self._loads:
+            await asyncio.wait(list(self._loads.values()), timeout=seconds)
 
-    async def keep_fresh(self, seconds: float) -> None:
-        """Refresh every so many seconds, until cancelled."""
+    async def poll(self, seconds: float) -> None:
+        """Refresh every ``seconds`` seconds, until cancelled."""
         while True:
             await asyncio.sleep(seconds)
             await self.refresh()
 
     def report(self) -> RoutingReport:
-        """Return what is applied, and how each arm stands."""
+        """Return the applied document and the state of its arms."""
         applied = self._applied
         return RoutingReport(
             generation=applied.generation if applied else None,
             fingerprint=applied.fingerprint if applied else None,
             rollout=applied.rollout if applied else None,
-            arms=tuple(self._report_of(arm) for arm in applied.arms) if applied else (),
+            arms=tuple(self._report_arm(arm) for arm in applied.arms) if applied else (),
             refused=self._refused,
         )
 
-    def _take(self, data: bytes) -> None:
-        try:
-            self._newest = RoutingDocument.from_bytes(data)
-        except InvalidRoutingError as error:
-            self._refuse(str(error))
-
-    def _begin_to_load(self, document: RoutingDocument) -> None:
-        configured = self._models.loaded
-        for digest in dict.fromkeys(arm.digest for arm in document.arms):
-            if self._shelf.model(digest) is not None or digest in self._loading:
-                continue
-            if configured is not None and configured.digest == digest:
-                self._shelf.put(configured)
-            elif self._shelf.may_try(digest):
-                self._loading[digest] = asyncio.create_task(self._load(digest))
-
-    async def _load(self, digest: str) -> None:
-        # Each on its own, so that none waits for a store that is slow about another.
-        try:
-            await self._shelf.load(digest)
-        finally:
-            del self._loading[digest]
-        if self._newest is not None:
-            self._apply(self._newest)
-
-    def _apply(self, document: RoutingDocument) -> None:
-        """Exchange all routes at once, where anything differs from those that are there."""
-        if not document.released:
-            baseline = document.arms[0].digest
-            if self._shelf.model(baseline) is None:
-                if (failure := self._shelf.failure(baseline)) is not None:
-                    self._refuse(
-                        f"generation {document.generation}: the baseline cannot be loaded: {failure}"
-                    )
-                return
-        if document != self._applied:
-            self._seen.reset()
-            _log.info("routing_applied", generation=document.generation, rollout=document.rollout)
-        elif self._models_of(document) == self._served_digests:
-            return
-        self._applied, self._refused = document, None
-        self._served_digests = self._models_of(document)
-        self._routes = None if document.released else self._routes_of(document)
-        self._show(document)
-
-    def _models_of(self, document: RoutingDocument) -> tuple[str, ...]:
-        return tuple(arm.digest for arm in document.arms if self._shelf.model(arm.digest) is not None)
-
-    def _routes_of(self, document: RoutingDocument) -> Routes:
-        served = [self._served(arm) for arm in document.arms]
-        baseline = served[0]
-        assert baseline is not None
-        return Routes(
-            arms=tuple(baseline if arm is None else arm for arm in served),
-            assignment=Assignment(
-                assign(document),
-                self._seen,
-                tuple(self._metrics.meter(arm.name, arm.digest).users for arm in document.arms),
-            ),
-            shadows=tuple(
-                served_arm
-                for arm, served_arm in zip(document.arms, served, strict=True)
-                if arm.shadow and served_arm is not None
-            ),
-        )
-
-    def _served(self, arm: Arm) -> ServedArm | None:
-        model = self._shelf.model(arm.digest)
-        if model is None:
-            return None
-        return ServedArm(arm.name, model, self._metrics.meter(arm.name, arm.digest))
-
-    def _show(self, document: RoutingDocument) -> None:
-        self._configured = None
-        self._shelf.keep_only(arm.digest for arm in document.arms)
-        self._metrics.keep_only({(arm.name, arm.digest) for arm in document.arms})
-        for arm in document.arms:
-            loaded = self._shelf.model(arm.digest) is not None
-            self._metrics.show(arm.name, arm.digest, arm.weight, loaded=loaded)
-        self._metrics.generation.set(document.generation)
-        self._metrics.refused.set(0)
-
-    def _refuse(self, reason: str) -> None:
-        if reason != self._refused:
-            _log.warning("routing_refused", reason=reason)
-        self._refused = reason
-        self._metrics.refused.set(1)
-
-    def _report_of(self, arm: Arm) -> ArmReport:
-        failure = self._shelf.failure(arm.digest)
-        loaded = self._shelf.model(arm.digest) is not None
+    def _report_arm(self, arm: Arm) -> ArmReport:
+        failure = self._cache.failure(arm.digest)
+        loaded = self._cache.get(arm.digest) is not None
         return ArmReport(
             name=arm.name,
             digest=arm.digest,
@@ -221,3 +131,73 @@ class Routing:
             state="loaded" if loaded else "failed" if failure else "loading",
             reason=None if loaded else failure,
         )
+
+    def _start_loads(self, document: RoutingDocument) -> None:
+        configured = self._configured.loaded
+        for digest in dict.fromkeys(arm.digest for arm in document.arms):
+            if self._cache.get(digest) is not None or digest in self._loads:
+                continue
+            if configured is not None and configured.digest == digest:
+                self._cache.put(configured)
+            elif self._cache.is_due(digest):
+                self._loads[digest] = asyncio.create_task(self._load(digest))
+
+    async def _load(self, digest: str) -> None:
+        # One task per model, so that a slow download of one does not delay the others.
+        try:
+            await self._cache.load(digest)
+        finally:
+            del self._loads[digest]
+        if self._newest is not None:
+            self._apply(self._newest)
+
+    def _apply(self, document: RoutingDocument) -> None:
+        """Replace the routing table if the document or the loaded models changed."""
+        if not document.released:
+            baseline = document.arms[0].digest
+            if self._cache.get(baseline) is None:
+                if (failure := self._cache.failure(baseline)) is not None:
+                    self._refuse(
+                        f"generation {document.generation}: the baseline cannot be loaded: {failure}"
+                    )
+                return
+        loaded_digests = [arm.digest for arm in document.arms if self._cache.get(arm.digest) is not None]
+        if document != self._applied:
+            self._counted_users.reset()
+            _log.info("routing_applied", generation=document.generation, rollout=document.rollout)
+        elif loaded_digests == self._loaded_digests:
+            return
+        self._applied, self._refused = document, None
+        self._loaded_digests = loaded_digests
+        self._routed = None if document.released else self._build_table(document)
+        self._unrouted = None
+        self._cache.keep_only(arm.digest for arm in document.arms)
+        self._metrics.keep_only({(arm.name, arm.digest) for arm in document.arms})
+        for arm in document.arms:
+            self._metrics.set_arm(arm.name, arm.digest, arm.weight, loaded=arm.digest in loaded_digests)
+        self._metrics.generation.set(document.generation)
+        self._metrics.refused.set(0)
+
+    def _build_table(self, document: RoutingDocument) -> RoutingTable:
+        meters = [self._metrics.meter(arm.name, arm.digest) for arm in document.arms]
+        loaded = [
+            None if (model := self._cache.get(arm.digest)) is None else LoadedArm(arm.name, model, meter)
+            for arm, meter in zip(document.arms, meters, strict=True)
+        ]
+        baseline = loaded[0]
+        assert baseline is not None
+        return RoutingTable(
+            arms=tuple(arm or baseline for arm in loaded),
+            assignment=Assignment(
+                assign(document), self._counted_users, tuple(meter.users for meter in meters)
+            ),
+            shadows=tuple(
+                arm for planned, arm in zip(document.arms, loaded, strict=True) if planned.shadow and arm
+            ),
+        )
+
+    def _refuse(self, reason: str) -> None:
+        if reason != self._refused:
+            _log.warning("routing_refused", reason=reason)
+        self._refused = reason
+        self._metrics.refused.set(1)

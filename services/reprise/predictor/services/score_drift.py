@@ -1,4 +1,4 @@
-"""How far the scores that arms give have moved from those of their evaluation."""
+"""Score drift: the population stability index of each arm's recent scores against those of its evaluation."""
 
 import time
 from collections import deque
@@ -20,20 +20,20 @@ Counts = Mapping[tuple[str, ...], Sequence[int]]
 
 WINDOW_SECONDS = 3600.0
 MIN_SCORES = 500
-"""Fewer scores than this say nothing of their distribution."""
+"""Minimum number of scores for an index."""
 
 _SNAPSHOT_SECONDS = 60.0
 _TENTHS = np.linspace(0.0, 1.0, 11)
 
 
 class ScoreDrift(Collector):
-    """The population stability index of each arm's scores of the last hour, worked out when it is asked for.
+    """The population stability index of each arm's scores of the last hour, computed when it is scraped.
 
     Args:
-        registry: Where it is collected.
-        counts: Returns how many scores each arm gave so far, in bins of equal width over [0, 1].
-        references: Returns the scores of the evaluation of each arm that answers now.
-        clock: Seconds, rising.
+        registry: Registry of the metric.
+        counts: Returns the number of scores of each arm so far, in bins of equal width over [0, 1].
+        references: Returns the scores of the evaluation of each loaded arm.
+        clock: Monotonic clock, seconds.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class ScoreDrift(Collector):
         return [_family()]
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Return the metric as the registry wants it."""
+        """Return the metric with the index of each arm."""
         now = self._clock()
         counted = {arm: _tenths(bins) for arm, bins in self._counts().items()}
-        before = self._an_hour_ago(now, counted)
+        before = self._counts_before_window(now, counted)
         family = _family()
         for arm, reference in self._references().items():
             scores = counted.get(arm)
@@ -69,10 +69,10 @@ class ScoreDrift(Collector):
                 family.add_metric(list(arm), population_stability_index(expected, recent.tolist()))
         return [family]
 
-    def _an_hour_ago(
+    def _counts_before_window(
         self, now: float, counted: dict[tuple[str, ...], NDArray[np.float64]]
     ) -> Mapping[tuple[str, ...], NDArray[np.float64]]:
-        """Return what had been counted by then, nothing while the process is younger; remember the present."""
+        """Return the counts of an hour ago, none in a younger process; keep the present ones."""
         while len(self._past) > 1 and self._past[1][0] <= now - WINDOW_SECONDS:
             self._past.popleft()
         old = self._past and self._past[0][0] <= now - WINDOW_SECONDS
@@ -86,13 +86,13 @@ def _family() -> GaugeMetricFamily:
     return GaugeMetricFamily(
         "reprise_predictor_score_psi",
         "Population stability index of the scores of the last hour against those of the model's evaluation, over ten"
-        f" bins; absent below {MIN_SCORES} scores. Above 0.25 is another population.",
+        f" bins; absent below {MIN_SCORES} scores. Above 0.25 the population has shifted.",
         labels=["arm", "digest"],
     )
 
 
 def _tenths(bins: Sequence[int]) -> NDArray[np.float64]:
-    # The last bin is what lies above 1, which no probability does.
+    # The last bin is above 1, so it is empty.
     tenths: NDArray[np.float64] = np.array(bins[:-1], np.float64).reshape(10, -1).sum(axis=1)
     return tenths
 

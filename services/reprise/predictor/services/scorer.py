@@ -1,130 +1,114 @@
-"""From states to probabilities, by the model of one arm."""
+"""Scores requests with the model of one arm: from stored rows to probabilities."""
 
 import math
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from reprise.predictor.exceptions import ForeignStateError, ModelFailedError
-from reprise.predictor.handlers.request_decoder import Asked
-from reprise.predictor.models.arms import ServedArm
+from reprise.predictor.exceptions import ModelFailedError, PlanMismatchError
+from reprise.predictor.models.arms import LoadedArm
+from reprise.predictor.models.prediction import Prediction, PredictionBlock, Request
 from reprise.store.reader import OnlineRow, RowBlock
 
 _PURCHASE = "purchase"
 
 
-class Scored(NamedTuple):
-    """What an arm says of one request.
-
-    Attributes:
-        probability: P(the user buys the product within the horizon).
-        inputs: Everything that the model saw, in the plan's order; NaN where missing.
-        finish_seconds: How long it took to finish the states.
-        infer_seconds: How long the model took.
-    """
-
-    probability: float
-    inputs: list[float]
-    finish_seconds: float
-    infer_seconds: float
-
-
-class ScoredBlock(NamedTuple):
-    """What an arm says of many requests; as ``Scored``.
-
-    Attributes:
-        probabilities: Float32 [n].
-        inputs: Float64 [n, inputs].
-        finish_seconds: Of all of them together.
-        infer_seconds: Of all of them together.
-    """
-
-    probabilities: NDArray[np.float32]
-    inputs: NDArray[np.float64]
-    finish_seconds: float
-    infer_seconds: float
-
-
-def score_one(arm: ServedArm, asked: Asked, timestamp_us: int, rows: Sequence[OnlineRow]) -> Scored:
-    """Return what an arm says of a request, and measure it.
+def score_request(
+    arm: LoadedArm, request: Request, timestamp_us: int, rows: Sequence[OnlineRow]
+) -> tuple[Prediction, float, float]:
+    """Return an arm's prediction for a request, and how long finishing the state and inference took, seconds.
 
     Args:
-        arm: The arm.
-        asked: The request.
-        timestamp_us: The instant to answer for, microseconds since 1970-01-01 UTC.
-        rows: Of the user, the product and the pair.
+        arm: The arm, in whose metrics the request is counted.
+        request: The request.
+        timestamp_us: Request time, microseconds since 1970-01-01 UTC.
+        rows: The rows of the user, the product and the pair.
 
     Raises:
-        ForeignStateError: A row was written for another plan.
-        ModelFailedError: The model gives no probability.
+        PlanMismatchError: A row was written by another plan.
+        ModelFailedError: The model returns no probability.
     """
     start = time.perf_counter()
     model, meter = arm.model, arm.meter
     user, product, pair = rows
     try:
         inputs = model.vectorizer.vector(
-            model.user.one(user),
-            model.product.one(product),
-            model.pair.one(pair),
+            model.user.of_row(user),
+            model.product.of_row(product),
+            model.pair.of_row(pair),
             timestamp_us,
-            asked.amount,
-            asked.event_type,
+            request.amount,
+            request.event_type,
         )
         finished = time.perf_counter()
-        probability = model.model.predict_one(inputs)
-    except ForeignStateError:
+        probability = model.scorer.score_row(inputs)
+    except PlanMismatchError:
         meter.failed.inc()
         raise
     except Exception as error:
-        # A graph can fail on one input and on no other, and ONNX Runtime raises classes without a common base.
+        # A graph can fail on one input and on no other. The exception classes of ONNX Runtime share no base class.
         meter.failed.inc()
         raise ModelFailedError(arm.name, model.digest, f"{type(error).__name__}: {error}") from error
     if not 0.0 <= probability <= 1.0:
         meter.failed.inc()
-        raise ModelFailedError(arm.name, model.digest, f"it gives {probability}")
+        raise ModelFailedError(arm.name, model.digest, f"{probability} is not a probability")
     end = time.perf_counter()
     meter.answered.inc()
-    meter.score(probability)
-    meter.seconds(end - start)
-    return Scored(probability, inputs, finished - start, end - finished)
+    meter.observe_score(probability)
+    meter.observe_seconds(end - start)
+    prediction = Prediction(
+        request.user_id,
+        request.product_id,
+        timestamp_us,
+        probability,
+        inputs,
+        [inputs[at] for at in model.required_positions],
+        (user.known, product.known, pair.known),
+        arm,
+    )
+    return prediction, finished - start, end - finished
 
 
-def score_many(
-    arm: ServedArm, asked: Sequence[Asked], instants: Sequence[int], blocks: Sequence[RowBlock]
-) -> ScoredBlock:
-    """Return what an arm says of many requests, and measure it; as ``score_one``.
+def score_batch(
+    arm: LoadedArm,
+    positions: Sequence[int],
+    requests: Sequence[Request],
+    timestamps_us: Sequence[int],
+    blocks: Sequence[RowBlock],
+) -> tuple[PredictionBlock, float, float]:
+    """Return an arm's predictions for requests at these positions of a batch; otherwise as ``score_request``.
 
-    Where this raises, nothing has been counted of the requests: which one is at fault shows one by one.
+    If it raises, no request has been counted as failed: score them one by one to find the one at fault.
     """
     start = time.perf_counter()
     model, meter = arm.model, arm.meter
     user, product, pair = blocks
     try:
         inputs = model.vectorizer.matrix(
-            model.user.many(user),
-            model.product.many(product),
-            model.pair.many(pair),
-            np.array(instants, np.float64),
-            np.array([math.nan if each.amount is None else each.amount for each in asked], np.float64),
-            np.array([_is_purchase(each.event_type) for each in asked], np.float64),
+            model.user.of_block(user),
+            model.product.of_block(product),
+            model.pair.of_block(pair),
+            np.array(timestamps_us, np.float64),
+            np.array([math.nan if each.amount is None else each.amount for each in requests], np.float64),
+            np.array([_is_purchase(each.event_type) for each in requests], np.float64),
         )
         finished = time.perf_counter()
-        probabilities = model.model.predict_many(inputs)
-    except ForeignStateError:
+        probabilities = model.scorer.score(inputs)
+    except PlanMismatchError:
         raise
     except Exception as error:
         # As above.
         raise ModelFailedError(arm.name, model.digest, f"{type(error).__name__}: {error}") from error
     if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
-        raise ModelFailedError(arm.name, model.digest, "it gives what is no probability")
+        raise ModelFailedError(arm.name, model.digest, "a score is not a probability")
     end = time.perf_counter()
-    meter.answered.inc(len(asked))
-    meter.scores(probabilities.tolist())
-    meter.seconds(end - start)
-    return ScoredBlock(probabilities, inputs, finished - start, end - finished)
+    meter.answered.inc(len(requests))
+    meter.observe_scores(probabilities.tolist())
+    meter.observe_seconds(end - start)
+    known = np.stack([block.known for block in blocks])
+    block = PredictionBlock(arm, positions, requests, timestamps_us, probabilities, inputs, known)
+    return block, finished - start, end - finished
 
 
 def _is_purchase(event_type: str | None) -> float:

@@ -1,4 +1,4 @@
-"""Scoring by arms that do not answer, off the way of the answers."""
+"""Shadow traffic: arms that score requests which another arm has answered."""
 
 import asyncio
 from collections import deque
@@ -7,106 +7,107 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from reprise.predictor.exceptions import ForeignStateError, ModelFailedError, StoreHeldOffError
-from reprise.predictor.handlers.request_decoder import Asked
-from reprise.predictor.models.arms import ServedArm
-from reprise.predictor.models.prediction import Prediction, PredictionBlock
-from reprise.predictor.services.scorer import score_many, score_one
-from reprise.predictor.storage.rows import blocks_of, rows_of
-from reprise.predictor.storage.state_reader import StateReader
+from reprise.predictor.exceptions import CircuitOpenError, ModelFailedError, PlanMismatchError
+from reprise.predictor.models.arms import LoadedArm
+from reprise.predictor.models.prediction import Prediction, PredictionBlock, Request
+from reprise.predictor.services.scorer import score_batch, score_request
+from reprise.predictor.storage.state_reader import StateReader, block_ids, row_keys
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import OnlineStoreError
 from reprise.store.reader import OnlineRow, RowBlock
 
 _log = get_logger(__name__)
-_AT_ONCE = 64
-_FAILURES = (OnlineStoreError, StoreHeldOffError, ForeignStateError, ModelFailedError)
+_CHUNK = 64
+_FAILURES = (OnlineStoreError, CircuitOpenError, PlanMismatchError, ModelFailedError)
 
-Note = Callable[[Asked, Prediction, str | None], None]
-"""Keeps what a shadow said of a request, with the trace that the request belonged to."""
+RecordPrediction = Callable[[Request, Prediction, str | None], None]
+"""Takes the request, the shadow's prediction and the request's trace id."""
 
 
-class Shadows:
-    """Has shadows score what was answered, on the event loop, whenever it has nothing better to do for a moment.
+class ShadowTraffic:
+    """A bounded queue of requests that shadows score on the event loop while it is idle.
 
-    A shadow sees the very rows that the answer was made from, where its plan stores what the answering model's
-    does; else it reads its own. What does not fit into the queue is dropped and counted.
+    A shadow reuses the rows of the response if its plan reads the same state; otherwise it reads its own. A score
+    that does not fit into the queue is dropped and counted.
 
     Args:
         reader: Reads the online store.
-        capacity: How many scores may be waited for.
-        registry: Where it counts.
-        note: Keeps what a shadow said.
+        capacity: Maximum number of scores that wait.
+        registry: Registry of the metrics.
+        record: Takes each prediction.
     """
 
     def __init__(
-        self, reader: StateReader, capacity: int, registry: CollectorRegistry, note: Note | None = None
+        self,
+        reader: StateReader,
+        capacity: int,
+        registry: CollectorRegistry,
+        record: RecordPrediction | None = None,
     ) -> None:
         self._reader = reader
         self._capacity = capacity
-        self._note = note
-        self._queue: deque[_One | _Many] = deque()
+        self._record = record
+        self._queue: deque[_SingleJob | _BatchJob] = deque()
         self._waiting = 0
         self._wake = asyncio.Event()
         self._dropped = Counter(
             "reprise_predictor_shadow_dropped",
-            "Scores of shadows that were not made because too many waited.",
+            "Shadow scores dropped because the queue was full.",
             registry=registry,
         )
         waiting = Gauge(
-            "reprise_predictor_shadow_waiting",
-            "Scores of shadows that are yet to be made.",
-            registry=registry,
+            "reprise_predictor_shadow_waiting", "Shadow scores waiting in the queue.", registry=registry
         )
         waiting.set_function(lambda: self._waiting)
 
-    def offer(
+    def submit(
         self,
-        shadows: Sequence[ServedArm],
-        answered: ServedArm,
-        asked: Asked,
+        shadows: Sequence[LoadedArm],
+        answered_by: LoadedArm,
+        request: Request,
         timestamp_us: int,
         rows: Sequence[OnlineRow],
         trace_id: str | None,
     ) -> None:
-        """Have shadows score a request that was answered; never waits."""
+        """Queue a request for the shadows; never blocks."""
         for arm in shadows:
-            self._add(_One(arm, asked, timestamp_us, rows if _reads_alike(arm, answered) else None, trace_id))
+            shared = rows if _reads_same_state(arm, answered_by) else None
+            self._enqueue(_SingleJob(arm, request, timestamp_us, shared, trace_id))
 
-    def offer_many(
+    def submit_batch(
         self,
-        shadows: Sequence[ServedArm],
-        answered: ServedArm,
-        asked: Sequence[Asked],
-        instants: Sequence[int],
-        blocks: Sequence[RowBlock],
+        shadows: Sequence[LoadedArm],
+        answered: PredictionBlock,
+        rows: Sequence[RowBlock],
         trace_id: str | None,
     ) -> None:
-        """Have shadows score many requests that were answered, a part at a time; never waits."""
+        """Queue requests for the shadows, in chunks; never blocks."""
         for arm in shadows:
-            alike = _reads_alike(arm, answered)
-            for start in range(0, len(asked), _AT_ONCE):
-                part = slice(start, start + _AT_ONCE)
-                rows = [RowBlock(block.state[part], block.known[part]) for block in blocks] if alike else None
-                self._add(_Many(arm, asked[part], instants[part], rows, trace_id))
+            shared = _reads_same_state(arm, answered.arm)
+            for start in range(0, len(answered.requests), _CHUNK):
+                part = slice(start, start + _CHUNK)
+                blocks = [RowBlock(each.state[part], each.known[part]) for each in rows] if shared else None
+                self._enqueue(
+                    _BatchJob(arm, answered.requests[part], answered.timestamps_us[part], blocks, trace_id)
+                )
 
-    async def work(self) -> None:
-        """Score what was offered, until cancelled."""
+    async def run(self) -> None:
+        """Score what is queued, until cancelled."""
         while True:
             while self._queue:
                 job = self._queue.popleft()
                 self._waiting -= job.count
                 try:
-                    await job.run(self._reader, self._note)
+                    await job.run(self._reader, self._record)
                 except _FAILURES as error:
-                    # Nobody waits for it, and metrics count it: the arm's own, or the store's.
+                    # No client waits for it, and the metrics of the arm or the store count it.
                     _log.debug("shadow_fails", arm=job.arm.name, reason=str(error))
-                # Those who are to be answered come first.
+                # Lets requests that clients wait for go first.
                 await asyncio.sleep(0)
             self._wake.clear()
             await self._wake.wait()
 
-    def _add(self, job: "_One | _Many") -> None:
+    def _enqueue(self, job: "_SingleJob | _BatchJob") -> None:
         if self._waiting + job.count > self._capacity:
             self._dropped.inc(job.count)
             return
@@ -116,58 +117,55 @@ class Shadows:
 
 
 @dataclass(slots=True)
-class _One:
-    arm: ServedArm
-    asked: Asked
+class _SingleJob:
+    arm: LoadedArm
+    request: Request
     timestamp_us: int
     rows: Sequence[OnlineRow] | None
     trace_id: str | None
     count: int = 1
 
-    async def run(self, reader: StateReader, note: Note | None) -> None:
+    async def run(self, reader: StateReader, record: RecordPrediction | None) -> None:
         rows = self.rows
         if rows is None:
-            rows = await reader.read(rows_of(self.arm.model, self.asked))
-        scored = score_one(self.arm, self.asked, self.timestamp_us, rows)
-        if note is not None:
-            note(
-                self.asked,
-                Prediction.of(self.arm, self.asked, self.timestamp_us, scored, rows),
-                self.trace_id,
-            )
+            keys = row_keys(self.arm.model, self.request.user_id, self.request.product_id)
+            rows = await reader.read(keys)
+        prediction, _, _ = score_request(self.arm, self.request, self.timestamp_us, rows)
+        if record is not None:
+            record(self.request, prediction, self.trace_id)
 
 
 @dataclass(slots=True)
-class _Many:
-    arm: ServedArm
-    asked: Sequence[Asked]
-    instants: Sequence[int]
+class _BatchJob:
+    arm: LoadedArm
+    requests: Sequence[Request]
+    timestamps_us: Sequence[int]
     blocks: Sequence[RowBlock] | None
     trace_id: str | None
 
     @property
     def count(self) -> int:
-        return len(self.asked)
+        return len(self.requests)
 
-    async def run(self, reader: StateReader, note: Note | None) -> None:
+    async def run(self, reader: StateReader, record: RecordPrediction | None) -> None:
         blocks = self.blocks
         if blocks is None:
-            blocks = await reader.read_blocks(blocks_of(self.arm.model, self.asked))
+            blocks = await reader.read_blocks(block_ids(self.arm.model, self.requests))
+        positions = range(self.count)
         try:
-            scored = score_many(self.arm, self.asked, self.instants, blocks)
-        except (ForeignStateError, ModelFailedError):
-            # Each could be tried alone; a shadow that fails on one of them is not worth the time.
+            block, _, _ = score_batch(self.arm, positions, self.requests, self.timestamps_us, blocks)
+        except (PlanMismatchError, ModelFailedError):
+            # Scoring each request on its own is not worth the time for a shadow.
             self.arm.meter.failed.inc(self.count)
             raise
-        if note is not None:
-            block = PredictionBlock.of(self.arm, range(self.count), self.asked, self.instants, scored, blocks)
-            for asked, prediction in zip(self.asked, block.predictions(), strict=True):
-                note(asked, prediction, self.trace_id)
+        if record is not None:
+            for request, prediction in zip(self.requests, block.predictions(), strict=True):
+                record(request, prediction, self.trace_id)
 
 
-def _reads_alike(arm: ServedArm, other: ServedArm) -> bool:
-    mine, theirs = (
-        [states.codec.view for states in (model.user, model.product, model.pair)]
+def _reads_same_state(arm: LoadedArm, other: LoadedArm) -> bool:
+    views, other_views = (
+        [state.codec.view for state in (model.user, model.product, model.pair)]
         for model in (arm.model, other.model)
     )
-    return mine == theirs
+    return views == other_views

@@ -1,4 +1,4 @@
-"""Keeping every answer in the event log, without an answer ever waiting for it."""
+"""The prediction log: appends every prediction to the event log from a thread, without delaying a response."""
 
 import threading
 import time
@@ -17,21 +17,20 @@ from reprise.log import (
     LogUnavailableError,
     Position,
 )
-from reprise.predictor.handlers.request_decoder import Asked
-from reprise.predictor.models.prediction import BatchPrediction, Prediction
+from reprise.predictor.models.prediction import BatchPrediction, Prediction, Request
 from reprise.predictor.models.prediction_record import encode_record
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
 _POLL_SECONDS = 0.02
-_AT_ONCE = 16
+_YIELD_EVERY = 16
 _FIRST_BACKOFF = 0.5
-_LONGEST_BACKOFF = 30.0
-_COMPLAIN_SECONDS = 10.0
+_MAX_BACKOFF = 30.0
+_WARNING_INTERVAL_SECONDS = 10.0
 
 
-class _Answered(NamedTuple):
-    request: Asked
+class _Entry(NamedTuple):
+    request: Request
     prediction: Prediction
     answered_us: int
     trace_id: str | None
@@ -39,16 +38,16 @@ class _Answered(NamedTuple):
 
 
 class PredictionLog:
-    """Appends answers from a thread of its own, from a queue that is bounded.
+    """A bounded queue of predictions, and the thread that appends them to the event log.
 
-    What does not fit is dropped and counted: the queue is full because the log is slow or away, or the log's
-    own buffer is. The event loop only ever puts a tuple into the queue.
+    A prediction is dropped and counted if the queue or the producer's buffer is full. The event loop only puts a
+    tuple into the queue.
 
     Args:
-        open_producer: Opens the log; tried again, ever more slowly, while the log is away.
-        capacity: How many answers may wait.
-        registry: Where it counts.
-        clock: Now, in nanoseconds since 1970-01-01 UTC.
+        open_producer: Opens the event log; retried with backoff while the log is unavailable.
+        capacity: Maximum queue length.
+        registry: Registry of the log's metrics.
+        clock: Nanoseconds since 1970-01-01 UTC.
     """
 
     def __init__(
@@ -61,14 +60,14 @@ class PredictionLog:
         self._open_producer = open_producer
         self._capacity = capacity
         self._clock = clock
-        self._queue: deque[_Answered] = deque()
+        self._queue: deque[_Entry] = deque()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="prediction-log", daemon=True)
-        self._grace = 0.0
-        self._complained_at = -_COMPLAIN_SECONDS
+        self._flush_seconds = 0.0
+        self._warned_at = -_WARNING_INTERVAL_SECONDS
         outcomes = Counter(
             "reprise_predictor_logged",
-            "Answers by what became of them in the log.",
+            "Predictions by outcome in the log: written, failed or dropped.",
             ("outcome",),
             registry=registry,
         )
@@ -76,7 +75,9 @@ class PredictionLog:
         self._failed = outcomes.labels("failed")
         self._dropped = outcomes.labels("dropped")
         waiting = Gauge(
-            "reprise_predictor_log_waiting", "Answers that wait to be appended.", registry=registry
+            "reprise_predictor_log_waiting",
+            "Predictions waiting to be appended to the log.",
+            registry=registry,
         )
         waiting.set_function(lambda: len(self._queue))
 
@@ -84,27 +85,27 @@ class PredictionLog:
         """Start the thread."""
         self._thread.start()
 
-    def note(
-        self, request: Asked, prediction: Prediction, trace_id: str | None, *, shadow: bool = False
+    def append(
+        self, request: Request, prediction: Prediction, trace_id: str | None, *, shadow: bool = False
     ) -> None:
-        """Hand an answer, or what a shadow said, over; never waits."""
+        """Queue a prediction; never blocks."""
         if len(self._queue) >= self._capacity:
             self._dropped.inc()
             return
-        self._queue.append(_Answered(request, prediction, self._clock() // 1000, trace_id, shadow))
+        self._queue.append(_Entry(request, prediction, self._clock() // 1000, trace_id, shadow))
 
-    def note_batch(self, requests: Sequence[Asked], batch: BatchPrediction, trace_id: str | None) -> None:
-        """Hand the answers of a batch over; never waits."""
+    def append_batch(self, requests: Sequence[Request], batch: BatchPrediction, trace_id: str | None) -> None:
+        """Queue the predictions of a batch; never blocks."""
         for block in batch.blocks:
             for request, prediction in zip(block.requests, block.predictions(), strict=True):
-                self.note(request, prediction, trace_id)
-        for position, outcome in batch.others.items():
+                self.append(request, prediction, trace_id)
+        for position, outcome in batch.outcomes.items():
             if isinstance(outcome, Prediction):
-                self.note(requests[position], outcome, trace_id)
+                self.append(requests[position], outcome, trace_id)
 
     def close(self, seconds: float) -> None:
-        """Append what waits, for so many seconds at most, and end the thread; the rest is dropped."""
-        self._grace = seconds
+        """Flush the queue for at most ``seconds`` seconds and end the thread; the rest is dropped."""
+        self._flush_seconds = seconds
         self._stopping.set()
         self._thread.join(seconds)
         left = len(self._queue)
@@ -114,64 +115,64 @@ class PredictionLog:
 
     def _run(self) -> None:
         try:
-            producer = self._opened()
+            producer = self._connect()
             if producer is None:
                 return
             try:
-                self._append_all(producer)
+                self._drain_queue(producer)
             finally:
-                producer.close(self._grace)
+                producer.close(self._flush_seconds)
         except BaseException:
-            # Answers go on being given; those that are not logged are counted as dropped.
+            # The process goes on serving; predictions that are not logged are counted as dropped.
             _log.critical("prediction_log_failed", exc_info=True)
             raise
 
-    def _opened(self) -> LogProducer | None:
+    def _connect(self) -> LogProducer | None:
         backoff = _FIRST_BACKOFF
         while True:
             try:
                 return self._open_producer()
             except LogUnavailableError as error:
-                self._complain("prediction_log_away", str(error))
+                self._warn("prediction_log_away", error)
             if self._stopping.wait(backoff):
                 return None
-            backoff = min(2 * backoff, _LONGEST_BACKOFF)
+            backoff = min(2 * backoff, _MAX_BACKOFF)
 
-    def _append_all(self, producer: LogProducer) -> None:
+    def _drain_queue(self, producer: LogProducer) -> None:
         while True:
-            # What comes meanwhile is for the next turn: asked less often, a log writes more at once, and every
-            # change between threads costs as much as a record.
+            # What is queued meanwhile waits for the next round: larger batches cost the log less, and every switch
+            # between threads costs as much as a record.
             for number in range(1, len(self._queue) + 1):
-                self._append(producer, self._queue.popleft())
-                if number % _AT_ONCE == 0:
-                    # Hands the interpreter back to the event loop, which would else wait for it up to 5 ms.
+                self._append_record(producer, self._queue.popleft())
+                if number % _YIELD_EVERY == 0:
+                    # Releases the GIL, for which the event loop would otherwise wait up to 5 ms.
                     time.sleep(0)
             if self._stopping.wait(_POLL_SECONDS) and not self._queue:
                 return
 
-    def _append(self, producer: LogProducer, answered: _Answered) -> None:
-        value = encode_record(*answered)
+    def _append_record(self, producer: LogProducer, entry: _Entry) -> None:
+        value = encode_record(*entry)
         try:
-            future = producer.append(PREDICTIONS.name, answered.prediction.user_id.encode(), value)
+            future = producer.append(PREDICTIONS.name, entry.prediction.user_id.encode(), value)
         except BufferFullError as error:
             self._dropped.inc()
-            self._complain("prediction_log_full", str(error))
+            self._warn("prediction_log_full", error)
         except EventLogError as error:
             self._failed.inc()
-            self._complain("prediction_log_refuses", str(error))
+            self._warn("prediction_log_refuses", error)
         else:
-            future.add_done_callback(self._settled)
+            future.add_done_callback(self._count)
 
-    def _settled(self, future: Future[Position]) -> None:
+    def _count(self, future: Future[Position]) -> None:
         error = future.exception()
         if error is None:
             self._written.inc()
         else:
             self._failed.inc()
-            self._complain("prediction_log_fails", str(error))
+            self._warn("prediction_log_fails", error)
 
-    def _complain(self, event: str, reason: str) -> None:
+    def _warn(self, event: str, error: BaseException) -> None:
         now = time.monotonic()
-        if now - self._complained_at >= _COMPLAIN_SECONDS:
-            self._complained_at = now
-            _log.warning(event, reason=reason)
+        if now - self._warned_at >= _WARNING_INTERVAL_SECONDS:
+            self._warned_at = now
+            _log.warning(event, reason=str(error))

@@ -1,47 +1,44 @@
-"""Whether the online store answers."""
+"""Health of the online store, which decides whether the process is ready."""
 
 import asyncio
 
 from reprise.predictor.metrics import PredictorMetrics
-from reprise.predictor.storage.guarded_reader import GuardedReader
+from reprise.predictor.storage.circuit_breaker import CircuitBreakingReader
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreError
 
 _log = get_logger(__name__)
-_SILENT = "the online store does not answer"
+_DOWN = "the online store does not answer"
 
 
-class StoreWatch:
-    """Asks the online store for a sign of life, and knows whether reads keep failing."""
+class StoreHealth:
+    """Pings the online store, and knows whether reads keep failing."""
 
-    def __init__(self, store: GuardedReader, metrics: PredictorMetrics) -> None:
-        self._store = store
-        self._silent: str | None = "the online store has not answered yet"
-        metrics.store_up.set_function(lambda: float(self.reason is None))
+    def __init__(self, reader: CircuitBreakingReader, metrics: PredictorMetrics) -> None:
+        self._reader = reader
+        self._ping_failure: str | None = "the online store has not answered yet"
+        metrics.observe_store_health(lambda: self.reason is None)
 
     @property
     def reason(self) -> str | None:
-        """Why the process should not be sent requests; ``None`` while the store answers.
+        """Why the process is unready, ``None`` while the store is healthy; a single failed read is no reason."""
+        return _DOWN if self._ping_failure is None and self._reader.is_open else self._ping_failure
 
-        A single read that fails is no reason: taking the process away would help nobody.
-        """
-        return _SILENT if self._silent is None and self._store.holds_off else self._silent
-
-    async def ask(self) -> None:
-        """Ask once."""
+    async def check(self) -> None:
+        """Ping once."""
         try:
-            await self._store.ping()
+            await self._reader.ping()
         except StoreError as error:
-            if self._silent is None:
+            if self._ping_failure is None:
                 _log.warning("store_fails", error=type(error).__name__, reason=str(error))
-            self._silent = _SILENT
+            self._ping_failure = _DOWN
         else:
-            if self._silent is not None:
+            if self._ping_failure is not None:
                 _log.info("store_answers")
-            self._silent = None
+            self._ping_failure = None
 
-    async def keep_asking(self, seconds: float) -> None:
-        """Ask every so many seconds, until cancelled."""
+    async def poll(self, seconds: float) -> None:
+        """Ping every ``seconds`` seconds, until cancelled."""
         while True:
-            await self.ask()
+            await self.check()
             await asyncio.sleep(seconds)

@@ -10,7 +10,11 @@ from reprise.rollout.resource.spec import Analysis, Metric
 from reprise.rollout.resource.status import AnalysisStatus, MetricStatus, at
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
 from reprise.routing import BUCKETS
-from reprise.routing.population_stability import index_by_chance, population_stability_index, tenths
+from reprise.routing.population_stability import (
+    merge_into_deciles,
+    population_stability_index,
+    psi_noise_bound,
+)
 from reprise.routing.sample_ratio import sample_ratio
 
 _FALSE_ALARM = 0.001
@@ -107,7 +111,7 @@ def _score_distance(case: _Case) -> MetricStatus:
     if samples < case.min_samples or len(scores) != len(reference):
         message = f"{samples} scores in the smaller arm, {case.min_samples} are needed"
         return case.no_data(message, samples=samples)
-    reference, scores = tenths(reference, scores)
+    reference, scores = merge_into_deciles(reference, scores)
     index = population_stability_index(scores, reference)
     # Scores of one user are correlated, so users are the independent observations, where their number is known.
     users = (measurement.users or math.inf, measurement.other_users or math.inf)
@@ -115,7 +119,7 @@ def _score_distance(case: _Case) -> MetricStatus:
         min(sum(counts), max(1.0, seen / case.pods))
         for counts, seen in zip((scores, reference), users, strict=True)
     ]
-    limit = max(case.metric.max or 0.0, index_by_chance(len(scores), *independent))
+    limit = max(case.metric.max or 0.0, psi_noise_bound(len(scores), *independent))
     good = index <= limit
     message = (
         f"PSI of the scores against the baseline {index:.4g} is {'within' if good else 'above'} {limit:.4g}"
