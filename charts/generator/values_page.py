@@ -20,7 +20,7 @@ def values_page(values: Group, head: str) -> str:
         "",
         "## Settings",
         "",
-        "What can be set in the `settings` of a component; the chart sets the others.",
+        "Settings that the `settings` of a component can override; the chart sets the others.",
         "",
     ]
     for name, component in COMPONENTS.items():

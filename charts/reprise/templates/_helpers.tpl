@@ -8,7 +8,7 @@
 {{- end -}}
 {{- end -}}
 
-{{/* Name of a component's objects. Takes (list $ "predictor"), as all helpers below that are about a component. */}}
+{{/* Name of a component's objects. Takes (list $ "predictor"), as do all helpers below for a component. */}}
 {{- define "reprise.name" -}}
 {{- printf "%s-%s" (include "reprise.fullname" (index . 0)) (index . 1) -}}
 {{- end -}}
@@ -34,7 +34,7 @@ labels:
   {{- include "reprise.labels" . | nindent 2 }}
 {{- end -}}
 
-{{/* Takes (list $ image "predictor"): a digest wins over a tag. */}}
+{{/* Reference of an image. Takes (list $ image "predictor"); a digest overrides a tag. */}}
 {{- define "reprise.image" -}}
 {{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
@@ -44,7 +44,7 @@ labels:
 {{- if $registry }}{{ $registry }}/{{ end }}{{ $repository }}{{ if $image.digest }}@{{ $image.digest }}{{ else }}:{{ $tag }}{{ end -}}
 {{- end -}}
 
-{{/* The same of an image that is not ours, which global.image.registry and global.image.tag are not about. */}}
+{{/* The same for a third-party image, to which global.image.registry and global.image.tag do not apply. */}}
 {{- define "reprise.foreignImage" -}}
 {{ .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag }}{{ end }}
 {{- end -}}
@@ -79,7 +79,7 @@ labels:
   {{- end }}
 {{- end -}}
 
-{{/* What every pod has: its own account without a token, the restricted security standard, where it may run. */}}
+{{/* Common to every pod: a ServiceAccount without a token, the restricted security standard, scheduling. */}}
 {{- define "reprise.pod" -}}
 {{- $root := index . 0 -}}
 {{- $component := index $root.Values (index . 1) -}}
@@ -117,7 +117,7 @@ affinity:
 {{- end }}
 {{- end -}}
 
-{{/* Replicas of one component go to different zones and nodes where there are such. */}}
+{{/* Spreads the replicas of a component over zones and nodes. */}}
 {{- define "reprise.spread" -}}
 topologySpreadConstraints:
   {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
@@ -138,7 +138,7 @@ securityContext:
     drop: [ALL]
 {{- end -}}
 
-{{/* Takes the name of the container's port. Redis or Kafka away is no reason to restart, so liveness asks the process only. */}}
+{{/* Takes the name of the container's port. Liveness checks only the process: an unavailable Redis or Kafka is no reason to restart. */}}
 {{- define "reprise.probes" -}}
 startupProbe:
   httpGet: {path: /health, port: {{ . }}}
@@ -163,7 +163,7 @@ envFrom:
       name: {{ include "reprise.name" . }}
 {{- end -}}
 
-{{/* Changes with the component's configuration, and so restarts its pods. */}}
+{{/* Checksum of the component's configuration; a change restarts its pods. */}}
 {{- define "reprise.checksum" -}}
 {{- $file := printf "%s/%s/configmap.yaml" ((index . 0).Template.BasePath) (index . 1) -}}
 {{- if not (has (index . 1) (list "datagen" "seed" "kafdrop")) -}}
@@ -172,7 +172,7 @@ checksum/config: {{ include $file (index . 0) | sha256sum }}
 {{- end -}}
 
 {{/*
-Part of a Job's name: a Job cannot change, so another image or configuration is another Job.
+Suffix of a Job's name. A Job is immutable, so another image or configuration needs another Job.
 Takes the root and the keys of the values that the Job depends on.
 */}}
 {{- define "reprise.jobHash" -}}
@@ -182,7 +182,7 @@ Takes the root and the keys of the values that the Job depends on.
 {{- $values | toJson | sha256sum | trunc 8 -}}
 {{- end -}}
 
-{{/* A history that ends with yesterday, in the folder of history; nothing where there is one already. */}}
+{{/* Generates a history that ends yesterday, in the history folder, unless there is one. */}}
 {{- define "reprise.datagen.script" -}}
 - |
   if [ -e /var/lib/reprise/history/history.parquet ]; then
@@ -194,7 +194,7 @@ Takes the root and the keys of the values that the Job depends on.
     --users {{ int .Values.datagen.users }} --products {{ int .Values.datagen.products }} --seed {{ int .Values.datagen.seed }}
 {{- end -}}
 
-{{/* Takes (list $this (list "kafka" "redis")): the variables that come from Secrets. */}}
+{{/* Environment variables from Secrets. Takes (list $this (list "kafka" "redis")). */}}
 {{- define "reprise.env" -}}
 {{- $this := index . 0 -}}
 {{- $root := index $this 0 -}}
@@ -208,7 +208,7 @@ env:
 {{- end }}
 {{- end -}}
 
-{{/* What is to be in the online store: the history, the archive, or the one and then the other. */}}
+{{/* Source of the online store: the history, the archive, or both in this order. */}}
 {{- define "reprise.backfill.args" -}}
 {{- if .Values.backfill.events.history }}
 - --events=/var/lib/reprise/history
@@ -222,8 +222,8 @@ env:
 {{- end -}}
 
 {{/*
-What a container runs: its command, or in development a writable copy of its code, watched. Takes (list $ "reprise-predictor").
-The copy lies on a volume, so it survives what a restart of the container would undo.
+Command of a container; in development, a reloader that runs a writable copy of its code. Takes (list $ "reprise-predictor").
+The copy is on a volume, so it survives a restart of the container.
 */}}
 {{- define "reprise.command" -}}
 {{- if (index . 0).Values.dev.reload -}}
@@ -233,7 +233,7 @@ command: [{{ index . 1 }}]
 {{- end -}}
 {{- end -}}
 
-{{/* Takes (list $ "predictor"); the container that copies the code. */}}
+{{/* Init container that copies the code. Takes (list $ "predictor"). */}}
 {{- define "reprise.dev.copy" -}}
 {{- $root := index . 0 -}}
 - name: copy-code

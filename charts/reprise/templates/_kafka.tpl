@@ -1,4 +1,4 @@
-{{/* How a component reaches Kafka. Each takes (list $ "predictor"). */}}
+{{/* Kafka connection of a component. Each takes (list $ "predictor"). */}}
 
 {{- define "reprise.kafka.cluster" -}}
 {{ include "reprise.fullname" . }}-kafka
@@ -74,7 +74,7 @@ KAFKA_CA_FILE: /etc/reprise/kafka/ca.crt
 {{- end }}
 {{- end -}}
 
-{{/* More consumers than this would have nothing to read. */}}
+{{/* Number of partitions: more consumers would be idle. */}}
 {{- define "reprise.partitions" -}}
 {{- range .Files.Get "files/topics.json" | fromJsonArray }}{{ if eq .name "ecommerce-events" }}{{ int .partitions }}{{ end }}{{ end -}}
 {{- end -}}
@@ -83,7 +83,7 @@ KAFKA_CA_FILE: /etc/reprise/kafka/ca.crt
 {{- if and .Values.materializer.autoscaling.keda.enabled (.Capabilities.APIVersions.Has "keda.sh/v1alpha1") -}}true{{- end -}}
 {{- end -}}
 
-{{/* What each component may do in Kafka: see docs/kafka.md for the calls behind it. */}}
+{{/* Kafka ACLs of each component, explained in docs/kafka.md. */}}
 {{- define "reprise.kafka.acls" -}}
 # appends predictions
 predictor:
@@ -91,13 +91,13 @@ predictor:
 # appends events
 producer:
   - {type: topic, name: ecommerce-events, operations: [Write, Describe]}
-# reads events in its group, appends the broken ones
+# reads events in its group, appends invalid ones to the dead letters
 materializer:
   - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
   - {type: topic, name: ecommerce-events-dlq, operations: [Write, Describe]}
   - {type: topic, name: ecommerce-predictions, operations: [Describe]}
   - {type: group, name: {{ .Values.materializer.group }}, operations: [Read, Describe]}
-# reads both topics, each in a group of its own
+# reads both topics, each in its own group
 archiver:
   - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
   - {type: topic, name: ecommerce-predictions, operations: [Read, Describe]}
@@ -112,7 +112,7 @@ doctor:
   {{- if not .Values.producer.enabled }}
   - {type: topic, name: ecommerce-events, operations: [Write]}
   {{- end }}
-# looks at topics, groups and records
+# reads topics, groups and records
 kafdrop:
   - {type: topic, name: "*", operations: [Read, Describe, DescribeConfigs]}
   - {type: group, name: "*", operations: [Read, Describe]}

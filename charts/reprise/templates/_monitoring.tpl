@@ -1,4 +1,4 @@
-{{/* Takes (list $ "predictor" "metrics"): the component and its container's port with /metrics. */}}
+{{/* PodMonitor of a component. Takes (list $ "predictor" "metrics"): the component and its container's port of /metrics. */}}
 {{- define "reprise.podMonitor" -}}
 {{- $root := index . 0 -}}
 {{- $this := list $root (index . 1) }}
@@ -18,6 +18,6 @@ spec:
     - port: {{ index . 2 }}
       path: /metrics
       interval: {{ $root.Values.monitoring.interval }}
-      # Prometheus' operator has a label "endpoint", too, which would rename ours
+      # the Prometheus operator also sets a label "endpoint", which would rename ours
       honorLabels: true
 {{- end -}}

@@ -1,7 +1,7 @@
-{{/* The flows that more than one component has; each is a list of egress rules. */}}
+{{/* Egress rules that several components share. */}}
 
 {{- define "reprise.egress.dns" -}}
-# names
+# DNS
 - ports:
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
@@ -69,13 +69,13 @@
 {{- end }}
 {{- end -}}
 
-{{/* Takes (list $ "predictor"): the collector, where the component's settings have it export traces. */}}
+{{/* Egress to the trace collector if the component exports traces. Takes (list $ "predictor"). */}}
 {{- define "reprise.egress.traces" -}}
 {{- $root := index . 0 -}}
 {{- $settings := (index $root.Values (index . 1)).settings -}}
 {{- if $settings.REPRISE_TRACES }}
 {{- $endpoint := urlParse ($settings.OTEL_EXPORTER_OTLP_ENDPOINT | default "http://localhost:4318") }}
-# the collector of traces
+# the trace collector
 - ports:
     - port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $endpoint.host) | default (ternary "80" "443" (eq $endpoint.scheme "http")) }}
   {{- with $root.Values.networkPolicy.tracesTo }}
@@ -85,7 +85,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* Takes (list $ "predictor" "metrics"): who reads a component's metrics, and on which port. */}}
+{{/* Ingress rule for the scrapers of a component's metrics. Takes (list $ "predictor" "metrics"). */}}
 {{- define "reprise.ingress.metrics" -}}
 {{- $root := index . 0 -}}
 {{- if $root.Values.monitoring.enabled }}

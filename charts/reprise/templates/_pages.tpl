@@ -1,4 +1,4 @@
-{{/* The Ingress of a web page that has a host of its own. Takes (list $ "kafdrop" .Values.kafdrop.ingress). */}}
+{{/* Ingress of a web UI with its own host. Takes (list $ "kafdrop" .Values.kafdrop.ingress). */}}
 {{- define "reprise.page.ingress" -}}
 {{- $this := list (index . 0) (index . 1) -}}
 {{- $ingress := index . 2 -}}
@@ -32,7 +32,7 @@ spec:
                   name: http
 {{- end -}}
 
-{{/* Who sees such a page, as an ingress rule. Takes (list $ .Values.kafdrop.ingress). */}}
+{{/* Ingress rule for the visitors of such a UI. Takes (list $ .Values.kafdrop.ingress). */}}
 {{- define "reprise.ingress.page" -}}
 {{- if (index . 1).enabled }}
 # the Ingress controller

@@ -1,4 +1,4 @@
-{{/* How a component reaches the online store. Those about a component take (list $ "predictor"). */}}
+{{/* Redis connection of a component. Helpers for a component take (list $ "predictor"). */}}
 
 {{- define "reprise.redis.secret" -}}
 {{- if .Values.redis.existingSecret -}}
@@ -79,26 +79,26 @@ REDIS_CA_FILE: /etc/reprise/redis/ca.crt
 {{- end }}
 {{- end -}}
 
-{{/* What each component may do in the bundled Redis: the commands that it sends, on its own keys. */}}
+{{/* ACL rules of each component in the bundled Redis: the commands that it sends, on its own keys. */}}
 {{- define "reprise.redis.users" -}}
 {{- $rows := printf "~*%s" .Values.feast.project -}}
 {{- $routing := printf "routing:%s" .Values.feast.project -}}
 {{- $seen := printf "~seen:%s:* ~settled:%s:*" .Values.feast.project .Values.feast.project -}}
-# HMGET of a prediction's rows, GET of the routing document, PING of readiness
+# HMGET for the rows of a prediction, GET for the routing document, PING for readiness
 predictor: "%R{{ $rows }} %R~{{ $routing }}:document -@all +ping +hmget +get"
-# GET and SET of the routing document, GET of the evidence
+# GET and SET for the routing document, GET for the evidence
 rollout: "~{{ $routing }}:document %R~{{ $routing }}:evidence -@all +ping +get +set"
-# GET of the routing document, SET of the evidence
+# GET for the routing document, SET for the evidence
 outcomes: "%R~{{ $routing }}:document %W~{{ $routing }}:evidence -@all +ping +get +set"
-# reads rows, writes them by a script that compares and sets, remembers the ids of events
+# reads rows, writes them with a compare-and-set script, stores event ids
 materializer: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +set"
-# the same, and for --replace it lists rows and removes fields of them
+# the same; for --replace it also lists rows and removes their fields
 backfill: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +set +scan +hdel"
-# writes keys of its own and removes them, removes rows of canaries, asks who may do what
+# writes and removes its own keys, removes the rows of canaries, checks ACLs with ACL DRYRUN
 doctor: "~reprise-doctor:{{ .Values.feast.project }}:* %W~*reprise-doctor-*{{ .Values.feast.project }} %R~{{ $routing }}:document -@all +ping +set +get +del +acl|dryrun"
 # feast apply, materialize and teardown
 feast: "{{ $rows }} -@all +@connection +@transaction +@read +@hash +@keyspace -@dangerous -@admin"
-# INFO and the like, and no key
+# INFO and similar commands, no keys
 exporter: "resetkeys -@all +ping +info +client|setname +config|get +latency|latest +latency|histogram +slowlog|get +slowlog|len +dbsize +select"
 # the probes of the container
 probe: "resetkeys -@all +ping +info"

@@ -1,4 +1,4 @@
-{{/* What the status page looks at, each with the name of its container's port and that port's number. */}}
+{{/* Components that the status page polls, each with the name and number of its container's port. */}}
 {{- define "reprise.status.sources" -}}
 predictor: {port: metrics, number: 9090}
 producer: {port: http, number: 8001}
@@ -8,8 +8,8 @@ rollout: {port: metrics, number: 9090}
 {{- end -}}
 
 {{/*
-Takes (list $ "predictor" "metrics"): a name that stands for the addresses of all pods of a component, also of those that
-are not ready, so that whoever looks finds each and hears why.
+Headless Service of all pods of a component, including those that are not ready, so that the status page can show their
+reasons. Takes (list $ "predictor" "metrics").
 */}}
 {{- define "reprise.metricsService" -}}
 {{- $root := index . 0 -}}
@@ -32,7 +32,7 @@ spec:
       targetPort: {{ index . 2 }}
 {{- end -}}
 
-{{/* STATUS_TARGETS: the components that are there. */}}
+{{/* STATUS_TARGETS: the enabled components. */}}
 {{- define "reprise.status.scrape.targets" -}}
 {{- $targets := list -}}
 {{- range $name := list "predictor" "producer" "materializer" "archiver" "rollout" -}}
@@ -44,7 +44,7 @@ spec:
 {{- join "," $targets -}}
 {{- end -}}
 
-{{/* Takes (list $ "metrics"): lets the status page in, as a rule of the policy of what it looks at. */}}
+{{/* Ingress rule that admits the status page. Takes (list $ "metrics"). */}}
 {{- define "reprise.ingress.status" -}}
 {{- $root := index . 0 -}}
 {{- if $root.Values.status.enabled }}

@@ -1,4 +1,4 @@
-{{/* The folders and buckets that components share: models, offline, history. Those about one take (list $ "models"). */}}
+{{/* Folders and buckets that components share: models, offline, history. Helpers for one take (list $ "models"). */}}
 
 {{- define "reprise.storage.url" -}}
 {{- $storage := index (index . 0).Values.storage (index . 1) -}}
@@ -10,7 +10,7 @@
 {{- $storage.volume.existingClaim | default (printf "%s-%s" (include "reprise.fullname" (index . 0)) (index . 1)) -}}
 {{- end -}}
 
-{{/* Takes (list $ (list "models" "offline") true): whether they are only read. */}}
+{{/* Volume mounts. Takes (list $ (list "models" "offline") true): the storages, and whether to mount them read-only. */}}
 {{- define "reprise.storage.mounts" -}}
 {{- $root := index . 0 -}}
 {{- $readOnly := index . 2 -}}
@@ -34,7 +34,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* The names that boto and s3fs read. */}}
+{{/* S3 settings by the variables of boto and s3fs. */}}
 {{- define "reprise.s3.config" -}}
 {{- with .Values.storage.s3.endpointUrl }}
 AWS_ENDPOINT_URL: {{ . | quote }}

@@ -1,4 +1,4 @@
-{{/* What is mounted: models, and the offline store where Feast's registry lies in it. */}}
+{{/* Mounted storages: models, and the offline store if it holds Feast's registry. */}}
 {{- define "reprise.doctor.storage" -}}
 - models
 {{- if and .Values.feast.enabled (not .Values.feast.registry) }}
@@ -6,7 +6,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* An API key for the predictor, and the names of the users that are asked about; takes (list $ "doctor"). */}}
+{{/* API key of the predictor, and the Redis users to check. Takes (list $ "doctor"). */}}
 {{- define "reprise.doctor.env" -}}
 {{- $root := index . 0 -}}
 {{- with $root.Values.predictor.apiKeys.testSecret }}

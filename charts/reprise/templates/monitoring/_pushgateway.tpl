@@ -1,11 +1,11 @@
-{{/* Where jobs push their metrics, as data of a ConfigMap. */}}
+{{/* Address of the Pushgateway, as data of a ConfigMap. */}}
 {{- define "reprise.pushgateway.config" -}}
 {{- with .Values.monitoring.pushgateway -}}
 PUSHGATEWAY_URL: {{ . }}
 {{- end -}}
 {{- end -}}
 
-{{/* The way there, as an egress rule. */}}
+{{/* Egress to the Pushgateway. */}}
 {{- define "reprise.egress.pushgateway" -}}
 {{- with .Values.monitoring.pushgateway -}}
 # the Pushgateway
