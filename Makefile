@@ -6,9 +6,9 @@ export UV_PYTHON_DOWNLOADS := never
 .PHONY: dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## Make .venv from requirements.txt (the other targets run it)
+setup: ## Create .venv from requirements.txt (the other targets run this)
 	@.ci/setup
 
 tools: setup
@@ -20,8 +20,8 @@ test-tools: setup
 demo: tools ## Run the whole platform on this machine, from raw events to a live prediction
 	@.venv/bin/reprise demo $(DEMO)
 
-# Half of the time a test waits for a broker, a failover or a deadline; the tests of one file stay together, in order. Files
-# run by their names: slow ones with few tests come before the many quick ones of tests/unit, which fill what time is left.
+# Tests mostly wait for a broker, a failover or a deadline, so two workers pay off. The tests of one file stay together, in
+# order. Files run in order of their names: the slow ones come first, and the quick ones of tests/unit fill the rest.
 WORKERS ?= 2
 
 test: test-tools lint ## Lint, types, import contracts; unit, property and integration tests (WORKERS=0: one at a time)
@@ -43,24 +43,24 @@ unit: setup ## Only the unit tests
 integration: test-tools ## Only the integration tests
 	@$(PY) -m pytest tests/integration $(PYTEST)
 
-soak: test-tools ## The proofs at their full dose: kills, restarts, parity and fuzzing (takes long)
+soak: test-tools ## Run kills, restarts, parity and fuzzing at full dose (takes long)
 	@REPRISE_SOAK=1 REPRISE_PARITY_EXAMPLES=500 $(PY) -m pytest tests/integration tests/unit/predictor $(PYTEST)
 
-bench: setup ## Measure against stated baselines, and write the README's section on speed (BENCH=predictor for one)
+bench: setup ## Measure speed against baselines and write the README's section on speed (BENCH=predictor for one part)
 	@.ci/tools tests bench
 	@PYTHONPATH=tests $(PY) tests/bench/run.py $(BENCH); status=$$?; $(PY) tests/bench/page.py && exit $$status
 
-golden: tools ## Rewrite the golden contracts after a deliberate change
+golden: tools ## Rewrite the frozen contracts in tests/golden after a deliberate change
 	@PYTHONPATH=tests:charts $(PY) -m golden $(GOLDEN)
 
-# The program of a local cluster, where there is one beside this folder; KUBECONFIG, where it is set, comes first.
+# The program of a local cluster next to this folder, if there is one; KUBECONFIG takes precedence.
 CLUSTER := REPRISE_CLUSTER=$(abspath $(wildcard ../shared/cluster/cluster)) k8s/with-cluster
 export TAG ?= dev
 
-images: ## Build the image of every component into the cluster (TAG=dev)
+images: ## Build the image of every component and load it into the cluster (TAG=dev)
 	@$(CLUSTER) k8s/images all
 
-e2e: e2e-images e2e-tests ## Build the images, and test the platform on the cluster of KUBECONFIG, or on one that is made
+e2e: e2e-images e2e-tests ## Build the images and test the platform on the cluster of KUBECONFIG, or on a new one
 
 e2e-images: setup
 	@$(CLUSTER) k8s/images all
@@ -71,10 +71,10 @@ E2E ?= tests/e2e/test_platform_on_a_cluster.py tests/e2e
 e2e-tests: test-tools
 	@$(CLUSTER) env REPRISE_E2E_TAG=$(TAG) $(PY) -m pytest $(E2E) -m e2e --maxfail 1 --durations 0 --durations-min 1 $(PYTEST)
 
-cluster-prepare: setup ## Put Strimzi, an Ingress controller and metrics-server into a kind or minikube cluster (PREPARE=--keda)
+cluster-prepare: setup ## Install Strimzi, an Ingress controller and metrics-server in a kind or minikube cluster (PREPARE=--keda)
 	@k8s/prepare $(PREPARE)
 
-cluster-demo: setup ## Leave a whole platform running on the cluster, and say how to reach it
+cluster-demo: setup ## Install the platform on the cluster and print how to reach it
 	@$(CLUSTER) k8s/images all
 	@$(CLUSTER) k8s/images e2e
 	@$(CLUSTER) k8s/demo
@@ -82,18 +82,18 @@ cluster-demo: setup ## Leave a whole platform running on the cluster, and say ho
 chart: setup ## Generate the chart's values schema, README and topics from the code
 	@$(PY) charts/generator
 
-observe: test-tools ## Run the platform under a real Prometheus and print what panels and alerts show
+observe: test-tools ## Run the platform under a real Prometheus and print what panels and alerts show (OBSERVE=--incidents)
 	@PYTHONPATH=tests:charts $(PY) tests/observe $(OBSERVE)
 
 docs: setup ## Build the documentation site in build/site; fails on a broken link
 	@NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
-dashboards: setup ## Write Grafana's dashboards into the chart
+dashboards: setup ## Generate the chart's Grafana dashboards
 	@PYTHONPATH=charts $(PY) -m dashboards
 
-lock: setup ## Pin every dependency in requirements.txt (LOCK=--upgrade for the newest)
+lock: setup ## Pin every dependency in requirements.txt (LOCK=--upgrade for the newest versions)
 	@.ci/lock $(LOCK)
 
-clean: ## Remove everything that was made here
+clean: ## Remove everything that these targets created
 	@rm -rf build .venv .mypy_cache .ruff_cache .hypothesis .pytest_cache .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ print(json.dumps({"packages": total("/opt/venv"), "code": total("/opt/reprise", 
 
 
 def kubectl(*arguments: str) -> str:
-    """Return what kubectl prints; ends the program with its message where it fails."""
+    """Return the output of kubectl; exits with its error message if it fails."""
     done = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         sys.exit(f"kubectl {' '.join(arguments[:3])}: {done.stderr.strip()}")
@@ -29,7 +29,7 @@ def kubectl(*arguments: str) -> str:
 
 
 def measure(namespace: str, image: str) -> dict[str, int]:
-    """Return the bytes of the packages and of the workspace's own code in an image, read by a pod of it."""
+    """Return the bytes of the libraries and of our own code in an image, read by a pod."""
     name = f"sizes-{image.split(':', maxsplit=1)[0]}"
     pod = {
         "apiVersion": "v1",
