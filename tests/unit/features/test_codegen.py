@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.features.exceptions import PlanError
-from reprise.features.feature_vector.codegen import Tape, trace
+from reprise.features.feature_vector.codegen import Tape, generate_function
 from reprise.features.feature_vector.feature_functions import NUMBERS, bind
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer, _compute_inputs
 from support.plans import checked_in_plan
@@ -54,9 +54,11 @@ def test_whole_plan_is_the_same_traced_and_one_by_one(
 @pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec["kind"])
 @given(row=st.lists(numbers, min_size=5, max_size=5), t=instants)
 def test_each_finish_is_the_same_traced(spec: dict[str, Any], row: list[float | None], t: int) -> None:
-    traced = trace([5, 0, 0], lambda ops, rows, instant: [bind(spec, INDEX, ops)(rows[0], instant)])
+    generated = generate_function(
+        [5, 0, 0], lambda ops, rows, instant: [bind(spec, INDEX, ops)(rows[0], instant)]
+    )
     plain = bind(spec, INDEX, NUMBERS)([math.nan if value is None else value for value in row], t)
-    assert bits(traced(row, [], [], t, math.nan, math.nan)) == bits([float(plain)])
+    assert bits(generated(row, [], [], t, math.nan, math.nan)) == bits([float(plain)])
 
 
 def test_step_that_repeats_is_computed_once() -> None:
@@ -70,12 +72,12 @@ def test_step_that_repeats_is_computed_once() -> None:
 def test_parameter_that_is_no_finite_number_never_becomes_code(unit: Any) -> None:
     spec = {"kind": "since", "instant": "a", "unit_us": unit}
     with pytest.raises(PlanError, match="expected a finite number"):
-        trace([5, 0, 0], lambda ops, rows, instant: [bind(spec, INDEX, ops)(rows[0], instant)])
+        generate_function([5, 0, 0], lambda ops, rows, instant: [bind(spec, INDEX, ops)(rows[0], instant)])
 
 
 def test_finish_that_branches_by_itself_is_refused() -> None:
     with pytest.raises(TypeError, match="must not branch"):
-        trace([1, 0, 0], lambda ops, rows, instant: [instant if rows[0][0] else rows[0][0]])
+        generate_function([1, 0, 0], lambda ops, rows, instant: [instant if rows[0][0] else rows[0][0]])
 
 
 @given(data=st.data(), instant=instants)

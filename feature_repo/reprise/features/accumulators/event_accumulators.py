@@ -1,32 +1,36 @@
-"""State that a stream can keep per entity: ``lift`` one event, ``merge`` two states, and the same in SQL.
+"""Bounded state over the events of an entity: ``lift`` one event, ``merge`` two states, and the same in SQL.
 
-``merge`` is associative and commutative up to floating-point rounding, with the accumulator's ``empty``
-as its identity, so that late events, replays and parallel partial sums all end in the same state.
-A ``None`` in a state is a missing value. Instants are microseconds since 1970-01-01 UTC.
+``merge`` is associative and commutative up to floating-point rounding, and ``empty`` is its identity. So late
+events, replays and parallel partial sums end in the same state. ``None`` in a state is a missing value. Instants
+are microseconds since 1970-01-01 UTC.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from reprise.features.exceptions import PlanError
-from reprise.store.feast.view import FieldKind, StateField
+from reprise.store.feast.view import StateField
 
 MICROSECONDS_PER_DAY = 86_400_000_000
 
 Cell = tuple[Any, ...]
 """The state of one accumulator: an int, a float or None for each of its fields."""
 
+Merge = Callable[[Cell, Cell], Cell]
+
+_Built = TypeVar("_Built")
+
 
 @dataclass(frozen=True, slots=True)
 class FrameEvent:
-    """What a fold needs to know of an event.
+    """What the fold needs of an event.
 
     Attributes:
         frame: Name of the event dataframe, such as ``purchases``.
         timestamp_us: When it happened.
         key: Orders events of the same instant, see ``reprise.events.event_key``.
-        amount: What was paid; ``None`` where nothing was.
+        amount: The amount paid, if any.
     """
 
     frame: str
@@ -36,26 +40,26 @@ class FrameEvent:
 
 
 class Aggregation(Protocol):
-    """How a batch aggregates: over each row's past, or per entity over everything."""
+    """SQL aggregates over a set of events in their order: a row's past, or all of an entity's events."""
 
     def over(self, aggregate: str) -> str:
-        """Return the SQL of this aggregate function call in this aggregation."""
+        """Return an aggregate function call over the set."""
         ...
 
     def count(self, value: str) -> str:
-        """Return the SQL of how many rows have the value."""
+        """Return how many rows have the value."""
         ...
 
     def first(self, value: str) -> str:
-        """Return the SQL of the value in the first row, in the order of events, that has it."""
+        """Return the value in the first row that has it."""
         ...
 
     def last(self, value: str) -> str:
-        """Return the SQL of the value in the last row, in the order of events, that has it."""
+        """Return the value in the last row that has it."""
         ...
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
-        """Return the SQL of a decayed sum of ``weight``, and of the instant at which it has that value."""
+        """Return a decayed sum of ``weight``, and the instant at which it has that value."""
         ...
 
 
@@ -64,14 +68,14 @@ class Accumulator:
     """Bounded state over the events of one dataframe.
 
     Attributes:
-        spec: What ``accumulator`` builds this from: its kind, frame and parameters, as in the plan.
+        spec: Kind, frame and parameters, as in the plan; ``accumulator`` builds from it.
         id: Unique within an entity and stable; the prefix of its fields.
         frame: The event dataframe that it accumulates.
         fields: The state's fields, in order.
-        empty: The state of no event, the identity of ``merge``.
+        empty: The state of no event.
         lift: The state of one event, which must be of ``frame``.
         merge: The state of the events of both states, which must have none in common.
-        sql: One expression for each field, over the columns that ``batch_sql`` lifts from each event.
+        sql: One expression per field, over the columns of ``batch_sql.lifted_select``.
     """
 
     spec: Mapping[str, Any]
@@ -80,8 +84,8 @@ class Accumulator:
     fields: tuple[StateField, ...]
     empty: Cell
     lift: Callable[[FrameEvent], Cell]
-    merge: Callable[[Cell, Cell], Cell]
-    sql: Callable[["Aggregation"], tuple[str, ...]]
+    merge: Merge
+    sql: Callable[[Aggregation], tuple[str, ...]]
 
 
 def count(frame: str) -> Accumulator:
@@ -91,7 +95,7 @@ def count(frame: str) -> Accumulator:
         spec={"kind": "count", "frame": frame},
         id=name,
         frame=frame,
-        fields=_fields(name, "int64"),
+        fields=(StateField(name, "int64"),),
         empty=(0,),
         lift=lambda _: (1,),
         merge=lambda left, right: (left[0] + right[0],),
@@ -100,7 +104,7 @@ def count(frame: str) -> Accumulator:
 
 
 def moments(frame: str) -> Accumulator:
-    """Count, sum and centred sum of squares (M2) of the amounts that are there.
+    """Count, sum and centred sum of squares (M2) of the amounts that are not missing.
 
     M2 is merged by the parallel formula of Chan, Golub and LeVeque, "Updating Formulae and a Pairwise
     Algorithm for Computing Sample Variances" (1979).
@@ -140,62 +144,26 @@ def moments(frame: str) -> Accumulator:
 
 def smallest_amount(frame: str) -> Accumulator:
     """Keep the smallest amount."""
-    name = f"{frame}_amount_min"
-    return Accumulator(
-        spec={"kind": "smallest_amount", "frame": frame},
-        id=name,
-        frame=frame,
-        fields=_fields(name, "double"),
-        empty=(None,),
-        lift=lambda event: (event.amount,),
-        merge=_smaller,
-        sql=lambda past: (past.over(f"min({frame}_amount)"),),
-    )
+    field, amount = StateField(f"{frame}_amount_min", "double"), f"{frame}_amount"
+    return _extreme("smallest_amount", frame, field, smaller, lambda past: past.over(f"min({amount})"))
 
 
 def largest_amount(frame: str) -> Accumulator:
     """Keep the largest amount."""
-    name = f"{frame}_amount_max"
-    return Accumulator(
-        spec={"kind": "largest_amount", "frame": frame},
-        id=name,
-        frame=frame,
-        fields=_fields(name, "double"),
-        empty=(None,),
-        lift=lambda event: (event.amount,),
-        merge=_larger,
-        sql=lambda past: (past.over(f"max({frame}_amount)"),),
-    )
+    field, amount = StateField(f"{frame}_amount_max", "double"), f"{frame}_amount"
+    return _extreme("largest_amount", frame, field, larger, lambda past: past.over(f"max({amount})"))
 
 
 def first_time(frame: str) -> Accumulator:
     """Keep the instant of the earliest event."""
-    name = f"{frame}_first_us"
-    return Accumulator(
-        spec={"kind": "first_time", "frame": frame},
-        id=name,
-        frame=frame,
-        fields=_fields(name, "int64"),
-        empty=(None,),
-        lift=lambda event: (event.timestamp_us,),
-        merge=_smaller,
-        sql=lambda past: (past.first(f"{frame}_t"),),
-    )
+    field = StateField(f"{frame}_first_us", "int64")
+    return _extreme("first_time", frame, field, smaller, lambda past: past.first(f"{frame}_t"))
 
 
 def last_time(frame: str) -> Accumulator:
     """Keep the instant of the latest event."""
-    name = f"{frame}_last_us"
-    return Accumulator(
-        spec={"kind": "last_time", "frame": frame},
-        id=name,
-        frame=frame,
-        fields=_fields(name, "int64"),
-        empty=(None,),
-        lift=lambda event: (event.timestamp_us,),
-        merge=_larger,
-        sql=lambda past: (past.last(f"{frame}_t"),),
-    )
+    field = StateField(f"{frame}_last_us", "int64")
+    return _extreme("last_time", frame, field, larger, lambda past: past.last(f"{frame}_t"))
 
 
 def first_amount(frame: str) -> Accumulator:
@@ -218,22 +186,6 @@ def decayed_sum(frame: str, half_life_us: int) -> Accumulator:
     return _decayed("decayed_sum", frame, half_life_us, lambda event: event.amount or 0.0, f"{frame}_amount")
 
 
-def accumulator(spec: Mapping[str, Any]) -> Accumulator:
-    """Build the accumulator that a plan's ``spec`` describes.
-
-    Raises:
-        PlanError: The kind is unknown, or its parameters are not what it takes.
-    """
-    parameters = {name: value for name, value in spec.items() if name != "kind"}
-    builder = _BUILDERS.get(spec.get("kind", ""))
-    if builder is None:
-        raise PlanError(f"unknown accumulator kind {spec.get('kind')!r}; known are {', '.join(_BUILDERS)}")
-    try:
-        return builder(**parameters)
-    except TypeError as error:
-        raise PlanError(f"accumulator {dict(spec)}: {error}") from None
-
-
 _BUILDERS: dict[str, Callable[..., Accumulator]] = {
     builder.__name__: builder
     for builder in (
@@ -251,11 +203,32 @@ _BUILDERS: dict[str, Callable[..., Accumulator]] = {
 }
 
 
-def _fields(name: str, kind: FieldKind) -> tuple[StateField, ...]:
-    return (StateField(name, kind),)
+def accumulator(spec: Mapping[str, Any]) -> Accumulator:
+    """Build the accumulator of a plan's ``spec``.
+
+    Raises:
+        PlanError: The kind or a parameter is unknown, or a parameter is missing.
+    """
+    return build("accumulator", _BUILDERS, spec)
 
 
-def _smaller(left: Cell, right: Cell) -> Cell:
+def build(what: str, builders: Mapping[str, Callable[..., _Built]], spec: Mapping[str, Any]) -> _Built:
+    """Call the builder of the spec's kind with its other entries.
+
+    Raises:
+        PlanError: The kind or a parameter is unknown, or a parameter is missing.
+    """
+    builder = builders.get(spec.get("kind", ""))
+    if builder is None:
+        raise PlanError(f"unknown {what} kind {spec.get('kind')!r}; known are {', '.join(builders)}")
+    try:
+        return builder(**{name: value for name, value in spec.items() if name != "kind"})
+    except TypeError as error:
+        raise PlanError(f"{what} {dict(spec)}: {error}") from None
+
+
+def smaller(left: Cell, right: Cell) -> Cell:
+    """Return the cell of one field with the smaller value."""
     if left[0] is None:
         return right
     if right[0] is None or left[0] <= right[0]:
@@ -263,12 +236,33 @@ def _smaller(left: Cell, right: Cell) -> Cell:
     return right
 
 
-def _larger(left: Cell, right: Cell) -> Cell:
+def larger(left: Cell, right: Cell) -> Cell:
+    """Return the cell of one field with the larger value."""
     if left[0] is None:
         return right
     if right[0] is None or left[0] >= right[0]:
         return left
     return right
+
+
+def _extreme(
+    kind: str, frame: str, field: StateField, merge: Merge, sql: Callable[[Aggregation], str]
+) -> Accumulator:
+    """Keep the smallest or largest amount (a double) or instant (an int64)."""
+    lifts: dict[str, Callable[[FrameEvent], Cell]] = {
+        "double": lambda event: (event.amount,),
+        "int64": lambda event: (event.timestamp_us,),
+    }
+    return Accumulator(
+        spec={"kind": kind, "frame": frame},
+        id=field.name,
+        frame=frame,
+        fields=(field,),
+        empty=(None,),
+        lift=lifts[field.kind],
+        merge=merge,
+        sql=lambda past: (sql(past),),
+    )
 
 
 def _amount_at_end(kind: str, frame: str, wins: Callable[[Cell, Cell], bool]) -> Accumulator:

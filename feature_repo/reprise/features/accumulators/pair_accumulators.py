@@ -1,9 +1,8 @@
-"""State over the pairs of a user or a product, kept by the transitions of their pairs' own features.
+"""State over the pairs of a user or a product, updated by the transitions of the pairs' own features.
 
-When an event changes a pair, every feature of that pair that does not depend on the instant goes from an
-old value to a new one. A sum over pairs moves by the difference, and since differences telescope, the sum
-is right whatever the order of the events; a maximum over pairs of a feature that never falls is the maximum
-of the new values.
+An event moves every feature of its pair that does not depend on the instant from an old value to a new one. A sum
+over pairs changes by the difference. Differences telescope, so the sum is right whatever the order of the events.
+A maximum over pairs of a feature that never falls is the maximum of the new values.
 """
 
 import math
@@ -11,21 +10,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from reprise.features.accumulators.event_accumulators import Aggregation, Cell
-from reprise.features.exceptions import PlanError
+from reprise.features.accumulators.event_accumulators import Aggregation, Cell, Merge, build, larger
 from reprise.store.feast.view import StateField
 
 
 @dataclass(frozen=True, slots=True)
 class PairTransition:
-    """What one event did to its pair.
+    """The change that one event made to its pair.
 
     Attributes:
         is_new: Whether this was the pair's first event.
         before: The inner values before the event, by the inner feature's name; NaN where missing.
         after: The inner values after it.
-        moved: The inner features whose values are others after than before. Only these change state over
-            pairs: a sum moves by a difference, and what has not moved has been compared with a maximum before.
+        moved: The inner features whose values differ before and after. Only these change state over pairs.
     """
 
     is_new: bool
@@ -34,7 +31,6 @@ class PairTransition:
     moved: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Compare the values."""
         before = self.before
         moved = {name for name, value in self.after.items() if not _same(before[name], value)}
         object.__setattr__(self, "moved", frozenset(moved))
@@ -49,14 +45,14 @@ class PairAccumulator:
     """Bounded state over the pairs of a user or a product.
 
     Attributes:
-        spec: What ``pair_accumulator`` builds this from.
+        spec: Kind and parameters, as in the plan; ``pair_accumulator`` builds from it.
         id: Unique within an entity and stable; the prefix of its fields.
-        inner: Name of the pair's inner feature that it aggregates, or None if it counts pairs.
+        inner: Name of the pair's inner feature that it aggregates; None if it counts pairs.
         fields: The state's fields, in order.
-        empty: The state of no pair, the identity of ``merge``.
+        empty: The state of no pair.
         lift: The change that a transition makes.
-        merge: The state of two changes; associative and commutative.
-        sql: One expression for each field, over the transition columns that ``batch_sql`` makes.
+        merge: The state of both changes; associative and commutative.
+        sql: One expression per field, over the columns of ``batch_sql.transitions_select``.
     """
 
     spec: Mapping[str, Any]
@@ -65,7 +61,7 @@ class PairAccumulator:
     fields: tuple[StateField, ...]
     empty: Cell
     lift: Callable[[PairTransition], Cell]
-    merge: Callable[[Cell, Cell], Cell]
+    merge: Merge
     sql: Callable[[Aggregation], tuple[str, ...]]
 
 
@@ -111,13 +107,6 @@ def pair_max(inner: str) -> PairAccumulator:
     """Keep the largest value over the pairs of an inner feature that never falls."""
     name = f"pairs_{inner}_max"
 
-    def merge(left: Cell, right: Cell) -> Cell:
-        if left[0] is None:
-            return right
-        if right[0] is None or left[0] >= right[0]:
-            return left
-        return right
-
     def lift(transition: PairTransition) -> Cell:
         after = transition.after[inner]
         return (None if math.isnan(after) else after,)
@@ -129,35 +118,25 @@ def pair_max(inner: str) -> PairAccumulator:
         fields=(StateField(name, "double"),),
         empty=(None,),
         lift=lift,
-        merge=merge,
+        merge=larger,
         sql=lambda past: (past.over(f"max({inner}_after)"),),
     )
 
 
 _BUILDERS: dict[str, Callable[..., PairAccumulator]] = {
-    "pair_count": pair_count,
-    "pair_sum": pair_sum,
-    "pair_max": pair_max,
+    builder.__name__: builder for builder in (pair_count, pair_sum, pair_max)
 }
 
 
 def is_pair_spec(spec: Mapping[str, Any]) -> bool:
-    """Say whether a plan's accumulator ``spec`` is one over pairs."""
+    """Return whether a plan's accumulator ``spec`` is one over pairs."""
     return spec.get("kind") in _BUILDERS
 
 
 def pair_accumulator(spec: Mapping[str, Any]) -> PairAccumulator:
-    """Build the accumulator over pairs that a plan's ``spec`` describes.
+    """Build the accumulator over pairs of a plan's ``spec``.
 
     Raises:
-        PlanError: The kind is unknown, or its parameters are not what it takes.
+        PlanError: The kind or a parameter is unknown, or a parameter is missing.
     """
-    builder = _BUILDERS.get(spec.get("kind", ""))
-    if builder is None:
-        raise PlanError(
-            f"unknown pair accumulator kind {spec.get('kind')!r}; known are {', '.join(_BUILDERS)}"
-        )
-    try:
-        return builder(**{name: value for name, value in spec.items() if name != "kind"})
-    except TypeError as error:
-        raise PlanError(f"pair accumulator {dict(spec)}: {error}") from None
+    return build("pair accumulator", _BUILDERS, spec)

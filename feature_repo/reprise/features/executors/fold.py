@@ -9,7 +9,7 @@ from typing import Any
 from reprise.events import Event, event_key
 from reprise.features.accumulators.event_accumulators import Cell, FrameEvent
 from reprise.features.accumulators.pair_accumulators import PairTransition
-from reprise.features.feature_vector.feature_functions import NUMBERS, Finish, bind
+from reprise.features.feature_vector.feature_functions import NUMBERS, FeatureFunction, bind
 from reprise.features.feature_vector.vectorizer import StateRow
 from reprise.features.plan import EntityPlan, Plan
 
@@ -83,7 +83,7 @@ class Fold:
         self.user = EntityFold(plan.user, frames)
         self.product = EntityFold(plan.product, frames)
         self.pair = EntityFold(plan.pair, frames)
-        self._pair_values: dict[str, Finish] = {
+        self._pair_values: dict[str, FeatureFunction] = {
             name: bind(spec, plan.pair.field_index, NUMBERS) for name, spec in plan.pair_values.items()
         }
         self._unseen = tuple(plan.pair.empty)
@@ -112,7 +112,7 @@ class Fold:
 
     def _inner(self, pair: StateRow) -> dict[str, Any]:
         row = [math.nan if value is None else value for value in pair]
-        return {name: float(finish(row, 0)) for name, finish in self._pair_values.items()}
+        return {name: float(value(row, 0)) for name, value in self._pair_values.items()}
 
 
 _NO_TRANSITION = PairTransition(is_new=False, before={}, after={})

@@ -1,12 +1,13 @@
-"""Finishing: what a feature is worth at an instant, given the state.
+"""Feature functions: the value of a feature at an instant, given the state.
 
-Each finish is written once, over a handful of operations that exist for single numbers (the predictor's
-hot path) and for arrays of rows (batch, training). NaN is a missing value everywhere here.
+Each is written once, over a few operations that exist for single numbers (the fold), for arrays of rows (batch,
+training) and for generated code (the predictor). NaN is a missing value.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,107 +15,62 @@ from numpy.typing import NDArray
 from reprise.features.exceptions import PlanError
 
 Row = Sequence[Any]
-"""The state's fields in view order: numbers, or arrays with one number a row."""
-Finish = Callable[[Row, Any], Any]
+"""The state's fields in view order: numbers, or arrays with one number per row."""
+FeatureFunction = Callable[[Row, Any], Any]
 """From a state and an instant (microseconds) to the feature's value."""
 FloatArray = NDArray[np.float64]
 
 
-class Operations(Protocol):
-    """The operations that a finish is made of; every one of them passes NaN on."""
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """The operations that feature functions are made of, besides arithmetic; all of them propagate NaN.
 
-    def ratio(self, numerator: Any, denominator: Any) -> Any:
-        """Divide; NaN where the denominator is not positive."""
-        ...
+    Attributes:
+        ratio: Numerator over denominator; NaN unless the denominator is positive.
+        sqrt: Square root of a non-negative number.
+        exp2: Two to the power of a number.
+        at_least_zero: The number, or zero if it is negative.
+        if_missing: The number, or a default if it is NaN.
+        above: 1.0 if the number is greater than a threshold, else 0.0; 0.0 for NaN.
+    """
 
-    def sqrt(self, value: Any) -> Any:
-        """Square root of a non-negative number."""
-        ...
-
-    def exp2(self, value: Any) -> Any:
-        """Two to the power of ``value``."""
-        ...
-
-    def at_least_zero(self, value: Any) -> Any:
-        """Replace negative numbers by zero."""
-        ...
-
-    def if_missing(self, value: Any, default: float) -> Any:
-        """Replace NaN by ``default``."""
-        ...
-
-    def above(self, value: Any, threshold: float) -> Any:
-        """Return 1.0 where ``value`` is greater than ``threshold``, else 0.0; 0.0 for NaN."""
-        ...
+    ratio: Callable[[Any, Any], Any]
+    sqrt: Callable[[Any], Any]
+    exp2: Callable[[Any], Any]
+    at_least_zero: Callable[[Any], Any]
+    if_missing: Callable[[Any, float], Any]
+    above: Callable[[Any, float], Any]
 
 
-class NumberOperations:
-    """The operations on single numbers."""
-
-    def ratio(self, numerator: float, denominator: float) -> float:
-        """Divide; NaN where the denominator is not positive."""
-        return numerator / denominator if denominator > 0 else math.nan
-
-    def sqrt(self, value: float) -> float:
-        """Square root of a non-negative number."""
-        return math.sqrt(value)
-
-    def exp2(self, value: float) -> float:
-        """Two to the power of ``value``."""
-        return math.exp2(value)
-
-    def at_least_zero(self, value: float) -> float:
-        """Replace negative numbers by zero."""
-        return 0.0 if value < 0 else value
-
-    def if_missing(self, value: float, default: float) -> float:
-        """Replace NaN by ``default``."""
-        return default if value != value else value  # noqa: PLR0124 (the fastest test for NaN)
-
-    def above(self, value: float, threshold: float) -> float:
-        """Return 1.0 where ``value`` is greater than ``threshold``, else 0.0; 0.0 for NaN."""
-        return 1.0 if value > threshold else 0.0
+def _array_ratio(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
+    out = np.full(np.broadcast(numerator, denominator).shape, np.nan)
+    np.divide(numerator, denominator, out=out, where=np.asarray(denominator) > 0)
+    return out
 
 
-class ArrayOperations:
-    """The operations on arrays of float64."""
-
-    def ratio(self, numerator: FloatArray, denominator: FloatArray) -> FloatArray:
-        """Divide; NaN where the denominator is not positive."""
-        out = np.full(np.broadcast(numerator, denominator).shape, np.nan)
-        np.divide(numerator, denominator, out=out, where=np.asarray(denominator) > 0)
-        return out
-
-    def sqrt(self, value: FloatArray) -> FloatArray:
-        """Square root of non-negative numbers."""
-        return np.sqrt(value)
-
-    def exp2(self, value: FloatArray) -> FloatArray:
-        """Two to the power of ``value``."""
-        return np.exp2(value)
-
-    def at_least_zero(self, value: FloatArray) -> FloatArray:
-        """Replace negative numbers by zero."""
-        return np.maximum(value, 0.0)
-
-    def if_missing(self, value: FloatArray, default: float) -> FloatArray:
-        """Replace NaN by ``default``."""
-        return np.where(np.isnan(value), default, value)
-
-    def above(self, value: FloatArray, threshold: float) -> FloatArray:
-        """Return 1.0 where ``value`` is greater than ``threshold``, else 0.0; 0.0 for NaN."""
-        return (value > threshold).astype(np.float64)
+NUMBERS = Operations(
+    ratio=lambda numerator, denominator: numerator / denominator if denominator > 0 else math.nan,
+    sqrt=math.sqrt,
+    exp2=math.exp2,
+    at_least_zero=lambda value: 0.0 if value < 0 else value,
+    if_missing=lambda value, default: default if value != value else value,  # noqa: PLR0124 (fastest NaN test)
+    above=lambda value, threshold: 1.0 if value > threshold else 0.0,
+)
+ARRAYS = Operations(
+    ratio=_array_ratio,
+    sqrt=np.sqrt,
+    exp2=np.exp2,
+    at_least_zero=lambda value: np.maximum(value, 0.0),
+    if_missing=lambda value, default: np.where(np.isnan(value), default, value),
+    above=lambda value, threshold: (value > threshold).astype(np.float64),
+)
 
 
-NUMBERS = NumberOperations()
-ARRAYS = ArrayOperations()
-
-
-def bind(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> Finish:
-    """Return the finish that a plan's ``spec`` describes, over rows whose field ``f`` is at ``index[f]``.
+def bind(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> FeatureFunction:
+    """Return the feature function of a plan's ``spec``, over rows whose field ``f`` is at ``index[f]``.
 
     Raises:
-        PlanError: The kind is unknown, or a field is not in the state.
+        PlanError: The kind is unknown, or a parameter or field is missing.
     """
     builder = _BUILDERS.get(spec.get("kind", ""))
     if builder is None:
@@ -127,48 +83,48 @@ def bind(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> 
         ) from None
 
 
-def _value(spec: Mapping[str, Any], index: Mapping[str, int], _: Operations) -> Finish:
+def _value(spec: Mapping[str, Any], index: Mapping[str, int], _: Operations) -> FeatureFunction:
     at = index[spec["field"]]
     return lambda row, _t: row[at]
 
 
-def _ratio(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> Finish:
+def _ratio(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> FeatureFunction:
     numerator, denominator, ratio = index[spec["numerator"]], index[spec["denominator"]], ops.ratio
     return lambda row, _t: ratio(row[numerator], row[denominator])
 
 
-def _std(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> Finish:
+def _std(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> FeatureFunction:
     """Sample standard deviation, ddof = 1, as pandas and so Featuretools have it."""
     n, m2, ratio, sqrt = index[spec["n"]], index[spec["m2"]], ops.ratio, ops.sqrt
     return lambda row, _t: sqrt(ratio(row[m2], row[n] - 1))
 
 
-def _since(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> Finish:
-    """Time since an instant; none at all for a request from before it."""
+def _since(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> FeatureFunction:
+    """Time since an instant; zero for a request from before it."""
     at, unit, at_least_zero = index[spec["instant"]], spec["unit_us"], ops.at_least_zero
     return lambda row, t: at_least_zero((t - row[at]) / unit)
 
 
-def _between(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> Finish:
-    """Average time between consecutive events: from first to last, over their number less one."""
+def _between(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> FeatureFunction:
+    """Average time between consecutive events: from first to last, divided by their number less one."""
     first, last, n = index[spec["first"]], index[spec["last"]], index[spec["n"]]
     unit, ratio = spec["unit_us"], ops.ratio
     return lambda row, _t: ratio((row[last] - row[first]) / unit, row[n] - 1)
 
 
-def _decayed(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> Finish:
+def _decayed(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> FeatureFunction:
     """Value × 2^(−elapsed ÷ half-life); zero when there was no event."""
     value, reference, half_life = index[spec["value"]], index[spec["reference"]], spec["half_life_us"]
     exp2, if_missing, at_least_zero = ops.exp2, ops.if_missing, ops.at_least_zero
     return lambda row, t: if_missing(row[value] * exp2(-at_least_zero((t - row[reference]) / half_life)), 0.0)
 
 
-def _above(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> Finish:
+def _above(spec: Mapping[str, Any], index: Mapping[str, int], ops: Operations) -> FeatureFunction:
     inner, threshold, above = bind(spec["of"], index, ops), spec["threshold"], ops.above
     return lambda row, t: above(inner(row, t), threshold)
 
 
-_BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, int], Operations], Finish]] = {
+_BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, int], Operations], FeatureFunction]] = {
     "value": _value,
     "ratio": _ratio,
     "std": _std,
@@ -180,10 +136,10 @@ _BUILDERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, int], Operations]
 
 
 def feature_sql(spec: Mapping[str, Any], column: Callable[[str], str]) -> str:
-    """Return the SQL of a finish that does not depend on the instant, over the columns of its fields.
+    """Return the SQL of a feature function that does not depend on the instant, over the columns of its fields.
 
     Raises:
-        PlanError: The finish depends on the instant, or has no SQL.
+        PlanError: The feature depends on the instant, or has no SQL.
     """
     match spec["kind"]:
         case "value":

@@ -1,4 +1,4 @@
-"""From the states of a user, a product and their pair to everything that the model sees."""
+"""The feature vector: from the states of a user, a product and their pair to the model's inputs."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from reprise.features.feature_vector.codegen import trace
+from reprise.features.feature_vector.codegen import generate_function
 from reprise.features.feature_vector.feature_functions import ARRAYS, FloatArray, Operations, bind
 from reprise.features.plan import ModelInput, Plan
 from reprise.store.feast.view import StateView
@@ -19,17 +19,19 @@ _PURCHASE = "purchase"
 
 
 class FeatureVectorizer:
-    """Finishes states into the model's inputs, for one request or for many.
+    """Computes the model's inputs from states, for one request or for many.
 
     Args:
         plan: The plan.
-        views: Of user, product and pair, the fields that the states hold, in order; all of them by default.
+        views: The fields that the states of user, product and pair hold, in order; all by default.
     """
 
     def __init__(self, plan: Plan, views: Sequence[StateView] | None = None) -> None:
         views = [entity.view for entity in plan.entities] if views is None else views
         self.names = plan.input_names
-        self._generated = trace([len(view.fields) for view in views], partial(_compute_inputs, plan, views))
+        self._generated = generate_function(
+            [len(view.fields) for view in views], partial(_compute_inputs, plan, views)
+        )
         self._array_functions = _bind_all(plan, views, ARRAYS)
         self._request_functions = _bind_requests(plan, ARRAYS)
 
@@ -44,13 +46,7 @@ class FeatureVectorizer:
     ) -> list[float]:
         """Return the model's inputs for one request, in plan order; NaN where missing.
 
-        Args:
-            user: State of the user.
-            product: State of the product.
-            pair: State of the pair.
-            timestamp_us: The request's instant, microseconds since 1970-01-01 UTC.
-            amount: The request's own amount, in the shop's currency.
-            event_type: The request's own event type.
+        The instant is in microseconds since 1970-01-01 UTC; amount and event type are the request's own.
         """
         is_purchase = math.nan if event_type is None else float(event_type == _PURCHASE)
         return self._generated(
@@ -74,16 +70,16 @@ class FeatureVectorizer:
             pair: States of the pairs, likewise.
             timestamp_us: Instants, shape (n,), microseconds since 1970-01-01 UTC.
             amount: The requests' own amounts, shape (n,).
-            is_purchase: 1.0 for a purchase, 0.0 for another event, NaN if not said, shape (n,).
+            is_purchase: 1.0 for a purchase, 0.0 for another event, NaN if unknown, shape (n,).
         """
-        # A finish goes through its columns from one end to the other, so each lies in one piece.
+        # Feature functions read whole columns, so each column is contiguous.
         out = np.empty((len(self.names), len(timestamp_us)))
         instants = np.asarray(timestamp_us, dtype=np.float64)
         at = 0
-        for state, finishes in zip((user, product, pair), self._array_functions, strict=True):
+        for state, functions in zip((user, product, pair), self._array_functions, strict=True):
             columns = list(np.ascontiguousarray(state.T))
-            for finish in finishes:
-                out[at] = finish(columns, instants)
+            for function in functions:
+                out[at] = function(columns, instants)
                 at += 1
         for step in self._request_functions:
             out[at] = step((amount, is_purchase), out)
@@ -96,9 +92,9 @@ def _compute_inputs(
 ) -> list[Any]:
     *states, request = rows
     values = [
-        finish(row, instant)
-        for row, finishes in zip(states, _bind_all(plan, views, ops), strict=True)
-        for finish in finishes
+        function(row, instant)
+        for row, functions in zip(states, _bind_all(plan, views, ops), strict=True)
+        for function in functions
     ]
     for step in _bind_requests(plan, ops):
         values.append(step(request, values))
