@@ -1,12 +1,12 @@
-"""The compiled plan: the state to keep per entity, and how each model input is finished from it.
+"""The compiled plan: the state per entity, and the feature function of each model input.
 
-A plan is data. It is written by ``reprise features plan``, checked in as ``plan.json``, carried inside every
-model bundle, and read by whoever folds, finishes or computes features; nobody else decides what a feature is.
+``reprise features plan`` writes it, ``plan.json`` is checked in, and every model bundle has a copy. Every executor
+reads it; nothing else defines a feature.
 """
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +26,7 @@ REQUIRED_INPUTS = (
     "days_since_last_purchase",
     "repeat_purchase_count",
 )
-"""Inputs that every plan has, because the prediction API promises them."""
+"""Inputs of every plan: the prediction API returns them."""
 
 EntityName = Literal["user", "product", "pair"]
 ENTITY_NAMES: tuple[EntityName, ...] = ("user", "product", "pair")
@@ -44,11 +44,11 @@ class ModelInput:
 
     Attributes:
         name: A simple identifier, unique in the plan.
-        entity: Whose state it is finished from, or ``request``.
-        source: The name that Deep Feature Synthesis gives it, or the formula of a request-time input.
+        entity: Whose state it is computed from, or ``request``.
+        source: The name that Deep Feature Synthesis gave it, or the formula of a request-time input.
         unit: Its unit, for people.
-        description: What it says, for people.
-        finish: How it is finished, see ``finishes.bind``; or taken from the request.
+        description: Its meaning, for people.
+        finish: Spec of its feature function, see ``feature_functions.bind``; or of a request-time input.
     """
 
     name: str
@@ -61,38 +61,21 @@ class ModelInput:
 
 @dataclass(frozen=True)
 class StateProjection:
-    """What a reader of an entity's state asks for.
-
-    Attributes:
-        view: The entity's view with these fields only.
-        empty: Their values for an entity that was never seen.
-    """
+    """Some fields of an entity's state: the view with only these, and their values for an entity without events."""
 
     view: StateView
     empty: tuple[float | int | None, ...]
 
 
-class _Noted(dict[str, int]):
-    """An index of fields that remembers which of them were looked up."""
-
-    def __init__(self, index: Mapping[str, int]) -> None:
-        super().__init__(index)
-        self.names: set[str] = set()
-
-    def __getitem__(self, name: str) -> int:
-        self.names.add(name)
-        return super().__getitem__(name)
-
-
 @dataclass(frozen=True)
 class EntityPlan:
-    """What is kept for one entity, and which inputs it is finished into.
+    """The state of one entity, and the inputs that are computed from it.
 
     Attributes:
         name: ``user``, ``product`` or ``pair``.
         accumulators: Over the entity's events.
         pair_accumulators: Over the entity's pairs; none for the pair itself.
-        inputs: The model inputs that are finished from this state.
+        inputs: The model inputs that are computed from this state.
     """
 
     name: EntityName
@@ -101,36 +84,43 @@ class EntityPlan:
     inputs: tuple[ModelInput, ...]
 
     @cached_property
-    def kept(self) -> tuple[Accumulator | PairAccumulator, ...]:
-        """Everything that is accumulated, in the order of the state."""
+    def all_accumulators(self) -> tuple[Accumulator | PairAccumulator, ...]:
+        """Both kinds of accumulators, in the order of the state."""
         return (*self.accumulators, *self.pair_accumulators)
 
     @cached_property
     def view(self) -> StateView:
         """The Feast feature view that holds this entity's state."""
-        fields = tuple(f for a in self.kept for f in a.fields)
+        fields = tuple(f for a in self.all_accumulators for f in a.fields)
         return StateView(f"{self.name}_state", _JOIN_KEYS[self.name], fields)
 
     @cached_property
     def empty(self) -> tuple[float | int | None, ...]:
-        """The state of an entity that was never seen, in view order."""
-        return tuple(value for a in self.kept for value in a.empty)
+        """The state of an entity without events, in view order."""
+        return tuple(value for a in self.all_accumulators for value in a.empty)
 
     @cached_property
-    def projection(self) -> "StateProjection":
-        """The part of the state that the inputs are finished from; the rest only keeps it up to date."""
-        noted = _Noted(self.field_index)
+    def projection(self) -> StateProjection:
+        """The fields that the inputs are computed from; the other fields only keep the state up to date."""
+        used: set[str] = set()
+
+        class Index(dict[str, int]):
+            def __getitem__(self, name: str) -> int:
+                used.add(name)
+                return super().__getitem__(name)
+
+        index = Index(self.field_index)
         for model_input in self.inputs:
-            bind(model_input.finish, noted, NUMBERS)
+            bind(model_input.finish, index, NUMBERS)
         fields = self.view.fields
-        # One field at least, so that there is something to ask for.
-        kept = [at for at, each in enumerate(fields) if each.name in noted.names] or [0]
-        view = StateView(self.view.name, self.view.join_keys, tuple(fields[at] for at in kept))
-        return StateProjection(view, tuple(self.empty[at] for at in kept))
+        # A read asks for at least one field.
+        positions = [at for at, each in enumerate(fields) if each.name in used] or [0]
+        view = StateView(self.view.name, self.view.join_keys, tuple(fields[at] for at in positions))
+        return StateProjection(view, tuple(self.empty[at] for at in positions))
 
     @cached_property
     def field_index(self) -> dict[str, int]:
-        """Where each field of the state is in the row."""
+        """The position of each field in the state."""
         return {f.name: at for at, f in enumerate(self.view.fields)}
 
 
@@ -140,7 +130,7 @@ class Plan:
 
     Attributes:
         frames: Event dataframe by event type, for instance ``{"purchase": "purchases"}``.
-        pair_values: Finishes of the pair's inner features that users and products aggregate, by name.
+        pair_values: Specs of the pair's inner features that users and products aggregate, by name.
         user: Plan of the users.
         product: Plan of the products.
         pair: Plan of the user–product pairs.
@@ -176,7 +166,7 @@ class Plan:
 
     @cached_property
     def schema_hash(self) -> str:
-        """Sha256 of what is stored: who writes state and who reads it must have the same, hexadecimal."""
+        """Sha256 of what defines the stored state, hexadecimal; its writers and readers must agree on it."""
         document = self.to_dict()
         stored = {name: document["entities"][name]["state"] for name in ENTITY_NAMES}
         return _sha256(
@@ -184,7 +174,7 @@ class Plan:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the plan as JSON-ready data, the same for equal plans."""
+        """Return the plan as data for JSON, the same for equal plans."""
         return {
             "format": PLAN_FORMAT,
             "frames": dict(self.frames),
@@ -195,17 +185,15 @@ class Plan:
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> "Plan":
-        """Read a plan and check that it fits together.
+        """Return the plan of a document, validated.
 
         Raises:
-            PlanError: The document is no plan of a format that this version knows, or contradicts itself.
+            PlanError: The format is unknown, or the document is incomplete or inconsistent.
         """
         if not isinstance(document, Mapping):
             raise PlanError(f"a plan is a JSON object, not {type(document).__name__}")
         if document.get("format") != PLAN_FORMAT:
-            raise PlanError(
-                f"plan format {document.get('format')!r} is not {PLAN_FORMAT}, the one known here"
-            )
+            raise PlanError(f"plan format {document.get('format')!r} is unknown; expected {PLAN_FORMAT}")
         try:
             entities = {name: _entity_from_dict(name, document["entities"][name]) for name in ENTITY_NAMES}
             plan = cls(
@@ -226,7 +214,7 @@ class Plan:
         """Read a plan file.
 
         Raises:
-            PlanError: The file is not there, or holds no plan.
+            PlanError: The file cannot be read, or holds no plan.
         """
         try:
             document = orjson.loads(path.read_bytes())
@@ -254,10 +242,10 @@ def _check(plan: Plan) -> None:
     for entity in plan.entities:
         if len(entity.field_index) != len(entity.view.fields):
             raise PlanError(f"{entity.name}: two fields of the state have the same name")
-        for kept in entity.accumulators:
-            if kept.frame not in frames:
+        for over_events in entity.accumulators:
+            if over_events.frame not in frames:
                 raise PlanError(
-                    f"{entity.name}: {kept.id} is over {kept.frame!r}, which is no frame of the plan"
+                    f"{entity.name}: {over_events.id} is over {over_events.frame!r}, which is no frame of the plan"
                 )
         for over_pairs in entity.pair_accumulators:
             if over_pairs.inner is not None and over_pairs.inner not in plan.pair_values:
@@ -291,7 +279,7 @@ def _sha256(document: Mapping[str, Any]) -> str:
 
 def _entity_to_dict(entity: EntityPlan) -> dict[str, Any]:
     return {
-        "state": [dict(a.spec) for a in entity.kept],
+        "state": [dict(a.spec) for a in entity.all_accumulators],
         "inputs": [_input_to_dict(i) for i in entity.inputs],
     }
 
@@ -310,13 +298,8 @@ def _entity_from_dict(name: EntityName, document: Mapping[str, Any]) -> EntityPl
 
 
 def _input_to_dict(model_input: ModelInput) -> dict[str, Any]:
-    return {
-        "name": model_input.name,
-        "source": model_input.source,
-        "unit": model_input.unit,
-        "description": model_input.description,
-        "finish": dict(model_input.finish),
-    }
+    names = (each.name for each in fields(model_input) if each.name != "entity")
+    return {name: getattr(model_input, name) for name in names}
 
 
 def _input_from_dict(

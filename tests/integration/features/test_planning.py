@@ -58,7 +58,7 @@ def test_the_plan_keeps_no_state_that_no_input_needs() -> None:
     needed["pair"] |= {name for spec in plan.pair_values.values() for name in fields(dict(spec))}
     aggregates_pairs = plan.user.pair_accumulators or plan.product.pair_accumulators
     for entity in plan.entities:
-        for kept in entity.kept:
+        for kept in entity.all_accumulators:
             tells_the_new = entity.name == "pair" and kept.id.endswith("_count") and aggregates_pairs
             assert tells_the_new or needed[entity.name] & {f.name for f in kept.fields}, (
                 entity.name,

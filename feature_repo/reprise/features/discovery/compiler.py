@@ -1,7 +1,7 @@
-"""From a feature that Deep Feature Synthesis discovered to the state that a stream keeps for it, or a refusal."""
+"""Compiles a feature that Deep Feature Synthesis discovered to accumulators, or refuses it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from featuretools.feature_base import (
@@ -11,7 +11,9 @@ from featuretools.feature_base import (
     TransformFeature,
 )
 
-from reprise.features.accumulators.event_accumulators import MICROSECONDS_PER_DAY
+from reprise.features.accumulators import event_accumulators, pair_accumulators
+from reprise.features.accumulators.event_accumulators import MICROSECONDS_PER_DAY, Accumulator
+from reprise.features.accumulators.pair_accumulators import PairAccumulator
 from reprise.features.discovery.featuretools_compat import ft
 from reprise.features.exceptions import RefusedFeatureError
 from reprise.features.plan import EntityName
@@ -31,21 +33,27 @@ _UNBOUNDED = {
 }
 _NEVER_FALLS = ("count", "sum", "max")
 _PAIRS = "user_products"
+_ONE_FIELD = {
+    "min": event_accumulators.smallest_amount,
+    "max": event_accumulators.largest_amount,
+    "first": event_accumulators.first_amount,
+    "last": event_accumulators.last_amount,
+}
 
 
 @dataclass(frozen=True)
 class CompiledFeature:
-    """A feature with everything that is needed to keep and finish it.
+    """A feature with everything that is needed to accumulate and compute it.
 
     Attributes:
         entity: Whose feature it is.
         source: The name that Deep Feature Synthesis gave it.
-        description: What it says, in English, from Featuretools.
+        description: Featuretools' description, in English.
         unit: Its unit, for people.
         state: Accumulator specs of the entity.
-        pair_state: Accumulator specs that the pair must keep for it.
-        pair_values: The pair's inner finishes that it aggregates, by name.
-        finish: Its finish, see ``finishes.bind``.
+        pair_state: Accumulator specs that the pair needs for it.
+        pair_values: Specs of the pair's inner features that it aggregates, by name.
+        finish: Spec of its feature function, see ``feature_functions.bind``.
         depth: How deep primitives are stacked in it.
     """
 
@@ -61,17 +69,21 @@ class CompiledFeature:
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _Compiled:
+    """What a primitive compiles to; over pairs also what the pair needs for it."""
+
     state: tuple[Spec, ...]
     finish: Spec
     unit: str
+    pair_state: tuple[Spec, ...] = ()
+    pair_values: Mapping[str, Spec] = field(default_factory=dict)
 
 
 def compile_feature(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> CompiledFeature:
     """Compile a discovered feature.
 
     Raises:
-        RefusedFeatureError: No bounded state can keep it, or it says nothing of its own; the message is the reason.
+        RefusedFeatureError: No bounded state can keep it, or it is no feature of its own; the message is the reason.
     """
     if isinstance(feature, DirectFeature):
         raise RefusedFeatureError("it belongs to another entity, and is planned there")
@@ -85,24 +97,24 @@ def compile_feature(feature: Any, entity: EntityName, frames: Mapping[str, str])
         raise RefusedFeatureError("a where clause hides events; give them an event type of their own")
     if feature.use_previous is not None:
         raise RefusedFeatureError("use_previous forgets events by time, and a state cannot take them back")
-    base = feature.base_features[0]
-    if base.dataframe_name == _PAIRS and entity != "pair":
-        return _over_pairs(feature, entity, frames)
-    kept = _over_events(feature, frames)
+    if feature.base_features[0].dataframe_name == _PAIRS and entity != "pair":
+        compiled = _over_pairs(feature, entity, frames)
+    else:
+        compiled = _over_events(feature, frames)
     return CompiledFeature(
         entity=entity,
         source=feature.get_name(),
-        description=_describe(feature),
-        unit=kept.unit,
-        state=kept.state,
-        pair_state=(),
-        pair_values={},
-        finish=kept.finish,
+        description=str(ft.describe_feature(feature)),
+        unit=compiled.unit,
+        state=compiled.state,
+        pair_state=compiled.pair_state,
+        pair_values=compiled.pair_values,
+        finish=compiled.finish,
         depth=feature.get_depth(),
     )
 
 
-def _over_events(feature: Any, frames: Mapping[str, str]) -> _Kept:
+def _over_events(feature: Any, frames: Mapping[str, str]) -> _Compiled:
     primitive = feature.primitive
     if primitive.name in _UNBOUNDED:
         raise RefusedFeatureError(f"{primitive.name} has no bounded state: {_UNBOUNDED[primitive.name]}")
@@ -116,86 +128,65 @@ def _over_events(feature: Any, frames: Mapping[str, str]) -> _Kept:
     frame = feature.base_features[0].dataframe_name
     column = feature.base_features[0].get_name()
     if primitive.name == "count":
-        return _counted(frame)
+        count = event_accumulators.count(frame)
+        return _Compiled((count.spec,), _value(*_names(count)), "events")
     if column == "amount":
-        return _of_amount(primitive, frame)
+        return _over_amounts(primitive, frame)
     if column == "timestamp":
-        return _of_time(primitive, frame)
+        return _over_times(primitive, frame)
     raise RefusedFeatureError(f"{column} is an id, not a quantity")
 
 
-def _counted(frame: str) -> _Kept:
-    return _Kept(
-        state=({"kind": "count", "frame": frame},),
-        finish={"kind": "value", "field": f"{frame}_count"},
-        unit="events",
-    )
-
-
-def _of_amount(primitive: Any, frame: str) -> _Kept:
-    amount = f"{frame}_amount"
-    moments: Spec = {"kind": "moments", "frame": frame}
+def _over_amounts(primitive: Any, frame: str) -> _Compiled:
+    accumulator = event_accumulators.moments(frame)
+    n, total, m2 = _names(accumulator)
+    finish: Spec
     match primitive.name:
         case "sum":
-            kept, finish = moments, {"kind": "value", "field": f"{amount}_sum"}
+            finish = _value(total)
         case "mean":
-            kept, finish = (
-                moments,
-                {"kind": "ratio", "numerator": f"{amount}_sum", "denominator": f"{amount}_n"},
-            )
+            finish = _ratio(total, n)
         case "std":
-            kept, finish = moments, {"kind": "std", "n": f"{amount}_n", "m2": f"{amount}_m2"}
-        case "min":
-            kept, finish = _single("smallest_amount", frame, f"{amount}_min")
-        case "max":
-            kept, finish = _single("largest_amount", frame, f"{amount}_max")
-        case "first":
-            kept, finish = _single("first_amount", frame, f"{frame}_first_amount")
-        case "last":
-            kept, finish = _single("last_amount", frame, f"{frame}_last_amount")
+            finish = {"kind": "std", "n": n, "m2": m2}
+        case "min" | "max" | "first" | "last":
+            accumulator = _ONE_FIELD[primitive.name](frame)
+            finish = _value(_names(accumulator)[-1])
         case "decayed_sum":
-            kept, finish = _decayed("decayed_sum", primitive, frame)
+            return _decayed(event_accumulators.decayed_sum, primitive, frame, "currency")
         case name:
             raise RefusedFeatureError(f"{name} of a number has no accumulator")
-    return _Kept((kept,), finish, "currency")
+    return _Compiled((accumulator.spec,), finish, "currency")
 
 
-def _of_time(primitive: Any, frame: str) -> _Kept:
-    first: Spec = {"kind": "first_time", "frame": frame}
-    last: Spec = {"kind": "last_time", "frame": frame}
+def _over_times(primitive: Any, frame: str) -> _Compiled:
+    first, last = event_accumulators.first_time(frame), event_accumulators.last_time(frame)
     match primitive.name:
-        case "time_since_first":
-            finish = {"kind": "since", "instant": f"{frame}_first_us", "unit_us": _unit_us(primitive)}
-            return _Kept((first,), finish, primitive.unit)
-        case "time_since_last":
-            finish = {"kind": "since", "instant": f"{frame}_last_us", "unit_us": _unit_us(primitive)}
-            return _Kept((last,), finish, primitive.unit)
+        case "time_since_first" | "time_since_last":
+            end = first if primitive.name == "time_since_first" else last
+            since = {"kind": "since", "instant": end.fields[0].name, "unit_us": _unit_us(primitive)}
+            return _Compiled((end.spec,), since, primitive.unit)
         case "avg_time_between":
-            finish = {
+            count = event_accumulators.count(frame)
+            between = {
                 "kind": "between",
-                "first": f"{frame}_first_us",
-                "last": f"{frame}_last_us",
-                "n": f"{frame}_count",
+                "first": first.fields[0].name,
+                "last": last.fields[0].name,
+                "n": count.fields[0].name,
                 "unit_us": _unit_us(primitive),
             }
-            return _Kept((first, last, {"kind": "count", "frame": frame}), finish, primitive.unit)
+            return _Compiled((first.spec, last.spec, count.spec), between, primitive.unit)
         case "decayed_count":
-            kept, finish = _decayed("decayed_count", primitive, frame)
-            return _Kept((kept,), finish, "events")
+            return _decayed(event_accumulators.decayed_count, primitive, frame, "events")
         case name:
             raise RefusedFeatureError(f"{name} of a time has no accumulator")
 
 
-def _single(kind: str, frame: str, field: str) -> tuple[Spec, dict[str, Any]]:
-    return {"kind": kind, "frame": frame}, {"kind": "value", "field": field}
-
-
-def _decayed(kind: str, primitive: Any, frame: str) -> tuple[Spec, dict[str, Any]]:
+def _decayed(build: Callable[[str, int], Accumulator], primitive: Any, frame: str, unit: str) -> _Compiled:
     half_life_us = round(primitive.half_life_days * MICROSECONDS_PER_DAY)
-    spec = {"kind": kind, "frame": frame, "half_life_us": half_life_us}
-    days, rest = divmod(half_life_us, MICROSECONDS_PER_DAY)
-    name = f"{frame}_{kind}_{days}d" + (f"{rest}us" if rest else "")
-    return spec, {"kind": "decayed", "value": name, "reference": f"{name}_us", "half_life_us": half_life_us}
+    accumulator = build(frame, half_life_us)
+    value, reference = _names(accumulator)
+    finish = {"kind": "decayed", "value": value, "reference": reference, "half_life_us": half_life_us}
+    return _Compiled((accumulator.spec,), finish, unit)
 
 
 def _unit_us(primitive: Any) -> int:
@@ -204,75 +195,45 @@ def _unit_us(primitive: Any) -> int:
     return _UNIT_US[primitive.unit]
 
 
-def _over_pairs(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> CompiledFeature:
+def _over_pairs(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> _Compiled:
     primitive, base = feature.primitive, feature.base_features[0]
-    exists = tuple({"kind": "count", "frame": frame} for frame in frames.values())
+    exists = tuple(event_accumulators.count(frame).spec for frame in frames.values())
     if isinstance(base, IdentityFeature):
         if primitive.name != "count":
             raise RefusedFeatureError(
                 f"a late event can move a pair's {base.get_name()} back, and {primitive.name} cannot take a value back"
             )
-        return _pairs_feature(
-            feature,
-            entity,
-            ({"kind": "pair_count"},),
-            exists,
-            {},
-            {"kind": "value", "field": "pairs_count"},
-            "products" if entity == "user" else "users",
-        )
+        count = pair_accumulators.pair_count()
+        unit = "products" if entity == "user" else "users"
+        return _Compiled((count.spec,), _value(*_names(count)), unit, exists)
     name, inner, aggregated = _pair_value(base, frames)
-    state, finish = _pair_aggregate(primitive, name, aggregated)
+    accumulator, finish = _pair_aggregate(primitive, name, aggregated)
     unit = {"num_true": "pairs", "percent_true": "share"}.get(primitive.name, inner.unit)
-    return _pairs_feature(
-        feature, entity, (state,), (*inner.state, *exists), {name: inner.finish}, finish, unit
-    )
+    return _Compiled((accumulator.spec,), finish, unit, (*inner.state, *exists), {name: inner.finish})
 
 
-def _pairs_feature(
-    feature: Any,
-    entity: EntityName,
-    state: tuple[Spec, ...],
-    pair_state: tuple[Spec, ...],
-    pair_values: Mapping[str, Spec],
-    finish: Spec,
-    unit: str,
-) -> CompiledFeature:
-    return CompiledFeature(
-        entity=entity,
-        source=feature.get_name(),
-        description=_describe(feature),
-        unit=unit,
-        state=state,
-        pair_state=pair_state,
-        pair_values=pair_values,
-        finish=finish,
-        depth=feature.get_depth(),
-    )
-
-
-def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Kept, str]:
+def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, str]:
     """Return the pair's inner feature: its name, what keeps it, and the kind of its primitive."""
     if isinstance(base, TransformFeature):
         if base.primitive.name != "greater_than_scalar":
             raise RefusedFeatureError(f"{base.primitive.name} of a pair's feature has no transition rule")
-        name, kept, kind = _pair_value(base.base_features[0], frames)
+        name, compiled, kind = _pair_value(base.base_features[0], frames)
         if kind != "count":
             raise RefusedFeatureError(
                 f"a threshold on a pair's {kind} could turn on the rounding of that {kind}"
             )
         threshold = base.primitive.value
-        finish = {"kind": "above", "of": kept.finish, "threshold": threshold}
-        return f"{name}_above_{_slug(threshold)}", _Kept(kept.state, finish, "pairs"), "above"
+        finish = {"kind": "above", "of": compiled.finish, "threshold": threshold}
+        return f"{name}_above_{_slug(threshold)}", _Compiled(compiled.state, finish, "pairs"), "above"
     if not isinstance(base, AggregationFeature) or base.where is not None or base.use_previous is not None:
         raise RefusedFeatureError(f"{base.get_name()} is not an aggregation of a pair's own events")
-    kept = _over_events(base, frames)
+    compiled = _over_events(base, frames)
     kind, frame = base.primitive.name, base.base_features[0].dataframe_name
     match kind:
         case "count" | "sum" | "max":
-            return str(kept.finish["field"]), kept, kind
+            return str(compiled.finish["field"]), compiled, kind
         case "avg_time_between":
-            return f"{frame}_{base.primitive.unit}_between", kept, kind
+            return f"{frame}_{base.primitive.unit}_between", compiled, kind
         case "time_since_first" | "time_since_last" | "decayed_count" | "decayed_sum":
             raise RefusedFeatureError(
                 f"{kind} of every pair changes with time itself, so no stored sum stays right"
@@ -283,16 +244,17 @@ def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Kept, str]:
             )
 
 
-def _pair_aggregate(primitive: Any, inner: str, kind: str) -> tuple[Spec, Spec]:
-    pair_sum = {"kind": "pair_sum", "inner": inner}
-    total, n = f"pairs_{inner}_sum", f"pairs_{inner}_n"
+def _pair_aggregate(primitive: Any, inner: str, kind: str) -> tuple[PairAccumulator, Spec]:
+    sums = pair_accumulators.pair_sum(inner)
+    n, total = _names(sums)
     match primitive.name:
         case "sum" | "num_true":
-            return pair_sum, {"kind": "value", "field": total}
+            return sums, _value(total)
         case "mean" | "percent_true":
-            return pair_sum, {"kind": "ratio", "numerator": total, "denominator": n}
+            return sums, _ratio(total, n)
         case "max" if kind in _NEVER_FALLS:
-            return {"kind": "pair_max", "inner": inner}, {"kind": "value", "field": f"pairs_{inner}_max"}
+            largest = pair_accumulators.pair_max(inner)
+            return largest, _value(*_names(largest))
         case "max":
             raise RefusedFeatureError(f"a pair's {kind} can fall, and a maximum cannot take a value back")
         case name if name in _UNBOUNDED:
@@ -301,9 +263,17 @@ def _pair_aggregate(primitive: Any, inner: str, kind: str) -> tuple[Spec, Spec]:
             raise RefusedFeatureError(f"{name} over pairs has no transition rule")
 
 
+def _value(field: str) -> Spec:
+    return {"kind": "value", "field": field}
+
+
+def _ratio(numerator: str, denominator: str) -> Spec:
+    return {"kind": "ratio", "numerator": numerator, "denominator": denominator}
+
+
+def _names(accumulator: Accumulator | PairAccumulator) -> tuple[str, ...]:
+    return tuple(field.name for field in accumulator.fields)
+
+
 def _slug(number: float) -> str:
     return f"{number:g}".replace(".", "_").replace("-", "minus_").replace("+", "")
-
-
-def _describe(feature: Any) -> str:
-    return str(ft.describe_feature(feature))

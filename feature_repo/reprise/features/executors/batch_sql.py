@@ -297,7 +297,7 @@ def running_select(
 
 
 def _entity_states(entity: EntityPlan, aggregation: Aggregation) -> Iterable[tuple[str, str]]:
-    for kept in entity.kept:
+    for accumulator in entity.all_accumulators:
         for field, sql in zip(kept.fields, kept.sql(aggregation), strict=True):
             yield field.name, f"({sql})::{_SQL_TYPES[field.kind]}"
 

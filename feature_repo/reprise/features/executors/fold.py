@@ -23,11 +23,11 @@ class EntityFold:
     """Lifts events to changes of one entity's state, and merges them into it."""
 
     def __init__(self, entity: EntityPlan, frames: Sequence[str]) -> None:
-        ends = list(itertools.accumulate(len(a.fields) for a in entity.kept))
+        ends = list(itertools.accumulate(len(a.fields) for a in entity.all_accumulators))
         starts = [0, *ends]
         self._merges: list[tuple[_Merge, int, slice | None]] = [
             (a.merge, start, slice(start, end) if end - start > 1 else None)
-            for a, start, end in zip(entity.kept, starts, ends, strict=False)
+            for a, start, end in zip(entity.all_accumulators, starts, ends, strict=False)
         ]
         self._lifts = {
             frame: [(at, a.lift) for at, a in enumerate(entity.accumulators) if a.frame == frame]
