@@ -1,4 +1,4 @@
-"""What people read of a plan and of a check."""
+"""Console output of ``reprise features plan`` and ``check``."""
 
 import sys
 from collections import Counter
@@ -8,14 +8,14 @@ from rich.table import Table
 
 from reprise.features.discovery.entity_set import TARGETS
 from reprise.features.discovery.planner import PlanningResult
-from reprise.features.parity.check import CheckReport
+from reprise.features.parity.check import ParityReport
 from reprise.features.plan import ENTITY_NAMES, EntityName
 
 _SHOWN_MISMATCHES = 10
 
 
 def print_plan(result: PlanningResult, *, show_all: bool) -> None:
-    """Print, per entity, what was discovered, refused and why, dropped and why, and kept."""
+    """Print, per entity, the discovered features: kept, dropped and refused, with reasons."""
     console = _console()
     for entity in ENTITY_NAMES:
         _print_entity(console, result, entity, show_all=show_all)
@@ -28,8 +28,8 @@ def print_plan(result: PlanningResult, *, show_all: bool) -> None:
     )
 
 
-def print_check(report: CheckReport) -> None:
-    """Print how many values were compared, and the first that were not the same."""
+def print_check(report: ParityReport) -> None:
+    """Print the number of values compared, and the first mismatches."""
     console = _console()
     table = Table("executors", "rows", "comparisons", "mismatches", "worst error ÷ scale")
     rows = (report.reference_rows, report.rows)
@@ -57,7 +57,7 @@ def print_check(report: CheckReport) -> None:
 
 
 def _console() -> Console:
-    """A terminal as wide as it is; a file or a pipe as wide as the tables want to be."""
+    """Return the terminal's console; for a file or pipe one that is wide enough for the tables."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
 
 
@@ -95,7 +95,7 @@ def _print_entity(console: Console, result: PlanningResult, entity: EntityName, 
 
 
 def _kind(reason: str) -> str:
-    """Return what reasons of one kind have in common: without names, numbers and explanations."""
+    """Return the common part of reasons of one kind, without names, numbers and explanations."""
     if reason.startswith("importance"):
         return "less important than the best"
     if reason.startswith("every past event would have to be revisited"):

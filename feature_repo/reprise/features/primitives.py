@@ -1,7 +1,7 @@
-"""Featuretools primitives of our own: exponentially decayed count and sum.
+"""Featuretools primitives: exponentially decayed count and sum.
 
-Featuretools loads this module through the entry point ``featuretools_primitives``; import the primitives from
-``featuretools.primitives``, like any other.
+Featuretools loads this module through the entry point ``featuretools_primitives``, and exports the primitives from
+``featuretools.primitives``. Saved features name this module.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Training rows: one per event, each at its own cutoff, with the label that the horizon gives it."""
+"""Training rows: one per event, computed at the event's instant, with its label."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -29,14 +29,7 @@ _META = (
 
 @dataclass(frozen=True)
 class TrainingRowsReport:
-    """What was built.
-
-    Attributes:
-        rows: Rows written, one for each event that makes features.
-        labelled: Rows whose horizon is over.
-        positive: Rows with a true label.
-        repeat_candidates: Rows whose pair had an earlier purchase.
-    """
+    """Counts of rows: all, with a label, with a true label, and with an earlier purchase of the pair."""
 
     rows: int
     labelled: int
@@ -44,7 +37,6 @@ class TrainingRowsReport:
     repeat_candidates: int
 
     def __str__(self) -> str:
-        """Say it in a line."""
         rate = self.positive / self.labelled if self.labelled else 0.0
         return (
             f"{self.rows:,} rows; {self.labelled:,} with their horizon over, of which {rate:.1%} bought again;"
@@ -74,15 +66,15 @@ def build_training_rows(
 ) -> TrainingRowsReport:
     """Write the training rows of a file of events, ordered by time.
 
-    The label says whether the same user buys the same product in (t, t + horizon]; it is null where the
-    history ends before the horizon is over.
+    The label says whether the same user buys the same product in (t, t + horizon]. It is null if the history ends
+    before the horizon is over.
 
     Args:
         events: Canonical Parquet.
-        out: Where to write: Parquet, or CSV, by its extension.
-        plan: Which features.
+        out: The file to write, ``.parquet`` or ``.csv``.
+        plan: The plan.
         horizon: How far the label looks ahead; positive.
-        memory_limit: What DuckDB may use before it spills to disk, such as ``4GiB``.
+        memory_limit: Memory that DuckDB may use before it spills to disk, such as ``4GiB``.
         temp_directory: Where it spills to; the system's by default.
         advance: Called with the number of rows written since the last call.
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from reprise.features.exceptions import CollidingStatesError
-from reprise.features.feast.on_demand_view import finish_frame, finishing_function, finishing_source
+from reprise.features.feast.on_demand_view import compute_inputs, load_udf, udf_source
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
 from support.plans import checked_in_plan
@@ -27,7 +27,7 @@ def state_frame(plan: Plan, rows: int, seed: int = 0) -> pd.DataFrame:
 def test_the_source_alone_finishes_what_the_finisher_finishes() -> None:
     plan = checked_in_plan()
     rows = state_frame(plan, 20)
-    found = finishing_function(finishing_source(plan))(rows)
+    found = load_udf(udf_source(plan))(rows)
     vectorizer = FeatureVectorizer(plan)
     for at, row in enumerate(rows.to_dict("records")):
         states = [[row[f"{e.view.name}__{f.name}"] for f in e.view.fields] for e in plan.entities]
@@ -37,7 +37,7 @@ def test_the_source_alone_finishes_what_the_finisher_finishes() -> None:
 
 
 def test_functions_of_several_plans_do_not_mix() -> None:
-    first, second = (finishing_function(finishing_source(plan)) for plan in (checked_in_plan(), small_plan()))
+    first, second = (load_udf(udf_source(plan)) for plan in (checked_in_plan(), small_plan()))
     assert tuple(first(state_frame(checked_in_plan(), 2)).columns) == checked_in_plan().input_names
     assert tuple(second(state_frame(small_plan(), 2)).columns) == small_plan().input_names
 
@@ -46,7 +46,7 @@ def test_an_entity_without_a_row_has_the_empty_state() -> None:
     plan = checked_in_plan()
     rows = state_frame(plan, 1).astype(object)
     rows.loc[:, [name for name in rows.columns if "__" in name]] = None
-    found = finishing_function(finishing_source(plan))(rows)
+    found = load_udf(udf_source(plan))(rows)
     expected = FeatureVectorizer(plan).vector(
         *(entity.empty for entity in plan.entities), 2_000_000_000_000_000, rows["amount"][0], "purchase"
     )
@@ -59,7 +59,7 @@ def test_states_joined_by_bare_names_are_refused() -> None:
     shared = plan.user.view.fields[0].name
     assert any(field.name == shared for field in plan.product.view.fields)
     with pytest.raises(CollidingStatesError, match="full_feature_names=True"):
-        finish_frame(finishing_plan(plan), rows.assign(**{shared: 1.0})[[shared, *rows.columns]])
+        compute_inputs(finishing_plan(plan), rows.assign(**{shared: 1.0})[[shared, *rows.columns]])
 
 
 def finishing_plan(plan: Plan) -> str:

@@ -1,4 +1,4 @@
-"""The batch executor: the plan over a file of events, on DuckDB, spilling to disk under a memory limit."""
+"""The batch executor: the plan as SQL over a file of events, on DuckDB, which spills to disk."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,36 +21,35 @@ from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityName, EntityPlan, Plan
 
 REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
-"""Columns of a table of requests: when to answer for which user and product, and with what request of their own."""
+"""Columns of a table of requests; ``amount`` and ``is_purchase`` (1.0 or 0.0) are the request's own."""
 
 POSITION_COLUMNS = ("topic_id", "partition", "offset")
-"""Columns that say where in the log an event is: the topic's id as UUID text, the partition, and the offset."""
+"""Columns of an event's position in the log: the topic's id as UUID text, the partition, the offset."""
 
 _BATCH_ROWS = 50_000
 
 
 @dataclass(frozen=True)
 class LogPositions:
-    """Which records of the log a file of events holds.
-
-    Attributes:
-        topic: The topic of the last record, which is the newest incarnation.
-        last_offsets: The last offset of each of its partitions.
-    """
+    """The topic id of a file's last record, which is the newest incarnation, and its last offset per partition."""
 
     topic: UUID
     last_offsets: Mapping[int, int]
 
 
 def has_log_positions(events: Path) -> bool:
-    """Tell whether this is a Parquet file of events that say where in the log they are."""
+    """Return whether this is a Parquet file of events with their positions in the log."""
     return events.suffix == ".parquet" and set(POSITION_COLUMNS) <= set(pq.read_schema(events).names)
 
 
 class BatchExecutor:
-    """Computes states and model inputs from a file of events.
+    """Computes states and model inputs from a file of events; a context manager.
 
-    Use it as a context manager: it owns a DuckDB connection and a directory to spill to.
+    Args:
+        plan: The plan.
+        memory_limit: Memory that DuckDB may use before it spills to disk, such as ``4GiB``.
+        temp_directory: Where it spills to; the system's by default.
+        threads: One per core by default.
     """
 
     def __init__(
@@ -70,28 +69,19 @@ class BatchExecutor:
         )
 
     def __enter__(self) -> Self:
-        """Return the executor."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the connection and remove what was spilled."""
-        self.close()
-
-    def close(self) -> None:
-        """Close the connection and remove what was spilled."""
         self._connection.close()
         self._spill.cleanup()
 
     def load_events(self, source: Path | pa.Table) -> int:
-        """Load canonical events, the first of each ``event_id``, and return how many make features.
-
-        Args:
-            source: A Parquet file, or a table, of the canonical columns.
+        """Load canonical events, the first of each ``event_id``; return how many are of the plan's event types.
 
         Raises:
-            NotEnoughEventsError: None of the events is of a type that makes features.
+            NotEnoughEventsError: There are none.
         """
         if isinstance(source, Path):
             rows = f"read_parquet({sql.literal(source)}, file_row_number = true)"
@@ -121,30 +111,25 @@ class BatchExecutor:
     def event_rows(
         self, columns: Sequence[str], extra: Mapping[str, str] | None = None
     ) -> Iterator[pa.RecordBatch]:
-        """Yield one row for each event, at its own cutoff: ``columns``, ``extra``, and the states before it."""
+        """Yield one row per event: ``columns``, the ``extra`` expressions by name, and the states before it."""
         self._lift(_events(is_row=True))
         yield from self._past(self.span, columns, extra)
 
     def request_rows(self, requests: pa.Table) -> Iterator[pa.RecordBatch]:
-        """Yield, for each request, its ``row_id`` and the states strictly before its instant.
-
-        Args:
-            requests: Columns ``REQUEST_COLUMNS``.
-        """
+        """Yield the ``row_id`` and the states strictly before the instant of each request (``REQUEST_COLUMNS``)."""
         self._connection.register("requests", requests)
-        asked = (
+        request_events = (
             "SELECT row_id, NULL, user_id, product_id, NULL, timestamp_us, amount, NULL, false, true, is_purchase"
             " FROM requests"
         )
-        self._lift(f"{_events(is_row=False)} UNION ALL {asked}")
+        self._lift(f"{_events(is_row=False)} UNION ALL {request_events}")
         span = self.span
-        asked_span = self._span("SELECT min(timestamp_us), max(timestamp_us) FROM requests")
-        first, last = min(span.first_us, asked_span.first_us), max(span.last_us, asked_span.last_us)
-        wide = batch_sql.Span(first, last)
-        yield from self._past(wide, ["row_id", "ts", "amount", "is_purchase"], None)
+        requested = self._span("SELECT min(timestamp_us), max(timestamp_us) FROM requests")
+        both = batch_sql.Span(min(span.first_us, requested.first_us), max(span.last_us, requested.last_us))
+        yield from self._past(both, ["row_id", "ts", "amount", "is_purchase"], None)
 
     def with_inputs(self, rows: Iterator[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
-        """Yield each batch with its model inputs, shape (rows, inputs); it must have ts, amount, is_purchase."""
+        """Yield each batch, which must have ts, amount and is_purchase, with its model inputs, shape (rows, inputs)."""
         for batch in rows:
             user, product, pair = (self._state_array(batch, entity) for entity in self._plan.entities)
             instants, amounts, purchases = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
@@ -154,14 +139,13 @@ class BatchExecutor:
     def final_states(self, entity: EntityName) -> Iterator[pa.RecordBatch]:
         """Yield every entity's state after all events: its ids, the state's fields, and ``last_us``."""
         self._lift(_events(is_row=True))
-        kept = next(e for e in self._plan.entities if e.name == entity)
-        yield from self._stream(batch_sql.whole_select(self._plan, kept, self._transitions()))
+        entity_plan = next(e for e in self._plan.entities if e.name == entity)
+        yield from self._stream(batch_sql.final_select(self._plan, entity_plan, self._transitions()))
 
     def load_positions(self, source: Path) -> LogPositions | None:
-        """Load where in the log each loaded event is, and return what there is; None if the file does not say.
+        """Load the log position of each event from the file of the events, in the order of arrival.
 
-        Args:
-            source: The Parquet file of the events, in the order of arrival; it says so in ``POSITION_COLUMNS``.
+        Returns None if the file lacks ``POSITION_COLUMNS``, or its last event a position.
         """
         self._positions = None
         if not has_log_positions(source):
@@ -187,14 +171,14 @@ class BatchExecutor:
         """Yield an entity's state after each instant at which it had events.
 
         Columns are its ids, the fields, ``ts``, and ``is_last``: whether it is the entity's state after all events.
-        Where positions are loaded, ``offset_<partition>`` is the last offset in the state, null where there is none.
+        If positions are loaded, ``offset_<partition>`` is the last offset in the state, or null.
         """
         source, offsets = _events(is_row=True), {}
         if self._positions is not None:
             source = f"SELECT * FROM ({source}) LEFT JOIN positions USING (event_id)"
-            here = f"topic_id = {sql.literal(str(self._positions.topic))}"
+            of_topic = f"topic_id = {sql.literal(str(self._positions.topic))}"
             offsets = {
-                f"offset_{number}": f"max(CASE WHEN {here} AND log_partition = {number} THEN log_offset END)"
+                f"offset_{number}": f"max(CASE WHEN {of_topic} AND log_partition = {number} THEN log_offset END)"
                 for number in self._positions.last_offsets
             }
         self._lift(source)
@@ -222,7 +206,7 @@ class BatchExecutor:
         yield from self._connection.sql(query).to_arrow_reader(_BATCH_ROWS)
 
     def _run(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run a statement to its end: the connection takes no other before that."""
+        """Run a statement and fetch its rows, without which the connection cannot run another."""
         rows: list[tuple[Any, ...]] = self._connection.execute(statement, list(parameters)).fetchall()
         return rows
 

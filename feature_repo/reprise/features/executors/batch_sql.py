@@ -1,11 +1,11 @@
 """The plan as SQL: one pass of window functions gives every row the states strictly before its own instant.
 
-The statements keep to what DuckDB and Spark share in meaning; only ``struct_pack``, ``QUALIFY``, ``IGNORE NULLS``,
-the casts and the frames of ``Past`` are spelled as in DuckDB. Instants are BIGINT microseconds. An event's own
-columns are null where it is not of the dataframe, so that aggregates pass it by.
+DuckDB and Spark agree on the meaning of the statements. The spelling of ``struct_pack``, ``QUALIFY``,
+``IGNORE NULLS``, the casts and the frames of ``Past`` is DuckDB's. Instants are BIGINT microseconds. The columns of a
+dataframe are null for events of other dataframes, so aggregates skip those.
 
-All windows are ordered by ``position``, which no two rows share, so that sums are added up in the same order
-every time, and the same events make the same bits.
+All windows are ordered by ``position``, which is unique. So sums are added up in the same order every time, and the
+same events make the same bits.
 """
 
 from abc import ABC, abstractmethod
@@ -18,10 +18,10 @@ from reprise.features.plan import EntityPlan, Plan
 from reprise.sql import literal
 
 _BUCKET_HALF_LIVES = 512
-"""How many half-lives one sum of decayed weights spans: 2^512 leaves a double room for amounts and counts."""
+"""Half-lives in one sum of decayed weights; 2^512 leaves a double room for amounts and counts."""
 
 _BUCKET_POSITIONS = 2**38
-"""How many positions one bucket has room for, where buckets and positions are ordered by one number."""
+"""Positions in one bucket, where one number orders buckets and positions."""
 
 _PARTITIONS = {"user": "user_id", "product": "product_id", "pair": "user_id, product_id"}
 _SQL_TYPES = {"int64": "BIGINT", "double": "DOUBLE"}
@@ -29,18 +29,14 @@ _SQL_TYPES = {"int64": "BIGINT", "double": "DOUBLE"}
 
 @dataclass(frozen=True)
 class Span:
-    """The instants between which all rows and events lie, microseconds."""
+    """The instants of the first and last row or event, microseconds."""
 
     first_us: int
     last_us: int
 
 
 class Windowed(ABC):
-    """What aggregates over windows in the order of events share.
-
-    In that order the first instant is the smallest, so that no minimum has to be sought; and DuckDB adds up doubles
-    more than twice as fast as it counts.
-    """
+    """Aggregates over windows in the order of events, where the first instant is the smallest."""
 
     @abstractmethod
     def over(self, aggregate: str) -> str:
@@ -48,6 +44,7 @@ class Windowed(ABC):
 
     def count(self, value: str) -> str:
         """Return how many rows have the value; exact up to 2^53."""
+        # DuckDB sums doubles more than twice as fast as it counts.
         ones = self.over(f"sum(({value} IS NOT NULL)::INT::DOUBLE)")
         return f"coalesce({ones}, 0)::BIGINT"
 
@@ -63,8 +60,8 @@ class Windowed(ABC):
 class Past(Windowed):
     """Aggregates over each row's past in one entity, strictly before the row's own instant.
 
-    ``RANGE … 1 PRECEDING`` over the instant would say the same. Counting back over the rows of the same instant
-    spares DuckDB a search for each row and aggregate, which is most of the work where an entity has many rows.
+    The frame counts back over the rows of the same instant. It equals ``RANGE … 1 PRECEDING`` over the instant, for
+    which DuckDB searches once per row and aggregate: most of the work where an entity has many rows.
     """
 
     def __init__(self, entity: str, span: Span) -> None:
@@ -85,9 +82,9 @@ class Past(Windowed):
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         """Return the decayed sum at the row's own instant, and that instant; null without events.
 
-        The weights are summed as they will have decayed at a common origin, so that one prefix sum serves
-        all rows. Weights only differ by positive factors, so nothing cancels. A history of more half-lives
-        than fit into a double is cut into buckets; what came three buckets before is below 2^-1024 of its weight.
+        Weights are scaled to a common origin, so that one prefix sum serves all rows. The factors are positive, so
+        nothing cancels. A history of more half-lives than a double can hold is cut into buckets. Weights from three
+        buckets before have decayed to less than 2^-1024.
         """
         half_life, origin = float(half_life_us), self._span.first_us
         reference = f"CASE WHEN {self.first(f'{frame}_t')} IS NOT NULL THEN ts END"
@@ -118,8 +115,8 @@ class Past(Windowed):
         )
 
 
-class UpToNow(Past):
-    """Aggregates over a row's past in one entity and the row itself, in the order of events."""
+class Inclusive(Past):
+    """Aggregates over a row's past in one entity and the row itself."""
 
     def __init__(self, entity: str, span: Span) -> None:
         super().__init__(entity, span)
@@ -128,7 +125,7 @@ class UpToNow(Past):
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         """Return the decayed sum at the last event of the dataframe, as the stream keeps it, and that instant.
 
-        A history of more half-lives than fit into a double has it at the row's own instant, which says the same.
+        In a history of more half-lives than a double can hold it is the equivalent sum at the row's own instant.
         """
         origin, half_life = self._span.first_us, float(half_life_us)
         if (self._span.last_us - origin) / half_life > _BUCKET_HALF_LIVES:
@@ -138,8 +135,8 @@ class UpToNow(Past):
         return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {half_life!r})), 0)", last
 
 
-class Whole:
-    """Aggregates over everything that an entity ever had, for ``GROUP BY``."""
+class Final:
+    """Aggregates over all events of an entity, for ``GROUP BY``."""
 
     def over(self, aggregate: str) -> str:
         """Return the aggregate as it is."""
@@ -167,29 +164,28 @@ class Whole:
 
 
 class _RunningPair(Windowed):
-    """Aggregates over a pair's events up to and with the row's own, in the order of events."""
+    """Aggregates over a pair's events up to and including the row's own."""
 
     window = "PARTITION BY user_id, product_id ORDER BY position"
 
     def over(self, aggregate: str) -> str:
-        """Return the aggregate up to and with the row."""
+        """Return the aggregate up to and including the row."""
         return f"{aggregate} OVER ({self.window} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
-        """Decayed values change with time itself, so the compiler never lets pairs of them be aggregated."""
+        """Raise: decayed values change with time, so the compiler refuses to aggregate them over pairs."""
         raise NotImplementedError(
             f"decayed {weight} of {frame} with {half_life_us} µs cannot be an inner value"
         )
 
 
 def lifted_select(plan: Plan, source: str) -> str:
-    """Return the query that lifts each event to the columns of its dataframe, and says where it stands.
+    """Return the query that adds the columns of its dataframe to each event, and its order.
 
-    ``position`` is its place among all rows, and ``<entity>_peer`` is the row's number, from 1, among those of its
-    entity at its instant.
+    ``position`` orders all rows. ``<entity>_peer`` numbers, from 1, the rows of an entity at one instant.
 
     ``source`` has columns ``row_id, event_id, user_id, product_id, event_type, ts, amount, event_key, is_event,
-    is_row``; rows that are no events take part as instants to answer for, and contribute nothing.
+    is_row``. Rows that are no events are requests, and contribute nothing.
     """
     columns = []
     for event_type, frame in plan.frames.items():
@@ -209,7 +205,7 @@ def lifted_select(plan: Plan, source: str) -> str:
 
 
 def transitions_select(plan: Plan, source: str) -> str:
-    """Return the query that adds, to lifted events, what each did to its pair's inner values."""
+    """Return the query that adds to lifted events how each changed its pair's inner values."""
     if not any(entity.pair_accumulators for entity in plan.entities):
         return f"SELECT * FROM {source}"
     running = _RunningPair()
@@ -240,8 +236,8 @@ def past_select(
 
     Args:
         plan: The plan.
-        source: What ``transitions_select`` selects.
-        span: The instants between which everything lies.
+        source: A query of ``transitions_select``.
+        span: Of rows and events.
         columns: Columns of the source to pass on.
         extra: More expressions, by name; they may use the windows ``user_past``, ``product_past``, ``pair_past``.
     """
@@ -259,13 +255,13 @@ def past_select(
     )
 
 
-def whole_select(plan: Plan, entity: EntityPlan, source: str) -> str:
+def final_select(plan: Plan, entity: EntityPlan, source: str) -> str:
     """Return the query of each entity's state after all events: its ids, its fields, and ``last_us``."""
     keys = _PARTITIONS[entity.name]
     lasts = [
         f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
     ]
-    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, Whole())]
+    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, Final())]
     return (
         f"SELECT {keys}, {', '.join(states)}, max(ts) AS last_us"
         f" FROM (SELECT *, {', '.join(lasts)} FROM ({source}) WHERE is_event) GROUP BY {keys}"
@@ -280,12 +276,12 @@ def running_select(
     Its columns are the ids, the fields, ``ts``, and ``is_last`` for the state after all events.
 
     Args:
-        entity: Whose states.
-        source: What ``batch_sql.transitions_select`` selects.
-        span: The instants between which everything lies.
+        entity: The entity.
+        source: A query of ``transitions_select``.
+        span: Of the events.
         aggregates: More aggregates over the events of the state, by name.
     """
-    running, keys = UpToNow(entity.name, span), ", ".join(entity.view.join_keys)
+    running, keys = Inclusive(entity.name, span), ", ".join(entity.view.join_keys)
     states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, running)]
     more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
     return (
@@ -298,15 +294,15 @@ def running_select(
 
 def _entity_states(entity: EntityPlan, aggregation: Aggregation) -> Iterable[tuple[str, str]]:
     for accumulator in entity.all_accumulators:
-        for field, sql in zip(kept.fields, kept.sql(aggregation), strict=True):
+        for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True):
             yield field.name, f"({sql})::{_SQL_TYPES[field.kind]}"
 
 
 def _inner_states(plan: Plan, running: _RunningPair) -> Iterable[tuple[str, str]]:
     needed = {value for spec in plan.pair_values.values() for value in _parameters(spec)}
-    for kept in plan.pair.accumulators:
-        if needed & {field.name for field in kept.fields}:
-            for field, sql in zip(kept.fields, kept.sql(running), strict=True):
+    for accumulator in plan.pair.accumulators:
+        if needed & {field.name for field in accumulator.fields}:
+            for field, sql in zip(accumulator.fields, accumulator.sql(running), strict=True):
                 yield field.name, sql
 
 

@@ -1,4 +1,4 @@
-"""The stream executor: folding events, one at a time, into the states of user, product and pair."""
+"""The stream executor: folds events, one at a time, into the states of user, product and pair."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ from reprise.features.feature_vector.vectorizer import StateRow
 from reprise.features.plan import EntityPlan, Plan
 
 Delta = Sequence[tuple[int, Cell]]
-"""A change of one entity's state: the positions of the accumulators that change, and what is merged into each."""
+"""A change of one entity's state: the positions of the accumulators that change, and the cell to merge into each."""
 
 _Merge = Callable[[Cell, Cell], Cell]
 
@@ -37,7 +37,7 @@ class EntityFold:
         self._pair_lifts = [(at, a.inner, a.lift) for at, a in enumerate(entity.pair_accumulators, own)]
 
     def lift(self, event: FrameEvent, transition: PairTransition) -> Delta:
-        """Return the change that this event, which did this to its pair, makes to the entity."""
+        """Return the change that an event with this transition of its pair makes to the entity."""
         delta = [(at, lift(event)) for at, lift in self._lifts[event.frame]]
         moved, is_new = transition.moved, transition.is_new
         if is_new or moved:
@@ -49,11 +49,11 @@ class EntityFold:
         return delta
 
     def merge(self, state: StateRow, delta: Delta) -> list[float | int | None]:
-        """Return the state with the change merged in; the given state is left as it is."""
+        """Return a new state with the change merged in."""
         return self.merge_all(state, (delta,))
 
     def merge_all(self, state: StateRow, deltas: Iterable[Delta]) -> list[float | int | None]:
-        """Return the state with the changes merged in, in their order; the given state is left as it is."""
+        """Return a new state with the changes merged in, in order."""
         row, merges = list(state), self._merges
         for delta in deltas:
             for at, cell in delta:
@@ -67,7 +67,7 @@ class EntityFold:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one event does to the states of its user, its product and its pair."""
+    """The changes that one event makes to the states of its user, its product and its pair."""
 
     user: Delta
     product: Delta
@@ -90,14 +90,14 @@ class Fold:
         self._nothing = dict.fromkeys(self._pair_values, math.nan)
 
     def frame_event(self, event: Event) -> FrameEvent | None:
-        """Return what the fold needs of an event, or None when no feature is made of its type."""
+        """Return what the fold needs of an event, or None if its type makes no feature."""
         frame = self._frames.get(event.event_type)
         if frame is None:
             return None
         return FrameEvent(frame, event.timestamp_us, event_key(event.event_id), event.amount)
 
     def apply(self, event: FrameEvent, pair: StateRow) -> tuple[Change, list[float | int | None]]:
-        """Return what the event changes, given the state of its pair before it, and the pair's new state."""
+        """Return the event's changes, given the state of its pair before it, and the pair's new state."""
         lifted = self.pair.lift(event, _NO_TRANSITION)
         after = self.pair.merge(pair, lifted)
         is_new = tuple(pair) == self._unseen
@@ -119,7 +119,7 @@ _NO_TRANSITION = PairTransition(is_new=False, before={}, after={})
 
 
 class InMemoryStates:
-    """States by entity; those never seen are empty."""
+    """The states of all entities, for checks and small data; without events a state is empty."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -140,7 +140,7 @@ class InMemoryStates:
         return self.pairs.get((user_id, product_id), self._plan.pair.empty)
 
     def fold(self, fold: Fold, event: Event) -> None:
-        """Fold one event into the states of its user, product and pair; other event types change nothing."""
+        """Fold one event into the states of its user, product and pair; ignore other event types."""
         frame_event = fold.frame_event(event)
         if frame_event is None:
             return

@@ -1,4 +1,4 @@
-"""The reference executor: Featuretools itself, one cutoff a row. Slow, and the truth in tests."""
+"""The reference executor: Featuretools itself, with one cutoff per row. It is slow, and defines what is right."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,10 +22,10 @@ def reference_inputs(
     """Return each candidate's value for each request, by name, shape (requests,), NaN where missing.
 
     Args:
-        events: As ``entityset.entity_set`` takes them.
+        events: Columns as for ``entity_set``.
         requests: Columns ``user_id``, ``product_id``, ``timestamp`` (datetime64[ns], UTC without a zone).
         candidates: The features to compute.
-        definition: Where they come from.
+        definition: The definition that has them.
     """
     keyed = requests.assign(**{PAIR_ID: pair_ids(requests)})
     out: dict[str, FloatArray] = {}
@@ -54,7 +54,7 @@ def _entity_inputs(
 def _calculate(
     es: ft.EntitySet, requests: pd.DataFrame, index: str, candidates: Sequence[Candidate]
 ) -> FloatArray:
-    """Let Featuretools compute each distinct (entity, instant) once, and spread it over the requests."""
+    """Compute each distinct (entity, instant) once, and return its values for each request."""
     cutoffs = requests[[index, "timestamp"]].rename(columns={"timestamp": "time"})
     distinct = cutoffs.drop_duplicates().reset_index(drop=True)
     matrix: Any = ft.calculate_feature_matrix(
@@ -68,11 +68,11 @@ def _calculate(
     at = cutoffs.merge(computed, on=[index, "time"], how="left")["at"].to_numpy()
     columns = [pd.to_numeric(matrix[c.feature.get_name()], errors="raise") for c in candidates]
     values: FloatArray = np.column_stack([np.asarray(c.astype("float64")) for c in columns])
-    spread: FloatArray = values[at]
-    return spread
+    by_request: FloatArray = values[at]
+    return by_request
 
 
 def _default(feature: Any) -> float:
-    """Return what Featuretools gives an entity that is not in the EntitySet: the primitive's default."""
+    """Return Featuretools' value for an entity that is not in the EntitySet: the primitive's default."""
     value = feature.default_value
     return float("nan") if pd.isna(value) else float(value)

@@ -1,4 +1,4 @@
-"""Finishing inside Feast: the body of the on-demand feature view."""
+"""The body of Feast's on-demand feature view: states to feature vectors."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -13,36 +13,35 @@ from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityPlan, Plan
 
 REQUEST_FIELDS = ("timestamp_us", "amount", "is_purchase")
-"""What a request tells besides its ids: its instant, its own amount, and 1.0 if it is a purchase, 0.0 if not."""
+"""Fields of a request besides its ids; ``is_purchase`` is 1.0 or 0.0."""
 
-_FUNCTION = "finish_states"
+_FUNCTION = "model_inputs"
 _SOURCE = '''\
 def {name}(rows):
-    """Finish the states of user, product and pair at the request's instant, by plan {hash}."""
-    from reprise.features.feast.on_demand_view import finish_frame
+    """Compute the model's inputs from the states at the request's instant, by plan {hash}."""
+    from reprise.features.feast.on_demand_view import compute_inputs
 
-    return finish_frame({plan!r}, rows)
+    return compute_inputs({plan!r}, rows)
 '''
 
 
-def finishing_source(plan: Plan) -> str:
-    """Return the source of the function that finishes, the plan within it.
+def udf_source(plan: Plan) -> str:
+    """Return the source of the view's function, which contains the plan.
 
-    Feast keeps an on-demand view's function as source text and runs that text wherever it reads the registry,
-    so the text has to say everything: the registry then finishes by the plan that was applied, whatever
-    plan lies in the checkout.
+    Feast's registry keeps the function as source text. With the plan in the text, the view uses the plan that was
+    applied, whatever plan is in the checkout.
     """
     return _SOURCE.format(name=_FUNCTION, hash=plan.hash, plan=orjson.dumps(plan.to_dict()).decode())
 
 
-def finishing_function(source: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
-    """Return the function of this source, as Feast itself makes it."""
+def load_udf(source: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    """Return the function of this source, loaded as Feast loads it."""
     namespace: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {}
     exec(source, namespace)
     return namespace[_FUNCTION]
 
 
-def finish_frame(plan_json: str, rows: pd.DataFrame) -> pd.DataFrame:
+def compute_inputs(plan_json: str, rows: pd.DataFrame) -> pd.DataFrame:
     """Return every model input of every row, missing values as NaN.
 
     Args:
@@ -67,9 +66,10 @@ def _vectorizer(plan_json: str) -> tuple[Plan, FeatureVectorizer]:
 
 
 def _require_full_names(plan: Plan, columns: list[str]) -> None:
-    """Feast gives both forms of each name, the asked one first and the other copied from it.
+    """Raise if the states were requested without full names.
 
-    Where fields were asked for by their own names, those that several views share have overwritten one another.
+    Feast passes both forms of each name, first the requested one. Without full names, fields that several views
+    share have overwritten one another.
     """
     fields = [(field.name, entity.view.name) for entity in plan.entities for field in entity.view.fields]
     for field, view in dict(reversed(fields)).items():  # for each name the first view that has it
@@ -80,7 +80,7 @@ def _require_full_names(plan: Plan, columns: list[str]) -> None:
 
 
 def _states(rows: pd.DataFrame, entity: EntityPlan) -> FloatArray:
-    """Return the states; an entity without a row has the empty one, whose fields are never null in a row."""
+    """Return the states, shape (rows, fields); an entity without a row has the empty state."""
     out = np.empty((len(rows), len(entity.view.fields)))
     for at, (field, empty) in enumerate(zip(entity.view.fields, entity.empty, strict=True)):
         values = _floats(rows, f"{entity.view.name}__{field.name}")

@@ -1,4 +1,4 @@
-"""The plan as Feast's objects: entities, a view for each state, the on-demand view that finishes, and services."""
+"""The plan as Feast objects: entities, a view per state, the on-demand view of the model's inputs, and services."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,36 +8,36 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, OnDema
 from feast.types import Bytes, FeastType, Float64, Int64, String
 from feast.value_type import ValueType
 
-from reprise.features.feast.on_demand_view import REQUEST_FIELDS, finishing_function, finishing_source
+from reprise.features.feast.on_demand_view import REQUEST_FIELDS, load_udf, udf_source
 from reprise.features.feast.state_files import EVENT_TIMESTAMP, state_file_name
 from reprise.features.plan import Plan
 from reprise.store.feast.view import WATERMARKS, FieldKind, StateView
 
 FEATURES = "features"
-"""Name of the on-demand view that finishes."""
+"""Name of the on-demand view."""
 
 SERVICE = "reprise"
-"""Name of the service of the plan that was applied last."""
+"""Name of the service of the last applied plan."""
 
 FeastObject: TypeAlias = Entity | FeatureView | OnDemandFeatureView | FeatureService
 
 _TYPES: dict[FieldKind, FeastType] = {"int64": Int64, "double": Float64}
-# State is never stale. A time to live of zero would say so too, but would let the first `materialize-incremental`
-# begin a year ago, and so leave out who has been silent for longer.
+# State is never stale. With a time to live of zero the first `materialize-incremental` would begin a year ago, and
+# leave out entities without events since.
 _EVER = timedelta(days=200 * 365)
 
 
 def service_name(plan: Plan) -> str:
-    """Return the name of the feature service of this very plan."""
+    """Return the name of the feature service of exactly this plan."""
     return f"{SERVICE}_{plan.hash[:12]}"
 
 
 def feast_objects(plan: Plan, states: str) -> list[FeastObject]:
-    """Return everything that ``feast apply`` registers for a plan; each object has a name of its own.
+    """Return the objects that ``feast apply`` registers for a plan; their names are unique.
 
     Args:
         plan: The plan.
-        states: Folder or URL of the files that ``state_rows`` writes; a relative one starts at the repository.
+        states: Folder or URL of the state files; a relative one starts at the repository.
     """
     keys = dict.fromkeys(key for entity in plan.entities for key in entity.view.join_keys)
     entities = {
@@ -49,9 +49,8 @@ def feast_objects(plan: Plan, states: str) -> list[FeastObject]:
         for entity in plan.entities
     ]
     features = _features(plan, views)
-    # Feast's file store keeps one row for each instant and join keys of the views that it has joined so far, so the
-    # view with the most join keys has to come first. That three fields have the same name makes Feast itself insist
-    # on full names, without which the states' fields overwrite one another.
+    # Feast's file store keeps one row per instant and join keys of the views joined so far, so the view with the most
+    # join keys comes first. The three watermark fields share a name, so Feast insists on full names.
     joined = sorted(views, key=lambda view: len(view.entities), reverse=True)
     served = [*(view[[WATERMARKS]] for view in joined), features]
     tags = {"plan": plan.hash, "schema": plan.schema_hash}
@@ -81,7 +80,7 @@ def _state_view(view: StateView, entities: Sequence[Entity], states: str) -> Fea
 
 
 def _features(plan: Plan, views: Sequence[FeatureView]) -> OnDemandFeatureView:
-    source = finishing_source(plan)
+    source = udf_source(plan)
     fields = [[field.name for field in entity.view.fields] for entity in plan.entities]
     types = dict(zip(REQUEST_FIELDS, (Int64, Float64, Float64), strict=True))
     request = RequestSource(
@@ -91,7 +90,7 @@ def _features(plan: Plan, views: Sequence[FeatureView]) -> OnDemandFeatureView:
         name=FEATURES,
         sources=[*(view[names] for view, names in zip(views, fields, strict=True)), request],
         schema=[Field(name=name, dtype=Float64) for name in plan.input_names],
-        udf=finishing_function(source),
+        udf=load_udf(source),
         udf_string=source,
         mode="pandas",
         tags={"plan": plan.hash},

@@ -1,4 +1,4 @@
-"""States over time: the files that Feast's offline store reads."""
+"""The files of states over time that Feast's offline store reads."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,25 +17,24 @@ from reprise.store.feast.view import TICK_US, WATERMARKS, StateField, StateView
 from reprise.store.watermarks import NO_TOPIC, Watermarks
 
 EVENT_TIMESTAMP = "event_timestamp"
-"""The column that says from which instant on a row holds: one microsecond after the events that made it."""
+"""Column of the instant from which a row is valid: one microsecond after its newest event."""
 
 BIRTH = datetime(1900, 1, 1, tzinfo=UTC)
-"""Instant of an entity's first row, which is empty: Feast would drop requests from before an entity's only rows."""
+"""Instant of an entity's first row, the empty state; without it Feast would drop requests from before the others."""
 
 _NO_TOPIC_WATERMARKS = Watermarks(NO_TOPIC).to_bytes()
 _KEY_SUFFIX = "_key"
-"""How the names of fields end that hold an ``event_key``, an integer of up to 60 bits."""
+"""Suffix of fields that hold an ``event_key``, an integer of up to 60 bits."""
 
 
 @dataclass(frozen=True)
 class StateRowsReport:
-    """What was written: rows by view, and of how many events."""
+    """The number of events, and of rows written by view."""
 
     events: int
     rows: Mapping[str, int]
 
     def __str__(self) -> str:
-        """Say it in a line."""
         rows = ", ".join(f"{count:,} of {view}" for view, count in self.rows.items())
         return f"{rows}, after {self.events:,} events"
 
@@ -54,18 +53,18 @@ def write_state_rows(
     temp_directory: Path | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> StateRowsReport:
-    """Write a file for each view, with one row for each entity and instant at which it had events.
+    """Write one file per view, with one row per entity and instant at which it had events.
 
-    A row is the state after all of the instant's events, and holds from the next microsecond on: what Feast finds
-    at or before an instant is then what happened strictly before it. Where the events say their positions in the
-    log, the watermarks of an entity's last row cover all the records of the file, and those of the others the
-    records of their own events; else they name no topic.
+    A row is the state after all events of the instant, and valid from the next microsecond on. So Feast, which reads
+    the row at or before an instant, gets the state strictly before it. If the events have log positions, an entity's
+    last row has the watermarks of all records of the file, and the other rows those of their own events. Otherwise
+    the watermarks name no topic.
 
     Args:
         events: Canonical Parquet.
-        out: Folder for the files, made if it is not there.
-        plan: Which states.
-        memory_limit: What DuckDB may use before it spills to disk, such as ``4GiB``.
+        out: Folder for the files; created if missing.
+        plan: The plan.
+        memory_limit: Memory that DuckDB may use before it spills to disk, such as ``4GiB``.
         temp_directory: Where it spills to; the system's by default.
         advance: Called with the number of rows written since the last call.
 
@@ -85,8 +84,8 @@ def write_state_rows(
 def state_rows_schema(view: StateView) -> pa.Schema:
     """Return the columns of a view's file.
 
-    Feast makes doubles of integers with nulls among them. Counts and instants survive that, the keys of events do
-    not, so they are decimals, which it leaves alone until it makes integers of them.
+    Feast converts integers to doubles if any is null. Counts and instants survive that. Event keys do not, so they
+    are decimals, which Feast converts to integers.
     """
     return pa.schema(
         [

@@ -1,4 +1,4 @@
-"""``reprise features check``: the plan on a file of events, three ways, every value compared."""
+"""``reprise features check``: compute a plan on a file of events with three executors, and compare every value."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,15 +30,8 @@ _REFERENCE_CHUNK = 100
 
 
 @dataclass(frozen=True)
-class CheckReport:
-    """What the check compared.
-
-    Attributes:
-        events: Distinct events that make features.
-        rows: Rows compared between batch and stream.
-        reference_rows: Rows that the reference computed as well.
-        comparisons: What comparing the executors found.
-    """
+class ParityReport:
+    """The comparisons of a check, and over how many events and rows they are."""
 
     events: int
     rows: int
@@ -47,7 +40,7 @@ class CheckReport:
 
     @property
     def mismatches(self) -> int:
-        """How many values were not the same."""
+        """The number of values that differ."""
         return sum(len(c.mismatches) for c in self.comparisons)
 
 
@@ -59,15 +52,15 @@ def check_parity(
     reference_rows: int | None,
     memory_limit: str = "4GiB",
     seed: int = 0,
-) -> CheckReport:
-    """Compute every event's row three ways and compare them.
+) -> ParityReport:
+    """Compute every event's row with three executors and compare them.
 
     Args:
         events_file: Canonical Parquet.
         plan: The plan to check.
-        definition: The definition that the plan was made from.
-        reference_rows: For how many rows, drawn at random, Featuretools computes too; None for all.
-        memory_limit: What DuckDB may use before it spills.
+        definition: The definition of the plan.
+        reference_rows: Number of rows, drawn at random, that Featuretools computes too; None for all.
+        memory_limit: Memory that DuckDB may use before it spills to disk.
         seed: Of the draw.
 
     Raises:
@@ -80,23 +73,21 @@ def check_parity(
     with BatchExecutor(plan, memory_limit=memory_limit) as executor:
         executor.load_events(events_file)
         batch = batch_inputs(executor, plan, requests)
-    with progress("Folding events", len(events), "events") as folding:
-        stream = stream_inputs(plan, _as_events(events), requests, folding)
+    with progress("Folding events", len(events), "events") as bar:
+        stream = stream_inputs(plan, _as_events(events), requests, bar)
     largest = float(np.nan_to_num(events["amount"].to_numpy(dtype=np.float64)).max(initial=0.0))
 
-    def scaled(left: FloatArray, names: tuple[str, ...]) -> FloatArray:
-        return feature_scales(plan, names, left, largest)
-
-    streamed = compare("batch and stream", plan.input_names, batch, stream, scaled(batch, plan.input_names))
+    scales = feature_scales(plan, plan.input_names, batch, largest)
+    batch_and_stream = compare("batch and stream", plan.input_names, batch, stream, scales)
     drawn = _draw(len(requests), reference_rows, seed)
     names = tuple(c.name for c in candidates)
-    with progress("Computing the reference with Featuretools", len(drawn), "rows") as computing:
-        reference = _reference(events, requests.iloc[drawn], candidates, definition, computing.advance)
+    with progress("Computing the reference with Featuretools", len(drawn), "rows") as bar:
+        reference = _reference(events, requests.iloc[drawn], candidates, definition, bar.advance)
     columns = [plan.input_names.index(name) for name in names]
-    referred = compare(
-        "reference and batch", names, reference, batch[drawn][:, columns], scaled(batch[:, columns], names)
+    reference_and_batch = compare(
+        "reference and batch", names, reference, batch[drawn][:, columns], scales[columns]
     )
-    return CheckReport(len(events), len(requests), len(drawn), (referred, streamed))
+    return ParityReport(len(events), len(requests), len(drawn), (reference_and_batch, batch_and_stream))
 
 
 def _load(events_file: Path, plan: Plan) -> pd.DataFrame:

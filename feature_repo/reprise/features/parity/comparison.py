@@ -1,4 +1,4 @@
-"""Parity: every feature, every row, by the reference, by the batch SQL and by the fold, must be the same."""
+"""Parity: reference, batch SQL and fold must agree on every feature of every row."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TOLERANCE = 1e-9
-"""Largest accepted difference, as a part of the feature's scale."""
+"""Largest accepted difference, relative to the feature's scale."""
 
 _SMALLEST_SCALE = 1e-290
-"""Below it, what has decayed runs out of a double's exponent, in each executor at a step of its own."""
+"""Below it, decayed values run out of a double's exponent, at a different step in each executor."""
 
 
 @dataclass(frozen=True)
@@ -37,38 +37,34 @@ class Mismatch:
     right: float
 
     def __str__(self) -> str:
-        """Say it in a line."""
         return f"{self.executors}: {self.feature}, row {self.row}: {self.left!r} against {self.right!r}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing two executors found."""
+    """Number of values compared, those that differ, and the largest difference relative to the feature's scale."""
 
     executors: str
     compared: int
     mismatches: tuple[Mismatch, ...]
     worst: float
-    """The largest difference, as a part of the feature's scale."""
 
 
 def compare(
     executors: str, names: Sequence[str], left: FloatArray, right: FloatArray, scales: FloatArray
 ) -> Comparison:
-    """Compare two matrices of shape (rows, features); missing must be missing in both.
+    """Compare two matrices of shape (rows, features); a missing value (NaN) equals only a missing one.
 
     Args:
-        executors: Whose they are, for people.
-        names: The features.
+        executors: Names of both executors, for people.
+        names: Names of the features.
         left: Values of the first.
         right: Values of the second.
-        scales: The scale of each feature, see ``feature_scales``.
+        scales: Scale of each feature, see ``feature_scales``.
     """
     missing = np.isnan(left) | np.isnan(right)
     differ = np.isnan(left) != np.isnan(right)
-    error = (
-        np.where(missing, 0.0, np.abs(np.where(missing, 0.0, left) - np.where(missing, 0.0, right))) / scales
-    )
+    error = np.abs(np.where(missing, 0.0, left) - np.where(missing, 0.0, right)) / scales
     bad = differ | (error > TOLERANCE)
     mismatches = tuple(
         Mismatch(executors, names[column], int(row), float(left[row, column]), float(right[row, column]))
@@ -80,12 +76,12 @@ def compare(
 def feature_scales(plan: Plan, names: Sequence[str], values: FloatArray, largest_amount: float) -> FloatArray:
     """Return the scale of each feature, shape (features,): its largest magnitude over the rows.
 
-    For a standard deviation it is at least the largest amount: the spread comes from the squares of the values,
-    so its error follows their magnitude and not their spread.
+    For a standard deviation it is at least the largest amount: it comes from squares of the amounts, so its error
+    follows their magnitude and not their spread.
     """
-    finishes = {i.name: i.finish["kind"] for i in plan.inputs}
+    kinds = {i.name: i.finish["kind"] for i in plan.inputs}
     magnitude = np.nan_to_num(np.abs(values)).max(axis=0, initial=0.0)
-    is_std = np.array([finishes[name] == "std" for name in names])
+    is_std = np.array([kinds[name] == "std" for name in names])
     scales = np.where(is_std, np.maximum(magnitude, largest_amount), magnitude)
     floored: FloatArray = np.maximum(scales, _SMALLEST_SCALE)
     return floored
@@ -94,16 +90,13 @@ def feature_scales(plan: Plan, names: Sequence[str], values: FloatArray, largest
 def stream_inputs(
     plan: Plan, events: Sequence[Event], requests: "pd.DataFrame", progress: Progress
 ) -> FloatArray:
-    """Answer requests by folding the events in order: those at a request's own instant come after it.
+    """Return the inputs of requests by folding the events strictly before each, shape (requests, inputs).
 
     Args:
-        plan: Which features.
+        plan: The plan.
         events: Distinct events, in any order.
         requests: Columns ``batch.REQUEST_COLUMNS``; ``row_id`` numbers the rows from 0.
         progress: Advanced by one for each event.
-
-    Returns:
-        Shape (requests, inputs).
     """
     fold, vectorizer, states = Fold(plan), FeatureVectorizer(plan), InMemoryStates(plan)
     out = np.full((len(requests), len(plan.inputs)), np.nan)
@@ -125,7 +118,7 @@ def stream_inputs(
 
 
 def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame") -> FloatArray:
-    """Answer requests by the batch SQL, over the events that the executor has loaded; shape (requests, inputs)."""
+    """Return the inputs of requests by batch SQL over the executor's events, shape (requests, inputs)."""
     out = np.full((len(requests), len(plan.inputs)), np.nan)
     table = pa.Table.from_pandas(requests, preserve_index=False)
     for batch, inputs in executor.with_inputs(executor.request_rows(table)):
@@ -138,7 +131,7 @@ def _in_order(
 ) -> Iterator[tuple[Event | None, tuple[int, str, str, int, float, float]]]:
     nothing = (0, "", "", 0, 0.0, 0.0)
     columns = requests[list(REQUEST_COLUMNS)].sort_values("timestamp_us", kind="stable")
-    asked = ((row[3], 0, None, row) for row in columns.itertuples(index=False, name=None))
-    happened = ((e.timestamp_us, 1, e, nothing) for e in sorted(events, key=lambda e: e.timestamp_us))
-    for _, _, event, request in heapq.merge(asked, happened, key=lambda item: item[:2]):
+    at_requests = ((row[3], 0, None, row) for row in columns.itertuples(index=False, name=None))
+    at_events = ((e.timestamp_us, 1, e, nothing) for e in sorted(events, key=lambda e: e.timestamp_us))
+    for _, _, event, request in heapq.merge(at_requests, at_events, key=lambda item: item[:2]):
         yield event, request
