@@ -13,8 +13,8 @@ from prometheus_client.metrics_core import Metric
 
 from reprise.archiver import runner as archiver
 from reprise.archiver.metrics import ArchiverMetrics
-from reprise.backfill.metrics import JOB as BACKFILL
-from reprise.backfill.metrics import BackfillMetrics
+from reprise.backfill.runner import JOB as BACKFILL
+from reprise.backfill.runner import BackfillMetrics
 from reprise.http.metrics import process_registry
 from reprise.http.tracing.factory import open_tracing
 from reprise.http.tracing.stages import Tracing

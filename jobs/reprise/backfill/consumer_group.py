@@ -1,4 +1,4 @@
-"""Having the stream's consumer group go on right after the archive."""
+"""Offsets of the stream's consumer group, set to right after the backfilled records."""
 
 import time
 from collections.abc import Mapping
@@ -13,21 +13,18 @@ _POLL_SECONDS = 0.2
 def seek_group(
     settings: EventLogSettings, group: str, watermarks: Watermarks, timeout: float
 ) -> Mapping[int, int]:
-    """Commit, for each partition of the events topic, the offset after the last included one; return them.
-
-    A group that had read further reads the rest again, whose rows the backfill has taken back or a crash has
-    lost; one that had read less skips what the rows include.
+    """Commit, for each partition of the events topic, the offset after the watermark; return them.
 
     Args:
         settings: Where the log is.
         group: The consumer group; none of its consumers may run.
-        watermarks: What the rows include.
+        watermarks: The last included offset of each partition.
         timeout: Seconds to wait for all partitions.
 
     Raises:
-        OtherTopicError: The rows are of another incarnation of the topic.
+        OtherTopicError: The watermarks are of another incarnation of the topic.
         GroupBusyError: Other consumers of the group hold partitions.
-        EventLogError: The log cannot be reached.
+        EventLogError: The log is unavailable.
     """
     consumer = open_consumer(settings, EVENTS, group)
     try:

@@ -1,11 +1,6 @@
-"""Remembering the events of the log's last stretch, so that the stream drops their duplicates.
-
-The stream keeps in the online store, for a while, where it first saw each event. Without what the records that
-it does not read again would have left there, a duplicate that comes after them would be counted twice.
-"""
+"""Event ids that the stream needs to drop duplicates of backfilled events."""
 
 import uuid
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,50 +9,40 @@ from reprise.features.plan import Plan
 from reprise.store.online_store import OnlineStore
 from reprise.store.watermarks import log_position
 
-_EVENTS_A_ROUND_TRIP = 1_000
+_BATCH_EVENTS = 1_000
 
 
-def remember_arrivals(
-    arrivals: Path,
-    plan: Plan,
-    store: OnlineStore,
-    window: timedelta,
-    now: datetime | None = None,
-    advance: Callable[[int], None] | None = None,
-) -> int:
-    """Remember where each recent event first arrived, and return how many events that are.
+def claim_event_ids(events: Path, plan: Plan, store: OnlineStore, window: timedelta) -> int:
+    """Store the first log position of each event that arrived within the window; return how many events.
+
+    The stream stores the same as it reads a record, and does not read the backfilled records.
 
     Args:
-        arrivals: Events with their place in the log, as ``gather`` writes them.
-        plan: Which events make features; the stream remembers no others.
-        store: Where to remember.
-        window: For how long an event is remembered; those that arrived longer ago are not.
-        now: The present instant; that of the clock if absent.
-        advance: Called with the number of events remembered since the last call.
+        events: Events with their log positions, as ``collect_history`` writes them.
+        plan: Only its event types count.
+        store: The online store.
+        window: How long the store keeps an event id.
 
     Raises:
-        StoreError: The store is away, or refuses.
+        StoreError: The store is unavailable, or refuses.
     """
-    since = (now or datetime.now(UTC)) - window
     count = 0
     with sql.connect() as connection:
-        found = connection.execute(
+        recent = connection.execute(
             f"""
-            SELECT event_id, topic_id, partition, "offset" FROM read_parquet({sql.literal(arrivals)})
+            SELECT event_id, topic_id, partition, "offset" FROM read_parquet({sql.literal(events)})
             WHERE topic_id IS NOT NULL AND list_contains(?, event_type)
             QUALIFY row_number() OVER (
                 PARTITION BY event_id ORDER BY incarnation, arrival, partition, "offset"
             ) = 1 AND max(arrival) OVER (PARTITION BY event_id) >= ?
             """,
-            [list(plan.frames), since],
+            [list(plan.frames), datetime.now(UTC) - window],
         )
-        while rows := found.fetchmany(_EVENTS_A_ROUND_TRIP):
-            entries = [
+        while rows := recent.fetchmany(_BATCH_EVENTS):
+            claims = [
                 (event_id, log_position(uuid.UUID(topic_id).bytes, partition, offset))
                 for event_id, topic_id, partition, offset in rows
             ]
-            store.claim_event_ids(entries, window)
-            count += len(entries)
-            if advance is not None:
-                advance(len(entries))
+            store.claim_event_ids(claims, window)
+            count += len(claims)
     return count

@@ -8,7 +8,7 @@ class BackfillError(RepriseError):
 
 
 class StateAheadError(BackfillError):
-    """Rows hold events that the history does not; writing over them would lose those."""
+    """Rows include events that the history lacks; overwriting them would lose those."""
 
     def __init__(self, view: str, rows: int, example: str) -> None:
         self.view = view
@@ -20,7 +20,7 @@ class StateAheadError(BackfillError):
 
 
 class GroupBusyError(BackfillError):
-    """The consumer group has other consumers, so its offsets cannot be set."""
+    """Other consumers of the group hold partitions, so its offsets cannot be set."""
 
     def __init__(self, group: str, partitions: list[int]) -> None:
         self.group = group
@@ -31,10 +31,10 @@ class GroupBusyError(BackfillError):
 
 
 class OtherTopicError(BackfillError):
-    """The archive's last records are of a topic that has been deleted or made anew since."""
+    """The topic was deleted or created again after its last archived record."""
 
     def __init__(self, topic: str, now: bytes, archived: bytes) -> None:
         super().__init__(
             f"the topic {topic} has the id {now.hex()}, but the last archived records are of {archived.hex()};"
-            " its group's offsets were left as they are"
+            " the offsets of its group are unchanged"
         )

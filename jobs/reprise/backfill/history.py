@@ -1,56 +1,81 @@
-"""Gathering the events of the offline store, and of a history before the log, in the order of their arrival."""
+"""The events to backfill from, in the order of arrival, and the log records that they include."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from reprise.archive import Coverage, OfflineStore, prepend_history, write_events
-from reprise.backfill.covered import Covered
-from reprise.store.watermarks import Watermarks
+from reprise.archive import OfflineStore, prepend_history, write_events
+from reprise.store.watermarks import NO_TOPIC, Watermarks
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """Events in one file, as they arrived, and which records of the log they are."""
+class IncludedRecords:
+    """The log records that a history includes.
+
+    Attributes:
+        watermarks: The last included offset of each partition of the newest topic; earlier records are included.
+            Of no topic and empty if the events are no log records.
+        earlier: The same of earlier incarnations of the topic, by their ids.
+    """
+
+    watermarks: Watermarks = field(default_factory=lambda: Watermarks(NO_TOPIC))
+    earlier: Mapping[bytes, Watermarks] = field(default_factory=dict)
+
+    def describe_excess(self, row: bytes | None) -> str | None:
+        """Return a record of a row's watermarks that is not included, for people; None if all are.
+
+        Raises:
+            CorruptWatermarksError: The bytes are no watermarks.
+        """
+        row_watermarks = Watermarks.parse(row)
+        if row_watermarks.topic == NO_TOPIC:
+            return None
+        topics = {**self.earlier, self.watermarks.topic: self.watermarks}
+        included = topics.get(row_watermarks.topic)
+        if included is None:
+            return f"records of the topic with the id {row_watermarks.topic.hex()}, of which none is included"
+        position = row_watermarks.first_beyond(included)
+        if position is None:
+            return None
+        last = included.offsets.get(position[0])
+        known = "none is included" if last is None else f"{last:,} is the last included"
+        return f"offset {position[1]:,} of partition {position[0]}, of which {known}"
+
+
+@dataclass(frozen=True)
+class History:
+    """A Parquet file of events in the order of arrival, and the log records that it includes."""
 
     path: Path
-    covered: Covered
+    included: IncludedRecords
 
 
-def gather(
+def collect_history(
     store: OfflineStore,
     folder: Path,
     *,
-    history: Path | None = None,
+    before_log: Path | None = None,
     memory_limit: str = "3GiB",
     advance: Callable[[int], None] | None = None,
-) -> Gathered:
-    """Write the archived events, duplicates included, to a Parquet file in the order of their arrival.
+) -> History:
+    """Write the archived events, duplicates included, to a Parquet file.
 
     Args:
         store: The offline store.
         folder: Where to write the file.
-        history: Canonical Parquet of what happened before the log began; it arrived before everything else.
-        memory_limit: What DuckDB may hold before it spills.
+        before_log: Canonical Parquet of events from before the log began; they come first.
+        memory_limit: Memory that DuckDB may use before it spills to disk.
         advance: Called with the number of records read since the last call.
 
     Raises:
         EmptyStoreError: The store has no event.
-        MissingRecordsError: The store lacks records before others that it has.
-        OfflineStoreError: The store is damaged, or could not be read.
+        MissingRecordsError: Records are missing between others.
+        OfflineStoreError: The store is damaged, or cannot be read.
     """
-    arrivals = folder / "arrivals.parquet"
-    archived = write_events(store, arrivals, order="arrival", memory_limit=memory_limit, advance=advance)
-    covered = Covered(
-        _watermarks(archived.newest),
-        {found.topic_id: _watermarks(found) for found in archived.incarnations[:-1]},
-    )
-    if history is None:
-        return Gathered(arrivals, covered)
-    both = folder / "history-and-arrivals.parquet"
-    prepend_history(history, arrivals, both, memory_limit)
-    return Gathered(both, covered)
-
-
-def _watermarks(coverage: Coverage) -> Watermarks:
-    return Watermarks(coverage.topic_id, coverage.last_offsets)
+    path = folder / "arrivals.parquet"
+    archived = write_events(store, path, order="arrival", memory_limit=memory_limit, advance=advance)
+    *earlier, newest = (Watermarks(each.topic_id, each.last_offsets) for each in archived.incarnations)
+    if before_log is not None:
+        arrivals, path = path, folder / "history-and-arrivals.parquet"
+        prepend_history(before_log, arrivals, path, memory_limit)
+    return History(path, IncludedRecords(newest, {watermarks.topic: watermarks for watermarks in earlier}))

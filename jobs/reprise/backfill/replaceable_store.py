@@ -1,8 +1,8 @@
-"""Removing the rows that a backfill has not written, where it is to replace what was there.
+"""The online store with removal of rows, for a backfill that replaces all rows.
 
-A row that the stream made of records past the archive would say of those that they are folded already, and
-their users and products would never get them. Feast's views with the same join keys share a hash, so the
-fields of the view are removed and not the key.
+The watermarks of a row that the stream wrote cover records past the archive. Left in place, they would make the stream
+skip those records. Feast's views with the same join keys share a Redis hash, so the view's fields are removed, not the
+key.
 """
 
 import struct
@@ -13,26 +13,26 @@ from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore
 from reprise.store.transport.resp import pack
 
-_KEYS_A_ROUND_TRIP = 1_000
+_BATCH_KEYS = 1_000
 _LENGTHS = struct.Struct("<II")
 
 
 class ReplaceableStore(OnlineStore):
-    """The online store, and the removal of rows from it; nothing else may write meanwhile."""
+    """An online store that can remove rows; nothing else may write meanwhile."""
 
-    def remove_others(self, codec: ViewCodec, watermarks: bytes) -> int:
-        """Remove the rows of a view that have other watermarks, and return how many they were.
+    def remove_other_rows(self, codec: ViewCodec, watermarks: bytes) -> int:
+        """Remove the rows of a view that have other watermarks, and return how many.
 
         Raises:
-            StoreError: The store is away, or refuses.
+            StoreError: The store is unavailable, or refuses.
         """
         removed = 0
         keys = self._keys(codec)
-        while some := list(islice(keys, _KEYS_A_ROUND_TRIP)):
-            rows = self.read([(codec, key) for key in some])
+        while batch := list(islice(keys, _BATCH_KEYS)):
+            rows = self.read([(codec, key) for key in batch])
             others = [
                 key
-                for key, row in zip(some, rows, strict=True)
+                for key, row in zip(batch, rows, strict=True)
                 if row.exists and row.watermarks != watermarks
             ]
             self._remove(codec, others)
@@ -40,29 +40,29 @@ class ReplaceableStore(OnlineStore):
         return removed
 
     def _keys(self, codec: ViewCodec) -> Iterator[bytes]:
-        """Yield the keys of the view's join keys; one may come several times."""
+        """Yield the keys with the view's join keys, possibly repeated."""
         head = key_head(codec)
         pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in head) + b"*"
         with self.convert_errors("list the rows"):
-            for key in self.transport.scan(pattern, _KEYS_A_ROUND_TRIP):
+            for key in self.transport.scan(pattern, _BATCH_KEYS):
                 if is_key_of(codec, head, key):
                     yield key
 
     def _remove(self, codec: ViewCodec, keys: Sequence[bytes]) -> None:
-        doing = f"remove {len(keys)} rows"
-        replies = self.execute([pack(b"HDEL", key, *codec.fold_fields) for key in keys], keys, doing)
-        self.raise_first_error(replies, [(codec, key) for key in keys], doing)
+        operation = f"remove {len(keys)} rows"
+        replies = self.execute([pack(b"HDEL", key, *codec.fold_fields) for key in keys], keys, operation)
+        self.raise_first_error(replies, [(codec, key) for key in keys], operation)
 
 
 def key_head(codec: ViewCodec) -> bytes:
-    """Return what the keys of all rows of a view begin with."""
+    """Return the common prefix of a view's keys."""
     joins = len(codec.view.join_keys)
     tail = _LENGTHS.size * joins + len(codec.project.encode())
     return codec.key(*("" for _ in range(joins)))[:-tail]
 
 
 def is_key_of(codec: ViewCodec, head: bytes, key: bytes) -> bool:
-    """Tell whether a key is one of the view's project: another's name may end like this one's."""
+    """Return whether a key is of the view's project, whose name may be the end of another's."""
     if not key.startswith(head):
         return False
     position = len(head)

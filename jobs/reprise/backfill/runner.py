@@ -1,20 +1,48 @@
-"""Running a backfill with the settings' stores."""
+"""A backfill run: from the settings' stores and log, with its metrics pushed."""
 
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from prometheus_client import CollectorRegistry, Gauge
+
 from reprise.archive import OfflineStore
 from reprise.backfill.consumer_group import seek_group
-from reprise.backfill.covered import Covered
-from reprise.backfill.history import gather
+from reprise.backfill.history import History, IncludedRecords, collect_history
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.backfill.settings import BackfillSettings
 from reprise.backfill.state_writer import BackfillReport, backfill
-from reprise.event_files import ImportOptions
 from reprise.event_files.importer import import_events
+from reprise.event_files.options import ImportOptions
 from reprise.features.plan import Plan
+from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
+
+JOB = "reprise-backfill"
+
+
+class BackfillMetrics:
+    """The metrics of the last backfill, in a registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._events = Gauge(
+            "reprise_backfill_events", "Events that made the states of the last backfill.", registry=registry
+        )
+        self._rows = Gauge(
+            "reprise_backfill_rows", "Rows that the last backfill wrote.", ("view",), registry=registry
+        )
+        self._removed = Gauge(
+            "reprise_backfill_removed_rows",
+            "Rows of other entities that the last backfill removed.",
+            registry=registry,
+        )
+
+    def set(self, report: BackfillReport) -> None:
+        """Set the metrics from a report."""
+        self._events.set(report.events)
+        for view, rows in report.rows.items():
+            self._rows.labels(view).set(rows)
+        self._removed.set(report.removed)
 
 
 def run(
@@ -31,52 +59,55 @@ def run(
     """Fill the online store from a file of events, from the offline store, or from the one and then the other.
 
     Args:
-        settings: Where everything is.
+        settings: Of stores and log.
         events: A file of events.
         offline: URL of the offline store.
-        options: How the file is read.
-        replace: Whether to write over what the store holds beyond this, and remove other rows.
-        group: The consumer group that is to go on right after the offline store's records.
+        options: How to read the file.
+        replace: Overwrite rows that include other records, and remove other rows.
+        group: Consumer group whose offsets are set to right after the offline store's records.
         seek_timeout: How long to wait for that group to be free.
-        memory_limit: What DuckDB may hold before it spills.
+        memory_limit: Memory that DuckDB may use before it spills to disk.
 
     Raises:
-        BackfillError: The store holds more than the history, and ``replace`` is not set; or the group is busy.
-        EventLogError: The log cannot be reached.
-        EventFilesError: The file cannot be used.
-        OfflineStoreError: The offline store is empty, lacks records, is damaged, or cannot be read.
-        FeatureEngineError: The plan cannot be read, or no event makes features.
-        StoreError: The online store is away, or refuses.
+        RepriseError: A store, file, plan or log is unavailable or unusable; the online store includes more records,
+            and ``replace`` is not set; or the group is busy.
     """
-    plan = Plan.load(settings.plan)
-    with TemporaryDirectory(prefix="reprise-backfill-") as name, ReplaceableStore.connect(settings) as store:
-        folder = Path(name)
-        source, covered, window = folder / "history.parquet", Covered(), None
-        if events is not None:
-            import_events(events, source, options=options)
-        if offline is not None:
-            with progress("Reading the offline store", None, "records") as reading:
-                gathered = gather(
-                    OfflineStore(offline),
-                    folder,
-                    history=source if events is not None else None,
-                    memory_limit=memory_limit,
-                    advance=reading.advance,
-                )
-            source, covered = gathered.path, gathered.covered
-            window = timedelta(seconds=settings.duplicate_window_seconds)
-        with progress("Writing states", None, "rows") as writing:
+    with (
+        reported_job(JOB, settings.pushgateway_url) as metrics,
+        TemporaryDirectory(prefix="reprise-backfill-") as folder,
+        ReplaceableStore.connect(settings) as store,
+    ):
+        plan = Plan.load(settings.plan)
+        history = _history(Path(folder), events, offline, options, memory_limit)
+        window = None if offline is None else timedelta(seconds=settings.duplicate_window_seconds)
+        with progress("Writing states", None, "rows") as bar:
             report = backfill(
-                source,
+                history.path,
                 plan,
                 store,
                 settings.feast_project,
-                covered=covered,
+                included=history.included,
                 duplicate_window=window,
                 replace=replace,
                 memory_limit=memory_limit,
-                advance=writing.advance,
+                advance=bar.advance,
             )
         if group is not None:
-            seek_group(settings, group, covered.watermarks, seek_timeout.total_seconds())
+            seek_group(settings, group, history.included.watermarks, seek_timeout.total_seconds())
+        BackfillMetrics(metrics.registry).set(report)
         return report
+
+
+def _history(
+    folder: Path, events: Path | None, offline: str | None, options: ImportOptions, memory_limit: str
+) -> History:
+    imported = None if events is None else folder / "history.parquet"
+    if events is not None and imported is not None:
+        import_events(events, imported, options=options)
+    if offline is None:
+        assert imported is not None
+        return History(imported, IncludedRecords())
+    with progress("Reading the offline store", None, "records") as bar:
+        return collect_history(
+            OfflineStore(offline), folder, before_log=imported, memory_limit=memory_limit, advance=bar.advance
+        )

@@ -27,5 +27,5 @@ class BackfillSettings(OnlineStoreSettings, EventLogSettings, JobSettings):
         default=86_400.0,
         gt=0,
         validation_alias="MATERIALIZER_DUPLICATE_WINDOW_SECONDS",
-        description="Seconds for which the stream remembers the id of an event, to drop its duplicates.",
+        description="Seconds for which event ids are kept to drop duplicates.",
     )

@@ -1,13 +1,11 @@
-"""Writing every entity's state after a history into the online store.
+"""Writes every entity's state after a history into the online store.
 
-The states are those of the batch executor. Their watermarks say which records of the log they include: those
-up to the last archived one where the events are of the offline store, none where they are of a file. So the
-stream skips exactly what is included, and folds the rest on top. Every row gets the watermarks of all
-partitions: a row that covers records which do not concern it stays the same.
+The batch executor computes the states. Their watermarks are the log records that the history includes, so the stream
+skips exactly those and folds the others on top. Every row gets the watermarks of all partitions: records that do not
+concern a row do not change it.
 
-All states are computed and compared with what is in the store before the first is written. A backfill that was
-stopped can be run again: it writes the same rows over those that it has written, the same to the last bits of
-sums, whose order DuckDB's threads do not fix.
+All states are computed and compared with the store before the first is written. An interrupted backfill can run
+again: it writes the same rows, except for the last bits of sums, whose order DuckDB's threads do not fix.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,9 +18,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.backfill.covered import Covered
-from reprise.backfill.event_id_claims import remember_arrivals
+from reprise.backfill.event_id_claims import claim_event_ids
 from reprise.backfill.exceptions import StateAheadError
+from reprise.backfill.history import IncludedRecords
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.plan import EntityPlan, Plan
@@ -30,7 +28,7 @@ from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite
 
-_ROWS_A_ROUND_TRIP = 1_000
+_BATCH_ROWS = 1_000
 
 
 @dataclass(frozen=True)
@@ -38,15 +36,15 @@ class BackfillReport:
     """What a backfill did.
 
     Attributes:
-        events: How many events make the states.
-        rows: How many rows were written, by view.
-        remembered: How many event ids were remembered, for the stream to drop their duplicates.
-        removed: How many other rows were removed.
+        events: Number of events that make the states.
+        rows: Number of rows written, by view.
+        claimed_ids: Number of event ids stored, for the stream to drop duplicates.
+        removed: Number of other rows removed.
     """
 
     events: int
     rows: Mapping[str, int]
-    remembered: int
+    claimed_ids: int
     removed: int
 
 
@@ -56,7 +54,7 @@ def backfill(
     store: ReplaceableStore,
     project: str,
     *,
-    covered: Covered | None = None,
+    included: IncludedRecords | None = None,
     duplicate_window: timedelta | None = None,
     replace: bool = False,
     memory_limit: str = "3GiB",
@@ -65,125 +63,121 @@ def backfill(
     """Write the state of every user, product and pair after these events.
 
     Args:
-        events: Canonical Parquet; with ``duplicate_window`` also with the place of each event in the log.
-        plan: Which state.
-        store: Where to write.
+        events: Canonical Parquet; with ``duplicate_window`` also with the log positions of the events.
+        plan: The plan.
+        store: The online store.
         project: The Feast project.
-        covered: Which records of the log the events include; none, if absent.
-        duplicate_window: For how long the stream remembers an event; if absent, nothing is remembered.
-        replace: Whether to write over rows that hold events which are not among these, and to remove the rows
-            that are not of these events; nothing else may write to the store meanwhile.
-        memory_limit: What DuckDB may hold before it spills.
+        included: The log records that the events include; none by default.
+        duplicate_window: How long the stream keeps an event id; by default no ids are stored.
+        replace: Overwrite rows that include other records, and remove rows without events here. Nothing else may
+            write to the store meanwhile.
+        memory_limit: Memory that DuckDB may use before it spills to disk.
         advance: Called with the number of rows written since the last call.
 
     Raises:
-        StateAheadError: Rows hold other events, and ``replace`` is not set; nothing was written, unless the
-            rows came to be so meanwhile.
+        StateAheadError: Rows include other records, and ``replace`` is not set. Nothing was written, unless the
+            stream has written such a row meanwhile.
         NotEnoughEventsError: No event makes features.
-        StoreError: The store is away, or refuses.
+        StoreError: The store is unavailable, or refuses.
     """
-    writer = _Writer(store, covered or Covered(), replace=replace)
+    writer = _Writer(store, included or IncludedRecords(), replace=replace)
     with TemporaryDirectory(prefix="reprise-states-") as folder:
-        spooled = {entity.name: Path(folder) / f"{entity.name}.parquet" for entity in plan.entities}
         with BatchExecutor(plan, memory_limit=memory_limit) as executor:
             loaded = executor.load_events(events)
-            for entity in plan.entities:
-                _spool(executor.final_states(entity.name), spooled[entity.name])
-        rounds = {
-            entity.view.name: _Rounds(ViewCodec(project, entity.view), entity, spooled[entity.name])
-            for entity in plan.entities
-        }
+            views = [_computed_view(executor, entity, project, Path(folder)) for entity in plan.entities]
         if not replace:
-            for each in rounds.values():
-                writer.check(each)
+            for view in views:
+                writer.check(view)
         replication_ids = store.replication_ids()
-        remembered = 0
+        claimed = 0
         if duplicate_window is not None:
-            remembered = remember_arrivals(events, plan, store, duplicate_window)
-        written = {view: writer.write(each, advance) for view, each in rounds.items()}
-        removed = sum(writer.remove_others(each) for each in rounds.values()) if replace else 0
+            claimed = claim_event_ids(events, plan, store, duplicate_window)
+        written = {view.codec.view.name: writer.write(view, advance) for view in views}
+        removed = sum(writer.remove_other_rows(view) for view in views) if replace else 0
         store.wait_for_replicas(replication_ids)
-    return BackfillReport(loaded, written, remembered, removed)
+    return BackfillReport(loaded, written, claimed, removed)
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A row to write."""
-
     key: bytes
     state: Sequence[Any]
     last_us: int
 
 
 @dataclass(frozen=True)
-class _Rounds:
-    """The rows of one view, a round trip's worth at a time."""
+class _View:
+    """The computed rows of one view, in a file."""
 
     codec: ViewCodec
-    entity: EntityPlan
     path: Path
 
-    def __iter__(self) -> Iterator[list[_Row]]:
-        view = self.entity.view
-        for batch in pq.ParquetFile(self.path).iter_batches(_ROWS_A_ROUND_TRIP):
+    def batches(self) -> Iterator[list[_Row]]:
+        """Yield the rows of one round trip after another."""
+        view = self.codec.view
+        for batch in pq.ParquetFile(self.path).iter_batches(_BATCH_ROWS):
             ids = zip(*(batch.column(key).to_pylist() for key in view.join_keys), strict=True)
             states = zip(*(batch.column(field.name).to_pylist() for field in view.fields), strict=True)
             lasts = batch.column("last_us").to_pylist()
             yield [
-                _Row(self.codec.key(*named), state, last)
-                for named, state, last in zip(ids, states, lasts, strict=True)
+                _Row(self.codec.key(*row_ids), state, last)
+                for row_ids, state, last in zip(ids, states, lasts, strict=True)
             ]
 
 
+def _computed_view(executor: BatchExecutor, entity: EntityPlan, project: str, folder: Path) -> _View:
+    path = folder / f"{entity.name}.parquet"
+    batches: Iterator[pa.RecordBatch] = executor.final_states(entity.name)
+    first = next(batches)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_batch(first)
+        for batch in batches:
+            writer.write_batch(batch)
+    return _View(ViewCodec(project, entity.view), path)
+
+
 class _Writer:
-    def __init__(self, store: ReplaceableStore, covered: Covered, *, replace: bool) -> None:
+    def __init__(self, store: ReplaceableStore, included: IncludedRecords, *, replace: bool) -> None:
         self._store = store
-        self._covered = covered
-        self._watermarks = covered.watermarks.to_bytes()
+        self._included = included
+        self._watermarks = included.watermarks.to_bytes()
         self._replace = replace
 
-    def check(self, rounds: _Rounds) -> None:
-        """Raise when rows of the store hold what is not included."""
-        ahead = 0
-        example = ""
-        for rows in rounds:
-            beyond = self._beyond(self._read(rounds.codec, rows).values())
-            ahead += len(beyond)
-            example = example or next(iter(beyond), "")
-        if ahead:
-            raise StateAheadError(rounds.codec.view.name, ahead, example)
+    def check(self, view: _View) -> None:
+        """Raise if rows of the store include records that the history lacks."""
+        excess = [each for rows in view.batches() for each in self._excess(self._read(view, rows).values())]
+        if excess:
+            raise StateAheadError(view.codec.view.name, len(excess), excess[0])
 
-    def write(self, rounds: _Rounds, advance: Callable[[int], None] | None) -> int:
-        """Write all rows, and return how many there are."""
+    def write(self, view: _View, advance: Callable[[int], None] | None) -> int:
+        """Write all rows, and return how many."""
         count = 0
-        for rows in rounds:
-            self._write(rounds.codec, rows)
+        for rows in view.batches():
+            self._write(view, rows)
             count += len(rows)
             if advance is not None:
                 advance(len(rows))
         return count
 
-    def remove_others(self, rounds: _Rounds) -> int:
-        """Remove the rows that were not written, and return how many they were."""
-        return self._store.remove_others(rounds.codec, self._watermarks)
+    def remove_other_rows(self, view: _View) -> int:
+        """Remove the rows that were not written, and return how many."""
+        return self._store.remove_other_rows(view.codec, self._watermarks)
 
-    def _write(self, codec: ViewCodec, rows: Sequence[_Row]) -> None:
+    def _write(self, view: _View, rows: Sequence[_Row]) -> None:
         expected: dict[bytes, bytes | None] = {row.key: None for row in rows}
-        left = list(rows)
         while True:
-            writes = [self._guarded(codec, row, expected[row.key]) for row in left]
-            done = self._store.write_guarded(writes)
-            left = [row for row, written in zip(left, done, strict=True) if not written]
-            if not left:
+            written = self._store.write_guarded([self._guarded(view, row, expected[row.key]) for row in rows])
+            rows = [row for row, done in zip(rows, written, strict=True) if not done]
+            if not rows:
                 return
-            expected = self._read(codec, left)
-            beyond = [] if self._replace else self._beyond(expected.values())
-            if beyond:
-                raise StateAheadError(codec.view.name, len(beyond), beyond[0])
+            expected = self._read(view, rows)
+            excess = [] if self._replace else self._excess(expected.values())
+            if excess:
+                raise StateAheadError(view.codec.view.name, len(excess), excess[0])
 
-    def _guarded(self, codec: ViewCodec, row: _Row, expected: bytes | None) -> GuardedWrite:
+    def _guarded(self, view: _View, row: _Row, expected: bytes | None) -> GuardedWrite:
         return GuardedWrite(
-            codec=codec,
+            codec=view.codec,
             key=row.key,
             expected_watermarks=expected,
             state=row.state,
@@ -191,18 +185,10 @@ class _Writer:
             event_timestamp_us=row.last_us + TICK_US,
         )
 
-    def _read(self, codec: ViewCodec, rows: Sequence[_Row]) -> dict[bytes, bytes | None]:
-        stored = self._store.read([(codec, row.key) for row in rows])
+    def _read(self, view: _View, rows: Sequence[_Row]) -> dict[bytes, bytes | None]:
+        stored = self._store.read([(view.codec, row.key) for row in rows])
         return {row.key: found.watermarks for row, found in zip(rows, stored, strict=True)}
 
-    def _beyond(self, watermarks: Iterable[bytes | None]) -> list[str]:
-        found = (self._covered.beyond(row) for row in watermarks)
-        return [held for held in found if held is not None]
-
-
-def _spool(batches: Iterator[pa.RecordBatch], path: Path) -> None:
-    first = next(batches)
-    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
-        writer.write_batch(first)
-        for batch in batches:
-            writer.write_batch(batch)
+    def _excess(self, watermarks: Iterable[bytes | None]) -> list[str]:
+        descriptions = (self._included.describe_excess(row) for row in watermarks)
+        return [description for description in descriptions if description is not None]

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise.archive import EmptyStoreError, MissingRecordsError, OfflineStore
 from reprise.backfill.exceptions import StateAheadError
-from reprise.backfill.history import gather
+from reprise.backfill.history import collect_history
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.backfill.state_writer import BackfillReport, backfill
 from reprise.events import Event, encode_event
@@ -91,13 +91,13 @@ def fill(
 ) -> BackfillReport:
     history = options.pop("history", None)
     folder.mkdir(exist_ok=True)
-    gathered = gather(offline, folder, history=history)  # type: ignore[arg-type]
+    collected = collect_history(offline, folder, before_log=history)  # type: ignore[arg-type]
     return backfill(
-        gathered.path,
+        collected.path,
         plan,
         store,
         PROJECT,
-        covered=gathered.covered,
+        included=collected.included,
         duplicate_window=WINDOW,
         **options,  # type: ignore[arg-type]
     )
@@ -128,7 +128,7 @@ def test_the_stream_goes_on_from_the_archive_with_no_gap_and_nothing_twice(
     archived = until(partitions, part)
     if part:
         report = fill(archive(archived, tmp_path / "offline"), plan, store, tmp_path / "work")
-        assert report.events == report.remembered == sum(map(len, archived.values()))
+        assert report.events == report.claimed_ids == sum(map(len, archived.values()))
     fold = stream(store, plan, partitions)
     assert outcome(fold, "folded") == 400 - sum(map(len, archived.values()))
     assert assert_store_holds(store, plan, batch_states(plan, events)) > 500

@@ -356,5 +356,5 @@ def test_the_documented_materializer_and_backfill_may_do_what_they_do(redis_clus
         replication_ids = store.replication_ids()
         store.claim_event_ids([("event", b"position")], timedelta(hours=1))
         assert all(write(store, b"1", b"2", 2))
-        assert store.remove_others(USER_CODEC, b"3") == len(USERS)
+        assert store.remove_other_rows(USER_CODEC, b"3") == len(USERS)
         store.wait_for_replicas(replication_ids)
