@@ -86,7 +86,7 @@ def test_a_finish_is_worth(spec: Mapping[str, Any], row: tuple[float, ...], t: i
 
 
 @pytest.mark.parametrize("kind", ["value", "between", "above"])
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(data=st.data())
 def test_the_sql_of_a_finish_is_that_finish(kind: str, data: st.DataObject) -> None:
     spec, row = CASES[kind]
