@@ -9,7 +9,7 @@ from golden.text import as_text
 from reprise.doctor.checklist import checklist
 from reprise.http.problems import ProblemType
 from reprise.rollout.resource.status import RolloutStatus
-from reprise.status.analysis.findings import verdict
+from reprise.status.analysis.findings import overall_status
 from support.chart import ROOT
 
 _REASON = re.compile(r"([A-Z][a-z]+)+")
@@ -23,7 +23,7 @@ def codes() -> str:
     found = {
         "problems": _problems(),
         "checks of the doctor": checks,
-        "anchors of findings on the status page": sorted(_constants(verdict.__module__) & _anchors()),
+        "anchors of findings on the status page": sorted(_constants(overall_status.__module__) & _anchors()),
         "reasons, phases and conditions of the operator": sorted(
             filter(_REASON.fullmatch, _constants(RolloutStatus.__module__))
         ),

@@ -1,1 +1,1 @@
-"""What every HTTP service needs: problem documents, an edge, health, metrics, a server that drains."""
+"""HTTP services: application, middleware, problem documents, health, metrics, a server that drains."""

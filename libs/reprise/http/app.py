@@ -6,16 +6,19 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry, Gauge
 
-from reprise.http.handlers import answer_errors_with_problems
 from reprise.http.health import Readiness, health_router
 from reprise.http.histogram import LoopHistogram
 from reprise.http.metrics import installed_version, metrics_router
 from reprise.http.middleware.access_log import AccessLog
-from reprise.http.middleware.authentication import Authentication, AuthenticationMiddleware
+from reprise.http.middleware.authentication import (
+    Authentication,
+    AuthenticationMiddleware,
+    is_protected,
+)
 from reprise.http.middleware.base import BaseMiddleware
-from reprise.http.middleware.fast_path import FastPathMiddleware, FastRoutes
+from reprise.http.middleware.fast_path import FastPathMiddleware
 from reprise.http.openapi import document_problems
-from reprise.http.problems import INTERNAL_ERROR
+from reprise.http.problems import INTERNAL_ERROR, add_problem_handlers
 from reprise.http.server import is_draining
 from reprise.http.tracing.stages import Tracing
 from reprise.runtime.worker_threads import WorkerThreads
@@ -48,16 +51,16 @@ def create_http_app(
     Args:
         title: Title of the API in its documentation.
         description: What the API is for, in Markdown.
-        registry: Where the service's metrics are.
-        readiness: Says why the process should not be sent requests; that it drains is added here.
-        version: Version of the service; that of the installed distribution if absent.
-        lifespan: What is opened before the first request and closed after the last.
+        registry: The service's metrics.
+        readiness: Why the process should not get requests; draining is added here.
+        version: Version of the service; by default that of the installed distribution.
+        lifespan: Opened before the first request and closed after the last.
         workers: Threads that run from the application's start to its end.
-        max_body_bytes: Largest body of a request.
-        serve_metrics: Whether ``/metrics`` is on this application's port.
-        authentication: The API keys that are asked for, where any are.
-        access_log: Where each request is noted.
-        tracing: Makes spans of requests, where traces are on; closed after the application.
+        max_body_bytes: Maximum size of a body.
+        serve_metrics: Whether this application serves ``/metrics``.
+        authentication: The accepted API keys; absent, no key is required.
+        access_log: Logs each request.
+        tracing: Makes spans of requests; closed after the application.
         page_policies: The content security policy of each path that is a page for people.
     """
     app = FastAPI(
@@ -67,21 +70,20 @@ def create_http_app(
         lifespan=_lifespan(lifespan, tracing, workers),
         redoc_url=None,
         redirect_slashes=False,
-        # Even unused, it costs each request a look for OpenTelemetry's three providers.
+        # Even unused, FastAPI's telemetry looks up three OpenTelemetry providers for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
 
     def reasons() -> list[str]:
         return ["the process is shutting down"] if is_draining(app) else list(readiness())
 
-    answer_errors_with_problems(app)
-    document_problems(app, INTERNAL_ERROR, protected=authentication is not None)
-    express: FastRoutes = {}
-    app.state.fast_routes = express
+    add_problem_handlers(app)
+    document_problems(app, INTERNAL_ERROR, is_protected=None if authentication is None else is_protected)
+    app.state.fast_routes = {}
     app.state.workers = workers
     app.state.schemas = {}
-    # The one that is added last is the outermost.
-    app.add_middleware(FastPathMiddleware, table=express)
+    # The middleware that is added last is the outermost.
+    app.add_middleware(FastPathMiddleware, routes=app.state.fast_routes)
     if authentication is not None:
         app.add_middleware(AuthenticationMiddleware, authentication=authentication, registry=registry)
     durations = LoopHistogram(

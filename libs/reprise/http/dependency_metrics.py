@@ -1,4 +1,4 @@
-"""How the services that a process depends on answer, measured alike in every process."""
+"""Durations and errors of the services that a process depends on, with the same metrics in every process."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -7,20 +7,13 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 OnFailure = Callable[[str, BaseException], None]
-"""Hears of the name of a dependency that failed, and how."""
+"""Called with the name of a dependency and its error."""
 
 _BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)
 
 
 class Dependency:
-    """One service that the process depends on.
-
-    Args:
-        name: What it is to the process, such as ``online_store``; not where it is.
-        seconds: Takes the durations of all dependencies, by name.
-        errors: Counts the failures of all dependencies, by name and kind.
-        on_failure: Hears of each failure.
-    """
+    """One service that the process depends on, named by its role, such as ``online_store``."""
 
     def __init__(
         self, name: str, seconds: Histogram, errors: Counter, on_failure: OnFailure | None = None
@@ -31,18 +24,18 @@ class Dependency:
         self._on_failure = on_failure
 
     def took(self, seconds: float) -> None:
-        """Note how long it took over something, whether it succeeded or not."""
+        """Observe the duration of a call, successful or not."""
         self._seconds.observe(seconds)
 
     def failed(self, error: BaseException) -> None:
-        """Count a failure by the class of its exception."""
+        """Count an error by its class."""
         self._errors.labels(self._name, type(error).__name__).inc()
         if self._on_failure is not None:
             self._on_failure(self._name, error)
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Note how long what is done inside takes, and count it as failed if it raises."""
+        """Observe the duration of the block, and count its error."""
         started = time.perf_counter()
         try:
             yield
@@ -54,12 +47,7 @@ class Dependency:
 
 
 class DependencyMetrics:
-    """The metrics of the services that a process depends on, in its registry.
-
-    Args:
-        registry: Where they are.
-        on_failure: Hears of each failure.
-    """
+    """The metrics of all dependencies of a process."""
 
     def __init__(self, registry: CollectorRegistry, on_failure: OnFailure | None = None) -> None:
         self._on_failure = on_failure
@@ -79,5 +67,5 @@ class DependencyMetrics:
         )
 
     def of(self, name: str) -> Dependency:
-        """Return one of them; its durations are there, at zero, from now on."""
+        """Return a dependency, whose durations the registry has from now on."""
         return Dependency(name, self._seconds, self._errors, self._on_failure)

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it should be sent requests."""
+"""Liveness and readiness."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,10 @@ from reprise.http.openapi import problem_responses
 from reprise.http.problems import NOT_READY, ProblemError, retry_after
 
 Readiness = Callable[[], Sequence[str]]
-"""Returns why the process should not be sent requests; nothing where it should."""
+"""Returns why the process should not get requests; empty if it should."""
+
+OPERATIONS_PATHS = frozenset(("/health", "/ready", "/metrics"))
+"""Paths of probes and scrapes, which are not counted as requests."""
 
 
 class Health(BaseModel):
@@ -27,7 +30,7 @@ class Ready(BaseModel):
 def health_router(readiness: Readiness) -> APIRouter:
     """Return ``GET /health`` and ``GET /ready``.
 
-    Liveness depends on nothing outside the process: restarting it would not bring a dependency back.
+    Liveness depends on nothing outside the process: a restart would not bring a dependency back.
     """
     router = APIRouter(tags=["operations"])
 

@@ -16,15 +16,14 @@ ObserveMany = Callable[[Sequence[float]], None]
 class LoopHistogram(Collector):
     """A histogram with labels, written and read on one event loop.
 
-    The client's own takes a lock twice for each observation, for the sake of threads, and costs about five
-    times as much.
+    The client library's takes a lock twice for each observation and costs about five times as much.
 
     Args:
         name: Name of the metric.
-        documentation: What it tells.
+        documentation: Its help text.
         labels: Names of its labels.
-        bounds: Upper bounds of its buckets, inclusive, in ascending order and without infinity.
-        registry: Where it is collected.
+        bounds: Inclusive upper bounds of its buckets, ascending, without infinity.
+        registry: Collects it.
     """
 
     def __init__(
@@ -41,12 +40,12 @@ class LoopHistogram(Collector):
         self._documentation = documentation
         self._labels = labels
         self._bounds = list(bounds)
-        self._cells: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
+        self._series: dict[tuple[str, ...], tuple[list[int], list[float]]] = {}
         registry.register(self)
 
     def of(self, *values: str) -> Observe:
-        """Return the function that counts an observation under these values of the labels."""
-        counts, total = self._cell(values)
+        """Return the function that counts an observation under these label values."""
+        counts, total = self._one(values)
         bounds = self._bounds
 
         def observe(amount: float) -> None:
@@ -56,8 +55,8 @@ class LoopHistogram(Collector):
         return observe
 
     def many_of(self, *values: str) -> ObserveMany:
-        """Return the function that counts many observations under these values of the labels at once."""
-        counts, total = self._cell(values)
+        """Return the function that counts many observations under these label values at once."""
+        counts, total = self._one(values)
         bounds = self._bounds
 
         def observe(amounts: Sequence[float]) -> None:
@@ -70,23 +69,23 @@ class LoopHistogram(Collector):
         return observe
 
     def remove(self, *values: str) -> None:
-        """Forget what was counted under these values of the labels."""
-        self._cells.pop(values, None)
+        """Remove the series of these label values."""
+        self._series.pop(values, None)
 
-    def _cell(self, values: tuple[str, ...]) -> tuple[list[int], list[float]]:
+    def _one(self, values: tuple[str, ...]) -> tuple[list[int], list[float]]:
         if len(values) != len(self._labels):
             raise ValueError(f"{self._name} has the labels {', '.join(self._labels)}, got {values}")
-        return self._cells.setdefault(values, ([0] * (len(self._bounds) + 1), [0.0]))
+        return self._series.setdefault(values, ([0] * (len(self._bounds) + 1), [0.0]))
 
     def counts(self) -> dict[tuple[str, ...], tuple[int, ...]]:
-        """Return the observations in each bucket, not summed up, the last beyond all bounds, by the labels' values."""
-        return {values: tuple(counts) for values, (counts, _) in self._cells.items()}
+        """Return the observations in each bucket by label values, not cumulative, the last beyond all bounds."""
+        return {values: tuple(counts) for values, (counts, _) in self._series.items()}
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        """Return the metric as the registry wants it."""
+        """Return the metric for the registry."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=list(self._labels))
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
-        for values, (counts, total) in self._cells.items():
+        for values, (counts, total) in self._series.items():
             family.add_metric(
                 list(values), buckets=list(zip(bounds, accumulate(counts), strict=True)), sum_value=total[0]
             )

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one process, kept in a registry of its own."""
+"""The Prometheus registry of one process, and ``/metrics``."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.gc_collector import GCCollector
 from starlette.responses import Response
 
-# A second series for each counter, with the time it was made, is of use to nobody here.
+# Counters otherwise have a second series with their creation time.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _EXAMPLE = """# HELP reprise_build_info Always 1; the labels tell what runs.
@@ -26,10 +26,9 @@ reprise_build_info{package="reprise-predictor",python="3.11.9",version="0.1.0"} 
 
 
 def process_registry(distribution: str) -> CollectorRegistry:
-    """Return a registry with the figures of the process and the ``reprise_build_info`` of its package.
+    """Return a registry with the metrics of the process and ``reprise_build_info`` of a component.
 
-    Args:
-        distribution: Name of the component, such as ``reprise-predictor``.
+    The component is named as in ``reprise-predictor``.
     """
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -46,7 +45,7 @@ def process_registry(distribution: str) -> CollectorRegistry:
 
 
 def installed_version() -> str:
-    """Return the installed version of Reprise, or ``unknown`` if it runs from bare source."""
+    """Return the installed version of Reprise, or ``unknown`` without an installed distribution."""
     try:
         return version("reprise")
     except PackageNotFoundError:
@@ -54,7 +53,7 @@ def installed_version() -> str:
 
 
 def metrics_router(registry: CollectorRegistry) -> APIRouter:
-    """Return ``GET /metrics``; an application of nothing else can be served on a port of its own."""
+    """Return ``GET /metrics``."""
     router = APIRouter(tags=["operations"])
 
     @router.get(

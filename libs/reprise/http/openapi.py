@@ -1,12 +1,12 @@
 """Problem documents in OpenAPI."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from reprise.http.middleware.authentication import is_protected
 from reprise.http.problems import (
     INVALID_REQUEST,
     PROBLEM_MEDIA_TYPE,
@@ -25,7 +25,7 @@ REFERENCE = "#/components/schemas/{model}"
 
 
 def problem_responses(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
-    """Return what FastAPI's ``responses`` needs to document these kinds of problem, with an example each."""
+    """Return FastAPI's ``responses`` for these kinds of problem, with an example each."""
     responses: dict[int | str, dict[str, Any]] = {}
     for kind in kinds:
         response = responses.setdefault(
@@ -48,29 +48,33 @@ def problem_responses(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
 
 
 def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schema of a model and of those it consists of, by name."""
+    """Return the JSON schemas of a model and of its parts, by name."""
     schema = model.model_json_schema(ref_template=REFERENCE)
     return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
-def document_problems(app: FastAPI, *everywhere: ProblemType, protected: bool = False) -> None:
-    """Put the problem document into the application's OpenAPI, and these kinds into every operation.
+def document_problems(
+    app: FastAPI, *everywhere: ProblemType, is_protected: Callable[[str], bool] | None = None
+) -> None:
+    """Add the problem document, and these kinds of problem in every operation, to the application's OpenAPI.
 
     Args:
         app: The application.
-        everywhere: Kinds of problem that any operation may answer with.
-        protected: Whether API keys are asked for.
+        everywhere: Kinds of problem of every operation.
+        is_protected: Whether a path requires an API key; absent without authentication.
     """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _with_problems(app, everywhere, protected)
+            app.openapi_schema = _with_problems(app, everywhere, is_protected)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
-def _with_problems(app: FastAPI, everywhere: tuple[ProblemType, ...], protected: bool) -> dict[str, Any]:
+def _with_problems(
+    app: FastAPI, everywhere: tuple[ProblemType, ...], is_protected: Callable[[str], bool] | None
+) -> dict[str, Any]:
     document = get_openapi(
         title=app.title,
         version=app.version,
@@ -84,19 +88,18 @@ def _with_problems(app: FastAPI, everywhere: tuple[ProblemType, ...], protected:
     schemas.update(app.state.schemas)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
-    if protected:
+    if is_protected is not None:
         document["components"]["securitySchemes"] = _SCHEMES
     for path, operations in document["paths"].items():
-        at_gate = protected and is_protected(path)
-        kinds = (*everywhere, UNAUTHENTICATED, TOO_MANY_REQUESTS) if at_gate else everywhere
-        shared = {str(status): response for status, response in problem_responses(*kinds).items()}
+        protected = is_protected is not None and is_protected(path)
+        kinds = (*everywhere, UNAUTHENTICATED, TOO_MANY_REQUESTS) if protected else everywhere
         for operation in operations.values():
-            if at_gate:
+            if protected:
                 operation["security"] = [{name: []} for name in _SCHEMES]
             responses = operation["responses"]
-            for status, response in shared.items():
-                responses.setdefault(status, response)
-            # FastAPI documents its own 422 on every operation that takes something.
+            for status, response in problem_responses(*kinds).items():
+                responses.setdefault(str(status), response)
+            # FastAPI documents its own 422 on every operation with parameters.
             if "application/json" in responses.get("422", {}).get("content", {}):
                 responses["422"] = problem_responses(INVALID_REQUEST)[422]
             operation["responses"] = dict(sorted(responses.items()))

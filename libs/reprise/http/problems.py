@@ -3,19 +3,24 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import ErrorDetails
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import Response
 
 from reprise.http.exceptions import HttpLibraryError
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 _TYPE_PREFIX = "urn:reprise:problem:"
-_LONGEST_SHOWN_VALUE = 100
-_MOST_FIELD_ERRORS = 100
+_MAX_VALUE_LENGTH = 100
+_MAX_FIELD_ERRORS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +28,9 @@ class ProblemType:
     """One kind of problem.
 
     Attributes:
-        slug: Its name, the last part of the ``type`` URI.
-        status: The HTTP status that it is answered with.
-        title: What it is, in a few words that do not vary from one occurrence to the next.
+        slug: Last part of the ``type`` URI.
+        status: HTTP status of the response.
+        title: A few words that are the same for every occurrence.
     """
 
     slug: str
@@ -54,18 +59,13 @@ NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
 _BY_STATUS = {
     kind.status: kind
     for kind in (
-        BAD_REQUEST,
-        UNAUTHENTICATED,
-        NOT_FOUND,
-        METHOD_NOT_ALLOWED,
-        REQUEST_TIMEOUT,
-        BODY_TOO_LARGE,
-        UNSUPPORTED_MEDIA_TYPE,
-        INVALID_REQUEST,
-        TOO_MANY_REQUESTS,
-        INTERNAL_ERROR,
-        NOT_READY,
+        *(BAD_REQUEST, UNAUTHENTICATED, NOT_FOUND, METHOD_NOT_ALLOWED, REQUEST_TIMEOUT, BODY_TOO_LARGE),
+        *(UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST, TOO_MANY_REQUESTS, INTERNAL_ERROR, NOT_READY),
     )
+}
+_DETAILS = {
+    404: "There is nothing at {path}; the addresses are listed at /docs.",
+    405: "{path} does not take {method}.",
 }
 
 
@@ -76,7 +76,7 @@ class FieldProblem(BaseModel):
 
     field: str = Field(description="Path of the field, its parts joined by dots; empty for the whole body.")
     message: str = Field(description="What was expected.")
-    value: Any = Field(default=None, description="What the field held; left out where it was missing.")
+    value: Any = Field(default=None, description="What the field held; omitted if it was missing.")
 
 
 class ProblemDocument(BaseModel):
@@ -86,20 +86,20 @@ class ProblemDocument(BaseModel):
     title: str = Field(description="The kind of problem in a few words.")
     status: int = Field(description="The HTTP status.", ge=100, le=599)
     detail: str = Field(description="What happened this time, and what would help.")
-    instance: str | None = Field(default=None, description="URI of this occurrence, to be found in the log.")
+    instance: str | None = Field(default=None, description="URI of this occurrence; the log has it too.")
     errors: list[FieldProblem] | None = Field(
-        default=None, description=f"The fields at fault, at most {_MOST_FIELD_ERRORS}."
+        default=None, description=f"The fields at fault, at most {_MAX_FIELD_ERRORS}."
     )
 
 
 class ProblemError(HttpLibraryError):
-    """An error that is answered with a problem document; raise it anywhere below a handler.
+    """An error that becomes a problem document; raise it anywhere below a handler.
 
     Args:
         kind: The kind of problem, which sets the status.
-        detail: What happened this time, and what would help; it is sent to the client.
+        detail: What happened this time, and what would help; the client gets it.
         errors: The fields of the request that are at fault.
-        headers: More headers of the answer, such as ``Retry-After``.
+        headers: More headers of the response, such as ``Retry-After``.
         instance: URI of this occurrence.
     """
 
@@ -138,14 +138,14 @@ class ProblemError(HttpLibraryError):
         return orjson.dumps(self.document())
 
     def response(self) -> Response:
-        """Return the document as an answer."""
+        """Return the response with the document."""
         return Response(
             self.encode(), status_code=self.kind.status, media_type=PROBLEM_MEDIA_TYPE, headers=self.headers
         )
 
 
 def kind_of_status(status: int, title: str) -> ProblemType:
-    """Return the kind of problem that stands for a bare HTTP status, titled so where none is known."""
+    """Return the kind of problem of a bare HTTP status; ``title`` is used for a status without one."""
     return _BY_STATUS.get(status) or ProblemType(f"http-{status}", status, title)
 
 
@@ -155,18 +155,18 @@ def retry_after(seconds: float) -> dict[str, str]:
 
 
 def validation_problem(details: Iterable[ErrorDetails | Mapping[str, Any]], skip: int = 0) -> ProblemError:
-    """Return the problem that says which fields failed pydantic's validation, and how.
+    """Return the problem that lists the fields which failed pydantic's validation.
 
     Args:
-        details: What ``ValidationError.errors()`` returns.
-        skip: How many leading parts of each location are not part of the field's path.
+        details: Result of ``ValidationError.errors()``.
+        skip: Number of leading parts of each location that do not belong to the field's path.
     """
     found = list(details)
     for detail in found:
         if detail["type"] == "json_invalid":
             reason = (detail.get("ctx") or {}).get("error", detail["msg"])
             return ProblemError(INVALID_JSON, f"The body is not valid JSON: {reason}")
-    errors = [_field_error(detail, skip) for detail in found[:_MOST_FIELD_ERRORS]]
+    errors = [_field_problem(detail, skip) for detail in found[:_MAX_FIELD_ERRORS]]
     more = len(found) - len(errors)
     count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
     shown = f"; the first {len(errors)} are listed" if more else ""
@@ -174,20 +174,46 @@ def validation_problem(details: Iterable[ErrorDetails | Mapping[str, Any]], skip
     return ProblemError(INVALID_REQUEST, f"{count} at fault ({names}){shown}", errors=errors)
 
 
-def _field_error(detail: ErrorDetails | Mapping[str, Any], skip: int) -> FieldProblem:
+def add_problem_handlers(app: FastAPI) -> None:
+    """Answer FastAPI's and Starlette's own errors by problem documents; the base middleware answers the others."""
+
+    async def problem(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ProblemError)
+        return error.response()
+
+    async def invalid_request(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        # The first part of FastAPI's locations is body, query, path or header.
+        return validation_problem(error.errors(), skip=1).response()
+
+    async def http_exception(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        status = error.status_code
+        title = HTTPStatus(status).phrase if status in set(HTTPStatus) else f"HTTP {status}"
+        detail = str(error.detail)
+        if detail == title and status in _DETAILS:
+            detail = _DETAILS[status].format(path=request.url.path, method=request.method)
+        return ProblemError(kind_of_status(status, title), detail, headers=error.headers).response()
+
+    app.add_exception_handler(ProblemError, problem)
+    app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(HTTPException, http_exception)
+
+
+def _field_problem(detail: ErrorDetails | Mapping[str, Any], skip: int) -> FieldProblem:
     field = ".".join(str(part) for part in detail["loc"][skip:])
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] in {"missing", "default_factory_not_called"}:
         return FieldProblem(field=field, message=message)
-    return FieldProblem(field=field, message=message, value=_shown(detail.get("input")))
+    return FieldProblem(field=field, message=message, value=_shortened(detail.get("input")))
 
 
-def _shown(value: object) -> object:
+def _shortened(value: object) -> object:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     if value is None or isinstance(value, bool | float):
         return value
     text = value if isinstance(value, str) else repr(value)
-    if len(text) <= _LONGEST_SHOWN_VALUE:
+    if len(text) <= _MAX_VALUE_LENGTH:
         return value if isinstance(value, int) and abs(value) < 2**53 else text
-    return text[: _LONGEST_SHOWN_VALUE - 1] + "…"
+    return text[: _MAX_VALUE_LENGTH - 1] + "…"

@@ -11,8 +11,8 @@ from fastapi import FastAPI
 
 from reprise.http.app import create_http_app
 from reprise.http.health import Readiness, health_router
-from reprise.http.metrics_server import metrics_server
 from reprise.http.middleware.access_log import AccessLog
+from reprise.http.server import metrics_server
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.handlers.features import features_router

@@ -1,7 +1,8 @@
-"""The status page's HTTP application."""
+"""The status page's HTTP application, and the poller behind it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
@@ -9,41 +10,107 @@ from fastapi import FastAPI
 from starlette.responses import HTMLResponse, Response
 
 from reprise.http.app import create_http_app
-from reprise.http.background import end_process
-from reprise.http.metrics import installed_version, process_registry
+from reprise.http.metrics import process_registry
 from reprise.http.problems import NOT_READY, ProblemError, retry_after
-from reprise.status.analysis.report_builder import Frame
+from reprise.runtime.logs import get_logger
+from reprise.runtime.signals import terminate_process
+from reprise.status.analysis.figures import RECENT_SECONDS
+from reprise.status.analysis.history import CounterIncreases, History
+from reprise.status.analysis.report_builder import build_report
 from reprise.status.metrics import StatusMetrics
 from reprise.status.page import CONTENT_SECURITY_POLICY, render, render_waiting
-from reprise.status.poller import Watch
+from reprise.status.report import Report
 from reprise.status.scrape.scraper import Scraper
+from reprise.status.scrape.snapshot import Snapshot
 from reprise.status.scrape.targets import Resolve, resolve
 from reprise.status.settings import StatusSettings
 
 DISTRIBUTION = "reprise-status"
 PAGES = ("/", "/status")
-"""Where the page is: by itself, and behind an Ingress that leads other paths elsewhere."""
+"""Addresses of the page: its own, and behind an Ingress that routes other paths elsewhere."""
+
+_log = get_logger(__name__)
+
+
+class Poller:
+    """Takes snapshots at fixed intervals, and has the latest report.
+
+    Args:
+        scrape: Takes a snapshot.
+        settings: Title, interval and history of the report.
+        metrics: Measures polls.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        scrape: Callable[[], Awaitable[Snapshot]],
+        settings: StatusSettings,
+        metrics: StatusMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scrape = scrape
+        self._title = settings.title
+        self._interval = settings.interval_seconds
+        self._metrics = metrics
+        self._clock = clock
+        self._history = History(max(2, round(settings.history_seconds / self._interval)))
+        self._increases = CounterIncreases(max(RECENT_SECONDS, 3 * self._interval))
+        self._failed = False
+        self.report: Report | None = None
+
+    def reasons_not_ready(self) -> list[str]:
+        """Return why there is no current report."""
+        if self._failed:
+            return ["the services are not looked at any more"]
+        return [] if self.report is not None else ["the services are being looked at for the first time"]
+
+    async def poll(self) -> None:
+        """Take one snapshot and build its report."""
+        started = self._clock()
+        snapshot = await self._scrape()
+        now = self._clock()
+        self._history.add(now, self._increases.since_last(now, snapshot.processes()))
+        report = build_report(snapshot, self._history, self._title, self._interval)
+        if self.report is None or report.verdict.sentence != self.report.verdict.sentence:
+            _log.info("verdict", level=report.verdict.level, sentence=report.verdict.sentence)
+        self.report = report
+        self._metrics.set_level(report.verdict.level)
+        self._metrics.seconds.observe(now - started)
+        self._metrics.polled.set(snapshot.at)
+
+    async def run(self) -> None:
+        """Poll until cancelled; a poll that takes longer than the interval delays the next."""
+        due = self._clock()
+        try:
+            while True:
+                await self.poll()
+                now = self._clock()
+                due = max(due + self._interval, now)
+                await asyncio.sleep(due - now)
+        except Exception as error:
+            self._failed = True
+            _log.critical("watch_failed", exc_info=error)
+            raise
 
 
 def create_app(
-    settings: StatusSettings, find: Resolve = resolve, on_failure: Callable[[], None] = end_process
+    settings: StatusSettings,
+    resolver: Resolve = resolve,
+    on_failure: Callable[[], None] = terminate_process,
 ) -> FastAPI:
-    """Return the application; its lifespan looks at the services.
+    """Return the application, which polls the services while it runs.
 
-    Args:
-        settings: The configuration.
-        find: Finds the addresses of a host.
-        on_failure: Is called when looking fails for a reason of our own: then the page would stand still for ever.
+    ``on_failure`` is called if polling fails: the page would otherwise show the same report for ever.
     """
     metrics = StatusMetrics(process_registry(DISTRIBUTION))
     client = httpx.AsyncClient(
         trust_env=False, timeout=settings.timeout_seconds, headers={"user-agent": DISTRIBUTION}
     )
     scraper = Scraper(
-        client, settings.timeout_seconds, settings.targets, find, settings.pushgateway_url, metrics
+        client, settings.timeout_seconds, settings.targets, resolver, settings.pushgateway_url, metrics
     )
-    frame = Frame(settings.title, settings.interval_seconds)
-    watch = Watch(scraper.look, settings.looks_kept, frame, metrics)
+    poller = Poller(scraper.scrape, settings, metrics)
 
     def ended(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -53,38 +120,37 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with client:
-            looking = asyncio.create_task(watch.keep_looking())
-            looking.add_done_callback(ended)
+            polling = asyncio.create_task(poller.run())
+            polling.add_done_callback(ended)
             yield
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            polling.cancel()
+            await asyncio.gather(polling, return_exceptions=True)
 
     app = create_http_app(
         title="Reprise status",
-        version=installed_version(),
         description="What runs, what it measures, and what is wrong with it.",
         registry=metrics.registry,
-        readiness=watch.reasons_not_ready,
+        readiness=poller.reasons_not_ready,
         lifespan=lifespan,
         max_body_bytes=1024,
         page_policies=dict.fromkeys(PAGES, CONTENT_SECURITY_POLICY),
     )
     app.state.failed = False
-    _add_pages(app, watch, settings.documentation)
+    _add_pages(app, poller, settings.documentation)
     return app
 
 
-def _add_pages(app: FastAPI, watch: Watch, documentation: str) -> None:
+def _add_pages(app: FastAPI, poller: Poller, documentation: str) -> None:
     async def page() -> HTMLResponse:
-        if watch.report is None:
+        if poller.report is None:
             return HTMLResponse(render_waiting(), status_code=503, headers=retry_after(1))
-        return HTMLResponse(render(watch.report, documentation))
+        return HTMLResponse(render(poller.report, documentation))
 
     for path in PAGES:
         app.get(path, include_in_schema=False)(page)
 
     @app.get("/status.json", summary="What the page tells", tags=["status"])
     async def as_json() -> Response:
-        if watch.report is None:
-            raise ProblemError(NOT_READY, "; ".join(watch.reasons_not_ready()), headers=retry_after(1))
-        return Response(watch.report.model_dump_json(), media_type="application/json")
+        if poller.report is None:
+            raise ProblemError(NOT_READY, "; ".join(poller.reasons_not_ready()), headers=retry_after(1))
+        return Response(poller.report.model_dump_json(), media_type="application/json")

@@ -1,4 +1,4 @@
-"""Numbers, ages and digests as people read them."""
+"""Numbers, durations and digests for people."""
 
 from datetime import datetime
 
@@ -8,22 +8,20 @@ _MINUTE, _HOUR, _DAY = 60.0, 3600.0, 86_400.0
 
 
 def plain(value: float) -> str:
-    """Return a number with as many digits as say something."""
+    """Return a number with two or more significant digits."""
     size = abs(value)
-    if size >= 10_000:
-        return f"{value:,.0f}"
     if size >= 100 or value == round(value):
         return f"{value:,.0f}"
     return f"{value:.1f}" if size >= 10 else f"{value:.2g}"
 
 
 def count(value: float, noun: str) -> str:
-    """Return a number of things."""
+    """Return a number and its noun."""
     return f"{value:,.0f} {noun}" if value == 1 else f"{value:,.0f} {noun}s"
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time in one unit, or two where the first says too little."""
+    """Return a duration in one unit."""
     if seconds < 1:
         milliseconds = seconds * 1e3
         return f"{milliseconds:.0f} ms" if milliseconds >= 10 else f"{milliseconds:.2g} ms"
@@ -37,13 +35,13 @@ def duration(seconds: float) -> str:
 
 
 def age(then: datetime, now: datetime) -> str:
-    """Return how long ago something was."""
+    """Return the time since ``then``."""
     seconds = (now - then).total_seconds()
     return "just now" if seconds < 1 else f"{duration(seconds)} ago"
 
 
 def digest(text: str) -> str:
-    """Return the begin of a digest, enough to tell it from others."""
+    """Return the first 12 digits of a digest."""
     return text.removeprefix("sha256:")[:12]
 
 
@@ -54,7 +52,7 @@ def percent(share: float) -> str:
 
 
 def parts(figure: Figure) -> tuple[str, str]:
-    """Return a known figure's number and its unit."""
+    """Return number and unit of a known figure."""
     assert figure.value is not None
     value = figure.value
     match figure.unit:

@@ -1,4 +1,4 @@
-"""What the status page measures of itself."""
+"""The status page's own metrics."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -7,12 +7,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class StatusMetrics:
-    """The page's metrics in one registry.
-
-    Attributes:
-        seconds: How long looks took.
-        looked: When the latest look ended.
-    """
+    """The metrics in one registry; ``seconds`` and ``polled`` are duration and end of polls."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -28,10 +23,10 @@ class StatusMetrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.looked = Gauge(
+        self.polled = Gauge(
             "reprise_status_look_timestamp_seconds", "When the latest look ended.", registry=registry
         )
-        self._verdict = Gauge(
+        self._level = Gauge(
             "reprise_status_verdict",
             "1 for how the platform is: good, watch (something is to be looked at), bad.",
             ("level",),
@@ -39,14 +34,14 @@ class StatusMetrics:
         )
 
     def answered(self, service: str) -> None:
-        """Count a process that told its metrics."""
+        """Count a successful scrape."""
         self._scrapes.labels(service, "answered").inc()
 
     def failed(self, service: str) -> None:
-        """Count a process that did not."""
+        """Count a failed scrape."""
         self._scrapes.labels(service, "failed").inc()
 
-    def show(self, level: str) -> None:
-        """Show how the platform is."""
+    def set_level(self, level: str) -> None:
+        """Set the level of the platform."""
         for each in LEVELS:
-            self._verdict.labels(each).set(each == level)
+            self._level.labels(each).set(each == level)

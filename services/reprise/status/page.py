@@ -1,15 +1,13 @@
-"""The page as HTML, with everything in it: style, script, curves, icon."""
+"""The page as HTML, with style, script, curves and icon inside."""
 
 import base64
 import hashlib
-from datetime import datetime
 from importlib.resources import files
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reprise.status import formatting as wording
+from reprise.reports.html import html_environment
+from reprise.status import formatting
 from reprise.status.report import Figure, Finding, Report
 from reprise.status.sparkline import HEIGHT, WIDTH, Sparkline, sparkline
 
@@ -17,8 +15,8 @@ _FOLDER = files("reprise.status") / "templates"
 STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
 SCRIPT = (_FOLDER / "refresh.js").read_text(encoding="utf-8")
 
-# What the upper edge of a curve stands for at least, so that a quiet hour does not look like a mountain range.
-_AT_LEAST = {
+# Minimum of each curve's upper edge, so that noise looks like noise.
+_MIN_TOP = {
     "request_rate": 1.0,
     "latency_p99": 0.005,
     "error_share": 0.01,
@@ -38,85 +36,58 @@ CONTENT_SECURITY_POLICY = (
     f"default-src 'none'; style-src {_source(STYLE)}; script-src {_source(SCRIPT)}; connect-src 'self'; img-src data:;"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Nothing runs on the page but this style and this script, whatever a service may have told."""
+"""Allows only this style and this script, whatever text a service reports."""
 
 
 def render(report: Report, documentation: str) -> str:
-    """Return the page.
-
-    Args:
-        report: What it tells.
-        documentation: Address of the folder that holds ``docs``, empty where links lead nowhere.
-    """
+    """Return the page; ``documentation`` is the URL of the folder that contains ``docs``, or empty."""
     return _ENVIRONMENT.get_template("page.html.j2").render(
         report=report,
         documentation=documentation.rstrip("/"),
         icon_colour=_ICON_COLOURS[report.verdict.level],
         curves={name: curve_of(report, name) for name in report.curves},
-        # An hour that is over by a look is an hour.
-        covers=wording.duration(max(1.0, report.covers_seconds)),
+        covers=formatting.duration(max(1.0, report.covers_seconds)),
     )
 
 
 def render_waiting() -> str:
-    """Return the page of the moment before the first look is over."""
+    """Return the page before the first snapshot."""
     return _ENVIRONMENT.get_template("waiting.html.j2").render()
 
 
 def curve_of(report: Report, name: str) -> Sparkline | None:
     """Return a curve of the report."""
-    return sparkline(report.curves[name], at_least=_AT_LEAST[name])
+    return sparkline(report.curves[name], min_top=_MIN_TOP[name])
 
 
 def _runbook(finding: Finding, documentation: str) -> str:
     return f"{documentation}/docs/operations.md#{finding.section}" if documentation else ""
 
 
-def _section(finding: Finding) -> str:
-    return finding.section.replace("-", " ")
-
-
-def _clock(moment: datetime) -> str:
-    return moment.strftime("%H:%M:%S UTC")
-
-
-def _day(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%d %H:%M UTC")
-
-
 def _number(figure: Figure) -> Markup:
-    """Return a figure's number and unit, or that it is not known and why; each part escaped."""
+    """Return a figure's number and unit, or why it is unknown; each part is escaped."""
     if figure.value is None:
         return Markup('<span class="unknown">not known: {}</span>').format(figure.unknown)
-    number, unit = wording.parts(figure)
+    number, unit = formatting.parts(figure)
     return Markup("{}&#8239;{}").format(number, unit) if unit else Markup("{}").format(number)
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("reprise.status"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Any] = {
-        "age": wording.age,
-        "clock": _clock,
-        "day": _day,
-        "digest": wording.digest,
-        "duration": wording.duration,
-        "number": _number,
-        "parts": wording.parts,
-        "percent": wording.percent,
-        "runbook": _runbook,
-        "section": _section,
-    }
-    environment.filters.update(filters)
-    environment.globals.update(
-        style=Markup(STYLE), script=Markup(SCRIPT), width=f"{WIDTH:g}", height=f"{HEIGHT:g}"
-    )
-    return environment
-
-
-_ENVIRONMENT = _environment()
+_ENVIRONMENT = html_environment(
+    "reprise.status",
+    age=formatting.age,
+    clock=lambda at: at.strftime("%H:%M:%S UTC"),
+    day=lambda at: at.strftime("%Y-%m-%d %H:%M UTC"),
+    digest=formatting.digest,
+    duration=formatting.duration,
+    number=_number,
+    parts=formatting.parts,
+    percent=formatting.percent,
+    runbook=_runbook,
+    section=lambda finding: finding.section.replace("-", " "),
+)
+_ENVIRONMENT.globals |= {
+    "style": Markup(STYLE),
+    "script": Markup(SCRIPT),
+    "width": f"{WIDTH:g}",
+    "height": f"{HEIGHT:g}",
+}

@@ -1,4 +1,4 @@
-"""What the page tells, and ``/status.json`` as well."""
+"""The content of the page and of ``/status.json``."""
 
 from datetime import datetime
 from typing import Literal
@@ -9,72 +9,72 @@ Level = Literal["good", "watch", "bad"]
 Unit = Literal["1/s", "s", "share", "events", "number", "age", "auc", "psi"]
 
 
-class Part(BaseModel):
-    """Base of everything that is told."""
+class ReportModel(BaseModel):
+    """Base of all parts of the report."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Figure(Part):
-    """One number, or why it is not known."""
+class Figure(ReportModel):
+    """One number, or why it is unknown."""
 
     value: float | None = None
     unit: Unit
     unknown: str | None = Field(None, description="Why there is no value.")
 
 
-class Finding(Part):
-    """Something that is not as it should be."""
+class Finding(ReportModel):
+    """Something that is wrong."""
 
     level: Level
     sentence: str
     section: str = Field(description="Anchor in docs/operations.md that says what to do.")
 
 
-class Verdict(Part):
-    """How the platform is, in one sentence."""
+class OverallStatus(ReportModel):
+    """The state of the platform in one sentence."""
 
     level: Level
     sentence: str
     findings: tuple[Finding, ...] = Field((), description="The worst first.")
 
 
-class Process(Part):
+class Process(ReportModel):
     """One process of a service."""
 
     address: str
     version: str | None = None
     up_seconds: float | None = None
     ready: bool
-    reason: str | None = Field(None, description="Why it is not ready, or tells nothing.")
+    reason: str | None = Field(None, description="Why it is not ready, or has no metrics.")
 
 
-class Service(Part):
-    """One service, and the processes that are found of it."""
+class Service(ReportModel):
+    """One service and its processes."""
 
     name: str
     processes: tuple[Process, ...] = ()
-    answering: int = Field(description="Processes that tell their metrics.")
+    answering: int = Field(description="Processes with metrics.")
     ready: int = Field(description="Processes that take requests.")
     problem: str | None = Field(None, description="Why no process is found.")
 
 
-class Arm(Part):
-    """One arm of the rollout that is applied, or the model that answers everybody."""
+class Arm(ReportModel):
+    """One arm of the applied rollout, or the only model."""
 
     name: str
     digest: str
-    share: float = Field(description="Of the users, 0 to 1.")
+    share: float = Field(description="Share of the users, 0 to 1.")
     shadow: bool = False
-    loaded: int = Field(description="Predictors that hold its model.")
+    loaded: int = Field(description="Predictors that have loaded its model.")
     of: int = Field(description="Predictors that answer.")
-    reason: str | None = Field(None, description="Why it is not loaded everywhere.")
+    reason: str | None = Field(None, description="Why a predictor has not loaded it.")
     answers: Figure
     psi: Figure
 
 
-class Model(Part):
-    """The model that answers wherever no other arm does."""
+class Model(ReportModel):
+    """The default model."""
 
     digest: str
     trained_at: datetime | None = None
@@ -86,22 +86,22 @@ class Model(Part):
     oracle: float | None = None
 
 
-class Rollout(Part):
-    """Which routing document the predictors have applied."""
+class Rollout(ReportModel):
+    """The routing document that the predictors have applied."""
 
     rollout: str | None = None
     generation: int | None = None
     acknowledged: int = Field(0, description="Predictors that have applied the newest generation.")
     of: int = Field(0, description="Predictors that answer.")
-    refused: str | None = Field(None, description="Why a predictor does not apply the newest document.")
+    refused: str | None = Field(None, description="Why a predictor refuses the newest document.")
 
 
-class Job(Part):
+class Job(ReportModel):
     """The last run of a job."""
 
     name: str
     title: str
-    unknown: str | None = Field(None, description="Why nothing is known of it.")
+    unknown: str | None = Field(None, description="Why its last run is unknown.")
     ended_at: datetime | None = None
     took_seconds: float | None = None
     succeeded_at: datetime | None = None
@@ -109,17 +109,19 @@ class Job(Part):
     notes: tuple[str, ...] = ()
 
 
-class Report(Part):
-    """Everything that the page tells."""
+class Report(ReportModel):
+    """The state of the platform at one moment."""
 
     title: str
-    at: datetime = Field(description="When the platform was looked at.")
+    at: datetime = Field(description="Time of the snapshot.")
     every_seconds: float
-    covers_seconds: float = Field(description="How far back curves and counts go.")
-    verdict: Verdict = Verdict(level="good", sentence="")
+    covers_seconds: float = Field(description="Time span of curves and counts.")
+    verdict: OverallStatus = OverallStatus(level="good", sentence="")
     services: tuple[Service, ...] = ()
     figures: dict[str, Figure] = {}
-    curves: dict[str, tuple[float | None, ...]] = Field({}, description="One point a look, the oldest first.")
+    curves: dict[str, tuple[float | None, ...]] = Field(
+        {}, description="One value a snapshot, the oldest first."
+    )
     model: Model | None = None
     model_unknown: str | None = None
     refused_model: str | None = Field(None, description="Digest of a model that a predictor refuses.")
@@ -128,6 +130,6 @@ class Report(Part):
     jobs: tuple[Job, ...] = ()
 
     def value(self, name: str) -> float | None:
-        """Return the value of a figure, ``None`` where it is not known."""
+        """Return the value of a figure, ``None`` if it is unknown."""
         figure = self.figures.get(name)
         return None if figure is None else figure.value

@@ -23,44 +23,37 @@ class StatusSettings(ApiSettings):
             "materializer=http://localhost:8002,archiver=http://localhost:8003"
         ),
         min_length=1,
-        description="The services to look at, name=http://host:port separated by commas; the port is that of /metrics. "
-        "A name may come several times, and a host that has several addresses is several processes.",
+        description="The services, name=http://host:port separated by commas; the port is that of /metrics. "
+        "A name may occur several times, and each address of a host is one process.",
     )
     pushgateway_url: str | None = Field(
         default=None,
         pattern=r"^https?://[^/\s]+$",
         validation_alias="PUSHGATEWAY_URL",
         description="Prometheus Pushgateway that keeps the jobs' metrics, such as http://pushgateway:9091; if absent"
-        " nothing is known of jobs.",
+        " the page has no jobs.",
     )
     interval_seconds: float = Field(
-        default=5.0, ge=0.2, le=60, description="How often every service is looked at, seconds."
+        default=5.0, ge=0.2, le=60, description="Polling interval of the services, seconds."
     )
     timeout_seconds: float = Field(
-        default=2.0, gt=0, le=30, description="Longest that a service may take to answer, seconds."
+        default=2.0, gt=0, le=30, description="Timeout of a service's response, seconds."
     )
     history_seconds: float = Field(
         default=3600.0,
         ge=120,
         le=86_400,
-        description="How much of the past is kept in memory, for the curves and the counts, seconds.",
+        description="History of the curves and counts in memory, seconds.",
     )
-    title: str = Field(
-        default="", max_length=80, description="What is shown beside the name, such as the namespace."
-    )
+    title: str = Field(default="", max_length=80, description="Title beside the name, such as the namespace.")
     documentation: str = Field(
         default="",
         pattern=r"^$|^https?://\S+$",
-        description="Address of the folder that holds docs/operations.md, for links; without it only the section's name"
-        " is told.",
+        description="URL of the folder that contains docs/operations.md, for links; if absent the page shows only the"
+        " names of its sections.",
     )
 
     @field_validator("targets", mode="before")
     @classmethod
     def _parse(cls, value: object) -> object:
         return parse_targets(value) if isinstance(value, str) else value
-
-    @property
-    def looks_kept(self) -> int:
-        """How many looks the history holds."""
-        return max(2, round(self.history_seconds / self.interval_seconds))

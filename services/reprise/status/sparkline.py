@@ -1,4 +1,4 @@
-"""A curve as the path of an SVG."""
+"""A curve as SVG paths."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ _MARGIN = 3.0
 
 @dataclass(frozen=True)
 class Sparkline:
-    """A curve, in a box of ``WIDTH`` × ``HEIGHT``.
+    """A curve in a box of ``WIDTH`` × ``HEIGHT``.
 
     Attributes:
-        line: Path of the line, with a gap where nothing was known.
-        area: Path of what lies below it.
-        last: Where it ends, ``None`` where nothing is known now.
-        points: How many points it has.
-        highest: The largest value, at the upper edge.
+        line: Path of the line, with gaps at unknown values.
+        area: Path of the area below it.
+        last: Its end, ``None`` if the latest value is unknown.
+        points: Number of its points.
+        highest: Its largest value.
     """
 
     line: str
@@ -29,25 +29,21 @@ class Sparkline:
     highest: float
 
 
-def sparkline(values: Sequence[float | None], *, at_least: float = 0.0) -> Sparkline | None:
-    """Return the curve of some values, ``None`` where fewer than two are known.
+def sparkline(values: Sequence[float | None], *, min_top: float = 0.0) -> Sparkline | None:
+    """Return the curve of values, the oldest first; ``None`` if fewer than two are known.
 
-    The lower edge is 0. More values than can be told apart are averaged. The newest is always at the right edge, and
-    a history that has just begun fills as much of the box as it has points.
-
-    Args:
-        values: The oldest first.
-        at_least: What the upper edge stands for where all values are below it, so that noise looks like noise.
+    The lower edge is 0, and the upper edge the largest value or ``min_top``. Many values are averaged in groups. The
+    latest value is at the right edge.
     """
-    thinned = _thinned(values)
-    known = [value for value in thinned if value is not None]
+    means = _group_means(values)
+    known = [value for value in means if value is not None]
     if len(known) < 2:
         return None
-    highest = max(*known, at_least) or 1.0
-    step = WIDTH / (len(thinned) - 1)
+    top = max(*known, min_top) or 1.0
+    step = WIDTH / (len(means) - 1)
     placed = [
-        None if value is None else (at * step, HEIGHT - _MARGIN - (HEIGHT - 2 * _MARGIN) * value / highest)
-        for at, value in enumerate(thinned)
+        None if value is None else (at * step, HEIGHT - _MARGIN - (HEIGHT - 2 * _MARGIN) * value / top)
+        for at, value in enumerate(means)
     ]
     runs = _runs(placed)
     return Sparkline(
@@ -59,15 +55,14 @@ def sparkline(values: Sequence[float | None], *, at_least: float = 0.0) -> Spark
     )
 
 
-def _thinned(values: Sequence[float | None]) -> list[float | None]:
+def _group_means(values: Sequence[float | None]) -> list[float | None]:
     size = math.ceil(len(values) / _POINTS) or 1
-    # Groups end with the newest value, so that all of them but the oldest are whole.
-    starts = range(len(values) % size - size if len(values) % size else 0, len(values), size)
-    return [_mean([v for v in values[max(0, start) : start + size] if v is not None]) for start in starts]
-
-
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+    means = []
+    # Groups end with the latest value, so only the oldest may be incomplete.
+    for end in range(len(values), 0, -size):
+        known = [value for value in values[max(0, end - size) : end] if value is not None]
+        means.append(sum(known) / len(known) if known else None)
+    return means[::-1]
 
 
 def _runs(placed: list[tuple[float, float] | None]) -> list[list[tuple[float, float]]]:

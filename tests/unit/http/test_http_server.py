@@ -18,7 +18,8 @@ import asyncio, sys
 from fastapi import Request
 from prometheus_client import CollectorRegistry
 from reprise.http.app import create_http_app
-from reprise.http.server import run
+from reprise.http.server import run_service
+from reprise.runtime.settings import ApiSettings
 app = create_http_app(title="t", version="1", description="d", registry=CollectorRegistry(), readiness=list)
 @app.get("/slow")
 async def slow() -> str:
@@ -31,7 +32,8 @@ async def echo(request: Request) -> int:
 @app.get("/loop")
 async def loop() -> str:
     return type(asyncio.get_running_loop()).__module__
-run(app, "127.0.0.1", int(sys.argv[1]), drain_seconds=float(sys.argv[2]), arrival_seconds=0.6)
+settings = ApiSettings.load(api_host="127.0.0.1", api_port=int(sys.argv[1]))
+run_service(app, settings, drain_seconds=float(sys.argv[2]), request_timeout_seconds=0.6)
 print("returned", flush=True)
 """
 

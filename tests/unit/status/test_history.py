@@ -48,8 +48,8 @@ def test_points_have_a_gap_where_nothing_was_known() -> None:
     made = History(3)
     for at, value in enumerate((1.0, None, 3.0, 4.0)):
         made.add(at, {})
-        made.note({"lag": value})
-    assert made.points("lag") == [None, 3.0, 4.0]
+        made.set_values({"lag": value})
+    assert made.curve("lag") == [None, 3.0, 4.0]
 
 
 def test_clock_that_goes_back_makes_no_negative_rate() -> None:

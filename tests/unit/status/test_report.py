@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from reprise.status.analysis.figures import OURS
-from reprise.status.analysis.increases import COUNTED
+from reprise.status.analysis.figures import SERVER_ERRORS
+from reprise.status.analysis.history import COUNTERS
 from reprise.status.report import Figure, Report
 from reprise.status.scrape.exposition import parse
 from support.metrics_catalogue import described, registries
@@ -202,13 +202,13 @@ def test_every_metric_that_is_read_exists() -> None:
     assert len(read) > 25
     histograms = {name.removesuffix("_bucket") for name in existing if name.endswith("_bucket")}
     assert read - existing - histograms == set()
-    assert existing >= COUNTED
+    assert existing >= COUNTERS
 
 
 def test_failures_of_ours_are_those_of_the_alerts() -> None:
     rules = (Path(__file__).parents[3] / "charts/reprise/files/rules.yaml").read_text()
     [outcomes] = set(re.findall(r'reprise_predictor_requests_total\{outcome=~"([^"]+)"\}', rules))
-    assert set(outcomes.split("|")) == OURS
+    assert set(outcomes.split("|")) == SERVER_ERRORS
 
 
 def test_report_survives_json() -> None:

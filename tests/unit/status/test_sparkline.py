@@ -44,7 +44,7 @@ def test_gap_interrupts_the_line() -> None:
 
 
 def test_noise_far_below_what_matters_looks_like_noise() -> None:
-    curve = sparkline([0.0, 0.001], at_least=0.1)
+    curve = sparkline([0.0, 0.001], min_top=0.1)
     assert curve is not None
     assert corners(curve.line)[-1][1] > HEIGHT * 0.9
 

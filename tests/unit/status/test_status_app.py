@@ -8,11 +8,9 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from reprise.status.analysis.report_builder import Frame
-from reprise.status.app import create_app
+from reprise.status.app import Poller, create_app
 from reprise.status.metrics import StatusMetrics
 from reprise.status.page import CONTENT_SECURITY_POLICY
-from reprise.status.poller import Watch
 from reprise.status.report import Report
 from reprise.status.scrape.snapshot import Snapshot
 from reprise.status.settings import StatusSettings
@@ -92,8 +90,9 @@ def test_looking_that_breaks_ends_the_process_rather_than_show_the_same_for_ever
     assert "watch_failed" in [line["event"] for line in logs]
 
 
-def watch(look: Callable[[], Awaitable[Snapshot]], clock: Callable[[], float] = lambda: 0.0) -> Watch:
-    return Watch(look, 10, Frame("", 5.0), StatusMetrics(CollectorRegistry()), clock)
+def watch(look: Callable[[], Awaitable[Snapshot]], clock: Callable[[], float] = lambda: 0.0) -> Poller:
+    settings = StatusSettings.load(history_seconds=120, interval_seconds=12)
+    return Poller(look, settings, StatusMetrics(CollectorRegistry()), clock)
 
 
 async def test_each_look_adds_to_what_came_before() -> None:
@@ -106,11 +105,11 @@ async def test_each_look_adds_to_what_came_before() -> None:
         return healthy(now)
 
     watched = watch(look, lambda: now)
-    await watched.look()
+    await watched.poll()
     assert watched.report is not None
     assert watched.report.value("request_rate") is None
     for _ in range(30):
-        await watched.look()
+        await watched.poll()
     assert watched.report.value("request_rate") == 20
     assert len(watched.report.curves["lag"]) == 10
 
@@ -121,8 +120,8 @@ async def test_a_verdict_is_logged_when_it_changes_and_only_then() -> None:
 
     watched = watch(look)
     with capture_logs() as logs:
-        await watched.look()
-        await watched.look()
+        await watched.poll()
+        await watched.poll()
     assert [line["sentence"] for line in logs if line["event"] == "verdict"] == ["Everything works."]
 
 
@@ -132,6 +131,6 @@ async def test_looking_that_breaks_makes_the_process_unready_and_is_not_hidden()
 
     watched = watch(look)
     with capture_logs() as logs, pytest.raises(RuntimeError):
-        await watched.keep_looking()
+        await watched.run()
     assert watched.reasons_not_ready() == ["the services are not looked at any more"]
     assert [line["event"] for line in logs] == ["watch_failed"]

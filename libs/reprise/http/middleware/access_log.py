@@ -1,4 +1,4 @@
-"""One line for each request."""
+"""One log line for each request."""
 
 import asyncio
 import sys
@@ -8,26 +8,26 @@ from typing import Any
 import orjson
 from starlette.types import Scope
 
+from reprise.http.health import OPERATIONS_PATHS
 from reprise.http.middleware.authentication import CALLER
-from reprise.http.tracing.trace_context import Trace
+from reprise.http.tracing.trace_context import Trace, route_of
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
 _IDS = "reprise.ids"
-_QUIET = frozenset(("/health", "/ready", "/metrics"))
 _FLUSH_SECONDS = 0.2
 _FLUSH_LINES = 256
 
 
 class AccessLog:
-    """Writes a line for each request to standard error, the lines of a moment at once.
+    """Writes a line for each request to standard error, in batches.
 
-    structlog would cost more than half of what a prediction costs; a line here costs about 3 µs. Health
-    checks and scrapes that succeed are left out.
+    A line costs about 3 µs; structlog's would cost more than half of a prediction. Successful health checks and
+    scrapes are omitted.
 
     Args:
-        ids: Whether lines tell whom a request was about: its full address, and what handlers noted.
-        json: Lines as JSON; else by structlog, for people.
+        ids: Whether lines contain the full address and the ids that handlers noted.
+        json: Lines as JSON; otherwise structlog's format for people.
     """
 
     def __init__(self, *, ids: bool, json: bool) -> None:
@@ -39,15 +39,13 @@ class AccessLog:
     def note(
         self, scope: Scope, status: int, seconds: float, request_id: str | None, trace: Trace | None
     ) -> None:
-        """Note one request that was answered; a status of 0 says that it was not."""
+        """Log one request; status 0 means that it got no response."""
         path = scope["path"]
-        if path in _QUIET and status == 200:
+        if path in OPERATIONS_PATHS and status == 200:
             return
-        # The path itself may hold an id, its route does not.
-        route = path if "reprise.fast_path" in scope else getattr(scope.get("route"), "path", None)
         fields: dict[str, Any] = {
             "method": scope["method"],
-            "path": route,
+            "path": route_of(scope),
             "status": status,
             "milliseconds": round(seconds * 1e3, 3),
         }
@@ -67,7 +65,7 @@ class AccessLog:
         self._write(fields)
 
     def flush(self) -> None:
-        """Write what has gathered."""
+        """Write the buffered lines."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -81,12 +79,7 @@ class AccessLog:
         if not self._json:
             _log.info("request", **fields)
             return
-        head = {
-            "event": "request",
-            "level": "info",
-            "logger": __name__,
-            "timestamp": datetime.now(UTC),
-        }
+        head = {"event": "request", "level": "info", "logger": __name__, "timestamp": datetime.now(UTC)}
         self._lines.append(orjson.dumps(head | fields, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_UTC_Z))
         if len(self._lines) >= _FLUSH_LINES:
             self.flush()
@@ -95,5 +88,5 @@ class AccessLog:
 
 
 def note_ids(scope: Scope, **ids: str) -> None:
-    """Note whom a request is about, for a log that tells ids."""
+    """Note the ids in a request, for an access log with ids."""
     scope[_IDS] = ids

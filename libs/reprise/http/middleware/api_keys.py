@@ -1,7 +1,7 @@
-"""API keys, of which only the SHA-256 is known here.
+"""API keys, stored as SHA-256 digests.
 
-A key is a random string of at least 128 bits, so a plain digest of it cannot be turned back by guessing, and
-needs neither salt nor a slow hash. The digests are compared in constant time all the same.
+A key is a random string of at least 128 bits, so a plain digest cannot be reversed by guessing and needs neither salt
+nor a slow hash. Digests are compared in constant time.
 """
 
 import asyncio
@@ -21,17 +21,17 @@ _BEARER = b"bearer "
 
 
 class ApiKeys:
-    """The keys that are accepted, several at once so that one can be exchanged for another.
+    """The accepted keys; several at once allow rotation.
 
-    An entry is ``sha256hex`` or ``name:sha256hex``. Keys of one name are one caller's: they share its rate
-    limit, and the name is what logs show. A key without a name is called by the first 8 digits of its digest.
+    An entry is ``sha256hex`` or ``name:sha256hex``. Keys of one name belong to one caller: they share its rate limit,
+    and logs show the name. A key without a name is named by the first 8 digits of its digest.
 
     Args:
         entries: The entries themselves.
-        file: A file with an entry a line, ``#`` starting a comment; read again by ``keep_fresh``.
+        file: A file with an entry a line and ``#`` comments; ``keep_fresh`` reads it again.
 
     Raises:
-        InvalidKeysError: An entry is none, the file cannot be read, or there is no entry at all.
+        InvalidKeysError: An entry is malformed, the file cannot be read, or there is no entry.
     """
 
     def __init__(self, entries: Iterable[str], file: Path | None = None) -> None:
@@ -41,26 +41,31 @@ class ApiKeys:
 
     @classmethod
     def of(cls, entries: Iterable[str], file: Path | None) -> Self | None:
-        """Return the keys, or ``None`` where none are asked for."""
+        """Return the keys, or ``None`` if neither entries nor a file are given."""
         listed = list(entries)
         return cls(listed, file) if listed or file is not None else None
 
     def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """Return whose key a request shows, by ``Authorization: Bearer`` or ``X-API-Key``; ``None`` if nobody's."""
+        """Return the name of the key in ``Authorization: Bearer`` or ``X-API-Key``; ``None`` if no key is accepted."""
         for name, value in headers:
             if name == b"x-api-key":
-                shown = value
+                key = value
             elif name == b"authorization" and value[:7].lower() == _BEARER:
-                shown = value[7:]
+                key = value[7:]
             else:
                 continue
-            caller = self._whose(shown.strip())
+            digest = hashlib.sha256(key.strip()).digest()
+            caller = None
+            # Every key is compared, so that the time does not depend on which one matches.
+            for known, known_name in self._keys.items():
+                if hmac.compare_digest(known, digest):
+                    caller = known_name
             if caller is not None:
                 return caller
         return None
 
     async def keep_fresh(self, seconds: float) -> None:
-        """Read the file again every so many seconds, until cancelled; one that is broken changes nothing."""
+        """Read the file again every ``seconds`` until cancelled; a malformed file changes nothing."""
         while self._file is not None:
             await asyncio.sleep(seconds)
             self.refresh()
@@ -76,31 +81,19 @@ class ApiKeys:
             self._keys = keys
             _log.info("api_keys_loaded", keys=len(keys))
 
-    def _whose(self, shown: bytes) -> str | None:
-        digest = hashlib.sha256(shown).digest()
-        found = None
-        # Always all of them, so that the time tells nothing of which it was.
-        for known, name in self._keys.items():
-            if hmac.compare_digest(known, digest):
-                found = name
-        return found
-
     def _load(self) -> dict[bytes, str]:
-        keys = self._fixed | self._from_file()
+        keys = self._fixed
+        if self._file is not None:
+            try:
+                text = self._file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidKeysError(f"{self._file} cannot be read: {error}") from error
+            lines = (line.partition("#")[0].strip() for line in text.splitlines())
+            keys = keys | _parse((line for line in lines if line), str(self._file))
         if not keys:
             where = self._file or "the list of API keys"
-            raise InvalidKeysError(f"{where} holds no key, so nobody could be let in")
+            raise InvalidKeysError(f"{where} holds no key, so every request would be refused")
         return keys
-
-    def _from_file(self) -> dict[bytes, str]:
-        if self._file is None:
-            return {}
-        try:
-            text = self._file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidKeysError(f"{self._file} cannot be read: {error}") from error
-        lines = (line.partition("#")[0].strip() for line in text.splitlines())
-        return _parse((line for line in lines if line), str(self._file))
 
 
 def _parse(entries: Iterable[str], where: str) -> dict[bytes, str]:
@@ -108,7 +101,7 @@ def _parse(entries: Iterable[str], where: str) -> dict[bytes, str]:
     for number, entry in enumerate(entries, 1):
         match = _ENTRY.fullmatch(entry.strip())
         if match is None:
-            # What stands there may be a key itself, so it is not shown.
+            # The entry may be a key itself, so the message does not show it.
             raise InvalidKeysError(f"{where}: entry {number} is neither sha256hex nor name:sha256hex")
         digest = match["digest"].lower()
         keys[bytes.fromhex(digest)] = match["name"] or digest[:8]

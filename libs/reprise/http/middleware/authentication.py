@@ -1,4 +1,4 @@
-"""Who is let in, and how often."""
+"""Middleware that requires an API key, and limits the rate of each key."""
 
 from dataclasses import dataclass
 
@@ -10,26 +10,21 @@ from reprise.http.middleware.rate_limit import RateLimit
 from reprise.http.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemError, retry_after
 
 CALLER = "reprise.caller"
-"""Where the scope has the name of the key that a request showed."""
+"""Scope entry with the name of the request's key."""
 
 _OPEN = frozenset(("/health", "/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"))
 
 
 @dataclass(frozen=True)
 class Authentication:
-    """What a gate goes by.
-
-    Attributes:
-        keys: The keys that are accepted.
-        limit: How much each may ask for; ``None`` for as much as it likes.
-    """
+    """The accepted keys, and the rate limit of each; ``None`` is no limit."""
 
     keys: ApiKeys
     limit: RateLimit | None = None
 
 
 class AuthenticationMiddleware:
-    """ASGI middleware that asks for an API key everywhere but for health and documentation."""
+    """ASGI middleware that requires an API key except for health and documentation."""
 
     def __init__(self, app: ASGIApp, authentication: Authentication, registry: CollectorRegistry) -> None:
         self._app = app
@@ -44,13 +39,13 @@ class AuthenticationMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "http" and is_protected(scope["path"]):
-            problem = self._objection(scope)
+            problem = self._refusal(scope)
             if problem is not None:
                 await problem.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
-    def _objection(self, scope: Scope) -> ProblemError | None:
+    def _refusal(self, scope: Scope) -> ProblemError | None:
         caller = self._keys.caller(scope["headers"])
         if caller is None:
             self._unauthenticated.inc()
@@ -65,12 +60,12 @@ class AuthenticationMiddleware:
             self._too_many.inc()
             return ProblemError(
                 TOO_MANY_REQUESTS,
-                f"This key has used up its rate; there is room again in {seconds:.3g} s.",
+                f"This key has used up its rate; try again in {seconds:.3g} s.",
                 headers=retry_after(seconds),
             )
         return None
 
 
 def is_protected(path: str) -> bool:
-    """Return whether a path needs a key, where there are keys."""
+    """Return whether a path requires a key, where authentication is on."""
     return path not in _OPEN

@@ -1,4 +1,4 @@
-"""What stands between the server and every handler: limit, headers, and the last resort for errors."""
+"""The outermost middleware: body limit, headers, request ids, timing, and the response to unexpected errors."""
 
 import re
 import time
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from reprise.http.health import OPERATIONS_PATHS
 from reprise.http.histogram import LoopHistogram, Observe
 from reprise.http.middleware.access_log import AccessLog
 from reprise.http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, ProblemError
@@ -26,12 +27,11 @@ _API_HEADERS = [
     *_SECURITY_HEADERS,
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-# The documentation is a page with scripts, which FastAPI takes from a CDN.
+# The documentation is a page with scripts, which FastAPI loads from a CDN.
 _PAGE_HEADERS = [*_SECURITY_HEADERS, (b"x-frame-options", b"DENY")]
 _PAGES = {"/docs": _PAGE_HEADERS, "/redoc": _PAGE_HEADERS}
-_OF_OPERATION = frozenset(("/health", "/ready", "/metrics"))
 _GONE = "gone"
-"""What is counted as the status of a request whose sender left before it was answered."""
+"""Status label of a request whose client left before the response."""
 
 
 class _BodyTooLargeError(Exception):
@@ -39,19 +39,19 @@ class _BodyTooLargeError(Exception):
 
 
 class BaseMiddleware:
-    """ASGI middleware that every request and every answer passes.
+    """ASGI middleware around every request.
 
-    A body of more than ``max_body_bytes`` is answered 413, whether its length is declared or not, before
-    a handler has read it all. Every answer gets the security headers, and the ``X-Request-ID`` and the
-    ``traceparent`` of its request. An exception that no handler knew is logged with a correlation id and
-    answered 500 with that id alone. Every request but those of probes and Prometheus is timed.
+    A body of more than ``max_body_bytes`` gets 413, with or without a declared length, before a handler has read it
+    all. Every response has the security headers, and the ``X-Request-ID`` and ``traceparent`` of its request. An
+    unexpected exception is logged with a correlation id, and the 500 response contains only that id. Every request
+    except probes and scrapes is timed.
 
     Args:
         app: The application.
-        max_body_bytes: Largest body of a request.
-        access_log: Where each request is noted.
-        durations: Where each is timed.
-        page_policies: The content security policy of each path that is a page for people, not an answer to programs.
+        max_body_bytes: Maximum size of a body.
+        access_log: Logs each request.
+        durations: Times each request by status.
+        page_policies: The content security policy of each path that is a page for people.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class BaseMiddleware:
         self._max_body_bytes = max_body_bytes
         self._access_log = access_log
         self._durations = durations
-        self._took: dict[int, Observe] = {}
+        self._observers: dict[int, Observe] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -82,49 +82,50 @@ class BaseMiddleware:
         start = time.perf_counter()
         exchange = _Exchange(scope, send, self._pages.get(scope["path"], _API_HEADERS))
         try:
-            await self._pass_on(exchange, scope, receive)
+            await self._handle(exchange, scope, receive)
         finally:
             seconds = time.perf_counter() - start
-            if self._durations is not None and scope["path"] not in _OF_OPERATION:
-                took = self._took.get(exchange.status) or self._timing(self._durations, exchange.status)
-                took(seconds)
+            if self._durations is not None and scope["path"] not in OPERATIONS_PATHS:
+                observe = self._observers.get(exchange.status) or self._observer(
+                    self._durations, exchange.status
+                )
+                observe(seconds)
             if self._access_log is not None:
                 self._access_log.note(scope, exchange.status, seconds, exchange.request_id, exchange.trace)
 
-    def _timing(self, durations: LoopHistogram, status: int) -> Observe:
-        took = self._took[status] = durations.of(str(status) if status else _GONE)
-        return took
+    def _observer(self, durations: LoopHistogram, status: int) -> Observe:
+        observe = self._observers[status] = durations.of(str(status) if status else _GONE)
+        return observe
 
-    async def _pass_on(self, exchange: "_Exchange", scope: Scope, receive: Receive) -> None:
+    async def _handle(self, exchange: "_Exchange", scope: Scope, receive: Receive) -> None:
         if exchange.length is not None and exchange.length > self._max_body_bytes:
-            await _answer(self._too_large(), exchange.send)
+            await _respond(self._too_large(), exchange.send)
             return
         if exchange.chunked:
-            receive = self._counted(receive)
+            receive = self._limited(receive)
         try:
             await self._app(scope, receive, exchange.send)
         except _BodyTooLargeError:
             if exchange.status:
                 raise
-            await _answer(self._too_large(), exchange.send)
+            await _respond(self._too_large(), exchange.send)
         except ClientDisconnect:
-            # Nobody is left to be answered, and it is no fault of ours.
             return
         except Exception as error:
-            problem = _last_resort(scope, error, exchange)
+            problem = _internal_error(scope, error, exchange)
             if exchange.status:
                 raise
-            await _answer(problem, exchange.send)
+            await _respond(problem, exchange.send)
 
-    def _counted(self, receive: Receive) -> Receive:
-        seen = 0
+    def _limited(self, receive: Receive) -> Receive:
+        received = 0
 
         async def counting() -> Message:
-            nonlocal seen
+            nonlocal received
             message = await receive()
             if message["type"] == "http.request":
-                seen += len(message.get("body", b""))
-                if seen > self._max_body_bytes:
+                received += len(message.get("body", b""))
+                if received > self._max_body_bytes:
                     raise _BodyTooLargeError
             return message
 
@@ -140,7 +141,7 @@ class BaseMiddleware:
 
 
 class _Exchange:
-    """What one request says in its headers, and the status that it was answered with, 0 until it is."""
+    """The headers of one request, and the status of its response, 0 until there is one."""
 
     __slots__ = ("_added", "_send", "chunked", "length", "request_id", "status", "trace")
 
@@ -169,14 +170,14 @@ class _Exchange:
         self._added = added
 
     async def send(self, message: Message) -> None:
-        """Send a part of the answer, its head with our headers."""
+        """Send a part of the response, its head with our headers."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
             message["headers"] = [*message["headers"], *self._added]
         await self._send(message)
 
 
-def _last_resort(scope: Scope, error: Exception, exchange: _Exchange) -> ProblemError:
+def _internal_error(scope: Scope, error: Exception, exchange: _Exchange) -> ProblemError:
     correlation_id = uuid.uuid4()
     known = {} if exchange.request_id is None else {"request_id": exchange.request_id}
     if exchange.trace is not None:
@@ -185,19 +186,19 @@ def _last_resort(scope: Scope, error: Exception, exchange: _Exchange) -> Problem
         "unhandled_exception",
         correlation_id=str(correlation_id),
         method=scope["method"],
-        # The path itself may hold an id.
+        # The path itself may contain an id.
         path=getattr(scope.get("route"), "path", None),
         exc_info=error,
         **known,
     )
     return ProblemError(
         INTERNAL_ERROR,
-        "The service failed for a reason of its own; its log tells which under the id of this occurrence.",
+        "The service failed unexpectedly; its log has the reason under the id of this occurrence.",
         instance=correlation_id.urn,
     )
 
 
-async def _answer(problem: ProblemError, send: Send) -> None:
+async def _respond(problem: ProblemError, send: Send) -> None:
     body = problem.encode()
     headers = [
         (b"content-type", PROBLEM_MEDIA_TYPE.encode()),

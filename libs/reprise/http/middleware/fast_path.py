@@ -1,9 +1,9 @@
-"""Handlers for the few addresses where every microsecond counts.
+"""Handlers for the few routes where every microsecond counts.
 
-A FastAPI handler costs about 90 µs before its first line runs: middleware, routing, dependencies, models.
-An express handler is found by one dictionary lookup right behind the edge, takes the raw body and returns
-the raw answer. The same handler is registered with FastAPI as well, which documents it, answers other
-methods with 405, and serves it where the application is mounted below another path.
+A FastAPI handler costs about 90 µs before its first line runs: middleware, routing, dependencies, models. A fast
+handler is found by one dictionary lookup, takes the raw body and returns the raw response. FastAPI has the same
+handler too: it documents it, answers other methods with 405, and serves it where the application is mounted below
+another path.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -17,9 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reprise.http.openapi import REFERENCE, component_schemas
 from reprise.http.problems import UNSUPPORTED_MEDIA_TYPE, ProblemError
+from reprise.http.tracing.trace_context import FAST_PATH
 
 FastHandler = Callable[[Scope, bytes], Awaitable[bytes]]
-"""Takes the ASGI scope and the body, returns JSON to be answered 200, raises ``ProblemError``."""
+"""Takes the ASGI scope and the body, returns JSON for a 200 response, raises ``ProblemError``."""
 
 FastRoutes = dict[tuple[str, str], FastHandler]
 """Handlers by method and path."""
@@ -28,19 +29,19 @@ _JSON_HEADER = (b"content-type", b"application/json")
 
 
 class FastPathMiddleware:
-    """ASGI middleware that answers what the table knows and passes on the rest."""
+    """ASGI middleware that serves the fast routes, and passes on the rest."""
 
-    def __init__(self, app: ASGIApp, table: FastRoutes) -> None:
+    def __init__(self, app: ASGIApp, routes: FastRoutes) -> None:
         self._app = app
-        self._table = table
+        self._routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
-        handler = self._table.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        handler = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
         if handler is None:
             await self._app(scope, receive, send)
             return
-        scope["reprise.fast_path"] = True
+        scope[FAST_PATH] = True
         message = await receive()
         body = message.get("body", b"")
         if message.get("more_body"):
@@ -48,7 +49,7 @@ class FastPathMiddleware:
         if message["type"] == "http.disconnect":
             return
         try:
-            _refuse_other_than_json(scope)
+            _require_json(scope)
             answer = await handler(scope, body)
         except ProblemError as problem:
             await problem.response()(scope, receive, send)
@@ -68,25 +69,25 @@ def add_fast_route(
     query: Sequence[Mapping[str, Any]] = (),
     **documentation: Any,
 ) -> None:
-    """Serve an address by an express handler.
+    """Serve a route by a fast handler.
 
     Args:
         app: An application of ``create_http_app``.
         method: The HTTP method.
         path: The exact path, without parameters.
-        handler: What answers it, and validates what it takes.
+        handler: Handles the request, and validates it.
         body: The model of the body, for the documentation.
         query: OpenAPI parameter objects of the query, for the documentation.
-        documentation: What else FastAPI's ``add_api_route`` takes to document it.
+        documentation: More arguments of FastAPI's ``add_api_route``.
     """
 
     async def documented(request: Request) -> Response:
-        _refuse_other_than_json(request.scope)
+        _require_json(request.scope)
         answer = await handler(request.scope, await request.body())
         return Response(answer, media_type="application/json")
 
-    table: FastRoutes = app.state.fast_routes
-    table[method, path] = handler
+    routes: FastRoutes = app.state.fast_routes
+    routes[method, path] = handler
     extra: dict[str, Any] = {"parameters": list(query)} if query else {}
     if body is not None:
         app.state.schemas.update(component_schemas(body))
@@ -104,14 +105,14 @@ async def _rest_of_body(first: bytes, receive: Receive) -> tuple[bytes, Message]
             return b"".join(parts), message
 
 
-def _refuse_other_than_json(scope: Scope) -> None:
+def _require_json(scope: Scope) -> None:
     for name, value in scope["headers"]:
         if name == b"content-type":
             media_type = value.partition(b";")[0].strip().lower()
             if media_type != b"application/json":
                 raise ProblemError(
                     UNSUPPORTED_MEDIA_TYPE,
-                    f"The body is read as JSON only, not as {media_type.decode('latin-1')!r}; "
+                    f"The body must be JSON, not {media_type.decode('latin-1')!r}; "
                     "send Content-Type: application/json.",
                 )
             return

@@ -1,4 +1,4 @@
-"""How much each caller may ask for, by token buckets (https://en.wikipedia.org/wiki/Token_bucket)."""
+"""Rate limit of each caller, by token buckets (https://en.wikipedia.org/wiki/Token_bucket)."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ _BUCKET = "reprise.bucket"
 
 
 class TokenBucket:
-    """Fills by ``rate`` tokens a second up to ``burst``; may be overdrawn, and then is to be paid back first."""
+    """Gains ``rate`` tokens a second, up to ``burst``; it may be overdrawn, and then refills first."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -19,7 +19,7 @@ class TokenBucket:
         self._filled_at = clock()
 
     def admit(self) -> float:
-        """Take a token and return 0, or return in how many seconds there will be one."""
+        """Take a token and return 0, or return the seconds until there is one."""
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
         self._filled_at = now
@@ -29,18 +29,12 @@ class TokenBucket:
         return 0.0
 
     def charge(self, tokens: float) -> None:
-        """Take tokens for what was admitted and turned out to be more than one, even where there are none."""
+        """Take tokens for an admitted request that costs more than one, even if the bucket is empty."""
         self._tokens -= tokens
 
 
 class RateLimit:
-    """A bucket for each caller.
-
-    Args:
-        rate: Tokens a second.
-        burst: Most tokens that are saved up.
-        clock: Seconds of a clock that only goes forward.
-    """
+    """A token bucket for each caller."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate = rate
@@ -49,7 +43,7 @@ class RateLimit:
         self._buckets: dict[str, TokenBucket] = {}
 
     def admit(self, caller: str, scope: Scope) -> float:
-        """Take one of the caller's tokens for a request and return 0, or how many seconds it has to wait."""
+        """Take one of the caller's tokens for a request and return 0, or return the seconds to wait."""
         bucket = self._buckets.get(caller)
         if bucket is None:
             bucket = self._buckets[caller] = TokenBucket(self._rate, self._burst, self._clock)
@@ -58,7 +52,7 @@ class RateLimit:
 
 
 def charge(scope: Scope, units: int) -> None:
-    """Charge a request for what it asks for; its first unit was paid when it was admitted."""
+    """Charge a request for its units beyond the first, which admission charged."""
     bucket: TokenBucket | None = scope.get(_BUCKET)
     if bucket is not None and units > 1:
         bucket.charge(units - 1)

@@ -1,4 +1,4 @@
-"""The way of a span to a collector: a bounded queue, a thread that sends batches by OTLP, and what is lost counted."""
+"""Export of spans by OTLP: a bounded queue, a thread that sends batches, and counts of lost spans."""
 
 import os
 import socket
@@ -26,20 +26,20 @@ _PROTOCOL = "http/protobuf"
 
 
 def exporting_tracing(settings: TraceSettings, distribution: str, registry: CollectorRegistry) -> SpanTracing:
-    """Return what makes spans and sends them to the collector that is configured.
+    """Return the tracing that sends spans to the configured collector.
 
     Args:
-        settings: How many, and where to.
-        distribution: Name of the installed package that the process is.
+        settings: Sampling, and the address of the collector.
+        distribution: Name of the component, such as ``reprise-predictor``.
         registry: Where spans are counted.
 
     Raises:
-        InvalidSettingsError: A variable of OpenTelemetry's says what is not done here, or cannot be done.
+        InvalidSettingsError: A variable of OpenTelemetry's is unsupported or invalid.
     """
     for name in (OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, OTEL_EXPORTER_OTLP_PROTOCOL):
         if os.environ.get(name, _PROTOCOL) != _PROTOCOL:
             raise InvalidSettingsError([f"{name}: only {_PROTOCOL} is spoken, got {os.environ[name]!r}"])
-    # Its own variable names all of the address, and wins.
+    # The variable of the signal has the whole address and takes precedence.
     own = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
     endpoint = own or f"{settings.otel_endpoint.rstrip('/')}/v1/traces"
     try:
@@ -47,20 +47,20 @@ def exporting_tracing(settings: TraceSettings, distribution: str, registry: Coll
         processor = QueueingProcessor(exporter, settings.otel_queue, registry)
     except ValueError as error:
         raise InvalidSettingsError([f"OTEL_*: {error}"]) from error
-    # At the end of the process the application closes it, and does not wait as long.
+    # The application shuts it down, and does not wait as long.
     provider = TracerProvider(_sampler(settings), _resource(settings, distribution), shutdown_on_exit=False)
     provider.add_span_processor(processor)
     return SpanTracing(provider)
 
 
 class QueueingProcessor(SpanProcessor):
-    """Hands spans to a thread that exports them, and drops them while as many wait as may.
+    """Queues spans for the exporting thread, and drops them while the queue is full.
 
-    The SDK's own queue drops too, but does not say how many; it never fills up behind this one.
+    The SDK's own queue drops spans too but does not count them; it never fills up behind this one.
 
     Args:
-        exporter: Sends a batch; called on a thread of its own.
-        capacity: Most spans that wait.
+        exporter: Sends a batch; called on its own thread.
+        capacity: Maximum number of queued spans.
         registry: Where spans are counted.
     """
 
@@ -74,7 +74,7 @@ class QueueingProcessor(SpanProcessor):
         )
         self._dropped = spans.labels("dropped")
         self._capacity = capacity
-        # The first is written by the event loop and the second by the thread, so that neither needs a lock.
+        # The event loop writes the first and the thread the second, so neither needs a lock.
         self._queued = 0
         self._taken = 0
         counted = _CountedExporter(exporter, self._take, spans.labels("exported"), spans.labels("failed"))
@@ -83,7 +83,7 @@ class QueueingProcessor(SpanProcessor):
         )
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Take a span that has ended, on the event loop."""
+        """Queue a span that has ended, on the event loop."""
         if span.context is None or not span.context.trace_flags.sampled:
             return
         if self._queued - self._taken >= self._capacity:
@@ -93,11 +93,11 @@ class QueueingProcessor(SpanProcessor):
         self._batches.on_end(span)
 
     def shutdown(self) -> None:
-        """Export what waits, and end the thread."""
+        """Export the queued spans, and end the thread."""
         self._batches.shutdown()  # type: ignore[no-untyped-call]
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Export what waits now; return whether it was done."""
+        """Export the queued spans; return whether that succeeded in time."""
         return self._batches.force_flush(timeout_millis)
 
     def _take(self, count: int) -> None:
@@ -144,7 +144,7 @@ def _resource(settings: TraceSettings, distribution: str) -> Resource:
     ours = {
         "service.name": distribution,
         "service.version": installed_version(),
-        # In Kubernetes it is the pod's name.
+        # In Kubernetes the host name is the pod's name.
         "service.instance.id": socket.gethostname(),
     }
     found = Resource.create(ours).merge(OTELResourceDetector().detect())

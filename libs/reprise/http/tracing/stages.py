@@ -11,14 +11,13 @@ from reprise.http.histogram import LoopHistogram, Observe
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of a request that is measured anyway, and has a span of its own in a trace.
+    """A measured part of a request, which becomes a span.
 
     Attributes:
-        name: Of the span.
+        name: Name of the span.
         kind: ``client`` and ``producer`` for calls of another service.
-        attributes: Of the span, the same for every request.
-        before: The stage that begins where this one ends, if that one comes to be: what is measured of the two
-            may be noted later, and of both at once.
+        attributes: Attributes of the span, the same for every request.
+        before: The stage that starts where this one ends, if it happens. Both may be observed later, at one time.
     """
 
     name: str
@@ -31,23 +30,23 @@ class Tracing(Protocol):
     """Makes spans of requests."""
 
     def staged(self, stage: Stage, observe: Observe) -> Observe:
-        """Return the function that passes on what it is given, and notes it in the trace of the request."""
+        """Return an observer that passes seconds on to ``observe`` and adds them to the request's trace."""
 
     def failed(self, dependency: str, error: BaseException) -> None:
-        """Note in the trace of the request that a service it depends on has failed."""
+        """Add the failure of a dependency to the request's trace."""
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
-        """Return what stands before an application and makes a span of each request."""
+        """Wrap an application, and make a span of each request."""
 
     async def close(self) -> None:
-        """Export what is left, for a few seconds at most."""
+        """Export the remaining spans, within a few seconds."""
 
 
 class StageHistogram:
-    """A histogram of stages whose observations are noted in traces as well, where there are traces.
+    """A histogram of stages, which become spans too where traces are on.
 
     Args:
-        histogram: Has the stage as its only label.
+        histogram: Its only label is the stage.
         stages: The stages.
         tracing: ``None`` where traces are off.
     """
@@ -58,6 +57,6 @@ class StageHistogram:
         self._tracing = tracing
 
     def of(self, stage: str) -> Observe:
-        """Return the function that takes the seconds of a stage; the histogram's own where traces are off."""
+        """Return the observer of a stage's seconds; the histogram's own where traces are off."""
         observe = self._histogram.of(stage)
         return observe if self._tracing is None else self._tracing.staged(self._stages[stage], observe)

@@ -1,7 +1,9 @@
-"""W3C trace context (https://www.w3.org/TR/trace-context/), passed through, or the request id in its place."""
+"""Which trace and route a request belongs to: W3C trace context (https://www.w3.org/TR/trace-context/)."""
 
 import re
 from typing import NamedTuple
+
+from starlette.types import Scope
 
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 _NO_TRACE = b"0" * 32
@@ -9,15 +11,18 @@ _NO_PARENT = b"0" * 16
 _UUID = re.compile(rb"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
 
 TRACE = "reprise.trace"
-"""Where the scope has the trace that a request belongs to."""
+"""Scope entry with the request's trace."""
+
+FAST_PATH = "reprise.fast_path"
+"""Scope entry of a request that bypasses FastAPI's routing."""
 
 
 class Trace(NamedTuple):
-    """The trace that a request belongs to.
+    """The trace of a request.
 
     Attributes:
         trace_id: 32 hexadecimal digits.
-        parent_id: The caller's span, 16 hexadecimal digits; empty where only the trace is known.
+        parent_id: The caller's span, 16 hexadecimal digits; empty if only the trace is known.
     """
 
     trace_id: str
@@ -25,7 +30,7 @@ class Trace(NamedTuple):
 
 
 def parse_traceparent(value: bytes) -> Trace | None:
-    """Return the trace of a ``traceparent`` header, or ``None`` where it is none."""
+    """Return the trace of a ``traceparent`` header, or ``None`` if it is invalid."""
     match = _TRACEPARENT.fullmatch(value)
     if match is None or match[1] == _NO_TRACE or match[2] == _NO_PARENT:
         return None
@@ -36,11 +41,17 @@ def parse_traceparent(value: bytes) -> Trace | None:
 
 
 def trace_of_request_id(value: bytes) -> Trace | None:
-    """Return the trace of a request id that is a UUID, whose 128 bits are a trace id; ``None`` where it is none.
+    """Return the trace whose id is a request id, ``None`` if that is no UUID.
 
-    That is what Envoy, and Ingress controllers made of it, give every request that has no id yet.
+    Envoy, and the Ingress controllers built on it, give a UUID to every request without an id.
     """
     if _UUID.fullmatch(value) is None:
         return None
     digits = value.replace(b"-", b"").lower()
     return None if digits == _NO_TRACE else Trace(digits.decode(), "")
+
+
+def route_of(scope: Scope) -> str | None:
+    """Return the route of a request; its path may contain an id, its route does not."""
+    path: str | None = scope["path"] if FAST_PATH in scope else getattr(scope.get("route"), "path", None)
+    return path

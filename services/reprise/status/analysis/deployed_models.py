@@ -1,10 +1,9 @@
-"""The model that answers, the arms beside it, and which routing document is applied."""
+"""The default model, the arms of the rollout, and the applied routing document."""
 
 from collections import Counter
-from collections.abc import Iterator
 
 from reprise.routing import BASELINE, BUCKETS
-from reprise.status.analysis.figures import RECENT_SECONDS, known, missing
+from reprise.status.analysis.figures import RECENT_SECONDS, figure, unavailable
 from reprise.status.analysis.history import History, Window
 from reprise.status.report import Arm, Figure, Model, Rollout
 from reprise.status.scrape.snapshot import ModelInfo, ProcessSnapshot, Snapshot
@@ -13,60 +12,70 @@ ANSWERS = "reprise_predictor_arm_answers_total"
 PSI = "reprise_predictor_score_psi"
 
 SETTLED_SECONDS = 1800.0
-"""The scores of a process that is younger are of too short a time to be compared; the alert waits as long."""
+"""Minimum age of a process whose scores are compared; the alert waits as long."""
 
 
-def model(look: Snapshot) -> tuple[Model | None, str | None]:
-    """Return the model that most predictors answer with, or why it is not known."""
-    away = missing(look, "predictor")
-    digests = Counter(process.model for process in _predictors(look) if process.model is not None)
+def model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
+    """Return the default model of most predictors, or why it is unknown."""
+    digests = Counter(process.model for process in _predictors(snapshot) if process.model is not None)
     if not digests:
-        return None, away or "no predictor has a model"
+        return None, unavailable(snapshot, "predictor") or "no predictor has a model"
     digest = digests.most_common(1)[0][0]
-    seen = look.models.get(digest)
-    if seen is None:
-        reason = "no predictor tells of it"
-        return Model(digest=digest, auc=Figure(unit="auc", unknown=reason)), None
-    return _told(seen), None
+    info = snapshot.models.get(digest)
+    if info is None:
+        return Model(digest=digest, auc=Figure(unit="auc", unknown="no predictor tells of it")), None
+    return _model(info), None
 
 
-def arms(look: Snapshot, history: History) -> tuple[Arm, ...]:
-    """Return the arms of the newest document that a predictor has applied, or the one model without any."""
+def arms(snapshot: Snapshot, history: History) -> tuple[Arm, ...]:
+    """Return the arms of the newest applied document, or the default model as the only arm."""
     recent = history.window(RECENT_SECONDS)
-    newest = _newest(look)
-    of = len(list(_predictors(look)))
+    predictors = _predictors(snapshot)
+    newest = _newest(snapshot)
     if newest is None or newest.routing is None or not newest.routing.arms:
-        alone, _ = model(look)
-        if alone is None:
+        only, _ = model(snapshot)
+        if only is None:
             return ()
-        holding = sum(process.model == alone.digest for process in _predictors(look))
-        figures = _answers(look, recent, BASELINE, alone.digest), _psi(look, BASELINE, alone.digest)
         return (
             Arm(
-                name="everybody", digest=alone.digest, share=1.0, loaded=holding, of=of,
-                answers=figures[0], psi=figures[1],
+                name="everybody",
+                digest=only.digest,
+                share=1.0,
+                loaded=sum(process.model == only.digest for process in predictors),
+                of=len(predictors),
+                answers=_answers(snapshot, recent, BASELINE, only.digest),
+                psi=_psi(snapshot, BASELINE, only.digest),
             ),
-        )  # fmt: skip
-    return tuple(
-        Arm(
-            name=arm.name,
-            digest=arm.digest,
-            share=arm.weight / BUCKETS,
-            shadow=arm.shadow,
-            loaded=sum(_holds(process, arm.name, arm.digest) for process in _predictors(look)),
-            of=of,
-            reason=next(_reasons(look, arm.name, arm.digest), None),
-            answers=_answers(look, recent, arm.name, arm.digest),
-            psi=_psi(look, arm.name, arm.digest),
         )
-        for arm in newest.routing.arms
-    )
+    found = []
+    for arm in newest.routing.arms:
+        states = [
+            (each.state, each.reason)
+            for process in predictors
+            for each in (process.routing.arms if process.routing is not None else ())
+            if (each.name, each.digest) == (arm.name, arm.digest)
+        ]
+        reasons = (reason or "its model is being loaded" for state, reason in states if state != "loaded")
+        found.append(
+            Arm(
+                name=arm.name,
+                digest=arm.digest,
+                share=arm.weight / BUCKETS,
+                shadow=arm.shadow,
+                loaded=sum(state == "loaded" for state, _ in states),
+                of=len(predictors),
+                reason=next(reasons, None),
+                answers=_answers(snapshot, recent, arm.name, arm.digest),
+                psi=_psi(snapshot, arm.name, arm.digest),
+            )
+        )
+    return tuple(found)
 
 
-def rollout(look: Snapshot) -> Rollout:
-    """Return what the predictors have applied."""
-    newest = _newest(look)
-    predictors = list(_predictors(look))
+def rollout(snapshot: Snapshot) -> Rollout:
+    """Return the routing document that the predictors have applied."""
+    newest = _newest(snapshot)
+    predictors = _predictors(snapshot)
     refused = next((p.routing.refused for p in predictors if p.routing and p.routing.refused), None)
     if newest is None or newest.routing is None:
         return Rollout(of=len(predictors), refused=refused)
@@ -80,15 +89,15 @@ def rollout(look: Snapshot) -> Rollout:
     )
 
 
-def _told(seen: ModelInfo) -> Model:
-    overall = seen.evaluation.overall
+def _model(info: ModelInfo) -> Model:
+    overall = info.evaluation.overall
     return Model(
-        digest=seen.digest,
-        trained_at=seen.training.trained_at,
-        data_until=seen.data.last,
-        events=seen.data.events,
+        digest=info.digest,
+        trained_at=info.training.trained_at,
+        data_until=info.data.last,
+        events=info.data.events,
         rows=overall.rows,
-        auc=known(overall.model.roc_auc, "auc", "the held-out rows leave it undefined"),
+        auc=figure(overall.model.roc_auc, "auc", "the held-out rows leave it undefined"),
         baselines={
             name: scores.roc_auc
             for name, scores in sorted(overall.baselines.items())
@@ -98,50 +107,38 @@ def _told(seen: ModelInfo) -> Model:
     )
 
 
-def _predictors(look: Snapshot) -> Iterator[ProcessSnapshot]:
-    seen = look.service("predictor")
-    yield from seen.answering if seen is not None else ()
+def _predictors(snapshot: Snapshot) -> tuple[ProcessSnapshot, ...]:
+    service = snapshot.service("predictor")
+    return () if service is None else service.answering
 
 
-def _newest(look: Snapshot) -> ProcessSnapshot | None:
-    """Return a predictor that has applied the newest generation, ``None`` where none has applied any."""
-    applied = [p for p in _predictors(look) if p.routing is not None and p.routing.generation is not None]
-    return max(applied, key=_generation, default=None)
+def _newest(snapshot: Snapshot) -> ProcessSnapshot | None:
+    """Return a predictor that has applied the newest generation, ``None`` if none has applied any."""
+    applied = [
+        (process.routing.generation, process)
+        for process in _predictors(snapshot)
+        if process.routing is not None and process.routing.generation is not None
+    ]
+    return max(applied, key=lambda each: each[0])[1] if applied else None
 
 
-def _generation(process: ProcessSnapshot) -> int:
-    assert process.routing is not None
-    return process.routing.generation or 0
-
-
-def _holds(process: ProcessSnapshot, name: str, digest: str) -> bool:
-    return process.routing is not None and any(
-        (arm.name, arm.digest, arm.state) == (name, digest, "loaded") for arm in process.routing.arms
+def _answers(snapshot: Snapshot, recent: Window, name: str, digest: str) -> Figure:
+    young = None if recent.seconds else "a rate needs two looks"
+    rate = recent.rate(ANSWERS, arm=name, digest=digest)
+    return figure(
+        0.0 if rate is None and young is None else rate, "1/s", unavailable(snapshot, "predictor"), young
     )
 
 
-def _reasons(look: Snapshot, name: str, digest: str) -> Iterator[str]:
-    for process in _predictors(look):
-        for arm in process.routing.arms if process.routing is not None else ():
-            if (arm.name, arm.digest) == (name, digest) and arm.state != "loaded":
-                yield arm.reason or "its model is being loaded"
-
-
-def _answers(look: Snapshot, recent: Window, name: str, digest: str) -> Figure:
-    young = None if recent.seconds else "a rate needs two looks"
-    rate = recent.rate(ANSWERS, arm=name, digest=digest)
-    return known(0.0 if rate is None and young is None else rate, "1/s", missing(look, "predictor"), young)
-
-
-def _psi(look: Snapshot, name: str, digest: str) -> Figure:
-    settled = [each for each in _predictors(look) if (each.age(look.at) or 0) >= SETTLED_SECONDS]
-    told = [
+def _psi(snapshot: Snapshot, name: str, digest: str) -> Figure:
+    """Return the largest stability index: each process has its own scores, and the worst counts."""
+    predictors = _predictors(snapshot)
+    settled = [process for process in predictors if (process.age(snapshot.at) or 0) >= SETTLED_SECONDS]
+    values = [
         value
-        for process in settled or _predictors(look)
+        for process in settled or predictors
         if process.samples is not None
         for _, value in process.samples.all(PSI, arm=name, digest=digest)
     ]
-    # Each process has its own share of the hour's scores; the one that is farthest off is the one to know of.
-    return known(
-        max(told, default=None), "psi", missing(look, "predictor"), "fewer than 500 scores in the last hour"
-    )
+    reasons = unavailable(snapshot, "predictor"), "fewer than 500 scores in the last hour"
+    return figure(max(values, default=None), "psi", *reasons)

@@ -1,7 +1,7 @@
-"""What is not as it should be, in sentences, each with the section of docs/operations.md that says what to do.
+"""What is wrong, each with the section of docs/operations.md that says what to do.
 
-Bounds are those of the alerts (charts/reprise/files/rules.yaml). An alert waits until something lasts; who looks at the
-page wants to know at once.
+The thresholds are those of the alerts (charts/reprise/files/rules.yaml). An alert waits until a condition lasts; the
+page shows it at once.
 """
 
 from collections.abc import Callable, Iterator
@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from reprise.status.analysis.deployed_models import SETTLED_SECONDS
 from reprise.status.formatting import count, digest, duration, percent, plain
-from reprise.status.report import Finding, Level, Report, Service, Verdict
+from reprise.status.report import Finding, Level, OverallStatus, Report
 
 ERROR_SHARE = 14.4 * 0.001
 SLOW_SHARE = 14.4 * 0.01
@@ -20,22 +20,28 @@ DRIFT_PSI = 0.25
 MODEL_OLD = timedelta(days=14)
 JOB_MISSED = timedelta(hours=36)
 
-_SERVED = frozenset({"predictor", "producer", "materializer"})
-"""Services without which events or predictions stand still; the others can be away for a while."""
+_CRITICAL = frozenset({"predictor", "producer", "materializer"})
+"""Services without which events or predictions stop; the others can be away for a while."""
 
 _NOT_READY = "a-service-is-not-ready"
 
 
-def verdict(report: Report) -> Verdict:
-    """Return how the platform is, and everything that makes it so, the worst first."""
-    found = sorted((finding for rule in RULES for finding in rule(report)), key=_worst_first)
+def overall_status(report: Report) -> OverallStatus:
+    """Return the level of the platform and its findings, the worst first."""
+    found = sorted(
+        (finding for rule in RULES for finding in rule(report)), key=lambda each: each.level != "bad"
+    )
     if not found:
-        return Verdict(level="good", sentence="Everything works.")
-    return Verdict(level=found[0].level, sentence=found[0].sentence, findings=tuple(found))
+        return OverallStatus(level="good", sentence="Everything works.")
+    return OverallStatus(level=found[0].level, sentence=found[0].sentence, findings=tuple(found))
 
 
-def _worst_first(finding: Finding) -> bool:
-    return finding.level != "bad"
+def _bad(sentence: str, section: str) -> Finding:
+    return Finding(level="bad", sentence=sentence, section=section)
+
+
+def _watch(sentence: str, section: str) -> Finding:
+    return Finding(level="watch", sentence=sentence, section=section)
 
 
 def _online_store(report: Report) -> Iterator[Finding]:
@@ -48,31 +54,24 @@ def _online_store(report: Report) -> Iterator[Finding]:
 
 def _services(report: Report) -> Iterator[Finding]:
     for service in report.services:
-        level: Level = "bad" if service.name in _SERVED else "watch"
+        level: Level = "bad" if service.name in _CRITICAL else "watch"
+        name, total = service.name, len(service.processes)
         if not service.answering:
-            yield _finding(level, f"No {service.name} answers: {_why_silent(service)}.", _NOT_READY)
+            reason = service.processes[0].reason if service.processes else service.problem or "there is none"
+            sentence = f"No {name} answers: {_trimmed(reason)}."
+            yield Finding(level=level, sentence=sentence, section=_NOT_READY)
             continue
-        silent = len(service.processes) - service.answering
-        if silent:
-            yield _watch(
-                f"{silent} of {len(service.processes)} processes of the {service.name} do not answer.",
-                _NOT_READY,
-            )
-        yield from _unready(service, level)
-
-
-def _unready(service: Service, level: Level) -> Iterator[Finding]:
-    waiting = [p for p in service.processes if p.version is not None and not p.ready]
-    if not waiting:
-        return
-    why = _trimmed(waiting[0].reason or "it does not say why")
-    if not service.ready:
-        yield _finding(level, f"The {service.name} is not ready: {why}.", _NOT_READY)
-    else:
-        yield _watch(
-            f"{len(waiting)} of {len(service.processes)} processes of the {service.name} are not ready: {why}.",
-            _NOT_READY,
-        )
+        if silent := total - service.answering:
+            yield _watch(f"{silent} of {total} processes of the {name} do not answer.", _NOT_READY)
+        unready = [p for p in service.processes if p.version is not None and not p.ready]
+        if unready:
+            reason = _trimmed(unready[0].reason)
+            if service.ready:
+                sentence = f"{len(unready)} of {total} processes of the {name} are not ready: {reason}."
+                yield _watch(sentence, _NOT_READY)
+            else:
+                sentence = f"The {name} is not ready: {reason}."
+                yield Finding(level=level, sentence=sentence, section=_NOT_READY)
 
 
 def _predictions(report: Report) -> Iterator[Finding]:
@@ -106,7 +105,9 @@ def _features(report: Report) -> Iterator[Finding]:
             "features-are-stale",
         )
     lag = report.value("lag")
-    if lag is not None and lag > LAG_EVENTS and lag > _a_while_ago(report, "lag"):
+    points = report.curves.get("lag", ())[-max(2, round(900 / report.every_seconds)) : -1]
+    quarter_hour_ago = next((point for point in points if point is not None), float("inf"))
+    if lag is not None and lag > LAG_EVENTS and lag > quarter_hour_ago:
         yield _watch(f"The lag grows: {count(lag, 'event')} wait to be folded.", "the-lag-grows")
 
 
@@ -219,33 +220,8 @@ RULES: tuple[Callable[[Report], Iterator[Finding]], ...] = (
     _model,
     _jobs,
 )
-"""In the order of their weight: of two that are as bad, the earlier is the headline."""
+"""By weight: among findings of one level, the first is the headline."""
 
 
-def _bad(sentence: str, section: str) -> Finding:
-    return _finding("bad", sentence, section)
-
-
-def _watch(sentence: str, section: str) -> Finding:
-    return _finding("watch", sentence, section)
-
-
-def _finding(level: Level, sentence: str, section: str) -> Finding:
-    return Finding(level=level, sentence=sentence, section=section)
-
-
-def _why_silent(service: Service) -> str:
-    if service.processes:
-        return _trimmed(service.processes[0].reason or "it does not say why")
-    return _trimmed(service.problem or "there is none")
-
-
-def _trimmed(reason: str) -> str:
-    return reason.rstrip(". ")
-
-
-def _a_while_ago(report: Report, curve: str) -> float:
-    """Return the oldest point of a curve's last quarter of an hour that is known; infinity where there is none."""
-    points = report.curves.get(curve, ())
-    looks = max(2, round(900 / report.every_seconds))
-    return next((point for point in points[-looks:-1] if point is not None), float("inf"))
+def _trimmed(reason: str | None) -> str:
+    return (reason or "it does not say why").rstrip(". ")

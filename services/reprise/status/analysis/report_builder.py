@@ -1,86 +1,109 @@
-"""From a look, and those before it, to the report."""
+"""From a snapshot and the history to the report."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from reprise.status.analysis import deployed_models as models
-from reprise.status.analysis import job_runs as runs
+from reprise.status.analysis import deployed_models
 from reprise.status.analysis.figures import CURVES, figures
-from reprise.status.analysis.findings import verdict
+from reprise.status.analysis.findings import overall_status
 from reprise.status.analysis.history import History
-from reprise.status.report import Process, Report, Service
+from reprise.status.formatting import count, plain
+from reprise.status.report import Job, Process, Report, Service
+from reprise.status.scrape.exposition import Samples
 from reprise.status.scrape.snapshot import ProcessSnapshot, ServiceSnapshot, Snapshot
 
+TRAINER = "reprise-trainer"
+OUTCOMES = "reprise-outcomes"
+BACKFILL = "reprise-backfill"
+TITLES = {TRAINER: "Training", OUTCOMES: "Outcomes", BACKFILL: "Backfill"}
 
-@dataclass(frozen=True)
-class Frame:
-    """What is the same in every report.
 
-    Attributes:
-        title: What is shown beside the name.
-        every_seconds: How often the platform is looked at.
+def build_report(snapshot: Snapshot, history: History, title: str, interval_seconds: float) -> Report:
+    """Return the report, and add the values of its curves to the history.
+
+    The history already has this snapshot. ``title`` is shown beside the name.
     """
-
-    title: str
-    every_seconds: float
-
-
-def report_of(look: Snapshot, history: History, frame: Frame) -> Report:
-    """Return the report, and note what the curves show of this look.
-
-    Args:
-        look: What was found now.
-        history: Holds the same look already, and those before.
-        frame: What does not change.
-    """
-    found = figures(look, history)
-    history.note({name: found[name].value for name in CURVES})
-    model, model_unknown = models.model(look)
+    found = figures(snapshot, history)
+    history.set_values({name: found[name].value for name in CURVES})
+    model, model_unknown = deployed_models.model(snapshot)
     report = Report(
-        title=frame.title,
-        at=datetime.fromtimestamp(look.at, UTC),
-        every_seconds=frame.every_seconds,
+        title=title,
+        at=datetime.fromtimestamp(snapshot.at, UTC),
+        every_seconds=interval_seconds,
         covers_seconds=history.seconds,
-        services=tuple(_service(seen, look.at) for seen in look.services),
+        services=tuple(_service(service, snapshot.at) for service in snapshot.services),
         figures=found,
-        curves={name: tuple(history.points(name)) for name in CURVES},
+        curves={name: tuple(history.curve(name)) for name in CURVES},
         model=model,
         model_unknown=model_unknown,
-        refused_model=_refused_model(look),
-        arms=models.arms(look, history),
-        rollout=models.rollout(look),
-        jobs=runs.jobs(look),
+        refused_model=next(
+            (
+                labels["digest"]
+                for labels, value in snapshot.series("predictor", "reprise_predictor_model_refused")
+                if value == 1
+            ),
+            None,
+        ),
+        arms=deployed_models.arms(snapshot, history),
+        rollout=deployed_models.rollout(snapshot),
+        jobs=tuple(_job(snapshot, name, job_title) for name, job_title in TITLES.items()),
     )
-    return report.model_copy(update={"verdict": verdict(report)})
+    return report.model_copy(update={"verdict": overall_status(report)})
 
 
-def _service(seen: ServiceSnapshot, now: float) -> Service:
-    processes = tuple(_process(process, now) for process in seen.processes)
+def _service(service: ServiceSnapshot, now: float) -> Service:
+    processes = tuple(_process(process, now) for process in service.processes)
     return Service(
-        name=seen.name,
+        name=service.name,
         processes=processes,
-        answering=len(seen.answering),
+        answering=len(service.answering),
         ready=sum(process.ready for process in processes),
-        problem="; ".join(seen.problems) or None,
+        problem="; ".join(service.problems) or None,
     )
 
 
-def _process(seen: ProcessSnapshot, now: float) -> Process:
-    if seen.samples is None:
-        return Process(address=seen.address, ready=False, reason=seen.problem)
-    version = next(
-        (labels["version"] for labels, _ in seen.samples.all("reprise_build_info")), "version not told"
-    )
+def _process(process: ProcessSnapshot, now: float) -> Process:
+    if process.samples is None:
+        return Process(address=process.address, ready=False, reason=process.problem)
+    versions = (labels["version"] for labels, _ in process.samples.all("reprise_build_info"))
     return Process(
-        address=seen.address,
-        version=version,
-        up_seconds=seen.age(now),
-        ready=seen.ready,
-        reason=seen.reason,
+        address=process.address,
+        version=next(versions, "version not told"),
+        up_seconds=process.age(now),
+        ready=process.ready,
+        reason=process.reason,
     )
 
 
-def _refused_model(look: Snapshot) -> str | None:
-    seen = look.service("predictor")
-    refused = () if seen is None else seen.all("reprise_predictor_model_refused")
-    return next((labels["digest"] for labels, value in refused if value == 1), None)
+def _job(snapshot: Snapshot, name: str, title: str) -> Job:
+    if snapshot.jobs is None:
+        return Job(name=name, title=title, unknown=snapshot.jobs_problem)
+    ended = snapshot.jobs.one("reprise_job_end_timestamp_seconds", job=name)
+    if ended is None:
+        return Job(name=name, title=title, unknown="it has not run since the Pushgateway began")
+    succeeded = snapshot.jobs.one("reprise_job_last_success_timestamp_seconds", job=name)
+    return Job(
+        name=name,
+        title=title,
+        ended_at=datetime.fromtimestamp(ended, UTC),
+        took_seconds=snapshot.jobs.one("reprise_job_duration_seconds", job=name),
+        succeeded_at=None if succeeded is None else datetime.fromtimestamp(succeeded, UTC),
+        failed=snapshot.jobs.one("reprise_job_failed", job=name) == 1,
+        notes=tuple(_notes(snapshot.jobs, name)),
+    )
+
+
+def _notes(jobs: Samples, name: str) -> list[str]:
+    if name == TRAINER:
+        auc = jobs.one("reprise_trainer_evaluation", measure="roc_auc", slice="overall", scorer="model")
+        events = jobs.one("reprise_trainer_events")
+        return [
+            *([f"AUC {auc:.3f}"] if auc is not None else []),
+            *([f"from {count(events, 'event')}"] if events is not None else []),
+        ]
+    if name == BACKFILL:
+        rows = [rows for _, rows in jobs.all("reprise_backfill_rows")]
+        return [f"wrote {count(sum(rows), 'row')}"] if rows else []
+    checked, wrong = jobs.one("reprise_outcomes_checked_values"), jobs.one("reprise_outcomes_mismatches")
+    if checked is None or wrong is None:
+        return []
+    return [f"{count(checked, 'feature')} recomputed, {plain(wrong)} of them differ"]

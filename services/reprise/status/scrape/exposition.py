@@ -1,11 +1,11 @@
-"""Prometheus' text format, as far as Reprise's own metrics use it."""
+"""Reprise's metrics in Prometheus' text exposition format."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from reprise.status.exceptions import NothingOfOursError, UnreadableError
+from reprise.runtime.exceptions import RepriseError
 
 Labels = Mapping[str, str]
 LabelPairs = tuple[tuple[str, str], ...]
@@ -17,26 +17,30 @@ SeriesKey = tuple[str, LabelPairs]
 _KEPT = ("reprise_", "process_start_time_seconds")
 
 
+class UnreadableError(RepriseError):
+    """A process did not answer, or its answer cannot be read; the page shows the message."""
+
+
+class NoMetricsError(UnreadableError):
+    """A page of metrics has none of Reprise."""
+
+
 @dataclass(frozen=True)
 class Samples:
-    """What one page of metrics says.
-
-    Attributes:
-        series: The value of each series.
-    """
+    """The value of each series of one page of metrics."""
 
     series: Mapping[SeriesKey, float]
 
     def all(self, name: str, **labels: str) -> Iterator[tuple[Labels, float]]:
-        """Give labels and value of the series of this name that have these labels."""
-        for (found, pairs), value in self.series.items():
-            if found == name:
-                of = dict(pairs)
-                if labels.items() <= of.items():
-                    yield of, value
+        """Give labels and value of the series with this name and these labels."""
+        for (series_name, pairs), value in self.series.items():
+            if series_name == name:
+                series_labels = dict(pairs)
+                if labels.items() <= series_labels.items():
+                    yield series_labels, value
 
     def one(self, name: str, **labels: str) -> float | None:
-        """Return the value of the first such series, ``None`` where there is none."""
+        """Return the value of the first such series, ``None`` if there is none."""
         return next((value for _, value in self.all(name, **labels)), None)
 
 
@@ -44,21 +48,17 @@ def parse(text: str) -> Samples:
     """Return the samples of Reprise's metrics on a page.
 
     Raises:
-        UnreadableError: It is no such page, or has none of them.
+        UnreadableError: The text is no such page, or has no metrics of Reprise.
     """
-    lines = (line for line in text.splitlines() if _is_kept(line))
+    # The parser needs the types, and no help texts.
+    lines = (line for line in text.splitlines() if line.removeprefix("# TYPE ").startswith(_KEPT))
     series: dict[SeriesKey, float] = {}
     try:
         for family in text_string_to_metric_families("\n".join(lines) + "\n"):
             for sample in family.samples:
                 series[sample.name, tuple(sorted(sample.labels.items()))] = float(sample.value)
     except (ValueError, KeyError, IndexError) as error:
-        raise UnreadableError("what it answers are no metrics") from error
+        raise UnreadableError("its answer is no page of metrics") from error
     if not series:
-        raise NothingOfOursError("what it answers has no metrics of Reprise")
+        raise NoMetricsError("its metrics are not Reprise's")
     return Samples(series)
-
-
-def _is_kept(line: str) -> bool:
-    # Types decide how names are read; the help of a metric does not.
-    return line.removeprefix("# TYPE ").startswith(_KEPT)

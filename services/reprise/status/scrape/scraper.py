@@ -1,4 +1,4 @@
-"""Asks every process what it has to tell."""
+"""Scraping every process of the platform."""
 
 import asyncio
 import time
@@ -11,9 +11,8 @@ from pydantic import ValidationError
 
 from reprise.routing import InvalidRoutingError, RoutingReport
 from reprise.runtime.logs import get_logger
-from reprise.status.exceptions import NothingOfOursError, UnreadableError
 from reprise.status.metrics import StatusMetrics
-from reprise.status.scrape.exposition import Samples, parse
+from reprise.status.scrape.exposition import NoMetricsError, Samples, UnreadableError, parse
 from reprise.status.scrape.snapshot import ModelInfo, ProcessSnapshot, ServiceSnapshot, Snapshot
 from reprise.status.scrape.targets import Resolve, Target, base_url
 
@@ -24,18 +23,17 @@ _PREDICTOR = "predictor"
 
 
 class Scraper:
-    """Looks at all targets at once.
+    """Scrapes all targets at once.
 
-    What a model is like is asked once for each digest: it does not change, and predictors without a port of their own
-    for metrics count the question among their requests.
+    The information about a model does not change, so it is requested once for each digest.
 
     Args:
-        client: Asks.
-        timeout_seconds: How long an answer may take.
+        client: HTTP client.
+        timeout_seconds: Timeout of one response.
         targets: The services.
         resolve: Finds the processes of a target.
-        pushgateway_url: Where jobs' metrics are.
-        metrics: Where looks are counted.
+        pushgateway_url: Has the jobs' metrics.
+        metrics: Counts scrapes.
         clock: Seconds since 1970.
     """
 
@@ -58,8 +56,8 @@ class Scraper:
         self._clock = clock
         self._models: dict[str, ModelInfo] = {}
 
-    async def look(self) -> Snapshot:
-        """Return what is found now; what cannot be found out says why, and never raises."""
+    async def scrape(self) -> Snapshot:
+        """Return the current snapshot; it contains the reason of everything that is unavailable."""
         names = list(dict.fromkeys(target.service for target in self._targets))
         (jobs, jobs_problem), services = await asyncio.gather(
             self._jobs(), asyncio.gather(*(self._service(name) for name in names))
@@ -69,12 +67,10 @@ class Scraper:
     async def _service(self, name: str) -> ServiceSnapshot:
         targets = [target for target in self._targets if target.service == name]
         resolved = await asyncio.gather(*(self._addresses(target) for target in targets))
-        addresses = list(
-            dict.fromkeys(
-                (address, target.port)
-                for target, (found, _) in zip(targets, resolved, strict=True)
-                for address in found
-            )
+        addresses = dict.fromkeys(
+            (address, target.port)
+            for target, (found, _) in zip(targets, resolved, strict=True)
+            for address in found
         )
         processes = await asyncio.gather(*(self._process(name, *address) for address in addresses))
         return ServiceSnapshot(name, tuple(processes), tuple(problem for _, problem in resolved if problem))
@@ -92,7 +88,7 @@ class Scraper:
         url = base_url(address, port)
         shown = url.removeprefix("http://")
         try:
-            samples = parse((await self._get(f"{url}/metrics")).text)
+            samples = parse((await self._get(f"{url}/metrics")).decode(errors="replace"))
         except UnreadableError as error:
             self._metrics.failed(service)
             return ProcessSnapshot(shown, problem=str(error))
@@ -101,14 +97,14 @@ class Scraper:
         routing = await self._routing(url) if service == _PREDICTOR else None
         process = ProcessSnapshot(shown, samples, None, ready, reason, routing)
         if process.model is not None and process.model not in self._models:
-            await self._ask_for_model(url)
+            await self._request_model_info(url)
         return process
 
     async def _ready(self, url: str, samples: Samples) -> tuple[bool, str | None]:
         try:
             await self._get(f"{url}/ready")
-        except _NoSuchAddressError:
-            # Some serve nothing but metrics on this port.
+        except _NotFoundError:
+            # Some services serve only metrics on this port.
             ready = samples.one("reprise_ready") in {None, 1.0}
             return ready, None if ready else "it does not say why"
         except UnreadableError as error:
@@ -117,14 +113,14 @@ class Scraper:
 
     async def _routing(self, url: str) -> RoutingReport | None:
         try:
-            return RoutingReport.from_bytes((await self._get(f"{url}/routing")).content)
+            return RoutingReport.from_bytes(await self._get(f"{url}/routing"))
         except (UnreadableError, InvalidRoutingError) as error:
             _log.info("routing_unread", address=url, reason=str(error))
             return None
 
-    async def _ask_for_model(self, url: str) -> None:
+    async def _request_model_info(self, url: str) -> None:
         try:
-            model = ModelInfo.model_validate_json((await self._get(f"{url}/model/info")).content)
+            model = ModelInfo.model_validate_json(await self._get(f"{url}/model/info"))
         except (UnreadableError, ValidationError) as error:
             _log.info("model_unread", address=url, reason=str(error))
             return
@@ -136,13 +132,13 @@ class Scraper:
         if self._pushgateway_url is None:
             return None, "no Pushgateway is configured"
         try:
-            return parse((await self._get(f"{self._pushgateway_url}/metrics")).text), None
-        except NothingOfOursError:
+            return parse((await self._get(f"{self._pushgateway_url}/metrics")).decode(errors="replace")), None
+        except NoMetricsError:
             return None, "no job has pushed anything to the Pushgateway yet"
         except UnreadableError as error:
             return None, f"the Pushgateway: {error}"
 
-    async def _get(self, url: str) -> httpx.Response:
+    async def _get(self, url: str) -> bytes:
         try:
             async with asyncio.timeout(self._timeout_seconds), self._client.stream("GET", url) as response:
                 body = b""
@@ -157,18 +153,18 @@ class Scraper:
         except (httpx.HTTPError, OSError) as error:
             raise UnreadableError(f"the connection broke ({type(error).__name__})") from None
         if response.status_code == 404:
-            raise _NoSuchAddressError("it has no such address")
+            raise _NotFoundError("it has no such address")
         if not response.is_success:
-            raise UnreadableError(_reason(response.status_code, body))
-        return httpx.Response(200, content=body)
+            raise UnreadableError(_failure_detail(response.status_code, body))
+        return body
 
 
-class _NoSuchAddressError(UnreadableError):
+class _NotFoundError(UnreadableError):
     pass
 
 
-def _reason(status: int, body: bytes) -> str:
-    """Return the detail of a problem document, or the status of an answer that is none."""
+def _failure_detail(status: int, body: bytes) -> str:
+    """Return the detail of a problem document, or the status if there is none."""
     try:
         document: Any = orjson.loads(body)
         detail = document["detail"]

@@ -1,4 +1,4 @@
-"""What one look at the platform found."""
+"""The state of every process at one moment."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,20 +9,20 @@ from reprise.routing import RoutingReport
 from reprise.status.scrape.exposition import Labels, Samples
 
 
-class _Part(BaseModel):
-    """What is read of an answer that has more in it."""
+class _PartialModel(BaseModel):
+    """Part of a response; other fields are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class ScoreInfo(_Part):
-    """How good a score is on held-out rows."""
+class ScoreInfo(_PartialModel):
+    """Quality of a score on held-out rows."""
 
     roc_auc: float | None = None
 
 
-class SliceInfo(_Part):
-    """The model and what it is held against, on the same rows."""
+class SliceInfo(_PartialModel):
+    """Quality of the model, the baselines and the oracle on the same rows."""
 
     rows: int
     model: ScoreInfo
@@ -30,27 +30,27 @@ class SliceInfo(_Part):
     oracle: ScoreInfo | None = None
 
 
-class EvaluationInfo(_Part):
-    """The report on all held-out rows."""
+class EvaluationInfo(_PartialModel):
+    """The evaluation on all held-out rows."""
 
     overall: SliceInfo
 
 
-class DataInfo(_Part):
-    """What the model was trained from."""
+class DataInfo(_PartialModel):
+    """The training data."""
 
     events: int
     last: AwareDatetime
 
 
-class TrainingInfo(_Part):
-    """When the model was trained."""
+class TrainingInfo(_PartialModel):
+    """The training run."""
 
     trained_at: AwareDatetime | None = None
 
 
-class ModelInfo(_Part):
-    """What is taken of ``GET /model/info``."""
+class ModelInfo(_PartialModel):
+    """Part of ``GET /model/info``."""
 
     digest: str
     evaluation: EvaluationInfo
@@ -65,10 +65,10 @@ class ProcessSnapshot:
     Attributes:
         address: Host and port.
         samples: Its metrics, unless there is a problem.
-        problem: Why it has told nothing.
+        problem: Why its metrics are unavailable.
         ready: Whether it takes requests.
-        reason: Why it does not.
-        routing: What it says of the routing document; of predictors only.
+        reason: Why it is not ready.
+        routing: A predictor's routing report.
     """
 
     address: str
@@ -79,13 +79,13 @@ class ProcessSnapshot:
     routing: RoutingReport | None = None
 
     def age(self, now: float) -> float | None:
-        """Return for how many seconds the process has run."""
+        """Return the seconds since the process started."""
         started = None if self.samples is None else self.samples.one("process_start_time_seconds")
         return None if started is None else max(0.0, now - started)
 
     @property
     def model(self) -> str | None:
-        """Digest of the model that answers wherever no other arm does: a rollout's baseline, or the configured one."""
+        """Digest of the default model: a rollout's baseline, or the configured one."""
         if self.routing is not None and self.routing.arms:
             return self.routing.arms[0].digest
         if self.samples is None:
@@ -97,13 +97,7 @@ class ProcessSnapshot:
 
 @dataclass(frozen=True)
 class ServiceSnapshot:
-    """The processes of one service.
-
-    Attributes:
-        name: The service.
-        processes: Those that its targets stand for.
-        problems: Why a target stands for none.
-    """
+    """The processes at the targets of one service, and why a target has none."""
 
     name: str
     processes: tuple[ProcessSnapshot, ...] = ()
@@ -111,7 +105,7 @@ class ServiceSnapshot:
 
     @property
     def answering(self) -> tuple[ProcessSnapshot, ...]:
-        """The processes whose metrics are there."""
+        """The processes with metrics."""
         return tuple(process for process in self.processes if process.samples is not None)
 
     def all(self, name: str, **labels: str) -> Iterator[tuple[Labels, float]]:
@@ -123,14 +117,14 @@ class ServiceSnapshot:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that was found at one moment.
+    """The platform at one moment.
 
     Attributes:
-        at: When, seconds since 1970.
+        at: Seconds since 1970.
         services: The services, in the order of the targets.
-        jobs: What the Pushgateway keeps.
-        jobs_problem: Why that is not known.
-        models: What is known of models, by digest.
+        jobs: The metrics in the Pushgateway.
+        jobs_problem: Why these are unavailable.
+        models: The known models by digest.
     """
 
     at: float
@@ -140,8 +134,14 @@ class Snapshot:
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
 
     def service(self, name: str) -> ServiceSnapshot | None:
-        """Return a service, if it is among the targets."""
+        """Return a service, ``None`` if it is no target."""
         return next((service for service in self.services if service.name == name), None)
+
+    def series(self, service: str, name: str, **labels: str) -> Iterator[tuple[Labels, float]]:
+        """Give such series of every process of a service."""
+        found = self.service(service)
+        if found is not None:
+            yield from found.all(name, **labels)
 
     def processes(self) -> Iterator[tuple[str, ProcessSnapshot]]:
         """Give every process with its service's name."""

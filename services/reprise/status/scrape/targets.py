@@ -1,4 +1,4 @@
-"""Where the services are, and how many processes each of them is."""
+"""Addresses of the services and of their processes."""
 
 import asyncio
 import re
@@ -7,23 +7,17 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from reprise.status.exceptions import UnreadableError
+from reprise.status.scrape.exposition import UnreadableError
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
-"""Returns the addresses of a host; raises ``UnreadableError``."""
+"""Returns the addresses of a host and port; raises ``UnreadableError``."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """One place where processes of a service are.
-
-    Attributes:
-        service: Name of the service, such as ``predictor``.
-        host: A name, which may stand for several addresses, or an address.
-        port: TCP port of ``/metrics``.
-    """
+    """One address of a service's ``/metrics``; a host name may have several processes."""
 
     service: str
     host: str
@@ -34,7 +28,7 @@ def parse_targets(text: str) -> tuple[Target, ...]:
     """Return the targets of ``name=http://host:port,…``.
 
     Raises:
-        ValueError: An entry is none; says which and what was expected.
+        ValueError: An entry has another form; the message has the entry.
     """
     return tuple(_parse(entry.strip()) for entry in text.split(",") if entry.strip())
 
@@ -45,7 +39,7 @@ def _parse(entry: str) -> Target:
     expected = f"expected name=http://host:port, {entry!r} is none"
     if _NAME.fullmatch(name) is None or parts.scheme != "http" or not parts.hostname:
         raise ValueError(expected)
-    # A password in an address would be shown with it.
+    # The page shows addresses, so they must not contain a password.
     if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
         raise ValueError(expected)
     try:
@@ -59,7 +53,7 @@ async def resolve(host: str, port: int) -> list[str]:
     """Return every address of a host, in order.
 
     Raises:
-        UnreadableError: It has none.
+        UnreadableError: The host has no address.
     """
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -69,9 +63,9 @@ async def resolve(host: str, port: int) -> list[str]:
 
 
 def of_one_family(found: Iterable[tuple[int, str]]) -> list[str]:
-    """Return the addresses of IPv4, or of IPv6 where there are no others.
+    """Return the IPv4 addresses, or the IPv6 addresses if there are no others.
 
-    A process that listens on both is one process, and has an address of each under the same name.
+    A process that listens on both has an address of each under the same name.
     """
     addresses = set(found)
     chosen = socket.AF_INET if socket.AF_INET in {family for family, _ in addresses} else socket.AF_INET6
@@ -79,5 +73,5 @@ def of_one_family(found: Iterable[tuple[int, str]]) -> list[str]:
 
 
 def base_url(address: str, port: int) -> str:
-    """Return the address of a process."""
+    """Return the URL of a process."""
     return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"

@@ -7,8 +7,8 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reprise.status.exceptions import UnreadableError
 from reprise.status.metrics import StatusMetrics
+from reprise.status.scrape.exposition import UnreadableError
 from reprise.status.scrape.scraper import Scraper
 from reprise.status.scrape.snapshot import Snapshot
 from reprise.status.scrape.targets import parse_targets
@@ -64,7 +64,7 @@ class Platform:
         )
 
     async def look(self, targets: str, pushgateway: str | None = None) -> Snapshot:
-        return await self.scraper(targets, pushgateway).look()
+        return await self.scraper(targets, pushgateway).scrape()
 
 
 async def test_a_host_with_several_addresses_is_several_processes() -> None:
@@ -99,7 +99,7 @@ async def test_the_model_is_asked_for_once() -> None:
     platform.predictor("10.0.0.1:9090")
     scraper = platform.scraper("predictor=http://pods:9090")
     for _ in range(3):
-        found = await scraper.look()
+        found = await scraper.scrape()
     assert platform.asked.count("10.0.0.1:9090/model/info") == 1
     assert set(found.models) == {DIGEST}
 
@@ -110,9 +110,9 @@ async def test_a_model_that_could_not_be_told_is_asked_for_again() -> None:
     told = platform.answers["10.0.0.1:9090/model/info"]
     platform.answers["10.0.0.1:9090/model/info"] = httpx.Response(200, json={"digest": 5})
     scraper = platform.scraper("predictor=http://pods:9090")
-    assert (await scraper.look()).models == {}
+    assert (await scraper.scrape()).models == {}
     platform.answers["10.0.0.1:9090/model/info"] = told
-    assert set((await scraper.look()).models) == {DIGEST}
+    assert set((await scraper.scrape()).models) == {DIGEST}
 
 
 async def test_why_a_process_is_not_ready_is_in_its_own_words() -> None:
@@ -145,8 +145,8 @@ async def test_without_an_address_for_readiness_the_metric_tells(ready: int | No
         (httpx.Response(500, text="oh"), "it answers 500"),
         (httpx.Response(404), "it has no such address"),
         (httpx.Response(401, json={"detail": "Send an API key."}), "Send an API key."),
-        (httpx.Response(200, text="<html>"), "what it answers has no metrics of Reprise"),
-        (httpx.Response(200, content=b"\xff\xfe reprise_ready"), "what it answers has no metrics of Reprise"),
+        (httpx.Response(200, text="<html>"), "its metrics are not Reprise's"),
+        (httpx.Response(200, content=b"\xff\xfe reprise_ready"), "its metrics are not Reprise's"),
         (httpx.Response(200, content=b"reprise_ready 1\n" * 600_000), "its answer is too long"),
     ],
 )

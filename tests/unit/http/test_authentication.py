@@ -13,12 +13,12 @@ from starlette.types import Scope
 from reprise.http.app import create_http_app
 from reprise.http.exceptions import ServerStartError
 from reprise.http.health import health_router
-from reprise.http.metrics_server import metrics_server
 from reprise.http.middleware.access_log import AccessLog, note_ids
 from reprise.http.middleware.api_keys import ApiKeys
 from reprise.http.middleware.authentication import Authentication
 from reprise.http.middleware.fast_path import add_fast_route
 from reprise.http.middleware.rate_limit import RateLimit
+from reprise.http.server import metrics_server
 from reprise.http.tracing.trace_context import parse_traceparent, trace_of_request_id
 from support.redis import free_port
 
