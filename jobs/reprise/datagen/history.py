@@ -14,7 +14,7 @@ from reprise.events import format_timestamp
 from reprise.runtime.durations import microseconds
 from reprise.runtime.files import atomic_write
 from reprise.runtime.progress import Progress, progress
-from reprise.shop import PURCHASE, EventChunk, Shop
+from reprise.shop import PURCHASE, EventBatch, Shop
 
 _DAY_US = 86_400_000_000
 
@@ -69,16 +69,16 @@ def generate(plan: GenerationPlan) -> GenerationSummary:
         writer = files.enter_context(table_file(plan.out, EVENT_SCHEMA))
         truth = files.enter_context(table_file(plan.truth, TRUTH_SCHEMA)) if plan.truth else None
         page = files.enter_context(atomic_write(plan.report)) if plan.report else None
-        for chunk in _chunks(plan, shop):
-            writer.write(tables.events(chunk))
+        for batch in _chunks(plan, shop):
+            writer.write(tables.events(batch))
             if truth is not None:
-                truth.write(truth_table(chunk))
+                truth.write(truth_table(batch))
             if statistics is not None:
-                statistics.add(chunk)
-            first_us = first_us if events else int(chunk.timestamp_us[0])
-            last_us = int(chunk.timestamp_us[-1])
-            events += len(chunk)
-            purchases += int((chunk.event_type == PURCHASE).sum())
+                statistics.add(batch)
+            first_us = first_us if events else int(batch.timestamp_us[0])
+            last_us = int(batch.timestamp_us[-1])
+            events += len(batch)
+            purchases += int((batch.event_type == PURCHASE).sum())
         if statistics is not None and page is not None:
             # Only a report needs matplotlib, which is slow to load.
             from reprise.datagen.report import write_report  # noqa: PLC0415
@@ -87,8 +87,8 @@ def generate(plan: GenerationPlan) -> GenerationSummary:
     return GenerationSummary(events, purchases, first_us, last_us, time.monotonic() - began)
 
 
-def _chunks(plan: GenerationPlan, shop: Shop) -> Iterator[EventChunk]:
-    """Yield the stream's chunks up to the plan's end, none of them empty, and show how far it is."""
+def _chunks(plan: GenerationPlan, shop: Shop) -> Iterator[EventBatch]:
+    """Yield the stream's batches up to the plan's end, none of them empty, and show how far it is."""
     looks_ahead = plan.truth is not None or plan.report is not None
     horizon_us = microseconds(plan.horizon) if looks_ahead else None
     stream = shop.stream(plan.start_us, horizon_us=horizon_us)
@@ -100,10 +100,10 @@ def _chunks(plan: GenerationPlan, shop: Shop) -> Iterator[EventChunk]:
             yield from _until_day(stream, plan.start_us, plan.days, bar)
 
 
-def _until_count(stream: Iterator[EventChunk], count: int, bar: Progress) -> Iterator[EventChunk]:
+def _until_count(stream: Iterator[EventBatch], count: int, bar: Progress) -> Iterator[EventBatch]:
     left = count
-    for chunk in stream:
-        wanted = chunk.head(left)
+    for batch in stream:
+        wanted = batch.take(slice(left))
         yield wanted
         bar.advance(len(wanted))
         left -= len(wanted)
@@ -111,15 +111,15 @@ def _until_count(stream: Iterator[EventChunk], count: int, bar: Progress) -> Ite
             return
 
 
-def _until_day(stream: Iterator[EventChunk], start_us: int, days: int, bar: Progress) -> Iterator[EventChunk]:
+def _until_day(stream: Iterator[EventBatch], start_us: int, days: int, bar: Progress) -> Iterator[EventBatch]:
     passed = 0
     end_us = start_us + days * _DAY_US
-    for chunk in stream:
-        wanted = chunk.before(end_us)
+    for batch in stream:
+        wanted = batch.before(end_us)
         if len(wanted):
             yield wanted
-        day = min((int(chunk.timestamp_us[-1]) - start_us) // _DAY_US, days)
+        day = min((int(batch.timestamp_us[-1]) - start_us) // _DAY_US, days)
         bar.advance(day - passed)
         passed = day
-        if len(wanted) < len(chunk):
+        if len(wanted) < len(batch):
             return

@@ -1,9 +1,9 @@
-"""What a history looks like, counted chunk by chunk: memory grows with days, products and bought pairs only."""
+"""What a history looks like, counted batch by batch: memory grows with days, products and bought pairs only."""
 
 import numpy as np
 import numpy.typing as npt
 
-from reprise.shop import CATEGORIES, PURCHASE, VIEW, EventChunk, Shop
+from reprise.shop import CATEGORIES, PURCHASE, VIEW, EventBatch, Shop
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -77,33 +77,33 @@ class HistoryStatistics:
         below = np.cumsum(negative) - negative / 2
         return float((positive * below).sum() / pairs) if pairs else float("nan")
 
-    def add(self, chunk: EventChunk) -> None:
-        """Count the events of the stream's next chunk."""
-        self._count_times(chunk)
-        kind = chunk.event_type.astype(np.int64)
+    def add(self, batch: EventBatch) -> None:
+        """Count the events of the stream's next batch."""
+        self._count_times(batch)
+        kind = batch.event_type.astype(np.int64)
         products = self.shop.config.products
-        self.product_events += np.bincount(chunk.product * 2 + kind, minlength=2 * products).reshape(-1, 2)
-        self.users_seen[chunk.user] = True
-        self.amount += float(np.nansum(chunk.amount))
-        if chunk.probability is not None:
+        self.product_events += np.bincount(batch.product * 2 + kind, minlength=2 * products).reshape(-1, 2)
+        self.users_seen[batch.user] = True
+        self.amount += float(np.nansum(batch.amount))
+        if batch.probability is not None:
             bin_number = np.minimum(
-                (chunk.probability * PROBABILITY_BINS).astype(np.int64), PROBABILITY_BINS - 1
+                (batch.probability * PROBABILITY_BINS).astype(np.int64), PROBABILITY_BINS - 1
             )
             count = np.bincount(bin_number * 2 + kind, minlength=2 * PROBABILITY_BINS)
             self.likely += count.reshape(-1, 2)
-            self.likely_sum += np.bincount(kind, weights=chunk.probability, minlength=2)
+            self.likely_sum += np.bincount(kind, weights=batch.probability, minlength=2)
         bought = np.flatnonzero(kind != VIEW)
-        self._count_purchases(chunk.user[bought], chunk.product[bought], chunk.timestamp_us[bought])
+        self._count_purchases(batch.user[bought], batch.product[bought], batch.timestamp_us[bought])
 
-    def _count_times(self, chunk: EventChunk) -> None:
-        kind = chunk.event_type.astype(np.int64)
-        day = (chunk.timestamp_us - self.start_us) // _DAY_US
+    def _count_times(self, batch: EventBatch) -> None:
+        kind = batch.event_type.astype(np.int64)
+        day = (batch.timestamp_us - self.start_us) // _DAY_US
         missing = int(day[-1]) + 1 - len(self.daily)
         if missing > 0:
             self.daily = np.concatenate((self.daily, np.zeros((missing, 2), dtype=np.int64)))
         self.daily += np.bincount(day * 2 + kind, minlength=self.daily.size).reshape(-1, 2)
-        weekday = (chunk.timestamp_us // _DAY_US + _EPOCH_WEEKDAY) % 7
-        hour = chunk.timestamp_us % _DAY_US // _HOUR_US
+        weekday = (batch.timestamp_us // _DAY_US + _EPOCH_WEEKDAY) % 7
+        hour = batch.timestamp_us % _DAY_US // _HOUR_US
         self.weekly += np.bincount(weekday * 24 + hour, minlength=7 * 24).reshape(7, 24)
 
     def _count_purchases(self, user: Counts, product: Counts, timestamp_us: Counts) -> None:

@@ -1,33 +1,29 @@
-"""When people shop: activity by hour, weekday and season, with campaigns, as a clock that runs unevenly.
+"""The activity clock: shopping activity by hour, weekday, season and campaign, as a time change.
 
 Each segment has an intensity g(t), constant in each hour, on average 1 between campaigns. Its integral G(t),
-in *shop days*, is the clock by which everything in the shop happens: sessions, churn and replenishment are
-stationary in it, and their real times are found by inverting it (the time change that makes a Poisson process
-of any intensity; Çinlar, Introduction to Stochastic Processes, 1975). So a probability over real time is the
-closed form of the stationary process, read at G(t) and G(t + horizon).
+in *shop days*, is the segment's *activity time*. Sessions, churn and replenishment are stationary in it; their real
+times are found by inverting it (the time change that makes a Poisson process of any intensity; Çinlar,
+Introduction to Stochastic Processes, 1975). So a probability over real time is the closed form of the stationary
+process, read at G(t) and G(t + horizon).
 """
 
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
-import numpy.typing as npt
 
+from reprise.shop.columns import Floats, Indices
 from reprise.shop.config import DAY_US, HOUR_US, SEGMENTS, Segment
 from reprise.shop.exceptions import InvalidShopError
 
 EPOCH_DAY = date(2005, 1, 1)
-"""The first day that the calendar knows; the lives of users are drawn from here on."""
+"""First day of the calendar; customer lifetimes are drawn from here on."""
 LAST_DAY = date(2100, 1, 1)
-"""The first day that the calendar does not know."""
+"""First day after the calendar."""
 EPOCH_US = (EPOCH_DAY - date(1970, 1, 1)).days * DAY_US
 LAST_US = (LAST_DAY - date(1970, 1, 1)).days * DAY_US
 
-Floats = npt.NDArray[np.float64]
-Instants = npt.NDArray[np.int64]
-Indices = npt.NDArray[np.int64]
-
-# The table always grows by the same blocks, so that its sums are rounded alike whatever was asked for first.
+# The table always grows by the same blocks, so that its sums round alike for any order of calls.
 _GROWTH_DAYS = 730
 _WEEKDAYS = np.array([1.02, 0.96, 0.95, 0.97, 1.00, 1.05, 1.05])
 
@@ -37,11 +33,11 @@ class Campaign:
     """A sale of the whole shop that returns each year.
 
     Attributes:
-        name: What people call it.
+        name: Its name.
         month: Month of its anchor.
         day: Day of the anchor; 0 stands for the fourth Friday of the month.
-        days: How long it lasts from the anchor on.
-        strength: Part of a segment's response to campaigns that it gets, 0 to 1.
+        days: Length from the anchor on.
+        strength: Share of a segment's response to campaigns that it gets, 0 to 1.
         discount: Mean discount, as a fraction.
     """
 
@@ -64,7 +60,7 @@ CAMPAIGNS = (
 
 
 def campaigns_between(start_us: int, end_us: int) -> list[tuple[Campaign, int, int]]:
-    """Return the campaigns that touch [start, end), each with its start and end in microseconds, in order."""
+    """Return the campaigns that overlap [start, end), each with its start and end in microseconds, in order."""
     found = []
     for year in range(_date_of(start_us).year - 1, _date_of(end_us).year + 1):
         for campaign in CAMPAIGNS:
@@ -77,7 +73,7 @@ def campaigns_between(start_us: int, end_us: int) -> list[tuple[Campaign, int, i
 
 
 class ActivityClock:
-    """The clocks of all segments, from ``EPOCH_US`` on; the tables grow as later instants are asked for."""
+    """The clocks of all segments, from ``EPOCH_US`` on; the tables grow on demand."""
 
     def __init__(self, until_us: int = EPOCH_US) -> None:
         self._days = 0
@@ -85,8 +81,8 @@ class ActivityClock:
         self._flat = self._table.ravel()
         self._grow(until_us)
 
-    def read(self, segment: Indices, instant_us: Instants) -> Floats:
-        """Return each segment's clock, in shop days, at each instant.
+    def read(self, segment: Indices, instant_us: Indices) -> Floats:
+        """Return each segment's activity time, in shop days, at each instant.
 
         Raises:
             InvalidShopError: An instant is outside the calendar, 2005 to 2099.
@@ -103,22 +99,22 @@ class ActivityClock:
         return reading
 
     def read_all(self, instant_us: int) -> Floats:
-        """Return the clock of every segment at one instant."""
+        """Return the activity time of every segment at one instant."""
         count = len(SEGMENTS)
         return self.read(np.arange(count), np.full(count, instant_us, dtype=np.int64))
 
-    def instant(self, segment: Indices, reading: Floats) -> Instants:
-        """Return when each segment's clock shows each reading, in microseconds since 1970.
+    def instant(self, segment: Indices, activity_time: Floats) -> Indices:
+        """Return the instant of each segment's activity time, in microseconds since 1970.
 
         Raises:
             InvalidShopError: That is after the calendar's last day.
         """
-        result = np.zeros(len(reading), dtype=np.int64)
+        result = np.zeros(len(activity_time), dtype=np.int64)
         for number in range(len(SEGMENTS)):
             chosen = np.flatnonzero(segment == number)
             if len(chosen) == 0:
                 continue
-            wanted = reading[chosen]
+            wanted = activity_time[chosen]
             while float(wanted.max()) >= self._table[number, -1]:
                 self._grow(EPOCH_US + self._days * DAY_US)
             row = self._table[number]

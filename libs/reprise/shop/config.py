@@ -1,4 +1,4 @@
-"""What a shop is made of: its size, its segments of users and its categories of products."""
+"""The size of a shop, its segments of users and its categories of products."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class ShopConfig:
 
     Attributes:
         seed: Any number from 0 to 2^63 - 1.
-        users: Size of the customer base, 1 to 10 million; at any time a part of it is dormant.
+        users: Size of the customer base, 1 to 10 million; some of it is dormant at any time.
         products: Size of the catalogue, 1 to 1 million.
 
     Raises:
@@ -39,12 +39,12 @@ class Segment:
     """A kind of user.
 
     Attributes:
-        name: What people call it.
-        share: Part of all users.
+        name: Its name.
+        share: Share of all users.
         sessions_per_day: Mean browsing sessions per active day.
         further_views: Mean views of a session after its first.
-        conversion: Factor on the chance that a browsed product is bought.
-        loyalty: Shift, in log-odds, of the chance to buy a consumable again.
+        conversion: Factor on the probability that a browsed product is bought.
+        loyalty: Shift of the log-odds to buy a consumable again.
         lifetime_days: Mean days from joining to churning.
         peak_hours: The hours (UTC) around which activity is highest.
         weekend: Factor on activity at weekends.
@@ -68,14 +68,14 @@ class Category:
     """A kind of product.
 
     Attributes:
-        name: What people call it.
-        weight: How popular it is among categories.
+        name: Its name.
+        weight: Its relative popularity.
         price: Median price, in the shop's currency.
-        conversion: Chance that a browsed product of it is bought.
-        cycle_days: Mean days until a product of it is used up.
+        conversion: Probability that a browsed product is bought.
+        cycle_days: Mean days until a product is used up.
         regularity: Shape of the Erlang distribution of those days; the higher, the more regular.
-        repeat: Chance that a buyer will want the same product again when it is used up.
-        satiation: Factor on ``conversion`` for who has bought the product before.
+        repeat: Probability that a purchase is followed by replenishment.
+        satiation: Factor on ``conversion`` for users who have bought the product before.
     """
 
     name: str

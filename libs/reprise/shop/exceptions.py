@@ -8,10 +8,7 @@ class ShopError(RepriseError):
 
 
 class InvalidShopError(ShopError):
-    """A setting of the shop is out of its range; says which, what it was, and what was expected."""
+    """A setting of the shop is out of its range; says which, its value, and what was expected."""
 
     def __init__(self, setting: str, value: object, expected: str) -> None:
-        self.setting = setting
-        self.value = value
-        self.expected = expected
         super().__init__(f"{setting}: expected {expected}, got {value}")

@@ -6,11 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reprise.shop.activity_clock import campaigns_between
+from reprise.shop.columns import Floats, Indices
 from reprise.shop.config import CATEGORIES, DAY_US, SEGMENTS, ShopConfig
-from reprise.shop.hashing import hashed_normal, hashed_uniform, hashed_words, salt
-
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
+from reprise.shop.hashing import combined_key, hashed_normal, hashed_uniform, hashed_words
 
 _USERS, _PRODUCTS, _PAIRS, _OFFERS, _CAMPAIGNS = range(1, 6)
 _ZIPF_EXPONENT = 1.1
@@ -30,10 +28,10 @@ class Users:
         sessions: Mean browsing sessions per shop day.
         further_views: Mean views of a session after its first.
         conversion: Factor on a product's conversion.
-        loyalty: Shift, in log-odds, of the chance to buy a consumable again.
-        pace: Factor on the days until a consumable is used up; a large household has a small one.
-        churn: Chance per shop day of leaving.
-        affinity: (users, categories) part of the sessions that go to a category.
+        loyalty: Shift of the log-odds to buy a consumable again.
+        cycle_factor: Factor on the days until a consumable is used up; smaller for large households.
+        churn: Churn rate per shop day.
+        affinity: (users, categories) share of the sessions that go to a category.
         affinity_steps: The same, cumulated and shifted by the user's index, as one sorted array.
     """
 
@@ -42,7 +40,7 @@ class Users:
     further_views: Floats
     conversion: Floats
     loyalty: Floats
-    pace: Floats
+    cycle_factor: Floats
     churn: Floats
     affinity: Floats
     affinity_steps: Floats
@@ -54,13 +52,13 @@ class Products:
 
     Attributes:
         category: Index into ``CATEGORIES``.
-        popularity: Part of its category's views that it gets.
+        popularity: Its share of the views of its category.
         price: In the shop's currency, before discounts.
-        conversion: Chance that it is bought when it is browsed.
+        conversion: Probability that it is bought when browsed.
         cycle: Mean shop days until it is used up.
         regularity: Erlang shape of those days.
-        repeat: Log-odds that a buyer wants the same again.
-        satiation: Factor on ``conversion`` for who has bought it.
+        repeat: Log-odds that a purchase is followed by replenishment.
+        satiation: Factor on ``conversion`` for users who have bought it.
         by_category: The products, ordered by category.
         popularity_steps: Popularity in that order, cumulated and shifted by the category's index.
     """
@@ -78,39 +76,39 @@ class Products:
 
 
 class Population:
-    """Everybody and everything in the shop; depends on the config alone."""
+    """All users and products of the shop; depends on the config alone."""
 
     def __init__(self, config: ShopConfig) -> None:
         self.config = config
         self.products = _make_products(config)
         self.users = _make_users(config, self.products)
-        self._pair_key = salt(config.seed, _PAIRS)
-        self._offer_key = salt(config.seed, _OFFERS)
-        self._campaign_key = salt(config.seed, _CAMPAIGNS)
+        self._pair_key = combined_key(config.seed, _PAIRS)
+        self._offer_key = combined_key(config.seed, _OFFERS)
+        self._campaign_key = combined_key(config.seed, _CAMPAIGNS)
 
     def pair(self, user: Indices, product: Indices) -> Indices:
         """Return the number of each user–product pair, user × products + product."""
         return user * self.config.products + product
 
     def conversion(self, user: Indices, product: Indices) -> Floats:
-        """Return the chance that a browsed product is bought by who never bought it."""
+        """Return the probability that a user who never bought a browsed product buys it."""
         chance = self.users.conversion[user] * self.products.conversion[product]
         return np.minimum(chance, _MAX_CONVERSION)
 
     def cycle(self, user: Indices, product: Indices) -> Floats:
         """Return the mean shop days in which the user uses the product up."""
         factor = np.exp(_PAIR_SPREAD * hashed_normal(self._pair_key, self.pair(user, product)))
-        return self.products.cycle[product] * self.users.pace[user] * factor
+        return self.products.cycle[product] * self.users.cycle_factor[user] * factor
 
     def repeat(self, user: Indices, product: Indices) -> Floats:
-        """Return the chance that the user, after a purchase, wants the same product again when used up."""
+        """Return the probability that a purchase of the user is followed by replenishment."""
         odds = np.exp(self.products.repeat[product] + self.users.loyalty[user])
         return odds / (1.0 + odds)
 
     def browsing(self, user: Indices, product: Indices) -> Floats:
         """Return the browsing sessions per shop day in which the user views the product.
 
-        A session of 1 + Poisson(m) views, each of the product with chance z, has it with chance
+        A session of 1 + Poisson(m) views, each of the product with probability z, has it with probability
         1 − (1 − z)·exp(−m·z).
         """
         seen = self.products.popularity[product]
@@ -119,13 +117,13 @@ class Population:
         return self.users.sessions[user] * affinity * (1.0 - missed)
 
     def categories(self, user: Indices, uniform: Floats) -> Indices:
-        """Return the category that each user's session goes to, by uniform numbers in [0, 1)."""
+        """Return the category of each user's session, by uniform numbers in [0, 1)."""
         found = np.searchsorted(self.users.affinity_steps, user + uniform, side="right")
         category: Indices = np.clip(found - user * _CATEGORY_COUNT, 0, int(self.products.category.max()))
         return category
 
     def viewed(self, category: Indices, uniform: Floats) -> Indices:
-        """Return the product that each view in a category is of, by uniform numbers in [0, 1)."""
+        """Return the product of each view in a category, by uniform numbers in [0, 1)."""
         found = np.searchsorted(self.products.popularity_steps, category + uniform, side="right")
         return self.products.by_category[np.minimum(found, len(self.products.by_category) - 1)]
 
@@ -169,7 +167,7 @@ def _make_users(config: ShopConfig, products: Products) -> Users:
         conversion=np.array([kind.conversion for kind in SEGMENTS])[segment]
         * np.exp(0.3 * draw.standard_normal(count)),
         loyalty=np.array([kind.loyalty for kind in SEGMENTS])[segment] + 0.5 * draw.standard_normal(count),
-        pace=np.exp(0.25 * draw.standard_normal(count)),
+        cycle_factor=np.exp(0.25 * draw.standard_normal(count)),
         churn=1.0 / np.array([kind.lifetime_days for kind in SEGMENTS])[segment],
         affinity=affinity,
         affinity_steps=(steps + np.arange(count)[:, None]).ravel(),

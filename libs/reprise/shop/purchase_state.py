@@ -1,42 +1,39 @@
-"""What each user has bought, and when it will be used up.
+"""The last purchase of each pair, and when it will be replenished.
 
-After each purchase of a pair, the user wants the same product again with chance ``repeat``; then the wish
-comes after an Erlang-distributed time (``regularity`` stages, mean ``cycle`` shop days) unless the pair is
-bought earlier, which starts the time anew.
+After each purchase of a pair, the user needs the same product again with probability ``repeat``. The replenishment
+comes after an Erlang-distributed time (``regularity`` stages, mean ``cycle`` shop days), unless the pair is
+bought earlier, which restarts the time.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from reprise.shop.columns import Columns, Floats, Indices
 from reprise.shop.population import Population
-
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """Purchases because a product was used up.
+class Replenishments(Columns):
+    """Purchases that replenish.
 
     Attributes:
         pair: Number of the user–product pair.
-        reading: When, on the user's activity clock.
+        activity_time: When, on the user's activity clock.
     """
 
     pair: Indices
-    reading: Floats
+    activity_time: Floats
 
 
-class Pantry:
-    """The pairs that were bought in the current life of their user, sorted by number.
+class PurchaseState:
+    """The pairs bought in the current lifetime of their user, sorted by number.
 
     Attributes:
         pair: Numbers of the pairs, ascending.
-        user: The user of each.
-        last: The last purchase of each, on the user's clock; −inf before the first.
-        due: The next wish of each; +inf where there is none.
+        user: User of each pair.
+        last: Activity time of the last purchase; −inf before the first.
+        due: Activity time of the next replenishment; +inf if there is none.
     """
 
     def __init__(self, population: Population, draw: np.random.Generator) -> None:
@@ -55,7 +52,7 @@ class Pantry:
         return np.where(self.pair[row] == pair, row, -1)
 
     def add(self, pair: Indices) -> None:
-        """Make rows for those pairs that have none, as never bought."""
+        """Add rows for the pairs that have none, as never bought."""
         new = np.unique(pair)
         new = new[self.find(new) < 0]
         if len(new) == 0:
@@ -66,34 +63,31 @@ class Pantry:
         self.last = np.insert(self.last, at, -np.inf)
         self.due = np.insert(self.due, at, np.inf)
 
-    def buy(self, row: Indices, reading: Floats) -> None:
-        """Note a purchase of each row, at most one per row, and draw its next wish."""
+    def buy(self, row: Indices, activity_time: Floats) -> None:
+        """Record a purchase of each row, at most one per row, and draw its replenishment."""
         user = self.user[row]
         product = self.pair[row] % self._population.config.products
         stages = self._population.products.regularity[product].astype(np.float64)
         mean = self._population.cycle(user, product)
         wait = self._draw.standard_gamma(stages) * (mean / stages)
-        wanted = self._draw.random(len(row)) < self._population.repeat(user, product)
-        self.last[row] = reading
-        self.due[row] = np.where(wanted, reading + wait, np.inf)
+        needed = self._draw.random(len(row)) < self._population.repeat(user, product)
+        self.last[row] = activity_time
+        self.due[row] = np.where(needed, activity_time + wait, np.inf)
 
-    def fulfil(self, row: Indices, until: Floats) -> Wishes:
-        """Turn every wish of the rows that is due before its own ``until`` into a purchase; return them."""
-        pairs, readings = [], []
+    def replenish(self, row: Indices, until: Floats) -> Replenishments:
+        """Buy every replenishment of the rows that is due before its own ``until``; return them."""
+        found = [Replenishments(np.zeros(0, dtype=np.int64), np.zeros(0))]
         late = self.due[row] < until
         while late.any():
             row, until = row[late], until[late]
-            reading = self.due[row]
-            pairs.append(self.pair[row])
-            readings.append(reading)
-            self.buy(row, reading)
+            due = self.due[row]
+            found.append(Replenishments(self.pair[row], due))
+            self.buy(row, due)
             late = self.due[row] < until
-        if not pairs:
-            return Wishes(np.zeros(0, dtype=np.int64), np.zeros(0))
-        return Wishes(np.concatenate(pairs), np.concatenate(readings))
+        return Replenishments.concatenate(found)
 
-    def forget(self, users: Indices) -> None:
-        """Drop the rows of users whose life has ended."""
+    def drop(self, users: Indices) -> None:
+        """Drop the rows of users whose lifetime has ended."""
         if len(users) == 0:
             return
         gone = np.zeros(self._population.config.users, dtype=bool)

@@ -1,12 +1,11 @@
-"""The shop itself: its people and goods, and the stream of what happens in it from an instant on.
+"""The shop: users, products, and streams of their events.
 
 Decision: time runs in slices, all users together.
-    A stream walks through time in slices of an hour to a week, sized so that a slice has some 100,000 events,
-    and makes each slice for all users at once. Between slices it keeps the users' lives, a row per pair that
-    was bought in the current life of its user, and the few minutes of sessions that run over the slice's end.
-    So events come ordered by time, a stream has no end, and memory grows with users and with the pairs they
-    buy, never with events or days. The alternative, whole histories per block of users merged on disk, keeps
-    less state but has no live stream and writes everything twice.
+    A stream advances in slices of an hour to a week, sized for about 100,000 events, and draws each slice for all users
+    at once. Between slices it keeps the customer lifetimes, a row per pair bought in the current lifetime of its user,
+    and the events of sessions that run past the slice's end. So events come in time order, a stream has no end, and
+    memory grows with users and the pairs they buy, never with events or days. The alternative, whole histories per
+    block of users merged on disk, keeps less state but has no live stream and writes everything twice.
 """
 
 from collections.abc import Iterator
@@ -16,7 +15,7 @@ import numpy as np
 from reprise.shop.activity_clock import EPOCH_US, ActivityClock
 from reprise.shop.config import CATEGORIES, DAY_US, SEGMENTS, ShopConfig
 from reprise.shop.customer_lifetimes import ABSENCE_DAYS
-from reprise.shop.event_batch import EventChunk, numbered_id
+from reprise.shop.event_batch import EventBatch
 from reprise.shop.event_stream import WARM_UP_DAYS, EventStream
 from reprise.shop.exceptions import InvalidShopError
 from reprise.shop.population import Population
@@ -29,15 +28,15 @@ class Shop:
         self.config = config or ShopConfig()
         self.population = Population(self.config)
 
-    def stream(self, start_us: int, *, horizon_us: int | None = None) -> Iterator[EventChunk]:
-        """Return chunks of the shop's events from an instant on, without end, equal for equal arguments.
+    def stream(self, start_us: int, *, horizon_us: int | None = None) -> Iterator[EventBatch]:
+        """Return batches of the shop's events from an instant on, without end, equal for equal arguments.
 
-        Streams of one config that start at different instants have the same users, products, tastes and
-        lives, but each has a past of its own and makes its own events under ids of its own.
+        Streams of one config that start at different instants have the same users, products, affinities and
+        lifetimes, but each has its own past, its own events and its own event ids.
 
         Args:
-            start_us: Where to begin, microseconds since 1970-01-01 UTC, in the years 2006 to 2099.
-            horizon_us: For how long after each event its ``probability`` looks ahead; ``None`` leaves it out.
+            start_us: First instant, microseconds since 1970-01-01 UTC, in the years 2006 to 2099.
+            horizon_us: Horizon of each event's ``probability``; ``None`` leaves it out.
 
         Raises:
             InvalidShopError: The start or the horizon is out of its range.
@@ -52,7 +51,7 @@ class Shop:
                 "horizon", f"{horizon_us / DAY_US:g} days", f"more than 0, up to {ABSENCE_DAYS} days"
             )
         clock = ActivityClock(start_us - (WARM_UP_DAYS + 1) * DAY_US)
-        return EventStream(self.population, clock, start_us, horizon_us).chunks()
+        return EventStream(self.population, clock, start_us, horizon_us).batches()
 
     def user_id(self, index: int) -> str:
         """Return the id of a user, such as ``u000123``."""
@@ -81,3 +80,8 @@ class Shop:
     def price_of(self, product: int) -> float:
         """Return a product's price before discounts."""
         return float(np.round(self.population.products.price[product], 2))
+
+
+def numbered_id(prefix: str, number: int, count: int, digits: int) -> str:
+    """Return the id of one of ``count`` numbered things, such as ``u000123``, all of equal length."""
+    return f"{prefix}{number:0{max(digits, len(str(count - 1)))}d}"

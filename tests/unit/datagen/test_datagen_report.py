@@ -32,12 +32,12 @@ def statistics(plan: GenerationPlan) -> HistoryStatistics:
     shop = Shop(SHOP)
     statistics = HistoryStatistics(shop, plan.start_us)
     end_us = plan.start_us + DAYS * 86_400_000_000
-    for chunk in shop.stream(plan.start_us, horizon_us=30 * 86_400_000_000):
-        wanted = chunk.before(end_us)
-        for piece in (wanted.head(len(wanted) // 3), wanted.slice(len(wanted) // 3, len(wanted))):
+    for batch in shop.stream(plan.start_us, horizon_us=30 * 86_400_000_000):
+        wanted = batch.before(end_us)
+        for piece in (wanted.take(slice(len(wanted) // 3)), wanted.take(slice(len(wanted) // 3, None))):
             if len(piece):
                 statistics.add(piece)
-        if len(wanted) < len(chunk):
+        if len(wanted) < len(batch):
             return statistics
     raise AssertionError
 

@@ -30,13 +30,13 @@ class Outcomes:
 def outcomes(horizon_days: int) -> Outcomes:
     config = ShopConfig(seed=11, users=8_000, products=240)
     end = START + DAYS * DAY_US
-    chunks = []
-    for chunk in Shop(config).stream(START, horizon_us=horizon_days * DAY_US):
-        chunks.append(chunk.before(end))
-        if len(chunks[-1]) < len(chunk):
+    batches = []
+    for batch in Shop(config).stream(START, horizon_us=horizon_days * DAY_US):
+        batches.append(batch.before(end))
+        if len(batches[-1]) < len(batch):
             break
     user, product, kind, when, probability = (
-        np.concatenate([getattr(chunk, name) for chunk in chunks])
+        np.concatenate([getattr(batch, name) for batch in batches])
         for name in ("user", "product", "event_type", "timestamp_us", "probability")
     )
     pair = user * config.products + product
@@ -115,10 +115,10 @@ def test_truth_of_the_last_events_does_not_know_that_the_history_ends() -> None:
 
     def last_probabilities(events_until: int) -> np.ndarray:
         found = []
-        for chunk in Shop(config).stream(START, horizon_us=30 * DAY_US):
-            assert chunk.probability is not None
-            found.append(chunk.before(end).probability)
-            if chunk.timestamp_us[-1] >= events_until:
+        for batch in Shop(config).stream(START, horizon_us=30 * DAY_US):
+            assert batch.probability is not None
+            found.append(batch.before(end).probability)
+            if batch.timestamp_us[-1] >= events_until:
                 return np.concatenate(found)
         raise AssertionError
 

@@ -6,12 +6,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from reprise.shop import EVENT_ID_LENGTH, PURCHASE, VIEW, EventChunk, InvalidShopError, Shop, ShopConfig
+from reprise.shop import EVENT_ID_LENGTH, PURCHASE, VIEW, EventBatch, InvalidShopError, Shop, ShopConfig
 from reprise.shop.activity_clock import ActivityClock
 from reprise.shop.config import DAY_US
-from reprise.shop.customer_lifetimes import ABSENCE_DAYS, Lifetimes
-from reprise.shop.event_batch import numbered_id
+from reprise.shop.customer_lifetimes import ABSENCE_DAYS, CustomerLifetimes
 from reprise.shop.event_stream import EventStream
+from reprise.shop.shop import numbered_id
 
 START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 1_000_000
 SMALL = ShopConfig(seed=3, users=400, products=60)
@@ -19,17 +19,17 @@ SMALL = ShopConfig(seed=3, users=400, products=60)
 
 def history(
     config: ShopConfig, days: int, *, start: int = START, horizon_us: int | None = None
-) -> list[EventChunk]:
-    chunks = []
-    for chunk in Shop(config).stream(start, horizon_us=horizon_us):
-        chunks.append(chunk.before(start + days * DAY_US))
-        if len(chunks[-1]) < len(chunk):
-            return chunks
+) -> list[EventBatch]:
+    batches = []
+    for batch in Shop(config).stream(start, horizon_us=horizon_us):
+        batches.append(batch.before(start + days * DAY_US))
+        if len(batches[-1]) < len(batch):
+            return batches
     raise AssertionError("the stream ended")
 
 
-def column(chunks: list[EventChunk], name: str) -> np.ndarray:
-    return np.concatenate([getattr(chunk, name) for chunk in chunks])
+def column(batches: list[EventBatch], name: str) -> np.ndarray:
+    return np.concatenate([getattr(batch, name) for batch in batches])
 
 
 COLUMNS = ("user", "product", "event_type", "timestamp_us", "amount", "discount", "sequence")
@@ -40,7 +40,7 @@ def test_equal_arguments_make_equal_events_with_or_without_the_truth() -> None:
     again = history(SMALL, 40, horizon_us=30 * DAY_US)
     for name in COLUMNS:
         np.testing.assert_array_equal(column(first, name), column(again, name))
-    assert [chunk.event_ids() for chunk in first] == [chunk.event_ids() for chunk in again]
+    assert [batch.event_ids() for batch in first] == [batch.event_ids() for batch in again]
 
 
 def test_another_seed_makes_another_shop() -> None:
@@ -50,21 +50,21 @@ def test_another_seed_makes_another_shop() -> None:
     assert Shop(ShopConfig(seed=4)).price_of(0) != Shop(ShopConfig(seed=3)).price_of(0)
 
 
-def test_time_strictly_increases_from_the_start_on_across_chunks() -> None:
-    chunks = history(SMALL, 60)
-    assert len(chunks) > 3
-    when = column(chunks, "timestamp_us")
+def test_time_strictly_increases_from_the_start_on_across_batches() -> None:
+    batches = history(SMALL, 60)
+    assert len(batches) > 3
+    when = column(batches, "timestamp_us")
     assert when[0] >= START
     assert (np.diff(when) > 0).all()
-    assert (column(chunks, "sequence") == np.arange(len(when))).all()
+    assert (column(batches, "sequence") == np.arange(len(when))).all()
 
 
 def test_event_ids_are_distinct_within_and_across_streams() -> None:
     ids = [
         event_id
         for start in (START, START + DAY_US)
-        for chunk in history(SMALL, 30, start=start)
-        for event_id in chunk.event_ids()
+        for batch in history(SMALL, 30, start=start)
+        for event_id in batch.event_ids()
     ]
     assert len(set(ids)) == len(ids) > 5_000
     assert {len(event_id) for event_id in ids} == {EVENT_ID_LENGTH}
@@ -73,9 +73,9 @@ def test_event_ids_are_distinct_within_and_across_streams() -> None:
 
 def test_purchases_cost_the_price_less_the_discount_in_whole_cents_and_views_nothing() -> None:
     shop = Shop(SMALL)
-    chunks = history(SMALL, 60)
-    kind, amount = column(chunks, "event_type"), column(chunks, "amount")
-    product, discount = column(chunks, "product"), column(chunks, "discount")
+    batches = history(SMALL, 60)
+    kind, amount = column(batches, "event_type"), column(batches, "amount")
+    product, discount = column(batches, "product"), column(batches, "discount")
     assert np.isnan(amount[kind == VIEW]).all()
     assert (discount[kind == VIEW] == 0).all()
     bought = np.flatnonzero(kind == PURCHASE)
@@ -88,12 +88,12 @@ def test_purchases_cost_the_price_less_the_discount_in_whole_cents_and_views_not
 
 def test_campaigns_are_busier_and_cheaper() -> None:
     start = int(datetime(2026, 11, 19, tzinfo=UTC).timestamp()) * 1_000_000
-    chunks = history(ShopConfig(users=1_500), 12, start=start)
-    day = (column(chunks, "timestamp_us") - start) // DAY_US
+    batches = history(ShopConfig(users=1_500), 12, start=start)
+    day = (column(batches, "timestamp_us") - start) // DAY_US
     per_day = np.bincount(day, minlength=12)
     assert per_day[8] > 1.4 * per_day[1]
-    bought = column(chunks, "event_type") == PURCHASE
-    discount = column(chunks, "discount")
+    bought = column(batches, "event_type") == PURCHASE
+    discount = column(batches, "discount")
     assert discount[bought & (day >= 8)].mean() > 3 * discount[bought & (day < 8)].mean()
 
 
@@ -106,7 +106,7 @@ def test_ids_are_of_equal_length_however_many_there_are() -> None:
 
 def test_the_same_users_are_customers_wherever_a_stream_starts() -> None:
     population = Shop(SMALL).population
-    straight, stepped = (Lifetimes(population, ActivityClock()) for _ in range(2))
+    straight, stepped = (CustomerLifetimes(population, ActivityClock()) for _ in range(2))
     straight.advance(START)
     for day in range(400, 0, -20):
         stepped.advance(START - day * DAY_US)
@@ -116,11 +116,11 @@ def test_the_same_users_are_customers_wherever_a_stream_starts() -> None:
 
 
 def test_a_churned_user_is_away_for_longer_than_any_horizon() -> None:
-    chunks = history(ShopConfig(users=300, products=20), 1_500)
-    user, when = column(chunks, "user"), column(chunks, "timestamp_us")
+    batches = history(ShopConfig(users=300, products=20), 1_500)
+    user, when = column(batches, "user"), column(batches, "timestamp_us")
     shop = Shop(ShopConfig(users=300, products=20))
     clock = ActivityClock()
-    lives = Lifetimes(shop.population, clock)
+    lives = CustomerLifetimes(shop.population, clock)
     lives.advance(START)
     segment = shop.population.users.segment
     for index in np.flatnonzero(lives.death < clock.read_all(START + 900 * DAY_US)[segment])[:40]:
@@ -131,10 +131,10 @@ def test_a_churned_user_is_away_for_longer_than_any_horizon() -> None:
 
 def test_consumables_are_bought_again_on_a_cycle_and_durables_hardly_ever() -> None:
     shop = Shop()
-    chunks = history(shop.config, 365)
-    bought = column(chunks, "event_type") == PURCHASE
-    pair = (column(chunks, "user") * shop.config.products + column(chunks, "product"))[bought]
-    when = column(chunks, "timestamp_us")[bought] / DAY_US
+    batches = history(shop.config, 365)
+    bought = column(batches, "event_type") == PURCHASE
+    pair = (column(batches, "user") * shop.config.products + column(batches, "product"))[bought]
+    when = column(batches, "timestamp_us")[bought] / DAY_US
     order = np.lexsort((when, pair))
     same = np.flatnonzero(pair[order][1:] == pair[order][:-1])
     gap = (when[order][1:] - when[order][:-1])[same]
@@ -162,10 +162,10 @@ def test_what_is_kept_does_not_grow_with_time() -> None:
     shop = Shop(SMALL)
     stream = EventStream(shop.population, ActivityClock(), START, None)
     sizes = []
-    for chunk in stream.chunks():
-        years = (int(chunk.timestamp_us[-1]) - START) / (365 * DAY_US)
+    for batch in stream.batches():
+        years = (int(batch.timestamp_us[-1]) - START) / (365 * DAY_US)
         if years >= len(sizes):
-            sizes.append(len(stream._pantry.pair))
+            sizes.append(len(stream._state.pair))
         if years > 8:
             break
     assert max(sizes[4:]) < 1.3 * max(sizes[:4])
@@ -190,7 +190,7 @@ def test_a_config_out_of_range_is_refused_by_name(numbers: dict[str, int]) -> No
 
 @pytest.mark.parametrize("config", [ShopConfig(users=1, products=1), ShopConfig(users=3, products=2)])
 def test_the_smallest_shops_have_events_too(config: ShopConfig) -> None:
-    chunk = next(Shop(config).stream(START, horizon_us=DAY_US))
-    assert len(chunk) > 0
-    assert chunk.probability is not None
-    assert np.isfinite(chunk.probability).all()
+    batch = next(Shop(config).stream(START, horizon_us=DAY_US))
+    assert len(batch) > 0
+    assert batch.probability is not None
+    assert np.isfinite(batch.probability).all()

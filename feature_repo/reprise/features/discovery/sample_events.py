@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import parse_timestamp
-from reprise.shop import EVENT_TYPES, EventChunk, Shop, ShopConfig
+from reprise.shop import EVENT_TYPES, EventBatch, Shop, ShopConfig
 
 SAMPLE_SHOP = ShopConfig(seed=7, users=1_000, products=150)
 SAMPLE_START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,24 +23,24 @@ def write_sample(out: Path) -> int:
     end_us = parse_timestamp((SAMPLE_START + SAMPLE_LENGTH).isoformat())
     rows = 0
     with pq.ParquetWriter(out, EVENT_SCHEMA) as writer:
-        for chunk in shop.stream(start_us):
-            within = chunk.before(end_us)
+        for batch in shop.stream(start_us):
+            within = batch.before(end_us)
             writer.write_batch(_record_batch(shop, within))
             rows += len(within)
-            if len(within) < len(chunk):
+            if len(within) < len(batch):
                 break
     return rows
 
 
-def _record_batch(shop: Shop, chunk: EventChunk) -> pa.RecordBatch:
+def _record_batch(shop: Shop, batch: EventBatch) -> pa.RecordBatch:
     types = np.array(EVENT_TYPES, dtype=object)
     columns = [
-        pa.array(chunk.event_ids(), pa.string()),
-        pa.array([shop.user_id(int(index)) for index in chunk.user], pa.string()),
-        pa.array([shop.product_id(int(index)) for index in chunk.product], pa.string()),
-        pa.array(types[chunk.event_type], pa.string()),
-        pa.array(chunk.amount, pa.float64(), from_pandas=True),
-        pa.array(chunk.timestamp_us, pa.timestamp("us", "UTC")),
-        pa.nulls(len(chunk), pa.string()),
+        pa.array(batch.event_ids(), pa.string()),
+        pa.array([shop.user_id(int(index)) for index in batch.user], pa.string()),
+        pa.array([shop.product_id(int(index)) for index in batch.product], pa.string()),
+        pa.array(types[batch.event_type], pa.string()),
+        pa.array(batch.amount, pa.float64(), from_pandas=True),
+        pa.array(batch.timestamp_us, pa.timestamp("us", "UTC")),
+        pa.nulls(len(batch), pa.string()),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=EVENT_SCHEMA)
