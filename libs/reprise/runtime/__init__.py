@@ -1,1 +1,1 @@
-"""What every process needs: settings, structured logs, durations, progress, whole files."""
+"""What every process needs: settings and their command line, logs, signals, worker threads, durations, files."""

@@ -1,4 +1,4 @@
-"""Durations as people write them: ``30d``, ``1d12h``, ``250ms``."""
+"""Durations as text: ``30d``, ``1d12h``, ``250ms``."""
 
 import re
 import time
@@ -24,17 +24,17 @@ _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|[wdhms])")
 
 
 def microseconds(duration: timedelta) -> int:
-    """Return a duration in whole microseconds, which a ``timedelta`` always is."""
+    """Return a duration in whole microseconds, the resolution of ``timedelta``."""
     return duration // timedelta(microseconds=1)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the duration of a text such as ``30d``, ``90m``, ``1d12h``, ``1.5h`` or ``250ms``.
+    """Return the duration of a text such as ``30d``, ``1d12h``, ``1.5h`` or ``250ms``.
 
-    Units are ``w``, ``d``, ``h``, ``m`` (minutes), ``s``, ``ms`` and ``us``; each may occur once.
+    The units are ``w``, ``d``, ``h``, ``m`` (minutes), ``s``, ``ms`` and ``us``; each may occur once.
 
     Raises:
-        InvalidDurationError: The text is something else, or longer than a ``timedelta`` holds.
+        InvalidDurationError: The text is malformed, or exceeds the maximum of ``timedelta``.
     """
     compact = text.strip().lower()
     total = timedelta()
@@ -78,12 +78,12 @@ def format_duration(duration: timedelta) -> str:
 
 
 class DurationType(click.ParamType[timedelta]):
-    """A click parameter that is written as a duration and arrives as a ``timedelta``."""
+    """A click parameter with the text of a duration, converted to ``timedelta``."""
 
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Return the duration, or fail with what was expected."""
+        """Return the duration, or fail with the expected format."""
         if isinstance(value, timedelta):
             return value
         try:
@@ -93,7 +93,7 @@ class DurationType(click.ParamType[timedelta]):
 
 
 DURATION = DurationType()
-"""The click type of an option that takes a duration."""
+"""The click type of a duration."""
 
 
 @contextmanager

@@ -12,11 +12,11 @@ class RuntimeLibraryError(RepriseError):
 
 
 class InvalidDurationError(RuntimeLibraryError, ValueError):
-    """A text is no duration."""
+    """A text is not a duration."""
 
 
 class InvalidSettingsError(RuntimeLibraryError):
-    """The environment does not configure the process; one line for each variable at fault."""
+    """Settings are missing or invalid; the message has one line for each variable."""
 
     def __init__(self, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)

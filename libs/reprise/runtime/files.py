@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all."""
+"""Atomic file writes."""
 
 import os
 import secrets
@@ -9,28 +9,26 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[Path]:
-    """Give a sibling path to write to, which becomes ``path`` when the block ends well.
+    """Give a temporary path with the same extension, which replaces ``path`` when the block succeeds.
 
-    The sibling keeps the extension of ``path``, for writers that choose the format by it. File and folder are
-    synced before the block returns. When the block raises, the sibling is removed and ``path`` is
-    what it was.
+    File and directory are synced before the block returns. If the block raises, ``path`` is unchanged.
 
     Raises:
-        FileNotFoundError: The folder of ``path`` does not exist, or the block wrote nothing.
+        FileNotFoundError: The directory of ``path`` does not exist, or the block wrote nothing.
     """
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"{target.parent} is no folder, so {target.name} cannot be written there")
-    sibling = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
+    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.partial{target.suffix}")
     try:
-        yield sibling
-        if not sibling.exists():
+        yield temporary
+        if not temporary.exists():
             raise FileNotFoundError(f"nothing was written for {target}")
-        _sync(sibling)
-        sibling.replace(target)
+        _sync(temporary)
+        temporary.replace(target)
         _sync(target.parent)
     finally:
-        sibling.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

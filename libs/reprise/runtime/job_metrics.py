@@ -1,4 +1,4 @@
-"""What a job tells Prometheus: pushed when it ends, because its pod is gone before anybody could ask."""
+"""Metrics of a job, pushed at its end: its pod ends before Prometheus could scrape it."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,54 +15,40 @@ _PUSH_SECONDS = 10.0
 
 
 class JobSettings(ProcessSettings):
-    """Where a job's metrics go."""
+    """Address of the Pushgateway."""
 
     pushgateway_url: str | None = Field(
         default=None,
         validation_alias="PUSHGATEWAY_URL",
-        description="Prometheus Pushgateway that keeps the job's metrics, such as http://pushgateway:9091; if absent"
-        " they are not kept.",
+        description="Prometheus Pushgateway for the job's metrics, such as http://pushgateway:9091; not pushed if"
+        " absent.",
     )
 
 
 class JobMetrics:
-    """When a job last ran and how that went, in a registry to which the job adds its own figures.
-
-    Metrics that a failed run does not have stay as the last successful run left them.
-    """
+    """Time, duration and success of a job's last run, in a registry to which the job adds its own metrics."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.failed = Gauge(
-            "reprise_job_failed", "1 where the job's last run failed, else 0.", registry=self.registry
-        )
-        self.ended = Gauge(
-            "reprise_job_end_timestamp_seconds", "When the job's last run ended.", registry=self.registry
-        )
-        self.duration = Gauge(
-            "reprise_job_duration_seconds", "How long the job's last run took.", registry=self.registry
-        )
+        self.failed = self._gauge("reprise_job_failed", "1 where the job's last run failed, else 0.")
+        self.ended = self._gauge("reprise_job_end_timestamp_seconds", "When the job's last run ended.")
+        self.duration = self._gauge("reprise_job_duration_seconds", "How long the job's last run took.")
 
     def succeeded(self) -> None:
-        """Note that the run reached its end."""
-        Gauge(
-            "reprise_job_last_success_timestamp_seconds",
-            "When the job last ended well.",
-            registry=self.registry,
-        ).set_to_current_time()
+        """Add the time of the last success, which a failed run does not push."""
+        name = "reprise_job_last_success_timestamp_seconds"
+        self._gauge(name, "When the job last ended well.").set_to_current_time()
+
+    def _gauge(self, name: str, documentation: str) -> Gauge:
+        return Gauge(name, documentation, registry=self.registry)
 
 
 @contextmanager
 def reported_job(name: str, pushgateway_url: str | None) -> Iterator[JobMetrics]:
-    """Push the metrics of what is done inside, whether it succeeds or raises.
+    """Push the metrics of the block as the job ``name``, whether it succeeds or raises.
 
-    Those of a run that succeeded replace all that the job pushed before, so that no series of an earlier model stays.
-
-    A Pushgateway that is away is logged and otherwise ignored: what the job was run for is done.
-
-    Args:
-        name: The job, such as ``reprise-trainer``; Prometheus's label ``job``.
-        pushgateway_url: Where to push; ``None`` to push nothing.
+    A successful run replaces all metrics of the job, so no series of an earlier model stays. A failed run keeps those
+    that it does not have. An unavailable Pushgateway is only logged, because the job's work is done.
     """
     metrics = JobMetrics()
     started = time.monotonic()
@@ -77,11 +63,7 @@ def reported_job(name: str, pushgateway_url: str | None) -> Iterator[JobMetrics]
         metrics.ended.set_to_current_time()
         metrics.duration.set(time.monotonic() - started)
         if pushgateway_url is not None:
-            _push(push, name, pushgateway_url, metrics.registry)
-
-
-def _push(push: Callable[..., None], name: str, url: str, registry: CollectorRegistry) -> None:
-    try:
-        push(url, name, registry, timeout=_PUSH_SECONDS)
-    except (OSError, ValueError) as error:
-        _log.warning("metrics_not_pushed", job=name, pushgateway=url, reason=str(error))
+            try:
+                push(pushgateway_url, name, metrics.registry, timeout=_PUSH_SECONDS)
+            except (OSError, ValueError) as error:
+                _log.warning("metrics_not_pushed", job=name, pushgateway=pushgateway_url, reason=str(error))

@@ -1,4 +1,4 @@
-"""Configuration by environment: one frozen class for each process, and the names that all of them share."""
+"""Configuration by environment variables: one frozen class per process, and the variables that processes share."""
 
 import difflib
 import os
@@ -14,7 +14,7 @@ from reprise.runtime.durations import parse_duration
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.runtime.logs import LEVELS
 
-# What Kubernetes adds to a container's environment for each Service of its namespace.
+# Kubernetes adds these variables to a container for each Service of its namespace.
 _SERVICE_LINK = re.compile(r"(SERVICE_HOST|SERVICE_PORT\w*|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)", re.ASCII)
 
 Duration = Annotated[
@@ -24,14 +24,10 @@ Duration = Annotated[
 
 
 class ProcessSettings(BaseSettings):
-    """Base of a process's settings: frozen, read from the environment, refusing what it does not know.
+    """Base of a process's settings: frozen, read from the environment, without unknown variables.
 
-    A process's own fields take the class's ``env_prefix``; a field that several processes share is named
-    by a ``validation_alias`` and comes from one of the groups below::
-
-        class PredictorSettings(ApiSettings, RedisSettings):
-            model_config = SettingsConfigDict(env_prefix="PREDICTOR_")
-            max_batch: int = Field(1000, ge=1, description="Most predictions in one batch.")
+    A process's own fields have the class's ``env_prefix``. A field of several processes has a ``validation_alias`` and
+    comes from one of the classes below.
     """
 
     model_config = SettingsConfigDict(
@@ -39,12 +35,12 @@ class ProcessSettings(BaseSettings):
     )
 
     log_level: str = Field(
-        default="info", validation_alias="LOG_LEVEL", description=f"Lowest level logged: {', '.join(LEVELS)}."
+        default="info", validation_alias="LOG_LEVEL", description=f"Minimum log level: {', '.join(LEVELS)}."
     )
     log_json: bool | None = Field(
         default=None,
         validation_alias="LOG_JSON",
-        description="Log lines as JSON; by default where standard error is no terminal.",
+        description="Log lines as JSON; by default unless standard error is a terminal.",
     )
 
     @field_validator("log_level")
@@ -54,15 +50,22 @@ class ProcessSettings(BaseSettings):
             raise ValueError(f"expected one of {', '.join(LEVELS)}")
         return level.lower()
 
+    @field_validator("api_port", "redis_port", mode="before", check_fields=False)
+    @classmethod
+    def _port_is_no_service_link(cls, value: object) -> object:
+        if isinstance(value, str) and value.startswith(("tcp://", "udp://")):
+            raise ValueError(
+                "expected a port number; Kubernetes set this for a Service of the same name, "
+                "so set enableServiceLinks: false on the pod or set the variable itself"
+            )
+        return value
+
     @classmethod
     def load(cls, **overrides: Any) -> Self:
-        """Return the settings of this process.
-
-        Args:
-            overrides: Values by field name that win over the environment; ``None`` means not given.
+        """Return the settings of this process; overrides by field name win over the environment unless ``None``.
 
         Raises:
-            InvalidSettingsError: Variables are missing, wrong, or unknown under this process's prefix.
+            InvalidSettingsError: Variables are missing, invalid, or unknown under this process's prefix.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         problems = cls._unknown_variables()
@@ -89,9 +92,8 @@ class ProcessSettings(BaseSettings):
         problems = []
         for name in sorted(os.environ):
             upper = name.upper()
-            if not upper.startswith(prefix) or upper in known:
-                continue
-            if _SERVICE_LINK.fullmatch(upper.removeprefix(prefix)):
+            is_link = _SERVICE_LINK.fullmatch(upper.removeprefix(prefix))
+            if not upper.startswith(prefix) or upper in known or is_link:
                 continue
             close = difflib.get_close_matches(upper, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
@@ -113,7 +115,7 @@ class ProcessSettings(BaseSettings):
 
 
 class ApiSettings(ProcessSettings):
-    """Where a process listens for HTTP."""
+    """Address of a process's HTTP server."""
 
     api_host: str = Field(
         default="0.0.0.0", validation_alias="API_HOST", description="Address to listen on for HTTP."
@@ -126,14 +128,9 @@ class ApiSettings(ProcessSettings):
         description="TCP port to listen on for HTTP.",
     )
 
-    @field_validator("api_port", mode="before")
-    @classmethod
-    def _api_port_is_no_service_link(cls, value: object) -> object:
-        return _refuse_service_link(value)
-
 
 class RedisSettings(ProcessSettings):
-    """Where the online store is."""
+    """Address of the online store."""
 
     redis_host: str = Field(
         default="localhost", validation_alias="REDIS_HOST", description="Host name of the online store."
@@ -155,42 +152,37 @@ class RedisSettings(ProcessSettings):
         default=0, ge=0, validation_alias="REDIS_DB", description="Number of the Redis database."
     )
 
-    @field_validator("redis_port", mode="before")
-    @classmethod
-    def _redis_port_is_no_service_link(cls, value: object) -> object:
-        return _refuse_service_link(value)
-
 
 class KafkaSettings(ProcessSettings):
-    """Where the event log is."""
+    """Address of Kafka."""
 
     kafka_servers: str | None = Field(
         default=None,
         validation_alias="KAFKA_SERVERS",
-        description="Kafka's bootstrap servers, host:port separated by commas; absent, the embedded log.",
+        description="Kafka's bootstrap servers, host:port separated by commas; the embedded log if absent.",
     )
 
 
 class TraceSettings(ProcessSettings):
-    """Whether requests are traced, and where their spans go; all but the first are OpenTelemetry's own names."""
+    """Sampling and export of traces; all variables but the first are OpenTelemetry's."""
 
     traces: bool = Field(
         default=False,
         validation_alias="REPRISE_TRACES",
-        description="Whether spans of requests are exported by OpenTelemetry; needs reprise-http[otel], which images"
-        " built with OTEL=1 have.",
+        description="Export spans of requests by OpenTelemetry; requires reprise-http[otel], which images built with"
+        " OTEL=1 contain.",
     )
     otel_endpoint: str = Field(
         default="http://localhost:4318",
         pattern=r"^https?://.+",
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="Collector that takes OTLP over HTTP, without the path /v1/traces.",
+        description="URL of the collector for OTLP over HTTP, without the path /v1/traces.",
     )
     otel_service_name: str | None = Field(
         default=None,
         min_length=1,
         validation_alias="OTEL_SERVICE_NAME",
-        description="Name of the service in traces; the package's, such as reprise-predictor, if absent.",
+        description="Service name in traces; the component's, such as reprise-predictor, if absent.",
     )
     otel_sampler: Literal[
         "always_on",
@@ -202,21 +194,21 @@ class TraceSettings(ProcessSettings):
     ] = Field(
         default="parentbased_always_on",
         validation_alias="OTEL_TRACES_SAMPLER",
-        description="Which requests are traced; parentbased_… does as the sampled flag of traceparent says, and"
-        " decides for requests without one.",
+        description="Sampler of requests; parentbased_… follows the sampled flag of traceparent, and samples requests"
+        " without one.",
     )
     otel_sampler_arg: float = Field(
         default=1.0,
         ge=0,
         le=1,
         validation_alias="OTEL_TRACES_SAMPLER_ARG",
-        description="Share of the requests that …traceidratio traces.",
+        description="Sampling ratio of …traceidratio, 0 to 1.",
     )
     otel_queue: int = Field(
         default=2048,
         ge=1,
         validation_alias="OTEL_BSP_MAX_QUEUE_SIZE",
-        description="Most spans that wait to be exported; more are dropped and counted.",
+        description="Maximum number of queued spans; more are dropped and counted.",
     )
 
 
@@ -225,12 +217,3 @@ def _env_name(name: str, field: FieldInfo, prefix: str) -> str:
     if isinstance(alias, AliasChoices):
         alias = next((choice for choice in alias.choices if isinstance(choice, str)), None)
     return (alias if isinstance(alias, str) else prefix + name).upper()
-
-
-def _refuse_service_link(value: object) -> object:
-    if isinstance(value, str) and value.startswith(("tcp://", "udp://")):
-        raise ValueError(
-            "expected a port number; Kubernetes set this for a Service of the same name, "
-            "so set enableServiceLinks: false on the pod or set the variable itself"
-        )
-    return value
