@@ -8,11 +8,11 @@ class FeatureEngineError(RepriseError):
 
 
 class PlanError(FeatureEngineError):
-    """A plan cannot be read, or does not fit together."""
+    """A plan cannot be read, or is inconsistent."""
 
 
 class DefinitionError(FeatureEngineError):
-    """The definition asks for something that discovery does not find or the compiler refuses."""
+    """The definition is inconsistent, or names a feature that is not discovered or refused."""
 
 
 class RefusedFeatureError(FeatureEngineError):
@@ -20,8 +20,8 @@ class RefusedFeatureError(FeatureEngineError):
 
 
 class NotEnoughEventsError(FeatureEngineError):
-    """The events are too few, or too short in time, for what is asked of them."""
+    """The events are too few, or span too little time."""
 
 
 class CollidingStatesError(FeatureEngineError):
-    """Rows of states carry their fields without the view's name, which several views share."""
+    """Feast was asked for state fields without full names, and several views share a name."""

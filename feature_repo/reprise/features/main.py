@@ -12,6 +12,7 @@ import click
 
 from reprise.event_files.options import event_file_options
 from reprise.runtime.durations import DURATION
+from reprise.runtime.settings_command import error_messages
 
 if TYPE_CHECKING:
     from datetime import timedelta
@@ -35,7 +36,10 @@ _memory = click.option(
     "--memory-limit",
     default="3GiB",
     show_default=True,
-    help="What DuckDB may hold in memory before it spills to disk.",
+    help="Memory that DuckDB may use before it spills to disk.",
+)
+_events = click.option(
+    "--events", type=click.Path(exists=True, path_type=Path), required=True, help="CSV or Parquet."
 )
 
 
@@ -52,7 +56,7 @@ def command() -> None:
     type=click.Path(exists=True, path_type=Path),
     help="History to select features by, CSV or Parquet.  [default: a sample of the synthetic shop]",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be planned, and write nothing.")
+@click.option("--dry-run", is_flag=True, help="Print the plan's features, and write nothing.")
 @click.option("--all", "show_all", is_flag=True, help="List every discovered feature instead of a summary.")
 @event_file_options
 def plan_command(
@@ -68,7 +72,7 @@ def plan_command(
     from reprise.features.discovery import planner
     from reprise.features.discovery.definition import load_definition
 
-    with _failing_clearly(), _canonical(events, import_options) as canonical:
+    with error_messages(), _canonical(events, import_options) as canonical:
         result = planner.make_plan(load_definition(repository), canonical, horizon)
         print_plan(result, show_all=show_all)
         if not dry_run:
@@ -80,27 +84,27 @@ def plan_command(
 @_repository
 @_horizon
 @_memory
-@click.option("--events", type=click.Path(exists=True, path_type=Path), required=True, help="CSV or Parquet.")
+@_events
 @click.option(
     "--out",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="Where to write the training rows: .parquet or .csv.",
+    help="File of the training rows to write: .parquet or .csv.",
 )
 @event_file_options
 def build_command(
     repository: Path, horizon: "timedelta", memory_limit: str, events: Path, out: Path, import_options: Any
 ) -> None:
-    """Build training rows: one for each event, at its own cutoff, with its label."""
+    """Build training rows: one per event, computed at its instant, with its label."""
     from reprise.features.plan import Plan
     from reprise.features.training_rows import build_training_rows
     from reprise.runtime.progress import progress
 
-    with _failing_clearly(), _canonical(events, import_options) as canonical:
+    with error_messages(), _canonical(events, import_options) as canonical:
         plan = Plan.load(repository / "plan" / "plan.json")
-        with progress("Building training rows", None, "rows") as building:
+        with progress("Building training rows", None, "rows") as bar:
             report = build_training_rows(
-                canonical, out, plan, horizon, memory_limit=memory_limit, advance=building.advance
+                canonical, out, plan, horizon, memory_limit=memory_limit, advance=bar.advance
             )
         click.echo(f"{out}: {report}")
 
@@ -108,18 +112,18 @@ def build_command(
 @command.command("check")
 @_repository
 @_memory
-@click.option("--events", type=click.Path(exists=True, path_type=Path), required=True, help="CSV or Parquet.")
+@_events
 @click.option(
     "--reference-rows",
     default="200",
     show_default=True,
-    help="For how many rows, drawn at random, Featuretools computes too (some ten a second); all for every row.",
+    help="Number of rows, drawn at random, that Featuretools computes too (about ten a second); or all.",
 )
 @event_file_options
 def check_command(
     repository: Path, memory_limit: str, events: Path, reference_rows: str, import_options: Any
 ) -> None:
-    """Compute every feature of every row three ways, and compare."""
+    """Compute every feature of every row with three executors, and compare."""
     from reprise.features.console_report import print_check
     from reprise.features.discovery.definition import load_definition
     from reprise.features.parity.check import check_parity
@@ -129,7 +133,7 @@ def check_command(
         raise click.BadParameter(
             f"{reference_rows!r} is neither a number nor all", param_hint="--reference-rows"
         )
-    with _failing_clearly(), _canonical(events, import_options) as canonical:
+    with error_messages(), _canonical(events, import_options) as canonical:
         report = check_parity(
             canonical,
             Plan.load(repository / "plan" / "plan.json"),
@@ -148,12 +152,12 @@ def check_command(
 @click.option(
     "--offline",
     metavar="URL",
-    help="The offline store, whose records the stream will skip.  [default: REPRISE_OFFLINE_STORE, unless --events]",
+    help="Offline store, whose records the stream will skip.  [default: REPRISE_OFFLINE_STORE, unless --events]",
 )
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for one Parquet file a view.  [default: data/states in the repository]",
+    help="Folder for one Parquet file per view.  [default: data/states in the repository]",
 )
 @event_file_options
 def states_command(
@@ -164,7 +168,7 @@ def states_command(
     out: Path | None,
     import_options: Any,
 ) -> None:
-    """Write the states over time, which Feast reads as its offline store."""
+    """Write the states over time, which are Feast's offline store."""
     from reprise.features.feast.state_files import write_state_rows
     from reprise.features.plan import Plan
     from reprise.runtime.progress import progress
@@ -173,18 +177,16 @@ def states_command(
     if (events is None) == (url is None):
         raise click.UsageError("give one of --events, --offline and REPRISE_OFFLINE_STORE")
     folder = out or repository / "data" / "states"
-    with _failing_clearly(), _archived(url) if url else _canonical(events, import_options) as source:
+    with error_messages(), _archived(url) if url else _canonical(events, import_options) as source:
         plan = Plan.load(repository / "plan" / "plan.json")
-        with progress("Writing states", None, "rows") as writing:
-            report = write_state_rows(
-                source, folder, plan, memory_limit=memory_limit, advance=writing.advance
-            )
+        with progress("Writing states", None, "rows") as bar:
+            report = write_state_rows(source, folder, plan, memory_limit=memory_limit, advance=bar.advance)
         click.echo(f"{folder}: {report}")
 
 
 @contextmanager
 def _archived(url: str) -> Iterator[Path]:
-    """Give the archived events, duplicates included, in the order of their arrival, with their places in the log."""
+    """Yield a file of the archived events, duplicates included, in the order of arrival, with their log positions."""
     from reprise.archive import OfflineStore, OfflineStoreError, write_events
     from reprise.runtime.storage import StorageError
 
@@ -200,7 +202,7 @@ def _archived(url: str) -> Iterator[Path]:
 
 @contextmanager
 def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
-    """Give the events as canonical Parquet in a temporary folder; without events, a sample of the shop."""
+    """Yield a canonical Parquet file of the events; without events, a sample of the synthetic shop."""
     from reprise.event_files.importer import import_events
 
     with TemporaryDirectory(prefix="reprise-events-") as folder:
@@ -213,15 +215,3 @@ def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
         else:
             click.echo(import_events(events, path, options=import_options).render())
         yield path
-
-
-@contextmanager
-def _failing_clearly() -> Iterator[None]:
-    """Turn what a person can act on into a message without a trace."""
-    from reprise.event_files import EventFilesError
-    from reprise.features.exceptions import FeatureEngineError
-
-    try:
-        yield
-    except (FeatureEngineError, EventFilesError) as error:
-        raise click.ClickException(str(error)) from error

@@ -1,4 +1,4 @@
-"""Deep Feature Synthesis over the definition, and the plan that its compiled features make."""
+"""Candidate features: Deep Feature Synthesis over a definition, and the plan of the compiled features."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +23,9 @@ class Candidate:
 
     Attributes:
         name: Its name as a model input.
-        named: Whether the definition names it, so that it is kept in any case.
-        compiled: What keeps and finishes it.
-        feature: Featuretools' own object, for its serialization and for the reference executor.
+        named: Whether the definition names it; selection always keeps it.
+        compiled: Its accumulators and feature function.
+        feature: The Featuretools object, for serialization and for the reference executor.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A discovered feature that the compiler refuses, and why."""
+    """A discovered feature that the compiler refuses, and the reason."""
 
     entity: EntityName
     source: str
@@ -45,13 +45,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Discovery:
-    """Everything that Deep Feature Synthesis found.
-
-    Attributes:
-        candidates: The features that the compiler accepts.
-        refusals: Those that it refuses.
-        unused: Primitives of the definition that found nothing to apply to, by entity.
-    """
+    """The discovered features, accepted and refused, and by entity the primitives that apply to no column."""
 
     candidates: tuple[Candidate, ...]
     refusals: tuple[Refusal, ...]
@@ -59,21 +53,21 @@ class Discovery:
 
 
 def discover(definition: Definition) -> Discovery:
-    """Run Deep Feature Synthesis per entity and compile what it finds.
+    """Run Deep Feature Synthesis per entity and compile the features that it finds.
 
     Raises:
         DefinitionError: A named feature is not discovered, or is refused.
     """
     with suppress_warnings():
-        es = entity_set(_sample(definition.frames), definition.frames)
+        es = entity_set(_example_events(definition.frames), definition.frames)
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     unused: dict[EntityName, tuple[str, ...]] = {}
-    for entity in ENTITY_NAMES:
-        wanted = entity_definition(definition, entity)
-        names = {source: name for name, source in wanted.named.items()}
-        features = _synthesize(es, entity, wanted)
-        unused[entity] = _unused(features, wanted)
+    wanted = (definition.users, definition.products, definition.user_products)
+    for entity, entity_definition in zip(ENTITY_NAMES, wanted, strict=True):
+        names = {source: name for name, source in entity_definition.named.items()}
+        features = _synthesize(es, entity, entity_definition)
+        unused[entity] = _unused(features, entity_definition)
         for feature in features:
             source = feature.get_name()
             try:
@@ -83,29 +77,22 @@ def discover(definition: Definition) -> Discovery:
                 continue
             name = names.get(source, f"{entity}_{_slug(source)}")
             candidates.append(Candidate(name, source in names, compiled, feature))
-        _check_named(entity, wanted.named, candidates, refusals)
+        _check_named(entity, entity_definition.named, candidates, refusals)
     return Discovery(tuple(candidates), tuple(refusals), unused)
-
-
-def entity_definition(definition: Definition, entity: EntityName) -> EntityDefinition:
-    """Return what the definition says of one entity."""
-    return {"user": definition.users, "product": definition.products, "pair": definition.user_products}[
-        entity
-    ]
 
 
 def assemble(definition: Definition, candidates: Iterable[Candidate]) -> Plan:
     """Return the plan of these features, with exactly the state that they need.
 
     Raises:
-        DefinitionError: A request-time ratio refers to an input that is not there.
+        DefinitionError: A ratio refers to an unknown input.
     """
-    kept = list(candidates)
+    chosen = list(candidates)
     pair_values: dict[str, Mapping[str, Any]] = {}
-    for candidate in kept:
+    for candidate in chosen:
         pair_values.update(candidate.compiled.pair_values)
-    entities = {entity: _entity_plan(entity, kept) for entity in ENTITY_NAMES}
-    names = {candidate.name for candidate in kept} | set(definition.request)
+    entities = {entity: _entity_plan(entity, chosen) for entity in ENTITY_NAMES}
+    names = {candidate.name for candidate in chosen} | set(definition.request)
     for name, ratio in definition.ratios.items():
         for part in (ratio.numerator, ratio.denominator):
             if part not in names:
@@ -121,11 +108,11 @@ def assemble(definition: Definition, candidates: Iterable[Candidate]) -> Plan:
     return Plan.from_dict(document)
 
 
-def _entity_plan(entity: EntityName, kept: Sequence[Candidate]) -> EntityPlan:
-    own = [c for c in kept if c.compiled.entity == entity]
+def _entity_plan(entity: EntityName, candidates: Sequence[Candidate]) -> EntityPlan:
+    own = [c for c in candidates if c.compiled.entity == entity]
     specs = [spec for c in own for spec in c.compiled.state]
     if entity == "pair":
-        specs += [spec for c in kept for spec in c.compiled.pair_state]
+        specs += [spec for c in candidates for spec in c.compiled.pair_state]
     over_events = {a.id: a for a in map(accumulator, (s for s in specs if "frame" in s))}
     over_pairs = {a.id: a for a in map(pair_accumulator, (s for s in specs if "frame" not in s))}
     return EntityPlan(
@@ -171,23 +158,23 @@ def _request_inputs(definition: Definition) -> Iterable[ModelInput]:
         )
 
 
-def _synthesize(es: ft.EntitySet, entity: EntityName, wanted: EntityDefinition) -> list[Any]:
+def _synthesize(es: ft.EntitySet, entity: EntityName, definition: EntityDefinition) -> list[Any]:
     with suppress_warnings():
         features: list[Any] = ft.dfs(
             entityset=es,
             target_dataframe_name=TARGETS[entity],
             features_only=True,
-            max_depth=wanted.max_depth,
-            agg_primitives=list(wanted.aggregations),
-            trans_primitives=list(wanted.transforms),
+            max_depth=definition.max_depth,
+            agg_primitives=list(definition.aggregations),
+            trans_primitives=list(definition.transforms),
         )
     return features
 
 
-def _unused(features: Iterable[Any], wanted: EntityDefinition) -> tuple[str, ...]:
+def _unused(features: Iterable[Any], definition: EntityDefinition) -> tuple[str, ...]:
     used = {part.primitive.name for f in features for part in (f, *f.get_dependencies(deep=True))}
-    asked = dict.fromkeys(p.name for p in (*wanted.aggregations, *wanted.transforms))
-    return tuple(name for name in asked if name not in used)
+    names = dict.fromkeys(p.name for p in (*definition.aggregations, *definition.transforms))
+    return tuple(name for name in names if name not in used)
 
 
 def _check_named(
@@ -205,8 +192,8 @@ def _check_named(
             )
 
 
-def _sample(frames: Mapping[str, str]) -> pd.DataFrame:
-    """Return the fewest events that give every dataframe its columns; discovery looks at types only."""
+def _example_events(frames: Mapping[str, str]) -> pd.DataFrame:
+    """Return one event per dataframe; discovery looks at column types only."""
     rows = [
         {
             "user_id": "user",
@@ -222,6 +209,6 @@ def _sample(frames: Mapping[str, str]) -> pd.DataFrame:
 
 
 def _slug(source: str) -> str:
-    """Return a simple identifier for a Featuretools feature name; the comparison signs stay apart."""
+    """Return an identifier for a Featuretools feature name."""
     text = source.lower().replace(">", " above ").replace("unit=", " ")
     return re.sub(r"[^a-z0-9]+", "_", text).strip("_")

@@ -1,4 +1,4 @@
-"""What a person writes to say which features there may be; ``feature_repo/definitions.py`` is the one instance."""
+"""The definition of features that ``feature_repo/definitions.py`` contains."""
 
 import importlib.util
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ from reprise.features.exceptions import DefinitionError
 
 @dataclass(frozen=True)
 class EntityDefinition:
-    """What Deep Feature Synthesis may build for one entity, and which of it is kept in any case.
+    """The search space of Deep Feature Synthesis for one entity.
 
     Attributes:
         aggregations: Featuretools aggregation primitives, instances.
         transforms: Featuretools transform primitives, instances.
         max_depth: How deep primitives may be stacked.
-        named: Names for discovered features, by name; what has a name here is always kept.
+        named: Discovered features that are always kept, by the name that they get.
     """
 
     aggregations: Sequence[Any]
@@ -29,7 +29,7 @@ class EntityDefinition:
 
 @dataclass(frozen=True)
 class RatioInput:
-    """A request-time input: one input divided by another, missing unless the divisor is positive."""
+    """A request-time input: one input divided by another, missing unless the denominator is positive."""
 
     numerator: str
     denominator: str
@@ -41,14 +41,14 @@ class Definition:
     """Everything that decides which features there are.
 
     Attributes:
-        frames: Event dataframe by event type; events of another type make no feature.
+        frames: Event dataframe by event type; events of other types are ignored.
         users: Features of users.
         products: Features of products.
         user_products: Features of user–product pairs.
         request: Inputs taken from the request itself, by name: ``amount`` or ``is_purchase``.
         ratios: Request-time inputs by name.
-        max_inputs: How many discovered features selection keeps at most, besides the named ones.
-        duplicate_correlation: Two features whose absolute rank correlation is above this say the same.
+        max_inputs: Maximum number of discovered features, besides the named ones.
+        duplicate_correlation: Absolute rank correlation above which two features are duplicates.
     """
 
     frames: Mapping[str, str]
@@ -65,7 +65,7 @@ def load_definition(repository: Path) -> Definition:
     """Return ``DEFINITION`` of ``definitions.py`` in a feature repository's folder.
 
     Raises:
-        DefinitionError: There is no such file, or it does not define ``DEFINITION``.
+        DefinitionError: The file is missing, fails, or does not define ``DEFINITION``.
     """
     path = repository / "definitions.py"
     spec = importlib.util.spec_from_file_location("reprise_definitions", path)

@@ -1,4 +1,4 @@
-"""Events as a Featuretools EntitySet: users, products, their pairs, and a dataframe for each event type."""
+"""Events as a Featuretools EntitySet: users, products, their pairs, and a dataframe per event type."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,29 +13,27 @@ PAIR_ID = "user_product_id"
 
 
 def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
-    """Return the EntitySet of these events.
-
-    An entity comes to be with its first event: before that it is not there, and has no features.
+    """Return the EntitySet of these events; an entity exists from its first event on.
 
     Args:
         events: Columns ``user_id``, ``product_id``, ``event_type``, ``timestamp`` (datetime64[ns], UTC without a
             zone), ``amount`` and ``event_key``; unique by ``event_key``.
         frames: Event dataframe by event type.
     """
-    kept = events[events["event_type"].isin(list(frames))].copy()
-    kept[PAIR_ID] = pair_ids(kept)
+    typed = events[events["event_type"].isin(list(frames))].copy()
+    typed[PAIR_ID] = pair_ids(typed)
     es = ft.EntitySet("shop")
     for name, index in (("users", "user_id"), ("products", "product_id")):
         es.add_dataframe(
             dataframe_name=name,
-            dataframe=_first_seen(kept, [index]),
+            dataframe=_first_seen(typed, [index]),
             index=index,
             time_index="first_seen",
             logical_types={index: "Unknown"},
         )
     es.add_dataframe(
         dataframe_name="user_products",
-        dataframe=_first_seen(kept, [PAIR_ID, "user_id", "product_id"]),
+        dataframe=_first_seen(typed, [PAIR_ID, "user_id", "product_id"]),
         index=PAIR_ID,
         time_index="first_seen",
         logical_types={PAIR_ID: "Unknown", "user_id": "Unknown", "product_id": "Unknown"},
@@ -46,7 +44,7 @@ def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
         columns = ["event_key", PAIR_ID, "timestamp", *(["amount"] if event_type != "view" else [])]
         es.add_dataframe(
             dataframe_name=frame,
-            dataframe=kept.loc[kept["event_type"] == event_type, columns],
+            dataframe=typed.loc[typed["event_type"] == event_type, columns],
             index="event_key",
             time_index="timestamp",
             logical_types={
@@ -60,7 +58,7 @@ def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
 
 
 def pair_ids(events: pd.DataFrame) -> "pd.Series[Any]":
-    """Return the id of each event's pair; the unit separator keeps ``a|b``, ``c`` from ``a``, ``b|c``."""
+    """Return the id of each event's pair: both ids with a unit separator between."""
     return events["user_id"] + "\x1f" + events["product_id"]
 
 

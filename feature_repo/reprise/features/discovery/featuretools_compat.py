@@ -1,6 +1,6 @@
-"""Featuretools, without its and woodwork's warnings about their own dependencies.
+"""Featuretools without its and woodwork's warnings about their own dependencies, on which we cannot act.
 
-Nobody here can act on those. Import ``ft`` from here rather than Featuretools itself: it warns when it is imported.
+Import ``ft`` from here: importing Featuretools warns too.
 """
 
 import warnings
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def suppress_warnings() -> Iterator[None]:
-    """Silence, for the block, what Featuretools and woodwork warn about."""
+    """Suppress the warnings of Featuretools and woodwork inside the block."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
         warnings.filterwarnings("ignore", category=FutureWarning)

@@ -1,4 +1,4 @@
-"""Making the plan: discover, compile, select on a sample of events, and write what is checked in."""
+"""Plans features: discover, compile, select on a sample of events, and write the plan."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ PLAN_FILE = "plan.json"
 
 @dataclass(frozen=True)
 class PlanningResult:
-    """A plan, and how it came to be."""
+    """A plan, and the discovery and selection behind it."""
 
     plan: Plan
     discovery: Discovery
@@ -36,19 +36,19 @@ def make_plan(definition: Definition, events: Path, horizon: timedelta) -> Plann
     """Discover features, select among them on these events, and assemble the plan.
 
     Args:
-        definition: What there may be.
+        definition: The definition.
         events: A sample of history, canonical Parquet.
-        horizon: Of the label by which features are ranked.
+        horizon: Of the label that features are ranked by.
 
     Raises:
-        DefinitionError: The definition does not fit together.
-        NotEnoughEventsError: The events are too few to select by.
+        DefinitionError: The definition is inconsistent.
+        NotEnoughEventsError: The events are too few for a selection.
     """
     discovery = discover(definition)
-    everything = assemble(definition, discovery.candidates)
+    full_plan = assemble(definition, discovery.candidates)
     with TemporaryDirectory(prefix="reprise-plan-") as folder:
         rows = Path(folder) / "rows.parquet"
-        build_training_rows(events, rows, everything, horizon)
+        build_training_rows(events, rows, full_plan, horizon)
         names = [c.name for c in discovery.candidates]
         table = pq.read_table(rows, columns=[*names, "label"])
     labelled = table.filter(table.column("label").is_valid())
@@ -68,11 +68,7 @@ def make_plan(definition: Definition, events: Path, horizon: timedelta) -> Plann
 
 
 def write_plan(result: PlanningResult, folder: Path) -> list[Path]:
-    """Write the compiled plan, and each entity's features in Featuretools' own serialization.
-
-    Returns:
-        The files written.
-    """
+    """Write the plan, and each entity's features as Featuretools serializes them; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for entity in ENTITY_NAMES:
@@ -98,17 +94,17 @@ def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, .
     gone = [name for name in wanted if name not in by_name]
     if gone:
         raise DefinitionError(
-            f"the definition no longer has {', '.join(gone)}; run `reprise features plan` to plan anew"
+            f"the definition no longer has {', '.join(gone)}; run `reprise features plan` to plan again"
         )
     candidates = tuple(by_name[name] for name in wanted)
     if assemble(definition, candidates).hash != plan.hash:
         raise DefinitionError(
-            "the plan is not what the definition makes; run `reprise features plan` to plan anew"
+            "the plan is not what the definition makes; run `reprise features plan` to plan again"
         )
     return candidates
 
 
 def load_saved_features(folder: Path) -> Mapping[str, Sequence[Any]]:
-    """Return the features of each entity that ``write_plan`` saved, as Featuretools loads them."""
+    """Return the Featuretools features of each entity that ``write_plan`` saved."""
     with suppress_warnings():
         return {entity: ft.load_features(str(folder / f"{TARGETS[entity]}.json")) for entity in ENTITY_NAMES}

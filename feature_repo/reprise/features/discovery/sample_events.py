@@ -1,4 +1,4 @@
-"""A sample of the synthetic shop's events, to plan features by when there is no history yet."""
+"""Sample events of the synthetic shop, to plan features without a history."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ SAMPLE_LENGTH = timedelta(days=150)
 
 
 def write_sample(out: Path) -> int:
-    """Write the sample as canonical Parquet and return the number of events; always the same events."""
+    """Write the sample, always the same, as canonical Parquet; return the number of events."""
     shop = Shop(SAMPLE_SHOP)
     start_us = parse_timestamp(SAMPLE_START.isoformat())
     end_us = parse_timestamp((SAMPLE_START + SAMPLE_LENGTH).isoformat())

@@ -1,4 +1,4 @@
-"""Which of the discovered features are worth keeping: those that say something, and nothing twice."""
+"""Feature selection: drops candidates without information, near-duplicates and unimportant ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ _FEWEST_POSITIVES = 50
 
 @dataclass(frozen=True)
 class Selection:
-    """What selection decided.
+    """Which candidates are kept.
 
     Attributes:
-        kept: The candidates kept, in the order they were discovered.
-        dropped: Why each of the others was not, by name.
-        importance: Impurity importance on the sample, by name, of those that the forest saw; they sum to 1.
+        kept: The candidates kept, in the order of discovery.
+        dropped: The reason for each other candidate, by name.
+        importance: Impurity importance by name, of the candidates that the forest was trained on; they sum to 1.
     """
 
     kept: tuple[Candidate, ...]
@@ -45,19 +45,19 @@ def select(
 ) -> Selection:
     """Decide which candidates to keep.
 
-    First go those that have nearly the same value in every row, then those that rank rows as another one does,
-    then, by importance in a forest, all but the best ``max_inputs``. Named candidates always stay.
+    Drops candidates that have nearly the same value in every row, then those whose ranks correlate with another's,
+    then all but the ``max_inputs`` most important in a random forest. Named candidates are always kept.
 
     Args:
-        candidates: What was discovered.
+        candidates: The candidates.
         values: Their values on a sample, shape (rows, candidates), NaN where missing.
         label: Whether the pair is bought within the horizon, shape (rows,).
-        max_inputs: How many of the unnamed to keep at most.
-        duplicate_correlation: Absolute rank correlation above which two features say the same.
-        seed: Of the sampling and of the forest.
+        max_inputs: Maximum number of unnamed candidates.
+        duplicate_correlation: Absolute rank correlation above which two candidates are duplicates.
+        seed: Of the sampling.
 
     Raises:
-        NotEnoughEventsError: The sample has too few rows of one class to rank features by.
+        NotEnoughEventsError: The sample has too few rows of one class.
     """
     fewest = int(min(label.sum(), (~label).sum()))
     if fewest < _FEWEST_POSITIVES:
@@ -101,7 +101,7 @@ def _duplicates(
     threshold: float,
     rng: np.random.Generator,
 ) -> dict[str, str]:
-    """Keep, of features that rank rows alike, the named before the shallow before the deep."""
+    """Of correlated candidates keep the named before the shallow before the deep."""
     rows = rng.choice(len(filled), min(len(filled), _RANKED_ROWS), replace=False)
     ranks = pd.DataFrame(filled[rows][:, left]).rank().to_numpy()
     centred = ranks - ranks.mean(axis=0)
