@@ -40,10 +40,10 @@ _REQUEST_FIELDS = ("amount", "is_purchase")
 
 @dataclass(frozen=True)
 class ModelInput:
-    """One number that the model sees.
+    """One input of the model.
 
     Attributes:
-        name: A simple identifier, unique in the plan.
+        name: An identifier, unique in the plan.
         entity: Whose state it is computed from, or ``request``.
         source: The name that Deep Feature Synthesis gave it, or the formula of a request-time input.
         unit: Its unit, for people.

@@ -74,8 +74,8 @@ def build_training_rows(
         out: The file to write, ``.parquet`` or ``.csv``.
         plan: The plan.
         horizon: How far the label looks ahead; positive.
-        memory_limit: Memory that DuckDB may use before it spills to disk, such as ``4GiB``.
-        temp_directory: Where it spills to; the system's by default.
+        memory_limit: As for ``BatchExecutor``.
+        temp_directory: As for ``BatchExecutor``.
         advance: Called with the number of rows written since the last call.
 
     Raises:

@@ -15,13 +15,8 @@ _BATCH_EVENTS = 1_000
 def claim_event_ids(events: Path, plan: Plan, store: OnlineStore, window: timedelta) -> int:
     """Store the first log position of each event that arrived within the window; return how many events.
 
-    The stream stores the same as it reads a record, and does not read the backfilled records.
-
-    Args:
-        events: Events with their log positions, as ``collect_history`` writes them.
-        plan: Only its event types count.
-        store: The online store.
-        window: How long the store keeps an event id.
+    The stream stores the same for the records that it reads, and does not read the backfilled ones. ``events`` has log
+    positions, as ``collect_history`` writes them. Only the plan's event types count.
 
     Raises:
         StoreError: The store is unavailable, or refuses.

@@ -60,12 +60,8 @@ def collect_history(
 ) -> History:
     """Write the archived events, duplicates included, to a Parquet file.
 
-    Args:
-        store: The offline store.
-        folder: Where to write the file.
-        before_log: Canonical Parquet of events from before the log began; they come first.
-        memory_limit: Memory that DuckDB may use before it spills to disk.
-        advance: Called with the number of records read since the last call.
+    The events of ``before_log``, canonical Parquet, are from before the log began and come first. ``advance`` is called
+    with the number of records read since the last call.
 
     Raises:
         EmptyStoreError: The store has no event.

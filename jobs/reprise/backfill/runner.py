@@ -58,15 +58,7 @@ def run(
 ) -> BackfillReport:
     """Fill the online store from a file of events, from the offline store, or from the one and then the other.
 
-    Args:
-        settings: Of stores and log.
-        events: A file of events.
-        offline: URL of the offline store.
-        options: How to read the file.
-        replace: Overwrite rows that include other records, and remove other rows.
-        group: Consumer group whose offsets are set to right after the offline store's records.
-        seek_timeout: How long to wait for that group to be free.
-        memory_limit: Memory that DuckDB may use before it spills to disk.
+    ``offline`` is the URL of the offline store. The offsets of ``group`` are set to right after its records.
 
     Raises:
         RepriseError: A store, file, plan or log is unavailable or unusable; the online store includes more records,

@@ -33,14 +33,7 @@ _BATCH_ROWS = 1_000
 
 @dataclass(frozen=True)
 class BackfillReport:
-    """What a backfill did.
-
-    Attributes:
-        events: Number of events that make the states.
-        rows: Number of rows written, by view.
-        claimed_ids: Number of event ids stored, for the stream to drop duplicates.
-        removed: Number of other rows removed.
-    """
+    """Numbers of events that make the states, rows written by view, event ids stored, and other rows removed."""
 
     events: int
     rows: Mapping[str, int]
@@ -71,7 +64,7 @@ def backfill(
         duplicate_window: How long the stream keeps an event id; by default no ids are stored.
         replace: Overwrite rows that include other records, and remove rows without events here. Nothing else may
             write to the store meanwhile.
-        memory_limit: Memory that DuckDB may use before it spills to disk.
+        memory_limit: As for ``BatchExecutor``.
         advance: Called with the number of rows written since the last call.
 
     Raises:

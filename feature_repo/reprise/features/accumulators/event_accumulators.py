@@ -204,11 +204,7 @@ _BUILDERS: dict[str, Callable[..., Accumulator]] = {
 
 
 def accumulator(spec: Mapping[str, Any]) -> Accumulator:
-    """Build the accumulator of a plan's ``spec``.
-
-    Raises:
-        PlanError: The kind or a parameter is unknown, or a parameter is missing.
-    """
+    """Return the accumulator of a plan's ``spec``, see ``build``."""
     return build("accumulator", _BUILDERS, spec)
 
 

@@ -134,9 +134,5 @@ def is_pair_spec(spec: Mapping[str, Any]) -> bool:
 
 
 def pair_accumulator(spec: Mapping[str, Any]) -> PairAccumulator:
-    """Build the accumulator over pairs of a plan's ``spec``.
-
-    Raises:
-        PlanError: The kind or a parameter is unknown, or a parameter is missing.
-    """
+    """Return the accumulator over pairs of a plan's ``spec``, see ``event_accumulators.build``."""
     return build("pair accumulator", _BUILDERS, spec)

@@ -35,10 +35,7 @@ class PlanningResult:
 def make_plan(definition: Definition, events: Path, horizon: timedelta) -> PlanningResult:
     """Discover features, select among them on these events, and assemble the plan.
 
-    Args:
-        definition: The definition.
-        events: A sample of history, canonical Parquet.
-        horizon: Of the label that features are ranked by.
+    ``events`` is a sample of history, canonical Parquet. Features are ranked by the label of the horizon.
 
     Raises:
         DefinitionError: The definition is inconsistent.

@@ -52,8 +52,8 @@ def select(
         candidates: The candidates.
         values: Their values on a sample, shape (rows, candidates), NaN where missing.
         label: Whether the pair is bought within the horizon, shape (rows,).
-        max_inputs: Maximum number of unnamed candidates.
-        duplicate_correlation: Absolute rank correlation above which two candidates are duplicates.
+        max_inputs: As in ``Definition``.
+        duplicate_correlation: As in ``Definition``.
         seed: Of the sampling.
 
     Raises:

@@ -1,11 +1,12 @@
 """The batch executor: the plan as SQL over a file of events, on DuckDB, which spills to disk."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import numpy as np
@@ -42,7 +43,7 @@ def has_log_positions(events: Path) -> bool:
     return events.suffix == ".parquet" and set(POSITION_COLUMNS) <= set(pq.read_schema(events).names)
 
 
-class BatchExecutor:
+class BatchExecutor(AbstractContextManager["BatchExecutor"]):
     """Computes states and model inputs from a file of events; a context manager.
 
     Args:
@@ -67,9 +68,6 @@ class BatchExecutor:
         self._connection = sql.connect(
             memory_limit=memory_limit, temp_directory=Path(self._spill.name), threads=threads
         )
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -1,7 +1,7 @@
 """The plan as SQL: one pass of window functions gives every row the states strictly before its own instant.
 
 DuckDB and Spark agree on the meaning of the statements. The spelling of ``struct_pack``, ``QUALIFY``,
-``IGNORE NULLS``, the casts and the frames of ``Past`` is DuckDB's. Instants are BIGINT microseconds. The columns of a
+``IGNORE NULLS``, the casts and the frames of ``_Past`` is DuckDB's. Instants are BIGINT microseconds. The columns of a
 dataframe are null for events of other dataframes, so aggregates skip those.
 
 All windows are ordered by ``position``, which is unique. So sums are added up in the same order every time, and the
@@ -35,29 +35,25 @@ class Span:
     last_us: int
 
 
-class Windowed(ABC):
+class _Windowed(ABC):
     """Aggregates over windows in the order of events, where the first instant is the smallest."""
 
     @abstractmethod
-    def over(self, aggregate: str) -> str:
-        """Return the aggregate over the window."""
+    def over(self, aggregate: str) -> str: ...
 
     def count(self, value: str) -> str:
-        """Return how many rows have the value; exact up to 2^53."""
-        # DuckDB sums doubles more than twice as fast as it counts.
+        # DuckDB sums doubles more than twice as fast as it counts; exact up to 2^53.
         ones = self.over(f"sum(({value} IS NOT NULL)::INT::DOUBLE)")
         return f"coalesce({ones}, 0)::BIGINT"
 
     def first(self, value: str) -> str:
-        """Return the value in the first row that has it."""
         return self.over(f"first_value({value} IGNORE NULLS)")
 
     def last(self, value: str) -> str:
-        """Return the value in the last row that has it."""
         return self.over(f"last_value({value} IGNORE NULLS)")
 
 
-class Past(Windowed):
+class _Past(_Windowed):
     """Aggregates over each row's past in one entity, strictly before the row's own instant.
 
     The frame counts back over the rows of the same instant. It equals ``RANGE … 1 PRECEDING`` over the instant, for
@@ -72,11 +68,9 @@ class Past(Windowed):
 
     @property
     def window(self) -> str:
-        """The definition of the window that the aggregates are over."""
         return f"{self._window} AS (PARTITION BY {self._partition} ORDER BY position {self._frame})"
 
     def over(self, aggregate: str) -> str:
-        """Return the aggregate over the row's past."""
         return f"{aggregate} OVER {self._window}"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
@@ -115,7 +109,7 @@ class Past(Windowed):
         )
 
 
-class Inclusive(Past):
+class _Inclusive(_Past):
     """Aggregates over a row's past in one entity and the row itself."""
 
     def __init__(self, entity: str, span: Span) -> None:
@@ -135,27 +129,22 @@ class Inclusive(Past):
         return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {half_life!r})), 0)", last
 
 
-class Final:
+class _Final:
     """Aggregates over all events of an entity, for ``GROUP BY``."""
 
     def over(self, aggregate: str) -> str:
-        """Return the aggregate as it is."""
         return aggregate
 
     def count(self, value: str) -> str:
-        """Return how many rows have the value."""
         return f"count({value})"
 
     def first(self, value: str) -> str:
-        """Return the value in the first row that has it."""
         return f"arg_min({value}, position)"
 
     def last(self, value: str) -> str:
-        """Return the value in the last row that has it."""
         return f"arg_max({value}, position)"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
-        """Return the decayed sum at the entity's last event of the dataframe, and that instant."""
         age = f"({frame}_t - {frame}_entity_last) / {float(half_life_us)!r}"
         return (
             f"coalesce(sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END), 0)",
@@ -163,13 +152,12 @@ class Final:
         )
 
 
-class _RunningPair(Windowed):
+class _RunningPair(_Windowed):
     """Aggregates over a pair's events up to and including the row's own."""
 
     window = "PARTITION BY user_id, product_id ORDER BY position"
 
     def over(self, aggregate: str) -> str:
-        """Return the aggregate up to and including the row."""
         return f"{aggregate} OVER ({self.window} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
@@ -234,14 +222,10 @@ def past_select(
 ) -> str:
     """Return the query of the states strictly before each row's instant, named ``<entity>__<field>``.
 
-    Args:
-        plan: The plan.
-        source: A query of ``transitions_select``.
-        span: Of rows and events.
-        columns: Columns of the source to pass on.
-        extra: More expressions, by name; they may use the windows ``user_past``, ``product_past``, ``pair_past``.
+    ``source`` is a query of ``transitions_select``, and ``span`` that of its rows. ``columns`` of it are passed on.
+    The ``extra`` expressions, by name, may use the windows ``user_past``, ``product_past`` and ``pair_past``.
     """
-    pasts = {entity.name: Past(entity.name, span) for entity in plan.entities}
+    pasts = {entity.name: _Past(entity.name, span) for entity in plan.entities}
     states = [
         f"{sql} AS {entity.name}__{field}"
         for entity in plan.entities
@@ -261,7 +245,7 @@ def final_select(plan: Plan, entity: EntityPlan, source: str) -> str:
     lasts = [
         f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
     ]
-    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, Final())]
+    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, _Final())]
     return (
         f"SELECT {keys}, {', '.join(states)}, max(ts) AS last_us"
         f" FROM (SELECT *, {', '.join(lasts)} FROM ({source}) WHERE is_event) GROUP BY {keys}"
@@ -273,15 +257,10 @@ def running_select(
 ) -> str:
     """Return the query of the state after each instant at which an entity had events.
 
-    Its columns are the ids, the fields, ``ts``, and ``is_last`` for the state after all events.
-
-    Args:
-        entity: The entity.
-        source: A query of ``transitions_select``.
-        span: Of the events.
-        aggregates: More aggregates over the events of the state, by name.
+    Its columns are the ids, the fields, the ``aggregates`` over the events of the state by name, ``ts``, and
+    ``is_last`` for the state after all events. ``source`` is a query of ``transitions_select``.
     """
-    running, keys = Inclusive(entity.name, span), ", ".join(entity.view.join_keys)
+    running, keys = _Inclusive(entity.name, span), ", ".join(entity.view.join_keys)
     states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, running)]
     more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
     return (

@@ -21,11 +21,8 @@ def reference_inputs(
 ) -> dict[str, FloatArray]:
     """Return each candidate's value for each request, by name, shape (requests,), NaN where missing.
 
-    Args:
-        events: Columns as for ``entity_set``.
-        requests: Columns ``user_id``, ``product_id``, ``timestamp`` (datetime64[ns], UTC without a zone).
-        candidates: The features to compute.
-        definition: The definition that has them.
+    ``events`` has the columns of ``entity_set``. ``requests`` has ``user_id``, ``product_id`` and ``timestamp``
+    (datetime64[ns], UTC without a zone).
     """
     keyed = requests.assign(**{PAIR_ID: pair_ids(requests)})
     out: dict[str, FloatArray] = {}

@@ -44,9 +44,7 @@ def load_udf(source: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
 def compute_inputs(plan_json: str, rows: pd.DataFrame) -> pd.DataFrame:
     """Return every model input of every row, missing values as NaN.
 
-    Args:
-        plan_json: The plan.
-        rows: The fields of the three state views as ``view__field``, and ``REQUEST_FIELDS``.
+    The rows have the fields of the three state views as ``view__field``, and ``REQUEST_FIELDS``.
 
     Raises:
         CollidingStatesError: The states were joined by their fields' names alone.

@@ -35,9 +35,7 @@ def service_name(plan: Plan) -> str:
 def feast_objects(plan: Plan, states: str) -> list[FeastObject]:
     """Return the objects that ``feast apply`` registers for a plan; their names are unique.
 
-    Args:
-        plan: The plan.
-        states: Folder or URL of the state files; a relative one starts at the repository.
+    ``states`` is the folder or URL of the state files; a relative one starts at the repository.
     """
     keys = dict.fromkeys(key for entity in plan.entities for key in entity.view.join_keys)
     entities = {

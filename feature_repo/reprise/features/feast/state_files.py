@@ -50,7 +50,6 @@ def write_state_rows(
     plan: Plan,
     *,
     memory_limit: str = "4GiB",
-    temp_directory: Path | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> StateRowsReport:
     """Write one file per view, with one row per entity and instant at which it had events.
@@ -60,20 +59,15 @@ def write_state_rows(
     last row has the watermarks of all records of the file, and the other rows those of their own events. Otherwise
     the watermarks name no topic.
 
-    Args:
-        events: Canonical Parquet.
-        out: Folder for the files; created if missing.
-        plan: The plan.
-        memory_limit: Memory that DuckDB may use before it spills to disk, such as ``4GiB``.
-        temp_directory: Where it spills to; the system's by default.
-        advance: Called with the number of rows written since the last call.
+    ``events`` is canonical Parquet, and ``out`` a folder. ``advance`` is called with the number of rows written since
+    the last call.
 
     Raises:
         NotEnoughEventsError: No event makes features.
     """
     out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, int] = {}
-    with BatchExecutor(plan, memory_limit=memory_limit, temp_directory=temp_directory) as executor:
+    with BatchExecutor(plan, memory_limit=memory_limit) as executor:
         loaded = executor.load_events(events)
         positions = executor.load_positions(events)
         for entity in plan.entities:

@@ -50,12 +50,7 @@ class Symbol:
 
 
 class Tape:
-    """The recorded steps.
-
-    Attributes:
-        used: Names of the symbols that steps use.
-        operations: The operations that record steps.
-    """
+    """The recorded steps, the names of the symbols that they use, and the operations that record steps."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}

@@ -55,13 +55,8 @@ def check_parity(
 ) -> ParityReport:
     """Compute every event's row with three executors and compare them.
 
-    Args:
-        events_file: Canonical Parquet.
-        plan: The plan to check.
-        definition: The definition of the plan.
-        reference_rows: Number of rows, drawn at random, that Featuretools computes too; None for all.
-        memory_limit: Memory that DuckDB may use before it spills to disk.
-        seed: Of the draw.
+    ``events_file`` is canonical Parquet. Featuretools computes only ``reference_rows`` rows, drawn at random by the
+    seed; None is all.
 
     Raises:
         DefinitionError: The definition does not make this plan.

@@ -55,12 +55,7 @@ def compare(
 ) -> Comparison:
     """Compare two matrices of shape (rows, features); a missing value (NaN) equals only a missing one.
 
-    Args:
-        executors: Names of both executors, for people.
-        names: Names of the features.
-        left: Values of the first.
-        right: Values of the second.
-        scales: Scale of each feature, see ``feature_scales``.
+    ``executors`` names both for people, ``names`` the features; ``scales`` are those of ``feature_scales``.
     """
     missing = np.isnan(left) | np.isnan(right)
     differ = np.isnan(left) != np.isnan(right)
@@ -92,11 +87,8 @@ def stream_inputs(
 ) -> FloatArray:
     """Return the inputs of requests by folding the events strictly before each, shape (requests, inputs).
 
-    Args:
-        plan: The plan.
-        events: Distinct events, in any order.
-        requests: Columns ``batch.REQUEST_COLUMNS``; ``row_id`` numbers the rows from 0.
-        progress: Advanced by one for each event.
+    Events are distinct, in any order. Requests have the columns ``batch.REQUEST_COLUMNS``; ``row_id`` numbers them
+    from 0.
     """
     fold, vectorizer, states = Fold(plan), FeatureVectorizer(plan), InMemoryStates(plan)
     out = np.full((len(requests), len(plan.inputs)), np.nan)
