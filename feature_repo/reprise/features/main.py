@@ -4,18 +4,16 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from reprise.event_files.options import event_file_options
 from reprise.runtime.durations import DURATION
 from reprise.runtime.settings_command import error_messages
-
-if TYPE_CHECKING:
-    from datetime import timedelta
 
 _repository = click.option(
     "--repository",
@@ -61,7 +59,7 @@ def command() -> None:
 @event_file_options
 def plan_command(
     repository: Path,
-    horizon: "timedelta",
+    horizon: timedelta,
     events: Path | None,
     dry_run: bool,
     show_all: bool,
@@ -93,7 +91,7 @@ def plan_command(
 )
 @event_file_options
 def build_command(
-    repository: Path, horizon: "timedelta", memory_limit: str, events: Path, out: Path, import_options: Any
+    repository: Path, horizon: timedelta, memory_limit: str, events: Path, out: Path, import_options: Any
 ) -> None:
     """Build training rows: one per event, computed at its instant, with its label."""
     from reprise.features.plan import Plan

@@ -8,12 +8,13 @@ All states are computed and compared with the store before the first is written.
 again: it writes the same rows, except for the last bits of sums, whose order DuckDB's threads do not fix.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -92,28 +93,21 @@ def backfill(
 
 
 @dataclass(frozen=True)
-class _Row:
-    key: bytes
-    state: Sequence[Any]
-    last_us: int
-
-
-@dataclass(frozen=True)
 class _View:
     """The computed rows of one view, in a file."""
 
     codec: ViewCodec
     path: Path
 
-    def batches(self) -> Iterator[list[_Row]]:
-        """Yield the rows of one round trip after another."""
+    def batches(self, watermarks: bytes) -> Iterator[list[GuardedWrite]]:
+        """Yield the writes of one round trip after another, each for a row that does not exist yet."""
         view = self.codec.view
         for batch in pq.ParquetFile(self.path).iter_batches(_BATCH_ROWS):
             ids = zip(*(batch.column(key).to_pylist() for key in view.join_keys), strict=True)
             states = zip(*(batch.column(field.name).to_pylist() for field in view.fields), strict=True)
             lasts = batch.column("last_us").to_pylist()
             yield [
-                _Row(self.codec.key(*row_ids), state, last)
+                GuardedWrite(self.codec, self.codec.key(*row_ids), None, state, watermarks, last + TICK_US)
                 for row_ids, state, last in zip(ids, states, lasts, strict=True)
             ]
 
@@ -123,8 +117,7 @@ def _computed_view(executor: BatchExecutor, entity: EntityPlan, project: str, fo
     batches: Iterator[pa.RecordBatch] = executor.final_states(entity.name)
     first = next(batches)
     with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
-        writer.write_batch(first)
-        for batch in batches:
+        for batch in chain([first], batches):
             writer.write_batch(batch)
     return _View(ViewCodec(project, entity.view), path)
 
@@ -138,50 +131,41 @@ class _Writer:
 
     def check(self, view: _View) -> None:
         """Raise if rows of the store include records that the history lacks."""
-        excess = [each for rows in view.batches() for each in self._excess(self._read(view, rows).values())]
-        if excess:
-            raise StateAheadError(view.codec.view.name, len(excess), excess[0])
+        batches = view.batches(self._watermarks)
+        self._require_included(view, [row for writes in batches for row in self._stored_watermarks(writes)])
 
     def write(self, view: _View, advance: Callable[[int], None] | None) -> int:
         """Write all rows, and return how many."""
         count = 0
-        for rows in view.batches():
-            self._write(view, rows)
-            count += len(rows)
+        for writes in view.batches(self._watermarks):
+            self._write_batch(view, writes)
+            count += len(writes)
             if advance is not None:
-                advance(len(rows))
+                advance(len(writes))
         return count
 
     def remove_other_rows(self, view: _View) -> int:
         """Remove the rows that were not written, and return how many."""
         return self._store.remove_other_rows(view.codec, self._watermarks)
 
-    def _write(self, view: _View, rows: Sequence[_Row]) -> None:
-        expected: dict[bytes, bytes | None] = {row.key: None for row in rows}
+    def _write_batch(self, view: _View, writes: Sequence[GuardedWrite]) -> None:
         while True:
-            written = self._store.write_guarded([self._guarded(view, row, expected[row.key]) for row in rows])
-            rows = [row for row, done in zip(rows, written, strict=True) if not done]
-            if not rows:
+            written = self._store.write_guarded(writes)
+            refused = [write for write, done in zip(writes, written, strict=True) if not done]
+            if not refused:
                 return
-            expected = self._read(view, rows)
-            excess = [] if self._replace else self._excess(expected.values())
-            if excess:
-                raise StateAheadError(view.codec.view.name, len(excess), excess[0])
+            stored = self._stored_watermarks(refused)
+            if not self._replace:
+                self._require_included(view, stored)
+            writes = [
+                dataclasses.replace(write, expected_watermarks=watermarks)
+                for write, watermarks in zip(refused, stored, strict=True)
+            ]
 
-    def _guarded(self, view: _View, row: _Row, expected: bytes | None) -> GuardedWrite:
-        return GuardedWrite(
-            codec=view.codec,
-            key=row.key,
-            expected_watermarks=expected,
-            state=row.state,
-            watermarks=self._watermarks,
-            event_timestamp_us=row.last_us + TICK_US,
-        )
+    def _stored_watermarks(self, writes: Sequence[GuardedWrite]) -> list[bytes | None]:
+        return [row.watermarks for row in self._store.read([(write.codec, write.key) for write in writes])]
 
-    def _read(self, view: _View, rows: Sequence[_Row]) -> dict[bytes, bytes | None]:
-        stored = self._store.read([(view.codec, row.key) for row in rows])
-        return {row.key: found.watermarks for row, found in zip(rows, stored, strict=True)}
-
-    def _excess(self, watermarks: Iterable[bytes | None]) -> list[str]:
-        descriptions = (self._included.describe_excess(row) for row in watermarks)
-        return [description for description in descriptions if description is not None]
+    def _require_included(self, view: _View, stored: Iterable[bytes | None]) -> None:
+        excess = [text for row in stored if (text := self._included.describe_excess(row)) is not None]
+        if excess:
+            raise StateAheadError(view.codec.view.name, len(excess), excess[0])

@@ -14,7 +14,9 @@ ROWS = 2_000
 
 
 def candidate(name: str, *, named: bool = False, depth: int = 1) -> Candidate:
-    compiled = CompiledFeature("user", name.upper(), "", "events", (), (), {}, {}, depth)
+    compiled = CompiledFeature(
+        state=(), finish={}, unit="events", entity="user", source=name.upper(), description="", depth=depth
+    )
     return Candidate(name, named, compiled, None)
 
 

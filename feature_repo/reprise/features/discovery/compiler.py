@@ -42,41 +42,34 @@ _ONE_FIELD = {
 
 
 @dataclass(frozen=True)
-class CompiledFeature:
+class _Compiled:
+    state: tuple[Spec, ...]
+    finish: Spec
+    unit: str
+    pair_state: tuple[Spec, ...] = ()
+    pair_values: Mapping[str, Spec] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompiledFeature(_Compiled):
     """A feature with everything that is needed to accumulate and compute it.
 
     Attributes:
+        state: Accumulator specs of the entity.
+        finish: Spec of its feature function, see ``feature_functions.bind``.
+        unit: Its unit, for people.
+        pair_state: Accumulator specs that the pair needs for it.
+        pair_values: Specs of the pair's inner features that it aggregates, by name.
         entity: Whose feature it is.
         source: The name that Deep Feature Synthesis gave it.
         description: Featuretools' description, in English.
-        unit: Its unit, for people.
-        state: Accumulator specs of the entity.
-        pair_state: Accumulator specs that the pair needs for it.
-        pair_values: Specs of the pair's inner features that it aggregates, by name.
-        finish: Spec of its feature function, see ``feature_functions.bind``.
         depth: How deep primitives are stacked in it.
     """
 
     entity: EntityName
     source: str
     description: str
-    unit: str
-    state: tuple[Spec, ...]
-    pair_state: tuple[Spec, ...]
-    pair_values: Mapping[str, Spec]
-    finish: Spec
     depth: int
-
-
-@dataclass(frozen=True)
-class _Compiled:
-    """What a primitive compiles to; over pairs also what the pair needs for it."""
-
-    state: tuple[Spec, ...]
-    finish: Spec
-    unit: str
-    pair_state: tuple[Spec, ...] = ()
-    pair_values: Mapping[str, Spec] = field(default_factory=dict)
 
 
 def compile_feature(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> CompiledFeature:
@@ -102,14 +95,10 @@ def compile_feature(feature: Any, entity: EntityName, frames: Mapping[str, str])
     else:
         compiled = _over_events(feature, frames)
     return CompiledFeature(
+        **vars(compiled),
         entity=entity,
         source=feature.get_name(),
         description=str(ft.describe_feature(feature)),
-        unit=compiled.unit,
-        state=compiled.state,
-        pair_state=compiled.pair_state,
-        pair_values=compiled.pair_values,
-        finish=compiled.finish,
         depth=feature.get_depth(),
     )
 
