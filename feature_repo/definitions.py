@@ -1,7 +1,7 @@
 """The one place where features are defined.
 
-Edit this file, run ``reprise features plan``, and everything follows: the plan, the state that the stream keeps,
-the batch SQL, the online views and the model's inputs. docs/adding-a-feature.md walks through an example.
+Edit this file and run ``reprise features plan``. The plan defines the state that the stream keeps, the batch SQL, the
+online views and the model's inputs. docs/adding-a-feature.md walks through an example.
 """
 
 from featuretools.primitives import (
@@ -27,8 +27,7 @@ from featuretools.primitives import (
 
 from reprise.features.discovery.definition import Definition, EntityDefinition, RatioInput
 
-# Median and Trend have no bounded state; they stand here so that `reprise features plan` shows what the
-# compiler does with what a stream cannot keep: it refuses, and says why.
+# Median and Trend have no bounded state. They are examples of what the compiler refuses, with the reason.
 AGGREGATIONS = (
     Count(),
     Sum(),

@@ -1,4 +1,4 @@
-"""What ``feast apply`` registers; all of it is made from the plan, which ``reprise features plan`` writes."""
+"""The objects that ``feast apply`` registers, from the plan that ``reprise features plan`` wrote."""
 
 import os
 from pathlib import Path
@@ -11,5 +11,5 @@ _STATES = os.environ.get("REPRISE_STATES", "data/states")
 
 # Feast registers the objects that it finds as attributes of a module.
 globals().update(
-    {made.name: made for made in feast_objects(Plan.load(Path(__file__).parent / "plan/plan.json"), _STATES)}
+    {each.name: each for each in feast_objects(Plan.load(Path(__file__).parent / "plan/plan.json"), _STATES)}
 )

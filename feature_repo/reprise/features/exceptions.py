@@ -24,4 +24,4 @@ class NotEnoughEventsError(FeatureEngineError):
 
 
 class CollidingStatesError(FeatureEngineError):
-    """Feast was asked for state fields without full names, and several views share a name."""
+    """State fields were read from Feast without full names, and several views share a name."""

@@ -267,7 +267,7 @@ def _check_request_inputs(plan: Plan) -> None:
         elif spec.get("kind") == "ratio_of_inputs":
             for part in (spec.get("numerator"), spec.get("denominator")):
                 if part not in known:
-                    raise PlanError(f"{model_input.name}: {part!r} is no input that stands before it")
+                    raise PlanError(f"{model_input.name}: {part!r} is no input before it")
         else:
             raise PlanError(f"{model_input.name}: unknown kind {spec.get('kind')!r} of a request-time input")
         known.add(model_input.name)

@@ -48,8 +48,8 @@ def event_key(text: str = "event_id") -> str:
 
 
 def copy_to_parquet(connection: Any, query: str, path: Path) -> int:
-    """Write a query's rows to a Parquet file with the same schema whatever the rows; return how many there are."""
-    # Otherwise DuckDB marks a column that happens to hold no null as required.
+    """Write a query's rows to a Parquet file whose schema does not depend on the rows; return their number."""
+    # Otherwise DuckDB marks a column without nulls as required.
     connection.execute("SET disabled_optimizers = 'statistics_propagation'")
     copy = f"COPY ({query}) TO {literal(path)} (FORMAT parquet, COMPRESSION zstd)"
     return int(connection.execute(copy).fetchone()[0])

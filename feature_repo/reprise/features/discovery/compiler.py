@@ -202,7 +202,7 @@ def _over_pairs(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> 
 
 
 def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, str]:
-    """Return the pair's inner feature: its name, what keeps it, and the kind of its primitive."""
+    """Return the pair's inner feature: its name, its compilation, and the kind of its primitive."""
     if isinstance(base, TransformFeature):
         if base.primitive.name != "greater_than_scalar":
             raise RefusedFeatureError(f"{base.primitive.name} of a pair's feature has no transition rule")

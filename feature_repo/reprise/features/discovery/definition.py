@@ -1,6 +1,6 @@
 """The definition of features that ``feature_repo/definitions.py`` contains."""
 
-import importlib.util
+import runpy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,18 +68,13 @@ def load_definition(repository: Path) -> Definition:
         DefinitionError: The file is missing, fails, or does not define ``DEFINITION``.
     """
     path = repository / "definitions.py"
-    spec = importlib.util.spec_from_file_location("reprise_definitions", path)
-    if not path.is_file() or spec is None or spec.loader is None:
+    if not path.is_file():
         raise DefinitionError(f"{path}: not found; --repository names the folder that holds definitions.py")
-    module = importlib.util.module_from_spec(spec)
     try:
         with suppress_warnings():
-            spec.loader.exec_module(module)
+            definition = runpy.run_path(str(path)).get("DEFINITION")
     except Exception as error:
         raise DefinitionError(f"{path}: {type(error).__name__}: {error}") from error
-    definition = getattr(module, "DEFINITION", None)
     if not isinstance(definition, Definition):
-        raise DefinitionError(
-            f"{path}: must define DEFINITION, a reprise.features.discovery.definition.Definition"
-        )
+        raise DefinitionError(f"{path}: must define DEFINITION, a {Definition.__module__}.Definition")
     return definition

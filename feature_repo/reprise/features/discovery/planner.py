@@ -88,10 +88,10 @@ def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, .
     """
     by_name = {c.name: c for c in discover(definition).candidates}
     wanted = [i.name for entity in plan.entities for i in entity.inputs]
-    gone = [name for name in wanted if name not in by_name]
-    if gone:
+    missing = [name for name in wanted if name not in by_name]
+    if missing:
         raise DefinitionError(
-            f"the definition no longer has {', '.join(gone)}; run `reprise features plan` to plan again"
+            f"the definition no longer has {', '.join(missing)}; run `reprise features plan` to plan again"
         )
     candidates = tuple(by_name[name] for name in wanted)
     if assemble(definition, candidates).hash != plan.hash:

@@ -38,11 +38,6 @@ class LogPositions:
     last_offsets: Mapping[int, int]
 
 
-def has_log_positions(events: Path) -> bool:
-    """Return whether this is a Parquet file of events with their positions in the log."""
-    return events.suffix == ".parquet" and set(POSITION_COLUMNS) <= set(pq.read_schema(events).names)
-
-
 class BatchExecutor(AbstractContextManager["BatchExecutor"]):
     """Computes states and model inputs from a file of events; a context manager.
 
@@ -146,7 +141,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         Returns None if the file lacks ``POSITION_COLUMNS``, or its last event a position.
         """
         self._positions = None
-        if not has_log_positions(source):
+        if not set(POSITION_COLUMNS) <= set(pq.read_schema(source).names):
             return None
         rows = f"read_parquet({sql.literal(source)}, file_row_number = true)"
         self._run(

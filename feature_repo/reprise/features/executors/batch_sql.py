@@ -198,7 +198,7 @@ def transitions_select(plan: Plan, source: str) -> str:
         return f"SELECT * FROM {source}"
     running = _RunningPair()
     states = [f"{sql} AS after_{field}" for field, sql in _inner_states(plan, running)]
-    seen = running.count("CASE WHEN is_event THEN 1 END")
+    events = running.count("CASE WHEN is_event THEN 1 END")
     after = [
         f"CASE WHEN pair_events > 0 THEN {feature_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
         for name, spec in plan.pair_values.items()
@@ -212,7 +212,7 @@ def transitions_select(plan: Plan, source: str) -> str:
         ]
     seen_before = f"coalesce(lag(pair_events) OVER ({running.window}), 0) > 0"
     is_new = f"(pair_events > 0)::INT::DOUBLE - ({seen_before})::INT::DOUBLE"
-    inner = f"SELECT *, {', '.join([*states, f'{seen} AS pair_events'])} FROM {source}"
+    inner = f"SELECT *, {', '.join([*states, f'{events} AS pair_events'])} FROM {source}"
     valued = f"SELECT * {_comma(after)} FROM ({inner})"
     return f"SELECT *, {is_new} AS pair_is_new {_comma(moved)} FROM ({valued})"
 

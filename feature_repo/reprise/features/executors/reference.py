@@ -40,11 +40,11 @@ def _entity_inputs(
 ) -> dict[str, FloatArray]:
     index = _INDEX[entity]
     known = set(es[TARGETS[entity]][index])
-    seen = requests[index].isin(known).to_numpy()
+    exists = requests[index].isin(known).to_numpy()
     defaults = np.array([_default(c.feature) for c in candidates])
     values = np.tile(defaults, (len(requests), 1))
-    if seen.any():
-        values[seen] = _calculate(es, requests.loc[seen], index, candidates)
+    if exists.any():
+        values[exists] = _calculate(es, requests.loc[exists], index, candidates)
     return {c.name: values[:, at] for at, c in enumerate(candidates)}
 
 

@@ -24,7 +24,7 @@ FeastObject: TypeAlias = Entity | FeatureView | OnDemandFeatureView | FeatureSer
 _TYPES: dict[FieldKind, FeastType] = {"int64": Int64, "double": Float64}
 # State is never stale. With a time to live of zero the first `materialize-incremental` would begin a year ago, and
 # leave out entities without events since.
-_EVER = timedelta(days=200 * 365)
+_UNLIMITED = timedelta(days=200 * 365)
 
 
 def service_name(plan: Plan) -> str:
@@ -73,7 +73,7 @@ def _state_view(view: StateView, entities: Sequence[Entity], states: str) -> Fea
             path=f"{states.rstrip('/')}/{state_file_name(view)}",
             timestamp_field=EVENT_TIMESTAMP,
         ),
-        ttl=_EVER,
+        ttl=_UNLIMITED,
     )
 
 
@@ -92,5 +92,5 @@ def _features(plan: Plan, views: Sequence[FeatureView]) -> OnDemandFeatureView:
         udf_string=source,
         mode="pandas",
         tags={"plan": plan.hash},
-        description="States finished at the request's instant into everything that the model sees.",
+        description="The model's inputs, computed from the states at the request's instant.",
     )

@@ -19,7 +19,7 @@ from reprise.store.watermarks import NO_TOPIC, Watermarks
 EVENT_TIMESTAMP = "event_timestamp"
 """Column of the instant from which a row is valid: one microsecond after its newest event."""
 
-BIRTH = datetime(1900, 1, 1, tzinfo=UTC)
+INITIAL_TIMESTAMP = datetime(1900, 1, 1, tzinfo=UTC)
 """Instant of an entity's first row, the empty state; without it Feast would drop requests from before the others."""
 
 _NO_TOPIC_WATERMARKS = Watermarks(NO_TOPIC).to_bytes()
@@ -105,13 +105,13 @@ def _write_view(
     advance: Callable[[int], None] | None,
 ) -> int:
     schema, rows = state_rows_schema(entity.view), 0
-    births = (_births(ids, entity, schema) for ids in executor.entity_ids(entity))
+    initial_rows = (_initial_rows(ids, entity, schema) for ids in executor.entity_ids(entity))
     states = (_states(batch, positions, schema) for batch in executor.running_states(entity))
     with (
         atomic_write(out / state_file_name(entity.view)) as partial,
         pq.ParquetWriter(partial, schema, compression="zstd") as writer,
     ):
-        for batch in chain(births, states):
+        for batch in chain(initial_rows, states):
             writer.write_batch(batch)
             rows += batch.num_rows
             if advance is not None:
@@ -119,8 +119,8 @@ def _write_view(
     return rows
 
 
-def _births(ids: pa.RecordBatch, entity: EntityPlan, schema: pa.Schema) -> pa.RecordBatch:
-    values = [*entity.empty, _NO_TOPIC_WATERMARKS, BIRTH]
+def _initial_rows(ids: pa.RecordBatch, entity: EntityPlan, schema: pa.Schema) -> pa.RecordBatch:
+    values = [*entity.empty, _NO_TOPIC_WATERMARKS, INITIAL_TIMESTAMP]
     constants = list(schema)[ids.num_columns :]
     columns = [
         pa.repeat(pa.scalar(value, field.type), ids.num_rows)
@@ -142,14 +142,14 @@ def _watermarks(batch: pa.RecordBatch, positions: LogPositions | None) -> pa.Arr
     offsets = zip(*(batch.column(f"offset_{at}").to_pylist() for at in positions.last_offsets), strict=True)
     return pa.array(
         [
-            after_all if is_last else _reached(positions, row)
+            after_all if is_last else _row_watermarks(positions, row)
             for is_last, row in zip(batch.column("is_last").to_pylist(), offsets, strict=True)
         ],
         pa.binary(),
     )
 
 
-def _reached(positions: LogPositions, offsets: tuple[int | None, ...]) -> bytes:
+def _row_watermarks(positions: LogPositions, offsets: tuple[int | None, ...]) -> bytes:
     reached = zip(positions.last_offsets, offsets, strict=True)
     return Watermarks(
         positions.topic.bytes, {at: offset for at, offset in reached if offset is not None}
