@@ -12,7 +12,7 @@ import hiredis
 from reprise.store.exceptions import StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.async_cluster import AsyncClusterTransport
-from reprise.store.transport.async_server import AsyncServerTransport, AsyncTransport
+from reprise.store.transport.async_server import AsyncServerTransport
 from reprise.store.transport.connection import DeadlineError
 from reprise.store.transport.resp import PING, ConnectionLostError, reply_error, tls_context
 
@@ -44,7 +44,7 @@ class AsyncStoreClient:
         self._address = settings.redis_address
         self._deadline = deadline
         kind = AsyncClusterTransport if settings.is_cluster else AsyncServerTransport
-        self._transport: AsyncTransport = kind(settings, tls_context(settings), connections)
+        self._transport = kind(settings, tls_context(settings), connections)
 
     async def __aenter__(self) -> Self:
         self.start()

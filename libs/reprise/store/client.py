@@ -13,8 +13,10 @@ from reprise.store.exceptions import StoreError, StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.cluster import ClusterTransport
 from reprise.store.transport.resp import Command, ConnectionLostError, pack, reply_error, tls_context
-from reprise.store.transport.server import ServerTransport, Transport
+from reprise.store.transport.server import ServerTransport
 from reprise.store.transport.slots import Address
+
+Transport = ServerTransport | ClusterTransport
 
 
 class StoreClient:

@@ -8,10 +8,9 @@ from datetime import timedelta
 import hiredis
 
 from reprise.store.async_client import AsyncStoreClient
-from reprise.store.client import StoreClient
+from reprise.store.client import StoreClient, Transport
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.resp import Command, pack, reply_error
-from reprise.store.transport.server import Transport
 
 
 class DocumentStore(StoreClient):

@@ -14,13 +14,13 @@ from typing import Any
 
 import hiredis
 
-from reprise.store.client import StoreClient
+from reprise.store.client import StoreClient, Transport
 from reprise.store.exceptions import CorruptRowError
 from reprise.store.feast import protobuf
 from reprise.store.feast.codec import State, ViewCodec
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.resp import Command, pack
-from reprise.store.transport.server import INFO_REPLICATION, ReplicationIds, Transport, replication_id
+from reprise.store.transport.server import INFO_REPLICATION, ReplicationIds, replication_id
 
 # A row without watermarks, or with null ones as Feast may write them, compares as the empty string.
 WRITE_SCRIPT = b"""\

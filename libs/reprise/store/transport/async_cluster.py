@@ -31,7 +31,7 @@ _Groups = dict[Connection, list[int]]
 
 
 class AsyncClusterTransport:
-    """An ``AsyncTransport`` to the primaries of a cluster.
+    """An ``AsyncServerTransport`` for the primaries of a cluster.
 
     The slot map is requested in the background: at the start, when a node reports a moved slot, when a connection is
     lost, and repeatedly while a primary cannot be reached. Meanwhile a request waits, until its deadline.
@@ -50,19 +50,19 @@ class AsyncClusterTransport:
 
     @property
     def failure(self) -> StoreError | None:
-        """See ``AsyncTransport``."""
+        """See ``AsyncServerTransport``."""
         if self._slots_failure is not None:
             return self._slots_failure
         failures = (pool.failure for pool in self._pools.values() if pool.least_pending() is None)
         return next((failure for failure in failures if failure is not None), None)
 
     def start(self) -> None:
-        """See ``AsyncTransport``."""
+        """See ``AsyncServerTransport``."""
         if self._refresher is None:
             self._refresher = asyncio.create_task(self._refresh_slots())
 
     async def close(self) -> None:
-        """See ``AsyncTransport``."""
+        """See ``AsyncServerTransport``."""
         refresher, self._refresher = self._refresher, None
         if refresher is not None:
             refresher.cancel()
@@ -72,7 +72,7 @@ class AsyncClusterTransport:
             await pool.close()
 
     async def execute(self, commands: Sequence[bytes], keys: Sequence[bytes], until: float) -> list[Any]:
-        """See ``AsyncTransport``."""
+        """See ``AsyncServerTransport``."""
         batch = CommandBatch(commands, keys)
         error = ""
         try:
@@ -89,7 +89,7 @@ class AsyncClusterTransport:
     async def execute_rows(
         self, commands: Sequence[bytes], keys: Sequence[bytes], width: int, until: float
     ) -> Replies:
-        """See ``AsyncTransport``. If a node does not return all rows, all are requested again by ``execute``."""
+        """See ``AsyncServerTransport``. If a node does not return all rows, all are requested again by ``execute``."""
         groups = self._groups(CommandBatch(commands, keys))
         if groups is None:
             return await self.execute(commands, keys, until)
@@ -111,7 +111,7 @@ class AsyncClusterTransport:
         return RespRows.joined(parts)
 
     async def execute_on_primaries(self, command: bytes, until: float) -> list[Any]:
-        """See ``AsyncTransport``."""
+        """See ``AsyncServerTransport``."""
         async with asyncio.timeout_at(until):
             connections = self._primaries() or await self._wait_for_primaries()
             requests = (connection.execute(command, 1, until) for connection in connections)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
@@ -17,45 +17,12 @@ _TRIES = 3
 _Replies = TypeVar("_Replies")
 
 
-class AsyncTransport(Protocol):
-    """Sends commands to the servers that have their keys, and returns the replies before a deadline."""
-
-    @property
-    def failure(self) -> StoreError | None:
-        """Why the last attempt to connect failed, ``None`` where it did not."""
-
-    def start(self) -> None:
-        """Begin to connect; needs a running event loop."""
-
-    async def close(self) -> None:
-        """Close the connections."""
-
-    async def execute(self, commands: Sequence[bytes], keys: Sequence[bytes], until: float) -> list[Any]:
-        """Send commands in one round trip and return their replies in order, errors of Redis among them.
-
-        Args:
-            commands: Commands in Redis's protocol.
-            keys: The key of each.
-            until: The deadline, in the loop's time.
-
-        Raises:
-            DeadlineError: No answer came in time; its text says why, if that is known.
-            TimeoutError: No answer came in time.
-            ConnectionLostError: Connections were lost several times in a row.
-            StoreError: The store refuses connections.
-        """
-
-    async def execute_rows(
-        self, commands: Sequence[bytes], keys: Sequence[bytes], width: int, until: float
-    ) -> Replies:
-        """Do as ``execute`` with commands that each ask for ``width`` fields; return ``RespRows`` if possible."""
-
-    async def execute_on_primaries(self, command: bytes, until: float) -> list[Any]:
-        """Send a command without a key to every primary, and return the replies; raises as ``execute`` does."""
-
-
 class AsyncServerTransport:
-    """An ``AsyncTransport`` to one server."""
+    """Sends commands to one server, and returns the replies before a deadline in the loop's time, ``until``.
+
+    Requests raise ``DeadlineError`` or ``TimeoutError`` where no answer comes in time, ``ConnectionLostError`` where
+    connections are lost several times in a row, and ``StoreError`` where the store refuses connections.
+    """
 
     def __init__(self, settings: OnlineStoreSettings, tls: ssl.SSLContext | None, connections: int) -> None:
         self._settings = settings
@@ -66,28 +33,23 @@ class AsyncServerTransport:
 
     @property
     def failure(self) -> StoreError | None:
-        """See ``AsyncTransport``."""
+        """Why the last attempt to connect failed, ``None`` where it did not."""
         return None if self._pool is None else self._pool.failure
 
     def start(self) -> None:
-        """See ``AsyncTransport``."""
+        """Begin to connect; needs a running event loop."""
         if self._pool is None:
             address = self._settings.redis_addresses[0]
             self._pool = ConnectionPool(self._settings, address, self._tls, self._size, self._changed)
 
     async def close(self) -> None:
-        """See ``AsyncTransport``."""
+        """Close the connections."""
         pool, self._pool = self._pool, None
         if pool is not None:
             await pool.close()
 
-    async def execute(
-        self,
-        commands: Sequence[bytes],
-        keys: Sequence[bytes],  # noqa: ARG002
-        until: float,
-    ) -> list[Any]:
-        """See ``AsyncTransport``."""
+    async def execute(self, commands: Sequence[bytes], keys: Sequence[bytes], until: float) -> list[Any]:  # noqa: ARG002
+        """Send commands, each with its key, and return their replies in order, errors of Redis among them."""
         frame = b"".join(commands)
         return await self._send(lambda connection: connection.execute(frame, len(commands), until), until)
 
@@ -98,9 +60,13 @@ class AsyncServerTransport:
         width: int,
         until: float,
     ) -> Replies:
-        """See ``AsyncTransport``."""
+        """Do as ``execute`` with commands that each ask for ``width`` fields; return ``RespRows`` if possible."""
         frame, rows = b"".join(commands), len(commands)
         return await self._send(lambda connection: connection.execute_rows(frame, rows, width, until), until)
+
+    async def execute_on_primaries(self, command: bytes, until: float) -> list[Any]:
+        """Send a command without a key to every primary, and return the replies."""
+        return await self.execute([command], [b""], until)
 
     async def _send(self, send: Callable[[Connection], Awaitable[_Replies]], until: float) -> _Replies:
         lost = ""
@@ -112,10 +78,6 @@ class AsyncServerTransport:
             except ConnectionLostError as error:
                 lost = str(error)
         raise ConnectionLostError(f"{lost}, {_TRIES} times")
-
-    async def execute_on_primaries(self, command: bytes, until: float) -> list[Any]:
-        """See ``AsyncTransport``."""
-        return await self.execute([command], [b""], until)
 
     async def _wait_for_connection(self, until: float) -> Connection:
         async with asyncio.timeout_at(until), self._changed:

@@ -103,23 +103,14 @@ class BlockingConnection:
             raise ConnectionLostError(f"{self.address}: {_describe(error)}") from error
         connected.settimeout(settings.redis_timeout)
         self._socket = connected
-        self._authenticate(handshake(settings, self._database))
-        return connected
-
-    def _authenticate(self, commands: Sequence[bytes]) -> None:
-        connected = self._socket
-        assert connected is not None
-        try:
-            connected.sendall(b"".join(commands))
-        except OSError as error:
-            raise self._lost(error) from error
-        for reply in self.receive(len(commands)):
+        for reply in self.execute(handshake(settings, self._database)):
             if isinstance(reply, hiredis.ReplyError):
                 self.close()
                 refusal = reply_error(f"connect to {self.address}", reply)
                 if isinstance(refusal, StoreRefusedError):
                     raise refusal
                 raise ConnectionLostError(f"{self.address}: {reply}")
+        return connected
 
     def _lost(self, error: Exception) -> ConnectionLostError:
         self.close()

@@ -32,7 +32,7 @@ _MAX_REDIRECTS = 16
 
 
 class ClusterTransport:
-    """A ``Transport`` to the primaries of a cluster.
+    """A ``ServerTransport`` for the primaries of a cluster.
 
     The slot map is requested once, and again when a node reports a moved slot or is lost. What failed is retried
     for as long as an answer may take, ``REDIS_TIMEOUT``.
@@ -47,7 +47,7 @@ class ClusterTransport:
         self._markers: dict[Address, bytes] = {}
 
     def execute(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
-        """See ``Transport``."""
+        """See ``ServerTransport``."""
         self._refresh_if_stale()
         batch = CommandBatch(commands, keys)
         give_up = time.monotonic() + self._settings.redis_timeout
@@ -69,7 +69,7 @@ class ClusterTransport:
         return batch.replies
 
     def execute_on_primaries(self, command: Command) -> dict[Address, Any]:
-        """See ``Transport``."""
+        """See ``ServerTransport``."""
         self._refresh_if_stale()
         give_up = time.monotonic() + self._settings.redis_timeout
         for pause in itertools.chain(pauses(_RETRIES), itertools.repeat(None)):
@@ -84,7 +84,7 @@ class ClusterTransport:
         raise AssertionError("the last retry returns or raises")
 
     def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
-        """See ``Transport``."""
+        """See ``ServerTransport``."""
         if self._slots is None or self._slots.primaries().keys() != replication_ids.keys():
             raise StoreUnavailableError("wait for replicas", "the cluster's primaries have changed meanwhile")
         milliseconds = wait_milliseconds(self._settings)
@@ -99,12 +99,12 @@ class ClusterTransport:
             raise
 
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
-        """See ``Transport``."""
+        """See ``ServerTransport``."""
         for address in self._known_slots().primaries():
             yield from scan_keys(self._connection(address), pattern, count)
 
     def close(self) -> None:
-        """See ``Transport``."""
+        """See ``ServerTransport``."""
         for connection in self._connections.values():
             connection.close()
 

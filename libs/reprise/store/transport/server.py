@@ -6,7 +6,7 @@ import random
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import hiredis
 
@@ -25,23 +25,33 @@ _WAIT_SHARE = 0.8  # of the timeout of an answer, so that the answer still comes
 _MARKER_SECONDS = 60
 
 
-class Transport(Protocol):
-    """Sends commands to the servers that have their keys, and returns the replies.
+class ServerTransport:
+    """Sends commands to one server, and returns the replies.
 
-    Every method raises ``ConnectionLostError`` where a server is away or does not answer in time, and ``StoreError``
-    where the store refuses or, as a whole, does not work.
+    Methods raise ``ConnectionLostError`` where a server is away or does not answer in time, and ``StoreError`` where
+    the store refuses or, as a whole, does not work.
     """
 
-    def execute(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:
-        """Send commands in one round trip and return their replies in order, errors among them.
+    def __init__(self, settings: OnlineStoreSettings, tls: ssl.SSLContext | None) -> None:
+        self._connection = BlockingConnection(settings, settings.redis_addresses[0], tls, settings.redis_db)
+        self._marker = marker_prefix(settings)
+        self._wait_ms = wait_milliseconds(settings)
 
-        Args:
-            commands: The commands; any may run twice.
-            keys: The key of each.
+    def execute(self, commands: Sequence[Command], keys: Sequence[bytes]) -> list[Any]:  # noqa: ARG002
+        """Send commands, each with its key, and return their replies in order, errors of Redis among them.
+
+        Any command may run twice.
         """
+        for pause in pauses(_RETRIES):
+            try:
+                return self._connection.execute(commands)
+            except ConnectionLostError:
+                time.sleep(pause)
+        return self._connection.execute(commands)
 
     def execute_on_primaries(self, command: Command) -> dict[Address, Any]:
-        """Send a command without a key to every primary, and return the replies, errors among them."""
+        """Send a command without a key to every primary, and return the replies, errors of Redis among them."""
+        return {self._connection.address: self.execute([command], [b""])[0]}
 
     def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
         """Wait until ``replicas`` replicas of each primary have what it had when this was called.
@@ -53,51 +63,15 @@ class Transport(Protocol):
         Raises:
             StoreUnavailableError: A primary has been replaced, or too few replicas followed in time.
         """
-
-    def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
-        """Yield the keys that match; a key may come several times."""
-
-    def close(self) -> None:
-        """Close the connections."""
-
-
-class ServerTransport:
-    """A ``Transport`` to one server."""
-
-    def __init__(self, settings: OnlineStoreSettings, tls: ssl.SSLContext | None) -> None:
-        self._connection = BlockingConnection(settings, settings.redis_addresses[0], tls, settings.redis_db)
-        self._marker = marker_prefix(settings)
-        self._wait_ms = wait_milliseconds(settings)
-
-    def execute(
-        self,
-        commands: Sequence[Command],
-        keys: Sequence[bytes],  # noqa: ARG002
-    ) -> list[Any]:
-        """See ``Transport``."""
-        for pause in pauses(_RETRIES):
-            try:
-                return self._connection.execute(commands)
-            except ConnectionLostError:
-                time.sleep(pause)
-        return self._connection.execute(commands)
-
-    def execute_on_primaries(self, command: Command) -> dict[Address, Any]:
-        """See ``Transport``."""
-        (reply,) = self.execute([command], [b""])
-        return {self._connection.address: reply}
-
-    def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
-        """See ``Transport``."""
         replies = self._connection.execute(wait_commands(self._marker, replicas, self._wait_ms))
         check_replicated(self._connection.address, replies, replication_ids, replicas)
 
     def scan(self, pattern: bytes, count: int) -> Iterator[bytes]:
-        """See ``Transport``."""
+        """Yield the keys that match; a key may come several times."""
         return scan_keys(self._connection, pattern, count)
 
     def close(self) -> None:
-        """See ``Transport``."""
+        """Close the connections."""
         self._connection.close()
 
 
