@@ -1,73 +1,29 @@
 """Model bundles: format, content-addressed store, verification."""
 
-from reprise.bundle.bundle import (
-    MANIFEST,
-    METADATA,
-    MODEL,
-    MODEL_CARD,
-    Bundle,
-    BundleFiles,
-    Digest,
-    digest_of,
-    parse_digest,
-    sha256_hex,
-)
-from reprise.bundle.exceptions import (
-    BundleCorruptError,
-    BundleError,
-    BundleNotFoundError,
-    InvalidBundleError,
-    InvalidDigestError,
-    UnusableModelError,
-)
-from reprise.bundle.manifest import (
-    FORMAT,
-    DataSnapshot,
-    Evaluation,
-    Histogram,
-    Importance,
-    InputColumn,
-    Manifest,
-    ModelFile,
-    Parity,
-    ReliabilityBin,
-    Scores,
-    SliceReport,
-    Window,
-    canonical_json,
-)
-from reprise.bundle.store import BundleStore
-
-__all__ = [
-    "FORMAT",
-    "MANIFEST",
-    "METADATA",
-    "MODEL",
-    "MODEL_CARD",
-    "Bundle",
-    "BundleCorruptError",
-    "BundleError",
-    "BundleFiles",
-    "BundleNotFoundError",
-    "BundleStore",
-    "DataSnapshot",
-    "Digest",
-    "Evaluation",
-    "Histogram",
-    "Importance",
-    "InputColumn",
-    "InvalidBundleError",
-    "InvalidDigestError",
-    "Manifest",
-    "ModelFile",
-    "Parity",
-    "ReliabilityBin",
-    "Scores",
-    "SliceReport",
-    "UnusableModelError",
-    "Window",
-    "canonical_json",
-    "digest_of",
-    "parse_digest",
-    "sha256_hex",
-]
+from reprise.bundle.bundle import METADATA as METADATA
+from reprise.bundle.bundle import MODEL_CARD as MODEL_CARD
+from reprise.bundle.bundle import Bundle as Bundle
+from reprise.bundle.bundle import BundleFiles as BundleFiles
+from reprise.bundle.bundle import Digest as Digest
+from reprise.bundle.bundle import digest_of as digest_of
+from reprise.bundle.bundle import sha256_hex as sha256_hex
+from reprise.bundle.exceptions import BundleCorruptError as BundleCorruptError
+from reprise.bundle.exceptions import BundleError as BundleError
+from reprise.bundle.exceptions import BundleNotFoundError as BundleNotFoundError
+from reprise.bundle.exceptions import InvalidBundleError as InvalidBundleError
+from reprise.bundle.exceptions import InvalidDigestError as InvalidDigestError
+from reprise.bundle.exceptions import UnusableModelError as UnusableModelError
+from reprise.bundle.manifest import DataSnapshot as DataSnapshot
+from reprise.bundle.manifest import Evaluation as Evaluation
+from reprise.bundle.manifest import Histogram as Histogram
+from reprise.bundle.manifest import Importance as Importance
+from reprise.bundle.manifest import InputColumn as InputColumn
+from reprise.bundle.manifest import Manifest as Manifest
+from reprise.bundle.manifest import ModelFile as ModelFile
+from reprise.bundle.manifest import Parity as Parity
+from reprise.bundle.manifest import ReliabilityBin as ReliabilityBin
+from reprise.bundle.manifest import Scores as Scores
+from reprise.bundle.manifest import SliceReport as SliceReport
+from reprise.bundle.manifest import Window as Window
+from reprise.bundle.manifest import canonical_json as canonical_json
+from reprise.bundle.store import BundleStore as BundleStore
