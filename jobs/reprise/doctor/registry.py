@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from reprise.doctor.exceptions import RegistryError
-from reprise.store.exceptions import WireError
+from reprise.store.exceptions import ProtobufError
 from reprise.store.feast.protobuf import decode_varint
 
 _FEATURE_VIEWS, _FEATURE_SERVICES = 6, 7  # of Registry
@@ -57,7 +57,7 @@ def read_registry(data: bytes, project: str) -> Registered:
                 views[name] = tuple(_text(feature, _NAME) for feature in repeated)
             else:
                 tags[name] = {_text(entry, _KEY): _text(entry, _VALUE) for entry in repeated}
-    except (WireError, UnicodeDecodeError) as error:
+    except (ProtobufError, UnicodeDecodeError) as error:
         raise RegistryError(f"this is no registry of Feast: {error}") from error
     return Registered(views, tags)
 
@@ -84,10 +84,10 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
         elif kind == _LENGTH:
             length, position = decode_varint(data, position)
             if position + length > len(data):
-                raise WireError("a field goes on past the end")
+                raise ProtobufError("a field goes on past the end")
             yield number, data[position : position + length]
             position += length
         elif kind in _WIDTHS:
             position += _WIDTHS[kind]
         else:
-            raise WireError(f"a field of kind {kind}")
+            raise ProtobufError(f"a field of kind {kind}")

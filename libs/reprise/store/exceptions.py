@@ -8,11 +8,11 @@ class OnlineStoreError(RepriseError):
 
 
 class LayoutError(OnlineStoreError):
-    """A view or a project cannot be laid out in Redis as Feast does it."""
+    """A view cannot be stored in Feast's layout."""
 
 
 class UnencodableStateError(OnlineStoreError):
-    """A number does not fit its field; says which view, which field, what it held and what was expected."""
+    """A number does not fit its field."""
 
     def __init__(self, view: str, field: str, value: object, expected: str) -> None:
         self.view = view
@@ -21,19 +21,19 @@ class UnencodableStateError(OnlineStoreError):
 
 
 class UnencodableIdError(OnlineStoreError):
-    """An id has no UTF-8 form, so no row can be named by it."""
+    """An id has no UTF-8 form, so no key can be made of it."""
 
     def __init__(self, view: str, ids: tuple[str, ...]) -> None:
         self.view = view
         super().__init__(f"{view}: an id with a lone surrogate has no UTF-8 form: {ids!r}")
 
 
-class WireError(OnlineStoreError):
-    """Bytes are not the protobuf message that they should be."""
+class ProtobufError(OnlineStoreError):
+    """Bytes are not the expected protobuf message."""
 
 
 class CorruptRowError(OnlineStoreError):
-    """A stored row does not hold what its view says; names the view, the field and the key."""
+    """A stored row does not match its view."""
 
     def __init__(self, view: str, field: str, key: bytes | None, reason: str) -> None:
         self.view = view
@@ -44,11 +44,11 @@ class CorruptRowError(OnlineStoreError):
 
 
 class CorruptWatermarksError(OnlineStoreError):
-    """Stored watermarks are not what this package wrote."""
+    """Stored bytes are no watermarks."""
 
 
 class WatermarkRegressionError(OnlineStoreError):
-    """A fold would take a watermark back, or fold an offset for the second time."""
+    """A fold would lower a watermark or fold an offset twice."""
 
     def __init__(self, partition: int, folded: int, offset: int) -> None:
         self.partition = partition
@@ -56,7 +56,7 @@ class WatermarkRegressionError(OnlineStoreError):
 
 
 class StoreError(OnlineStoreError):
-    """Root of what goes wrong between us and Redis; ``operation`` is what was being done."""
+    """Redis failed or refused; ``operation`` is what was being done."""
 
     def __init__(self, operation: str, reason: str) -> None:
         self.operation = operation
@@ -65,8 +65,8 @@ class StoreError(OnlineStoreError):
 
 
 class StoreUnavailableError(StoreError):
-    """Redis did not answer, or not in time, or is not ready yet, or is full; trying again later may help."""
+    """Redis did not answer in time, is not ready or is full; a later retry may succeed."""
 
 
 class StoreRefusedError(StoreError):
-    """Redis answered, and refused: credentials, permissions, a read-only replica."""
+    """Redis refused: credentials, permissions, a read-only replica."""

@@ -1,4 +1,4 @@
-"""Where the online store is, and how it is spoken to."""
+"""Settings of the online store."""
 
 from typing import Literal
 
@@ -19,33 +19,35 @@ class OnlineStoreSettings(RedisSettings):
     redis_nodes: str = Field(
         default="",
         validation_alias="REDIS_NODES",
-        description="More nodes of a cluster to ask for its layout where REDIS_HOST is down, host:port,host:port.",
+        description="Other nodes of a cluster that may be asked for its layout, host:port,host:port.",
     )
     redis_tls: bool = Field(
-        default=False, validation_alias="REDIS_TLS", description="Speak TLS to the online store."
+        default=False,
+        validation_alias="REDIS_TLS",
+        description="Whether connections to the online store use TLS.",
     )
     redis_ca_file: FilePath | None = Field(
         default=None,
         validation_alias="REDIS_CA_FILE",
-        description="PEM file of the authorities that sign the store's certificate; the system's if absent.",
+        description="PEM file of the certificate authorities of the online store; the system's if absent.",
     )
     redis_timeout: float = Field(
         default=5.0,
         gt=0,
         validation_alias="REDIS_TIMEOUT",
-        description="Longest wait for an answer of the online store, seconds.",
+        description="Timeout of an answer of the online store, seconds.",
     )
     redis_connect_timeout: float = Field(
         default=2.0,
         gt=0,
         validation_alias="REDIS_CONNECT_TIMEOUT",
-        description="Longest wait for a connection to the online store, seconds.",
+        description="Timeout of a connection to the online store, seconds.",
     )
     redis_wait_replicas: int | None = Field(
         default=None,
         ge=0,
         validation_alias="REDIS_WAIT_REPLICAS",
-        description="Replicas of each primary that must have what was written before it counts as done;"
+        description="Replicas of each primary that must have a write before it counts as done;"
         " by default 1 on a cluster and 0 on one server.",
     )
     feast_project: str = Field(
@@ -71,7 +73,7 @@ class OnlineStoreSettings(RedisSettings):
 
     @property
     def redis_addresses(self) -> tuple[Address, ...]:
-        """The server, or the nodes of a cluster that may be asked for its layout."""
+        """The server, or the known nodes of a cluster."""
         return tuple(
             dict.fromkeys((Address(self.redis_host, self.redis_port), *_addresses(self.redis_nodes)))
         )
@@ -83,12 +85,12 @@ class OnlineStoreSettings(RedisSettings):
 
     @property
     def replicas_waited_for(self) -> int:
-        """How many replicas of each primary must have what was written."""
+        """The replicas of each primary that must have a write."""
         return int(self.is_cluster) if self.redis_wait_replicas is None else self.redis_wait_replicas
 
     @property
     def redis_address(self) -> str:
-        """The store's address as people write it, without credentials."""
+        """The store's URL without credentials."""
         scheme = "rediss" if self.redis_tls else "redis"
         where = ",".join(map(str, self.redis_addresses))
         return f"{scheme}://{where} (cluster)" if self.is_cluster else f"{scheme}://{where}/{self.redis_db}"

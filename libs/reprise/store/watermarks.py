@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from reprise.store.exceptions import CorruptWatermarksError, WatermarkRegressionError, WireError
+from reprise.store.exceptions import CorruptWatermarksError, ProtobufError, WatermarkRegressionError
 from reprise.store.feast.protobuf import decode_varint, encode_varint
 
 _VERSION = b"\x01"
@@ -74,7 +74,7 @@ class Watermarks:
             if topic is not None and own_topic != topic:
                 return cls(topic)
             return cls(own_topic, found)
-        except (WireError, ValueError) as error:
+        except (ProtobufError, ValueError) as error:
             raise CorruptWatermarksError(f"{error} in the watermarks {data.hex()}") from None
 
     @property

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.store.exceptions import WireError
+from reprise.store.exceptions import ProtobufError
 from reprise.store.feast import protobuf
 
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
@@ -68,20 +68,20 @@ def test_an_integer_of_more_than_64_bits_is_refused(number: int) -> None:
     ],
 )
 def test_what_is_no_integer_is_refused_with_the_reason(value: bytes, reason: str) -> None:
-    with pytest.raises(WireError, match=reason):
+    with pytest.raises(ProtobufError, match=reason):
         protobuf.decode_int64(value)
 
 
 def test_a_cut_double_is_refused() -> None:
-    with pytest.raises(WireError, match="takes 9 bytes, got 8"):
+    with pytest.raises(ProtobufError, match="takes 9 bytes, got 8"):
         protobuf.decode_double(b"\x29" + bytes(7))
 
 
 def test_cut_bytes_are_refused() -> None:
-    with pytest.raises(WireError, match="expected 5 bytes, got 4"):
+    with pytest.raises(ProtobufError, match="expected 5 bytes, got 4"):
         protobuf.decode_bytes(b"\x0a\x03ab")
 
 
 def test_an_instant_with_a_foreign_field_is_refused() -> None:
-    with pytest.raises(WireError, match="no field with tag 0x29"):
+    with pytest.raises(ProtobufError, match="no field with tag 0x29"):
         protobuf.decode_timestamp(protobuf.encode_double(math.pi))

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from reprise.store.exceptions import (
     CorruptRowError,
     LayoutError,
+    ProtobufError,
     UnencodableIdError,
     UnencodableStateError,
-    WireError,
 )
 from reprise.store.feast import layout, protobuf
 from reprise.store.feast.value_decoder import decode_values, join_values
@@ -170,7 +170,7 @@ class ViewCodec:
                 else:
                     integer = small(value)
                     append(_decode_integer(value) if integer is None else integer)
-        except (struct.error, WireError):
+        except (struct.error, ProtobufError):
             return self._decode_checked(row, key)
         return state
 
@@ -236,7 +236,7 @@ class ViewCodec:
         value = row[-2]
         try:
             return protobuf.decode_bytes(value) if value else None
-        except WireError as error:
+        except ProtobufError as error:
             raise CorruptRowError(self.view.name, WATERMARKS, key, str(error)) from None
 
     def decode_timestamp(self, row: Row, key: bytes | None = None) -> int | None:
@@ -248,7 +248,7 @@ class ViewCodec:
         value = row[-1]
         try:
             return None if value is None else protobuf.decode_timestamp(value)
-        except WireError as error:
+        except ProtobufError as error:
             raise CorruptRowError(self.view.name, "_ts", key, str(error)) from None
 
     def decode_field(self, position: int, value: bytes, key: bytes | None = None) -> float | int | None:
@@ -260,7 +260,7 @@ class ViewCodec:
         decode = protobuf.decode_double if self._is_double[position] else protobuf.decode_int64
         try:
             return decode(value)
-        except WireError as error:
+        except ProtobufError as error:
             field = self.view.fields[position].name
             raise CorruptRowError(self.view.name, field, key, str(error)) from None
 
@@ -326,5 +326,5 @@ def _decode_integer(value: bytes) -> int:
             ) - _CONTINUED
     number = protobuf.decode_int64(value)
     if number is None:
-        raise WireError("an explicit null")
+        raise ProtobufError("an explicit null")
     return number

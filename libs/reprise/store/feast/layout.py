@@ -1,4 +1,4 @@
-"""Where Feast 0.67 keeps a row in Redis: the key of its hash, and the names of the hash's fields.
+"""Feast 0.67's layout of a row in Redis: the key of its hash, and the names of the hash's fields.
 
 The key is the entity key (serialization version 3: the number of join keys, the join keys' names in
 alphabetical order, then their values, each with its type and length) followed by the project's name. Views
@@ -14,15 +14,15 @@ import mmh3
 _STRING = 2  # feast.types.ValueType.STRING
 
 
-class _Heads(dict[int, bytes]):
-    """What stands before an id of so many bytes: its type and its length."""
+class _IdHeaders(dict[int, bytes]):
+    """The type and length that precede an id, by its number of bytes."""
 
     def __missing__(self, length: int) -> bytes:
-        head = self[length] = struct.pack("<II", _STRING, length)
-        return head
+        header = self[length] = struct.pack("<II", _STRING, length)
+        return header
 
 
-_HEADS = _Heads()
+_ID_HEADERS = _IdHeaders()
 
 
 def field_name(view: str, feature: str) -> bytes:
@@ -36,9 +36,9 @@ def timestamp_field_name(view: str) -> bytes:
 
 
 def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]:
-    """Return a function from the ids of an entity, in the order of ``join_keys``, to the key of its hash.
+    """Return a function that makes the key of a hash from an entity's ids, in the order of ``join_keys``.
 
-    The function raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
+    It raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
     """
     order = _order(join_keys)
     prefix, suffix = _prefix(join_keys), project.encode()
@@ -47,7 +47,7 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
 
         def one(identity: str) -> bytes:
             encoded = identity.encode()
-            return prefix + _HEADS[len(encoded)] + encoded + suffix
+            return prefix + _ID_HEADERS[len(encoded)] + encoded + suffix
 
         return one
 
@@ -56,16 +56,16 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
         key = prefix
         for position in order:
             encoded = ids[position].encode()
-            key += _HEADS[len(encoded)] + encoded
+            key += _ID_HEADERS[len(encoded)] + encoded
         return key + suffix
 
     return many
 
 
 def keys_function(project: str, join_keys: Sequence[str]) -> Callable[..., list[bytes]]:
-    """Return a function from many entities' ids, a sequence for each of ``join_keys``, to their hashes' keys.
+    """Return a function that makes the keys of many hashes from a sequence of ids for each of ``join_keys``.
 
-    The function raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
+    It raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
     """
     order = _order(join_keys)
     prefix, suffix = _prefix(join_keys), project.encode()
@@ -73,7 +73,7 @@ def keys_function(project: str, join_keys: Sequence[str]) -> Callable[..., list[
     def keys(*ids: Sequence[str]) -> list[bytes]:
         _check_count(join_keys, ids)
         columns = [
-            [_HEADS[len(encoded)] + encoded for encoded in map(str.encode, ids[position])]
+            [_ID_HEADERS[len(encoded)] + encoded for encoded in map(str.encode, ids[position])]
             for position in order
         ]
         return [prefix + b"".join(values) + suffix for values in zip(*columns, strict=True)]

@@ -1,21 +1,21 @@
-"""The few protobuf messages that Feast keeps in Redis, written and read without protobuf.
+"""Feast's protobuf messages in Redis, encoded and decoded without the protobuf library.
 
-A value is a ``feast.types.Value``, whose ``oneof`` always serializes the member that is set, zero included;
-a null is the message with no member set, which is zero bytes. An instant is a
-``google.protobuf.Timestamp``. Format: https://protobuf.dev/programming-guides/encoding/
+A value is a ``feast.types.Value``, whose ``oneof`` always serializes the member that is set, zero included; a null has
+no member set and zero bytes. An instant is a ``google.protobuf.Timestamp``. A ``ProtobufError`` means that bytes are
+another message or another type than the function decodes. Format: https://protobuf.dev/programming-guides/encoding/
 """
 
 import struct
 from typing import Final
 
-from reprise.store.exceptions import WireError
+from reprise.store.exceptions import ProtobufError
 
 INT64_TAG: Final = 4 << 3
 DOUBLE_TAG: Final = 5 << 3 | 1
 BYTES_TAG: Final = 1 << 3 | 2
 
 NULL: Final = b""
-# Feast reads an explicit ``null_val`` as a null too, though it never writes one for a missing number.
+# Feast reads an explicit ``null_val`` as a null, too, though it never writes one for a missing number.
 _EXPLICIT_NULL: Final = b"\x98\x01\x00"
 
 _TYPE_NAMES: Final = {
@@ -48,21 +48,17 @@ def encode_varint(number: int) -> bytes:
 
 
 def decode_varint(data: bytes, start: int) -> tuple[int, int]:
-    """Return the unsigned 64-bit integer at ``start``, and where the next field begins.
-
-    Raises:
-        WireError: The data ends within the number, or the number has more than 64 bits.
-    """
+    """Return the unsigned 64-bit integer at ``start``, and the position after it."""
     number = shift = 0
     for position in range(start, min(len(data), start + _MAX_VARINT)):
         byte = data[position]
         number |= (byte & 0x7F) << shift
         if byte < 0x80:
             if number > _MASK64:
-                raise WireError("a varint of more than 64 bits")
+                raise ProtobufError("a varint of more than 64 bits")
             return number, position + 1
         shift += 7
-    raise WireError("a varint without an end")
+    raise ProtobufError("a varint without an end")
 
 
 def signed(number: int) -> int:
@@ -71,7 +67,7 @@ def signed(number: int) -> int:
 
 
 def encode_int64(number: float) -> bytes:
-    """Return the ``Value`` that holds a signed 64-bit integer.
+    """Return the ``Value`` of a signed 64-bit integer.
 
     Raises:
         OverflowError: The integer has more bits.
@@ -80,7 +76,7 @@ def encode_int64(number: float) -> bytes:
     if not isinstance(number, int):
         raise TypeError(f"expected an integer, got {number!r}")
     if _INSTANTS[0] <= number < _INSTANTS[1]:
-        # Eight groups: an instant in microseconds. The loop costs twice as much.
+        # An instant in microseconds has eight groups; the loop costs twice as much.
         return bytes(
             (
                 INT64_TAG,
@@ -100,21 +96,17 @@ def encode_int64(number: float) -> bytes:
 
 
 def encode_double(number: float) -> bytes:
-    """Return the ``Value`` that holds a double."""
+    """Return the ``Value`` of a double."""
     return _DOUBLE.pack(DOUBLE_TAG, number)
 
 
 def encode_bytes(content: bytes) -> bytes:
-    """Return the ``Value`` that holds bytes."""
+    """Return the ``Value`` of bytes."""
     return b"\x0a" + encode_varint(len(content)) + content
 
 
 def decode_int64(value: bytes) -> int | None:
-    """Return the integer that a ``Value`` holds, ``None`` for a null.
-
-    Raises:
-        WireError: It holds something else, or is no ``Value``.
-    """
+    """Return the integer in a ``Value``, ``None`` for a null."""
     if value in (NULL, _EXPLICIT_NULL):
         return None
     _expect(value, INT64_TAG)
@@ -124,26 +116,18 @@ def decode_int64(value: bytes) -> int | None:
 
 
 def decode_double(value: bytes) -> float | None:
-    """Return the double that a ``Value`` holds, ``None`` for a null.
-
-    Raises:
-        WireError: It holds something else, or is no ``Value``.
-    """
+    """Return the double in a ``Value``, ``None`` for a null."""
     if value in (NULL, _EXPLICIT_NULL):
         return None
     _expect(value, DOUBLE_TAG)
     if len(value) != _DOUBLE.size:
-        raise WireError(f"double_val takes {_DOUBLE.size} bytes, got {len(value)}")
+        raise ProtobufError(f"double_val takes {_DOUBLE.size} bytes, got {len(value)}")
     number: float = _DOUBLE.unpack(value)[1]
     return number
 
 
 def decode_bytes(value: bytes) -> bytes | None:
-    """Return the bytes that a ``Value`` holds, ``None`` for a null.
-
-    Raises:
-        WireError: It holds something else, or is no ``Value``.
-    """
+    """Return the bytes in a ``Value``, ``None`` for a null."""
     if value in (NULL, _EXPLICIT_NULL):
         return None
     _expect(value, BYTES_TAG)
@@ -155,8 +139,7 @@ def decode_bytes(value: bytes) -> bytes | None:
 def encode_timestamp(timestamp_us: int) -> bytes:
     """Return the ``Timestamp`` of an instant in microseconds since 1970-01-01 UTC.
 
-    As in proto3, a part that is zero is left out; before 1970 the seconds round down and the nanoseconds
-    stay positive.
+    As in proto3, zero parts are omitted; before 1970 the seconds round down and the nanoseconds stay positive.
     """
     seconds, rest = divmod(timestamp_us, _SECOND_US)
     out = b"\x08" + encode_varint(seconds & _MASK64) if seconds else b""
@@ -164,17 +147,13 @@ def encode_timestamp(timestamp_us: int) -> bytes:
 
 
 def decode_timestamp(message: bytes) -> int:
-    """Return the instant of a ``Timestamp``, in microseconds since 1970-01-01 UTC, rounded down.
-
-    Raises:
-        WireError: It is no ``Timestamp``.
-    """
+    """Return the instant of a ``Timestamp``, in microseconds since 1970-01-01 UTC, rounded down."""
     parts = {0x08: 0, 0x10: 0}
     position = 0
     while position < len(message):
         tag = message[position]
         if tag not in parts:
-            raise WireError(f"a Timestamp has no field with tag {tag:#04x}")
+            raise ProtobufError(f"a Timestamp has no field with tag {tag:#04x}")
         number, position = decode_varint(message, position + 1)
         parts[tag] = signed(number)
     return parts[0x08] * _SECOND_US + parts[0x10] // _MICROSECOND_NANOS
@@ -183,9 +162,9 @@ def decode_timestamp(message: bytes) -> int:
 def _expect(value: bytes, tag: int) -> None:
     if value[0] != tag:
         found = _TYPE_NAMES.get(value[0], f"tag {value[0]:#04x}")
-        raise WireError(f"expected {_TYPE_NAMES[tag]}, found {found}")
+        raise ProtobufError(f"expected {_TYPE_NAMES[tag]}, found {found}")
 
 
 def _expect_end(value: bytes, end: int) -> None:
     if len(value) != end:
-        raise WireError(f"expected {end} bytes, got {len(value)}")
+        raise ProtobufError(f"expected {end} bytes, got {len(value)}")

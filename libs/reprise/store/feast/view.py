@@ -1,15 +1,15 @@
-"""What a row of state looks like: the Feast feature view that holds it."""
+"""The Feast feature view of a row of state."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 WATERMARKS = "watermarks"
-"""Name of the ``bytes`` field that every state view carries besides its state."""
+"""Name of the ``bytes`` field that every state view has besides its state."""
 
 TICK_US = 1
 """Microseconds from a row's newest event to the instant from which the row holds, its ``_ts``.
 
-What Feast finds at or before an instant is then what happened strictly before it.
+With it, what Feast finds at or before an instant happened strictly before that instant.
 """
 
 FieldKind = Literal["int64", "double"]
@@ -30,7 +30,7 @@ class StateView:
     Attributes:
         name: Name of the feature view, for instance ``user_state``.
         join_keys: Join keys of its entities, for instance ``("user_id",)``; the pair has two.
-        fields: The state, in the order of the row; the watermarks come besides.
+        fields: The state, in the order of the row, without the watermarks.
     """
 
     name: str
