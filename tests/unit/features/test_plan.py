@@ -203,13 +203,13 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         lambda d: d["request_inputs"].append(
             request_input("odd", kind="ratio_of_inputs", numerator="total_spend", denominator="tears")
         ),
-        "odd: 'tears' is no input that stands before it",
+        "odd: 'tears' is no input before it",
     ),
     "with a ratio to itself": (
         lambda d: d["request_inputs"].append(
             request_input("odd", kind="ratio_of_inputs", numerator="odd", denominator="total_spend")
         ),
-        "odd: 'odd' is no input that stands before it",
+        "odd: 'odd' is no input before it",
     ),
 }
 
