@@ -5,9 +5,10 @@ events, replays and parallel partial sums end in the same state. ``None`` in a s
 are microseconds since 1970-01-01 UTC.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from reprise.features.exceptions import PlanError
 from reprise.store.feast.view import StateField
@@ -39,28 +40,33 @@ class FrameEvent:
     amount: float | None
 
 
-class Aggregation(Protocol):
-    """SQL aggregates over a set of events in their order: a row's past, or all of an entity's events."""
+class Aggregation(ABC):
+    """SQL aggregates over a set of events in their order: a row's past, or all of an entity's events.
 
+    ``count``, ``first`` and ``last`` are for window functions.
+    """
+
+    @abstractmethod
     def over(self, aggregate: str) -> str:
         """Return an aggregate function call over the set."""
-        ...
+
+    @abstractmethod
+    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
+        """Return a decayed sum of ``weight``, and the instant at which it has that value."""
 
     def count(self, value: str) -> str:
-        """Return how many rows have the value."""
-        ...
+        """Return how many rows have the value; exact up to 2^53."""
+        # DuckDB sums doubles more than twice as fast as it counts.
+        ones = self.over(f"sum(({value} IS NOT NULL)::INT::DOUBLE)")
+        return f"coalesce({ones}, 0)::BIGINT"
 
     def first(self, value: str) -> str:
         """Return the value in the first row that has it."""
-        ...
+        return self.over(f"first_value({value} IGNORE NULLS)")
 
     def last(self, value: str) -> str:
         """Return the value in the last row that has it."""
-        ...
-
-    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
-        """Return a decayed sum of ``weight``, and the instant at which it has that value."""
-        ...
+        return self.over(f"last_value({value} IGNORE NULLS)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ All windows are ordered by ``position``, which is unique. So sums are added up i
 same events make the same bits.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,25 +34,7 @@ class Span:
     last_us: int
 
 
-class _Windowed(ABC):
-    """Aggregates over windows in the order of events, where the first instant is the smallest."""
-
-    @abstractmethod
-    def over(self, aggregate: str) -> str: ...
-
-    def count(self, value: str) -> str:
-        # DuckDB sums doubles more than twice as fast as it counts; exact up to 2^53.
-        ones = self.over(f"sum(({value} IS NOT NULL)::INT::DOUBLE)")
-        return f"coalesce({ones}, 0)::BIGINT"
-
-    def first(self, value: str) -> str:
-        return self.over(f"first_value({value} IGNORE NULLS)")
-
-    def last(self, value: str) -> str:
-        return self.over(f"last_value({value} IGNORE NULLS)")
-
-
-class _Past(_Windowed):
+class _Past(Aggregation):
     """Aggregates over each row's past in one entity, strictly before the row's own instant.
 
     The frame counts back over the rows of the same instant. It equals ``RANGE … 1 PRECEDING`` over the instant, for
@@ -129,7 +110,7 @@ class _Inclusive(_Past):
         return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {half_life!r})), 0)", last
 
 
-class _Final:
+class _Final(Aggregation):
     """Aggregates over all events of an entity, for ``GROUP BY``."""
 
     def over(self, aggregate: str) -> str:
@@ -152,7 +133,7 @@ class _Final:
         )
 
 
-class _RunningPair(_Windowed):
+class _RunningPair(Aggregation):
     """Aggregates over a pair's events up to and including the row's own."""
 
     window = "PARTITION BY user_id, product_id ORDER BY position"
