@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from reprise.events import Event, encode_event
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.store.feast.codec import ViewCodec

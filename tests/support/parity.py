@@ -11,8 +11,7 @@ from reprise.features.discovery.candidates import Candidate
 from reprise.features.discovery.definition import Definition
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.fold import Fold, InMemoryStates
-from reprise.features.executors.reference import reference_inputs
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 from reprise.features.parity.comparison import (
     Comparison,
     batch_inputs,
@@ -20,6 +19,7 @@ from reprise.features.parity.comparison import (
     feature_scales,
     stream_inputs,
 )
+from reprise.features.parity.reference import reference_inputs
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.progress import progress
 from support.hard_histories import Request, event_frame, event_table, largest_amount, request_frame

@@ -11,7 +11,7 @@ import numpy as np
 
 from reprise.events import Event, event_key
 from reprise.features.executors.fold import InMemoryStates
-from reprise.features.feature_vector.feature_functions import NUMBERS, bind
+from reprise.features.feature_functions import NUMBERS, bind
 from reprise.features.plan import EntityPlan, Plan
 
 Raw = Sequence[tuple[int, int, float]]

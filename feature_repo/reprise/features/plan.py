@@ -16,7 +16,7 @@ import orjson
 from reprise.features.accumulators.event_accumulators import Accumulator, accumulator
 from reprise.features.accumulators.pair_accumulators import PairAccumulator, is_pair_spec, pair_accumulator
 from reprise.features.exceptions import PlanError
-from reprise.features.feature_vector.feature_functions import NUMBERS, bind
+from reprise.features.feature_functions import NUMBERS, bind
 from reprise.store.feast.view import StateView
 
 PLAN_FORMAT = 1

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.features.exceptions import PlanError
+from reprise.features.feature_functions import NUMBERS, bind
 from reprise.features.feature_vector.codegen import Tape, generate_function
-from reprise.features.feature_vector.feature_functions import NUMBERS, bind
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer, _compute_inputs
 from support.plans import checked_in_plan
 

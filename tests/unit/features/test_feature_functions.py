@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.features.exceptions import PlanError
-from reprise.features.feature_vector.feature_functions import _BUILDERS, ARRAYS, NUMBERS, bind, feature_sql
+from reprise.features.feature_functions import _BUILDERS, ARRAYS, NUMBERS, bind, feature_sql
 
 DAY_US = 86_400_000_000
 INDEX = {"a": 0, "b": 1, "c": 2}

@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestClassifier
 
 from reprise.features.discovery.candidates import Candidate
 from reprise.features.exceptions import NotEnoughEventsError
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 
 _SAME_SHARE = 0.9995
 _MISSING = -1.0

@@ -1,1 +1,1 @@
-"""Three ways to compute the plan: batch SQL, the streaming fold, and Featuretools as reference."""
+"""Two ways to compute the plan: batch SQL, and the streaming fold."""

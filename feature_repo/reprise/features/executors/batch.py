@@ -17,7 +17,7 @@ from reprise import sql
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors import batch_sql
 from reprise.features.executors.batch_sql import running_select
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityName, EntityPlan, Plan
 

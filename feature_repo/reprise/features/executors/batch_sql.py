@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reprise.features.accumulators.event_accumulators import Aggregation
-from reprise.features.feature_vector.feature_functions import feature_sql
+from reprise.features.feature_functions import feature_sql
 from reprise.features.plan import EntityPlan, Plan
 from reprise.sql import literal
 

@@ -9,7 +9,7 @@ from typing import Any
 from reprise.events import Event, event_key
 from reprise.features.accumulators.event_accumulators import Cell, FrameEvent
 from reprise.features.accumulators.pair_accumulators import PairTransition
-from reprise.features.feature_vector.feature_functions import NUMBERS, FeatureFunction, bind
+from reprise.features.feature_functions import NUMBERS, FeatureFunction, bind
 from reprise.features.feature_vector.vectorizer import StateRow
 from reprise.features.plan import EntityPlan, Plan
 

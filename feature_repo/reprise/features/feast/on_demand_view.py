@@ -8,7 +8,7 @@ import orjson
 import pandas as pd
 
 from reprise.features.exceptions import CollidingStatesError
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityPlan, Plan
 

@@ -1,1 +1,1 @@
-"""From states to the feature vector: feature functions, one row at a time or vectorized."""
+"""From states to the feature vector, one row at a time or vectorized."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reprise.features.exceptions import PlanError
-from reprise.features.feature_vector.feature_functions import Operations
+from reprise.features.feature_functions import Operations
 
 GeneratedFunction = Callable[..., list[float]]
 """Takes the states of user, product and pair, the instant, the amount and whether it is a purchase."""

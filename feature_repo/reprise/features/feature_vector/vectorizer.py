@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from reprise.features.feature_functions import ARRAYS, FloatArray, Operations, bind
 from reprise.features.feature_vector.codegen import generate_function
-from reprise.features.feature_vector.feature_functions import ARRAYS, FloatArray, Operations, bind
 from reprise.features.plan import ModelInput, Plan
 from reprise.store.feast.view import StateView
 

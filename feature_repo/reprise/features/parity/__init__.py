@@ -1,1 +1,1 @@
-"""Whether the executors agree on every feature value."""
+"""Parity: reference, batch SQL and fold agree on every feature value."""

@@ -14,8 +14,7 @@ from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.executors.reference import reference_inputs
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 from reprise.features.parity.comparison import (
     Comparison,
     batch_inputs,
@@ -23,6 +22,7 @@ from reprise.features.parity.comparison import (
     feature_scales,
     stream_inputs,
 )
+from reprise.features.parity.reference import reference_inputs
 from reprise.features.plan import Plan
 from reprise.runtime.progress import progress
 

@@ -18,7 +18,7 @@ import orjson
 import pyarrow as pa
 
 from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 from reprise.features.parity.comparison import TOLERANCE, feature_scales
 from reprise.features.plan import Plan
 from reprise.outcomes.features.in_flight_events import Doubt, explanations

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from reprise.events import Event
 from reprise.features.executors.fold import Fold, InMemoryStates
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
 from reprise.sql import literal

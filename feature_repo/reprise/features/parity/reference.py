@@ -10,7 +10,7 @@ from reprise.features.discovery.candidates import Candidate
 from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.entity_set import PAIR_ID, TARGETS, entity_set, pair_ids
 from reprise.features.discovery.featuretools_compat import ft, suppress_warnings
-from reprise.features.feature_vector.feature_functions import FloatArray
+from reprise.features.feature_functions import FloatArray
 from reprise.features.plan import ENTITY_NAMES, EntityName
 
 _INDEX = {"user": "user_id", "product": "product_id", "pair": PAIR_ID}
