@@ -97,18 +97,21 @@ def routed(generation: int | None, *arms: tuple[str, str, int], state: str = "lo
     )
 
 
-def model_seen(digest: str = DIGEST, until: str = "2026-09-21T00:00:00Z") -> ModelInfo:
-    """Return what a predictor tells of a model."""
-    scores = {"rows": 500, "model": {"roc_auc": 0.83}, "baselines": {"recency": {"roc_auc": 0.78}}}
-    return ModelInfo.model_validate(
-        {
-            "digest": digest,
-            "evaluation": {"overall": scores},
-            "data": {"events": 1000, "last": until},
-            "training": {"trained_at": "2026-09-21T01:00:00Z"},
-            "threshold": 0.3,
-        }
-    )
+def model_info(digest: str = DIGEST, until: str = "2026-09-21T00:00:00Z") -> dict[str, object]:
+    """Return what a predictor reports about a model."""
+    scores = {
+        "rows": 500,
+        "model": {"roc_auc": 0.83},
+        "baselines": {"recency": {"roc_auc": 0.78}},
+        "oracle": None,
+    }
+    return {
+        "digest": digest,
+        "evaluation": {"overall": scores},
+        "data": {"events": 1000, "last": until},
+        "training": {"trained_at": "2026-09-21T01:00:00Z"},
+        "threshold": 0.3,
+    }
 
 
 def look(
@@ -121,7 +124,7 @@ def look(
     """Return what a look found at so many seconds after noon."""
     seen = tuple(ServiceSnapshot(name, tuple(found)) for name, found in services.items())
     problem = None if jobs is not None else jobs_problem
-    return Snapshot(NOON + at, seen, jobs, problem, {DIGEST: model_seen()})
+    return Snapshot(NOON + at, seen, jobs, problem, {DIGEST: ModelInfo.model_validate(model_info())})
 
 
 def reported(*looks: Snapshot, every: float = 5.0) -> Report:

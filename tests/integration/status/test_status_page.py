@@ -133,7 +133,7 @@ def test_server_that_is_gone_is_told_and_what_was_known_stays(page: str, tab: Ta
     offline = {"latency": 0, "downloadThroughput": 0, "uploadThroughput": 0}
     tab.call("Network.emulateNetworkConditions", offline=True, **offline)
     tab.wait("!document.getElementById('lost').hidden")
-    assert "cannot be refreshed" in text(tab, "#lost")
+    assert "has not been refreshed" in text(tab, "#lost")
     assert text(tab, "h1") == before
     tab.call("Network.emulateNetworkConditions", offline=False, **offline | {"downloadThroughput": -1})
     tab.wait("document.getElementById('lost').hidden")

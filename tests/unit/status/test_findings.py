@@ -65,7 +65,7 @@ def test_redis_away_is_the_headline_and_not_that_the_predictor_is_unready() -> N
         predictor(answered=100, reprise_predictor_store_up=0), reason="the online store does not answer"
     )
     report = two_looks(predictor=[away])
-    assert report.verdict.sentence == "Redis is away: the predictor gets no answer from it."
+    assert report.verdict.sentence == "Redis is unavailable: the predictor gets no answer from it."
     assert report.verdict.findings[0].section == "the-online-store-is-away"
     assert [finding.section for finding in report.verdict.findings[1:]] == ["a-service-is-not-ready"]
 
@@ -73,7 +73,7 @@ def test_redis_away_is_the_headline_and_not_that_the_predictor_is_unready() -> N
 def test_redis_away_for_one_of_several_says_for_how_many() -> None:
     away = process(predictor(answered=100, reprise_predictor_store_up=0), "10.0.0.2:9090")
     report = two_looks(predictor=[process(predictor(answered=100)), away])
-    assert only(report).sentence == "Redis is away: 1 of 2 predictors get no answer from it."
+    assert only(report).sentence == "Redis is unavailable: 1 of 2 predictors get no answer from it."
 
 
 def test_service_that_is_missing_says_why() -> None:
@@ -127,7 +127,7 @@ def test_features_that_are_stale() -> None:
 
 def test_features_that_stand_still() -> None:
     finding = only(two_looks(materializer=[process(materializer(folded=0))]))
-    assert finding.sentence == "Features stand still: 10 events a second arrive, and none is folded."
+    assert finding.sentence == "Features make no progress: 10 events a second arrive, and none is folded."
 
 
 def test_lag_that_is_large_and_grows_but_not_one_that_shrinks() -> None:
@@ -172,7 +172,7 @@ def test_archive_that_loses_records_or_falls_behind() -> None:
     assert only(report).sentence == "The archiver is behind: 200,000 records are not archived yet."
     report = reported(healthy(0, archiver=archiver(7, 0)), healthy(5, archiver=archiver(7, 0, missing=12)))
     assert (
-        only(report).sentence == "The archiver stands still: 12 records that it has to read next are deleted."
+        only(report).sentence == "The archiver is blocked: 12 records that it has to read next are deleted."
     )
 
 
@@ -183,7 +183,7 @@ def test_answers_that_are_not_logged() -> None:
         healthy(0, predictor=[process(predictor(**before))]),
         healthy(5, predictor=[process(predictor(100, **after))]),
     )
-    assert "3 answers of the last ten minutes did not get" in only(report).sentence
+    assert "3 answers of the last ten minutes are missing" in only(report).sentence
 
 
 def with_jobs(at: float = 5, **values: float) -> Report:
@@ -250,7 +250,7 @@ def test_model_that_is_old() -> None:
 def test_model_that_is_refused() -> None:
     refused = {f'reprise_predictor_model_refused{{digest="{OTHER}"}}': 1.0}
     finding = only(two_looks(predictor=[process(predictor(100, **refused))]))
-    assert finding.sentence == "A model is refused: cd34cd34cd34 is not loaded, and the former one goes on."
+    assert finding.sentence == "A model is refused: cd34cd34cd34 is not loaded, and the previous one stays."
 
 
 def test_rollout_that_not_all_predictors_have_applied() -> None:
@@ -267,7 +267,8 @@ def test_arm_whose_model_is_not_loaded() -> None:
     report = two_looks(predictor=[process(predictor(100), routing=loading)])
     assert {finding.section for finding in report.verdict.findings} == {"a-model-is-refused"}
     assert (
-        "do not hold the model of deeper: its model is being loaded." in report.verdict.findings[1].sentence
+        "have not loaded the model of deeper: its model is being loaded."
+        in report.verdict.findings[1].sentence
     )
 
 

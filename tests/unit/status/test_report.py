@@ -57,7 +57,7 @@ def test_restart_and_scaling_leave_the_rates_what_they_are() -> None:
 
 def test_one_look_tells_what_stands_and_no_rates() -> None:
     report = reported(healthy(5))
-    assert report.figures["request_rate"] == Figure(unit="1/s", unknown="a rate needs two looks")
+    assert report.figures["request_rate"] == Figure(unit="1/s", unknown="a rate needs two snapshots")
     assert report.figures["lag"].value == 0
 
 
@@ -82,7 +82,7 @@ def test_service_that_is_no_target_says_so() -> None:
 def test_quiet_minute_has_no_quantile_and_a_rate_of_zero() -> None:
     report = reported(healthy(5), healthy(10, predictor=[process(predictor(100))]))
     assert report.value("request_rate") == 0
-    assert report.figures["latency_p99"].unknown == "nobody asked in the last minute"
+    assert report.figures["latency_p99"].unknown == "no request in the last minute"
 
 
 def test_curve_has_a_point_a_look_and_a_gap_where_nothing_answered() -> None:
@@ -130,7 +130,7 @@ def test_model_of_which_nothing_more_is_told() -> None:
     info = f'reprise_predictor_model_info{{digest="{OTHER}",plan_hash="p",schema_hash="s"}}'
     model = reported(healthy(0, predictor=[process({"reprise_ready": 1, info: 1})])).model
     assert model is not None
-    assert (model.digest, model.auc.unknown) == (OTHER, "no predictor tells of it")
+    assert (model.digest, model.auc.unknown) == (OTHER, "no predictor reports it")
 
 
 def test_arms_of_the_newest_document_and_by_how_many_it_is_applied() -> None:

@@ -12,7 +12,7 @@ from reprise.status.scrape.exposition import UnreadableError
 from reprise.status.scrape.scraper import Scraper
 from reprise.status.scrape.snapshot import Snapshot
 from reprise.status.scrape.targets import parse_targets
-from support.seen_platform import DIGEST, exposed, model_seen, predictor, producer, routed
+from support.seen_platform import DIGEST, exposed, model_info, predictor, producer, routed
 
 Answer = httpx.Response | Exception | Callable[[], httpx.Response]
 
@@ -47,7 +47,7 @@ class Platform:
             f"{address}/routing": httpx.Response(
                 200, content=routed(3, ("baseline", DIGEST, 10_000)).to_bytes()
             ),
-            f"{address}/model/info": httpx.Response(200, text=model_seen().model_dump_json()),
+            f"{address}/model/info": httpx.Response(200, text=orjson.dumps(model_info()).decode()),
         }
 
     def producer(self, address: str) -> None:

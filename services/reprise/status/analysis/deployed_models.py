@@ -6,7 +6,7 @@ from reprise.routing import BASELINE, BUCKETS
 from reprise.status.analysis.figures import RECENT_SECONDS, figure, unavailable
 from reprise.status.analysis.history import History, Window
 from reprise.status.report import Arm, Figure, Model, Rollout
-from reprise.status.scrape.snapshot import ModelInfo, ProcessSnapshot, Snapshot
+from reprise.status.scrape.snapshot import ProcessSnapshot, Snapshot
 
 ANSWERS = "reprise_predictor_arm_answers_total"
 PSI = "reprise_predictor_score_psi"
@@ -23,8 +23,9 @@ def model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
     digest = digests.most_common(1)[0][0]
     info = snapshot.models.get(digest)
     if info is None:
-        return Model(digest=digest, auc=Figure(unit="auc", unknown="no predictor tells of it")), None
-    return _model(info), None
+        return Model(digest=digest, auc=Figure(unit="auc", unknown="no predictor reports it")), None
+    auc = figure(info.auc, "auc", "the held-out rows leave it undefined")
+    return Model(**{**info.model_dump(), "auc": auc}), None
 
 
 def arms(snapshot: Snapshot, history: History) -> tuple[Arm, ...]:
@@ -89,24 +90,6 @@ def rollout(snapshot: Snapshot) -> Rollout:
     )
 
 
-def _model(info: ModelInfo) -> Model:
-    overall = info.evaluation.overall
-    return Model(
-        digest=info.digest,
-        trained_at=info.training.trained_at,
-        data_until=info.data.last,
-        events=info.data.events,
-        rows=overall.rows,
-        auc=figure(overall.model.roc_auc, "auc", "the held-out rows leave it undefined"),
-        baselines={
-            name: scores.roc_auc
-            for name, scores in sorted(overall.baselines.items())
-            if scores.roc_auc is not None
-        },
-        oracle=overall.oracle.roc_auc if overall.oracle is not None else None,
-    )
-
-
 def _predictors(snapshot: Snapshot) -> tuple[ProcessSnapshot, ...]:
     service = snapshot.service("predictor")
     return () if service is None else service.answering
@@ -123,7 +106,7 @@ def _newest(snapshot: Snapshot) -> ProcessSnapshot | None:
 
 
 def _answers(snapshot: Snapshot, recent: Window, name: str, digest: str) -> Figure:
-    young = None if recent.seconds else "a rate needs two looks"
+    young = None if recent.seconds else "a rate needs two snapshots"
     rate = recent.rate(ANSWERS, arm=name, digest=digest)
     return figure(
         0.0 if rate is None and young is None else rate, "1/s", unavailable(snapshot, "predictor"), young

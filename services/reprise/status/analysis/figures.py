@@ -58,14 +58,16 @@ def unavailable(snapshot: Snapshot, service: str) -> str | None:
 def figure(value: float | None, unit: Unit, *reasons: str | None) -> Figure:
     """Return a figure, or the first reason if it has no finite value."""
     if value is None or not math.isfinite(value):
-        return Figure(unit=unit, unknown=next(reason for reason in (*reasons, "it is not told") if reason))
+        return Figure(
+            unit=unit, unknown=next(reason for reason in (*reasons, "it is not reported") if reason)
+        )
     return Figure(value=value, unit=unit)
 
 
 def _predictions(snapshot: Snapshot, recent: Window) -> dict[str, Figure]:
     away = unavailable(snapshot, "predictor")
-    young = None if recent.seconds else "a rate needs two looks"
-    reasons = away, young, "nobody asked in the last minute"
+    young = None if recent.seconds else "a rate needs two snapshots"
+    reasons = away, young, "no request in the last minute"
     asked = _or_zero(recent.rate(_REQUESTS, endpoint=_PREDICTIONS), away, young)
     failed = recent.increase(_REQUESTS, endpoint=_PREDICTIONS, outcome=SERVER_ERRORS) or 0.0
     total = recent.increase(_REQUESTS, endpoint=_PREDICTIONS)
@@ -84,7 +86,7 @@ def _predictions(snapshot: Snapshot, recent: Window) -> dict[str, Figure]:
 def _freshness(snapshot: Snapshot, recent: Window) -> dict[str, Figure]:
     away = unavailable(snapshot, "materializer")
     no_producer = unavailable(snapshot, "producer")
-    young = None if recent.seconds else "a rate needs two looks"
+    young = None if recent.seconds else "a rate needs two snapshots"
     reasons = away, young, "no event was folded in the last minute"
     buckets = recent.buckets("reprise_materializer_freshness_seconds")
     accepted = recent.rate("reprise_producer_events_total", outcome="accepted")
@@ -105,7 +107,7 @@ def _counts(snapshot: Snapshot, history: History) -> dict[str, Figure]:
     def count(
         window: Window, service: str, name: str, *, or_zero: bool = False, **labels: LabelFilter
     ) -> Figure:
-        reasons = unavailable(snapshot, service), None if window.seconds else "a count needs two looks"
+        reasons = unavailable(snapshot, service), None if window.seconds else "a count needs two snapshots"
         increase = window.increase(name, **labels)
         return figure(_or_zero(increase, *reasons) if or_zero else increase, "events", *reasons)
 

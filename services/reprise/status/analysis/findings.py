@@ -49,7 +49,7 @@ def _online_store(report: Report) -> Iterator[Finding]:
     of = sum(service.answering for service in report.services if service.name == "predictor")
     if away:
         who = "the predictor gets" if of == 1 else f"{plain(away)} of {of} predictors get"
-        yield _bad(f"Redis is away: {who} no answer from it.", "the-online-store-is-away")
+        yield _bad(f"Redis is unavailable: {who} no answer from it.", "the-online-store-is-away")
 
 
 def _services(report: Report) -> Iterator[Finding]:
@@ -86,7 +86,7 @@ def _predictions(report: Report) -> Iterator[Finding]:
     unlogged = report.value("unlogged")
     if unlogged:
         yield _watch(
-            f"{count(unlogged, 'answer')} of the last ten minutes did not get into the prediction log.",
+            f"{count(unlogged, 'answer')} of the last ten minutes are missing from the prediction log.",
             "the-prediction-log-loses-answers",
         )
 
@@ -95,7 +95,7 @@ def _features(report: Report) -> Iterator[Finding]:
     accepted, read = report.value("accept_rate"), report.value("read_rate")
     if accepted and read == 0:
         yield _bad(
-            f"Features stand still: {plain(accepted)} events a second arrive, and none is folded.",
+            f"Features make no progress: {plain(accepted)} events a second arrive, and none is folded.",
             "features-are-stale",
         )
     fresh = report.value("freshness_p95")
@@ -127,7 +127,7 @@ def _records(report: Report) -> Iterator[Finding]:
     absent = report.value("archive_missing")
     if absent:
         yield _bad(
-            f"The archiver stands still: {count(absent, 'record')} that it has to read next are deleted.",
+            f"The archiver is blocked: {count(absent, 'record')} that it has to read next are deleted.",
             "the-archive-loses-records",
         )
     behind = report.value("archive_lag")
@@ -156,7 +156,7 @@ def _model(report: Report) -> Iterator[Finding]:
     until = report.model.data_until if report.model is not None else None
     if until is not None and report.at - until > MODEL_OLD:
         old = duration((report.at - until).total_seconds())
-        yield _watch(f"The model is old: the newest event it knows is {old} back.", "the-model-is-old")
+        yield _watch(f"The model is old: its newest training event is {old} old.", "the-model-is-old")
     settled = any(
         (process.up_seconds or 0) >= SETTLED_SECONDS
         for service in report.services
@@ -167,19 +167,19 @@ def _model(report: Report) -> Iterator[Finding]:
         if settled and arm.psi.value is not None and arm.psi.value > DRIFT_PSI:
             whose = "" if len(report.arms) == 1 else f" of {arm.name}"
             yield _watch(
-                f"Scores drift: the last hour's{whose} are spread otherwise than in the evaluation"
+                f"Scores drift: the last hour's{whose} are distributed differently than in the evaluation"
                 f" (index {arm.psi.value:.2f}).",
                 "scores-or-features-drift",
             )
         if arm.loaded < arm.of and arm.reason is not None:
             yield _watch(
-                f"{arm.of - arm.loaded} of {arm.of} predictors do not hold the model of {arm.name}: "
+                f"{arm.of - arm.loaded} of {arm.of} predictors have not loaded the model of {arm.name}: "
                 f"{_trimmed(arm.reason)}.",
                 "a-model-is-refused",
             )
     if report.refused_model is not None:
         yield _watch(
-            f"A model is refused: {digest(report.refused_model)} is not loaded, and the former one goes on.",
+            f"A model is refused: {digest(report.refused_model)} is not loaded, and the previous one stays.",
             "a-model-is-refused",
         )
 

@@ -67,7 +67,7 @@ def _process(process: ProcessSnapshot, now: float) -> Process:
     versions = (labels["version"] for labels, _ in process.samples.all("reprise_build_info"))
     return Process(
         address=process.address,
-        version=next(versions, "version not told"),
+        version=next(versions, "version not reported"),
         up_seconds=process.age(now),
         ready=process.ready,
         reason=process.reason,

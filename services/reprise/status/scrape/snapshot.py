@@ -2,60 +2,35 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AliasPath, AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from reprise.routing import RoutingReport
 from reprise.status.scrape.exposition import Labels, Samples
 
 
-class _PartialModel(BaseModel):
-    """Part of a response; other fields are ignored."""
+class ModelInfo(BaseModel):
+    """The part of ``GET /model/info`` that the page shows; AUCs are those on all held-out rows."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-
-class ScoreInfo(_PartialModel):
-    """Quality of a score on held-out rows."""
-
-    roc_auc: float | None = None
-
-
-class SliceInfo(_PartialModel):
-    """Quality of the model, the baselines and the oracle on the same rows."""
-
-    rows: int
-    model: ScoreInfo
-    baselines: dict[str, ScoreInfo] = {}
-    oracle: ScoreInfo | None = None
-
-
-class EvaluationInfo(_PartialModel):
-    """The evaluation on all held-out rows."""
-
-    overall: SliceInfo
-
-
-class DataInfo(_PartialModel):
-    """The training data."""
-
-    events: int
-    last: AwareDatetime
-
-
-class TrainingInfo(_PartialModel):
-    """The training run."""
-
-    trained_at: AwareDatetime | None = None
-
-
-class ModelInfo(_PartialModel):
-    """Part of ``GET /model/info``."""
-
     digest: str
-    evaluation: EvaluationInfo
-    data: DataInfo
-    training: TrainingInfo = TrainingInfo()
+    trained_at: AwareDatetime | None = Field(None, validation_alias=AliasPath("training", "trained_at"))
+    data_until: AwareDatetime = Field(validation_alias=AliasPath("data", "last"))
+    events: int = Field(validation_alias=AliasPath("data", "events"))
+    rows: int = Field(validation_alias=AliasPath("evaluation", "overall", "rows"))
+    auc: float | None = Field(validation_alias=AliasPath("evaluation", "overall", "model", "roc_auc"))
+    oracle: float | None = Field(
+        None, validation_alias=AliasPath("evaluation", "overall", "oracle", "roc_auc")
+    )
+    baselines: dict[str, float] = Field({}, validation_alias=AliasPath("evaluation", "overall", "baselines"))
+
+    @field_validator("baselines", mode="before")
+    @classmethod
+    def _aucs(cls, baselines: Any) -> dict[str, Any]:
+        found = {name: scores.get("roc_auc") for name, scores in sorted(baselines.items())}
+        return {name: auc for name, auc in found.items() if auc is not None}
 
 
 @dataclass(frozen=True)

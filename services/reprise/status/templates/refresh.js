@@ -20,7 +20,7 @@
       lost.hidden = true;
     } catch {
       since ??= new Date();
-      lost.textContent = "This page cannot be refreshed since " + since.toLocaleTimeString() + "; what it shows is from before.";
+      lost.textContent = "This page has not been refreshed since " + since.toLocaleTimeString() + "; its content is older.";
       lost.hidden = false;
     }
   }
