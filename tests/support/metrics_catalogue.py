@@ -15,6 +15,7 @@ from reprise.archiver import runner as archiver
 from reprise.archiver.metrics import ArchiverMetrics
 from reprise.backfill.runner import JOB as BACKFILL
 from reprise.backfill.runner import BackfillMetrics
+from reprise.http.app import create_http_app
 from reprise.http.metrics import process_registry
 from reprise.http.tracing.factory import open_tracing
 from reprise.http.tracing.stages import Tracing
@@ -32,7 +33,6 @@ from reprise.producer.runner import DISTRIBUTION as PRODUCER
 from reprise.producer.settings import ProducerSettings
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.runtime.job_metrics import JobMetrics
-from reprise.runtime.worker_threads import WorkerThreads
 from reprise.status.app import DISTRIBUTION as STATUS
 from reprise.status.metrics import StatusMetrics
 from reprise.trainer.metrics import JOB as TRAINER
@@ -179,13 +179,13 @@ def _end(tracing: Tracing | None) -> None:
 
 def _materializer() -> CollectorRegistry:
     metrics = MaterializerMetrics(process_registry(materializer.DISTRIBUTION))
-    materializer.create_app(metrics.registry, list, WorkerThreads({}, 0.0))
+    create_http_app(title="", description="", registry=metrics.registry, readiness=list)
     return metrics.registry
 
 
 def _archiver() -> CollectorRegistry:
     metrics = ArchiverMetrics(process_registry(archiver.DISTRIBUTION))
-    archiver.create_app(metrics.registry, list, WorkerThreads({}, 0.0))
+    create_http_app(title="", description="", registry=metrics.registry, readiness=list)
     return metrics.registry
 
 

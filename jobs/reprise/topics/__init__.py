@@ -1,1 +1,1 @@
-"""Makes the Kafka topics that the platform declares."""
+"""Creation of the declared Kafka topics."""

@@ -1,4 +1,4 @@
-"""The job's configuration."""
+"""Settings of the topics job."""
 
 from pydantic_settings import SettingsConfigDict
 
@@ -6,6 +6,6 @@ from reprise.log.settings import KafkaAccessSettings
 
 
 class TopicsSettings(KafkaAccessSettings):
-    """The job's configuration."""
+    """Settings of the topics job."""
 
     model_config = SettingsConfigDict(env_prefix="TOPICS_")

@@ -1,26 +1,47 @@
-"""One thing that a user did with a product."""
+"""A user's action on a product."""
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from reprise.runtime.exceptions import RepriseError
+
 SCHEMA_VERSION = 1
-"""Version of the wire format that this package writes, and the newest that it reads."""
+"""The newest version of the wire format, which this package writes."""
+
+CANARY_PREFIX: Final = "reprise-doctor-"
+"""Prefix of the user and product ids of synthetic canary events.
+
+Canaries are folded and predicted like all users. Readers of the archive skip them.
+"""
+
+
+class InvalidEventError(RepriseError):
+    """A field of an event is invalid."""
+
+    def __init__(self, field: str, value: object, expected: str) -> None:
+        self.field = field
+        self.value = value
+        self.expected = expected
+        shown = repr(value)
+        if len(shown) > 80:
+            shown = shown[:77] + "..."
+        super().__init__(f"{field}: expected {expected}, got {shown}")
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One thing that a user did with a product at an instant.
+    """A user's action on a product.
 
     Attributes:
         event_id: Identity of the event; a second event with the same id is a duplicate.
         user_id: Opaque id of the user.
         product_id: Opaque id of the product.
         event_type: ``view``, ``purchase``, or another lower-case name.
-        timestamp_us: When it happened, microseconds since 1970-01-01 UTC.
-        amount: What was paid, in the shop's currency, non-negative; ``None`` where nothing was.
-        metadata: Whatever else came with the event.
+        timestamp_us: Time of the event, microseconds since 1970-01-01 UTC.
+        amount: Amount paid, in the shop's currency, non-negative; ``None`` if nothing was paid.
+        metadata: Other fields of the event.
     """
 
     event_id: str
@@ -33,19 +54,11 @@ class Event:
 
 
 def event_key(event_id: str) -> int:
-    """Return the 60-bit number that orders events of the same instant.
+    """Return the 60-bit number that orders events with equal timestamps.
 
-    It is the first 15 hexadecimal digits of the MD5 of the id, so that the batch SQL computes the same
-    number, and it always fits a signed 64-bit integer.
+    It is the first 15 hexadecimal digits of the id's MD5, which SQL can compute and a signed 64-bit integer can hold.
     """
     return int(hashlib.md5(event_id.encode(), usedforsecurity=False).hexdigest()[:15], 16)
-
-
-CANARY_PREFIX: Final = "reprise-doctor-"
-"""How the ids of canaries begin, users and products; a shop's own must not.
-
-Their events are folded and their predictions answered like anybody's. Whoever reads the archive leaves them out.
-"""
 
 
 def is_canary(user_id: str) -> bool:

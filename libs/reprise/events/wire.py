@@ -1,15 +1,14 @@
-"""The event as JSON, as it travels through the log and over HTTP."""
+"""The event's JSON in the log and over HTTP, with RFC 3339 timestamps."""
 
 import math
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
-from reprise.events.event import SCHEMA_VERSION, Event
-from reprise.events.exceptions import InvalidEventError
-from reprise.events.timestamps import format_timestamp, parse_timestamp
+from reprise.events.event import SCHEMA_VERSION, Event, InvalidEventError
 
 _EVENT_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 _KNOWN = frozenset(
@@ -17,13 +16,15 @@ _KNOWN = frozenset(
 )
 _MAX_ID_LENGTH = 256
 _MAX_EVENT_BYTES = 64 * 1024
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 def decode_event(payload: bytes) -> Event:
-    """Read an event from its JSON; fields that the format does not know are kept in ``metadata``.
+    """Return the event of a JSON object; unknown fields are moved to ``metadata``.
 
     Raises:
-        InvalidEventError: The bytes are no JSON object of at most 64 KiB, or a field breaks the contract.
+        InvalidEventError: The bytes are not a JSON object of at most 64 KiB, or a field is invalid.
     """
     if len(payload) > _MAX_EVENT_BYTES:
         raise InvalidEventError("event", len(payload), f"at most {_MAX_EVENT_BYTES} bytes")
@@ -37,10 +38,10 @@ def decode_event(payload: bytes) -> Event:
 
 
 def event_from_fields(fields: Mapping[str, Any]) -> Event:
-    """Check the fields of a decoded JSON object and return the event.
+    """Return the event of a decoded JSON object.
 
     Raises:
-        InvalidEventError: A field is missing or breaks the contract.
+        InvalidEventError: A field is missing or invalid.
     """
     version = fields.get("schema_version", SCHEMA_VERSION)
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
@@ -60,7 +61,7 @@ def event_from_fields(fields: Mapping[str, Any]) -> Event:
 
 
 def encode_event(event: Event) -> bytes:
-    """Return the event as JSON, fields in a fixed order, the timestamp in UTC."""
+    """Return the event as JSON with a fixed field order and the timestamp in UTC."""
     return orjson.dumps(
         {
             "schema_version": SCHEMA_VERSION,
@@ -73,6 +74,27 @@ def encode_event(event: Event) -> bytes:
             "metadata": dict(event.metadata),
         }
     )
+
+
+def parse_timestamp(text: object, field: str = "timestamp") -> int:
+    """Return the microseconds since 1970-01-01 UTC of an RFC 3339 date-time with an offset.
+
+    Raises:
+        InvalidEventError: The text is not a date-time, or has no offset (``Z`` or ``+02:00``).
+    """
+    try:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        if moment is not None and moment.tzinfo is not None:
+            return (moment - _EPOCH) // _MICROSECOND
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidEventError(field, text, "an RFC 3339 date-time with an offset, such as 2026-01-31T12:00:00Z")
+
+
+def format_timestamp(timestamp_us: int) -> str:
+    """Return the RFC 3339 text, in UTC, of an instant in microseconds since 1970-01-01."""
+    text = (_EPOCH + timestamp_us * _MICROSECOND).isoformat()
+    return text.removesuffix("+00:00") + "Z"
 
 
 def _identifier(fields: Mapping[str, Any], name: str) -> str:

@@ -1,4 +1,4 @@
-"""The partitioned log that events flow through."""
+"""The partitioned event log, in Kafka or embedded in a folder."""
 
 from reprise.log.backend import open_consumer, open_producer
 from reprise.log.exceptions import (
@@ -14,13 +14,7 @@ from reprise.log.exceptions import (
     TopicGoneError,
     UnknownTopicError,
 )
-from reprise.log.interface import (
-    LogConsumer,
-    LogProducer,
-    Position,
-    RebalanceListener,
-    Record,
-)
+from reprise.log.interface import LogConsumer, LogProducer, Position, RebalanceListener, Record
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
 

@@ -1,6 +1,7 @@
 """The archiver's metrics."""
 
 from collections.abc import Mapping
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -17,40 +18,31 @@ class ArchiverMetrics:
         dependencies = DependencyMetrics(registry)
         self.offline_store = dependencies.of("offline_store")
         self.event_log = dependencies.of("event_log")
+        counter = partial(Counter, labelnames=("topic",), registry=registry)
+        gauge = partial(Gauge, labelnames=("topic",), registry=registry)
         self.records = Counter(
             "reprise_archiver_records",
             "Records in the offline store with committed offsets; rejected: kept, but not a valid event.",
             ("topic", "outcome"),
             registry=registry,
         )
-        self.segments = Counter(
-            "reprise_archiver_segments", "Segments written and committed.", ("topic",), registry=registry
-        )
-        self.written_bytes = Counter(
-            "reprise_archiver_written_bytes", "Bytes of Parquet written.", ("topic",), registry=registry
-        )
-        self.lost = Counter(
+        self.segments = counter("reprise_archiver_segments", "Segments written and committed.")
+        self.written_bytes = counter("reprise_archiver_written_bytes", "Bytes of Parquet written.")
+        self.lost = counter(
             "reprise_archiver_lost_records",
             "Records that the log no longer had when they were due to be archived.",
-            ("topic",),
-            registry=registry,
         )
-        self.missing = Gauge(
+        self.missing = gauge(
             "reprise_archiver_missing_records",
             "Deleted records that are due to be archived; their partitions are paused.",
-            ("topic",),
-            registry=registry,
+        )
+        self.waiting = gauge(
+            "reprise_archiver_waiting_records", "Records read whose segment is not complete yet."
         )
         self.write = Histogram(
             "reprise_archiver_write_seconds",
             "Time to write and commit a segment, in seconds.",
             buckets=_WRITE_BUCKETS,
-            registry=registry,
-        )
-        self.waiting = Gauge(
-            "reprise_archiver_waiting_records",
-            "Records read whose segment is not complete yet.",
-            ("topic",),
             registry=registry,
         )
         self._lag = Gauge(

@@ -6,15 +6,11 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
-
 from reprise.archive import ArchivedEvents, CompactionReport, Hole, OfflineStore, compact, write_events
 from reprise.archiver.metrics import ArchiverMetrics
 from reprise.archiver.settings import ArchiverSettings
 from reprise.archiver.worker import RebalanceTracker, Worker
 from reprise.http.app import create_http_app
-from reprise.http.health import Readiness
 from reprise.http.metrics import process_registry
 from reprise.http.server import run_service
 from reprise.log import EVENTS, PREDICTIONS, open_consumer
@@ -35,12 +31,14 @@ def serve(settings: ArchiverSettings) -> None:
     """
     metrics = ArchiverMetrics(process_registry(DISTRIBUTION))
     with _open_workers(settings, metrics) as workers:
-
-        def readiness() -> list[str]:
-            return [f"{w.topic}: {w.problem}" for w in workers if w.problem is not None]
-
-        threads = WorkerThreads({worker.topic: worker.run for worker in workers}, settings.stop_seconds)
-        run_service(create_app(metrics.registry, readiness, threads), settings)
+        app = create_http_app(
+            title="Reprise archiver",
+            description="Keeps the event log and the prediction log as Parquet.",
+            registry=metrics.registry,
+            readiness=lambda: [f"{w.topic}: {w.problem}" for w in workers if w.problem is not None],
+            workers=WorkerThreads({worker.topic: worker.run for worker in workers}, settings.stop_seconds),
+        )
+        run_service(app, settings)
 
 
 def archive_until_idle(settings: ArchiverSettings, idle_seconds: float) -> dict[str, int]:
@@ -95,17 +93,6 @@ def export_events(settings: ArchiverSettings, path: Path) -> ArchivedEvents:
     """
     with progress("Reading", None, "records") as reading:
         return write_events(OfflineStore(settings.offline_store), path, advance=reading.advance)
-
-
-def create_app(registry: CollectorRegistry, readiness: Readiness, workers: WorkerThreads) -> FastAPI:
-    """Return the application with health, readiness and metrics; the workers run as long as it does."""
-    return create_http_app(
-        title="Reprise archiver",
-        description="Keeps the event log and the prediction log as Parquet.",
-        registry=registry,
-        readiness=readiness,
-        workers=workers,
-    )
 
 
 @contextmanager

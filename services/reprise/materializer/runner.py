@@ -6,13 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 
-from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
-
 from reprise.features.plan import Plan
 from reprise.http.app import create_http_app
 from reprise.http.dependency_metrics import Dependency
-from reprise.http.health import Readiness
 from reprise.http.metrics import process_registry
 from reprise.http.server import run_service
 from reprise.log import EVENTS, open_consumer, open_producer
@@ -40,8 +36,13 @@ def serve(settings: MaterializerSettings) -> None:
     """
     metrics = MaterializerMetrics(process_registry(DISTRIBUTION))
     with open_worker(settings, metrics) as worker:
-        workers = WorkerThreads({"worker": worker.run}, settings.stop_seconds)
-        app = create_app(metrics.registry, lambda: [worker.problem] if worker.problem else [], workers)
+        app = create_http_app(
+            title="Reprise materializer",
+            description="Folds the event log into online features.",
+            registry=metrics.registry,
+            readiness=lambda: [worker.problem] if worker.problem else [],
+            workers=WorkerThreads({"worker": worker.run}, settings.stop_seconds),
+        )
         run_service(app, settings)
 
 
@@ -52,17 +53,6 @@ def fold_until_idle(settings: MaterializerSettings, idle_seconds: float) -> dict
         worker.run_until_idle(threading.Event(), idle_seconds)
     samples = [sample for metric in metrics.events.collect() for sample in metric.samples]
     return {s.labels["outcome"]: int(s.value) for s in samples if s.name.endswith("_total") and s.value}
-
-
-def create_app(registry: CollectorRegistry, readiness: Readiness, workers: WorkerThreads) -> FastAPI:
-    """Return the application with health, readiness and metrics; the workers run as long as it does."""
-    return create_http_app(
-        title="Reprise materializer",
-        description="Folds the event log into online features.",
-        registry=registry,
-        readiness=readiness,
-        workers=workers,
-    )
 
 
 @contextmanager
