@@ -179,13 +179,13 @@ def _end(tracing: Tracing | None) -> None:
 
 def _materializer() -> CollectorRegistry:
     metrics = MaterializerMetrics(process_registry(materializer.DISTRIBUTION))
-    create_http_app(title="", description="", registry=metrics.registry, readiness=list)
+    create_http_app(title="test", description="test", registry=metrics.registry, readiness=list)
     return metrics.registry
 
 
 def _archiver() -> CollectorRegistry:
     metrics = ArchiverMetrics(process_registry(archiver.DISTRIBUTION))
-    create_http_app(title="", description="", registry=metrics.registry, readiness=list)
+    create_http_app(title="test", description="test", registry=metrics.registry, readiness=list)
     return metrics.registry
 
 
