@@ -94,8 +94,8 @@ def build_context(
     breaking_reader = CircuitBreakingReader(reader, circuit, metrics)
     single_admission = AdmissionControl("requests", settings.max_in_flight)
     batch_admission = AdmissionControl("batches", settings.max_batches_in_flight)
-    metrics.observe_in_flight("single", lambda: single_admission.in_flight)
-    metrics.observe_in_flight("batch", lambda: batch_admission.in_flight)
+    metrics.in_flight.labels("single").set_function(lambda: single_admission.in_flight)
+    metrics.in_flight.labels("batch").set_function(lambda: batch_admission.in_flight)
     loader = BundleLoader(BundleStore(settings.model_store), settings.feast_project)
     configured_model = ConfiguredModel(loader, settings.model_digest, partial(_show_model, metrics))
     document_reader = None

@@ -1,8 +1,8 @@
 """Metrics of the predictor: of requests and models, and of each arm of a rollout."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -30,16 +30,10 @@ _ARM_OUTCOMES = ("answered", "failed")
 
 
 class PredictorMetrics:
-    """Metrics of requests, of the online store and of the configured model.
-
-    Attributes:
-        requests: Requests by endpoint and outcome.
-        online_store: Duration and errors of reads of the online store.
-        stages: Duration of each stage of a request, seconds.
-        duration: Duration of requests by endpoint, seconds.
-    """
+    """Metrics of requests, of the online store and of the configured model."""
 
     def __init__(self, registry: CollectorRegistry, tracing: Tracing | None = None) -> None:
+        gauge = partial(Gauge, registry=registry)
         self.requests = Counter(
             "reprise_predictor_requests",
             "Requests by endpoint and outcome: ok, or the slug of the problem in the response.",
@@ -55,14 +49,9 @@ class PredictorMetrics:
         self._unknown = [unknown.labels(entity) for entity in ("user", "product", "pair")]
         dependencies = DependencyMetrics(registry, None if tracing is None else tracing.failed)
         self.online_store = dependencies.of("online_store")
-        self._store_up = Gauge(
-            "reprise_predictor_store_up", "1 if the online store responds, else 0.", registry=registry
-        )
-        self._in_flight = Gauge(
-            "reprise_predictor_in_flight",
-            "Requests in flight, by kind: single or batch.",
-            ("kind",),
-            registry=registry,
+        self.store_up = gauge("reprise_predictor_store_up", "1 if the online store responds, else 0.")
+        self.in_flight = gauge(
+            "reprise_predictor_in_flight", "Requests in flight, single or batch.", ("kind",)
         )
         stages = LoopHistogram(
             "reprise_predictor_stage_seconds",
@@ -79,36 +68,21 @@ class PredictorMetrics:
             _SECONDS_BOUNDS,
             registry,
         )
-        self._model_info = Gauge(
+        self._model_info = gauge(
             "reprise_predictor_model_info",
             "1 for the configured model that is loaded.",
             ("digest", "plan_hash", "schema_hash"),
-            registry=registry,
         )
-        self._model_loaded = Gauge(
-            "reprise_predictor_model_loaded_timestamp_seconds",
-            "When the configured model was loaded.",
-            registry=registry,
+        self._model_loaded = gauge(
+            "reprise_predictor_model_loaded_timestamp_seconds", "When the configured model was loaded."
         )
-        self._model_data = Gauge(
+        self._model_data = gauge(
             "reprise_predictor_model_data_timestamp_seconds",
             "Time of the newest event in the training data of the configured model.",
-            registry=registry,
         )
-        self._model_refused = Gauge(
-            "reprise_predictor_model_refused",
-            "1 for a model that was refused.",
-            ("digest",),
-            registry=registry,
+        self._model_refused = gauge(
+            "reprise_predictor_model_refused", "1 for a model that was refused.", ("digest",)
         )
-
-    def observe_store_health(self, is_up: Callable[[], bool]) -> None:
-        """Take whether the online store responds from a function."""
-        self._store_up.set_function(lambda: float(is_up()))
-
-    def observe_in_flight(self, kind: str, in_flight: Callable[[], int]) -> None:
-        """Take the number of requests in flight from a function; the kind is ``single`` or ``batch``."""
-        self._in_flight.labels(kind).set_function(in_flight)
 
     def count_unknown(self, *known: bool) -> None:
         """Count the entities of a prediction, user, product and pair, that the store does not know."""
@@ -138,16 +112,7 @@ class PredictorMetrics:
 
 @dataclass(frozen=True, slots=True)
 class ArmMeter:
-    """The metrics of one arm.
-
-    Attributes:
-        answered: Requests that the arm scored.
-        failed: Requests that the arm failed to score.
-        users: Users that are assigned to the arm, each counted once.
-        observe_seconds: Takes the duration from state to probability, of a request or of a block.
-        observe_score: Takes a probability.
-        observe_scores: Takes several probabilities.
-    """
+    """The metrics of one arm; ``users`` counts each user who is assigned to it once."""
 
     answered: Counter
     failed: Counter
@@ -174,36 +139,29 @@ class ArmMetrics:
             registry=registry,
         )
         self._seconds = LoopHistogram(
-            SECONDS,
-            "Duration from state to probability, by arm.",
-            _ARM_LABELS,
-            _SECONDS_BOUNDS,
-            registry,
+            SECONDS, "Duration from state to probability, by arm.", _ARM_LABELS, _SECONDS_BOUNDS, registry
         )
         self._scores = LoopHistogram(
             SCORES, "Probabilities that an arm returned.", _ARM_LABELS, SCORE_BOUNDS, registry
         )
-        self._weight = Gauge(
+        gauge = partial(Gauge, registry=registry)
+        self._weight = gauge(
             "reprise_predictor_arm_weight",
             "Share of users that the routing document gives an arm, basis points.",
             _ARM_LABELS,
-            registry=registry,
         )
-        self._loaded = Gauge(
+        self._loaded = gauge(
             "reprise_predictor_arm_loaded",
             "1 if the arm's model is loaded, 0 if the baseline answers its users.",
             _ARM_LABELS,
-            registry=registry,
         )
-        self.generation = Gauge(
+        self.generation = gauge(
             "reprise_predictor_routing_generation",
             "Generation of the applied routing document, 0 before the first.",
-            registry=registry,
         )
-        self.refused = Gauge(
+        self.refused = gauge(
             "reprise_predictor_routing_refused",
             "1 if the newest routing document was refused; GET /routing returns the reason.",
-            registry=registry,
         )
         self._exported: set[tuple[str, str]] = set()
 

@@ -26,145 +26,112 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings, Trac
         description="Model store: a path or an fsspec URL, such as s3://bucket/models.",
     )
     model_digest: str = Field(
-        default=LATEST,
+        LATEST,
         validation_alias="MODEL_DIGEST",
         pattern=r"^(latest|sha256:[0-9a-f]{64})$",
         description="Bundle to serve: sha256:… or latest, which follows the store's pointer.",
     )
     model_reload_seconds: float = Field(
-        default=5.0,
+        5.0,
         ge=0,
         validation_alias="MODEL_RELOAD_SECONDS",
         description="Interval of polling for a newer model, seconds; 0 loads a model at start only.",
     )
     routing_seconds: float = Field(
-        default=1.0,
+        1.0,
         ge=0,
         description="Interval of polling for a rollout's routing document, seconds; 0 turns it off, so the configured "
         "model answers everybody.",
     )
     slowest_row_seconds: float = Field(
-        default=0.25,
+        0.25,
         gt=0,
         description="Maximum duration of scoring one row, measured when the model of an arm is loaded, seconds; a "
         "slower model is refused, because it would delay the users of every arm.",
     )
     shadow_capacity: int = Field(
-        default=2048,
-        ge=1,
-        description="Maximum queue of shadow scores; more are dropped and counted.",
+        2048, ge=1, description="Maximum queue of shadow scores; more are dropped and counted."
     )
     redis_deadline_seconds: float = Field(
-        default=0.25, gt=0, le=10, description="Timeout of one read of the online store, seconds."
+        0.25, gt=0, le=10, description="Timeout of one read of the online store, seconds."
     )
     deadline_seconds: float = Field(
-        default=0.5,
-        gt=0,
-        description="Deadline of a single prediction, seconds; after it the response is 503.",
+        0.5, gt=0, description="Deadline of a single prediction, seconds; after it the response is 503."
     )
     batch_deadline_seconds: float = Field(
-        default=5.0,
-        gt=0,
-        description="Deadline of the reads of a batch, seconds; after it the response is 503.",
+        5.0, gt=0, description="Deadline of the reads of a batch, seconds; after it the response is 503."
     )
     max_in_flight: int = Field(
-        default=256, ge=1, description="Maximum single requests in flight; more are answered 503."
+        256, ge=1, description="Maximum single requests in flight; more are answered 503."
     )
     max_batches_in_flight: int = Field(
-        default=8, ge=1, description="Maximum batches in flight; more are answered 503."
+        8, ge=1, description="Maximum batches in flight; more are answered 503."
     )
     circuit_failures: int = Field(
-        default=5,
-        ge=1,
-        description="Consecutive failed reads that open the circuit breaker of the online store.",
+        5, ge=1, description="Consecutive failed reads that open the circuit breaker of the online store."
     )
     circuit_seconds: float = Field(
-        default=0.5,
-        gt=0,
-        description="Interval between trial reads while the circuit breaker is open, seconds.",
+        0.5, gt=0, description="Interval between trial reads while the circuit breaker is open, seconds."
     )
-    redis_connections: int = Field(default=2, ge=1, le=64, description="Connections to the online store.")
+    redis_connections: int = Field(2, ge=1, le=64, description="Connections to the online store.")
     redis_ping_seconds: float = Field(
-        default=1.0,
-        gt=0,
-        description="Interval of pinging the online store for readiness, seconds.",
+        1.0, gt=0, description="Interval of pinging the online store for readiness, seconds."
     )
-    retry_after_seconds: float = Field(
-        default=1.0, gt=0, description="Value of Retry-After in a 503, seconds."
-    )
-    max_batch: int = Field(
-        default=1000, ge=1, le=100_000, description="Maximum predictions in one batch request."
-    )
+    retry_after_seconds: float = Field(1.0, gt=0, description="Value of Retry-After in a 503, seconds.")
+    max_batch: int = Field(1000, ge=1, le=100_000, description="Maximum predictions in one batch request.")
     max_body_bytes: int = Field(
-        default=2 * 1024 * 1024, ge=1024, description="Maximum size of a request body, bytes."
+        2 * 1024 * 1024, ge=1024, description="Maximum size of a request body, bytes."
     )
     arrival_seconds: float = Field(
-        default=10.0,
-        gt=0,
-        description="Request timeout: from the first to the last byte of a request, seconds.",
+        10.0, gt=0, description="Request timeout: from the first to the last byte of a request, seconds."
     )
     prediction_log: bool | None = Field(
-        default=None,
+        None,
         description="Whether predictions are appended to the topic ecommerce-predictions; by default if "
         "KAFKA_SERVERS is set.",
     )
     prediction_log_capacity: int = Field(
-        default=4096,
-        ge=1,
-        description="Maximum queue of predictions to append; more are dropped and counted.",
+        4096, ge=1, description="Maximum queue of predictions to append; more are dropped and counted."
     )
     prediction_log_flush_seconds: float = Field(
-        default=5.0,
-        gt=0,
-        description="Maximum wait for queued predictions at shutdown, seconds.",
+        5.0, gt=0, description="Maximum wait for queued predictions at shutdown, seconds."
     )
     log_buffer_bytes: int = Field(
-        default=8 * 1024 * 1024,
+        8 * 1024 * 1024,
         ge=1024,
         validation_alias="REPRISE_LOG_BUFFER_BYTES",
         description="Maximum size of records that wait for acknowledgement, bytes; more are dropped.",
     )
     api_key_hashes: SecretStr | None = Field(
-        default=None,
+        None,
         description="SHA-256 digests of the accepted API keys in hexadecimal, each alone or as name:digest, separated "
         "by commas. Without these and a file of them, no key is required.",
     )
     api_keys_file: Path | None = Field(
-        default=None,
+        None,
         description="File with one such digest per line, such as a mounted Secret; reloaded when it changes.",
     )
     rate_limit: float | None = Field(
-        default=None,
-        gt=0,
-        description="Maximum predictions per second of each API key; unlimited if absent.",
+        None, gt=0, description="Maximum predictions per second of each API key; unlimited if absent."
     )
-    rate_burst: float = Field(
-        default=1000.0, ge=1, description="Maximum burst of predictions of an idle API key."
-    )
+    rate_burst: float = Field(1000.0, ge=1, description="Maximum burst of predictions of an idle API key.")
     metrics_port: int | None = Field(
-        default=None,
+        None,
         ge=0,
         le=65535,
         description="Separate TCP port for /metrics, without API keys; the API's port if absent.",
     )
     access_log: Literal["off", "on", "ids"] = Field(
-        default="on",
-        description="Whether requests are logged; ids adds the user and product ids.",
+        "on", description="Whether requests are logged; ids adds the user and product ids."
     )
     event_types: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("view", "purchase"),
-        min_length=1,
-        description="Accepted event types, separated by commas.",
+        ("view", "purchase"), min_length=1, description="Accepted event types, separated by commas."
     )
     max_skew_seconds: float = Field(
-        default=300.0,
-        gt=0,
-        description="Maximum difference between a request's timestamp and now, seconds.",
+        300.0, gt=0, description="Maximum difference between a request's timestamp and now, seconds."
     )
     drain_seconds: float = Field(
-        default=0.0,
-        ge=0,
-        description="How long to keep serving, unready, after SIGTERM, seconds.",
+        0.0, ge=0, description="How long to keep serving, unready, after SIGTERM, seconds."
     )
 
     @property

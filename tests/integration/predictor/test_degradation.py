@@ -88,7 +88,7 @@ def test_silent_redis_is_503_in_time_and_the_pod_stays_alive(proxy: FaultyProxy,
         wait_until("ready again", lambda: client.get("/ready").status_code == 200, 10, every=0.01)
 
 
-def test_redis_that_is_away_is_503_until_it_is_back(proxy: FaultyProxy, store: Path) -> None:
+def test_unavailable_redis_is_503_until_it_recovers(proxy: FaultyProxy, store: Path) -> None:
     with predictor_on(proxy, store, **QUICK) as client:
         assert ask(client).status_code == 200
         proxy.refusing = True
@@ -180,7 +180,7 @@ def test_password_that_is_refused_is_503_and_one_that_changes_back_heals(store: 
         wait_until("answers again", lambda: ask(client).status_code == 200, 10, every=0.01)
 
 
-def test_more_requests_than_may_be_under_way_are_refused_at_once(proxy: FaultyProxy, store: Path) -> None:
+def test_requests_beyond_the_limit_in_flight_are_refused_at_once(proxy: FaultyProxy, store: Path) -> None:
     with predictor_on(
         proxy, store, redis_deadline_seconds=5.0, deadline_seconds=5.0, max_in_flight=4, redis_ping_seconds=60
     ) as client:

@@ -15,7 +15,7 @@ from support.serving import serving
 pytestmark = pytest.mark.redis
 
 
-def test_every_answer_of_a_process_that_ends_is_in_the_log(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_shutdown_flushes_every_prediction_to_the_log(redis_server: RedisServer, tmp_path: Path) -> None:
     digest = published(tmp_path / "models", bundle_files())
     variables = {
         "REDIS_HOST": redis_server.host,

@@ -87,7 +87,7 @@ def test_rows_of_the_codec_are_answered_with_their_features(
         assert predictor.terminate() == 0
 
 
-def test_redis_away_is_503_until_it_is_back(tmp_path: Path) -> None:
+def test_redis_down_is_503_until_it_recovers(tmp_path: Path) -> None:
     published(tmp_path / "models", bundle_files())
     with running_redis() as redis, serving(tmp_path, **environment(redis, tmp_path / "models")) as predictor:
         predictor.wait_until_ready()
@@ -233,7 +233,7 @@ LEAST_RIGHTS = (
 """As docs/api.md tells: may read rows of the Feast project and the routing document, and ask for a sign of life."""
 
 
-def test_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
+def test_redis_user_with_least_privileges_suffices(tmp_path: Path) -> None:
     digest = published(tmp_path / "models", bundle_files(weights={"pair_purchases": 1.0}))
     document = routing(1, digest)
     assert " ".join(LEAST_RIGHTS[2:]) in (REPOSITORY / "docs" / "api.md").read_text()
@@ -255,7 +255,7 @@ def test_user_with_the_least_rights_is_enough(tmp_path: Path) -> None:
             assert report.fingerprint == document.fingerprint
 
 
-def test_user_with_the_least_rights_may_do_nothing_else(redis_server: RedisServer) -> None:
+def test_redis_user_with_least_privileges_can_do_nothing_else(redis_server: RedisServer) -> None:
     row, other = CODECS["user"].key("u-1"), b"another-project"
     refused: list[tuple[bytes | str, ...]] = [
         ("HSET", row, "f", "1"), ("HDEL", row, "f"), ("DEL", row), ("EXPIRE", row, "1"), ("HGETALL", row),
@@ -319,7 +319,7 @@ def test_keys_and_metrics_port_are_taken_from_the_environment(
         (["--model-store", "models", "--model-digest", "newest"], "MODEL_DIGEST"),
     ],
 )
-def test_wrong_configuration_ends_the_command_with_the_reason(
+def test_invalid_configuration_ends_the_command_with_the_reason(
     arguments: list[str], message: str, tmp_path: Path, without_variables: Callable[[], dict[str, str]]
 ) -> None:
     program = "from reprise.predictor.main import command; command()"

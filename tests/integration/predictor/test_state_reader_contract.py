@@ -49,7 +49,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
             yield Subject(reader, put, lambda key: client.set(key, b"no hash"))
 
 
-async def test_rows_come_in_the_order_they_were_asked_for(subject: Subject) -> None:
+async def test_rows_are_returned_in_the_requested_order(subject: Subject) -> None:
     subject.put(USER, STATE, "a")
     subject.put(PAIR, (2,), "a", "p")
     rows = await subject.reader.read(

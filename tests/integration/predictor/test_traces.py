@@ -86,7 +86,7 @@ def test_one_prediction_is_one_trace_with_its_stages(redis_server: RedisServer, 
     assert f'"trace_id":"{TRACE_ID}","parent_id":"{PARENT_ID}"' in predictor.log.read_text()
 
 
-def test_what_waits_at_the_end_is_exported(redis_server: RedisServer, tmp_path: Path) -> None:
+def test_queued_spans_are_exported_at_shutdown(redis_server: RedisServer, tmp_path: Path) -> None:
     with collector() as taken:
         variables = {
             "REPRISE_TRACES": "true",
@@ -100,7 +100,7 @@ def test_what_waits_at_the_end_is_exported(redis_server: RedisServer, tmp_path: 
         assert len(taken.wait_for(6, seconds=0)) == 6
 
 
-def test_a_collector_that_is_away_changes_no_answer_and_what_is_lost_is_counted(
+def test_unavailable_collector_changes_no_response_and_lost_spans_are_counted(
     redis_server: RedisServer, tmp_path: Path
 ) -> None:
     variables = {
@@ -129,7 +129,7 @@ def test_a_collector_that_is_away_changes_no_answer_and_what_is_lost_is_counted(
 
 
 @pytest.mark.parametrize("on", [False, True])
-def test_the_sdk_is_imported_where_traces_are_on_and_nowhere_else(
+def test_opentelemetry_sdk_is_imported_only_if_traces_are_on(
     redis_server: RedisServer, tmp_path: Path, on: bool
 ) -> None:
     variables = {"REPRISE_TRACES": "true", "OTEL_TRACES_SAMPLER": "always_off"} if on else {}

@@ -22,7 +22,7 @@ from reprise.http.problems import (
     UNAUTHENTICATED,
     ProblemType,
 )
-from reprise.predictor.handlers.predict import PROBLEMS
+from reprise.predictor.handlers.problems import PREDICTION_PROBLEMS
 from reprise.predictor.settings import PredictorSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
@@ -51,7 +51,7 @@ def shown(default: Any) -> str:
 def problems_table() -> Iterable[str]:
     yield "| status | `type`, after `urn:reprise:problem:` | when |"
     yield "| --- | --- | --- |"
-    kinds: dict[str, ProblemType] = {kind.slug: kind for kind in (*PROBLEMS, *EVERYWHERE)}
+    kinds: dict[str, ProblemType] = {kind.slug: kind for kind in (*PREDICTION_PROBLEMS, *EVERYWHERE)}
     for kind in sorted(kinds.values(), key=lambda kind: (kind.status, kind.slug)):
         yield f"| {kind.status} | `{kind.slug}` | {kind.title}. |"
 

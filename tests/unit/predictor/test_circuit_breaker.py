@@ -21,7 +21,7 @@ def tripped(clock: Clock) -> CircuitBreaker:
     return circuit
 
 
-def test_failures_that_are_not_in_a_row_leave_it_closed() -> None:
+def test_failures_that_are_not_consecutive_leave_the_circuit_closed() -> None:
     circuit = CircuitBreaker(2, 0.5)
     for _ in range(5):
         circuit.admit()
@@ -30,14 +30,14 @@ def test_failures_that_are_not_in_a_row_leave_it_closed() -> None:
     assert not circuit.is_open
 
 
-def test_failures_in_a_row_open_it_and_calls_are_refused_at_once() -> None:
+def test_consecutive_failures_open_the_circuit_and_calls_are_refused() -> None:
     circuit = tripped(Clock())
     assert circuit.is_open
     with pytest.raises(CircuitOpenError, match=r"0\.5 s"):
         circuit.admit()
 
 
-def test_one_trial_is_let_through_every_open_seconds() -> None:
+def test_one_trial_is_admitted_per_interval() -> None:
     clock = Clock()
     circuit = tripped(clock)
     clock.now += 0.5
@@ -48,7 +48,7 @@ def test_one_trial_is_let_through_every_open_seconds() -> None:
     circuit.admit()
 
 
-def test_trial_that_fails_keeps_it_open_and_one_that_succeeds_closes_it() -> None:
+def test_failed_trial_keeps_the_circuit_open_and_a_successful_one_closes_it() -> None:
     clock = Clock()
     circuit = tripped(clock)
     clock.now += 0.5
@@ -63,7 +63,7 @@ def test_trial_that_fails_keeps_it_open_and_one_that_succeeds_closes_it() -> Non
     circuit.admit()
 
 
-def test_answered_ping_closes_it_until_the_first_failure() -> None:
+def test_answered_ping_half_opens_the_circuit() -> None:
     circuit = tripped(Clock())
     circuit.half_open()
     assert not circuit.is_open
@@ -74,7 +74,7 @@ def test_answered_ping_closes_it_until_the_first_failure() -> None:
         circuit.admit()
 
 
-def test_admission_refuses_one_more_than_its_limit_and_forgets_who_left() -> None:
+def test_admission_refuses_requests_beyond_its_limit_until_one_ends() -> None:
     admission = AdmissionControl("requests", 2)
     with admission:
         with admission, pytest.raises(OverloadedError, match="2 requests"), admission:

@@ -44,7 +44,7 @@ async def test_pinned_digest_does_not_follow_latest(tmp_path: Path) -> None:
     assert models.current.digest == first
 
 
-async def test_refused_model_leaves_the_old_one_answering_and_is_told_once(tmp_path: Path) -> None:
+async def test_refused_model_leaves_the_old_one_serving_and_is_logged_once(tmp_path: Path) -> None:
     good = published(tmp_path, bundle_files())
     models = configured_model(tmp_path)
     await models.refresh()
@@ -88,7 +88,7 @@ async def test_refusal_is_withdrawn_when_latest_goes_back(tmp_path: Path) -> Non
     assert models.refusal is None
 
 
-async def test_empty_store_says_what_is_missing_and_the_first_model_is_taken(tmp_path: Path) -> None:
+async def test_empty_store_is_reported_and_its_first_model_is_loaded(tmp_path: Path) -> None:
     models = configured_model(tmp_path)
     await models.refresh()
     with pytest.raises(NoModelError, match=r"latest\.json does not exist"):
@@ -98,7 +98,7 @@ async def test_empty_store_says_what_is_missing_and_the_first_model_is_taken(tmp
     assert models.loaded is not None
 
 
-async def test_model_is_looked_for_again_and_again(tmp_path: Path) -> None:
+async def test_polling_loads_a_model_published_later(tmp_path: Path) -> None:
     models = configured_model(tmp_path)
     task = asyncio.create_task(models.poll(0.01))
     digest = published(tmp_path, bundle_files())
@@ -109,7 +109,7 @@ async def test_model_is_looked_for_again_and_again(tmp_path: Path) -> None:
     assert models.current.digest == digest
 
 
-def test_process_without_a_model_lives_unready_and_predicts_nothing(tmp_path: Path) -> None:
+def test_process_without_a_model_is_live_unready_and_predicts_nothing(tmp_path: Path) -> None:
     with running_predictor(tmp_path) as predictor:
         assert predictor.client.get("/health").status_code == 200
         assert predictor.client.get("/ready").json()["detail"] == "no model is loaded"
@@ -120,7 +120,7 @@ def test_process_without_a_model_lives_unready_and_predicts_nothing(tmp_path: Pa
         assert predictor.client.get("/model/info").status_code == 503
 
 
-def test_process_that_never_looks_again_does_not_start_without_a_model(tmp_path: Path) -> None:
+def test_process_without_polling_does_not_start_without_a_model(tmp_path: Path) -> None:
     with (
         pytest.raises(NoModelError, match=r"latest\.json does not exist"),
         running_predictor(tmp_path, model_reload_seconds=0),
@@ -146,7 +146,7 @@ class BrokenLibraryError(Exception):
     pass
 
 
-def test_work_that_stops_in_the_background_makes_the_process_unready(tmp_path: Path) -> None:
+def test_failed_background_task_makes_the_process_unready(tmp_path: Path) -> None:
     published(tmp_path, bundle_files())
     with running_predictor(tmp_path, redis_ping_seconds=0.01) as predictor:
         assert predictor.client.get("/ready").status_code == 200

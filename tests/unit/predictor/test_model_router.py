@@ -66,7 +66,7 @@ def test_without_a_document_the_configured_model_answers_everybody(predictor: Ru
     assert report(predictor).arms == ()
 
 
-def test_users_are_answered_by_the_arm_that_they_are_in_alone_and_in_batches(
+def test_users_are_answered_by_their_arm_singly_and_in_batches(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
     baseline = predictor.context.configured_model.current.digest
@@ -116,7 +116,7 @@ def test_batch_takes_one_read_for_each_arm(predictor: RunningPredictor, store: B
     assert predictor.reader.round_trips == before + 2
 
 
-def test_shares_that_grow_keep_the_users_of_before(predictor: RunningPredictor, store: BundleStore) -> None:
+def test_growing_shares_keep_their_users(predictor: RunningPredictor, store: BundleStore) -> None:
     baseline = predictor.context.configured_model.current.digest
     candidate = store.publish(bundle_files(bias=2.0))
     in_candidate = []
@@ -128,7 +128,7 @@ def test_shares_that_grow_keep_the_users_of_before(predictor: RunningPredictor, 
     assert in_candidate[0] < in_candidate[1] < in_candidate[2] == set(USERS)
 
 
-def test_what_is_applied_is_acknowledged_with_its_fingerprint(
+def test_applied_document_is_reported_with_its_fingerprint(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
     baseline = predictor.context.configured_model.current.digest
@@ -149,7 +149,7 @@ def test_what_is_applied_is_acknowledged_with_its_fingerprint(
 
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt", "unfit"])
-def test_arm_whose_bundle_cannot_be_loaded_is_reported_and_its_users_are_the_baselines(
+def test_unloadable_arm_is_reported_and_the_baseline_answers_its_users(
     predictor: RunningPredictor, store: BundleStore, tmp_path: Path, damage: str
 ) -> None:
     baseline = predictor.context.configured_model.current.digest
@@ -174,7 +174,7 @@ def test_arm_whose_bundle_cannot_be_loaded_is_reported_and_its_users_are_the_bas
     assert predictor.metric("reprise_predictor_arm_users_total", arm="broken", digest=candidate) > 0
 
 
-def test_arm_whose_model_would_hold_up_everybody_is_refused(tmp_path: Path) -> None:
+def test_arm_with_a_slow_model_is_refused(tmp_path: Path) -> None:
     baseline = published(tmp_path, bundle_files())
     store = BundleStore(str(tmp_path))
     candidate = store.publish(bundle_files(bias=2.0))
@@ -229,7 +229,7 @@ def test_document_is_applied_while_a_bundle_is_still_loading(
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"\xff", b'{"generation": 2, "rollout": "r", "salt": "s", "arms": [{}]}']
 )
-def test_document_that_breaks_its_format_is_refused_and_the_one_before_goes_on(
+def test_invalid_document_is_refused_and_the_previous_one_stays(
     predictor: RunningPredictor, store: BundleStore, data: bytes
 ) -> None:
     candidate = store.publish(bundle_files(bias=2.0))
@@ -260,7 +260,7 @@ def test_document_whose_baseline_cannot_be_loaded_is_refused(predictor: RunningP
 @pytest.mark.parametrize(
     "failure", [StoreUnavailableError("read routing", "away"), StoreRefusedError("read routing", "NOPERM")]
 )
-def test_routes_stay_while_the_document_cannot_be_read_or_is_gone(
+def test_routing_stays_while_the_document_is_unavailable_or_gone(
     predictor: RunningPredictor, store: BundleStore, failure: Exception
 ) -> None:
     candidate = store.publish(bundle_files(bias=2.0))
@@ -276,7 +276,7 @@ def test_routes_stay_while_the_document_cannot_be_read_or_is_gone(
     assert report(predictor).generation == 1
 
 
-def test_releasing_document_gives_everybody_back_to_the_configured_model(
+def test_releasing_document_returns_everybody_to_the_configured_model(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
     configured = predictor.context.configured_model.current.digest
@@ -289,7 +289,7 @@ def test_releasing_document_gives_everybody_back_to_the_configured_model(
     assert answered(predictor, "baseline", configured) >= 1
 
 
-def test_model_of_an_arm_that_is_gone_is_let_go(predictor: RunningPredictor, store: BundleStore) -> None:
+def test_model_of_a_removed_arm_is_dropped(predictor: RunningPredictor, store: BundleStore) -> None:
     baseline = predictor.context.configured_model.current.digest
     candidate = store.publish(bundle_files(bias=2.0))
     predictor.route(routing(baseline, Share("deeper", candidate, 100)))
@@ -321,7 +321,7 @@ def test_new_users_are_counted_once_by_their_arm_until_another_document(
     assert users() == 2 * len(USERS)
 
 
-def test_baseline_answers_where_a_candidate_fails_and_the_failure_is_the_candidates(
+def test_baseline_answers_for_a_failing_candidate_whose_failure_is_counted(
     predictor: RunningPredictor, store: BundleStore
 ) -> None:
     baseline = predictor.context.configured_model.current.digest

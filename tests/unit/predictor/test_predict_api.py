@@ -76,7 +76,7 @@ def test_order_of_the_members_is_stable(predictor: RunningPredictor) -> None:
     assert positions == sorted(positions)
 
 
-def test_never_seen_pair_is_answered_from_the_empty_state_and_said_to_be_unknown(
+def test_unknown_pair_is_scored_from_the_empty_state_and_reported_as_unknown(
     predictor: RunningPredictor,
 ) -> None:
     answer = post(predictor, "/predict", {"user_id": "new", "product_id": "p-1"})
@@ -108,7 +108,7 @@ def test_explain_shows_every_input_of_the_model(predictor: RunningPredictor) -> 
     }
 
 
-def test_what_the_request_does_not_say_is_missing_to_the_model(predictor: RunningPredictor) -> None:
+def test_fields_absent_from_the_request_are_missing_inputs(predictor: RunningPredictor) -> None:
     features = post(predictor, "/predict?explain=all", {"user_id": "u-1", "product_id": "p-1"})[
         "features_used"
     ]
@@ -116,7 +116,7 @@ def test_what_the_request_does_not_say_is_missing_to_the_model(predictor: Runnin
     assert features["request_is_purchase"] is None
 
 
-def test_features_are_finished_at_the_requests_instant(predictor: RunningPredictor) -> None:
+def test_features_are_computed_at_the_request_time(predictor: RunningPredictor) -> None:
     answer = post(predictor, "/predict", {**ASK, "timestamp": "2026-01-31T13:03:00+01:00"})
     assert answer["timestamp"] == "2026-01-31T12:03:00Z"
     assert answer["features_used"]["days_since_last_purchase"] == pytest.approx(2 + 3 / 1440)
@@ -235,7 +235,7 @@ def test_batch_answers_in_order_what_single_requests_answer(predictor: RunningPr
         assert together == alone
 
 
-def test_bad_requests_of_a_batch_do_not_fail_the_others(predictor: RunningPredictor) -> None:
+def test_invalid_requests_of_a_batch_do_not_fail_the_others(predictor: RunningPredictor) -> None:
     requests = [
         ASK,
         {**ASK, "amount": -1},
@@ -253,7 +253,7 @@ def test_bad_requests_of_a_batch_do_not_fail_the_others(predictor: RunningPredic
     assert (no_object["index"], no_object["status"]) == (4, 422)
 
 
-def test_batch_of_bad_requests_only_is_answered_without_asking_the_store(predictor: RunningPredictor) -> None:
+def test_batch_of_invalid_requests_only_does_not_read_the_store(predictor: RunningPredictor) -> None:
     batch = post(predictor, "/predict/batch", {"requests": [{}, {}]})
     assert [result["status"] for result in batch["results"]] == [422, 422]
     assert predictor.reader.round_trips == 0
@@ -263,7 +263,7 @@ def test_batch_of_bad_requests_only_is_answered_without_asking_the_store(predict
     "body",
     [{"requests": []}, {"requests": [ASK] * 1001}, {}, {"requests": [ASK], "more": 1}, {"requests": None}],
 )
-def test_batch_that_is_none_is_refused_as_a_whole(predictor: RunningPredictor, body: Any) -> None:
+def test_invalid_batch_is_refused_as_a_whole(predictor: RunningPredictor, body: Any) -> None:
     response = predictor.client.post("/predict/batch", json=body)
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] in {"requests", "more"}
@@ -281,14 +281,14 @@ def test_one_unreadable_row_fails_its_own_request_of_a_batch_only(predictor: Run
     assert batch["results"][1]["type"] == "urn:reprise:problem:unreadable-state"
 
 
-def test_row_of_another_plan_is_not_guessed_from(predictor: RunningPredictor) -> None:
+def test_row_of_another_plan_is_a_problem(predictor: RunningPredictor) -> None:
     predictor.know("u-old", "p-1", user=(None, 90.0, 0.0, None, None, 1.0), product=None, pair=None)
     response = predictor.client.post("/predict", json={**ASK, "user_id": "u-old"})
     assert response.status_code == 500
     assert response.json()["type"] == "urn:reprise:problem:unreadable-state"
 
 
-def test_store_away_is_503_with_retry_after_and_nothing_of_where_it_is(predictor: RunningPredictor) -> None:
+def test_unavailable_store_is_503_with_retry_after_without_its_address(predictor: RunningPredictor) -> None:
     predictor.reader.failure = StoreUnavailableError("read rows at redis://secret-host:6379/0", "no answer")
     for path, body in (("/predict", ASK), ("/predict/batch", {"requests": [ASK]})):
         response = predictor.client.post(path, json=body)
@@ -307,22 +307,24 @@ def test_store_away_is_503_with_retry_after_and_nothing_of_where_it_is(predictor
     assert predictor.metric("reprise_predictor_store_up") == 0
 
 
-def test_store_that_keeps_failing_is_left_alone(predictor: RunningPredictor) -> None:
-    predictor.reader.failure = StoreUnavailableError("read rows", "no answer")
-    answers = [predictor.client.post("/predict", json=ASK) for _ in range(20)]
-    assert predictor.reader.round_trips == 5
-    assert {answer.status_code for answer in answers} == {503}
-    assert {answer.json()["type"] for answer in answers} == {"urn:reprise:problem:store-unavailable"}
-    assert (
-        predictor.metric(
-            "reprise_dependency_errors_total", dependency="online_store", kind="StoreUnavailableError"
+def test_open_circuit_stops_reads_of_a_failing_store(tmp_path: Path) -> None:
+    published(tmp_path, bundle_files())
+    with running_predictor(tmp_path, circuit_seconds=60) as predictor:
+        predictor.reader.failure = StoreUnavailableError("read rows", "no answer")
+        answers = [predictor.client.post("/predict", json=ASK) for _ in range(20)]
+        assert predictor.reader.round_trips == 5
+        assert {answer.status_code for answer in answers} == {503}
+        assert {answer.json()["type"] for answer in answers} == {"urn:reprise:problem:store-unavailable"}
+        assert (
+            predictor.metric(
+                "reprise_dependency_errors_total", dependency="online_store", kind="StoreUnavailableError"
+            )
+            == 5
         )
-        == 5
-    )
 
 
 @pytest.mark.parametrize(("path", "body"), [("/predict", ASK), ("/predict/batch", {"requests": [ASK]})])
-def test_states_that_come_too_late_are_not_answered_with(tmp_path: Path, path: str, body: Any) -> None:
+def test_state_after_the_deadline_is_503(tmp_path: Path, path: str, body: Any) -> None:
     published(tmp_path, bundle_files())
     with running_predictor(tmp_path, deadline_seconds=0.01, batch_deadline_seconds=0.01) as predictor:
         predictor.reader.delay = 0.05
@@ -334,7 +336,7 @@ def test_states_that_come_too_late_are_not_answered_with(tmp_path: Path, path: s
         assert predictor.metric("reprise_predictor_requests_total", **outcome) == 1
 
 
-async def test_store_that_is_back_makes_the_process_ready(predictor: RunningPredictor) -> None:
+async def test_recovered_store_makes_the_process_ready(predictor: RunningPredictor) -> None:
     predictor.reader.failure = StoreUnavailableError("ping", "gone")
     await predictor.context.store_health.check()
     assert predictor.client.get("/ready").status_code == 503
@@ -369,7 +371,7 @@ def test_features_with_a_product_are_those_of_all_three(predictor: RunningPredic
 
 
 @pytest.mark.parametrize("user_id", ["a/b", "ü ser?", "/", "a\nb", "\n", "a\u2028/"])
-def test_any_opaque_id_can_be_asked_for(predictor: RunningPredictor, user_id: str) -> None:
+def test_any_opaque_id_is_accepted(predictor: RunningPredictor, user_id: str) -> None:
     predictor.know(user_id, "p-1", user=USER, product=None, pair=None)
     answer = predictor.client.get("/features/" + quote(user_id, safe="")).json()
     assert answer["user_id"] == user_id
@@ -377,11 +379,11 @@ def test_any_opaque_id_can_be_asked_for(predictor: RunningPredictor, user_id: st
 
 
 @pytest.mark.parametrize("path", ["/features/", "/features/u?product_id=", "/features/" + "x" * 257])
-def test_id_that_is_none_is_refused(predictor: RunningPredictor, path: str) -> None:
+def test_invalid_id_is_refused(predictor: RunningPredictor, path: str) -> None:
     assert predictor.client.get(path).status_code == 422
 
 
-def test_model_info_tells_what_the_manifest_says(predictor: RunningPredictor) -> None:
+def test_model_info_returns_the_manifest(predictor: RunningPredictor) -> None:
     info = predictor.client.get("/model/info").json()
     model = predictor.context.configured_model.current
     assert info["digest"] == model.digest
@@ -445,7 +447,7 @@ def test_event_types_are_those_of_the_settings(tmp_path: Path) -> None:
         assert choices["enum"] == ["view", "purchase", "cart"]
 
 
-def test_batch_counts_against_the_rate_of_its_key_with_all_it_asks_for(tmp_path: Path) -> None:
+def test_batch_counts_each_request_against_the_rate_limit(tmp_path: Path) -> None:
     published(tmp_path, bundle_files())
     keys = f"shop:{hashlib.sha256(b'k').hexdigest()}, {hashlib.sha256(b'other').hexdigest()}"
     key = {"X-API-Key": "k"}
@@ -460,9 +462,7 @@ def test_batch_counts_against_the_rate_of_its_key_with_all_it_asks_for(tmp_path:
         assert predictor.client.post("/predict", json=ASK, headers=other).status_code == 200
 
 
-def test_access_log_tells_ids_only_where_it_is_asked_to(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_access_log_has_ids_only_if_configured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     published(tmp_path, bundle_files())
     for mode, told in (("off", False), ("on", False), ("ids", True)):
         with running_predictor(tmp_path, access_log=mode, log_json=True) as predictor:

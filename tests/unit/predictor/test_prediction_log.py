@@ -56,7 +56,7 @@ def logged(predictor: RunningPredictor, outcome: str) -> float:
     return predictor.metric("reprise_predictor_logged_total", outcome=outcome)
 
 
-def test_answer_is_logged_with_everything_that_the_model_saw(
+def test_prediction_is_logged_with_every_input_of_the_model(
     predictor: RunningPredictor, log: FakeLogProducer
 ) -> None:
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
@@ -84,7 +84,7 @@ def test_answer_is_logged_with_everything_that_the_model_saw(
     }
 
 
-def test_answers_of_a_batch_are_logged_one_by_one_and_its_problems_are_not(
+def test_predictions_of_a_batch_are_logged_and_its_problems_are_not(
     predictor: RunningPredictor, log: FakeLogProducer
 ) -> None:
     requests = [ASK, {**ASK, "amount": -1}, {"user_id": "u-2", "product_id": "p-2"}, "nothing"]
@@ -97,14 +97,14 @@ def test_answers_of_a_batch_are_logged_one_by_one_and_its_problems_are_not(
     ]
 
 
-def test_what_is_refused_is_not_logged(predictor: RunningPredictor, log: FakeLogProducer) -> None:
+def test_refused_request_is_not_logged(predictor: RunningPredictor, log: FakeLogProducer) -> None:
     predictor.client.post("/predict", json={**ASK, "amount": -1})
     predictor.client.post("/predict", json=ASK)
     wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
     assert len(log.appended) == 1
 
 
-def test_stuck_log_slows_no_answer_and_what_does_not_fit_is_counted(store: Path) -> None:
+def test_blocked_log_delays_no_response_and_dropped_predictions_are_counted(store: Path) -> None:
     log = StuckLog()
     with running_predictor(
         store, log, prediction_log=True, prediction_log_capacity=10, prediction_log_flush_seconds=2
@@ -121,7 +121,7 @@ def test_stuck_log_slows_no_answer_and_what_does_not_fit_is_counted(store: Path)
         wait_until("what waited is written", lambda: logged(predictor, "written") == 11, 5, every=0.005)
 
 
-def test_log_that_is_full_or_fails_is_counted_and_said_once(store: Path) -> None:
+def test_full_or_failing_log_is_counted_and_warned_about_once(store: Path) -> None:
     log = FakeLogProducer()
     log.capacity, log.hold = 2, True
     with capture_logs() as lines, running_predictor(store, log, prediction_log=True) as predictor:
@@ -136,7 +136,7 @@ def test_log_that_is_full_or_fails_is_counted_and_said_once(store: Path) -> None
     ]
 
 
-def test_log_that_is_away_at_the_start_is_opened_once_it_is_there(store: Path) -> None:
+def test_log_unavailable_at_start_is_opened_later(store: Path) -> None:
     log = FakeLogProducer()
     tries: list[int] = []
 
@@ -152,7 +152,7 @@ def test_log_that_is_away_at_the_start_is_opened_once_it_is_there(store: Path) -
         wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
 
 
-def test_end_of_the_process_waits_for_what_is_queued_but_not_forever(store: Path) -> None:
+def test_shutdown_flushes_the_queue_within_the_timeout(store: Path) -> None:
     log = FakeLogProducer()
     with running_predictor(store, log, prediction_log=True) as predictor:
         predictor.client.post("/predict/batch", json={"requests": [ASK] * 200})
@@ -167,7 +167,7 @@ def test_end_of_the_process_waits_for_what_is_queued_but_not_forever(store: Path
     stuck.free = True
 
 
-def test_log_is_off_without_kafka_unless_asked_for(store: Path) -> None:
+def test_log_is_off_without_kafka_unless_configured(store: Path) -> None:
     with running_predictor(store) as predictor:
         assert predictor.context.prediction_log is None
     with running_predictor(store, FakeLogProducer(), kafka_servers="broker:9092") as predictor:

@@ -26,7 +26,7 @@ FORBIDDEN = {
 """What the predictor's image does not have. ``pickle`` itself comes with numpy; nothing here unpickles."""
 
 
-def test_predictor_imports_none_of_what_its_image_lacks() -> None:
+def test_predictor_imports_nothing_that_its_image_lacks() -> None:
     program = (
         "import sys, reprise.predictor.app, reprise.predictor.main, reprise.predictor.context\n"
         "import reprise.http.server\n"

@@ -161,7 +161,7 @@ def test_features_follow_from_predictions(api: Running) -> None:
 
 
 @pytest.mark.parametrize(("headers", "statuses"), [({}, {401}), ({"X-API-Key": KEY}, {200, 422})])
-def test_key_is_asked_for_as_documented(
+def test_api_key_is_required_as_documented(
     guarded_api: Running, headers: dict[str, str], statuses: set[int]
 ) -> None:
     seen: set[int] = set()

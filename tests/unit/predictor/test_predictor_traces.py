@@ -69,7 +69,7 @@ def test_no_span_holds_an_id(predictor: RunningPredictor, spans: KeptSpans) -> N
     assert not [span for span in spans.all() if "secret" in span.to_json()]
 
 
-def test_a_store_that_is_away_is_told(predictor: RunningPredictor, spans: KeptSpans) -> None:
+def test_unavailable_store_fails_the_span(predictor: RunningPredictor, spans: KeptSpans) -> None:
     predictor.reader.failure = StoreUnavailableError("read u-secret", "no answer")
     assert predictor.client.post("/predict", json=ASK, headers=TRACED).status_code == 503
     whole = spans.request()

@@ -46,7 +46,7 @@ def by_pydantic(model: type[BaseModel], body: bytes) -> Any:
 
 
 @given(requests, st.booleans())
-def test_request_reads_as_the_documented_model_says(request: dict[str, Any], ascii_only: bool) -> None:
+def test_request_decodes_as_the_documented_model_does(request: dict[str, Any], ascii_only: bool) -> None:
     body = json.dumps(request, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     expected = by_pydantic(DECODER.request, body)
     if expected is None:
@@ -57,7 +57,7 @@ def test_request_reads_as_the_documented_model_says(request: dict[str, Any], asc
 
 
 @given(st.lists(requests, max_size=6))
-def test_batch_reads_as_each_of_its_requests(batch: list[dict[str, Any]]) -> None:
+def test_batch_decodes_as_each_of_its_requests(batch: list[dict[str, Any]]) -> None:
     body = json.dumps({"requests": batch}).encode()
     if not 1 <= len(batch) <= 5:
         with pytest.raises(ProblemError, match="requests"):
@@ -96,7 +96,7 @@ def test_what_breaks_the_contract_is_refused_with_a_problem(body: bytes) -> None
         DECODER.decode(body)
 
 
-def test_ordinary_request_needs_no_second_look() -> None:
+def test_valid_request_is_not_validated_by_pydantic() -> None:
     decoder = RequestDecoder(("view", "purchase"), 5)
     decoder._validate = lambda _: pytest.fail("pydantic was asked")  # type: ignore[assignment,method-assign]
     body = b'{"user_id": "u", "product_id": "p", "amount": 1.5, "timestamp": "2026-01-31T12:00:00Z"}'

@@ -42,7 +42,7 @@ def test_scores_of_another_population_drift_far_beyond_the_limit() -> None:
     assert found > 1.0
 
 
-def test_a_few_scores_say_nothing() -> None:
+def test_too_few_scores_have_no_index() -> None:
     world = World()
     world.counts = {ARM: (MIN_SCORES - 1,) + (0,) * 20}
     assert world.index() is None

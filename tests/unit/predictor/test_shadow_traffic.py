@@ -98,7 +98,7 @@ def test_shadow_of_another_plan_reads_its_own_rows(predictor: RunningPredictor, 
     assert predictor.reader.round_trips == trips + 4
 
 
-def test_answer_is_there_before_its_shadow_has_scored(predictor: RunningPredictor, tmp_path: Path) -> None:
+def test_response_does_not_wait_for_the_shadow(predictor: RunningPredictor, tmp_path: Path) -> None:
     candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
     shadowed(predictor, candidate)
     context = predictor.context

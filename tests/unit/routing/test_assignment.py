@@ -94,7 +94,7 @@ def test_the_same_shares_again_change_nothing(start):
 
 
 @pytest.mark.parametrize("too_many", [[("one", 10_001)], [("one", 6000), ("two", 4001)]])
-def test_more_than_all_users_cannot_be_shared(too_many):
+def test_shares_beyond_all_users_are_refused(too_many):
     with pytest.raises(InvalidSharesError, match="of 10000"):
         allocate(BASE, [Share(name, NEW, weight) for name, weight in too_many], {})
 

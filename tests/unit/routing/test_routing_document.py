@@ -36,7 +36,7 @@ def test_what_is_written_is_read_back():
     assert RoutingDocument.from_bytes(written.to_bytes()) == written
 
 
-def test_the_bytes_are_these():
+def test_document_has_these_bytes():
     assert document(Share("b", NEW, 500)).to_bytes() == (
         b'{"schema_version":1,"generation":7,"rollout":"shop/repurchase","salt":"s","arms":['
         b'{"name":"baseline","digest":"'
@@ -93,7 +93,7 @@ def test_buckets_of_two_arms_are_refused():
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff"])
-def test_what_is_no_document_is_refused(data):
+def test_invalid_json_is_refused(data):
     with pytest.raises(InvalidRoutingError, match="invalid routing document"):
         RoutingDocument.from_bytes(data)
 
@@ -124,7 +124,7 @@ def test_an_interval_encloses_its_estimate():
         )  # fmt: skip
 
 
-def test_keys_are_of_the_project_and_of_nobody_elses_kind():
+def test_redis_keys_are_distinct_per_project_and_kind():
     assert document_key("shop") == "routing:shop:document"
     assert len({document_key("a"), document_key("b"), evidence_key("a"), evidence_key("b")}) == 4
     assert BUCKETS == 10_000

@@ -11,7 +11,7 @@ def test_survival_function_is_scipys(statistic: float, freedom: int) -> None:
     assert chi_square_survival(statistic, freedom) == pytest.approx(chi2.sf(statistic, freedom), rel=1e-9)
 
 
-def test_users_spread_as_they_should_be_raise_no_suspicion() -> None:
+def test_users_spread_by_their_shares_are_no_mismatch() -> None:
     found = sample_ratio([9_012, 988], [9_000, 1_000])
     assert found.expected == (9_000, 1_000)
     assert found.chi_square == pytest.approx(12**2 / 9_000 + 12**2 / 1_000)
@@ -19,13 +19,13 @@ def test_users_spread_as_they_should_be_raise_no_suspicion() -> None:
     assert found.anytime_p_value == 1.0
 
 
-def test_an_arm_that_loses_a_tenth_of_its_users_is_found_out() -> None:
+def test_arm_that_loses_a_tenth_of_its_users_is_a_mismatch() -> None:
     found = sample_ratio([10_000, 9_000], [1, 1])
     assert found.p_value < 1e-6
     assert found.anytime_p_value < 1e-6
 
 
-def test_nobody_yet_says_nothing() -> None:
+def test_no_users_are_no_mismatch() -> None:
     assert sample_ratio([0, 0], [1, 1]).p_value == 1.0
 
 

@@ -14,24 +14,13 @@ from reprise.http.middleware.access_log import note_ids
 from reprise.http.middleware.fast_path import FastHandler, add_fast_route
 from reprise.http.middleware.rate_limit import charge
 from reprise.http.openapi import problem_responses
-from reprise.http.problems import (
-    BODY_TOO_LARGE,
-    INTERNAL_ERROR,
-    INVALID_JSON,
-    INVALID_REQUEST,
-    UNSUPPORTED_MEDIA_TYPE,
-    FieldProblem,
-    ProblemError,
-)
+from reprise.http.problems import INTERNAL_ERROR, INVALID_REQUEST, FieldProblem, ProblemError
 from reprise.http.tracing.trace_context import TRACE, Trace
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.handlers.problems import (
-    DEADLINE_EXCEEDED,
     EXPECTED_ERRORS,
     MODEL_FAILED,
-    NO_MODEL,
-    OVERLOADED,
-    STORE_UNAVAILABLE,
+    PREDICTION_PROBLEMS,
     UNREADABLE_STATE,
     problem_of,
 )
@@ -42,20 +31,6 @@ from reprise.predictor.models.prediction import BatchPrediction, Prediction
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
-PROBLEMS = (
-    INVALID_JSON,
-    BODY_TOO_LARGE,
-    UNSUPPORTED_MEDIA_TYPE,
-    INVALID_REQUEST,
-    UNREADABLE_STATE,
-    MODEL_FAILED,
-    STORE_UNAVAILABLE,
-    NO_MODEL,
-    OVERLOADED,
-    DEADLINE_EXCEEDED,
-)
-"""The problems of a prediction, beyond those of every endpoint."""
-
 _ENDPOINTS = ("/predict", "/predict/batch")
 _FEATURES_LINK = {
     "features": {
@@ -78,24 +53,18 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
     """Add ``POST /predict`` and ``POST /predict/batch``."""
     decoder = RequestDecoder(context.settings.event_types, context.settings.max_batch)
     handlers = _PredictHandlers(context, decoder)
-    add_fast_route(
-        app,
-        "POST",
-        "/predict",
-        handlers.predict,
-        operation_id="predict",
-        summary="Predict whether a user buys a product",
-        **_documentation(decoder.request, PredictionResponse, _FEATURES_LINK),
+    document = _documentation(
+        "predict",
+        "Predict whether a user buys a product",
+        decoder.request,
+        PredictionResponse,
+        _FEATURES_LINK,
     )
-    add_fast_route(
-        app,
-        "POST",
-        "/predict/batch",
-        handlers.predict_batch,
-        operation_id="predictBatch",
-        summary="Predict for several users and products",
-        **_documentation(decoder.batch, BatchResponse),
+    add_fast_route(app, "POST", "/predict", handlers.predict, **document)
+    document = _documentation(
+        "predictBatch", "Predict for several users and products", decoder.batch, BatchResponse, {}
     )
+    add_fast_route(app, "POST", "/predict/batch", handlers.predict_batch, **document)
 
 
 class _PredictHandlers:
@@ -113,7 +82,7 @@ class _PredictHandlers:
         self._counters = {
             (endpoint, outcome): context.metrics.requests.labels(endpoint, outcome)
             for endpoint in _ENDPOINTS
-            for outcome in ("ok", *(kind.slug for kind in (*PROBLEMS, INTERNAL_ERROR)))
+            for outcome in ("ok", *(kind.slug for kind in (*PREDICTION_PROBLEMS, INTERNAL_ERROR)))
         }
 
     async def predict(self, scope: Scope, body: bytes) -> bytes:
@@ -221,13 +190,19 @@ def _parse_explain(query: bytes) -> bool:
 
 
 def _documentation(
-    body: type[BaseModel], response: type[BaseModel], links: Mapping[str, Any] | None = None
+    operation_id: str,
+    summary: str,
+    body: type[BaseModel],
+    response: type[BaseModel],
+    links: Mapping[str, Any],
 ) -> dict[str, Any]:
     return {
+        "operation_id": operation_id,
+        "summary": summary,
         "tags": ["predictions"],
         "description": body.__doc__,
         "body": body,
         "query": [_EXPLAIN],
         "response_model": response,
-        "responses": {200: {"links": dict(links or {})}, **problem_responses(*PROBLEMS)},
+        "responses": {200: {"links": links}, **problem_responses(*PREDICTION_PROBLEMS)},
     }

@@ -1,7 +1,16 @@
 """The problems that a prediction can be answered with, and the errors that they stand for."""
 
 from reprise.events import format_timestamp
-from reprise.http.problems import INVALID_REQUEST, FieldProblem, ProblemError, ProblemType, retry_after
+from reprise.http.problems import (
+    BODY_TOO_LARGE,
+    INVALID_JSON,
+    INVALID_REQUEST,
+    UNSUPPORTED_MEDIA_TYPE,
+    FieldProblem,
+    ProblemError,
+    ProblemType,
+    retry_after,
+)
 from reprise.predictor.exceptions import (
     CircuitOpenError,
     DeadlineExceededError,
@@ -19,6 +28,12 @@ OVERLOADED = ProblemType("overloaded", 503, "The service is overloaded")
 DEADLINE_EXCEEDED = ProblemType("deadline-exceeded", 503, "The prediction missed its deadline")
 MODEL_FAILED = ProblemType("model-failed", 500, "The model failed")
 UNREADABLE_STATE = ProblemType("unreadable-state", 500, "Stored state cannot be read")
+
+PREDICTION_PROBLEMS = (
+    *(INVALID_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST),
+    *(UNREADABLE_STATE, MODEL_FAILED, STORE_UNAVAILABLE, NO_MODEL, OVERLOADED, DEADLINE_EXCEEDED),
+)
+"""The problems of a prediction, beyond those of every endpoint."""
 
 _PROBLEMS: dict[type[Exception], tuple[ProblemType, str]] = {
     NoModelError: (NO_MODEL, "No model is loaded yet."),

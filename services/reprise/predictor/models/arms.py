@@ -12,13 +12,7 @@ from reprise.routing.distinct_users import DistinctUsers
 
 @dataclass(frozen=True, slots=True)
 class LoadedArm:
-    """An arm whose model is loaded.
-
-    Attributes:
-        name: Its name in responses, metrics and the prediction log.
-        model: Its model.
-        meter: Its metrics.
-    """
+    """An arm whose model is loaded; responses, metrics and the prediction log have its name."""
 
     name: str
     model: LoadedModel
@@ -27,13 +21,7 @@ class LoadedArm:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Assigns users to arms as a routing document says, and counts each user once.
-
-    Attributes:
-        index_of: Returns the position of a user's arm.
-        counted: The users counted so far.
-        users: The counter of users of each arm.
-    """
+    """Assigns users to arms as a routing document says, and counts each user once for the user's arm."""
 
     index_of: Callable[[str], int]
     counted: DistinctUsers

@@ -105,28 +105,16 @@ MODEL_INFO: dict[str, Any] = {
     "training": {"trained_at": "2026-01-30T02:00:00Z"},
 }
 
+_BASELINE = {"name": "baseline", "digest": DIGEST, "weight": 9000, "shadow": False}
+_CANDIDATE = {"name": "deeper", "digest": "sha256:" + "ab" * 32, "weight": 1000, "shadow": False}
 ROUTING: Any = {
     "schema_version": 1,
     "generation": 7,
     "fingerprint": "3f786850e387550f",
     "rollout": "reprise/repeat-purchase",
     "arms": [
-        {
-            "name": "baseline",
-            "digest": DIGEST,
-            "weight": 9000,
-            "shadow": False,
-            "state": "loaded",
-            "reason": None,
-        },
-        {
-            "name": "deeper",
-            "digest": "sha256:" + "ab" * 32,
-            "weight": 1000,
-            "shadow": False,
-            "state": "failed",
-            "reason": "BundleNotFoundError: the store has no such bundle",
-        },
+        {**_BASELINE, "state": "loaded", "reason": None},
+        {**_CANDIDATE, "state": "failed", "reason": "BundleNotFoundError: the store has no such bundle"},
     ],
     "refused": None,
 }

@@ -26,9 +26,7 @@ State = Sequence[float | int | None]
 class EntityState:
     """Turns stored rows of one entity into the state that the model's inputs are computed from.
 
-    Attributes:
-        codec: Codec of the part of the entity's view that is read.
-        empty: State of an entity that the store does not know.
+    ``codec`` reads the part of the entity's view that is needed; ``empty`` is the state of an unknown entity.
     """
 
     def __init__(self, project: str, plan: StateProjection) -> None:
@@ -74,15 +72,9 @@ class LoadedModel:
     """A bundle with everything that a request needs of it.
 
     Attributes:
-        bundle: The bundle.
-        plan: Its compiled plan.
         scorer: Scores the model's inputs.
         vectorizer: Computes the model's inputs from states.
-        user: State of users.
-        product: State of products.
-        pair: State of user–product pairs.
         required_positions: Positions of the inputs that every response shows.
-        loaded_at: When it was loaded.
     """
 
     bundle: Bundle

@@ -14,27 +14,16 @@ from reprise.store.exceptions import OnlineStoreError
 
 
 class Request(Protocol):
-    """The fields of a prediction request, however it was decoded."""
+    """The fields of a prediction request, however it was decoded; they are not modified.
 
-    @property
-    def user_id(self) -> str:
-        """Id of the user."""
+    ``timestamp`` is in microseconds since 1970-01-01 UTC, ``None`` for now.
+    """
 
-    @property
-    def product_id(self) -> str:
-        """Id of the product."""
-
-    @property
-    def event_type(self) -> str | None:
-        """Type of the event at hand."""
-
-    @property
-    def amount(self) -> float | None:
-        """Amount of the event at hand, in the shop's currency."""
-
-    @property
-    def timestamp(self) -> int | None:
-        """Request time, microseconds since 1970-01-01 UTC; ``None`` for now."""
+    user_id: str
+    product_id: str
+    event_type: str | None
+    amount: float | None
+    timestamp: int | None
 
 
 class Prediction(NamedTuple):

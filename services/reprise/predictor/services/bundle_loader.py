@@ -31,12 +31,9 @@ class BundleLoader:
         return self._store.latest()
 
     def load(self, digest: str, max_row_seconds: float = math.inf) -> LoadedModel:
-        """Return a model that is ready to score.
+        """Return a model that is ready to score a row within ``max_row_seconds``.
 
-        Args:
-            digest: Digest of the bundle.
-            max_row_seconds: Maximum duration of scoring one row, seconds. All arms share one event loop, so a slow
-                model would delay the users of every arm.
+        All arms share one event loop, so a slow model would delay the users of every arm.
 
         Raises:
             ModelRefusedError: A part does not fit, or the model is too slow.
@@ -73,18 +70,14 @@ def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
         raise ModelRefusedError(f"plan: {error}") from error
     except UnusableModelError as error:
         raise ModelRefusedError(str(error)) from error
-    check_scorer(model.scorer, manifest.model.input, manifest.model.output)
+    _check_scorer(model.scorer, manifest.model.input, manifest.model.output)
     _check_manifest(model)
     _check_unknown_entities(model)
     return model
 
 
-def check_scorer(scorer: Scorer, input_name: str, output_name: str) -> None:
-    """Check the graph's input and output, and that it returns the same probability for a row alone and in a batch.
-
-    Raises:
-        ModelRefusedError: They differ from what the manifest names.
-    """
+def _check_scorer(scorer: Scorer, input_name: str, output_name: str) -> None:
+    """Check the graph's input and output, and that a row has the same probability alone and in a batch."""
     width = len(scorer.input_names)
     graph_inputs = scorer.session.get_inputs()
     if [node.name for node in graph_inputs] != [input_name]:
@@ -139,7 +132,7 @@ def _check_unknown_entities(model: LoadedModel) -> None:
 
 
 def _row_seconds(model: LoadedModel) -> float:
-    """Return how long one row takes, seconds: the best of three runs, which other work disturbs least."""
+    """Return the duration of scoring one row, seconds: the best of several runs, which other work disturbs least."""
     row = [0.0] * len(model.plan.inputs)
     durations = []
     for _ in range(_TIMING_RUNS):

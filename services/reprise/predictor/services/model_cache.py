@@ -19,13 +19,7 @@ _RETRY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A model that could not be loaded.
-
-    Attributes:
-        digest: Its digest, ``latest`` if the store's pointer could not be read.
-        reason: Error class and message.
-        at: When it was first refused.
-    """
+    """A model that could not be loaded; its digest is ``latest`` if the store's pointer could not be read."""
 
     digest: str
     reason: str
@@ -36,12 +30,7 @@ class ConfiguredModel:
     """The model that ``MODEL_DIGEST`` names; it is replaced while requests are served.
 
     A request takes ``current`` once and keeps it, so the exchange is a single assignment. A model that cannot be
-    loaded leaves the old one in place.
-
-    Args:
-        loader: Loads bundles.
-        wanted: A digest, or ``latest`` to follow the store's pointer.
-        on_change: Called after every exchange and every refusal.
+    loaded leaves the old one in place. ``on_change`` is called after every exchange and every refusal.
     """
 
     def __init__(
@@ -116,10 +105,7 @@ class ConfiguredModel:
 class ModelCache:
     """The models of a rollout's arms by digest, and why the others could not be loaded.
 
-    Args:
-        loader: Loads bundles.
-        max_row_seconds: Maximum duration of scoring one row, seconds.
-        clock: Monotonic clock, seconds.
+    ``clock`` is monotonic, in seconds.
     """
 
     def __init__(

@@ -124,10 +124,7 @@ class ModelRouter:
         failure = self._cache.failure(arm.digest)
         loaded = self._cache.get(arm.digest) is not None
         return ArmReport(
-            name=arm.name,
-            digest=arm.digest,
-            weight=arm.weight,
-            shadow=arm.shadow,
+            **arm.model_dump(exclude={"buckets"}),
             state="loaded" if loaded else "failed" if failure else "loading",
             reason=None if loaded else failure,
         )

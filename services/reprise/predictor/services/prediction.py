@@ -76,10 +76,7 @@ class PredictionService:
     ) -> BatchPrediction:
         """Return the predictions for a batch, from one read and one inference for each arm.
 
-        Raises:
-            DeadlineExceededError: The state arrived after the deadline.
-            CircuitOpenError: The online store keeps failing.
-            StoreError: The online store is unavailable, or refuses.
+        It raises ``DeadlineExceededError``, ``CircuitOpenError`` and ``StoreError`` as ``predict`` does.
         """
         now_us = self.request_time(None)
         outcomes: dict[int, Outcome] = {}
@@ -115,15 +112,11 @@ class PredictionService:
     ) -> tuple[dict[str, float], dict[str, bool], int]:
         """Return the present features of a user, or of a user and a product.
 
+        It raises the errors of the store and of its rows as ``predict`` does.
+
         Returns:
             The features by name, NaN where missing; whether each entity is known; the time in microseconds since
             1970-01-01 UTC. Without a product only the user's own features.
-
-        Raises:
-            CircuitOpenError: The online store keeps failing.
-            StoreError: The online store is unavailable, or refuses.
-            CorruptRowError: A row cannot be decoded.
-            PlanMismatchError: A row was written by another plan.
         """
         now_us = self.request_time(None)
         product: State = model.product.empty

@@ -17,13 +17,10 @@ _PURCHASE = "purchase"
 def score_request(
     arm: LoadedArm, request: Request, timestamp_us: int, rows: Sequence[OnlineRow]
 ) -> tuple[Prediction, float, float]:
-    """Return an arm's prediction for a request, and how long finishing the state and inference took, seconds.
+    """Return an arm's prediction from the rows of the user, the product and the pair; count it in the arm's metrics.
 
-    Args:
-        arm: The arm, in whose metrics the request is counted.
-        request: The request.
-        timestamp_us: Request time, microseconds since 1970-01-01 UTC.
-        rows: The rows of the user, the product and the pair.
+    Returns:
+        The prediction, and how long computing the inputs and inference took, seconds.
 
     Raises:
         PlanMismatchError: A row was written by another plan.
@@ -79,7 +76,7 @@ def score_batch(
 ) -> tuple[PredictionBlock, float, float]:
     """Return an arm's predictions for requests at these positions of a batch; otherwise as ``score_request``.
 
-    If it raises, no request has been counted as failed: score them one by one to find the one at fault.
+    If it raises, no request is counted as failed. Score them one by one to find the one at fault.
     """
     start = time.perf_counter()
     model, meter = arm.model, arm.meter

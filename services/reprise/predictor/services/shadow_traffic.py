@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
@@ -28,13 +28,7 @@ class ShadowTraffic:
     """A bounded queue of requests that shadows score on the event loop while it is idle.
 
     A shadow reuses the rows of the response if its plan reads the same state; otherwise it reads its own. A score
-    that does not fit into the queue is dropped and counted.
-
-    Args:
-        reader: Reads the online store.
-        capacity: Maximum number of scores that wait.
-        registry: Registry of the metrics.
-        record: Takes each prediction.
+    that does not fit into the queue of ``capacity`` scores is dropped and counted. ``record`` takes each prediction.
     """
 
     def __init__(
@@ -47,7 +41,7 @@ class ShadowTraffic:
         self._reader = reader
         self._capacity = capacity
         self._record = record
-        self._queue: deque[_SingleJob | _BatchJob] = deque()
+        self._queue: deque[tuple[LoadedArm, int, Callable[[], Awaitable[None]]]] = deque()
         self._waiting = 0
         self._wake = asyncio.Event()
         self._dropped = Counter(
@@ -72,7 +66,7 @@ class ShadowTraffic:
         """Queue a request for the shadows; never blocks."""
         for arm in shadows:
             shared = rows if _reads_same_state(arm, answered_by) else None
-            self._enqueue(_SingleJob(arm, request, timestamp_us, shared, trace_id))
+            self._enqueue(arm, 1, partial(self._score, arm, request, timestamp_us, shared, trace_id))
 
     def submit_batch(
         self,
@@ -86,81 +80,68 @@ class ShadowTraffic:
             shared = _reads_same_state(arm, answered.arm)
             for start in range(0, len(answered.requests), _CHUNK):
                 part = slice(start, start + _CHUNK)
+                requests, timestamps_us = answered.requests[part], answered.timestamps_us[part]
                 blocks = [RowBlock(each.state[part], each.known[part]) for each in rows] if shared else None
-                self._enqueue(
-                    _BatchJob(arm, answered.requests[part], answered.timestamps_us[part], blocks, trace_id)
-                )
+                score = partial(self._score_batch, arm, requests, timestamps_us, blocks, trace_id)
+                self._enqueue(arm, len(requests), score)
 
     async def run(self) -> None:
         """Score what is queued, until cancelled."""
         while True:
             while self._queue:
-                job = self._queue.popleft()
-                self._waiting -= job.count
+                arm, count, score = self._queue.popleft()
+                self._waiting -= count
                 try:
-                    await job.run(self._reader, self._record)
+                    await score()
                 except _FAILURES as error:
                     # No client waits for it, and the metrics of the arm or the store count it.
-                    _log.debug("shadow_fails", arm=job.arm.name, reason=str(error))
+                    _log.debug("shadow_fails", arm=arm.name, reason=str(error))
                 # Lets requests that clients wait for go first.
                 await asyncio.sleep(0)
             self._wake.clear()
             await self._wake.wait()
 
-    def _enqueue(self, job: "_SingleJob | _BatchJob") -> None:
-        if self._waiting + job.count > self._capacity:
-            self._dropped.inc(job.count)
+    def _enqueue(self, arm: LoadedArm, count: int, score: Callable[[], Awaitable[None]]) -> None:
+        if self._waiting + count > self._capacity:
+            self._dropped.inc(count)
             return
-        self._waiting += job.count
-        self._queue.append(job)
+        self._waiting += count
+        self._queue.append((arm, count, score))
         self._wake.set()
 
-
-@dataclass(slots=True)
-class _SingleJob:
-    arm: LoadedArm
-    request: Request
-    timestamp_us: int
-    rows: Sequence[OnlineRow] | None
-    trace_id: str | None
-    count: int = 1
-
-    async def run(self, reader: StateReader, record: RecordPrediction | None) -> None:
-        rows = self.rows
+    async def _score(
+        self,
+        arm: LoadedArm,
+        request: Request,
+        timestamp_us: int,
+        rows: Sequence[OnlineRow] | None,
+        trace_id: str | None,
+    ) -> None:
         if rows is None:
-            keys = row_keys(self.arm.model, self.request.user_id, self.request.product_id)
-            rows = await reader.read(keys)
-        prediction, _, _ = score_request(self.arm, self.request, self.timestamp_us, rows)
-        if record is not None:
-            record(self.request, prediction, self.trace_id)
+            rows = await self._reader.read(row_keys(arm.model, request.user_id, request.product_id))
+        prediction, _, _ = score_request(arm, request, timestamp_us, rows)
+        if self._record is not None:
+            self._record(request, prediction, trace_id)
 
-
-@dataclass(slots=True)
-class _BatchJob:
-    arm: LoadedArm
-    requests: Sequence[Request]
-    timestamps_us: Sequence[int]
-    blocks: Sequence[RowBlock] | None
-    trace_id: str | None
-
-    @property
-    def count(self) -> int:
-        return len(self.requests)
-
-    async def run(self, reader: StateReader, record: RecordPrediction | None) -> None:
-        blocks = self.blocks
+    async def _score_batch(
+        self,
+        arm: LoadedArm,
+        requests: Sequence[Request],
+        timestamps_us: Sequence[int],
+        blocks: Sequence[RowBlock] | None,
+        trace_id: str | None,
+    ) -> None:
         if blocks is None:
-            blocks = await reader.read_blocks(block_ids(self.arm.model, self.requests))
-        positions = range(self.count)
+            blocks = await self._reader.read_blocks(block_ids(arm.model, requests))
         try:
-            block, _, _ = score_batch(self.arm, positions, self.requests, self.timestamps_us, blocks)
+            block, _, _ = score_batch(arm, range(len(requests)), requests, timestamps_us, blocks)
         except (PlanMismatchError, ModelFailedError):
             # Scoring each request on its own is not worth the time for a shadow.
-            self.arm.meter.failed.inc(self.count)
+            arm.meter.failed.inc(len(requests))
             raise
-        if record is not None:
-            for request, prediction in zip(self.requests, block.predictions(), strict=True):
-                record(request, prediction, self.trace_id)
+        if self._record is not None:
+            for request, prediction in zip(requests, block.predictions(), strict=True):
+                self._record(request, prediction, trace_id)
 
 
 def _reads_same_state(arm: LoadedArm, other: LoadedArm) -> bool:

@@ -20,12 +20,8 @@ _Rows = TypeVar("_Rows")
 class CircuitBreaker:
     """Opens after consecutive failures; while open it admits one trial per interval.
 
-    A trial that never reports back blocks nothing: the next one is admitted when it is due.
-
-    Args:
-        failures: Consecutive failures that open it.
-        open_seconds: Interval between trials while it is open.
-        clock: Monotonic clock, seconds.
+    A trial that never reports back blocks nothing: the next one is admitted when it is due. ``clock`` is monotonic, in
+    seconds.
     """
 
     def __init__(

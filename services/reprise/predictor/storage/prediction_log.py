@@ -40,14 +40,9 @@ class _Entry(NamedTuple):
 class PredictionLog:
     """A bounded queue of predictions, and the thread that appends them to the event log.
 
-    A prediction is dropped and counted if the queue or the producer's buffer is full. The event loop only puts a
-    tuple into the queue.
-
-    Args:
-        open_producer: Opens the event log; retried with backoff while the log is unavailable.
-        capacity: Maximum queue length.
-        registry: Registry of the log's metrics.
-        clock: Nanoseconds since 1970-01-01 UTC.
+    A prediction is dropped and counted if the queue of ``capacity`` predictions or the producer's buffer is full. The
+    event loop only puts a tuple into the queue. ``open_producer`` is retried with backoff while the log is
+    unavailable. ``clock`` returns nanoseconds since 1970-01-01 UTC.
     """
 
     def __init__(

@@ -17,7 +17,7 @@ class StoreHealth:
     def __init__(self, reader: CircuitBreakingReader, metrics: PredictorMetrics) -> None:
         self._reader = reader
         self._ping_failure: str | None = "the online store has not answered yet"
-        metrics.observe_store_health(lambda: self.reason is None)
+        metrics.store_up.set_function(lambda: float(self.reason is None))
 
     @property
     def reason(self) -> str | None:
