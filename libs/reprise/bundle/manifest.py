@@ -198,12 +198,7 @@ class Manifest(_Part):
         Raises:
             InvalidBundleError: The bytes are no JSON object, the format is unknown, or a field is wrong.
         """
-        try:
-            content = json.loads(data)
-        except ValueError as error:
-            raise InvalidBundleError(f"{location}: no JSON ({error})") from None
-        if not isinstance(content, dict):
-            raise InvalidBundleError(f"{location}: expected a JSON object")
+        content = read_json_object(data, location)
         if content.get("format") != FORMAT:
             raise InvalidBundleError(f"{location}: expected format {FORMAT}, got {content.get('format')!r}")
         try:
@@ -214,6 +209,21 @@ class Manifest(_Part):
             raise InvalidBundleError(
                 f"{location}: {where}: {first['msg']} ({error.error_count()} problems in all)"
             ) from None
+
+
+def read_json_object(data: bytes, location: str) -> dict[str, Any]:
+    """Return the JSON object in a file.
+
+    Raises:
+        InvalidBundleError: The bytes are no JSON object.
+    """
+    try:
+        content = json.loads(data)
+    except ValueError as error:
+        raise InvalidBundleError(f"{location}: no JSON ({error})") from None
+    if not isinstance(content, dict):
+        raise InvalidBundleError(f"{location}: expected a JSON object")
+    return content
 
 
 def canonical_json(content: Any) -> bytes:

@@ -23,7 +23,7 @@ from reprise.bundle.exceptions import (
     InvalidBundleError,
     InvalidDigestError,
 )
-from reprise.bundle.manifest import Manifest, canonical_json
+from reprise.bundle.manifest import Manifest, canonical_json, read_json_object
 from reprise.runtime.storage import Storage, open_storage
 
 BUNDLES = "bundles"
@@ -80,13 +80,10 @@ class BundleStore:
         address = parse_digest(digest)
         manifest = self._manifest(address)
         path = _path(address, MODEL)
-        try:
-            model = self._storage.read(path)
-        except FileNotFoundError:
-            raise BundleCorruptError(
-                self._storage.location(path), expected=manifest.model.sha256, actual="no file"
-            ) from None
-        verify_model(model, manifest, self._storage.location(path))
+        location, model = self._storage.location(path), self._read(path)
+        if model is None:
+            raise BundleCorruptError(location, expected=manifest.model.sha256, actual="no file")
+        verify_model(model, manifest, location)
         return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
 
     def attachment(self, digest: str, name: str) -> bytes:
@@ -97,11 +94,10 @@ class BundleStore:
         """
         if "/" in name:
             raise InvalidBundleError(f"{name!r} cannot be the name of an attachment")
-        path = _path(parse_digest(digest), name)
-        try:
-            return self._storage.read(path)
-        except FileNotFoundError:
-            raise BundleNotFoundError(f"{self._storage.location(path)} does not exist") from None
+        content = self._read(_path(parse_digest(digest), name))
+        if content is None:
+            raise BundleNotFoundError(f"{self.location(digest, name)} does not exist")
+        return content
 
     def location(self, digest: str, name: str) -> str:
         """Return the address of a bundle's file: a path in a local store, a URL otherwise."""
@@ -120,13 +116,9 @@ class BundleStore:
             BundleNotFoundError: No bundle has been marked as the latest.
             InvalidBundleError: The pointer cannot be read.
         """
-        location = self._storage.location(LATEST)
-        try:
-            data = self._storage.read(LATEST)
-        except FileNotFoundError:
-            raise BundleNotFoundError(
-                f"{location} does not exist: no bundle is marked as the latest"
-            ) from None
+        location, data = self._storage.location(LATEST), self._read(LATEST)
+        if data is None:
+            raise BundleNotFoundError(f"{location} does not exist: no bundle is marked as the latest")
         try:
             return parse_digest(json.loads(data)["digest"])
         except (ValueError, KeyError, TypeError, InvalidDigestError) as error:
@@ -144,23 +136,22 @@ class BundleStore:
 
     def _manifest(self, digest: Digest) -> Manifest:
         path = _path(digest, MANIFEST)
-        try:
-            data = self._storage.read(path)
-        except FileNotFoundError:
-            raise BundleNotFoundError(f"{self.url} has no bundle {digest}") from None
+        data = self._read(path)
+        if data is None:
+            raise BundleNotFoundError(f"{self.url} has no bundle {digest}")
         return verify_manifest(data, digest, self._storage.location(path))
 
     def _metadata(self, digest: Digest) -> dict[str, Any]:
-        path = _path(digest, METADATA)
-        try:
-            content = json.loads(self._storage.read(path))
-        except FileNotFoundError:
+        data = self._read(_path(digest, METADATA))
+        if data is None:
             return {}
-        except ValueError as error:
-            raise InvalidBundleError(f"{self._storage.location(path)}: no JSON ({error})") from None
-        if not isinstance(content, dict):
-            raise InvalidBundleError(f"{self._storage.location(path)}: expected a JSON object")
-        return content
+        return read_json_object(data, self.location(digest, METADATA))
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._storage.read(path)
+        except FileNotFoundError:
+            return None
 
     def _is_intact(self, digest: Digest) -> bool:
         try:

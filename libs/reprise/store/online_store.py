@@ -114,7 +114,7 @@ class OnlineStore(StoreClient):
         """Return the rows with these keys, in order, in one round trip.
 
         Raises:
-            CorruptRowError: A row does not hold what its view says.
+            CorruptRowError: A row does not match its view.
         """
         operation = f"read {len(rows)} rows"
         keys = [key for _, key in rows]

@@ -146,7 +146,7 @@ class Connection(asyncio.Protocol):
         self._parser.feed(data)
         while (reply := gets()) is not _INCOMPLETE:
             if not waiting:
-                self.close(f"the server said {reply!r} without being asked")
+                self.close(f"the server sent {reply!r} without a request")
                 return
             request = waiting[0]
             replies, expected = request.replies, request.expected
