@@ -10,11 +10,10 @@ from typing import Any, Self
 import hiredis
 
 from reprise.store.exceptions import StoreError, StoreUnavailableError
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.cluster import ClusterTransport
 from reprise.store.transport.resp import Command, ConnectionLostError, pack, reply_error, tls_context
 from reprise.store.transport.server import ServerTransport
-from reprise.store.transport.slots import Address
 
 Transport = ServerTransport | ClusterTransport
 

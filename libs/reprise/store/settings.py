@@ -1,11 +1,21 @@
 """Settings of the online store."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 
 from reprise.runtime.settings import RedisSettings
-from reprise.store.transport.slots import Address
+
+
+class Address(NamedTuple):
+    """The address of a server."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return ``host:port``."""
+        return f"{self.host}:{self.port}"
 
 
 class OnlineStoreSettings(RedisSettings):

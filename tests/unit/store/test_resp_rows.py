@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from reprise.store.exceptions import CorruptRowError
 from reprise.store.feast import protobuf
+from reprise.store.settings import Address
 from reprise.store.transport.connection import Connection
 from reprise.store.transport.resp import PING
 from reprise.store.transport.resp_rows import RespRowBuffer, RespRows
-from reprise.store.transport.slots import Address
 from support.rows import STATE, USER_CODEC, states
 
 WIDTH = 5

@@ -6,15 +6,8 @@ from hypothesis import strategies as st
 from redis.cluster import key_slot as redis_py_key_slot
 
 from reprise.store.exceptions import StoreRefusedError
-from reprise.store.transport.slots import (
-    SLOTS,
-    Address,
-    Redirect,
-    SlotMap,
-    key_in_slot,
-    key_slot,
-    parse_redirect,
-)
+from reprise.store.settings import Address
+from reprise.store.transport.slots import SLOTS, Redirect, SlotMap, key_in_slot, key_slot, parse_redirect
 
 ASKED = Address("10.0.0.1", 6379)
 

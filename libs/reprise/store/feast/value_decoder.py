@@ -1,17 +1,15 @@
 """Decodes many ``Value`` messages at once, as an array of doubles."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reprise.store.feast.protobuf import DOUBLE_TAG, INT64_TAG
+from reprise.store.transport.resp_rows import WINDOW, windows
 
 _DOUBLE_BYTES: Final = 9  # tag and number
-WINDOW: Final = 8
-"""Bytes that have to follow the last value."""
-
 # By the number of a varint's groups: the bits of a window that belong to it, and its continuation bits.
 _OWN: Final = np.array([(1 << 8 * groups) - 1 for groups in range(9)], np.uint64)
 _CONTINUATION: Final = np.uint64(0x8080808080808080)
@@ -72,8 +70,3 @@ def decode_values(
     left[doubles] = False
     left[integers] = False
     return numbers, np.flatnonzero(left)
-
-
-def windows(data: bytes | bytearray, kind: str) -> NDArray[Any]:
-    """Return a view with one item of a dtype of at most ``WINDOW`` bytes at every position of the data."""
-    return np.ndarray((len(data) - WINDOW + 1,), kind, data, 0, (1,))

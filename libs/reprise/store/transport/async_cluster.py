@@ -11,14 +11,14 @@ from typing import Any
 import hiredis
 
 from reprise.store.exceptions import StoreError, StoreUnavailableError
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.async_server import not_started, raise_refusal
 from reprise.store.transport.command_batch import CommandBatch
 from reprise.store.transport.connection import Connection, DeadlineError, Replies, open_connection
 from reprise.store.transport.connection_pool import ConnectionPool
 from reprise.store.transport.resp import CLUSTER_SLOTS, ConnectionLostError, reply_error
 from reprise.store.transport.resp_rows import RespRows
-from reprise.store.transport.slots import Address, SlotMap
+from reprise.store.transport.slots import SlotMap
 
 _SLOTS_TIMEOUT_SECONDS = 0.5
 _REFRESH_SECONDS = 30.0

@@ -14,9 +14,8 @@ from typing import Any, Final
 import hiredis
 
 from reprise.store.exceptions import StoreRefusedError
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.resp import Command, ConnectionLostError, handshake, reply_error
-from reprise.store.transport.slots import Address
 
 _CHUNK: Final = 1 << 18
 _INCOMPLETE: Final = object()

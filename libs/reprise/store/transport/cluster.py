@@ -12,7 +12,7 @@ from typing import Any
 import hiredis
 
 from reprise.store.exceptions import StoreUnavailableError
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.blocking_connection import BlockingConnection
 from reprise.store.transport.command_batch import CommandBatch
 from reprise.store.transport.resp import CLUSTER_SLOTS, Command, ConnectionLostError, reply_error
@@ -25,7 +25,7 @@ from reprise.store.transport.server import (
     wait_commands,
     wait_milliseconds,
 )
-from reprise.store.transport.slots import Address, SlotMap, key_in_slot
+from reprise.store.transport.slots import SlotMap, key_in_slot
 
 _RETRIES = 12
 _MAX_REDIRECTS = 16

@@ -11,8 +11,9 @@ from typing import Any
 
 import hiredis
 
+from reprise.store.settings import Address
 from reprise.store.transport.resp import ASKING, TRANSIENT_CLUSTER_ERRORS, Command, error_code
-from reprise.store.transport.slots import Address, Redirect, SlotMap, key_slot, parse_redirect
+from reprise.store.transport.slots import Redirect, SlotMap, key_slot, parse_redirect
 
 
 class CommandBatch:

@@ -15,10 +15,9 @@ from typing import Any, cast
 import hiredis
 
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.resp import PING, ConnectionLostError, handshake, reply_error
 from reprise.store.transport.resp_rows import RespRowBuffer, RespRows
-from reprise.store.transport.slots import Address
 
 _INCOMPLETE = object()
 _STALL_SECONDS = 1.0

@@ -8,9 +8,8 @@ import ssl
 from collections.abc import Callable
 
 from reprise.store.exceptions import StoreError
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.connection import Connection, open_connection
-from reprise.store.transport.slots import Address
 
 _FIRST_BACKOFF = 0.02
 _MAX_BACKOFF = 1.0

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.store.feast.value_decoder import WINDOW, windows
+WINDOW: Final = 8
+"""Bytes that have to follow the last value."""
 
 _CR, _LF, _DOLLAR = b"\r\n$"
 _PONG: Final = b"\r\n+PONG\r\n"
@@ -128,3 +129,8 @@ class RespRowBuffer:
         shape = (self._rows, self._width)
         rows = RespRows(self._data, starts.reshape(shape), _LENGTH.take(sizes).reshape(shape))
         return rows, int(ends[-1]) - len(b"\r\n")
+
+
+def windows(data: bytes | bytearray, kind: str) -> NDArray[Any]:
+    """Return a view with one item of a dtype of at most ``WINDOW`` bytes at every position of the data."""
+    return np.ndarray((len(data) - WINDOW + 1,), kind, data, 0, (1,))

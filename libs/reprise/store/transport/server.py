@@ -11,10 +11,9 @@ from typing import Any, Final
 import hiredis
 
 from reprise.store.exceptions import StoreUnavailableError
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.blocking_connection import BlockingConnection
 from reprise.store.transport.resp import Command, ConnectionLostError, pack, reply_error
-from reprise.store.transport.slots import Address
 
 ReplicationIds = Mapping[Address, bytes]
 """The replication id of each primary; a promoted replica has another one, and so has a restarted server."""

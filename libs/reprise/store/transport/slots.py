@@ -10,19 +10,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from reprise.store.exceptions import StoreRefusedError
+from reprise.store.settings import Address
 
 SLOTS = 16384
-
-
-class Address(NamedTuple):
-    """The address of a server."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        """Return ``host:port``."""
-        return f"{self.host}:{self.port}"
 
 
 class Redirect(NamedTuple):
