@@ -88,7 +88,7 @@ def create_http_app(
         app.add_middleware(AuthenticationMiddleware, authentication=authentication, registry=registry)
     durations = LoopHistogram(
         "reprise_http_request_seconds",
-        "From a request's head to the end of its answer, by the status of the answer (gone: its sender did not wait);"
+        "Duration of requests from the head to the end of the response, by status (gone: the client left before);"
         " probes and scrapes are not counted.",
         ("status",),
         _REQUEST_BOUNDS,
@@ -103,7 +103,7 @@ def create_http_app(
     )
     if tracing is not None:
         app.add_middleware(tracing.middleware)
-    ready = Gauge("reprise_ready", "1 where /ready says so, else 0.", registry=registry)
+    ready = Gauge("reprise_ready", "1 if /ready succeeds, else 0.", registry=registry)
     ready.set_function(lambda: float(not reasons()))
     app.include_router(health_router(reasons))
     if serve_metrics:

@@ -53,15 +53,14 @@ class DependencyMetrics:
         self._on_failure = on_failure
         self._seconds = Histogram(
             "reprise_dependency_seconds",
-            "How long a service that the process depends on (online_store, event_log, offline_store) took over one"
-            " call or batch of calls.",
+            "Duration of a call, or a batch of calls, to a dependency: online_store, event_log, offline_store.",
             ("dependency",),
             buckets=_BUCKETS,
             registry=registry,
         )
         self._errors = Counter(
             "reprise_dependency_errors",
-            "Calls to such a service that failed, by the class of the error.",
+            "Failed calls to a dependency, by class of the error.",
             ("dependency", "kind"),
             registry=registry,
         )

@@ -8,8 +8,8 @@ class HttpLibraryError(RepriseError):
 
 
 class ServerStartError(HttpLibraryError):
-    """The server did not come up: the address is taken, or the application's start failed."""
+    """The server did not start: the address is taken, or the application's start failed."""
 
 
 class InvalidKeysError(HttpLibraryError):
-    """The API keys are not given as they should be; says where, never what stands there."""
+    """The API keys are malformed; the message has the place, never the content."""

@@ -19,7 +19,7 @@ from starlette.responses import Response
 # Counters otherwise have a second series with their creation time.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
-_EXAMPLE = """# HELP reprise_build_info Always 1; the labels tell what runs.
+_EXAMPLE = """# HELP reprise_build_info Always 1; the labels are component and versions.
 # TYPE reprise_build_info gauge
 reprise_build_info{package="reprise-predictor",python="3.11.9",version="0.1.0"} 1.0
 """
@@ -36,7 +36,7 @@ def process_registry(distribution: str) -> CollectorRegistry:
     GCCollector(registry=registry)
     build = Gauge(
         "reprise_build_info",
-        "Always 1; the labels tell what runs.",
+        "Always 1; the labels are component and versions.",
         ("package", "version", "python"),
         registry=registry,
     )

@@ -33,7 +33,7 @@ close first: a request that meets a connection just being closed gets 502 or 503
 
 
 def is_draining(app: FastAPI) -> bool:
-    """Return whether the server of this application has been told to stop."""
+    """Return whether the server of this application is stopping."""
     return bool(getattr(app.state, "draining", False))
 
 

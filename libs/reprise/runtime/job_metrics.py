@@ -30,14 +30,14 @@ class JobMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.failed = self._gauge("reprise_job_failed", "1 where the job's last run failed, else 0.")
-        self.ended = self._gauge("reprise_job_end_timestamp_seconds", "When the job's last run ended.")
-        self.duration = self._gauge("reprise_job_duration_seconds", "How long the job's last run took.")
+        self.failed = self._gauge("reprise_job_failed", "1 if the job's last run failed, else 0.")
+        self.ended = self._gauge("reprise_job_end_timestamp_seconds", "Time when the job's last run ended.")
+        self.duration = self._gauge("reprise_job_duration_seconds", "Duration of the job's last run.")
 
     def succeeded(self) -> None:
         """Add the time of the last success, which a failed run does not push."""
         name = "reprise_job_last_success_timestamp_seconds"
-        self._gauge(name, "When the job last ended well.").set_to_current_time()
+        self._gauge(name, "Time when the job last succeeded.").set_to_current_time()
 
     def _gauge(self, name: str, documentation: str) -> Gauge:
         return Gauge(name, documentation, registry=self.registry)

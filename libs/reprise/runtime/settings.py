@@ -169,7 +169,7 @@ class TraceSettings(ProcessSettings):
     traces: bool = Field(
         default=False,
         validation_alias="REPRISE_TRACES",
-        description="Export spans of requests by OpenTelemetry; requires reprise-http[otel], which images built with"
+        description="Export spans of requests by OpenTelemetry; requires reprise[otel], which images built with"
         " OTEL=1 contain.",
     )
     otel_endpoint: str = Field(

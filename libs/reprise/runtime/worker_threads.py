@@ -37,7 +37,7 @@ class WorkerThreads:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Start the threads; at the end tell the functions to return, and wait for them."""
+        """Start the threads; at the end set their event, and wait for them."""
         threads = [
             threading.Thread(target=self._run, args=(name, worker), name=name, daemon=True)
             for name, worker in self._workers.items()

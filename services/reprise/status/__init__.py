@@ -1,1 +1,1 @@
-"""A page that says what runs, what it measures, and what is wrong with it."""
+"""The status page: what runs, how well, and what is wrong."""

@@ -62,8 +62,8 @@ class Poller:
     def reasons_not_ready(self) -> list[str]:
         """Return why there is no current report."""
         if self._failed:
-            return ["the services are not looked at any more"]
-        return [] if self.report is not None else ["the services are being looked at for the first time"]
+            return ["polling the services has failed"]
+        return [] if self.report is not None else ["the first poll of the services is not over"]
 
     async def poll(self) -> None:
         """Take one snapshot and build its report."""
@@ -128,7 +128,7 @@ def create_app(
 
     app = create_http_app(
         title="Reprise status",
-        description="What runs, what it measures, and what is wrong with it.",
+        description="What runs, how well, and what is wrong.",
         registry=metrics.registry,
         readiness=poller.reasons_not_ready,
         lifespan=lifespan,
@@ -149,7 +149,7 @@ def _add_pages(app: FastAPI, poller: Poller, documentation: str) -> None:
     for path in PAGES:
         app.get(path, include_in_schema=False)(page)
 
-    @app.get("/status.json", summary="What the page tells", tags=["status"])
+    @app.get("/status.json", summary="The content of the page", tags=["status"])
     async def as_json() -> Response:
         if poller.report is None:
             raise ProblemError(NOT_READY, "; ".join(poller.reasons_not_ready()), headers=retry_after(1))

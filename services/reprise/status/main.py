@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     logs=True,
 )
 def command(settings: "StatusSettings") -> None:
-    """Serve a page that says what runs, what it measures, and what is wrong with it."""
+    """Serve the status page: what runs, how well, and what is wrong."""
     from reprise.http.server import run_service
     from reprise.status.app import create_app
 
     app = create_app(settings)
     run_service(app, settings)
     if app.state.failed:
-        raise click.ClickException("the services could not be looked at any more; the log says why")
+        raise click.ClickException("polling the services has failed; the log has the reason")

@@ -13,22 +13,22 @@ class StatusMetrics:
         self.registry = registry
         self._scrapes = Counter(
             "reprise_status_scrapes",
-            "Processes that were looked at, by service and by whether they told their metrics: answered, failed.",
+            "Scrapes of processes, by service and outcome: answered, failed.",
             ("service", "outcome"),
             registry=registry,
         )
         self.seconds = Histogram(
             "reprise_status_look_seconds",
-            "How long it took to look at every process.",
+            "Duration of a poll of every process.",
             buckets=_SECONDS,
             registry=registry,
         )
         self.polled = Gauge(
-            "reprise_status_look_timestamp_seconds", "When the latest look ended.", registry=registry
+            "reprise_status_look_timestamp_seconds", "Time when the latest poll ended.", registry=registry
         )
         self._level = Gauge(
             "reprise_status_verdict",
-            "1 for how the platform is: good, watch (something is to be looked at), bad.",
+            "1 for the level of the platform: good, watch (needs attention), bad.",
             ("level",),
             registry=registry,
         )

@@ -161,7 +161,7 @@ def test_traces_without_the_sdk_are_refused_with_what_to_install(tmp_path: Path)
     )
     assert done.returncode == 1
     assert "REPRISE_TRACES: opentelemetry.sdk" in done.stderr
-    assert "is not installed; take reprise-http[otel], or an image built with OTEL=1" in done.stderr
+    assert "is not installed; install reprise[otel], or use an image built with OTEL=1" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@ def test_before_the_first_look_is_over_it_says_so() -> None:
 
     settings = StatusSettings.load(targets="producer=http://p:8001")
     with TestClient(create_app(settings, slow)) as client:
-        assert "for the first time" in client.get("/ready").json()["detail"]
+        assert "first poll" in client.get("/ready").json()["detail"]
         page = client.get("/")
         assert (page.status_code, page.headers["retry-after"]) == (503, "1")
         assert "Looking for the first time" in page.text
@@ -84,7 +84,7 @@ def test_looking_that_breaks_ends_the_process_rather_than_show_the_same_for_ever
     with capture_logs() as logs, TestClient(app) as client:
         while not ended:
             client.get("/health")
-        assert client.get("/ready").json()["detail"] == "the services are not looked at any more"
+        assert client.get("/ready").json()["detail"] == "polling the services has failed"
     assert ended == [True]
     assert app.state.failed
     assert "watch_failed" in [line["event"] for line in logs]
@@ -132,5 +132,5 @@ async def test_looking_that_breaks_makes_the_process_unready_and_is_not_hidden()
     watched = watch(look)
     with capture_logs() as logs, pytest.raises(RuntimeError):
         await watched.run()
-    assert watched.reasons_not_ready() == ["the services are not looked at any more"]
+    assert watched.reasons_not_ready() == ["polling the services has failed"]
     assert [line["event"] for line in logs] == ["watch_failed"]

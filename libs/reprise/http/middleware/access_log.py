@@ -26,7 +26,7 @@ class AccessLog:
     scrapes are omitted.
 
     Args:
-        ids: Whether lines contain the full address and the ids that handlers noted.
+        ids: Whether lines contain the full address and the ids from handlers.
         json: Lines as JSON; otherwise structlog's format for people.
     """
 

@@ -31,7 +31,10 @@ class AuthenticationMiddleware:
         self._keys = authentication.keys
         self._limit = authentication.limit
         refused = Counter(
-            "reprise_http_turned_away", "Requests turned away at the gate.", ("reason",), registry=registry
+            "reprise_http_turned_away",
+            "Requests refused for a missing key or for their rate.",
+            ("reason",),
+            registry=registry,
         )
         self._unauthenticated = refused.labels(UNAUTHENTICATED.slug)
         self._too_many = refused.labels(TOO_MANY_REQUESTS.slug)

@@ -67,8 +67,8 @@ class QueueingProcessor(SpanProcessor):
     def __init__(self, exporter: SpanExporter, capacity: int, registry: CollectorRegistry) -> None:
         spans = Counter(
             "reprise_trace_spans",
-            "Spans of sampled requests that were exported, that the collector did not take (failed), or that found"
-            " as many waiting as may (dropped); only where traces are on.",
+            "Spans of sampled requests by outcome: exported, failed (refused by the collector), dropped (queue full);"
+            " only with traces on.",
             ("outcome",),
             registry=registry,
         )

@@ -25,6 +25,6 @@ def open_tracing(settings: TraceSettings, distribution: str, registry: Collector
     except ModuleNotFoundError as error:
         problem = f"REPRISE_TRACES: {error.name} is not installed"
         raise InvalidSettingsError(
-            [f"{problem}; take reprise-http[otel], or an image built with OTEL=1"]
+            [f"{problem}; install reprise[otel], or use an image built with OTEL=1"]
         ) from error
     return exporting_tracing(settings, distribution, registry)
