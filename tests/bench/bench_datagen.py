@@ -18,8 +18,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.datagen.history import generate
-from reprise.datagen.history_options import GenerationPlan
+from reprise.datagen.history import generate_history
+from reprise.datagen.history_options import HistoryOptions
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.shop import ShopConfig
 
@@ -71,15 +71,17 @@ def run(events: int = 3_000_000) -> dict[str, object]:
     shop = ShopConfig(users=USERS, products=PRODUCTS)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        generate(GenerationPlan(path / "warm.parquet", shop, events=1_000, truth=path / "warm_truth.parquet"))
+        generate_history(
+            HistoryOptions(path / "warm.parquet", shop, events=1_000, truth=path / "warm_truth.parquet")
+        )
         plans = {
-            "parquet": GenerationPlan(path / "h.parquet", shop, events=events),
-            "parquet_with_truth": GenerationPlan(
+            "parquet": HistoryOptions(path / "h.parquet", shop, events=events),
+            "parquet_with_truth": HistoryOptions(
                 path / "h.parquet", shop, events=events, truth=path / "truth.parquet"
             ),
-            "csv": GenerationPlan(path / "h.csv", shop, events=events),
+            "csv": HistoryOptions(path / "h.csv", shop, events=events),
         }
-        rates = {name: rate(events, lambda plan=plan: generate(plan)) for name, plan in plans.items()}
+        rates = {name: rate(events, lambda plan=plan: generate_history(plan)) for name, plan in plans.items()}
         baseline = rate(BASELINE_EVENTS, lambda: one_event_at_a_time(path / "loop.parquet", BASELINE_EVENTS))
     return {
         "events": events,

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from reprise.datagen.history import generate
-from reprise.datagen.history_options import GenerationPlan
+from reprise.datagen.history import generate_history
+from reprise.datagen.history_options import HistoryOptions
 from reprise.events import Event
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
@@ -44,7 +44,7 @@ Numbers = dict[str, float | int | str]
 
 def history(folder: Path, events: int, *, users: int, products: int) -> Path:
     path = folder / f"{events}.parquet"
-    generate(GenerationPlan(path, ShopConfig(seed=11, users=users, products=products), events=events))
+    generate_history(HistoryOptions(path, ShopConfig(seed=11, users=users, products=products), events=events))
     return path
 
 

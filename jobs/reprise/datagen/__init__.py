@@ -1,4 +1,4 @@
-"""Makes synthetic shopping history with a known truth: the ``datagen`` command.
+"""Generates synthetic shopping history with a known truth: the ``datagen`` command.
 
-``reprise.datagen.history.generate(GenerationPlan(out=…))`` is the same without a command line.
+``reprise.datagen.history.generate_history(HistoryOptions(out=…))`` is the same without a command line.
 """

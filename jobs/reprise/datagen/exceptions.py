@@ -8,8 +8,8 @@ class DatagenError(RepriseError):
 
 
 class UnwritableOutputError(DatagenError):
-    """An output cannot be written as asked; says which and why."""
+    """An output cannot be written; says which and why."""
 
 
-class InvalidPlanError(DatagenError):
-    """What is to be generated contradicts itself; says how."""
+class InvalidOptionsError(DatagenError):
+    """The options contradict each other; says how."""

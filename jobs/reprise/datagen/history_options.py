@@ -4,34 +4,32 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from reprise.datagen.exceptions import InvalidPlanError, UnwritableOutputError
-from reprise.datagen.table_writer import check_output
+from reprise.datagen.exceptions import InvalidOptionsError, UnwritableOutputError
+from reprise.runtime.durations import microseconds
 from reprise.shop import ShopConfig
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TABLES = (".csv", ".parquet")
-DEFAULT_START = datetime(2026, 1, 1, tzinfo=UTC)
-"""Where a history begins unless it is told."""
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationPlan:
+class HistoryOptions:
     """What to generate, and where to write it.
 
     Attributes:
-        out: The events, ``.csv`` or ``.parquet``.
+        out: File of the events, ``.csv`` or ``.parquet``.
         shop: Size and seed of the shop.
-        start: Where the history begins, with a time zone.
-        days: Its length in days; or
-        events: its exact number of events. One of the two is given.
-        horizon: What the truth looks ahead.
-        truth: Where to write the truth, ``.csv`` or ``.parquet``.
-        report: Where to write the report, ``.html``.
+        start: First instant, with a time zone.
+        days: Length in days; or
+        events: exact number of events. Exactly one of the two is given.
+        horizon: Horizon of the truth.
+        truth: File of the truth, ``.csv`` or ``.parquet``.
+        report: File of the report, ``.html``.
     """
 
     out: Path
     shop: ShopConfig = field(default_factory=ShopConfig)
-    start: datetime = DEFAULT_START
+    start: datetime = datetime(2026, 1, 1, tzinfo=UTC)
     days: int | None = None
     events: int | None = None
     horizon: timedelta = timedelta(days=30)
@@ -41,27 +39,33 @@ class GenerationPlan:
     @property
     def start_us(self) -> int:
         """The start in microseconds since 1970-01-01 UTC."""
-        return (self.start - _EPOCH) // timedelta(microseconds=1)
+        return microseconds(self.start - _EPOCH)
 
     def check(self) -> None:
-        """Refuse what cannot be done, before anything is done.
+        """Check the options before any work is done.
 
         Raises:
-            InvalidPlanError: Days and events are both given or both missing, or out of their range.
+            InvalidOptionsError: Days and events are both given or both missing, or out of their range.
             UnwritableOutputError: An output's name or folder is wrong, or two outputs are one file.
         """
         if (self.days is None) == (self.events is None):
-            raise InvalidPlanError("give either the days or the events")
+            raise InvalidOptionsError("give either the days or the events")
         for name, number in (("days", self.days), ("events", self.events)):
             if number is not None and number < 1:
-                raise InvalidPlanError(f"{name}: expected at least 1, got {number}")
+                raise InvalidOptionsError(f"{name}: expected at least 1, got {number}")
         if self.start.tzinfo is None:
-            raise InvalidPlanError(f"start: expected an instant with a time zone, got {self.start}")
-        check_output(self.out, _TABLES)
-        outputs = [self.out]
-        for path, extensions in ((self.truth, _TABLES), (self.report, (".html",))):
-            if path is not None:
-                check_output(path, extensions)
-                outputs.append(path)
+            raise InvalidOptionsError(f"start: expected an instant with a time zone, got {self.start}")
+        wanted = ((self.out, _TABLES), (self.truth, _TABLES), (self.report, (".html",)))
+        outputs = [_checked_output(path, extensions) for path, extensions in wanted if path is not None]
         if len({path.resolve() for path in outputs}) < len(outputs):
             raise UnwritableOutputError(f"{self.out}: two outputs cannot be one file")
+
+
+def _checked_output(path: Path, extensions: tuple[str, ...]) -> Path:
+    if path.suffix.lower() not in extensions:
+        raise UnwritableOutputError(f"{path}: the name should end in {' or '.join(extensions)}")
+    if not path.parent.is_dir():
+        raise UnwritableOutputError(f"{path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise UnwritableOutputError(f"{path}: is a folder")
+    return path

@@ -11,12 +11,12 @@ from reprise.datagen.statistics import GAP_DAYS, PROBABILITY_BINS, HistoryStatis
 from reprise.reports.figures import date_axis, figure
 from reprise.shop import CATEGORIES, PURCHASE, VIEW
 from reprise.shop.activity_clock import campaigns_between
+from reprise.shop.config import DAY_US
 
 _VIEWS = "#9DB4C8"
 _PURCHASES = "#D1495B"
 _DARK = "#2B3A4A"
 _QUIET = "#6B7A89"
-_DAY_US = 86_400_000_000
 _THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 _WIDE = (11.0, 3.0)
 _HALF = (5.4, 3.4)
@@ -25,11 +25,11 @@ _HALF = (5.4, 3.4)
 def events_over_time(statistics: HistoryStatistics) -> str:
     """Return views and purchases per day, with the campaigns shaded."""
     with figure(size=_WIDE) as (axes, image):
-        days = statistics.start_us / _DAY_US + np.arange(len(statistics.daily) + 1)
-        end_us = statistics.start_us + len(statistics.daily) * _DAY_US
+        days = statistics.start_us / DAY_US + np.arange(len(statistics.daily) + 1)
+        end_us = statistics.start_us + len(statistics.daily) * DAY_US
         for campaign, begins, ends in campaigns_between(statistics.start_us, end_us):
             shown = [max(begins, statistics.start_us), min(ends, end_us)]
-            first, last = (instant / _DAY_US for instant in shown)
+            first, last = (instant / DAY_US for instant in shown)
             axes.axvspan(first, last, color="#F4E3C1", alpha=0.7, linewidth=0)
             name = campaign.name.replace(" ", "\n", 1)
             axes.text(first, 0.98, f" {name}", transform=axes.get_xaxis_transform(), va="top", fontsize=7)
@@ -101,8 +101,8 @@ def times_between_purchases(statistics: HistoryStatistics) -> str:
 def customers(statistics: HistoryStatistics) -> str:
     """Return the funnel of users, from the whole base to those who bought a product twice."""
     stages = (
-        ("customer base", len(statistics.users_seen)),
-        ("with an event", int(statistics.users_seen.sum())),
+        ("customer base", len(statistics.users_active)),
+        ("with an event", int(statistics.users_active.sum())),
         ("bought something", int((statistics.user_purchases > 0).sum())),
         ("bought a product again", int(statistics.users_repeating.sum())),
     )

@@ -1,9 +1,10 @@
-"""What a history looks like, counted batch by batch: memory grows with days, products and bought pairs only."""
+"""Statistics of a history, counted batch by batch; memory grows with days, products and bought pairs only."""
 
 import numpy as np
 import numpy.typing as npt
 
 from reprise.shop import CATEGORIES, PURCHASE, VIEW, EventBatch, Shop
+from reprise.shop.config import DAY_US, HOUR_US
 
 Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -12,8 +13,6 @@ GAP_DAYS = 120
 """Longest time between purchases, in days, that has a bin of its own."""
 PROBABILITY_BINS = 1_000
 
-_DAY_US = 86_400_000_000
-_HOUR_US = 3_600_000_000
 _EPOCH_WEEKDAY = 3
 
 
@@ -25,7 +24,7 @@ class HistoryStatistics:
         weekly: (7, 24) events by weekday from Monday and hour, UTC.
         product_events: (products, event types) events per product.
         user_purchases: Purchases per user.
-        users_seen: Whether a user has an event.
+        users_active: Whether a user has an event.
         users_repeating: Whether a user bought some product at least twice.
         repeats: Purchases per category that were not the pair's first in this history.
         gaps: (categories, ``GAP_DAYS`` + 1) times between purchases of a pair, by whole days, the last bin open.
@@ -42,7 +41,7 @@ class HistoryStatistics:
         self.weekly: Counts = np.zeros((7, 24), dtype=np.int64)
         self.product_events: Counts = np.zeros((config.products, 2), dtype=np.int64)
         self.user_purchases: Counts = np.zeros(config.users, dtype=np.int64)
-        self.users_seen = np.zeros(config.users, dtype=np.bool_)
+        self.users_active = np.zeros(config.users, dtype=np.bool_)
         self.users_repeating = np.zeros(config.users, dtype=np.bool_)
         self.repeats: Counts = np.zeros(len(CATEGORIES), dtype=np.int64)
         self.gaps: Counts = np.zeros((len(CATEGORIES), GAP_DAYS + 1), dtype=np.int64)
@@ -78,12 +77,12 @@ class HistoryStatistics:
         return float((positive * below).sum() / pairs) if pairs else float("nan")
 
     def add(self, batch: EventBatch) -> None:
-        """Count the events of the stream's next batch."""
+        """Count the events of the next batch."""
         self._count_times(batch)
         kind = batch.event_type.astype(np.int64)
         products = self.shop.config.products
         self.product_events += np.bincount(batch.product * 2 + kind, minlength=2 * products).reshape(-1, 2)
-        self.users_seen[batch.user] = True
+        self.users_active[batch.user] = True
         self.amount += float(np.nansum(batch.amount))
         if batch.probability is not None:
             bin_number = np.minimum(
@@ -97,13 +96,13 @@ class HistoryStatistics:
 
     def _count_times(self, batch: EventBatch) -> None:
         kind = batch.event_type.astype(np.int64)
-        day = (batch.timestamp_us - self.start_us) // _DAY_US
+        day = (batch.timestamp_us - self.start_us) // DAY_US
         missing = int(day[-1]) + 1 - len(self.daily)
         if missing > 0:
             self.daily = np.concatenate((self.daily, np.zeros((missing, 2), dtype=np.int64)))
         self.daily += np.bincount(day * 2 + kind, minlength=self.daily.size).reshape(-1, 2)
-        weekday = (batch.timestamp_us // _DAY_US + _EPOCH_WEEKDAY) % 7
-        hour = batch.timestamp_us % _DAY_US // _HOUR_US
+        weekday = (batch.timestamp_us // DAY_US + _EPOCH_WEEKDAY) % 7
+        hour = batch.timestamp_us % DAY_US // HOUR_US
         self.weekly += np.bincount(weekday * 24 + hour, minlength=7 * 24).reshape(7, 24)
 
     def _count_purchases(self, user: Counts, product: Counts, timestamp_us: Counts) -> None:
@@ -120,9 +119,9 @@ class HistoryStatistics:
         row, known = self._rows(pair[heads])
         again[heads] = known
         previous[heads[known]] = self._last[row[known]]
-        self._note(pair, when)
+        self._record_last(pair, when)
         category = self.shop.population.products.category[pair[again] % self.shop.config.products]
-        days = np.minimum((when[again] - previous[again]) // _DAY_US, GAP_DAYS)
+        days = np.minimum((when[again] - previous[again]) // DAY_US, GAP_DAYS)
         self.repeats += np.bincount(category, minlength=len(CATEGORIES))
         self.gaps += np.bincount(
             category * (GAP_DAYS + 1) + days, minlength=len(CATEGORIES) * (GAP_DAYS + 1)
@@ -135,7 +134,7 @@ class HistoryStatistics:
         row = np.minimum(np.searchsorted(self._pair, pair), len(self._pair) - 1)
         return row, self._pair[row] == pair
 
-    def _note(self, pair: Counts, when: Counts) -> None:
+    def _record_last(self, pair: Counts, when: Counts) -> None:
         """Keep the last purchase of each pair; pairs come sorted, each in time order."""
         final = np.ones(len(pair), dtype=np.bool_)
         final[:-1] = pair[1:] != pair[:-1]

@@ -1,19 +1,53 @@
-"""Writing tables to a file in the format that its extension names, part by part."""
+"""Batches of events as canonical Arrow tables, written to CSV or Parquet."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Protocol, Self
+from typing import BinaryIO, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from reprise.datagen.exceptions import UnwritableOutputError
+from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.runtime.files import atomic_write
+from reprise.shop import EVENT_ID_LENGTH, EVENT_TYPES, EventBatch, Shop
+
+TRUTH_SCHEMA = pa.schema([pa.field("event_id", pa.string()), pa.field("probability", pa.float64())])
+"""Columns of a truth file, in the events' order."""
 
 _ROWS_PER_GROUP = 400_000
+_MAX_PERCENT = 100
+
+
+class EventTables:
+    """Tables of the batches of one shop; the ids are formatted once."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._users = pa.array(shop.user_ids(), pa.string())
+        self._products = pa.array(shop.product_ids(), pa.string())
+        self._types = pa.array(EVENT_TYPES, pa.string())
+        discounts = [f'{{"discount_percent":{percent}}}' for percent in range(1, _MAX_PERCENT + 1)]
+        self._metadata = pa.array([None, *discounts], pa.string())
+
+    def build(self, batch: EventBatch) -> pa.Table:
+        """Return the canonical table of a batch."""
+        columns = [
+            _event_ids(batch),
+            self._users.take(pa.array(batch.user)),
+            self._products.take(pa.array(batch.product)),
+            self._types.take(pa.array(batch.event_type)),
+            pa.array(batch.amount, from_pandas=True),
+            pa.array(batch.timestamp_us.view("datetime64[us]")).cast(EVENT_SCHEMA.field("timestamp").type),
+            self._metadata.take(pa.array(batch.discount)),
+        ]
+        return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)
+
+
+def truth_table(batch: EventBatch) -> pa.Table:
+    """Return the truth table of a batch whose stream has a horizon."""
+    return pa.Table.from_arrays([_event_ids(batch), pa.array(batch.probability)], schema=TRUTH_SCHEMA)
 
 
 class TableWriter(Protocol):
@@ -23,38 +57,28 @@ class TableWriter(Protocol):
         """Append the rows of a table."""
 
 
-def check_output(path: Path, extensions: tuple[str, ...]) -> None:
-    """Refuse a path that could not be written to after the work is done.
-
-    Raises:
-        UnwritableOutputError: The extension is none of the given, or the folder is missing.
-    """
-    if path.suffix.lower() not in extensions:
-        raise UnwritableOutputError(f"{path}: the name should end in {' or '.join(extensions)}")
-    if not path.parent.is_dir():
-        raise UnwritableOutputError(f"{path}: there is no folder {path.parent}")
-    if path.is_dir():
-        raise UnwritableOutputError(f"{path}: is a folder")
-
-
 @contextmanager
 def table_file(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
-    """Open a CSV or Parquet file for writing, by its extension; it is there whole or not at all."""
+    """Open a CSV or Parquet file for writing, by its extension; it is complete or absent afterwards."""
     with atomic_write(path) as partial:
         if path.suffix.lower() == ".csv":
-            with _CsvWriter(partial, schema) as csv:
-                yield csv
+            with partial.open("wb") as file:
+                yield _CsvWriter(file, schema)
         else:
-            with _ParquetWriter(partial, schema) as parquet:
-                yield parquet
+            columns = [name for name in schema.names if name not in ("event_id", "timestamp", "probability")]
+            with closing(
+                pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=columns)
+            ) as file:
+                writer = _ParquetWriter(file)
+                yield writer
+                writer.flush()
 
 
 class _ParquetWriter:
-    """Gathers rows until they make a row group worth reading at once."""
+    """Collects rows until they make a row group that is large enough to read at once."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        repeated = [name for name in schema.names if name not in ("event_id", "timestamp", "probability")]
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd", use_dictionary=repeated)
+    def __init__(self, file: pq.ParquetWriter) -> None:
+        self._file = file
         self._waiting: list[pa.Table] = []
         self._rows = 0
 
@@ -62,29 +86,19 @@ class _ParquetWriter:
         self._waiting.append(table)
         self._rows += table.num_rows
         if self._rows >= _ROWS_PER_GROUP:
-            self._flush()
+            self.flush()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         if self._waiting:
-            self._writer.write_table(pa.concat_tables(self._waiting), row_group_size=self._rows)
+            self._file.write_table(pa.concat_tables(self._waiting), row_group_size=self._rows)
         self._waiting, self._rows = [], 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self._flush()
-        self._writer.close()
 
 
 class _CsvWriter:
     """RFC 4180 with a header; null is empty, timestamps are RFC 3339 in UTC with microseconds."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._file = path.open("wb")
+    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
+        self._file = file
         self._file.write((",".join(schema.names) + "\n").encode())
 
     def write(self, table: pa.Table) -> None:
@@ -94,22 +108,9 @@ class _CsvWriter:
                 columns[-1], "\n", "", null_handling="replace", null_replacement=""
             )
             lines = pc.binary_join_element_wise(*columns, ",", null_handling="replace", null_replacement="")
-            _, ends, text = lines.buffers()
-            first, last = _bounds(lines, ends)
-            self._file.write(memoryview(text)[first:last])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
-
-
-def _bounds(lines: pa.Array, ends: pa.Buffer) -> tuple[int, int]:
-    offsets = memoryview(ends).cast("i")
-    return offsets[lines.offset], offsets[lines.offset + len(lines)]
+            _, offsets, text = lines.buffers()
+            ends = memoryview(offsets).cast("i")
+            self._file.write(memoryview(text)[ends[lines.offset] : ends[lines.offset + len(lines)]])
 
 
 def _csv_text(column: pa.Array) -> pa.Array:
@@ -121,3 +122,9 @@ def _csv_text(column: pa.Array) -> pa.Array:
         quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
         return pc.if_else(pc.match_substring(column, '"'), quoted, column)
     return column.cast(pa.string())
+
+
+def _event_ids(batch: EventBatch) -> pa.Array:
+    ends = np.arange(len(batch) + 1, dtype=np.int32) * EVENT_ID_LENGTH
+    buffers = [None, pa.py_buffer(ends), pa.py_buffer(batch.event_id_bytes())]
+    return pa.Array.from_buffers(pa.string(), len(batch), buffers)

@@ -10,9 +10,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.datagen.exceptions import DatagenError, InvalidPlanError, UnwritableOutputError
-from reprise.datagen.history import generate
-from reprise.datagen.history_options import GenerationPlan
+from reprise.datagen.exceptions import DatagenError, InvalidOptionsError, UnwritableOutputError
+from reprise.datagen.history import generate_history
+from reprise.datagen.history_options import HistoryOptions
 from reprise.event_files.importer import import_events
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import event_key, parse_timestamp
@@ -26,7 +26,7 @@ def read_csv(path: Path) -> pa.Table:
 
 
 def test_parquet_has_the_canonical_columns_in_canonical_order(tmp_path: Path) -> None:
-    summary = generate(GenerationPlan(tmp_path / "h.parquet", SHOP, days=30))
+    summary = generate_history(HistoryOptions(tmp_path / "h.parquet", SHOP, days=30))
     table = pq.read_table(tmp_path / "h.parquet")
     assert table.schema.equals(EVENT_SCHEMA)
     assert table.num_rows == summary.events > 3_000
@@ -38,7 +38,7 @@ def test_parquet_has_the_canonical_columns_in_canonical_order(tmp_path: Path) ->
 
 
 def test_purchases_have_an_amount_and_views_have_none(tmp_path: Path) -> None:
-    summary = generate(GenerationPlan(tmp_path / "h.parquet", SHOP, days=30))
+    summary = generate_history(HistoryOptions(tmp_path / "h.parquet", SHOP, days=30))
     rows = pq.read_table(tmp_path / "h.parquet").to_pylist()
     assert {row["event_type"] for row in rows} == {"view", "purchase"}
     assert all((row["amount"] is None) == (row["event_type"] == "view") for row in rows)
@@ -49,8 +49,8 @@ def test_purchases_have_an_amount_and_views_have_none(tmp_path: Path) -> None:
 
 
 def test_csv_says_the_same_as_parquet(tmp_path: Path) -> None:
-    generate(GenerationPlan(tmp_path / "h.parquet", SHOP, days=20))
-    generate(GenerationPlan(tmp_path / "h.csv", SHOP, days=20))
+    generate_history(HistoryOptions(tmp_path / "h.parquet", SHOP, days=20))
+    generate_history(HistoryOptions(tmp_path / "h.csv", SHOP, days=20))
     import_events(tmp_path / "h.csv", tmp_path / "imported.parquet")
     imported = pq.read_table(tmp_path / "imported.parquet")
     expected = pq.read_table(tmp_path / "h.parquet")
@@ -59,8 +59,8 @@ def test_csv_says_the_same_as_parquet(tmp_path: Path) -> None:
 
 
 def test_csv_timestamps_are_rfc_3339(tmp_path: Path) -> None:
-    generate(GenerationPlan(tmp_path / "h.csv", SHOP, days=2))
-    generate(GenerationPlan(tmp_path / "h.parquet", SHOP, days=2))
+    generate_history(HistoryOptions(tmp_path / "h.csv", SHOP, days=2))
+    generate_history(HistoryOptions(tmp_path / "h.parquet", SHOP, days=2))
     lines = (tmp_path / "h.csv").read_text().splitlines()
     assert lines[0] == ",".join(EVENT_SCHEMA.names)
     written = [parse_timestamp(line.split(",")[5]) for line in lines[1:]]
@@ -70,8 +70,8 @@ def test_csv_timestamps_are_rfc_3339(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [1, 999, 20_000])
 def test_events_are_exactly_as_many_as_asked_for_and_the_first_in_time(tmp_path: Path, count: int) -> None:
-    assert generate(GenerationPlan(tmp_path / "n.parquet", SHOP, events=count)).events == count
-    generate(GenerationPlan(tmp_path / "d.parquet", SHOP, days=150))
+    assert generate_history(HistoryOptions(tmp_path / "n.parquet", SHOP, events=count)).events == count
+    generate_history(HistoryOptions(tmp_path / "d.parquet", SHOP, days=150))
     longer = pq.read_table(tmp_path / "d.parquet")
     assert longer.num_rows > count
     assert pq.read_table(tmp_path / "n.parquet").equals(longer.slice(0, count))
@@ -79,7 +79,7 @@ def test_events_are_exactly_as_many_as_asked_for_and_the_first_in_time(tmp_path:
 
 def test_days_end_where_they_should(tmp_path: Path) -> None:
     start = datetime(2024, 5, 6, 7, 8, tzinfo=UTC)
-    generate(GenerationPlan(tmp_path / "h.parquet", SHOP, start=start, days=3))
+    generate_history(HistoryOptions(tmp_path / "h.parquet", SHOP, start=start, days=3))
     when = pq.read_table(tmp_path / "h.parquet")["timestamp"].to_pylist()
     assert start <= when[0]
     hours = [(moment - start).total_seconds() / 3600 for moment in when]
@@ -88,21 +88,21 @@ def test_days_end_where_they_should(tmp_path: Path) -> None:
 
 def test_equal_options_make_equal_bytes_and_another_seed_other_ones(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        plan = GenerationPlan(
+        plan = HistoryOptions(
             tmp_path / f"{name}.parquet",
             ShopConfig(seed=seed, users=200, products=40),
             days=10,
             truth=tmp_path / f"{name}.csv",
         )
-        generate(plan)
+        generate_history(plan)
     for extension in ("parquet", "csv"):
         a, b, c = ((tmp_path / f"{name}.{extension}").read_bytes() for name in "abc")
         assert a == b != c
 
 
 def test_truth_has_each_event_once_in_the_same_order(tmp_path: Path) -> None:
-    plan = GenerationPlan(tmp_path / "h.csv", SHOP, days=20, truth=tmp_path / "t.parquet")
-    generate(plan)
+    plan = HistoryOptions(tmp_path / "h.csv", SHOP, days=20, truth=tmp_path / "t.parquet")
+    generate_history(plan)
     truth = pq.read_table(tmp_path / "t.parquet")
     assert truth.schema.names == ["event_id", "probability"]
     assert truth["event_id"].to_pylist() == read_csv(plan.out)["event_id"].to_pylist()
@@ -113,7 +113,7 @@ def test_truth_has_each_event_once_in_the_same_order(tmp_path: Path) -> None:
 
 def test_truth_as_csv_keeps_every_digit(tmp_path: Path) -> None:
     for name in ("t.csv", "t.parquet"):
-        generate(GenerationPlan(tmp_path / "h.parquet", SHOP, days=5, truth=tmp_path / name))
+        generate_history(HistoryOptions(tmp_path / "h.parquet", SHOP, days=5, truth=tmp_path / name))
     written = read_csv(tmp_path / "t.csv")["probability"].to_numpy()
     np.testing.assert_array_equal(written, pq.read_table(tmp_path / "t.parquet")["probability"].to_numpy())
 
@@ -121,7 +121,7 @@ def test_truth_as_csv_keeps_every_digit(tmp_path: Path) -> None:
 def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "h.parquet"
     path.write_text("old")
-    generate(GenerationPlan(path, SHOP, days=2))
+    generate_history(HistoryOptions(path, SHOP, days=2))
     assert pq.read_table(path).num_rows > 0
     assert list(tmp_path.iterdir()) == [path]
 
@@ -130,7 +130,7 @@ def test_a_history_without_events_is_an_empty_table(tmp_path: Path) -> None:
     lonely = ShopConfig(seed=1, users=1, products=1)
     for name in ("h.parquet", "h.csv"):
         report = tmp_path / f"{name}.html"
-        assert generate(GenerationPlan(tmp_path / name, lonely, days=1, report=report)).events == 0
+        assert generate_history(HistoryOptions(tmp_path / name, lonely, days=1, report=report)).events == 0
         assert report.exists()
     assert pq.read_table(tmp_path / "h.parquet").schema.equals(EVENT_SCHEMA)
     assert (tmp_path / "h.csv").read_text() == ",".join(EVENT_SCHEMA.names) + "\n"
@@ -143,10 +143,10 @@ def test_a_history_without_events_is_an_empty_table(tmp_path: Path) -> None:
         ({"out": "missing/h.csv"}, UnwritableOutputError, "there is no folder"),
         ({"report": "r.pdf"}, UnwritableOutputError, r"r\.pdf.*\.html"),
         ({"truth": "h.csv"}, UnwritableOutputError, "cannot be one file"),
-        ({"events": 5}, InvalidPlanError, "either the days or the events"),
-        ({"days": None}, InvalidPlanError, "either the days or the events"),
-        ({"days": 0}, InvalidPlanError, "days: expected at least 1, got 0"),
-        ({"start": datetime(2026, 1, 1)}, InvalidPlanError, "time zone"),
+        ({"events": 5}, InvalidOptionsError, "either the days or the events"),
+        ({"days": None}, InvalidOptionsError, "either the days or the events"),
+        ({"days": 0}, InvalidOptionsError, "days: expected at least 1, got 0"),
+        ({"start": datetime(2026, 1, 1)}, InvalidOptionsError, "time zone"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(
@@ -155,5 +155,5 @@ def test_what_cannot_be_done_is_refused_before_anything_is_written(
     fields = {"out": "h.csv", "days": 1, **changes}
     fields |= {name: tmp_path / str(fields[name]) for name in ("out", "truth", "report") if name in fields}
     with pytest.raises(error, match=said):
-        generate(GenerationPlan(shop=SHOP, **fields))  # type: ignore[arg-type]
+        generate_history(HistoryOptions(shop=SHOP, **fields))  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []

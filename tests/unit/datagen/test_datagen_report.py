@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.datagen.history import generate
-from reprise.datagen.history_options import GenerationPlan
+from reprise.datagen.history import generate_history
+from reprise.datagen.history_options import HistoryOptions
 from reprise.datagen.statistics import GAP_DAYS, HistoryStatistics
 from reprise.shop import CATEGORIES, PURCHASE, VIEW, Shop, ShopConfig
 
@@ -18,17 +18,17 @@ DAYS = 90
 
 
 @pytest.fixture(scope="module")
-def plan(tmp_path_factory: pytest.TempPathFactory) -> GenerationPlan:
+def plan(tmp_path_factory: pytest.TempPathFactory) -> HistoryOptions:
     folder = tmp_path_factory.mktemp("report")
-    plan = GenerationPlan(
+    plan = HistoryOptions(
         folder / "h.parquet", SHOP, days=DAYS, truth=folder / "t.parquet", report=folder / "r.html"
     )
-    generate(plan)
+    generate_history(plan)
     return plan
 
 
 @pytest.fixture(scope="module")
-def statistics(plan: GenerationPlan) -> HistoryStatistics:
+def statistics(plan: HistoryOptions) -> HistoryStatistics:
     shop = Shop(SHOP)
     statistics = HistoryStatistics(shop, plan.start_us)
     end_us = plan.start_us + DAYS * 86_400_000_000
@@ -42,7 +42,7 @@ def statistics(plan: GenerationPlan) -> HistoryStatistics:
     raise AssertionError
 
 
-def test_counts_equal_a_plain_count_of_the_file(plan: GenerationPlan, statistics: HistoryStatistics) -> None:
+def test_counts_equal_a_plain_count_of_the_file(plan: HistoryOptions, statistics: HistoryStatistics) -> None:
     rows = pq.read_table(plan.out).to_pylist()
     week: Counter[tuple[int, int]] = Counter()
     daily: Counter[tuple[int, str]] = Counter()
@@ -65,7 +65,7 @@ def test_counts_equal_a_plain_count_of_the_file(plan: GenerationPlan, statistics
 
 
 def test_times_between_purchases_equal_a_plain_count_of_the_file(
-    plan: GenerationPlan, statistics: HistoryStatistics
+    plan: HistoryOptions, statistics: HistoryStatistics
 ) -> None:
     shop = Shop(SHOP)
     names = [category.name for category in CATEGORIES]
@@ -89,7 +89,7 @@ def test_times_between_purchases_equal_a_plain_count_of_the_file(
 
 
 def test_base_rate_and_auc_are_those_of_the_truth_file(
-    plan: GenerationPlan, statistics: HistoryStatistics
+    plan: HistoryOptions, statistics: HistoryStatistics
 ) -> None:
     probability = pq.read_table(plan.truth)["probability"].to_numpy()
     assert statistics.base_rate == pytest.approx(probability.mean())
@@ -100,7 +100,7 @@ def test_base_rate_and_auc_are_those_of_the_truth_file(
 
 
 def test_the_page_holds_its_plots_and_numbers_and_needs_nothing_else(
-    plan: GenerationPlan, statistics: HistoryStatistics
+    plan: HistoryOptions, statistics: HistoryStatistics
 ) -> None:
     assert plan.report is not None
     page = plan.report.read_text(encoding="utf-8")

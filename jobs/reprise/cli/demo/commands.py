@@ -1,4 +1,4 @@
-"""The demo's steps: each runs one of Reprise's own commands, as a person would."""
+"""Reprise's own commands, run as a person would run them."""
 
 import shutil
 import socket
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Self
 
 import orjson
 from redis import Redis
@@ -21,59 +22,39 @@ _REDIS_ATTEMPTS = 200
 
 @dataclass(frozen=True)
 class DemoPaths:
-    """Where the demo keeps what it makes."""
+    """The demo's files and folders."""
 
     root: Path
+    repository: Path
+    """A copy of the feature repository, planned on this history."""
+    plan: Path
+    history: Path
+    truth: Path
+    history_report: Path
+    models: Path
+    log: Path
+    """The embedded event log."""
+    logs: Path
+    """Output of the processes."""
+    offline: Path
+    outcomes: Path
 
-    @property
-    def repository(self) -> Path:
-        """A copy of the feature repository, planned on this history."""
-        return self.root / "feature_repo"
-
-    @property
-    def plan(self) -> Path:
-        """The compiled plan."""
-        return self.repository / "plan" / "plan.json"
-
-    @property
-    def history(self) -> Path:
-        """The history's events."""
-        return self.root / "history.parquet"
-
-    @property
-    def truth(self) -> Path:
-        """The generator's own probabilities."""
-        return self.root / "truth.parquet"
-
-    @property
-    def history_report(self) -> Path:
-        """A page of plots of the history."""
-        return self.root / "history.html"
-
-    @property
-    def models(self) -> Path:
-        """The model store."""
-        return self.root / "models"
-
-    @property
-    def log(self) -> Path:
-        """The embedded event log."""
-        return self.root / "log"
-
-    @property
-    def logs(self) -> Path:
-        """What the processes print."""
-        return self.root / "output"
-
-    @property
-    def offline(self) -> Path:
-        """The offline store."""
-        return self.root / "offline"
-
-    @property
-    def outcomes(self) -> Path:
-        """What users did after they were predicted."""
-        return self.root / "outcomes"
+    @classmethod
+    def below(cls, root: Path) -> Self:
+        """Return the files and folders below a folder."""
+        return cls(
+            root=root,
+            repository=root / "feature_repo",
+            plan=root / "feature_repo" / "plan" / "plan.json",
+            history=root / "history.parquet",
+            truth=root / "truth.parquet",
+            history_report=root / "history.html",
+            models=root / "models",
+            log=root / "log",
+            logs=root / "output",
+            offline=root / "offline",
+            outcomes=root / "outcomes",
+        )
 
     @property
     def bundle(self) -> Path:
@@ -93,12 +74,12 @@ class Shop:
 
     @property
     def population(self) -> list[str]:
-        """The options that make the same people and goods in a history and in the stream."""
+        """The options that generate the same users and products in history and stream."""
         return ["--users", str(self.users), "--products", str(self.products), "--seed", str(self.seed)]
 
 
 def prepare(paths: DemoPaths, definitions: Path) -> None:
-    """Start with an empty folder and a copy of the definitions."""
+    """Empty the folder and copy the definitions into it."""
     if paths.root.exists():
         shutil.rmtree(paths.root)
     paths.logs.mkdir(parents=True)
@@ -107,18 +88,11 @@ def prepare(paths: DemoPaths, definitions: Path) -> None:
 
 
 def make_history(tree: ProcessTree, paths: DemoPaths, shop: Shop) -> str:
-    """Make a history that ends now."""
+    """Generate a history that ends now."""
     start = datetime.now(UTC) - timedelta(days=shop.days)
-    outputs = [
-        "--out",
-        str(paths.history),
-        "--truth",
-        str(paths.truth),
-        "--report",
-        str(paths.history_report),
-    ]
+    files = {"--out": paths.history, "--truth": paths.truth, "--report": paths.history_report}
     options = [*shop.population, "--days", str(shop.days), "--start", start.isoformat(timespec="seconds")]
-    return tree.run("datagen", own_command("datagen", *options, *outputs))
+    return tree.run("datagen", own_command("datagen", *options, *_flat(files)))
 
 
 def plan_features(tree: ProcessTree, paths: DemoPaths) -> str:
@@ -134,15 +108,15 @@ def train(tree: ProcessTree, paths: DemoPaths) -> str:
 
 
 def train_on_little(tree: ProcessTree, paths: DemoPaths) -> str:
-    """Train a model on a few rows, to be compared with, and return its digest."""
+    """Train a weaker model on a few rows and return its digest."""
     options = ["--events", str(paths.history), "--plan", str(paths.plan), "--out", str(paths.models)]
     little = ["--max-rows", "2000", "--cv-folds", "0", "--no-set-latest"]
-    said = tree.run("train-on-little", own_command("train", *options, *little))
-    return next(line.split()[1] for line in said.splitlines() if line.startswith("bundle"))
+    output = tree.run("train-on-little", own_command("train", *options, *little))
+    return next(line.split()[1] for line in output.splitlines() if line.startswith("bundle"))
 
 
 def archive(tree: ProcessTree, paths: DemoPaths) -> str:
-    """Keep what the log holds as Parquet."""
+    """Archive the log as Parquet."""
     log = {"REPRISE_LOG_DIR": str(paths.log), "LOG_LEVEL": "warning"}
     return tree.run(
         "archive", own_command("archive", "--until-idle", "2", "--store", str(paths.offline)), log
@@ -150,32 +124,21 @@ def archive(tree: ProcessTree, paths: DemoPaths) -> str:
 
 
 def outcomes(tree: ProcessTree, paths: DemoPaths, redis_port: int, horizon_seconds: int) -> str:
-    """Judge the archived predictions by what was bought within so many seconds."""
-    stores = [
-        "--offline",
-        str(paths.offline),
-        "--model-store",
-        str(paths.models),
-        "--out",
-        str(paths.outcomes),
-    ]
-    times = [
-        "--horizon",
-        f"{horizon_seconds}s",
-        "--early-horizon",
-        "1s",
-        "--exposure",
-        "1s",
-        "--lateness",
-        "0s",
-    ]
-    options = [*stores, *times, "--events", str(paths.history), "--check-rows", "500"]
+    """Compare the archived predictions with the purchases within the horizon."""
+    stores = {"--offline": paths.offline, "--model-store": paths.models, "--out": paths.outcomes}
+    times = {
+        "--horizon": f"{horizon_seconds}s",
+        "--early-horizon": "1s",
+        "--exposure": "1s",
+        "--lateness": "0s",
+    }
+    options = _flat({**stores, **times, "--events": paths.history, "--check-rows": "500"})
     environment = {**redis_environment(redis_port), "OUTCOMES_MIN_USERS": "100", "OUTCOMES_IN_FLIGHT": "5s"}
     return tree.run("outcomes", own_command("outcomes", *options), environment)
 
 
 def start_redis(tree: ProcessTree) -> tuple[int, str]:
-    """Start a Redis for the demo alone and return its port, and which Redis it is."""
+    """Start a Redis for the demo and return its port and kind."""
     port = free_port()
     server = shutil.which("redis-server")
     if server is not None:
@@ -199,18 +162,18 @@ def start_redis(tree: ProcessTree) -> tuple[int, str]:
 
 
 def fill_store(tree: ProcessTree, paths: DemoPaths, redis_port: int) -> str:
-    """Write the history's states into Redis."""
+    """Write the state of the history to Redis."""
     options = ["--events", str(paths.history), "--plan", str(paths.plan)]
     return tree.run("backfill", own_command("backfill", *options), redis_environment(redis_port))
 
 
 def redis_environment(port: int) -> dict[str, str]:
-    """Return the environment of a process that uses the demo's Redis."""
+    """Return the environment for the demo's Redis."""
     return {"REDIS_HOST": "127.0.0.1", "REDIS_PORT": str(port)}
 
 
 def make_topics(tree: ProcessTree) -> str:
-    """Make the topics that Kafka lacks."""
+    """Create the topics that Kafka lacks."""
     return tree.run("topics", own_command("topics"))
 
 
@@ -231,7 +194,7 @@ def start_services(
 
 
 def start_producer(tree: ProcessTree, paths: DemoPaths, shop: Shop, port: int, rate: float) -> None:
-    """Start the producer, simulating and taking events over HTTP."""
+    """Start the producer, which simulates events and accepts them over HTTP."""
     simulate = ["produce", "--mode", "continuous", "--rate", f"{rate:g}", *shop.population]
     tree.start("producer", own_command(*simulate), {"REPRISE_LOG_DIR": str(paths.log), **_listen(port)})
 
@@ -240,17 +203,21 @@ def start_status(tree: ProcessTree, addresses: Mapping[str, str]) -> str:
     """Start the status page of these services, and return its address."""
     port = free_port()
     targets = ",".join(f"{name}={addresses[name]}" for name in ("predictor", "producer", "materializer"))
-    look = {"STATUS_TARGETS": targets, "STATUS_INTERVAL_SECONDS": "2", "STATUS_TITLE": "demo"}
-    tree.start("status", own_command("status"), {**look, **_listen(port)})
+    status = {"STATUS_TARGETS": targets, "STATUS_INTERVAL_SECONDS": "2", "STATUS_TITLE": "demo"}
+    tree.start("status", own_command("status"), {**status, **_listen(port)})
     return f"http://127.0.0.1:{port}"
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
+    """Return a free TCP port of the loopback interface."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def _flat(options: Mapping[str, object]) -> list[str]:
+    return [str(word) for option in options.items() for word in option]
 
 
 def _listen(port: int) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The demo's part of the event log: in a Kafka that others use too, only what is written from now on."""
+"""The demo's part of the event log: in a shared Kafka, only the records written from now on."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -8,20 +8,20 @@ from reprise.events import Event, InvalidEventError, decode_event
 from reprise.log import EVENTS, EventLogSettings, LogConsumer, open_consumer
 
 _MAX_RECORDS = 10_000
-_SECONDS = 60.0
+_TIMEOUT_SECONDS = 60.0
 
 
-def begin_at_the_end(log: EventLogSettings, groups: Iterable[str]) -> None:
-    """Let these groups read what is written from now on.
+def commit_end_offsets(log: EventLogSettings, groups: Iterable[str]) -> None:
+    """Commit the end offsets for these groups, so that they read only new records.
 
     Raises:
-        NotReadyError: The log gives no partitions.
+        NotReadyError: No partitions are assigned in time.
         EventLogError: The log cannot be used.
     """
     for group in groups:
         consumer = open_consumer(log, EVENTS, group)
         try:
-            _await_assignment(consumer, time.monotonic() + _SECONDS)
+            _await_assignment(consumer, time.monotonic() + _TIMEOUT_SECONDS)
             consumer.commit(consumer.end_offsets())
         finally:
             consumer.close()
@@ -31,16 +31,16 @@ def streamed_events(log: EventLogSettings, group: str) -> list[Event]:
     """Return the distinct valid events that the group has not read yet.
 
     Raises:
-        NotReadyError: They do not come.
+        NotReadyError: They do not arrive in time.
         EventLogError: The log cannot be used.
     """
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     events: dict[str, Event] = {}
     consumer = open_consumer(log, EVENTS, group)
     try:
         while len(consumer.assignment) < EVENTS.partitions or consumer.positions() != consumer.end_offsets():
             if time.monotonic() > deadline:
-                raise NotReadyError(f"the event log did not return its events within {_SECONDS:g} s")
+                raise NotReadyError(f"the event log did not return its events within {_TIMEOUT_SECONDS:g} s")
             for records in consumer.poll(_MAX_RECORDS, 0.2).values():
                 for event in _decoded(record.value for record in records):
                     events.setdefault(event.event_id, event)
@@ -52,7 +52,7 @@ def streamed_events(log: EventLogSettings, group: str) -> list[Event]:
 def _await_assignment(consumer: LogConsumer, deadline: float) -> None:
     while len(consumer.assignment) < EVENTS.partitions:
         if time.monotonic() > deadline:
-            raise NotReadyError(f"the event log gave no partitions within {_SECONDS:g} s")
+            raise NotReadyError(f"the event log assigned no partitions within {_TIMEOUT_SECONDS:g} s")
         consumer.poll(1, 0.2)
 
 

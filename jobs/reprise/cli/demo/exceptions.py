@@ -11,9 +11,7 @@ class StepFailedError(DemoError):
     """A process of the demo failed, or ended too early."""
 
     def __init__(self, name: str, status: int, output: str) -> None:
-        self.name = name
-        self.status = status
-        super().__init__(f"{name} ended with status {status}; the last it said:\n{output}")
+        super().__init__(f"{name} ended with status {status}; the end of its output:\n{output}")
 
 
 class NotReadyError(DemoError):

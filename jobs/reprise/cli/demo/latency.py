@@ -1,4 +1,4 @@
-"""Measuring the running platform from outside, over HTTP."""
+"""Latency of the running platform, measured from outside over HTTP."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -33,19 +33,14 @@ class Latency:
 
 
 def wait_ready(client: httpx.Client, url: str, check: Callable[[], None]) -> None:
-    """Return once ``/ready`` of a service says so.
-
-    Args:
-        client: What asks.
-        url: Base address of the service.
-        check: Called between attempts; raises when waiting has become pointless.
+    """Wait for ``/ready`` of the service at ``url``; ``check`` is called between attempts and may raise.
 
     Raises:
         NotReadyError: It does not become ready within a minute.
     """
-    give_up = time.monotonic() + _READY_SECONDS
+    deadline = time.monotonic() + _READY_SECONDS
     reason = "no answer"
-    while time.monotonic() < give_up:
+    while time.monotonic() < deadline:
         check()
         try:
             answer = client.get(f"{url}/ready")
@@ -62,7 +57,7 @@ def wait_ready(client: httpx.Client, url: str, check: Callable[[], None]) -> Non
 def measure_predictions(
     client: httpx.Client, url: str, pairs: Sequence[tuple[str, str]]
 ) -> tuple[Latency, dict[str, Any], dict[str, Any]]:
-    """Ask for predictions one after the other; return their latency and the last request with its answer.
+    """Request predictions one after the other; return their latency and the last request with its response.
 
     Raises:
         httpx.HTTPStatusError: One was not answered with a prediction.
@@ -80,9 +75,9 @@ def measure_predictions(
 
 
 def measure_freshness(client: httpx.Client, producer: str, predictor: str, probes: int) -> Latency:
-    """Send purchases of a user of our own, and time each until ``/features`` shows it.
+    """Send purchases of a probe user, and time each until ``/features`` shows it.
 
-    The clock runs from the event's own timestamp, so it holds the producer, the log, the fold and the read.
+    The time includes the producer, the log, the fold and the read.
 
     Raises:
         NotReadyError: An event is not readable within ten seconds.

@@ -1,4 +1,4 @@
-"""What the running predictor answers, against the batch SQL over history and stream."""
+"""Parity of the executors: reference, batch and stream on the history, and the running predictor against batch."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -13,11 +13,20 @@ import pyarrow.parquet as pq
 
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import Event, parse_timestamp
+from reprise.features.discovery.definition import load_definition
 from reprise.features.executors.batch import BatchExecutor
+from reprise.features.parity.check import check_parity
 from reprise.features.parity.comparison import Comparison, batch_inputs, compare, feature_scales
 from reprise.features.plan import Plan
 
 _BATCH = 500
+_REFERENCE_ROWS = 60
+
+
+def compare_offline(plan: Plan, repository: Path, history: Path) -> tuple[Comparison, ...]:
+    """Compare the executors on the history."""
+    definition = load_definition(repository)
+    return check_parity(history, plan, definition, reference_rows=_REFERENCE_ROWS).comparisons
 
 
 def compare_online(
@@ -38,8 +47,8 @@ def compare_online(
         {"user_id": user, "product_id": product, "event_type": "purchase", "amount": 10.0, "timestamp": now}
         for user, product in pairs
     ]
-    answered = np.array([_inputs(result, plan) for result in _predict(client, predictor, requests)])
-    asked = pd.DataFrame(
+    served = np.array([_inputs(result, plan) for result in _predict(client, predictor, requests)])
+    rows = pd.DataFrame(
         {
             "row_id": np.arange(len(pairs)),
             "user_id": [user for user, _ in pairs],
@@ -52,10 +61,10 @@ def compare_online(
     events = pa.concat_tables([pq.read_table(history).cast(EVENT_SCHEMA), _table(streamed)])
     with BatchExecutor(plan) as executor:
         executor.load_events(events)
-        computed = batch_inputs(executor, plan, asked)
+        computed = batch_inputs(executor, plan, rows)
     amounts = events.column("amount").to_numpy()
     scales = feature_scales(plan, plan.input_names, computed, float(np.nanmax(amounts, initial=0.0)))
-    return compare("predictor and batch", plan.input_names, answered, computed, scales)
+    return compare("predictor and batch", plan.input_names, served, computed, scales)
 
 
 def _predict(
@@ -63,8 +72,8 @@ def _predict(
 ) -> Iterator[dict[str, Any]]:
     for start in range(0, len(requests), _BATCH):
         body = {"requests": list(requests[start : start + _BATCH])}
-        answer = client.post(f"{predictor}/predict/batch", params={"explain": "all"}, json=body)
-        yield from answer.raise_for_status().json()["results"]
+        response = client.post(f"{predictor}/predict/batch", params={"explain": "all"}, json=body)
+        yield from response.raise_for_status().json()["results"]
 
 
 def _inputs(result: dict[str, Any], plan: Plan) -> list[float]:

@@ -1,4 +1,4 @@
-"""A tree of processes that goes away as a whole."""
+"""A tree of processes that ends as a whole."""
 
 import ctypes
 import os
@@ -27,18 +27,13 @@ class _Child:
 
 
 class ProcessTree:
-    """Starts processes that end with this one, whatever ends it.
-
-    Args:
-        logs: Folder for what the processes print, a file each.
-    """
+    """Starts processes that end with this one, however it ends; their output goes to a file each in ``logs``."""
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._children: list[_Child] = []
 
     def __enter__(self) -> Self:
-        """Return the tree."""
         return self
 
     def __exit__(
@@ -49,7 +44,7 @@ class ProcessTree:
             _stop(child.process)
 
     def run(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-        """Run a process to its end and return what it printed; its progress goes to this one's terminal.
+        """Run a process to its end and return its output; its progress goes to this one's terminal.
 
         Raises:
             StepFailedError: It failed.
@@ -65,19 +60,19 @@ class ProcessTree:
         return log.read_text(errors="replace")
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
-        """Start a process that goes on."""
+        """Start a process in the background."""
         log = self._logs / f"{name}.log"
         with log.open("wb") as out:
             self._children.append(_Child(name, _popen(command, environment, out, out), log))
 
     def stop(self, name: str) -> None:
-        """Stop a process and wait for its end."""
+        """Stop a process and wait for it."""
         child = next(child for child in self._children if child.name == name)
         _stop(child.process)
         self._children.remove(child)
 
     def check(self) -> None:
-        """Return if every started process still runs.
+        """Check that every started process still runs.
 
         Raises:
             StepFailedError: One has ended.
@@ -96,7 +91,7 @@ def own_command(*arguments: str) -> list[str]:
 def _popen(
     command: Sequence[str], environment: Mapping[str, str] | None, out: BinaryIO, err: BinaryIO | None
 ) -> subprocess.Popen[bytes]:
-    """Start in a session of its own, so that Ctrl-C reaches only the parent, which stops the rest in order."""
+    """Start in its own session, so that Ctrl-C reaches only the parent, which stops the rest in order."""
     return subprocess.Popen(
         command,
         env={**os.environ, **(environment or {})},
@@ -124,5 +119,5 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _tail(log: Path) -> str:
-    time.sleep(0.05)  # what a killed process wrote last may still be on its way to the file
+    time.sleep(0.05)  # the last output of a killed process may still be on its way to the file
     return "\n".join(log.read_text(errors="replace").splitlines()[-_SHOWN_LOG_LINES:])

@@ -1,4 +1,4 @@
-"""The page of numbers that the demo ends with."""
+"""The report that the demo ends with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from reprise.features.parity.comparison import Comparison
 
 @dataclass(frozen=True)
 class DemoResult:
-    """Everything that the demo found out."""
+    """All results of the demo."""
 
     evaluation: Mapping[str, Any]
     comparisons: tuple[Comparison, ...]
@@ -26,13 +26,13 @@ class DemoResult:
     freshness: Latency
     predictions: Latency
     request: Mapping[str, Any]
-    answer: Mapping[str, Any]
+    response: Mapping[str, Any]
     ab_test: AbTest | None
     seconds: float
 
     @property
     def failures(self) -> list[str]:
-        """What did not hold; nothing when all did."""
+        """Each check that failed, as a sentence."""
         overall = self.evaluation["overall"]
         model = overall["model"]["roc_auc"]
         found = [
@@ -50,10 +50,10 @@ class DemoResult:
         return found
 
 
-def print_page(
+def print_report(
     console: Console, result: DemoResult, addresses: Mapping[str, str], files: Mapping[str, Path]
 ) -> None:
-    """Print the page."""
+    """Print the results and where to look next."""
     table = Table(
         show_header=False, box=None, padding=(0, 2), title="Reprise, end to end", title_justify="left"
     )
@@ -74,7 +74,7 @@ def print_page(
     )
     table.add_row("freshness", f"event → readable: {_shown(result.freshness)}")
     table.add_row("predictions", f"{_shown(result.predictions)} over HTTP, one at a time")
-    for line in _tested(result.ab_test):
+    for line in _ab_test_lines(result.ab_test):
         table.add_row("A/B test", line)
     table.add_row("took", f"{result.seconds:.0f} s")
     console.print()
@@ -83,18 +83,18 @@ def print_page(
     console.print(
         f"POST {addresses['predictor']}/predict  {orjson.dumps(result.request).decode()}", highlight=False
     )
-    console.print(orjson.dumps(result.answer, option=orjson.OPT_INDENT_2).decode(), highlight=False)
+    console.print(orjson.dumps(result.response, option=orjson.OPT_INDENT_2).decode(), highlight=False)
     console.print("\n[bold]Where to look next[/bold]")
     console.print(f"  {'API':12} {addresses['predictor']}/docs", highlight=False)
     for name, path in files.items():
         console.print(f"  {name:12} {path}", highlight=False, soft_wrap=True)
     for failure in result.failures:
-        console.print(f"[bold red]not as it should be:[/bold red] {failure}", highlight=False)
+        console.print(f"[bold red]failed:[/bold red] {failure}", highlight=False)
 
 
-def _tested(ab_test: AbTest | None) -> list[str]:
+def _ab_test_lines(ab_test: AbTest | None) -> list[str]:
     if ab_test is None:
-        return ["left out: a Kafka that others use too holds their predictions as well"]
+        return ["skipped: a shared Kafka holds other predictions as well"]
     return ab_test.lines()
 
 
@@ -112,7 +112,7 @@ def _gap(overall: Mapping[str, Any]) -> str:
     if share is None or not overall.get("oracle"):
         return "no truth file, so no oracle"
     gap = overall["oracle"]["roc_auc"] - overall["model"]["roc_auc"]
-    return f"{gap:.3f} below the oracle: {share:.0%} of what can be had above recency"
+    return f"{gap:.3f} below the oracle: {share:.0%} of the achievable AUC above recency"
 
 
 def _shown(latency: Latency) -> str:

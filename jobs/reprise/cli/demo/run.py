@@ -3,6 +3,7 @@
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -15,35 +16,33 @@ from rich.console import Console
 
 from reprise.bundle import BundleStore
 from reprise.cli.demo import ab_test, commands
-from reprise.cli.demo.event_log import begin_at_the_end, streamed_events
+from reprise.cli.demo.event_log import commit_end_offsets, streamed_events
 from reprise.cli.demo.latency import measure_freshness, measure_predictions, wait_ready
-from reprise.cli.demo.parity import compare_online
+from reprise.cli.demo.parity import compare_offline, compare_online
 from reprise.cli.demo.processes import ProcessTree
-from reprise.cli.demo.report import DemoResult, print_page
-from reprise.features.discovery.definition import load_definition
-from reprise.features.parity.check import check_parity
+from reprise.cli.demo.report import DemoResult, print_report
 from reprise.features.plan import Plan
 from reprise.log import EventLogSettings
 
 _PREDICTIONS = 2_000
 _PROBES = 50
 _ONLINE_ROWS = 500
-_REFERENCE_ROWS = 60
 _CAUGHT_UP_SECONDS = 30.0
 _AB_PAIRS = 20_000
+_RECENT_EVENTS = 20_000
 
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """What the demo does.
+    """Options of the demo.
 
     Attributes:
-        folder: Where it keeps what it makes; emptied first.
+        folder: Folder for all files; emptied first.
         definitions: The ``definitions.py`` to plan from.
-        shop: The size of the synthetic shop.
-        rate: Live events a second.
-        live_seconds: How long to stream, at least, before measuring ends.
-        keep_serving: Whether to go on until Ctrl-C after the page.
+        shop: Size of the synthetic shop.
+        rate: Live events per second.
+        live_seconds: Minimum seconds of live stream.
+        keep_serving: Whether to keep running until Ctrl-C after the report.
     """
 
     folder: Path
@@ -55,60 +54,58 @@ class DemoOptions:
 
 
 @dataclass(frozen=True)
-class _Groups:
-    """The consumer groups of this run alone: a Kafka remembers those of earlier runs."""
+class _Platform:
+    """The running platform, and consumer groups of this run alone: a Kafka remembers those of earlier runs."""
 
-    prefix: str
-
-    @property
-    def materializer(self) -> str:
-        return f"{self.prefix}-materializer"
-
-    @property
-    def check(self) -> str:
-        return f"{self.prefix}-check"
+    console: Console
+    client: httpx.Client
+    tree: ProcessTree
+    options: DemoOptions
+    paths: commands.DemoPaths
+    log: EventLogSettings
+    redis_port: int
+    check_group: str
+    addresses: Mapping[str, str]
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run the demo and return its exit status: 0 if everything held.
+    """Run the demo and return its exit status: 0 if every check passed.
 
     Raises:
         DemoError: A step failed.
-        KeyboardInterrupt: It was told to stop; everything that it started has ended.
+        EventLogError: The event log cannot be used.
+        KeyboardInterrupt: It was stopped by a signal; every process that it started has ended.
     """
     started = time.monotonic()
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 120)
-    paths = commands.DemoPaths(options.folder.resolve())
+    paths = commands.DemoPaths.below(options.folder.resolve())
     signal.signal(signal.SIGTERM, _interrupt)
     commands.prepare(paths, options.definitions)
     with ProcessTree(paths.logs) as tree, httpx.Client(timeout=10.0) as client:
-        log = EventLogSettings.load(log_dir=paths.log)
-        groups = _Groups(f"demo-{time.time_ns()}")
-        redis_port = _prepare_platform(console, tree, paths, options)
-        _prepare_log(console, tree, log, groups)
-        addresses = commands.start_services(
-            tree, paths, options.shop, redis_port, options.rate, groups.materializer
-        )
-        for address in addresses.values():
-            wait_ready(client, address, tree.check)
-        console.print(f"• streaming live events, {options.rate:g} a second")
-        result = _measure(client, tree, paths, options, addresses, log, groups, started, redis_port)
+        platform = _start_platform(console, client, tree, options, paths)
+        result = _measure(platform, started)
         files = {
             "model card": paths.bundle / "model_card.html",
             **({"A/B test": paths.outcomes / "report.html"} if result.ab_test is not None else {}),
             "history": paths.history_report,
             "logs": paths.logs,
         }
-        print_page(console, result, addresses, files)
+        print_report(console, result, platform.addresses, files)
         if options.keep_serving and not result.failures:
-            _serve_on(console, client, tree, options, paths, addresses)
+            _keep_serving(platform)
     return 1 if result.failures else 0
 
 
-def _prepare_platform(
-    console: Console, tree: ProcessTree, paths: commands.DemoPaths, options: DemoOptions
-) -> int:
+def _start_platform(
+    console: Console,
+    client: httpx.Client,
+    tree: ProcessTree,
+    options: DemoOptions,
+    paths: commands.DemoPaths,
+) -> _Platform:
     shop = options.shop
+    log = EventLogSettings.load(log_dir=paths.log)
+    group = f"demo-{time.time_ns()}"
     console.print(f"• making a history: {shop.users:,} users, {shop.products:,} products, {shop.days} days")
     console.print(f"  {_last_line(commands.make_history(tree, paths, shop))}")
     console.print("• discovering and selecting features on it")
@@ -117,127 +114,101 @@ def _prepare_platform(
     console.print("• training")
     commands.train(tree, paths)
     redis_port, kind = commands.start_redis(tree)
-    console.print(f"• filling Redis ({kind}) with the state that the history leaves")
+    console.print(f"• filling Redis ({kind}) with the state of the history")
     console.print(f"  {_last_line(commands.fill_store(tree, paths, redis_port))}")
-    return redis_port
-
-
-def _prepare_log(console: Console, tree: ProcessTree, log: EventLogSettings, groups: _Groups) -> None:
     if log.kafka_servers is not None:
-        console.print(f"• making the topics in Kafka at {log.kafka_servers}")
+        console.print(f"• creating the topics in Kafka at {log.kafka_servers}")
         commands.make_topics(tree)
-    begin_at_the_end(log, (groups.materializer, groups.check))
+    commit_end_offsets(log, (f"{group}-materializer", f"{group}-check"))
+    addresses = commands.start_services(tree, paths, shop, redis_port, options.rate, f"{group}-materializer")
+    for address in addresses.values():
+        wait_ready(client, address, tree.check)
+    console.print(f"• streaming live events, {options.rate:g} per second")
+    return _Platform(console, client, tree, options, paths, log, redis_port, f"{group}-check", addresses)
 
 
-def _measure(
-    client: httpx.Client,
-    tree: ProcessTree,
-    paths: commands.DemoPaths,
-    options: DemoOptions,
-    addresses: dict[str, str],
-    log: EventLogSettings,
-    groups: _Groups,
-    started: float,
-    redis_port: int,
-) -> DemoResult:
+def _measure(platform: _Platform, started: float) -> DemoResult:
+    client, tree, paths, addresses = platform.client, platform.tree, platform.paths, platform.addresses
     streaming_since = time.monotonic()
     pairs = _some_pairs(paths.history, max(_PREDICTIONS, _ONLINE_ROWS))
     freshness = measure_freshness(client, addresses["producer"], addresses["predictor"], _PROBES)
-    predictions, request, answer = measure_predictions(client, addresses["predictor"], pairs[:_PREDICTIONS])
-    # a Kafka that others use too holds their predictions and purchases as well
-    tested = log.kafka_servers is None
-    if tested:
-        _ask_and_buy(client, tree, paths, addresses, redis_port)
+    predictions, request, response = measure_predictions(client, addresses["predictor"], pairs[:_PREDICTIONS])
+    # a shared Kafka holds other predictions and purchases as well
+    tests_models = platform.log.kafka_servers is None
+    if tests_models:
+        _simulate_users(platform)
     tree.check()
-    time.sleep(max(0.0, options.live_seconds - (time.monotonic() - streaming_since)))
+    time.sleep(max(0.0, platform.options.live_seconds - (time.monotonic() - streaming_since)))
     tree.stop("producer")
-    streamed = streamed_events(log, groups.check)
-    folded = _wait_folded(client, addresses["materializer"], len(streamed), tree)
+    streamed = streamed_events(platform.log, platform.check_group)
+    folded = _wait_folded(platform, len(streamed))
     plan = Plan.load(paths.plan)
     unknown = [("nobody", pairs[0][1]), (pairs[0][0], "nothing"), ("nobody", "nothing")]
     online = compare_online(
         client, addresses["predictor"], plan, paths.history, streamed, [*pairs[:_ONLINE_ROWS], *unknown]
     )
-    offline = check_parity(
-        paths.history, plan, load_definition(paths.repository), reference_rows=_REFERENCE_ROWS
-    )
-    judged = ab_test.judge(tree, paths, redis_port) if tested else None
-    evaluation = orjson.loads((paths.bundle / "metadata.json").read_bytes())["evaluation"]
     return DemoResult(
-        evaluation=evaluation,
-        comparisons=(*offline.comparisons, online),
+        evaluation=orjson.loads((paths.bundle / "metadata.json").read_bytes())["evaluation"],
+        comparisons=(*compare_offline(plan, paths.repository, paths.history), online),
         history_events=pq.read_metadata(paths.history).num_rows,
         streamed_events=len(streamed),
         folded=folded,
         freshness=freshness,
         predictions=predictions,
         request=request,
-        answer=answer,
-        ab_test=judged,
+        response=response,
+        ab_test=ab_test.compare_arms(tree, paths, platform.redis_port) if tests_models else None,
         seconds=time.monotonic() - started,
     )
 
 
-def _ask_and_buy(
-    client: httpx.Client,
-    tree: ProcessTree,
-    paths: commands.DemoPaths,
-    addresses: dict[str, str],
-    redis_port: int,
-) -> None:
-    """Let two models answer the same shop's users, and wait until the horizon of the last answer is over."""
-    models = BundleStore(str(paths.models))
-    digests = commands.train_on_little(tree, paths), models.latest()
-    pairs = ab_test.some_pairs(_some_pairs(paths.history, _AB_PAIRS))
-    ab_test.ask_and_buy(client, addresses, models, digests, redis_port, pairs)
+def _simulate_users(platform: _Platform) -> None:
+    """Send predictions and purchases of two models' users, and wait until the horizon of the last one is over."""
+    models = BundleStore(str(platform.paths.models))
+    digests = commands.train_on_little(platform.tree, platform.paths), models.latest()
+    pairs = ab_test.some_pairs(_some_pairs(platform.paths.history, _AB_PAIRS))
+    ab_test.simulate_users(platform.client, platform.addresses, models, digests, platform.redis_port, pairs)
     time.sleep(ab_test.HORIZON_SECONDS + 2.0)
 
 
 def _some_pairs(history: Path, count: int) -> list[tuple[str, str]]:
-    """Return pairs of the history's latest events, drawn at random: those that a shop would ask about."""
+    """Return the pairs of random recent events of the history."""
     table = pq.read_table(history, columns=["user_id", "product_id"])
-    recent = table.slice(max(0, table.num_rows - 20_000))
+    recent = table.slice(max(0, table.num_rows - _RECENT_EVENTS))
     rows = np.random.default_rng(0).integers(0, recent.num_rows, count)
     users, products = (recent.column(name).to_pylist() for name in ("user_id", "product_id"))
     return [(users[row], products[row]) for row in rows]
 
 
-def _wait_folded(client: httpx.Client, materializer: str, wanted: int, tree: ProcessTree) -> int:
-    """Return the number of events that were folded, once it is the number wanted, or does not become it."""
-    give_up = time.monotonic() + _CAUGHT_UP_SECONDS
+def _wait_folded(platform: _Platform, wanted: int) -> int:
+    """Return the number of folded events, as soon as it reaches the wanted number, or after a timeout."""
+    deadline = time.monotonic() + _CAUGHT_UP_SECONDS
     folded = -1
-    while time.monotonic() < give_up:
-        tree.check()
-        folded = _folded(client.get(f"{materializer}/metrics").raise_for_status().text)
-        if folded >= wanted:
-            break
+    while time.monotonic() < deadline and folded < wanted:
+        platform.tree.check()
+        metrics = platform.client.get(f"{platform.addresses['materializer']}/metrics").raise_for_status().text
+        lines = [
+            line
+            for line in metrics.splitlines()
+            if line.startswith('reprise_materializer_events_total{outcome="folded"}')
+        ]
+        folded = int(float(lines[0].rsplit(" ", 1)[1])) if lines else 0
         time.sleep(0.1)
     return folded
 
 
-def _folded(metrics: str) -> int:
-    for line in metrics.splitlines():
-        if line.startswith('reprise_materializer_events_total{outcome="folded"}'):
-            return int(float(line.rsplit(" ", 1)[1]))
-    return 0
-
-
-def _serve_on(
-    console: Console,
-    client: httpx.Client,
-    tree: ProcessTree,
-    options: DemoOptions,
-    paths: commands.DemoPaths,
-    addresses: dict[str, str],
-) -> None:
-    """Go on streaming and answering until Ctrl-C, with a page that shows it."""
-    port = httpx.URL(addresses["producer"]).port
+def _keep_serving(platform: _Platform) -> None:
+    """Keep streaming and predicting until Ctrl-C, with a status page."""
+    tree, paths, options = platform.tree, platform.paths, platform.options
+    port = httpx.URL(platform.addresses["producer"]).port
     assert port is not None
     commands.start_producer(tree, paths, options.shop, port, options.rate)
-    status = commands.start_status(tree, addresses)
-    wait_ready(client, status, tree.check)
-    console.print("\nThe platform goes on: streaming, folding, answering. Ctrl-C stops all of it.")
-    console.print(f"  {'status page':12} {status}", highlight=False)
+    status = commands.start_status(tree, platform.addresses)
+    wait_ready(platform.client, status, tree.check)
+    platform.console.print(
+        "\nThe platform keeps running: streaming, folding, predicting. Ctrl-C stops all of it."
+    )
+    platform.console.print(f"  {'status page':12} {status}", highlight=False)
     while True:
         tree.check()
         time.sleep(0.5)
