@@ -19,15 +19,7 @@ from reprise.shop.config import DAY_US
 
 @dataclass(frozen=True, slots=True)
 class HistorySummary:
-    """What was generated.
-
-    Attributes:
-        events: Number of events.
-        purchases: Number of purchases among them.
-        first_us: Instant of the first event, microseconds since 1970; 0 if there is none.
-        last_us: Instant of the last event.
-        seconds: Duration of the generation.
-    """
+    """What was generated; instants are microseconds since 1970, 0 without events."""
 
     events: int
     purchases: int

@@ -29,12 +29,11 @@ def command(settings: "TrainerSettings", import_options: Any) -> None:
     calibrates on a later part, and evaluates on the last part against two baselines. Publishes an ONNX graph with
     its manifest, and a model card to read in a browser.
     """
-    from reprise.trainer.publication.summary import render_summary
-
     from reprise.runtime.job_metrics import reported_job
     from reprise.trainer.exceptions import TrainingRefusedError
     from reprise.trainer.metrics import JOB, TrainerMetrics
     from reprise.trainer.pipeline import train
+    from reprise.trainer.summary import render_summary
 
     try:
         with reported_job(JOB, settings.pushgateway_url) as report:

@@ -27,7 +27,7 @@ from reprise.trainer.data.fingerprint import events_sha256
 from reprise.trainer.data.time_split import TimeSplit, split_by_time
 from reprise.trainer.evaluation.held_out import MODEL
 from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
-from reprise.trainer.model.fitted_model import FitOptions, FittedModel, fit_model
+from reprise.trainer.model.fitted_model import FittedModel, fit_model
 from reprise.trainer.promotion.baseline_comparison import Tolerance, compare_with_baseline
 from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
 from reprise.trainer.promotion.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
@@ -39,16 +39,7 @@ from reprise.trainer.settings import TrainerSettings
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """The outcome of one run.
-
-    Attributes:
-        digest: Address of the published bundle.
-        manifest: Its manifest.
-        card: Path or URL of the model card.
-        run: When, how long, and from what the model was trained.
-        model: The model and everything in the report.
-        proposal: What became of it in a rollout; None without one.
-    """
+    """The outcome of one run: the published bundle, the path or URL of its card, and the proposal to a rollout."""
 
     digest: Digest
     manifest: Manifest
@@ -87,15 +78,7 @@ def train(
     target = None if settings.rollout is None else _find_rollout(settings, store, open_rollouts)
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
         history = _read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
-        options = FitOptions(
-            input_names=plan.input_names,
-            horizon=settings.horizon,
-            seed=settings.seed,
-            jobs=settings.jobs,
-            cv_folds=settings.cv_folds,
-            threshold=settings.threshold,
-        )
-        model = fit_model(history.dataset, history.split, options)
+        model = fit_model(history.dataset, history.split, plan.input_names, settings)
         durations.update(model.durations)
         result = _publish(
             store, model, plan, history.data, Run(trained_at, durations, history.report, settings)
@@ -131,38 +114,41 @@ def _read_history(
         split = split_by_time(report.first_us, report.last_us, settings.horizon)
         sha256 = events_sha256(events)
         bar.advance()
-    with timed(durations, "rows"), progress("Computing training rows", report.rows_written, "rows") as bar:
-        _build_rows(events, rows, plan, settings, bar.advance)
-    with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
-        dataset, labelled = _load_rows(rows, events, plan, settings)
-        bar.advance()
+    dataset, labelled = _compute_dataset(events, rows, plan, settings, durations, report.rows_written)
     return _History(events, report, split, describe_data(report, sha256, labelled, dataset, split), dataset)
 
 
-def _build_rows(
-    events: Path, rows: Path, plan: Plan, settings: TrainerSettings, advance: Callable[[int], None]
-) -> None:
-    build_training_rows(
-        events,
-        rows,
-        plan,
-        settings.horizon,
-        memory_limit=settings.memory_limit,
-        temp_directory=rows.parent,
-        advance=advance,
-    )
-
-
-def _load_rows(rows: Path, events: Path, plan: Plan, settings: TrainerSettings) -> tuple[Dataset, int]:
-    return load_dataset(
-        rows,
-        events,
-        settings.truth,
-        plan.input_names,
-        max_rows=settings.max_rows,
-        seed=settings.seed,
-        memory_limit=settings.memory_limit,
-    )
+def _compute_dataset(
+    events: Path,
+    rows: Path,
+    plan: Plan,
+    settings: TrainerSettings,
+    durations: dict[str, float],
+    expected: int | None,
+) -> tuple[Dataset, int]:
+    """Return the rows of a plan, and how many of them are labelled."""
+    with timed(durations, "rows"), progress("Computing training rows", expected, "rows") as bar:
+        build_training_rows(
+            events,
+            rows,
+            plan,
+            settings.horizon,
+            memory_limit=settings.memory_limit,
+            temp_directory=rows.parent,
+            advance=bar.advance,
+        )
+    with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
+        loaded = load_dataset(
+            rows,
+            events,
+            settings.truth,
+            plan.input_names,
+            max_rows=settings.max_rows,
+            seed=settings.seed,
+            memory_limit=settings.memory_limit,
+        )
+        bar.advance()
+    return loaded
 
 
 def _publish(
@@ -216,9 +202,7 @@ def _propose(
 
         def compute_rows(other: Plan) -> Dataset:
             rows = folder / "baseline-rows.parquet"
-            with progress("Computing rows of the baseline's plan", None, "rows") as bar:
-                _build_rows(history.events, rows, other, settings, bar.advance)
-            dataset, _ = _load_rows(rows, history.events, other, settings)
+            dataset, _ = _compute_dataset(history.events, rows, other, settings, {}, None)
             return dataset.subset(history.split.evaluation.rows(dataset.timestamps_us))
 
         predictions = result.model.predictions

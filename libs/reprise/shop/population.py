@@ -153,22 +153,24 @@ def _make_users(config: ShopConfig, products: Products) -> Users:
     count = config.users
     shares = np.array([segment.share for segment in SEGMENTS])
     segment = draw.choice(len(SEGMENTS), size=count, p=shares / shares.sum())
-    sessions = np.array([kind.sessions_per_day for kind in SEGMENTS])[segment]
     weights = np.array([category.weight for category in CATEGORIES])
     weights = np.where(np.bincount(products.category, minlength=_CATEGORY_COUNT) > 0, weights, 0.0)
     affinity = draw.gamma(np.broadcast_to(1.4 * weights, (count, _CATEGORY_COUNT))) + 1e-3 * weights
     affinity /= affinity.sum(axis=1, keepdims=True)
     steps: Floats = np.minimum(np.cumsum(affinity, axis=1), 1.0)
     steps[:, -1] = 1.0
+
+    def by_segment(name: str) -> Floats:
+        return np.array([getattr(kind, name) for kind in SEGMENTS], dtype=np.float64)[segment]
+
     return Users(
         segment=segment.astype(np.int64),
-        sessions=sessions * draw.gamma(4.0, 0.25, count),
-        further_views=np.array([kind.further_views for kind in SEGMENTS])[segment],
-        conversion=np.array([kind.conversion for kind in SEGMENTS])[segment]
-        * np.exp(0.3 * draw.standard_normal(count)),
-        loyalty=np.array([kind.loyalty for kind in SEGMENTS])[segment] + 0.5 * draw.standard_normal(count),
+        sessions=by_segment("sessions_per_day") * draw.gamma(4.0, 0.25, count),
+        further_views=by_segment("further_views"),
+        conversion=by_segment("conversion") * np.exp(0.3 * draw.standard_normal(count)),
+        loyalty=by_segment("loyalty") + 0.5 * draw.standard_normal(count),
         cycle_factor=np.exp(0.25 * draw.standard_normal(count)),
-        churn=1.0 / np.array([kind.lifetime_days for kind in SEGMENTS])[segment],
+        churn=1.0 / by_segment("lifetime_days"),
         affinity=affinity,
         affinity_steps=(steps + np.arange(count)[:, None]).ravel(),
     )
@@ -191,18 +193,21 @@ def _make_products(config: ShopConfig) -> Products:
         start += size
         if size:
             steps[start - 1] = number + 1.0
-    kinds = [CATEGORIES[number] for number in category]
-    repeat = np.array([kind.repeat for kind in kinds])
-    price = np.array([kind.price for kind in kinds]) * np.exp(0.45 * draw.standard_normal(count))
+
+    def of_category(name: str) -> Floats:
+        return np.array([getattr(kind, name) for kind in CATEGORIES], dtype=np.float64)[category]
+
+    repeat = of_category("repeat")
+    price = of_category("price") * np.exp(0.45 * draw.standard_normal(count))
     return Products(
         category=category,
         popularity=popularity,
         price=np.maximum(np.round(price * 2) / 2, 1.0) - 0.01,
-        conversion=np.array([kind.conversion for kind in kinds]) * np.exp(0.3 * draw.standard_normal(count)),
-        cycle=np.array([kind.cycle_days for kind in kinds]) * np.exp(0.25 * draw.standard_normal(count)),
-        regularity=np.array([kind.regularity for kind in kinds], dtype=np.int64),
+        conversion=of_category("conversion") * np.exp(0.3 * draw.standard_normal(count)),
+        cycle=of_category("cycle_days") * np.exp(0.25 * draw.standard_normal(count)),
+        regularity=of_category("regularity").astype(np.int64),
         repeat=np.log(repeat / (1 - repeat)) + 0.3 * draw.standard_normal(count),
-        satiation=np.array([kind.satiation for kind in kinds]),
+        satiation=of_category("satiation"),
         by_category=by_category,
         popularity_steps=steps,
     )

@@ -21,7 +21,7 @@ from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.time_split import TimeSplit, split_by_time
-from reprise.trainer.evaluation.baselines import fit_recency
+from reprise.trainer.evaluation.recency_baseline import fit_recency
 from reprise.trainer.model.beta_calibration import fit_beta_calibration
 from reprise.trainer.model.forest import ForestParameters, grow_forest, score_forest
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, build_graph, score_rows

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from reprise.trainer.publication.summary import render_summary
+from reprise.trainer.summary import render_summary
 
 from reprise.bundle import BundleNotFoundError, BundleStore
 from reprise.datagen.main import command as datagen

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,13 +8,14 @@ import pytest
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.time_split import Fold, Span, TimeSplit, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.model.fitted_model import FitOptions, FittedModel, fit_model
+from reprise.trainer.model.fitted_model import FittedModel, fit_model
 from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters
+from reprise.trainer.settings import TrainerSettings
 
 DAY_US = 86_400_000_000
 HORIZON = timedelta(days=10)
 NAMES = ("due", "affinity", "noise", "constant")
-OPTIONS = FitOptions(input_names=NAMES, horizon=HORIZON, seed=1, jobs=2, cv_folds=2, threshold=None)
+SETTINGS = TrainerSettings(events="e.csv", out="models", horizon=HORIZON, seed=1, jobs=2, cv_folds=2)
 
 
 def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tuple[Dataset, TimeSplit]:
@@ -37,9 +39,13 @@ def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tupl
     return table, split_by_time(0, 365 * DAY_US, HORIZON)
 
 
+def fit(table: Dataset, split: TimeSplit, **changes: Any) -> FittedModel:
+    return fit_model(table, split, NAMES, SETTINGS.model_copy(update=changes))
+
+
 @pytest.fixture(scope="module")
 def fitted() -> FittedModel:
-    return fit_model(*make_table(), OPTIONS)
+    return fit(*make_table())
 
 
 def test_model_beats_both_baselines_and_nears_the_oracle(fitted: FittedModel) -> None:
@@ -96,18 +102,18 @@ def test_importances_rank_what_made_the_labels(fitted: FittedModel) -> None:
 
 
 def test_same_rows_and_seed_make_the_same_model_and_report(fitted: FittedModel) -> None:
-    again = fit_model(*make_table(), replace(OPTIONS, jobs=1))
+    again = fit(*make_table(), jobs=1)
     assert again.graph == fitted.graph
     assert again.evaluation == fitted.evaluation
     assert again.importances == fitted.importances
     assert again.threshold == fitted.threshold
     assert again.parity == fitted.parity
-    assert fit_model(*make_table(), replace(OPTIONS, seed=2)).graph != fitted.graph
+    assert fit(*make_table(), seed=2).graph != fitted.graph
 
 
 def test_fixed_threshold_is_used_for_everyone() -> None:
     table, split = make_table(4_000, truth=False)
-    model = fit_model(table, split, replace(OPTIONS, threshold=0.4, cv_folds=0))
+    model = fit(table, split, threshold=0.4, cv_folds=0)
     assert model.threshold == 0.4
     assert model.evaluation.overall.oracle is None
     assert model.evaluation.overall.share_of_achievable is None
@@ -120,7 +126,7 @@ def test_fixed_threshold_is_used_for_everyone() -> None:
 def test_shuffled_labels_are_not_learnt() -> None:
     table, split = make_table(6_000, truth=False)
     shuffled = replace(table, labels=np.random.default_rng(0).permutation(table.labels))
-    model = fit_model(shuffled, split, replace(OPTIONS, cv_folds=0))
+    model = fit(shuffled, split, cv_folds=0)
     assert model.evaluation.overall.model.roc_auc == pytest.approx(0.5, abs=0.05)
 
 
@@ -128,7 +134,7 @@ def test_shuffled_labels_are_not_learnt() -> None:
 def test_one_class_is_refused(label: bool, message: str) -> None:
     table, split = make_table(2_000)
     with pytest.raises(TrainingRefusedError, match=f"only one class: {message}.*within 10d") as refused:
-        fit_model(replace(table, labels=np.full(len(table), label)), split, OPTIONS)
+        fit(replace(table, labels=np.full(len(table), label)), split)
     assert "--horizon" in refused.value.remedy
 
 
@@ -139,14 +145,14 @@ def test_too_few_purchases_in_a_span_are_refused_with_their_number() -> None:
     labels[rows] = False
     labels[rows.start : rows.start + 3] = True
     with pytest.raises(TrainingRefusedError, match=r"evaluation span has .* rows, of which 3 were followed"):
-        fit_model(replace(table, labels=labels), split, OPTIONS)
+        fit(replace(table, labels=labels), split)
 
 
 def test_span_without_rows_is_refused() -> None:
     table, split = make_table(4_000)
     kept = table.timestamps_us < split.calibration.start_us
     with pytest.raises(TrainingRefusedError, match="calibration span has 0 rows"):
-        fit_model(table.subset(kept), split, OPTIONS)
+        fit(table.subset(kept), split)
 
 
 def test_coarsest_grain_among_equals_is_chosen_and_progress_is_told() -> None:

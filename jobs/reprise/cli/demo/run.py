@@ -34,16 +34,7 @@ _RECENT_EVENTS = 20_000
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Options of the demo.
-
-    Attributes:
-        folder: Folder for all files; emptied first.
-        definitions: The ``definitions.py`` to plan from.
-        shop: Size of the synthetic shop.
-        rate: Live events per second.
-        live_seconds: Minimum seconds of live stream.
-        keep_serving: Whether to keep running until Ctrl-C after the report.
-    """
+    """Options of the demo, as the command's help describes them."""
 
     folder: Path
     definitions: Path

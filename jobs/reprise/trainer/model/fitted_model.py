@@ -12,7 +12,6 @@ from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.time_split import TimeSplit, forward_folds
-from reprise.trainer.evaluation.baselines import fit_prevalence, fit_recency
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,
@@ -26,6 +25,7 @@ from reprise.trainer.evaluation.held_out import (
 )
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
 from reprise.trainer.evaluation.importance import importances
+from reprise.trainer.evaluation.recency_baseline import fit_recency
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import BetaCalibration, fit_beta_calibration
 from reprise.trainer.model.forest import (
@@ -37,21 +37,10 @@ from reprise.trainer.model.forest import (
     usable_folds,
 )
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
+from reprise.trainer.settings import TrainerSettings
 
 MIN_TRAIN_LABELS = 30
 MIN_HELD_OUT_LABELS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class FitOptions:
-    """What determines the fit besides the rows; the fields are those of ``TrainerSettings``."""
-
-    input_names: tuple[str, ...]
-    horizon: timedelta
-    seed: int
-    jobs: int
-    cv_folds: int
-    threshold: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +48,11 @@ class FittedModel:
     """A model, its origin and its quality.
 
     Attributes:
-        graph: The ONNX model, forest and calibration.
-        calibration: The calibration at the end of the graph.
+        graph: The ONNX model, which ends with ``calibration``.
         selection: The forest's hyperparameters and the cross-validation behind them.
         nodes: Nodes of all trees.
-        depth: Depth of the deepest tree.
-        threshold: Probability from which a purchase is predicted.
-        evaluation: The report on the evaluation rows.
-        predictions: The probabilities behind the report.
-        time_slices: The report over time.
+        predictions: The probabilities of the evaluation rows.
         importances: The inputs, the most important first.
-        parity: Difference between ONNX Runtime and scikit-learn.
-        score_histogram: Probabilities of the evaluation rows.
         feature_histograms: Each input over the training rows.
         durations: Seconds by step.
     """
@@ -91,7 +73,9 @@ class FittedModel:
     durations: dict[str, float]
 
 
-def fit_model(dataset: Dataset, split: TimeSplit, options: FitOptions) -> FittedModel:
+def fit_model(
+    dataset: Dataset, split: TimeSplit, input_names: tuple[str, ...], settings: TrainerSettings
+) -> FittedModel:
     """Choose, grow, calibrate, export and evaluate a model.
 
     Raises:
@@ -102,27 +86,27 @@ def fit_model(dataset: Dataset, split: TimeSplit, options: FitOptions) -> Fitted
         dataset.subset(span.rows(dataset.timestamps_us))
         for span in (split.train, split.calibration, split.evaluation)
     )
-    _check_labels(train, calibration, evaluation, options.horizon)
+    _check_labels(train, calibration, evaluation, settings.horizon)
     durations: dict[str, float] = {}
     with timed(durations, "choose"):
-        selection = _choose(train, split, options)
+        selection = _choose(train, split, settings)
     with timed(durations, "grow"), progress("Growing the forest", 1, "forests") as bar:
         forest = grow_forest(
-            train.inputs, train.labels, selection.parameters, seed=options.seed, jobs=options.jobs
+            train.inputs, train.labels, selection.parameters, seed=settings.seed, jobs=settings.jobs
         )
         bar.advance()
     with timed(durations, "calibrate"):
-        votes = score_forest(forest, calibration.inputs, jobs=options.jobs)
+        votes = score_forest(forest, calibration.inputs, jobs=settings.jobs)
         beta = fit_beta_calibration(votes, calibration.labels)
     with timed(durations, "export"):
         graph = build_graph(forest, beta)
-        scorer = Scorer(graph, INPUT, OUTPUT, options.input_names)
-        difference = check_parity(scorer, forest, beta, evaluation.inputs, jobs=options.jobs)
+        scorer = Scorer(graph, INPUT, OUTPUT, input_names)
+        difference = check_parity(scorer, forest, beta, evaluation.inputs, jobs=settings.jobs)
     with timed(durations, "evaluate"):
-        thresholds = choose_thresholds(_predict(scorer, train, calibration), options.threshold)
+        thresholds = choose_thresholds(_predict(scorer, train, calibration), settings.threshold)
         predictions = _predict(scorer, train, evaluation)
     with timed(durations, "importance"):
-        ranked = _rank_inputs(forest, scorer, evaluation, options)
+        ranked = _rank_inputs(forest, scorer, evaluation, settings)
     trees = [estimator.tree_ for estimator in forest.estimators_]
     return FittedModel(
         graph=graph,
@@ -138,7 +122,7 @@ def fit_model(dataset: Dataset, split: TimeSplit, options: FitOptions) -> Fitted
         parity=Parity(rows=len(evaluation), max_abs_diff=difference, tolerance=TOLERANCE),
         score_histogram=score_histogram(predictions.by_scorer[MODEL]),
         feature_histograms={
-            name: feature_histogram(train.inputs[:, at]) for at, name in enumerate(options.input_names)
+            name: feature_histogram(train.inputs[:, at]) for at, name in enumerate(input_names)
         },
         durations=durations,
     )
@@ -173,16 +157,16 @@ def _check_labels(train: Dataset, calibration: Dataset, evaluation: Dataset, hor
             )
 
 
-def _choose(train: Dataset, split: TimeSplit, options: FitOptions) -> Selection:
-    folds = usable_folds(train, forward_folds(split.train, options.horizon, options.cv_folds))
+def _choose(train: Dataset, split: TimeSplit, settings: TrainerSettings) -> Selection:
+    folds = usable_folds(train, forward_folds(split.train, settings.horizon, settings.cv_folds))
     with progress("Choosing the leaf size", len(folds) * len(CANDIDATES), "forests") as bar:
-        return choose_parameters(train, folds, seed=options.seed, jobs=options.jobs, advance=bar.advance)
+        return choose_parameters(train, folds, seed=settings.seed, jobs=settings.jobs, advance=bar.advance)
 
 
 def _predict(scorer: Scorer, train: Dataset, rows: Dataset) -> Predictions:
     by_scorer = {
         MODEL: score_rows(scorer, rows.inputs),
-        PREVALENCE: fit_prevalence(train.labels).predict(rows.recency_days),
+        PREVALENCE: np.full(len(rows), float(train.labels.mean())),
         RECENCY: fit_recency(train.recency_days, train.labels).predict(rows.recency_days),
     }
     if rows.truth is not None:
@@ -191,15 +175,15 @@ def _predict(scorer: Scorer, train: Dataset, rows: Dataset) -> Predictions:
 
 
 def _rank_inputs(
-    forest: RandomForestClassifier, scorer: Scorer, evaluation: Dataset, options: FitOptions
+    forest: RandomForestClassifier, scorer: Scorer, evaluation: Dataset, settings: TrainerSettings
 ) -> tuple[Importance, ...]:
-    with progress("Shuffling inputs", len(options.input_names), "inputs") as bar:
+    with progress("Shuffling inputs", len(scorer.input_names), "inputs") as bar:
         return importances(
             np.asarray(forest.feature_importances_),
             lambda rows: score_rows(scorer, rows),
             evaluation,
-            options.input_names,
-            seed=options.seed,
-            jobs=options.jobs,
+            scorer.input_names,
+            seed=settings.seed,
+            jobs=settings.jobs,
             advance=bar.advance,
         )

@@ -30,15 +30,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class BaselineComparison:
-    """Two models on the same held-out rows of the latest time.
-
-    Attributes:
-        baseline: Digest of the model that serves.
-        rows: Number of rows.
-        candidate_scores: Metrics of the new model.
-        baseline_scores: Metrics of the model that serves.
-        tolerance: How much worse counts as not worse.
-    """
+    """Scores of the new model and of the serving one, ``baseline``, on the same held-out rows of the latest time."""
 
     baseline: str
     rows: int

@@ -1,34 +1,20 @@
-"""What a model has to beat: the rate of purchases, and the time since the pair's last purchase."""
+"""The recency baseline: the purchase rate by the time since the pair's last purchase."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.bool_]
+from reprise.evaluation.classification_metrics import Floats, Labels
 
 _BINS = 30
 _PRIOR_ROWS = 20.0
 
 
 @dataclass(frozen=True, slots=True)
-class Prevalence:
-    """Answers the share of positives of the training rows, always."""
-
-    rate: float
-
-    def predict(self, recency_days: Floats) -> Floats:
-        """Return the constant rate for each row."""
-        return np.full(len(recency_days), self.rate)
-
-
-@dataclass(frozen=True, slots=True)
 class Recency:
-    """Answers the share of positives among training rows of a similar time since the last purchase.
+    """Predicts the share of positives among training rows with a similar time since the last purchase.
 
-    It may rise and fall with time, so that it is the best that this one number can say, cycles included.
-    A pair that was never bought has a rate of its own.
+    The rate may rise and fall with time, so that it captures cycles. A pair that was never bought has its own rate.
     """
 
     edges: tuple[float, ...]
@@ -42,16 +28,8 @@ class Recency:
         return np.where(np.isnan(recency_days), self.never_rate, rates)
 
 
-def fit_prevalence(labels: Labels) -> Prevalence:
-    """Return the baseline that knows only how common the label is."""
-    return Prevalence(float(labels.mean()))
-
-
 def fit_recency(recency_days: Floats, labels: Labels) -> Recency:
-    """Return the baseline that knows the days since the pair's last purchase, in up to 30 equal-count bins.
-
-    Rates are drawn towards the overall rate by 20 rows' worth of it, so that a small bin is no wild guess.
-    """
+    """Return the rates of up to 30 bins of equal count, each shrunk to the overall rate by a prior of 20 rows."""
     overall = float(labels.mean())
     bought = ~np.isnan(recency_days)
     days = recency_days[bought]

@@ -1,12 +1,7 @@
 import numpy as np
 import pytest
 
-from reprise.trainer.evaluation.baselines import fit_prevalence, fit_recency
-
-
-def test_prevalence_answers_the_training_rate() -> None:
-    fitted = fit_prevalence(np.array([True, False, False, False]))
-    assert fitted.predict(np.array([1.0, np.nan])).tolist() == [0.25, 0.25]
+from reprise.trainer.evaluation.recency_baseline import fit_recency
 
 
 def test_recency_learns_a_cycle_and_the_rate_of_pairs_never_bought() -> None:
