@@ -8,12 +8,12 @@ class OutcomesError(RepriseError):
 
 
 class NothingArchivedError(OutcomesError):
-    """There is nothing to judge yet."""
+    """There is nothing to evaluate yet."""
 
 
 class HorizonsDifferError(OutcomesError):
-    """The models of the arms predict over different horizons, so that no outcome is that of all of them."""
+    """The models of the arms predict over different horizons, so they have no outcome in common."""
 
     def __init__(self, horizons: dict[str, int]) -> None:
-        said = ", ".join(f"{digest[:19]} {seconds:,} s" for digest, seconds in sorted(horizons.items()))
-        super().__init__(f"the models' horizons differ ({said}); name the one to judge by with --horizon")
+        listed = ", ".join(f"{digest[:19]} {seconds:,} s" for digest, seconds in sorted(horizons.items()))
+        super().__init__(f"the models' horizons differ ({listed}); choose one with --horizon")

@@ -1,4 +1,4 @@
-"""One run: read both topics, join, measure, test, check, and tell."""
+"""One run: take a snapshot of the archive, join outcomes, measure, test, check, and write the results."""
 
 import time
 from collections.abc import Mapping
@@ -7,20 +7,20 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from reprise.archive import OfflineStore
 from reprise.bundle import Bundle, BundleNotFoundError, BundleStore
 from reprise.features.plan import Plan
-from reprise.outcomes.comparison.candidate_tests import Judged, judge, measure_arms
-from reprise.outcomes.evaluation import Findings, Reproduction
+from reprise.outcomes.comparison.arm_metrics import measure_arms
+from reprise.outcomes.comparison.candidate_tests import CandidateTests, run_candidate_tests
+from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
 from reprise.outcomes.features.feature_consistency import Consistency, check_consistency
-from reprise.outcomes.features.feature_drift import Drift, feature_drift
+from reprise.outcomes.features.feature_drift import ModelDrift, measure_drift
 from reprise.outcomes.metrics import exposition
 from reprise.outcomes.report.evidence import build_evidence
 from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.settings import OutcomesSettings
-from reprise.outcomes.tables.archive_snapshot import Gathered, gather
-from reprise.outcomes.tables.compared_arms import Comparison, from_document, from_predictions
+from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot, take_snapshot
+from reprise.outcomes.tables.compared_arms import ComparedArms, arms_of_document, arms_of_predictions
 from reprise.outcomes.tables.outcome_join import join_outcomes
 from reprise.routing import RoutingDocument
 from reprise.routing.store import RoutingStore
@@ -30,25 +30,27 @@ from reprise.runtime.storage import open_storage
 from reprise.sql import connect
 
 REPORT, DATA, EVIDENCE, METRICS = "report.html", "report.json", "evidence.json", "metrics.prom"
+_NO_BASELINE = "No prediction is of the baseline's arm, so nothing is compared."
 
 
 @dataclass(frozen=True, slots=True)
-class Ran:
-    """What a run found, and where its report is."""
+class JobResult:
+    """The evaluation of a run, and the address of its report."""
 
-    findings: Findings
+    evaluation: Evaluation
     report: str
 
 
-def run(settings: OutcomesSettings) -> Ran:
-    """Judge the archived predictions, write the report and the metrics, and publish the evidence.
+def run(settings: OutcomesSettings) -> JobResult:
+    """Evaluate the archived predictions, write report and metrics, and publish the evidence.
 
     Raises:
-        NothingArchivedError: There are no predictions or no events yet, or no model says the horizon.
+        NothingArchivedError: There are no predictions or no events yet, or no model defines the horizon.
         HorizonsDifferError: The arms' models predict over different horizons.
         OfflineStoreError: The offline store cannot be read, or lacks events.
         BundleError: The model store cannot be read.
-        StoreError: Redis is away.
+        StorageError: The report cannot be written.
+        StoreError: Redis is unavailable.
         InvalidRoutingError: The routing document breaks its format.
         FeatureEngineError: No event makes features.
     """
@@ -56,96 +58,87 @@ def run(settings: OutcomesSettings) -> Ran:
     if settings.publish:
         with RoutingStore(settings) as routing:
             document = routing.document()
-    findings = find(settings, document)
-    place = open_storage(settings.out)
-    place.write(DATA, render_json(findings))
-    place.write(REPORT, render_html(findings).encode())
-    place.write(METRICS, exposition(findings))
-    evidence = build_evidence(findings)
+    evaluation = evaluate(settings, document)
+    storage = open_storage(settings.out)
+    storage.write(DATA, render_json(evaluation))
+    storage.write(REPORT, render_html(evaluation).encode())
+    storage.write(METRICS, exposition(evaluation))
+    evidence = build_evidence(evaluation)
     if evidence is not None:
-        place.write(EVIDENCE, evidence.to_bytes())
+        storage.write(EVIDENCE, evidence.to_bytes())
         if settings.publish:
             with RoutingStore(settings) as routing:
                 routing.publish_evidence(evidence)
-    return Ran(findings, place.location(REPORT))
+    return JobResult(evaluation, storage.location(REPORT))
 
 
-def find(settings: OutcomesSettings, document: RoutingDocument | None) -> Findings:
-    """Return what the archive says of the arms of a routing document, or of those that predictions name."""
+def evaluate(settings: OutcomesSettings, document: RoutingDocument | None) -> Evaluation:
+    """Return the evaluation of the arms of a routing document, or of those that the predictions name."""
     with TemporaryDirectory(prefix="reprise-outcomes-", dir=settings.work_dir) as name:
         folder = Path(name)
         with progress("Reading the offline store", None, "records") as reading:
-            gathered = gather(
-                OfflineStore(settings.offline_store),
-                folder,
-                history=settings.events,
-                lateness=settings.lateness,
-                lookback=settings.lookback,
-                memory_limit=settings.memory_limit,
-                advance=reading.advance,
-            )
+            snapshot = take_snapshot(settings, folder, reading.advance)
         with connect(memory_limit=settings.memory_limit, temp_directory=folder / "spill") as connection:
-            return _find(connection, gathered, folder, settings, document)
+            return _evaluate(connection, snapshot, folder, settings, document)
 
 
-def _find(
+def _evaluate(
     connection: Any,
-    gathered: Gathered,
+    snapshot: ArchiveSnapshot,
     folder: Path,
     settings: OutcomesSettings,
     document: RoutingDocument | None,
-) -> Findings:
-    with progress("Joining predictions with outcomes", gathered.prediction_count, "predictions") as joining:
-        join_outcomes(connection, gathered)
-        joining.advance(gathered.prediction_count)
-    comparison = from_document(document) if document is not None else from_predictions(connection)
-    bundles = _bundles(connection, comparison, settings)
-    horizon_us = _horizon_us(comparison, bundles, settings)
+) -> Evaluation:
+    with progress("Joining predictions with outcomes", snapshot.prediction_count, "predictions") as joining:
+        join_outcomes(connection, snapshot)
+        joining.advance(snapshot.prediction_count)
+    arms = arms_of_document(document) if document is not None else arms_of_predictions(connection)
+    bundles = _fetch_bundles(connection, arms, settings)
+    horizon_us = _horizon_us(arms, bundles, settings)
+    until_us = snapshot.complete_until_us
     with progress("Measuring", 2, "steps") as measuring:
-        arms = measure_arms(connection, gathered, horizon_us, settings)
-        judged = (
-            judge(connection, gathered, comparison, bundles, horizon_us, settings)
-            if comparison is not None
-            else _unjudged()
+        arm_results = measure_arms(connection, until_us, horizon_us, settings)
+        tests = (
+            run_candidate_tests(connection, until_us, arms, bundles, horizon_us, settings)
+            if arms is not None
+            else CandidateTests(notes=(_NO_BASELINE,))
         )
         measuring.advance()
-        drift = _drift(connection, comparison, bundles, settings)
+        drift = _baseline_drift(connection, arms, bundles, settings)
         measuring.advance()
-    consistency = _consistency(connection, gathered, bundles, settings, folder)
-    return Findings(
+    return Evaluation(
         computed_us=time.time_ns() // 1000,
-        complete_until_us=gathered.complete_until_us,
-        since_us=judged.since_us,
-        rollout=comparison.rollout if comparison is not None else None,
-        alpha=settings.alpha / max(1, len(judged.candidates)),
-        predictions=gathered.prediction_count,
-        broken=gathered.broken,
-        missing=gathered.missing,
-        baseline=comparison.baseline if comparison is not None else None,
-        arms=arms,
-        candidates=judged.candidates,
-        ratio=judged.ratio,
-        users=judged.users,
-        consistency=consistency,
+        complete_until_us=until_us,
+        since_us=tests.since_us,
+        rollout=arms.rollout if arms is not None else None,
+        alpha=settings.alpha / max(1, len(tests.candidates)),
+        predictions=snapshot.prediction_count,
+        broken=snapshot.broken,
+        missing=snapshot.missing,
+        baseline=arms.baseline if arms is not None else None,
+        arms=arm_results,
+        candidates=tests.candidates,
+        ratio=tests.ratio,
+        users=tests.users,
+        consistency=_check_consistency(connection, snapshot, bundles, settings, folder),
         drift=drift,
-        reproduction=judged.reproduction,
-        notes=judged.notes,
+        reproduction=tests.reproduction,
+        notes=tests.notes,
     )
 
 
-def _drift(
-    connection: Any, comparison: Comparison | None, bundles: Mapping[str, Bundle], settings: OutcomesSettings
-) -> Drift | None:
-    """Return the drift of the baseline's inputs, as far as the baseline and its bundle are known."""
-    if comparison is None or comparison.baseline.digest not in bundles:
+def _baseline_drift(
+    connection: Any, arms: ComparedArms | None, bundles: Mapping[str, Bundle], settings: OutcomesSettings
+) -> ModelDrift | None:
+    if arms is None or arms.baseline.digest not in bundles:
         return None
-    digest = comparison.baseline.digest
-    return feature_drift(connection, digest, bundles[digest].manifest, settings)
+    digest = arms.baseline.digest
+    return measure_drift(connection, digest, bundles[digest].manifest, settings)
 
 
-def _consistency(
+def _check_consistency(
     connection: Any,
-    gathered: Gathered,
+    snapshot: ArchiveSnapshot,
     bundles: Mapping[str, Bundle],
     settings: OutcomesSettings,
     folder: Path,
@@ -154,41 +147,36 @@ def _consistency(
         return Consistency()
     plans = {digest: Plan.from_dict(bundle.manifest.plan) for digest, bundle in bundles.items()}
     with progress("Recomputing features", settings.check_rows, "predictions") as checking:
-        consistency = check_consistency(connection, gathered, plans, settings, folder)
+        consistency = check_consistency(connection, snapshot, plans, settings, folder)
         checking.advance(consistency.predictions)
     return consistency
 
 
-def _unjudged() -> Judged:
-    note = "No prediction is of the baseline's arm, so nothing is compared."
-    return Judged((), None, {}, None, Reproduction(), (note,))
-
-
-def _bundles(connection: Any, comparison: Comparison | None, settings: OutcomesSettings) -> dict[str, Bundle]:
-    """Return the bundles of all models that answered or are to, as far as the model store has them."""
+def _fetch_bundles(
+    connection: Any, arms: ComparedArms | None, settings: OutcomesSettings
+) -> dict[str, Bundle]:
+    """Return the bundles of all models that answered or are compared, as far as the model store has them."""
     store = BundleStore(settings.model_store)
     answered = connection.execute("SELECT DISTINCT digest FROM scored").fetchall()
-    compared = [arm.digest for arm in comparison.arms] if comparison is not None else []
-    found = {}
-    for digest in sorted({digest for (digest,) in answered} | set(compared)):
+    compared = {arm.digest for arm in arms.arms} if arms is not None else set()
+    bundles = {}
+    for digest in sorted({digest for (digest,) in answered} | compared):
         try:
-            found[digest] = store.fetch(digest)
+            bundles[digest] = store.fetch(digest)
         except BundleNotFoundError:
             continue
-    return found
+    return bundles
 
 
-def _horizon_us(
-    comparison: Comparison | None, bundles: Mapping[str, Bundle], settings: OutcomesSettings
-) -> int:
+def _horizon_us(arms: ComparedArms | None, bundles: Mapping[str, Bundle], settings: OutcomesSettings) -> int:
     if settings.horizon is not None:
         return microseconds(settings.horizon)
-    asked = [arm.digest for arm in comparison.arms] if comparison is not None else list(bundles)
-    horizons = {digest: bundles[digest].manifest.horizon_seconds for digest in asked if digest in bundles}
+    digests = [arm.digest for arm in arms.arms] if arms is not None else list(bundles)
+    horizons = {digest: bundles[digest].manifest.horizon_seconds for digest in digests if digest in bundles}
     if not horizons:
         raise NothingArchivedError(
-            f"{settings.model_store} has none of the models that answered, so nobody says how far ahead a purchase"
-            " counts; name it with --horizon"
+            f"{settings.model_store} has none of the models that answered, so the horizon is not known; set it with"
+            " --horizon"
         )
     if len(set(horizons.values())) > 1:
         raise HorizonsDifferError(horizons)

@@ -1,23 +1,21 @@
-"""The outcomes job's configuration."""
+"""Settings of the outcomes job."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AwareDatetime, BeforeValidator, Field, field_validator
+import click
+from pydantic import AwareDatetime, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from reprise.runtime.durations import microseconds, parse_duration
+from reprise.runtime.durations import microseconds
 from reprise.runtime.job_metrics import JobSettings
+from reprise.runtime.settings import Duration
 from reprise.store.settings import OnlineStoreSettings
-
-Duration = Annotated[
-    timedelta, BeforeValidator(lambda value: parse_duration(value) if isinstance(value, str) else value)
-]
 
 
 class OutcomesSettings(OnlineStoreSettings, JobSettings):
-    """What to judge, how, and where to say so; ``OUTCOMES_*`` in the environment, or options."""
+    """Settings of the outcomes job: ``OUTCOMES_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="OUTCOMES_")
 
@@ -25,120 +23,113 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
         default="data/offline",
         min_length=1,
         validation_alias="REPRISE_OFFLINE_STORE",
-        description="The offline store: a folder, or a URL such as s3://bucket/offline.",
+        description="Offline store: a folder, or a URL such as s3://bucket/offline.",
     )
     model_store: str = Field(
         default="models",
         min_length=1,
         validation_alias="MODEL_STORE",
-        description="Where the model bundles are: a path, or any URL of fsspec, such as s3://bucket/models.",
+        description="Model store: a folder, or an fsspec URL such as s3://bucket/models.",
     )
     out: str = Field(
         default="outcomes",
         min_length=1,
-        description="Where report.html, report.json, evidence.json and metrics.prom go: a folder, or a URL.",
+        description="Output of report.html, report.json, evidence.json and metrics.prom: a folder, or a URL.",
     )
-    events: Path | None = Field(
+    events: Annotated[Path | None, click.Path(exists=True, path_type=Path)] = Field(
         default=None,
-        description="History from before the log began, CSV or Parquet; states that were filled from it need it here.",
+        description="History from before the log, CSV or Parquet, if the online store was filled from it.",
     )
     horizon: Duration | None = Field(
         default=None,
-        description="How far ahead a purchase counts, such as 30d; by default what the arms' models predict.",
+        description="Time in which a purchase counts, such as 30d; by default the horizon of the arms' models.",
     )
     early_horizon: Duration = Field(
-        default=timedelta(days=1),
-        description="Horizon of the early read, which ranks and counts buyers long before the horizon is over.",
+        default=timedelta(days=1), description="Horizon of the early read of ranking metrics and conversion."
     )
     exposure: Duration = Field(
         default=timedelta(days=1),
-        description="How long after a user's first prediction its predictions make up the user's value in the test.",
+        description="Time after a user's first prediction in which the user's predictions count in the test.",
     )
     lateness: Duration = Field(
         default=timedelta(minutes=15),
-        description="How late an event may be archived: a horizon that ended less than this before the newest"
-        " archived event is not over yet.",
+        description="Maximum delay until an event is archived. A horizon is over this long before the newest event.",
     )
-    lookback: Duration = Field(
-        default=timedelta(days=90), description="How old the oldest prediction is that is looked at."
-    )
+    lookback: Duration = Field(default=timedelta(days=90), description="Maximum age of predictions.")
     since: AwareDatetime | None = Field(
         default=None,
-        description="When the shares were last changed, RFC 3339; by default it is found in the predictions.",
+        description="Last change of the weights, RFC 3339; by default it is detected from the predictions.",
     )
     alpha: float = Field(
         default=0.05,
         gt=0,
         lt=0.5,
-        description="Chance, at most, that a candidate's confidence sequence ever misses the truth, per metric;"
-        " candidates share it.",
+        description="Maximum probability that a confidence sequence ever misses the truth, per metric; divided by the"
+        " number of candidates.",
     )
     brier_margin: float = Field(
-        default=0.001, gt=0, description="How much higher a Brier score is still called not worse."
+        default=0.001, gt=0, description="Increase of the Brier score that still counts as not worse."
     )
     conversion_margin: float = Field(
-        default=0.01, gt=0, description="By how much fewer users may buy, as a share of all, to be not worse."
+        default=0.01,
+        gt=0,
+        description="Decrease of the share of users who buy that still counts as not worse.",
     )
-    min_users: int = Field(default=200, ge=30, description="Users in each arm before the test says anything.")
-    draws: int = Field(
-        default=200, ge=20, description="How often users are drawn anew for the intervals of the measures."
-    )
+    min_users: int = Field(default=200, ge=30, description="Minimum users in each arm for a verdict.")
+    draws: int = Field(default=200, ge=20, description="Bootstrap samples for the intervals of the metrics.")
     max_rows: int = Field(
         default=1_000_000,
         ge=1_000,
-        description="Most predictions of an arm that are measured; of more, users are sampled, and the report says so.",
+        description="Maximum predictions of an arm that are measured; beyond, users are sampled.",
     )
     rescore_rows: int = Field(
         default=200_000,
         ge=1_000,
-        description="Most predictions that both models score anew; of more, users are sampled, and the report says so.",
+        description="Maximum predictions that both models score again; beyond, users are sampled.",
     )
     check_rows: int = Field(
         default=5_000,
         ge=0,
-        description="How many predictions have their features recomputed; drawn evenly by their place in the log.",
+        description="Sample of predictions whose features are recomputed; 0 for none.",
     )
     check_window: Duration = Field(
         default=timedelta(days=1),
-        description="How far back from the newest prediction that can be checked these are drawn: at least as long as"
-        " the time between two runs, and what was mended is forgotten after it.",
+        description="Age of the predictions that are sampled, before the newest that can be checked; at least the"
+        " interval of the job.",
     )
     in_flight: Duration = Field(
         default=timedelta(seconds=30),
-        description="How long an event may take from the log to the online store; differences that events explain"
-        " which arrived later than this before the answer, or after it, are no mismatches.",
+        description="Maximum time of an event from the log to the online store; differences that such events explain"
+        " are not mismatches.",
     )
     drift_window: Duration = Field(
         default=timedelta(days=7),
-        description="How far back from the newest prediction the inputs are compared with those of training.",
+        description="Window of predictions whose inputs are compared with training.",
     )
     drift_min_predictions: int = Field(
-        default=1_000,
-        ge=1,
-        description="Predictions of the model in the window before its inputs are compared.",
+        default=1_000, ge=1, description="Minimum predictions of the model in the drift window."
     )
     drift_min_users: int = Field(
         default=200,
         ge=1,
-        description="Users of these predictions before inputs are compared: of 200 users, chance alone keeps the"
-        " stability index of twenty bins below 0.25.",
+        description="Minimum users in the drift window; with 200 users chance alone keeps the stability index of"
+        " twenty bins below 0.25.",
     )
     drift_rows: int = Field(
         default=200_000,
         ge=1_000,
-        description="Most predictions whose inputs are counted; of more, some are drawn, and the report says so.",
+        description="Maximum predictions whose inputs are counted; beyond, they are sampled.",
     )
     publish: bool = Field(
-        default=True,
-        description="Whether to read the routing document from Redis and to publish evidence beside it.",
+        default=True, description="Read the routing document from Redis, and publish evidence there."
     )
     memory_limit: str = Field(
-        default="2GiB", description="What DuckDB may hold in memory, such as 2GiB; the rest spills to disk."
+        default="2GiB", description="Memory limit of DuckDB, such as 2GiB; beyond, it spills to disk."
     )
     work_dir: Path | None = Field(
-        default=None, description="Folder for temporary files; the system's if absent."
+        default=None, description="Folder for temporary files; by default the system's."
     )
-    seed: int = Field(default=0, ge=0, lt=2**32, description="Of everything random.")
+    seed: int = Field(default=0, ge=0, lt=2**32, description="Seed of samples.")
 
     @field_validator("early_horizon", "exposure", "drift_window", "check_window")
     @classmethod

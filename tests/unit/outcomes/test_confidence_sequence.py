@@ -8,9 +8,9 @@ from reprise.outcomes.comparison.confidence_sequence import (
     SequentialTest,
     Verdict,
     arm_difference,
-    overall,
+    combined_verdict,
     paired_difference,
-    verdict,
+    sequence_verdict,
 )
 from reprise.outcomes.comparison.simulation import CASES, Trial, conversion_trials, paired_trials, table
 
@@ -83,7 +83,7 @@ def test_nothing_is_said_of_too_few_users_or_of_equal_values() -> None:
     assert np.isnan(few.lower)
     equal = paired_difference(np.array(500.0), np.array(0.0), np.array(0.0), TEST)
     assert np.isnan(equal.lower)
-    assert verdict(float(few.lower), float(few.upper), 0.01) is Verdict.UNDECIDED
+    assert sequence_verdict(float(few.lower), float(few.upper), 0.01) is Verdict.UNDECIDED
 
 
 @pytest.mark.parametrize(
@@ -96,12 +96,12 @@ def test_nothing_is_said_of_too_few_users_or_of_equal_values() -> None:
     ],
 )
 def test_verdict_of_an_interval(interval: tuple[float, float], said: Verdict) -> None:
-    assert verdict(*interval, margin=0.005) is said
+    assert sequence_verdict(*interval, margin=0.005) is said
 
 
 def test_worse_in_one_metric_is_worse_and_better_needs_the_others_not_worse() -> None:
-    assert overall([Verdict.BETTER, Verdict.WORSE]) is Verdict.WORSE
-    assert overall([Verdict.BETTER, Verdict.UNDECIDED]) is Verdict.UNDECIDED
-    assert overall([Verdict.BETTER, Verdict.NOT_WORSE]) is Verdict.BETTER
-    assert overall([Verdict.NOT_WORSE, Verdict.NOT_WORSE]) is Verdict.NOT_WORSE
-    assert overall([]) is Verdict.UNDECIDED
+    assert combined_verdict([Verdict.BETTER, Verdict.WORSE]) is Verdict.WORSE
+    assert combined_verdict([Verdict.BETTER, Verdict.UNDECIDED]) is Verdict.UNDECIDED
+    assert combined_verdict([Verdict.BETTER, Verdict.NOT_WORSE]) is Verdict.BETTER
+    assert combined_verdict([Verdict.NOT_WORSE, Verdict.NOT_WORSE]) is Verdict.NOT_WORSE
+    assert combined_verdict([]) is Verdict.UNDECIDED

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.bundle import Histogram, Manifest
-from reprise.outcomes.features.feature_drift import DRIFTED, Drift, bin_counts, feature_drift
+from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD, ModelDrift, bin_counts, measure_drift
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.trainer.evaluation.histograms import feature_histogram
 from support.served_bundles import bundle_files
@@ -29,7 +29,7 @@ def manifest(**inputs: Sequence[float]) -> Manifest:
     return Manifest.from_bytes(bundle_files(feature_histograms=histograms).manifest)
 
 
-def drift(rows: list[dict[str, Any]], of: Manifest, **others: Any) -> Drift:
+def drift(rows: list[dict[str, Any]], of: Manifest, **others: Any) -> ModelDrift:
     """The drift over predictions, each with what is special about it."""
     usual = {"answered_us": NOW_US, "digest": DIGEST, "shadow": False}
     said = [
@@ -42,7 +42,7 @@ def drift(rows: list[dict[str, Any]], of: Manifest, **others: Any) -> Drift:
     given = {"publish": False, "drift_min_predictions": 100, "drift_min_users": 50}
     with duckdb.connect() as connection:
         connection.register("predictions", pa.Table.from_pylist(said))
-        return feature_drift(connection, DIGEST, of, OutcomesSettings.load(**given | others))
+        return measure_drift(connection, DIGEST, of, OutcomesSettings.load(**given | others))
 
 
 def spends(values: Sequence[float | None], **others: Any) -> list[dict[str, Any]]:
@@ -75,7 +75,7 @@ def test_inputs_as_in_training_do_not_drift() -> None:
     known = manifest(total_spend=rng.normal(size=5_000))
     found = drift(spends(rng.normal(size=2_000).tolist()), known)
     [spend] = found.features
-    assert spend.index < spend.by_chance < DRIFTED
+    assert spend.index < spend.by_chance < DRIFT_THRESHOLD
     assert (found.predictions, found.users, found.drifted) == (2_000, 2_000, 0)
     assert sum(spend.found) == 2_000
 
@@ -91,7 +91,7 @@ def test_missing_values_drift_like_any_others() -> None:
     rng = np.random.default_rng(0)
     known = manifest(total_spend=rng.normal(size=5_000))
     [spend] = drift(spends([*rng.normal(size=500).tolist(), *[None] * 500]), known).features
-    assert spend.index > DRIFTED
+    assert spend.index > DRIFT_THRESHOLD
     assert spend.missing == (0.0, 0.5)
 
 
@@ -146,4 +146,4 @@ def test_input_that_training_never_had_is_another_population_once_it_is_there() 
     known = manifest(total_spend=[float("nan")] * 500)
     [spend] = drift(spends([3.0] * 200), known).features
     assert spend.found == (200, 0)
-    assert spend.index > DRIFTED
+    assert spend.index > DRIFT_THRESHOLD

@@ -10,20 +10,20 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reprise.archive import OfflineStore
 from reprise.bundle import BundleFiles, BundleStore
 from reprise.events import parse_timestamp
 from reprise.outcomes.comparison.confidence_sequence import Verdict
-from reprise.outcomes.evaluation import Findings, Reproduction
+from reprise.outcomes.comparison.results import Reproduction
+from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
-from reprise.outcomes.job import find
+from reprise.outcomes.job import evaluate
 from reprise.outcomes.metrics import exposition
 from reprise.outcomes.report.evidence import build_evidence
 from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.report.summary import render_summary
 from reprise.outcomes.settings import OutcomesSettings
-from reprise.outcomes.tables.archive_snapshot import Gathered, gather
-from reprise.outcomes.tables.outcome_join import groups, join_outcomes, labelled_rows
+from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot, take_snapshot
+from reprise.outcomes.tables.outcome_join import join_outcomes, labelled_rows, model_arms
 from support.outcomes import (
     DAY_US,
     HORIZON_US,
@@ -55,36 +55,32 @@ def settings(archive: Archive, **others: Any) -> OutcomesSettings:
 
 
 @pytest.fixture(scope="module")
-def found(archive: Archive) -> Findings:
-    return find(settings(archive), archive.document)
+def found(archive: Archive) -> Evaluation:
+    return evaluate(settings(archive), archive.document)
 
 
 @pytest.fixture
-def joined(archive: Archive, tmp_path: Path) -> Iterator[tuple[Any, Gathered]]:
-    chosen = settings(archive)
-    gathered = gather(
-        OfflineStore(archive.offline), tmp_path, history=None, lateness=chosen.lateness,
-        lookback=chosen.lookback, memory_limit="1GiB",
-    )  # fmt: skip
+def joined(archive: Archive, tmp_path: Path) -> Iterator[tuple[Any, ArchiveSnapshot]]:
+    snapshot = take_snapshot(settings(archive), tmp_path)
     with duckdb.connect() as connection:
-        join_outcomes(connection, gathered)
-        yield connection, gathered
+        join_outcomes(connection, snapshot)
+        yield connection, snapshot
 
 
 def test_labels_are_those_of_training_and_only_of_horizons_that_are_over(
-    joined: tuple[Any, Gathered], archive: Archive
+    joined: tuple[Any, ArchiveSnapshot], archive: Archive
 ) -> None:
-    connection, gathered = joined
+    connection, snapshot = joined
     bought: dict[tuple[str, str], list[int]] = {}
     for event in archive.events:
         if event.event_type == "purchase":
             bought.setdefault((event.user_id, event.product_id), []).append(event.timestamp_us)
-    for group in groups(connection):
-        rows = labelled_rows(connection, group, HORIZON_US, gathered.complete_until_us, 1_000_000)
+    for group in model_arms(connection):
+        rows = labelled_rows(connection, group, HORIZON_US, snapshot.complete_until_us, 1_000_000)
         expected = []
         for said in archive.predictions:
             at = parse_timestamp(said["timestamp"])
-            if said["arm"] != group.arm or at + HORIZON_US > gathered.complete_until_us:
+            if said["arm"] != group.arm or at + HORIZON_US > snapshot.complete_until_us:
                 continue
             pair = (str(said["user_id"]), str(said["product_id"]))
             later = any(at < ts <= at + HORIZON_US for ts in bought.get(pair, []))
@@ -93,10 +89,10 @@ def test_labels_are_those_of_training_and_only_of_horizons_that_are_over(
         assert 0 < sum(label for _, label in expected) < len(expected)
 
 
-def test_more_predictions_than_allowed_are_sampled_by_users(joined: tuple[Any, Gathered]) -> None:
-    connection, gathered = joined
-    group = groups(connection)[0]
-    rows = labelled_rows(connection, group, HORIZON_US, gathered.complete_until_us, 500)
+def test_more_predictions_than_allowed_are_sampled_by_users(joined: tuple[Any, ArchiveSnapshot]) -> None:
+    connection, snapshot = joined
+    group = model_arms(connection)[0]
+    rows = labelled_rows(connection, group, HORIZON_US, snapshot.complete_until_us, 500)
     assert 300 < len(rows.labels) < 700
     assert 0 < rows.share < 1
     per_user = np.bincount(rows.users)
@@ -104,23 +100,23 @@ def test_more_predictions_than_allowed_are_sampled_by_users(joined: tuple[Any, G
     assert per_user.max() > 2
 
 
-def test_the_better_model_is_found_on_the_same_predictions(found: Findings) -> None:
+def test_the_better_model_is_found_on_the_same_predictions(found: Evaluation) -> None:
     [candidate] = found.candidates
     brier = candidate.results[0]
     assert (brier.metric, brier.design, brier.verdict) == ("brier", "paired", Verdict.BETTER)
-    assert brier.newest.lower > 0
+    assert brier.latest.lower > 0
     assert brier.baseline_users == brier.candidate_users > 350
-    assert brier.looks[0].at_us < brier.newest.at_us
+    assert brier.looks[0].at_us < brier.latest.at_us
     assert found.reproduction.compared > 1_000
     assert found.reproduction.differing == 0
 
 
-def test_probabilities_that_differ_are_told(found: Findings) -> None:
+def test_probabilities_that_differ_are_told(found: Evaluation) -> None:
     told = render_summary(replace(found, reproduction=Reproduction(compared=900, differing=3)))
     assert "900 logged probabilities computed again by their models: 3 differ" in told
 
 
-def test_conversion_of_two_arms_stays_undecided_with_few_users(found: Findings) -> None:
+def test_conversion_of_two_arms_stays_undecided_with_few_users(found: Evaluation) -> None:
     [candidate] = found.candidates
     conversion = candidate.results[1]
     assert (conversion.metric, conversion.design) == ("conversion", "arms")
@@ -132,12 +128,12 @@ def test_conversion_of_two_arms_stays_undecided_with_few_users(found: Findings) 
 
 def test_the_worse_model_is_called_worse(tmp_path: Path) -> None:
     archive = make_archive(tmp_path, Shop(users=300, candidate_weights={"pair_purchases": -5.0}))
-    [candidate] = find(settings(archive, check_rows=0), archive.document).candidates
+    [candidate] = evaluate(settings(archive, check_rows=0), archive.document).candidates
     assert candidate.verdict is Verdict.WORSE
     assert candidate.deciding.metric == "brier"
 
 
-def test_arms_are_measured_with_intervals_over_users(found: Findings) -> None:
+def test_arms_are_measured_with_intervals_over_users(found: Evaluation) -> None:
     assert [arm.arm for arm in found.arms] == ["baseline", "candidate"]
     for arm in found.arms:
         assert arm.full is not None
@@ -154,7 +150,7 @@ def test_arms_are_measured_with_intervals_over_users(found: Findings) -> None:
     assert candidate.measures["roc_auc"].value > 0.55 > baseline.measures["roc_auc"].value
 
 
-def test_users_are_spread_as_the_shares_say(found: Findings) -> None:
+def test_users_are_spread_as_the_shares_say(found: Evaluation) -> None:
     assert found.ratio is not None
     assert found.ratio.anytime_p_value > 0.05
     assert sum(found.users.values()) > 400
@@ -163,7 +159,7 @@ def test_users_are_spread_as_the_shares_say(found: Findings) -> None:
 
 def test_a_change_of_shares_is_found_and_only_later_users_are_compared(tmp_path: Path) -> None:
     archive = make_archive(tmp_path, Shop(users=300, share_before=1_000, visits=6))
-    found = find(settings(archive, check_rows=0), archive.document)
+    found = evaluate(settings(archive, check_rows=0), archive.document)
     change_us = START_US + 8 * DAY_US
     assert found.since_us is not None
     assert change_us - DAY_US // 12 < found.since_us <= change_us
@@ -183,12 +179,12 @@ def test_an_arm_that_loses_users_is_found_out(tmp_path: Path) -> None:
             )
         }
     )
-    found = find(settings(archive, check_rows=0), arms)
+    found = evaluate(settings(archive, check_rows=0), arms)
     assert found.ratio is not None
     assert found.ratio.anytime_p_value < 0.001
 
 
-def test_features_agree_with_the_offline_store(found: Findings) -> None:
+def test_features_agree_with_the_offline_store(found: Evaluation) -> None:
     assert found.consistency.predictions > 1_500
     assert found.consistency.compared == 8 * found.consistency.predictions
     assert found.consistency.mismatches == {}
@@ -199,7 +195,7 @@ def test_features_agree_with_the_offline_store(found: Findings) -> None:
 def test_late_events_and_those_on_their_way_explain_differences(tmp_path: Path, in_flight: str) -> None:
     archive = make_archive(tmp_path, Shop(users=6, visits=150, late=0.5))
     # events are ten minutes late: certain to have come after the answer, or in doubt
-    consistency = find(settings(archive, in_flight=in_flight), archive.document).consistency
+    consistency = evaluate(settings(archive, in_flight=in_flight), archive.document).consistency
     assert consistency.mismatches == {}
     assert consistency.in_flight["product_views"] > 4
 
@@ -212,7 +208,7 @@ def test_wrong_features_are_counted_by_name_whatever_else_is_late(tmp_path: Path
             features["total_spend"] = None if features["total_spend"] is not None else 3.0
 
     archive = make_archive(tmp_path, Shop(users=6, visits=150, late=0.5, corrupt=corrupt))
-    found = find(settings(archive), archive.document)
+    found = evaluate(settings(archive), archive.document)
     consistency = found.consistency
     rows = consistency.predictions
     assert set(consistency.mismatches) == {"product_views", "total_spend"}
@@ -230,10 +226,10 @@ def test_predictions_from_before_the_window_are_not_checked_any_more(tmp_path: P
             features["product_views"] = 1_000.0
 
     archive = make_archive(tmp_path, Shop(users=40, corrupt=corrupt))
-    everything = find(settings(archive), archive.document).consistency
+    everything = evaluate(settings(archive), archive.document).consistency
     assert everything.mismatched == 20
     window = settings(archive, check_window="2d")
-    lately = find(window, archive.document).consistency
+    lately = evaluate(window, archive.document).consistency
     assert lately.mismatched == 0
     assert 0 < lately.predictions < everything.predictions
 
@@ -244,12 +240,12 @@ def test_a_feature_that_was_not_logged_is_a_mismatch(tmp_path: Path) -> None:
             del features["product_views"]
 
     archive = make_archive(tmp_path, Shop(users=40, corrupt=forget))
-    assert find(settings(archive), archive.document).consistency.mismatches == {"product_views": 1}
+    assert evaluate(settings(archive), archive.document).consistency.mismatches == {"product_views": 1}
 
 
 def test_a_shadow_is_compared_on_the_predictions_that_the_baseline_answered(tmp_path: Path) -> None:
     archive = make_archive(tmp_path, Shop(users=400, shadow=True))
-    found = find(settings(archive, check_rows=0), archive.document)
+    found = evaluate(settings(archive, check_rows=0), archive.document)
     [candidate] = found.candidates
     [brier] = candidate.results
     assert (brier.metric, brier.design) == ("brier", "paired")
@@ -260,7 +256,7 @@ def test_a_shadow_is_compared_on_the_predictions_that_the_baseline_answered(tmp_
 
 
 def test_without_a_model_users_of_two_arms_are_compared(archive: Archive) -> None:
-    found = find(settings(archive, model_store="memory://nothing", horizon="2d"), archive.document)
+    found = evaluate(settings(archive, model_store="memory://nothing", horizon="2d"), archive.document)
     brier = found.candidates[0].results[0]
     assert brier.design == "arms"
     assert brier.candidate_users < 600
@@ -269,7 +265,7 @@ def test_without_a_model_users_of_two_arms_are_compared(archive: Archive) -> Non
 
 
 def test_without_a_document_the_arms_are_those_of_the_predictions(archive: Archive) -> None:
-    found = find(settings(archive, check_rows=0), None)
+    found = evaluate(settings(archive, check_rows=0), None)
     assert found.rollout is None
     assert [candidate.arm.name for candidate in found.candidates] == ["candidate"]
     assert found.candidates[0].results[0].verdict is Verdict.BETTER
@@ -287,15 +283,15 @@ def test_models_of_other_horizons_are_not_compared_silently(archive: Archive, tm
     arms = (baseline, candidate.model_copy(update={"digest": digest}))
     document = archive.document.model_copy(update={"arms": arms})
     with pytest.raises(HorizonsDifferError, match="--horizon"):
-        find(settings(archive, model_store=str(tmp_path / "models")), document)
+        evaluate(settings(archive, model_store=str(tmp_path / "models")), document)
 
 
 def test_nobody_to_say_the_horizon_is_an_error(archive: Archive) -> None:
     with pytest.raises(NothingArchivedError, match="--horizon"):
-        find(settings(archive, model_store="memory://nothing"), archive.document)
+        evaluate(settings(archive, model_store="memory://nothing"), archive.document)
 
 
-def test_evidence_is_what_the_operator_reads(found: Findings, archive: Archive) -> None:
+def test_evidence_is_what_the_operator_reads(found: Evaluation, archive: Archive) -> None:
     evidence = build_evidence(found)
     assert evidence is not None
     assert evidence.rollout == "shop/trial"
@@ -308,14 +304,14 @@ def test_evidence_is_what_the_operator_reads(found: Findings, archive: Archive) 
 
 
 def test_evidence_of_too_few_users_says_that_anything_is_possible(archive: Archive) -> None:
-    found = find(settings(archive, check_rows=0, min_users=100_000), archive.document)
+    found = evaluate(settings(archive, check_rows=0, min_users=100_000), archive.document)
     evidence = build_evidence(found)
     assert evidence is not None
     [said] = evidence.candidates
     assert (said.verdict, said.lower, said.upper) == ("undecided", -1.0, 1.0)
 
 
-def test_report_holds_everything_it_shows(found: Findings) -> None:
+def test_report_holds_everything_it_shows(found: Evaluation) -> None:
     page = render_html(found)
     assert "shop/trial" in page
     assert page.count("data:image/svg+xml;base64,") == 5
@@ -326,15 +322,15 @@ def test_report_holds_everything_it_shows(found: Findings) -> None:
     assert document["consistency"]["mismatched"] == 0
 
 
-def test_the_same_archive_gives_the_same_report(archive: Archive, found: Findings) -> None:
-    again = orjson.loads(render_json(find(settings(archive), archive.document)))
+def test_the_same_archive_gives_the_same_report(archive: Archive, found: Evaluation) -> None:
+    again = orjson.loads(render_json(evaluate(settings(archive), archive.document)))
     once = orjson.loads(render_json(found))
     again.pop("computed")
     once.pop("computed")
     assert again == once
 
 
-def test_metrics_say_what_the_report_says(found: Findings) -> None:
+def test_metrics_say_what_the_report_says(found: Evaluation) -> None:
     text = exposition(found).decode()
     samples = {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value

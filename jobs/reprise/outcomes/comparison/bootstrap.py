@@ -1,9 +1,9 @@
-"""Confidence intervals that know that the predictions of one user belong together.
+"""Confidence intervals of metrics over users.
 
-Users, not predictions, are drawn anew: the pairs cluster bootstrap (Cameron, Gelbach and Miller, *Bootstrap-based
+Users are resampled, not predictions: the pairs cluster bootstrap (Cameron, Gelbach and Miller, *Bootstrap-based
 improvements for inference with clustered errors*, Review of Economics and Statistics 90(3), 2008), with Poisson(1)
 weights for the draw (Chamandy, Muralidharan, Najmi and Naidu, *Estimating uncertainty for massive data streams*,
-Google, 2012), percentile intervals. It is the reading of one moment: to decide by, there is ``sequence``.
+Google, 2012), percentile intervals. They are valid at one moment; decisions use ``confidence_sequence``.
 """
 
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from reprise.evaluation.classification_metrics import Floats, Indices
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95% interval; NaN where it is undefined."""
+    """An estimate with its 95% interval; NaN if undefined."""
 
     value: float
     lower: float

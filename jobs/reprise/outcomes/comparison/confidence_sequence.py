@@ -1,8 +1,8 @@
-"""Looking every hour without fooling oneself: confidence sequences for a difference between two arms.
+"""Confidence sequences for a difference between two arms, valid however often they are looked at.
 
-An ordinary 95% interval is right at one moment that was chosen beforehand. Whoever looks every hour and stops when
-it leaves zero out is wrong far more often than 1 in 20. A confidence sequence holds at all moments at once:
-P(the true difference is outside *ever*) ≤ α, so one may look, and stop, at any time.
+An ordinary 95% interval is valid at one moment that was chosen beforehand; looking every hour and stopping once it
+excludes zero is wrong far more often than 1 in 20. A confidence sequence is valid at all moments at once:
+P(the true difference is *ever* outside) ≤ α.
 
 This is the asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas, *Time-uniform central
 limit theory and asymptotic confidence sequences*, Annals of Statistics 52(6), 2024 (arXiv:2103.06476), theorem 2.2.
@@ -11,26 +11,25 @@ After t observations with mean μ̂ and standard deviation σ̂,
     μ̂ ± σ̂ · sqrt( 2(tρ² + 1) / (t²ρ²) · ln( sqrt(tρ² + 1) / α ) ),
 
 with ρ = sqrt( (−2 ln α + ln(−2 ln α) + 1) / t* ), which makes it narrowest around t = t* (their appendix B.2). As a
-central limit theorem it needs a number of observations to begin with: ``minimum``, below which nothing is said.
+central limit theorem it needs a minimum number of observations: ``minimum``.
 
-The observations are users, one value each, because users are what is assigned to arms, and a user's requests are not
-independent of one another. A user's value is final when it enters.
+The observations are users, one final value each: users are assigned to arms, and the requests of a user are not
+independent.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from reprise.evaluation.classification_metrics import Floats, Labels
 
 _MIN_IN_STRATUM = 30
 _TINY = np.finfo(np.float64).tiny
 
 
 class Verdict(StrEnum):
-    """What a confidence sequence of the improvement, candidate over baseline, says by now."""
+    """The verdict of a confidence sequence of the improvement, candidate over baseline."""
 
     BETTER = "better"
     NOT_WORSE = "not_worse"
@@ -40,12 +39,12 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SequentialTest:
-    """How a difference is tested.
+    """Parameters of the test.
 
     Attributes:
-        alpha: Chance, at most, that the true difference is ever outside of the interval.
+        alpha: Maximum probability that the true difference is ever outside the interval.
         tightest_at: Number of users around which the interval is narrowest.
-        minimum: Users in each arm before anything is said.
+        minimum: Minimum users in each arm.
     """
 
     alpha: float = 0.05
@@ -53,7 +52,7 @@ class SequentialTest:
     minimum: int = 200
 
     def radius(self, deviation: Floats, observations: Floats) -> Floats:
-        """Return the half width of the interval after so many observations of this standard deviation."""
+        """Return the half width of the interval after a number of observations with a standard deviation."""
         rho2 = (-2 * np.log(self.alpha) + np.log(-2 * np.log(self.alpha)) + 1) / self.tightest_at
         t = np.maximum(observations, 1.0)
         grown = t * rho2 + 1.0
@@ -75,14 +74,7 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Estimates:
-    """A difference with its confidence sequence; arrays of one shape, NaN where nothing can be said yet.
-
-    Attributes:
-        difference: The estimate.
-        lower: Lower end of the interval.
-        upper: Upper end.
-        users: How many users are in it.
-    """
+    """Differences with their confidence sequence and number of users; arrays of one shape, NaN with too few users."""
 
     difference: Floats
     lower: Floats
@@ -93,9 +85,9 @@ class Estimates:
 def arm_difference(moments: Moments, test: SequentialTest) -> Estimates:
     """Return the difference candidate − baseline of the means of users of two arms, stratum by stratum.
 
-    Strata are weighted by their users in both arms; one with fewer than 30 users in an arm is left out for the
-    time being. It is the augmented inverse-probability estimator of a randomised experiment (ibid., section 3.2)
-    with each stratum's own shares and means, whose deviation is sqrt(t · Σ (n_s/t)² (s²₁/n₁ + s²₀/n₀)).
+    Strata are weighted by their users in both arms; one with fewer than 30 users in an arm is left out. It is the
+    augmented inverse-probability estimator of a randomised experiment (ibid., section 3.2) with each stratum's own
+    shares and means, whose deviation is sqrt(t · Σ (n_s/t)² (s²₁/n₁ + s²₀/n₀)).
     """
     number, safe = moments.number, np.maximum(moments.number, 1.0)
     mean = moments.total / safe
@@ -122,8 +114,8 @@ def paired_difference(number: Floats, total: Floats, squares: Floats, test: Sequ
     return _interval(mean, np.sqrt(variance), number, number >= test.minimum, test)
 
 
-def verdict(lower: float, upper: float, margin: float) -> Verdict:
-    """Return what an interval of the improvement says; ``not_worse`` is worse by less than the margin."""
+def sequence_verdict(lower: float, upper: float, margin: float) -> Verdict:
+    """Return the verdict of an interval of the improvement; ``not_worse`` is worse by less than the margin."""
     if np.isnan(lower) or np.isnan(upper):
         return Verdict.UNDECIDED
     if lower > 0.0:
@@ -133,11 +125,8 @@ def verdict(lower: float, upper: float, margin: float) -> Verdict:
     return Verdict.NOT_WORSE if lower > -margin else Verdict.UNDECIDED
 
 
-def overall(verdicts: list[Verdict]) -> Verdict:
-    """Return what several metrics say together.
-
-    Worse in one is worse. Better is better in one and at least not worse in the others.
-    """
+def combined_verdict(verdicts: list[Verdict]) -> Verdict:
+    """Return the verdict of several metrics: worse if one is, better if one is and the others are not worse."""
     if Verdict.WORSE in verdicts:
         return Verdict.WORSE
     if not verdicts or Verdict.UNDECIDED in verdicts:
@@ -146,14 +135,14 @@ def overall(verdicts: list[Verdict]) -> Verdict:
 
 
 def _interval(
-    difference: Floats, deviation: Floats, users: Floats, enough: npt.NDArray[np.bool_], test: SequentialTest
+    difference: Floats, deviation: Floats, users: Floats, enough: Labels, test: SequentialTest
 ) -> Estimates:
-    # values that are all the same say nothing yet of those to come
-    spoken = enough & (deviation > _TINY)
+    # Values that are all the same say nothing about those to come.
+    defined = enough & (deviation > _TINY)
     radius = test.radius(deviation, users)
     return Estimates(
         np.where(enough, difference, np.nan),
-        np.where(spoken, difference - radius, np.nan),
-        np.where(spoken, difference + radius, np.nan),
+        np.where(defined, difference - radius, np.nan),
+        np.where(defined, difference + radius, np.nan),
         users,
     )

@@ -1,8 +1,7 @@
-"""How far the inputs of the model that answers have moved from those that it was trained on.
+"""The drift of a model's inputs since its training, as population stability indices.
 
-The manifest has a histogram of each input over the training window, in fixed bins. The prediction log has every input
-that the model saw, so the inputs of a recent window are counted in the same bins, and each input gets its population
-stability index; a missing value is a bin of its own.
+The manifest has a histogram of each input over the training window. The logged inputs of a recent window are counted in
+the same bins; missing values have a bin of their own.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,23 +19,23 @@ from reprise.routing.population_stability import population_stability_index, psi
 from reprise.runtime.durations import microseconds
 from reprise.sql import event_key, literal
 
-DRIFTED = 0.25
-"""Above it an input is of another population, by credit scoring's rule of thumb."""
+DRIFT_THRESHOLD = 0.25
+"""An index above it means another population, by credit scoring's rule of thumb."""
 
 _SAMPLE_PARTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """One input of the model.
+    """The drift of one input.
 
     Attributes:
-        feature: Its name.
-        index: Its population stability index, 0 for the same shares of every bin.
-        by_chance: What the index of as many users stays below in 999 of 1000 cases where nothing has moved.
-        edges: Between the bins; fewer than two where training had no value.
-        expected: Rows of the training window by bin, those without a value last.
-        found: Predictions by bin, likewise.
+        feature: The input.
+        index: Its population stability index.
+        by_chance: The index stays below it with probability 0.999 if nothing has drifted, given the number of users.
+        edges: Edges of the bins; fewer than two if training had no value.
+        expected: Rows of the training window by bin, missing values last.
+        found: Predictions by bin, missing values last.
     """
 
     feature: str
@@ -48,23 +47,22 @@ class FeatureDrift:
 
     @property
     def missing(self) -> tuple[float, float]:
-        """Share without a value, in training and now."""
+        """Share of missing values, in training and lately."""
         return self.expected[-1] / sum(self.expected), self.found[-1] / sum(self.found)
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """All inputs of one model.
+class ModelDrift:
+    """The drift of all inputs of one model.
 
     Attributes:
         digest: The model.
-        since_us: Begin of the window, microseconds since 1970-01-01 UTC.
+        since_us: Start of the window, microseconds since 1970-01-01 UTC.
         until_us: Its end, the newest prediction of any model.
         predictions: Predictions of the model in the window.
-        users: Of how many users.
-        sampled: Share of the predictions that was counted; below 1 where there were too many.
-        features: The inputs that training has a histogram of, the furthest moved first; none where predictions or
-            users are too few to say.
+        users: Their users.
+        sampled: Share of the predictions that was counted; below 1 if there were too many.
+        features: The inputs that have a histogram, the largest index first; none with too few predictions or users.
     """
 
     digest: str
@@ -77,18 +75,18 @@ class Drift:
 
     @property
     def drifted(self) -> int:
-        """How many inputs are of another population."""
-        return sum(each.index > DRIFTED for each in self.features)
+        """Number of inputs above the threshold."""
+        return sum(each.index > DRIFT_THRESHOLD for each in self.features)
 
 
-def feature_drift(connection: Any, digest: str, manifest: Manifest, settings: OutcomesSettings) -> Drift:
-    """Return the drift of a model's inputs over the predictions that it answered lately, in whichever arm.
+def measure_drift(connection: Any, digest: str, manifest: Manifest, settings: OutcomesSettings) -> ModelDrift:
+    """Return the drift of a model's inputs over its recent predictions, in whichever arm.
 
     Args:
         connection: DuckDB with the view ``predictions``.
         digest: The model.
         manifest: Its manifest.
-        settings: The window, and how many predictions and users it takes.
+        settings: The window, and its minimum of predictions and users.
     """
     [(until_us,)] = connection.execute("SELECT max(answered_us) FROM predictions").fetchall()
     since_us = int(until_us) - microseconds(settings.drift_window)
@@ -98,7 +96,7 @@ def feature_drift(connection: Any, digest: str, manifest: Manifest, settings: Ou
     ).fetchall()
     window = (digest, since_us, int(until_us), int(count), int(users))
     if count < settings.drift_min_predictions or users < settings.drift_min_users:
-        return Drift(*window, 1.0, ())
+        return ModelDrift(*window, 1.0, ())
     share = min(1.0, settings.drift_rows / count)
     key = event_key(f"row_id::VARCHAR || {literal(settings.seed)}")
     drawn = f"{key} % {_SAMPLE_PARTS}"
@@ -107,39 +105,28 @@ def feature_drift(connection: Any, digest: str, manifest: Manifest, settings: Ou
     ).to_arrow_reader(8_192)
     known = manifest.feature_histograms
     histograms = {name: known[name] for name in manifest.input_names if name in known and _rows(known[name])}
-    counted = count_features(reader, histograms)
-    features = [
-        _drift(name, histogram, found, users)
-        for (name, histogram), found in zip(histograms.items(), counted, strict=True)
-    ]
-    return Drift(*window, share, tuple(sorted(features, key=lambda each: -each.index)))
+    counts = _count_bins(reader, histograms)
+    features = [_drift(name, histogram, counts[name], users) for name, histogram in histograms.items()]
+    return ModelDrift(*window, share, tuple(sorted(features, key=lambda each: -each.index)))
 
 
-def count_features(
+def _count_bins(
     batches: Iterable[pa.RecordBatch], histograms: dict[str, Histogram]
-) -> list[tuple[int, ...]]:
-    """Return, for each histogram, how many predictions are in each of its bins, those without a value last.
-
-    Args:
-        batches: With a column ``features``, JSON objects of numbers and nulls.
-        histograms: By the name of the input.
-    """
-    counts = [np.zeros(_present_bins(histogram) + 1, np.int64) for histogram in histograms.values()]
+) -> dict[str, tuple[int, ...]]:
+    """Return the predictions in each bin of each input; ``features`` of a batch is JSON of numbers and nulls."""
+    counts = {name: np.zeros(_bins(histogram) + 1, np.int64) for name, histogram in histograms.items()}
     for batch in batches:
         rows = [orjson.loads(text) for text in batch.column("features").to_pylist()]
-        # the edges are values that occur as float32, which is what the model sees
+        # Edges are float32 values, as the model sees them.
         values = np.array([[row.get(name) for name in histograms] for row in rows], dtype=np.float32)
-        for at, histogram in enumerate(histograms.values()):
-            counts[at] += bin_counts(values[:, at].astype(np.float64), histogram)
-    return [tuple(count.tolist()) for count in counts]
+        for column, (name, histogram) in enumerate(histograms.items()):
+            counts[name] += bin_counts(values[:, column].astype(np.float64), histogram)
+    return {name: tuple(count.tolist()) for name, count in counts.items()}
 
 
 def bin_counts(values: npt.NDArray[np.float64], histogram: Histogram) -> npt.NDArray[np.int64]:
-    """Return how many values are in each bin of a histogram; NaN is missing, and has the last bin.
-
-    What lies beyond the outer edges is in the outer bins, and a value that training never had is in the only one.
-    """
-    bins = _present_bins(histogram)
+    """Return the values in each bin of a histogram, NaN in the last one; the outer bins are open."""
+    bins = _bins(histogram)
     present = values[~np.isnan(values)]
     places = np.searchsorted(np.asarray(histogram.edges), present, side="right") - 1
     counts = np.bincount(np.clip(places, 0, bins - 1), minlength=bins)
@@ -150,13 +137,13 @@ def _rows(histogram: Histogram) -> int:
     return sum(histogram.counts) + histogram.missing
 
 
-def _present_bins(histogram: Histogram) -> int:
+def _bins(histogram: Histogram) -> int:
     return max(1, len(histogram.counts))
 
 
 def _drift(name: str, histogram: Histogram, found: Sequence[int], users: int) -> FeatureDrift:
     expected = (*(histogram.counts or (0,)), histogram.missing)
-    # a user's predictions are no independent samples, so users are counted, not predictions
+    # Predictions of one user are correlated, so users are the independent samples.
     by_chance = psi_noise_bound(
         sum(any(pair) for pair in zip(expected, found, strict=True)), sum(expected), users
     )

@@ -1,9 +1,8 @@
-"""What the online store may have held when it was read: the events that had arrived, and some of those on their way.
+"""The inputs that a model may have seen, given that some events were in flight to the online store.
 
-An event is in the state from some moment after it was appended to the log until ever. So at the time of an answer,
-what was appended well before it was in, what was appended well after it was not, and of what was appended around then
-any part may have been: the clocks of the log and of the predictor differ a little, and the partitions of the log are
-folded independently of one another.
+At the time of an answer, events that were appended to the log well before it were in the state, and those appended
+well after it were not. Of the events around it any subset may have been: the clocks of log and predictor differ a
+little, and the partitions of the log are folded independently.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,23 +23,23 @@ from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
 from reprise.sql import literal
 
-_ALL_SETS = 6
-"""With so many events in doubt, every set of them is tried; with more, those that arrived one after the other."""
+_MAX_SUBSETS_OF = 6
+"""Up to this many events in flight, every subset is tried; beyond, prefixes in order of arrival."""
 
 _OVERTAKING = 4
-"""Among so many events that arrived one after the other, any may have been folded before the others."""
+"""Number of events behind a prefix of which any may have been folded before the others."""
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
-    """A prediction that does not agree with the offline store; instants in microseconds since 1970-01-01 UTC.
+class Discrepancy:
+    """A prediction that differs from the offline store; instants in microseconds since 1970-01-01 UTC.
 
     Attributes:
         user_id: The user.
         product_id: The product.
         timestamp_us: The instant that was predicted for.
         answered_us: When it was answered.
-        in_flight_us: How much sooner or later an event may have arrived and be in doubt.
+        in_flight_us: Events that arrived up to this much before or after the answer may have been in flight.
     """
 
     user_id: str
@@ -50,45 +49,47 @@ class Doubt:
     in_flight_us: int
 
 
-def explanations(
-    connection: Any, events: Path, plan: Plan, doubts: Sequence[Doubt]
+def possible_inputs(
+    connection: Any, events: Path, plan: Plan, discrepancies: Sequence[Discrepancy]
 ) -> Iterator[Iterator[FloatArray]]:
-    """Yield, for each doubt, what the model could have seen: a row of inputs for each set of events, made as asked for.
+    """Yield, for each discrepancy, the inputs (shape (inputs,)) of each set of events, computed lazily.
 
     Args:
         connection: DuckDB.
-        events: Parquet of the events in the order of arrival, with ``arrival``.
-        plan: Which features.
-        doubts: The predictions.
+        events: Parquet of the events in order of arrival, with ``arrival``.
+        plan: The features.
+        discrepancies: The predictions.
     """
     fold, vectorizer = Fold(plan), FeatureVectorizer(plan)
-    arrived = _arrived(connection, events, doubts)
+    arrived = _arrived_events(connection, events, discrepancies)
     following = next(arrived, None)
-    for at, doubt in enumerate(doubts):
-        certain: list[Event] = []
-        doubtful: list[Event] = []
-        if following is not None and following[0] == at:
-            certain, doubtful = following[1]
+    for number, discrepancy in enumerate(discrepancies):
+        stored: list[Event] = []
+        in_flight: list[Event] = []
+        if following is not None and following[0] == number:
+            stored, in_flight = following[1]
             following = next(arrived, None)
         states = InMemoryStates(plan)
-        for event in certain:
+        for event in stored:
             states.fold(fold, event)
-        yield (_inputs(vectorizer, held, doubt) for held in _held(fold, states, doubtful))
+        possible = _possible_states(fold, states, in_flight)
+        yield (_inputs(vectorizer, held, discrepancy) for held in possible)
 
 
-def _arrived(
-    connection: Any, events: Path, doubts: Sequence[Doubt]
+def _arrived_events(
+    connection: Any, events: Path, discrepancies: Sequence[Discrepancy]
 ) -> Iterator[tuple[int, tuple[list[Event], list[Event]]]]:
-    """Yield, by doubt, the events of its user and its product that were in for certain, and those in doubt."""
+    """Yield, by discrepancy, the events of its user and its product that were stored, and those in flight."""
     asked = pa.table(
         {
-            "doubt": pa.array(range(len(doubts)), pa.int64()),
-            "asked_user": [doubt.user_id for doubt in doubts],
-            "asked_product": [doubt.product_id for doubt in doubts],
-            "until_us": [doubt.answered_us + doubt.in_flight_us for doubt in doubts],
+            "discrepancy": pa.array(range(len(discrepancies)), pa.int64()),
+            "asked_user": [each.user_id for each in discrepancies],
+            "asked_product": [each.product_id for each in discrepancies],
+            "until_us": [each.answered_us + each.in_flight_us for each in discrepancies],
         }
     )
     connection.register("asked", asked)
+    columns = "discrepancy, arrived_us, place, event_id, user_id, product_id, event_type, ts, amount"
     rows = connection.sql(
         f"""
         WITH arrived AS (
@@ -97,57 +98,57 @@ def _arrived(
             FROM read_parquet({literal(events)}, file_row_number = true)
             QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
         )
-        SELECT doubt, arrived_us, place, event_id, user_id, product_id, event_type, ts, amount
-        FROM asked JOIN arrived ON user_id = asked_user WHERE arrived_us <= until_us
+        SELECT {columns} FROM asked JOIN arrived ON user_id = asked_user WHERE arrived_us <= until_us
         UNION ALL
-        SELECT doubt, arrived_us, place, event_id, user_id, product_id, event_type, ts, amount
-        FROM asked JOIN arrived ON product_id = asked_product AND user_id <> asked_user WHERE arrived_us <= until_us
-        ORDER BY doubt, place
+        SELECT {columns} FROM asked JOIN arrived ON product_id = asked_product AND user_id <> asked_user
+        WHERE arrived_us <= until_us
+        ORDER BY discrepancy, place
         """
     ).to_arrow_reader(8_192)
     flat = (
         row for batch in rows for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)
     )
-    for at, group in groupby(flat, key=itemgetter(0)):
-        doubt = doubts[at]
-        certain: list[Event] = []
-        doubtful: list[Event] = []
-        for _, arrived_us, _, *said in group:
-            held = arrived_us <= doubt.answered_us - doubt.in_flight_us
-            (certain if held else doubtful).append(Event(*said))
-        yield at, (certain, doubtful)
+    for number, group in groupby(flat, key=itemgetter(0)):
+        stored_until_us = discrepancies[number].answered_us - discrepancies[number].in_flight_us
+        stored: list[Event] = []
+        in_flight: list[Event] = []
+        for _, arrived_us, _, *fields in group:
+            (stored if arrived_us <= stored_until_us else in_flight).append(Event(*fields))
+        yield number, (stored, in_flight)
 
 
-def _held(fold: Fold, states: InMemoryStates, doubtful: Sequence[Event]) -> Iterator[InMemoryStates]:
-    """Yield the states that there may have been; each is good until the next is asked for."""
-    if len(doubtful) <= _ALL_SETS:
-        for size in range(len(doubtful), -1, -1):
-            for chosen in combinations(doubtful, size):
-                yield _with(fold, states, chosen)
+def _possible_states(
+    fold: Fold, states: InMemoryStates, in_flight: Sequence[Event]
+) -> Iterator[InMemoryStates]:
+    """Yield the possible states; each is valid until the next is asked for."""
+    if len(in_flight) <= _MAX_SUBSETS_OF:
+        for size in range(len(in_flight), -1, -1):
+            for subset in combinations(in_flight, size):
+                yield _with_events(fold, states, subset)
         return
-    running = _copied(states)
-    yield running
-    for event in doubtful:
-        running.fold(fold, event)
-        yield running
-    running = _copied(states)
-    for at, event in enumerate(doubtful):
-        following = doubtful[at + 1 : at + 1 + _OVERTAKING]
+    prefix = _copied(states)
+    yield prefix
+    for event in in_flight:
+        prefix.fold(fold, event)
+        yield prefix
+    prefix = _copied(states)
+    for place, event in enumerate(in_flight):
+        following = in_flight[place + 1 : place + 1 + _OVERTAKING]
         for size in range(1, len(following) + 1):
-            for chosen in combinations(following, size):
-                yield _with(fold, running, chosen)
-        running.fold(fold, event)
+            for subset in combinations(following, size):
+                yield _with_events(fold, prefix, subset)
+        prefix.fold(fold, event)
 
 
-def _with(fold: Fold, states: InMemoryStates, events: Sequence[Event]) -> InMemoryStates:
-    held = _copied(states)
+def _with_events(fold: Fold, states: InMemoryStates, events: Sequence[Event]) -> InMemoryStates:
+    copied = _copied(states)
     for event in events:
-        held.fold(fold, event)
-    return held
+        copied.fold(fold, event)
+    return copied
 
 
 def _copied(states: InMemoryStates) -> InMemoryStates:
-    # rows are replaced, never changed, so that copies of the mappings do
+    # Rows are replaced and never changed, so copies of the mappings suffice.
     copied = copy(states)
     copied.users, copied.products, copied.pairs = (
         dict(states.users),
@@ -157,7 +158,7 @@ def _copied(states: InMemoryStates) -> InMemoryStates:
     return copied
 
 
-def _inputs(vectorizer: FeatureVectorizer, states: InMemoryStates, doubt: Doubt) -> FloatArray:
-    user, product = doubt.user_id, doubt.product_id
+def _inputs(vectorizer: FeatureVectorizer, states: InMemoryStates, discrepancy: Discrepancy) -> FloatArray:
+    user, product = discrepancy.user_id, discrepancy.product_id
     rows = states.user(user), states.product(product), states.pair(user, product)
-    return np.array(vectorizer.vector(*rows, doubt.timestamp_us), dtype=np.float64)
+    return np.array(vectorizer.vector(*rows, discrepancy.timestamp_us), dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The report: one HTML page that holds everything it shows, and the same as JSON."""
+"""The report: one self-contained HTML page, and the same as JSON."""
 
 import math
 from dataclasses import asdict
@@ -9,8 +9,9 @@ import orjson
 
 from reprise.events import format_timestamp
 from reprise.outcomes.comparison.bootstrap import Interval
-from reprise.outcomes.evaluation import ArmFindings, CandidateFindings, Findings
-from reprise.outcomes.features.feature_drift import DRIFTED
+from reprise.outcomes.comparison.results import ArmResult
+from reprise.outcomes.evaluation import Evaluation
+from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD
 from reprise.outcomes.report import plots
 from reprise.reports.figures import instant
 from reprise.reports.html import html_environment, number
@@ -18,40 +19,38 @@ from reprise.runtime.durations import format_duration
 
 MEASURES = (
     ("base_rate", "base rate", "share of predictions after which the user bought"),
-    ("mean_probability", "mean probability", "what was said on average; as the base rate where calibrated"),
-    ("roc_auc", "ROC AUC", "chance that a prediction with a purchase has the higher probability of two"),
-    ("average_precision", "average precision", "area under precision against recall"),
-    ("lift", "lift, top tenth", "base rate among the highest tenth of the probabilities, over that of all"),
+    ("mean_probability", "mean probability", "equals the base rate if calibrated"),
+    (
+        "roc_auc",
+        "ROC AUC",
+        "probability that of two predictions the one with a purchase has the higher probability",
+    ),
+    ("average_precision", "average precision", "area under the precision-recall curve"),
+    ("lift", "lift, top tenth", "base rate of the tenth with the highest probabilities, over that of all"),
     ("brier", "Brier score", "mean squared error; lower is better"),
-    ("log_loss", "log loss", "mean surprise; lower is better"),
-    ("calibration_error", "calibration error", "mean gap between said and happened; lower is better"),
+    ("log_loss", "log loss", "mean negative log-likelihood; lower is better"),
+    ("calibration_error", "calibration error", "mean gap between probability and base rate; lower is better"),
 )
 _DRIFT_PLOTS = 6
-_VERDICTS = {
-    "better": "better",
-    "not_worse": "not worse",
-    "worse": "worse",
-    "undecided": "undecided",
-}
 
 
-def render_json(findings: Findings) -> bytes:
-    """Return the findings as JSON; what is not known is null, instants are RFC 3339."""
-    document = _plain(asdict(findings))
-    for found, said in zip(findings.candidates, document["candidates"], strict=True):
-        said["deciding"] = found.deciding.metric
+def render_json(evaluation: Evaluation) -> bytes:
+    """Return the evaluation as JSON; unknown values are null, instants are RFC 3339."""
+    document = _finite(asdict(evaluation))
+    for candidate, content in zip(evaluation.candidates, document["candidates"], strict=True):
+        content["deciding"] = candidate.deciding.metric
     for name in ("computed", "complete_until", "since"):
-        instant = document.pop(f"{name}_us")
-        document[name] = None if instant is None else format_timestamp(instant)
-    if document["drift"] is not None:
+        instant_us = document.pop(f"{name}_us")
+        document[name] = None if instant_us is None else format_timestamp(instant_us)
+    if evaluation.drift is not None:
         for name in ("since", "until"):
             document["drift"][name] = format_timestamp(document["drift"].pop(f"{name}_us"))
-        document["drift"]["drifted"] = findings.drift.drifted if findings.drift else 0
-    document["consistency"]["mismatched"] = findings.consistency.mismatched
+        document["drift"]["drifted"] = evaluation.drift.drifted
+    document["consistency"]["mismatched"] = evaluation.consistency.mismatched
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def render_html(findings: Findings) -> str:
+def render_html(evaluation: Evaluation) -> str:
     """Return the page."""
     environment = html_environment(
         "reprise.outcomes",
@@ -59,66 +58,58 @@ def render_html(findings: Findings) -> str:
         signed=lambda value: number(value, "+.5f"),
         instant=lambda instant_us: instant(instant_us).strftime("%d %b %Y, %H:%M UTC"),
         duration=lambda us: format_duration(timedelta(microseconds=us)),
-        verdict=lambda verdict: _VERDICTS[verdict],
+        verdict=lambda verdict: verdict.replace("_", " "),
     )
+    drifted = evaluation.drift.features[:_DRIFT_PLOTS] if evaluation.drift is not None else ()
     return environment.get_template("outcomes.html.j2").render(
-        findings=findings,
-        tables=_tables(findings),
-        plots=_plots(findings),
-        drift=findings.drift,
-        drifted_above=DRIFTED,
-        drift_plots=_drift_plots(findings),
-        sequences=[(found, _sequences(found)) for found in findings.candidates],
-        mismatched=findings.consistency.mismatched,
-        in_flight=sum(findings.consistency.in_flight.values()),
+        evaluation=evaluation,
+        tables=[table for early in (False, True) if (table := _table(evaluation, early)) is not None],
+        plots=_plots(evaluation),
+        drift=evaluation.drift,
+        drift_threshold=DRIFT_THRESHOLD,
+        drift_plots=[(f"Distribution of {each.feature}", plots.drift_plot(each)) for each in drifted],
+        sequences=[
+            (candidate, [(result, plots.sequence_plot(result)) for result in candidate.results])
+            for candidate in evaluation.candidates
+        ],
+        mismatched=evaluation.consistency.mismatched,
+        in_flight=sum(evaluation.consistency.in_flight.values()),
     )
 
 
-def _tables(findings: Findings) -> list[dict[str, Any]]:
-    tables = []
-    for early in (False, True):
-        columns = [(arm, arm.early if early else arm.full) for arm in findings.arms]
-        shown = [(arm, measured) for arm, measured in columns if measured is not None]
-        if not shown:
-            continue
-        rows = [
-            (title, note, [measured.measures.get(name) for _, measured in shown])
-            for name, title, note in MEASURES
-            if name in shown[0][1].measures
-        ]
-        horizon = shown[0][1].horizon_us
-        tables.append({"early": early, "horizon_us": horizon, "columns": shown, "rows": rows})
-    return tables
+def _table(evaluation: Evaluation, early: bool) -> dict[str, Any] | None:
+    results = [(arm, arm.early if early else arm.full) for arm in evaluation.arms]
+    columns = [(arm, result) for arm, result in results if result is not None]
+    if not columns:
+        return None
+    first = columns[0][1]
+    rows = [
+        (title, note, [result.measures.get(name) for _, result in columns])
+        for name, title, note in MEASURES
+        if name in first.measures
+    ]
+    return {"early": early, "horizon_us": first.horizon_us, "columns": columns, "rows": rows}
 
 
-def _plots(findings: Findings) -> list[tuple[str, str]]:
-    measured = [(_name(arm), arm.full) for arm in findings.arms if arm.full is not None]
-    if not measured:
+def _plots(evaluation: Evaluation) -> list[tuple[str, str]]:
+    results = [(_label(arm), arm.full) for arm in evaluation.arms if arm.full is not None]
+    if not results:
         return []
     return [
-        ("Reliability diagram of each arm", plots.reliability_plot(measured)),
-        ("Distribution of the probabilities of each arm", plots.score_plot(measured)),
+        ("Reliability diagram of each arm", plots.reliability_plot(results)),
+        ("Distribution of the probabilities of each arm", plots.score_plot(results)),
     ]
 
 
-def _drift_plots(findings: Findings) -> list[tuple[str, str]]:
-    worst = findings.drift.features[:_DRIFT_PLOTS] if findings.drift is not None else ()
-    return [(f"Distribution of {each.feature}", plots.drift_plot(each)) for each in worst]
-
-
-def _sequences(found: CandidateFindings) -> list[tuple[Any, str]]:
-    return [(result, plots.sequence_plot(result)) for result in found.results]
-
-
-def _name(arm: ArmFindings) -> str:
+def _label(arm: ArmResult) -> str:
     return f"{arm.arm} {arm.digest.removeprefix('sha256:')[:8]}"
 
 
-def _plain(value: Any) -> Any:
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,72 +1,68 @@
-"""What a run says at its end, in a few lines."""
+"""The summary that a run prints at its end."""
 
 import math
 from datetime import timedelta
 
 from reprise.events import format_timestamp
 from reprise.outcomes.comparison.bootstrap import Interval
-from reprise.outcomes.comparison.metric_tests import MetricResult
-from reprise.outcomes.evaluation import Findings, Measured
-from reprise.outcomes.features.feature_drift import DRIFTED, Drift
+from reprise.outcomes.comparison.results import HorizonResult, MetricResult
+from reprise.outcomes.evaluation import Evaluation
+from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD, ModelDrift
 from reprise.runtime.durations import format_duration
 
-_SHOWN = ("base_rate", "roc_auc", "average_precision", "brier", "lift")
+_SHOWN = ("base_rate", "roc_auc", "average_precision", "brier", "lift", "conversion")
 
 
-def render_summary(findings: Findings) -> str:
-    """Return the measures of the arms, what the tests say, and whether the features agree."""
-    lines = [
-        f"{findings.predictions:,} predictions, outcomes until {format_timestamp(findings.complete_until_us)}",
-        "",
-    ]
-    for arm in findings.arms:
-        for kind, measured in (("", arm.full), (", early read", arm.early)):
-            if measured is not None:
-                lines.append(f"{arm.arm} {arm.digest[7:19]}, bought within {_measured(measured, kind)}")
-    for found in findings.candidates:
-        lines.append(f"{found.arm.name} against the baseline: {found.verdict.value}")
-        lines += [f"  {_result(result)}" for result in found.results]
-    consistency = findings.consistency
+def render_summary(evaluation: Evaluation) -> str:
+    """Return metrics of the arms, test results and feature checks in a few lines."""
+    complete_until = format_timestamp(evaluation.complete_until_us)
+    lines = [f"{evaluation.predictions:,} predictions, outcomes until {complete_until}", ""]
+    for arm in evaluation.arms:
+        for name, result in arm.horizons.items():
+            kind = ", early read" if name == "early" else ""
+            lines.append(f"{arm.arm} {arm.digest[7:19]}, bought within {_horizon_result(result, kind)}")
+    for candidate in evaluation.candidates:
+        lines.append(f"{candidate.arm.name} against the baseline: {candidate.verdict.value}")
+        lines += [f"  {_metric_result(result)}" for result in candidate.results]
+    consistency, reproduction = evaluation.consistency, evaluation.reproduction
     lines += [
         "",
         f"features    {consistency.predictions:,} predictions recomputed, {consistency.compared:,} values:"
         f" {consistency.mismatched:,} mismatches,"
         f" {sum(consistency.in_flight.values()):,} explained by events in flight",
     ]
-    reproduction = findings.reproduction
     if reproduction.compared:
         lines.append(
             f"scores      {reproduction.compared:,} logged probabilities computed again by their models:"
             f" {reproduction.differing:,} differ"
         )
-    lines.append(f"drift       {_drift(findings.drift)}")
-    if findings.ratio is not None:
-        users = ", ".join(f"{name} {count:,}" for name, count in findings.users.items())
+    lines.append(f"drift       {_drift(evaluation.drift)}")
+    if evaluation.ratio is not None:
+        users = ", ".join(f"{name} {count:,}" for name, count in evaluation.users.items())
         lines.append(
-            f"users       {users} (sample ratio p = {findings.ratio.anytime_p_value:.2g} at any time)"
+            f"users       {users} (sample ratio, anytime p = {evaluation.ratio.anytime_p_value:.2g})"
         )
-    lines += [f"note        {note}" for note in findings.notes]
+    lines += [f"note        {note}" for note in evaluation.notes]
     return "\n".join(lines)
 
 
-def _measured(measured: Measured, kind: str) -> str:
-    horizon = format_duration(timedelta(microseconds=measured.horizon_us))
-    shown = {**measured.measures, "conversion": measured.conversion}
-    said = ", ".join(f"{name} {_interval(shown[name])}" for name in (*_SHOWN, "conversion") if name in shown)
-    return f"{horizon}{kind}: {measured.predictions:,} predictions of {measured.users:,} users, {said}"
+def _horizon_result(result: HorizonResult, kind: str) -> str:
+    horizon = format_duration(timedelta(microseconds=result.horizon_us))
+    intervals = {**result.measures, "conversion": result.conversion}
+    shown = ", ".join(f"{name} {_interval(intervals[name])}" for name in _SHOWN if name in intervals)
+    return f"{horizon}{kind}: {result.predictions:,} predictions of {result.users:,} users, {shown}"
 
 
-def _drift(drift: Drift | None) -> str:
+def _drift(drift: ModelDrift | None) -> str:
     if drift is None:
-        return "the model store has no baseline whose inputs could be compared"
-    said = (
-        f"{drift.predictions:,} predictions of {drift.users:,} users since {format_timestamp(drift.since_us)}"
-    )
+        return "the model store does not have the baseline, so its inputs are not compared"
+    since = format_timestamp(drift.since_us)
+    window = f"{drift.predictions:,} predictions of {drift.users:,} users since {since}"
     if not drift.features:
-        return f"{said} are too few to compare inputs by, or training has kept no histograms"
+        return f"{window} are too few, or the bundle has no histograms"
     most = drift.features[0]
-    above = f"{drift.drifted} of {len(drift.features)} inputs above {DRIFTED}"
-    return f"{said}: {above}, most {most.feature} ({most.index:.3f})"
+    above = f"{drift.drifted} of {len(drift.features)} inputs above {DRIFT_THRESHOLD}"
+    return f"{window}: {above}, most {most.feature} ({most.index:.3f})"
 
 
 def _interval(interval: Interval) -> str:
@@ -75,13 +71,13 @@ def _interval(interval: Interval) -> str:
     return f"{interval.value:.4f} [{interval.lower:.4f}, {interval.upper:.4f}]"
 
 
-def _result(result: MetricResult) -> str:
-    newest = result.newest
+def _metric_result(result: MetricResult) -> str:
+    latest = result.latest
     kind = ", early read" if result.early else ""
     users = f"{result.baseline_users:,} and {result.candidate_users:,} users"
-    if math.isnan(newest.lower):
+    if math.isnan(latest.lower):
         return f"{result.metric} ({result.design}{kind}): too few users yet, {users}"
     return (
-        f"{result.metric} ({result.design}{kind}): {newest.difference:+.5f}"
-        f" [{newest.lower:+.5f}, {newest.upper:+.5f}], {result.verdict.value}, {users}"
+        f"{result.metric} ({result.design}{kind}): {latest.difference:+.5f}"
+        f" [{latest.lower:+.5f}, {latest.upper:+.5f}], {result.verdict.value}, {users}"
     )

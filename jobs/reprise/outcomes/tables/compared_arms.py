@@ -1,4 +1,4 @@
-"""The arms that are compared: those of the routing document, or those that the predictions name."""
+"""The compared arms: those of the routing document, or those that the predictions name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,14 +10,7 @@ from reprise.sql import literal
 
 @dataclass(frozen=True, slots=True)
 class ComparedArm:
-    """One arm.
-
-    Attributes:
-        name: The arm's.
-        digest: Its model.
-        weight: Its share of the users in basis points; None where it is not known.
-        shadow: Whether it scores without answering.
-    """
+    """One arm; ``weight`` is its share of the users in basis points, ``None`` if not known."""
 
     name: str
     digest: str
@@ -26,14 +19,14 @@ class ComparedArm:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
-    """What is compared.
+class ComparedArms:
+    """The baseline and its candidates.
 
     Attributes:
-        rollout: The rollout, namespace/name; None where no routing document says so.
+        rollout: The rollout, namespace/name; ``None`` without a routing document.
         baseline: The arm that the others are compared with.
         candidates: The others.
-        arm_of: From a user to the name of the arm that was assigned; None where that is not known.
+        arm_of: Returns the name of the arm that a user is assigned to; ``None`` if that is not known.
     """
 
     rollout: str | None
@@ -43,22 +36,21 @@ class Comparison:
 
     @property
     def arms(self) -> tuple[ComparedArm, ...]:
-        """All of them, the baseline first."""
+        """All arms, the baseline first."""
         return (self.baseline, *self.candidates)
 
 
-def from_document(document: RoutingDocument) -> Comparison | None:
-    """Return what a routing document compares; None where it has no arms."""
+def arms_of_document(document: RoutingDocument) -> ComparedArms | None:
+    """Return the arms of a routing document, ``None`` if it has none."""
     if document.released:
         return None
     index = assign(document)
-    names = [arm.name for arm in document.arms]
     arms = [ComparedArm(arm.name, arm.digest, arm.weight, arm.shadow) for arm in document.arms]
-    return Comparison(document.rollout, arms[0], tuple(arms[1:]), lambda user: names[index(user)])
+    return ComparedArms(document.rollout, arms[0], tuple(arms[1:]), lambda user: arms[index(user)].name)
 
 
-def from_predictions(connection: Any) -> Comparison | None:
-    """Return what the predictions themselves compare, each arm with its newest model; None without a baseline.
+def arms_of_predictions(connection: Any) -> ComparedArms | None:
+    """Return the arms that the predictions name, each with its newest model; ``None`` without a baseline.
 
     Args:
         connection: DuckDB with the view ``predictions``.
@@ -68,13 +60,13 @@ def from_predictions(connection: Any) -> Comparison | None:
     ).fetchall()
     arms = {name: ComparedArm(name, digest, None, shadow) for name, digest, shadow in rows}
     baseline = arms.pop(BASELINE, None)
-    return None if baseline is None else Comparison(None, baseline, tuple(arms.values()), None)
+    return None if baseline is None else ComparedArms(None, baseline, tuple(arms.values()), None)
 
 
-def arm_sql(comparison: Comparison) -> str:
-    """Return the SQL expression for the compared arm that answered a row of ``predictions``; null for none."""
+def arm_sql(arms: ComparedArms) -> str:
+    """Return SQL for the place of the compared arm that made a prediction; null for none."""
     cases = " ".join(
-        f"WHEN arm = {literal(arm.name)} AND digest = {literal(arm.digest)} THEN {at}"
-        for at, arm in enumerate(comparison.arms)
+        f"WHEN arm = {literal(arm.name)} AND digest = {literal(arm.digest)} THEN {place}"
+        for place, arm in enumerate(arms.arms)
     )
     return f"CASE {cases} END"

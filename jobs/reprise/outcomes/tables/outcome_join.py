@@ -1,18 +1,16 @@
-"""Predictions with what the user did next, in DuckDB, which spills what memory cannot hold.
+"""The join of predictions with outcomes in DuckDB, which spills to disk.
 
-The label is the one of training: whether the same user buys the same product in (t, t + horizon], where t is the
-instant that was predicted for, and only where the horizon is over.
+The label is the training label of the instant that was predicted for, known once the horizon is over.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reprise.evaluation.classification_metrics import Floats, Indices, Labels
 from reprise.features.labels import bought_within, horizon_is_over
-from reprise.outcomes.tables.archive_snapshot import Gathered
+from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
 from reprise.sql import event_key, literal
 
 _SAMPLE_PARTS = 1_000_000
@@ -20,8 +18,8 @@ _DRAWN = f"{event_key('user_id')} % {_SAMPLE_PARTS}"
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """The predictions of one model in one arm."""
+class ModelArm:
+    """One model in one arm, and how many predictions it made."""
 
     arm: str
     digest: str
@@ -31,13 +29,13 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
-    """Predictions whose horizon is over.
+    """Predictions whose horizon is over; arrays of one row per prediction.
 
     Attributes:
-        users: The user of each, numbered from 0.
-        probabilities: What was said.
+        users: Number of the user, from 0.
+        probabilities: Predicted probability.
         labels: Whether the user bought.
-        share: Share of the users that these are; below 1 where users were sampled.
+        share: Share of the users in it; below 1 if users were sampled.
     """
 
     users: Indices
@@ -46,13 +44,13 @@ class LabelledRows:
     share: float
 
 
-def join_outcomes(connection: Any, gathered: Gathered) -> None:
-    """Make the view ``predictions`` and the tables ``bought`` and ``scored``.
+def join_outcomes(connection: Any, snapshot: ArchiveSnapshot) -> None:
+    """Create the view ``predictions`` and the tables ``users``, ``bought`` and ``scored``.
 
     ``bought`` has every purchase; ``scored`` every prediction with its user's number, from 0, and ``wait_us``, the
-    time until the user next bought the product, null where that has not happened.
+    time until the user next bought the product, null if that has not happened.
     """
-    predictions, events = literal(gathered.predictions), literal(gathered.events)
+    predictions, events = literal(snapshot.predictions), literal(snapshot.events)
     statements = (
         f"CREATE VIEW predictions AS SELECT * FROM read_parquet({predictions})",
         f"""
@@ -79,7 +77,7 @@ def join_outcomes(connection: Any, gathered: Gathered) -> None:
         connection.execute(statement).fetchall()
 
 
-def groups(connection: Any) -> list[Group]:
+def model_arms(connection: Any) -> list[ModelArm]:
     """Return every model of every arm that answered, the baseline's first."""
     rows = connection.execute(
         """
@@ -87,19 +85,19 @@ def groups(connection: Any) -> list[Group]:
         GROUP BY arm, digest ORDER BY arm <> 'baseline', arm, min(timestamp_us), digest
         """
     ).fetchall()
-    return [Group(*row) for row in rows]
+    return [ModelArm(*row) for row in rows]
 
 
 def labelled_rows(
-    connection: Any, group: Group, horizon_us: int, complete_until_us: int, most: int
+    connection: Any, arm: ModelArm, horizon_us: int, complete_until_us: int, max_rows: int
 ) -> LabelledRows:
-    """Return a group's predictions whose horizon is over, of all users or of as many as ``most`` rows allow."""
+    """Return the predictions whose horizon is over, of as many users as ``max_rows`` predictions allow."""
     where = (
-        f"arm = {literal(group.arm)} AND digest = {literal(group.digest)}"
+        f"arm = {literal(arm.arm)} AND digest = {literal(arm.digest)}"
         f" AND {horizon_is_over('timestamp_us', horizon_us, complete_until_us)}"
     )
     [(count,)] = connection.execute(f"SELECT count(*) FROM scored WHERE {where}").fetchall()
-    share = min(1.0, most / count) if count else 1.0
+    share = min(1.0, max_rows / count) if count else 1.0
     if share < 1.0:
         where += f" AND drawn < {int(share * _SAMPLE_PARTS)}"
     table = connection.sql(
@@ -117,13 +115,13 @@ def labelled_rows(
     )
 
 
-def buyers(connection: Any, group: Group, horizon_us: int, complete_until_us: int) -> tuple[int, int]:
-    """Return how many users a group's first predictions concern, and how many bought anything within the horizon."""
+def buyers(connection: Any, arm: ModelArm, horizon_us: int, complete_until_us: int) -> tuple[int, int]:
+    """Return how many users got a first prediction, and how many of them bought anything within the horizon."""
     [(users, bought)] = connection.execute(
         f"""
         WITH entered AS (
             SELECT user_id, min(timestamp_us) AS entry_us FROM scored
-            WHERE arm = {literal(group.arm)} AND digest = {literal(group.digest)} GROUP BY user_id
+            WHERE arm = {literal(arm.arm)} AND digest = {literal(arm.digest)} GROUP BY user_id
         )
         SELECT count(*), count(*) FILTER (b.ts - e.entry_us <= {horizon_us})
         FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
@@ -134,13 +132,39 @@ def buyers(connection: Any, group: Group, horizon_us: int, complete_until_us: in
 
 
 @dataclass(frozen=True, slots=True)
-class Units:
-    """The users of a test, one row each, in the order in which their values became final.
+class ExposureWindow:
+    """When predictions and purchases of a user count, in microseconds.
 
     Attributes:
-        mature_us: When.
+        horizon_us: Time after a prediction in which a purchase counts.
+        exposure_us: Time after a user's first prediction in which further predictions count.
+        until_us: Everything that happened until then is archived, since 1970-01-01 UTC.
+        early: Whether the horizon is shorter than the one that the models predict.
+    """
+
+    horizon_us: int
+    exposure_us: int
+    until_us: int
+    early: bool = False
+
+    @property
+    def mature_us(self) -> int:
+        """Time after a user's first prediction when the user's values are final."""
+        return self.exposure_us + self.horizon_us
+
+    def is_over(self, entry: str) -> str:
+        """Return SQL for whether the values of a user who entered at an instant are final."""
+        return horizon_is_over(entry, self.mature_us, self.until_us)
+
+
+@dataclass(frozen=True, slots=True)
+class UserValues:
+    """The users of a test in the order in which their values became final; arrays of one row per user.
+
+    Attributes:
+        mature_us: When that was, microseconds since 1970-01-01 UTC.
         arms: The arm, by its place among the compared ones.
-        brier: Mean squared error of the user's predictions in the arm; NaN where the arm gave none.
+        brier: Mean squared error of the user's predictions in the arm; NaN if the arm made none.
         converted: Whether the user bought anything.
         numbers: Number of the user.
     """
@@ -154,16 +178,26 @@ class Units:
     def __len__(self) -> int:
         return len(self.arms)
 
+    def select(self, mask: Labels) -> "UserValues":
+        """Return the users of a mask."""
+        return UserValues(
+            self.mature_us[mask],
+            self.arms[mask],
+            self.brier[mask],
+            self.converted[mask],
+            self.numbers[mask],
+        )
+
 
 def enter_users(connection: Any, arm: str, since_us: int, exposure_us: int, assigned: bool) -> None:
-    """Make the tables ``entered``, a user's first prediction since an instant, and ``exposed``, those that count.
+    """Create the tables ``entered``, each user's first prediction since an instant, and ``exposed``, those that count.
 
     Args:
-        connection: DuckDB with ``scored``, and with ``assigned`` if that is so.
+        connection: DuckDB with ``scored``, and with ``assigned`` if that is true.
         arm: SQL for the compared arm of a prediction.
-        since_us: When the shares became what they are.
-        exposure_us: How long after the first prediction others count.
-        assigned: Whether the arm is the assigned one, whoever answered, rather than the one that answered first.
+        since_us: When the weights last changed.
+        exposure_us: Time after the first prediction in which further ones count.
+        assigned: Whether a user's arm is the assigned one rather than the one that answered first.
     """
     unit = "coalesce(a.assigned, f.first_arm)" if assigned else "f.first_arm"
     joined = "LEFT JOIN assigned a USING (user_number)" if assigned else ""
@@ -191,48 +225,43 @@ def enter_users(connection: Any, arm: str, since_us: int, exposure_us: int, assi
         connection.execute(statement).fetchall()
 
 
-def units(connection: Any, horizon_us: int, exposure_us: int, complete_until_us: int) -> Units:
+def final_user_values(connection: Any, window: ExposureWindow) -> UserValues:
     """Return the users whose values are final: their exposure and then the horizon are over."""
+    bought = bought_within("wait_us", window.horizon_us)
     table = connection.sql(
         f"""
         WITH loss AS (
-            SELECT user_number, avg((probability - {bought_within("wait_us", horizon_us)}::DOUBLE) ** 2) AS brier
+            SELECT user_number, avg((probability - {bought}::DOUBLE) ** 2) AS brier
             FROM exposed WHERE answered_by = unit_arm GROUP BY user_number
         )
-        SELECT e.entry_us + {exposure_us + horizon_us} AS mature_us, e.unit_arm, l.brier, e.user_number,
-               {bought_within("b.ts - e.entry_us", horizon_us)} AS converted
+        SELECT e.entry_us + {window.mature_us} AS mature_us, e.unit_arm, l.brier, e.user_number,
+               {bought_within("b.ts - e.entry_us", window.horizon_us)} AS converted
         FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
         LEFT JOIN loss l ON l.user_number = e.user_number
-        WHERE e.entry_us + {exposure_us + horizon_us} <= {complete_until_us}
+        WHERE {window.is_over("e.entry_us")}
         ORDER BY mature_us, e.user_number
         """
     ).to_arrow_table()
-
-    def numbers(name: str) -> npt.NDArray[np.int64]:
-        return np.asarray(table[name].to_numpy(), dtype=np.int64)
-
-    return Units(
-        numbers("mature_us"),
-        numbers("unit_arm"),
+    return UserValues(
+        np.asarray(table["mature_us"].to_numpy(), dtype=np.int64),
+        np.asarray(table["unit_arm"].to_numpy(), dtype=np.int64),
         np.asarray(table["brier"].cast("float64").to_numpy(), dtype=np.float64),
         np.asarray(table["converted"].to_numpy(), dtype=np.bool_),
-        numbers("user_number"),
+        np.asarray(table["user_number"].to_numpy(), dtype=np.int64),
     )
 
 
-def exposed_features(
-    connection: Any, horizon_us: int, exposure_us: int, complete_until_us: int, most: int
-) -> tuple[Any, float]:
+def exposed_features(connection: Any, window: ExposureWindow, max_rows: int) -> tuple[Any, float]:
     """Return a reader of the exposed predictions with their features, and the share of users that it reads.
 
     Its columns are ``user_number``, ``label``, ``probability``, ``answered_by`` and ``features``, as JSON.
     """
-    mature = f"x.entry_us + {exposure_us + horizon_us} <= {complete_until_us}"
+    mature = window.is_over("x.entry_us")
     [(count,)] = connection.execute(f"SELECT count(*) FROM exposed x WHERE {mature}").fetchall()
-    share = min(1.0, most / count) if count else 1.0
+    share = min(1.0, max_rows / count) if count else 1.0
     reader = connection.sql(
         f"""
-        SELECT x.user_number, {bought_within("x.wait_us", horizon_us)} AS label, x.probability, x.answered_by,
+        SELECT x.user_number, {bought_within("x.wait_us", window.horizon_us)} AS label, x.probability, x.answered_by,
                p.features
         FROM exposed x JOIN predictions p USING (row_id)
         WHERE {mature} AND x.drawn < {int(share * _SAMPLE_PARTS) if share < 1 else _SAMPLE_PARTS}
@@ -242,29 +271,29 @@ def exposed_features(
 
 
 def shadow_differences(
-    connection: Any, shadow: str, horizon_us: int, exposure_us: int, complete_until_us: int, users: int
+    connection: Any, arm: str, digest: str, window: ExposureWindow, users: int
 ) -> tuple[Floats, Floats]:
-    """Return, by user number, how many of the baseline's predictions a shadow scored too, and the improvement on them.
+    """Return, by user number, how many of the baseline's predictions a shadow scored too, and its improvement on them.
 
     Args:
         connection: DuckDB with ``exposed``.
-        shadow: SQL condition for the shadow's rows of ``scored``.
-        horizon_us: How far ahead a purchase counts.
-        exposure_us: How long after the first prediction others count.
-        complete_until_us: Everything that happened until then is archived.
-        users: How many users there are.
+        arm: Name of the shadow.
+        digest: Model of the shadow.
+        window: Which predictions count.
+        users: Number of users.
     """
+    bought = bought_within("wait_us", window.horizon_us)
     table = connection.sql(
         f"""
-        WITH said AS (
+        WITH shadowed AS (
             SELECT user_number, product_id, timestamp_us, avg(probability) AS probability
-            FROM scored WHERE {shadow} GROUP BY ALL
+            FROM scored WHERE shadow AND arm = {literal(arm)} AND digest = {literal(digest)} GROUP BY ALL
         )
         SELECT x.user_number, count(*)::DOUBLE AS predictions,
-               sum((x.probability - y) ** 2 - (said.probability - y) ** 2) AS improvement
-        FROM (SELECT *, {bought_within("wait_us", horizon_us)}::DOUBLE AS y FROM exposed) x
-        JOIN said USING (user_number, product_id, timestamp_us)
-        WHERE x.answered_by = 0 AND x.entry_us + {exposure_us + horizon_us} <= {complete_until_us}
+               sum((x.probability - y) ** 2 - (shadowed.probability - y) ** 2) AS improvement
+        FROM (SELECT *, {bought}::DOUBLE AS y FROM exposed) x
+        JOIN shadowed USING (user_number, product_id, timestamp_us)
+        WHERE x.answered_by = 0 AND {window.is_over("x.entry_us")}
         GROUP BY x.user_number
         """
     ).to_arrow_table()

@@ -27,14 +27,13 @@ PREDICTION_SCHEMA = pa.schema(
 """Instants in microseconds since 1970-01-01 UTC; the features are a JSON object of numbers and nulls."""
 
 _PURCHASE = "purchase"
-_USER = 2  # its place in a row
+_USER = 2  # column of a row
 
 
 def prediction_batch(batch: pa.RecordBatch, first_row: int) -> tuple[pa.RecordBatch, int]:
-    """Return the predictions of a batch of archived records, and how many records are none.
+    """Return the predictions of a batch of archived records, and how many records are invalid.
 
-    A record that is no prediction of version 1, as ``docs/schemas`` has it, is counted and left out. So are predictions
-    for canaries, but not counted.
+    A valid record is a prediction of version 1, see ``docs/schemas``. Predictions for canaries are left out, uncounted.
 
     Args:
         batch: Rows of the offline store.
@@ -54,23 +53,23 @@ def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...] | None]:
         yield None if text is None else _row(orjson.loads(text))
 
 
-def _row(said: dict[str, Any]) -> tuple[Any, ...] | None:
+def _row(record: dict[str, Any]) -> tuple[Any, ...] | None:
     try:
-        if said["schema_version"] != 1 or not 0.0 <= said["probability"] <= 1.0:
+        if record["schema_version"] != 1 or not 0.0 <= record["probability"] <= 1.0:
             return None
-        event_type = said["event_type"]
+        event_type = record["event_type"]
         return (
-            parse_timestamp(said["answered_at"]),
-            parse_timestamp(said["timestamp"]),
-            _text(said["user_id"]),
-            _text(said["product_id"]),
-            said["amount"],
+            parse_timestamp(record["answered_at"]),
+            parse_timestamp(record["timestamp"]),
+            _text(record["user_id"]),
+            _text(record["product_id"]),
+            record["amount"],
             None if event_type is None else float(event_type == _PURCHASE),
-            float(said["probability"]),
-            _text(said["model_version"]),
-            _text(said["arm"]),
-            bool(said.get("shadow", False)),
-            orjson.dumps(said["features"]).decode(),
+            float(record["probability"]),
+            _text(record["model_version"]),
+            _text(record["arm"]),
+            bool(record.get("shadow", False)),
+            orjson.dumps(record["features"]).decode(),
         )
     except (KeyError, TypeError, InvalidEventError):
         return None

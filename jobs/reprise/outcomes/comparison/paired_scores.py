@@ -1,0 +1,70 @@
+"""Two models on the same predictions: the log keeps every input, and the model store every model.
+
+The difference of two Brier scores on the same predictions of a user varies far less than that of two groups of
+users. The outcomes are those under the answers that the users got, in whichever arm.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from reprise.bundle import Bundle
+from reprise.bundle.scorer import Scorer
+from reprise.evaluation.classification_metrics import Floats
+
+REPRODUCED = 1e-5
+"""Maximum difference between a logged probability and the one that its model gives for the logged features."""
+
+
+@dataclass(frozen=True, slots=True)
+class PairedScores:
+    """The scores of both models; arrays by user number.
+
+    Attributes:
+        predictions: Predictions of the user.
+        improvement: Sum over them of the baseline's squared error less the candidate's.
+        reproduced: Logged probabilities that were compared with their own model's.
+        differing: How many of them differ.
+    """
+
+    predictions: Floats
+    improvement: Floats
+    reproduced: int = 0
+    differing: int = 0
+
+
+def pair_scores(
+    batches: Iterable[pa.RecordBatch], place: int, baseline: Bundle, candidate: Bundle, users: int
+) -> PairedScores | None:
+    """Return the scores of both models, ``None`` if a prediction lacks an input of one of them.
+
+    Args:
+        batches: As ``outcome_join.exposed_features`` reads them; ``answered_by`` is 0 for the baseline.
+        place: ``answered_by`` of the candidate.
+        baseline: The baseline's bundle.
+        candidate: The candidate's bundle.
+        users: Number of users.
+    """
+    scorers = (Scorer.of(baseline), Scorer.of(candidate))
+    predictions, improvement = np.zeros(users), np.zeros(users)
+    reproduced = differing = 0
+    for batch in batches:
+        features = [orjson.loads(text) for text in batch.column("features").to_pylist()]
+        try:
+            scores = [scorer.score_features(features) for scorer in scorers]
+        except KeyError:
+            return None
+        labels = batch.column("label").to_numpy(zero_copy_only=False).astype(np.float64)
+        numbers = batch.column("user_number").to_numpy()
+        logged, answered_by = batch.column("probability").to_numpy(), batch.column("answered_by").to_numpy()
+        gain = (scores[0] - labels) ** 2 - (scores[1] - labels) ** 2
+        predictions += np.bincount(numbers, minlength=users)
+        improvement += np.bincount(numbers, gain, minlength=users)
+        for arm, score in zip((0, place), scores, strict=True):
+            own = answered_by == arm
+            reproduced += int(np.count_nonzero(own))
+            differing += int(np.count_nonzero(np.abs(score[own] - logged[own]) > REPRODUCED))
+    return PairedScores(predictions, improvement, reproduced, differing)
