@@ -179,7 +179,13 @@ class Plan:
             "format": PLAN_FORMAT,
             "frames": dict(self.frames),
             "pair_values": {name: dict(spec) for name, spec in self.pair_values.items()},
-            "entities": {entity.name: _entity_to_dict(entity) for entity in self.entities},
+            "entities": {
+                entity.name: {
+                    "state": [dict(each.spec) for each in entity.all_accumulators],
+                    "inputs": [_input_to_dict(each) for each in entity.inputs],
+                }
+                for entity in self.entities
+            },
             "request_inputs": [_input_to_dict(i) for i in self.request_inputs],
         }
 
@@ -202,7 +208,7 @@ class Plan:
                 user=entities["user"],
                 product=entities["product"],
                 pair=entities["pair"],
-                request_inputs=tuple(_input_from_dict(i, "request") for i in document["request_inputs"]),
+                request_inputs=tuple(ModelInput(entity="request", **i) for i in document["request_inputs"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise PlanError(f"the plan is incomplete: {error!r}") from error
@@ -277,13 +283,6 @@ def _sha256(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
 
 
-def _entity_to_dict(entity: EntityPlan) -> dict[str, Any]:
-    return {
-        "state": [dict(a.spec) for a in entity.all_accumulators],
-        "inputs": [_input_to_dict(i) for i in entity.inputs],
-    }
-
-
 def _entity_from_dict(name: EntityName, document: Mapping[str, Any]) -> EntityPlan:
     specs: Sequence[Mapping[str, Any]] = document["state"]
     over_pairs = tuple(pair_accumulator(spec) for spec in specs if is_pair_spec(spec))
@@ -293,16 +292,10 @@ def _entity_from_dict(name: EntityName, document: Mapping[str, Any]) -> EntityPl
         name=name,
         accumulators=tuple(accumulator(spec) for spec in specs if not is_pair_spec(spec)),
         pair_accumulators=over_pairs,
-        inputs=tuple(_input_from_dict(i, name) for i in document["inputs"]),
+        inputs=tuple(ModelInput(entity=name, **i) for i in document["inputs"]),
     )
 
 
 def _input_to_dict(model_input: ModelInput) -> dict[str, Any]:
     names = (each.name for each in fields(model_input) if each.name != "entity")
     return {name: getattr(model_input, name) for name in names}
-
-
-def _input_from_dict(
-    document: Mapping[str, Any], entity: Literal["user", "product", "pair", "request"]
-) -> ModelInput:
-    return ModelInput(entity=entity, **document)

@@ -17,7 +17,16 @@ _NUMERIC = ColumnSchema(logical_type=Double, semantic_tags={"numeric"})
 _TIME_INDEX = ColumnSchema(logical_type=Datetime, semantic_tags={"time_index"})
 
 
-class DecayedCount(AggregationPrimitive):  # type: ignore[misc]
+class _Decayed:
+    """Attributes of both primitives, as Featuretools names them."""
+
+    return_type = _NUMERIC
+    uses_calc_time = True
+    stack_on_self = False
+    default_value = 0
+
+
+class DecayedCount(_Decayed, AggregationPrimitive):  # type: ignore[misc]
     """Counts events, each halved for every half-life that has passed since it happened.
 
     The value at instant t is Σ 2^(−(t − tᵢ) ÷ half-life) over the events i, and 0 without events.
@@ -35,10 +44,6 @@ class DecayedCount(AggregationPrimitive):  # type: ignore[misc]
 
     name = "decayed_count"
     input_types = [_TIME_INDEX]  # noqa: RUF012 (Featuretools' own interface)
-    return_type = _NUMERIC
-    uses_calc_time = True
-    stack_on_self = False
-    default_value = 0
 
     def __init__(self, half_life_days: float = 7) -> None:
         self.half_life_days = half_life_days
@@ -53,7 +58,7 @@ class DecayedCount(AggregationPrimitive):  # type: ignore[misc]
         return decayed_count
 
 
-class DecayedSum(AggregationPrimitive):  # type: ignore[misc]
+class DecayedSum(_Decayed, AggregationPrimitive):  # type: ignore[misc]
     """Sums numbers, each halved for every half-life that has passed since it happened.
 
     The value at instant t is Σ xᵢ 2^(−(t − tᵢ) ÷ half-life) over the events i with a number, and 0 without.
@@ -71,10 +76,6 @@ class DecayedSum(AggregationPrimitive):  # type: ignore[misc]
 
     name = "decayed_sum"
     input_types = [_NUMERIC, _TIME_INDEX]  # noqa: RUF012 (Featuretools' own interface)
-    return_type = _NUMERIC
-    uses_calc_time = True
-    stack_on_self = False
-    default_value = 0
 
     def __init__(self, half_life_days: float = 7) -> None:
         self.half_life_days = half_life_days

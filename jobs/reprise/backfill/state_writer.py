@@ -9,9 +9,10 @@ again: it writes the same rows, except for the last bits of sums, whose order Du
 """
 
 import dataclasses
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from tempfile import TemporaryDirectory
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.backfill.event_id_claims import claim_event_ids
+from reprise import sql
 from reprise.backfill.exceptions import StateAheadError
 from reprise.backfill.history import IncludedRecords
 from reprise.backfill.replaceable_store import ReplaceableStore
@@ -28,6 +29,7 @@ from reprise.features.plan import EntityPlan, Plan
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite
+from reprise.store.watermarks import log_position
 
 _BATCH_ROWS = 1_000
 
@@ -85,11 +87,42 @@ def backfill(
         replication_ids = store.replication_ids()
         claimed = 0
         if duplicate_window is not None:
-            claimed = claim_event_ids(events, plan, store, duplicate_window)
+            claimed = _claim_event_ids(events, plan, store, duplicate_window)
         written = {view.codec.view.name: writer.write(view, advance) for view in views}
         removed = sum(writer.remove_other_rows(view) for view in views) if replace else 0
         store.wait_for_replicas(replication_ids)
     return BackfillReport(loaded, written, claimed, removed)
+
+
+def _claim_event_ids(events: Path, plan: Plan, store: ReplaceableStore, window: timedelta) -> int:
+    """Store the first log position of each event that arrived within the window; return how many events.
+
+    The stream stores the same for the records that it reads, and does not read the backfilled ones. ``events`` has log
+    positions, as ``collect_history`` writes them. Only the plan's event types count.
+
+    Raises:
+        StoreError: The store is unavailable, or refuses.
+    """
+    count = 0
+    with sql.connect() as connection:
+        recent = connection.execute(
+            f"""
+            SELECT event_id, topic_id, partition, "offset" FROM read_parquet({sql.literal(events)})
+            WHERE topic_id IS NOT NULL AND list_contains(?, event_type)
+            QUALIFY row_number() OVER (
+                PARTITION BY event_id ORDER BY incarnation, arrival, partition, "offset"
+            ) = 1 AND max(arrival) OVER (PARTITION BY event_id) >= ?
+            """,
+            [list(plan.frames), datetime.now(UTC) - window],
+        )
+        while rows := recent.fetchmany(_BATCH_ROWS):
+            claims = [
+                (event_id, log_position(uuid.UUID(topic_id).bytes, partition, offset))
+                for event_id, topic_id, partition, offset in rows
+            ]
+            store.claim_event_ids(claims, window)
+            count += len(claims)
+    return count
 
 
 @dataclass(frozen=True)
