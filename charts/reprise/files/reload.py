@@ -1,4 +1,4 @@
-"""Runs a command, and runs it anew whenever the code under /opt/reprise changes; for development only."""
+"""Runs a command and restarts it when the code under /opt/reprise changes; for development only."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ AGAIN_SECONDS = 5.0
 
 
 def newest() -> tuple[int, int]:
-    """Return how many files of code there are, and when the newest was written."""
+    """Return the number of code files and the time of the newest one."""
     times = [
         os.stat(os.path.join(folder, name)).st_mtime_ns
         for folder, _, names in os.walk(CODE)
@@ -23,7 +23,7 @@ def newest() -> tuple[int, int]:
 
 
 def settled(seen: tuple[int, int]) -> tuple[int, int]:
-    """Return the state of the code once nothing has been written for a moment."""
+    """Return the state of the code when no file has changed for QUIET_SECONDS."""
     while True:
         time.sleep(QUIET_SECONDS)
         now = newest()
@@ -33,9 +33,9 @@ def settled(seen: tuple[int, int]) -> tuple[int, int]:
 
 
 def main() -> int:
-    """Run until a signal; a command that ends by itself is run again, soon or when the code changes.
+    """Run until a signal; restart a command that exits, after AGAIN_SECONDS or when the code changes.
 
-    The container lives on meanwhile, because into one that has ended no code can be written.
+    The container must keep running meanwhile, because code cannot be written to a container that has exited.
     """
     command = sys.argv[1:]
     stopping = []
