@@ -6,7 +6,7 @@ from unittest.mock import MagicMock
 
 from golden.installed import objects_of, package_of, scripts, sources
 from golden.text import as_text
-from reprise.doctor.checklist import checklist
+from reprise.doctor.installation import Installation
 from reprise.http.problems import ProblemType
 from reprise.rollout.resource.status import RolloutStatus
 from reprise.status.analysis.findings import overall_status
@@ -17,8 +17,8 @@ _REASON = re.compile(r"([A-Z][a-z]+)+")
 
 def codes() -> str:
     checks = {
-        check.name: {"needs": check.needs, "follows": check.follows, "section": check.section}
-        for check in checklist(MagicMock())
+        check.name: {"needs": check.needs, "follows": check.follows, "section": check.remedy.section}
+        for check in Installation(MagicMock(), *[MagicMock()] * 4).checks()
     }
     found = {
         "problems": _problems(),

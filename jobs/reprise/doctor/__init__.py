@@ -1,1 +1,1 @@
-"""Checks a running installation from end to end, and says what to do about what is wrong."""
+"""Checks a running installation end to end, and says how to fix what fails."""

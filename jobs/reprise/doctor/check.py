@@ -1,24 +1,57 @@
-"""A check, and what came of it."""
+"""A check of an installation, and its result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from reprise.runtime.exceptions import RepriseError
 
 RUNBOOK = "docs/operations.md"
 
-Say = Callable[[str], None]
-"""Tells who waits what is being waited for."""
+ReportProgress = Callable[[str], None]
+"""Takes what a check waits for."""
 
 Status = Literal["ok", "failed", "skipped"]
 
 
+class Remedy(NamedTuple):
+    """What a person does about a failure, and the anchor of the runbook's section about it."""
+
+    advice: str
+    section: str
+
+
+class DoctorError(RepriseError):
+    """Root of this package's errors."""
+
+
+class CheckFailedError(DoctorError):
+    """A check failed: what it found, and the remedy."""
+
+    def __init__(self, found: str, remedy: Remedy) -> None:
+        self.found = found
+        self.remedy = remedy
+        super().__init__(found)
+
+
+class CheckSkippedError(DoctorError):
+    """A check does not apply to this installation; the message says why."""
+
+
+class UnknownCheckError(DoctorError):
+    """There is no check of a given name."""
+
+    def __init__(self, names: list[str], known: list[str]) -> None:
+        super().__init__(f"no check is called {', '.join(names)}; there are {', '.join(known)}")
+
+
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a check found, where all is well.
+class Observation:
+    """What a passing check found.
 
     Attributes:
         text: In words.
-        measured: In numbers, by names that end with their unit.
+        measured: In numbers; the names end with their unit.
     """
 
     text: str
@@ -27,50 +60,44 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that is looked at.
+    """One check.
 
     Attributes:
         name: Its name, for ``--only`` and ``--skip``.
-        look: Looks; raises ``CheckFailedError`` or ``CheckSkippedError`` where it is not well.
-        seconds: Longest that it may take.
-        advice: What to do where it does not end, or ends in an unforeseen way.
-        section: Where docs/operations.md has more about that.
-        needs: Checks without which it makes no sense.
-        follows: Checks whose failure explains its own.
+        run: Returns what it found; raises ``CheckFailedError`` or ``CheckSkippedError``.
+        seconds: Timeout.
+        remedy: For a timeout and for unexpected errors.
+        needs: Checks that must have passed; it is skipped otherwise.
+        follows: Checks whose failure explains its own, which is then reported as skipped.
     """
 
     name: str
-    look: Callable[[Say], Seen]
+    run: Callable[[ReportProgress], Observation]
     seconds: float
-    advice: str
-    section: str
+    remedy: Remedy
     needs: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """What came of a check.
+class CheckResult:
+    """The result of a check.
 
     Attributes:
-        name: The check's name.
-        status: Whether it is well.
-        seen: What was seen, or why it was skipped.
-        seconds: How long it took.
-        advice: What to do, where it failed.
-        section: Where docs/operations.md has more, where it failed.
-        measured: What was measured, by names that end with their unit.
+        found: What was found, or why the check was skipped.
+        seconds: Duration.
+        remedy: Where it failed.
+        measured: Numbers; the names end with their unit.
     """
 
     name: str
     status: Status
-    seen: str
+    found: str
     seconds: float = 0.0
-    advice: str = ""
-    section: str = ""
+    remedy: Remedy | None = None
     measured: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def runbook(self) -> str:
-        """The page and section to read, empty where there is none."""
-        return f"{RUNBOOK}#{self.section}" if self.section else ""
+        """Page and anchor of the runbook's section, empty without a remedy."""
+        return f"{RUNBOOK}#{self.remedy.section}" if self.remedy else ""

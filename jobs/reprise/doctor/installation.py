@@ -1,134 +1,181 @@
-"""What the checks look at: the parts of an installation, each behind what looks at it."""
+"""The components of an installation, and the checks of them in the order in which one builds on another."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 import httpx
 from pydantic import SecretStr
 
-from reprise.doctor.canary import Canary, Send, follow_canary, send_to_log, send_to_producer
-from reprise.doctor.check import Say, Seen
-from reprise.doctor.feast_check import look_at_registry
-from reprise.doctor.log_checks import look_at_log, look_at_topics
-from reprise.doctor.model_checks import expected_model, look_at_model, look_at_served_model
-from reprise.doctor.redis_checks import (
+from reprise.doctor.check import Check, CheckResult, Observation, ReportProgress
+from reprise.doctor.check_runner import progress, run_checks, select_checks
+from reprise.doctor.checks.canary import STALE_FEATURES, Canary, check_canary, send_to_log, send_to_producer
+from reprise.doctor.checks.event_log import LOG, check_log, check_topics
+from reprise.doctor.checks.feast_registry import REGISTRY, check_registry
+from reprise.doctor.checks.model import MODEL, check_model, check_served_model, expected_model
+from reprise.doctor.checks.redis import (
+    UNREACHABLE,
     RedisUser,
-    look_at_redis,
-    look_at_redis_users,
+    check_redis,
+    check_redis_users,
     materializer_user,
     predictor_user,
 )
-from reprise.doctor.services import Predictor, Service, look_at_producer
+from reprise.doctor.checks.services import UNREACHABLE as SERVICE_UNREACHABLE
+from reprise.doctor.checks.services import Predictor, Service, check_producer
+from reprise.doctor.redis_probe import RedisProbe
 from reprise.doctor.settings import DoctorSettings
-from reprise.doctor.store import DoctorStore
 from reprise.features.plan import Plan
 from reprise.log import TOPICS, open_producer
 from reprise.log.backend import describe_log, inspect_topics
-from reprise.routing import document_key
+from reprise.routing import RoutingDocument
+from reprise.routing.store import RoutingStore
 
-_ANSWER_SECONDS = 10.0
+_RESPONSE_SECONDS = 10.0
+_CANARY_MARGIN_SECONDS = 30.0  # of the canary's timeout, besides waiting for its features
 
 
-def clients(settings: DoctorSettings) -> tuple[httpx.Client, httpx.Client | None]:
-    """Return what asks the predictor and, where one is named, the producer."""
+@dataclass(frozen=True)
+class Installation:
+    """The components that are checked; ``store`` is Redis as the doctor's own user, ``producer`` may be absent."""
+
+    settings: DoctorSettings
+    plan: Plan
+    store: RedisProbe
+    predictor: Predictor
+    producer: Service | None
+
+    def checks(self) -> list[Check]:
+        """Return all checks, in order."""
+        settings, plan, project = self.settings, self.plan, self.settings.feast_project
+        seconds, canary_seconds = settings.check_seconds, settings.canary_seconds + _CANARY_MARGIN_SECONDS
+        # Writing an event straight to an embedded log would create its topic if that is missing.
+        entrance = ("log", "producer") if self.producer is not None else ("log", "topics")
+
+        def topics(report: ReportProgress) -> Observation:
+            inspect = partial(inspect_topics, settings, TOPICS)
+            return check_topics(inspect, embedded=settings.kafka_servers is None, report=report)
+
+        def canary(report: ReportProgress) -> Observation:
+            if self.producer is not None:
+                send = send_to_producer(self.producer)
+            else:
+                send = send_to_log(partial(open_producer, settings), seconds)
+            return check_canary(
+                send, self.predictor, self.store, plan, project, settings.canary_seconds, report
+            )
+
+        return [
+            Check("log", lambda _: check_log(partial(describe_log, settings)), seconds, LOG),
+            Check("topics", topics, seconds, LOG, needs=("log",)),
+            Check(
+                "redis",
+                lambda report: check_redis(self.store, settings.redis_address, project, report),
+                seconds,
+                UNREACHABLE,
+            ),
+            Check(
+                "redis-users",
+                lambda report: check_redis_users(self.store, self._redis_users(), project, report),
+                seconds,
+                UNREACHABLE,
+                needs=("redis",),
+            ),
+            Check(
+                "feast", lambda _: check_registry(settings.feast_registry, project, plan), seconds, REGISTRY
+            ),
+            Check(
+                "model",
+                lambda report: check_model(settings.model_store, settings.model_digest, plan, report),
+                seconds,
+                MODEL,
+            ),
+            Check(
+                "producer",
+                lambda _: check_producer(self.producer),
+                seconds,
+                SERVICE_UNREACHABLE,
+                follows=("log", "topics"),
+            ),
+            Check(
+                "predictor",
+                lambda _: self.predictor.check_ready(),
+                seconds,
+                SERVICE_UNREACHABLE,
+                follows=("redis", "model"),
+            ),
+            Check(
+                "served-model",
+                lambda report: check_served_model(self.predictor, self._expected_model, plan, report),
+                seconds,
+                MODEL,
+                needs=("redis", "model", "predictor"),
+            ),
+            Check(
+                "canary",
+                canary,
+                canary_seconds,
+                STALE_FEATURES,
+                needs=(*entrance, "redis", "predictor"),
+                follows=("topics",),
+            ),
+        ]
+
+    def _expected_model(self) -> tuple[str, str]:
+        return expected_model(self._routing_document, self.settings.model_store, self.settings.model_digest)
+
+    def _routing_document(self) -> RoutingDocument | None:
+        with RoutingStore(self.settings) as store:
+            return store.document()
+
+    def _redis_users(self) -> list[RedisUser]:
+        settings, project = self.settings, self.settings.feast_project
+        row = Canary().keys(self.plan, project)[0]
+        claim = f"seen:{project}:reprise-doctor".encode()
+        configured = (
+            (materializer_user, settings.materializer_redis_username, settings.materializer_redis_password),
+            (predictor_user, settings.predictor_redis_username, settings.predictor_redis_password),
+        )
+        return [
+            make_user(name, self._connect_as(name, password), row, claim)
+            for make_user, name, password in configured
+            if name is not None
+        ]
+
+    def _connect_as(
+        self, name: str, password: SecretStr | None
+    ) -> Callable[[], AbstractContextManager[RedisProbe]] | None:
+        if password is None:
+            return None
+        own = self.settings.model_copy(update={"redis_username": name, "redis_password": password})
+        return partial(RedisProbe.connect, own)
+
+
+def http_clients(settings: DoctorSettings) -> tuple[httpx.Client, httpx.Client | None]:
+    """Return the clients of the predictor and, if one is configured, of the producer."""
     key = settings.api_key
     headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
-    timeout = min(_ANSWER_SECONDS, settings.check_seconds)
+    timeout = min(_RESPONSE_SECONDS, settings.check_seconds)
     predictor = httpx.Client(base_url=settings.predictor_url, headers=headers, timeout=timeout)
     if settings.producer_url is None:
         return predictor, None
     return predictor, httpx.Client(base_url=settings.producer_url, timeout=timeout)
 
 
-@dataclass(frozen=True)
-class Installation:
-    """The parts, and a look at each.
+def examine(settings: DoctorSettings, only: Collection[str], skip: Collection[str]) -> list[CheckResult]:
+    """Run the checks named by ``only`` (all if empty) without those named by ``skip``.
 
-    Attributes:
-        settings: Where everything is.
-        plan: What the materializers run.
-        store: Redis, as the doctor's own user.
-        predictor: The predictor.
-        producer: The producer, ``None`` where none is named.
+    Raises:
+        UnknownCheckError: No check has such a name.
+        PlanError: The plan cannot be read.
+        StoreRefusedError: The CA file for Redis is not a PEM file.
     """
-
-    settings: DoctorSettings
-    plan: Plan
-    store: DoctorStore
-    predictor: Predictor
-    producer: Service | None
-
-    def log(self, _: Say) -> Seen:
-        """See whether the log answers."""
-        return look_at_log(partial(describe_log, self.settings))
-
-    def topics(self, say: Say) -> Seen:
-        """Compare the topics with their declaration."""
-        embedded = self.settings.kafka_servers is None
-        return look_at_topics(partial(inspect_topics, self.settings, TOPICS), embedded=embedded, say=say)
-
-    def redis(self, say: Say) -> Seen:
-        """See whether Redis answers and takes writes."""
-        return look_at_redis(self.store, self.settings.redis_address, self.settings.feast_project, say)
-
-    def redis_users(self, say: Say) -> Seen:
-        """See who may write to Redis."""
-        return look_at_redis_users(self.store, self._users(), self.settings.feast_project, say)
-
-    def feast(self, _: Say) -> Seen:
-        """Compare Feast's registry with the plan."""
-        return look_at_registry(self.settings.feast_registry, self.settings.feast_project, self.plan)
-
-    def model(self, say: Say) -> Seen:
-        """Verify the model, and that it fits the plan."""
-        return look_at_model(self.settings.model_store, self.settings.model_digest, self.plan, say)
-
-    def taking(self, _: Say) -> Seen:
-        """See whether the producer takes events."""
-        return look_at_producer(self.producer)
-
-    def answering(self, _: Say) -> Seen:
-        """See whether the predictor is ready."""
-        return self.predictor.look()
-
-    def served_model(self, say: Say) -> Seen:
-        """See whether the predictor answers with the model that it should."""
-        return look_at_served_model(self.predictor, self._expected_model, self.plan, say)
-
-    def canary(self, say: Say) -> Seen:
-        """Follow an event to a prediction."""
-        project, seconds = self.settings.feast_project, self.settings.canary_seconds
-        return follow_canary(self._send(), self.predictor, self.store, self.plan, project, seconds, say)
-
-    def _send(self) -> Send:
-        if self.producer is not None:
-            return send_to_producer(self.producer)
-        return send_to_log(partial(open_producer, self.settings), self.settings.check_seconds)
-
-    def _expected_model(self) -> tuple[str, str]:
-        document = self.store.document(document_key(self.settings.feast_project))
-        return expected_model(document, self.settings.model_store, self.settings.model_digest)
-
-    def _users(self) -> list[RedisUser]:
-        settings, project = self.settings, self.settings.feast_project
-        row = Canary().keys(self.plan, project)[0]
-        memory = f"seen:{project}:reprise-doctor".encode()
-        named = (
-            (materializer_user, settings.materializer_redis_username, settings.materializer_redis_password),
-            (predictor_user, settings.predictor_redis_username, settings.predictor_redis_password),
-        )
-        return [
-            make(name, self._connecting_as(name, password), row, memory)
-            for make, name, password in named
-            if name is not None
-        ]
-
-    def _connecting_as(
-        self, name: str, password: SecretStr | None
-    ) -> Callable[[], AbstractContextManager[DoctorStore]] | None:
-        if password is None:
-            return None
-        own = self.settings.model_copy(update={"redis_username": name, "redis_password": password})
-        return partial(DoctorStore.connect, own)
+    plan = Plan.load(settings.plan)
+    with ExitStack() as stack:
+        store = stack.enter_context(RedisProbe.connect(settings))
+        to_predictor, to_producer = http_clients(settings)
+        predictor = Predictor(stack.enter_context(to_predictor))
+        producer = None if to_producer is None else Service("the producer", stack.enter_context(to_producer))
+        checks = select_checks(Installation(settings, plan, store, predictor, producer).checks(), only, skip)
+        return list(run_checks(checks, stack.enter_context(progress())))

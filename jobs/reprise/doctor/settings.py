@@ -12,7 +12,7 @@ LATEST = "latest"
 
 
 class DoctorSettings(OnlineStoreSettings, EventLogSettings):
-    """Where the parts of an installation are, and how long each check may take."""
+    """Addresses of an installation's components, and timeouts."""
 
     model_config = SettingsConfigDict(env_prefix="DOCTOR_")
 
@@ -42,39 +42,39 @@ class DoctorSettings(OnlineStoreSettings, EventLogSettings):
     predictor_url: str = Field(
         default="http://localhost:8000",
         pattern=r"^https?://",
-        description="Base address of the predictor.",
+        description="Base URL of the predictor.",
     )
     producer_url: str | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="Base address of the producer; absent, the canary's event goes to the log directly.",
+        description="Base URL of the producer; if absent, the canary's event goes to the log directly.",
     )
     api_key: SecretStr | None = Field(
-        default=None, description="API key for the predictor, where it asks for one."
+        default=None, description="API key for the predictor, if it requires one."
     )
     materializer_redis_username: str | None = Field(
         default=None,
         min_length=1,
-        description="Redis user of the materializer, who has to be able to write; absent, that is not checked.",
+        description="Redis user of the materializer, which must be able to write; if absent, this is not checked.",
     )
     materializer_redis_password: SecretStr | None = Field(
         default=None,
-        description="That user's password, to try it; without, Redis is asked by ACL DRYRUN.",
+        description="That user's password, to try a write; if absent, ACL DRYRUN is asked.",
     )
     predictor_redis_username: str | None = Field(
         default=None,
         min_length=1,
-        description="Redis user of the predictor, who must not be able to write; absent, that is not checked.",
+        description="Redis user of the predictor, which must not be able to write; if absent, this is not checked.",
     )
     predictor_redis_password: SecretStr | None = Field(
         default=None,
-        description="That user's password, to try it; without, Redis is asked by ACL DRYRUN.",
+        description="That user's password, to try a write; if absent, ACL DRYRUN is asked.",
     )
     check_seconds: float = Field(
-        default=30.0, gt=0, description="Longest that one check may take, but for the canary, seconds."
+        default=30.0, gt=0, description="Timeout of each check except the canary, seconds."
     )
     canary_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="Longest that the canary's event may take until its features can be read, seconds.",
+        description="Maximum time until the features of the canary's event can be read, seconds.",
     )

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from reprise.doctor.exceptions import CheckFailedError
-from reprise.doctor.redis_checks import look_at_redis, look_at_redis_users, materializer_user, predictor_user
-from reprise.doctor.store import DoctorStore
+from reprise.doctor.check import CheckFailedError
+from reprise.doctor.checks.redis import check_redis, check_redis_users, materializer_user, predictor_user
+from reprise.doctor.redis_probe import RedisProbe
 from reprise.store.settings import OnlineStoreSettings
 from support.redis import RedisServer
 from support.redis_cluster import RedisCluster, command
@@ -35,7 +35,7 @@ def servers(request: pytest.FixtureRequest) -> Iterator[list[RedisServer]]:
         command(server, "ACL", "DELUSER", *USERS)
 
 
-def connected(servers: list[RedisServer]) -> DoctorStore:
+def connected(servers: list[RedisServer]) -> RedisProbe:
     settings = OnlineStoreSettings(
         redis_host=servers[0].host,
         redis_port=servers[0].port,
@@ -43,7 +43,7 @@ def connected(servers: list[RedisServer]) -> DoctorStore:
         redis_username="doctor",
         redis_password=PASSWORD,
     )
-    return DoctorStore.connect(settings)
+    return RedisProbe.connect(settings)
 
 
 def keys(servers: list[RedisServer]) -> int:
@@ -64,7 +64,7 @@ def test_every_primary_is_written_to_and_nothing_is_left(servers: list[RedisServ
     before = written(servers)
     with connected(servers) as store:
         assert len(store.primaries()) == len(servers)
-        look_at_redis(store, "redis", "reprise", say)
+        check_redis(store, "redis", "reprise", say)
     assert all(now > then for now, then in zip(written(servers), before, strict=True))
     assert keys(servers) == 0
 
@@ -74,10 +74,10 @@ def test_a_full_primary_is_found(servers: list[RedisServer]) -> None:
     command(servers[-1], "CONFIG", "SET", "maxmemory", "1")
     try:
         with connected(servers) as store, pytest.raises(CheckFailedError, match="OOM") as failed:
-            look_at_redis(store, "redis", "reprise", say)
+            check_redis(store, "redis", "reprise", say)
     finally:
         command(servers[-1], "CONFIG", "SET", "maxmemory", "0")
-    assert failed.value.section == "redis-is-full"
+    assert failed.value.remedy.section == "redis-is-full"
 
 
 @ON_BOTH
@@ -87,13 +87,13 @@ def test_users_are_asked_for_on_every_node(servers: list[RedisServer]) -> None:
         predictor_user("predictor", None, b"rowreprise", b"seen:reprise:x"),
     ]
     with connected(servers) as store:
-        assert "may write" in look_at_redis_users(store, users, "reprise", say).text
+        assert "may write" in check_redis_users(store, users, "reprise", say).text
         command(servers[-1], "ACL", "SETUSER", "predictor", "~*", "+del")
         with pytest.raises(CheckFailedError, match="predictor may DEL, and must not"):
-            look_at_redis_users(store, users, "reprise", say)
+            check_redis_users(store, users, "reprise", say)
         command(servers[-1], "ACL", "DELUSER", "materializer")
         with pytest.raises(CheckFailedError, match="'materializer' not found"):
-            look_at_redis_users(store, users[:1], "reprise", say)
+            check_redis_users(store, users[:1], "reprise", say)
 
 
 @ON_BOTH

@@ -1,10 +1,9 @@
 import httpx
 import pytest
 
-from reprise.doctor.canary import Canary, follow_canary, send_to_log, send_to_producer
-from reprise.doctor.check import Seen
-from reprise.doctor.exceptions import CheckFailedError
-from reprise.doctor.services import Predictor, Service
+from reprise.doctor.check import CheckFailedError, Observation
+from reprise.doctor.checks.canary import Canary, check_canary, send_to_log, send_to_producer
+from reprise.doctor.checks.services import Predictor, Service
 from reprise.events import decode_event, is_canary
 from reprise.log import EVENTS, LogUnavailableError
 from reprise.store.exceptions import StoreRefusedError
@@ -26,9 +25,9 @@ def store() -> FakeDoctorStore:
     return FakeDoctorStore()
 
 
-def follow(platform: FakePlatform, store: FakeDoctorStore, seconds: float = 5.0) -> Seen:
+def follow(platform: FakePlatform, store: FakeDoctorStore, seconds: float = 5.0) -> Observation:
     send = send_to_producer(Service("the producer", platform.client()))
-    return follow_canary(send, Predictor(platform.client()), store, PLAN, "shop", seconds, lambda _: None)
+    return check_canary(send, Predictor(platform.client()), store, PLAN, "shop", seconds, lambda _: None)
 
 
 def failure(platform: FakePlatform, store: FakeDoctorStore, seconds: float = 5.0) -> CheckFailedError:
@@ -71,10 +70,10 @@ def test_an_event_that_is_not_folded_fails_and_names_the_materializer(
 ) -> None:
     platform.looks = None
     failed = failure(platform, store, 0.1)
-    assert "GET /features does not: it is not known there yet" in failed.seen
-    assert platform.events[0]["user_id"] in failed.seen
-    assert "materializers" in failed.advice
-    assert failed.section == "features-are-stale"
+    assert "GET /features" in failed.found
+    assert platform.events[0]["user_id"] in failed.found
+    assert "materializers" in failed.remedy.advice
+    assert failed.remedy.section == "features-are-stale"
     assert len(store.removed) == 3
 
 
@@ -88,12 +87,12 @@ def test_features_that_cannot_be_read_fail_with_the_answer(
             return httpx.Response(503, json=problem)
 
     failed = failure(Broken(), store, 0.1)
-    assert "503 The online store is unavailable: no answer" in failed.seen
+    assert "503 The online store is unavailable: no answer" in failed.found
 
 
 def test_a_user_whom_predict_does_not_know_fails(platform: FakePlatform, store: FakeDoctorStore) -> None:
     platform.known = False
-    assert "/predict does not know the user" in failure(platform, store).seen
+    assert "/predict does not know the user" in failure(platform, store).found
 
 
 def test_a_producer_that_refuses_fails_before_anything_is_left_behind(
@@ -101,8 +100,8 @@ def test_a_producer_that_refuses_fails_before_anything_is_left_behind(
 ) -> None:
     platform.answers["/events"] = httpx.Response(503, json={"title": "The event log does not take events"})
     failed = failure(platform, store)
-    assert "the producer did not take the event: 503 The event log does not take events" in failed.seen
-    assert failed.section == "the-log-is-away"
+    assert "503 The event log does not take events" in failed.found
+    assert failed.remedy.section == "the-log-is-away"
     assert store.removed == []
 
 
@@ -117,5 +116,5 @@ def test_without_a_producer_the_event_goes_to_the_log() -> None:
 def test_a_log_that_does_not_take_the_event_fails() -> None:
     log = FakeLogProducer()
     log.failure = lambda _: LogUnavailableError("no broker answers")
-    with pytest.raises(CheckFailedError, match="the log did not take the event: no broker answers"):
+    with pytest.raises(CheckFailedError, match="no broker answers"):
         send_to_log(lambda: log, 5.0)(Canary().event(PLAN, 1))

@@ -1,9 +1,9 @@
 import httpx
 import pytest
 
-from reprise.doctor.exceptions import CheckFailedError, CheckSkippedError
-from reprise.doctor.installation import clients
-from reprise.doctor.services import Predictor, Service, look_at_producer
+from reprise.doctor.check import CheckFailedError, CheckSkippedError
+from reprise.doctor.checks.services import Predictor, Service, check_producer
+from reprise.doctor.installation import http_clients
 from reprise.doctor.settings import DoctorSettings
 from support.fake_services import FakePlatform
 
@@ -14,8 +14,8 @@ def platform() -> FakePlatform:
 
 
 def test_a_service_that_is_ready_is_well(platform: FakePlatform) -> None:
-    assert "is ready" in Predictor(platform.client()).look().text
-    assert "is ready" in look_at_producer(Service("the producer", platform.client())).text
+    assert "is ready" in Predictor(platform.client()).check_ready().text
+    assert "is ready" in check_producer(Service("the producer", platform.client())).text
 
 
 def test_a_service_that_is_not_ready_fails_with_its_reasons(platform: FakePlatform) -> None:
@@ -25,8 +25,8 @@ def test_a_service_that_is_not_ready_fails_with_its_reasons(platform: FakePlatfo
     with pytest.raises(
         CheckFailedError, match=r"the predictor is not ready: 503 .*: no model is loaded"
     ) as failed:
-        Predictor(platform.client()).look()
-    assert failed.value.section == "a-service-is-not-ready"
+        Predictor(platform.client()).check_ready()
+    assert failed.value.remedy.section == "a-service-is-not-ready"
 
 
 def test_a_service_that_is_not_there_fails(platform: FakePlatform) -> None:
@@ -34,25 +34,25 @@ def test_a_service_that_is_not_there_fails(platform: FakePlatform) -> None:
     with pytest.raises(
         CheckFailedError, match="the predictor at http://reprise: Connection refused"
     ) as failed:
-        Predictor(platform.client()).look()
-    assert "network policy" in failed.value.advice
+        Predictor(platform.client()).check_ready()
+    assert "network policy" in failed.value.remedy.advice
 
 
 def test_a_producer_that_is_not_named_is_skipped() -> None:
     with pytest.raises(CheckSkippedError, match="DOCTOR_PRODUCER_URL"):
-        look_at_producer(None)
+        check_producer(None)
 
 
 def test_an_answer_that_asks_for_a_key_says_how_to_give_one(platform: FakePlatform) -> None:
     platform.answers["/model/info"] = httpx.Response(401, json={"title": "An API key is needed"})
     with pytest.raises(CheckFailedError, match="401 An API key is needed") as failed:
         Predictor(platform.client()).model_info()
-    assert "DOCTOR_API_KEY" in failed.value.advice
+    assert "DOCTOR_API_KEY" in failed.value.remedy.advice
 
 
 def test_the_key_goes_to_the_predictor_and_to_nobody_else() -> None:
     settings = DoctorSettings.load(api_key="s3cret", producer_url="http://producer")
-    predictor, producer = clients(settings)
+    predictor, producer = http_clients(settings)
     assert producer is not None
     assert predictor.headers["authorization"] == "Bearer s3cret"
     assert "authorization" not in producer.headers

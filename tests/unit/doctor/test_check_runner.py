@@ -3,25 +3,33 @@ from collections.abc import Callable
 
 import pytest
 
-from reprise.doctor.check import Check, Result, Say, Seen
-from reprise.doctor.exceptions import CheckFailedError, CheckSkippedError, UnknownCheckError
-from reprise.doctor.running import chosen, run_checks
+from reprise.doctor.check import (
+    Check,
+    CheckFailedError,
+    CheckResult,
+    CheckSkippedError,
+    Observation,
+    Remedy,
+    ReportProgress,
+    UnknownCheckError,
+)
+from reprise.doctor.check_runner import run_checks, select_checks
 
 
-def check(name: str, look: Callable[[Say], Seen] | None = None, **more: object) -> Check:
-    given = {"seconds": 5.0, "advice": f"mend {name}", "section": f"about-{name}", **more}
-    return Check(name, look or (lambda _: Seen(f"{name} is well")), **given)  # type: ignore[arg-type]
+def check(name: str, look: Callable[[ReportProgress], Observation] | None = None, **more: object) -> Check:
+    given = {"seconds": 5.0, "remedy": Remedy(f"mend {name}", f"about-{name}"), **more}
+    return Check(name, look or (lambda _: Observation(f"{name} is well")), **given)  # type: ignore[arg-type]
 
 
-def failing(_: Say) -> Seen:
-    raise CheckFailedError("it is broken", "repair it", "the-section")
+def failing(_: ReportProgress) -> Observation:
+    raise CheckFailedError("it is broken", Remedy("repair it", "the-section"))
 
 
-def skipping(_: Say) -> Seen:
+def skipping(_: ReportProgress) -> Observation:
     raise CheckSkippedError("there is none")
 
 
-def run(*checks: Check) -> dict[str, Result]:
+def run(*checks: Check) -> dict[str, CheckResult]:
     return {result.name: result for result in run_checks(checks, lambda _name, _text: None)}
 
 
@@ -35,26 +43,26 @@ def test_checks_go_on_after_one_that_fails() -> None:
 
 def test_a_failure_says_what_was_seen_what_to_do_and_where_to_read_on() -> None:
     result = run(check("a", failing))["a"]
-    assert (result.seen, result.advice) == ("it is broken", "repair it")
+    assert (result.found, result.remedy.advice) == ("it is broken", "repair it")
     assert result.runbook == "docs/operations.md#the-section"
 
 
 def test_what_was_measured_is_kept() -> None:
-    result = run(check("a", lambda _: Seen("fast", {"freshness_seconds": 0.01})))["a"]
+    result = run(check("a", lambda _: Observation("fast", {"freshness_seconds": 0.01})))["a"]
     assert result.measured == {"freshness_seconds": 0.01}
 
 
 def test_a_check_is_not_run_where_one_that_it_needs_has_failed() -> None:
     ran: list[str] = []
 
-    def note(_: Say) -> Seen:
+    def note(_: ReportProgress) -> Observation:
         ran.append("b")
-        return Seen("")
+        return Observation("")
 
     results = run(check("a", failing), check("b", note, needs=("a",)), check("c", needs=("b",)))
     assert ran == []
     assert [result.status for result in results.values()] == ["failed", "skipped", "skipped"]
-    assert results["b"].seen == "needs a, see there"
+    assert results["b"].found == "needs a, see there"
 
 
 def test_a_check_runs_where_one_that_it_needs_was_skipped_or_is_not_asked_for() -> None:
@@ -64,7 +72,7 @@ def test_a_check_runs_where_one_that_it_needs_was_skipped_or_is_not_asked_for() 
 def test_a_failure_that_follows_from_another_is_told_but_not_counted() -> None:
     results = run(check("a", failing), check("b", failing, follows=("a",)), check("c", needs=("b",)))
     assert [result.status for result in results.values()] == ["failed", "skipped", "skipped"]
-    assert results["b"].seen == "follows from a, see there: it is broken"
+    assert results["b"].found == "follows from a, see there: it is broken"
 
 
 def test_a_failure_stands_where_what_might_explain_it_is_well() -> None:
@@ -74,34 +82,34 @@ def test_a_failure_stands_where_what_might_explain_it_is_well() -> None:
 def test_a_check_that_hangs_is_left_behind_with_its_advice() -> None:
     release = threading.Event()
 
-    def hang(_: Say) -> Seen:
+    def hang(_: ReportProgress) -> Observation:
         release.wait(60)
-        return Seen("")
+        return Observation("")
 
     try:
         results = run(check("a", hang, seconds=0.05), check("b"))
     finally:
         release.set()
-    assert results["a"].seen == "no answer within 0.05 s"
-    assert (results["a"].status, results["a"].advice) == ("failed", "mend a")
+    assert results["a"].found == "no answer within 0.05 s"
+    assert (results["a"].status, results["a"].remedy.advice) == ("failed", "mend a")
     assert results["b"].status == "ok"
 
 
 def test_an_error_that_nobody_foresaw_is_a_failure_with_its_name() -> None:
-    def break_down(_: Say) -> Seen:
+    def break_down(_: ReportProgress) -> Observation:
         raise ZeroDivisionError("by zero")
 
     result = run(check("a", break_down))["a"]
-    assert (result.status, result.seen) == ("failed", "ZeroDivisionError: by zero")
-    assert result.advice == "mend a"
+    assert (result.status, result.found) == ("failed", "ZeroDivisionError: by zero")
+    assert result.remedy.advice == "mend a"
 
 
 def test_who_waits_is_told_for_what() -> None:
     told: list[tuple[str, str]] = []
 
-    def look(say: Say) -> Seen:
+    def look(say: ReportProgress) -> Observation:
         say("asking")
-        return Seen("")
+        return Observation("")
 
     list(run_checks([check("a", look)], lambda name, text: told.append((name, text))))
     assert told == [("a", ""), ("a", "asking")]
@@ -109,8 +117,8 @@ def test_who_waits_is_told_for_what() -> None:
 
 def test_checks_are_chosen_by_name() -> None:
     checks = [check("a"), check("b"), check("c")]
-    assert [each.name for each in chosen(checks, (), ())] == ["a", "b", "c"]
-    assert [each.name for each in chosen(checks, ("c", "a"), ())] == ["a", "c"]
-    assert [each.name for each in chosen(checks, (), ("b",))] == ["a", "c"]
+    assert [each.name for each in select_checks(checks, (), ())] == ["a", "b", "c"]
+    assert [each.name for each in select_checks(checks, ("c", "a"), ())] == ["a", "c"]
+    assert [each.name for each in select_checks(checks, (), ("b",))] == ["a", "c"]
     with pytest.raises(UnknownCheckError, match="no check is called x; there are a, b, c"):
-        chosen(checks, ("x",), ())
+        select_checks(checks, ("x",), ())

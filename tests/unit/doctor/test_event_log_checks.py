@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from reprise.doctor.exceptions import CheckFailedError
-from reprise.doctor.log_checks import look_at_log, look_at_topics
+from reprise.doctor.check import CheckFailedError
+from reprise.doctor.checks.event_log import check_log, check_topics
 from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, EventLogSettings, LogUnavailableError, Topic
 from reprise.log.backend import describe_log, inspect_topics
 from reprise.log.embedded.topic_directory import TopicDirectory
@@ -23,42 +23,42 @@ def states(*changed: TopicStatus) -> list[TopicStatus]:
 
 
 def test_a_log_that_answers_is_named() -> None:
-    assert look_at_log(lambda: "Kafka at k:9092, brokers: 3").text == "Kafka at k:9092, brokers: 3"
+    assert check_log(lambda: "Kafka at k:9092, brokers: 3").text == "Kafka at k:9092, brokers: 3"
 
 
 def test_a_log_that_is_away_comes_with_what_to_look_at() -> None:
     with pytest.raises(CheckFailedError, match="NoBrokersAvailable") as failed:
-        look_at_log(away)
-    assert "KAFKA_SERVERS" in failed.value.advice
-    assert failed.value.section == "the-log-is-away"
+        check_log(away)
+    assert "KAFKA_SERVERS" in failed.value.remedy.advice
+    assert failed.value.remedy.section == "the-log-is-away"
 
 
 def test_topics_as_declared_are_told_with_their_partitions() -> None:
-    seen = look_at_topics(states, embedded=False, say=say)
+    seen = check_topics(states, embedded=False, report=say)
     assert f"{EVENTS.name} (6)" in seen.text
 
 
 def test_a_topic_that_differs_fails_with_the_difference() -> None:
     wrong = TopicStatus(EVENTS, differences=(ConfigDifference("partitions", "6", "2"),))
     with pytest.raises(CheckFailedError, match="partitions is 2, declared 6") as failed:
-        look_at_topics(lambda: states(wrong), embedded=False, say=say)
-    assert "reprise topics" in failed.value.advice
-    assert failed.value.section == "topics-are-not-as-declared"
+        check_topics(lambda: states(wrong), embedded=False, report=say)
+    assert "reprise topics" in failed.value.remedy.advice
+    assert failed.value.remedy.section == "topics-are-not-as-declared"
 
 
 def test_a_topic_that_is_missing_in_kafka_fails_and_in_the_embedded_log_is_not_made_yet() -> None:
     missing = TopicStatus(DEAD_LETTERS, missing=True)
     with pytest.raises(CheckFailedError, match=f"{DEAD_LETTERS.name}: missing"):
-        look_at_topics(lambda: states(missing), embedded=False, say=say)
-    seen = look_at_topics(lambda: states(missing), embedded=True, say=say)
+        check_topics(lambda: states(missing), embedded=False, report=say)
+    seen = check_topics(lambda: states(missing), embedded=True, report=say)
     assert DEAD_LETTERS.name not in seen.text
 
 
 def test_an_embedded_log_without_events_is_that_of_nobody(tmp_path: Path) -> None:
     settings = EventLogSettings.load(log_dir=tmp_path)
     with pytest.raises(CheckFailedError, match=f"{EVENTS.name}: missing") as failed:
-        look_at_topics(lambda: inspect_topics(settings, TOPICS), embedded=True, say=say)
-    assert "REPRISE_LOG_DIR" in failed.value.advice
+        check_topics(lambda: inspect_topics(settings, TOPICS), embedded=True, report=say)
+    assert "REPRISE_LOG_DIR" in failed.value.remedy.advice
     assert list(tmp_path.iterdir()) == []
 
 
