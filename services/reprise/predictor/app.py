@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import sys
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -124,12 +124,18 @@ def _background_tasks(context: PredictorContext) -> Iterator[tuple[str, Coroutin
     settings = context.settings
     yield "shadow traffic", context.shadow_traffic.run()
     if settings.routing_seconds:
-        yield "routing", context.router.poll(settings.routing_seconds)
-    yield "store health", context.store_health.poll(settings.redis_ping_seconds)
+        yield "routing", _repeat(context.router.refresh, settings.routing_seconds)
+    yield "store health", _repeat(context.store_health.check, settings.redis_ping_seconds)
     if settings.model_reload_seconds:
-        yield "model reload", context.configured_model.poll(settings.model_reload_seconds)
+        yield "model reload", _repeat(context.configured_model.refresh, settings.model_reload_seconds)
     if context.authentication is not None and settings.api_keys_file is not None:
         yield "API keys", context.authentication.keys.keep_fresh(_API_KEYS_SECONDS)
+
+
+async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        await work()
 
 
 def _access_log(settings: PredictorSettings) -> AccessLog | None:

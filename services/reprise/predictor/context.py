@@ -69,13 +69,8 @@ def build_context(
 ) -> PredictorContext:
     """Return the parts of a predictor; nothing is connected or loaded yet.
 
-    Args:
-        settings: The configuration.
-        reader: Reads the online store; the configured one by default.
-        clock: Nanoseconds since 1970-01-01 UTC.
-        open_log: Opens the event log for predictions.
-        fetch_routing: Fetches the routing document; from the online store by default.
-        trace: Opens tracing.
+    ``reader`` and ``fetch_routing`` use the configured online store by default. ``clock`` returns nanoseconds since
+    1970-01-01 UTC.
 
     Raises:
         StorageAddressError: The model store's URL is invalid.

@@ -84,16 +84,11 @@ class PredictorMetrics:
             "reprise_predictor_model_refused", "1 for a model that was refused.", ("digest",)
         )
 
-    def count_unknown(self, *known: bool) -> None:
-        """Count the entities of a prediction, user, product and pair, that the store does not know."""
-        for is_known, counter in zip(known, self._unknown, strict=True):
-            if not is_known:
-                counter.inc()
-
-    def count_unknown_of_many(self, *known: int, total: int) -> None:
-        """Count the unknown entities of ``total`` predictions, given how many of each kind were known."""
+    def count_unknown(self, *known: int, total: int = 1) -> None:
+        """Count unknown entities, given how many users, products and pairs of ``total`` predictions are known."""
         for number, counter in zip(known, self._unknown, strict=True):
-            counter.inc(total - number)
+            if number < total:
+                counter.inc(total - number)
 
     def set_model(self, bundle: Bundle, loaded_at: datetime) -> None:
         """Show the configured model."""

@@ -1,4 +1,3 @@
-import asyncio
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from reprise.predictor.services.bundle_loader import BundleLoader
 from reprise.predictor.services.model_cache import ConfiguredModel
 from support.predictor import published, running_predictor
 from support.served_bundles import bundle_files
+from support.waiting import wait_until
 
 
 def configured_model(store: Path, wanted: str = "latest") -> ConfiguredModel:
@@ -98,15 +98,11 @@ async def test_empty_store_is_reported_and_its_first_model_is_loaded(tmp_path: P
     assert models.loaded is not None
 
 
-async def test_polling_loads_a_model_published_later(tmp_path: Path) -> None:
-    models = configured_model(tmp_path)
-    task = asyncio.create_task(models.poll(0.01))
-    digest = published(tmp_path, bundle_files())
-    async with asyncio.timeout(10):
-        while models.loaded is None:
-            await asyncio.sleep(0.01)
-    task.cancel()
-    assert models.current.digest == digest
+def test_polling_loads_a_model_published_later(tmp_path: Path) -> None:
+    with running_predictor(tmp_path, model_reload_seconds=0.01) as predictor:
+        digest = published(tmp_path, bundle_files())
+        wait_until("it is loaded", lambda: predictor.client.get("/model/info").status_code == 200, 10)
+        assert predictor.context.configured_model.current.digest == digest
 
 
 def test_process_without_a_model_is_live_unready_and_predicts_nothing(tmp_path: Path) -> None:

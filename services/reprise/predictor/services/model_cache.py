@@ -77,12 +77,6 @@ class ConfiguredModel:
         else:
             self._replace(model)
 
-    async def poll(self, seconds: float) -> None:
-        """Refresh every ``seconds`` seconds, until cancelled."""
-        while True:
-            await asyncio.sleep(seconds)
-            await self.refresh()
-
     def _replace(self, model: LoadedModel) -> None:
         _log.info("model_loaded", digest=model.digest, instead_of=self.loaded and self.loaded.digest)
         self.loaded = model

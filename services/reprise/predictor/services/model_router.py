@@ -103,12 +103,6 @@ class ModelRouter:
         if self._loads:
             await asyncio.wait(list(self._loads.values()), timeout=seconds)
 
-    async def poll(self, seconds: float) -> None:
-        """Refresh every ``seconds`` seconds, until cancelled."""
-        while True:
-            await asyncio.sleep(seconds)
-            await self.refresh()
-
     def report(self) -> RoutingReport:
         """Return the applied document and the state of its arms."""
         applied = self._applied

@@ -208,7 +208,7 @@ class PredictionService:
         self._observe_read(read - start)
         self._observe_finish(finish_seconds)
         self._observe_infer(infer_seconds)
-        self._metrics.count_unknown_of_many(*block.known.sum(axis=1).tolist(), total=len(part.requests))
+        self._metrics.count_unknown(*block.known.sum(axis=1).tolist(), total=len(part.requests))
         if table.shadows:
             self._shadow_traffic.submit_batch(table.shadows, block, blocks, part.trace_id)
         return block

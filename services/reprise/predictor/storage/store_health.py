@@ -1,7 +1,5 @@
 """Health of the online store, which decides whether the process is ready."""
 
-import asyncio
-
 from reprise.predictor.metrics import PredictorMetrics
 from reprise.predictor.storage.circuit_breaker import CircuitBreakingReader
 from reprise.runtime.logs import get_logger
@@ -36,9 +34,3 @@ class StoreHealth:
             if self._ping_failure is not None:
                 _log.info("store_answers")
             self._ping_failure = None
-
-    async def poll(self, seconds: float) -> None:
-        """Ping every ``seconds`` seconds, until cancelled."""
-        while True:
-            await self.check()
-            await asyncio.sleep(seconds)
