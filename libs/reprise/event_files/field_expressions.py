@@ -170,12 +170,12 @@ class TimestampExpression:
 
     Attributes:
         sql: The instant as ``TIMESTAMPTZ``; null if unreadable.
-        zoneless: Whether the value lacks a time zone.
+        naive: Whether the value lacks a time zone.
         note: The assumption about all values, if any.
     """
 
     sql: str
-    zoneless: str = "false"
+    naive: str = "false"
     note: str | None = None
 
 
@@ -198,7 +198,7 @@ def timestamp_sql(
     if kind in {"TIMESTAMP WITH TIME ZONE", "TIMESTAMPTZ_NS"}:
         return TimestampExpression(f"CAST({name} AS TIMESTAMPTZ)")
     if kind.startswith("TIMESTAMP"):
-        return TimestampExpression(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", zoneless="true")
+        return TimestampExpression(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", naive="true")
     if kind == "DATE":
         note = f"{column}: dates without a time of day are taken as midnight UTC"
         return TimestampExpression(f"CAST(CAST({name} AS TIMESTAMP) AS TIMESTAMPTZ)", note=note)
@@ -217,14 +217,14 @@ def _textual(connection: Any, source: SourceFile, column: str, options: ImportOp
             raise InvalidOptionError(f"--timestamp-format {form}: {first_line(error)}") from None
         zoned = "%z" in form or "%Z" in form
         sql = f"CAST(try_strptime({text}, {literal(form)}) AS TIMESTAMPTZ)"
-        return TimestampExpression(sql, zoneless="false" if zoned else "true")
+        return TimestampExpression(sql, naive="false" if zoned else "true")
     sample = _sample_column(connection, source, column)
     if sample.numeric * 2 > sample.filled:
         return _numeric(connection, source, column, options)
     zone = r"(?i)(z|utc|gmt|[+-]\d{2}(:?\d{2})?(:?\d{2})?|[a-z_]+/[a-z_/]+)$"
     date_only = f"length({text}) <= 10"
     return TimestampExpression(
-        f"TRY_CAST({text} AS TIMESTAMPTZ)", zoneless=f"({date_only} OR NOT regexp_matches({text}, '{zone}'))"
+        f"TRY_CAST({text} AS TIMESTAMPTZ)", naive=f"({date_only} OR NOT regexp_matches({text}, '{zone}'))"
     )
 
 

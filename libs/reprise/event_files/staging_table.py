@@ -46,7 +46,7 @@ def create_table(connection: Any) -> None:
         CREATE TABLE staged (
             position BIGINT, event_id VARCHAR, user_id VARCHAR, product_id VARCHAR, event_type VARCHAR,
             amount DOUBLE, "timestamp" TIMESTAMPTZ, metadata VARCHAR,
-            faults INTEGER, raw VARCHAR[], cleared BOOLEAN, zoneless BOOLEAN
+            faults INTEGER, raw VARCHAR[], cleared BOOLEAN, naive BOOLEAN
         )
         """
     )
@@ -85,12 +85,12 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
     if unused:
         notes.append(f"columns not used: {', '.join(unused)}")
     connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-    connection.execute(_insert_sql(source, number, columns, values, timestamp.zoneless))
+    connection.execute(_insert_sql(source, number, columns, values, timestamp.naive))
     return StagedFile(source, columns, tuple(notes), rejected_rows(connection, source))
 
 
 def _insert_sql(
-    source: SourceFile, number: int, columns: dict[str, str], values: dict[str, str], zoneless: str
+    source: SourceFile, number: int, columns: dict[str, str], values: dict[str, str], naive: str
 ) -> str:
     selected = ", ".join(f"{sql} AS {identifier('v_' + name)}" for name, sql in values.items())
     faults = " + ".join(
@@ -108,12 +108,12 @@ def _insert_sql(
                CASE WHEN v_event_type = 'view' THEN NULL ELSE v_amount END, v_timestamp, v_metadata,
                faults, CASE WHEN faults <> 0 THEN raw END,
                coalesce(faults = 0 AND v_event_type = 'view' AND v_amount IS NOT NULL, false),
-               faults = 0 AND v_zoneless
+               faults = 0 AND v_naive
         FROM (
             SELECT *, {faults} AS faults
             FROM (
                 SELECT {number << _FILE_SHIFT} + {source.row_number} AS position, {selected},
-                       {zoneless} AS v_zoneless, [{raw}] AS raw,
+                       {naive} AS v_naive, [{raw}] AS raw,
                        CAST({identifier(columns["timestamp"])} AS VARCHAR) AS raw_timestamp
                 FROM {source.relation}
             )
@@ -125,7 +125,7 @@ def report_staged(connection: Any, files: Sequence[StagedFile], limit: int) -> I
     """Count the rows and their faults; show the first ``limit`` faults."""
     groups = connection.execute(
         """
-        SELECT faults, count(*), count(*) FILTER (cleared), count(*) FILTER (zoneless)
+        SELECT faults, count(*), count(*) FILTER (cleared), count(*) FILTER (naive)
         FROM staged GROUP BY faults
         """
     ).fetchall()
@@ -136,9 +136,9 @@ def report_staged(connection: Any, files: Sequence[StagedFile], limit: int) -> I
         if count:
             dropped[f"{check.field}: {check.reason}"] = count
     notes = dict.fromkeys(note for file in files for note in file.notes)
-    zoneless = sum(group[3] for group in groups)
-    if zoneless:
-        notes[f"{zoneless:,} timestamps without a zone are taken as UTC"] = None
+    naive = sum(group[3] for group in groups)
+    if naive:
+        notes[f"{naive:,} timestamps without a zone are taken as UTC"] = None
     return ImportReport(
         files=tuple(file.source.path for file in files),
         rows_read=rejected + sum(group[1] for group in groups),
