@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer
@@ -37,7 +37,7 @@ def as_array(rows: list[list[float | int | None]]) -> np.ndarray:
     return np.array([[math.nan if value is None else value for value in row] for row in rows])
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=st.lists(
         st.tuples(
