@@ -88,15 +88,21 @@ def test_links_lead_to_files_and_headings(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_paths_and_modules_exist(name: str) -> None:
     text = (ROOT / name).read_text()
-    for code in inline_code(text):
-        if _PATH.match(code) and code not in MADE_BY_COMMANDS:
-            assert any((ROOT / folder / code).exists() for folder in _FOLDERS), f"{name}: {code}"
-    for module in set(_MODULE.findall(" ".join(inline_code(text)))) - chart_templates():
-        parent, _, attribute = module.rpartition(".")
-        try:
-            importlib.import_module(module)
-        except ImportError:
-            assert hasattr(importlib.import_module(parent), attribute), f"{name}: {module}"
+    paths = {code for code in inline_code(text) if _PATH.match(code)} - MADE_BY_COMMANDS
+    assert [
+        path for path in sorted(paths) if not any((ROOT / folder / path).exists() for folder in _FOLDERS)
+    ] == []
+    modules = set(_MODULE.findall(" ".join(inline_code(text)))) - chart_templates()
+    assert [module for module in sorted(modules) if not _is_importable(module)] == []
+
+
+def _is_importable(name: str) -> bool:
+    parent, _, attribute = name.rpartition(".")
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return hasattr(importlib.import_module(parent), attribute)
+    return True
 
 
 @pytest.mark.parametrize("name", NAMES)
