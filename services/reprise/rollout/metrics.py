@@ -12,46 +12,38 @@ _PHASES = ("Loading", "Progressing", "Measuring", "Shadowing", "RolledBack", "Pr
 
 
 class RolloutMetrics:
-    """What the operator counts, in a registry.
-
-    Attributes:
-        registry: Where.
-        reconciliations: Looks at a rollout, by what came of them.
-        seconds: How long they took.
-    """
+    """The operator's metrics, in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         ProcessCollector(registry=registry)
         self.reconciliations = Counter(
             "reprise_rollout_reconciliations",
-            "Looks at a rollout: changed, unchanged, conflict (written by somebody else meanwhile), failed.",
+            "Reconciliations of a rollout: changed, unchanged, conflict (another client wrote the resource), failed.",
             ("outcome",),
             registry=registry,
         )
         self.seconds = Histogram(
             "reprise_rollout_reconciliation_seconds",
-            "How long a look at a rollout took.",
+            "Duration of a reconciliation.",
             buckets=_SECONDS,
             registry=registry,
         )
         self._decisions = Counter(
             "reprise_rollout_decisions",
-            "Promotions, rollbacks and changes of the baseline, by what decided.",
+            "Promotions, rollbacks and changes of the baseline, by cause.",
             ("rollout", "candidate", "event", "by"),
             registry=registry,
         )
         self._weight = self._gauge("arm_weight", "Share of an arm, 0 to 1.", "arm", "digest")
-        self._phase = self._gauge(
-            "candidate_phase", "1 for the phase that a candidate is in.", "candidate", "phase"
-        )
+        self._phase = self._gauge("candidate_phase", "1 for the phase of a candidate.", "candidate", "phase")
         self._measured = self._gauge(
-            "analysis_value", "What the latest analysis found.", "candidate", "metric"
+            "analysis_value", "Value of a metric in the latest analysis.", "candidate", "metric"
         )
         self._failures = self._gauge(
-            "analysis_failures", "How many analyses in a row found a metric bad.", "candidate", "metric"
+            "analysis_failures", "Consecutive failed analyses of a metric.", "candidate", "metric"
         )
-        self._generation = self._gauge("routing_generation", "Number of the published document.")
+        self._generation = self._gauge("routing_generation", "Generation of the published document.")
         self._unacknowledged = self._gauge(
             "predictors_unacknowledged", "Ready predictors that have not applied the published document."
         )
@@ -60,7 +52,7 @@ class RolloutMetrics:
         return Gauge(f"reprise_rollout_{name}", meaning, ("rollout", *labels), registry=self.registry)
 
     def show(self, rollout: str, status: RolloutStatus, document: RoutingDocument | None) -> None:
-        """Bring the gauges of a rollout up to date."""
+        """Update the gauges of a rollout."""
         self.forget(rollout)
         for arm in document.arms if document is not None else ():
             self._weight.labels(rollout, arm.name, arm.digest).set(arm.weight / 10_000)
@@ -71,14 +63,14 @@ class RolloutMetrics:
         self._unacknowledged.labels(rollout).set(status.pods.total - status.pods.acknowledged)
 
     def forget(self, rollout: str) -> None:
-        """Show nothing of a rollout any more; what was counted stays."""
+        """Remove the gauges of a rollout; counters stay."""
         for gauge in (
             self._weight, self._phase, self._measured, self._failures, self._generation, self._unacknowledged,
         ):  # fmt: skip
             gauge.remove_by_labels({"rollout": rollout})
 
     def count(self, rollout: str, entries: Sequence[HistoryEntry]) -> None:
-        """Count what was decided."""
+        """Count decisions."""
         for entry in entries:
             self._decisions.labels(rollout, entry.candidate, entry.event, entry.by).inc()
 

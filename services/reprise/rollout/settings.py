@@ -1,4 +1,4 @@
-"""Configuration of the operator, by environment."""
+"""Settings of the operator."""
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
@@ -7,51 +7,53 @@ from reprise.store.settings import OnlineStoreSettings
 
 
 class RolloutSettings(OnlineStoreSettings):
-    """Settings of the operator."""
+    """Settings of the operator: ``ROLLOUT_*`` in the environment."""
 
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_")
 
     namespace: str = Field(
         default="reprise",
         min_length=1,
-        description="Namespace whose ModelRollouts are served and whose predictors apply them.",
+        description="Namespace of the ModelRollouts and the predictors.",
     )
     predictor_selector: str = Field(
         default="app.kubernetes.io/component=predictor",
         min_length=1,
-        description="Label selector of the predictors' pods.",
+        description="Label selector of the predictor pods.",
     )
     predictor_port_name: str = Field(
         default="metrics",
-        description="Name of the container port at which a predictor answers GET /routing.",
+        description="Name of the container port that serves GET /routing.",
     )
     predictor_timeout_seconds: float = Field(
-        default=1.0, gt=0, description="Longest wait for what a predictor says, seconds."
+        default=1.0, gt=0, description="Timeout of GET /routing, seconds."
     )
     prometheus_url: str | None = Field(
         default=None,
         pattern=r"^https?://",
-        description="Address of Prometheus; without one no candidate has data, so every step holds.",
+        description="URL of Prometheus; without one metrics have no data, so every step holds.",
     )
     prometheus_timeout_seconds: float = Field(
-        default=5.0, gt=0, description="Longest wait for an answer of Prometheus, seconds."
+        default=5.0, gt=0, description="Timeout of a Prometheus query, seconds."
     )
     prometheus_matchers: str = Field(
         default="",
         pattern=r"^[^{}]*$",
-        description='Label matchers that pick this installation\'s predictors, such as namespace="shop".',
+        description='Label matchers that select this installation\'s predictors, such as namespace="shop".',
     )
     settled_seconds: float = Field(
-        default=2.0, gt=0, description="How often a rollout is looked at while nothing is under way, seconds."
+        default=2.0,
+        gt=0,
+        description="Interval of reconciliation while every predictor has applied everything, seconds.",
     )
     unsettled_seconds: float = Field(
         default=0.5,
         gt=0,
-        description="How often a rollout is looked at while a predictor has yet to apply or load something, seconds.",
+        description="Interval of reconciliation while a predictor has yet to load or apply something, seconds.",
     )
     metrics_host: str = Field(default="0.0.0.0", description="Address to listen on for /metrics.")
     metrics_port: int = Field(default=9090, ge=0, le=65535, description="TCP port of /metrics.")
     liveness_port: int = Field(default=8080, ge=0, le=65535, description="TCP port of /healthz.")
     dry_run: bool = Field(
-        default=False, description="Decide and log, and write nothing: no status, no document, no event."
+        default=False, description="Decide and log, but write no status, document or event."
     )

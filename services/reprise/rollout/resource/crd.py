@@ -1,4 +1,4 @@
-"""The custom resource definition, made from the models of spec and status."""
+"""The custom resource definition, generated from the models of spec and status."""
 
 from typing import Any
 
@@ -15,19 +15,25 @@ SHORT = "mr"
 
 _DROPPED = frozenset({"title", "additionalProperties", "const", "$defs"})
 _COLUMNS = (
-    ("Phase", ".status.phase", "What the rollout is at.", 0, "string"),
-    ("Weights", ".status.weights", "The shares of the arms.", 0, "string"),
-    ("Step", ".status.step", "The step that the candidates are in.", 0, "string"),
-    ("Acknowledged", ".status.acknowledged", "Predictors that serve the shares, of all.", 0, "string"),
-    ("Ready", ".status.conditions[?(@.type=='Ready')].status", "Whether all of them do.", 0, "string"),
+    ("Phase", ".status.phase", "Phase of the rollout.", 0, "string"),
+    ("Weights", ".status.weights", "Weights of the arms.", 0, "string"),
+    ("Step", ".status.step", "Steps of the candidates.", 0, "string"),
+    (
+        "Acknowledged",
+        ".status.acknowledged",
+        "Predictors that have applied the weights, of all.",
+        0,
+        "string",
+    ),
+    ("Ready", ".status.conditions[?(@.type=='Ready')].status", "Whether all of them have.", 0, "string"),
     ("Age", ".metadata.creationTimestamp", "", 0, "date"),
-    ("Baseline", ".status.baseline.digest", "The bundle of the baseline.", 1, "string"),
-    ("Message", ".status.message", "What it waits for.", 1, "string"),
+    ("Baseline", ".status.baseline.digest", "Digest of the baseline.", 1, "string"),
+    ("Message", ".status.message", "What it waits for, or the error.", 1, "string"),
 )
 
 
 def definition() -> dict[str, Any]:
-    """Return the definition as Kubernetes takes it."""
+    """Return the definition."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -58,16 +64,16 @@ def definition() -> dict[str, Any]:
 
 
 def definition_yaml() -> str:
-    """Return the definition as the chart has it."""
-    head = "# Written by `reprise-rollout crd` from the models in services/rollout: change them, not this file.\n"
+    """Return the definition as the chart's YAML file."""
+    head = "# Written by `reprise-rollout crd` from the models in services/reprise/rollout: edit those.\n"
     return head + yaml.safe_dump(definition(), sort_keys=False, allow_unicode=True, width=120)
 
 
 def _schema() -> dict[str, Any]:
     return {
         "type": "object",
-        "description": "Rolls models out to users step by step: a baseline, candidates on shares of the users, what"
-        " is watched meanwhile, and how a candidate becomes the baseline.",
+        "description": "Progressive rollout of models: a baseline, candidates on shares of the users, their analysis,"
+        " and the promotion of a candidate to the baseline.",
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
@@ -89,7 +95,7 @@ def _column(name: str, path: str, description: str, priority: int, kind: str) ->
 
 
 def _structural(schema: dict[str, Any], defaults: bool = True) -> dict[str, Any]:
-    """Return a schema of pydantic's as a structural one: nothing referred to, nothing null."""
+    """Return a pydantic schema as a structural schema, without references and nulls."""
     return _inlined(schema, schema.get("$defs", {}), defaults)
 
 

@@ -1,7 +1,4 @@
-"""The spec of a ``ModelRollout``: what people ask for.
-
-The custom resource definition is generated from these models, their descriptions included (`crd`).
-"""
+"""The spec of a ``ModelRollout``; the custom resource definition is generated from it, descriptions included."""
 
 from datetime import timedelta
 from itertools import pairwise
@@ -35,7 +32,7 @@ Duration = Annotated[
 
 
 class Part(BaseModel):
-    """Base of the parts of a resource: named in camel case, frozen, without unknown members."""
+    """Base of the parts of a resource: camel case, frozen, without unknown fields."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True, allow_inf_nan=False
@@ -43,13 +40,13 @@ class Part(BaseModel):
 
 
 class Baseline(Part):
-    """The model that answers all users who are in no candidate's arm."""
+    """The model that answers the users who are in no candidate's arm."""
 
-    digest: Digest = Field(description="Digest of the bundle, sha256: and 64 hexadecimal digits.")
+    digest: Digest = Field(description="Digest of the bundle, sha256:<64 hexadecimal digits>.")
 
 
 class Candidate(Part):
-    """A model that is tried on a share of the users."""
+    """A model that is tried on a share of the users, or as a shadow."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -59,42 +56,42 @@ class Candidate(Part):
 
     name: Name = Field(description="Name of the arm, a DNS label; predictions are recorded under it.")
     digest: Digest = Field(
-        description="Digest of the bundle. Another digest under the same name is another candidate, which starts anew."
+        description="Digest of the bundle. A new digest under the same name is a new candidate, from the first step on."
     )
     traffic_percent: Percent = Field(
         50.0,
-        description="The share of the users that it has after the last step, in percent; hundredths count.",
+        description="Share of the users after the last step, in percent, rounded down to hundredths.",
     )
     shadow: bool = Field(
         False,
-        description="Score every request without answering any. A shadow has no share and walks no steps.",
+        description="Score every request without answering any. A shadow has no traffic and no steps.",
     )
 
 
 class Assignment(Part):
     """How users are assigned to arms."""
 
-    key: Literal["user_id"] = Field("user_id", description="What is hashed.")
+    key: Literal["user_id"] = Field("user_id", description="The hashed field.")
     salt: str = Field(
         "",
         max_length=253,
         pattern=r"^[^\x00]*$",
-        description="Hashed with the key; another salt is another assignment, and takes effect once no candidate"
-        " has a share. Empty: the resource's name.",
+        description="Salt of the hash; a new salt reassigns users, and takes effect once no candidate has"
+        " traffic. Empty: the resource's name.",
     )
 
 
 class Step(Part):
-    """A share, and how long it is held before the next one."""
+    """A share of the users, and how long it is held."""
 
     traffic_percent: Annotated[float, Field(gt=0, le=100)] = Field(
-        description="The most that any candidate has during this step, in percent of the users."
+        description="Maximum share of each candidate in this step, in percent of the users."
     )
-    hold: Duration = Field("10m", description="How long at least, such as 90s, 10m or 1d12h.")
+    hold: Duration = Field("10m", description="Minimum duration of the step, such as 90s, 10m or 1d12h.")
 
 
 class Metric(Part):
-    """One thing that is measured of a candidate, and its limit."""
+    """A metric of a candidate, and its limit."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -112,17 +109,17 @@ class Metric(Part):
     )
 
     type: Literal["ErrorRate", "LatencyP99", "ScoreDistance", "SampleRatio"] = Field(
-        description="ErrorRate: share of requests that the arm could not answer. LatencyP99: seconds from state to"
+        description="ErrorRate: share of requests that the arm failed to answer. LatencyP99: seconds from state to"
         " probability. ScoreDistance: population stability index of the arm's probabilities against the baseline's."
-        " SampleRatio: whether the arm has as many users as its share says."
+        " SampleRatio: test of the arm's number of users against its weight."
     )
     max: Annotated[float, Field(ge=0)] | None = Field(
         None,
-        description="The largest value that is good. For SampleRatio the chance of a false alarm, at any time; 0.001"
-        " by default.",
+        description="Maximum value. For SampleRatio the probability that it ever raises a false alarm, 0.001 by"
+        " default.",
     )
     max_ratio: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="The largest multiple of the baseline's value that is good."
+        None, description="Maximum multiple of the baseline's value."
     )
 
     @model_validator(mode="after")
@@ -144,20 +141,21 @@ def _default_metrics() -> tuple[Metric, ...]:
 
 
 class Analysis(Part):
-    """How candidates are watched while they have users, or score as shadows."""
+    """Analysis of candidates with traffic, and of shadows."""
 
-    interval: Duration = Field("15s", description="How often.")
+    interval: Duration = Field("15s", description="Interval of analyses.")
     window: Duration = Field(
-        "2m", description="Over how long rates are taken; at least four times Prometheus's scrape interval."
+        "2m", description="Window of rates and quantiles; at least four times Prometheus's scrape interval."
     )
     failure_limit: Annotated[int, Field(ge=1, le=100)] = Field(
-        2, description="How many analyses in a row a metric may fail before the candidate is rolled back."
+        2, description="Consecutive failed analyses of a metric after which the candidate is rolled back."
     )
     min_samples: Annotated[int, Field(ge=1)] = Field(
-        100, description="Below so many requests in the window a metric has no data, which holds the step."
+        100,
+        description="Minimum requests in the window; with fewer a metric has no data, which holds the step.",
     )
     metrics: Annotated[tuple[Metric, ...], Field(max_length=16)] = Field(
-        default_factory=_default_metrics, description="What is measured, each type once."
+        default_factory=_default_metrics, description="The metrics, each type once."
     )
 
     @model_validator(mode="after")
@@ -169,20 +167,18 @@ class Analysis(Part):
 
 
 class Promotion(Part):
-    """How a candidate that has walked its steps becomes the baseline."""
+    """Promotion of a candidate that has completed its steps to the baseline."""
 
     rule: Literal["Manual", "Better", "NotWorse"] = Field(
         "Manual",
         description="Manual: by kubectl annotate modelrollout NAME reprise.dev/promote=CANDIDATE. Better, NotWorse:"
-        " also once the outcomes of its users say so, anytime-valid.",
+        " also automatically, on that verdict of the sequential test of user outcomes.",
     )
-    max_evidence_age: Duration = Field(
-        "26h", description="Outcomes that were computed longer ago are no evidence."
-    )
+    max_evidence_age: Duration = Field("26h", description="Maximum age of the evidence from user outcomes.")
 
 
 class RolloutSpec(Part):
-    """What the rollout is to do."""
+    """The desired state of the rollout."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -203,26 +199,22 @@ class RolloutSpec(Part):
     )
 
     baseline: Baseline = Field(
-        description="The model that answers everybody at first. Once a candidate is promoted, it answers instead, and"
-        " this field may stay as it is: see status.lastPromotedDigest. A change of this field wins over promotions"
-        " before it."
+        description="The initial baseline. Once a candidate is promoted it is the baseline, and this field may stay as"
+        " it is: see status.lastPromotedDigest. A change of this field takes precedence over earlier promotions."
     )
     candidates: Annotated[tuple[Candidate, ...], Field(max_length=8)] = Field(
-        (), description="The models that are tried."
+        (), description="The candidate models."
     )
-    assignment: Assignment = Field(default_factory=Assignment, description="How users are assigned to arms.")
+    assignment: Assignment = Field(default_factory=Assignment, description="Assignment of users to arms.")
     steps: Annotated[tuple[Step, ...], Field(max_length=20)] = Field(
         (),
-        description="The shares that each candidate walks through, each above the one before; its own trafficPercent"
-        " comes last.",
+        description="Shares that each candidate goes through, rising; its own trafficPercent is the last.",
     )
-    analysis: Analysis = Field(default_factory=Analysis, description="How candidates are watched.")
-    promotion: Promotion = Field(
-        default_factory=Promotion, description="How a candidate becomes the baseline."
-    )
+    analysis: Analysis = Field(default_factory=Analysis, description="Analysis of candidates.")
+    promotion: Promotion = Field(default_factory=Promotion, description="Promotion of candidates.")
     suspend: bool = Field(
         False,
-        description="Hold every step and promote nobody by rule. Candidates are still watched, and still rolled back.",
+        description="Hold every step, and promote nothing by rule. Candidates are still analysed and rolled back.",
     )
 
     @model_validator(mode="after")
@@ -242,7 +234,7 @@ class RolloutSpec(Part):
         """Return the spec of a resource.
 
         Raises:
-            InvalidResourceError: It is none, which an API server with the present definition would not have let in.
+            InvalidResourceError: It violates the schema, as only an outdated definition admits.
         """
         try:
             return cls.model_validate(content)
@@ -251,7 +243,7 @@ class RolloutSpec(Part):
 
 
 def problems_of(error: ValidationError, root: str) -> list[str]:
-    """Return one line for each field at fault."""
+    """Return one line for each invalid field."""
     return [
         ".".join([root, *(str(part) for part in detail["loc"])])
         + ": "
@@ -261,5 +253,5 @@ def problems_of(error: ValidationError, root: str) -> list[str]:
 
 
 def seconds(duration: str) -> timedelta:
-    """Return the length of a duration of a spec."""
+    """Return the duration of a field."""
     return parse_duration(duration)

@@ -19,31 +19,31 @@ HISTORY = 10
 
 
 class StatusPart(Part):
-    """Base of the status's parts; what a newer operator has added is left aside."""
+    """Base of the parts of the status; fields of a newer operator are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
 class MetricStatus(StatusPart):
-    """What the latest analysis found of one metric."""
+    """The result of one metric in the latest analysis."""
 
-    type: str = Field(description="Which metric.")
+    type: str = Field(description="The metric.")
     verdict: Literal["Good", "Bad", "NoData"] = Field(
         description="Good, Bad, or NoData, which holds the step."
     )
     value: float | None = Field(None, description="The candidate's value.")
     baseline: float | None = Field(None, description="The baseline's value.")
-    limit: float | None = Field(None, description="The largest value that is good.")
-    samples: int = Field(0, description="Requests, or users, of the candidate that the value is of.")
-    failures: int = Field(0, description="How many analyses in a row found it bad.")
-    message: str = Field("", description="The finding in words.")
+    limit: float | None = Field(None, description="The maximum value.")
+    samples: int = Field(0, description="Requests or users of the candidate in the sample.")
+    failures: int = Field(0, description="Consecutive failed analyses.")
+    message: str = Field("", description="The result in words.")
 
 
 class AnalysisStatus(StatusPart):
     """The latest analysis of a candidate."""
 
-    time: Instant = Field(description="When it was made.")
-    metrics: tuple[MetricStatus, ...] = Field((), description="What it found.")
+    time: Instant = Field(description="Time of the analysis.")
+    metrics: tuple[MetricStatus, ...] = Field((), description="Results by metric.")
 
     @property
     def good(self) -> bool:
@@ -56,14 +56,14 @@ class AnalysisStatus(StatusPart):
 
 
 class EvidenceStatus(StatusPart):
-    """What the outcomes of users said last."""
+    """The latest evidence from user outcomes."""
 
     verdict: str = Field(description="better, not_worse, worse or undecided.")
-    metric: str = Field(description="What was compared.")
-    estimate: float = Field(description="Candidate minus baseline; more is better.")
+    metric: str = Field(description="The compared metric.")
+    estimate: float = Field(description="Candidate minus baseline; positive is better.")
     lower: float = Field(description="Lower end of the confidence sequence.")
     upper: float = Field(description="Upper end of the confidence sequence.")
-    time: Instant = Field(description="When it was computed.")
+    time: Instant = Field(description="Time of the computation.")
 
     @property
     def interval(self) -> str:
@@ -72,111 +72,109 @@ class EvidenceStatus(StatusPart):
 
 
 class CandidateStatus(StatusPart):
-    """Where a candidate stands."""
+    """The state of a candidate."""
 
-    name: Name = Field(description="Its name.")
-    digest: Digest = Field(description="Its bundle.")
+    name: Name = Field(description="Name of the candidate.")
+    digest: Digest = Field(description="Digest of its bundle.")
     phase: CandidatePhase = Field(
-        description="Loading: the predictors load it. Progressing: it walks the steps. Measuring: it has its share and"
-        " waits to be promoted. Shadowing: it scores without answering. RolledBack: it answers nobody any more."
-        " Promoted: it is the baseline."
+        description="Loading: predictors are loading it. Progressing: it goes through the steps. Measuring: it has its"
+        " full share and waits for promotion. Shadowing: it scores without answering. RolledBack: its traffic was"
+        " removed. Promoted: it is the baseline."
     )
-    reason: str = Field("", description="Why it is in this phase, one word in camel case.")
-    message: str = Field("", description="Why it is in this phase, or what it waits for.")
-    step: int = Field(
-        0, ge=0, description="The step that it is in, from 0; as many as there are steps after the last."
-    )
-    step_time: Instant | None = Field(None, description="When its present share was given.")
-    weight: int = Field(0, ge=0, le=10_000, description="Its share in hundredths of a percent.")
-    buckets: tuple[str, ...] = Field((), description="The buckets of users that it has, first-last.")
-    refused_time: Instant | None = Field(
-        None, description="Since when a predictor says that it cannot load it."
-    )
+    reason: str = Field("", description="Reason for the phase, one word in camel case.")
+    message: str = Field("", description="Reason for the phase, or what it waits for.")
+    step: int = Field(0, ge=0, description="Current step, from 0.")
+    step_time: Instant | None = Field(None, description="Time of the last change of its weight.")
+    weight: int = Field(0, ge=0, le=10_000, description="Weight in basis points.")
+    buckets: tuple[str, ...] = Field((), description="Its buckets of users, first-last.")
+    refused_time: Instant | None = Field(None, description="Time since when a predictor fails to load it.")
     analysis: AnalysisStatus | None = Field(None, description="The latest analysis.")
-    evidence: EvidenceStatus | None = Field(None, description="What the outcomes of its users say.")
+    evidence: EvidenceStatus | None = Field(None, description="The latest evidence from user outcomes.")
 
 
 class HistoryEntry(StatusPart):
-    """A change of the baseline, or a candidate's end."""
+    """A change of the baseline, or a rollback."""
 
-    time: Instant = Field(description="When.")
+    time: Instant = Field(description="Time of the change.")
     event: Literal["Promoted", "RolledBack", "BaselineChanged", "BaselineRestored"] = Field(
-        description="What."
+        description="The change."
     )
-    candidate: str = Field("", description="Which candidate.")
-    digest: Digest = Field(description="Of the bundle that was promoted or rolled back.")
-    baseline: Digest = Field(description="The baseline before.")
-    by: DecidedBy = Field(description="What decided.")
-    message: str = Field("", description="Why.")
+    candidate: str = Field("", description="The candidate.")
+    digest: Digest = Field(description="Digest of the bundle that was promoted or rolled back.")
+    baseline: Digest = Field(description="Digest of the previous baseline.")
+    by: DecidedBy = Field(description="Cause of the decision.")
+    message: str = Field("", description="Reason in words.")
 
 
 class BaselineStatus(StatusPart):
-    """The baseline that serves."""
+    """The current baseline."""
 
-    digest: Digest = Field(description="The bundle.")
-    spec_digest: Digest = Field(description="What spec.baseline.digest was when this one came to serve.")
-    since: Instant = Field(description="Since when.")
-    previous: Digest | None = Field(None, description="The baseline before it.")
+    digest: Digest = Field(description="Digest of the bundle.")
+    spec_digest: Digest = Field(description="spec.baseline.digest when this baseline took over.")
+    since: Instant = Field(description="Time when it took over.")
+    previous: Digest | None = Field(None, description="Digest of the previous baseline.")
 
 
 class RoutingStatus(StatusPart):
-    """The routing document that is published."""
+    """The published routing document."""
 
-    generation: int = Field(ge=1, description="Its number.")
-    salt: str = Field(description="The salt that is in force.")
-    fingerprint: str = Field("", description="First digits of its sha256.")
-    acknowledged_time: Instant | None = Field(None, description="Since when all predictors serve it.")
+    generation: int = Field(ge=1, description="Generation of the document.")
+    salt: str = Field(description="The salt in effect.")
+    fingerprint: str = Field("", description="First 16 digits of its sha256.")
+    acknowledged_time: Instant | None = Field(
+        None, description="Time since when all predictors have applied it."
+    )
 
 
 class PodsStatus(StatusPart):
-    """The predictors that serve the published document."""
+    """The ready predictors."""
 
-    total: int = Field(0, description="How many are ready.")
-    acknowledged: int = Field(0, description="How many of them have applied the document.")
+    total: int = Field(0, description="Ready predictors.")
+    acknowledged: int = Field(0, description="Predictors that have applied the document.")
 
 
 class Condition(StatusPart):
-    """A condition as Kubernetes users know them."""
+    """A Kubernetes condition."""
 
-    type: str = Field(description="Which.")
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
-    reason: str = Field(description="Why, one word in camel case.")
-    message: str = Field("", description="Why.")
-    last_transition_time: Instant = Field(description="Since when the status is what it is.")
-    observed_generation: int = Field(0, description="The resource's generation that it is about.")
+    type: str = Field(description="Type of the condition.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Status of the condition.")
+    reason: str = Field(description="Reason, one word in camel case.")
+    message: str = Field("", description="Reason in words.")
+    last_transition_time: Instant = Field(description="Time of the last change of the status.")
+    observed_generation: int = Field(0, description="Generation of the resource that it is based on.")
 
 
 class RolloutStatus(StatusPart):
-    """What the rollout has come to."""
+    """The observed state of the rollout."""
 
-    observed_generation: int = Field(0, description="The resource's generation that the operator acts on.")
-    phase: str = Field("", description="What the rollout is at, in one word.")
-    message: str = Field("", description="What it waits for, or what is wrong.")
-    weights: str = Field("", description="The shares of the arms.")
-    step: str = Field("", description="The step that the candidates are in.")
-    acknowledged: str = Field("", description="Predictors that serve these shares, of all that are ready.")
-    baseline: BaselineStatus | None = Field(None, description="The baseline that serves.")
-    last_promoted_digest: Digest | None = Field(None, description="The bundle that was promoted last.")
-    last_promoted_time: Instant | None = Field(None, description="When it was promoted.")
+    observed_generation: int = Field(0, description="Generation of the resource that was reconciled.")
+    phase: str = Field("", description="Phase of the rollout.")
+    message: str = Field("", description="What it waits for, or the error.")
+    weights: str = Field("", description="Weights of the arms.")
+    step: str = Field("", description="Steps of the candidates.")
+    acknowledged: str = Field("", description="Predictors that have applied the weights, of all ready ones.")
+    baseline: BaselineStatus | None = Field(None, description="The current baseline.")
+    last_promoted_digest: Digest | None = Field(None, description="Digest of the last promoted bundle.")
+    last_promoted_time: Instant | None = Field(None, description="Time of the last promotion.")
     routing: RoutingStatus | None = Field(None, description="The routing document.")
     pods: PodsStatus = Field(default_factory=PodsStatus, description="The predictors.")
     candidates: Annotated[tuple[CandidateStatus, ...], Field(max_length=8)] = Field(
-        (), description="Where each candidate stands."
+        (), description="State of each candidate."
     )
     history: Annotated[tuple[HistoryEntry, ...], Field(max_length=HISTORY)] = Field(
-        (), description="Promotions and rollbacks, the latest first."
+        (), description="Changes of the baseline and rollbacks, latest first."
     )
     handled_requests: Annotated[tuple[str, ...], Field(max_length=8)] = Field(
-        (), description="Annotations that have been acted on and are about to be removed."
+        (), description="Annotations that were handled and are about to be removed."
     )
     conditions: Annotated[tuple[Condition, ...], Field(max_length=8)] = Field(
         (),
-        description="Ready: all predictors serve the published shares. Progressing: a candidate is under way. Healthy:"
-        " no candidate was rolled back.",
+        description="Ready: all predictors have applied the weights. Progressing: a candidate is loading or in its"
+        " steps. Healthy: no candidate was rolled back.",
     )
 
     def candidate(self, name: str, digest: str) -> CandidateStatus | None:
-        """Return where a candidate stands, or ``None`` where it is new."""
+        """Return the state of a candidate, ``None`` if it is new."""
         return next((c for c in self.candidates if (c.name, c.digest) == (name, digest)), None)
 
     @classmethod
@@ -184,7 +182,7 @@ class RolloutStatus(StatusPart):
         """Return the status of a resource.
 
         Raises:
-            InvalidResourceError: Something else than this operator wrote it.
+            InvalidResourceError: It was not written by this operator.
         """
         try:
             return cls.model_validate(content or {})
@@ -192,10 +190,10 @@ class RolloutStatus(StatusPart):
             raise InvalidResourceError(problems_of(error, "status")) from None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as Kubernetes keeps it; what is absent is left out."""
+        """Return it as JSON without absent fields."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def at(instant: datetime) -> datetime:
-    """Return the instant with whole seconds, as Kubernetes writes times."""
+    """Return the instant in whole seconds, as Kubernetes writes times."""
     return instant.replace(microsecond=0)
