@@ -179,7 +179,7 @@ def _make_users(config: ShopConfig, products: Products) -> Users:
 def _make_products(config: ShopConfig) -> Products:
     draw = np.random.default_rng([config.seed, _PRODUCTS])
     count = config.products
-    category = draw.permutation(np.arange(count, dtype=np.int64) % _CATEGORY_COUNT)
+    category: Indices = draw.permutation(np.arange(count, dtype=np.int64) % _CATEGORY_COUNT)
     by_category = np.argsort(category, kind="stable")
     sizes = np.bincount(category, minlength=_CATEGORY_COUNT)
     popularity = np.zeros(count)
