@@ -125,7 +125,7 @@ class OnlineReader(AsyncStoreClient):
         )
         if not isinstance(rows, RespRows):
             return self._block(wanted, rows)
-        return _expand(wanted, codec.decode_raw(rows, keys), rows.lengths[:, -1] >= 0)
+        return _expand(wanted, codec.decode_resp_rows(rows, keys), rows.lengths[:, -1] >= 0)
 
     def _block(self, wanted: _DistinctRows, rows: list[Any]) -> RowBlock:
         for key, row in zip(wanted.keys, rows, strict=True):

@@ -267,7 +267,7 @@ async def test_the_rows_of_a_large_batch_come_as_they_are_from_all_primaries(
     finally:
         await reads.close()
     assert isinstance(rows, RespRows)
-    np.testing.assert_array_equal(codec.decode_raw(rows, keys)[:, 0], [5] * len(ROWS) + [np.nan] * 440)
+    np.testing.assert_array_equal(codec.decode_resp_rows(rows, keys)[:, 0], [5] * len(ROWS) + [np.nan] * 440)
 
 
 async def test_a_reader_is_unavailable_while_a_primary_is_gone_and_then_answers_again(

@@ -274,7 +274,9 @@ def test_rows_decode_as_lists_of_them_do(rows: list[Values]) -> None:
     found, _ = reply.parse()
     if found is not None:
         keys = [b"%d" % number for number in range(len(rows))]
-        np.testing.assert_array_equal(USER_CODEC.decode_raw(found, keys), USER_CODEC.decode_many(rows, keys))
+        np.testing.assert_array_equal(
+            USER_CODEC.decode_resp_rows(found, keys), USER_CODEC.decode_many(rows, keys)
+        )
 
 
 @pytest.mark.parametrize("value", [protobuf.encode_double(1.0), b"\x20" + b"\x80" * 8, b"?"])
@@ -283,7 +285,7 @@ def test_a_corrupt_value_is_named_as_in_a_list(value: bytes) -> None:
     rows[3][2] = value
     keys = [b"k0", b"k1", b"k2", b"k3"]
     with pytest.raises(CorruptRowError, match=r"user_state\.last_purchase of key b'k3'") as from_bytes:
-        USER_CODEC.decode_raw(raw(rows), keys)
+        USER_CODEC.decode_resp_rows(raw(rows), keys)
     with pytest.raises(CorruptRowError) as from_lists:
         USER_CODEC.decode_many(rows, keys)
     assert str(from_bytes.value) == str(from_lists.value)

@@ -214,7 +214,7 @@ class ViewCodec:
         expanded[present] = states
         return expanded
 
-    def decode_raw(self, rows: RespRows, keys: Sequence[bytes]) -> NDArray[np.float64]:
+    def decode_resp_rows(self, rows: RespRows, keys: Sequence[bytes]) -> NDArray[np.float64]:
         """Return the same array as ``decode_many``, from rows as they were received."""
         width = len(self._is_double)
         starts, lengths = rows.starts[:, :width].ravel(), rows.lengths[:, :width].ravel()

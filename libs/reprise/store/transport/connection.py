@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import hiredis
@@ -31,17 +32,13 @@ Replies = list[Any] | RespRows
 """The replies to a frame in order, errors among them, or the rows in them."""
 
 
+@dataclass(slots=True, eq=False)
 class _Request:
-    __slots__ = ("expected", "future", "replies", "row_buffer", "sent_at")
-
-    def __init__(
-        self, future: asyncio.Future[Replies], expected: int, row_buffer: RespRowBuffer | None, sent_at: float
-    ) -> None:
-        self.future = future
-        self.expected = expected
-        self.row_buffer = row_buffer
-        self.replies: list[Any] = []
-        self.sent_at = sent_at
+    future: asyncio.Future[Replies]
+    expected: int
+    row_buffer: RespRowBuffer | None
+    sent_at: float
+    replies: list[Any] = field(default_factory=list)
 
 
 class Connection(asyncio.Protocol):
@@ -180,7 +177,7 @@ class Connection(asyncio.Protocol):
     def _expire(self, future: asyncio.Future[Replies]) -> None:
         if not future.done():
             future.set_exception(DeadlineError)
-        # A slow answer to one caller is no reason to fail the others; a peer that is gone without a word is.
+        # A slow answer to one caller does not fail the others; a peer that vanished without closing does.
         if self._waiting and self._loop.time() - self._waiting[0].sent_at > _STALL_SECONDS:
             self.close(f"no answer for {_STALL_SECONDS:g} s")
 
