@@ -206,7 +206,7 @@ def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
     with TemporaryDirectory(prefix="reprise-events-") as folder:
         path = Path(folder) / "events.parquet"
         if events is None:
-            from reprise.features.discovery.sample_events import write_sample
+            from reprise.features.discovery.planner import write_sample
 
             count = write_sample(path)
             click.echo(f"sample of the synthetic shop: {count:,} events")

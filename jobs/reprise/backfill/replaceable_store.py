@@ -6,7 +6,7 @@ key.
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 
 from reprise.store.feast.codec import ViewCodec
@@ -35,33 +35,32 @@ class ReplaceableStore(OnlineStore):
                 for key, row in zip(batch, rows, strict=True)
                 if row.exists and row.watermarks != watermarks
             ]
-            self._remove(codec, others)
+            operation = f"remove {len(others)} rows"
+            replies = self.execute(
+                [pack(b"HDEL", key, *codec.fold_fields) for key in others], others, operation
+            )
+            self.raise_first_error(replies, [(codec, key) for key in others], operation)
             removed += len(others)
         return removed
 
     def _keys(self, codec: ViewCodec) -> Iterator[bytes]:
         """Yield the keys with the view's join keys, possibly repeated."""
-        head = key_head(codec)
+        head = _key_prefix(codec)
         pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in head) + b"*"
         with self.convert_errors("list the rows"):
             for key in self.transport.scan(pattern, _BATCH_KEYS):
-                if is_key_of(codec, head, key):
+                if _is_key_of(codec, head, key):
                     yield key
 
-    def _remove(self, codec: ViewCodec, keys: Sequence[bytes]) -> None:
-        operation = f"remove {len(keys)} rows"
-        replies = self.execute([pack(b"HDEL", key, *codec.fold_fields) for key in keys], keys, operation)
-        self.raise_first_error(replies, [(codec, key) for key in keys], operation)
 
-
-def key_head(codec: ViewCodec) -> bytes:
+def _key_prefix(codec: ViewCodec) -> bytes:
     """Return the common prefix of a view's keys."""
     joins = len(codec.view.join_keys)
     tail = _LENGTHS.size * joins + len(codec.project.encode())
     return codec.key(*("" for _ in range(joins)))[:-tail]
 
 
-def is_key_of(codec: ViewCodec, head: bytes, key: bytes) -> bool:
+def _is_key_of(codec: ViewCodec, head: bytes, key: bytes) -> bool:
     """Return whether a key is of the view's project, whose name may be the end of another's."""
     if not key.startswith(head):
         return False

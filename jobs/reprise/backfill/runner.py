@@ -1,5 +1,6 @@
 """A backfill run: from the settings' stores and log, with its metrics pushed."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,7 +8,7 @@ from tempfile import TemporaryDirectory
 from prometheus_client import CollectorRegistry, Gauge
 
 from reprise.archive import OfflineStore
-from reprise.backfill.consumer_group import seek_group
+from reprise.backfill.exceptions import GroupBusyError, OtherTopicError
 from reprise.backfill.history import History, IncludedRecords, collect_history
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.backfill.settings import BackfillSettings
@@ -15,10 +16,14 @@ from reprise.backfill.state_writer import BackfillReport, backfill
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.features.plan import Plan
+from reprise.log import EVENTS, EventLogSettings, open_consumer
 from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
+from reprise.store.watermarks import Watermarks
 
 JOB = "reprise-backfill"
+
+_POLL_SECONDS = 0.2
 
 
 class BackfillMetrics:
@@ -85,7 +90,7 @@ def run(
                 advance=bar.advance,
             )
         if group is not None:
-            seek_group(settings, group, history.included.watermarks, seek_timeout.total_seconds())
+            _seek_group(settings, group, history.included.watermarks, seek_timeout)
         BackfillMetrics(metrics.registry).set(report)
         return report
 
@@ -103,3 +108,27 @@ def _history(
         return collect_history(
             OfflineStore(offline), folder, before_log=imported, memory_limit=memory_limit, advance=bar.advance
         )
+
+
+def _seek_group(settings: EventLogSettings, group: str, watermarks: Watermarks, timeout: timedelta) -> None:
+    """Commit, for each partition of the events topic, the offset after the watermark, as a group without consumers.
+
+    Raises:
+        OtherTopicError: The watermarks are of another incarnation of the topic.
+        GroupBusyError: Other consumers of the group hold partitions until the timeout.
+        EventLogError: The log is unavailable.
+    """
+    partitions = set(range(EVENTS.partitions)) | watermarks.offsets.keys()
+    consumer = open_consumer(settings, EVENTS, group)
+    deadline = time.monotonic() + timeout.total_seconds()
+    try:
+        if consumer.topic_id != watermarks.topic:
+            raise OtherTopicError(EVENTS.name, consumer.topic_id, watermarks.topic)
+        while not partitions <= consumer.assignment:
+            if time.monotonic() > deadline:
+                raise GroupBusyError(group, sorted(partitions - consumer.assignment))
+            consumer.poll(1, _POLL_SECONDS)
+        assigned = sorted(consumer.assignment)
+        consumer.commit({partition: watermarks.offsets.get(partition, -1) + 1 for partition in assigned})
+    finally:
+        consumer.close()

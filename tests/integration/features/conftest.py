@@ -8,7 +8,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.features.discovery.sample_events import write_sample
+from reprise.features.discovery.planner import write_sample
 from support.plans import REPOSITORY
 
 

@@ -31,13 +31,13 @@ class PairTransition:
     moved: frozenset[str] = field(init=False)
 
     def __post_init__(self) -> None:
-        before = self.before
-        moved = {name for name, value in self.after.items() if not _same(before[name], value)}
+        before, isnan = self.before, math.isnan
+        moved = {
+            name
+            for name, value in self.after.items()
+            if before[name] != value and not (isnan(before[name]) and isnan(value))
+        }
         object.__setattr__(self, "moved", frozenset(moved))
-
-
-def _same(before: float, after: float) -> bool:
-    return before == after or (math.isnan(before) and math.isnan(after))
 
 
 @dataclass(frozen=True, slots=True)

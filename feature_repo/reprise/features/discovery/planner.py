@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise.event_files.schema import EVENT_SCHEMA
+from reprise.events import parse_timestamp
 from reprise.features.discovery.candidates import Candidate, Discovery, assemble, discover
 from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.entity_set import TARGETS
@@ -19,8 +22,13 @@ from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
 from reprise.features.plan import ENTITY_NAMES, Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.files import atomic_write
+from reprise.shop import EVENT_TYPES, Shop, ShopConfig
 
 PLAN_FILE = "plan.json"
+
+_SAMPLE_SHOP = ShopConfig(seed=7, users=1_000, products=150)
+_SAMPLE_START = datetime(2026, 1, 1, tzinfo=UTC)
+_SAMPLE_LENGTH = timedelta(days=150)
 
 
 @dataclass(frozen=True)
@@ -105,3 +113,29 @@ def load_saved_features(folder: Path) -> Mapping[str, Sequence[Any]]:
     """Return the Featuretools features of each entity that ``write_plan`` saved."""
     with suppress_warnings():
         return {entity: ft.load_features(str(folder / f"{TARGETS[entity]}.json")) for entity in ENTITY_NAMES}
+
+
+def write_sample(out: Path) -> int:
+    """Write sample events of the synthetic shop, always the same, as canonical Parquet; return their number."""
+    shop = Shop(_SAMPLE_SHOP)
+    start_us = parse_timestamp(_SAMPLE_START.isoformat())
+    end_us = parse_timestamp((_SAMPLE_START + _SAMPLE_LENGTH).isoformat())
+    types = np.array(EVENT_TYPES, dtype=object)
+    rows = 0
+    with pq.ParquetWriter(out, EVENT_SCHEMA) as writer:
+        for chunk in shop.stream(start_us):
+            within = chunk.before(end_us)
+            columns = [
+                pa.array(within.event_ids(), pa.string()),
+                pa.array([shop.user_id(int(index)) for index in within.user], pa.string()),
+                pa.array([shop.product_id(int(index)) for index in within.product], pa.string()),
+                pa.array(types[within.event_type], pa.string()),
+                pa.array(within.amount, pa.float64(), from_pandas=True),
+                pa.array(within.timestamp_us, pa.timestamp("us", "UTC")),
+                pa.nulls(len(within), pa.string()),
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=EVENT_SCHEMA))
+            rows += len(within)
+            if len(within) < len(chunk):
+                break
+    return rows

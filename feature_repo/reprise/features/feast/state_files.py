@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from reprise.features.executors.batch import BatchExecutor, LogPositions
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.files import atomic_write
-from reprise.store.feast.view import TICK_US, WATERMARKS, StateField, StateView
+from reprise.store.feast.view import TICK_US, WATERMARKS, StateView
 from reprise.store.watermarks import NO_TOPIC, Watermarks
 
 EVENT_TIMESTAMP = "event_timestamp"
@@ -81,20 +81,20 @@ def state_rows_schema(view: StateView) -> pa.Schema:
     Feast converts integers to doubles if any is null. Counts and instants survive that. Event keys do not, so they
     are decimals, which Feast converts to integers.
     """
+    types = {"int64": pa.int64(), "double": pa.float64()}
     return pa.schema(
         [
             *(pa.field(key, pa.string()) for key in view.join_keys),
-            *(pa.field(field.name, _arrow_type(field)) for field in view.fields),
+            *(
+                pa.field(
+                    each.name, pa.decimal128(19) if each.name.endswith(_KEY_SUFFIX) else types[each.kind]
+                )
+                for each in view.fields
+            ),
             pa.field(WATERMARKS, pa.binary()),
             pa.field(EVENT_TIMESTAMP, pa.timestamp("us", "UTC")),
         ]
     )
-
-
-def _arrow_type(field: StateField) -> pa.DataType:
-    if field.name.endswith(_KEY_SUFFIX):
-        return pa.decimal128(19)
-    return pa.int64() if field.kind == "int64" else pa.float64()
 
 
 def _write_view(
