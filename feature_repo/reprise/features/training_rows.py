@@ -1,11 +1,10 @@
 """Training rows: one per event, computed at the event's instant, with its label."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -42,10 +41,6 @@ class TrainingRowsReport:
             f"{self.rows:,} rows; {self.labelled:,} with their horizon over, of which {rate:.1%} bought again;"
             f" {self.repeat_candidates:,} after an earlier purchase of the same product"
         )
-
-
-class _Writer(Protocol):
-    def write_batch(self, batch: pa.RecordBatch) -> None: ...
 
 
 def training_schema(plan: Plan) -> pa.Schema:
@@ -115,14 +110,10 @@ def build_training_rows(
     return TrainingRowsReport(rows, labelled, positive, repeat)
 
 
-def _open_writer(out: Path, partial: Path, schema: pa.Schema) -> AbstractContextManager[_Writer]:
-    match out.suffix:
-        case ".parquet":
-            writer: AbstractContextManager[_Writer] = pq.ParquetWriter(partial, schema, compression="zstd")
-        case ".csv":
-            writer = pacsv.CSVWriter(partial, schema)
-        case suffix:
-            raise FeatureEngineError(
-                f"{out}: can write .parquet and .csv, not {suffix or 'a name without extension'}"
-            )
-    return writer
+def _open_writer(out: Path, partial: Path, schema: pa.Schema) -> Any:
+    if out.suffix == ".parquet":
+        return pq.ParquetWriter(partial, schema, compression="zstd")
+    if out.suffix == ".csv":
+        return pacsv.CSVWriter(partial, schema)
+    suffix = out.suffix or "a name without extension"
+    raise FeatureEngineError(f"{out}: can write .parquet and .csv, not {suffix}")

@@ -98,12 +98,13 @@ def run(
 def _history(
     folder: Path, events: Path | None, offline: str | None, options: ImportOptions, memory_limit: str
 ) -> History:
-    imported = None if events is None else folder / "history.parquet"
-    if events is not None and imported is not None:
+    imported = None
+    if events is not None:
+        imported = folder / "history.parquet"
         import_events(events, imported, options=options)
-    if offline is None:
-        assert imported is not None
-        return History(imported, IncludedRecords())
+        if offline is None:
+            return History(imported, IncludedRecords())
+    assert offline is not None
     with progress("Reading the offline store", None, "records") as bar:
         return collect_history(
             OfflineStore(offline), folder, before_log=imported, memory_limit=memory_limit, advance=bar.advance
