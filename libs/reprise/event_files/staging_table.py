@@ -209,13 +209,7 @@ def find_repeated_ids(connection: Any) -> int:
 
 
 def write_parquet(connection: Any, path: Path, *, number_repeats: bool) -> None:
-    """Write the valid rows in canonical order.
-
-    Args:
-        connection: The database.
-        path: The file.
-        number_repeats: Append a number to repeated ids, rather than drop their rows.
-    """
+    """Write the valid rows in canonical order; number repeated event ids, or else drop their rows."""
     result = "SELECT * FROM staged ANTI JOIN repeats USING (position) WHERE faults = 0"
     if number_repeats:
         result = """

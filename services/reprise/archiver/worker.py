@@ -46,14 +46,8 @@ class RebalanceTracker:
 class Worker:
     """Archives one topic until it is stopped.
 
-    Args:
-        topic: Name of the topic.
-        consumer: The topic's consumer.
-        rebalances: The consumer's rebalance listener.
-        store: The offline store.
-        settings: Rotation, batch size and intervals.
-        metrics: The metrics.
-        now_ms: The clock of the log's timestamps, milliseconds since 1970-01-01 UTC.
+    ``rebalances`` is the consumer's listener; ``now_ms`` is the clock of the log's timestamps, milliseconds since
+    1970-01-01 UTC.
     """
 
     def __init__(
@@ -163,8 +157,11 @@ class Worker:
             self._looked_up.discard(partition)
             segment = None
         if segment is not None and segment.ends_before(record):
-            if record.offset > segment.next_offset:
-                self._report_lost(partition, segment.next_offset, record.offset)
+            lost = record.offset - segment.next_offset
+            if lost > 0:
+                first, last = segment.next_offset, record.offset - 1
+                _log.error("records_lost", topic=self.topic, partition=partition, first=first, last=last)
+                self._metrics.lost.labels(self.topic).inc(lost)
             self._finish(partition, stop)
             segment = None
         if stop.is_set() or partition not in self._consumer.assignment:
@@ -263,10 +260,6 @@ class Worker:
             complete = partition not in self._reassigned or position == self._open[partition].next_offset
             if complete and position == ends[partition]:
                 self._finish(partition, stop)
-
-    def _report_lost(self, partition: int, expected: int, found: int) -> None:
-        _log.error("records_lost", topic=self.topic, partition=partition, first=expected, last=found - 1)
-        self._metrics.lost.labels(self.topic).inc(found - expected)
 
     def _pause_before_hole(self, stop: threading.Event, error: OffsetOutOfRangeError) -> None:
         """Record which partitions have deleted records next, and wait; other partitions continue.

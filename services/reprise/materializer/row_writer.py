@@ -55,12 +55,8 @@ class PendingChange(NamedTuple):
 class RowWriter:
     """Merges changes into the rows of one view.
 
-    Args:
-        store: The online store.
-        codec: The codec of the view.
-        empty: The state of an entity without a row.
-        merge: Merges changes into a state, in order.
-        on_conflict: Called with the number of rows that changed between read and write.
+    ``empty`` is the state of an entity without a row. ``merge`` merges changes into a state, in order. ``on_conflict``
+    is called with the number of rows that changed between read and write.
     """
 
     def __init__(
@@ -94,12 +90,8 @@ class RowWriter:
     ) -> None:
         """Merge the changes that a row's watermarks do not cover, and write the row unless it changed since its read.
 
-        A row that changed is read and merged again; its new watermarks show which changes it still lacks.
-
-        Args:
-            topic_id: The id of the changes' topic.
-            rows: The rows as read.
-            changes: Changes by key; those of one partition in offset order.
+        A row that changed is read and merged again; its new watermarks show which changes it still lacks. Changes
+        are by key; those of one partition are in offset order.
 
         Raises:
             ContendedRowError: A row kept changing.

@@ -18,13 +18,7 @@ _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.
 
 
 class ProducerMetrics:
-    """The producer's metrics in a registry.
-
-    Args:
-        registry: The registry.
-        buffered: Returns the number of unacknowledged records.
-        tracing: Adds appends and failures to the traces of requests, if tracing is enabled.
-    """
+    """The producer's metrics in a registry; ``buffered`` returns the number of unacknowledged records."""
 
     def __init__(
         self, registry: CollectorRegistry, buffered: Callable[[], int], tracing: Tracing | None = None

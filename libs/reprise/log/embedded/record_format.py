@@ -70,14 +70,9 @@ def decode_records(data: bytes, partition: int, offset: int, limit: int) -> Deco
 
 
 def raise_if_corrupt(path: Path, position: int, rest: bytes, partition: int, offset: int) -> None:
-    """Raise unless the invalid record at ``position`` is the torn tail of a crashed write.
+    """Raise unless the invalid record of this offset, at byte ``position``, is the torn tail of a crashed write.
 
-    Args:
-        path: The partition's file, for the message.
-        position: The byte at which the invalid record starts.
-        rest: The bytes from there to the end of the file.
-        partition: The partition.
-        offset: The offset that the record should have.
+    ``rest`` has the file's bytes from there on.
 
     Raises:
         CorruptLogError: The record after the invalid one is intact.

@@ -13,13 +13,8 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
     """Runs rebalance callbacks on a separate thread, where they may use the consumer.
 
     The client invokes its listeners on the event loop that also runs heartbeats and commits, where a commit would
-    deadlock. The consumer's own thread waits inside ``poll`` or ``close`` meanwhile.
-
-    Args:
-        revoked: Called before partitions are assigned to other members.
-        lost: Called when other members may already have the partitions.
-        assigned: Called before the partitions are read.
-        consumer: The client whose event loop invokes this listener.
+    deadlock. The consumer's own thread waits inside ``poll`` or ``close`` meanwhile. ``revoked`` runs before other
+    members get the partitions, ``lost`` when they may already have them, ``assigned`` before the partitions are read.
     """
 
     def __init__(

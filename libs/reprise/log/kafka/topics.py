@@ -26,11 +26,7 @@ def ensure_topics(
 ) -> list[TopicStatus]:
     """Create missing topics and return the status of all; existing topics are never changed.
 
-    Args:
-        settings: Access to Kafka.
-        topics: The declared topics.
-        replication: Replication factor; ``None`` for the brokers' default.
-        dry_run: Create nothing.
+    A ``replication`` of ``None`` is the brokers' default. A dry run creates nothing.
 
     Raises:
         LogUnavailableError: Kafka cannot be reached or denies access.

@@ -61,9 +61,7 @@ def simulated_events(shop: Shop, now_us: Callable[[], int]) -> Iterator[Event]:
     Users, products and preferences equal those of a history with the same configuration and seed. Timestamps strictly
     increase. Event ids differ from those of any history and of any other start of the simulator.
 
-    Args:
-        shop: The shop.
-        now_us: Returns the current time, microseconds since 1970-01-01 UTC.
+    ``now_us`` returns the current time, microseconds since 1970-01-01 UTC.
     """
     users, products = shop.user_ids(), shop.product_ids()
     last_us = 0
@@ -120,11 +118,8 @@ class Simulator:
     ) -> int:
         """Append ``count`` events as fast as possible; return the number of acknowledged ones.
 
-        Args:
-            count: Number of events.
-            stop: Ends the burst early.
-            flush_timeout: Seconds to wait for the last acknowledgements.
-            advance: Called with the number of events appended since the last call.
+        ``advance`` is called with the number of events appended since its last call. The final flush may take
+        ``flush_timeout`` seconds.
 
         Raises:
             BurstIncompleteError: Some events were not acknowledged.
