@@ -1,13 +1,13 @@
 import contextlib
 import threading
 import time
-from itertools import islice
+from itertools import chain, islice
 
 import pytest
 from prometheus_client import CollectorRegistry
 
 from reprise.events import decode_event
-from reprise.log import EVENTS, LogTimeoutError, LogUnavailableError
+from reprise.log import EVENTS, EventLogError, LogTimeoutError, LogUnavailableError
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.services.simulator import BurstIncompleteError, Simulator, simulated_events
 from reprise.shop import Shop, ShopConfig
@@ -33,7 +33,9 @@ def metrics(log: FakeLogProducer) -> ProducerMetrics:
 
 @pytest.fixture
 def simulator(log: FakeLogProducer, metrics: ProducerMetrics) -> Simulator:
-    return Simulator(simulated_events(Shop(SMALL), now_us), log, metrics)
+    events = simulated_events(Shop(SMALL), now_us)
+    # the first event takes as long as making the shop
+    return Simulator(chain([next(events)], events), log, metrics)
 
 
 def test_events_are_of_the_shops_people_and_goods_and_of_the_present() -> None:
@@ -120,9 +122,14 @@ def test_continuous_mode_keeps_its_rate(
 
 
 def test_continuous_mode_goes_on_while_the_log_is_away(simulator: Simulator, log: FakeLogProducer) -> None:
-    log.failure = lambda number: LogUnavailableError("away") if number < 20 else None
     stop = threading.Event()
-    threading.Timer(0.5, stop.set).start()
+
+    def failure(number: int) -> EventLogError | None:
+        if number >= 40:
+            stop.set()
+        return LogUnavailableError("away") if number < 20 else None
+
+    log.failure = failure
     simulator.run_continuously(200, stop)
     assert simulator.acknowledged == len(log.appended) - 20 > 0
 
