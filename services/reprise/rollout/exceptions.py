@@ -25,7 +25,7 @@ class InvalidTransitionError(RolloutError):
 
 
 class ClusterError(RolloutError):
-    """The Kubernetes API is unavailable or refused a request; says which."""
+    """The Kubernetes API is unavailable, or refused a request."""
 
 
 class ConflictError(ClusterError):

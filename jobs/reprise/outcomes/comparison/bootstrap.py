@@ -31,8 +31,8 @@ def bootstrap(
     Args:
         statistics: Returns the statistics of the rows with these weights, or of the rows as they are.
         users: The user of each row, numbered from 0.
-        draws: How often users are drawn anew.
-        seed: Of the draws.
+        draws: Number of bootstrap samples.
+        seed: Seed of the samples.
     """
     values = statistics(None)
     rng = np.random.default_rng(seed)

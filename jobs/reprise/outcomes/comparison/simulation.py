@@ -1,4 +1,4 @@
-"""Simulated tests that are looked at every hour: how often they are wrong, and how often they find what is there.
+"""Simulated sequential tests: how often they are wrong, and how often they detect a difference.
 
 ``python -m reprise.outcomes.comparison.simulation`` prints the table of the documentation.
 """
@@ -23,16 +23,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """The experiment that is simulated, many times over.
+    """The simulated experiment.
 
     Attributes:
-        users_an_hour: Users who enter in an hour, Poisson.
-        hours: How long it runs; it is looked at every hour.
-        shares: Share of users in the candidate's arm, by step; the steps are equally long.
+        users_an_hour: Users who enter in an hour, Poisson-distributed.
+        hours: Duration; it is evaluated every hour.
+        shares: Share of users in the candidate's arm, by step of equal duration.
         rate: Share of the baseline's users who buy.
-        lift: What the candidate adds to the rate, relative.
-        improvement: By how much the candidate's Brier score is lower, as paired users tell.
-        margin: How much worse, in absolute terms, is called not worse.
+        lift: The candidate's relative increase of the rate.
+        improvement: Decrease of the Brier score by the candidate, in the paired test.
+        margin: Absolute margin of not worse.
     """
 
     users_an_hour: float = 60.0
@@ -45,16 +45,16 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What simulated experiments came to.
+class SimulationResult:
+    """Rates over the simulated experiments.
 
     Attributes:
-        better: Share that said better at some hour.
-        not_worse: Share that said better or not worse at some hour.
-        worse: Share that said worse at some hour.
-        missed: Share whose interval left the true difference out at some hour.
-        hours: Median hour of the first ``better`` among those that said it; NaN where none did.
-        naive: Share that an ordinary 95% interval, looked at as often, would have called better.
+        better: Share with the verdict better at some hour.
+        not_worse: Share with the verdict better or not worse at some hour.
+        worse: Share with the verdict worse at some hour.
+        missed: Share whose interval excluded the true difference at some hour.
+        hours: Median hour of the first ``better``; NaN without any.
+        naive: Share that an ordinary 95% interval, evaluated every hour, would have called better.
     """
 
     better: float
@@ -65,7 +65,7 @@ class Found:
     naive: float
 
 
-def conversion_trials(trial: Trial, test: SequentialTest, runs: int, seed: int) -> Found:
+def conversion_trials(trial: Trial, test: SequentialTest, runs: int, seed: int) -> SimulationResult:
     """Simulate tests of two arms on whether users buy."""
     rng = np.random.default_rng(seed)
     steps = len(trial.shares)
@@ -80,13 +80,13 @@ def conversion_trials(trial: Trial, test: SequentialTest, runs: int, seed: int) 
     # a value is 0 or 1, so its square is itself
     moments = Moments(_by_stratum(number, stratum, steps), buyers, buyers)
     truth = rates[1] - rates[0]
-    return _found(arm_difference(moments, test), truth, trial.margin, _naive_arms(moments))
+    return _summarise(arm_difference(moments, test), truth, trial.margin, _naive_arms(moments))
 
 
-def paired_trials(trial: Trial, test: SequentialTest, runs: int, seed: int) -> Found:
+def paired_trials(trial: Trial, test: SequentialTest, runs: int, seed: int) -> SimulationResult:
     """Simulate tests of two models on the same predictions, by users' mean differences of the Brier score.
 
-    A user's probability of buying p is Beta-distributed; each model says it with an error of its own on the log-odds,
+    A user's probability of buying p is Beta-distributed; each model predicts it with its own error on the log-odds,
     and a user has a geometric number of predictions, so values are skewed and of unequal spread, as real ones are.
     """
     rng = np.random.default_rng(seed)
@@ -101,7 +101,7 @@ def paired_trials(trial: Trial, test: SequentialTest, runs: int, seed: int) -> F
     number, summed, squares = sums
     spread = np.sqrt(np.maximum(squares / number - (summed / number) ** 2, 0.0) / number)
     estimates = paired_difference(number, summed, squares, test)
-    return _found(estimates, trial.improvement, trial.margin, summed / number - 1.96 * spread)
+    return _summarise(estimates, trial.improvement, trial.margin, summed / number - 1.96 * spread)
 
 
 def _brier_differences(rng: np.random.Generator, users: int, trial: Trial) -> Floats:
@@ -128,19 +128,19 @@ def _naive_arms(moments: Moments) -> Floats:
     return np.asarray(mean[..., 1] - mean[..., 0] - 1.96 * error)
 
 
-def _found(estimates: Estimates, truth: float, margin: float, naive_lower: Floats) -> Found:
+def _summarise(estimates: Estimates, truth: float, margin: float, naive_lower: Floats) -> SimulationResult:
     lower, upper = estimates.lower, estimates.upper
     better = lower > 0.0
-    said = ~np.isnan(lower)
+    known = ~np.isnan(lower)
     ever = better.any(axis=1)
     first = better.argmax(axis=1)[ever]
-    return Found(
+    return SimulationResult(
         better=float(ever.mean()),
         not_worse=float((lower > -margin).any(axis=1).mean()),
         worse=float((upper < 0.0).any(axis=1).mean()),
-        missed=float((said & ((lower > truth) | (upper < truth))).any(axis=1).mean()),
+        missed=float((known & ((lower > truth) | (upper < truth))).any(axis=1).mean()),
         hours=float(np.median(first)) + 1.0 if ever.any() else float("nan"),
-        naive=float((said & (naive_lower > 0.0)).any(axis=1).mean()),
+        naive=float((known & (naive_lower > 0.0)).any(axis=1).mean()),
     )
 
 
@@ -150,7 +150,7 @@ class Case:
 
     name: str
     trial: Trial
-    simulate: Callable[[Trial, SequentialTest, int, int], Found]
+    simulate: Callable[[Trial, SequentialTest, int, int], SimulationResult]
 
 
 _CONVERSION = Trial()

@@ -53,7 +53,10 @@ class Pod:
 
 
 class KubernetesApi(Protocol):
-    """What a reconciliation needs of the Kubernetes API."""
+    """What a reconciliation needs of the Kubernetes API.
+
+    Every call raises ``ClusterError`` if the API server is unavailable, does not know the resource, or refuses.
+    """
 
     def rollout(self, namespace: str, name: str) -> Resource | None:
         """Return a resource, ``None`` if it does not exist."""
@@ -65,7 +68,7 @@ class KubernetesApi(Protocol):
         """Return the ready predictors."""
 
     def write_status(self, resource: Resource, status: Mapping[str, Any]) -> None:
-        """Replace the status of a resource that has not changed since it was read."""
+        """Replace the status; raise ``ConflictError`` if the resource has changed since it was read."""
 
     def remove_annotations(self, resource: Resource, names: Sequence[str]) -> None:
         """Remove annotations that were handled."""
@@ -93,11 +96,7 @@ class KubernetesClient:
         self._port_name = port_name
 
     def rollout(self, namespace: str, name: str) -> Resource | None:
-        """Return a resource, ``None`` if it does not exist.
-
-        Raises:
-            ClusterError: The API server is unavailable, or refuses.
-        """
+        """See ``KubernetesApi``."""
         try:
             with _cluster_errors(f"read {PLURAL}/{name} in {namespace}"):
                 found = self._objects.get_namespaced_custom_object(
@@ -110,11 +109,7 @@ class KubernetesClient:
         return _resource(found)
 
     def rollouts(self) -> tuple[str, ...]:
-        """Return the names of all rollouts in the namespace.
-
-        Raises:
-            ClusterError: The API server is unavailable, does not know the resource, or refuses.
-        """
+        """See ``KubernetesApi``."""
         with _cluster_errors(f"list {PLURAL}.{GROUP} in {self._namespace}"):
             found = self._objects.list_namespaced_custom_object(
                 GROUP, VERSION, self._namespace, PLURAL, resource_version="0", _request_timeout=_TIMEOUT
@@ -122,11 +117,7 @@ class KubernetesClient:
         return tuple(item["metadata"]["name"] for item in found["items"])
 
     def pods(self) -> tuple[Pod, ...]:
-        """Return the ready predictors.
-
-        Raises:
-            ClusterError: The API server is unavailable, or refuses.
-        """
+        """See ``KubernetesApi``."""
         with _cluster_errors(f"list pods with {self._selector} in {self._namespace}"):
             listed = self._core.list_namespaced_pod(
                 self._namespace,
@@ -137,12 +128,7 @@ class KubernetesClient:
         return tuple(Pod(pod.metadata.name, self._url(pod)) for pod in listed.items if _is_ready(pod))
 
     def write_status(self, resource: Resource, status: Mapping[str, Any]) -> None:
-        """Replace the status of a resource that has not changed since it was read.
-
-        Raises:
-            ConflictError: It has changed since.
-            ClusterError: The API server is unavailable, or refuses.
-        """
+        """See ``KubernetesApi``."""
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
@@ -162,11 +148,7 @@ class KubernetesClient:
             )
 
     def remove_annotations(self, resource: Resource, names: Sequence[str]) -> None:
-        """Remove annotations that were handled.
-
-        Raises:
-            ClusterError: The API server is unavailable, or refuses.
-        """
+        """See ``KubernetesApi``."""
         body = {"metadata": {"annotations": dict.fromkeys(names)}}
         with _cluster_errors(f"remove annotations of {resource.key}"):
             self._objects.patch_namespaced_custom_object(
@@ -174,11 +156,7 @@ class KubernetesClient:
             )
 
     def emit_event(self, resource: Resource, event: ResourceEvent) -> None:
-        """Create an event on a resource.
-
-        Raises:
-            ClusterError: The API server is unavailable, or refuses.
-        """
+        """See ``KubernetesApi``."""
         with _cluster_errors(f"create an event on {resource.key}"):
             self._events.create_namespaced_event(
                 resource.namespace, build_event(resource, event, datetime.now(UTC)), _request_timeout=_TIMEOUT
