@@ -169,8 +169,9 @@ def section(figures: Mapping[str, Any]) -> str:
         "",
         "![How many times as fast as each baseline](docs/images/bench.svg)",
         "",
-        "The naive service, `tests/bench/straightforward_service.py`, is a FastAPI handler with Feast's SDK, pandas",
-        "and the same forest in scikit-learn. Each server has one core; load generator and Redis share the other.",
+        "The naive service, `tests/bench/straightforward_service.py`, is a FastAPI handler with Feast's SDK,",
+        "pandas and the same forest in scikit-learn. Each server has one core; load generator and Redis",
+        "share the other.",
         *bound(figures),
         END,
     ]
@@ -211,18 +212,14 @@ def bound(figures: Mapping[str, Any]) -> Iterator[str]:
     """Yield what limits the figures."""
     two = at(figures, "predictor.figures.two_processes_against_one")
     if two is not None:
-        yield (
-            f"Two processes on two cores reach {times(two)} the rate of one, because load generator and Redis use the same"
-        )
-        yield "two cores."
+        yield f"Two processes on two cores reach {times(two)} the rate of one, because load generator and"
+        yield "Redis use the same two cores."
     server, processor = (
         at(figures, f"predictor.figures.batch_{name}_ms") for name in ("server", "processor")
     )
     if server is not None and processor is not None:
-        yield (
-            f"A batch spends {processor:.0f} of its {server:.0f} ms in the server on CPU. The rest is the wait for Redis, which"
-        )
-        yield "returns about 1,650 rows of 17 to 37 numbers each."
+        yield f"A batch spends {processor:.0f} of its {server:.0f} ms in the server on CPU. The rest is the wait for"
+        yield "Redis, which returns about 1,650 rows of 17 to 37 numbers each."
 
 
 def plot(figures: Mapping[str, Any]) -> str:

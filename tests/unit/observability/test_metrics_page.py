@@ -98,12 +98,13 @@ def page() -> str:
 
 HEAD = """# Metrics
 
-For operators who write queries, dashboards or alerts. This page lists every metric that a service exposes at `/metrics` or a job
-pushes. A test keeps it equal to the code.
+For operators who write queries, dashboards or alerts. This page lists every metric that a service
+exposes at `/metrics` or a job pushes. A test keeps it equal to the code.
 
-Query a histogram `x` as `x_bucket`, `x_count` and `x_sum`. Services also expose the process metrics of Prometheus's client
-(`process_*`, `python_*`). Jobs end before they would be scraped, so they push to the Pushgateway at `PUSHGATEWAY_URL`, with the
-job's name as the label `job`; scrape it with `honor_labels: true`. No label has the id of a user, a product or a request.
+Query a histogram `x` as `x_bucket`, `x_count` and `x_sum`. Services also expose the process metrics
+of Prometheus's client (`process_*`, `python_*`). Jobs end before they would be scraped, so they
+push to the Pushgateway at `PUSHGATEWAY_URL`, with the job's name as the label `job`; scrape it with
+`honor_labels: true`. No label has the id of a user, a product or a request.
 """
 
 
