@@ -138,13 +138,13 @@ def test_features_that_disagree_are_an_exit_status_of_their_own(
 @pytest.mark.parametrize(
     ("variables", "said"),
     [
-        ({"REDIS_PORT": "1"}, "routing document"),
+        ({"REDIS_PORT": "1"}, "routing:reprise:document"),
         ({"REPRISE_OFFLINE_STORE": "nowhere"}, "nowhere"),
         ({"OUTCOMES_HORIZN": "1d"}, "did you mean OUTCOMES_HORIZON"),
         ({"OUTCOMES_EXPOSURE": "0s"}, "OUTCOMES_EXPOSURE"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_name(
+def test_error_names_what_is_wrong(
     redis_server: RedisServer, tmp_path: Path, variables: dict[str, str], said: str
 ) -> None:
     archive = Archive(str(tmp_path / "none"), str(tmp_path), None, [], [])  # type: ignore[arg-type]
