@@ -13,7 +13,7 @@ RUN --mount=type=cache,target=/root/.cache/pip --mount=type=cache,target=/root/.
     sed -n '/^uv==/,/[^\\]$/p' requirements.txt >/tmp/uv.txt \
     && python3 -m venv /opt/tools \
     && /opt/tools/bin/pip install --quiet --require-hashes --requirement /tmp/uv.txt \
-    && /opt/tools/bin/uv pip install --quiet --python /opt/tools/bin/python --require-hashes --constraint requirements.txt hatchling
+    && /opt/tools/bin/uv pip install --quiet --python /opt/tools/bin/python --require-hashes --constraint requirements.txt --group build
 
 # The component's extra, within the lock.
 FROM tools AS packages
