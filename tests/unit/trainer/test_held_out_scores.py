@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.evaluation.classification_metrics import RankedPredictions
-from reprise.trainer.evaluation.held_out import best_f1_threshold, score, share_of_achievable
+from reprise.trainer.evaluation.held_out import score, share_of_achievable
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=4, max_size=60).filter(
     lambda rows: len({label for label, _ in rows}) == 2
@@ -16,19 +16,6 @@ def test_auc_is_the_chance_that_a_positive_is_ranked_first(rows: list[tuple[bool
     labels, scores = np.array([r[0] for r in rows]), np.array([r[1] / 20 for r in rows])
     pairs = [(p > n) + 0.5 * (p == n) for p in scores[labels] for n in scores[~labels]]
     assert score(labels, scores, 0.5).roc_auc == pytest.approx(np.mean(pairs))
-
-
-@given(ROWS)
-def test_no_threshold_has_a_better_f1(rows: list[tuple[bool, int]]) -> None:
-    labels, scores = np.array([r[0] for r in rows]), np.array([r[1] / 20 for r in rows])
-
-    def f1(threshold: float) -> float:
-        called = scores >= threshold
-        return 2 * (called & labels).sum() / (called.sum() + labels.sum())
-
-    chosen = best_f1_threshold(labels, scores)
-    assert f1(chosen) == pytest.approx(max(f1(t) for t in [*scores, *(scores + 0.01)]))
-    assert chosen not in scores[scores != scores.min()]
 
 
 def test_measures_of_a_small_example() -> None:

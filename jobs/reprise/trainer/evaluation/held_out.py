@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import precision_recall_curve
 
 from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
 from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
@@ -50,16 +49,6 @@ class TimeSlice:
     positive_share: float
     mean_probability: float
     aucs: Mapping[str, float | None]
-
-
-def choose_thresholds(calibration: Predictions, fixed: float | None) -> dict[str, float]:
-    """Return the threshold of each scorer: the fixed one, or its own best F1 on the calibration rows."""
-    if fixed is not None:
-        return dict.fromkeys(calibration.by_scorer, fixed)
-    return {
-        name: best_f1_threshold(calibration.rows.labels, values)
-        for name, values in calibration.by_scorer.items()
-    }
 
 
 def evaluate(predictions: Predictions, thresholds: Mapping[str, float]) -> Evaluation:
@@ -130,7 +119,7 @@ def score(labels: Labels, probabilities: Floats, threshold: float) -> Scores:
     metrics = RankedPredictions.of(labels, probabilities).metrics()
     both = bool(labels.any() and not labels.all())
     predicted = probabilities >= threshold
-    hits, called, positives = (
+    true_positives, predicted_positives, positives = (
         int(np.count_nonzero(rows)) for rows in (predicted & labels, predicted, labels)
     )
     return Scores(
@@ -139,22 +128,9 @@ def score(labels: Labels, probabilities: Floats, threshold: float) -> Scores:
         brier=metrics.brier,
         log_loss=metrics.log_loss,
         calibration_error=metrics.calibration_error,
-        precision=hits / called if called else None,
-        recall=hits / positives if positives else None,
+        precision=true_positives / predicted_positives if predicted_positives else None,
+        recall=true_positives / positives if positives else None,
     )
-
-
-def best_f1_threshold(labels: Labels, probabilities: Floats) -> float:
-    """Return the threshold with the largest F1, the harmonic mean of precision and recall.
-
-    It lies halfway to the next lower probability, so that rounding decides about no row that was seen here.
-    """
-    precision, recall, thresholds = precision_recall_curve(labels, probabilities)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    best = float(thresholds[int(np.argmax(f1[:-1]))])
-    lower = probabilities[probabilities < best]
-    return (best + float(lower.max())) / 2 if len(lower) else best
 
 
 def share_of_achievable(model: Scores, recency: Scores, oracle: Scores) -> float | None:

@@ -1,1 +1,1 @@
-"""The model: forest, calibration, and their ONNX export."""
+"""The model: forest, calibration, threshold, and their ONNX export."""

@@ -1,6 +1,6 @@
 """Beta calibration: from a forest's votes to probabilities.
 
-A forest that is grown with balanced class weights answers as if both classes were equally common.
+A forest that is grown with balanced class weights scores as if both classes were equally common.
 Beta calibration (Kull, Silva Filho & Flach, 2017, https://proceedings.mlr.press/v54/kull17a.html) maps such a
 score s to sigmoid(a·ln s − b·ln(1 − s) + c) with a, b ≥ 0. It never changes the order of two scores,
 contains Platt scaling of the logit (a = b) and the correction of a shifted prevalence (c), and is three
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 CLIP = 1e-6
-"""Scores are kept this far from 0 and 1, where the logarithm ends."""
+"""Scores are kept this far from 0 and 1, where the logarithm diverges."""
 
 Floats = npt.NDArray[np.float64]
 

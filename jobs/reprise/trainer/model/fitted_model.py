@@ -19,7 +19,6 @@ from reprise.trainer.evaluation.held_out import (
     RECENCY,
     Predictions,
     TimeSlice,
-    choose_thresholds,
     evaluate,
     evaluate_over_time,
 )
@@ -37,6 +36,7 @@ from reprise.trainer.model.forest import (
     usable_folds,
 )
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
+from reprise.trainer.model.threshold import choose_thresholds
 from reprise.trainer.settings import TrainerSettings
 
 MIN_TRAIN_LABELS = 30
