@@ -82,7 +82,7 @@ def archived(folder: Path) -> dict[Place, object]:
     store = OfflineStore(str(folder / "offline"))
     for topic, said in ((EVENTS.name, "event_id"), (PREDICTIONS.name, "prediction")):
         for coverage in store.coverage(topic):
-            assert not coverage.holes
+            assert not coverage.gaps
             parts = [part for parts in coverage.parts.values() for part in parts]
             for row in pa.Table.from_batches(b for part in parts for b in store.read(part)).to_pylist():
                 place = (topic, row["partition"], row["offset"])

@@ -12,7 +12,7 @@ from reprise.archive.exceptions import MissingRecordsError as MissingRecordsErro
 from reprise.archive.exceptions import OfflineStoreError as OfflineStoreError
 from reprise.archive.exceptions import SegmentGoneError as SegmentGoneError
 from reprise.archive.layout import Coverage as Coverage
-from reprise.archive.layout import Hole as Hole
+from reprise.archive.layout import Gap as Gap
 from reprise.archive.layout import Part as Part
 from reprise.archive.layout import Segment as Segment
 from reprise.archive.layout import log_date as log_date

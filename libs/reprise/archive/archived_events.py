@@ -1,8 +1,7 @@
 """Reads archived events: every record once, duplicates of an event resolved as the stream resolves them.
 
-The stream keeps the record of an ``event_id`` that arrives first. A record arrives when it is appended, and
-never before an earlier record of its partition, whatever clock stamped them; so the arrival of a record is the
-largest log timestamp of its partition up to it. Records are in the order of (arrival, partition, offset).
+The stream keeps the record of an ``event_id`` that arrives first. Arrival is the running maximum of log timestamps in
+the partition, so it is monotonic even if clocks differ. Records are in the order of (arrival, partition, offset).
 
 Events of canaries (``reprise doctor``) are left out: training, outcomes and backfill are about the shop's users alone.
 """
@@ -56,8 +55,11 @@ _SELECTS = {
 }
 
 Order = Literal["canonical", "arrival"]
-"""``canonical``: the canonical table of events, each ``event_id`` once, its first arrival, in canonical order.
-``arrival``: every valid record, duplicates included, as it arrived, with its place in the log. Neither has canaries."""
+"""The order of the records; neither has canaries.
+
+- ``canonical``: the canonical table of events. Each ``event_id`` is there once, as it arrived first.
+- ``arrival``: every valid record in order of arrival, duplicates included, with its partition and offset.
+"""
 
 
 @dataclass(frozen=True)
@@ -208,9 +210,9 @@ def _incarnations(store: OfflineStore, topic_id: bytes | None, *, whole: bool) -
     found = [c for c in store.coverage(EVENTS.name) if topic_id is None or c.topic_id == topic_id]
     if not found:
         raise EmptyStoreError(f"{store.url} has no record of {EVENTS.name}")
-    holes = [str(hole) for coverage in found for hole in coverage.holes]
-    if holes and whole:
-        raise MissingRecordsError(EVENTS.name, holes)
+    gaps = [str(gap) for coverage in found for gap in coverage.gaps]
+    if gaps and whole:
+        raise MissingRecordsError(EVENTS.name, gaps)
     if len(found) > 1:
         found.sort(key=lambda coverage: _begins(store, coverage))
     return tuple(found)

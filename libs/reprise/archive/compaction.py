@@ -1,7 +1,7 @@
 """Compaction: few large segments instead of many small ones.
 
-Contiguous segments of one partition and one day become one. It is written first, and the segments that it includes are
-removed after. In between, and after a crash, readers find both and read the longer. Compacting again finishes the rest.
+Contiguous segments of one partition and one day become one. The merged segment is written before its sources are
+deleted. Readers that see both use the longer one. Compacting again finishes what a crash interrupted.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -28,11 +28,11 @@ class CorruptSegmentError(OfflineStoreError):
 class MissingRecordsError(OfflineStoreError):
     """The offline store lacks records of the log before ones that it has."""
 
-    def __init__(self, topic: str, holes: Sequence[str]) -> None:
-        shown = "; ".join(holes[:5]) + (f"; and {len(holes) - 5} more" if len(holes) > 5 else "")
+    def __init__(self, topic: str, gaps: Sequence[str]) -> None:
+        shown = "; ".join(gaps[:5]) + (f"; and {len(gaps) - 5} more" if len(gaps) > 5 else "")
         super().__init__(
             f"the offline store lacks records of {topic} that came before others it has: {shown}."
-            " If they cannot be had any more, have them accepted with: reprise archive --accept-holes"
+            " If they are no longer available, accept the gaps: reprise archive --accept-holes"
         )
 
 

@@ -71,7 +71,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Hole:
+class Gap:
     """Missing offsets before archived ones, ``last`` included."""
 
     partition: int
@@ -87,8 +87,8 @@ class Hole:
         """The number of offsets."""
         return self.last - self.first + 1
 
-    def is_within(self, other: "Hole") -> bool:
-        """Tell whether another hole includes all of these offsets."""
+    def is_within(self, other: "Gap") -> bool:
+        """Tell whether another gap includes all of these offsets."""
         return self.partition == other.partition and other.first <= self.first and self.last <= other.last
 
 
@@ -99,14 +99,14 @@ class Coverage:
     Attributes:
         topic_id: The 16 bytes of the incarnation.
         parts: The parts to read so that every record comes once, by partition, in offset order.
-        holes: Missing offsets that were not accepted.
+        gaps: Missing offsets that were not accepted.
         accepted: Missing offsets that were accepted.
     """
 
     topic_id: bytes
     parts: dict[int, tuple[Part, ...]]
-    holes: tuple[Hole, ...]
-    accepted: tuple[Hole, ...] = ()
+    gaps: tuple[Gap, ...]
+    accepted: tuple[Gap, ...] = ()
 
     @property
     def last_offsets(self) -> dict[int, int]:
@@ -143,22 +143,22 @@ def parse_path(topic: str, path: str) -> Segment | None:
     return segment if segment.first <= segment.last else None
 
 
-def accepted_path(topic: str, topic_id: bytes, hole: Hole) -> str:
-    """Return the path of the file that marks a hole as accepted."""
-    name = _offsets_name(hole.partition, hole.first, hole.last)
+def accepted_path(topic: str, topic_id: bytes, gap: Gap) -> str:
+    """Return the path of the file that marks a gap as accepted."""
+    name = _offsets_name(gap.partition, gap.first, gap.last)
     return f"{topic}/{uuid.UUID(bytes=topic_id)}/accepted/{name}.json"
 
 
-def parse_accepted(topic: str, path: str) -> tuple[bytes, Hole] | None:
-    """Return the incarnation and the hole that a file marks as accepted, ``None`` for another file."""
+def parse_accepted(topic: str, path: str) -> tuple[bytes, Gap] | None:
+    """Return the incarnation and the gap that a file marks as accepted, ``None`` for another file."""
     found = _ACCEPTED.fullmatch(path.removeprefix(f"{topic}/"))
     if found is None:
         return None
     topic_id, partition, first, last = found.groups()
-    return uuid.UUID(topic_id).bytes, Hole(int(partition), int(first), int(last))
+    return uuid.UUID(topic_id).bytes, Gap(int(partition), int(first), int(last))
 
 
-def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Hole]] = ()) -> list[Coverage]:
+def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Gap]] = ()) -> list[Coverage]:
     """Return the parts of these segments to read so that every record comes once, by incarnation.
 
     Segments overlap during a compaction and after one that was stopped. The segment that begins first is read, the
@@ -166,7 +166,7 @@ def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Hole]] = 
 
     Args:
         segments: All segments of a topic.
-        accepted: Incarnations and holes that are accepted.
+        accepted: Incarnations and gaps that are accepted.
     """
     known = list(accepted)
     grouped: dict[bytes, dict[int, list[Segment]]] = {}
@@ -175,14 +175,14 @@ def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Hole]] = 
     coverages = []
     for topic_id, partitions in sorted(grouped.items()):
         parts: dict[int, tuple[Part, ...]] = {}
-        holes: list[Hole] = []
+        gaps: list[Gap] = []
         for partition, found in sorted(partitions.items()):
             parts[partition], missing = _cover_partition(found)
-            holes.extend(missing)
+            gaps.extend(missing)
         agreed = tuple(
-            hole for hole in holes if any(owner == topic_id and hole.is_within(one) for owner, one in known)
+            gap for gap in gaps if any(owner == topic_id and gap.is_within(one) for owner, one in known)
         )
-        missed = tuple(hole for hole in holes if hole not in agreed)
+        missed = tuple(gap for gap in gaps if gap not in agreed)
         coverages.append(Coverage(topic_id, parts, missed, agreed))
     return coverages
 
@@ -192,15 +192,15 @@ def _offsets_name(partition: int, first: int, last: int) -> str:
     return f"p{partition:05d}-{first:020d}-{last:020d}"
 
 
-def _cover_partition(segments: Sequence[Segment]) -> tuple[tuple[Part, ...], list[Hole]]:
+def _cover_partition(segments: Sequence[Segment]) -> tuple[tuple[Part, ...], list[Gap]]:
     parts: list[Part] = []
-    holes: list[Hole] = []
+    gaps: list[Gap] = []
     next_offset = 0
     for segment in sorted(segments, key=lambda s: (s.first, -s.last, s.date)):
         if segment.last < next_offset:
             continue
         if segment.first > next_offset:
-            holes.append(Hole(segment.partition, next_offset, segment.first - 1))
+            gaps.append(Gap(segment.partition, next_offset, segment.first - 1))
         parts.append(Part(segment, max(segment.first, next_offset)))
         next_offset = segment.last + 1
-    return tuple(parts), holes
+    return tuple(parts), gaps

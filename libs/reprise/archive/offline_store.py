@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from reprise.archive.exceptions import CorruptSegmentError, SegmentGoneError
 from reprise.archive.layout import (
     Coverage,
-    Hole,
+    Gap,
     Part,
     Segment,
     accepted_path,
@@ -69,10 +69,10 @@ class OfflineStore:
         accepted = (parse_accepted(topic, path) for path in files)
         return cover(_segments(topic, files), (each for each in accepted if each is not None))
 
-    def accept(self, topic: str, topic_id: bytes, hole: Hole) -> None:
-        """Mark a hole as accepted: the rest is read without an error from now on."""
-        note = {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "records": hole.records}
-        self.storage.write(accepted_path(topic, topic_id, hole), json.dumps(note).encode())
+    def accept(self, topic: str, topic_id: bytes, gap: Gap) -> None:
+        """Mark a gap as accepted: the rest is read without an error from now on."""
+        note = {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "records": gap.records}
+        self.storage.write(accepted_path(topic, topic_id, gap), json.dumps(note).encode())
 
     def read(self, part: Part) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a part of a segment, in offset order.

@@ -72,8 +72,8 @@ def command(
             click.echo(f"{topic}: wrote {report.written:,} files, removed {report.removed:,}")
     elif accept_holes:
         accepted = runner.accept_holes(settings)
-        for topic, hole in accepted:
-            click.echo(f"{topic}: accepted {hole}, {hole.records:,} records")
+        for topic, gap in accepted:
+            click.echo(f"{topic}: accepted {gap}, {gap.records:,} records")
         if not accepted:
             click.echo("nothing is missing")
     elif export is not None:

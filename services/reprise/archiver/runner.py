@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from reprise.archive import ArchivedEvents, CompactionReport, Hole, OfflineStore, compact, write_events
+from reprise.archive import ArchivedEvents, CompactionReport, Gap, OfflineStore, compact, write_events
 from reprise.archiver.metrics import ArchiverMetrics
 from reprise.archiver.settings import ArchiverSettings
 from reprise.archiver.worker import RebalanceTracker, Worker
@@ -69,8 +69,8 @@ def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dic
         }
 
 
-def accept_holes(settings: ArchiverSettings) -> list[tuple[str, Hole]]:
-    """Accept every hole of the archive; return them with their topics.
+def accept_holes(settings: ArchiverSettings) -> list[tuple[str, Gap]]:
+    """Accept every gap of the archive; return them with their topics.
 
     Raises:
         OfflineStoreError: The store could not be read or written.
@@ -79,9 +79,9 @@ def accept_holes(settings: ArchiverSettings) -> list[tuple[str, Hole]]:
     accepted = []
     for topic in _TOPICS:
         for coverage in store.coverage(topic.name):
-            for hole in coverage.holes:
-                store.accept(topic.name, coverage.topic_id, hole)
-                accepted.append((topic.name, hole))
+            for gap in coverage.gaps:
+                store.accept(topic.name, coverage.topic_id, gap)
+                accepted.append((topic.name, gap))
     return accepted
 
 

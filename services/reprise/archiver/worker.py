@@ -90,7 +90,7 @@ class Worker:
     def run(self, stop: threading.Event) -> None:
         """Archive until ``stop`` is set; finishes the current segment.
 
-        A partition whose next records were deleted is paused: an operator decides about a hole in the archive.
+        A partition whose next records were deleted is paused: an operator decides about a gap in the archive.
 
         Raises:
             OffsetOutOfRangeError: A partition ends before its committed offset.

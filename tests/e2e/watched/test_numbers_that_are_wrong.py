@@ -1,6 +1,6 @@
 """Numbers that are wrong: the store or the log was changed by hand, or one arm is asked for. REPRISE_INCIDENTS=all.
 
-They come before the incident that leaves a hole in the archive, of which no store can be filled.
+They come before the incident that leaves a gap in the archive, because no store can be backfilled from it afterwards.
 """
 
 import json

@@ -48,7 +48,7 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     platform.kubectl("rollout", "status", archiver, "--timeout=120s")
     incident.sees_cleared("RepriseArchiveLosesRecords")
     incident.sees_cleared("RepriseArchiverMissing")
-    # the archiver's window and its grace: a hole is one once there is something behind it
+    # the archiver's window and its grace: a gap is one once there is something behind it
     time.sleep(10)
     said = incident.runs("kubectl -n reprise exec deploy/reprise-archiver -- reprise-archiver --accept-holes")
     assert "ecommerce-events: accepted partition" in said

@@ -29,7 +29,7 @@ def put_pieces(store: OfflineStore, records: Sequence[Record], size: int) -> Non
 
 def rows(store: OfflineStore, topic: str = EVENTS.name) -> list[dict[str, object]]:
     (coverage,) = store.coverage(topic)
-    assert not coverage.holes
+    assert not coverage.gaps
     batches = [b for parts in coverage.parts.values() for part in parts for b in store.read(part)]
     return pa.Table.from_batches(batches).to_pylist()
 

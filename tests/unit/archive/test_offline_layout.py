@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.archive.layout import (
-    Hole,
+    Gap,
     Segment,
     accepted_path,
     cover,
@@ -67,7 +67,7 @@ def test_of_segments_that_overlap_the_later_gives_the_rest() -> None:
 
 def test_holes_are_named_also_before_the_first_offset() -> None:
     (coverage,) = cover([segment(3, 5), segment(8, 9)])
-    assert [str(hole) for hole in coverage.holes] == [
+    assert [str(gap) for gap in coverage.gaps] == [
         "partition 0, offsets 0 to 2",
         "partition 0, offsets 6 to 7",
     ]
@@ -84,16 +84,16 @@ def test_every_offset_of_any_segments_is_read_once_or_named_as_missing(spans: li
     segments = [segment(first, first + length) for first, length in spans]
     (coverage,) = cover(segments)
     read = [offset for part in coverage.parts[0] for offset in range(part.first, part.segment.last + 1)]
-    missing = [offset for hole in coverage.holes for offset in range(hole.first, hole.last + 1)]
+    missing = [offset for gap in coverage.gaps for offset in range(gap.first, gap.last + 1)]
     held = {offset for s in segments for offset in range(s.first, s.last + 1)}
     assert read == sorted(held)
     assert set(missing) == set(range(max(held) + 1)) - held
 
 
 def test_a_path_says_which_hole_is_accepted_and_is_that_of_no_segment() -> None:
-    hole = Hole(3, 5, 9)
-    path = accepted_path(TOPIC, TOPIC_ID, hole)
-    assert parse_accepted(TOPIC, path) == (TOPIC_ID, hole)
+    gap = Gap(3, 5, 9)
+    path = accepted_path(TOPIC, TOPIC_ID, gap)
+    assert parse_accepted(TOPIC, path) == (TOPIC_ID, gap)
     assert parse_path(TOPIC, path) is None
     assert parse_accepted(TOPIC, segment(5, 9, 3).path) is None
 
@@ -101,16 +101,14 @@ def test_a_path_says_which_hole_is_accepted_and_is_that_of_no_segment() -> None:
 @pytest.mark.parametrize(
     ("accepted", "left"),
     [
-        ((TOPIC_ID, Hole(0, 10, 19)), []),
-        ((TOPIC_ID, Hole(0, 0, 100)), []),
-        ((TOPIC_ID, Hole(0, 10, 18)), [Hole(0, 10, 19)]),
-        ((TOPIC_ID, Hole(1, 10, 19)), [Hole(0, 10, 19)]),
-        ((bytes(16), Hole(0, 10, 19)), [Hole(0, 10, 19)]),
+        ((TOPIC_ID, Gap(0, 10, 19)), []),
+        ((TOPIC_ID, Gap(0, 0, 100)), []),
+        ((TOPIC_ID, Gap(0, 10, 18)), [Gap(0, 10, 19)]),
+        ((TOPIC_ID, Gap(1, 10, 19)), [Gap(0, 10, 19)]),
+        ((bytes(16), Gap(0, 10, 19)), [Gap(0, 10, 19)]),
     ],
 )
-def test_a_hole_is_accepted_whole_and_of_its_own_topic(
-    accepted: tuple[bytes, Hole], left: list[Hole]
-) -> None:
+def test_a_hole_is_accepted_whole_and_of_its_own_topic(accepted: tuple[bytes, Gap], left: list[Gap]) -> None:
     (coverage,) = cover([segment(0, 9), segment(20, 29)], [accepted])
-    assert list(coverage.holes) == left
-    assert list(coverage.accepted) == ([] if left else [Hole(0, 10, 19)])
+    assert list(coverage.gaps) == left
+    assert list(coverage.accepted) == ([] if left else [Gap(0, 10, 19)])

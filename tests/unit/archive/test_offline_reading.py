@@ -142,11 +142,11 @@ def test_missing_records_that_were_accepted_are_not_refused_but_later_ones_are(t
     store = OfflineStore(str(tmp_path))
     put(store, [one("a", 0, 4, 0)])
     (coverage,) = store.coverage(EVENTS.name)
-    [hole] = coverage.holes
-    store.accept(EVENTS.name, coverage.topic_id, hole)
+    [gap] = coverage.gaps
+    store.accept(EVENTS.name, coverage.topic_id, gap)
     assert len(events_dataset(store)) == 1
     (coverage,) = store.coverage(EVENTS.name)
-    assert (coverage.holes, coverage.accepted) == ((), (hole,))
+    assert (coverage.gaps, coverage.accepted) == ((), (gap,))
     put(store, [one("b", 0, 9, 1)])
     with pytest.raises(MissingRecordsError, match=r"partition 0, offsets 5 to 8.*--accept-holes"):
         events_dataset(store)

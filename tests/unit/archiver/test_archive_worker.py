@@ -50,7 +50,7 @@ def archive(log: MemoryLog, root: Path, **options: object) -> None:
 def rows(root: Path) -> list[dict[str, object]]:
     store = OfflineStore(str(root))
     (coverage,) = store.coverage(EVENTS.name)
-    assert not coverage.holes
+    assert not coverage.gaps
     batches = [b for parts in coverage.parts.values() for part in parts for b in store.read(part)]
     return pa.Table.from_batches(batches).to_pylist()
 
@@ -277,7 +277,7 @@ def test_offsets_that_the_log_has_lost_end_a_segment_and_are_counted(tmp_path: P
     assert [(s.first, s.last) for s in segments(tmp_path)] == [(0, 5), (9, 19)]
     assert worker._metrics.lost.labels(EVENTS.name)._value.get() == 3
     (coverage,) = OfflineStore(str(tmp_path)).coverage(EVENTS.name)
-    assert [str(hole) for hole in coverage.holes] == ["partition 0, offsets 6 to 8"]
+    assert [str(gap) for gap in coverage.gaps] == ["partition 0, offsets 6 to 8"]
     assert coverage.topic_id == TOPIC_ID
 
 
@@ -293,7 +293,7 @@ def test_a_partition_whose_next_records_were_deleted_stands_still_and_the_others
     worker, _ = archive_worker(log, tmp_path)
     with in_a_thread(worker):
         wait_until("the other is archived", lambda: log.committed[1] >= 60, 10, every=0.001)
-        wait_until("the hole is counted", lambda: missing(worker) == 30, 10, every=0.001)
+        wait_until("the gap is counted", lambda: missing(worker) == 30, 10, every=0.001)
     assert "partitions [0]" in (worker.problem or "")
     assert log.committed[0] == 0
     assert {s.partition for s in segments(tmp_path)} == {1}
@@ -308,7 +308,7 @@ def test_what_was_gathered_before_records_were_deleted_is_kept(tmp_path: Path) -
     assert log.committed == {0: 0}
     del log.records[0][:20]
     with in_a_thread(worker):
-        wait_until("the hole is counted", lambda: missing(worker) == 20 - gathered, 10, every=0.001)
+        wait_until("the gap is counted", lambda: missing(worker) == 20 - gathered, 10, every=0.001)
         wait_until("it is committed", lambda: log.committed[0] == gathered, 10, every=0.001)
     assert [(s.first, s.last) for s in segments(tmp_path)] == [(0, gathered - 1)]
 

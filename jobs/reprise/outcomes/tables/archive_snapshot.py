@@ -93,7 +93,7 @@ def _write_predictions(
     """Write the predictions since the day of an instant; return how many are valid, broken and missing."""
     for attempt in range(_ATTEMPTS):
         coverages = store.coverage(PREDICTIONS.name)
-        holes = [hole for coverage in coverages for hole in (*coverage.holes, *coverage.accepted)]
+        gaps = [gap for coverage in coverages for gap in (*coverage.gaps, *coverage.accepted)]
         try:
             count, broken = _copy_predictions(store, coverages, path, since_us, advance)
         except SegmentGoneError:
@@ -101,7 +101,7 @@ def _write_predictions(
             if attempt + 1 == _ATTEMPTS:
                 raise
         else:
-            return count, broken, sum(hole.records for hole in holes)
+            return count, broken, sum(gap.records for gap in gaps)
     raise AssertionError("the last attempt returns or raises")
 
 
