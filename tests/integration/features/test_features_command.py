@@ -54,7 +54,7 @@ def test_planning_says_what_was_found_refused_dropped_and_kept_and_writes_the_pl
         "users: 1,",
         "median has no bounded state",
         "unused num_true: no column here is of a type that it takes",
-        "a forest finds thresholds of a number by itself",
+        "a forest finds thresholds of a number automatically",
         "near-duplicate of another",
         "total_spend",
         "NUM_TRUE(user_products.COUNT(purchases) > 1)",

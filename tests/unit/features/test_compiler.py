@@ -157,7 +157,7 @@ REFUSED: list[tuple[EntityName, str, str]] = [
     ("user", "TREND(purchases.amount, timestamp)", "trend has no bounded state: the regression needs every"),
     ("user", "MEDIAN(user_products.COUNT(purchases))", "median has no bounded state"),
     ("user", "TREND(user_products.COUNT(purchases), first_seen)", "trend has no bounded state"),
-    ("user", "COUNT(purchases) > 1", "a forest finds thresholds of a number by itself"),
+    ("user", "COUNT(purchases) > 1", "a forest finds thresholds of a number automatically"),
     ("user", "LAST(purchases.event_key)", "event_key is an id, not a quantity"),
     ("user", "MEAN(user_products.LAST(purchases.event_key))", "event_key is an id, not a quantity"),
     (
@@ -185,7 +185,7 @@ REFUSED: list[tuple[EntityName, str, str]] = [
     (
         "user",
         "NUM_TRUE(user_products.SUM(purchases.amount) > 1)",
-        "a threshold on a pair's sum could turn on the rounding of that sum",
+        "a threshold on a pair's sum depends on floating-point rounding",
     ),
     (
         "user",
@@ -253,7 +253,7 @@ def test_a_window_of_the_last_days_is_refused() -> None:
     month = ft.Timedelta(30, "d")
     of_user = ft.AggregationFeature(amount, "users", Sum, use_previous=month)
     of_pair = ft.AggregationFeature(amount, "user_products", Sum, use_previous=month)
-    assert "use_previous forgets events by time" in refused_reason(of_user)
+    assert "use_previous drops events by age" in refused_reason(of_user)
     assert refused_reason(ft.AggregationFeature(of_pair, "users", Mean)).endswith("of a pair's own events")
 
 

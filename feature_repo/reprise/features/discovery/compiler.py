@@ -76,20 +76,21 @@ def compile_feature(feature: Any, entity: EntityName, frames: Mapping[str, str])
     """Compile a discovered feature.
 
     Raises:
-        RefusedFeatureError: No bounded state can keep it, or it is no feature of its own; the message is the reason.
+        RefusedFeatureError: No bounded state can keep it, or it is redundant (another entity or the model
+            covers it); the message is the reason.
     """
     if isinstance(feature, DirectFeature):
         raise RefusedFeatureError("it belongs to another entity, and is planned there")
     if isinstance(feature, IdentityFeature):
         raise RefusedFeatureError("an id or a time stamp is not a feature")
     if isinstance(feature, TransformFeature):
-        raise RefusedFeatureError("a forest finds thresholds of a number by itself")
+        raise RefusedFeatureError("a forest finds thresholds of a number automatically")
     if not isinstance(feature, AggregationFeature):
         raise RefusedFeatureError(f"{type(feature).__name__} is not an aggregation")
     if feature.where is not None:
         raise RefusedFeatureError("a where clause hides events; give them an event type of their own")
     if feature.use_previous is not None:
-        raise RefusedFeatureError("use_previous forgets events by time, and a state cannot take them back")
+        raise RefusedFeatureError("use_previous drops events by age, and a state cannot retract them")
     if feature.base_features[0].dataframe_name == _PAIRS and entity != "pair":
         compiled = _over_pairs(feature, entity, frames)
     else:
@@ -190,7 +191,7 @@ def _over_pairs(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> 
     if isinstance(base, IdentityFeature):
         if primitive.name != "count":
             raise RefusedFeatureError(
-                f"a late event can move a pair's {base.get_name()} back, and {primitive.name} cannot take a value back"
+                f"a late event can move a pair's {base.get_name()} back, and {primitive.name} cannot retract a value"
             )
         count = pair_accumulators.pair_count()
         unit = "products" if entity == "user" else "users"
@@ -208,9 +209,7 @@ def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, s
             raise RefusedFeatureError(f"{base.primitive.name} of a pair's feature has no transition rule")
         name, compiled, kind = _pair_value(base.base_features[0], frames)
         if kind != "count":
-            raise RefusedFeatureError(
-                f"a threshold on a pair's {kind} could turn on the rounding of that {kind}"
-            )
+            raise RefusedFeatureError(f"a threshold on a pair's {kind} depends on floating-point rounding")
         threshold = base.primitive.value
         finish = {"kind": "above", "of": compiled.finish, "threshold": threshold}
         return f"{name}_above_{_slug(threshold)}", _Compiled(compiled.state, finish, "pairs"), "above"
@@ -229,7 +228,8 @@ def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, s
             )
         case _:
             raise RefusedFeatureError(
-                f"a pair's {kind} can fall by any factor, and taking large values back from a sum loses small ones"
+                f"a pair's {kind} can fall by any factor, and retracting a large value from a sum loses small ones"
+                " (catastrophic cancellation)"
             )
 
 
@@ -245,7 +245,9 @@ def _pair_aggregate(primitive: Any, inner: str, kind: str) -> tuple[PairAccumula
             largest = pair_accumulators.pair_max(inner)
             return largest, _value(*_names(largest))
         case "max":
-            raise RefusedFeatureError(f"a pair's {kind} can fall, and a maximum cannot take a value back")
+            raise RefusedFeatureError(
+                f"a pair's {kind} can fall, and a value cannot be retracted from a maximum"
+            )
         case name if name in _UNBOUNDED:
             raise RefusedFeatureError(f"{name} has no bounded state: {_UNBOUNDED[name]}")
         case name:

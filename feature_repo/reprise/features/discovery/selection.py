@@ -12,11 +12,11 @@ from reprise.features.discovery.candidates import Candidate
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.feature_functions import FloatArray
 
-_SAME_SHARE = 0.9995
+_CONSTANT_SHARE = 0.9995
 _MISSING = -1.0
 _RANKED_ROWS = 20_000
 _FOREST_ROWS = 60_000
-_FEWEST_POSITIVES = 50
+_MIN_ROWS_PER_CLASS = 50
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def select(
         NotEnoughEventsError: The sample has too few rows of one class.
     """
     fewest = int(min(label.sum(), (~label).sum()))
-    if fewest < _FEWEST_POSITIVES:
+    if fewest < _MIN_ROWS_PER_CLASS:
         raise NotEnoughEventsError(
             f"the sample has {int(label.sum())} rows with and {int((~label).sum())} without a purchase within the"
-            f" horizon; selection needs {_FEWEST_POSITIVES} of each: give more events, or a shorter horizon"
+            f" horizon; selection needs {_MIN_ROWS_PER_CLASS} of each: give more events, or a shorter horizon"
         )
     rng = np.random.default_rng(seed)
     filled = np.where(np.isnan(values), _MISSING, values)
@@ -87,7 +87,7 @@ def _uninformative(candidates: Sequence[Candidate], filled: FloatArray) -> dict[
     for at, candidate in enumerate(candidates):
         values, counts = np.unique(filled[:, at], return_counts=True)
         share = counts.max() / len(filled)
-        if share >= _SAME_SHARE and not candidate.named:
+        if share >= _CONSTANT_SHARE and not candidate.named:
             value = values[counts.argmax()]
             shown = "missing" if value == _MISSING else f"{value:g}"
             dropped[candidate.name] = f"no information: {shown} in {share:.2%} of rows"
@@ -101,7 +101,7 @@ def _duplicates(
     threshold: float,
     rng: np.random.Generator,
 ) -> dict[str, str]:
-    """Of correlated candidates keep the named before the shallow before the deep."""
+    """Return the dropped of each correlated group; named candidates are preferred, then those of lower depth."""
     rows = rng.choice(len(filled), min(len(filled), _RANKED_ROWS), replace=False)
     ranks = pd.DataFrame(filled[rows][:, left]).rank().to_numpy()
     centred = ranks - ranks.mean(axis=0)
