@@ -136,11 +136,11 @@ def conversion(statistics: HistoryStatistics) -> str:
     return image.svg
 
 
-def certainty(statistics: HistoryStatistics) -> str:
-    """Return how the generator's probabilities spread, after views and after purchases."""
+def probability_distribution(statistics: HistoryStatistics) -> str:
+    """Return the distribution of the generator's probabilities, after views and after purchases."""
     bins = 40
     with figure(size=_HALF) as (axes, image):
-        coarse = statistics.likely.reshape(bins, PROBABILITY_BINS // bins, 2).sum(axis=1)
+        coarse = statistics.probability_histogram.reshape(bins, PROBABILITY_BINS // bins, 2).sum(axis=1)
         edges = np.linspace(0, 1, bins + 1)
         for kind, colour, label in (
             (VIEW, _VIEWS, "after a view"),
@@ -153,7 +153,7 @@ def certainty(statistics: HistoryStatistics) -> str:
             axes.set_yscale("log")
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         axes.set_xlabel("probability of a purchase of the pair within the horizon")
-        axes.set_ylabel("part of the events")
+        axes.set_ylabel("share of the events")
         axes.legend(fontsize=8)
     return image.svg
 
@@ -165,7 +165,7 @@ PLOTS: dict[str, Callable[[HistoryStatistics], str]] = {
     "times_between_purchases": times_between_purchases,
     "customers": customers,
     "conversion": conversion,
-    "certainty": certainty,
+    "probability_distribution": probability_distribution,
 }
 """The plots by the names that the page's template uses."""
 

@@ -40,7 +40,7 @@ def _numbers(options: HistoryOptions, statistics: HistoryStatistics) -> list[tup
     purchases = statistics.purchases
     views = statistics.events - purchases
     sold = int((statistics.product_events[:, PURCHASE] > 0).sum())
-    mean_after = statistics.likely_sum[PURCHASE] / max(purchases, 1)
+    mean_after = statistics.probability_sum[PURCHASE] / max(purchases, 1)
     return [
         ("Start", format_timestamp(options.start_us)),
         ("Days with events", f"{int((statistics.daily.sum(axis=1) > 0).sum()):,}"),

@@ -28,8 +28,8 @@ class HistoryStatistics:
         users_repeating: Whether a user bought some product at least twice.
         repeats: Purchases per category that were not the pair's first in this history.
         gaps: (categories, ``GAP_DAYS`` + 1) times between purchases of a pair, by whole days, the last bin open.
-        likely: (``PROBABILITY_BINS``, event types) events by the generator's probability.
-        likely_sum: Sum of the generator's probabilities, per event type.
+        probability_histogram: (``PROBABILITY_BINS``, event types) events by the generator's probability.
+        probability_sum: Sum of the generator's probabilities, per event type.
         amount: Sum of all amounts.
     """
 
@@ -45,8 +45,8 @@ class HistoryStatistics:
         self.users_repeating = np.zeros(config.users, dtype=np.bool_)
         self.repeats: Counts = np.zeros(len(CATEGORIES), dtype=np.int64)
         self.gaps: Counts = np.zeros((len(CATEGORIES), GAP_DAYS + 1), dtype=np.int64)
-        self.likely: Counts = np.zeros((PROBABILITY_BINS, 2), dtype=np.int64)
-        self.likely_sum: Floats = np.zeros(2)
+        self.probability_histogram: Counts = np.zeros((PROBABILITY_BINS, 2), dtype=np.int64)
+        self.probability_sum: Floats = np.zeros(2)
         self.amount = 0.0
         self._pair: Counts = np.zeros(0, dtype=np.int64)
         self._last: Counts = np.zeros(0, dtype=np.int64)
@@ -63,14 +63,14 @@ class HistoryStatistics:
 
     @property
     def base_rate(self) -> float:
-        """The part of events that a purchase of their pair follows within the horizon, as expected."""
-        return float(self.likely_sum.sum()) / max(self.events, 1)
+        """Expected share of events followed by a purchase of the same pair within the horizon."""
+        return float(self.probability_sum.sum()) / max(self.events, 1)
 
     @property
     def oracle_auc(self) -> float:
         """ROC AUC that the generator's probabilities are expected to have; NaN where it has none."""
         middle = (np.arange(PROBABILITY_BINS) + 0.5) / PROBABILITY_BINS
-        total = self.likely.sum(axis=1)
+        total = self.probability_histogram.sum(axis=1)
         positive, negative = total * middle, total * (1 - middle)
         pairs = positive.sum() * negative.sum()
         below = np.cumsum(negative) - negative / 2
@@ -89,8 +89,8 @@ class HistoryStatistics:
                 (batch.probability * PROBABILITY_BINS).astype(np.int64), PROBABILITY_BINS - 1
             )
             count = np.bincount(bin_number * 2 + kind, minlength=2 * PROBABILITY_BINS)
-            self.likely += count.reshape(-1, 2)
-            self.likely_sum += np.bincount(kind, weights=batch.probability, minlength=2)
+            self.probability_histogram += count.reshape(-1, 2)
+            self.probability_sum += np.bincount(kind, weights=batch.probability, minlength=2)
         bought = np.flatnonzero(kind != VIEW)
         self._count_purchases(batch.user[bought], batch.product[bought], batch.timestamp_us[bought])
 
