@@ -30,7 +30,7 @@ class Tolerance:
 
 @dataclass(frozen=True, slots=True)
 class BaselineComparison:
-    """Scores of the new model and of the serving one, ``baseline``, on the same held-out rows of the latest time."""
+    """Scores of the new model and of the serving one, ``baseline``, on the same most recent held-out rows."""
 
     baseline: str
     rows: int

@@ -70,14 +70,14 @@ def propose(
             return Proposal(name, "refused", reason, comparison)
         patch = build_candidate_patch(resource, candidate, digest, traffic_percent)
         if patch is None:
-            return Proposal(name, "unchanged", f"it already is the candidate {candidate}", comparison)
+            return Proposal(name, "unchanged", f"it already is the candidate {candidate!r}", comparison)
         try:
             api.patch(namespace, rollout, patch)
         except RolloutConflictError:
             if attempt + 1 == _ATTEMPTS:
                 raise
         else:
-            return Proposal(name, "proposed", f"it is now the candidate {candidate}", comparison)
+            return Proposal(name, "proposed", f"it is now the candidate {candidate!r}", comparison)
     raise AssertionError("the last attempt returns or raises")
 
 
