@@ -18,6 +18,7 @@ from reprise.http.problems import (
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     NOT_READY,
+    REQUEST_TIMEOUT,
     TOO_MANY_REQUESTS,
     UNAUTHENTICATED,
     ProblemType,
@@ -27,7 +28,10 @@ from reprise.predictor.settings import PredictorSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
-EVERYWHERE = (UNAUTHENTICATED, TOO_MANY_REQUESTS, NOT_FOUND, METHOD_NOT_ALLOWED, NOT_READY, INTERNAL_ERROR)
+EVERYWHERE = (
+    *(UNAUTHENTICATED, TOO_MANY_REQUESTS, NOT_FOUND, METHOD_NOT_ALLOWED),
+    *(REQUEST_TIMEOUT, NOT_READY, INTERNAL_ERROR),
+)
 
 
 def settings_table() -> Iterable[str]:
