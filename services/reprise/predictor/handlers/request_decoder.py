@@ -63,6 +63,8 @@ class DecodedBatch:
 class RequestDecoder:
     """Decodes bodies whose event types are ``event_types``, and batches of at most ``max_batch`` requests.
 
+    ``batch_model`` states the same limit in OpenAPI.
+
     Attributes:
         request: The pydantic model of a request.
         batch: The pydantic model of a batch.

@@ -206,7 +206,10 @@ def request_model(event_types: tuple[str, ...]) -> type[PredictionRequest]:
 
 
 def batch_model(request: type[PredictionRequest], max_batch: int) -> type[BatchRequest]:
-    """Return the model of a batch of at most ``max_batch`` of these requests."""
+    """Return the model of a batch of at most ``max_batch`` requests: the limit in OpenAPI and of the slow path.
+
+    ``RequestDecoder`` has the same limit on the fast path.
+    """
     return create_model(
         BatchRequest.__name__,
         __base__=BatchRequest,
