@@ -1,13 +1,13 @@
-"""The records of the log that a row of state holds.
+"""Watermarks: which log records are already folded into a row.
 
 The watermarks of a row are the last folded offset of each source partition, under the id of the topic. A row has the
 entries of one topic only, the one folded last: the offsets of a topic that was deleted and created again restart, so
 the first fold of the new topic drops the entries of the old one. No consumer of the old topic can be left by then: a
 broker no longer serves a deleted topic. An added partition is one more entry.
 
-The bytes: a version, the topic's id, then for each partition in ascending order two varints: its distance from the
-previous partition (from -1 for the first) less one, and the offset. Equal watermarks always have equal bytes, so that
-a compare-and-set can compare bytes.
+The bytes: a version, the topic's id, then two varints for each partition in ascending order: the delta-encoded
+partition (partition - previous - 1, where previous starts at -1), and the offset. Equal watermarks always have equal
+bytes, so that a compare-and-set can compare bytes.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Watermarks:
         return offset <= self._offsets.get(partition, -1)
 
     def first_beyond(self, other: Watermarks) -> tuple[int, int] | None:
-        """Return the first partition and offset of these that the other ones do not cover, of the same topic."""
+        """Return the first (partition, offset) that ``other`` does not cover; both must be of the same topic."""
         positions = self._offsets.items()
         return next(((at, offset) for at, offset in positions if not other.covers(at, offset)), None)
 

@@ -169,7 +169,7 @@ def test_traces_without_the_sdk_are_refused_with_what_to_install(tmp_path: Path)
     [
         (
             {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
-            "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is spoken",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is supported",
         ),
         ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "OTEL_*: schedule_delay_millis must be positive"),
     ],

@@ -1,6 +1,6 @@
-"""Confidence sequences for a difference between two arms, valid however often they are looked at.
+"""Confidence sequences for a difference between two arms, valid however often they are evaluated.
 
-An ordinary 95% interval is valid at one moment that was chosen beforehand; looking every hour and stopping once it
+An ordinary 95% interval is valid at one moment that was chosen beforehand; evaluating every hour and stopping once it
 excludes zero is wrong far more often than 1 in 20. A confidence sequence is valid at all moments at once:
 P(the true difference is *ever* outside) ≤ α.
 
@@ -115,7 +115,10 @@ def paired_difference(number: Floats, total: Floats, squares: Floats, test: Sequ
 
 
 def sequence_verdict(lower: float, upper: float, margin: float) -> Verdict:
-    """Return the verdict of an interval of the improvement; ``not_worse`` is worse by less than the margin."""
+    """Return the verdict of an interval of the improvement.
+
+    ``not_worse``: non-inferior, the lower bound is above −margin.
+    """
     if np.isnan(lower) or np.isnan(upper):
         return Verdict.UNDECIDED
     if lower > 0.0:

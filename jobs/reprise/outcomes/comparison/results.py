@@ -85,7 +85,7 @@ class MetricResult:
         design: ``paired``, both models on the same predictions; or ``arms``, users of two arms.
         horizon_us: Time in which a purchase counts, microseconds.
         early: Whether that is less than the models predict.
-        margin: A candidate that is worse by less than this is not worse.
+        margin: Non-inferiority margin: a candidate that is worse by less than this is not worse.
         baseline_users: Users of the baseline in the test.
         candidate_users: Users of the candidate in the test.
         verdict: The verdict of the latest point.

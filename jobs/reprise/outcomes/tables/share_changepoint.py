@@ -3,8 +3,8 @@
 A user of a candidate's arm whom the baseline answered, or the reverse, was answered before the weights changed; hardly
 anybody is after it (a pod that cannot load a bundle answers with the baseline). So the change is where this sum stops
 climbing: +1 for a prediction that disagrees with the present assignment, −0.1 for one that agrees, over the
-predictions that concern the arm: a CUSUM (Page, *Continuous inspection schemes*, Biometrika 41, 1954). Users who
-entered before it are not compared, because their arms were others.
+predictions that concern the arm: a CUSUM (Page, *Continuous inspection schemes*, Biometrika 41, 1954). Earlier
+predictions are not compared, because they were made under other weights.
 """
 
 from typing import Any

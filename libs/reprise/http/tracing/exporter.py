@@ -25,7 +25,9 @@ _BATCH = 512
 _PROTOCOL = "http/protobuf"
 
 
-def exporting_tracing(settings: TraceSettings, distribution: str, registry: CollectorRegistry) -> SpanTracing:
+def build_span_tracing(
+    settings: TraceSettings, distribution: str, registry: CollectorRegistry
+) -> SpanTracing:
     """Return the tracing that sends spans to the configured collector.
 
     Args:
@@ -38,7 +40,7 @@ def exporting_tracing(settings: TraceSettings, distribution: str, registry: Coll
     """
     for name in (OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, OTEL_EXPORTER_OTLP_PROTOCOL):
         if os.environ.get(name, _PROTOCOL) != _PROTOCOL:
-            raise InvalidSettingsError([f"{name}: only {_PROTOCOL} is spoken, got {os.environ[name]!r}"])
+            raise InvalidSettingsError([f"{name}: only {_PROTOCOL} is supported, got {os.environ[name]!r}"])
     # The variable of the signal has the whole address and takes precedence.
     own = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
     endpoint = own or f"{settings.otel_endpoint.rstrip('/')}/v1/traces"

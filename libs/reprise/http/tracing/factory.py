@@ -21,10 +21,10 @@ def open_tracing(settings: TraceSettings, distribution: str, registry: Collector
     if not settings.traces:
         return None
     try:
-        from reprise.http.tracing.exporter import exporting_tracing  # noqa: PLC0415 - an optional dependency
+        from reprise.http.tracing.exporter import build_span_tracing  # noqa: PLC0415 - an optional dependency
     except ModuleNotFoundError as error:
         problem = f"REPRISE_TRACES: {error.name} is not installed"
         raise InvalidSettingsError(
             [f"{problem}; install reprise[otel], or use an image built with OTEL=1"]
         ) from error
-    return exporting_tracing(settings, distribution, registry)
+    return build_span_tracing(settings, distribution, registry)

@@ -36,10 +36,10 @@ class EntityState:
         self._empty_row = np.array([np.nan if value is None else value for value in plan.empty], np.float64)
 
     def of_row(self, row: OnlineRow) -> State:
-        """Return the state of a row, the empty state if the entity is unknown.
+        """Return the state of a row, or the empty state if the entity is unknown.
 
         Raises:
-            PlanMismatchError: A field is null that the plan always writes.
+            PlanMismatchError: A field that must not be null is null.
         """
         if not row.known:
             return self.empty
@@ -51,10 +51,10 @@ class EntityState:
         return state
 
     def of_block(self, block: RowBlock) -> NDArray[np.float64]:
-        """Return the states of rows, shape (rows, fields), the empty state where the entity is unknown.
+        """Return the states of rows, shape (rows, fields); unknown entities have the empty state.
 
         Raises:
-            PlanMismatchError: A field is null that the plan always writes.
+            PlanMismatchError: A field that must not be null is null.
         """
         state = np.where(block.known[:, None], block.state, self._empty_row)
         null = np.isnan(state[:, self._never_null]).any(axis=0)
@@ -69,7 +69,7 @@ class EntityState:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A bundle with everything that a request needs of it.
+    """A bundle with everything that a request needs from it.
 
     Attributes:
         scorer: Scores the model's inputs.

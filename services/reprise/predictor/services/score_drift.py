@@ -32,7 +32,7 @@ class ScoreDrift(Collector):
     Args:
         registry: Registry of the metric.
         counts: Returns the number of scores of each arm so far, in bins of equal width over [0, 1].
-        references: Returns the scores of the evaluation of each loaded arm.
+        references: Returns, for each loaded arm, the histogram of its model's scores in evaluation.
         clock: Monotonic clock, seconds.
     """
 
@@ -72,7 +72,7 @@ class ScoreDrift(Collector):
     def _counts_before_window(
         self, now: float, counted: dict[tuple[str, ...], NDArray[np.float64]]
     ) -> Mapping[tuple[str, ...], NDArray[np.float64]]:
-        """Return the counts of an hour ago, none in a younger process; keep the present ones."""
+        """Return the counts at the start of the window, empty if the process is younger; store the current ones."""
         while len(self._past) > 1 and self._past[1][0] <= now - WINDOW_SECONDS:
             self._past.popleft()
         old = self._past and self._past[0][0] <= now - WINDOW_SECONDS
