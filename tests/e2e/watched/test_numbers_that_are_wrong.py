@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from reprise.rollout.state_machine.routing_plan import read_buckets
+from reprise.rollout.state_machine.routing_plan import parse_buckets
 from reprise.routing import bucket_of
 from support.cluster import CommandError, Platform
 from support.customers import PAIRS, Customers, questions_about
@@ -129,7 +129,7 @@ def _begin(platform: Platform, baseline: str, candidate: str, salt: str) -> None
 
 def _those_of_the_candidate(platform: Platform, salt: str) -> list[tuple[str, str]]:
     [candidate] = platform.get("modelrollout", "incident")["status"]["candidates"]
-    ranges = read_buckets(candidate["buckets"])
+    ranges = parse_buckets(candidate["buckets"])
     return [
         (user, product)
         for user, product in PAIRS

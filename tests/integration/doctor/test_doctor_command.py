@@ -120,7 +120,7 @@ def test_materializer_stopped(platform: SmallPlatform, client: Redis) -> None:
         examined = platform.examine("--json", DOCTOR_CANARY_SECONDS="1")
     finally:
         platform.start("materializer")
-    assert_only(examined, "canary", "materializers", "not known there yet", section="features-are-stale")
+    assert_only(examined, "canary", "materializers", "not known yet", section="features-are-stale")
     # As it has said: the rows come once the event is folded.
     wait_until("the canary is folded", lambda: len(canaries(client)) == 3, 20, every=0.02)
     client.delete(*canaries(client))

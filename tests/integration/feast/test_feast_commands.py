@@ -53,7 +53,7 @@ def starting_ui(applied: FeastRepository, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_apply_needs_nothing_of_discovery(first_commands: CommandsRun) -> None:
-    assert "reprise.features" in first_commands.modules
+    assert "reprise" in first_commands.modules
     assert not {"featuretools", "definitions", "woodwork", "sklearn"} & set(first_commands.modules)
 
 

@@ -67,7 +67,7 @@ def plan_routing(
 def _arms(
     baseline: str, candidates: Sequence[CandidateStatus], previous: Sequence[CandidateStatus]
 ) -> tuple[Arm, ...]:
-    held = {candidate.name: _parse_buckets(candidate.buckets) for candidate in previous if candidate.weight}
+    held = {candidate.name: parse_buckets(candidate.buckets) for candidate in previous if candidate.weight}
     shares = [
         Share(candidate.name, candidate.digest, candidate.weight, shadow=candidate.phase == "Shadowing")
         for candidate in candidates
@@ -80,6 +80,7 @@ def _format_buckets(ranges: Ranges) -> tuple[str, ...]:
     return tuple(f"{first}-{end - 1}" for first, end in ranges)
 
 
-def _parse_buckets(texts: Sequence[str]) -> Ranges:
+def parse_buckets(texts: Sequence[str]) -> Ranges:
+    """Return the half-open ranges of buckets that a candidate's status lists, as ``0-499``."""
     pairs = (text.split("-") for text in texts)
     return tuple((int(first), int(last) + 1) for first, last in pairs)
