@@ -173,7 +173,7 @@ def test_the_api_server_refuses_and_says_why(stage, spec, said):
 
 def test_kubectl_explains_and_lists(stage):
     explained = stage.kubectl("explain", "modelrollout.spec.candidates.trafficPercent")
-    assert "share of the users" in explained
+    assert "Share of the users" in explained
     stage.apply()
     stage.wait_for_weight(1000, 10)
     wait_until("the columns are filled", lambda: "2/2" in stage.kubectl("get", "mr"), 5)
