@@ -258,6 +258,7 @@ class LogContract(ProducerContract):
         self, stack: ExitStack, producer: LogProducer
     ) -> None:
         append_all(producer, [f"u{number}" for number in range(60)])
+        done = dict.fromkeys(range(EVENTS.partitions), 0)
         told = RecordedRebalances(lambda partitions: first.commit({p: done[p] for p in partitions}))
         first = self.consumer(stack, listener=told)
         seen = drain(first, 60)

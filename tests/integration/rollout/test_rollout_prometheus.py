@@ -46,10 +46,10 @@ def measured(prometheus: PrometheusProvider, candidate: str = NEW) -> Measuremen
 
 def test_arms_are_measured(prometheus):
     give_up = time.monotonic() + 20
-    while (found := measured(prometheus)).candidate.asked < 200:
+    while (found := measured(prometheus)).candidate.requests < 200:
         assert time.monotonic() < give_up, found
         time.sleep(0.5)
-    assert found.candidate.failed / found.candidate.asked == pytest.approx(1 / 3, abs=0.1)
+    assert found.candidate.failed / found.candidate.requests == pytest.approx(1 / 3, abs=0.1)
     assert found.baseline.failed == 0
     assert 0 < found.candidate.p99 < 0.01
     assert sum(found.baseline.scores) == pytest.approx(found.baseline.answered, rel=0.05)
@@ -59,7 +59,7 @@ def test_arms_are_measured(prometheus):
 
 def test_an_arm_that_nobody_knows_has_done_nothing(prometheus):
     found = measured(prometheus, candidate=OTHER)
-    assert (found.candidate.asked, found.candidate.p99, found.candidate.scores) == (0, None, ())
+    assert (found.candidate.requests, found.candidate.p99, found.candidate.scores) == (0, None, ())
 
 
 def test_a_prometheus_that_refuses_is_named_with_its_reason(prometheus):
