@@ -15,9 +15,10 @@ import httpx
 
 @dataclass
 class SteadyLoad:
-    """Asks for predictions at a rate, from several threads with kept connections, until left.
+    """Asks for predictions at a rate, from several threads, until left.
 
-    A request that fails is not tried again: every one counts.
+    Each thread has a client of its own, with the address, headers and timeout of ``client``: in a pool that threads
+    share, one may close an expired connection that another reads from. A request that fails is not tried again.
     """
 
     client: httpx.Client
@@ -56,13 +57,20 @@ class SteadyLoad:
         return sum(self.statuses.values())
 
     def _ask(self) -> None:
+        template = self.client
+        with httpx.Client(
+            base_url=template.base_url, headers=template.headers, timeout=template.timeout
+        ) as client:
+            self._ask_with(client)
+
+    def _ask_with(self, client: httpx.Client) -> None:
         while not self._stop.is_set():
             turn = next(self._turn)
             wait = self._started + turn / self.rate - time.monotonic()
             if wait > 0 and self._stop.wait(wait):
                 return
             body = self.body(turn)
-            self._count(*self._once(turn, body))
+            self._count(*self._once(client, turn, body))
 
     def body(self, turn: int) -> dict[str, Any]:
         """What is asked at a turn."""
@@ -72,9 +80,9 @@ class SteadyLoad:
     def heed(self, turn: int, body: dict[str, Any], answer: dict[str, Any]) -> None:
         """Do what follows from an answer; here nothing does."""
 
-    def _once(self, turn: int, body: dict[str, Any]) -> tuple[str, str]:
+    def _once(self, client: httpx.Client, turn: int, body: dict[str, Any]) -> tuple[str, str]:
         try:
-            answer = self.client.post("/predict", json=body)
+            answer = client.post("/predict", json=body)
         except httpx.HTTPError as error:
             return type(error).__name__, repr(error)
         if not answer.is_success:
