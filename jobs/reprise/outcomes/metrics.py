@@ -47,9 +47,13 @@ class OutcomesMetrics:
             "Anytime-valid p-value of the arms' shares of users; tiny is wrong, NaN is a single arm.",
         )
         self._checked = gauge("checked_values", "Logged features that were recomputed.")
-        self._mismatches = gauge("feature_mismatches", "Logged features that nothing explains.", ("feature",))
+        self._mismatches = gauge(
+            "feature_mismatches", "Logged features that differ without an event in flight.", ("feature",)
+        )
         self._mismatched = gauge("mismatches", "All of them together.")
-        self._in_flight = gauge("features_in_flight", "Logged features that events in flight explain.")
+        self._in_flight = gauge(
+            "features_in_flight", "Logged features that differ and are excluded for events in flight."
+        )
         self._reproduced = gauge(
             "probability_mismatches", "Logged probabilities that their model does not reproduce."
         )

@@ -63,7 +63,7 @@ def test_somebody_changes_states_in_the_online_store(
     customers.await_answers(301, 90)
     time.sleep(8)  # the archiver's window, and its grace
     with pytest.raises(CommandError, match="mismatches"):
-        platform.run_job("outcomes", 240)
+        platform.run_job("outcomes", 240, OUTCOMES_IN_FLIGHT="5s")
     incident.sees("RepriseFeatureMismatch", 30)
     incident.asks("topk(3, reprise_outcomes_feature_mismatches)")
     incident.asks("reprise_outcomes_features_in_flight")

@@ -12,7 +12,7 @@ from reprise.outcomes.comparison.confidence_sequence import (
     paired_difference,
     sequence_verdict,
 )
-from reprise.outcomes.comparison.simulation import CASES, Trial, conversion_trials, paired_trials, table
+from support.sequential_trials import CASES, Trial, conversion_trials, paired_trials, table
 
 TEST = SequentialTest()
 RUNS = 200

@@ -16,6 +16,7 @@ from reprise.outcomes.comparison.confidence_sequence import Verdict
 from reprise.outcomes.comparison.results import Reproduction
 from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
+from reprise.outcomes.features.feature_consistency import Consistency, check_consistency
 from reprise.outcomes.job import evaluate
 from reprise.outcomes.metrics import exposition
 from reprise.outcomes.report.evidence import build_evidence
@@ -32,7 +33,9 @@ from support.outcomes import (
     Shop,
     make_archive,
 )
-from support.served_bundles import bundle_files
+from support.served_bundles import bundle_files, small_plan
+
+INSTANTS = ("timestamp_us", "answered_us")
 
 
 @pytest.fixture(autouse=True)
@@ -188,16 +191,35 @@ def test_features_agree_with_the_offline_store(found: Evaluation) -> None:
     assert found.consistency.predictions > 1_500
     assert found.consistency.compared == 8 * found.consistency.predictions
     assert found.consistency.mismatches == {}
-    assert found.consistency.unexamined == 0
+    assert found.consistency.excluded_share < 0.03
 
 
 @pytest.mark.parametrize("in_flight", ["30s", "11m"])
-def test_late_events_and_those_on_their_way_explain_differences(tmp_path: Path, in_flight: str) -> None:
+def test_differences_by_late_events_and_those_in_flight_are_excluded(tmp_path: Path, in_flight: str) -> None:
     archive = make_archive(tmp_path, Shop(users=6, visits=150, late=0.5))
     # events are ten minutes late: certain to have come after the answer, or in doubt
     consistency = evaluate(settings(archive, in_flight=in_flight), archive.document).consistency
     assert consistency.mismatches == {}
     assert consistency.in_flight["product_views"] > 4
+    assert consistency.in_flight["product_views"] <= consistency.excluded < consistency.predictions / 10
+
+
+def test_share_of_excluded_predictions_rises_if_timestamps_are_changed(
+    joined: tuple[Any, ArchiveSnapshot], archive: Archive, tmp_path: Path
+) -> None:
+    connection, snapshot = joined
+    plans = {digest: small_plan() for digest in archive.digests.values()}
+
+    def check() -> Consistency:
+        return check_consistency(connection, snapshot, plans, settings(archive), tmp_path)
+
+    assert check().excluded_share < 0.03
+    connection.execute("ALTER VIEW predictions RENAME TO logged")
+    columns = ", ".join(f"{name} + 10_000_000 * (row_id % 4 = 0)::BIGINT AS {name}" for name in INSTANTS)
+    connection.execute(f"CREATE VIEW predictions AS SELECT * REPLACE ({columns}) FROM logged")
+    changed = check()
+    assert changed.excluded_share == pytest.approx(0.25, abs=0.04)
+    assert changed.mismatches == {}
 
 
 def test_wrong_features_are_counted_by_name_whatever_else_is_late(tmp_path: Path) -> None:

@@ -1,14 +1,14 @@
 """Consistency of the logged features with those that the offline store gives for the same prediction.
 
-A sample of the logged predictions is recomputed with the batch executor, and every value compared with parity's
-tolerance. The offline store knows events that the online store did not know yet, because they were in flight or late.
-So the predictions that differ are recomputed from the events in order of arrival, as the stream folds them, for every
-set of events that the online store may have held. A value that one of these sets explains was right; one that none
-explains is a mismatch. Values that are computed from the request, or from other inputs, are computed from logged ones.
+A sample of the logged predictions is recomputed with the batch executor, and every value compared as parity compares
+executors. The offline store may have events that the online store did not have yet, or the reverse: events in flight,
+late ones, and those that are stamped with a later time. A value that differs while its user, product or pair had such
+an event is excluded, because either value may be right; the share of excluded predictions is reported. A value that
+differs without one is a mismatch.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,17 +19,14 @@ import pyarrow as pa
 
 from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
 from reprise.features.feature_functions import FloatArray
-from reprise.features.parity.comparison import TOLERANCE, feature_scales
+from reprise.features.parity.comparison import Mismatch, compare, feature_scales
 from reprise.features.plan import Plan
-from reprise.outcomes.features.in_flight_events import Discrepancy, possible_inputs
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
 from reprise.runtime.durations import microseconds
-from reprise.sql import connect, literal
+from reprise.sql import literal
 
-_MAX_EXAMINED = 500
 _EXAMPLES = 5
-_STORED = ("user", "product", "pair")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +48,9 @@ class Consistency:
     Attributes:
         predictions: Predictions recomputed.
         compared: Values compared.
-        mismatches: Values that nothing explains.
-        in_flight: Values that events in flight, or late ones, explain.
-        unexamined: Predictions that differ but were too many to examine; their differing values are mismatches.
+        mismatches: Values that differ although no event was in flight.
+        in_flight: Values that differ and are excluded, because an event may have been in flight.
+        excluded: Predictions with such a value.
         unknown_models: Predictions whose model is not in the model store, which cannot be recomputed.
         examples: Some of the mismatches.
     """
@@ -62,14 +59,19 @@ class Consistency:
     compared: int = 0
     mismatches: Mapping[str, int] = field(default_factory=dict)
     in_flight: Mapping[str, int] = field(default_factory=dict)
-    unexamined: int = 0
+    excluded: int = 0
     unknown_models: int = 0
     examples: tuple[FeatureMismatch, ...] = ()
 
     @property
     def mismatched(self) -> int:
-        """All values that nothing explains."""
+        """Number of mismatches."""
         return sum(self.mismatches.values())
+
+    @property
+    def excluded_share(self) -> float:
+        """Share of the predictions with an excluded value."""
+        return self.excluded / max(1, self.predictions)
 
     def __add__(self, other: "Consistency") -> "Consistency":
         return Consistency(
@@ -77,7 +79,7 @@ class Consistency:
             compared=self.compared + other.compared,
             mismatches=dict(Counter(self.mismatches) + Counter(other.mismatches)),
             in_flight=dict(Counter(self.in_flight) + Counter(other.in_flight)),
-            unexamined=self.unexamined + other.unexamined,
+            excluded=self.excluded + other.excluded,
             unknown_models=self.unknown_models + other.unknown_models,
             examples=(self.examples + other.examples)[:_EXAMPLES],
         )
@@ -110,7 +112,7 @@ def check_consistency(
     for plan, digests in by_hash.values():
         rows = sample.filter(pa.compute.is_in(sample["digest"], pa.array(digests, pa.string())))
         if rows.num_rows:
-            total += _PlanCheck(rows, plan, snapshot.events, settings, folder).run()
+            total += _check_plan(connection, rows, plan, snapshot.events, settings, folder)
     return total + Consistency(unknown_models=sample.num_rows - total.predictions)
 
 
@@ -129,127 +131,88 @@ def _sample(connection: Any, snapshot: ArchiveSnapshot, settings: OutcomesSettin
     ).to_arrow_table()
 
 
-class _PlanCheck:
-    """The check of the sampled predictions of one plan; arrays have a row per prediction and a column per input."""
-
-    def __init__(
-        self, rows: pa.Table, plan: Plan, events: Path, settings: OutcomesSettings, folder: Path
-    ) -> None:
-        self._rows = rows
-        self._plan = plan
-        self._events = events
-        self._settings = settings
-        self._folder = folder
-        self._entities = np.array([item.entity for item in plan.inputs])
-        self._logged = self._logged_inputs()
-
-    def run(self) -> Consistency:
-        logged, names = self._logged, self._plan.input_names
-        computed, max_amount = self._computed_inputs()
-        scales = feature_scales(self._plan, names, computed, max_amount)
-        requested = self._entities == "request"
-        computed[:, requested] = self._request_inputs()[:, requested]
-        differs = _differs(logged, computed, scales)
-        differing_rows = np.flatnonzero(differs.any(axis=1))
-        explained = np.zeros_like(differs)
-        for row, known in self._explain(differing_rows[:_MAX_EXAMINED], scales):
-            explained[row] = known & differs[row]
-        mismatched = differs & ~explained
-        return Consistency(
-            predictions=self._rows.num_rows,
-            compared=int(logged.size),
-            mismatches=_by_name(names, mismatched),
-            in_flight=_by_name(names, explained),
-            unexamined=max(0, len(differing_rows) - _MAX_EXAMINED),
-            examples=self._examples(computed, mismatched),
-        )
-
-    def _logged_inputs(self) -> FloatArray:
-        names = self._plan.input_names
-        features = [orjson.loads(text) for text in self._rows["features"].to_pylist()]
-        # An absent input is as wrong as a wrong value: infinity equals nothing that can be computed.
-        logged = [[row.get(name, np.inf) for name in names] for row in features]
-        return np.array([[np.nan if v is None else v for v in row] for row in logged], dtype=np.float64)
-
-    def _computed_inputs(self) -> tuple[FloatArray, float]:
-        """Return the batch executor's values, and the largest amount of an event."""
-        plan, memory_limit = self._plan, self._settings.memory_limit
-        requests = self._rows.select([name for name in REQUEST_COLUMNS if name != "row_id"])
-        requests = requests.add_column(0, "row_id", pa.array(np.arange(self._rows.num_rows)))
-        computed = np.full((self._rows.num_rows, len(plan.inputs)), np.nan)
-        with BatchExecutor(plan, memory_limit=memory_limit, temp_directory=self._folder) as executor:
-            executor.load_events(self._events)
-            for batch, inputs in executor.with_inputs(executor.request_rows(requests)):
-                computed[batch.column("row_id").to_numpy()] = inputs
-        with connect(memory_limit=memory_limit, temp_directory=self._folder / "spill") as connection:
-            [(max_amount,)] = connection.execute(
-                f"SELECT coalesce(max(amount), 0.0) FROM read_parquet({literal(self._events)})"
-            ).fetchall()
-        return computed, float(max_amount)
-
-    def _request_inputs(self) -> FloatArray:
-        """Return the logged values, with those of the request computed from the request and the other values."""
-        out = self._logged.copy()
-        index = {name: at for at, name in enumerate(self._plan.input_names)}
-        for item in self._plan.request_inputs:
-            spec, column = item.finish, index[item.name]
-            if spec["kind"] == "request":
-                out[:, column] = np.asarray(self._rows[spec["field"]].cast("float64").to_numpy(), np.float64)
-            else:
-                numerator, denominator = out[:, index[spec["numerator"]]], out[:, index[spec["denominator"]]]
-                ratio = np.full(len(out), np.nan)
-                np.divide(numerator, denominator, out=ratio, where=denominator > 0)
-                out[:, column] = ratio
-        return out
-
-    def _explain(self, rows: Any, scales: FloatArray) -> Iterator[tuple[int, Any]]:
-        """Yield which values of each row a possible set of events gives."""
-        if not len(rows):
-            return
-        memory_limit = self._settings.memory_limit
-        with connect(memory_limit=memory_limit, temp_directory=self._folder / "spill") as connection:
-            discrepancies = [self._discrepancy(int(row)) for row in rows]
-            possible = possible_inputs(connection, self._events, self._plan, discrepancies)
-            for row, candidates in zip(rows, possible, strict=True):
-                yield row, self._best_explanation(self._logged[row], candidates, scales)
-
-    def _best_explanation(
-        self, logged: FloatArray, candidates: Iterator[FloatArray], scales: FloatArray
-    ) -> Any:
-        """Return which values agree with the set of events that explains most of them, entity by entity."""
-        columns = [np.flatnonzero(self._entities == entity) for entity in _STORED]
-        explained = np.zeros(len(logged), dtype=np.bool_)
-        for inputs in candidates:
-            agrees = ~_differs(logged, inputs, scales)
-            for chosen in columns:
-                if np.count_nonzero(agrees[chosen]) > np.count_nonzero(explained[chosen]):
-                    explained[chosen] = agrees[chosen]
-            if all(explained[chosen].all() for chosen in columns):
-                break
-        return explained
-
-    def _discrepancy(self, row: int) -> Discrepancy:
-        content = self._rows.slice(row, 1).to_pylist()[0]
-        names = ("user_id", "product_id", "timestamp_us", "answered_us")
-        in_flight_us = microseconds(self._settings.in_flight)
-        return Discrepancy(**{name: content[name] for name in names}, in_flight_us=in_flight_us)
-
-    def _examples(self, computed: FloatArray, mismatched: Any) -> tuple[FeatureMismatch, ...]:
-        examples = []
-        for row, column in np.argwhere(mismatched)[:_EXAMPLES].tolist():
-            content = self._rows.slice(row, 1).to_pylist()[0]
-            ids = (content["user_id"], content["product_id"], content["timestamp_us"])
-            values = (float(self._logged[row, column]), float(computed[row, column]))
-            examples.append(FeatureMismatch(self._plan.input_names[column], *ids, *values))
-        return tuple(examples)
+def _check_plan(
+    connection: Any, rows: pa.Table, plan: Plan, events: Path, settings: OutcomesSettings, folder: Path
+) -> Consistency:
+    """Check the sampled predictions of one plan; matrices have a row per prediction and a column per input."""
+    names = plan.input_names
+    rows = rows.drop_columns("row_id").add_column(0, "row_id", pa.array(np.arange(rows.num_rows)))
+    logged = _logged_inputs(rows, names)
+    computed = _computed_inputs(rows, plan, events, settings, folder)
+    [(largest,)] = connection.execute(
+        f"SELECT coalesce(max(amount), 0.0) FROM read_parquet({literal(events)})"
+    ).fetchall()
+    scales = feature_scales(plan, names, computed, float(largest))
+    differing = compare("logged and computed", names, logged, computed, scales).mismatches
+    in_flight = _entities_in_flight(connection, rows, differing, events, microseconds(settings.in_flight))
+    entities = {item.name: item.entity for item in plan.inputs}
+    excluded = [each for each in differing if (each.row, entities[each.feature]) in in_flight]
+    mismatches = [each for each in differing if (each.row, entities[each.feature]) not in in_flight]
+    return Consistency(
+        predictions=rows.num_rows,
+        compared=int(logged.size),
+        mismatches=dict(Counter(each.feature for each in mismatches)),
+        in_flight=dict(Counter(each.feature for each in excluded)),
+        excluded=len({each.row for each in excluded}),
+        examples=tuple(_example(rows, each) for each in mismatches[:_EXAMPLES]),
+    )
 
 
-def _differs(left: FloatArray, right: FloatArray, scales: FloatArray) -> Any:
-    missing = np.isnan(left) | np.isnan(right)
-    with np.errstate(invalid="ignore"):
-        far = ~(np.abs(np.where(missing, 0.0, left) - np.where(missing, 0.0, right)) <= TOLERANCE * scales)
-    return (np.isnan(left) != np.isnan(right)) | (far & ~missing)
+def _logged_inputs(rows: pa.Table, names: Sequence[str]) -> FloatArray:
+    features = [orjson.loads(text) for text in rows["features"].to_pylist()]
+    # An absent input is as wrong as a wrong value: infinity equals nothing that can be computed.
+    logged = [[row.get(name, np.inf) for name in names] for row in features]
+    return np.array([[np.nan if v is None else v for v in row] for row in logged], dtype=np.float64)
 
 
-def _by_name(names: Sequence[str], chosen: Any) -> dict[str, int]:
-    return {name: int(count) for name, count in zip(names, chosen.sum(axis=0), strict=True) if count}
+def _computed_inputs(
+    rows: pa.Table, plan: Plan, events: Path, settings: OutcomesSettings, folder: Path
+) -> FloatArray:
+    computed = np.full((rows.num_rows, len(plan.inputs)), np.nan)
+    with BatchExecutor(plan, memory_limit=settings.memory_limit, temp_directory=folder) as executor:
+        executor.load_events(events)
+        requests = executor.request_rows(rows.select(list(REQUEST_COLUMNS)))
+        for batch, inputs in executor.with_inputs(requests):
+            computed[batch.column("row_id").to_numpy()] = inputs
+    return computed
+
+
+def _entities_in_flight(
+    connection: Any, rows: pa.Table, differing: Sequence[Mismatch], events: Path, in_flight_us: int
+) -> set[tuple[int, str]]:
+    """Return the entities of the differing rows with an event that one store may have had and the other not.
+
+    An event from before the predicted instant may have been missing online if it arrived less than ``in_flight_us``
+    before the answer, or later. An event from after that instant may have been online if it arrived before the answer.
+    Inputs that are computed from the request may depend on any entity.
+    """
+    chosen = pa.array(sorted({each.row for each in differing}), pa.int64())
+    connection.register("differing", rows.take(chosen))
+    joined = f"""
+        SELECT row_id, d.user_id = a.user_id AS "user", d.product_id = a.product_id AS product
+        FROM differing d JOIN arrived a ON %s WHERE
+            (a.ts < timestamp_us AND a.arrived_us > answered_us - {in_flight_us})
+            OR (a.ts >= timestamp_us AND a.arrived_us <= answered_us)
+    """
+    found = connection.execute(
+        f"""
+        WITH arrived AS (
+            SELECT user_id, product_id, epoch_us("timestamp") AS ts, coalesce(epoch_us(arrival), 0) AS arrived_us
+            FROM read_parquet({literal(events)}, file_row_number = true)
+            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+        ), possible AS ({joined % "d.user_id = a.user_id"} UNION ALL {joined % "d.product_id = a.product_id"})
+        SELECT row_id, bool_or("user"), bool_or(product), bool_or("user" AND product) FROM possible GROUP BY row_id
+        """
+    ).fetchall()
+    connection.unregister("differing")
+    places = ("user", "product", "pair")
+    entities = {
+        (row, name) for row, *flags in found for name, flag in zip(places, flags, strict=True) if flag
+    }
+    return entities | {(row, "request") for row, *_ in found}
+
+
+def _example(rows: pa.Table, mismatch: Mismatch) -> FeatureMismatch:
+    row = rows.slice(mismatch.row, 1).to_pylist()[0]
+    ids = (row["user_id"], row["product_id"], row["timestamp_us"])
+    return FeatureMismatch(mismatch.feature, *ids, mismatch.left, mismatch.right)

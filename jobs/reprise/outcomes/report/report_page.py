@@ -46,7 +46,8 @@ def render_json(evaluation: Evaluation) -> bytes:
         for name in ("since", "until"):
             document["drift"][name] = format_timestamp(document["drift"].pop(f"{name}_us"))
         document["drift"]["drifted"] = evaluation.drift.drifted
-    document["consistency"]["mismatched"] = evaluation.consistency.mismatched
+    for name in ("mismatched", "excluded_share"):
+        document["consistency"][name] = getattr(evaluation.consistency, name)
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
@@ -73,7 +74,6 @@ def render_html(evaluation: Evaluation) -> str:
             for candidate in evaluation.candidates
         ],
         mismatched=evaluation.consistency.mismatched,
-        in_flight=sum(evaluation.consistency.in_flight.values()),
     )
 
 

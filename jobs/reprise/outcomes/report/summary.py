@@ -29,7 +29,7 @@ def render_summary(evaluation: Evaluation) -> str:
         "",
         f"features    {consistency.predictions:,} predictions recomputed, {consistency.compared:,} values:"
         f" {consistency.mismatched:,} mismatches,"
-        f" {sum(consistency.in_flight.values()):,} explained by events in flight",
+        f" {consistency.excluded:,} predictions ({consistency.excluded_share:.1%}) excluded for events in flight",
     ]
     if reproduction.compared:
         lines.append(

@@ -1,6 +1,6 @@
 """Simulated sequential tests: how often they are wrong, and how often they detect a difference.
 
-``python -m reprise.outcomes.comparison.simulation`` prints the table of the documentation.
+``PYTHONPATH=tests python -m support.sequential_trials`` prints the table of the documentation.
 """
 
 from collections.abc import Callable
