@@ -19,10 +19,12 @@ class LiveRollout:
     Attributes:
         cluster: The API server.
         namespace: Where the rollout is.
+        name: The rollout's name.
     """
 
     cluster: Cluster
     namespace: str
+    name: str = NAME
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         """Return what kubectl prints about the namespace."""
@@ -33,7 +35,7 @@ class LiveRollout:
         resource = {
             "apiVersion": "reprise.dev/v1alpha1",
             "kind": "ModelRollout",
-            "metadata": {"name": NAME, "namespace": self.namespace},
+            "metadata": {"name": self.name, "namespace": self.namespace},
             "spec": spec,
         }
         self.kubectl("apply", "-f", "-", stdin=json.dumps(resource))
@@ -41,14 +43,14 @@ class LiveRollout:
     def annotate(self, **annotations: str) -> None:
         """Ask the operator for something."""
         named = [f"reprise.dev/{name}={value}" for name, value in annotations.items()]
-        self.kubectl("annotate", "modelrollout", NAME, *named)
+        self.kubectl("annotate", "modelrollout", self.name, *named)
 
     @property
     def status(self) -> dict[str, Any]:
         """The rollout's status."""
-        found: dict[str, Any] = self.cluster.get("--namespace", self.namespace, "modelrollout", NAME).get(
-            "status", {}
-        )
+        found: dict[str, Any] = self.cluster.get(
+            "--namespace", self.namespace, "modelrollout", self.name
+        ).get("status", {})
         return found
 
     def wait_for_phase(self, phase: str, seconds: float, digest: str | None = None) -> dict[str, Any]:
@@ -72,5 +74,5 @@ class LiveRollout:
     def events(self) -> list[tuple[str, str]]:
         """The reasons and messages of the events on the rollout, in order."""
         found = self.cluster.get("--namespace", self.namespace, "events.events.k8s.io")["items"]
-        ours = [event for event in found if event["regarding"]["name"] == NAME]
+        ours = [event for event in found if event["regarding"]["name"] == self.name]
         return [(e["reason"], e["note"]) for e in sorted(ours, key=lambda event: event["eventTime"])]

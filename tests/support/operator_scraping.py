@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-_UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
-
 
 def scrape_configs(monitors: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return Prometheus' ``scrape_configs`` for PodMonitors as the API server gives them.
@@ -42,23 +40,16 @@ def watching_configs(namespace: str) -> list[dict[str, Any]]:
             "scrape_interval": "5s",
             "scrape_timeout": "5s",
             "kubernetes_sd_configs": [{"role": "node"}],
-            "relabel_configs": [_replace(["__meta_kubernetes_node_name"], "node")],
+            "relabel_configs": [_replace("__meta_kubernetes_node_name", "node")],
         },
         *(
             {
                 "job_name": job,
                 "honor_labels": True,
                 "kubernetes_sd_configs": [_pods_of(namespace)],
-                "relabel_configs": [
-                    _keep("__meta_kubernetes_pod_container_port_name", port),
-                    *_place(),
-                ],
+                "relabel_configs": [_keep(_PORT, port), *_PLACE],
             }
-            for job, port in (
-                ("kube-state-metrics", "state"),
-                ("pushgateway", "pushgateway"),
-                ("shop-redis", "replica-metrics"),
-            )
+            for job, port in _BESIDE.items()
         ),
     ]
 
@@ -86,21 +77,14 @@ def _scrape_config(monitor: dict[str, Any], endpoint: dict[str, Any], number: in
             f"the PodMonitor {name} has what is not translated: {sorted(unknown) or spec['selector']}"
         )
     chosen = [
-        {
-            "action": "keep",
-            "source_labels": [
-                f"__meta_kubernetes_pod_{part}_{_safe(label)}" for part in ("label", "labelpresent")
-            ],
-            "regex": f"({re.escape(value)});true",
-        }
+        _keep(
+            [f"__meta_kubernetes_pod_{part}_{_safe(label)}" for part in ("label", "labelpresent")],
+            f"({re.escape(value)});true",
+        )
         for label, value in sorted(spec["selector"]["matchLabels"].items())
     ]
     copied = [
-        {
-            "source_labels": [f"__meta_kubernetes_pod_label_{_safe(label)}"],
-            "target_label": _safe(label),
-            "regex": "(.+)",
-        }
+        _replace(f"__meta_kubernetes_pod_label_{_safe(label)}", _safe(label)) | {"regex": "(.+)"}
         for label in spec.get("podTargetLabels", [])
     ]
     return {
@@ -111,14 +95,10 @@ def _scrape_config(monitor: dict[str, Any], endpoint: dict[str, Any], number: in
         "scrape_timeout": endpoint["interval"],
         "kubernetes_sd_configs": [_pods_of(namespace)],
         "relabel_configs": [
-            {
-                "action": "drop",
-                "source_labels": ["__meta_kubernetes_pod_phase"],
-                "regex": "(Failed|Succeeded)",
-            },
+            _keep("__meta_kubernetes_pod_phase", "(Failed|Succeeded)") | {"action": "drop"},
             *chosen,
-            _keep("__meta_kubernetes_pod_container_port_name", endpoint["port"]),
-            *_place(),
+            _keep(_PORT, endpoint["port"]),
+            *_PLACE,
             *copied,
             {"target_label": "job", "replacement": f"{namespace}/{name}"},
             {"target_label": "endpoint", "replacement": endpoint["port"]},
@@ -130,21 +110,27 @@ def _pods_of(namespace: str) -> dict[str, Any]:
     return {"role": "pod", "namespaces": {"names": [namespace]}}
 
 
-def _place() -> list[dict[str, Any]]:
-    return [
-        _replace(["__meta_kubernetes_namespace"], "namespace"),
-        _replace(["__meta_kubernetes_pod_container_name"], "container"),
-        _replace(["__meta_kubernetes_pod_name"], "pod"),
-    ]
+def _keep(source: str | list[str], regex: str) -> dict[str, Any]:
+    return {
+        "action": "keep",
+        "source_labels": [source] if isinstance(source, str) else source,
+        "regex": regex,
+    }
 
 
-def _keep(source: str, regex: str) -> dict[str, Any]:
-    return {"action": "keep", "source_labels": [source], "regex": regex}
-
-
-def _replace(source: list[str], target: str) -> dict[str, Any]:
-    return {"source_labels": source, "target_label": target}
+def _replace(source: str, target: str) -> dict[str, Any]:
+    return {"source_labels": [source], "target_label": target}
 
 
 def _safe(label: str) -> str:
-    return _UNSAFE.sub("_", label)
+    return re.sub(r"[^a-zA-Z0-9_]", "_", label)
+
+
+_PORT = "__meta_kubernetes_pod_container_port_name"
+_PLACE = [
+    _replace("__meta_kubernetes_namespace", "namespace"),
+    _replace("__meta_kubernetes_pod_container_name", "container"),
+    _replace("__meta_kubernetes_pod_name", "pod"),
+]
+_BESIDE = {"kube-state-metrics": "state", "pushgateway": "pushgateway", "shop-redis": "replica-metrics"}
+"""Port of each target that no PodMonitor selects."""

@@ -1,6 +1,6 @@
 """A small world for the rollout operator: predictors, measurements and a Kubernetes that obey at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -83,6 +83,25 @@ class FakeStore:
             raise StoreUnavailableError("read", "redis is away")
 
 
+def report_of(
+    document: RoutingDocument | None, failed: Collection[str] = (), loading: Collection[str] = ()
+) -> RoutingReport:
+    """Return what a predictor reports that has applied a document, with the digests it cannot load or is loading."""
+    if document is None:
+        return RoutingReport(generation=None, fingerprint=None, rollout=None, arms=())
+    arms = tuple(
+        ArmReport(
+            **arm.model_dump(exclude={"buckets"}),
+            state="failed" if arm.digest in failed else "loading" if arm.digest in loading else "loaded",
+            reason="sha256 differs" if arm.digest in failed else None,
+        )
+        for arm in document.arms
+    )
+    return RoutingReport(
+        generation=document.generation, fingerprint=document.fingerprint, rollout=document.rollout, arms=arms
+    )
+
+
 @dataclass
 class FakePredictors:
     """Apply the store's document as soon as they are asked."""
@@ -91,43 +110,13 @@ class FakePredictors:
     corrupt: set[str] = field(default_factory=set)
     loading: set[str] = field(default_factory=set)
     deaf: set[str] = field(default_factory=set)
-    silent: set[str] = field(default_factory=set)
     applied: dict[str, RoutingDocument | None] = field(default_factory=dict)
 
     def get_reports(self, pods: Sequence[Pod]) -> tuple[PodReport, ...]:
-        return tuple(self._ask(pod.name) for pod in pods)
-
-    def _ask(self, pod: str) -> PodReport:
-        if pod in self.silent:
-            return PodReport(pod, None, "no answer")
-        if pod not in self.deaf:
-            self.applied[pod] = self.store.newest
-        document = self.applied.get(pod)
-        if document is None:
-            return PodReport(pod, RoutingReport(generation=None, fingerprint=None, rollout=None, arms=()))
-        arms = tuple(
-            ArmReport(
-                name=arm.name,
-                digest=arm.digest,
-                weight=arm.weight,
-                shadow=arm.shadow,
-                state="failed"
-                if arm.digest in self.corrupt
-                else "loading"
-                if arm.digest in self.loading
-                else "loaded",
-                reason="sha256 differs" if arm.digest in self.corrupt else None,
-            )
-            for arm in document.arms
-        )
-        return PodReport(
-            pod,
-            RoutingReport(
-                generation=document.generation,
-                fingerprint=document.fingerprint,
-                rollout=document.rollout,
-                arms=arms,
-            ),
+        self.applied |= {pod.name: self.store.newest for pod in pods if pod.name not in self.deaf}
+        return tuple(
+            PodReport(pod.name, report_of(self.applied.get(pod.name), self.corrupt, self.loading))
+            for pod in pods
         )
 
 
@@ -136,7 +125,6 @@ class FakeKubernetes:
     """Keeps resources as the API server does: with versions, and a generation that rises with the spec."""
 
     resources: dict[str, dict[str, Any]] = field(default_factory=dict)
-    names: tuple[str, ...] = ("predictor-0", "predictor-1")
     events: list[ResourceEvent] = field(default_factory=list)
     fail_writes: list[str] = field(default_factory=list)
     version: int = 0
@@ -152,27 +140,29 @@ class FakeKubernetes:
         }
         self._touch(key)
 
-    def rollouts(self) -> tuple[str, ...]:
-        return tuple(key.rpartition("/")[2] for key in self.resources)
+    def rollouts(self) -> tuple[Resource, ...]:
+        found = (self.rollout(*key.split("/")) for key in self.resources)
+        return tuple(resource for resource in found if resource is not None)
 
     def rollout(self, namespace: str, name: str) -> Resource | None:
         found = self.resources.get(f"{namespace}/{name}")
         if found is None:
             return None
         return Resource(
-            namespace=namespace,
-            name=name,
-            uid="uid",
-            version=str(found["version"]),
-            generation=found["generation"],
-            annotations=dict(found["annotations"]),
-            deleting=False,
-            spec=deepcopy(found["spec"]),
-            status=deepcopy(found["status"]),
+            *(
+                namespace,
+                name,
+                "uid",
+                str(found["version"]),
+                found["generation"],
+                dict(found["annotations"]),
+                False,
+            ),
+            *deepcopy((found["spec"], found["status"])),
         )
 
     def pods(self) -> tuple[Pod, ...]:
-        return tuple(Pod(name, f"http://{name}") for name in self.names)
+        return tuple(Pod(name, f"http://{name}") for name in ("predictor-0", "predictor-1"))
 
     def write_status(self, resource: Resource, status: Mapping[str, Any]) -> None:
         self._maybe_fail("status")
@@ -203,18 +193,14 @@ class FakeKubernetes:
 
 @dataclass
 class FakeMetrics:
-    """Answers with what a test says, for each candidate."""
+    """Answers with what a test says."""
 
     default: Measurement | None = None
-    by_candidate: dict[str, Measurement | None] = field(default_factory=dict)
-    queries: list[MeasurementQuery] = field(default_factory=list)
 
     def measure(self, query: MeasurementQuery) -> Measurement:
-        self.queries.append(query)
-        found = self.by_candidate.get(query.candidate[0], self.default)
-        if found is None:
+        if self.default is None:
             raise MetricsError("prometheus is away")
-        return found
+        return self.default
 
 
 def evidence(

@@ -1,6 +1,5 @@
 """A ModelRollout of two arms on the cluster, for tests that need one to be there and hold."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +7,15 @@ import httpx
 
 from support.cluster import Platform
 from support.customers import PAIRS, questions_about
+from support.live_rollout import LiveRollout
 from support.waiting import wait_until
+
+_LENIENT = {
+    "interval": "2s",
+    "window": "30s",
+    "minSamples": 20,
+    "metrics": [{"type": "ErrorRate", "max": 1}],
+}
 
 
 def served_digest(platform: Platform) -> str:
@@ -44,38 +51,16 @@ def apply_rollout(
     salt: str | None = None,
     **analysis: Any,
 ) -> None:
-    """Give a share of the users the candidate, for an hour.
-
-    Args:
-        platform: Where.
-        name: The rollout's.
-        baseline: Digest of its baseline.
-        candidate: Digest of its only candidate, ``next``.
-        percent: The candidate's share of the users.
-        salt: Of the assignment; by default the rollout's own.
-        analysis: What differs from an analysis that nothing fails.
-    """
+    """Give a share of the users the only candidate, ``next``, for an hour; by default nothing fails its analysis."""
     spec: dict[str, Any] = {
         "baseline": {"digest": baseline},
         "candidates": [{"name": "next", "digest": candidate, "trafficPercent": percent}],
         "steps": [{"trafficPercent": percent, "hold": "1h"}],
-        "analysis": {
-            "interval": "2s",
-            "window": "30s",
-            "minSamples": 20,
-            "metrics": [{"type": "ErrorRate", "max": 1}],
-            **analysis,
-        },
+        "analysis": _LENIENT | analysis,
     }
     if salt is not None:
         spec["assignment"] = {"key": "user_id", "salt": salt}
-    rollout = {
-        "apiVersion": "reprise.dev/v1alpha1",
-        "kind": "ModelRollout",
-        "metadata": {"name": name},
-        "spec": spec,
-    }
-    platform.kubectl("apply", "-f", "-", stdin=json.dumps(rollout))
+    LiveRollout(cluster=platform.cluster, namespace=platform.namespace, name=name).apply_spec(spec)
 
 
 def await_both_arms(platform: Platform) -> None:

@@ -1,6 +1,6 @@
 """The operator's metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
@@ -16,6 +16,7 @@ class RolloutMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self._shown: set[str] = set()
         ProcessCollector(registry=registry)
         self.reconciliations = Counter(
             "reprise_rollout_reconciliations",
@@ -53,7 +54,8 @@ class RolloutMetrics:
 
     def show(self, rollout: str, status: RolloutStatus, document: RoutingDocument | None) -> None:
         """Update the gauges of a rollout."""
-        self.forget(rollout)
+        self._forget(rollout)
+        self._shown.add(rollout)
         for arm in document.arms if document is not None else ():
             self._weight.labels(rollout, arm.name, arm.digest).set(arm.weight / 10_000)
         for candidate in status.candidates:
@@ -62,8 +64,13 @@ class RolloutMetrics:
             self._generation.labels(rollout).set(status.routing.generation)
         self._unacknowledged.labels(rollout).set(status.pods.total - status.pods.acknowledged)
 
-    def forget(self, rollout: str) -> None:
-        """Remove the gauges of a rollout; counters stay."""
+    def retain(self, rollouts: Collection[str]) -> None:
+        """Remove the gauges of all other rollouts; counters stay."""
+        for gone in self._shown.difference(rollouts):
+            self._forget(gone)
+        self._shown.intersection_update(rollouts)
+
+    def _forget(self, rollout: str) -> None:
         for gauge in (
             self._weight, self._phase, self._measured, self._failures, self._generation, self._unacknowledged,
         ):  # fmt: skip

@@ -1,15 +1,17 @@
-"""Reconciles every rollout periodically, and at once when its resource changes."""
+"""Reconciles every rollout periodically, and at once when a resource changes."""
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import TypeVar
 
+from reprise.rollout.clients.kubernetes import Resource
 from reprise.rollout.exceptions import ConflictError, StuckError
 from reprise.rollout.metrics import RolloutMetrics
-from reprise.rollout.reconciler import Reconciler, ReconcileResult
+from reprise.rollout.reconciler import Reconciler
 from reprise.rollout.settings import RolloutSettings
 from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.logs import get_logger
@@ -22,41 +24,27 @@ _T = TypeVar("_T")
 
 
 class ReconcileLoop:
-    """One task for each rollout, and one thread that reconciles them one after another.
+    """A task that reconciles the rollouts one after another, on a thread of its own.
 
     Args:
         reconciler: Reconciles one rollout.
-        names: Returns the names of all rollouts.
         settings: The intervals.
         metrics: Counts reconciliations.
-        sweep_seconds: Interval of the search for new and deleted rollouts, seconds.
     """
 
-    def __init__(
-        self,
-        reconciler: Reconciler,
-        names: Callable[[], tuple[str, ...]],
-        settings: RolloutSettings,
-        metrics: RolloutMetrics,
-        sweep_seconds: float = 5.0,
-    ) -> None:
+    def __init__(self, reconciler: Reconciler, settings: RolloutSettings, metrics: RolloutMetrics) -> None:
         self._reconciler = reconciler
-        self._names = names
         self._settings = settings
         self._metrics = metrics
-        self._sweep_seconds = sweep_seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="reconciler")
-        self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._changed: dict[str, asyncio.Event] = {}
-        self._sweeper: asyncio.Task[None] | None = None
-        self._swept = time.monotonic()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._passed = time.monotonic()
+        self._backoff = _FIRST_BACKOFF
 
-    def wake(self, name: str) -> None:
-        """Reconcile a rollout as soon as possible."""
-        changed = self._changed.setdefault(name, asyncio.Event())
-        changed.set()
-        if name not in self._tasks or self._tasks[name].done():
-            self._tasks[name] = _supervised(self._reconcile_forever(name, changed), f"rollout {name}")
+    def wake(self) -> None:
+        """Reconcile as soon as possible."""
+        self._changed.set()
 
     async def start(self) -> None:
         """Start to reconcile all rollouts.
@@ -64,10 +52,9 @@ class ReconcileLoop:
         Raises:
             ClusterError: The API server does not know the resource, or forbids listing it.
         """
-        for name in await self._on_thread(self._names):
-            self.wake(name)
-        self._swept = time.monotonic()
-        self._sweeper = _supervised(self._sweep_forever(), "sweep")
+        await self._on_thread(self._reconciler.rollouts)
+        self._passed = time.monotonic()
+        self._task = asyncio.create_task(self._reconcile_forever())
 
     def check(self) -> None:
         """Return if the loop makes progress.
@@ -75,76 +62,64 @@ class ReconcileLoop:
         Raises:
             StuckError: It makes none, and the process has to be restarted.
         """
-        silent = time.monotonic() - self._swept
-        if self._sweeper is None or self._sweeper.done():
-            raise StuckError("the sweep has ended: see the log")
+        silent = time.monotonic() - self._passed
+        if self._task is None or self._task.done():
+            raise StuckError("the reconcile loop has ended: see the log")
         if silent > _STUCK_SECONDS:
-            raise StuckError(f"no sweep for {silent:.0f} s")
+            raise StuckError(f"no reconciliation for {silent:.0f} s")
 
     async def stop(self) -> None:
         """Finish the current reconciliation, and stop."""
-        tasks = [*self._tasks.values(), *([self._sweeper] if self._sweeper else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         self._thread.shutdown(wait=True)
 
-    async def _reconcile_forever(self, name: str, changed: asyncio.Event) -> None:
-        backoff = _FIRST_BACKOFF
+    async def _reconcile_forever(self) -> None:
         while True:
-            changed.clear()
-            try:
-                result = await self._reconcile(name)
-            except ConflictError:
-                # Another client wrote the resource: reconcile what it wrote.
-                self._metrics.reconciliations.labels("conflict").inc()
-                continue
-            except RepriseError as error:
-                self._metrics.reconciliations.labels("failed").inc()
-                _log.warning("look_failed", rollout=name, reason=str(error), again_in_seconds=backoff)
-                await asyncio.sleep(backoff)
-                backoff = min(2 * backoff, _MAX_BACKOFF)
-                continue
-            backoff = _FIRST_BACKOFF
-            if result is ReconcileResult.GONE:
-                return
-            settled = result is ReconcileResult.SETTLED
-            pause = self._settings.settled_seconds if settled else self._settings.unsettled_seconds
+            self._changed.clear()
+            pause, failed = await self._reconcile_all()
+            self._backoff = min(2 * self._backoff, _MAX_BACKOFF) if failed else _FIRST_BACKOFF
+            self._passed = time.monotonic()
             # wait_for of Python 3.11 loses a cancellation that coincides with the event.
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await changed.wait()
+                    await self._changed.wait()
 
-    async def _reconcile(self, name: str) -> ReconcileResult:
-        began = time.perf_counter()
+    async def _reconcile_all(self) -> tuple[float, bool]:
+        """Return the seconds to the next pass, and whether something failed."""
         try:
-            return await self._on_thread(lambda: self._reconciler.reconcile(self._settings.namespace, name))
-        finally:
-            self._metrics.seconds.observe(time.perf_counter() - began)
+            rollouts = await self._on_thread(self._reconciler.rollouts)
+            await self._on_thread(partial(self._reconciler.release_deleted, rollouts))
+        except RepriseError as error:
+            _log.warning("sweep_failed", reason=str(error))
+            return self._backoff, True
+        passes = [self._on_thread(partial(self._reconcile, rollout)) for rollout in rollouts]
+        # An error of one rollout must not keep the others from being reconciled.
+        results = await asyncio.gather(*passes, return_exceptions=True)
+        pauses = [self._pause_after(*pair) for pair in zip(rollouts, results, strict=True)]
+        failed = any(isinstance(r, BaseException) and not isinstance(r, ConflictError) for r in results)
+        return min(pauses, default=self._settings.settled_seconds), failed
 
-    async def _sweep_forever(self) -> None:
-        while True:
-            try:
-                await self._on_thread(self._reconciler.sweep)
-                for name in await self._on_thread(self._names):
-                    if name not in self._tasks or self._tasks[name].done():
-                        self.wake(name)
-            except RepriseError as error:
-                _log.warning("sweep_failed", reason=str(error))
-            self._swept = time.monotonic()
-            await asyncio.sleep(self._sweep_seconds)
+    def _reconcile(self, rollout: Resource) -> bool:
+        with self._metrics.seconds.time():
+            return self._reconciler.reconcile(rollout)
+
+    def _pause_after(self, rollout: Resource, result: bool | BaseException) -> float:
+        """Count and log a failure, and return the seconds until the rollout has to be reconciled again."""
+        if isinstance(result, bool):
+            return self._settings.settled_seconds if result else self._settings.unsettled_seconds
+        if isinstance(result, ConflictError):
+            # Another client wrote the resource: reconcile what it wrote.
+            self._metrics.reconciliations.labels("conflict").inc()
+            return 0.0
+        self._metrics.reconciliations.labels("failed").inc()
+        if isinstance(result, RepriseError):
+            reason = str(result)
+            _log.warning("look_failed", rollout=rollout.key, reason=reason, again_in_seconds=self._backoff)
+        else:
+            _log.critical("work_ended", work=f"rollout {rollout.name}", exc_info=result)
+        return self._backoff
 
     async def _on_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-
-
-def _supervised(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Start a task that logs an unexpected error; the sweep restarts a rollout's task, the liveness probe the sweep."""
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.critical("work_ended", work=name, exc_info=error)
-
-    task = asyncio.create_task(work, name=name)
-    task.add_done_callback(ended)
-    return task

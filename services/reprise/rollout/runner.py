@@ -10,8 +10,8 @@ import kopf
 from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server
 
 from reprise.rollout.clients.kubernetes import KubernetesClient, connect
-from reprise.rollout.clients.predictors import HttpPredictorClient
-from reprise.rollout.clients.prometheus import MetricsProvider, NoMetricsProvider, PrometheusProvider
+from reprise.rollout.clients.predictors import PredictorClient
+from reprise.rollout.clients.prometheus import PrometheusProvider, no_metrics
 from reprise.rollout.exceptions import RolloutError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconcile_loop import ReconcileLoop
@@ -65,9 +65,8 @@ def build_registry(loop: ReconcileLoop) -> kopf.OperatorRegistry:
         await loop.start()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    async def resource_changed(name: str | None, **_: Any) -> None:
-        if name is not None:
-            loop.wake(name)
+    async def resource_changed(**_: Any) -> None:
+        loop.wake()
 
     # An error is the response of /healthz, so kopf must not retry it.
     @kopf.on.probe(id="looks", errors=kopf.ErrorsMode.PERMANENT, registry=registry)
@@ -83,21 +82,26 @@ def build_registry(loop: ReconcileLoop) -> kopf.OperatorRegistry:
 
 
 def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack) -> ReconcileLoop:
-    kubernetes = KubernetesClient(
-        connect(),
-        namespace=settings.namespace,
-        selector=settings.predictor_selector,
-        port_name=settings.predictor_port_name,
-    )
-    store = RoutingStore(settings)
-    stack.callback(store.close)
-    predictors = HttpPredictorClient(settings.predictor_timeout_seconds)
+    store = stack.enter_context(RoutingStore(settings))
+    predictors = PredictorClient(settings.predictor_timeout_seconds)
     stack.callback(predictors.close)
+    measure = no_metrics
+    if settings.prometheus_url is not None:
+        prometheus = PrometheusProvider(
+            settings.prometheus_url, settings.prometheus_timeout_seconds, settings.prometheus_matchers
+        )
+        stack.callback(prometheus.close)
+        measure = prometheus.measure
     context = OperatorContext(
-        kubernetes=kubernetes,
+        kubernetes=KubernetesClient(
+            connect(),
+            namespace=settings.namespace,
+            selector=settings.predictor_selector,
+            port_name=settings.predictor_port_name,
+        ),
         store=store,
-        predictors=predictors,
-        metrics_provider=_metrics_provider(settings, stack),
+        get_reports=predictors.get_reports,
+        measure=measure,
         clock=lambda: datetime.now(UTC),
         dry_run=settings.dry_run,
     )
@@ -107,14 +111,4 @@ def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack)
     except OSError as error:
         raise RolloutError(f"cannot listen on {host}:{port}: {error}") from error
     stack.callback(server.shutdown)
-    return ReconcileLoop(Reconciler(context, metrics), kubernetes.rollouts, settings, metrics)
-
-
-def _metrics_provider(settings: RolloutSettings, stack: ExitStack) -> MetricsProvider:
-    if settings.prometheus_url is None:
-        return NoMetricsProvider()
-    prometheus = PrometheusProvider(
-        settings.prometheus_url, settings.prometheus_timeout_seconds, settings.prometheus_matchers
-    )
-    stack.callback(prometheus.close)
-    return prometheus
+    return ReconcileLoop(Reconciler(context, metrics), settings, metrics)

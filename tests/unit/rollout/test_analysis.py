@@ -4,10 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.rollout.resource.spec import Analysis, Metric
+from reprise.rollout.resource.spec import Analysis, Metric, basis_points
 from reprise.rollout.state_machine.analysis import analyse
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
-from reprise.rollout.state_machine.traffic_steps import basis_points, traffic_steps
 from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with_users
 
 
@@ -84,8 +83,8 @@ def test_failures_in_a_row_are_counted_and_forgotten_after_a_good_analysis():
 
 def test_a_candidate_walks_the_steps_below_its_own_share_and_then_has_that():
     asked = spec(candidates=[{"name": "a", "digest": "sha256:" + "b" * 64, "trafficPercent": 20}])
-    assert [stage.weight for stage in traffic_steps(asked, asked.candidates[0])] == [100, 1000, 2000]
-    assert traffic_steps(asked, asked.candidates[0])[-1].hold == timedelta(seconds=60)
+    assert [stage.weight for stage in asked.steps_of(asked.candidates[0])] == [100, 1000, 2000]
+    assert asked.steps_of(asked.candidates[0])[-1].hold == timedelta(seconds=60)
 
 
 @given(st.lists(st.integers(1, 9_999), min_size=1, max_size=7))

@@ -7,11 +7,14 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from reprise.rollout.clients.kubernetes import Resource
 from reprise.rollout.exceptions import ClusterError, StuckError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconcile_loop import ReconcileLoop
-from reprise.rollout.reconciler import Reconciler, ReconcileResult
+from reprise.rollout.reconciler import Reconciler
 from reprise.rollout.settings import RolloutSettings
+
+MODEL = Resource("shop", "model", "uid", "1", 1, {}, False, {}, {})
 
 
 class Looking:
@@ -22,15 +25,18 @@ class Looking:
         self.sweeps = sweeps or []
         self.looked: list[str] = []
 
-    def reconcile(self, namespace: str, name: str) -> ReconcileResult:
-        self.looked.append(name)
-        if self.looks:
-            raise self.looks.pop(0)
-        return ReconcileResult.SETTLED
+    def rollouts(self) -> tuple[Resource, ...]:
+        return (MODEL,)
 
-    def sweep(self) -> None:
+    def release_deleted(self, rollouts: tuple[Resource, ...]) -> None:
         if self.sweeps:
             raise self.sweeps.pop(0)
+
+    def reconcile(self, resource: Resource) -> bool:
+        self.looked.append(resource.name)
+        if self.looks:
+            raise self.looks.pop(0)
+        return True
 
 
 def _play(looking: Looking, play: Callable[[ReconcileLoop], Awaitable[None]]) -> None:
@@ -38,13 +44,7 @@ def _play(looking: Looking, play: Callable[[ReconcileLoop], Awaitable[None]]) ->
 
     async def played() -> None:
         reconciler = cast(Reconciler, cast(Any, looking))
-        rollouts = ReconcileLoop(
-            reconciler,
-            lambda: ("model",),
-            settings,
-            RolloutMetrics(CollectorRegistry()),
-            sweep_seconds=0.02,
-        )
+        rollouts = ReconcileLoop(reconciler, settings, RolloutMetrics(CollectorRegistry()))
         await rollouts.start()
         try:
             await play(rollouts)

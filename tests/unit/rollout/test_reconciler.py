@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise.rollout.exceptions import ClusterError
 from reprise.rollout.metrics import RolloutMetrics
-from reprise.rollout.reconciler import OperatorContext, Reconciler, ReconcileResult
+from reprise.rollout.reconciler import OperatorContext, Reconciler
 from reprise.rollout.resource.status import RolloutStatus
 from reprise.store.exceptions import StoreUnavailableError
 from support.rollout_world import (
@@ -51,8 +51,8 @@ class Play:
         world = OperatorContext(
             self.kubernetes,
             self.store,
-            self.predictors,
-            self.provider,
+            self.predictors.get_reports,
+            self.provider.measure,
             lambda: self.now,
             dry_run=self.dry_run,
         )
@@ -63,8 +63,11 @@ class Play:
             ROLLOUT, spec(**parts).model_dump(mode="json", by_alias=True, exclude_none=True)
         )
 
-    def look(self) -> ReconcileResult:
-        return self.reconciler.reconcile("shop", "repurchase")
+    def look(self) -> list[bool]:
+        """One pass over all rollouts; returns which are settled."""
+        rollouts = self.reconciler.rollouts()
+        self.reconciler.release_deleted(rollouts)
+        return [self.reconciler.reconcile(rollout) for rollout in rollouts]
 
     def run(self, seconds: int) -> None:
         for _ in range(seconds):
@@ -486,19 +489,9 @@ def test_deleting_a_rollout_releases_the_predictors(play):
     play.run(10)
     generation = play.store.newest.generation
     del play.kubernetes.resources[ROLLOUT]
-    assert play.look() is ReconcileResult.GONE
+    play.look()
     assert play.store.newest.released
     assert play.store.newest.generation == generation + 1
-
-
-def test_a_rollout_deleted_while_nobody_looked_is_released_by_the_sweep(play):
-    play.apply()
-    play.run(10)
-    play.reconciler.sweep()
-    assert not play.store.newest.released
-    del play.kubernetes.resources[ROLLOUT]
-    play.reconciler.sweep()
-    assert play.store.newest.released
 
 
 def test_a_rollout_made_again_publishes_a_higher_number(play):
@@ -518,12 +511,11 @@ def test_a_second_rollout_waits_for_the_first(play):
     play.kubernetes.apply(
         "shop/second", spec(baseline={"digest": OTHER}).model_dump(mode="json", by_alias=True)
     )
-    play.reconciler.reconcile("shop", "second")
+    play.look()
     assert play.kubernetes.resources["shop/second"]["status"]["phase"] == "Blocked"
     assert play.store.newest.rollout == ROLLOUT
     del play.kubernetes.resources[ROLLOUT]
     play.look()
-    play.reconciler.reconcile("shop", "second")
     assert play.store.newest.rollout == "shop/second"
 
 
@@ -532,7 +524,7 @@ def test_a_spec_that_cannot_be_read_holds_what_is_served(play):
     play.run(70)
     before = play.store.newest
     play.kubernetes.resources[ROLLOUT]["spec"]["steps"] = [{"trafficPercent": 50}, {"trafficPercent": 10}]
-    assert play.look() is ReconcileResult.SETTLED
+    assert play.look() == [True]
     assert play.store.newest == before
     assert play.status.phase == "Invalid"
     assert "spec.: steps" in play.status.message or "steps" in play.status.message

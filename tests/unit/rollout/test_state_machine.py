@@ -1,5 +1,6 @@
 """What must hold of decisions whatever is seen, in whatever order."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -10,10 +11,9 @@ from reprise.rollout.clients.predictors import Pod
 from reprise.rollout.exceptions import InvalidTransitionError
 from reprise.rollout.resource.spec import RolloutSpec
 from reprise.rollout.resource.status import CandidateStatus, RolloutStatus
-from reprise.rollout.state_machine.candidate import TRANSITIONS, RolloutContext, restart
+from reprise.rollout.state_machine.candidate import TRANSITIONS, Case
 from reprise.rollout.state_machine.decision import Decision, decide
 from reprise.rollout.state_machine.observed_state import Measurement, ObservedState
-from reprise.rollout.state_machine.traffic_steps import traffic_steps
 from reprise.routing import RoutingDocument
 from support.rollout_world import (
     BASE,
@@ -121,7 +121,7 @@ def test_shares_are_whole_and_rise_by_one_step_at_a_time(happenings, rule):
         # validation has seen that buckets are disjoint and whole; the candidates' part is what the spec allows at most
         assert sum(arm.weight for arm in decision.document.arms) == 10_000
         for candidate in story.spec.candidates:
-            ladder = [0, *(stage.weight for stage in traffic_steps(story.spec, candidate))]
+            ladder = [0, *(stage.weight for stage in story.spec.steps_of(candidate))]
             was = before.candidate(candidate.name, candidate.digest)
             now = decision.status.candidate(candidate.name, candidate.digest)
             assert now.weight in ladder
@@ -206,6 +206,38 @@ def test_numbers_of_documents_rise_and_each_means_one_content(happenings):
         assert contents.setdefault(latest, decision.document) == decision.document
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.lists(moments, min_size=5, max_size=40))
+def test_only_what_every_predictor_has_loaded_gets_its_first_users(happenings):
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "NotWorse"}))
+    for moment in happenings:
+        before, decision, seen = story.happen(moment)
+        for arm in decision.document.arms:
+            was = before.candidate(arm.name, arm.digest)
+            if arm.name != "baseline" and arm.weight and not (was and was.weight):
+                assert seen.all_loaded(arm.digest)
+                assert seen.all_acknowledge(before.routing.fingerprint)
+        if decision.status.baseline.digest != BASE:
+            assert before.baseline.digest != BASE or seen.all_loaded(decision.status.baseline.digest)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "NotWorse"]))
+def test_one_observation_advances_a_status_once(happenings, rule):
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": rule}))
+    for moment in happenings:
+        _, decision, seen = story.happen(moment)
+        # No measurement is due twice at one moment.
+        again = decide(story.spec, decision.status, replace(seen, measurements={}), story.now)
+        for candidate in decision.status.candidates:
+            repeated = again.status.candidate(candidate.name, candidate.digest)
+            # A reason to stop counts at any time, of a candidate that was new as well.
+            if repeated.phase != "RolledBack":
+                unchanged = {"phase", "step", "step_time", "weight"}
+                assert repeated.model_dump(include=unchanged) == candidate.model_dump(include=unchanged)
+        assert again.status.baseline == decision.status.baseline
+
+
 @settings(max_examples=80, deadline=None)
 @given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "Better", "NotWorse"]))
 def test_candidates_follow_the_transition_table(happenings, rule):
@@ -218,7 +250,11 @@ def test_candidates_follow_the_transition_table(happenings, rule):
 
 
 def test_transition_that_is_not_in_the_table_is_refused():
-    context = RolloutContext(spec(), ObservedState(ROLLOUT), BASE, acknowledged=True, now=START)
+    asked = spec()
     promoted = CandidateStatus(name="forest", digest=NEW, phase="Promoted")
+    case = Case(
+        asked.candidates[0], promoted, asked, ObservedState(ROLLOUT), {}, BASE,
+        acknowledged=True, may_promote=True, now=START,
+    )  # fmt: skip
     with pytest.raises(InvalidTransitionError, match="from Promoted to Loading"):
-        restart(promoted, context)
+        case.move("Loading", "Retried", "restarts")

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
@@ -52,33 +52,10 @@ class Pod:
     url: str | None
 
 
-class KubernetesApi(Protocol):
+class KubernetesClient:
     """What a reconciliation needs of the Kubernetes API.
 
     Every call raises ``ClusterError`` if the API server is unavailable, does not know the resource, or refuses.
-    """
-
-    def rollout(self, namespace: str, name: str) -> Resource | None:
-        """Return a resource, ``None`` if it does not exist."""
-
-    def rollouts(self) -> tuple[str, ...]:
-        """Return the names of all rollouts in the namespace."""
-
-    def pods(self) -> tuple[Pod, ...]:
-        """Return the ready predictors."""
-
-    def write_status(self, resource: Resource, status: Mapping[str, Any]) -> None:
-        """Replace the status; raise ``ConflictError`` if the resource has changed since it was read."""
-
-    def remove_annotations(self, resource: Resource, names: Sequence[str]) -> None:
-        """Remove annotations that were handled."""
-
-    def emit_event(self, resource: Resource, event: ResourceEvent) -> None:
-        """Create an event on a resource."""
-
-
-class KubernetesClient:
-    """A client of the Kubernetes API.
 
     Args:
         api: A configured client.
@@ -96,7 +73,7 @@ class KubernetesClient:
         self._port_name = port_name
 
     def rollout(self, namespace: str, name: str) -> Resource | None:
-        """See ``KubernetesApi``."""
+        """Return a resource, ``None`` if it does not exist."""
         try:
             with _cluster_errors(f"read {PLURAL}/{name} in {namespace}"):
                 found = self._objects.get_namespaced_custom_object(
@@ -108,16 +85,16 @@ class KubernetesClient:
             raise
         return _resource(found)
 
-    def rollouts(self) -> tuple[str, ...]:
-        """See ``KubernetesApi``."""
+    def rollouts(self) -> tuple[Resource, ...]:
+        """Return all rollouts of the namespace."""
         with _cluster_errors(f"list {PLURAL}.{GROUP} in {self._namespace}"):
             found = self._objects.list_namespaced_custom_object(
-                GROUP, VERSION, self._namespace, PLURAL, resource_version="0", _request_timeout=_TIMEOUT
+                GROUP, VERSION, self._namespace, PLURAL, _request_timeout=_TIMEOUT
             )
-        return tuple(item["metadata"]["name"] for item in found["items"])
+        return tuple(map(_resource, found["items"]))
 
     def pods(self) -> tuple[Pod, ...]:
-        """See ``KubernetesApi``."""
+        """Return the ready predictors."""
         with _cluster_errors(f"list pods with {self._selector} in {self._namespace}"):
             listed = self._core.list_namespaced_pod(
                 self._namespace,
@@ -128,7 +105,7 @@ class KubernetesClient:
         return tuple(Pod(pod.metadata.name, self._url(pod)) for pod in listed.items if _is_ready(pod))
 
     def write_status(self, resource: Resource, status: Mapping[str, Any]) -> None:
-        """See ``KubernetesApi``."""
+        """Replace the status; raise ``ConflictError`` if the resource has changed since it was read."""
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": KIND,
@@ -148,7 +125,7 @@ class KubernetesClient:
             )
 
     def remove_annotations(self, resource: Resource, names: Sequence[str]) -> None:
-        """See ``KubernetesApi``."""
+        """Remove annotations that were handled."""
         body = {"metadata": {"annotations": dict.fromkeys(names)}}
         with _cluster_errors(f"remove annotations of {resource.key}"):
             self._objects.patch_namespaced_custom_object(
@@ -156,7 +133,7 @@ class KubernetesClient:
             )
 
     def emit_event(self, resource: Resource, event: ResourceEvent) -> None:
-        """See ``KubernetesApi``."""
+        """Create an event on a resource."""
         with _cluster_errors(f"create an event on {resource.key}"):
             self._events.create_namespaced_event(
                 resource.namespace, build_event(resource, event, datetime.now(UTC)), _request_timeout=_TIMEOUT

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Protocol
 
 import httpx
 
@@ -13,14 +12,7 @@ from reprise.routing import InvalidRoutingError, RoutingReport
 _CONCURRENCY = 16
 
 
-class PredictorClient(Protocol):
-    """Gets routing reports."""
-
-    def get_reports(self, pods: Sequence[Pod]) -> tuple[PodReport, ...]:
-        """Return the report of each predictor."""
-
-
-class HttpPredictorClient:
+class PredictorClient:
     """Gets routing reports over HTTP, several at a time.
 
     Args:

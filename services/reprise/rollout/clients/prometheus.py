@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 import httpx
 
@@ -29,23 +29,9 @@ class MeasurementQuery:
     users_window: timedelta | None
 
 
-class MetricsProvider(Protocol):
-    """Measures a candidate beside the baseline."""
-
-    def measure(self, query: MeasurementQuery) -> Measurement:
-        """Return the measurement.
-
-        Raises:
-            MetricsError: There is none.
-        """
-
-
-class NoMetricsProvider:
-    """Stands in for a Prometheus that is not configured."""
-
-    def measure(self, query: MeasurementQuery) -> Measurement:
-        """Raise ``MetricsError``."""
-        raise MetricsError(f"no Prometheus is configured, so {query.candidate[0]} cannot be measured")
+def no_metrics(query: MeasurementQuery) -> Measurement:
+    """Stand in for a Prometheus that is not configured: raise ``MetricsError``."""
+    raise MetricsError(f"no Prometheus is configured, so {query.candidate[0]} cannot be measured")
 
 
 class PrometheusProvider:

@@ -79,47 +79,42 @@ def _schema() -> dict[str, Any]:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": _structural(RolloutSpec.model_json_schema(by_alias=True, mode="validation")),
-            "status": _structural(RolloutStatus.model_json_schema(by_alias=True, mode="validation"), False),
+            "spec": _structural(RolloutSpec.model_json_schema(), defaults=True),
+            "status": _structural(RolloutStatus.model_json_schema(), defaults=False),
         },
     }
 
 
 def _column(name: str, path: str, description: str, priority: int, kind: str) -> dict[str, Any]:
-    column: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path}
-    if description:
-        column["description"] = description
-    if priority:
-        column["priority"] = priority
-    return column
+    optional = {"description": description, "priority": priority}
+    column = {"name": name, "type": kind, "jsonPath": path}
+    return column | {key: value for key, value in optional.items() if value}
 
 
-def _structural(schema: dict[str, Any], defaults: bool = True) -> dict[str, Any]:
+def _structural(schema: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
     """Return a pydantic schema as a structural schema, without references and nulls."""
-    return _inlined(schema, schema.get("$defs", {}), defaults)
+    definitions = schema.get("$defs", {})
 
+    def inlined(node: dict[str, Any]) -> dict[str, Any]:
+        node = _without_references(node, definitions)
+        result: dict[str, Any] = {}
+        for key, value in node.items():
+            if key == "properties":
+                result[key] = {name: inlined(part) for name, part in value.items()}
+            elif key == "items":
+                result[key] = inlined(value)
+            elif key == "const":
+                result["enum"] = [value]
+            elif key == "exclusiveMinimum":
+                result |= {"minimum": value, "exclusiveMinimum": True}
+            elif key not in _DROPPED and (key != "default" or (defaults and value is not None)):
+                result[key] = value
+        required = result["items"].get("required", ()) if "items" in result else ()
+        if keys := [key for key in ("name", "type") if key in required][:1]:
+            result |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys}
+        return result
 
-def _inlined(node: dict[str, Any], definitions: dict[str, Any], defaults: bool) -> dict[str, Any]:
-    node = _without_references(node, definitions)
-    result: dict[str, Any] = {}
-    for key, value in node.items():
-        if key == "properties":
-            result[key] = {name: _inlined(part, definitions, defaults) for name, part in value.items()}
-        elif key == "items":
-            result[key] = _inlined(value, definitions, defaults)
-        elif key == "default":
-            if defaults and value is not None:
-                result[key] = _plain(value)
-        elif key == "const":
-            result["enum"] = [value]
-        elif key == "exclusiveMinimum":
-            result |= {"minimum": value, "exclusiveMinimum": True}
-        elif key not in _DROPPED:
-            result[key] = _plain(value)
-    required = result["items"].get("required", ()) if "items" in result else ()
-    if keys := [key for key in ("name", "type") if key in required][:1]:
-        result |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": keys}
-    return result
+    return inlined(schema)
 
 
 def _without_references(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -130,9 +125,3 @@ def _without_references(node: dict[str, Any], definitions: dict[str, Any]) -> di
     if "$ref" in node:
         return _without_references(definitions[node["$ref"].rpartition("/")[2]] | own, definitions)
     return own
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value

@@ -1,5 +1,6 @@
 """The spec of a ``ModelRollout``; the custom resource definition is generated from it, descriptions included."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -177,6 +178,14 @@ class Promotion(Part):
     max_evidence_age: Duration = Field("26h", description="Maximum age of the evidence from user outcomes.")
 
 
+@dataclass(frozen=True, slots=True)
+class TrafficStep:
+    """A weight in basis points, and the minimum time that a candidate keeps it."""
+
+    weight: int
+    hold: timedelta
+
+
 class RolloutSpec(Part):
     """The desired state of the rollout."""
 
@@ -229,6 +238,20 @@ class RolloutSpec(Part):
             raise ValueError("steps: each trafficPercent must be above the one before")
         return self
 
+    def steps_of(self, candidate: Candidate) -> tuple[TrafficStep, ...]:
+        """Return a candidate's steps, rising; the last is its own ``trafficPercent``.
+
+        Steps at or above that are merged into the last one.
+        """
+        if candidate.shadow:
+            return (TrafficStep(0, timedelta()),)
+        steps = [
+            TrafficStep(basis_points(step.traffic_percent), parse_duration(step.hold)) for step in self.steps
+        ]
+        own = basis_points(candidate.traffic_percent)
+        hold = next((step.hold for step in steps if step.weight >= own), timedelta())
+        return (*(step for step in steps if step.weight < own), TrafficStep(own, hold))
+
     @classmethod
     def parse(cls, content: Any) -> Self:
         """Return the spec of a resource.
@@ -245,13 +268,11 @@ class RolloutSpec(Part):
 def problems_of(error: ValidationError, root: str) -> list[str]:
     """Return one line for each invalid field."""
     return [
-        ".".join([root, *(str(part) for part in detail["loc"])])
-        + ": "
-        + detail["msg"].removeprefix("Value error, ")
+        f"{'.'.join([root, *map(str, detail['loc'])])}: {detail['msg'].removeprefix('Value error, ')}"
         for detail in error.errors(include_url=False)
     ]
 
 
-def seconds(duration: str) -> timedelta:
-    """Return the duration of a field."""
-    return parse_duration(duration)
+def basis_points(percent: float) -> int:
+    """Return hundredths of a percent, rounded down so that weights never add up to more than the percentages."""
+    return int(percent * 100 + 1e-6)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from reprise.rollout.resource.spec import Analysis, Metric
@@ -28,13 +29,10 @@ class _Case:
     weight: int
     pods: int
 
-    def result(self, good: bool, message: str, **values: Any) -> MetricStatus:
-        return MetricStatus(
-            type=self.metric.type, verdict="Good" if good else "Bad", message=message, **values
-        )
-
-    def no_data(self, message: str, **values: Any) -> MetricStatus:
-        return MetricStatus(type=self.metric.type, verdict="NoData", message=message, **values)
+    def result(self, good: bool | None, message: str, **values: Any) -> MetricStatus:
+        """Return the metric's status; ``good`` is ``None`` without data."""
+        verdict = "NoData" if good is None else "Good" if good else "Bad"
+        return MetricStatus(type=self.metric.type, verdict=verdict, message=message, **values)
 
 
 def analyse(
@@ -56,7 +54,7 @@ def analyse(
         previous: The analysis before this one.
         weight: The candidate's weight in basis points; 0 for a shadow.
         pods: Number of predictors.
-        now: The time of the analysis.
+        now: The time.
     """
     failures = {metric.type: metric.failures for metric in previous.metrics} if previous else {}
     results = []
@@ -70,32 +68,27 @@ def analyse(
             result = _ANALYSES[metric.type](case)
         before = failures.get(metric.type, 0)
         count = {"Good": 0, "Bad": before + 1, "NoData": before}[result.verdict]
-        rounded = {name: _rounded(getattr(result, name)) for name in ("value", "baseline", "limit")}
+        numbers = {name: getattr(result, name) for name in ("value", "baseline", "limit")}
+        rounded = {
+            name: None if number is None else float(f"{number:.6g}") for name, number in numbers.items()
+        }
         results.append(result.model_copy(update={**rounded, "failures": count}))
     return AnalysisStatus(time=at(now), metrics=tuple(results))
 
 
-def _error_rate(case: _Case) -> MetricStatus:
-    return _within_limits(case, "error rate", lambda arm: arm.failed / arm.requests if arm.requests else None)
-
-
-def _latency(case: _Case) -> MetricStatus:
-    return _within_limits(case, "p99 latency", lambda arm: arm.p99)
-
-
-def _within_limits(case: _Case, what: str, of: Callable[[ArmMeasurement], float | None]) -> MetricStatus:
+def _within_limits(what: str, of: Callable[[ArmMeasurement], float | None], case: _Case) -> MetricStatus:
     arm, baseline, metric = case.measurement.candidate, case.measurement.baseline, case.metric
     samples = round(arm.requests)
     value, reference = of(arm), of(baseline)
     if samples < case.min_samples or value is None:
-        return case.no_data(f"{samples} requests, {case.min_samples} are needed", samples=samples)
+        return case.result(None, f"{samples} requests, {case.min_samples} are needed", samples=samples)
     limits = [] if metric.max is None else [metric.max]
     if metric.max_ratio is not None:
         if round(baseline.requests) < case.min_samples or reference is None:
             message = f"{round(baseline.requests)} requests of the baseline, {case.min_samples} are needed"
             # An absolute limit still counts while there is no baseline to compare with.
             if not limits or value <= limits[0]:
-                return case.no_data(message, value=value, samples=samples)
+                return case.result(None, message, value=value, samples=samples)
         else:
             limits.append(metric.max_ratio * reference)
     limit = min(limits)
@@ -110,7 +103,7 @@ def _score_distance(case: _Case) -> MetricStatus:
     samples = round(min(sum(scores), sum(reference)))
     if samples < case.min_samples or len(scores) != len(reference):
         message = f"{samples} scores in the smaller arm, {case.min_samples} are needed"
-        return case.no_data(message, samples=samples)
+        return case.result(None, message, samples=samples)
     reference, scores = merge_into_deciles(reference, scores)
     index = population_stability_index(scores, reference)
     # Scores of one user are correlated, so users are the independent observations, where their number is known.
@@ -130,14 +123,14 @@ def _score_distance(case: _Case) -> MetricStatus:
 def _sample_ratio(case: _Case) -> MetricStatus:
     users, others = case.measurement.users, case.measurement.other_users
     if users is None or others is None:
-        return case.no_data("the weight was not held long enough to count users")
+        return case.result(None, "the weight was not held long enough to count users")
     if case.weight >= BUCKETS:
         return case.result(True, "the arm has all users", samples=round(users))
     # Each predictor counts a user once, so a user counts up to ``pods`` times: a multinomial count of clusters of that
     # size has at most that many times the variance. Dividing compensates for it.
     counts = (round(users / case.pods), round(others / case.pods))
     if sum(counts) < case.min_samples:
-        return case.no_data(f"{sum(counts)} users, {case.min_samples} are needed", samples=counts[0])
+        return case.result(None, f"{sum(counts)} users, {case.min_samples} are needed", samples=counts[0])
     alpha = _FALSE_ALARM if case.metric.max is None else case.metric.max
     share, expected = users / (users + others), case.weight / BUCKETS
     p_value = sample_ratio(counts, (case.weight, BUCKETS - case.weight)).anytime_p_value
@@ -146,12 +139,10 @@ def _sample_ratio(case: _Case) -> MetricStatus:
 
 
 _ANALYSES: Mapping[str, Callable[[_Case], MetricStatus]] = {
-    "ErrorRate": _error_rate,
-    "LatencyP99": _latency,
+    "ErrorRate": partial(
+        _within_limits, "error rate", lambda arm: arm.failed / arm.requests if arm.requests else None
+    ),
+    "LatencyP99": partial(_within_limits, "p99 latency", lambda arm: arm.p99),
     "ScoreDistance": _score_distance,
     "SampleRatio": _sample_ratio,
 }
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.6g}")

@@ -1,13 +1,14 @@
-"""The state machine of a candidate: pure transitions between its phases."""
+"""The state machine of a candidate: the table of its phases, and the rules that move it between them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from reprise.rollout.exceptions import InvalidTransitionError
+from reprise.rollout.resource.annotations import PROMOTE, RETRY, ROLLBACK
 from reprise.rollout.resource.events import ResourceEvent
-from reprise.rollout.resource.spec import Candidate, RolloutSpec, seconds
+from reprise.rollout.resource.spec import Candidate, RolloutSpec, TrafficStep
 from reprise.rollout.resource.status import (
     CandidatePhase,
     CandidateStatus,
@@ -18,10 +19,7 @@ from reprise.rollout.resource.status import (
 )
 from reprise.rollout.state_machine.analysis import analyse
 from reprise.rollout.state_machine.observed_state import ObservedState
-from reprise.rollout.state_machine.traffic_steps import traffic_steps
-
-ACTIVE_PHASES = frozenset({"Loading", "Progressing", "Measuring", "Shadowing"})
-"""Phases in which the predictors hold the candidate's model."""
+from reprise.runtime.durations import parse_duration
 
 TRANSITIONS: Mapping[CandidatePhase, frozenset[CandidatePhase]] = {
     "Loading": frozenset({"Progressing", "Measuring", "Shadowing", "RolledBack", "Promoted"}),
@@ -33,28 +31,17 @@ TRANSITIONS: Mapping[CandidatePhase, frozenset[CandidatePhase]] = {
 }
 """The phases that follow each phase; a candidate may also stay in its phase."""
 
+ACTIVE_PHASES = frozenset({"Loading", "Progressing", "Measuring", "Shadowing"})
+"""Phases in which the predictors hold the candidate's model."""
+
 _ANALYSIS_SLACK = timedelta(seconds=10)
 _LOAD_FAILURE_GRACE = timedelta(seconds=15)
 """A model store that is briefly unavailable looks like a broken bundle, and does no harm meanwhile."""
 
-
-@dataclass(frozen=True, slots=True)
-class RolloutContext:
-    """What the transitions of all candidates of a rollout depend on.
-
-    Attributes:
-        spec: The rollout's spec.
-        observed: The observed state.
-        baseline: Digest of the baseline.
-        acknowledged: Whether every predictor has applied the document of the previous status.
-        now: The time.
-    """
-
-    spec: RolloutSpec
-    observed: ObservedState
-    baseline: str
-    acknowledged: bool
-    now: datetime
+_NOT_LOADED = "not every predictor has loaded it yet"
+_LOADING = "predictors are loading it"
+_IS_BASELINE = "it is the baseline"
+_REQUESTED = "requested by annotation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,262 +52,296 @@ class Transition:
     event: ResourceEvent | None = None
     history: HistoryEntry | None = None
 
+    @property
+    def promotes(self) -> bool:
+        """Whether it makes the candidate the baseline."""
+        return self.history is not None and self.history.event == "Promoted"
 
-def start(candidate: Candidate, context: RolloutContext) -> Transition:
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A candidate with everything that its next transition depends on.
+
+    Attributes:
+        candidate: The candidate in the spec.
+        status: Its status.
+        spec: The rollout's spec.
+        observed: The observed state.
+        requests: The candidate that each annotation names.
+        baseline: Digest of the baseline.
+        acknowledged: Whether every predictor has applied the document of the previous status.
+        may_promote: Whether no other candidate is promoted at the same time.
+        now: The time.
+    """
+
+    candidate: Candidate
+    status: CandidateStatus
+    spec: RolloutSpec
+    observed: ObservedState
+    requests: Mapping[str, str]
+    baseline: str
+    acknowledged: bool
+    may_promote: bool
+    now: datetime
+
+    @property
+    def steps(self) -> tuple[TrafficStep, ...]:
+        """The candidate's traffic steps."""
+        return self.spec.steps_of(self.candidate)
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether its model is the baseline."""
+        return self.candidate.digest == self.baseline
+
+    def requested(self, annotation: str) -> bool:
+        """Return whether an annotation names the candidate."""
+        return self.requests.get(annotation) == self.candidate.name
+
+    def update(self, **fields: Any) -> "Case":
+        """Return the case with other fields of the status."""
+        return replace(self, status=self.status.model_copy(update=fields))
+
+    def move(
+        self,
+        to: CandidatePhase,
+        reason: str,
+        message: str,
+        *,
+        by: DecidedBy | None = None,
+        event: tuple[str, str] | None = None,
+        step: int | None = None,
+    ) -> Transition:
+        """Return the transition to a phase; outside the active phases a candidate has no traffic.
+
+        Args:
+            to: The phase.
+            reason: The reason in the status, one word.
+            message: The reason in words.
+            by: The cause of a rollback or promotion, which has an event and a history entry.
+            event: Reason and message of another event.
+            step: The traffic step to start.
+
+        Raises:
+            InvalidTransitionError: ``TRANSITIONS`` does not allow it.
+        """
+        status, time = self.status, at(self.now)
+        if to != status.phase and to not in TRANSITIONS[status.phase]:
+            raise InvalidTransitionError(status.name, status.phase, to)
+        fields: dict[str, Any] = {"phase": to, "reason": reason, "message": message}
+        if to == "Loading" != status.phase:
+            status = CandidateStatus(name=status.name, digest=status.digest, phase=to, step_time=time)
+        if to not in ACTIVE_PHASES:
+            fields |= {"weight": 0, "buckets": ()}
+        if step is not None:
+            fields |= {"step": step, "step_time": time, "weight": self.steps[step].weight}
+        history = None
+        if by is not None:
+            event = (to, f" is the baseline: {message}" if to == "Promoted" else f": {message}")
+            entry = {"time": time, "event": to, "candidate": status.name, "digest": status.digest}
+            history = HistoryEntry.model_validate(
+                {**entry, "baseline": self.baseline, "by": by, "message": message}
+            )
+        emitted = None
+        if event is not None:
+            message = f"candidate {status.name}{event[1]}"
+            emitted = ResourceEvent("Warning" if to == "RolledBack" else "Normal", event[0], message)
+        return Transition(status.model_copy(update=fields), emitted, history)
+
+
+def start(case: Case) -> Transition:
     """Return the first transition of a new candidate."""
-    status = _loading(candidate, context, "New")
-    if candidate.digest == context.baseline:
-        return Transition(_stop(status, "Promoted", "IsBaseline", "it is the baseline", step_time=None))
-    return Transition(status, _event(status, "Loading", f"loading {candidate.digest}"))
+    if case.is_baseline:
+        return case.move("Promoted", "IsBaseline", _IS_BASELINE)
+    event = ("Loading", f": loading {case.candidate.digest}")
+    return case.update(step_time=at(case.now)).move("Loading", "New", _LOADING, event=event)
 
 
-def advance(candidate: Candidate, status: CandidateStatus, context: RolloutContext) -> Transition:
-    """Return the next transition of a known candidate, other than its promotion.
+def advance(case: Case) -> Transition:
+    """Return the next transition of a known candidate: that of the first rule that applies.
 
     A reason to roll back takes precedence over everything else.
     """
-    if status.phase not in ACTIVE_PHASES:
-        if status.phase == "Promoted" and candidate.digest != context.baseline:
-            status = _stop(status, "RolledBack", "BaselineMoved", "another model is the baseline now")
-        return Transition(status)
-    if candidate.digest == context.baseline:
-        return Transition(_stop(status, "Promoted", "IsBaseline", "it is the baseline"))
-    status = _observe(candidate, status, context)
-    if (failure := _failure(status, context)) is not None:
-        return roll_back(status, context, *failure)
-    if status.phase == "Loading":
-        return _finish_loading(candidate, status, context)
-    return _advance_loaded(candidate, status, context)
+    return next(_transitions(case))
 
 
-def roll_back(
-    status: CandidateStatus, context: RolloutContext, reason: str, by: DecidedBy, message: str
-) -> Transition:
-    """Return the transition that takes all traffic from a candidate."""
-    return Transition(
-        _stop(status, "RolledBack", reason, message),
-        ResourceEvent("Warning", "RolledBack", f"candidate {status.name}: {message}"),
-        HistoryEntry(
-            time=at(context.now), event="RolledBack", candidate=status.name, digest=status.digest,
-            baseline=context.baseline, by=by, message=message,
-        ),
-    )  # fmt: skip
+def _transitions(case: Case) -> Iterator[Transition]:
+    yield from _stops(case)
+    if case.status.phase in ACTIVE_PHASES:
+        case = _observe(case)
+        yield from _failures(case)
+        if case.requested(PROMOTE) and case.may_promote and case.observed.all_loaded(case.candidate.digest):
+            yield case.move("Promoted", "Promoted", _REQUESTED, by="Annotation")
+        case = _follow_spec(case)
+        yield from _RULES[case.status.phase](case)
+    yield Transition(case.status)
 
 
-def promote(status: CandidateStatus, context: RolloutContext, by: DecidedBy, message: str) -> Transition:
-    """Return the transition that makes a candidate the baseline."""
-    return Transition(
-        _stop(status, "Promoted", "Promoted", message),
-        ResourceEvent("Normal", "Promoted", f"candidate {status.name} is the baseline: {message}"),
-        HistoryEntry(
-            time=at(context.now), event="Promoted", candidate=status.name, digest=status.digest,
-            baseline=context.baseline, by=by, message=message,
-        ),
-    )  # fmt: skip
-
-
-def restart(status: CandidateStatus, context: RolloutContext) -> Transition:
-    """Return the transition of a rolled back candidate to its first step."""
-    restarted = _loading(status, context, "Retried", previous=status)
-    return Transition(restarted, _event(status, "Retrying", "restarts"))
-
-
-def promotion_blocker(candidate: Candidate, status: CandidateStatus, context: RolloutContext) -> str | None:
-    """Return why the promotion rule does not promote a candidate now, ``None`` if it does."""
-    wanted = {"Better": {"better"}, "NotWorse": {"better", "not_worse"}}.get(
-        context.spec.promotion.rule, set()
-    )
-    hold = traffic_steps(context.spec, candidate)[-1].hold
-    verdict = status.evidence.verdict if status.evidence is not None else None
-    blockers = (
-        (not wanted, "waits for manual promotion"),
-        (context.spec.suspend, "the rollout is suspended"),
-        (status.phase != "Measuring", f"it is {status.phase}"),
-        (not context.acknowledged, "not every predictor has applied its weight yet"),
-        (_held(status, context) < hold, f"holds {_percent(status.weight)} for {hold}"),
-        (not _is_healthy(status, context), _unhealthy_metrics(status)),
-        (verdict is None, "waits for the outcomes of its users"),
-        (verdict not in wanted, f"the outcomes of its users are {verdict}"),
-    )
-    return next((reason for applies, reason in blockers if applies), None)
-
-
-def analysis_due(
-    candidate: Candidate, status: CandidateStatus | None, spec: RolloutSpec, now: datetime
-) -> bool:
+def analysis_due(status: CandidateStatus | None, spec: RolloutSpec, now: datetime) -> bool:
     """Return whether it is time to measure a candidate."""
-    if status is None or status.phase not in ACTIVE_PHASES - {"Loading"} or status.digest != candidate.digest:
+    if status is None or status.phase not in ACTIVE_PHASES - {"Loading"}:
         return False
-    return status.analysis is None or now - status.analysis.time >= seconds(spec.analysis.interval)
+    return status.analysis is None or now - status.analysis.time >= parse_duration(spec.analysis.interval)
 
 
-def _observe(candidate: Candidate, status: CandidateStatus, context: RolloutContext) -> CandidateStatus:
-    """Return the status with the latest evidence, load failure and analysis."""
-    observed = context.observed
-    failed = observed.load_failure(candidate.digest) is not None
-    update: dict[str, Any] = {"evidence": _evidence(candidate, context)}
+def _stops(case: Case) -> Iterator[Transition]:
+    if case.status.phase == "RolledBack":
+        if case.requested(RETRY):
+            yield case.move("Loading", "Retried", _LOADING, event=("Retrying", ": restarts"))
+    elif case.status.phase == "Promoted":
+        if not case.is_baseline:
+            yield case.move("RolledBack", "BaselineMoved", "another model is the baseline now")
+    elif case.requested(ROLLBACK):
+        yield case.move("RolledBack", "Requested", _REQUESTED, by="Annotation")
+    elif case.is_baseline:
+        yield case.move("Promoted", "IsBaseline", _IS_BASELINE)
+
+
+def _failures(case: Case) -> Iterator[Transition]:
+    status = case.status
+    load_failure, since = case.observed.load_failure(status.digest), status.refused_time
+    if load_failure is not None and since is not None and case.now - since >= _LOAD_FAILURE_GRACE:
+        message = f"a predictor cannot load the bundle: {load_failure}"
+        yield case.move("RolledBack", "BundleRefused", message, by="Predictor")
+    limit = case.spec.analysis.failure_limit
+    if status.analysis is not None and (metric := status.analysis.breach(limit)) is not None:
+        message = f"{metric.message}, in {metric.failures} analyses in a row"
+        yield case.move("RolledBack", f"{metric.type}Breached", message, by="Analysis")
+    if status.evidence is not None and status.evidence.verdict == "worse":
+        message = f"its users' outcomes are worse: {status.evidence.interval}"
+        yield case.move("RolledBack", "OutcomesWorse", message, by="Outcomes")
+
+
+def _loading(case: Case) -> Iterator[Transition]:
+    observed, digest = case.observed, case.candidate.digest
+    if not observed.pods:
+        yield case.move("Loading", "NoPredictors", "no predictor is ready")
+    if (failure := observed.load_failure(digest)) is not None:
+        yield case.move("Loading", "Loading", f"cannot be loaded: {failure}")
+    if not (case.acknowledged and observed.all_loaded(digest)):
+        yield case.move("Loading", "Loading", _NOT_LOADED)
+    if case.candidate.shadow:
+        event = ("Shadowing", ": scores every request, answers none")
+        yield case.move("Shadowing", "Shadowing", "scores without answering", event=event, step=0)
+    if case.spec.suspend:
+        yield case.move("Loading", "Suspended", "loaded; the rollout is suspended")
+    yield _step(case, 0)
+
+
+def _progressing(case: Case) -> Iterator[Transition]:
+    yield from _shadow_change(case)
+    step, last = case.status.step, len(case.steps) - 1
+    if step >= last:
+        yield _step(case, last)
+    for reason, message in _waits(case, case.steps[step].hold):
+        yield case.move("Progressing", reason, message)
+    yield _step(case, step + 1)
+
+
+def _measuring(case: Case) -> Iterator[Transition]:
+    yield from _shadow_change(case)
+    wanted = {"Better": {"better"}, "NotWorse": {"better", "not_worse"}}.get(case.spec.promotion.rule)
+    evidence = case.status.evidence
+    if wanted is None:
+        yield case.move("Measuring", "Measuring", "waits for manual promotion")
+    for _, message in _waits(case, case.steps[-1].hold):
+        yield case.move("Measuring", "Measuring", message)
+    if evidence is None:
+        yield case.move("Measuring", "Measuring", "waits for the outcomes of its users")
+    elif wanted is None or evidence.verdict not in wanted:
+        yield case.move("Measuring", "Measuring", f"the outcomes of its users are {evidence.verdict}")
+    elif not case.observed.all_loaded(case.candidate.digest):
+        # A predictor that has just started must load the model before it answers all users.
+        yield case.move("Measuring", "Measuring", _NOT_LOADED)
+    elif case.may_promote and not case.requested(PROMOTE):
+        message = f"{evidence.interval}: {evidence.verdict}"
+        yield case.move("Promoted", "Promoted", message, by="Rule")
+
+
+def _shadow_change(case: Case) -> Iterator[Transition]:
+    if case.candidate.shadow != (case.status.phase == "Shadowing"):
+        yield case.move("Loading", "ShadowChanged", _LOADING)
+
+
+_RULES: Mapping[CandidatePhase, Callable[[Case], Iterator[Transition]]] = {
+    "Loading": _loading,
+    "Progressing": _progressing,
+    "Measuring": _measuring,
+    "Shadowing": _shadow_change,
+}
+
+
+def _waits(case: Case, hold: timedelta) -> Iterator[tuple[str, str]]:
+    """Yield reason and message of everything that keeps a candidate at its weight."""
+    status = case.status
+    if case.spec.suspend:
+        yield "Suspended", "the rollout is suspended"
+    if not case.acknowledged:
+        yield "Unacknowledged", "not every predictor has applied its weight yet"
+    if case.now - (status.step_time or case.now) < hold:
+        yield "Holding", f"holds {_percent(status.weight)} for {hold}"
+    if not _is_healthy(case):
+        metrics = status.analysis.metrics if status.analysis is not None else ()
+        failing = [f"{metric.type}: {metric.message}" for metric in metrics if metric.verdict != "Good"]
+        yield "AnalysisPending", "; ".join(failing) or "waits for an analysis of its present weight"
+
+
+def _is_healthy(case: Case) -> bool:
+    """Return whether a recent analysis of the present weight found every metric good."""
+    analysis, since = case.status.analysis, case.status.step_time
+    if analysis is None or not analysis.good or (since is not None and analysis.time <= since):
+        return False
+    return case.now - analysis.time <= 3 * parse_duration(case.spec.analysis.interval) + _ANALYSIS_SLACK
+
+
+def _observe(case: Case) -> Case:
+    """Return the case with the latest evidence, load failure and analysis."""
+    observed, status = case.observed, case.status
+    fields: dict[str, Any] = {"evidence": _evidence(case)}
+    failed = observed.load_failure(status.digest) is not None
     if failed != (status.refused_time is not None):
-        update["refused_time"] = at(context.now) if failed else None
-    if candidate.name in observed.measurements and status.phase != "Loading":
-        update["analysis"] = analyse(
-            context.spec.analysis,
-            observed.measurements[candidate.name],
+        fields["refused_time"] = at(case.now) if failed else None
+    if status.name in observed.measurements and status.phase != "Loading":
+        fields["analysis"] = analyse(
+            case.spec.analysis,
+            observed.measurements[status.name],
             status.analysis,
             weight=status.weight,
             pods=len(observed.pods),
-            now=context.now,
+            now=case.now,
         )
-    return status.model_copy(update=update)
+    return case.update(**fields)
 
 
-def _evidence(candidate: Candidate, context: RolloutContext) -> EvidenceStatus | None:
-    found = context.observed.evidence
-    if found is None or found.rollout != context.observed.rollout:
+def _evidence(case: Case) -> EvidenceStatus | None:
+    found = case.observed.evidence
+    if found is None or found.rollout != case.observed.rollout:
         return None
-    if context.now - found.computed_at > seconds(context.spec.promotion.max_evidence_age):
+    if case.now - found.computed_at > parse_duration(case.spec.promotion.max_evidence_age):
         return None
+    wanted = (case.candidate.name, case.candidate.digest, case.baseline)
     for entry in found.candidates:
-        models = (entry.candidate, entry.candidate_digest, entry.baseline_digest)
-        if models == (candidate.name, candidate.digest, context.baseline):
+        if (entry.candidate, entry.candidate_digest, entry.baseline_digest) == wanted:
             fields = entry.model_dump(include={"verdict", "metric", "estimate", "lower", "upper"})
             return EvidenceStatus(**fields, time=at(found.computed_at))
     return None
 
 
-def _failure(status: CandidateStatus, context: RolloutContext) -> tuple[str, DecidedBy, str] | None:
-    """Return why a candidate has to be rolled back: reason, what decided, message."""
-    load_failure, since = context.observed.load_failure(status.digest), status.refused_time
-    if load_failure is not None and since is not None and context.now - since >= _LOAD_FAILURE_GRACE:
-        return "BundleRefused", "Predictor", f"a predictor cannot load the bundle: {load_failure}"
-    limit = context.spec.analysis.failure_limit
-    if status.analysis is not None and (metric := status.analysis.breach(limit)) is not None:
-        message = f"{metric.message}, in {metric.failures} analyses in a row"
-        return f"{metric.type}Breached", "Analysis", message
-    if status.evidence is not None and status.evidence.verdict == "worse":
-        return "OutcomesWorse", "Outcomes", f"its users' outcomes are worse: {status.evidence.interval}"
-    return None
+def _follow_spec(case: Case) -> Case:
+    """Return the case with the weight of its step: a changed spec takes effect at once."""
+    weight = case.steps[min(case.status.step, len(case.steps) - 1)].weight
+    if case.status.phase == "Loading" or weight == case.status.weight:
+        return case
+    return case.update(weight=weight, step_time=at(case.now))
 
 
-def _finish_loading(candidate: Candidate, status: CandidateStatus, context: RolloutContext) -> Transition:
-    observed = context.observed
-    if not observed.pods:
-        return Transition(_enter(status, "Loading", "NoPredictors", "no predictor is ready"))
-    if not (context.acknowledged and observed.all_loaded(candidate.digest)):
-        failure = observed.load_failure(candidate.digest)
-        message = (
-            "not every predictor has loaded it yet" if failure is None else f"cannot be loaded: {failure}"
-        )
-        return Transition(_enter(status, "Loading", "Loading", message))
-    if candidate.shadow:
-        status = _enter(
-            status, "Shadowing", "Shadowing", "scores without answering", step=0, step_time=at(context.now), weight=0
-        )  # fmt: skip
-        return Transition(status, _event(status, "Shadowing", "scores every request, answers none"))
-    if context.spec.suspend:
-        return Transition(_enter(status, "Loading", "Suspended", "loaded; the rollout is suspended"))
-    return _start_step(candidate, status, context, 0)
-
-
-def _advance_loaded(candidate: Candidate, status: CandidateStatus, context: RolloutContext) -> Transition:
-    if candidate.shadow != (status.phase == "Shadowing"):
-        return Transition(_loading(status, context, "ShadowChanged", previous=status))
-    # A changed spec takes effect at once.
-    steps = traffic_steps(context.spec, candidate)
-    weight = steps[min(status.step, len(steps) - 1)].weight
-    if weight != status.weight:
-        status = status.model_copy(update={"weight": weight, "step_time": at(context.now)})
-    if status.phase == "Progressing":
-        return _advance_step(candidate, status, context)
-    if status.phase == "Measuring" and (blocker := promotion_blocker(candidate, status, context)):
-        status = _enter(status, "Measuring", "Measuring", blocker)
-    return Transition(status)
-
-
-def _advance_step(candidate: Candidate, status: CandidateStatus, context: RolloutContext) -> Transition:
-    def wait(reason: str, message: str) -> Transition:
-        return Transition(_enter(status, "Progressing", reason, message))
-
-    steps = traffic_steps(context.spec, candidate)
-    if status.step >= len(steps) - 1:
-        return _start_step(candidate, status, context, len(steps) - 1)
-    if context.spec.suspend:
-        return wait("Suspended", "the rollout is suspended")
-    if not context.acknowledged:
-        return wait("Unacknowledged", "not every predictor has applied its weight yet")
-    step = steps[status.step]
-    if _held(status, context) < step.hold:
-        return wait("Holding", f"holds {_percent(step.weight)} for {step.hold}")
-    if not _is_healthy(status, context):
-        return wait("AnalysisPending", _unhealthy_metrics(status))
-    return _start_step(candidate, status, context, status.step + 1)
-
-
-def _start_step(
-    candidate: Candidate, status: CandidateStatus, context: RolloutContext, step: int
-) -> Transition:
-    steps = traffic_steps(context.spec, candidate)
-    last = step == len(steps) - 1
-    phase: CandidatePhase = "Measuring" if last else "Progressing"
-    weight = steps[step].weight
-    message = f"has {_percent(weight)} of the users" + ("" if last else f", step {step + 1} of {len(steps)}")
-    status = _enter(status, phase, phase, message, step=step, step_time=at(context.now), weight=weight)
-    return Transition(status, _event(status, "StepStarted", message))
-
-
-def _held(status: CandidateStatus, context: RolloutContext) -> timedelta:
-    return timedelta() if status.step_time is None else context.now - status.step_time
-
-
-def _is_healthy(status: CandidateStatus, context: RolloutContext) -> bool:
-    """Return whether a recent analysis of the present weight found every metric good."""
-    analysis = status.analysis
-    if analysis is None or not analysis.good:
-        return False
-    if status.step_time is not None and analysis.time <= status.step_time:
-        return False
-    return context.now - analysis.time <= 3 * seconds(context.spec.analysis.interval) + _ANALYSIS_SLACK
-
-
-def _unhealthy_metrics(status: CandidateStatus) -> str:
-    metrics = status.analysis.metrics if status.analysis is not None else ()
-    failing = [f"{metric.type}: {metric.message}" for metric in metrics if metric.verdict != "Good"]
-    return "; ".join(failing) or "waits for an analysis of its present weight"
-
-
-def _loading(
-    candidate: Candidate | CandidateStatus,
-    context: RolloutContext,
-    reason: str,
-    previous: CandidateStatus | None = None,
-) -> CandidateStatus:
-    if previous is not None:
-        _check(previous, "Loading")
-    return CandidateStatus(
-        name=candidate.name, digest=candidate.digest, phase="Loading", reason=reason,
-        message="predictors are loading it", step_time=at(context.now),
-    )  # fmt: skip
-
-
-def _enter(
-    status: CandidateStatus, phase: CandidatePhase, reason: str, message: str, **update: Any
-) -> CandidateStatus:
-    _check(status, phase)
-    return status.model_copy(update={"phase": phase, "reason": reason, "message": message, **update})
-
-
-def _stop(
-    status: CandidateStatus, phase: CandidatePhase, reason: str, message: str, **update: Any
-) -> CandidateStatus:
-    return _enter(status, phase, reason, message, weight=0, buckets=(), **update)
-
-
-def _check(status: CandidateStatus, phase: CandidatePhase) -> None:
-    if phase != status.phase and phase not in TRANSITIONS[status.phase]:
-        raise InvalidTransitionError(status.name, status.phase, phase)
-
-
-def _event(status: CandidateStatus, reason: str, message: str) -> ResourceEvent:
-    return ResourceEvent("Normal", reason, f"candidate {status.name}: {message}")
+def _step(case: Case, step: int) -> Transition:
+    count = len(case.steps)
+    message = f"has {_percent(case.steps[step].weight)} of the users"
+    phase: CandidatePhase = "Measuring"
+    if step < count - 1:
+        phase, message = "Progressing", f"{message}, step {step + 1} of {count}"
+    return case.move(phase, phase, message, event=("StepStarted", f": {message}"), step=step)
 
 
 def _percent(weight: int) -> str:

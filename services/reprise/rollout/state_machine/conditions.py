@@ -6,7 +6,6 @@ from datetime import datetime
 from reprise.rollout.resource.spec import RolloutSpec
 from reprise.rollout.resource.status import CandidateStatus, Condition, RolloutStatus, at
 from reprise.rollout.state_machine.observed_state import ObservedState
-from reprise.rollout.state_machine.traffic_steps import traffic_steps
 from reprise.routing import BUCKETS
 
 _PHASES = ("Progressing", "Loading", "Measuring", "Shadowing", "RolledBack", "Promoted")
@@ -60,7 +59,7 @@ def _weights(candidates: Iterable[CandidateStatus]) -> str:
 
 
 def _steps(spec: RolloutSpec, candidates: Iterable[CandidateStatus]) -> str:
-    counts = {candidate.name: len(traffic_steps(spec, candidate)) for candidate in spec.candidates}
+    counts = {candidate.name: len(spec.steps_of(candidate)) for candidate in spec.candidates}
     moving = [c for c in candidates if c.phase in {"Progressing", "Measuring"} and c.name in counts]
     return ", ".join(f"{min(c.step + 1, counts[c.name])}/{counts[c.name]}" for c in moving)
 

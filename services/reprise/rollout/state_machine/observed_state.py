@@ -8,22 +8,11 @@ from reprise.routing import ArmReport, RolloutEvidence, RoutingDocument, Routing
 
 @dataclass(frozen=True, slots=True)
 class PodReport:
-    """What a ready predictor reports of its routing.
-
-    Attributes:
-        pod: The pod's name.
-        report: What it has applied; ``None`` if it did not answer.
-        problem: Why it did not answer.
-    """
+    """What a ready predictor has applied; ``report`` is ``None`` if it did not answer, ``problem`` says why."""
 
     pod: str
     report: RoutingReport | None
     problem: str = ""
-
-    @property
-    def fingerprint(self) -> str | None:
-        """The fingerprint of the document that the predictor has applied."""
-        return self.report.fingerprint if self.report is not None else None
 
     def arm(self, digest: str) -> ArmReport | None:
         """Return what the predictor reports of a bundle."""
@@ -96,7 +85,7 @@ class ObservedState:
 
     def acknowledgements(self, fingerprint: str) -> int:
         """Return how many predictors have applied the document with this fingerprint."""
-        return sum(pod.fingerprint == fingerprint for pod in self.pods)
+        return sum(pod.report is not None and pod.report.fingerprint == fingerprint for pod in self.pods)
 
     def all_acknowledge(self, fingerprint: str) -> bool:
         """Return whether there are predictors and all have applied the document with this fingerprint."""

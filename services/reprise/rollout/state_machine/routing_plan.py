@@ -11,12 +11,7 @@ from reprise.routing import Arm, Ranges, RoutingDocument, Share, allocate
 
 
 def build_document(rollout: str, status: RolloutStatus) -> RoutingDocument | None:
-    """Return the document that follows from a status, ``None`` before there is one.
-
-    Args:
-        rollout: The resource, namespace/name.
-        status: Its status.
-    """
+    """Return the document that follows from the status of a rollout, namespace/name; ``None`` before there is one."""
     if status.routing is None or status.baseline is None:
         return None
     return RoutingDocument(
@@ -31,9 +26,15 @@ def assign_buckets(
     baseline: str, candidates: Sequence[CandidateStatus], previous: Sequence[CandidateStatus]
 ) -> tuple[CandidateStatus, ...]:
     """Return the candidates with the buckets that their weights give them, moving as few users as possible."""
-    buckets = {arm.name: _format_buckets(arm.buckets) for arm in _arms(baseline, candidates, previous)}
+    ranges = {arm.name: arm.buckets for arm in _arms(baseline, candidates, previous)}
     return tuple(
-        candidate.model_copy(update={"buckets": buckets[candidate.name] if candidate.weight else ()})
+        candidate.model_copy(
+            update={
+                "buckets": tuple(f"{first}-{end - 1}" for first, end in ranges[candidate.name])
+                if candidate.weight
+                else ()
+            }
+        )
         for candidate in candidates
     )
 
@@ -59,9 +60,14 @@ def plan_routing(
         routing = RoutingStatus(generation=document.generation, salt=salt, fingerprint=document.fingerprint)
     if routing is None:
         return None
-    since = routing.acknowledged_time or at(now)
-    acknowledged = observed.all_acknowledge(routing.fingerprint)
-    return routing.model_copy(update={"acknowledged_time": since if acknowledged else None})
+    since = (routing.acknowledged_time or at(now)) if observed.all_acknowledge(routing.fingerprint) else None
+    return routing.model_copy(update={"acknowledged_time": since})
+
+
+def parse_buckets(texts: Sequence[str]) -> Ranges:
+    """Return the half-open ranges of buckets that a candidate's status lists, as ``0-499``."""
+    pairs = (text.split("-") for text in texts)
+    return tuple((int(first), int(last) + 1) for first, last in pairs)
 
 
 def _arms(
@@ -74,13 +80,3 @@ def _arms(
         if candidate.phase in ACTIVE_PHASES
     ]
     return allocate(baseline, shares, held)
-
-
-def _format_buckets(ranges: Ranges) -> tuple[str, ...]:
-    return tuple(f"{first}-{end - 1}" for first, end in ranges)
-
-
-def parse_buckets(texts: Sequence[str]) -> Ranges:
-    """Return the half-open ranges of buckets that a candidate's status lists, as ``0-499``."""
-    pairs = (text.split("-") for text in texts)
-    return tuple((int(first), int(last) + 1) for first, last in pairs)
