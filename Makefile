@@ -20,12 +20,12 @@ test-tools: setup
 demo: tools ## Run the whole platform on this machine, from raw events to a live prediction
 	@.venv/bin/reprise demo $(DEMO)
 
-# Tests mostly wait for a broker, a failover or a deadline, so two workers pay off. The tests of one file stay together, in
-# order. Files run in order of their names: the slow ones come first, and the quick ones of tests/unit fill the rest.
+# Tests that share a broker, a Redis Cluster or a platform run in one worker, and so do the tests of one file. Long groups
+# start first (tests/support/collection.py).
 WORKERS ?= 2
 
 test: test-tools lint ## Lint, types, import contracts; unit, property and integration tests (WORKERS=0: one at a time)
-	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
+	@$(PY) -m pytest --numprocesses $(WORKERS) --dist loadscope --no-loadscope-reorder $(PYTEST)
 
 lint: setup ## Check style, formatting, types and import contracts
 	@.venv/bin/ruff check .
@@ -43,8 +43,8 @@ unit: setup ## Only the unit tests
 integration: test-tools ## Only the integration tests
 	@$(PY) -m pytest tests/integration $(PYTEST)
 
-soak: test-tools ## Run kills, restarts, parity and fuzzing at full dose (takes long)
-	@REPRISE_SOAK=1 REPRISE_PARITY_EXAMPLES=500 $(PY) -m pytest tests/integration tests/unit/predictor $(PYTEST)
+soak: test-tools ## Run the tests with full doses: kills, faults, parity, fuzzing, memory (takes long)
+	@REPRISE_SOAK=1 REPRISE_PARITY_EXAMPLES=1000 $(PY) -m pytest tests/unit tests/integration $(PYTEST)
 
 bench: setup ## Measure speed against baselines and write the README's section on speed (BENCH=predictor for one part)
 	@.ci/tools tests bench

@@ -4,6 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from support.collection import (  # noqa: F401  (hooks of pytest)
+    pytest_collection_modifyitems,
+    pytest_configure,
+    pytest_terminal_summary,
+    pytest_xdist_make_scheduler,
+)
 from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 from support.redis_cluster import RedisCluster, running_redis_cluster
 

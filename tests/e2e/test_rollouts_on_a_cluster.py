@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +12,7 @@ import pytest
 
 from support import rollout_models as models
 from support.cluster import RELEASE, CommandError, Platform
+from support.collection import SOAK
 from support.live_rollout import NAME, LiveRollout
 from support.model_shelf import ModelShelf
 from support.shop_traffic import FollowsBothAlike, ShopTraffic, follows_the_amount
@@ -25,7 +25,6 @@ PLATFORM_VALUES = ("rollouts.yaml",)
 PLATFORM_FIXTURES = ("kafka.yaml", "prometheus.yaml")
 
 RATE = 100
-SOAK = os.environ.get("REPRISE_SOAK") == "1"
 KILLS = 200 if SOAK else 50
 ROLLOUTS = 100 if SOAK else 20
 PAIRS = [(f"u{number % 600:06d}", f"p{number % 119:05d}") for number in range(600 * 119)]

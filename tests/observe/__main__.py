@@ -10,14 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from support.chromium import chromium_path
-from support.incidents import FACTOR, Outcome, rounds, run_round, shortened_prometheus
+from support.incidents import FACTOR, ROUNDS, Outcome, run_round, shortened_prometheus
 from support.observed_platform import Platform, Seen, look, missing_programs, observed_platform
-from support.status_page import running_status, screenshots
+from support.status_page import chromium_path, running_chromium, running_status, screenshots
 
 _SHOWN_SERIES = 4
 _CURVE_POINTS = 75
-"""How long the curves of the pictures are, looks."""
+"""Minimum points of the curves in the pictures."""
 
 
 def main() -> int:
@@ -35,8 +34,9 @@ def main() -> int:
         well = _show(console, platform)
         platform.check()
         if options.screenshots is not None:
-            for path in screenshots(platform, status, options.screenshots, looks=_CURVE_POINTS):
-                console.print(f"wrote {path}")
+            with running_chromium() as browser:
+                paths = screenshots(browser, platform, status, options.screenshots, points=_CURVE_POINTS)
+            console.print(*(f"wrote {path}" for path in paths), sep="\n")
         if options.incidents:
             well = _break(console, platform) and well
         if options.keep:
@@ -85,9 +85,9 @@ def _break(console: Console, platform: Platform) -> bool:
     console.print(f"• breaking it, under the same rules {FACTOR:g} times as quick")
     prometheus = shortened_prometheus(platform)
     outcomes = []
-    for incidents in rounds(platform):
-        console.print(f"• {'; '.join(incident.fault for incident in incidents)}")
-        outcomes += run_round(platform, prometheus, incidents)
+    for name in ROUNDS:
+        console.print(f"• {name}")
+        outcomes += run_round(platform, prometheus, name)
     console.print(_incidents(outcomes))
     return all(each.fired_after is not None and each.cleared_after is not None for each in outcomes)
 

@@ -5,14 +5,14 @@ The rules are the chart's, shortened by a factor that is stated, so that what ta
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from reprise.cli.demo.exceptions import StepFailedError
 from reprise.log import EVENTS, EventLogSettings
 from reprise.log.backend import open_producer
 from support.observed_platform import RULES, Platform
-from support.observed_prometheus import Prometheus
+from support.prometheus import Prometheus
 from support.shortened_rules import shortened_rules
 
 FACTOR = 120.0
@@ -66,22 +66,13 @@ def shortened_prometheus(platform: Platform) -> Prometheus:
     )
 
 
-def rounds(platform: Platform) -> Sequence[tuple[Incident, ...]]:
-    """Return the incidents; those of one round have nothing to do with each other, and are made together."""
-    return (
-        # the job takes seconds to fail, and the alert of broken records is over in seconds
-        (_failing_job(platform), _corrupt_model(platform), _full_redis(platform), _broken_events(platform)),
-        (_killed_materializer(platform),),
-        (_killed_redis(platform),),
-    )
-
-
-def run_round(platform: Platform, prometheus: Prometheus, incidents: Sequence[Incident]) -> list[Outcome]:
-    """Make faults, see their alerts fire, mend them, and see the alerts clear.
+def run_round(platform: Platform, prometheus: Prometheus, name: str) -> list[Outcome]:
+    """Make the faults of a round, see their alerts fire, mend them, and see the alerts clear.
 
     Raises:
         AssertionError: An alert fires already.
     """
+    incidents = [make_incident(platform) for make_incident in ROUNDS[name]]
     faults = {alert: incident for incident in incidents for alert in incident.alerts}
     states = prometheus.states()
     already = [alert for alert in faults if states[alert] == "firing"]
@@ -207,3 +198,12 @@ def _killed_redis(platform: Platform) -> Incident:
 
 def _nothing() -> None:
     """What needs no mending: broken records lie in the dead letters, and the stream goes on."""
+
+
+ROUNDS: dict[str, tuple[Callable[[Platform], Incident], ...]] = {
+    # the job takes seconds to fail, and the alert of broken records is over in seconds
+    "several at once": (_failing_job, _corrupt_model, _full_redis, _broken_events),
+    "materializer stopped": (_killed_materializer,),
+    "redis killed": (_killed_redis,),
+}
+"""The incidents; those of one round do not affect each other."""

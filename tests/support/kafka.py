@@ -20,7 +20,7 @@ from reprise.log import TOPICS, EventLogSettings
 from reprise.log.kafka.topics import ensure_topics
 from support.redis import free_port
 
-_START_SECONDS = 60.0
+_START_SECONDS = 180.0
 _JARS_SCRIPT = Path(__file__).parents[2] / ".ci/kafka"
 
 

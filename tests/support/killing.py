@@ -22,7 +22,7 @@ from support.kafka import KafkaBroker
 
 GROUP = "materializer"
 _FROZEN_SECONDS = 3.5
-_DRAIN_SECONDS = 90.0
+_DRAIN_SECONDS = 180.0
 
 
 class Load:

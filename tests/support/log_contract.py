@@ -20,7 +20,7 @@ from reprise.log import (
     UnknownTopicError,
 )
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 class RecordedRebalances:

@@ -3,23 +3,27 @@
 import math
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pyarrow.parquet as pq
 
 from dashboards.pages import DASHBOARDS
 from dashboards.panels import Panel
 from reprise.cli.demo import commands
 from reprise.cli.demo.latency import wait_ready
 from reprise.cli.demo.processes import ProcessTree, own_command
+from reprise.log import PREDICTIONS
 from support.observed_kafka import ObservedKafka, observed_kafka, why_no_kafka
-from support.observed_prometheus import Prometheus, Target, prometheus_command
-from support.observed_traffic import Traffic
+from support.prometheus import Prometheus, Target, prometheus_command
 from support.redis import RedisServer, running_redis
+from support.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "charts" / "reprise" / "files" / "rules.yaml"
@@ -31,7 +35,11 @@ SHOP = commands.Shop(users=150, products=40, days=150, seed=7)
 SERVICES = ("predictor", "producer", "materializer", "archiver")
 _RATE = "15s"
 _EVENTS_A_SECOND = 60.0
-_WARM_SECONDS = 20.0
+_ARCHIVED_SECONDS = 10.0  # so long apart are predictions archived whose outcomes are known
+_SHOWN_SECONDS = 60.0
+_PAIRS = 2_000
+_BATCH = 100
+_EVERY_SECONDS = 0.02
 # The broker's page of metrics is long, and Prometheus, Kafka and the platform share the processors.
 _KAFKA_INTERVAL = "5s"
 
@@ -39,6 +47,71 @@ _KAFKA_INTERVAL = "5s"
 def missing_programs() -> list[str]:
     """Return which of the programs this machine lacks."""
     return [name for name in PROGRAMS if shutil.which(name) is None]
+
+
+class Traffic:
+    """Asks for predictions, and for what cannot be answered, and sends broken events, until it is stopped.
+
+    Args:
+        history: Events, whose users and products it asks about.
+        predictor: Address of the predictor.
+        producer: Address of the producer.
+    """
+
+    def __init__(self, history: Path, predictor: str, producer: str) -> None:
+        table = pq.read_table(history, columns=["user_id", "product_id"])
+        self._pairs = table.to_pylist()[:: max(1, len(table) // _PAIRS)]
+        self._predictor = predictor
+        self._producer = producer
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._failure: Exception | None = None
+
+    @contextmanager
+    def flowing(self) -> Iterator[None]:
+        """Let it flow until left."""
+        self._thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            self._thread.join(15)
+
+    def check(self) -> None:
+        """Raise the first failure that there was, if any; a platform that is broken on purpose has some."""
+        if self._failure is not None:
+            raise self._failure
+
+    def _run(self) -> None:
+        at = 0
+        with httpx.Client(timeout=10, trust_env=False) as client:
+            while not self._stop.wait(_EVERY_SECONDS):
+                try:
+                    self._ask(client, at)
+                except httpx.HTTPError as error:
+                    self._failure = self._failure or error
+                at += 1
+
+    def _ask(self, client: httpx.Client, at: int) -> None:
+        self._predict(client, "/predict", self._pair(at))
+        if at % 50 == 0:
+            batch = {"requests": [self._pair(at + number) for number in range(_BATCH)]}
+            self._predict(client, "/predict/batch", batch)
+            client.post(f"{self._predictor}/predict", json={"user_id": "nobody", "product_id": "nothing"})
+            client.post(f"{self._predictor}/predict", json={"user_id": 7})
+            client.post(
+                f"{self._producer}/events", json={"user_id": "u", "product_id": "p", "event_type": "?"}
+            )
+
+    def _predict(self, client: httpx.Client, path: str, body: dict[str, Any]) -> None:
+        answer = client.post(f"{self._predictor}{path}", json=body)
+        # A predictor that is late refuses and says when to come back, which is what the next request does.
+        if answer.status_code != 503 or "retry-after" not in answer.headers:
+            answer.raise_for_status()
+
+    def _pair(self, at: int) -> dict[str, str]:
+        pair: dict[str, str] = self._pairs[at % len(self._pairs)]
+        return pair
 
 
 @dataclass(frozen=True)
@@ -148,8 +221,7 @@ class Platform:
 def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None) -> Iterator[Platform]:
     """Run the platform with traffic of every kind, and give it with the Prometheus that watches it.
 
-    The log is a real Kafka broker where the machine can run one. What is given has been asked for so long that rates
-    have values.
+    The log is a real Kafka broker where the machine can run one. Predictions have been archived and judged.
     """
     paths = commands.DemoPaths.below(folder.resolve())
     commands.prepare(paths, ROOT / "feature_repo" / "definitions.py")
@@ -163,23 +235,31 @@ def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None)
         platform = Platform(tree, paths, ports, redis, kafka, without_kafka)
         _start(platform, say)
         platform.traffic = Traffic(paths.history, platform.url("predictor"), platform.url("producer"))
-        say(f"predicting and streaming for {_WARM_SECONDS:g} s, so that rates have values")
+        say("predicting and streaming until predictions are archived whose outcomes are known")
         with platform.traffic.flowing():
             platform.prometheus = platform.watch("prometheus", RULES.read_text())
-            time.sleep(_WARM_SECONDS)
+            wait_until("predictions are archived", lambda: _has_archived(platform), 120)
             platform.check()
             say("judging predictions by what followed, within seconds instead of days")
             platform.judge()
-            _wait_judged(platform.prometheus)
+            computed = "reprise_outcomes_computed_timestamp_seconds"
+            wait_until(
+                "Prometheus gets the outcomes", lambda: platform.prometheus.query(computed), 30, every=0.2
+            )
             yield platform
 
 
 def look(platform: Platform) -> tuple[list[Seen], list[Seen]]:
-    """Return what every panel and every alert shows now."""
+    """Return what every panel and every alert shows once all panels have data, or after a minute."""
     lacking = {"kubernetes": "needs Kubernetes"}
     if platform.without_kafka:
         lacking["kafka"] = f"needs Kafka: {platform.without_kafka}"
-    return look_at(platform.prometheus, lacking)
+    give_up = time.monotonic() + _SHOWN_SECONDS
+    while True:
+        panels, alerts = look_at(platform.prometheus, lacking)
+        if not any(seen.problem for seen in panels) or time.monotonic() > give_up:
+            return panels, alerts
+        time.sleep(1)
 
 
 def look_at(
@@ -246,12 +326,11 @@ def _commands(platform: Platform) -> dict[str, tuple[list[str], dict[str, str]]]
     }
 
 
-def _wait_judged(prometheus: Prometheus) -> None:
-    give_up = time.monotonic() + 15
-    while not prometheus.query("reprise_outcomes_computed_timestamp_seconds"):
-        if time.monotonic() > give_up:
-            raise TimeoutError("Prometheus does not get the outcomes from the Pushgateway")
-        time.sleep(0.2)
+def _has_archived(platform: Platform) -> bool:
+    platform.tree.check()
+    segments = (platform.paths.offline / PREDICTIONS.name).rglob("*.parquet")
+    written = [segment.stat().st_mtime for segment in segments]
+    return bool(written) and max(written) - min(written) >= _ARCHIVED_SECONDS
 
 
 def _redis_exporter(redis_port: int, port: int) -> list[str]:

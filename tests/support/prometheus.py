@@ -1,63 +1,164 @@
-"""A real Prometheus for the tests that need one."""
-
-from __future__ import annotations
+"""A real Prometheus over targets of this machine, what is asked of it, and promtool."""
 
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
+import yaml
 
 from support.redis import free_port
 
-MISSING = "prometheus is not installed"
-_CONFIG = """\
-global: {{scrape_interval: 1s, scrape_timeout: 1s}}
-scrape_configs:
-  - job_name: predictors
-    static_configs:
-      - targets: [{targets}]
-"""
+_READY_SECONDS = 180.0
+MISSING = "prometheus is not installed (the Debian package of this name)"
+needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason=MISSING)
 
 
-def prometheus_path() -> str | None:
-    """The Prometheus of this machine, if it has one."""
-    return shutil.which("prometheus")
+def promtool(arguments: Sequence[str], given: str = "") -> str:
+    """Run promtool and return what it printed; fails the test if promtool reports an error."""
+    found = subprocess.run(
+        ["promtool", *arguments], input=given, capture_output=True, text=True, check=False, timeout=60
+    )
+    said = found.stdout + found.stderr
+    assert found.returncode == 0, f"promtool {' '.join(arguments)}:\n{said}"
+    return said
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is scraped.
+
+    Attributes:
+        job: Its job.
+        port: Where it answers.
+        pushed: Whether it passes on what others pushed to it, under their own jobs.
+        interval: Between two scrapes.
+    """
+
+    job: str
+    port: int
+    pushed: bool = False
+    interval: str = "1s"
+
+    def config(self) -> dict[str, object]:
+        """Return it as an entry of ``scrape_configs``."""
+        return {
+            "job_name": self.job,
+            "static_configs": [{"targets": [f"127.0.0.1:{self.port}"]}],
+            "honor_labels": self.pushed,
+            "scrape_interval": self.interval,
+        }
+
+
+def prometheus_command(folder: Path, rules: str, targets: Sequence[Target], port: int) -> list[str]:
+    """Write the configuration into a new folder, and return the command line.
+
+    Args:
+        folder: Where configuration and data go.
+        rules: The rules, as Prometheus reads them.
+        targets: What is scraped.
+        port: Where it is to answer.
+    """
+    folder.mkdir()
+    (folder / "rules.yaml").write_text(rules)
+    config = {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
+        "rule_files": [str(folder / "rules.yaml")],
+        "scrape_configs": [target.config() for target in targets],
+    }
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    return [
+        "prometheus",
+        f"--config.file={path}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        "--log.level=warn",
+    ]
+
+
+class Prometheus:
+    """What is asked of a running Prometheus."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=20)
+
+    def query(self, promql: str) -> list[tuple[dict[str, str], float]]:
+        """Return the labels and the value of each series."""
+        answer = self._client.post("/api/v1/query", data={"query": promql})
+        content = answer.json()
+        if content["status"] != "success":
+            raise ValueError(f"{content['errorType']}: {content['error']}")
+        result = content["data"]["result"]
+        if content["data"]["resultType"] == "scalar":
+            return [({}, float(result[1]))]
+        return [(series["metric"], float(series["value"][1])) for series in result]
+
+    def alerts(self) -> Iterator[dict[str, Any]]:
+        """Give every alerting rule with its group, its state, and its instances."""
+        for group in self._client.get("/api/v1/rules").json()["data"]["groups"]:
+            for rule in group["rules"]:
+                if rule["type"] == "alerting":
+                    yield {**rule, "group": group["name"]}
+
+    def states(self) -> dict[str, str]:
+        """Return the state of each alert, inactive, pending or firing, by its name."""
+        return {rule["name"]: rule["state"] for rule in self.alerts()}
+
+    def targets(self) -> dict[str, str]:
+        """Return the health of each target, by its job."""
+        active = self._client.get("/api/v1/targets").json()["data"]["activeTargets"]
+        return {target["labels"]["job"]: target["health"] for target in active}
+
+    def wait_watching(self, check: Callable[[], None]) -> None:
+        """Return once it has reached every target and evaluated its rules.
+
+        Args:
+            check: Called between attempts; raises when waiting has become pointless.
+
+        Raises:
+            TimeoutError: It does not reach them all.
+        """
+        give_up = time.monotonic() + _READY_SECONDS
+        health: dict[str, str] = {}
+        while time.monotonic() < give_up:
+            check()
+            try:
+                health = self.targets()
+                judged = all(rule["health"] == "ok" for rule in self.alerts())
+            except (httpx.TransportError, ValueError):
+                health, judged = {}, False
+            if judged and health and set(health.values()) == {"up"}:
+                return
+            time.sleep(0.2)
+        raise TimeoutError(f"Prometheus does not reach all its targets: {health}")
 
 
 @contextmanager
 def running_prometheus(directory: Path, ports: Sequence[int]) -> Iterator[str]:
-    """Run a Prometheus that scrapes ports of this machine each second; gives its address."""
-    path = prometheus_path()
-    if path is None:
-        raise FileNotFoundError(MISSING)
-    config = directory / "prometheus.yml"
-    config.write_text(_CONFIG.format(targets=", ".join(f"'127.0.0.1:{port}'" for port in ports)))
+    """Run a Prometheus that scrapes ports of this machine each second, and give its address."""
     port = free_port()
-    command = [path, f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}"]
-    command += [f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn"]
-    with (directory / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
+    targets = [Target(f"predictor-{at}", at) for at in ports]
+    command = prometheus_command(directory / "prometheus", "groups: []", targets, port)
+    log = directory / "prometheus.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+
+    def check() -> None:
+        if process.poll() is not None:
+            raise RuntimeError(f"Prometheus did not start:\n{log.read_text()}")
+
+    prometheus = Prometheus(f"http://127.0.0.1:{port}")
     try:
-        _wait_until_ready(url, process, directory / "prometheus.log")
-        yield url
+        prometheus.wait_watching(check)
+        yield prometheus.url
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _wait_until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    give_up = time.monotonic() + 20
-    while True:
-        try:
-            if httpx.get(f"{url}/-/ready", trust_env=False).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        if process.poll() is not None or time.monotonic() > give_up:
-            raise RuntimeError(f"Prometheus did not start:\n{log.read_text()}")
-        time.sleep(0.05)

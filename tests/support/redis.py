@@ -16,7 +16,7 @@ from pathlib import Path
 from redis import Redis
 
 MISSING = "redis-server is not installed"
-_START_SECONDS = 10.0
+_START_SECONDS = 60.0
 
 
 def redis_server_path() -> str | None:

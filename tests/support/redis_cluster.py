@@ -18,7 +18,7 @@ from support.redis import RedisServer, free_port
 from support.waiting import wait_until
 
 PRIMARIES = 3
-_SECONDS = 20.0
+_SECONDS = 60.0
 _FAILOVER_SECONDS = 6.0  # a little more than a failover that was asked for may take in Redis
 _OPTIONS = (
     *("--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-replica-validity-factor", "0"),

@@ -13,7 +13,7 @@ import httpx
 
 from support.redis import free_port
 
-_START_SECONDS = 30.0
+_START_SECONDS = 120.0
 
 
 class Serving:

@@ -1,18 +1,24 @@
-"""The status page of a platform that runs, and pictures of it and of Prometheus' own."""
+"""The status page of a running platform in a real Chromium, driven by Playwright, and pictures of what it shows."""
 
+import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from reprise.cli.demo import commands
 from reprise.cli.demo.latency import wait_ready
 from reprise.cli.demo.processes import own_command
-from support.chromium import Tab, running_chromium
 from support.observed_platform import SERVICES, Platform
 
-_SCREEN = (1200, 800)
-_PHONE = (390, 844)
+MISSING = "chromium is not installed (the Debian package of this name)"
+WAIT_MS = 120_000
+_SCREEN = {"width": 1200, "height": 800}
+_PHONE = {"width": 390, "height": 844}
 _HISTORY = "Math.min(...[...document.querySelectorAll('svg.curve')].map(each => Number(each.dataset.points)))"
 _ALL_CURVES = "document.querySelectorAll('svg.curve').length === 6"
 
@@ -24,58 +30,86 @@ for (const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT)
 """
 
 
+def chromium_path() -> str | None:
+    """Return the Chromium of this machine, if it has one."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@contextmanager
+def running_chromium() -> Iterator[Browser]:
+    """Run a browser without a window.
+
+    Raises:
+        FileNotFoundError: There is no Chromium on this machine.
+    """
+    if (program := chromium_path()) is None:
+        raise FileNotFoundError(MISSING)
+    # Its sandbox refuses to run as root, which a container's tests are.
+    options: dict[str, Any] = {"chromium_sandbox": os.geteuid() != 0, "args": ["--no-proxy-server"]}
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=program, **options) as browser,
+    ):
+        yield browser
+
+
+@contextmanager
+def opened(browser: Browser, *, phone: bool = False, **options: Any) -> Iterator[Page]:
+    """Give an empty page of the size of a screen, or of a phone with two device pixels per CSS pixel."""
+    size = (
+        {"viewport": _PHONE, "is_mobile": True, "device_scale_factor": 2} if phone else {"viewport": _SCREEN}
+    )
+    with browser.new_context(**size, **options) as context:
+        page = context.new_page()
+        page.set_default_timeout(WAIT_MS)
+        yield page
+
+
 def running_status(platform: Platform) -> str:
-    """Start a status page among the platform's processes, which looks each second, and return its address."""
+    """Start a status page among the platform's processes, which polls each second, and return its address."""
     port = commands.free_port()
-    look = {
+    polling = {
         "STATUS_TARGETS": ",".join(f"{name}={platform.url(name)}" for name in SERVICES),
         "STATUS_INTERVAL_SECONDS": "1",
         "PUSHGATEWAY_URL": platform.url("pushgateway"),
         "API_HOST": "127.0.0.1",
         "API_PORT": str(port),
     }
-    platform.tree.start("status", own_command("status"), look)
+    platform.tree.start("status", own_command("status"), polling)
     url = f"http://127.0.0.1:{port}"
     with httpx.Client(timeout=10, trust_env=False) as client:
         wait_ready(client, url, platform.tree.check)
     return url
 
 
-def screenshots(platform: Platform, status: str, folder: Path, looks: int = 2) -> list[Path]:
-    """Write what a person sees into this folder, and return the files.
+def screenshots(
+    browser: Browser, platform: Platform, status: str, folder: Path, points: int = 2
+) -> list[Path]:
+    """Write pictures of the status page and of Prometheus' alerts into a folder, and return the files.
 
     Args:
+        browser: The browser.
         platform: The running platform.
         status: Address of its status page.
-        folder: Where to.
-        looks: How many points each curve is to have, at least.
+        folder: Where the pictures go.
+        points: Minimum points of each curve.
     """
-    with running_chromium() as tab:
-        return list(_pictures(tab, platform, status, folder, looks))
-
-
-def _pictures(tab: Tab, platform: Platform, status: str, folder: Path, looks: int) -> Iterator[Path]:
-    tab.prefer("light")
-    tab.resize(*_SCREEN)
-    tab.open(status)
-    tab.wait(f"{_ALL_CURVES} && {_HISTORY} >= {looks}", 300)
-    yield _shot(tab, folder / "status.png")
-    tab.resize(*_PHONE, phone=True)
-    tab.open(status)
-    yield _shot(tab, folder / "status-phone.png")
-    tab.resize(*_SCREEN)
-    tab.open(_alerts(platform.prometheus.url))
-    tab.wait("document.body.innerText.includes('ReprisePredictionErrorBudgetBurnsFast')")
-    tab.evaluate(_WITHOUT_FOLDERS)
-    yield _shot(tab, folder / "alerts.png")
+    paths = [folder / name for name in ("status.png", "status-phone.png", "alerts.png")]
+    with opened(browser, color_scheme="light") as page:
+        page.goto(status)
+        page.wait_for_function(f"{_ALL_CURVES} && {_HISTORY} >= {points}", timeout=300_000)
+        page.screenshot(path=paths[0], full_page=True)
+        page.goto(_alerts(platform.prometheus.url))
+        page.wait_for_function("document.body.innerText.includes('ReprisePredictionErrorBudgetBurnsFast')")
+        page.evaluate(_WITHOUT_FOLDERS)
+        page.screenshot(path=paths[2], full_page=True)
+    with opened(browser, phone=True, color_scheme="light") as page:
+        page.goto(status)
+        page.screenshot(path=paths[1], full_page=True)
+    return paths
 
 
 def _alerts(prometheus: str) -> str:
-    """Return where this Prometheus shows its alerts: Debian's has only the page of before."""
+    """Return where this Prometheus shows its alerts: Debian's has only the classic page."""
     pages = (f"{prometheus}{path}" for path in ("/alerts", "/classic/alerts"))
     return next(page for page in pages if httpx.get(page, trust_env=False).is_success)
-
-
-def _shot(tab: Tab, path: Path) -> Path:
-    tab.screenshot(path)
-    return path

@@ -16,8 +16,8 @@ import httpx
 import yaml
 
 from support.cluster import FIXTURES, ROOT, Cluster, Platform
-from support.observed_prometheus import Prometheus
 from support.operator_scraping import over_http, scrape_configs, watching_configs
+from support.prometheus import Prometheus
 from support.shortened_rules import shortened_rules, with_shorter_ages
 from support.waiting import wait_until
 

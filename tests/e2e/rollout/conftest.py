@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from reprise.routing import RolloutEvidence, RoutingDocument, RoutingReport, doc
 from support.cluster import ROOT, Cluster
 from support.live_rollout import LiveRollout
 from support.pretend_predictor import PretendPredictor
-from support.prometheus import MISSING, prometheus_path, running_prometheus
+from support.prometheus import MISSING, running_prometheus
 from support.redis import RedisServer, free_port
 from support.waiting import wait_until
 
@@ -190,7 +191,7 @@ def session_stage(
     rollout_definition: Cluster, session_redis_server: RedisServer, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Stage]:
     """Two predictors, a Prometheus and an operator, for all tests."""
-    if prometheus_path() is None:
+    if shutil.which("prometheus") is None:
         pytest.skip(MISSING)
     directory = tmp_path_factory.mktemp("rollout")
     redis = Redis(host=session_redis_server.host, port=session_redis_server.port)

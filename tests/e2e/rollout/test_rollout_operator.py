@@ -1,12 +1,12 @@
 """Whole rollouts on a real API server, Redis and Prometheus; the predictors are pretended."""
 
-import os
 import time
 from datetime import UTC, datetime
 
 import pytest
 
 from support.cluster import CommandError
+from support.collection import SOAK
 from support.pretend_predictor import CORRUPT, ERRING, GARBAGE, SLOW
 from support.rollout_world import BASE, NEW, evidence
 from support.waiting import wait_until
@@ -14,7 +14,6 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.e2e
 
 KEY = "reprise-rollout-e2e/repurchase"
-SOAK = os.environ.get("REPRISE_SOAK") == "1"
 KILLS = 50 if SOAK else 5
 
 

@@ -1,41 +1,31 @@
 """Two archivers on a real broker, killed and started again under load (50 kills with REPRISE_SOAK=1)."""
 
-import os
 import random
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from support.archiver_process import Place, append, archived, files, load, running, said, until_idle
-from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars, running_kafka
+from support.collection import SOAK
+from support.kafka import KafkaBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-KILLS = 50 if os.environ.get("REPRISE_SOAK") == "1" else 3
+KILLS = 50 if SOAK else 2
 
 
-@pytest.fixture(scope="module")
-def broker() -> Iterator[KafkaBroker]:
-    try:
-        kafka_jars()
-    except MissingKafkaError as error:
-        pytest.skip(str(error))
-    with running_kafka() as running_broker:
-        running_broker.reset_topics()
-        yield running_broker
-
-
-def test_killed_and_rebalanced_they_archive_every_record_once(broker: KafkaBroker, tmp_path: Path) -> None:
+def test_killed_and_rebalanced_they_archive_every_record_once(
+    kafka_broker: KafkaBroker, tmp_path: Path
+) -> None:
     rng = random.Random(11)
-    settings = broker.settings()
+    settings = kafka_broker.settings()
     logged: dict[Place, bytes] = {}
     with ExitStack() as stack:
 
         def start() -> object:
-            return stack.enter_context(running(tmp_path, "--port", "0", servers=broker.servers))
+            return stack.enter_context(running(tmp_path, "--port", "0", servers=kafka_broker.servers))
 
         workers = [start(), start()]
         for kill in range(KILLS):
@@ -50,6 +40,6 @@ def test_killed_and_rebalanced_they_archive_every_record_once(broker: KafkaBroke
             victim = workers.pop(rng.randrange(2))
             victim.kill()  # type: ignore[attr-defined]
             workers.append(start())
-    until_idle(tmp_path, broker.servers)
+    until_idle(tmp_path, kafka_broker.servers)
     assert archived(tmp_path) == {place: said(place, value) for place, value in logged.items()}
     assert len(logged) == KILLS * 800

@@ -85,14 +85,14 @@ def assert_three_ways_the_same(
     return found
 
 
-@dose(35)
+@dose(16)
 @given(data=st.data())
 def test_reference_batch_and_stream_are_the_same(executor: BatchExecutor, data: st.DataObject) -> None:
     events = data.draw(histories(), label="events")
     assert_three_ways_the_same(executor, events, data.draw(requests_about(events), label="requests"))
 
 
-@pytest.mark.parametrize("seed", range(2 * DOSE))
+@pytest.mark.parametrize("seed", range(DOSE))
 def test_a_dense_history_is_the_same_three_ways(executor: BatchExecutor, seed: int) -> None:
     events = random_history(seed, 120, users=4, products=3)
     instants = np.random.default_rng(seed).choice([e.timestamp_us for e in events], 6, replace=False)
@@ -105,7 +105,7 @@ def test_a_dense_history_is_the_same_three_ways(executor: BatchExecutor, seed: i
     assert_three_ways_the_same(executor, events, requests)
 
 
-@dose(12)
+@dose(6)
 @given(
     seed=st.integers(0, 2**32),
     count=st.integers(50, 400),
@@ -122,7 +122,7 @@ def test_batch_and_stream_are_the_same_on_larger_histories(
     assert found.compared == 2 * count * len(PLAN.inputs)
 
 
-@dose(12)
+@dose(6)
 @given(events=histories(max_events=40), order=st.randoms(use_true_random=False))
 def test_states_are_the_batchs_in_whatever_order_events_arrive(
     executor: BatchExecutor, events: list[Event], order: random.Random
@@ -136,7 +136,7 @@ def test_states_are_the_batchs_in_whatever_order_events_arrive(
         assert state_mismatches(entity, folded, batch, largest_amount(events)) == []
 
 
-@dose(12)
+@dose(6)
 @given(events=histories(max_events=40))
 def test_states_are_what_all_the_events_say_without_accumulators(events: list[Event]) -> None:
     kept = [event for event in events if event.event_type in PLAN.frames]

@@ -3,7 +3,6 @@
 The full dose runs with ``REPRISE_SOAK=1``.
 """
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from reprise.features.plan import Plan
 from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings
+from support.collection import SOAK
 from support.histories import PLAN_FILE, assert_store_holds, batch_states, make_events
 from support.kafka import KafkaBroker
 from support.killing import Load, Workers
@@ -22,7 +22,7 @@ from support.redis_cluster import RedisCluster, running_redis_cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
 
-ROUNDS = 15 if os.environ.get("REPRISE_SOAK") == "1" else 1
+ROUNDS = 15 if SOAK else 1
 RATE = 400
 
 

@@ -1,4 +1,4 @@
-"""The doctor's whole command against a platform on a real Kafka, and faults of its topics."""
+"""The doctor on Kafka, and faults of its topics; the last test leaves no topic of events."""
 
 import time
 from collections.abc import Iterator
@@ -16,12 +16,15 @@ from support.small_platform import SmallPlatform, small_platform
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
 
 
-@pytest.fixture
-def platform(kafka_broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallPlatform]:
+@pytest.fixture(scope="module")
+def platform(
+    session_kafka_broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[SmallPlatform]:
     if redis_server_path() is None:
         pytest.skip(MISSING)
+    session_kafka_broker.reset_topics()
     folder = tmp_path_factory.mktemp("platform")
-    with running_redis() as redis, small_platform(folder, redis, kafka_broker.servers) as running:
+    with running_redis() as redis, small_platform(folder, redis, session_kafka_broker.servers) as running:
         yield running
 
 
@@ -35,14 +38,23 @@ def topics_after(platform: SmallPlatform) -> dict[str, str]:
     return {name: each["status"] for name, each in examined.checks.items()} | {"seen": check["seen"]}
 
 
+def test_kafka_stopped(platform: SmallPlatform) -> None:
+    nobody = f"127.0.0.1:{platform.ports['producer']}"  # it speaks HTTP
+    examined = platform.examine("--json", "--servers", nobody, KAFKA_CONNECT_SECONDS="2")
+    assert (examined.failed, examined.status) == (["log"], 1), examined.output
+    assert "KAFKA_SERVERS" in examined.checks["log"]["advice"]
+    assert examined.checks["log"]["runbook"] == "docs/operations.md#the-log-is-away"
+    assert examined.checks["topics"]["seen"] == "needs log, see there"
+
+
 def test_a_platform_on_kafka_is_well_until_its_topics_are_not_as_declared(
-    platform: SmallPlatform, kafka_broker: KafkaBroker
+    platform: SmallPlatform, session_kafka_broker: KafkaBroker
 ) -> None:
     examined = platform.examine("--json")
     assert (examined.failed, examined.status) == ([], 0), examined.output + examined.errors
-    assert examined.checks["log"]["seen"] == f"Kafka at {kafka_broker.servers}, brokers: 1"
+    assert examined.checks["log"]["seen"] == f"Kafka at {session_kafka_broker.servers}, brokers: 1"
     assert examined.checks["canary"]["status"] == "ok"
-    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
+    admin = KafkaAdminClient(bootstrap_servers=session_kafka_broker.servers)
     try:
         _delete(admin, DEAD_LETTERS.name)
         missing = topics_after(platform)
@@ -53,7 +65,7 @@ def test_a_platform_on_kafka_is_well_until_its_topics_are_not_as_declared(
         assert "partitions is 3, declared 1" in topics_after(platform)["seen"]
 
         _delete(admin, DEAD_LETTERS.name)
-        ensure_topics(kafka_broker.settings(), TOPICS)
+        ensure_topics(session_kafka_broker.settings(), TOPICS)
         admin.alter_configs(
             [ConfigResource(ConfigResourceType.TOPIC, EVENTS.name, {"retention.ms": "1000000"})]
         )
@@ -63,9 +75,9 @@ def test_a_platform_on_kafka_is_well_until_its_topics_are_not_as_declared(
 
 
 def test_a_missing_topic_of_events_explains_what_follows_from_it(
-    platform: SmallPlatform, kafka_broker: KafkaBroker
+    platform: SmallPlatform, session_kafka_broker: KafkaBroker
 ) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
+    admin = KafkaAdminClient(bootstrap_servers=session_kafka_broker.servers)
     try:
         _delete(admin, EVENTS.name)
     finally:
@@ -73,15 +85,6 @@ def test_a_missing_topic_of_events_explains_what_follows_from_it(
     statuses = topics_after(platform)
     assert f"{EVENTS.name}: missing" in statuses["seen"]
     assert statuses["canary"] == "skipped"
-
-
-def test_kafka_stopped(platform: SmallPlatform, kafka_broker: KafkaBroker) -> None:
-    nobody = f"127.0.0.1:{platform.ports['producer']}"  # it speaks HTTP
-    examined = platform.examine("--json", "--servers", nobody, KAFKA_CONNECT_SECONDS="2")
-    assert (examined.failed, examined.status) == (["log"], 1), examined.output
-    assert "KAFKA_SERVERS" in examined.checks["log"]["advice"]
-    assert examined.checks["log"]["runbook"] == "docs/operations.md#the-log-is-away"
-    assert examined.checks["topics"]["seen"] == "needs log, see there"
 
 
 def _delete(admin: KafkaAdminClient, topic: str) -> None:

@@ -18,4 +18,5 @@ class TestKafkaLog(LogContract):
         return open_producer(self.broker.settings())
 
     def open_consumer(self, group: str, listener: RebalanceListener | None = None) -> LogConsumer:
-        return open_consumer(self.broker.settings(), EVENTS, group, listener)
+        # nobody dies here, and on a busy machine a short session ends a consumer that is only slow
+        return open_consumer(self.broker.settings(kafka_session_seconds=30.0), EVENTS, group, listener)

@@ -3,7 +3,6 @@
 The full dose, 50 kills, runs with ``REPRISE_SOAK=1``.
 """
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 from reprise.features.plan import Plan
 from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings
+from support.collection import SOAK
 from support.histories import PLAN_FILE, assert_store_holds, batch_states, make_events
 from support.kafka import KafkaBroker
 from support.killing import Load, Workers, dead_letters
@@ -21,8 +21,7 @@ from support.redis import MISSING, RedisServer, redis_server_path, running_redis
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
 
-SOAK = os.environ.get("REPRISE_SOAK") == "1"
-KILLS = 50 if SOAK else 6
+KILLS = 50 if SOAK else 3
 RATE = 400
 SECONDS_BETWEEN = (1.0, 4.0) if SOAK else (0.8, 2.5)
 

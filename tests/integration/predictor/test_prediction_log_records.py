@@ -36,7 +36,7 @@ def test_shutdown_flushes_every_prediction_to_the_log(redis_server: RedisServer,
         assert predictor.terminate() == 0
     consumer = open_consumer(EventLogSettings(log_dir=tmp_path / "log"), PREDICTIONS, "test")
     records = []
-    give_up = time.monotonic() + 10
+    give_up = time.monotonic() + 120
     while len(records) < len(users) and time.monotonic() < give_up:
         for found in consumer.poll(1000, 0.5).values():
             records += found

@@ -7,6 +7,7 @@ import pytest
 import uvloop
 
 from reprise.store.settings import OnlineStoreSettings
+from support.collection import SOAK
 from support.embedded_redis import Address, running_embedded_redis
 from support.redis import RedisServer
 from support.redis_cluster import RedisCluster
@@ -14,8 +15,8 @@ from support.redis_cluster import RedisCluster
 
 @pytest.hookimpl
 def pytest_asyncio_loop_factories() -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run each async test on Python's event loop and on the one that the predictor uses."""
-    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+    """Run each async test on the event loop that the predictor uses; in the soak on Python's own as well."""
+    return {"uvloop": uvloop.new_event_loop} | ({"asyncio": asyncio.new_event_loop} if SOAK else {})
 
 
 @pytest.fixture(params=["redis-server", "cluster", "embedded"])

@@ -83,7 +83,7 @@ def test_a_stopped_run_leaves_the_old_file_and_no_other(tmp_path: Path, stop: si
         stderr=subprocess.DEVNULL,
         env={**os.environ, "REPRISE_PROGRESS": "off"},
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not any(path.stat().st_size > 100_000 for path in tmp_path.glob(".t.*.partial.csv")):
         assert time.monotonic() < deadline, "the run did not begin to write"
         assert process.poll() is None

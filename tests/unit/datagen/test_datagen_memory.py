@@ -16,7 +16,7 @@ print("peak", status.split("VmHWM:")[1].split()[0])
 """
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the peak that Linux keeps in /proc")
 @pytest.mark.parametrize("extension", ["parquet", "csv"])
 def test_memory_does_not_grow_with_the_number_of_events(tmp_path: Path, extension: str) -> None:

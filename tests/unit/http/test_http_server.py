@@ -54,7 +54,7 @@ def serving(tmp_path: Path, drain_seconds: float) -> Iterator[tuple[subprocess.P
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     base = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             try:
                 assert get(base + "/health")[0] == 200
@@ -82,11 +82,10 @@ def test_connection_that_is_idle_is_kept_for_longer_than_balancers_leave_one_idl
         connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=5)
         connection.connect()
         first = connection.sock
-        for _ in range(2):
+        for pause in (5.5, 0):  # uvicorn's default keeps a connection for 5 s
             connection.request("GET", "/health")
             assert connection.getresponse().read()
-            # longer than uvicorn by itself keeps a connection
-            time.sleep(5.5)
+            time.sleep(pause)
         assert connection.sock is first
         assert KEEP_ALIVE_SECONDS > 600
         connection.close()
@@ -107,7 +106,7 @@ def test_request_under_way_finishes_after_the_signal(tmp_path: Path) -> None:
         assert process.stdout.readline() == "under way\n"
         os.kill(process.pid, signal.SIGTERM)
         assert client.communicate(timeout=10)[0] == '"finished"\n'
-        assert process.wait(timeout=10) == 0
+        assert process.wait(60) == 0
         assert process.stdout.read().endswith("returned\n")
 
 
@@ -118,13 +117,13 @@ def test_draining_process_answers_but_says_it_is_not_ready(tmp_path: Path) -> No
         time.sleep(0.2)
         assert get(base + "/ready")[0] == 503
         assert get(base + "/health")[0] == 200
-        assert process.wait(timeout=10) == 0
+        assert process.wait(60) == 0
 
 
 def test_interrupt_does_not_wait_for_balancers(tmp_path: Path) -> None:
     with serving(tmp_path, 30) as (process, _):
         os.kill(process.pid, signal.SIGINT)
-        assert process.wait(timeout=5) == 0
+        assert process.wait(20) == 0
 
 
 def test_event_loop_is_the_fast_one(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from support.metrics_catalogue import described, registries
+from support.prometheus import needs_prometheus, promtool
 from support.promql import THIRD_PARTY, metrics_of
-from support.promtool import needs_promtool, promtool
 
 ROOT = Path(__file__).parents[3]
 RULES = ROOT / "charts" / "reprise" / "files" / "rules.yaml"
@@ -19,12 +19,12 @@ EVERY = [rule for group in GROUPS for rule in group["rules"]]
 ALERTS = {rule["alert"]: rule for rule in EVERY if "alert" in rule}
 
 
-@needs_promtool
+@needs_prometheus
 def test_rules_are_what_prometheus_reads() -> None:
     assert f"{len(EVERY)} rules found" in promtool(["check", "rules", str(RULES)])
 
 
-@needs_promtool
+@needs_prometheus
 @pytest.mark.parametrize("path", ALERT_TESTS, ids=lambda path: path.stem)
 def test_alerts_fire_and_clear(path: Path) -> None:
     promtool(["test", "rules", str(path)])

@@ -9,8 +9,8 @@ import yaml
 from dashboards.pages import DASHBOARDS, FOLDER, files
 from dashboards.panels import Panel
 from support.metrics_catalogue import OF_THE_PROCESS, described, registries
+from support.prometheus import needs_prometheus, promtool
 from support.promql import THIRD_PARTY, metrics_of
-from support.promtool import needs_promtool, promtool
 
 PANELS = {f"{page.uid}: {panel.title}": panel for page in DASHBOARDS for panel in page.panels}
 OUR_STAND = ("Prometheus itself", "redis_exporter")
@@ -46,7 +46,7 @@ def test_panel_asks_for_metrics_that_exist(panel: Panel) -> None:
     assert not foreign or panel.needs in {"kubernetes", "kafka"}, "say what the panel needs"
 
 
-@needs_promtool
+@needs_prometheus
 def test_queries_are_promql(tmp_path: Path) -> None:
     queries = [query.concrete("1m") for panel in PANELS.values() for query in panel.queries]
     rules = [{"record": f"panel:query:{number}", "expr": query} for number, query in enumerate(queries)]

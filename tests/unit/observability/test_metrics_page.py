@@ -20,7 +20,7 @@ from support.metrics_catalogue import (
     described,
     registries,
 )
-from support.promtool import needs_promtool, promtool
+from support.prometheus import needs_prometheus, promtool
 
 PAGE = Path(__file__).parents[3] / "docs" / "metrics.md"
 WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
@@ -141,13 +141,13 @@ def test_metrics_say_what_they_mean_and_their_labels_are_bounded(component: str)
         )
 
 
-@needs_promtool
+@needs_prometheus
 @pytest.mark.parametrize("component", [*SERVICES, OPERATOR, STATUS, *JOBS])
 def test_names_and_help_are_as_prometheus_wants_them(component: str) -> None:
     assert promtool(["check", "metrics"], generate_latest(registries()[component]).decode()) == ""
 
 
-@needs_promtool
+@needs_prometheus
 def test_promtool_objects_to_a_name_against_the_conventions() -> None:
     with pytest.raises(AssertionError, match="_total"):
         promtool(["check", "metrics"], "# HELP things Things.\n# TYPE things counter\nthings 1\n")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.promtool import needs_promtool, promtool
+from support.prometheus import needs_prometheus, promtool
 from support.shortened_rules import milliseconds, shortened_query, shortened_rules, with_shorter_ages
 
 RULES = (Path(__file__).parents[3] / "charts" / "reprise" / "files" / "rules.yaml").read_text()
@@ -75,7 +75,7 @@ def test_what_is_no_duration_is_refused() -> None:
         shortened_rules("groups: []", 0.5, 5)
 
 
-@needs_promtool
+@needs_prometheus
 def test_prometheus_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "rules.yaml"
     path.write_text(shortened_rules(RULES, 60, 5))

@@ -1,7 +1,6 @@
 """Schemathesis: what OpenAPI promises holds for whatever is sent. REPRISE_SOAK=1 for the full dose."""
 
 import hashlib
-import os
 import threading
 import time
 from collections.abc import Iterator
@@ -23,12 +22,12 @@ from schemathesis.specs.openapi.checks import (
 from reprise.predictor.app import create_app
 from reprise.predictor.context import build_context
 from reprise.predictor.settings import PredictorSettings
+from support.collection import SOAK
 from support.fake_reader import FakeReader
 from support.predictor import published
 from support.redis import free_port
 from support.served_bundles import bundle_files
 
-SOAK = os.environ.get("REPRISE_SOAK") == "1"
 OPERATIONS = [
     ("/predict", "POST"),
     ("/predict/batch", "POST"),
@@ -91,7 +90,7 @@ def running(store: Path, **given_settings: Any) -> Iterator[str]:
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        give_up = time.monotonic() + 10
+        give_up = time.monotonic() + 120
         while not server.started:
             assert time.monotonic() < give_up
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The broker that the tests of this folder share."""
+"""The Kafka broker that all tests share."""
 
 from collections.abc import Iterator
 
