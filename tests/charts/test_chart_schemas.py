@@ -1,7 +1,71 @@
+"""Every object is what Kubernetes, Strimzi, KEDA and Prometheus' operator accept; see tests/data/schemas/fetch.py."""
+
 import copy
+import functools
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator
+from jsonschema.protocols import Validator
 
 from support.chart import Release, render
-from support.kubernetes_schemas import problems
+
+_FOLDER = Path(__file__).parents[1] / "data/schemas"
+_QUANTITY = "io.k8s.apimachinery.pkg.api.resource.Quantity"
+_INT_OR_STRING = "io.k8s.apimachinery.pkg.util.intstr.IntOrString"
+
+
+def problems(manifest: dict[str, Any]) -> list[str]:
+    """Return in what an object breaks the schema of its kind, unknown fields included."""
+    validator = _validators()[manifest["apiVersion"], manifest["kind"]]
+    return [
+        f"{'.'.join(str(part) for part in error.absolute_path)}: {error.message[:300]}"
+        for error in validator.iter_errors(manifest)
+    ]
+
+
+@functools.cache
+def _validators() -> dict[tuple[str, str], Validator]:
+    definitions = _read("kubernetes.json.gz")
+    definitions[_QUANTITY] = {"type": ["string", "number"]}
+    definitions[_INT_OR_STRING] = {"type": ["string", "integer"]}
+    closed = {name: _closed(schema) for name, schema in definitions.items()}
+    made: dict[tuple[str, str], Validator] = {}
+    for name, schema in closed.items():
+        for kind in schema.get("x-kubernetes-group-version-kind", []):
+            version = "/".join(part for part in (kind["group"], kind["version"]) if part)
+            whole = {"$ref": f"#/definitions/{name}", "definitions": closed}
+            made[version, kind["kind"]] = Draft202012Validator(whole)
+    metadata = {"$ref": "#/definitions/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
+    for crd in _read("crds.json.gz"):
+        for version in crd["spec"]["versions"]:
+            schema = _closed(version["schema"]["openAPIV3Schema"])
+            schema["properties"] |= {"metadata": metadata, "apiVersion": {}, "kind": {}}
+            key = f"{crd['spec']['group']}/{version['name']}", crd["spec"]["names"]["kind"]
+            made[key] = Draft202012Validator({**schema, "definitions": closed})
+    return made
+
+
+def _read(name: str) -> Any:
+    return json.loads(gzip.decompress((_FOLDER / name).read_bytes()))
+
+
+def _closed(schema: Any) -> Any:
+    """Return a schema that refuses fields it does not name, as the API server does when asked to be strict."""
+    if isinstance(schema, list):
+        return [_closed(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    copy = {key: _closed(value) for key, value in schema.items()}
+    if copy.pop("nullable", False) and isinstance(copy.get("type"), str):
+        copy["type"] = [copy["type"], "null"]
+    # a map of properties may have one called "properties", whose value is a schema as well
+    is_schema = isinstance(copy.get("type"), str | list) or "x-kubernetes-group-version-kind" in copy
+    if is_schema and "properties" in copy and not copy.get("x-kubernetes-preserve-unknown-fields"):
+        copy.setdefault("additionalProperties", False)
+    return copy
 
 
 def test_every_object_is_what_the_api_server_accepts(release: Release) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.cluster import Cluster, MissingClusterError, Platform
+from e2e.support.cluster import Cluster, MissingClusterError, Platform
 
 NAMESPACE = os.environ.get("REPRISE_E2E_NAMESPACE", "reprise-e2e")
 TAG = os.environ.get("REPRISE_E2E_TAG", "dev")

@@ -14,12 +14,12 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from e2e.support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform
+from e2e.support.steady_load import SteadyLoad
 from reprise.cli.demo.parity import compare_online
 from reprise.datagen.main import command as datagen
 from reprise.events import Event, parse_timestamp
 from reprise.features.plan import Plan
-from support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform
-from support.steady_load import SteadyLoad
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e

@@ -10,12 +10,12 @@ from urllib.parse import quote
 
 import pytest
 
-from support import rollout_models as models
-from support.cluster import RELEASE, CommandError, Platform
+from e2e.support import rollout_models as models
+from e2e.support.cluster import RELEASE, CommandError, Platform
+from e2e.support.live_rollout import NAME, LiveRollout
+from e2e.support.model_shelf import ModelShelf
+from e2e.support.shop_traffic import FollowsBothAlike, ShopTraffic, follows_the_amount
 from support.collection import SOAK
-from support.live_rollout import NAME, LiveRollout
-from support.model_shelf import ModelShelf
-from support.shop_traffic import FollowsBothAlike, ShopTraffic, follows_the_amount
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.e2e

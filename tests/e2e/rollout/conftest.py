@@ -19,9 +19,9 @@ import httpx
 import pytest
 from redis import Redis
 
+from e2e.support.cluster import ROOT, Cluster
+from e2e.support.live_rollout import LiveRollout
 from reprise.routing import RolloutEvidence, RoutingDocument, RoutingReport, document_key, evidence_key
-from support.cluster import ROOT, Cluster
-from support.live_rollout import LiveRollout
 from support.pretend_predictor import PretendPredictor
 from support.prometheus import MISSING, running_prometheus
 from support.redis import RedisServer, free_port

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.cluster import CommandError
+from e2e.support.cluster import CommandError
 from support.collection import SOAK
 from support.pretend_predictor import CORRUPT, ERRING, GARBAGE, SLOW
 from support.rollout_world import BASE, NEW, evidence

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from support.cluster import ROOT, Cluster, Platform
-from support.customers import PAIRS, Customers
-from support.on_call import OnCall
-from support.watched_cluster import WatchedPlatform, watched
+from e2e.support.cluster import ROOT, Cluster, Platform
+from e2e.support.customers import PAIRS, Customers
+from e2e.support.on_call import OnCall
+from e2e.support.watched_cluster import WatchedPlatform, watched
 
 NAMESPACE = os.environ.get("REPRISE_E2E_NAMESPACE", "reprise-e2e") + "-watched"
 TAG = os.environ.get("REPRISE_E2E_TAG", "dev")

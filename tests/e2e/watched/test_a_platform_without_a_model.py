@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from support.customers import Customers
-from support.on_call import OnCall
+from e2e.support.customers import Customers
+from e2e.support.on_call import OnCall
+from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = pytest.mark.e2e
 

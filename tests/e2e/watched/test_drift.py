@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.customers import PAIRS, Customers, questions_about
-from support.on_call import ONLY_WITH_ALL, Open
-from support.watched_cluster import WatchedPlatform
+from e2e.support.customers import PAIRS, Customers, questions_about
+from e2e.support.on_call import ONLY_WITH_ALL, Open
+from e2e.support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,

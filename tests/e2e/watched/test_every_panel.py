@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from dashboards.pages import DASHBOARDS
-from support.customers import Customers
+from e2e.support.customers import Customers
+from e2e.support.two_arms import apply_rollout, await_both_arms, train_another
+from e2e.support.watched_cluster import WatchedPlatform
 from support.observed_platform import Seen, look_at
-from support.two_arms import apply_rollout, await_both_arms, train_another
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = pytest.mark.e2e
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from support.cluster import Platform
+from e2e.support.cluster import Platform
+from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("customers")]
 

@@ -5,11 +5,11 @@ These are made in every run; those of test_more_incidents.py take longer.
 
 import pytest
 
-from support.cluster import Platform
-from support.customers import Customers
-from support.on_call import Open
+from e2e.support.cluster import Platform
+from e2e.support.customers import Customers
+from e2e.support.on_call import Open
+from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("customers")]
 

@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from support.cluster import Platform
-from support.customers import PAIRS, Customers
-from support.on_call import ONLY_WITH_ALL, Open
-from support.two_arms import apply_rollout, served_digest
+from e2e.support.cluster import Platform
+from e2e.support.customers import PAIRS, Customers
+from e2e.support.on_call import ONLY_WITH_ALL, Open
+from e2e.support.two_arms import apply_rollout, served_digest
+from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,

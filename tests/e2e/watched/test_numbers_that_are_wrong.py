@@ -9,13 +9,13 @@ from datetime import UTC, datetime
 
 import pytest
 
+from e2e.support.cluster import CommandError, Platform
+from e2e.support.customers import PAIRS, Customers, questions_about
+from e2e.support.on_call import ONLY_WITH_ALL, Open
+from e2e.support.two_arms import apply_rollout, await_both_arms, train_another
+from e2e.support.watched_cluster import WatchedPlatform
 from reprise.rollout.state_machine.routing_plan import parse_buckets
 from reprise.routing import bucket_of
-from support.cluster import CommandError, Platform
-from support.customers import PAIRS, Customers, questions_about
-from support.on_call import ONLY_WITH_ALL, Open
-from support.two_arms import apply_rollout, await_both_arms, train_another
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,

@@ -2,10 +2,10 @@
 
 import pytest
 
-from support.customers import Customers
-from support.on_call import ONLY_WITH_ALL, Open
+from e2e.support.customers import Customers
+from e2e.support.on_call import ONLY_WITH_ALL, Open
+from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,

@@ -4,9 +4,9 @@ import httpx
 import pytest
 import yaml
 
-from support.cluster import FIXTURES, INGRESS
+from e2e.support.cluster import FIXTURES, INGRESS
+from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = pytest.mark.e2e
 

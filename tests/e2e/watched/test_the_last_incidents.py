@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from support.cluster import Platform
-from support.on_call import ONLY_WITH_ALL, Open
+from e2e.support.cluster import Platform
+from e2e.support.on_call import ONLY_WITH_ALL, Open
+from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 pytestmark = [
     pytest.mark.e2e,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.on_call import RUNBOOK, section_of
+from e2e.support.on_call import RUNBOOK, section_of
 
 ROOT = Path(__file__).parents[3]
 INCIDENTS = sorted((ROOT / "tests/e2e/watched").glob("test_*.py"))

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
+from e2e.support.cluster import ROOT
 from reprise.bundle import BundleFiles
 from reprise.features.plan import Plan
-from support.cluster import ROOT
 from support.served_bundles import bundle_files, logistic_graph
 
 PLAN = Plan.load(ROOT / "feature_repo/plan/plan.json")

@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx
 
-from support.cluster import Platform
-from support.customers import PAIRS, questions_about
-from support.live_rollout import LiveRollout
+from e2e.support.cluster import Platform
+from e2e.support.customers import PAIRS, questions_about
+from e2e.support.live_rollout import LiveRollout
 from support.waiting import wait_until
 
 _LENIENT = {

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
-from support.cluster import FIXTURES, ROOT, Cluster, Platform
+from e2e.support.cluster import FIXTURES, ROOT, Cluster, Platform
 from support.operator_scraping import over_http, scrape_configs, watching_configs
 from support.prometheus import Prometheus
 from support.shortened_rules import shortened_rules, with_shorter_ages

@@ -6,8 +6,8 @@ import base64
 import json
 from typing import Any
 
+from e2e.support.cluster import Platform
 from reprise.bundle import BundleFiles
-from support.cluster import Platform
 
 POD = "model-shelf"
 _FOLDER = "/var/lib/reprise/models"

@@ -16,7 +16,7 @@ import httpx
 
 from support.waiting import wait_until
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts/reprise"
 FIXTURES = ROOT / "k8s/e2e"
 INGRESS = os.environ.get("REPRISE_INGRESS", "http://127.0.0.1:8080")

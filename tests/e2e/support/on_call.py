@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from support.cluster import ROOT, CommandError
+from e2e.support.cluster import ROOT, CommandError
+from e2e.support.watched_cluster import WatchedPlatform
 from support.waiting import wait_until
-from support.watched_cluster import WatchedPlatform
 
 Open = Callable[[str], "OnCall"]
 """The fixture ``on_call``: opens an incident by the heading of the runbook's section."""

@@ -14,8 +14,8 @@ from typing import Any, Self
 
 import httpx
 
-from support.rollout_models import HIGH
-from support.steady_load import SteadyLoad
+from e2e.support.rollout_models import HIGH
+from e2e.support.steady_load import SteadyLoad
 
 BEYOND_SINGLE_PRECISION = 1e39
 _SEND_SECONDS = 0.25

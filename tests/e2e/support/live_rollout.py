@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from support.cluster import Cluster
+from e2e.support.cluster import Cluster
 from support.waiting import wait_until
 
 NAME = "repurchase"
