@@ -18,6 +18,7 @@ _GROUPS = {
     "tests/integration/observability/": "observed platform",
     "tests/integration/kafka/": "kafka broker",
     "tests/integration/archiver/test_archiver_on_kafka.py": "kafka broker",
+    "tests/integration/features/": "discovered features",
     "tests/integration/feast/": "feast repository",
     "tests/integration/store/": "redis cluster",
     "tests/integration/doctor/test_doctor_store.py": "redis cluster",

@@ -34,12 +34,12 @@ PROGRAMS = ("prometheus", "prometheus-pushgateway", "prometheus-redis-exporter",
 SHOP = commands.Shop(users=150, products=40, days=150, seed=7)
 SERVICES = ("predictor", "producer", "materializer", "archiver")
 _RATE = "15s"
-_EVENTS_A_SECOND = 60.0
+_EVENTS_A_SECOND = 30.0
 _ARCHIVED_SECONDS = 10.0  # so long apart are predictions archived whose outcomes are known
 _SHOWN_SECONDS = 60.0
 _PAIRS = 2_000
 _BATCH = 100
-_EVERY_SECONDS = 0.02
+_EVERY_SECONDS = 0.04
 # The broker's page of metrics is long, and Prometheus, Kafka and the platform share the processors.
 _KAFKA_INTERVAL = "5s"
 

@@ -7,7 +7,13 @@ import pytest
 
 from reprise.features.discovery.candidates import discover
 from reprise.features.discovery.definition import Definition
-from reprise.features.discovery.planner import load_saved_features, make_plan, planned_candidates, write_plan
+from reprise.features.discovery.planner import (
+    PlanningResult,
+    load_saved_features,
+    make_plan,
+    planned_candidates,
+    write_plan,
+)
 from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
 from reprise.features.plan import ENTITY_NAMES, Plan
 from support.discovered import definition, discovery, full_plan
@@ -66,16 +72,20 @@ def test_the_plan_keeps_no_state_that_no_input_needs() -> None:
             )
 
 
-def test_planning_twice_makes_the_same_plan(few_users: Path) -> None:
-    one, two = (make_plan(definition(), few_users, HORIZON) for _ in range(2))
+@pytest.fixture(scope="module")
+def planned(few_users: Path) -> PlanningResult:
+    return make_plan(definition(), few_users, HORIZON)
+
+
+def test_planning_twice_makes_the_same_plan(planned: PlanningResult, few_users: Path) -> None:
+    one, two = planned, make_plan(definition(), few_users, HORIZON)
     assert one.plan.hash == two.plan.hash
     assert one.selection.importance == two.selection.importance
     assert one.selection.dropped == two.selection.dropped
 
 
-def test_a_written_plan_is_read_back_and_fits_the_definition(few_users: Path, tmp_path: Path) -> None:
-    result = make_plan(definition(), few_users, HORIZON)
-    written = write_plan(result, tmp_path / "plan")
+def test_a_written_plan_is_read_back_and_fits_the_definition(planned: PlanningResult, tmp_path: Path) -> None:
+    written = write_plan(planned, tmp_path / "plan")
     assert [path.name for path in written] == [
         "users.json",
         "products.json",
@@ -83,9 +93,9 @@ def test_a_written_plan_is_read_back_and_fits_the_definition(few_users: Path, tm
         "plan.json",
     ]
     plan = Plan.load(tmp_path / "plan" / "plan.json")
-    assert plan.hash == result.plan.hash
+    assert plan.hash == planned.plan.hash
     planned_candidates(definition(), plan)
-    assert len(plan.inputs) <= definition().max_inputs + len(result.plan.request_inputs) + 9
+    assert len(plan.inputs) <= definition().max_inputs + len(planned.plan.request_inputs) + 9
 
 
 def test_a_plan_of_features_that_the_definition_lost_is_refused() -> None:
