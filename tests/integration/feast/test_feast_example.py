@@ -1,60 +1,98 @@
-"""The example in docs/feast.md does what it says, on a real broker."""
+"""The examples in docs/feast.md and docs/kafka.md do what the pages say, on a real broker."""
 
-import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from reprise.log import TOPICS
-from reprise.log.kafka.topics import ensure_topics
 from support.feast_repository import FeastRepository
-from support.kafka import MissingKafkaError, kafka_jars, running_kafka
+from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars, running_kafka
 from support.redis import RedisServer
+from support.waiting import wait_until
 
-pytestmark = [pytest.mark.feast, pytest.mark.redis, pytest.mark.kafka]
+pytestmark = [pytest.mark.feast, pytest.mark.redis, pytest.mark.kafka, pytest.mark.slow]
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "feast.md"
-
-
-def example() -> tuple[str, str]:
-    """The two pieces: what publishes, and what reads."""
-    section = DOCUMENT.read_text().split("## An event, and what it changes")[1].split("\n## ")[0]
-    publish, read = [piece.split("```")[0] for piece in section.split("```python\n")[1:]]
-    return publish, read
+DOCS = Path(__file__).parents[3] / "docs"
+REPRISE = str(Path(sys.executable).parent / "reprise")
 
 
-def test_the_documented_example_changes_the_documented_features(
-    applied: FeastRepository,
-    redis_server: RedisServer,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> None:
+@pytest.fixture(scope="module")
+def module_broker() -> Iterator[KafkaBroker]:
     try:
         kafka_jars()
     except MissingKafkaError as error:
         pytest.skip(str(error))
-    (tmp_path / "feature_repo").symlink_to(applied.path)
-    publish, read = example()
     with running_kafka() as broker:
-        ensure_topics(broker.settings(), TOPICS)
-        for name, value in {**applied.environment, "KAFKA_SERVERS": broker.servers}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.chdir(tmp_path)
-        for expected in ("[12.5] [1.0]", "[25.0] [2.0]"):
-            exec(publish, {})
-            fold_what_is_there(applied)
-            exec(read, {})
-            assert capsys.readouterr().out.splitlines()[-1] == expected
+        yield broker
 
 
-def fold_what_is_there(repository: FeastRepository) -> None:
-    plan = str(repository.path / "plan" / "plan.json")
-    command = [str(Path(sys.executable).parent / "reprise"), "materialize", "--plan", plan]
-    command += ["--host", "127.0.0.1", "--port", "0", "--until-idle", "1"]
-    done = subprocess.run(
-        command, env=dict(os.environ), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3_000:]
+@pytest.fixture
+def environment(
+    module_broker: KafkaBroker,
+    applied: FeastRepository,
+    redis_server: RedisServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, str]:
+    """The variables of this process and of a materializer, on empty topics and an empty store."""
+    module_broker.reset_topics()
+    variables = {
+        **applied.environment,
+        "KAFKA_SERVERS": module_broker.servers,
+        "REPRISE_PLAN": str(applied.path / "plan" / "plan.json"),
+        "API_HOST": "127.0.0.1",
+        "API_PORT": "0",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return variables
+
+
+def test_the_example_of_the_page_on_feast_changes_the_documented_features(
+    environment: dict[str, str],
+    applied: FeastRepository,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    section = (DOCS / "feast.md").read_text().split("## An event, and what it changes")[1].split("\n## ")[0]
+    publish, read = [piece.split("```")[0] for piece in section.split("```python\n")[1:]]
+    (tmp_path / "feature_repo").symlink_to(applied.path)
+    monkeypatch.chdir(tmp_path)
+    for expected in ("[12.5] [1.0]", "[25.0] [2.0]"):
+        exec(publish, {})
+        command = [REPRISE, "materialize", "--until-idle", "1"]
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3_000:]
+        exec(read, {})
+        assert capsys.readouterr().out.splitlines()[-1] == expected
+
+
+def test_the_event_of_the_page_on_kafka_is_what_feast_answers_with(
+    environment: dict[str, str],
+    module_broker: KafkaBroker,
+    applied: FeastRepository,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    publish, ask = re.findall(r"```python\n(.*?)```", (DOCS / "kafka.md").read_text(), re.DOTALL)
+    assert "localhost:9092" in publish
+    assert '"feature_repo"' in ask
+    materializer = subprocess.Popen([REPRISE, "materialize"], env=environment)
+    try:
+        names: dict[str, object] = {}
+        exec(publish.replace("localhost:9092", module_broker.servers), names)
+
+        def answer() -> str | None:
+            exec(ask.replace('"feature_repo"', repr(str(applied.path))), names)
+            said = capsys.readouterr().out.strip()
+            return said if "12.5" in said else None
+
+        assert wait_until("Feast answers with the event", answer, 120, every=0.1) == "[12.5]"
+        names["producer"].close()  # type: ignore[attr-defined]
+    finally:
+        materializer.terminate()
+        assert materializer.wait(60) == 0
