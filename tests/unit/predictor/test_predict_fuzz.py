@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from support.collection import SOAK
 from support.predictor import RunningPredictor, published, running_predictor
 from support.served_bundles import bundle_files
 
@@ -37,7 +38,11 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningPredi
         yield running
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300 if SOAK else 80,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(path=st.sampled_from(["/predict", "/predict/batch"]), body=bodies)
 def test_any_body_is_answered_as_documented(predictor: RunningPredictor, path: str, body: bytes) -> None:
     response = predictor.client.post(path, content=body)
@@ -52,7 +57,11 @@ def test_any_body_is_answered_as_documented(predictor: RunningPredictor, path: s
         assert document["detail"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100 if SOAK else 30,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(query=st.text(alphabet="explain=al&%0é", max_size=14))
 def test_any_query_is_answered_as_documented(predictor: RunningPredictor, query: str) -> None:
     response = predictor.client.post(f"/predict?{query}", json={"user_id": "u", "product_id": "p"})
