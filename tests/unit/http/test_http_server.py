@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.http.server import KEEP_ALIVE_SECONDS
+from support.waiting import wait_until
 
 PROGRAM = """
 import asyncio, sys
@@ -114,8 +115,7 @@ def test_draining_process_answers_but_says_it_is_not_ready(tmp_path: Path) -> No
     with serving(tmp_path, 1.5) as (process, base):
         assert get(base + "/ready")[0] == 200
         os.kill(process.pid, signal.SIGTERM)
-        time.sleep(0.2)
-        assert get(base + "/ready")[0] == 503
+        wait_until("it is not ready", lambda: get(base + "/ready")[0] == 503, 10, every=0.02)
         assert get(base + "/health")[0] == 200
         assert process.wait(60) == 0
 
