@@ -37,7 +37,7 @@ class SecuredKafka:
                 "kafka_username": user,
                 "kafka_password": USERS[user],
                 "kafka_ca_file": self.ca_file,
-                "kafka_connect_seconds": 5.0,
+                "kafka_connect_seconds": 3.0,
                 **more,
             }
         )
