@@ -13,7 +13,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from reprise.store.transport.slots import SLOTS
+from reprise.store.transport.router import SLOTS
 from support.redis import RedisServer, free_port
 from support.waiting import wait_until
 

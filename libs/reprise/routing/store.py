@@ -7,14 +7,15 @@ from typing import Self
 
 from reprise.routing.document import RoutingDocument, document_key
 from reprise.routing.evidence import RolloutEvidence, evidence_key
-from reprise.store.documents import DocumentStore
+from reprise.store.client import DocumentStore
 from reprise.store.settings import OnlineStoreSettings
 
 
 class RoutingStore:
     """Reads and writes both, blocking; it connects when first used.
 
-    Needs the permissions of ``DocumentStore`` on the keys that are used.
+    Needs the permissions of ``DocumentStore`` on the keys that are used. Methods raise ``StoreError`` where the store
+    is unavailable or refuses, and those that read raise ``InvalidRoutingError`` where what is stored breaks the format.
 
     Raises:
         StoreRefusedError: The CA file is not a PEM file.
@@ -36,37 +37,19 @@ class RoutingStore:
         self._documents.close()
 
     def document(self) -> RoutingDocument | None:
-        """Return the published routing document, ``None`` if there is none.
-
-        Raises:
-            InvalidRoutingError: The stored document breaks the format.
-            StoreError: The store is unavailable, or refuses.
-        """
+        """Return the published routing document, ``None`` if there is none."""
         data = self._documents.get(self._document)
         return None if data is None else RoutingDocument.from_bytes(data)
 
     def evidence(self) -> RolloutEvidence | None:
-        """Return the newest evidence, ``None`` if there is none.
-
-        Raises:
-            InvalidRoutingError: The stored evidence breaks the format.
-            StoreError: The store is unavailable, or refuses.
-        """
+        """Return the newest evidence, ``None`` if there is none."""
         data = self._documents.get(self._evidence)
         return None if data is None else RolloutEvidence.from_bytes(data)
 
     def publish_document(self, document: RoutingDocument, expires: timedelta | None = None) -> None:
-        """Replace the routing document; Redis deletes it after ``expires``, if given.
-
-        Raises:
-            StoreError: The store is unavailable, or refuses.
-        """
+        """Replace the routing document; Redis deletes it after ``expires``, if given."""
         self._documents.set(self._document, document.to_bytes(), expires)
 
     def publish_evidence(self, evidence: RolloutEvidence) -> None:
-        """Replace the evidence.
-
-        Raises:
-            StoreError: The store is unavailable, or refuses.
-        """
+        """Replace the evidence."""
         self._documents.set(self._evidence, evidence.to_bytes())

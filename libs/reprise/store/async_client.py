@@ -1,4 +1,4 @@
-"""An asyncio client of the online store's Redis: sends commands with a deadline, converts errors."""
+"""Asyncio clients of the online store's Redis: send commands with a deadline, convert errors."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import hiredis
 
 from reprise.store.exceptions import StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.async_cluster import AsyncClusterTransport
-from reprise.store.transport.async_server import AsyncServerTransport
+from reprise.store.transport.async_transport import AsyncTransport
 from reprise.store.transport.connection import DeadlineError
-from reprise.store.transport.resp import PING, ConnectionLostError, reply_error, tls_context
+from reprise.store.transport.resp import PING, ConnectionLostError, pack, reply_error, tls_context
 
 _Replies = TypeVar("_Replies")
 
@@ -43,8 +42,7 @@ class AsyncStoreClient:
             raise ValueError("a client needs a positive deadline and at least one connection")
         self._address = settings.redis_address
         self._deadline = deadline
-        kind = AsyncClusterTransport if settings.is_cluster else AsyncServerTransport
-        self._transport = kind(settings, tls_context(settings), connections)
+        self._transport = AsyncTransport(settings, tls_context(settings), connections)
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -97,3 +95,23 @@ class AsyncStoreClient:
             raise StoreUnavailableError(f"{operation} at {self._address}", reason) from None
         except ConnectionLostError as error:
             raise StoreUnavailableError(f"{operation} at {self._address}", str(error)) from None
+
+
+class DocumentReader(AsyncStoreClient):
+    """Reads documents, bytes under a key of their own, from one event loop over a connection of its own.
+
+    Needs the permissions ``GET`` and ``PING`` and, for a database other than 0, ``SELECT``; on a cluster
+    ``CLUSTER|SLOTS`` and ``ASKING``.
+    """
+
+    def __init__(self, settings: OnlineStoreSettings, deadline: float = 1.0) -> None:
+        super().__init__(settings, deadline=deadline, connections=1)
+
+    async def get(self, key: str) -> bytes | None:
+        """Return a document, ``None`` where there is none."""
+        operation = f"read {key}"
+        (reply,) = await self._execute([pack(b"GET", key.encode())], [key.encode()], operation)
+        if isinstance(reply, hiredis.ReplyError):
+            raise reply_error(f"{operation} at {self._address}", reply)
+        document: bytes | None = reply
+        return document

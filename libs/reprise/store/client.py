@@ -1,9 +1,11 @@
-"""A blocking client of the online store's Redis: sends commands, converts errors."""
+"""Blocking clients of the online store's Redis: send commands, convert errors."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,11 +13,8 @@ import hiredis
 
 from reprise.store.exceptions import StoreError, StoreUnavailableError
 from reprise.store.settings import Address, OnlineStoreSettings
-from reprise.store.transport.cluster import ClusterTransport
-from reprise.store.transport.resp import Command, ConnectionLostError, pack, reply_error, tls_context
-from reprise.store.transport.server import ServerTransport
-
-Transport = ServerTransport | ClusterTransport
+from reprise.store.transport.blocking import BlockingTransport
+from reprise.store.transport.resp import PING, Command, ConnectionLostError, pack, reply_error, tls_context
 
 
 class StoreClient:
@@ -29,7 +28,7 @@ class StoreClient:
         settings: Where the store is.
     """
 
-    def __init__(self, transport: Transport, settings: OnlineStoreSettings) -> None:
+    def __init__(self, transport: BlockingTransport, settings: OnlineStoreSettings) -> None:
         self.transport = transport
         self._address = settings.redis_address
         self._project = settings.feast_project
@@ -42,8 +41,7 @@ class StoreClient:
         Raises:
             StoreRefusedError: The file of certificate authorities is no PEM file.
         """
-        kind = ClusterTransport if settings.is_cluster else ServerTransport
-        return cls(kind(settings, tls_context(settings)), settings)
+        return cls(BlockingTransport(settings, tls_context(settings)), settings)
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +57,7 @@ class StoreClient:
 
     def ping(self) -> None:
         """Return once all primaries answer."""
-        self.execute_on_primaries(pack(b"PING"), "ping")
+        self.execute_on_primaries(PING, "ping")
 
     def execute(self, commands: Sequence[Command], keys: Sequence[bytes], operation: str) -> list[Any]:
         """Send commands in one round trip, and return their replies in order, errors of Redis among them.
@@ -97,3 +95,31 @@ class StoreClient:
             raise StoreUnavailableError(operation, str(error)) from error
         except StoreError as error:
             raise type(error)(operation, str(error)) from error
+
+
+class DocumentStore(StoreClient):
+    """Reads and writes documents, bytes under a key of their own such as the routing document; threads take turns.
+
+    Needs the permissions ``GET``, ``SET`` and ``PING`` and, for a database other than 0, ``SELECT``; on a cluster
+    ``CLUSTER|SLOTS`` and ``ASKING``.
+    """
+
+    def __init__(self, transport: BlockingTransport, settings: OnlineStoreSettings) -> None:
+        super().__init__(transport, settings)
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> bytes | None:
+        """Return a document, ``None`` where there is none."""
+        return self._execute_one(pack(b"GET", key.encode()), key, f"read {key}")
+
+    def set(self, key: str, document: bytes, ttl: timedelta | None = None) -> None:
+        """Write a document, which expires after ``ttl`` if that is given."""
+        expiry = () if ttl is None else (b"PX", ttl // timedelta(milliseconds=1))
+        self._execute_one(pack(b"SET", key.encode(), document, *expiry), key, f"write {key}")
+
+    def _execute_one(self, command: Command, key: str, operation: str) -> bytes | None:
+        with self._lock:
+            replies = self.execute([command], [key.encode()], operation)
+        self.raise_refusal(replies, operation)
+        reply: bytes | None = replies[0]
+        return reply

@@ -14,13 +14,13 @@ from typing import Any
 
 import hiredis
 
-from reprise.store.client import StoreClient, Transport
+from reprise.store.client import StoreClient
 from reprise.store.exceptions import CorruptRowError
 from reprise.store.feast import protobuf
 from reprise.store.feast.codec import State, ViewCodec
 from reprise.store.settings import OnlineStoreSettings
+from reprise.store.transport.blocking import BlockingTransport, ReplicationIds
 from reprise.store.transport.resp import Command, pack
-from reprise.store.transport.server import INFO_REPLICATION, ReplicationIds, replication_id
 
 # A row without watermarks, or with null ones as Feast may write them, compares as the empty string.
 WRITE_SCRIPT = b"""\
@@ -83,7 +83,7 @@ class OnlineStore(StoreClient):
     primary acknowledged: take ``replication_ids`` before reading and writing, and call ``wait_for_replicas`` after.
     """
 
-    def __init__(self, transport: Transport, settings: OnlineStoreSettings) -> None:
+    def __init__(self, transport: BlockingTransport, settings: OnlineStoreSettings) -> None:
         super().__init__(transport, settings)
         self._dedup_prefix = b"seen:%s:" % settings.feast_project.encode()
         self._script_sent = False
@@ -92,10 +92,8 @@ class OnlineStore(StoreClient):
         """Return the replication id of each primary; empty where no replicas are waited for."""
         if not self._replicas:
             return {}
-        operation = "ask for the primaries"
-        with self.convert_errors(operation):
-            replies = self.transport.execute_on_primaries(INFO_REPLICATION)
-            return {address: replication_id(address, reply) for address, reply in replies.items()}
+        with self.convert_errors("ask for the primaries"):
+            return self.transport.replication_ids()
 
     def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
         """Wait until enough replicas have all that was read and written since replication ids were taken.

@@ -24,7 +24,7 @@ from reprise.log import Record
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.row_writer import FoldStore, PendingChange, RowWriter
 from reprise.store.feast.codec import ViewCodec
-from reprise.store.transport.server import ReplicationIds
+from reprise.store.transport.blocking import ReplicationIds
 from reprise.store.watermarks import Watermarks, log_position
 
 

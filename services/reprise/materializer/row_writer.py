@@ -10,7 +10,7 @@ from reprise.runtime.exceptions import RepriseError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite, StoredRow
-from reprise.store.transport.server import ReplicationIds
+from reprise.store.transport.blocking import ReplicationIds
 from reprise.store.watermarks import Watermarks
 
 _ATTEMPTS = 20

@@ -31,7 +31,7 @@ from reprise.predictor.storage.state_reader import StateReader
 from reprise.predictor.storage.store_health import StoreHealth
 from reprise.routing import document_key
 from reprise.runtime.settings import TraceSettings
-from reprise.store.documents import DocumentReader
+from reprise.store.async_client import DocumentReader
 from reprise.store.reader import OnlineReader
 
 DISTRIBUTION = "reprise-predictor"

@@ -15,7 +15,7 @@ from reprise.materializer.metrics import MaterializerMetrics
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.server import ReplicationIds
+from reprise.store.transport.blocking import ReplicationIds
 from support.collection import SOAK
 from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
 from support.redis import RedisServer

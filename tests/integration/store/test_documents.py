@@ -3,7 +3,8 @@ from datetime import timedelta
 import pytest
 from redis.cluster import RedisCluster as Client
 
-from reprise.store.documents import DocumentReader, DocumentStore
+from reprise.store.async_client import DocumentReader
+from reprise.store.client import DocumentStore
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.resp import pack

@@ -19,10 +19,10 @@ from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.async_cluster import AsyncClusterTransport
+from reprise.store.transport.async_transport import AsyncTransport
 from reprise.store.transport.resp import PING
 from reprise.store.transport.resp_rows import RespRows
-from reprise.store.transport.slots import key_slot
+from reprise.store.transport.router import key_slot
 from support.redis import RedisServer, free_port, running_redis
 from support.redis_cluster import RedisCluster, command, running_redis_cluster
 from support.rows import STATE, USER_CODEC
@@ -256,7 +256,7 @@ async def test_the_rows_of_a_large_batch_come_as_they_are_from_all_primaries(
 ) -> None:
     codec, keys = USER_CODEC, USER_CODEC.keys(*MANY[1])
     await asyncio.to_thread(fill, redis_cluster)
-    reads = AsyncClusterTransport(settings_of(redis_cluster), None, 1)
+    reads = AsyncTransport(settings_of(redis_cluster), None, 1)
     reads.start()
     try:
         until = asyncio.get_running_loop().time() + 5

@@ -9,9 +9,8 @@ that is why it writes them, too.
 
 import struct
 from collections.abc import Sequence
-from itertools import chain
 from math import isnan
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from reprise.store.exceptions import (
     UnencodableStateError,
 )
 from reprise.store.feast import layout, protobuf
-from reprise.store.feast.value_decoder import decode_values, join_values
+from reprise.store.feast.value_decoder import decode_values
 from reprise.store.feast.view import WATERMARKS, StateView
 from reprise.store.transport.resp_rows import RespRows
 
@@ -72,7 +71,6 @@ class ViewCodec:
         self._is_double = [field.kind == "double" for field in view.fields]
         self._is_double_array = np.array(self._is_double)
         self._key = layout.key_function(project, view.join_keys)
-        self._keys = layout.keys_function(project, view.join_keys)
         self._read_head, self._read_tail = _command_parts(self.read_fields)
         self._fold_head, self._fold_tail = _command_parts(self.fold_fields)
         self._encoded_fields = list(zip(self.state_fields, self._is_double, strict=True))
@@ -95,10 +93,7 @@ class ViewCodec:
         Raises:
             UnencodableIdError: An id has no UTF-8 form.
         """
-        try:
-            return self._keys(*ids)
-        except UnicodeEncodeError:
-            return [self.key(*each) for each in zip(*ids, strict=True)]
+        return [self.key(*each) for each in zip(*ids, strict=True)]
 
     def read_command(self, key: bytes) -> bytes:
         """Return the command that reads the ``read_fields`` of a row."""
@@ -183,36 +178,8 @@ class ViewCodec:
         Raises:
             CorruptRowError: A value is not of its field's type, or is no ``Value``.
         """
-        width = len(self._is_double)
-        length = max(map(len, rows), default=width)
-        if min(map(len, rows), default=width) < length or length < width:
-            rows = [
-                self._state_of(row, keys[position] if keys else None) for position, row in enumerate(rows)
-            ]
-            length = width
-        # Many rows are absent where pairs are new; skip them before looking at their values.
-        present = [position for position, row in enumerate(rows) if row[0] is not None or any(row)]
-        found = rows if len(present) == len(rows) else [rows[position] for position in present]
-        values = cast(list[bytes], list(chain.from_iterable(found)))
-        beyond = np.zeros(length - width, np.bool_)
-        is_double = np.tile(np.concatenate((self._is_double_array, beyond)), len(found))
-        is_integer = np.tile(np.concatenate((~self._is_double_array, beyond)), len(found))
-        try:
-            joined = join_values(values)
-        except TypeError:  # a present row lacks a field
-            values = [value or b"" for value in values]
-            joined = join_values(values)
-        numbers, left = decode_values(*joined, is_double, is_integer)
-        for at in left.tolist():
-            position, field = divmod(at, length)
-            number = self.decode_field(field, values[at], keys[present[position]] if keys else None)
-            numbers[at] = np.nan if number is None else number
-        states = numbers.reshape(len(found), length)[:, :width]
-        if len(found) == len(rows):
-            return states
-        expanded = np.full((len(rows), width), np.nan)
-        expanded[present] = states
-        return expanded
+        states = [self.decode(row, keys[position] if keys else None) for position, row in enumerate(rows)]
+        return np.array(states, np.float64).reshape(-1, len(self._is_double))  # None becomes NaN
 
     def decode_resp_rows(self, rows: RespRows, keys: Sequence[bytes]) -> NDArray[np.float64]:
         """Return the same array as ``decode_many``, from rows as they were received."""
@@ -269,12 +236,6 @@ class ViewCodec:
             self.decode_field(position, value, key) if value else None
             for position, value in enumerate(row[: len(self._is_double)])
         ]
-
-    def _state_of(self, row: Row, key: bytes | None) -> Row:
-        width = len(self._is_double)
-        if len(row) < width:
-            raise self._short_row(row, key)
-        return row[:width]
 
     def _short_row(self, row: Row, key: bytes | None) -> CorruptRowError:
         return CorruptRowError(self.view.name, "*", key, f"{len(row)} values instead of a row")

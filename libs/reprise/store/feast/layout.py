@@ -40,7 +40,7 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
 
     It raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
     """
-    order = _order(join_keys)
+    order = sorted(range(len(join_keys)), key=join_keys.__getitem__)
     prefix, suffix = _prefix(join_keys), project.encode()
 
     if len(join_keys) == 1:
@@ -52,7 +52,8 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
         return one
 
     def many(*ids: str) -> bytes:
-        _check_count(join_keys, ids)
+        if len(ids) != len(join_keys):
+            raise TypeError(f"expected {len(join_keys)} ids ({', '.join(join_keys)}), got {len(ids)}")
         key = prefix
         for position in order:
             encoded = ids[position].encode()
@@ -62,37 +63,8 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
     return many
 
 
-def keys_function(project: str, join_keys: Sequence[str]) -> Callable[..., list[bytes]]:
-    """Return a function that makes the keys of many hashes from a sequence of ids for each of ``join_keys``.
-
-    It raises ``UnicodeEncodeError`` where an id has no UTF-8 form.
-    """
-    order = _order(join_keys)
-    prefix, suffix = _prefix(join_keys), project.encode()
-
-    def keys(*ids: Sequence[str]) -> list[bytes]:
-        _check_count(join_keys, ids)
-        columns = [
-            [_ID_HEADERS[len(encoded)] + encoded for encoded in map(str.encode, ids[position])]
-            for position in order
-        ]
-        return [prefix + b"".join(values) + suffix for values in zip(*columns, strict=True)]
-
-    return keys
-
-
-def _order(join_keys: Sequence[str]) -> list[int]:
-    return sorted(range(len(join_keys)), key=join_keys.__getitem__)
-
-
 def _prefix(join_keys: Sequence[str]) -> bytes:
     prefix = struct.pack("<I", len(join_keys))
-    for position in _order(join_keys):
-        name = join_keys[position].encode()
+    for name in map(str.encode, sorted(join_keys)):
         prefix += struct.pack("<II", _STRING, len(name)) + name
     return prefix
-
-
-def _check_count(join_keys: Sequence[str], ids: Sequence[object]) -> None:
-    if len(ids) != len(join_keys):
-        raise TypeError(f"expected {len(join_keys)} ids ({', '.join(join_keys)}), got {len(ids)}")

@@ -1,6 +1,5 @@
 """Decodes many ``Value`` messages at once, as an array of doubles."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -23,12 +22,6 @@ _JOINS: Final = tuple(
         (0x000000000FFFFFFF, 0x0FFFFFFF00000000, 4),
     )
 )
-
-
-def join_values(values: Sequence[bytes]) -> tuple[bytes, NDArray[np.intp], NDArray[np.intp]]:
-    """Return the data, starts and lengths that ``decode_values`` takes."""
-    lengths = np.fromiter(map(len, values), np.intp, len(values))
-    return b"".join(values) + bytes(WINDOW), np.cumsum(lengths) - lengths, lengths
 
 
 def decode_values(

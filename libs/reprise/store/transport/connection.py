@@ -218,7 +218,7 @@ async def open_connection(
 async def _authenticate(
     connection: Connection, settings: OnlineStoreSettings, operation: str, until: float
 ) -> None:
-    commands = handshake(settings, settings.redis_db)
+    commands = handshake(settings)
     try:
         replies = await connection.execute(b"".join(commands), len(commands), until)
     except ConnectionLostError as error:

@@ -48,14 +48,14 @@ def reply_error(operation: str, reply: hiredis.ReplyError) -> StoreError:
     return StoreRefusedError(operation, text)
 
 
-def handshake(settings: OnlineStoreSettings, database: int) -> list[Command]:
+def handshake(settings: OnlineStoreSettings) -> list[Command]:
     """Return the commands that authenticate a new connection, select its database and check that it answers."""
     commands = []
     if settings.redis_password is not None:
         user = [] if settings.redis_username is None else [settings.redis_username.encode()]
         commands.append(pack(b"AUTH", *user, settings.redis_password.get_secret_value().encode()))
-    if database:
-        commands.append(pack(b"SELECT", database))
+    if settings.redis_db:
+        commands.append(pack(b"SELECT", settings.redis_db))
     commands.append(PING)
     return commands
 
