@@ -7,9 +7,8 @@ from reprise.bundle import Manifest
 from reprise.events import Event, encode_event
 from reprise.log import TOPICS
 from reprise.predictor.models.prediction_record import PredictionRecord
-from reprise.routing.document import RoutingDocument
+from reprise.routing.document import RoutingDocument, RoutingReport
 from reprise.routing.evidence import RolloutEvidence
-from reprise.routing.report import RoutingReport
 from reprise.status.report import Report
 
 _EVENT = Event(

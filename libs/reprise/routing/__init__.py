@@ -1,12 +1,18 @@
 """Routing of users to models: the routing document, the assignment of users, reports and evidence."""
 
-from reprise.routing.allocation import Ranges, Share, allocate
-from reprise.routing.assignment import assign, bucket_of
-from reprise.routing.distinct_users import DistinctUsers
-from reprise.routing.document import BASELINE, BUCKETS, Arm, RoutingDocument, count_buckets, document_key
+from reprise.routing.assignment import DistinctUsers, Ranges, Share, allocate, assign, bucket_of
+from reprise.routing.document import (
+    BASELINE,
+    BUCKETS,
+    Arm,
+    ArmReport,
+    RoutingDocument,
+    RoutingReport,
+    count_buckets,
+    document_key,
+)
 from reprise.routing.evidence import CandidateEvidence, EvidenceVerdict, RolloutEvidence, evidence_key
 from reprise.routing.exceptions import InvalidRoutingError, InvalidSharesError, RoutingError
-from reprise.routing.report import ArmReport, RoutingReport
 
 __all__ = [
     "BASELINE",

@@ -1,6 +1,6 @@
-"""The routing document: which model answers which users.
+"""The routing document: which model answers which users; and a predictor's report on it. Both are strict JSON.
 
-Its key in Redis begins with ``routing:``. Feast's keys begin with a byte that is not a letter, and the
+The document's key in Redis begins with ``routing:``. Feast's keys begin with a byte that is not a letter, and the
 materializer's event ids with ``seen:``.
 """
 
@@ -8,9 +8,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import Annotated, ClassVar, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reprise.routing.strict_model import ArmName, BasisPoints, Digest, StrictModel
+from reprise.routing.exceptions import InvalidRoutingError
 
 BUCKETS: Final = 10_000
 """Number of buckets that users are hashed to, one per basis point."""
@@ -21,6 +21,39 @@ BASELINE: Final = "baseline"
 Bound = Annotated[int, Field(ge=0, le=BUCKETS)]
 Range = tuple[Bound, Bound]
 """A half-open range of buckets."""
+
+ArmName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")]
+"""A DNS label, so that it is valid in Kubernetes names and label values."""
+
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
+"""Digest of a bundle."""
+
+BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
+"""Hundredths of a percent."""
+
+
+class StrictModel(BaseModel):
+    """Base of JSON documents: frozen, strict, without unknown members."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    KIND: ClassVar[str] = "document"
+
+    @classmethod
+    def from_bytes(cls, data: bytes | str) -> Self:
+        """Return the document in the JSON.
+
+        Raises:
+            InvalidRoutingError: The JSON breaks the format; names every field at fault.
+        """
+        try:
+            return cls.model_validate_json(data)
+        except ValidationError as error:
+            raise InvalidRoutingError(cls.KIND, _problems(error)) from None
+
+    def to_bytes(self) -> bytes:
+        """Return the JSON, the same bytes for the same content."""
+        return self.model_dump_json().encode()
 
 
 class Arm(StrictModel):
@@ -97,6 +130,30 @@ class RoutingDocument(StrictModel):
         return self
 
 
+class ArmReport(StrictModel):
+    """The state of one arm in this predictor: ``failed`` after an attempt to load its bundle, which may be retried."""
+
+    name: ArmName
+    digest: Digest
+    weight: BasisPoints
+    shadow: bool = False
+    state: Literal["loading", "loaded", "failed"]
+    reason: str | None = Field(None, description="Why loading failed.")
+
+
+class RoutingReport(StrictModel):
+    """The document that a predictor has applied, and why it refused the newest one, if it did."""
+
+    KIND: ClassVar[str] = "routing report"
+
+    schema_version: Literal[1] = 1
+    generation: int | None = Field(description="Generation of the applied document; null before the first.")
+    fingerprint: str | None = Field(description="Fingerprint of the applied document.")
+    rollout: str | None = Field(description="Resource of the applied document, namespace/name.")
+    arms: tuple[ArmReport, ...] = Field(description="Arms in the document's order; empty while released.")
+    refused: str | None = Field(None, description="Why the newest document was refused.")
+
+
 def count_buckets(ranges: Iterable[tuple[int, int]]) -> int:
     """Return the number of buckets in the ranges."""
     return sum(end - first for first, end in ranges)
@@ -105,3 +162,14 @@ def count_buckets(ranges: Iterable[tuple[int, int]]) -> int:
 def document_key(project: str) -> str:
     """Return the Redis key of a project's routing document."""
     return f"routing:{project}:document"
+
+
+def _problems(error: ValidationError) -> list[str]:
+    problems = []
+    for detail in error.errors(include_url=False):
+        field = ".".join(str(part) for part in detail["loc"]) or "document"
+        message = detail["msg"].removeprefix("Value error, ")
+        shown = repr(detail["input"])
+        got = "" if detail["type"] in {"missing", "value_error"} or len(shown) > 80 else f", got {shown}"
+        problems.append(f"{field}: {message}{got}")
+    return problems

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
-from reprise.routing.strict_model import ArmName, Digest, StrictModel
+from reprise.routing.document import ArmName, Digest, StrictModel
 
 EvidenceVerdict = Literal["better", "not_worse", "worse", "undecided"]
 

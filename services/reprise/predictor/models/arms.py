@@ -7,7 +7,7 @@ from prometheus_client import Counter
 
 from reprise.predictor.metrics import ArmMeter
 from reprise.predictor.models.loaded_model import LoadedModel
-from reprise.routing.distinct_users import DistinctUsers
+from reprise.routing import DistinctUsers
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from reprise.routing import (
     BASELINE,
     Arm,
     ArmReport,
+    DistinctUsers,
     InvalidRoutingError,
     RoutingDocument,
     RoutingReport,
     assign,
 )
-from reprise.routing.distinct_users import DistinctUsers
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreError
 
