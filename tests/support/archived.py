@@ -37,7 +37,7 @@ class Boundaries:
         self.passed += 1
 
 
-class CrashingStorage:
+class CrashingStorage(Storage):
     """Passes on to a real storage, and dies before or after a change of it."""
 
     def __init__(self, storage: Storage, boundaries: Boundaries) -> None:

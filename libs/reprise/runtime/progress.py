@@ -40,9 +40,8 @@ def progress(description: str, total: int | None, unit: str) -> Iterator[Progres
         total: Number of units, ``None`` if unknown.
         unit: Name of the units in the plural, such as ``events``.
     """
-    if os.environ.get("REPRISE_PROGRESS", "").lower() == "off":
-        yield _NoProgress()
-    elif sys.stderr.isatty():
+    is_off = os.environ.get("REPRISE_PROGRESS", "").lower() == "off"
+    if is_off or sys.stderr.isatty():
         columns = (
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -52,7 +51,7 @@ def progress(description: str, total: int | None, unit: str) -> Iterator[Progres
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with RichProgress(*columns, console=Console(stderr=True)) as display:
+        with RichProgress(*columns, console=Console(stderr=True), disable=is_off) as display:
             yield _Bar(display, display.add_task(description, total=total, unit=unit))
     else:
         lines = _Lines(description, total, unit)
@@ -62,11 +61,6 @@ def progress(description: str, total: int | None, unit: str) -> Iterator[Progres
             outcome = "done"
         finally:
             lines.write(f", {outcome} in {time.monotonic() - lines.started:.1f} s")
-
-
-class _NoProgress:
-    def advance(self, n: int = 1) -> None:
-        pass
 
 
 class _Bar:

@@ -4,9 +4,9 @@ import importlib
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -38,26 +38,94 @@ class StorageUnavailableError(StorageError):
         super().__init__(f"could not {operation} {location}: {reason}")
 
 
-class Storage(Protocol):
-    """Files under one URL; paths are relative, with slashes. Methods raise ``StorageUnavailableError``."""
+class Storage:
+    """Files under one URL, in an object store or another file system of fsspec that replaces a whole file at once.
+
+    Paths are relative, with slashes. Methods raise ``StorageUnavailableError``.
+    """
+
+    def __init__(self, filesystem: Any, root: str) -> None:
+        self._filesystem = filesystem
+        self._root = root.rstrip("/")
+        protocol = filesystem.protocol
+        protocols = {protocol} if isinstance(protocol, str) else set(protocol)
+        self._has_directories = not protocols & _WITHOUT_DIRECTORIES
 
     def location(self, path: str) -> str:
         """Return the full address of a path, for messages."""
+        return str(self._filesystem.unstrip_protocol(self._absolute(path)))
 
     def files(self, path: str) -> list[str]:
-        """Return the sorted paths of all files under a directory, at any depth; empty where it does not exist."""
+        """Return the sorted paths of all files under a directory, at any depth; empty where it does not exist.
+
+        Hidden files are left out.
+        """
+        with convert_errors("list", self.location(path)):
+            self._filesystem.invalidate_cache()
+            root = PurePosixPath(self._absolute(""))
+            try:
+                found = [PurePosixPath(name) for name in self._filesystem.find(self._absolute(path))]
+            except FileNotFoundError:
+                return []
+            return sorted(
+                name.relative_to(root).as_posix() for name in found if not name.name.startswith(".")
+            )
 
     def open(self, path: str) -> IO[bytes]:
         """Open a file for reading; raises FileNotFoundError."""
+        with convert_errors("read", self.location(path)):
+            opened: IO[bytes] = self._filesystem.open(self._absolute(path), "rb")
+            return opened
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file; raises FileNotFoundError."""
+        with convert_errors("read", self.location(path)):
+            content: bytes = self._filesystem.cat_file(self._absolute(path))
+            return content
 
     def write(self, path: str, content: bytes | Path) -> None:
-        """Replace a file atomically and durably by bytes, or by a copy of a local file."""
+        """Replace a file atomically and durably by bytes, or by a copy of a local file.
+
+        A large file is uploaded in parts and appears with the last one.
+        """
+        with convert_errors("write", self.location(path)):
+            target = self._absolute(path)
+            if self._has_directories:
+                self._filesystem.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
+            if isinstance(content, Path):
+                self._filesystem.put_file(str(content), target)
+            else:
+                self._filesystem.pipe_file(target, content)
 
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""
+        with convert_errors("remove", self.location(path)), suppress(FileNotFoundError):
+            self._filesystem.rm_file(self._absolute(path))
+
+    def _absolute(self, path: str) -> str:
+        return f"{self._root}/{path}" if path else self._root
+
+
+class LocalStorage(Storage):
+    """A directory on a disk or a volume; files appear by rename."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(LocalFileSystem(), str(root.absolute()))
+
+    def location(self, path: str) -> str:
+        """See ``Storage``."""
+        return self._absolute(path)
+
+    def write(self, path: str, content: bytes | Path) -> None:
+        """See ``Storage``."""
+        with convert_errors("write", self.location(path)):
+            target = Path(self._absolute(path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(target) as incoming:
+                if isinstance(content, Path):
+                    shutil.copyfile(content, incoming)
+                else:
+                    incoming.write_bytes(content)
 
 
 def open_storage(url: str) -> Storage:
@@ -72,117 +140,8 @@ def open_storage(url: str) -> Storage:
         filesystem, root = url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise StorageAddressError(f"{url}: {error}") from error
-    return (
-        LocalStorage(Path(root))
-        if isinstance(filesystem, LocalFileSystem)
-        else ObjectStorage(filesystem, root)
-    )
-
-
-class LocalStorage:
-    """A directory on a disk or a volume; files appear by rename."""
-
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def location(self, path: str) -> str:
-        """See ``Storage``."""
-        return str(self._root / path)
-
-    def files(self, path: str) -> list[str]:
-        """See ``Storage``; hidden files are left out."""
-        with convert_errors("list", self.location(path)):
-            return sorted(
-                found.relative_to(self._root).as_posix()
-                for found in (self._root / path).rglob("*")
-                if not found.name.startswith(".") and found.is_file()
-            )
-
-    def open(self, path: str) -> IO[bytes]:
-        """See ``Storage``."""
-        with convert_errors("read", self.location(path)):
-            return (self._root / path).open("rb")
-
-    def read(self, path: str) -> bytes:
-        """See ``Storage``."""
-        with convert_errors("read", self.location(path)):
-            return (self._root / path).read_bytes()
-
-    def write(self, path: str, content: bytes | Path) -> None:
-        """See ``Storage``."""
-        with convert_errors("write", self.location(path)):
-            target = self._root / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with atomic_write(target) as incoming:
-                if isinstance(content, Path):
-                    shutil.copyfile(content, incoming)
-                else:
-                    incoming.write_bytes(content)
-
-    def remove(self, path: str) -> None:
-        """See ``Storage``."""
-        with convert_errors("remove", self.location(path)):
-            (self._root / path).unlink(missing_ok=True)
-
-
-class ObjectStorage:
-    """An object store, or another file system of fsspec that replaces a whole file at once."""
-
-    def __init__(self, filesystem: Any, root: str) -> None:
-        self._filesystem = filesystem
-        self._root = root.rstrip("/")
-        protocol = filesystem.protocol
-        protocols = {protocol} if isinstance(protocol, str) else set(protocol)
-        self._has_directories = not protocols & _WITHOUT_DIRECTORIES
-
-    def location(self, path: str) -> str:
-        """See ``Storage``."""
-        return str(self._filesystem.unstrip_protocol(self._absolute(path)))
-
-    def files(self, path: str) -> list[str]:
-        """See ``Storage``."""
-        with convert_errors("list", self.location(path)):
-            self._filesystem.invalidate_cache()
-            root = PurePosixPath(self._absolute(""))
-            try:
-                found = self._filesystem.find(self._absolute(path))
-            except FileNotFoundError:
-                return []
-            return sorted(PurePosixPath(name).relative_to(root).as_posix() for name in found)
-
-    def open(self, path: str) -> IO[bytes]:
-        """See ``Storage``."""
-        with convert_errors("read", self.location(path)):
-            opened: IO[bytes] = self._filesystem.open(self._absolute(path), "rb")
-            return opened
-
-    def read(self, path: str) -> bytes:
-        """See ``Storage``."""
-        with convert_errors("read", self.location(path)):
-            content: bytes = self._filesystem.cat_file(self._absolute(path))
-            return content
-
-    def write(self, path: str, content: bytes | Path) -> None:
-        """See ``Storage``; a large file is uploaded in parts and appears with the last one."""
-        with convert_errors("write", self.location(path)):
-            target = self._absolute(path)
-            if self._has_directories:
-                self._filesystem.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
-            if isinstance(content, Path):
-                self._filesystem.put_file(str(content), target)
-            else:
-                self._filesystem.pipe_file(target, content)
-
-    def remove(self, path: str) -> None:
-        """See ``Storage``."""
-        with convert_errors("remove", self.location(path)):
-            try:
-                self._filesystem.rm_file(self._absolute(path))
-            except FileNotFoundError:
-                return
-
-    def _absolute(self, path: str) -> str:
-        return f"{self._root}/{path}" if path else self._root
+    is_local = isinstance(filesystem, LocalFileSystem)
+    return LocalStorage(Path(root)) if is_local else Storage(filesystem, root)
 
 
 @contextmanager

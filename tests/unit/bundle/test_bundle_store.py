@@ -15,7 +15,7 @@ from reprise.bundle import (
     Manifest,
     sha256_hex,
 )
-from reprise.runtime.storage import ObjectStorage, StorageAddressError
+from reprise.runtime.storage import Storage, StorageAddressError
 
 StoreFactory = Callable[[], BundleStore]
 
@@ -206,7 +206,7 @@ class PowerCut(Exception):  # noqa: N818 - it is what happens, not what the code
     pass
 
 
-class FailingStorage(ObjectStorage):
+class FailingStorage(Storage):
     """A storage in memory that stops after a number of writes."""
 
     def __init__(self, root: str, writes: int) -> None:
