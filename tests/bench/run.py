@@ -44,11 +44,15 @@ def measure(path: Path, out: Path) -> None:
     out.write_text(json.dumps(module.run()))
 
 
+def kept() -> dict[str, Any]:
+    """Return the results so far."""
+    return json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+
+
 def keep(name: str, numbers: Any) -> None:
     """Put a benchmark's numbers into the file of results."""
     RESULTS.parent.mkdir(exist_ok=True)
-    known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps({**known, name: numbers}, indent=2, sort_keys=True) + "\n")
+    RESULTS.write_text(json.dumps({**kept(), name: numbers}, indent=2, sort_keys=True) + "\n")
 
 
 def machine() -> dict[str, str | int]:
@@ -98,7 +102,9 @@ def main(arguments: Sequence[str]) -> int:
                 continue
             numbers = json.loads(out.read_text())
         keep(name, numbers)
-        keep("machine", machine())
+        keep("machines", {**kept().get("machines", {}), name: machine()})
+        if isinstance(numbers, Mapping) and numbers.get("failed"):
+            failed.append(name)
         print(f"  took {time.monotonic() - started:.0f} s")
         for what, value in lines(numbers, name):
             print(f"  {what:<70} {value:>14}")

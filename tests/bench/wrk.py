@@ -9,15 +9,31 @@ from pathlib import Path
 
 CONNECTIONS = 32
 PACED_CONNECTIONS = 64
+WAIT_SECONDS = 0.25
+TIMEOUT_SECONDS = 30
 SCRIPT = Path(__file__).with_name("predict.lua")
 
 
+def bearable_connections(request_seconds: float) -> int:
+    """Return how many connections wait at most ``WAIT_SECONDS`` for a server that needs this long for one request.
+
+    More would make a slow server no faster, and let its clients time out.
+    """
+    return max(1, min(CONNECTIONS, int(WAIT_SECONDS / request_seconds)))
+
+
 def start_wrk(
-    port: int, bodies: Path, seconds: float, core: str, *, rate: float | None = None
+    port: int,
+    bodies: Path,
+    seconds: float,
+    core: str,
+    *,
+    connections: int = CONNECTIONS,
+    rate: float | None = None,
 ) -> subprocess.Popen[str]:
-    """Start a load on a core: as many requests as are answered, or so many a second."""
-    connections = CONNECTIONS if rate is None else PACED_CONNECTIONS
-    options = ["-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "-s", str(SCRIPT)]
+    """Start a load on a core: as many requests as are answered, or ``rate`` requests a second."""
+    options = ["-t1", f"-d{max(1, round(seconds))}s", f"--timeout={TIMEOUT_SECONDS}s", "--latency"]
+    options += [f"-c{connections if rate is None else PACED_CONNECTIONS}", "-s", str(SCRIPT)]
     command = ["taskset", "-c", core, "wrk", *options, f"http://127.0.0.1:{port}"]
     variables = {**os.environ, "BODIES": str(bodies), **({} if rate is None else {"RATE": str(rate)})}
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables)
@@ -42,9 +58,11 @@ def rate_of(process: subprocess.Popen[str]) -> tuple[float, int]:
     return float(rate[1]), int(answered[1])
 
 
-def load(port: int, bodies: Path, seconds: float, core: str) -> tuple[float, int]:
+def load(
+    port: int, bodies: Path, seconds: float, core: str, connections: int = CONNECTIONS
+) -> tuple[float, int]:
     """Return requests a second, as many as there can be, and how many were answered."""
-    return rate_of(start_wrk(port, bodies, seconds, core))
+    return rate_of(start_wrk(port, bodies, seconds, core, connections=connections))
 
 
 def paced(port: int, bodies: Path, rate: float, seconds: float, core: str) -> dict[str, float]:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from bench.wrk import bearable_connections
+
 PATH = Path(__file__).parents[2] / "bench" / "page.py"
 
 
@@ -24,9 +26,11 @@ def page() -> ModuleType:
 
 
 FIGURES: dict[str, Any] = {
-    "machine": {
-        "date": "2026-01-31", "processor": "a processor", "cores": 2, "memory_gib": 8, "system": "Linux 6.1",
-        "python": "3.11.9",
+    "machines": {
+        "predictor": {
+            "date": "2026-01-31", "processor": "a processor", "cores": 2, "memory_gib": 8, "system": "Linux 6.1",
+            "python": "3.11.9",
+        },
     },
     "predictor": {
         "figures": {
@@ -49,7 +53,9 @@ def test_readme_and_plot_are_made_from_the_figures_that_are_checked_in(page: Mod
 
 def test_every_figure_is_shown_with_its_baseline_ratio_and_machine(page: ModuleType) -> None:
     section = page.section(FIGURES)
-    assert "| single predictions per second | 5,247 | naive service: 42 | 126× | 40× |" in section
+    assert (
+        "| single predictions per second | 5,247 | naive service: 42 | 126× | 40× | a processor |" in section
+    )
     assert "2026-01-31" in section
     assert "a processor, 2 cores, 8 GiB, Linux 6.1, Python 3.11.9" in section
     assert "1.67× the rate of one" in section
@@ -71,3 +77,8 @@ def test_plot_is_svg_with_a_bar_for_each_ratio(page: ModuleType) -> None:
 def test_page_without_the_section_is_refused(page: ModuleType) -> None:
     with pytest.raises(ValueError, match="no section between"):
         page.with_section("# Another page", "text")
+
+
+@pytest.mark.parametrize(("request_seconds", "connections"), [(0.0005, 32), (0.036, 6), (5.0, 1)])
+def test_slow_server_gets_the_concurrency_that_it_can_bear(request_seconds: float, connections: int) -> None:
+    assert bearable_connections(request_seconds) == connections
