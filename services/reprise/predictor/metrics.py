@@ -16,8 +16,8 @@ from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS,
 STAGES = ("validate", "read", "finish", "infer", "encode")
 _SPANS = (
     Stage("validate"),
-    Stage("read", kind="client", attributes={"db.system.name": "redis"}, before="finish"),
-    Stage("finish", before="infer"),
+    Stage("read", kind="client", attributes={"db.system.name": "redis"}),
+    Stage("finish"),
     Stage("infer"),
     Stage("encode"),
 )

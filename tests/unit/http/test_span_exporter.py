@@ -12,14 +12,14 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
 
-from reprise.http.tracing.exporter import QueueingProcessor
+from reprise.http.tracing.exporter import CountingProcessor
 from reprise.http.tracing.factory import open_tracing
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.runtime.settings import TraceSettings
 from support.traces import SAMPLED, collector
 
 
-class AuthenticationMiddleware(SpanExporter):
+class BlockedExporter(SpanExporter):
     """An exporter that waits until it is let go; then it gives ``result``, or raises it."""
 
     def __init__(self, result: SpanExportResult | Exception = SpanExportResult.SUCCESS) -> None:
@@ -48,9 +48,9 @@ def counted(registry: CollectorRegistry) -> dict[str, float]:
 
 
 def test_spans_that_find_the_queue_full_are_dropped_and_counted_and_nobody_waits() -> None:
-    registry, exporter = CollectorRegistry(), AuthenticationMiddleware()
+    registry, exporter = CollectorRegistry(), BlockedExporter()
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(QueueingProcessor(exporter, 4, registry))
+    provider.add_span_processor(CountingProcessor(exporter, 4, registry))
     tracer = provider.get_tracer("t")
     for number in range(4):
         tracer.start_span(f"a{number}").end()
@@ -66,10 +66,10 @@ def test_spans_that_find_the_queue_full_are_dropped_and_counted_and_nobody_waits
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, RuntimeError("away")])
 def test_spans_that_the_collector_does_not_take_are_counted(result: SpanExportResult | Exception) -> None:
-    registry, exporter = CollectorRegistry(), AuthenticationMiddleware(result)
+    registry, exporter = CollectorRegistry(), BlockedExporter(result)
     exporter.let_go.set()
     provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(QueueingProcessor(exporter, 4, registry))
+    provider.add_span_processor(CountingProcessor(exporter, 4, registry))
     provider.get_tracer("t").start_span("a").end()
     provider.shutdown()
     assert counted(registry) == {"exported": 0, "failed": 1, "dropped": 0}
@@ -100,19 +100,23 @@ async def closed_after_one_request(settings: TraceSettings) -> None:
     await tracing.close()
 
 
-async def test_a_span_that_waits_is_exported_at_the_end_with_the_name_of_the_service() -> None:
+async def test_a_span_that_waits_is_exported_at_the_end_with_the_name_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with collector() as taken:
-        await closed_after_one_request(TraceSettings.load(traces=True, otel_endpoint=taken.url + "/"))
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.url + "/")
+        await closed_after_one_request(TraceSettings.load(traces=True))
         [received] = taken.wait_for(1)
         assert received.resource["service.name"] == "reprise-http"
         assert received.resource["service.version"]
         assert received.resource["service.instance.id"]
 
 
-async def test_the_configured_name_of_the_service_wins() -> None:
+async def test_the_configured_name_of_the_service_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     with collector() as taken:
-        settings = TraceSettings.load(traces=True, otel_endpoint=taken.url, otel_service_name="shop")
-        await closed_after_one_request(settings)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.url)
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
+        await closed_after_one_request(TraceSettings.load(traces=True))
         assert [each.resource["service.name"] for each in taken.wait_for(1)] == ["shop"]
 
 
@@ -128,10 +132,12 @@ async def test_the_configured_name_of_the_service_wins() -> None:
     ],
 )
 async def test_samplers_have_opentelemetrys_names(
-    sampler: str | None, argument: float, expected: str
+    monkeypatch: pytest.MonkeyPatch, sampler: str | None, argument: float, expected: str
 ) -> None:
-    settings = TraceSettings.load(traces=True, otel_sampler=sampler, otel_sampler_arg=argument)
-    tracing = open_tracing(settings, "reprise-http", CollectorRegistry())
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", str(argument))
+    if sampler is not None:
+        monkeypatch.setenv("OTEL_TRACES_SAMPLER", sampler)
+    tracing = open_tracing(TraceSettings.load(traces=True), "reprise-http", CollectorRegistry())
     assert tracing is not None
     provider = tracing._provider  # type: ignore[attr-defined]
     assert provider.sampler.get_description().startswith(expected)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -25,7 +26,7 @@ from reprise.http.problems import NOT_READY, ProblemError
 from reprise.http.tracing.stages import Stage, StageHistogram
 from support.traces import NOT_SAMPLED, PARENT_ID, SAMPLED, TRACE_ID, KeptSpans, attributes
 
-STAGES = (Stage("first"), Stage("fetch", "client", {"of": "it"}, before="use"), Stage("use"))
+STAGES = (Stage("first"), Stage("fetch", "client", {"of": "it"}), Stage("use"))
 
 
 @contextmanager
@@ -50,14 +51,10 @@ def service(spans: KeptSpans | None, log: io.StringIO | None = None) -> Iterator
         began = time.perf_counter()
         await asyncio.sleep(0.001)
         first(time.perf_counter() - began)
-        began = time.perf_counter()
-        await asyncio.sleep(0.001)
-        fetched = time.perf_counter()
-        await asyncio.sleep(0.001)
-        # Noted together, as the predictor does.
-        ended = time.perf_counter()
-        fetch(fetched - began)
-        use(ended - fetched)
+        for stage in (fetch, use):
+            began = time.perf_counter()
+            await asyncio.sleep(0.001)
+            stage(time.perf_counter() - began)
         return body
 
     async def many(scope: Scope, body: bytes) -> bytes:
@@ -128,8 +125,8 @@ def test_stages_are_spans_below_it_one_after_the_other(spans: KeptSpans) -> None
             whole.context.trace_id,
         )
         assert whole.start_time <= stage.start_time <= stage.end_time <= whole.end_time  # type: ignore[operator]
-    assert stages["fetch"].end_time == stages["use"].start_time
-    assert stages["first"].end_time <= stages["fetch"].start_time  # type: ignore[operator]
+    for one, next_one in pairwise(stages.values()):
+        assert one.end_time <= next_one.start_time  # type: ignore[operator]
     assert (stages["fetch"].kind, attributes(stages["fetch"])) == (SpanKind.CLIENT, {"of": "it"})
 
 
@@ -240,7 +237,6 @@ def test_a_dependency_that_fails_is_an_event_without_its_message(spans: KeptSpan
     assert dict(event.attributes or {}) == {
         "reprise.dependency": "store",
         "error.type": "ConnectionError",
-        "reprise.times": 1,
     }
     assert "u-1" not in span.to_json()
 

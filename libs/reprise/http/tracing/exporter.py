@@ -1,4 +1,7 @@
-"""Export of spans by OTLP: a bounded queue, a thread that sends batches, and counts of lost spans."""
+"""Export of spans by OTLP: a bounded queue, a thread that sends batches, and counts of lost spans.
+
+The SDK reads the variables that ``TraceSettings`` documents and validates.
+"""
 
 import os
 import socket
@@ -7,32 +10,27 @@ from collections.abc import Callable, Sequence
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.environment_variables import (
     OTEL_EXPORTER_OTLP_PROTOCOL,
-    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT,
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL,
 )
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
 from prometheus_client import CollectorRegistry, Counter
 
 from reprise.http.metrics import installed_version
 from reprise.http.tracing.spans import SpanTracing
 from reprise.runtime.exceptions import InvalidSettingsError
-from reprise.runtime.settings import TraceSettings
 
 _BATCH = 512
 _PROTOCOL = "http/protobuf"
 
 
-def build_span_tracing(
-    settings: TraceSettings, distribution: str, registry: CollectorRegistry
-) -> SpanTracing:
-    """Return the tracing that sends spans to the configured collector.
+def build_span_tracing(distribution: str, queue: int, registry: CollectorRegistry) -> SpanTracing:
+    """Return the tracing that sends spans to the collector of OpenTelemetry's variables.
 
     Args:
-        settings: Sampling, and the address of the collector.
         distribution: Name of the component, such as ``reprise-predictor``.
+        queue: Maximum number of queued spans.
         registry: Where spans are counted.
 
     Raises:
@@ -41,24 +39,26 @@ def build_span_tracing(
     for name in (OTEL_EXPORTER_OTLP_TRACES_PROTOCOL, OTEL_EXPORTER_OTLP_PROTOCOL):
         if os.environ.get(name, _PROTOCOL) != _PROTOCOL:
             raise InvalidSettingsError([f"{name}: only {_PROTOCOL} is supported, got {os.environ[name]!r}"])
-    # The variable of the signal has the whole address and takes precedence.
-    own = os.environ.get(OTEL_EXPORTER_OTLP_TRACES_ENDPOINT)
-    endpoint = own or f"{settings.otel_endpoint.rstrip('/')}/v1/traces"
+    ours = {
+        "service.name": distribution,
+        "service.version": installed_version(),
+        # In Kubernetes the host name is the pod's name.
+        "service.instance.id": socket.gethostname(),
+    }
+    # The variables take precedence over our attributes.
+    resource = Resource.create(ours).merge(OTELResourceDetector().detect())
     try:
-        exporter = OTLPSpanExporter(endpoint)
-        processor = QueueingProcessor(exporter, settings.otel_queue, registry)
+        processor = CountingProcessor(OTLPSpanExporter(), queue, registry)
     except ValueError as error:
         raise InvalidSettingsError([f"OTEL_*: {error}"]) from error
     # The application shuts it down, and does not wait as long.
-    provider = TracerProvider(_sampler(settings), _resource(settings, distribution), shutdown_on_exit=False)
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(processor)
     return SpanTracing(provider)
 
 
-class QueueingProcessor(SpanProcessor):
-    """Queues spans for the exporting thread, and drops them while the queue is full.
-
-    The SDK's own queue drops spans too but does not count them; it never fills up behind this one.
+class CountingProcessor(BatchSpanProcessor):
+    """A batch processor that counts the spans which its full queue drops; the SDK's only logs them.
 
     Args:
         exporter: Sends a batch; called on its own thread.
@@ -80,9 +80,7 @@ class QueueingProcessor(SpanProcessor):
         self._queued = 0
         self._taken = 0
         counted = _CountedExporter(exporter, self._take, spans.labels("exported"), spans.labels("failed"))
-        self._batches = BatchSpanProcessor(
-            counted, max_queue_size=capacity, max_export_batch_size=min(_BATCH, capacity)
-        )
+        super().__init__(counted, max_queue_size=capacity, max_export_batch_size=min(_BATCH, capacity))
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span that has ended, on the event loop."""
@@ -92,15 +90,7 @@ class QueueingProcessor(SpanProcessor):
             self._dropped.inc()
             return
         self._queued += 1
-        self._batches.on_end(span)
-
-    def shutdown(self) -> None:
-        """Export the queued spans, and end the thread."""
-        self._batches.shutdown()  # type: ignore[no-untyped-call]
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Export the queued spans; return whether that succeeded in time."""
-        return self._batches.force_flush(timeout_millis)
+        super().on_end(span)
 
     def _take(self, count: int) -> None:
         self._taken += count
@@ -127,29 +117,3 @@ class _CountedExporter(SpanExporter):
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
-
-
-def _sampler(settings: TraceSettings) -> Sampler:
-    kind = settings.otel_sampler.removeprefix("parentbased_")
-    root: Sampler
-    match kind:
-        case "always_on":
-            root = ALWAYS_ON
-        case "always_off":
-            root = ALWAYS_OFF
-        case _:
-            root = TraceIdRatioBased(settings.otel_sampler_arg)
-    return root if kind == settings.otel_sampler else ParentBased(root)
-
-
-def _resource(settings: TraceSettings, distribution: str) -> Resource:
-    ours = {
-        "service.name": distribution,
-        "service.version": installed_version(),
-        # In Kubernetes the host name is the pod's name.
-        "service.instance.id": socket.gethostname(),
-    }
-    found = Resource.create(ours).merge(OTELResourceDetector().detect())
-    return found.merge(
-        Resource({"service.name": settings.otel_service_name} if settings.otel_service_name else {})
-    )

@@ -1,4 +1,4 @@
-"""Building the tracing of a process; OpenTelemetry is imported only where traces are on."""
+"""Building the tracing of a process; the SDK is imported only where traces are on."""
 
 from prometheus_client import CollectorRegistry
 
@@ -8,12 +8,7 @@ from reprise.runtime.settings import TraceSettings
 
 
 def open_tracing(settings: TraceSettings, distribution: str, registry: CollectorRegistry) -> Tracing | None:
-    """Return what makes and exports spans, or ``None`` where traces are off.
-
-    Args:
-        settings: Sampling, and the address of the collector.
-        distribution: Name of the component, such as ``reprise-predictor``.
-        registry: Where spans are counted.
+    """Return what makes and exports the spans of a component, or ``None`` where traces are off.
 
     Raises:
         InvalidSettingsError: OpenTelemetry's SDK is not installed, or refuses its settings.
@@ -27,4 +22,4 @@ def open_tracing(settings: TraceSettings, distribution: str, registry: Collector
         raise InvalidSettingsError(
             [f"{problem}; install reprise[otel], or use an image built with OTEL=1"]
         ) from error
-    return build_span_tracing(settings, distribution, registry)
+    return build_span_tracing(distribution, settings.otel_queue, registry)

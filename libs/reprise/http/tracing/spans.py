@@ -1,86 +1,55 @@
-"""A span for each request and each of its stages, made from the times that the metrics measure."""
+"""A span for each request and each of its stages, by OpenTelemetry's SDK."""
 
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import NamedTuple
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import (
-    NonRecordingSpan,
-    Span,
-    SpanContext,
-    SpanKind,
-    Status,
-    StatusCode,
-    TraceFlags,
-    TraceState,
-    set_span_in_context,
-)
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from reprise.http.health import OPERATIONS_PATHS
 from reprise.http.histogram import Observe
 from reprise.http.tracing.stages import Stage
-from reprise.http.tracing.trace_context import parse_traceparent, route_of
+from reprise.http.tracing.trace_context import route_of
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
+_propagator = TraceContextTextMapPropagator()
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
 _KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "producer": SpanKind.PRODUCER}
 _MAX_STAGES = 128
 _CLOSE_SECONDS = 5.0
 
 
-class _Observation(NamedTuple):
-    """The duration of a stage, observed ``at`` a time of ``time.perf_counter``."""
+class _Request:
+    """The span of a request that is being handled, and its stages, which become spans after the response."""
 
-    stage: Stage
-    seconds: float
-    at: float
+    __slots__ = ("_clock_offset_ns", "left_out", "span", "stages")
 
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self.stages: list[tuple[Stage, int, int]] = []
+        self.left_out = 0
+        self._clock_offset_ns = time.time_ns() - time.perf_counter_ns()
 
-@dataclass(slots=True)
-class _Failure:
-    """Number of failures of one kind, and the time of the first by ``time.perf_counter``."""
+    def now_ns(self) -> int:
+        """Return nanoseconds since 1970-01-01 UTC, which never go back within a request."""
+        return self._clock_offset_ns + time.perf_counter_ns()
 
-    at: float
-    times: int = 0
-
-
-class _RequestTrace:
-    """What was observed of one request, until its span is made."""
-
-    __slots__ = ("dropped", "failures", "observations", "started", "started_ns")
-
-    def __init__(self) -> None:
-        self.started_ns = time.time_ns()
-        self.started = time.perf_counter()
-        self.observations: list[_Observation] = []
-        self.failures: dict[tuple[str, str], _Failure] = {}
-        self.dropped = 0
-
-    def nanoseconds(self, at: float) -> int:
-        """Return a time of ``time.perf_counter`` in nanoseconds since 1970-01-01 UTC."""
-        return self.started_ns + round((at - self.started) * 1e9)
-
-    def times(self) -> list[tuple[float, float]]:
-        """Return start and end of each observation, by ``time.perf_counter``."""
-        found: list[tuple[float, float]] = []
-        after: tuple[str, float] | None = None
-        for stage, seconds, at in reversed(self.observations):
-            end = at if after is None or stage.before != after[0] else min(at, after[1])
-            start = max(self.started, end - seconds)
-            found.append((start, end))
-            after = stage.name, start
-        return found[::-1]
+    def add(self, stage: Stage, seconds: float) -> None:
+        """Add a stage that ends now."""
+        if len(self.stages) < _MAX_STAGES:
+            end = self.now_ns()
+            self.stages.append((stage, end - round(seconds * 1e9), end))
+        else:
+            self.left_out += 1
 
 
-_request_trace: ContextVar[_RequestTrace | None] = ContextVar("reprise_request_trace", default=None)
+_current: ContextVar[_Request | None] = ContextVar("reprise_traced_request", default=None)
 
 
 class SpanTracing:
@@ -95,26 +64,20 @@ class SpanTracing:
         self._tracer = provider.get_tracer("reprise")
 
     def staged(self, stage: Stage, observe: Observe) -> Observe:
-        """Return an observer that passes seconds on to ``observe`` and adds them to the request's trace."""
+        """Return an observer that passes seconds on to ``observe`` and adds a stage that ends now."""
 
         def traced(seconds: float) -> None:
             observe(seconds)
-            trace = _request_trace.get()
-            if trace is None:
-                return
-            if len(trace.observations) < _MAX_STAGES:
-                trace.observations.append(_Observation(stage, seconds, time.perf_counter()))
-            else:
-                trace.dropped += 1
+            if (request := _current.get()) is not None:
+                request.add(stage, seconds)
 
         return traced
 
     def failed(self, dependency: str, error: BaseException) -> None:
-        """Add the failure of a dependency to the request's trace."""
-        trace = _request_trace.get()
-        if trace is not None:
-            key = dependency, type(error).__name__
-            trace.failures.setdefault(key, _Failure(time.perf_counter())).times += 1
+        """Add the failure of a dependency to the request's span."""
+        if (request := _current.get()) is not None:
+            attributes = {"reprise.dependency": dependency, "error.type": type(error).__name__}
+            request.span.add_event("dependency_failed", attributes, request.now_ns())
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
         """Wrap an application, and make a span of each request."""
@@ -123,10 +86,9 @@ class SpanTracing:
             if scope["type"] != "http" or scope["path"] in OPERATIONS_PATHS:
                 await app(scope, receive, send)
                 return
-            trace = _RequestTrace()
-            span = self._start_span(scope, trace.started_ns)
+            span = self._start_span(scope)
             if span.is_recording():
-                await self._record(app, scope, receive, send, span, trace)
+                await self._record(app, scope, receive, send, span)
             else:
                 await app(scope, receive, send)
 
@@ -141,33 +103,31 @@ class SpanTracing:
         if closing.is_alive():
             _log.warning("spans_left_behind", seconds=_CLOSE_SECONDS)
 
-    def _start_span(self, scope: Scope, started_ns: int) -> Span:
-        context, has_parent = _parent_context(scope["headers"])
+    def _start_span(self, scope: Scope) -> Span:
+        carrier: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            if name in {b"traceparent", b"tracestate"}:
+                carrier.setdefault(name.decode(), []).append(value.decode("latin-1"))
+        parent = _propagator.extract(carrier, Context())
         method = _method(scope)
-        span = self._tracer.start_span(
-            method or "HTTP",
-            context,
-            SpanKind.SERVER,
-            # url.path is omitted: it may contain the id of a user.
-            {
-                "http.request.method": method or "_OTHER",
-                "url.scheme": scope["scheme"],
-                "network.protocol.version": scope["http_version"],
-            },
-            start_time=started_ns,
-        )
-        if not has_parent and span.is_recording():
+        # url.path is omitted: it may contain the id of a user.
+        attributes = {
+            "http.request.method": method or "_OTHER",
+            "url.scheme": scope["scheme"],
+            "network.protocol.version": scope["http_version"],
+        }
+        span = self._tracer.start_span(method or "HTTP", parent, SpanKind.SERVER, attributes)
+        if not parent and span.is_recording():
             # Logs and the response then name this new trace as they name one from the request.
-            own = span.get_span_context()
-            header = f"00-{own.trace_id:032x}-{own.span_id:016x}-{own.trace_flags:02x}"
-            scope["headers"] = [*scope["headers"], (b"traceparent", header.encode())]
+            own: dict[str, str] = {}
+            _propagator.inject(own, set_span_in_context(span, parent))
+            scope["headers"] = [*scope["headers"], (b"traceparent", own["traceparent"].encode())]
         return span
 
-    async def _record(
-        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, span: Span, trace: _RequestTrace
-    ) -> None:
+    async def _record(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         status = 0
         failure: str | None = None
+        request = _Request(span)
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -175,57 +135,26 @@ class SpanTracing:
                 status = message["status"]
             await send(message)
 
-        token = _request_trace.set(trace)
+        token = _current.set(request)
         try:
             await app(scope, receive, send_and_note)
         except BaseException as error:
             failure = type(error).__name__
             raise
         finally:
-            _request_trace.reset(token)
-            ended = time.perf_counter()
+            _current.reset(token)
+            ended = request.now_ns()
             _set_outcome(span, scope, status, failure)
-            self._add_stages(span, trace)
-            span.end(trace.nanoseconds(ended))
+            self._add_stages(request)
+            span.end(ended)
 
-    def _add_stages(self, span: Span, trace: _RequestTrace) -> None:
-        for (dependency, kind), failure in trace.failures.items():
-            span.add_event(
-                "dependency_failed",
-                {"reprise.dependency": dependency, "error.type": kind, "reprise.times": failure.times},
-                trace.nanoseconds(failure.at),
-            )
-        if trace.dropped:
-            span.set_attribute("reprise.stages_left_out", trace.dropped)
-        parent = set_span_in_context(span, Context())
-        for (stage, _, _), (start, end) in zip(trace.observations, trace.times(), strict=True):
-            child = self._tracer.start_span(
-                stage.name,
-                parent,
-                _KINDS[stage.kind],
-                stage.attributes,
-                start_time=trace.nanoseconds(start),
-            )
-            child.end(trace.nanoseconds(end))
-
-
-def _parent_context(headers: Sequence[tuple[bytes, bytes]]) -> tuple[Context, bool]:
-    """Return the context of a request's ``traceparent``, which its log line names too, and whether there is one."""
-    parent: SpanContext | None = None
-    states = []
-    for name, value in headers:
-        if name == b"traceparent" and (trace := parse_traceparent(value)) is not None:
-            # The flags are at the same place in every version.
-            flags = TraceFlags(int(value[53:55], 16))
-            parent = SpanContext(int(trace.trace_id, 16), int(trace.parent_id, 16), True, flags)
-        elif name == b"tracestate":
-            states.append(value.decode("latin-1"))
-    if parent is None:
-        return Context(), False
-    if states:
-        state = TraceState.from_header(states)
-        parent = SpanContext(parent.trace_id, parent.span_id, True, parent.trace_flags, state)
-    return set_span_in_context(NonRecordingSpan(parent), Context()), True
+    def _add_stages(self, request: _Request) -> None:
+        if request.left_out:
+            request.span.set_attribute("reprise.stages_left_out", request.left_out)
+        parent = set_span_in_context(request.span, Context())
+        for stage, start, end in request.stages:
+            kind = _KINDS[stage.kind]
+            self._tracer.start_span(stage.name, parent, kind, stage.attributes, start_time=start).end(end)
 
 
 def _method(scope: Scope) -> str | None:

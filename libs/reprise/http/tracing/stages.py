@@ -17,23 +17,21 @@ class Stage:
         name: Name of the span.
         kind: ``client`` and ``producer`` for calls of another service.
         attributes: Attributes of the span, the same for every request.
-        before: The stage that starts where this one ends, if it happens. Both may be observed later, at one time.
     """
 
     name: str
     kind: Literal["internal", "client", "producer"] = "internal"
     attributes: Mapping[str, str] = field(default_factory=dict)
-    before: str | None = None
 
 
 class Tracing(Protocol):
     """Makes spans of requests."""
 
     def staged(self, stage: Stage, observe: Observe) -> Observe:
-        """Return an observer that passes seconds on to ``observe`` and adds them to the request's trace."""
+        """Return an observer that passes seconds on to ``observe`` and adds a stage that ends now."""
 
     def failed(self, dependency: str, error: BaseException) -> None:
-        """Add the failure of a dependency to the request's trace."""
+        """Add the failure of a dependency to the request's span."""
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
         """Wrap an application, and make a span of each request."""
@@ -57,6 +55,6 @@ class StageHistogram:
         self._tracing = tracing
 
     def of(self, stage: str) -> Observe:
-        """Return the observer of a stage's seconds; the histogram's own where traces are off."""
+        """Return the observer to call when a stage ends; the histogram's own where traces are off."""
         observe = self._histogram.of(stage)
         return observe if self._tracing is None else self._tracing.staged(self._stages[stage], observe)

@@ -155,20 +155,20 @@ class PredictionService:
         start = time.perf_counter()
         keys = row_keys(arm.model, request.user_id, request.product_id)
         rows = await self._reader.read(keys, self._read_deadline)
-        read = time.perf_counter()
+        read_seconds = time.perf_counter() - start
+        self._observe_read(read_seconds)
         # Under overload we resume after the deadline; the client has already given up.
-        if read - start > self._deadline:
+        if read_seconds > self._deadline:
             raise DeadlineExceededError(self._deadline)
         try:
-            prediction, finish_seconds, infer_seconds = score_request(arm, request, timestamp_us, rows)
+            prediction = score_request(
+                arm, request, timestamp_us, rows, self._observe_finish, self._observe_infer
+            )
         except (PlanMismatchError, ModelFailedError) as error:
             if arm is table.baseline:
                 raise
             self._warn(arm, error)
             return await self._predict(table, table.baseline, request, timestamp_us, trace_id)
-        self._observe_read(read - start)
-        self._observe_finish(finish_seconds)
-        self._observe_infer(infer_seconds)
         if not all(prediction.known):
             self._metrics.count_unknown(*prediction.known)
         if table.shadows:
@@ -199,15 +199,19 @@ class PredictionService:
     async def _predict_block(self, table: RoutingTable, arm: LoadedArm, part: "_Part") -> PredictionBlock:
         start = time.perf_counter()
         blocks = await self._reader.read_blocks(block_ids(arm.model, part.requests), self._batch_deadline)
-        read = time.perf_counter()
-        if read - start > self._batch_deadline:
+        read_seconds = time.perf_counter() - start
+        self._observe_read(read_seconds)
+        if read_seconds > self._batch_deadline:
             raise DeadlineExceededError(self._batch_deadline)
-        block, finish_seconds, infer_seconds = score_batch(
-            arm, part.positions, part.requests, part.timestamps_us, blocks
+        block = score_batch(
+            arm,
+            part.positions,
+            part.requests,
+            part.timestamps_us,
+            blocks,
+            self._observe_finish,
+            self._observe_infer,
         )
-        self._observe_read(read - start)
-        self._observe_finish(finish_seconds)
-        self._observe_infer(infer_seconds)
         self._metrics.count_unknown(*block.known.sum(axis=1).tolist(), total=len(part.requests))
         if table.shadows:
             self._shadow_traffic.submit_batch(table.shadows, block, blocks, part.trace_id)

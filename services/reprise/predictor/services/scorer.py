@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from reprise.http.histogram import Observe
 from reprise.predictor.exceptions import ModelFailedError, PlanMismatchError
 from reprise.predictor.models.arms import LoadedArm
 from reprise.predictor.models.prediction import Prediction, PredictionBlock, Request
@@ -14,13 +15,21 @@ from reprise.store.reader import OnlineRow, RowBlock
 _PURCHASE = "purchase"
 
 
+def _ignore(_: float) -> None:
+    pass
+
+
 def score_request(
-    arm: LoadedArm, request: Request, timestamp_us: int, rows: Sequence[OnlineRow]
-) -> tuple[Prediction, float, float]:
+    arm: LoadedArm,
+    request: Request,
+    timestamp_us: int,
+    rows: Sequence[OnlineRow],
+    observe_finish: Observe = _ignore,
+    observe_infer: Observe = _ignore,
+) -> Prediction:
     """Return an arm's prediction from the rows of the user, the product and the pair; count it in the arm's metrics.
 
-    Returns:
-        The prediction, and how long computing the inputs and inference took, seconds.
+    ``observe_finish`` and ``observe_infer`` take how long computing the inputs and inference took, seconds.
 
     Raises:
         PlanMismatchError: A row was written by another plan.
@@ -38,7 +47,8 @@ def score_request(
             request.amount,
             request.event_type,
         )
-        finished = time.perf_counter()
+        observe_finish(time.perf_counter() - start)
+        inferring = time.perf_counter()
         probability = model.scorer.score_row(inputs)
     except PlanMismatchError:
         meter.failed.inc()
@@ -51,10 +61,11 @@ def score_request(
         meter.failed.inc()
         raise ModelFailedError(arm.name, model.digest, f"{probability} is not a probability")
     end = time.perf_counter()
+    observe_infer(end - inferring)
     meter.answered.inc()
     meter.observe_score(probability)
     meter.observe_seconds(end - start)
-    prediction = Prediction(
+    return Prediction(
         request.user_id,
         request.product_id,
         timestamp_us,
@@ -64,7 +75,6 @@ def score_request(
         (user.known, product.known, pair.known),
         arm,
     )
-    return prediction, finished - start, end - finished
 
 
 def score_batch(
@@ -73,7 +83,9 @@ def score_batch(
     requests: Sequence[Request],
     timestamps_us: Sequence[int],
     blocks: Sequence[RowBlock],
-) -> tuple[PredictionBlock, float, float]:
+    observe_finish: Observe = _ignore,
+    observe_infer: Observe = _ignore,
+) -> PredictionBlock:
     """Return an arm's predictions for requests at these positions of a batch; otherwise as ``score_request``.
 
     If it raises, no request is counted as failed. Score them one by one to find the one at fault.
@@ -90,7 +102,8 @@ def score_batch(
             np.array([math.nan if each.amount is None else each.amount for each in requests], np.float64),
             np.array([_is_purchase(each.event_type) for each in requests], np.float64),
         )
-        finished = time.perf_counter()
+        observe_finish(time.perf_counter() - start)
+        inferring = time.perf_counter()
         probabilities = model.scorer.score(inputs)
     except PlanMismatchError:
         raise
@@ -100,12 +113,12 @@ def score_batch(
     if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
         raise ModelFailedError(arm.name, model.digest, "a score is not a probability")
     end = time.perf_counter()
+    observe_infer(end - inferring)
     meter.answered.inc(len(requests))
     meter.observe_scores(probabilities.tolist())
     meter.observe_seconds(end - start)
     known = np.stack([block.known for block in blocks])
-    block = PredictionBlock(arm, positions, requests, timestamps_us, probabilities, inputs, known)
-    return block, finished - start, end - finished
+    return PredictionBlock(arm, positions, requests, timestamps_us, probabilities, inputs, known)
 
 
 def _is_purchase(event_type: str | None) -> float:

@@ -119,7 +119,7 @@ class ShadowTraffic:
     ) -> None:
         if rows is None:
             rows = await self._reader.read(row_keys(arm.model, request.user_id, request.product_id))
-        prediction, _, _ = score_request(arm, request, timestamp_us, rows)
+        prediction = score_request(arm, request, timestamp_us, rows)
         if self._record is not None:
             self._record(request, prediction, trace_id)
 
@@ -134,7 +134,7 @@ class ShadowTraffic:
         if blocks is None:
             blocks = await self._reader.read_blocks(block_ids(arm.model, requests))
         try:
-            block, _, _ = score_batch(arm, range(len(requests)), requests, timestamps_us, blocks)
+            block = score_batch(arm, range(len(requests)), requests, timestamps_us, blocks)
         except (PlanMismatchError, ModelFailedError):
             # Scoring each request on its own is not worth the time for a shadow.
             arm.meter.failed.inc(len(requests))
