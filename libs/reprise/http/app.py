@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, Gauge
 
 from reprise.http.health import Readiness, health_router
@@ -11,6 +12,7 @@ from reprise.http.histogram import LoopHistogram
 from reprise.http.metrics import installed_version, metrics_router
 from reprise.http.middleware.access_log import AccessLog
 from reprise.http.middleware.authentication import (
+    DOCS_PATH,
     Authentication,
     AuthenticationMiddleware,
     is_protected,
@@ -63,12 +65,13 @@ def create_http_app(
         tracing: Makes spans of requests; closed after the application.
         page_policies: The content security policy of each path that is a page for people.
     """
-    app = FastAPI(
+    app = FastAPIOffline(
         title=title,
         version=version or installed_version(),
         description=description,
         lifespan=_lifespan(lifespan, tracing, workers),
         redoc_url=None,
+        static_url=f"{DOCS_PATH}/assets",
         redirect_slashes=False,
         # Even unused, FastAPI's telemetry looks up three OpenTelemetry providers for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},

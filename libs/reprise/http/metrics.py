@@ -16,9 +16,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.gc_collector import GCCollector
 from starlette.responses import Response
 
-# Counters otherwise have a second series with their creation time.
-disable_created_metrics()  # type: ignore[no-untyped-call]
-
 _EXAMPLE = """# HELP reprise_build_info Always 1; the labels are component and versions.
 # TYPE reprise_build_info gauge
 reprise_build_info{package="reprise-predictor",python="3.11.9",version="0.1.0"} 1.0
@@ -30,6 +27,8 @@ def process_registry(distribution: str) -> CollectorRegistry:
 
     The component is named as in ``reprise-predictor``.
     """
+    # Counters otherwise have a second series with their creation time.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

@@ -20,7 +20,7 @@ _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer"},
     "header": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
 }
-REFERENCE = "#/components/schemas/{model}"
+REFERENCE = "#/components/schemas/{name}"
 """Template of a reference to a schema among the components."""
 
 
@@ -34,7 +34,7 @@ def problem_responses(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
                 "description": "",
                 "content": {
                     PROBLEM_MEDIA_TYPE: {
-                        "schema": {"$ref": REFERENCE.format(model=ProblemDocument.__name__)},
+                        "schema": {"$ref": REFERENCE.format(name=ProblemDocument.__name__)},
                         "examples": {},
                     }
                 },
@@ -47,9 +47,14 @@ def problem_responses(*kinds: ProblemType) -> dict[int | str, dict[str, Any]]:
     return responses
 
 
-def component_schemas(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON schemas of a model and of its parts, by name."""
-    schema = model.model_json_schema(ref_template=REFERENCE)
+def json_content(name: str) -> dict[str, Any]:
+    """Return OpenAPI's ``content`` of a JSON body whose schema is a component."""
+    return {"application/json": {"schema": {"$ref": REFERENCE.format(name=name)}}}
+
+
+def model_schemas(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schemas of a pydantic model and of its parts, by name."""
+    schema = model.model_json_schema(ref_template=REFERENCE.format(name="{model}"))
     return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
@@ -84,7 +89,7 @@ def _with_problems(
         servers=app.servers,
     )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(component_schemas(ProblemDocument))
+    schemas.update(model_schemas(ProblemDocument))
     schemas.update(app.state.schemas)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)

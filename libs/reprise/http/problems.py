@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from fastapi import FastAPI
@@ -77,6 +77,11 @@ class FieldProblem(BaseModel):
     field: str = Field(description="Path of the field, its parts joined by dots; empty for the whole body.")
     message: str = Field(description="What was expected.")
     value: Any = Field(default=None, description="What the field held; omitted if it was missing.")
+
+    @classmethod
+    def holding(cls, field: str, message: str, value: object) -> Self:
+        """Return the problem of a field with what it held, shortened to what JSON can show."""
+        return cls(field=field, message=message, value=_shortened(value))
 
 
 class ProblemDocument(BaseModel):
@@ -154,6 +159,15 @@ def retry_after(seconds: float) -> dict[str, str]:
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
+def invalid_request(errors: Sequence[FieldProblem]) -> ProblemError:
+    """Return the problem that lists these fields at fault, the first hundred of them."""
+    shown = errors[:_MAX_FIELD_ERRORS]
+    count = "1 field is" if len(errors) == 1 else f"{len(errors)} fields are"
+    listed = f"; the first {len(shown)} are listed" if len(shown) < len(errors) else ""
+    names = ", ".join(dict.fromkeys(error.field or "body" for error in errors[:5]))
+    return ProblemError(INVALID_REQUEST, f"{count} at fault ({names}){listed}", errors=shown)
+
+
 def validation_problem(details: Iterable[ErrorDetails | Mapping[str, Any]], skip: int = 0) -> ProblemError:
     """Return the problem that lists the fields which failed pydantic's validation.
 
@@ -166,12 +180,7 @@ def validation_problem(details: Iterable[ErrorDetails | Mapping[str, Any]], skip
         if detail["type"] == "json_invalid":
             reason = (detail.get("ctx") or {}).get("error", detail["msg"])
             return ProblemError(INVALID_JSON, f"The body is not valid JSON: {reason}")
-    errors = [_field_problem(detail, skip) for detail in found[:_MAX_FIELD_ERRORS]]
-    more = len(found) - len(errors)
-    count = "1 field is" if len(found) == 1 else f"{len(found)} fields are"
-    shown = f"; the first {len(errors)} are listed" if more else ""
-    names = ", ".join(dict.fromkeys(error.field or "body" for error in errors[:5]))
-    return ProblemError(INVALID_REQUEST, f"{count} at fault ({names}){shown}", errors=errors)
+    return invalid_request([_field_problem(detail, skip) for detail in found])
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -205,7 +214,7 @@ def _field_problem(detail: ErrorDetails | Mapping[str, Any], skip: int) -> Field
     message = str(detail["msg"]).removeprefix("Value error, ")
     if detail["type"] in {"missing", "default_factory_not_called"}:
         return FieldProblem(field=field, message=message)
-    return FieldProblem(field=field, message=message, value=_shortened(detail.get("input")))
+    return FieldProblem.holding(field, message, detail.get("input"))
 
 
 def _shortened(value: object) -> object:

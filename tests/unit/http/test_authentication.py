@@ -75,7 +75,9 @@ def test_without_a_key_nothing_is_told(guarded: TestClient, path: str) -> None:
         assert response.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize("path", ["/health", "/ready", "/docs", "/openapi.json"])
+@pytest.mark.parametrize(
+    "path", ["/health", "/ready", "/docs", "/docs/assets/swagger-ui.css", "/openapi.json"]
+)
 def test_health_and_documentation_are_open(guarded: TestClient, path: str) -> None:
     assert guarded.get(path).status_code == 200
 

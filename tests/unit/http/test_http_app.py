@@ -1,5 +1,7 @@
+import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -164,11 +166,19 @@ def test_every_answer_has_the_security_headers(client: TestClient, path: str) ->
     assert "default-src 'none'" in headers["content-security-policy"]
 
 
-def test_documentation_page_may_load_its_scripts(client: TestClient) -> None:
+def test_documentation_page_refers_to_no_other_host(client: TestClient) -> None:
     response = client.get("/docs")
     assert response.status_code == 200
-    assert "content-security-policy" not in response.headers
     assert response.headers["x-frame-options"] == "DENY"
+    policy = response.headers["content-security-policy"]
+    assert "script-src 'self' 'unsafe-inline';" in policy
+    assert "//" not in policy
+    assert "https://" not in response.text
+    assets = re.findall(r"""(?:src|href)=["']([^"']+)""", response.text)
+    assert {Path(asset).suffix for asset in assets} == {".js", ".css", ".png"}
+    for asset in assets:
+        assert asset.startswith("/docs/assets/")
+        assert client.get(asset).status_code == 200
 
 
 def test_request_id_comes_back_if_it_is_well_formed(client: TestClient) -> None:

@@ -237,6 +237,7 @@ def test_a_dependency_that_fails_is_an_event_without_its_message(spans: KeptSpan
     assert dict(event.attributes or {}) == {
         "reprise.dependency": "store",
         "error.type": "ConnectionError",
+        "reprise.times": 1,
     }
     assert "u-1" not in span.to_json()
 

@@ -91,7 +91,7 @@ def test_predictions_of_a_batch_are_logged_and_its_problems_are_not(
     predictor.client.post("/predict/batch", json={"requests": requests})
     wait_until("both answers are written", lambda: logged(predictor, "written") == 2, 5, every=0.005)
     records = [PredictionRecord.model_validate_json(value) for _, _, value in log.appended]
-    assert [(record.user_id, record.amount, record.known.user) for record in records] == [
+    assert [(record.user_id, record.amount, record.known["user"]) for record in records] == [
         ("ü-1", 20.0, True),
         ("u-2", None, False),
     ]

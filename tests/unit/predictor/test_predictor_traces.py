@@ -78,6 +78,7 @@ def test_unavailable_store_fails_the_span(predictor: RunningPredictor, spans: Ke
     assert dict(event.attributes or {}) == {
         "reprise.dependency": "online_store",
         "error.type": "StoreUnavailableError",
+        "reprise.times": 1,
     }
     assert [span.name for span in spans.stages()] == ["validate"]
     assert "secret" not in whole.to_json()

@@ -137,7 +137,7 @@ async def test_scores_beyond_the_capacity_are_dropped_and_counted(tmp_path: Path
             for s in (arm.model.user, arm.model.product, arm.model.pair)
         ]
     )
-    answered, _, _ = score_batch(arm, range(8), requests, [NOW_US] * 8, blocks)
+    answered = score_batch(arm, range(8), requests, [NOW_US] * 8, blocks)
     shadows.submit_batch([arm], answered, blocks, None)
 
     def value(name: str) -> Any:

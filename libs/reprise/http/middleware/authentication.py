@@ -12,7 +12,8 @@ from reprise.http.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemErr
 CALLER = "reprise.caller"
 """Scope entry with the name of the request's key."""
 
-_OPEN = frozenset(("/health", "/ready", "/docs", "/docs/oauth2-redirect", "/openapi.json"))
+DOCS_PATH = "/docs"
+_OPEN = frozenset(("/health", "/ready", DOCS_PATH, "/openapi.json"))
 
 
 @dataclass(frozen=True)
@@ -71,4 +72,4 @@ class AuthenticationMiddleware:
 
 def is_protected(path: str) -> bool:
     """Return whether a path requires a key, where authentication is on."""
-    return path not in _OPEN
+    return path not in _OPEN and not path.startswith(f"{DOCS_PATH}/")

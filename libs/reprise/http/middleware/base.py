@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from reprise.http.health import OPERATIONS_PATHS
 from reprise.http.histogram import LoopHistogram, Observe
 from reprise.http.middleware.access_log import AccessLog
+from reprise.http.middleware.authentication import DOCS_PATH
 from reprise.http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, ProblemError
 from reprise.http.tracing.trace_context import TRACE, Trace, parse_traceparent, trace_of_request_id
 from reprise.runtime.logs import get_logger
@@ -27,9 +28,12 @@ _API_HEADERS = [
     *_SECURITY_HEADERS,
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-# The documentation is a page with scripts, which FastAPI loads from a CDN.
 _PAGE_HEADERS = [*_SECURITY_HEADERS, (b"x-frame-options", b"DENY")]
-_PAGES = {"/docs": _PAGE_HEADERS, "/redoc": _PAGE_HEADERS}
+# The page of the documentation has one script in itself; it loads the others from this service.
+_DOCS_POLICY = (
+    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
+)
 _GONE = "gone"
 """Status label of a request whose client left before the response."""
 
@@ -63,9 +67,9 @@ class BaseMiddleware:
         page_policies: Mapping[str, str] | None = None,
     ) -> None:
         self._app = app
-        self._pages = _PAGES | {
+        self._pages = {
             path: [*_PAGE_HEADERS, (b"content-security-policy", policy.encode())]
-            for path, policy in (page_policies or {}).items()
+            for path, policy in {DOCS_PATH: _DOCS_POLICY, **(page_policies or {})}.items()
         }
         self._max_body_bytes = max_body_bytes
         self._access_log = access_log

@@ -6,16 +6,14 @@ handler too: it documents it, answers other methods with 405, and serves it wher
 another path.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reprise.http.openapi import REFERENCE, component_schemas
 from reprise.http.problems import UNSUPPORTED_MEDIA_TYPE, ProblemError
 from reprise.http.tracing.trace_context import FAST_PATH
 
@@ -65,8 +63,7 @@ def add_fast_route(
     path: str,
     handler: FastHandler,
     *,
-    body: type[BaseModel] | None = None,
-    query: Sequence[Mapping[str, Any]] = (),
+    schemas: Mapping[str, Any] | None = None,
     **documentation: Any,
 ) -> None:
     """Serve a route by a fast handler.
@@ -76,8 +73,7 @@ def add_fast_route(
         method: The HTTP method.
         path: The exact path, without parameters.
         handler: Handles the request, and validates it.
-        body: The model of the body, for the documentation.
-        query: OpenAPI parameter objects of the query, for the documentation.
+        schemas: The JSON schemas, by name, that the documentation refers to.
         documentation: More arguments of FastAPI's ``add_api_route``.
     """
 
@@ -88,12 +84,8 @@ def add_fast_route(
 
     routes: FastRoutes = app.state.fast_routes
     routes[method, path] = handler
-    extra: dict[str, Any] = {"parameters": list(query)} if query else {}
-    if body is not None:
-        app.state.schemas.update(component_schemas(body))
-        schema = {"$ref": REFERENCE.format(model=body.__name__)}
-        extra["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    app.add_api_route(path, documented, methods=[method], openapi_extra=extra, **documentation)
+    app.state.schemas.update(schemas or {})
+    app.add_api_route(path, documented, methods=[method], **documentation)
 
 
 async def _rest_of_body(first: bytes, receive: Receive) -> tuple[bytes, Message]:

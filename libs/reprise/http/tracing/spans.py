@@ -26,13 +26,19 @@ _CLOSE_SECONDS = 5.0
 
 
 class _Request:
-    """The span of a request that is being handled, and its stages, which become spans after the response."""
+    """What is observed of a request until its response is sent; then its span gets it.
 
-    __slots__ = ("_clock_offset_ns", "left_out", "span", "stages")
+    Attributes:
+        stages: Each stage with its start and its end, nanoseconds since 1970-01-01 UTC.
+        failures: The time of the first failure and the number of them, by dependency and class of the error.
+        left_out: Number of stages beyond the maximum.
+    """
 
-    def __init__(self, span: Span) -> None:
-        self.span = span
+    __slots__ = ("_clock_offset_ns", "failures", "left_out", "stages")
+
+    def __init__(self) -> None:
         self.stages: list[tuple[Stage, int, int]] = []
+        self.failures: dict[tuple[str, str], tuple[int, int]] = {}
         self.left_out = 0
         self._clock_offset_ns = time.time_ns() - time.perf_counter_ns()
 
@@ -47,6 +53,12 @@ class _Request:
             self.stages.append((stage, end - round(seconds * 1e9), end))
         else:
             self.left_out += 1
+
+    def add_failure(self, dependency: str, error: BaseException) -> None:
+        """Add a failure of a dependency, now."""
+        kind = dependency, type(error).__name__
+        first, times = self.failures.get(kind) or (self.now_ns(), 0)
+        self.failures[kind] = first, times + 1
 
 
 _current: ContextVar[_Request | None] = ContextVar("reprise_traced_request", default=None)
@@ -76,8 +88,7 @@ class SpanTracing:
     def failed(self, dependency: str, error: BaseException) -> None:
         """Add the failure of a dependency to the request's span."""
         if (request := _current.get()) is not None:
-            attributes = {"reprise.dependency": dependency, "error.type": type(error).__name__}
-            request.span.add_event("dependency_failed", attributes, request.now_ns())
+            request.add_failure(dependency, error)
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
         """Wrap an application, and make a span of each request."""
@@ -127,7 +138,7 @@ class SpanTracing:
     async def _record(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         status = 0
         failure: str | None = None
-        request = _Request(span)
+        request = _Request()
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -145,13 +156,20 @@ class SpanTracing:
             _current.reset(token)
             ended = request.now_ns()
             _set_outcome(span, scope, status, failure)
-            self._add_stages(request)
+            self._add_observations(span, request)
             span.end(ended)
 
-    def _add_stages(self, request: _Request) -> None:
+    def _add_observations(self, span: Span, request: _Request) -> None:
+        for (dependency, error), (first, times) in request.failures.items():
+            about: dict[str, str | int] = {
+                "reprise.dependency": dependency,
+                "error.type": error,
+                "reprise.times": times,
+            }
+            span.add_event("dependency_failed", about, first)
         if request.left_out:
-            request.span.set_attribute("reprise.stages_left_out", request.left_out)
-        parent = set_span_in_context(request.span, Context())
+            span.set_attribute("reprise.stages_left_out", request.left_out)
+        parent = set_span_in_context(span, Context())
         for stage, start, end in request.stages:
             kind = _KINDS[stage.kind]
             self._tracer.start_span(stage.name, parent, kind, stage.attributes, start_time=start).end(end)

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from fastapi.routing import APIRoute
+from pydantic import Field
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from reprise.events import format_timestamp
@@ -19,7 +20,11 @@ from reprise.predictor.handlers.problems import (
     UNREADABLE_STATE,
     problem_of,
 )
-from reprise.predictor.models.api import FeaturesResponse, Identifier
+from reprise.predictor.models.api import ID_DESCRIPTION, ID_PATTERN, MAX_ID_LENGTH, FeaturesResponse
+
+_Identifier = Annotated[
+    str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN, description=ID_DESCRIPTION)
+]
 
 
 class _OpaqueText(PathConvertor):
@@ -45,8 +50,8 @@ def features_router(context: PredictorContext, route_class: type[APIRoute]) -> A
         ),
     )
     async def features(
-        user_id: Annotated[Identifier, Path(examples=["u-1042"])],
-        product_id: Annotated[Identifier | None, Query(examples=["p-17"])] = None,
+        user_id: Annotated[_Identifier, Path(examples=["u-1042"])],
+        product_id: Annotated[_Identifier | None, Query(examples=["p-17"])] = None,
     ) -> FeaturesResponse:
         try:
             with context.single_admission:

@@ -9,12 +9,25 @@ from reprise.http.openapi import problem_responses
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.handlers.problems import NO_MODEL, problem_of
-from reprise.predictor.models import examples
 from reprise.predictor.models.api import FeatureInfo, ModelInfo, RefusedModel
 from reprise.predictor.models.loaded_model import LoadedModel
 from reprise.predictor.services.model_cache import Refusal
 from reprise.predictor.services.model_router import ModelRouter
 from reprise.routing import RoutingReport
+
+_BASELINE = {"name": "baseline", "digest": "sha256:" + "01" * 32, "weight": 9000, "shadow": False}
+_CANDIDATE = {"name": "deeper", "digest": "sha256:" + "ab" * 32, "weight": 1000, "shadow": False}
+_ROUTING = {
+    "schema_version": 1,
+    "generation": 7,
+    "fingerprint": "3f786850e387550f",
+    "rollout": "reprise/repeat-purchase",
+    "arms": [
+        {**_BASELINE, "state": "loaded", "reason": None},
+        {**_CANDIDATE, "state": "failed", "reason": "BundleNotFoundError: the store has no such bundle"},
+    ],
+    "refused": None,
+}
 
 
 def model_router(context: PredictorContext, route_class: type[APIRoute] = APIRoute) -> APIRouter:
@@ -45,7 +58,7 @@ def routing_router(router: ModelRouter) -> APIRouter:
         "/routing",
         operation_id="routing",
         summary="The applied routing document and the state of its arms",
-        responses={200: {"content": {"application/json": {"example": examples.ROUTING}}}},
+        responses={200: {"content": {"application/json": {"example": _ROUTING}}}},
     )
     async def report() -> RoutingReport:
         return router.report()

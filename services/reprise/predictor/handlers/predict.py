@@ -7,13 +7,12 @@ from urllib.parse import parse_qsl
 
 import orjson
 from fastapi import FastAPI
-from pydantic import BaseModel
 from starlette.types import Scope
 
 from reprise.http.middleware.access_log import note_ids
 from reprise.http.middleware.fast_path import FastHandler, add_fast_route
 from reprise.http.middleware.rate_limit import charge
-from reprise.http.openapi import problem_responses
+from reprise.http.openapi import json_content, model_schemas, problem_responses
 from reprise.http.problems import INTERNAL_ERROR, INVALID_REQUEST, FieldProblem, ProblemError
 from reprise.http.tracing.trace_context import TRACE, Trace
 from reprise.predictor.context import PredictorContext
@@ -26,7 +25,7 @@ from reprise.predictor.handlers.problems import (
 )
 from reprise.predictor.handlers.request_decoder import DecodedBatch, RequestDecoder
 from reprise.predictor.handlers.responses import block_responses, prediction_response
-from reprise.predictor.models.api import BatchResponse, PredictionResponse
+from reprise.predictor.models.api import BatchResponse, ItemProblem, PredictionResponse, component_schemas
 from reprise.predictor.models.prediction import BatchPrediction, Prediction
 from reprise.runtime.logs import get_logger
 
@@ -53,18 +52,13 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
     """Add ``POST /predict`` and ``POST /predict/batch``."""
     decoder = RequestDecoder(context.settings.event_types, context.settings.max_batch)
     handlers = _PredictHandlers(context, decoder)
-    document = _documentation(
-        "predict",
-        "Predict whether a user buys a product",
-        decoder.request,
-        PredictionResponse,
-        _FEATURES_LINK,
-    )
-    add_fast_route(app, "POST", "/predict", handlers.predict, **document)
-    document = _documentation(
-        "predictBatch", "Predict for several users and products", decoder.batch, BatchResponse, {}
-    )
-    add_fast_route(app, "POST", "/predict/batch", handlers.predict_batch, **document)
+    document = _documentation("predict", decoder.request, PredictionResponse, links=_FEATURES_LINK)
+    summary = "Predict whether a user buys a product"
+    add_fast_route(app, "POST", "/predict", handlers.predict, summary=summary, **document)
+    document = _documentation("predictBatch", decoder.batch, BatchResponse)
+    document["schemas"] |= model_schemas(ItemProblem)
+    summary = "Predict for several users and products"
+    add_fast_route(app, "POST", "/predict/batch", handlers.predict_batch, summary=summary, **document)
 
 
 class _PredictHandlers:
@@ -114,17 +108,16 @@ class _PredictHandlers:
         self._observe_validate(time.perf_counter() - start)
         prediction = await self._service.predict_batch(self._router.table, batch.requests, _trace_id(scope))
         start = time.perf_counter()
-        results, failed = self._results(batch, prediction, explain)
-        response = orjson.dumps({"results": results, "failed": failed})
+        response = orjson.dumps(self._batch_response(batch, prediction, explain))
         self._observe_encode(time.perf_counter() - start)
         if self._prediction_log is not None:
             self._prediction_log.append_batch(batch.requests, prediction, _trace_id(scope))
         return response
 
-    def _results(
+    def _batch_response(
         self, batch: DecodedBatch, prediction: BatchPrediction, explain: bool
-    ) -> tuple[list[dict[str, Any]], int]:
-        results: list[dict[str, Any]] = [{}] * len(batch)
+    ) -> BatchResponse:
+        results: list[Any] = [None] * len(batch)
         problems = dict(batch.problems)
         positions = batch.positions
         for block in prediction.blocks:
@@ -137,7 +130,7 @@ class _PredictHandlers:
                 problems[positions[at]] = self._problem(outcome)
         for position, problem in problems.items():
             results[position] = {"index": position, **problem.document()}
-        return results, len(problems)
+        return {"results": results, "failed": len(problems)}
 
     async def _measure(self, endpoint: str, handler: FastHandler, scope: Scope, body: bytes) -> bytes:
         start = time.perf_counter()
@@ -190,19 +183,17 @@ def _parse_explain(query: bytes) -> bool:
 
 
 def _documentation(
-    operation_id: str,
-    summary: str,
-    body: type[BaseModel],
-    response: type[BaseModel],
-    links: Mapping[str, Any],
+    operation_id: str, body: type, response: type, links: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
+    answer = {"content": json_content(response.__name__), "links": links or {}}
     return {
         "operation_id": operation_id,
-        "summary": summary,
         "tags": ["predictions"],
         "description": body.__doc__,
-        "body": body,
-        "query": [_EXPLAIN],
-        "response_model": response,
-        "responses": {200: {"links": links}, **problem_responses(*PREDICTION_PROBLEMS)},
+        "responses": {200: answer, **problem_responses(*PREDICTION_PROBLEMS)},
+        "schemas": component_schemas(body, response),
+        "openapi_extra": {
+            "parameters": [_EXPLAIN],
+            "requestBody": {"required": True, "content": json_content(body.__name__)},
+        },
     }

@@ -1,44 +1,22 @@
-"""Decodes and validates request bodies: msgspec on the fast path, pydantic for everything it rejects.
-
-The contract is the pydantic model ``PredictionRequest``. The msgspec struct below accepts only what the contract
-accepts and decodes about six times as fast. A body that it rejects is validated by pydantic, which also reports the
-fields at fault.
-"""
+"""Decodes and validates request bodies by the contract, and names the fields at fault."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Struct
-from pydantic import ValidationError
 from pydantic_core import from_json
 
-from reprise.events import InvalidEventError, parse_timestamp
-from reprise.http.problems import ProblemError, validation_problem
-from reprise.predictor.models.api import VIEW, PredictionRequest, batch_model, request_model
-from reprise.predictor.models.prediction import Request
+from reprise.http.problems import INVALID_JSON, FieldProblem, ProblemError, invalid_request
+from reprise.predictor.models.api import (
+    ContractError,
+    PredictionRequest,
+    decode_timestamp,
+    request_types,
+)
 
-_NUL = b"\\u0000"
-
-
-class _Timestamp(int):
-    """Microseconds since 1970-01-01 UTC; a class of its own, so that msgspec passes it to the hook."""
-
-
-_Id = Annotated[str, Meta(min_length=1, max_length=256)]
-
-
-class _FastRequest(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
-    user_id: _Id
-    product_id: _Id
-    event_type: str | None = None
-    amount: Annotated[float, Meta(ge=0)] | None = None
-    timestamp: _Timestamp | None = None
-
-    def __post_init__(self) -> None:
-        if self.amount is not None and self.event_type == VIEW:
-            raise ValueError("a view has no amount")
+_UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +29,7 @@ class DecodedBatch:
         problems: The problems with the invalid requests, by position.
     """
 
-    requests: Sequence[Request]
+    requests: Sequence[PredictionRequest]
     positions: Sequence[int]
     problems: Mapping[int, ProblemError]
 
@@ -63,49 +41,35 @@ class DecodedBatch:
 class RequestDecoder:
     """Decodes bodies whose event types are ``event_types``, and batches of at most ``max_batch`` requests.
 
-    ``batch_model`` states the same limit in OpenAPI.
+    msgspec stops at the first fault. A body that it refuses is parsed again, and each field validated on its own.
 
     Attributes:
-        request: The pydantic model of a request.
-        batch: The pydantic model of a batch.
+        request: The type of a request.
+        batch: The type of a batch.
     """
 
     def __init__(self, event_types: tuple[str, ...], max_batch: int) -> None:
-        self.request = request_model(event_types)
-        self.batch = batch_model(self.request, max_batch)
-        self._validate = self.request.__pydantic_validator__.validate_json
-        self._validate_item = self.request.__pydantic_validator__.validate_python
-        self._validate_batch = self.batch.__pydantic_validator__.validate_json
-        names = Literal[event_types]  # type: ignore[valid-type]
-        one = msgspec.defstruct(
-            "Request", [("event_type", names | None, None)], bases=(_FastRequest,), frozen=True, gc=False
-        )
-        many = Annotated[list[one], Meta(min_length=1, max_length=max_batch)]  # type: ignore[valid-type]
-        batch = msgspec.defstruct("Batch", [("requests", many)], forbid_unknown_fields=True)
-        # The structs are created at run time, so mypy knows nothing of their fields.
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(one, dec_hook=_decode_timestamp).decode
+        self.request, self.batch = request_types(event_types, max_batch)
+        items = Annotated[list[Any], Meta(min_length=1, max_length=max_batch)]
+        self._batch_of_any = msgspec.defstruct("Batch", [("requests", items)], forbid_unknown_fields=True)
+        # The types are made at run time, so mypy knows nothing of their fields.
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(
+            self.request, dec_hook=decode_timestamp
+        ).decode
         self._decode_batch: Callable[[bytes], Any] = msgspec.json.Decoder(
-            batch, dec_hook=_decode_timestamp
+            self.batch, dec_hook=decode_timestamp
         ).decode
 
-    def decode(self, body: bytes) -> Request:
+    def decode(self, body: bytes) -> PredictionRequest:
         """Return the request of a body.
 
         Raises:
             ProblemError: The body breaks the contract; names the fields at fault.
         """
-        # NUL is the only part of the contract that msgspec cannot express.
-        if _NUL not in body:
-            try:
-                decoded: Request = self._decode(body)
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                pass
-            else:
-                return decoded
         try:
-            request: PredictionRequest = self._validate(body)
-        except ValidationError as error:
-            raise validation_problem(error.errors(include_url=False)) from None
+            request: PredictionRequest = self._decode(body)
+        except _UNDECODABLE:
+            request = _validated(self.request, _parse(body))
         return request
 
     def decode_batch(self, body: bytes) -> DecodedBatch:
@@ -114,34 +78,64 @@ class RequestDecoder:
         Raises:
             ProblemError: The batch itself breaks the contract, such as one beyond the maximum size.
         """
-        if _NUL not in body:
-            try:
-                decoded: Sequence[Request] = self._decode_batch(body).requests
-            except (msgspec.MsgspecError, UnicodeDecodeError):
-                pass
-            else:
-                return DecodedBatch(decoded, range(len(decoded)), {})
         try:
-            requests: Sequence[Request] = self._validate_batch(body).requests
-        except ValidationError as error:
-            of_batch = [detail for detail in error.errors(include_url=False) if len(detail["loc"]) < 2]
-            if of_batch:
-                raise validation_problem(of_batch) from None
+            decoded: Sequence[PredictionRequest] = self._decode_batch(body).requests
+        except _UNDECODABLE:
+            pass
         else:
-            return DecodedBatch(requests, range(len(requests)), {})
-        # Only single requests are invalid, so each is validated on its own.
-        valid: dict[int, Request] = {}
+            return DecodedBatch(decoded, range(len(decoded)), {})
+        valid: dict[int, PredictionRequest] = {}
         problems: dict[int, ProblemError] = {}
-        for position, fields in enumerate(from_json(body)["requests"]):
+        for position, fields in enumerate(_validated(self._batch_of_any, _parse(body)).requests):
             try:
-                valid[position] = self._validate_item(fields)
-            except ValidationError as error:
-                problems[position] = validation_problem(error.errors(include_url=False))
+                valid[position] = _validated(self.request, fields)
+            except ProblemError as problem:
+                problems[position] = problem
         return DecodedBatch(list(valid.values()), list(valid), problems)
 
 
-def _decode_timestamp(kind: type, value: Any) -> Any:
+def _parse(body: bytes) -> Any:
     try:
-        return kind(parse_timestamp(value))
-    except InvalidEventError as error:
-        raise ValueError(str(error)) from None
+        return from_json(body)
+    except ValueError as error:
+        raise ProblemError(INVALID_JSON, f"The body is not valid JSON: {error}") from None
+
+
+def _validated(kind: type[Struct], value: Any) -> Any:
+    """Return a JSON value as a struct.
+
+    Raises:
+        ProblemError: Names every field at fault.
+    """
+    if not isinstance(value, dict):
+        raise invalid_request([FieldProblem.holding("", "Expected an object", value)])
+    faults = []
+    for field in msgspec.structs.fields(kind):
+        if field.name in value:
+            try:
+                msgspec.convert(value[field.name], field.type, dec_hook=decode_timestamp)
+            except msgspec.ValidationError as error:
+                faults.append(
+                    FieldProblem.holding(field.name, _expected(error, field.type), value[field.name])
+                )
+        elif field.required:
+            faults.append(FieldProblem(field=field.name, message="Field required"))
+    unknown = value.keys() - set(kind.__struct_fields__)
+    faults += [FieldProblem.holding(name, "Unknown field", value[name]) for name in sorted(unknown)]
+    if not faults:
+        try:
+            return msgspec.convert(value, kind, dec_hook=decode_timestamp)
+        except msgspec.ValidationError as error:
+            cause = error.__cause__
+            if not isinstance(cause, ContractError):
+                raise
+            faults = [FieldProblem.holding(name, text, value[name]) for name, text in cause.faults.items()]
+    raise invalid_request(faults)
+
+
+def _expected(error: msgspec.ValidationError, kind: Any) -> str:
+    text = str(error)
+    if not text.startswith("Invalid enum value"):
+        return text
+    # msgspec does not say which values are valid.
+    return "Expected " + " or ".join(msgspec.json.schema(kind)["anyOf"][0]["enum"])

@@ -1,22 +1,24 @@
-"""Predictions as JSON-ready data."""
+"""Predictions as bodies of responses."""
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from reprise.events import format_timestamp
 from reprise.features.plan import REQUIRED_INPUTS
+from reprise.predictor.models.api import Known, PredictionResponse
 from reprise.predictor.models.prediction import Prediction, PredictionBlock
 
 _KNOWN_WEIGHTS = np.array([4, 2, 1])
-_KNOWN = [{"user": kind >= 4, "product": kind % 4 >= 2, "pair": kind % 2 == 1} for kind in range(8)]
+_KNOWN: list[Known] = [
+    {"user": kind >= 4, "product": kind % 4 >= 2, "pair": kind % 2 == 1} for kind in range(8)
+]
 
 # Most requests of a batch have the same time.
 _format_timestamp = lru_cache(maxsize=16)(format_timestamp)
 
 
-def prediction_response(prediction: Prediction, explain: bool) -> dict[str, Any]:
+def prediction_response(prediction: Prediction, explain: bool) -> PredictionResponse:
     """Return a prediction, with every input of the model if ``explain``; NaN becomes null when encoded."""
     model = prediction.model
     probability = prediction.probability
@@ -37,7 +39,7 @@ def prediction_response(prediction: Prediction, explain: bool) -> dict[str, Any]
     }
 
 
-def block_responses(block: PredictionBlock, explain: bool) -> list[dict[str, Any]]:
+def block_responses(block: PredictionBlock, explain: bool) -> list[PredictionResponse]:
     """Return the predictions of a block, each as ``prediction_response`` does."""
     arm, model = block.arm.name, block.arm.model
     probabilities = block.probabilities.astype(np.float64)

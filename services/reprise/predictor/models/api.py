@@ -1,54 +1,64 @@
-"""The contract of the HTTP API as pydantic models: requests and responses, their validation and documentation.
+"""The contract of the HTTP API: the bodies of requests and responses, their constraints and their documentation.
 
-Requests on the hot path are decoded by msgspec first; see ``reprise.predictor.handlers.request_decoder``.
+msgspec decodes, validates and describes the bodies of predictions. Their responses are dictionaries, because orjson
+encodes those fastest. What FastAPI serves are pydantic models, as the parts of a model's manifest are.
 """
 
+import inspect
+import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    WithJsonSchema,
-    create_model,
-    field_validator,
-)
-from pydantic_core import PydanticCustomError
+import msgspec
+from msgspec import Meta, Struct
+from pydantic import BaseModel, ConfigDict, Field, with_config
+from typing_extensions import TypedDict, is_typeddict
 
 from reprise.bundle import DataSnapshot, Evaluation, Parity
 from reprise.events import InvalidEventError, parse_timestamp
+from reprise.http.openapi import REFERENCE
 from reprise.http.problems import ProblemDocument
-from reprise.predictor.models import examples
 
 VIEW = "view"
+MAX_ID_LENGTH = 256
+ID_PATTERN = r"^[^\u0000]+$"
+ID_DESCRIPTION = "Opaque id without NUL characters."
+_DIGEST = "sha256:" + "0123456789abcdef" * 4
+_NOW = "2026-01-31T12:00:00Z"
+_REQUIRED_FEATURES = {
+    "total_spend": 180.5,
+    "avg_transaction_amount": 36.1,
+    "days_since_last_purchase": 4.25,
+    "repeat_purchase_count": 2.0,
+}
 
 
-def _parse_timestamp(value: object) -> int:
-    try:
-        return parse_timestamp(value)
-    except InvalidEventError as error:
-        raise PydanticCustomError("timestamp", "Expected {expected}", {"expected": error.expected}) from None
+class ContractError(ValueError):
+    """What a field has to do with the others, or with JSON, is at fault; ``faults`` is what was expected by field."""
+
+    def __init__(self, faults: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{field}: {expected}" for field, expected in faults.items()))
+        self.faults = faults
 
 
+class Timestamp(int):
+    """Microseconds since 1970-01-01 UTC; in JSON RFC 3339 with an offset."""
+
+
+def _about(description: str | None, *examples: Any, **constraints: Any) -> Meta:
+    return Meta(description=description, examples=list(examples), **constraints)
+
+
+# msgspec's own pattern costs 1 µs for each id, so __post_init__ looks for the NUL.
 Identifier = Annotated[
-    str,
-    Field(
-        min_length=1, max_length=256, pattern=r"^[^\u0000]+$", description="Opaque id without NUL characters."
-    ),
+    str, Meta(min_length=1, max_length=MAX_ID_LENGTH, extra_json_schema={"pattern": ID_PATTERN})
 ]
-Timestamp = Annotated[
-    int,
-    BeforeValidator(_parse_timestamp),
-    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-01-31T12:00:00Z"]}),
-]
-"""Microseconds since 1970-01-01 UTC; in JSON RFC 3339 with an offset."""
-
+UserId = Annotated[Identifier, _about(ID_DESCRIPTION, "u-1042")]
+ProductId = Annotated[Identifier, _about(ID_DESCRIPTION, "p-17")]
 FeatureValue = Annotated[float | None, Field(description="Null if the feature is missing.")]
 
 
-class PredictionRequest(BaseModel):
+class PredictionRequest(Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """Will this user buy this product (again) within the horizon?
 
     The online store holds present state only, so ``timestamp`` has to be close to now, by default within five
@@ -56,39 +66,35 @@ class PredictionRequest(BaseModel):
     event are zero.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [examples.REQUEST]})
+    user_id: UserId
+    product_id: ProductId
+    event_type: str | None = None
+    amount: Annotated[
+        Annotated[float, Meta(ge=0)] | None,
+        _about("Amount of the event at hand, in the shop's currency; null for a view.", 19.9),
+    ] = None
+    timestamp: Annotated[Timestamp | None, _about("Request time; now by default.", _NOW)] = None
 
-    user_id: Identifier = Field(examples=["u-1042"])
-    product_id: Identifier = Field(examples=["p-17"])
-    event_type: str | None = Field(
-        default=None, description="Type of the event at hand.", examples=["purchase"]
-    )
-    amount: float | None = Field(
-        default=None,
-        ge=0,
-        allow_inf_nan=False,
-        description="Amount of the event at hand, in the shop's currency; null for a view.",
-        examples=[19.9],
-    )
-    timestamp: Timestamp | None = Field(default=None, description="Request time; now by default.")
-
-    @field_validator("amount")
-    @classmethod
-    def _view_has_no_amount(cls, amount: float | None, info: ValidationInfo) -> float | None:
-        if amount is not None and info.data.get("event_type") == VIEW:
-            raise PydanticCustomError("amount_of_view", "Expected null for a view, as it is in events")
-        return amount
+    def __post_init__(self) -> None:
+        if "\0" in self.user_id or "\0" in self.product_id:
+            names = [name for name in ("user_id", "product_id") if "\0" in getattr(self, name)]
+            raise ContractError(dict.fromkeys(names, "Expected an id without NUL characters"))
+        if self.amount is not None:
+            if self.event_type == VIEW:
+                raise ContractError({"amount": "Expected null for a view, as it is in events"})
+            if not math.isfinite(self.amount):
+                raise ContractError({"amount": "Expected a finite number"})
 
 
-class BatchRequest(BaseModel):
+class BatchRequest(Struct, forbid_unknown_fields=True):
     """Several prediction requests, each handled independently."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", json_schema_extra={"examples": [examples.BATCH]})
-
-    requests: list[PredictionRequest] = Field(min_length=1)
+    requests: list[PredictionRequest]
 
 
-class Known(BaseModel):
+# Without a configuration of its own it takes that of the pydantic model that contains it.
+@with_config(ConfigDict(extra="ignore"))
+class Known(TypedDict):
     """Whether the store has state of each entity; an unknown entity has the empty state."""
 
     user: bool
@@ -96,28 +102,29 @@ class Known(BaseModel):
     pair: bool
 
 
-class PredictionResponse(BaseModel):
+class PredictionResponse(TypedDict):
     """A prediction."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.PREDICTION]})
-
-    prediction: bool = Field(description="Whether the probability reaches the model's threshold.")
-    probability: float = Field(ge=0, le=1, description="P(the user buys the product within the horizon).")
-    confidence: float = Field(ge=0, le=1, description="Probability of the predicted class.")
-    user_id: str
-    product_id: str
-    features_used: dict[str, FeatureValue] = Field(
-        description="The four features of every response, or with explain=all every input of the model.",
-        examples=[examples.REQUIRED_FEATURES],
-    )
-    model_version: str = Field(description="Digest of the model.", examples=[examples.DIGEST])
-    arm: str = Field(description="Arm of the rollout that made the prediction.", examples=["baseline"])
-    timestamp: str = Field(
-        description="Request time, RFC 3339 in UTC.",
-        examples=["2026-01-31T12:00:00Z"],
-        json_schema_extra={"format": "date-time"},
-    )
-    known: Known
+    prediction: Annotated[bool, _about("Whether the probability reaches the model's threshold.", True)]
+    probability: Annotated[
+        float, _about("P(the user buys the product within the horizon).", 0.625, ge=0, le=1)
+    ]
+    confidence: Annotated[float, _about("Probability of the predicted class.", 0.625, ge=0, le=1)]
+    user_id: Annotated[str, _about(None, "u-1042")]
+    product_id: Annotated[str, _about(None, "p-17")]
+    features_used: Annotated[
+        Mapping[str, float | None],
+        _about(
+            "The four features of every response, or with explain=all every input of the model; null if missing.",
+            _REQUIRED_FEATURES,
+        ),
+    ]
+    model_version: Annotated[str, _about("Digest of the model.", _DIGEST)]
+    arm: Annotated[str, _about("Arm of the rollout that made the prediction.", "baseline")]
+    timestamp: Annotated[
+        str, _about("Request time, RFC 3339 in UTC.", _NOW, extra_json_schema={"format": "date-time"})
+    ]
+    known: Annotated[Known, _about(None, {"user": True, "product": True, "pair": False})]
 
 
 class ItemProblem(ProblemDocument):
@@ -126,28 +133,81 @@ class ItemProblem(ProblemDocument):
     index: int = Field(ge=0, description="Position of the request in the batch, from 0.")
 
 
-class BatchResponse(BaseModel):
+_RESULT = {
+    "anyOf": [{"$ref": REFERENCE.format(name=part.__name__)} for part in (PredictionResponse, ItemProblem)]
+}
+
+
+class BatchResponse(TypedDict):
     """The results in the order of the requests."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.BATCH_RESPONSE]})
+    results: Annotated[
+        list[Any],
+        Meta(
+            description="For each request its prediction, or the problem with it.",
+            extra_json_schema={"items": _RESULT},
+        ),
+    ]
+    failed: Annotated[int, _about("Number of problems among the results.", 1, ge=0)]
 
-    results: list[PredictionResponse | ItemProblem] = Field(
-        description="For each request its prediction, or the problem with it."
+
+def request_types(
+    event_types: tuple[str, ...], max_batch: int
+) -> tuple[type[PredictionRequest], type[BatchRequest]]:
+    """Return the types of a request that accepts these event types, and of a batch of at most ``max_batch``."""
+    # msgspec leaves the type of an enum to its values.
+    choice = Annotated[Literal[event_types], Meta(extra_json_schema={"type": "string"})]  # type: ignore[valid-type]
+    narrowed = {"event_type": Annotated[choice | None, _about("Type of the event at hand.", "purchase")]}
+    fields = [
+        (each.name, narrowed.get(each.name, each.type), msgspec.field(default=each.default))
+        for each in msgspec.structs.fields(PredictionRequest)
+    ]
+    request = _narrowed(PredictionRequest, fields)
+    many = Annotated[list[request], Meta(min_length=1, max_length=max_batch)]  # type: ignore[valid-type]
+    return request, _narrowed(BatchRequest, [("requests", many, msgspec.field())])
+
+
+def _narrowed(base: type[Struct], fields: list[tuple[str, Any, Any]]) -> Any:
+    config = {
+        name: getattr(base.__struct_config__, name) for name in ("frozen", "gc", "forbid_unknown_fields")
+    }
+    documentation = {"__doc__": inspect.getdoc(base)}
+    return msgspec.defstruct(base.__name__, fields, bases=(base,), namespace=documentation, **config)
+
+
+def decode_timestamp(kind: type, value: Any) -> Any:
+    """Decode what msgspec does not know: a ``Timestamp``."""
+    try:
+        return kind(parse_timestamp(value))
+    except InvalidEventError as error:
+        raise ValueError(f"Expected {error.expected}") from None
+
+
+def component_schemas(*types: type) -> dict[str, Any]:
+    """Return the JSON schemas of these types, and of their parts, by name."""
+    _, components = msgspec.json.schema_components(
+        types,
+        schema_hook=lambda kind: {"type": "string", "format": "date-time"} if kind is Timestamp else {},
+        ref_template=REFERENCE,
     )
-    failed: int = Field(ge=0, description="Number of problems among the results.")
+    for kind in filter(is_typeddict, types):
+        # msgspec sorts the members of dictionaries by name.
+        members = components[kind.__name__]["properties"]
+        components[kind.__name__]["properties"] = {name: members[name] for name in kind.__annotations__}
+    return components
 
 
 class FeaturesResponse(BaseModel):
     """The present features of a user, or of a user and a product."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.FEATURES]})
-
-    user_id: str
-    product_id: str | None
-    features: dict[str, FeatureValue]
+    user_id: str = Field(examples=["u-1042"])
+    product_id: str | None = Field(examples=["p-17"])
+    features: dict[str, FeatureValue] = Field(examples=[_REQUIRED_FEATURES])
     known: dict[str, bool] = Field(examples=[{"user": True, "product": True, "pair": False}])
-    model_version: str = Field(description="Digest of the model whose plan defines the features.")
-    timestamp: str = Field(json_schema_extra={"format": "date-time"})
+    model_version: str = Field(
+        description="Digest of the model whose plan defines the features.", examples=[_DIGEST]
+    )
+    timestamp: str = Field(json_schema_extra={"format": "date-time"}, examples=[_NOW])
 
 
 class FeatureInfo(BaseModel):
@@ -172,12 +232,64 @@ class RefusedModel(BaseModel):
     at: str = Field(json_schema_extra={"format": "date-time"})
 
 
+_HASH = _DIGEST.removeprefix("sha256:")
+_SCORES = {
+    "roc_auc": 0.81,
+    "average_precision": 0.42,
+    "brier": 0.09,
+    "log_loss": 0.31,
+    "calibration_error": 0.01,
+    "precision": 0.5,
+    "recall": 0.6,
+}
+_WINDOW = {"start": "2025-01-01T00:00:00Z", "end": "2025-09-01T00:00:00Z", "rows": 80_000, "positives": 9_000}
+_MODEL_INFO: dict[str, Any] = {
+    "digest": _DIGEST,
+    "loaded_at": _NOW,
+    "refused": None,
+    "threshold": 0.31,
+    "horizon_seconds": 2_592_000,
+    "plan_hash": _HASH,
+    "schema_hash": _HASH,
+    "features": [
+        {
+            "name": "total_spend",
+            "entity": "user",
+            "source": "SUM(purchases.amount)",
+            "unit": "currency",
+            "description": "What the user has spent so far.",
+            "impurity_importance": 0.08,
+            "permutation_importance": 0.01,
+        }
+    ],
+    "evaluation": {
+        "overall": {"rows": 20_000, "positives": 2_200, "model": _SCORES, "baselines": {"recency": _SCORES}},
+        "repeat_candidates": None,
+    },
+    "data": {
+        "events_sha256": _HASH,
+        "events": 1_000_000,
+        "first": "2025-01-01T00:00:00Z",
+        "last": "2025-12-31T23:59:59Z",
+        "labelled_rows": 900_000,
+        "sampled_rows": 120_000,
+        "train": _WINDOW,
+        "calibration": _WINDOW,
+        "evaluation": _WINDOW,
+    },
+    "parity": {"rows": 20_000, "max_abs_diff": 1.2e-7, "tolerance": 1e-5},
+    "parameters": {"trees": 100},
+    "libraries": {"scikit-learn": "1.7.2", "onnx": "1.19.1"},
+    "training": {"trained_at": "2026-01-30T02:00:00Z"},
+}
+
+
 class ModelInfo(BaseModel):
     """The model of the baseline."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_INFO]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_MODEL_INFO]})
 
-    digest: str = Field(examples=[examples.DIGEST])
+    digest: str
     loaded_at: str = Field(json_schema_extra={"format": "date-time"})
     refused: RefusedModel | None = Field(description="A newer model that was refused, if any.")
     threshold: float
@@ -191,28 +303,3 @@ class ModelInfo(BaseModel):
     parameters: dict[str, Any]
     libraries: dict[str, str]
     training: dict[str, Any] = Field(description="Metadata of the training run; not part of the digest.")
-
-
-def request_model(event_types: tuple[str, ...]) -> type[PredictionRequest]:
-    """Return the model of a request that accepts these event types."""
-    names = Literal[event_types]  # type: ignore[valid-type]
-    description = PredictionRequest.model_fields["event_type"].description
-    return create_model(
-        PredictionRequest.__name__,
-        __base__=PredictionRequest,
-        __doc__=PredictionRequest.__doc__,
-        event_type=(names | None, Field(default=None, description=description, examples=["purchase"])),
-    )
-
-
-def batch_model(request: type[PredictionRequest], max_batch: int) -> type[BatchRequest]:
-    """Return the model of a batch of at most ``max_batch`` requests: the limit in OpenAPI and of the slow path.
-
-    ``RequestDecoder`` has the same limit on the fast path.
-    """
-    return create_model(
-        BatchRequest.__name__,
-        __base__=BatchRequest,
-        __doc__=BatchRequest.__doc__,
-        requests=(list[request], Field(min_length=1, max_length=max_batch)),  # type: ignore[valid-type]
-    )

@@ -1,29 +1,17 @@
-"""A prediction request, and the predictions for one request and for a batch."""
+"""The predictions for one request and for a batch."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reprise.predictor.exceptions import PredictorError
+from reprise.predictor.models.api import PredictionRequest
 from reprise.predictor.models.arms import LoadedArm
 from reprise.predictor.models.loaded_model import LoadedModel
 from reprise.store.exceptions import OnlineStoreError
-
-
-class Request(Protocol):
-    """The fields of a prediction request, however it was decoded; they are not modified.
-
-    ``timestamp`` is in microseconds since 1970-01-01 UTC, ``None`` for now.
-    """
-
-    user_id: str
-    product_id: str
-    event_type: str | None
-    amount: float | None
-    timestamp: int | None
 
 
 class Prediction(NamedTuple):
@@ -73,7 +61,7 @@ class PredictionBlock:
 
     arm: LoadedArm
     positions: Sequence[int]
-    requests: Sequence[Request]
+    requests: Sequence[PredictionRequest]
     timestamps_us: Sequence[int]
     probabilities: NDArray[np.float32]
     inputs: NDArray[np.float64]

@@ -6,8 +6,8 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
 from reprise.events import format_timestamp
-from reprise.predictor.models.api import FeatureValue, Known
-from reprise.predictor.models.prediction import Prediction, Request
+from reprise.predictor.models.api import FeatureValue, Known, PredictionRequest
+from reprise.predictor.models.prediction import Prediction
 
 SCHEMA_VERSION = 1
 
@@ -43,7 +43,11 @@ class PredictionRecord(BaseModel):
 
 
 def encode_record(
-    request: Request, prediction: Prediction, answered_us: int, trace_id: str | None, shadow: bool = False
+    request: PredictionRequest,
+    prediction: Prediction,
+    answered_us: int,
+    trace_id: str | None,
+    shadow: bool = False,
 ) -> bytes:
     """Return the record as JSON; ``answered_us`` is in microseconds since 1970-01-01 UTC."""
     model = prediction.model

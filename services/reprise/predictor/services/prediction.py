@@ -12,6 +12,7 @@ from reprise.predictor.exceptions import (
     TimestampOutOfRangeError,
 )
 from reprise.predictor.metrics import STAGES, PredictorMetrics
+from reprise.predictor.models.api import PredictionRequest
 from reprise.predictor.models.arms import LoadedArm, RoutingTable
 from reprise.predictor.models.loaded_model import ENTITIES, LoadedModel, State
 from reprise.predictor.models.prediction import (
@@ -19,7 +20,6 @@ from reprise.predictor.models.prediction import (
     Outcome,
     Prediction,
     PredictionBlock,
-    Request,
 )
 from reprise.predictor.services.scorer import score_batch, score_request
 from reprise.predictor.services.shadow_traffic import ShadowTraffic
@@ -56,7 +56,9 @@ class PredictionService:
         self._warned_at = -_WARNING_INTERVAL_SECONDS
         _, self._observe_read, self._observe_finish, self._observe_infer, _ = map(metrics.stages.of, STAGES)
 
-    async def predict(self, table: RoutingTable, request: Request, trace_id: str | None = None) -> Prediction:
+    async def predict(
+        self, table: RoutingTable, request: PredictionRequest, trace_id: str | None = None
+    ) -> Prediction:
         """Return the prediction for one request. If another arm fails, the baseline answers.
 
         Raises:
@@ -72,7 +74,7 @@ class PredictionService:
         return await self._predict(table, table.arm_of(request.user_id), request, timestamp_us, trace_id)
 
     async def predict_batch(
-        self, table: RoutingTable, requests: Sequence[Request], trace_id: str | None = None
+        self, table: RoutingTable, requests: Sequence[PredictionRequest], trace_id: str | None = None
     ) -> BatchPrediction:
         """Return the predictions for a batch, from one read and one inference for each arm.
 
@@ -150,7 +152,12 @@ class PredictionService:
         return timestamp_us
 
     async def _predict(
-        self, table: RoutingTable, arm: LoadedArm, request: Request, timestamp_us: int, trace_id: str | None
+        self,
+        table: RoutingTable,
+        arm: LoadedArm,
+        request: PredictionRequest,
+        timestamp_us: int,
+        trace_id: str | None,
     ) -> Prediction:
         start = time.perf_counter()
         keys = row_keys(arm.model, request.user_id, request.product_id)
@@ -218,7 +225,12 @@ class PredictionService:
         return block
 
     async def _outcome(
-        self, table: RoutingTable, arm: LoadedArm, request: Request, timestamp_us: int, trace_id: str | None
+        self,
+        table: RoutingTable,
+        arm: LoadedArm,
+        request: PredictionRequest,
+        timestamp_us: int,
+        trace_id: str | None,
     ) -> Outcome:
         try:
             return await self._predict(table, arm, request, timestamp_us, trace_id)
@@ -237,6 +249,6 @@ class _Part:
     """The requests of a batch that one arm answers."""
 
     positions: Sequence[int]
-    requests: Sequence[Request]
+    requests: Sequence[PredictionRequest]
     timestamps_us: Sequence[int]
     trace_id: str | None

@@ -8,8 +8,9 @@ import numpy as np
 
 from reprise.http.histogram import Observe
 from reprise.predictor.exceptions import ModelFailedError, PlanMismatchError
+from reprise.predictor.models.api import PredictionRequest
 from reprise.predictor.models.arms import LoadedArm
-from reprise.predictor.models.prediction import Prediction, PredictionBlock, Request
+from reprise.predictor.models.prediction import Prediction, PredictionBlock
 from reprise.store.reader import OnlineRow, RowBlock
 
 _PURCHASE = "purchase"
@@ -21,7 +22,7 @@ def _ignore(_: float) -> None:
 
 def score_request(
     arm: LoadedArm,
-    request: Request,
+    request: PredictionRequest,
     timestamp_us: int,
     rows: Sequence[OnlineRow],
     observe_finish: Observe = _ignore,
@@ -80,7 +81,7 @@ def score_request(
 def score_batch(
     arm: LoadedArm,
     positions: Sequence[int],
-    requests: Sequence[Request],
+    requests: Sequence[PredictionRequest],
     timestamps_us: Sequence[int],
     blocks: Sequence[RowBlock],
     observe_finish: Observe = _ignore,

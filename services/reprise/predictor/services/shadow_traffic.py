@@ -8,8 +8,9 @@ from functools import partial
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from reprise.predictor.exceptions import CircuitOpenError, ModelFailedError, PlanMismatchError
+from reprise.predictor.models.api import PredictionRequest
 from reprise.predictor.models.arms import LoadedArm
-from reprise.predictor.models.prediction import Prediction, PredictionBlock, Request
+from reprise.predictor.models.prediction import Prediction, PredictionBlock
 from reprise.predictor.services.scorer import score_batch, score_request
 from reprise.predictor.storage.state_reader import StateReader, block_ids, row_keys
 from reprise.runtime.logs import get_logger
@@ -20,7 +21,7 @@ _log = get_logger(__name__)
 _CHUNK = 64
 _FAILURES = (OnlineStoreError, CircuitOpenError, PlanMismatchError, ModelFailedError)
 
-RecordPrediction = Callable[[Request, Prediction, str | None], None]
+RecordPrediction = Callable[[PredictionRequest, Prediction, str | None], None]
 """Takes the request, the shadow's prediction and the request's trace id."""
 
 
@@ -58,7 +59,7 @@ class ShadowTraffic:
         self,
         shadows: Sequence[LoadedArm],
         answered_by: LoadedArm,
-        request: Request,
+        request: PredictionRequest,
         timestamp_us: int,
         rows: Sequence[OnlineRow],
         trace_id: str | None,
@@ -112,7 +113,7 @@ class ShadowTraffic:
     async def _score(
         self,
         arm: LoadedArm,
-        request: Request,
+        request: PredictionRequest,
         timestamp_us: int,
         rows: Sequence[OnlineRow] | None,
         trace_id: str | None,
@@ -126,7 +127,7 @@ class ShadowTraffic:
     async def _score_batch(
         self,
         arm: LoadedArm,
-        requests: Sequence[Request],
+        requests: Sequence[PredictionRequest],
         timestamps_us: Sequence[int],
         blocks: Sequence[RowBlock] | None,
         trace_id: str | None,

@@ -17,7 +17,8 @@ from reprise.log import (
     LogUnavailableError,
     Position,
 )
-from reprise.predictor.models.prediction import BatchPrediction, Prediction, Request
+from reprise.predictor.models.api import PredictionRequest
+from reprise.predictor.models.prediction import BatchPrediction, Prediction
 from reprise.predictor.models.prediction_record import encode_record
 from reprise.runtime.logs import get_logger
 
@@ -30,7 +31,7 @@ _WARNING_INTERVAL_SECONDS = 10.0
 
 
 class _Entry(NamedTuple):
-    request: Request
+    request: PredictionRequest
     prediction: Prediction
     answered_us: int
     trace_id: str | None
@@ -81,7 +82,12 @@ class PredictionLog:
         self._thread.start()
 
     def append(
-        self, request: Request, prediction: Prediction, trace_id: str | None, *, shadow: bool = False
+        self,
+        request: PredictionRequest,
+        prediction: Prediction,
+        trace_id: str | None,
+        *,
+        shadow: bool = False,
     ) -> None:
         """Queue a prediction; never blocks."""
         if len(self._queue) >= self._capacity:
@@ -89,7 +95,9 @@ class PredictionLog:
             return
         self._queue.append(_Entry(request, prediction, self._clock() // 1000, trace_id, shadow))
 
-    def append_batch(self, requests: Sequence[Request], batch: BatchPrediction, trace_id: str | None) -> None:
+    def append_batch(
+        self, requests: Sequence[PredictionRequest], batch: BatchPrediction, trace_id: str | None
+    ) -> None:
         """Queue the predictions of a batch; never blocks."""
         for block in batch.blocks:
             for request, prediction in zip(block.requests, block.predictions(), strict=True):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+from reprise.predictor.models.api import PredictionRequest
 from reprise.predictor.models.loaded_model import LoadedModel
-from reprise.predictor.models.prediction import Request
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import Ids, OnlineRow, RowBlock
 
@@ -50,7 +50,7 @@ def row_keys(model: LoadedModel, user_id: str, product_id: str) -> list[tuple[Vi
     ]
 
 
-def block_ids(model: LoadedModel, requests: Sequence[Request]) -> list[tuple[ViewCodec, Ids]]:
+def block_ids(model: LoadedModel, requests: Sequence[PredictionRequest]) -> list[tuple[ViewCodec, Ids]]:
     """Return the codecs of users, products and pairs, each with the ids in all requests."""
     users, products = [each.user_id for each in requests], [each.product_id for each in requests]
     return [
