@@ -278,6 +278,12 @@ def with_section(page: str, written: str) -> str:
     return pattern.sub(lambda _: written, page)
 
 
+def merged(kept: Mapping[str, Any], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures with those of the benchmarks that were measured again, each with its machine."""
+    machines = {**kept.get("machines", {}), **measured.get("machines", {})}
+    return {**kept, **measured, "machines": machines}
+
+
 def main(arguments: Sequence[str]) -> int:
     """Keep the figures, and write what is made from them."""
     measured = Path(arguments[0]) if arguments else REPOSITORY / "build" / "bench.json"
@@ -285,7 +291,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"{measured} does not exist; make bench writes it", file=sys.stderr)
         return 2
     kept = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
-    figures = {**kept, **json.loads(measured.read_text())}
+    figures = merged(kept, json.loads(measured.read_text()))
     FIGURES.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
     PLOT.parent.mkdir(exist_ok=True)
     PLOT.write_text(plot(figures))

@@ -82,3 +82,13 @@ def test_page_without_the_section_is_refused(page: ModuleType) -> None:
 @pytest.mark.parametrize(("request_seconds", "connections"), [(0.0005, 32), (0.036, 6), (5.0, 1)])
 def test_slow_server_gets_the_concurrency_that_it_can_bear(request_seconds: float, connections: int) -> None:
     assert bearable_connections(request_seconds) == connections
+
+
+def test_figures_that_were_not_measured_again_keep_their_machine(page: ModuleType) -> None:
+    measured = {"stream": {"ratio": 2.0}, "machines": {"stream": {"processor": "another"}}}
+    figures = page.merged(FIGURES, measured)
+    assert figures["predictor"] == FIGURES["predictor"]
+    assert {name: each["processor"] for name, each in figures["machines"].items()} == {
+        "predictor": "a processor",
+        "stream": "another",
+    }
