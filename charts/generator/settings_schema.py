@@ -87,7 +87,16 @@ COMPONENTS = {
         ),
     ),
     "status": Component(
-        StatusSettings, frozenset({"STATUS_TARGETS", "STATUS_DOCUMENTATION", "PUSHGATEWAY_URL"})
+        StatusSettings,
+        frozenset(
+            {
+                "STATUS_TARGETS",
+                "STATUS_DOCUMENTATION",
+                "STATUS_PROMETHEUS_URL",
+                "STATUS_PROMETHEUS_NAMESPACE",
+                "PUSHGATEWAY_URL",
+            }
+        ),
     ),
     "doctor": Component(
         DoctorSettings,

@@ -111,6 +111,17 @@ def test_status_page_knows_runbooks_and_the_pushgateway() -> None:
     assert config["STATUS_TITLE"] == NAMESPACE
 
 
+def test_status_page_asks_prometheus_for_the_alerts_of_its_namespace_if_told_where_it_is() -> None:
+    release = render(*PLAIN, "--set=status.prometheus.url=http://prometheus.monitoring:9090")
+    config = release.config("reprise-status")
+    assert config["STATUS_PROMETHEUS_URL"] == "http://prometheus.monitoring:9090"
+    assert config["STATUS_PROMETHEUS_NAMESPACE"] == NAMESPACE
+    assert {"ports": [{"port": 9090}]} in release.find("NetworkPolicy", "reprise-status").spec["egress"]
+    without = render(*PLAIN)
+    assert not [name for name in without.config("reprise-status") if "PROMETHEUS" in name]
+    assert {"ports": [{"port": 9090}]} not in without.find("NetworkPolicy", "reprise-status").spec["egress"]
+
+
 def test_status_page_is_not_reachable_from_outside_unless_asked_for() -> None:
     production = render("-f", "production")
     assert "reprise-status" not in {each.name for each in production.of_kind("Ingress")}

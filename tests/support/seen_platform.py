@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from reprise.routing import ArmReport, RoutingReport
-from reprise.status.analysis.history import CounterIncreases, History
+from reprise.status.analysis.history import History
 from reprise.status.analysis.report_builder import build_report
 from reprise.status.report import Report
 from reprise.status.scrape.exposition import Samples, parse
@@ -129,10 +129,10 @@ def look(
 
 def reported(*looks: Snapshot, every: float = 5.0) -> Report:
     """Return the report of the last of these looks."""
-    history, increases = History(720), CounterIncreases(60.0)
+    history = History(720)
     reports = []
     for each in looks:
-        history.add(each.at, increases.since_last(each.at, each.processes()))
+        history.add(each.at, each)
         reports.append(build_report(each, history, "", every))
     return reports[-1]
 

@@ -71,6 +71,7 @@ def running_status(platform: Platform) -> str:
     polling = {
         "STATUS_TARGETS": ",".join(f"{name}={platform.url(name)}" for name in SERVICES),
         "STATUS_INTERVAL_SECONDS": "1",
+        "STATUS_PROMETHEUS_URL": platform.prometheus.url,
         "PUSHGATEWAY_URL": platform.url("pushgateway"),
         "API_HOST": "127.0.0.1",
         "API_PORT": str(port),

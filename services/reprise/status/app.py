@@ -14,13 +14,12 @@ from reprise.http.metrics import process_registry
 from reprise.http.problems import NOT_READY, ProblemError, retry_after
 from reprise.runtime.logs import get_logger
 from reprise.runtime.signals import terminate_process
-from reprise.status.analysis.figures import RECENT_SECONDS
-from reprise.status.analysis.history import CounterIncreases, History
+from reprise.status.analysis.history import History
 from reprise.status.analysis.report_builder import build_report
 from reprise.status.metrics import StatusMetrics
 from reprise.status.page import CONTENT_SECURITY_POLICY, render, render_waiting
 from reprise.status.report import Report
-from reprise.status.scrape.scraper import Scraper
+from reprise.status.scrape.scraper import Scraper, Sources
 from reprise.status.scrape.snapshot import Snapshot
 from reprise.status.scrape.targets import Resolve, resolve
 from reprise.status.settings import StatusSettings
@@ -55,7 +54,6 @@ class Poller:
         self._metrics = metrics
         self._clock = clock
         self._history = History(max(2, round(settings.history_seconds / self._interval)))
-        self._increases = CounterIncreases(max(RECENT_SECONDS, 3 * self._interval))
         self._failed = False
         self.report: Report | None = None
 
@@ -70,7 +68,7 @@ class Poller:
         started = self._clock()
         snapshot = await self._scrape()
         now = self._clock()
-        self._history.add(now, self._increases.since_last(now, snapshot.processes()))
+        self._history.add(now, snapshot)
         report = build_report(snapshot, self._history, self._title, self._interval)
         if self.report is None or report.verdict.sentence != self.report.verdict.sentence:
             _log.info("verdict", level=report.verdict.level, sentence=report.verdict.sentence)
@@ -107,9 +105,10 @@ def create_app(
     client = httpx.AsyncClient(
         trust_env=False, timeout=settings.timeout_seconds, headers={"user-agent": DISTRIBUTION}
     )
-    scraper = Scraper(
-        client, settings.timeout_seconds, settings.targets, resolver, settings.pushgateway_url, metrics
+    sources = Sources(
+        settings.targets, settings.pushgateway_url, settings.prometheus_url, settings.prometheus_namespace
     )
+    scraper = Scraper(client, settings.timeout_seconds, sources, resolver, metrics)
     poller = Poller(scraper.scrape, settings, metrics)
 
     def ended(task: asyncio.Task[None]) -> None:

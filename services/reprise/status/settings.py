@@ -33,6 +33,15 @@ class StatusSettings(ApiSettings):
         description="Prometheus Pushgateway that keeps the jobs' metrics, such as http://pushgateway:9091; if absent"
         " the page has no jobs.",
     )
+    prometheus_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="URL of the Prometheus that evaluates the alert rules; if absent the page shows no alerts.",
+    )
+    prometheus_namespace: str = Field(
+        default="",
+        description="Namespace whose alerts are shown, besides those without a namespace; if empty all are shown.",
+    )
     interval_seconds: float = Field(
         default=5.0, ge=0.2, le=60, description="Polling interval of the services, seconds."
     )

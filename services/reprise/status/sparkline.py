@@ -19,14 +19,12 @@ class Sparkline:
         area: Path of the area below it.
         last: Its end, ``None`` if the latest value is unknown.
         points: Number of its points.
-        highest: Its largest value.
     """
 
     line: str
     area: str
     last: tuple[float, float] | None
     points: int
-    highest: float
 
 
 def sparkline(values: Sequence[float | None], *, min_top: float = 0.0) -> Sparkline | None:
@@ -51,7 +49,6 @@ def sparkline(values: Sequence[float | None], *, min_top: float = 0.0) -> Sparkl
         area=" ".join(f"{_path(run)}V{HEIGHT:g}H{run[0][0]:.1f}Z" for run in runs),
         last=placed[-1],
         points=len(known),
-        highest=max(known),
     )
 
 

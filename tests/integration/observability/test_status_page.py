@@ -81,6 +81,7 @@ def test_page_shows_what_the_services_and_prometheus_say(observed: Platform, url
     assert "not known" not in page.inner_text("#jobs")
     assert re.fullmatch(r"\d[\d.]*\s(ms|s)", page.inner_text("#freshness_p95 .number"))
     told = httpx.get(f"{url}/status.json", trust_env=False).json()
+    assert not [each for each in told["verdict"]["findings"] if "alerts are not known" in each["sentence"]]
     figures = told["figures"]
     assert figures["fold_rate"]["value"] > 0
     assert 0 < figures["freshness_p50"]["value"] <= figures["freshness_p95"]["value"]

@@ -65,7 +65,7 @@ def well() -> Report:
 
 def test_page_says_in_words_and_numbers_how_the_platform_is(well: Report) -> None:
     text = text_of(well)
-    assert "Everything works." in text
+    assert "Everything is ready." in text
     for told in ("20/s", "10/s", "ab12ab12ab12", "0.830", "on events until 2026-09-21 00:00 UTC"):
         assert told in text, told
     assert "No rollout is applied" in text

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise.status.metrics import StatusMetrics
 from reprise.status.scrape.exposition import UnreadableError
-from reprise.status.scrape.scraper import Scraper
+from reprise.status.scrape.scraper import Scraper, Sources
 from reprise.status.scrape.snapshot import Snapshot
 from reprise.status.scrape.targets import parse_targets
 from support.seen_platform import DIGEST, exposed, model_info, predictor, producer, routed
@@ -56,15 +56,14 @@ class Platform:
             f"{address}/ready": httpx.Response(200, json={"status": "ready"}),
         }
 
-    def scraper(self, targets: str, pushgateway: str | None = None) -> Scraper:
+    def scraper(self, targets: str, **options: str) -> Scraper:
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.handle))
         metrics = StatusMetrics(CollectorRegistry())
-        return Scraper(
-            client, 2.0, parse_targets(targets), self.resolve, pushgateway, metrics, clock=lambda: 7.0
-        )
+        sources = Sources(parse_targets(targets), **options)
+        return Scraper(client, 2.0, sources, self.resolve, metrics, clock=lambda: 7.0)
 
-    async def look(self, targets: str, pushgateway: str | None = None) -> Snapshot:
-        return await self.scraper(targets, pushgateway).scrape()
+    async def look(self, targets: str, **options: str) -> Snapshot:
+        return await self.scraper(targets, **options).scrape()
 
 
 async def test_a_host_with_several_addresses_is_several_processes() -> None:
@@ -163,10 +162,10 @@ async def test_jobs_are_what_the_pushgateway_keeps() -> None:
     platform.answers["push:9091/metrics"] = httpx.Response(
         200, text='reprise_job_failed{job="reprise-trainer"} 0\n'
     )
-    found = await platform.look("producer=http://p:8001", "http://push:9091")
+    found = await platform.look("producer=http://p:8001", pushgateway_url="http://push:9091")
     assert found.jobs is not None
     assert found.jobs.one("reprise_job_failed", job="reprise-trainer") == 0
-    found = await platform.look("producer=http://p:8001", "http://away:9091")
+    found = await platform.look("producer=http://p:8001", pushgateway_url="http://away:9091")
     assert (found.jobs, found.jobs_problem) == (None, "the Pushgateway: it refuses the connection")
     assert (await platform.look("producer=http://p:8001")).jobs_problem == "no Pushgateway is configured"
 
@@ -174,7 +173,7 @@ async def test_jobs_are_what_the_pushgateway_keeps() -> None:
 async def test_pushgateway_that_no_job_has_pushed_to_says_so() -> None:
     platform = Platform()
     platform.answers["push:9091/metrics"] = httpx.Response(200, text="go_goroutines 9\n")
-    found = await platform.look("producer=http://p:8001", "http://push:9091")
+    found = await platform.look("producer=http://p:8001", pushgateway_url="http://push:9091")
     assert found.jobs_problem == "no job has pushed anything to the Pushgateway yet"
 
 
@@ -185,3 +184,44 @@ async def test_routing_that_cannot_be_read_leaves_the_rest() -> None:
     [service] = (await platform.look("predictor=http://pods:9090")).services
     assert service.processes[0].routing is None
     assert service.processes[0].ready
+
+
+def alert(name: str, namespace: str = "shop", state: str = "firing") -> dict[str, object]:
+    labels = {"alertname": name, "namespace": namespace, "severity": "critical"}
+    annotations = {"summary": "Bad", "runbook_url": "docs/operations.md#predictions-fail"}
+    return {"labels": labels, "annotations": annotations, "state": state, "value": "1e+00", "activeAt": "…"}
+
+
+async def test_alerts_are_those_of_this_installation_that_fire() -> None:
+    platform = Platform()
+    alerts = [
+        alert("RepriseFires"),
+        alert("RepriseWaits", state="pending"),
+        alert("RepriseElsewhere", "another"),
+        alert("NodeDown"),
+        alert("RepriseServiceMissing", ""),
+    ]
+    platform.answers["prom:9090/api/v1/alerts"] = httpx.Response(200, json={"data": {"alerts": alerts}})
+    options = {"prometheus_url": "http://prom:9090/"}
+    found = await platform.look("producer=http://p:8001", **options, prometheus_namespace="shop")
+    assert [each.name for each in found.alerts or ()] == ["RepriseFires", "RepriseServiceMissing"]
+    [first, *_] = found.alerts or ()
+    assert (first.level, first.summary, first.section) == ("bad", "Bad", "predictions-fail")
+    found = await platform.look("producer=http://p:8001", **options)
+    assert len(found.alerts or ()) == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (httpx.ConnectError("refused"), "Prometheus: it refuses the connection"),
+        (httpx.Response(200, json={"status": "error"}), "Prometheus: its answer is no list of alerts"),
+    ],
+)
+async def test_prometheus_that_tells_no_alerts_is_told_with_the_reason(answer: Answer, reason: str) -> None:
+    platform = Platform()
+    platform.answers["prom:9090/api/v1/alerts"] = answer
+    found = await platform.look("producer=http://p:8001", prometheus_url="http://prom:9090")
+    assert (found.alerts, found.alerts_problem) == (None, reason)
+    without = await platform.look("producer=http://p:8001")
+    assert (without.alerts, without.alerts_problem) == (None, None)

@@ -122,7 +122,7 @@ async def test_a_verdict_is_logged_when_it_changes_and_only_then() -> None:
     with capture_logs() as logs:
         await watched.poll()
         await watched.poll()
-    assert [line["sentence"] for line in logs if line["event"] == "verdict"] == ["Everything works."]
+    assert [line["sentence"] for line in logs if line["event"] == "verdict"] == ["Everything is ready."]
 
 
 async def test_looking_that_breaks_makes_the_process_unready_and_is_not_hidden() -> None:

@@ -11,9 +11,6 @@ from reprise.status.scrape.snapshot import ProcessSnapshot, Snapshot
 ANSWERS = "reprise_predictor_arm_answers_total"
 PSI = "reprise_predictor_score_psi"
 
-SETTLED_SECONDS = 1800.0
-"""Minimum age of a process whose scores are compared; the alert waits as long."""
-
 
 def model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
     """Return the default model of most predictors, or why it is unknown."""
@@ -24,7 +21,7 @@ def model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
     info = snapshot.models.get(digest)
     if info is None:
         return Model(digest=digest, auc=Figure(unit="auc", unknown="no predictor reports it")), None
-    auc = figure(info.auc, "auc", "the held-out rows leave it undefined")
+    auc = figure(info.auc, "auc", None, "the held-out rows leave it undefined")
     return Model(**{**info.model_dump(), "auc": auc}), None
 
 
@@ -106,22 +103,12 @@ def _newest(snapshot: Snapshot) -> ProcessSnapshot | None:
 
 
 def _answers(snapshot: Snapshot, recent: Window, name: str, digest: str) -> Figure:
-    young = None if recent.seconds else "a rate needs two snapshots"
-    rate = recent.rate(ANSWERS, arm=name, digest=digest)
-    return figure(
-        0.0 if rate is None and young is None else rate, "1/s", unavailable(snapshot, "predictor"), young
-    )
+    away = unavailable(snapshot, "predictor") or (None if recent.seconds else "a rate needs two snapshots")
+    return figure(recent.rate(ANSWERS, arm=name, digest=digest), "1/s", away)
 
 
 def _psi(snapshot: Snapshot, name: str, digest: str) -> Figure:
     """Return the largest stability index: each process has its own scores, and the worst counts."""
-    predictors = _predictors(snapshot)
-    settled = [process for process in predictors if (process.age(snapshot.at) or 0) >= SETTLED_SECONDS]
-    values = [
-        value
-        for process in settled or predictors
-        if process.samples is not None
-        for _, value in process.samples.all(PSI, arm=name, digest=digest)
-    ]
-    reasons = unavailable(snapshot, "predictor"), "fewer than 500 scores in the last hour"
-    return figure(max(values, default=None), "psi", *reasons)
+    values = [value for _, value in snapshot.series("predictor", PSI, arm=name, digest=digest)]
+    absent = "fewer than 500 scores in the last hour"
+    return figure(max(values, default=None), "psi", unavailable(snapshot, "predictor"), absent)

@@ -1,24 +1,14 @@
 """What is wrong, each with the section of docs/operations.md that says what to do.
 
-The thresholds are those of the alerts (charts/reprise/files/rules.yaml). An alert waits until a condition lasts; the
-page shows it at once.
+The page itself finds what needs no threshold: what is away, not ready, refused, failed or different. Thresholds are
+those of the alerts (charts/reprise/files/rules.yaml), which Prometheus evaluates.
 """
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 
-from reprise.status.analysis.deployed_models import SETTLED_SECONDS
-from reprise.status.formatting import count, digest, duration, percent, plain
+from reprise.status.formatting import count, digest, plain
 from reprise.status.report import Finding, Level, OverallStatus, Report
-
-ERROR_SHARE = 14.4 * 0.001
-SLOW_SHARE = 14.4 * 0.01
-STALE_SECONDS = 30.0
-LAG_EVENTS = 5_000.0
-ARCHIVE_LAG_RECORDS = 100_000.0
-DRIFT_PSI = 0.25
-MODEL_OLD = timedelta(days=14)
-JOB_MISSED = timedelta(hours=36)
+from reprise.status.scrape.snapshot import Snapshot
 
 _CRITICAL = frozenset({"predictor", "producer", "materializer"})
 """Services without which events or predictions stop; the others can be away for a while."""
@@ -26,14 +16,29 @@ _CRITICAL = frozenset({"predictor", "producer", "materializer"})
 _NOT_READY = "a-service-is-not-ready"
 
 
-def overall_status(report: Report) -> OverallStatus:
-    """Return the level of the platform and its findings, the worst first."""
-    found = sorted(
-        (finding for rule in RULES for finding in rule(report)), key=lambda each: each.level != "bad"
-    )
+def overall_status(report: Report, snapshot: Snapshot) -> OverallStatus:
+    """Return the level of the platform and its findings, the worst first.
+
+    An alert is left out if a finding of the page has the same section of the runbook and is as severe.
+    """
+    own = [finding for rule in RULES for finding in rule(report)]
+    covered = {(finding.section, level) for finding in own for level in (finding.level, "watch")}
+    found = own + [alert for alert in _alerts(snapshot) if (alert.section, alert.level) not in covered]
+    if snapshot.alerts_problem is not None:
+        found.append(_watch(f"The alerts are not known: {snapshot.alerts_problem}.", _NOT_READY))
+    found.sort(key=lambda each: each.level != "bad")
     if not found:
-        return OverallStatus(level="good", sentence="Everything works.")
+        well = "Everything is ready." if snapshot.alerts is None else "Everything works."
+        return OverallStatus(level="good", sentence=well)
     return OverallStatus(level=found[0].level, sentence=found[0].sentence, findings=tuple(found))
+
+
+def _alerts(snapshot: Snapshot) -> list[Finding]:
+    """Return a finding for each alert, also if it fires for several label sets."""
+    return [
+        Finding(level=alert.level, sentence=f"{alert.summary}.", section=alert.section)
+        for alert in {alert.name: alert for alert in snapshot.alerts or ()}.values()
+    ]
 
 
 def _bad(sentence: str, section: str) -> Finding:
@@ -74,66 +79,16 @@ def _services(report: Report) -> Iterator[Finding]:
                 yield Finding(level=level, sentence=sentence, section=_NOT_READY)
 
 
-def _predictions(report: Report) -> Iterator[Finding]:
-    failed, slow = report.value("error_share"), report.value("slow_share")
-    if failed is not None and failed > ERROR_SHARE:
-        yield _bad(f"Predictions fail: {percent(failed)} of the last minute's requests.", "predictions-fail")
-    if slow is not None and slow > SLOW_SHARE:
-        yield _bad(
-            f"Predictions are slow: {percent(slow)} of the last minute's took more than 50 ms.",
-            "predictions-are-slow",
-        )
-    unlogged = report.value("unlogged")
-    if unlogged:
-        yield _watch(
-            f"{count(unlogged, 'answer')} of the last ten minutes are missing from the prediction log.",
-            "the-prediction-log-loses-answers",
-        )
-
-
-def _features(report: Report) -> Iterator[Finding]:
-    accepted, read = report.value("accept_rate"), report.value("read_rate")
-    if accepted and read == 0:
-        yield _bad(
-            f"Features make no progress: {plain(accepted)} events a second arrive, and none is folded.",
-            "features-are-stale",
-        )
-    fresh = report.value("freshness_p95")
-    if fresh is not None and fresh > STALE_SECONDS:
-        yield _bad(
-            f"Features are stale: one event in twenty takes {duration(fresh)} or more until predictions see it.",
-            "features-are-stale",
-        )
-    lag = report.value("lag")
-    points = report.curves.get("lag", ())[-max(2, round(900 / report.every_seconds)) : -1]
-    quarter_hour_ago = next((point for point in points if point is not None), float("inf"))
-    if lag is not None and lag > LAG_EVENTS and lag > quarter_hour_ago:
-        yield _watch(f"The lag grows: {count(lag, 'event')} wait to be folded.", "the-lag-grows")
-
-
-def _records(report: Report) -> Iterator[Finding]:
-    letters = report.value("new_dead_letters")
-    if letters:
-        yield _watch(
-            f"{count(letters, 'broken event')} of the last ten minutes went to the dead letters.",
-            "dead-letters",
-        )
-    lost = report.value("archive_lost")
+def _archive(report: Report) -> Iterator[Finding]:
+    lost, absent = report.value("archive_lost"), report.value("archive_missing")
     if lost:
         yield _bad(
             f"The archive lost {count(lost, 'record')}: Kafka had deleted them before.",
             "the-archive-loses-records",
         )
-    absent = report.value("archive_missing")
     if absent:
         yield _bad(
             f"The archiver is blocked: {count(absent, 'record')} that it has to read next are deleted.",
-            "the-archive-loses-records",
-        )
-    behind = report.value("archive_lag")
-    if behind is not None and behind > ARCHIVE_LAG_RECORDS:
-        yield _watch(
-            f"The archiver is behind: {count(behind, 'record')} are not archived yet.",
             "the-archive-loses-records",
         )
 
@@ -153,24 +108,7 @@ def _parity(report: Report) -> Iterator[Finding]:
 
 
 def _model(report: Report) -> Iterator[Finding]:
-    until = report.model.data_until if report.model is not None else None
-    if until is not None and report.at - until > MODEL_OLD:
-        old = duration((report.at - until).total_seconds())
-        yield _watch(f"The model is old: its newest training event is {old} old.", "the-model-is-old")
-    settled = any(
-        (process.up_seconds or 0) >= SETTLED_SECONDS
-        for service in report.services
-        if service.name == "predictor"
-        for process in service.processes
-    )
     for arm in report.arms:
-        if settled and arm.psi.value is not None and arm.psi.value > DRIFT_PSI:
-            whose = "" if len(report.arms) == 1 else f" of {arm.name}"
-            yield _watch(
-                f"Scores drift: the last hour's{whose} are distributed differently than in the evaluation"
-                f" (index {arm.psi.value:.2f}).",
-                "scores-or-features-drift",
-            )
         if arm.loaded < arm.of and arm.reason is not None:
             yield _watch(
                 f"{arm.of - arm.loaded} of {arm.of} predictors have not loaded the model of {arm.name}: "
@@ -202,20 +140,13 @@ def _jobs(report: Report) -> Iterator[Finding]:
     for job in report.jobs:
         if job.failed:
             yield _watch(f"{job.title} failed: its last run did not reach its end.", "a-job-failed")
-        missed = job.succeeded_at is not None and report.at - job.succeeded_at > JOB_MISSED
-        if missed and job.succeeded_at is not None and job.name != "reprise-backfill":
-            ago = duration((report.at - job.succeeded_at).total_seconds())
-            section = "the-trainer-did-not-run" if job.name == "reprise-trainer" else "a-job-failed"
-            yield _watch(f"{job.title} is overdue: it last succeeded {ago} ago.", section)
 
 
 RULES: tuple[Callable[[Report], Iterator[Finding]], ...] = (
     _online_store,
     _services,
-    _predictions,
-    _features,
     _parity,
-    _records,
+    _archive,
     _rollout,
     _model,
     _jobs,

@@ -32,7 +32,7 @@ def build_report(snapshot: Snapshot, history: History, title: str, interval_seco
         covers_seconds=history.seconds,
         services=tuple(_service(service, snapshot.at) for service in snapshot.services),
         figures=found,
-        curves={name: tuple(history.curve(name)) for name in CURVES},
+        curves={name: history.curve(name) for name in CURVES},
         model=model,
         model_unknown=model_unknown,
         refused_model=next(
@@ -47,7 +47,7 @@ def build_report(snapshot: Snapshot, history: History, title: str, interval_seco
         rollout=deployed_models.rollout(snapshot),
         jobs=tuple(_job(snapshot, name, job_title) for name, job_title in TITLES.items()),
     )
-    return report.model_copy(update={"verdict": overall_status(report)})
+    return report.model_copy(update={"verdict": overall_status(report, snapshot)})
 
 
 def _service(service: ServiceSnapshot, now: float) -> Service:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -13,13 +14,31 @@ from reprise.routing import InvalidRoutingError, RoutingReport
 from reprise.runtime.logs import get_logger
 from reprise.status.metrics import StatusMetrics
 from reprise.status.scrape.exposition import NoMetricsError, Samples, UnreadableError, parse
-from reprise.status.scrape.snapshot import ModelInfo, ProcessSnapshot, ServiceSnapshot, Snapshot
+from reprise.status.scrape.snapshot import (
+    Alert,
+    AlertList,
+    ModelInfo,
+    ProcessSnapshot,
+    ServiceSnapshot,
+    Snapshot,
+)
 from reprise.status.scrape.targets import Resolve, Target, base_url
 
 _log = get_logger(__name__)
 _MAX_BYTES = 8 * 1024 * 1024
 _MAX_MODELS = 32
 _PREDICTOR = "predictor"
+_ALERT_PREFIX = "Reprise"
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The services, the Pushgateway with the jobs' metrics, and the Prometheus with the alerts of a namespace."""
+
+    targets: Sequence[Target]
+    pushgateway_url: str | None = None
+    prometheus_url: str | None = None
+    prometheus_namespace: str = ""
 
 
 class Scraper:
@@ -30,9 +49,8 @@ class Scraper:
     Args:
         client: HTTP client.
         timeout_seconds: Timeout of one response.
-        targets: The services.
+        sources: What is scraped.
         resolve: Finds the processes of a target.
-        pushgateway_url: Has the jobs' metrics.
         metrics: Counts scrapes.
         clock: Seconds since 1970.
     """
@@ -41,31 +59,30 @@ class Scraper:
         self,
         client: httpx.AsyncClient,
         timeout_seconds: float,
-        targets: Sequence[Target],
+        sources: Sources,
         resolve: Resolve,
-        pushgateway_url: str | None,
         metrics: StatusMetrics,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
-        self._targets = targets
+        self._sources = sources
         self._resolve = resolve
-        self._pushgateway_url = pushgateway_url
         self._metrics = metrics
         self._clock = clock
         self._models: dict[str, ModelInfo] = {}
 
     async def scrape(self) -> Snapshot:
         """Return the current snapshot; it contains the reason of everything that is unavailable."""
-        names = list(dict.fromkeys(target.service for target in self._targets))
-        (jobs, jobs_problem), services = await asyncio.gather(
-            self._jobs(), asyncio.gather(*(self._service(name) for name in names))
+        names = list(dict.fromkeys(target.service for target in self._sources.targets))
+        (jobs, jobs_problem), (alerts, alerts_problem), services = await asyncio.gather(
+            self._jobs(), self._alerts(), asyncio.gather(*(self._service(name) for name in names))
         )
-        return Snapshot(self._clock(), tuple(services), jobs, jobs_problem, dict(self._models))
+        at, models = self._clock(), dict(self._models)
+        return Snapshot(at, tuple(services), jobs, jobs_problem, models, alerts, alerts_problem)
 
     async def _service(self, name: str) -> ServiceSnapshot:
-        targets = [target for target in self._targets if target.service == name]
+        targets = [target for target in self._sources.targets if target.service == name]
         resolved = await asyncio.gather(*(self._addresses(target) for target in targets))
         addresses = dict.fromkeys(
             (address, target.port)
@@ -129,14 +146,34 @@ class Scraper:
             del self._models[next(iter(self._models))]
 
     async def _jobs(self) -> tuple[Samples | None, str | None]:
-        if self._pushgateway_url is None:
+        if self._sources.pushgateway_url is None:
             return None, "no Pushgateway is configured"
         try:
-            return parse((await self._get(f"{self._pushgateway_url}/metrics")).decode(errors="replace")), None
+            body = await self._get(f"{self._sources.pushgateway_url}/metrics")
+            return parse(body.decode(errors="replace")), None
         except NoMetricsError:
             return None, "no job has pushed anything to the Pushgateway yet"
         except UnreadableError as error:
             return None, f"the Pushgateway: {error}"
+
+    async def _alerts(self) -> tuple[tuple[Alert, ...] | None, str | None]:
+        """Return the alerts of this installation that fire, or why they are unknown."""
+        if self._sources.prometheus_url is None:
+            return None, None
+        url = f"{self._sources.prometheus_url.rstrip('/')}/api/v1/alerts"
+        namespaces = {"", self._sources.prometheus_namespace}
+        try:
+            found = AlertList.model_validate_json(await self._get(url)).alerts
+        except (UnreadableError, ValidationError) as error:
+            reason = str(error) if isinstance(error, UnreadableError) else "its answer is no list of alerts"
+            return None, f"Prometheus: {reason}"
+        return tuple(
+            alert
+            for alert in found
+            if alert.state == "firing"
+            and alert.name.startswith(_ALERT_PREFIX)
+            and (len(namespaces) == 1 or alert.namespace in namespaces)
+        ), None
 
     async def _get(self, url: str) -> bytes:
         try:

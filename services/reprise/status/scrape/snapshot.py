@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import AliasPath, AwareDatetime, BaseModel, ConfigDict, Field, field_validator
 
 from reprise.routing import RoutingReport
+from reprise.status.report import Level
 from reprise.status.scrape.exposition import Labels, Samples
 
 
@@ -31,6 +32,35 @@ class ModelInfo(BaseModel):
     def _aucs(cls, baselines: Any) -> dict[str, Any]:
         found = {name: scores.get("roc_auc") for name, scores in sorted(baselines.items())}
         return {name: auc for name, auc in found.items() if auc is not None}
+
+
+class Alert(BaseModel):
+    """An alert of Prometheus' ``/api/v1/alerts``."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str = Field(validation_alias=AliasPath("labels", "alertname"))
+    namespace: str = Field("", validation_alias=AliasPath("labels", "namespace"))
+    severity: str = Field("", validation_alias=AliasPath("labels", "severity"))
+    summary: str = Field("", validation_alias=AliasPath("annotations", "summary"))
+    runbook_url: str = Field("", validation_alias=AliasPath("annotations", "runbook_url"))
+    state: str
+
+    @property
+    def level(self) -> Level:
+        """How the page shows it."""
+        return "bad" if self.severity == "critical" else "watch"
+
+    @property
+    def section(self) -> str:
+        """Anchor in docs/operations.md that says what to do."""
+        return self.runbook_url.partition("#")[2]
+
+
+class AlertList(BaseModel):
+    """The response of Prometheus' ``/api/v1/alerts``."""
+
+    alerts: tuple[Alert, ...] = Field(validation_alias=AliasPath("data", "alerts"))
 
 
 @dataclass(frozen=True)
@@ -100,6 +130,8 @@ class Snapshot:
         jobs: The metrics in the Pushgateway.
         jobs_problem: Why these are unavailable.
         models: The known models by digest.
+        alerts: The firing alerts, ``None`` if Prometheus is not configured or does not answer.
+        alerts_problem: Why Prometheus does not answer.
     """
 
     at: float
@@ -107,6 +139,8 @@ class Snapshot:
     jobs: Samples | None = None
     jobs_problem: str | None = None
     models: Mapping[str, ModelInfo] = field(default_factory=dict)
+    alerts: tuple[Alert, ...] | None = None
+    alerts_problem: str | None = None
 
     def service(self, name: str) -> ServiceSnapshot | None:
         """Return a service, ``None`` if it is no target."""
