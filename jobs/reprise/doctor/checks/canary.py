@@ -9,13 +9,13 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import httpx
 import orjson
 
 from reprise.doctor.check import CheckFailedError, Observation, Remedy, ReportProgress
 from reprise.doctor.checks.event_log import LOG
+from reprise.doctor.checks.redis import Probe
 from reprise.doctor.checks.services import Predictor, Service, describe_response
 from reprise.events import CANARY_PREFIX, Event, encode_event
 from reprise.features.plan import Plan
@@ -57,14 +57,6 @@ Send = Callable[[Event], None]
 """Sends an event, and returns once the log has it; raises ``CheckFailedError``."""
 
 
-class RowRemover(Protocol):
-    """The part of the online store that the canary uses."""
-
-    def remove(self, keys: Sequence[bytes]) -> int:
-        """Remove keys, and return how many existed."""
-        ...
-
-
 def send_to_producer(producer: Service) -> Send:
     """Return a function that sends an event as a shop does, over HTTP."""
 
@@ -96,7 +88,7 @@ def send_to_log(open_log: Callable[[], LogProducer], seconds: float) -> Send:
 def check_canary(
     send: Send,
     predictor: Predictor,
-    store: RowRemover,
+    store: Probe,
     plan: Plan,
     project: str,
     seconds: float,
@@ -162,7 +154,7 @@ def _predict(predictor: Predictor, canary: Canary) -> float:
     return float(answer["probability"])
 
 
-def _remove(store: RowRemover, keys: Sequence[bytes]) -> str:
+def _remove(store: Probe, keys: Sequence[bytes]) -> str:
     try:
         return f"{store.remove(keys)} rows removed from Redis"
     except StoreError as error:

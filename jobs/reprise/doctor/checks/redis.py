@@ -23,7 +23,7 @@ USERS = Remedy(
 
 
 class Probe(Protocol):
-    """The part of the online store that these checks use; see :class:`~reprise.doctor.redis_probe.RedisProbe`."""
+    """The part of the online store that the checks use; see :class:`~reprise.doctor.redis_probe.RedisProbe`."""
 
     def primaries(self) -> list[str]:  # noqa: D102
         ...
@@ -35,6 +35,9 @@ class Probe(Protocol):
         ...
 
     def dry_run(self, user: str, command: Sequence[bytes]) -> list[str]:  # noqa: D102
+        ...
+
+    def remove(self, keys: Sequence[bytes]) -> int:  # noqa: D102
         ...
 
 
