@@ -223,7 +223,7 @@ def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None)
 
     The log is a real Kafka broker where the machine can run one. Predictions have been archived and judged.
     """
-    paths = commands.DemoPaths.below(folder.resolve())
+    paths = commands.DemoPaths(folder.resolve())
     commands.prepare(paths, ROOT / "feature_repo" / "definitions.py")
     shutil.copytree(PLAN.parent, paths.plan.parent)
     ports = {name: commands.free_port() for name in (*SERVICES, "pushgateway", "redis-exporter")}

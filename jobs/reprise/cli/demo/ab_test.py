@@ -5,10 +5,8 @@ model. Everything else is the platform's own: the predictor assigns users to arm
 every prediction, the purchases go through the log, the archiver stores both, and ``reprise outcomes`` compares.
 """
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -18,8 +16,10 @@ import orjson
 from reprise.bundle import BundleStore
 from reprise.bundle.scorer import Scorer
 from reprise.cli.demo import commands
-from reprise.cli.demo.exceptions import NotReadyError
+from reprise.cli.demo.latency import purchase
+from reprise.cli.demo.parity import predict
 from reprise.cli.demo.processes import ProcessTree
+from reprise.cli.demo.waiting import wait_until
 from reprise.routing import RoutingDocument, Share, allocate, assign
 from reprise.routing.store import RoutingStore
 from reprise.store.settings import OnlineStoreSettings
@@ -87,26 +87,32 @@ def simulate_users(
     document = RoutingDocument(generation=1, rollout="demo/models", salt="demo", arms=arms)
     _publish(document, redis_port)
     arm_of = assign(document)
-    user = next(user for user, _ in pairs if arm_of(user) == 1)
-    _await_arm(client, addresses["predictor"], user, pairs[0][1])
+    probe = {"user_id": next(user for user, _ in pairs if arm_of(user) == 1), "product_id": pairs[0][1]}
+
+    def applied() -> bool:
+        answer = client.post(f"{addresses['predictor']}/predict", json=probe).raise_for_status().json()
+        return bool(answer["arm"] == CANDIDATE)
+
+    wait_until(applied, _APPLY_SECONDS, "the predictor has not applied the routing document", every=0.2)
     scorer = Scorer.of(models.fetch(digests[1]))
     rng = np.random.default_rng(0)
+    # In batches, because a purchase counts within the horizon of its prediction.
     for start in range(0, len(pairs), _BATCH):
         requests = [
             {"user_id": user, "product_id": product, "event_type": "view"}
             for user, product in pairs[start : start + _BATCH]
         ]
-        response = client.post(
-            f"{addresses['predictor']}/predict/batch", params={"explain": "all"}, json={"requests": requests}
-        )
-        results = response.raise_for_status().json()["results"]
+        results = list(predict(client, addresses["predictor"], requests))
         probabilities = scorer.score_features([result["features_used"] for result in results])
-        bought = rng.random(len(results)) < probabilities
-        _buy(
-            client,
-            addresses["producer"],
-            [result for result, buys in zip(results, bought, strict=True) if buys],
-        )
+        purchases = [
+            purchase(
+                f"ab-{asked['user_id']}-{asked['product_id']}", asked["user_id"], asked["product_id"], 10.0
+            )
+            for asked, buys in zip(requests, rng.random(len(results)) < probabilities, strict=True)
+            if buys
+        ]
+        if purchases:
+            client.post(f"{addresses['producer']}/events", json=purchases).raise_for_status()
 
 
 def compare_arms(tree: ProcessTree, paths: commands.DemoPaths, redis_port: int) -> AbTest:
@@ -128,31 +134,3 @@ def some_pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 def _publish(document: RoutingDocument, redis_port: int) -> None:
     with RoutingStore(OnlineStoreSettings.load(redis_host="127.0.0.1", redis_port=redis_port)) as store:
         store.publish_document(document)
-
-
-def _await_arm(client: httpx.Client, predictor: str, user: str, product: str) -> None:
-    deadline = time.monotonic() + _APPLY_SECONDS
-    request = {"user_id": user, "product_id": product}
-    while client.post(f"{predictor}/predict", json=request).raise_for_status().json()["arm"] != CANDIDATE:
-        if time.monotonic() > deadline:
-            raise NotReadyError(
-                f"the predictor has not applied the routing document within {_APPLY_SECONDS:g} s"
-            )
-        time.sleep(0.2)
-
-
-def _buy(client: httpx.Client, producer: str, predictions: Sequence[Mapping[str, Any]]) -> None:
-    now = datetime.now(UTC).isoformat()
-    events = [
-        {
-            "event_id": f"ab-{prediction['user_id']}-{prediction['product_id']}",
-            "user_id": prediction["user_id"],
-            "product_id": prediction["product_id"],
-            "event_type": "purchase",
-            "amount": 10.0,
-            "timestamp": now,
-        }
-        for prediction in predictions
-    ]
-    if events:
-        client.post(f"{producer}/events", json=events).raise_for_status()

@@ -3,58 +3,40 @@
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
 
 import orjson
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from reprise.cli.demo.exceptions import NotReadyError
 from reprise.cli.demo.processes import ProcessTree, own_command
+from reprise.cli.demo.waiting import wait_until
 
-_REDIS_ATTEMPTS = 200
+_REDIS_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
 class DemoPaths:
-    """The demo's files and folders."""
+    """The demo's files and folders below a folder."""
 
-    root: Path
-    repository: Path
-    """A copy of the feature repository, planned on this history."""
-    plan: Path
-    history: Path
-    truth: Path
-    history_report: Path
-    models: Path
-    log: Path
-    """The embedded event log."""
-    logs: Path
-    """Output of the processes."""
-    offline: Path
-    outcomes: Path
-
-    @classmethod
-    def below(cls, root: Path) -> Self:
-        """Return the files and folders below a folder."""
-        return cls(
-            root=root,
-            repository=root / "feature_repo",
-            plan=root / "feature_repo" / "plan" / "plan.json",
-            history=root / "history.parquet",
-            truth=root / "truth.parquet",
-            history_report=root / "history.html",
-            models=root / "models",
-            log=root / "log",
-            logs=root / "output",
-            offline=root / "offline",
-            outcomes=root / "outcomes",
-        )
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.repository = root / "feature_repo"
+        """A copy of the feature repository, planned on this history."""
+        self.plan = root / "feature_repo" / "plan" / "plan.json"
+        self.history = root / "history.parquet"
+        self.truth = root / "truth.parquet"
+        self.history_report = root / "history.html"
+        self.models = root / "models"
+        self.log = root / "log"
+        """The embedded event log."""
+        self.logs = root / "output"
+        """Output of the processes."""
+        self.offline = root / "offline"
+        self.outcomes = root / "outcomes"
 
     @property
     def bundle(self) -> Path:
@@ -118,9 +100,8 @@ def train_on_little(tree: ProcessTree, paths: DemoPaths) -> str:
 def archive(tree: ProcessTree, paths: DemoPaths) -> str:
     """Archive the log as Parquet."""
     log = {"REPRISE_LOG_DIR": str(paths.log), "LOG_LEVEL": "warning"}
-    return tree.run(
-        "archive", own_command("archive", "--until-idle", "2", "--store", str(paths.offline)), log
-    )
+    command = own_command("archive", "--until-idle", "2", "--store", str(paths.offline))
+    return tree.run("archive", command, log)
 
 
 def outcomes(tree: ProcessTree, paths: DemoPaths, redis_port: int, horizon_seconds: int) -> str:
@@ -148,17 +129,16 @@ def start_redis(tree: ProcessTree) -> tuple[int, str]:
     else:
         kind = "embedded, because this machine has no redis-server"
         tree.start("redis", [sys.executable, "-m", "reprise.cli.demo.embedded_redis", str(port)])
-    client = Redis(port=port)
-    for _ in range(_REDIS_ATTEMPTS):
-        tree.check()
-        try:
-            client.ping()
-        except RedisConnectionError:
-            time.sleep(0.05)
-        else:
-            client.close()
-            return port, kind
-    raise NotReadyError(f"Redis on port {port} does not answer")
+    with closing(Redis(port=port)) as client:
+
+        def answers() -> bool:
+            tree.check()
+            with suppress(RedisConnectionError):
+                return bool(client.ping())
+            return False
+
+        wait_until(answers, _REDIS_SECONDS, f"Redis on port {port} does not answer", every=0.05)
+    return port, kind
 
 
 def fill_store(tree: ProcessTree, paths: DemoPaths, redis_port: int) -> str:

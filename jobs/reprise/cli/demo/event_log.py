@@ -1,9 +1,10 @@
 """The demo's part of the event log: in a shared Kafka, only the records written from now on."""
 
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from functools import partial
 
-from reprise.cli.demo.exceptions import NotReadyError
+from reprise.cli.demo.waiting import wait_until
 from reprise.events import Event, InvalidEventError, decode_event
 from reprise.log import EVENTS, EventLogSettings, LogConsumer, open_consumer
 
@@ -19,12 +20,10 @@ def commit_end_offsets(log: EventLogSettings, groups: Iterable[str]) -> None:
         EventLogError: The log cannot be used.
     """
     for group in groups:
-        consumer = open_consumer(log, EVENTS, group)
-        try:
-            _await_assignment(consumer, time.monotonic() + _TIMEOUT_SECONDS)
+        with closing(open_consumer(log, EVENTS, group)) as consumer:
+            assigned = partial(_poll, consumer, 1, {})
+            wait_until(assigned, _TIMEOUT_SECONDS, "the event log assigned no partitions", every=0)
             consumer.commit(consumer.end_offsets())
-        finally:
-            consumer.close()
 
 
 def streamed_events(log: EventLogSettings, group: str) -> list[Event]:
@@ -34,31 +33,21 @@ def streamed_events(log: EventLogSettings, group: str) -> list[Event]:
         NotReadyError: They do not arrive in time.
         EventLogError: The log cannot be used.
     """
-    deadline = time.monotonic() + _TIMEOUT_SECONDS
     events: dict[str, Event] = {}
-    consumer = open_consumer(log, EVENTS, group)
-    try:
-        while len(consumer.assignment) < EVENTS.partitions or consumer.positions() != consumer.end_offsets():
-            if time.monotonic() > deadline:
-                raise NotReadyError(f"the event log did not return its events within {_TIMEOUT_SECONDS:g} s")
-            for records in consumer.poll(_MAX_RECORDS, 0.2).values():
-                for event in _decoded(record.value for record in records):
-                    events.setdefault(event.event_id, event)
-    finally:
-        consumer.close()
+    with closing(open_consumer(log, EVENTS, group)) as consumer:
+
+        def all_read() -> bool:
+            return _poll(consumer, _MAX_RECORDS, events) and consumer.positions() == consumer.end_offsets()
+
+        wait_until(all_read, _TIMEOUT_SECONDS, "the event log did not return its events", every=0)
     return list(events.values())
 
 
-def _await_assignment(consumer: LogConsumer, deadline: float) -> None:
-    while len(consumer.assignment) < EVENTS.partitions:
-        if time.monotonic() > deadline:
-            raise NotReadyError(f"the event log assigned no partitions within {_TIMEOUT_SECONDS:g} s")
-        consumer.poll(1, 0.2)
-
-
-def _decoded(values: Iterable[bytes]) -> Iterator[Event]:
-    for value in values:
-        try:
-            yield decode_event(value)
-        except InvalidEventError:
-            continue
+def _poll(consumer: LogConsumer, max_records: int, events: dict[str, Event]) -> bool:
+    """Add the next valid events, and return whether all partitions are assigned."""
+    for records in consumer.poll(max_records, 0.2).values():
+        for record in records:
+            with suppress(InvalidEventError):
+                event = decode_event(record.value)
+                events.setdefault(event.event_id, event)
+    return len(consumer.assignment) == EVENTS.partitions

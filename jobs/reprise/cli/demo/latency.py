@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import numpy as np
 
-from reprise.cli.demo.exceptions import NotReadyError
+from reprise.cli.demo.waiting import wait_until
 
 _READY_SECONDS = 60.0
 _FRESH_SECONDS = 10.0
@@ -31,6 +31,11 @@ class Latency:
         p50, p95, p99 = np.percentile(np.array(seconds) * 1e3, [50, 95, 99])
         return cls(len(seconds), float(p50), float(p95), float(p99))
 
+    def __str__(self) -> str:
+        return (
+            f"p50 {self.p50_ms:.1f} ms, p95 {self.p95_ms:.1f} ms, p99 {self.p99_ms:.1f} ms (n={self.count})"
+        )
+
 
 def wait_ready(client: httpx.Client, url: str, check: Callable[[], None]) -> None:
     """Wait for ``/ready`` of the service at ``url``; ``check`` is called between attempts and may raise.
@@ -38,20 +43,20 @@ def wait_ready(client: httpx.Client, url: str, check: Callable[[], None]) -> Non
     Raises:
         NotReadyError: It does not become ready within a minute.
     """
-    deadline = time.monotonic() + _READY_SECONDS
     reason = "no answer"
-    while time.monotonic() < deadline:
+
+    def ready() -> bool:
+        nonlocal reason
         check()
         try:
             answer = client.get(f"{url}/ready")
         except httpx.TransportError as error:
             reason = str(error)
-        else:
-            if answer.is_success:
-                return
-            reason = answer.text
-        time.sleep(0.1)
-    raise NotReadyError(f"{url} is not ready after {_READY_SECONDS:g} s: {reason}")
+            return False
+        reason = answer.text
+        return answer.is_success
+
+    wait_until(ready, _READY_SECONDS, lambda: f"{url} is not ready ({reason})")
 
 
 def measure_predictions(
@@ -84,27 +89,29 @@ def measure_freshness(client: httpx.Client, producer: str, predictor: str, probe
         httpx.HTTPStatusError: A service refused.
     """
     user = f"demo-probe-{uuid4().hex[:8]}"
+    purchases = 0
+
+    def readable() -> bool:
+        features = client.get(f"{predictor}/features/{user}").raise_for_status().json()["features"]
+        return float(features["total_spend"] or 0.0) >= purchases
+
     seconds = []
-    for at in range(1, probes + 1):
+    for purchases in range(1, probes + 1):
         started = time.perf_counter()
-        event = {
-            "event_id": f"{user}-{at}",
-            "user_id": user,
-            "product_id": "demo-probe",
-            "event_type": "purchase",
-            "amount": 1.0,
-            "timestamp": datetime.now(UTC).isoformat(),
-        }
+        event = purchase(f"{user}-{purchases}", user, "demo-probe", 1.0)
         client.post(f"{producer}/events", json=event).raise_for_status()
-        while _total_spend(client, predictor, user) < at:
-            if time.perf_counter() - started > _FRESH_SECONDS:
-                raise NotReadyError(f"event {at} of {user} is not readable after {_FRESH_SECONDS:g} s")
-            time.sleep(0.001)
+        wait_until(readable, _FRESH_SECONDS, f"event {purchases} of {user} is not readable", every=0.001)
         seconds.append(time.perf_counter() - started)
     return Latency.of(seconds)
 
 
-def _total_spend(client: httpx.Client, predictor: str, user: str) -> float:
-    answer = client.get(f"{predictor}/features/{user}")
-    answer.raise_for_status()
-    return float(answer.json()["features"]["total_spend"] or 0.0)
+def purchase(event_id: str, user: str, product: str, amount: float) -> dict[str, Any]:
+    """Return a purchase that happens now, as the producer accepts it."""
+    return {
+        "event_id": event_id,
+        "user_id": user,
+        "product_id": product,
+        "event_type": "purchase",
+        "amount": amount,
+        "timestamp": datetime.now(UTC).isoformat(),
+    }

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,34 +38,16 @@ from reprise.runtime.settings_command import error_messages
     default=Path("feature_repo/definitions.py"),
     help="The feature definitions to plan from.",
 )
-def command(
-    folder: Path,
-    users: int,
-    products: int,
-    days: int,
-    seed: int,
-    rate: float,
-    live: float,
-    keep_serving: bool | None,
-    definitions: Path,
-) -> None:
+def command(keep_serving: bool | None, **options: Any) -> None:
     """Run the whole platform on this machine, from raw events to a live prediction."""
-    from reprise.cli.demo.commands import Shop
     from reprise.cli.demo.run import DemoOptions, run_demo
     from reprise.runtime.logs import configure_logging
 
     configure_logging("warning")
-    options = DemoOptions(
-        folder=folder,
-        definitions=definitions,
-        shop=Shop(users, products, days, seed),
-        rate=rate,
-        live_seconds=live,
-        keep_serving=sys.stdout.isatty() if keep_serving is None else keep_serving,
-    )
+    keep_serving = sys.stdout.isatty() if keep_serving is None else keep_serving
     try:
         with error_messages():
-            sys.exit(run_demo(options))
+            sys.exit(run_demo(DemoOptions(keep_serving=keep_serving, **options)))
     except KeyboardInterrupt:
         click.echo("\nstopped; nothing is left running")
         sys.exit(130)

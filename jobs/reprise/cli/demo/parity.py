@@ -1,6 +1,7 @@
 """Parity of the executors: reference, batch and stream on the history, and the running predictor against batch."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def compare_online(
         {"user_id": user, "product_id": product, "event_type": "purchase", "amount": 10.0, "timestamp": now}
         for user, product in pairs
     ]
-    served = np.array([_inputs(result, plan) for result in _predict(client, predictor, requests)])
+    served = np.array([_inputs(result, plan) for result in predict(client, predictor, requests)])
     rows = pd.DataFrame(
         {
             "row_id": np.arange(len(pairs)),
@@ -58,7 +59,9 @@ def compare_online(
             "is_purchase": 1.0,
         }
     )
-    events = pa.concat_tables([pq.read_table(history).cast(EVENT_SCHEMA), _table(streamed)])
+    rows_streamed = [asdict(e) | {"timestamp": e.timestamp_us, "metadata": None} for e in streamed]
+    live = pa.Table.from_pylist(rows_streamed, schema=EVENT_SCHEMA)
+    events = pa.concat_tables([pq.read_table(history).cast(EVENT_SCHEMA), live])
     with BatchExecutor(plan) as executor:
         executor.load_events(events)
         computed = batch_inputs(executor, plan, rows)
@@ -67,9 +70,14 @@ def compare_online(
     return compare("predictor and batch", plan.input_names, served, computed, scales)
 
 
-def _predict(
+def predict(
     client: httpx.Client, predictor: str, requests: Sequence[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
+    """Yield a prediction with all its features for each request.
+
+    Raises:
+        httpx.HTTPStatusError: One was refused.
+    """
     for start in range(0, len(requests), _BATCH):
         body = {"requests": list(requests[start : start + _BATCH])}
         response = client.post(f"{predictor}/predict/batch", params={"explain": "all"}, json=body)
@@ -79,17 +87,3 @@ def _predict(
 def _inputs(result: dict[str, Any], plan: Plan) -> list[float]:
     values = [result["features_used"][name] for name in plan.input_names]
     return [np.nan if value is None else float(value) for value in values]
-
-
-def _table(events: Sequence[Event]) -> pa.Table:
-    columns = [
-        [e.event_id for e in events],
-        [e.user_id for e in events],
-        [e.product_id for e in events],
-        [e.event_type for e in events],
-        [e.amount for e in events],
-        [e.timestamp_us for e in events],
-        [None] * len(events),
-    ]
-    arrays = [pa.array(column, field.type) for column, field in zip(columns, EVENT_SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=EVENT_SCHEMA)

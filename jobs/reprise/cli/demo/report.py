@@ -72,9 +72,10 @@ def print_report(
         "events",
         f"{result.history_events:,} of history, {result.streamed_events:,} streamed live, {result.folded:,} folded",
     )
-    table.add_row("freshness", f"event → readable: {_shown(result.freshness)}")
-    table.add_row("predictions", f"{_shown(result.predictions)} over HTTP, one at a time")
-    for line in _ab_test_lines(result.ab_test):
+    table.add_row("freshness", f"event → readable: {result.freshness}")
+    table.add_row("predictions", f"{result.predictions} over HTTP, one at a time")
+    skipped = ["skipped: a shared Kafka holds other predictions as well"]
+    for line in result.ab_test.lines() if result.ab_test is not None else skipped:
         table.add_row("A/B test", line)
     table.add_row("took", f"{result.seconds:.0f} s")
     console.print()
@@ -92,12 +93,6 @@ def print_report(
         console.print(f"[bold red]failed:[/bold red] {failure}", highlight=False)
 
 
-def _ab_test_lines(ab_test: AbTest | None) -> list[str]:
-    if ab_test is None:
-        return ["skipped: a shared Kafka holds other predictions as well"]
-    return ab_test.lines()
-
-
 def _quality(overall: Mapping[str, Any]) -> str:
     baselines = ", ".join(f"{name} {m['roc_auc']:.3f}" for name, m in overall["baselines"].items())
     oracle = f", oracle {overall['oracle']['roc_auc']:.3f}" if overall.get("oracle") else ""
@@ -113,7 +108,3 @@ def _gap(overall: Mapping[str, Any]) -> str:
         return "no truth file, so no oracle"
     gap = overall["oracle"]["roc_auc"] - overall["model"]["roc_auc"]
     return f"{gap:.3f} below the oracle: {share:.0%} of the achievable AUC above recency"
-
-
-def _shown(latency: Latency) -> str:
-    return f"p50 {latency.p50_ms:.1f} ms, p95 {latency.p95_ms:.1f} ms, p99 {latency.p99_ms:.1f} ms (n={latency.count})"
