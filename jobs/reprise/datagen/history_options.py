@@ -4,12 +4,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from reprise.datagen.exceptions import InvalidOptionsError, UnwritableOutputError
 from reprise.runtime.durations import microseconds
+from reprise.runtime.exceptions import RepriseError
 from reprise.shop import ShopConfig
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TABLES = (".csv", ".parquet")
+
+
+class DatagenError(RepriseError):
+    """Root of this package's errors."""
+
+
+class UnwritableOutputError(DatagenError):
+    """An output cannot be written; says which and why."""
+
+
+class InvalidOptionsError(DatagenError):
+    """The options contradict each other; says how."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from reprise.shop.config import DAY_US
 _VIEWS = "#9DB4C8"
 _PURCHASES = "#D1495B"
 _DARK = "#2B3A4A"
-_QUIET = "#6B7A89"
 _THOUSANDS = FuncFormatter(lambda value, _: f"{value:,.0f}")
 _WIDE = (11.0, 3.0)
 _HALF = (5.4, 3.4)

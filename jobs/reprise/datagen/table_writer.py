@@ -1,9 +1,9 @@
 """Batches of events as canonical Arrow tables, written to CSV or Parquet."""
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +17,6 @@ from reprise.shop import EVENT_ID_LENGTH, EVENT_TYPES, EventBatch, Shop
 TRUTH_SCHEMA = pa.schema([pa.field("event_id", pa.string()), pa.field("probability", pa.float64())])
 """Columns of a truth file, in the events' order."""
 
-_ROWS_PER_GROUP = 400_000
 _MAX_PERCENT = 100
 
 
@@ -50,48 +49,17 @@ def truth_table(batch: EventBatch) -> pa.Table:
     return pa.Table.from_arrays([_event_ids(batch), pa.array(batch.probability)], schema=TRUTH_SCHEMA)
 
 
-class TableWriter(Protocol):
-    """A file that grows by tables of one schema."""
-
-    def write(self, table: pa.Table) -> None:
-        """Append the rows of a table."""
-
-
 @contextmanager
-def table_file(path: Path, schema: pa.Schema) -> Iterator[TableWriter]:
-    """Open a CSV or Parquet file for writing, by its extension; it is complete or absent afterwards."""
+def table_file(path: Path, schema: pa.Schema) -> Iterator[Any]:
+    """Open a CSV or Parquet file, by its extension, whose ``write`` appends a table; it is complete or absent."""
     with atomic_write(path) as partial:
         if path.suffix.lower() == ".csv":
             with partial.open("wb") as file:
                 yield _CsvWriter(file, schema)
         else:
             columns = [name for name in schema.names if name not in ("event_id", "timestamp", "probability")]
-            with closing(
-                pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=columns)
-            ) as file:
-                writer = _ParquetWriter(file)
+            with pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=columns) as writer:
                 yield writer
-                writer.flush()
-
-
-class _ParquetWriter:
-    """Collects rows until they make a row group that is large enough to read at once."""
-
-    def __init__(self, file: pq.ParquetWriter) -> None:
-        self._file = file
-        self._waiting: list[pa.Table] = []
-        self._rows = 0
-
-    def write(self, table: pa.Table) -> None:
-        self._waiting.append(table)
-        self._rows += table.num_rows
-        if self._rows >= _ROWS_PER_GROUP:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._waiting:
-            self._file.write_table(pa.concat_tables(self._waiting), row_group_size=self._rows)
-        self._waiting, self._rows = [], 0
 
 
 class _CsvWriter:

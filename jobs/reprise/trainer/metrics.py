@@ -15,45 +15,29 @@ class TrainerMetrics:
     """Metrics of the last trained model, in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._scores = Gauge(
-            "reprise_trainer_evaluation",
+        def gauge(name: str, documentation: str, *labels: str) -> Gauge:
+            return Gauge(f"reprise_trainer_{name}", documentation, labels, registry=registry)
+
+        self._scores = gauge(
+            "evaluation",
             "How good the last model is on held-out rows, by measure, by slice (overall,"
             " repeat_candidates), and by what scored: model, baselines, oracle. Undefined measures are absent.",
-            ("measure", "slice", "scorer"),
-            registry=registry,
+            "measure",
+            "slice",
+            "scorer",
         )
-        self._rows = Gauge(
-            "reprise_trainer_rows",
-            "Rows of the last model's windows: train, calibration, evaluation.",
-            ("window",),
-            registry=registry,
+        self._rows = gauge(
+            "rows", "Rows of the last model's windows: train, calibration, evaluation.", "window"
         )
-        self._positives = Gauge(
-            "reprise_trainer_positive_rows",
-            "Rows of the last model's windows whose user bought.",
-            ("window",),
-            registry=registry,
+        self._positives = gauge(
+            "positive_rows", "Rows of the last model's windows whose user bought.", "window"
         )
-        self._events = Gauge(
-            "reprise_trainer_events", "Events that the last model was trained from.", registry=registry
+        self._events = gauge("events", "Events that the last model was trained from.")
+        self._last_event = gauge(
+            "last_event_timestamp_seconds", "Time of the newest event that the last model was trained from."
         )
-        self._last_event = Gauge(
-            "reprise_trainer_last_event_timestamp_seconds",
-            "Time of the newest event that the last model was trained from.",
-            registry=registry,
-        )
-        self._steps = Gauge(
-            "reprise_trainer_step_seconds",
-            "How long each step of the last successful run took.",
-            ("step",),
-            registry=registry,
-        )
-        self._model = Gauge(
-            "reprise_trainer_model_info",
-            "1 for the model that was trained last.",
-            ("digest",),
-            registry=registry,
-        )
+        self._steps = gauge("step_seconds", "How long each step of the last successful run took.", "step")
+        self._model = gauge("model_info", "1 for the model that was trained last.", "digest")
 
     def show(self, result: TrainingResult) -> None:
         """Set the metrics of a run."""

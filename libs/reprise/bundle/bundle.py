@@ -4,8 +4,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NewType, Self
+from typing import Any, NewType
 
 from reprise.bundle.exceptions import BundleCorruptError, InvalidBundleError, InvalidDigestError
 from reprise.bundle.manifest import Manifest
@@ -62,26 +61,6 @@ class BundleFiles:
         """The digest of the bundle."""
         return digest_of(self.manifest)
 
-    @classmethod
-    def read(cls, directory: Path) -> Self:
-        """Read a bundle's files from a directory.
-
-        Raises:
-            InvalidBundleError: A file is missing, or the directory holds other directories.
-        """
-        if not directory.is_dir():
-            raise InvalidBundleError(f"{directory}: no such directory")
-        for name in (MANIFEST, MODEL):
-            if not (directory / name).is_file():
-                raise InvalidBundleError(f"{directory}: {name} is missing")
-        attachments: dict[str, bytes] = {}
-        for path in sorted(directory.iterdir()):
-            if not path.is_file():
-                raise InvalidBundleError(f"{path}: a bundle holds files only")
-            if path.name not in (MANIFEST, MODEL):
-                attachments[path.name] = path.read_bytes()
-        return cls((directory / MANIFEST).read_bytes(), (directory / MODEL).read_bytes(), attachments)
-
 
 def verify_manifest(data: bytes, digest: Digest, location: str) -> Manifest:
     """Return the manifest in these bytes after checking them against the bundle's digest.
@@ -133,9 +112,3 @@ def parse_digest(text: object) -> Digest:
 def directory_name(digest: Digest) -> str:
     """Return the name of the bundle's directory: not every file system allows the digest's colon."""
     return digest.replace(":", "-", 1)
-
-
-def digest_from_directory(name: str) -> Digest | None:
-    """Return the digest in a directory's name, ``None`` where it is no bundle's directory."""
-    candidate = name.replace("-", ":", 1)
-    return Digest(candidate) if _DIGEST.fullmatch(candidate) is not None else None

@@ -1,7 +1,6 @@
 """The model store: bundles by digest, and a pointer to the latest."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from reprise.bundle.bundle import (
@@ -11,7 +10,6 @@ from reprise.bundle.bundle import (
     Bundle,
     BundleFiles,
     Digest,
-    digest_from_directory,
     directory_name,
     parse_digest,
     verify_manifest,
@@ -44,16 +42,14 @@ class BundleStore:
         self.url = url
         self._storage = storage if storage is not None else open_storage(url)
 
-    def publish(self, files: BundleFiles | Path) -> Digest:
-        """Store a bundle, from its files or their directory, and return its digest.
+    def publish(self, files: BundleFiles) -> Digest:
+        """Store a bundle, and return its digest.
 
         An intact bundle stays as it is, with the attachments of its first publication; a damaged one is restored.
 
         Raises:
             InvalidBundleError: The manifest cannot be read, or belongs to another model.
         """
-        if isinstance(files, Path):
-            files = BundleFiles.read(files)
         manifest = Manifest.from_bytes(files.manifest)
         try:
             verify_model(files.model, manifest, MODEL)
@@ -86,28 +82,9 @@ class BundleStore:
         verify_model(model, manifest, location)
         return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
 
-    def attachment(self, digest: str, name: str) -> bytes:
-        """Return a file beside the model, such as ``model_card.html``; the digest does not cover it.
-
-        Raises:
-            BundleNotFoundError: The bundle has no such attachment.
-        """
-        if "/" in name:
-            raise InvalidBundleError(f"{name!r} cannot be the name of an attachment")
-        content = self._read(_path(parse_digest(digest), name))
-        if content is None:
-            raise BundleNotFoundError(f"{self.location(digest, name)} does not exist")
-        return content
-
     def location(self, digest: str, name: str) -> str:
         """Return the address of a bundle's file: a path in a local store, a URL otherwise."""
         return self._storage.location(_path(parse_digest(digest), name))
-
-    def list(self) -> tuple[Digest, ...]:
-        """Return the digests of all complete bundles, sorted."""
-        paths = (path.split("/") for path in self._storage.files(BUNDLES))
-        digests = (digest_from_directory(path[1]) for path in paths if path[2:] == [MANIFEST])
-        return tuple(digest for digest in digests if digest is not None)
 
     def latest(self) -> Digest:
         """Return the digest that ``latest.json`` names.

@@ -3,17 +3,17 @@
 import math
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 
 def html_environment(package: str, **filters: Any) -> Environment:
     """Return the templates of a package, escaping what they insert, with the filters of all reports and these.
 
-    ``number`` shows four decimals, ``percent`` one, ``count`` a thousands separator. A number that is None or NaN is
-    shown as a dash.
+    A report extends ``report_page.html.j2``. ``number`` shows four decimals, ``percent`` one, ``count`` a thousands
+    separator. A number that is None or NaN is shown as a dash.
     """
     environment = Environment(
-        loader=PackageLoader(package),
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("reprise.reports")]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,10 +10,8 @@ Decision: time runs in slices, all users together.
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from reprise.shop.activity_clock import EPOCH_US, ActivityClock
-from reprise.shop.config import CATEGORIES, DAY_US, SEGMENTS, ShopConfig
+from reprise.shop.config import DAY_US, ShopConfig
 from reprise.shop.customer_lifetimes import ABSENCE_DAYS
 from reprise.shop.event_batch import EventBatch
 from reprise.shop.event_stream import WARM_UP_DAYS, EventStream
@@ -68,18 +66,6 @@ class Shop:
     def product_ids(self) -> list[str]:
         """Return the ids of all products, by index."""
         return [self.product_id(index) for index in range(self.config.products)]
-
-    def category_of(self, product: int) -> str:
-        """Return the name of a product's category."""
-        return CATEGORIES[int(self.population.products.category[product])].name
-
-    def segment_of(self, user: int) -> str:
-        """Return the name of a user's segment."""
-        return SEGMENTS[int(self.population.users.segment[user])].name
-
-    def price_of(self, product: int) -> float:
-        """Return a product's price before discounts."""
-        return float(np.round(self.population.products.price[product], 2))
 
 
 def numbered_id(prefix: str, number: int, count: int, digits: int) -> str:

@@ -132,7 +132,7 @@ def test_same_data_and_seed_make_the_same_digest(
         "--cv-folds", "0", "--no-set-latest",
     )  # fmt: skip
     assert other.exit_code == 0, other.output
-    assert len(BundleStore(str(tmp_path / "models")).list()) == 2
+    assert len(list((tmp_path / "models/bundles").iterdir())) == 2
     assert latest(tmp_path / "models").digest == latest(trained[0]).digest
 
 

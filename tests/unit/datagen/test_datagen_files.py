@@ -10,9 +10,13 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.datagen.exceptions import DatagenError, InvalidOptionsError, UnwritableOutputError
 from reprise.datagen.history import generate_history
-from reprise.datagen.history_options import HistoryOptions
+from reprise.datagen.history_options import (
+    DatagenError,
+    HistoryOptions,
+    InvalidOptionsError,
+    UnwritableOutputError,
+)
 from reprise.event_files.importer import import_events
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import event_key, parse_timestamp

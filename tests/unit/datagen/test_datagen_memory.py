@@ -32,5 +32,4 @@ def test_memory_does_not_grow_with_the_number_of_events(tmp_path: Path, extensio
         )
         return int(done.stdout.split("peak ")[1]) / 1024
 
-    # Parquet gathers row groups of 400,000: the smaller run already has two of them.
     assert peak_mib(2_000_000) - peak_mib(900_000) < 40

@@ -11,7 +11,7 @@ import pytest
 from reprise.datagen.history import generate_history
 from reprise.datagen.history_options import HistoryOptions
 from reprise.datagen.statistics import GAP_DAYS, HistoryStatistics
-from reprise.shop import CATEGORIES, PURCHASE, VIEW, Shop, ShopConfig
+from reprise.shop import PURCHASE, VIEW, Shop, ShopConfig
 
 SHOP = ShopConfig(seed=9, users=250, products=40)
 DAYS = 90
@@ -68,10 +68,7 @@ def test_times_between_purchases_equal_a_plain_count_of_the_file(
     plan: HistoryOptions, statistics: HistoryStatistics
 ) -> None:
     shop = Shop(SHOP)
-    names = [category.name for category in CATEGORIES]
-    category = {
-        shop.product_id(index): names.index(shop.category_of(index)) for index in range(SHOP.products)
-    }
+    category = dict(zip(shop.product_ids(), shop.population.products.category, strict=True))
     gaps = np.zeros_like(statistics.gaps)
     last: dict[tuple[str, str], datetime] = {}
     repeating: dict[str, int] = defaultdict(int)

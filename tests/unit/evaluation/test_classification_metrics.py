@@ -1,8 +1,12 @@
+from math import erf, sqrt
+
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from reprise.evaluation.classification_metrics import RankedPredictions
+from reprise.outcomes.comparison.arm_metrics import wilson_interval
 from reprise.outcomes.comparison.bootstrap import bootstrap
 
 
@@ -25,6 +29,49 @@ def test_measures_with_weights_are_scikit_learns(seed: int) -> None:
     assert found.brier == pytest.approx(brier_score_loss(labels, probabilities, sample_weight=weights))
     assert found.log_loss == pytest.approx(log_loss(labels, clipped, sample_weight=weights))
     assert found.base_rate == pytest.approx(np.average(labels, weights=weights))
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "weights"),
+    [
+        ([1, 0], [0.5, 0.5], None),
+        ([0, 1], [0.9, 0.1], None),
+        ([1, 0, 0, 1, 0], [0.3] * 5, None),
+        ([1, 0, 1, 0, 0, 1], [0.2, 0.2, 0.7, 0.7, 0.7, 0.9], None),
+        ([1, 0, 1, 0], [0.1, 0.4, 0.4, 0.8], [0.0, 2.0, 1.0, 0.0]),
+        ([0, 1, 0, 1], [0.0, 1.0, 1.0, 0.0], [3.0, 1.0, 2.0, 5.0]),
+        ([1, *[0] * 999], [0.5, *np.linspace(0, 1, 999)], None),
+    ],
+    ids=["tie", "two rows", "all ties", "some ties", "rows without weight", "extremes", "one positive"],
+)
+def test_hard_cases_are_scikit_learns(
+    labels: list[int], probabilities: list[float], weights: list[float] | None
+) -> None:
+    given = np.array(labels, dtype=np.bool_), np.array(probabilities)
+    weight = None if weights is None else np.array(weights)
+    found = RankedPredictions.of(*given).metrics(weight)
+    assert found.roc_auc == pytest.approx(roc_auc_score(*given, sample_weight=weight), abs=1e-9)
+    expected = average_precision_score(*given, sample_weight=weight)
+    assert found.average_precision == pytest.approx(expected, abs=1e-9)
+
+
+def test_rows_without_any_weight_have_no_metrics() -> None:
+    labels, probabilities, _ = rows(3, 5)
+    found = RankedPredictions.of(labels, probabilities).metrics(np.zeros(5))
+    assert np.isnan([found.base_rate, found.roc_auc, found.average_precision, found.brier]).all()
+
+
+@pytest.mark.parametrize(("hits", "total"), [(0, 1), (1, 1), (0, 7), (7, 7), (1, 3), (80, 1_000), (1, 10**7)])
+def test_share_has_wilsons_interval(hits: int, total: int) -> None:
+    found = wilson_interval(hits, total)
+    expected = binomtest(hits, total).proportion_ci(erf(1.96 / sqrt(2)), method="wilson")
+    assert (found.lower, found.upper) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert found.value == hits / total
+
+
+def test_share_of_nobody_is_undefined() -> None:
+    interval = wilson_interval(0, 0)
+    assert np.isnan([interval.value, interval.lower, interval.upper]).all()
 
 
 def test_weights_are_repetitions() -> None:

@@ -6,7 +6,16 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from reprise.shop import EVENT_ID_LENGTH, PURCHASE, VIEW, EventBatch, InvalidShopError, Shop, ShopConfig
+from reprise.shop import (
+    CATEGORIES,
+    EVENT_ID_LENGTH,
+    PURCHASE,
+    VIEW,
+    EventBatch,
+    InvalidShopError,
+    Shop,
+    ShopConfig,
+)
 from reprise.shop.activity_clock import ActivityClock
 from reprise.shop.config import DAY_US
 from reprise.shop.customer_lifetimes import ABSENCE_DAYS, CustomerLifetimes
@@ -47,7 +56,8 @@ def test_another_seed_makes_another_shop() -> None:
     other = history(ShopConfig(seed=4, users=400, products=60), 10)
     mine = history(SMALL, 10)
     assert len(column(other, "user")) != len(column(mine, "user"))
-    assert Shop(ShopConfig(seed=4)).price_of(0) != Shop(ShopConfig(seed=3)).price_of(0)
+    prices = [Shop(ShopConfig(seed=seed)).population.products.price[0] for seed in (3, 4)]
+    assert prices[0] != prices[1]
 
 
 def test_time_strictly_increases_from_the_start_on_across_batches() -> None:
@@ -79,7 +89,7 @@ def test_purchases_cost_the_price_less_the_discount_in_whole_cents_and_views_not
     assert np.isnan(amount[kind == VIEW]).all()
     assert (discount[kind == VIEW] == 0).all()
     bought = np.flatnonzero(kind == PURCHASE)
-    price = np.array([shop.price_of(index) for index in range(SMALL.products)])
+    price = np.round(shop.population.products.price, 2)
     expected = np.round(price[product[bought]] * (100 - discount[bought].astype(float))) / 100
     np.testing.assert_allclose(amount[bought], expected, atol=1e-9)
     assert (amount[bought] > 0).all()
@@ -139,7 +149,7 @@ def test_consumables_are_bought_again_on_a_cycle_and_durables_hardly_ever() -> N
     same = np.flatnonzero(pair[order][1:] == pair[order][:-1])
     gap = (when[order][1:] - when[order][:-1])[same]
     pair = pair[order][1:][same]
-    names = np.array([shop.category_of(product) for product in range(shop.config.products)])
+    names = np.array([category.name for category in CATEGORIES])[shop.population.products.category]
     category = names[pair % shop.config.products]
     repeats = {name: int((category == name).sum()) for name in set(names)}
     assert min(repeats[name] for name in ("coffee & tea", "pet food", "snacks")) > 100 * repeats["books"]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.trainer.model.threshold import best_f1_threshold
+from reprise.trainer.model.fitted_model import best_f1_threshold
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=4, max_size=60).filter(
     lambda rows: len({label for label, _ in rows}) == 2

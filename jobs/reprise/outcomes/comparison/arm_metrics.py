@@ -52,13 +52,13 @@ def _measure(
         users=int(rows.users.max()) + 1,
         sampled=rows.share,
         measures=bootstrap(metrics, rows.users, draws=settings.draws, seed=settings.seed),
-        conversion=_wilson_interval(bought, users),
+        conversion=wilson_interval(bought, users),
         calibration=() if early else ranked.calibration_curve(),
         histogram=tuple(histogram.tolist()),
     )
 
 
-def _wilson_interval(hits: int, total: int) -> Interval:
+def wilson_interval(hits: int, total: int) -> Interval:
     """Return a share with its 95% interval (Wilson, JASA 22, 1927)."""
     if total == 0:
         return Interval(float("nan"), float("nan"), float("nan"))

@@ -26,13 +26,10 @@ class Interval:
 def bootstrap(
     statistics: Callable[[Floats | None], dict[str, float]], users: Indices, *, draws: int, seed: int
 ) -> dict[str, Interval]:
-    """Return each statistic with its interval.
+    """Return each statistic with its interval from that many draws.
 
-    Args:
-        statistics: Returns the statistics of the rows with these weights, or of the rows as they are.
-        users: The user of each row, numbered from 0.
-        draws: Number of bootstrap samples.
-        seed: Seed of the samples.
+    ``statistics`` returns them for the rows with these weights, or for the rows as they are. ``users`` has the user of
+    each row, numbered from 0.
     """
     values = statistics(None)
     rng = np.random.default_rng(seed)

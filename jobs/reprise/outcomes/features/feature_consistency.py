@@ -92,14 +92,7 @@ def check_consistency(
     settings: OutcomesSettings,
     folder: Path,
 ) -> Consistency:
-    """Recompute a sample of the logged predictions.
-
-    Args:
-        connection: DuckDB with the view ``predictions``.
-        snapshot: Its events.
-        plans: The plan of each model, by digest.
-        settings: Sample size, and how long events are in flight.
-        folder: Where to spill.
+    """Recompute a sample of the view ``predictions``, each by the plan of its model's digest.
 
     Raises:
         FeatureEngineError: No event makes features.

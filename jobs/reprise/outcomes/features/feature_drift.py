@@ -80,14 +80,7 @@ class ModelDrift:
 
 
 def measure_drift(connection: Any, digest: str, manifest: Manifest, settings: OutcomesSettings) -> ModelDrift:
-    """Return the drift of a model's inputs over its recent predictions, in whichever arm.
-
-    Args:
-        connection: DuckDB with the view ``predictions``.
-        digest: The model.
-        manifest: Its manifest.
-        settings: The window, and its minimum of predictions and users.
-    """
+    """Return the drift of a model's inputs over its recent rows of the view ``predictions``, in whichever arm."""
     [(until_us,)] = connection.execute("SELECT max(answered_us) FROM predictions").fetchall()
     since_us = int(until_us) - microseconds(settings.drift_window)
     where = f"digest = {literal(digest)} AND NOT shadow AND answered_us > {since_us}"

@@ -45,12 +45,7 @@ class ArchiveSnapshot:
 def take_snapshot(
     settings: OutcomesSettings, folder: Path, advance: Callable[[int], None] | None = None
 ) -> ArchiveSnapshot:
-    """Write the archived events and predictions into a folder.
-
-    Args:
-        settings: The offline store, the history before it, ``lateness`` and ``lookback``.
-        folder: Where to write.
-        advance: Called with the number of records read since the last call.
+    """Write the archived events and predictions into a folder; ``advance`` is called with the records read since.
 
     Raises:
         NothingArchivedError: There are no predictions.

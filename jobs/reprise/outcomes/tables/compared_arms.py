@@ -50,11 +50,7 @@ def arms_of_document(document: RoutingDocument) -> ComparedArms | None:
 
 
 def arms_of_predictions(connection: Any) -> ComparedArms | None:
-    """Return the arms that the predictions name, each with its newest model; ``None`` without a baseline.
-
-    Args:
-        connection: DuckDB with the view ``predictions``.
-    """
+    """Return the arms that the view ``predictions`` names, each with its newest model; ``None`` without a baseline."""
     rows = connection.execute(
         "SELECT arm, arg_max(digest, answered_us), bool_and(shadow) FROM predictions GROUP BY arm ORDER BY arm"
     ).fetchall()

@@ -192,12 +192,8 @@ class UserValues:
 def enter_users(connection: Any, arm: str, since_us: int, exposure_us: int, assigned: bool) -> None:
     """Create the tables ``entered``, each user's first prediction since an instant, and ``exposed``, those that count.
 
-    Args:
-        connection: DuckDB with ``scored``, and with ``assigned`` if that is true.
-        arm: SQL for the compared arm of a prediction.
-        since_us: When the weights last changed.
-        exposure_us: Time after the first prediction in which further ones count.
-        assigned: Whether a user's arm is the assigned one rather than the one that answered first.
+    ``arm`` is SQL for the compared arm of a prediction. A user's arm is that of the table ``assigned`` if there is one,
+    otherwise the one that answered first.
     """
     unit = "coalesce(a.assigned, f.first_arm)" if assigned else "f.first_arm"
     joined = "LEFT JOIN assigned a USING (user_number)" if assigned else ""
@@ -275,12 +271,7 @@ def shadow_differences(
 ) -> tuple[Floats, Floats]:
     """Return, by user number, how many of the baseline's predictions a shadow scored too, and its improvement on them.
 
-    Args:
-        connection: DuckDB with ``exposed``.
-        arm: Name of the shadow.
-        digest: Model of the shadow.
-        window: Which predictions count.
-        users: Number of users.
+    ``arm`` and ``digest`` are the shadow's; ``users`` is the number of users.
     """
     bought = bought_within("wait_us", window.horizon_us)
     table = connection.sql(

@@ -34,10 +34,7 @@ def prediction_batch(batch: pa.RecordBatch, first_row: int) -> tuple[pa.RecordBa
     """Return the predictions of a batch of archived records, and how many records are invalid.
 
     A valid record is a prediction of version 1, see ``docs/schemas``. Predictions for canaries are left out, uncounted.
-
-    Args:
-        batch: Rows of the offline store.
-        first_row: Number of the first prediction.
+    The first prediction gets the number ``first_row``.
     """
     rows = list(_rows(batch))
     readable = [row for row in rows if row is not None]

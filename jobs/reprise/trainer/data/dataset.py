@@ -73,13 +73,13 @@ def load_dataset(
     """Return the labelled rows, at most ``max_rows`` of them sampled uniformly, and the number of labelled rows.
 
     Args:
-        rows: Parquet written by ``build_training_rows``.
+        rows: Parquet written by ``build_training_rows``; DuckDB spills next to it.
         events: The canonical Parquet of its events.
         truth: CSV or Parquet with ``event_id`` and ``probability``.
         input_names: The plan's inputs, in order.
         max_rows: Maximum rows.
         seed: Seed of the sample.
-        memory_limit: Memory limit of DuckDB; the rest spills next to ``rows``.
+        memory_limit: Memory limit of DuckDB.
 
     Raises:
         RowsError: The rows lack an input of the plan, or hold a number beyond float32.

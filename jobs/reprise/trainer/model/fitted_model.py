@@ -5,9 +5,11 @@ from datetime import timedelta
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import precision_recall_curve
 
 from reprise.bundle import Evaluation, Histogram, Importance, Parity
 from reprise.bundle.scorer import Scorer
+from reprise.evaluation.classification_metrics import Floats, Labels
 from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
@@ -36,7 +38,6 @@ from reprise.trainer.model.forest import (
     usable_folds,
 )
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
-from reprise.trainer.model.threshold import choose_thresholds
 from reprise.trainer.settings import TrainerSettings
 
 MIN_TRAIN_LABELS = 30
@@ -103,7 +104,7 @@ def fit_model(
         scorer = Scorer(graph, INPUT, OUTPUT, input_names)
         difference = check_parity(scorer, forest, beta, evaluation.inputs, jobs=settings.jobs)
     with timed(durations, "evaluate"):
-        thresholds = choose_thresholds(_predict(scorer, train, calibration), settings.threshold)
+        thresholds = _thresholds(_predict(scorer, train, calibration), settings.threshold)
         predictions = _predict(scorer, train, evaluation)
     with timed(durations, "importance"):
         ranked = _rank_inputs(forest, scorer, evaluation, settings)
@@ -187,3 +188,25 @@ def _rank_inputs(
             jobs=settings.jobs,
             advance=bar.advance,
         )
+
+
+def _thresholds(calibration: Predictions, fixed: float | None) -> dict[str, float]:
+    """Return the threshold of each scorer: the fixed one, or its own best F1 on the calibration rows."""
+    labels, by_scorer = calibration.rows.labels, calibration.by_scorer
+    return {
+        name: best_f1_threshold(labels, values) if fixed is None else fixed
+        for name, values in by_scorer.items()
+    }
+
+
+def best_f1_threshold(labels: Labels, probabilities: Floats) -> float:
+    """Return the threshold with the largest F1, the harmonic mean of precision and recall.
+
+    It lies midway to the next lower score, so that float rounding cannot flip a calibration row.
+    """
+    precision, recall, thresholds = precision_recall_curve(labels, probabilities)
+    total = precision + recall
+    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
+    best = float(thresholds[int(np.argmax(f1[:-1]))])
+    lower = probabilities[probabilities < best]
+    return (best + float(lower.max())) / 2 if len(lower) else best

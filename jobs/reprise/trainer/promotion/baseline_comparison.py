@@ -65,15 +65,9 @@ def compare_with_baseline(
     compute_rows: Callable[[Plan], Dataset],
     tolerance: Tolerance,
 ) -> BaselineComparison:
-    """Compare the new model with the baseline on the same rows.
+    """Compare the new model, which gave the ``probabilities``, with the baseline on the same held-out rows.
 
-    Args:
-        rows: Held-out rows.
-        probabilities: The new model's probabilities of them.
-        plan: The plan of these rows.
-        baseline: The model that serves.
-        compute_rows: Computes the same rows by another plan; called if this plan lacks an input of the baseline.
-        tolerance: How much worse counts as not worse.
+    ``compute_rows`` computes the rows by another plan. It is called if their ``plan`` lacks an input of the baseline.
     """
     other = Plan.from_dict(baseline.manifest.plan)
     inputs = _inputs_of_plan(rows, plan, other)

@@ -42,14 +42,8 @@ def propose(
 ) -> Proposal:
     """Make a bundle the candidate of a rollout, unless it is worse than the baseline.
 
-    Args:
-        api: The API server.
-        namespace: Namespace of the rollout.
-        rollout: Name of the rollout.
-        candidate: Name of the candidate; added if there is none.
-        digest: Digest of the bundle.
-        traffic_percent: Final traffic of the candidate; None keeps what it has.
-        comparison: Comparison with the baseline; None if the bundle is the baseline.
+    ``candidate`` is added if the rollout has none of this name. See ``build_candidate_patch`` for its traffic. Without
+    a ``comparison`` the bundle is the baseline.
 
     Raises:
         RolloutUnavailableError: The rollout cannot be read or changed.
@@ -103,14 +97,8 @@ def build_candidate_patch(
     """Return the JSON merge patch that makes a bundle the rollout's candidate; None if it already is.
 
     Other fields of an existing candidate stay. The patch holds the ``resourceVersion`` it was made from, so that a
-    change in between is a conflict.
-
-    Args:
-        resource: The ``ModelRollout``.
-        name: Name of the candidate.
-        digest: Digest of the bundle.
-        traffic_percent: Final traffic; None keeps what the candidate has, and gives a new one 50 or what the other
-            candidates leave.
+    change in between is a conflict. Without a final ``traffic_percent`` the candidate keeps its own, and a new one gets
+    50 or what the other candidates leave.
 
     Raises:
         RolloutRefusedError: The other candidates leave no traffic.
