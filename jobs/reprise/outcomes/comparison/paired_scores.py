@@ -41,8 +41,8 @@ def pair_scores(
 ) -> PairedScores | None:
     """Return the scores of both models, ``None`` if a prediction lacks an input of one of them.
 
-    The batches are those of ``outcome_join.exposed_features``, whose ``answered_by`` is 0 for the baseline and ``place``
-    for the candidate; ``users`` is the number of users.
+    The batches are those of ``outcome_join.exposed_features``, whose ``answered_by`` is 0 for the baseline and
+    ``place`` for the candidate; ``users`` is the number of users.
     """
     scorers = (Scorer.of(baseline), Scorer.of(candidate))
     predictions, improvement = np.zeros(users), np.zeros(users)

@@ -28,8 +28,8 @@ def importances(
     """Return the importance of every input, the most important by permutation first.
 
     Permutation importance is the mean drop of ROC AUC over two shuffles of the column, on at most 4,000
-    evaluation rows. It is 0 for an input that no tree uses. ``score`` returns the model's probability of each row, and is
-    called from ``jobs`` threads.
+    evaluation rows. It is 0 for an input that no tree uses. ``score`` returns the model's probability of each row,
+    and is called from ``jobs`` threads.
     """
     sample = evaluation.sample(PERMUTATION_ROWS, seed)
     rows = np.ascontiguousarray(sample.inputs)
