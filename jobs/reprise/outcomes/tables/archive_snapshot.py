@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow.parquet as pq
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from reprise import sql
-from reprise.archive import Coverage, OfflineStore, SegmentGoneError, prepend_history, write_events
+from reprise.archive import OfflineStore, SegmentGoneError, prepend_history, write_events
 from reprise.event_files.importer import import_events
 from reprise.log import PREDICTIONS
 from reprise.outcomes.exceptions import NothingArchivedError
@@ -16,7 +17,6 @@ from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.prediction_records import PREDICTION_SCHEMA, prediction_batch
 from reprise.runtime.durations import microseconds
 
-_ATTEMPTS = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -82,31 +82,14 @@ def _newest_arrival_us(arrivals: Path) -> int:
     return int(newest_us)
 
 
+# A compaction may replace a segment between its listing and its reading.
+@retry(retry=retry_if_exception_type(SegmentGoneError), stop=stop_after_attempt(5), reraise=True)
 def _write_predictions(
     store: OfflineStore, path: Path, since_us: int, advance: Callable[[int], None] | None
 ) -> tuple[int, int, int]:
     """Write the predictions since the day of an instant; return how many are valid, broken and missing."""
-    for attempt in range(_ATTEMPTS):
-        coverages = store.coverage(PREDICTIONS.name)
-        gaps = [gap for coverage in coverages for gap in (*coverage.gaps, *coverage.accepted)]
-        try:
-            count, broken = _copy_predictions(store, coverages, path, since_us, advance)
-        except SegmentGoneError:
-            # A compaction has replaced a listed segment: list them again.
-            if attempt + 1 == _ATTEMPTS:
-                raise
-        else:
-            return count, broken, sum(gap.records for gap in gaps)
-    raise AssertionError("the last attempt returns or raises")
-
-
-def _copy_predictions(
-    store: OfflineStore,
-    coverages: list[Coverage],
-    path: Path,
-    since_us: int,
-    advance: Callable[[int], None] | None,
-) -> tuple[int, int]:
+    coverages = store.coverage(PREDICTIONS.name)
+    missing = sum(gap.records for coverage in coverages for gap in (*coverage.gaps, *coverage.accepted))
     first_day = (_EPOCH + timedelta(microseconds=since_us)).date()
     parts = [part for coverage in coverages for listed in coverage.parts.values() for part in listed]
     count = broken = 0
@@ -120,4 +103,4 @@ def _copy_predictions(
                 writer.write_batch(rows)
                 if advance is not None:
                     advance(batch.num_rows)
-    return count, broken
+    return count, broken, missing

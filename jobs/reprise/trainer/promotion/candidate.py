@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
+
 from reprise.trainer.exceptions import RolloutConflictError, RolloutRefusedError
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison
 from reprise.trainer.promotion.rollout_api import RolloutApi
 
-_ATTEMPTS = 5
 _DEFAULT_PERCENT = 50.0
 _ALL_PERCENT = 100.0
 
@@ -30,6 +31,7 @@ class Proposal:
     comparison: BaselineComparison | None
 
 
+@retry(retry=retry_if_exception_type(RolloutConflictError), stop=stop_after_attempt(5), reraise=True)
 def propose(
     api: RolloutApi,
     namespace: str,
@@ -55,24 +57,15 @@ def propose(
         return Proposal(name, "unchanged", "it is the baseline", None)
     if comparison.worse:
         return Proposal(name, "refused", "; ".join(comparison.worse), comparison)
-    for attempt in range(_ATTEMPTS):
-        resource = api.get(namespace, rollout)
-        if serving_baseline(resource) != comparison.baseline:
-            reason = (
-                "the baseline has changed during the training; the next training compares with the new one"
-            )
-            return Proposal(name, "refused", reason, comparison)
-        patch = build_candidate_patch(resource, candidate, digest, traffic_percent)
-        if patch is None:
-            return Proposal(name, "unchanged", f"it already is the candidate {candidate!r}", comparison)
-        try:
-            api.patch(namespace, rollout, patch)
-        except RolloutConflictError:
-            if attempt + 1 == _ATTEMPTS:
-                raise
-        else:
-            return Proposal(name, "proposed", f"it is now the candidate {candidate!r}", comparison)
-    raise AssertionError("the last attempt returns or raises")
+    resource = api.get(namespace, rollout)
+    if serving_baseline(resource) != comparison.baseline:
+        reason = "the baseline has changed during the training; the next training compares with the new one"
+        return Proposal(name, "refused", reason, comparison)
+    patch = build_candidate_patch(resource, candidate, digest, traffic_percent)
+    if patch is None:
+        return Proposal(name, "unchanged", f"it already is the candidate {candidate!r}", comparison)
+    api.patch(namespace, rollout, patch)
+    return Proposal(name, "proposed", f"it is now the candidate {candidate!r}", comparison)
 
 
 def serving_baseline(resource: Mapping[str, Any]) -> str:
