@@ -12,9 +12,9 @@ Equal config: equal users, products, affinities and lifetimes, wherever a stream
 events. With ``horizon_us`` a stream also has ``batch.probability``, the truth; ``oracle`` defines it.
 """
 
-from reprise.shop.config import CATEGORIES, SEGMENTS, Category, Segment, ShopConfig
+from reprise.shop.config import CATEGORIES, SEGMENTS, ShopConfig
 from reprise.shop.event_batch import EVENT_ID_LENGTH, EVENT_TYPES, PURCHASE, VIEW, EventBatch
-from reprise.shop.exceptions import InvalidShopError, ShopError
+from reprise.shop.exceptions import InvalidShopError
 from reprise.shop.shop import Shop
 
 __all__ = [
@@ -24,11 +24,8 @@ __all__ = [
     "PURCHASE",
     "SEGMENTS",
     "VIEW",
-    "Category",
     "EventBatch",
     "InvalidShopError",
-    "Segment",
     "Shop",
     "ShopConfig",
-    "ShopError",
 ]
