@@ -172,6 +172,8 @@ FUNCTIONS: Mapping[str, Callable[..., Symbol]] = {
 }
 """By kind. ``t`` is the instant in microseconds. The other positional arguments are fields, or feature functions."""
 
+_SIGNATURES = {kind: inspect.getfullargspec(function) for kind, function in FUNCTIONS.items()}
+
 
 def evaluate(spec: Spec, state: Mapping[str, Symbol], t: Symbol | None = None) -> Symbol:
     """Return the value of a plan's ``spec`` from the state's fields by name, at the instant ``t``.
@@ -180,23 +182,23 @@ def evaluate(spec: Spec, state: Mapping[str, Symbol], t: Symbol | None = None) -
         PlanError: The kind is unknown, a parameter or field is missing, a parameter is no finite number, or the
             function needs an instant and there is none.
     """
-    operands = _operands(spec)
+    operands, parameters = _arguments(spec)
     if t is None and "t" in operands:
         raise PlanError(f"{spec['kind']} depends on the instant, so it cannot be aggregated over pairs")
-    function = FUNCTIONS[spec["kind"]]
     try:
         values = [t if name == "t" else _operand(spec[name], state, t) for name in operands]
-        parameters = {name: spec[name] for name in inspect.getfullargspec(function).kwonlyargs}
+        numbers = {name: spec[name] for name in parameters}
     except KeyError as error:
         raise PlanError(
             f"finish {dict(spec)}: {error} is neither a parameter nor a field of the state"
         ) from None
-    return function(*values, **parameters)
+    return FUNCTIONS[spec["kind"]](*values, **numbers)
 
 
 def spec_fields(spec: Spec) -> set[str]:
     """Return the fields of the state that a feature function reads."""
-    entries = [spec[name] for name in _operands(spec) if name != "t"]
+    operands, _ = _arguments(spec)
+    entries = [spec[name] for name in operands if name != "t"]
     return {f for each in entries for f in (spec_fields(each) if isinstance(each, Mapping) else {each})}
 
 
@@ -211,11 +213,12 @@ def feature_sql(spec: Spec, column: Callable[[str], str]) -> str:
     return SQL.result.format(evaluate(spec, state).text)
 
 
-def _operands(spec: Spec) -> list[str]:
-    function = FUNCTIONS.get(spec.get("kind", ""))
-    if function is None:
+def _arguments(spec: Spec) -> tuple[list[str], list[str]]:
+    """Return the names of the function's operands and of its parameters."""
+    signature = _SIGNATURES.get(spec.get("kind", ""))
+    if signature is None:
         raise PlanError(f"unknown finish kind {spec.get('kind')!r}; known are {', '.join(FUNCTIONS)}")
-    return inspect.getfullargspec(function).args
+    return signature.args, signature.kwonlyargs
 
 
 def _operand(entry: Any, state: Mapping[str, Symbol], t: Symbol | None) -> Symbol:

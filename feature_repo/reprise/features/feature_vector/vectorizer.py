@@ -14,6 +14,8 @@ StateRow = Sequence[float | int | None]
 """An entity's state in view order; None is a missing value."""
 
 _PURCHASE = "purchase"
+_CHUNK_ROWS = 2_048
+"""Rows that are computed at once; the arrays of all steps together fit into a processor's cache."""
 
 
 class FeatureVectorizer:
@@ -44,7 +46,7 @@ class FeatureVectorizer:
                 )
             return values.values()
 
-        fields = {
+        fields: dict[str, list[str]] = {
             entity.name: [field.name for field in view.fields]
             for entity, view in zip(plan.entities, views, strict=True)
         }
@@ -89,8 +91,11 @@ class FeatureVectorizer:
             amount: The requests' own amounts, shape (n,).
             is_purchase: 1.0 for a purchase, 0.0 for another event, NaN if unknown, shape (n,).
         """
-        # Feature functions read whole columns, so each column is contiguous.
-        states = (np.ascontiguousarray(state.T) for state in (user, product, pair))
+        out = np.empty((len(self.names), len(timestamp_us)))
         instants = np.asarray(timestamp_us, dtype=np.float64)
-        values: FloatArray = np.stack(self._matrix(*states, instants, amount, is_purchase))
-        return values.T
+        for start in range(0, len(instants), _CHUNK_ROWS):
+            rows = slice(start, start + _CHUNK_ROWS)
+            # Feature functions read whole columns, so each column is contiguous.
+            states = (np.ascontiguousarray(state[rows].T) for state in (user, product, pair))
+            out[:, rows] = self._matrix(*states, instants[rows], amount[rows], is_purchase[rows])
+        return out.T
