@@ -1,16 +1,13 @@
 """Histories of events that are hard on features, and requests about them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from hypothesis import strategies as st
 
-from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import Event, event_from_fields, event_key
 
 USERS = ("u", "u|p", "ü 2", "once")
@@ -142,26 +139,6 @@ def requests_at(events: Sequence[Event], seed: int = 0) -> list[Request]:
     return own + later
 
 
-def event_table(events: Sequence[Event]) -> pa.Table:
-    """Return events as the canonical table."""
-    rows = [
-        {
-            "event_id": e.event_id,
-            "user_id": e.user_id,
-            "product_id": e.product_id,
-            "event_type": e.event_type,
-            "amount": e.amount,
-            "timestamp": e.timestamp_us,
-            "metadata": None,
-        }
-        for e in events
-    ]
-    instants = [row["timestamp"] for row in rows]
-    table = pa.Table.from_pylist([{**row, "timestamp": None} for row in rows], schema=EVENT_SCHEMA)
-    at = table.schema.get_field_index("timestamp")
-    return table.set_column(at, "timestamp", pa.array(instants, pa.int64()).cast(EVENT_SCHEMA.field(at).type))
-
-
 def event_frame(events: Sequence[Event]) -> pd.DataFrame:
     """Return events as the reference executor takes them."""
     return pd.DataFrame(
@@ -194,16 +171,6 @@ def request_frame(requests: Sequence[Request]) -> pd.DataFrame:
 def largest_amount(events: Sequence[Event]) -> float:
     """Return the largest amount, 0 without any."""
     return max((e.amount for e in events if e.amount is not None), default=0.0)
-
-
-def state_arrays(
-    plan_fields: Sequence[str], states: Mapping[Any, Sequence[float | int | None]]
-) -> pd.DataFrame:
-    """Return states as a frame of objects, one row an entity, in the order of its ids."""
-    keys = sorted(states)
-    return pd.DataFrame(
-        [list(states[key]) for key in keys], index=keys, columns=list(plan_fields), dtype=object
-    )
 
 
 def _naive_utc(instants_us: Sequence[int]) -> pd.Series:

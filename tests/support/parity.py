@@ -22,7 +22,8 @@ from reprise.features.parity.comparison import (
 from reprise.features.parity.reference import reference_inputs
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.progress import progress
-from support.hard_histories import Request, event_frame, event_table, largest_amount, request_frame
+from support.hard_histories import Request, event_frame, largest_amount, request_frame
+from support.histories import event_table
 
 States = dict[tuple[str, ...], list[float | int | None]]
 """An entity's states by its ids."""

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from reprise.events import Event, event_key
-from reprise.features.executors.fold import InMemoryStates
-from reprise.features.feature_functions import NUMBERS, bind
+from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.plan import EntityPlan, Plan
 
 Raw = Sequence[tuple[int, int, float]]
@@ -27,9 +26,7 @@ class RawLists:
             lambda: {frame: [] for frame in plan.frames.values()}
         )
         self._pairs: dict[tuple[str, str], dict[tuple[str, str], None]] = defaultdict(dict)
-        self._inner = {
-            name: bind(spec, plan.pair.field_index, NUMBERS) for name, spec in plan.pair_values.items()
-        }
+        self._pair_values = Fold(plan).pair_values
 
     def take(self, event: Event, states: InMemoryStates) -> None:
         """Keep an event, and put the states of its user, product and pair as they are then."""
@@ -48,24 +45,25 @@ class RawLists:
         self, entity: EntityPlan, key: tuple[str, ...], states: InMemoryStates | None = None
     ) -> list[float | int | None]:
         frames = {frame: _Columns(raw) for frame, raw in self._kept[key].items()}
+        pairs = (
+            [self._pair_values(states.pairs[pair]) for pair in self._pairs[key[0], key[1]]]
+            if states is not None
+            else []
+        )
         row: list[float | int | None] = []
         for kept in entity.accumulators:
-            row.extend(frames[kept.frame].state(kept.spec))
-        if states is not None and entity.pair_accumulators:
-            pairs = [
-                [np.nan if value is None else value for value in states.pairs[pair]]
-                for pair in self._pairs[key[0], key[1]]
-            ]
-            for over in entity.pair_accumulators:
-                row.extend(self._over_pairs(over.spec, pairs))
+            if kept.frame is None:
+                row.extend(self._over_pairs(kept.spec, pairs))
+            else:
+                row.extend(frames[kept.frame].state(kept.spec))
         return row
 
     def _over_pairs(
-        self, spec: Mapping[str, Any], pairs: Sequence[Sequence[float]]
+        self, spec: Mapping[str, Any], pairs: Sequence[Mapping[str, float]]
     ) -> tuple[float | int | None, ...]:
         if spec["kind"] == "pair_count":
             return (len(pairs),)
-        values = np.array([self._inner[spec["inner"]](pair, 0) for pair in pairs], dtype=np.float64)
+        values = np.array([pair[spec["inner"]] for pair in pairs], dtype=np.float64)
         values = values[~np.isnan(values)]
         if spec["kind"] == "pair_max":
             return (float(values.max()) if len(values) else None,)

@@ -175,7 +175,7 @@ def states_command(
     if (events is None) == (url is None):
         raise click.UsageError("give one of --events, --offline and REPRISE_OFFLINE_STORE")
     folder = out or repository / "data" / "states"
-    with error_messages(), _archived(url) if url else _canonical(events, import_options) as source:
+    with error_messages(), _canonical(events, import_options, url) as source:
         plan = Plan.load(repository / "plan" / "plan.json")
         with progress("Writing states", None, "rows") as bar:
             report = write_state_rows(source, folder, plan, memory_limit=memory_limit, advance=bar.advance)
@@ -183,33 +183,24 @@ def states_command(
 
 
 @contextmanager
-def _archived(url: str) -> Iterator[Path]:
-    """Yield a file of the archived events, duplicates included, in the order of arrival, with their log positions."""
-    from reprise.archive import OfflineStore, OfflineStoreError, write_events
-    from reprise.runtime.storage import StorageError
+def _canonical(events: Path | None, import_options: Any, offline: str | None = None) -> Iterator[Path]:
+    """Yield a canonical Parquet file of events: imported, archived, or else a sample of the synthetic shop.
 
+    Archived events include duplicates, are in the order of arrival, and have their log positions.
+    """
     with TemporaryDirectory(prefix="reprise-events-") as folder:
         path = Path(folder) / "events.parquet"
-        try:
-            archived = write_events(OfflineStore(url), path, order="arrival")
-        except (OfflineStoreError, StorageError) as error:
-            raise click.ClickException(str(error)) from error
-        click.echo(f"{archived.records:,} records of {url}")
-        yield path
+        if offline is not None:
+            from reprise.archive import OfflineStore, write_events
 
+            archived = write_events(OfflineStore(offline), path, order="arrival")
+            click.echo(f"{archived.records:,} records of {offline}")
+        elif events is not None:
+            from reprise.event_files.importer import import_events
 
-@contextmanager
-def _canonical(events: Path | None, import_options: Any) -> Iterator[Path]:
-    """Yield a canonical Parquet file of the events; without events, a sample of the synthetic shop."""
-    from reprise.event_files.importer import import_events
-
-    with TemporaryDirectory(prefix="reprise-events-") as folder:
-        path = Path(folder) / "events.parquet"
-        if events is None:
+            click.echo(import_events(events, path, options=import_options).render())
+        else:
             from reprise.features.discovery.planner import write_sample
 
-            count = write_sample(path)
-            click.echo(f"sample of the synthetic shop: {count:,} events")
-        else:
-            click.echo(import_events(events, path, options=import_options).render())
+            click.echo(f"sample of the synthetic shop: {write_sample(path):,} events")
         yield path

@@ -5,18 +5,17 @@ reads it; nothing else defines a feature.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import orjson
 
-from reprise.features.accumulators.event_accumulators import Accumulator, accumulator
-from reprise.features.accumulators.pair_accumulators import PairAccumulator, is_pair_spec, pair_accumulator
+from reprise.features.accumulators import Accumulator, accumulator
 from reprise.features.exceptions import PlanError
-from reprise.features.feature_functions import NUMBERS, bind
+from reprise.features.feature_functions import SQL, Expressions, Spec, Symbol, evaluate, spec_fields
 from reprise.store.feast.view import StateView
 
 PLAN_FORMAT = 1
@@ -48,7 +47,7 @@ class ModelInput:
         source: The name that Deep Feature Synthesis gave it, or the formula of a request-time input.
         unit: Its unit, for people.
         description: Its meaning, for people.
-        finish: Spec of its feature function, see ``feature_functions.bind``; or of a request-time input.
+        finish: Spec of its feature function, see ``feature_functions.evaluate``; or of a request-time input.
     """
 
     name: str
@@ -56,7 +55,11 @@ class ModelInput:
     source: str
     unit: str
     description: str
-    finish: Mapping[str, Any]
+    finish: Spec
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as data for JSON; its entity is where it stands in the plan."""
+        return {name: value for name, value in vars(self).items() if name != "entity"}
 
 
 @dataclass(frozen=True)
@@ -73,45 +76,29 @@ class EntityPlan:
 
     Attributes:
         name: ``user``, ``product`` or ``pair``.
-        accumulators: Over the entity's events.
-        pair_accumulators: Over the entity's pairs; none for the pair itself.
+        accumulators: Of its state, in order; over the entity's events, and for users and products over their pairs.
         inputs: The model inputs that are computed from this state.
     """
 
     name: EntityName
     accumulators: tuple[Accumulator, ...]
-    pair_accumulators: tuple[PairAccumulator, ...]
     inputs: tuple[ModelInput, ...]
-
-    @cached_property
-    def all_accumulators(self) -> tuple[Accumulator | PairAccumulator, ...]:
-        """Both kinds of accumulators, in the order of the state."""
-        return (*self.accumulators, *self.pair_accumulators)
 
     @cached_property
     def view(self) -> StateView:
         """The Feast feature view that holds this entity's state."""
-        fields = tuple(f for a in self.all_accumulators for f in a.fields)
+        fields = tuple(f for a in self.accumulators for f in a.fields)
         return StateView(f"{self.name}_state", _JOIN_KEYS[self.name], fields)
 
     @cached_property
     def empty(self) -> tuple[float | int | None, ...]:
         """The state of an entity without events, in view order."""
-        return tuple(value for a in self.all_accumulators for value in a.empty)
+        return tuple(value for a in self.accumulators for value in a.empty)
 
     @cached_property
     def projection(self) -> StateProjection:
         """The fields that the inputs are computed from; the other fields only keep the state up to date."""
-        used: set[str] = set()
-
-        class Index(dict[str, int]):
-            def __getitem__(self, name: str) -> int:
-                used.add(name)
-                return super().__getitem__(name)
-
-        index = Index(self.field_index)
-        for model_input in self.inputs:
-            bind(model_input.finish, index, NUMBERS)
+        used = {name for each in self.inputs for name in spec_fields(each.finish)}
         fields = self.view.fields
         # A read asks for at least one field.
         positions = [at for at, each in enumerate(fields) if each.name in used] or [0]
@@ -138,11 +125,11 @@ class Plan:
     """
 
     frames: Mapping[str, str]
-    pair_values: Mapping[str, Mapping[str, Any]]
+    pair_values: Mapping[str, Spec]
     user: EntityPlan
     product: EntityPlan
     pair: EntityPlan
-    request_inputs: tuple[ModelInput, ...] = field(default=())
+    request_inputs: tuple[ModelInput, ...]
 
     @property
     def entities(self) -> tuple[EntityPlan, EntityPlan, EntityPlan]:
@@ -181,12 +168,12 @@ class Plan:
             "pair_values": {name: dict(spec) for name, spec in self.pair_values.items()},
             "entities": {
                 entity.name: {
-                    "state": [dict(each.spec) for each in entity.all_accumulators],
-                    "inputs": [_input_to_dict(each) for each in entity.inputs],
+                    "state": [dict(each.spec) for each in entity.accumulators],
+                    "inputs": [each.to_dict() for each in entity.inputs],
                 }
                 for entity in self.entities
             },
-            "request_inputs": [_input_to_dict(i) for i in self.request_inputs],
+            "request_inputs": [each.to_dict() for each in self.request_inputs],
         }
 
     @classmethod
@@ -201,13 +188,18 @@ class Plan:
         if document.get("format") != PLAN_FORMAT:
             raise PlanError(f"plan format {document.get('format')!r} is unknown; expected {PLAN_FORMAT}")
         try:
-            entities = {name: _entity_from_dict(name, document["entities"][name]) for name in ENTITY_NAMES}
+            entities = {
+                name: EntityPlan(
+                    name=name,
+                    accumulators=tuple(accumulator(spec) for spec in document["entities"][name]["state"]),
+                    inputs=tuple(ModelInput(entity=name, **i) for i in document["entities"][name]["inputs"]),
+                )
+                for name in ENTITY_NAMES
+            }
             plan = cls(
                 frames=dict(document["frames"]),
                 pair_values=dict(document["pair_values"]),
-                user=entities["user"],
-                product=entities["product"],
-                pair=entities["pair"],
+                **entities,
                 request_inputs=tuple(ModelInput(entity="request", **i) for i in document["request_inputs"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -244,22 +236,24 @@ def _check(plan: Plan) -> None:
     missing = [name for name in REQUIRED_INPUTS if name not in plan.input_names]
     if missing:
         raise PlanError(f"the plan lacks inputs that the API promises: {', '.join(missing)}")
-    frames = set(plan.frames.values())
+    symbols = Expressions(SQL)
     for entity in plan.entities:
         if len(entity.field_index) != len(entity.view.fields):
             raise PlanError(f"{entity.name}: two fields of the state have the same name")
-        for over_events in entity.accumulators:
-            if over_events.frame not in frames:
+        for each in entity.accumulators:
+            if each.frame is not None and each.frame not in plan.frames.values():
                 raise PlanError(
-                    f"{entity.name}: {over_events.id} is over {over_events.frame!r}, which is no frame of the plan"
+                    f"{entity.name}: {each.id} is over {each.frame!r}, which is no frame of the plan"
                 )
-        for over_pairs in entity.pair_accumulators:
-            if over_pairs.inner is not None and over_pairs.inner not in plan.pair_values:
-                raise PlanError(f"{entity.name}: {over_pairs.id} needs the pair value {over_pairs.inner!r}")
+            if each.frame is None and entity.name == "pair":
+                raise PlanError("the pair's own state cannot be over pairs")
+            if each.inner is not None and each.inner not in plan.pair_values:
+                raise PlanError(f"{entity.name}: {each.id} needs the pair value {each.inner!r}")
+        state = {name: Symbol(symbols, name) for name in entity.field_index}
         for model_input in entity.inputs:
-            bind(model_input.finish, entity.field_index, NUMBERS)
+            evaluate(model_input.finish, state, Symbol(symbols, "t"))
     for spec in plan.pair_values.values():
-        bind(spec, plan.pair.field_index, NUMBERS)
+        evaluate(spec, {name: Symbol(symbols, name) for name in plan.pair.field_index})
     _check_request_inputs(plan)
 
 
@@ -281,21 +275,3 @@ def _check_request_inputs(plan: Plan) -> None:
 
 def _sha256(document: Mapping[str, Any]) -> str:
     return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _entity_from_dict(name: EntityName, document: Mapping[str, Any]) -> EntityPlan:
-    specs: Sequence[Mapping[str, Any]] = document["state"]
-    over_pairs = tuple(pair_accumulator(spec) for spec in specs if is_pair_spec(spec))
-    if name == "pair" and over_pairs:
-        raise PlanError("the pair's own state cannot be over pairs")
-    return EntityPlan(
-        name=name,
-        accumulators=tuple(accumulator(spec) for spec in specs if not is_pair_spec(spec)),
-        pair_accumulators=over_pairs,
-        inputs=tuple(ModelInput(entity=name, **i) for i in document["inputs"]),
-    )
-
-
-def _input_to_dict(model_input: ModelInput) -> dict[str, Any]:
-    names = (each.name for each in fields(model_input) if each.name != "entity")
-    return {name: getattr(model_input, name) for name in names}

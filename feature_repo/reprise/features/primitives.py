@@ -18,12 +18,17 @@ _TIME_INDEX = ColumnSchema(logical_type=Datetime, semantic_tags={"time_index"})
 
 
 class _Decayed:
-    """Attributes of both primitives, as Featuretools names them."""
+    """What both primitives have in common, as Featuretools names it."""
 
     return_type = _NUMERIC
     uses_calc_time = True
     stack_on_self = False
     default_value = 0
+    described: str
+
+    def __init__(self, half_life_days: float = 7) -> None:
+        self.half_life_days = half_life_days
+        self.description_template = self.described.format(f"halving every {half_life_days:g} days")
 
 
 class DecayedCount(_Decayed, AggregationPrimitive):  # type: ignore[misc]
@@ -44,10 +49,7 @@ class DecayedCount(_Decayed, AggregationPrimitive):  # type: ignore[misc]
 
     name = "decayed_count"
     input_types = [_TIME_INDEX]  # noqa: RUF012 (Featuretools' own interface)
-
-    def __init__(self, half_life_days: float = 7) -> None:
-        self.half_life_days = half_life_days
-        self.description_template = f"the number, halving every {half_life_days:g} days,"
+    described = "the number, {},"
 
     def get_function(self) -> Callable[..., float]:
         """Return the function that Featuretools calls for each entity."""
@@ -76,10 +78,7 @@ class DecayedSum(_Decayed, AggregationPrimitive):  # type: ignore[misc]
 
     name = "decayed_sum"
     input_types = [_NUMERIC, _TIME_INDEX]  # noqa: RUF012 (Featuretools' own interface)
-
-    def __init__(self, half_life_days: float = 7) -> None:
-        self.half_life_days = half_life_days
-        self.description_template = f"the sum, halving every {half_life_days:g} days, of {{}}"
+    described = "the sum, {}, of {{}}"
 
     def get_function(self) -> Callable[..., float]:
         """Return the function that Featuretools calls for each entity."""

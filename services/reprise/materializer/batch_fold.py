@@ -17,7 +17,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from reprise.events import Event, InvalidEventError, decode_event
-from reprise.features.accumulators.event_accumulators import FrameEvent
+from reprise.features.accumulators import FrameEvent
 from reprise.features.executors.fold import EntityFold, Fold
 from reprise.features.plan import EntityPlan, Plan
 from reprise.log import Record

@@ -16,7 +16,8 @@ from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.features.plan import Plan
 from support.feast_repository import FeastRepository, entity_rows, features_of, with_event_timestamps
-from support.hard_histories import event_table, largest_amount, random_history, request_frame, requests_at
+from support.hard_histories import largest_amount, random_history, request_frame, requests_at
+from support.histories import event_table
 from support.predictor import predictor_on, published
 from support.redis import RedisServer
 from support.served_bundles import bundle_files

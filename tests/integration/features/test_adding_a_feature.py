@@ -1,6 +1,10 @@
-"""docs/adding-a-feature.md, performed: its diff, its command, and what it says comes of it."""
+"""docs/adding-a-feature.md, performed: its diff, its command, and what it says comes of it.
+
+Without ``REPRISE_SOAK=1`` the command selects features on fewer events than the guide's.
+"""
 
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -14,11 +18,12 @@ import pytest
 from click.testing import CliRunner
 
 from reprise.features.discovery.definition import load_definition
-from reprise.features.discovery.planner import load_saved_features, planned_candidates
+from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.main import command
 from reprise.features.plan import Plan
+from support.discovered import load_saved_features
 from support.hard_histories import random_history, requests_at
 from support.parity import answers, folded_states, reference_answers
 from support.plans import REPOSITORY, checked_in_plan
@@ -46,7 +51,7 @@ class Example:
 
 
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
+def example(tmp_path_factory: pytest.TempPathFactory, few_users: Path) -> Example:
     """Apply the guide's one diff to a copy of the repository's definition, and run the guide's first command there."""
     folder = tmp_path_factory.mktemp("checkout")
     repository = folder / "feature_repo"
@@ -56,6 +61,8 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
     subprocess.run(["git", "apply", "--whitespace=error-all"], cwd=folder, input=diff, text=True, check=True)
     reprise, part, *arguments = shlex.split(blocks("sh")[0])
     assert (reprise, part) == ("reprise", "features")
+    if os.environ.get("REPRISE_SOAK") != "1":
+        arguments += ["--events", str(few_users)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         result = CliRunner().invoke(command, arguments)
@@ -100,14 +107,14 @@ def test_the_new_plan_is_the_same_three_ways(example: Example) -> None:
     definition = load_definition(example.repository)
     candidates = planned_candidates(definition, example.plan)
     events = random_history(8, 40, users=3, products=2, years=0.1)
-    requests = requests_at(events)[::2]
+    requests = requests_at(events)[::4]
     with BatchExecutor(example.plan) as executor:
         found = answers(executor, example.plan, events, requests)
     reference = reference_answers(events, requests, candidates, definition)
     assert found.compared().mismatches == ()
     assert found.compared_with(reference, [c.name for c in candidates]).mismatches == ()
     recent = found.batch[:, example.plan.input_names.index("recent_views")]
-    assert len(np.unique(recent)) > 10
+    assert len(np.unique(recent)) > 5
 
 
 def test_a_view_counts_half_after_two_days(example: Example) -> None:

@@ -1,6 +1,7 @@
 """``reprise features`` as a person at a terminal uses it."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,16 +33,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-def test_planning_by_the_sample_makes_the_checked_in_plan_and_a_dry_run_writes_nothing(
-    repository: Path,
-) -> None:
-    before = files(repository)
+@pytest.mark.skipif(os.environ.get("REPRISE_SOAK") != "1", reason="plans on the whole sample; REPRISE_SOAK=1")
+def test_planning_by_the_sample_makes_the_checked_in_plan(repository: Path) -> None:
     result = features("plan", "--dry-run", "--repository", repository)
     assert result.exit_code == 0, result.output
     plan = checked_in_plan()
     assert f"plan {plan.hash[:12]}, schema {plan.schema_hash[:12]}" in result.output
     assert f"{len(plan.inputs)} inputs" in result.output
-    assert files(repository) == before
 
 
 def test_planning_says_what_was_found_refused_dropped_and_kept_and_writes_the_plan(
@@ -65,11 +63,15 @@ def test_planning_says_what_was_found_refused_dropped_and_kept_and_writes_the_pl
     assert f"plan {plan.hash[:12]}" in result.output
 
 
-def test_all_lists_each_refused_feature_with_its_reason(repository: Path, few_users: Path) -> None:
+def test_all_lists_each_refused_feature_with_its_reason_and_a_dry_run_writes_nothing(
+    repository: Path, few_users: Path
+) -> None:
+    before = files(repository)
     result = features("plan", "--dry-run", "--all", "--repository", repository, "--events", few_users)
     assert result.exit_code == 0, result.output
     assert "refused MEDIAN(purchases.amount): median has no bounded state" in result.output
     assert "dropped " in result.output
+    assert files(repository) == before
 
 
 @pytest.mark.parametrize("extension", ["parquet", "csv"])
@@ -103,13 +105,13 @@ def test_build_without_a_plan_says_what_to_run(tmp_path: Path, some_csv: Path) -
 
 
 def test_check_finds_no_mismatch_and_says_how_much_it_compared(some_csv: Path) -> None:
-    result = features("check", "--events", some_csv, "--reference-rows", "40")
+    result = features("check", "--events", some_csv, "--reference-rows", "12")
     assert result.exit_code == 0, result.output
     plan = checked_in_plan()
     finished = len(plan.inputs) - len(plan.request_inputs)
-    assert f"{40 * finished:,}" in result.output
+    assert f"{12 * finished:,}" in result.output
     assert f"{1500 * len(plan.inputs):,}" in result.output
-    assert "The reference computed 40 of 1,500 rows" in result.output
+    assert "The reference computed 12 of 1,500 rows" in result.output
 
 
 def redefined(repository: Path, old: str, new: str) -> None:
@@ -136,7 +138,7 @@ AGGREGATIONS = ('''
 def test_check_fails_when_an_executor_computes_something_else(repository: Path, some_csv: Path) -> None:
     """A primitive that is called sum but sums wrongly: the reference believes it, batch and stream do not."""
     redefined(repository, "\nAGGREGATIONS = (", WRONG_SUM)
-    result = features("check", "--repository", repository, "--events", some_csv, "--reference-rows", "40")
+    result = features("check", "--repository", repository, "--events", some_csv, "--reference-rows", "20")
     assert result.exit_code == 1, result.output
     assert "reference and batch: total_spend, row" in result.output
     assert "… and " in result.output

@@ -1,6 +1,7 @@
 """The product's promise: three executors of one plan, and no difference between them.
 
-``REPRISE_PARITY_EXAMPLES`` multiplies the histories that are tried, and then draws new ones every time.
+``REPRISE_PARITY_EXAMPLES`` multiplies the histories that are tried, and then draws new ones every time. It also adds
+instants to the fixed cases.
 """
 
 import os
@@ -26,7 +27,6 @@ from support.hard_histories import (
     UNSEEN_USER,
     USERS,
     Request,
-    event_table,
     histories,
     in_zone,
     largest_amount,
@@ -35,6 +35,7 @@ from support.hard_histories import (
     requests_about,
     requests_at,
 )
+from support.histories import event_table
 from support.parity import (
     Answers,
     answers,
@@ -85,7 +86,7 @@ def assert_three_ways_the_same(
     return found
 
 
-@dose(16)
+@dose(10)
 @given(data=st.data())
 def test_reference_batch_and_stream_are_the_same(executor: BatchExecutor, data: st.DataObject) -> None:
     events = data.draw(histories(), label="events")
@@ -149,7 +150,7 @@ def test_states_are_what_all_the_events_say_without_accumulators(events: list[Ev
         assert state_mismatches(entity, left, right, largest_amount(kept)) == []
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(1 if DOSE == 1 else 3))
 def test_a_long_history_shuffled_folds_to_the_batchs_states(executor: BatchExecutor, seed: int) -> None:
     events = random_history(seed, 3_000, users=40, products=15)
     executor.load_events(event_table(events))
@@ -219,9 +220,11 @@ HISTORIES: dict[str, list[Event]] = {
 @pytest.mark.parametrize("events", HISTORIES.values(), ids=HISTORIES.keys())
 def test_a_hard_case_is_the_same_three_ways(executor: BatchExecutor, events: list[Event]) -> None:
     instants = sorted({event.timestamp_us for event in events})
-    around = {instants[0], instants[-1], instants[len(instants) // 2]}
-    asked = sorted({at + shift for at in around for shift in (0, 1)} | {instants[-1] + YEAR_US})
-    assert_three_ways_the_same(executor, events, every_pair_at(asked))
+    last = instants[-1]
+    asked = {instants[len(instants) // 2], last, last + 1, last + YEAR_US}
+    if DOSE > 1:
+        asked |= {at + shift for at in (instants[0], instants[len(instants) // 2]) for shift in (0, 1)}
+    assert_three_ways_the_same(executor, events, every_pair_at(sorted(asked)))
 
 
 def test_25_years_of_weekly_half_lives_stay_exact(executor: BatchExecutor) -> None:
@@ -235,12 +238,14 @@ def test_25_years_of_weekly_half_lives_stay_exact(executor: BatchExecutor) -> No
         for number, at in enumerate(instants)
     ]
     assert (events[-1].timestamp_us - events[0].timestamp_us) / (7 * DAY_US) > 2 * 512
-    found = assert_three_ways_the_same(executor, events, every_pair_at([int(at) + 1 for at in instants[::6]]))
+    found = assert_three_ways_the_same(
+        executor, events, every_pair_at([int(at) + 1 for at in instants[::12]])
+    )
     decayed = found.batch[:, PLAN.input_names.index("user_decayed_count_views_timestamp")]
-    assert (decayed > 0).sum() > 20
+    assert (decayed > 0).sum() > 10
 
 
-@pytest.mark.parametrize("years", [9.7, 9.9, 19.5, 19.7, 20.5, 21.5])
+@pytest.mark.parametrize("years", [9.7, 9.9, 19.5, 19.7, 20.5, 21.5] if DOSE > 1 else [9.9, 19.7])
 def test_what_has_decayed_out_of_a_doubles_range_is_no_mismatch(
     executor: BatchExecutor, years: float
 ) -> None:
@@ -268,8 +273,8 @@ def test_decay_is_exact_around_the_edges_of_buckets(executor: BatchExecutor, shi
     ]
     requests = [
         Request("u", "p", NOW + edge * bucket_us // 2 + after)
-        for edge in range(7)
-        for after in (-1, 0, 1, 2, 5 * DAY_US)
+        for edge in (range(7) if DOSE > 1 else (2, 6))
+        for after in ((-1, 0, 1, 2, 5 * DAY_US) if DOSE > 1 else (-1, 1))
     ]
     assert_three_ways_the_same(executor, events, requests)
 

@@ -5,18 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from reprise.features.discovery.candidates import discover
+from reprise.features.discovery.candidates import assemble, discover
 from reprise.features.discovery.definition import Definition
-from reprise.features.discovery.planner import (
-    PlanningResult,
-    load_saved_features,
-    make_plan,
-    planned_candidates,
-    write_plan,
-)
+from reprise.features.discovery.planner import PlanningResult, make_plan, planned_candidates, write_plan
 from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
 from reprise.features.plan import ENTITY_NAMES, Plan
-from support.discovered import definition, discovery, full_plan
+from support.discovered import definition, discovery, full_plan, load_saved_features
 from support.plans import REPOSITORY, checked_in_plan
 
 HORIZON = timedelta(days=30)
@@ -24,6 +18,11 @@ HORIZON = timedelta(days=30)
 
 def changed(**parts: object) -> Definition:
     return Definition(**{**vars(definition()), **parts})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def planned(few_users: Path) -> PlanningResult:
+    return make_plan(definition(), few_users, HORIZON)
 
 
 def test_the_definition_makes_the_checked_in_plan() -> None:
@@ -62,9 +61,9 @@ def test_the_plan_keeps_no_state_that_no_input_needs() -> None:
     for entity in plan.entities:
         needed[entity.name] |= {name for i in entity.inputs for name in fields(dict(i.finish))}
     needed["pair"] |= {name for spec in plan.pair_values.values() for name in fields(dict(spec))}
-    aggregates_pairs = plan.user.pair_accumulators or plan.product.pair_accumulators
+    aggregates_pairs = any(a.frame is None for e in plan.entities for a in e.accumulators)
     for entity in plan.entities:
-        for kept in entity.all_accumulators:
+        for kept in entity.accumulators:
             tells_the_new = entity.name == "pair" and kept.id.endswith("_count") and aggregates_pairs
             assert tells_the_new or needed[entity.name] & {f.name for f in kept.fields}, (
                 entity.name,
@@ -72,12 +71,7 @@ def test_the_plan_keeps_no_state_that_no_input_needs() -> None:
             )
 
 
-@pytest.fixture(scope="module")
-def planned(few_users: Path) -> PlanningResult:
-    return make_plan(definition(), few_users, HORIZON)
-
-
-def test_planning_twice_makes_the_same_plan(planned: PlanningResult, few_users: Path) -> None:
+def test_planning_twice_makes_the_same_plan(few_users: Path, planned: PlanningResult) -> None:
     one, two = planned, make_plan(definition(), few_users, HORIZON)
     assert one.plan.hash == two.plan.hash
     assert one.selection.importance == two.selection.importance
@@ -134,11 +128,11 @@ def test_a_named_feature_that_is_refused_is_an_error_with_the_reason() -> None:
         discover(wrong)
 
 
-def test_a_ratio_of_an_input_that_is_not_there_is_an_error(few_users: Path) -> None:
+def test_a_ratio_of_an_input_that_is_not_there_is_an_error() -> None:
     ratios = dict(definition().ratios)
     ratios["odd"] = type(ratios["amount_to_user_average"])("request_amount", "tears", "per tear")
     with pytest.raises(DefinitionError, match="ratio 'odd': 'tears' is no input"):
-        make_plan(changed(ratios=ratios), few_users, HORIZON)
+        assemble(changed(ratios=ratios), discovery().candidates)
 
 
 def test_a_history_shorter_than_the_horizon_cannot_be_planned_by(few_users: Path) -> None:

@@ -20,7 +20,8 @@ from reprise.features.plan import EntityPlan, Plan
 from reprise.store.feast.view import WATERMARKS
 from reprise.store.watermarks import Watermarks
 from support.feast_repository import with_positions
-from support.hard_histories import event_table, largest_amount, random_history, request_frame, requests_at
+from support.hard_histories import largest_amount, random_history, request_frame, requests_at
+from support.histories import event_table
 from support.plans import checked_in_plan
 
 TOPIC_ID = "6f1d0c0e-5a0b-4d7e-9c3f-0123456789ab"

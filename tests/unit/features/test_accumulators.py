@@ -9,21 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.features.accumulators.event_accumulators import (
-    _BUILDERS,
-    Accumulator,
-    Cell,
-    FrameEvent,
-    accumulator,
-)
+from reprise.features.accumulators import OVER_EVENTS, Accumulator, Cell, FrameEvent, accumulator
 from reprise.features.exceptions import PlanError
 
 DAY_US = 86_400_000_000
 HALF_LIFE = {"half_life_us": 7 * DAY_US}
 
 ACCUMULATORS = [
-    builder("purchases", **(HALF_LIFE if name.startswith("decayed") else {}))
-    for name, builder in _BUILDERS.items()
+    accumulator({"kind": kind, "frame": "purchases", **(HALF_LIFE if kind.startswith("decayed") else {})})
+    for kind in OVER_EVENTS
 ]
 each_accumulator = pytest.mark.parametrize("kept", ACCUMULATORS, ids=lambda kept: kept.spec["kind"])
 
@@ -114,17 +108,6 @@ def test_merging_leaves_its_arguments_as_they_were(kept: Accumulator, events: li
     before = (left, right)
     kept.merge(left, right)
     assert (left, right) == before
-
-
-@each_accumulator
-def test_an_accumulator_is_rebuilt_from_its_spec(kept: Accumulator) -> None:
-    rebuilt = accumulator(kept.spec)
-    assert (rebuilt.id, rebuilt.fields, rebuilt.empty, rebuilt.spec) == (
-        kept.id,
-        kept.fields,
-        kept.empty,
-        kept.spec,
-    )
 
 
 def test_moments_are_count_sum_and_centred_squares_of_the_amounts_that_are_there() -> None:

@@ -7,14 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from reprise.features.accumulators.event_accumulators import accumulator
-from reprise.features.accumulators.pair_accumulators import pair_accumulator
+from reprise.features.accumulators import accumulator
 from reprise.features.discovery.compiler import CompiledFeature, compile_feature
 from reprise.features.discovery.definition import Definition, EntityDefinition
 from reprise.features.discovery.entity_set import TARGETS, entity_set
 from reprise.features.discovery.featuretools_compat import ft, suppress_warnings
 from reprise.features.exceptions import DefinitionError, RefusedFeatureError
-from reprise.features.plan import ENTITY_NAMES, EntityName, EntityPlan, ModelInput, Plan
+from reprise.features.plan import ENTITY_NAMES, PLAN_FORMAT, EntityName, Plan
+
+_INPUT_PARTS = ("source", "unit", "description", "finish")
 
 
 @dataclass(frozen=True)
@@ -88,74 +89,58 @@ def assemble(definition: Definition, candidates: Iterable[Candidate]) -> Plan:
         DefinitionError: A ratio refers to an unknown input.
     """
     chosen = list(candidates)
-    pair_values: dict[str, Mapping[str, Any]] = {}
+    pair_values: dict[str, Any] = {}
     for candidate in chosen:
         pair_values.update(candidate.compiled.pair_values)
-    entities = {entity: _entity_plan(entity, chosen) for entity in ENTITY_NAMES}
     names = {candidate.name for candidate in chosen} | set(definition.request)
     for name, ratio in definition.ratios.items():
         for part in (ratio.numerator, ratio.denominator):
             if part not in names:
                 raise DefinitionError(f"ratio {name!r}: {part!r} is no input; name it in `named` to keep it")
-    document = Plan(
-        frames=definition.frames,
-        pair_values=dict(sorted(pair_values.items())),
-        user=entities["user"],
-        product=entities["product"],
-        pair=entities["pair"],
-        request_inputs=tuple(_request_inputs(definition)),
-    ).to_dict()
-    return Plan.from_dict(document)
+    return Plan.from_dict(
+        {
+            "format": PLAN_FORMAT,
+            "frames": definition.frames,
+            "pair_values": dict(sorted(pair_values.items())),
+            "entities": {entity: _entity(entity, chosen) for entity in ENTITY_NAMES},
+            "request_inputs": list(_request_inputs(definition)),
+        }
+    )
 
 
-def _entity_plan(entity: EntityName, candidates: Sequence[Candidate]) -> EntityPlan:
+def _entity(entity: EntityName, candidates: Sequence[Candidate]) -> dict[str, Any]:
     own = [c for c in candidates if c.compiled.entity == entity]
     specs = [spec for c in own for spec in c.compiled.state]
     if entity == "pair":
         specs += [spec for c in candidates for spec in c.compiled.pair_state]
-    over_events = {a.id: a for a in map(accumulator, (s for s in specs if "frame" in s))}
-    over_pairs = {a.id: a for a in map(pair_accumulator, (s for s in specs if "frame" not in s))}
-    return EntityPlan(
-        name=entity,
-        accumulators=tuple(over_events[key] for key in sorted(over_events)),
-        pair_accumulators=tuple(over_pairs[key] for key in sorted(over_pairs)),
-        inputs=tuple(
-            ModelInput(
-                name=c.name,
-                entity=entity,
-                source=c.compiled.source,
-                unit=c.compiled.unit,
-                description=c.compiled.description,
-                finish=c.compiled.finish,
-            )
-            for c in own
-        ),
-    )
+    accumulators = {a.id: a for a in map(accumulator, specs)}
+    in_order = sorted(accumulators.values(), key=lambda a: (a.frame is None, a.id))
+    return {
+        "state": [a.spec for a in in_order],
+        "inputs": [
+            {"name": c.name, **{part: getattr(c.compiled, part) for part in _INPUT_PARTS}} for c in own
+        ],
+    }
 
 
-def _request_inputs(definition: Definition) -> Iterable[ModelInput]:
+def _request_inputs(definition: Definition) -> Iterable[dict[str, Any]]:
     for name, field in definition.request.items():
-        yield ModelInput(
-            name=name,
-            entity="request",
-            source=f"request.{field}",
-            unit="currency" if field == "amount" else "0 or 1",
-            description=f"the request's own {field.replace('_', ' ')}",
-            finish={"kind": "request", "field": field},
-        )
+        yield {
+            "name": name,
+            "source": f"request.{field}",
+            "unit": "currency" if field == "amount" else "0 or 1",
+            "description": f"the request's own {field.replace('_', ' ')}",
+            "finish": {"kind": "request", "field": field},
+        }
     for name, ratio in definition.ratios.items():
-        yield ModelInput(
-            name=name,
-            entity="request",
-            source=f"{ratio.numerator} / {ratio.denominator}",
-            unit="ratio",
-            description=ratio.description,
-            finish={
-                "kind": "ratio_of_inputs",
-                "numerator": ratio.numerator,
-                "denominator": ratio.denominator,
-            },
-        )
+        parts = {"numerator": ratio.numerator, "denominator": ratio.denominator}
+        yield {
+            "name": name,
+            "source": f"{ratio.numerator} / {ratio.denominator}",
+            "unit": "ratio",
+            "description": ratio.description,
+            "finish": {"kind": "ratio_of_inputs", **parts},
+        }
 
 
 def _synthesize(es: ft.EntitySet, entity: EntityName, definition: EntityDefinition) -> list[Any]:

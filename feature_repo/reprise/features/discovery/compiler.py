@@ -1,6 +1,6 @@
 """Compiles a feature that Deep Feature Synthesis discovered to accumulators, or refuses it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,14 +11,11 @@ from featuretools.feature_base import (
     TransformFeature,
 )
 
-from reprise.features.accumulators import event_accumulators, pair_accumulators
-from reprise.features.accumulators.event_accumulators import MICROSECONDS_PER_DAY, Accumulator
-from reprise.features.accumulators.pair_accumulators import PairAccumulator
+from reprise.features.accumulators import MICROSECONDS_PER_DAY, accumulator
 from reprise.features.discovery.featuretools_compat import ft
 from reprise.features.exceptions import RefusedFeatureError
+from reprise.features.feature_functions import Spec
 from reprise.features.plan import EntityName
-
-Spec = Mapping[str, Any]
 
 _UNIT_US = {
     "seconds": 1_000_000,
@@ -33,12 +30,35 @@ _UNBOUNDED = {
 }
 _NEVER_FALLS = ("count", "sum", "max")
 _PAIRS = "user_products"
-_ONE_FIELD = {
-    "min": event_accumulators.smallest_amount,
-    "max": event_accumulators.largest_amount,
-    "first": event_accumulators.first_amount,
-    "last": event_accumulators.last_amount,
+
+
+_ONE: Spec = {"kind": "value", "field": 0}
+_SINCE: Spec = {"kind": "since", "instant": 0}
+_BETWEEN: Spec = {"kind": "between", "first": 0, "last": 1, "n": 2}
+_DECAYED: Spec = {"kind": "decayed", "value": 0, "reference": 1}
+_MEAN: Spec = {"kind": "ratio", "numerator": 1, "denominator": 0}
+_TOTAL: Spec = {"kind": "value", "field": 1}
+
+_OVER_EVENTS: Mapping[str, Mapping[str, tuple[tuple[str, ...], Spec]]] = {
+    "amount": {
+        "sum": (("moments",), _TOTAL),
+        "mean": (("moments",), _MEAN),
+        "std": (("moments",), {"kind": "std", "n": 0, "m2": 2}),
+        "min": (("smallest_amount",), _ONE),
+        "max": (("largest_amount",), _ONE),
+        "first": (("first_amount",), {"kind": "value", "field": 2}),
+        "last": (("last_amount",), {"kind": "value", "field": 2}),
+        "decayed_sum": (("decayed_sum",), _DECAYED),
+    },
+    "timestamp": {
+        "time_since_first": (("first_time",), _SINCE),
+        "time_since_last": (("last_time",), _SINCE),
+        "avg_time_between": (("first_time", "last_time", "count"), _BETWEEN),
+        "decayed_count": (("decayed_count",), _DECAYED),
+    },
 }
+"""By column and primitive: the kinds of accumulators, and the feature function. Numbers are positions of its fields
+among those of the accumulators."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +76,7 @@ class CompiledFeature(_Compiled):
 
     Attributes:
         state: Accumulator specs of the entity.
-        finish: Spec of its feature function, see ``feature_functions.bind``.
+        finish: Spec of its feature function, see ``feature_functions.evaluate``.
         unit: Its unit, for people.
         pair_state: Accumulator specs that the pair needs for it.
         pair_values: Specs of the pair's inner features that it aggregates, by name.
@@ -118,88 +138,41 @@ def _over_events(feature: Any, frames: Mapping[str, str]) -> _Compiled:
     frame = feature.base_features[0].dataframe_name
     column = feature.base_features[0].get_name()
     if primitive.name == "count":
-        count = event_accumulators.count(frame)
-        return _Compiled((count.spec,), _value(*_names(count)), "events")
-    if column == "amount":
-        return _over_amounts(primitive, frame)
-    if column == "timestamp":
-        return _over_times(primitive, frame)
-    raise RefusedFeatureError(f"{column} is an id, not a quantity")
-
-
-def _over_amounts(primitive: Any, frame: str) -> _Compiled:
-    accumulator = event_accumulators.moments(frame)
-    n, total, m2 = _names(accumulator)
-    finish: Spec
-    match primitive.name:
-        case "sum":
-            finish = _value(total)
-        case "mean":
-            finish = _ratio(total, n)
-        case "std":
-            finish = {"kind": "std", "n": n, "m2": m2}
-        case "min" | "max" | "first" | "last":
-            accumulator = _ONE_FIELD[primitive.name](frame)
-            finish = _value(_names(accumulator)[-1])
-        case "decayed_sum":
-            return _decayed(event_accumulators.decayed_sum, primitive, frame, "currency")
-        case name:
-            raise RefusedFeatureError(f"{name} of a number has no accumulator")
-    return _Compiled((accumulator.spec,), finish, "currency")
-
-
-def _over_times(primitive: Any, frame: str) -> _Compiled:
-    first, last = event_accumulators.first_time(frame), event_accumulators.last_time(frame)
-    match primitive.name:
-        case "time_since_first" | "time_since_last":
-            end = first if primitive.name == "time_since_first" else last
-            since = {"kind": "since", "instant": end.fields[0].name, "unit_us": _unit_us(primitive)}
-            return _Compiled((end.spec,), since, primitive.unit)
-        case "avg_time_between":
-            count = event_accumulators.count(frame)
-            between = {
-                "kind": "between",
-                "first": first.fields[0].name,
-                "last": last.fields[0].name,
-                "n": count.fields[0].name,
-                "unit_us": _unit_us(primitive),
-            }
-            return _Compiled((first.spec, last.spec, count.spec), between, primitive.unit)
-        case "decayed_count":
-            return _decayed(event_accumulators.decayed_count, primitive, frame, "events")
-        case name:
-            raise RefusedFeatureError(f"{name} of a time has no accumulator")
-
-
-def _decayed(build: Callable[[str, int], Accumulator], primitive: Any, frame: str, unit: str) -> _Compiled:
-    half_life_us = round(primitive.half_life_days * MICROSECONDS_PER_DAY)
-    accumulator = build(frame, half_life_us)
-    value, reference = _names(accumulator)
-    finish = {"kind": "decayed", "value": value, "reference": reference, "half_life_us": half_life_us}
-    return _Compiled((accumulator.spec,), finish, unit)
-
-
-def _unit_us(primitive: Any) -> int:
-    if primitive.unit not in _UNIT_US:
-        raise RefusedFeatureError(f"{primitive.unit} have no fixed length; use {', '.join(_UNIT_US)}")
-    return _UNIT_US[primitive.unit]
+        return _Compiled(*_keep([{"kind": "count", "frame": frame}], _ONE), "events")
+    if column not in _OVER_EVENTS:
+        raise RefusedFeatureError(f"{column} is an id, not a quantity")
+    if primitive.name not in _OVER_EVENTS[column]:
+        what = "a number" if column == "amount" else "a time"
+        raise RefusedFeatureError(f"{primitive.name} of {what} has no accumulator")
+    kinds, finish = _OVER_EVENTS[column][primitive.name]
+    unit = "currency" if column == "amount" else "events"
+    of_state: Spec = {}
+    of_finish: Spec = {}
+    if primitive.name.startswith("decayed"):
+        of_state = of_finish = {"half_life_us": round(primitive.half_life_days * MICROSECONDS_PER_DAY)}
+    elif column == "timestamp":
+        if primitive.unit not in _UNIT_US:
+            raise RefusedFeatureError(f"{primitive.unit} have no fixed length; use {', '.join(_UNIT_US)}")
+        unit, of_finish = primitive.unit, {"unit_us": _UNIT_US[primitive.unit]}
+    specs = [{"kind": kind, "frame": frame, **of_state} for kind in kinds]
+    return _Compiled(*_keep(specs, finish, of_finish), unit)
 
 
 def _over_pairs(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> _Compiled:
     primitive, base = feature.primitive, feature.base_features[0]
-    exists = tuple(event_accumulators.count(frame).spec for frame in frames.values())
+    exists: tuple[Spec, ...] = tuple({"kind": "count", "frame": frame} for frame in frames.values())
     if isinstance(base, IdentityFeature):
         if primitive.name != "count":
             raise RefusedFeatureError(
                 f"a late event can move a pair's {base.get_name()} back, and {primitive.name} cannot retract a value"
             )
-        count = pair_accumulators.pair_count()
         unit = "products" if entity == "user" else "users"
-        return _Compiled((count.spec,), _value(*_names(count)), unit, exists)
+        return _Compiled(*_keep([{"kind": "pair_count"}], _ONE), unit, exists)
     name, inner, aggregated = _pair_value(base, frames)
-    accumulator, finish = _pair_aggregate(primitive, name, aggregated)
+    kind, finish = _pair_aggregate(primitive, aggregated)
     unit = {"num_true": "pairs", "percent_true": "share"}.get(primitive.name, inner.unit)
-    return _Compiled((accumulator.spec,), finish, unit, (*inner.state, *exists), {name: inner.finish})
+    kept = _keep([{"kind": kind, "inner": name}], finish)
+    return _Compiled(*kept, unit, (*inner.state, *exists), {name: inner.finish})
 
 
 def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, str]:
@@ -212,7 +185,8 @@ def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, s
             raise RefusedFeatureError(f"a threshold on a pair's {kind} depends on floating-point rounding")
         threshold = base.primitive.value
         finish = {"kind": "above", "of": compiled.finish, "threshold": threshold}
-        return f"{name}_above_{_slug(threshold)}", _Compiled(compiled.state, finish, "pairs"), "above"
+        slug = f"{threshold:g}".replace(".", "_").replace("-", "minus_").replace("+", "")
+        return f"{name}_above_{slug}", _Compiled(compiled.state, finish, "pairs"), "above"
     if not isinstance(base, AggregationFeature) or base.where is not None or base.use_previous is not None:
         raise RefusedFeatureError(f"{base.get_name()} is not an aggregation of a pair's own events")
     compiled = _over_events(base, frames)
@@ -233,17 +207,15 @@ def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, s
             )
 
 
-def _pair_aggregate(primitive: Any, inner: str, kind: str) -> tuple[PairAccumulator, Spec]:
-    sums = pair_accumulators.pair_sum(inner)
-    n, total = _names(sums)
+def _pair_aggregate(primitive: Any, kind: str) -> tuple[str, Spec]:
+    """Return the kind of accumulator over pairs, and the feature function of its fields."""
     match primitive.name:
         case "sum" | "num_true":
-            return sums, _value(total)
+            return "pair_sum", _TOTAL
         case "mean" | "percent_true":
-            return sums, _ratio(total, n)
+            return "pair_sum", _MEAN
         case "max" if kind in _NEVER_FALLS:
-            largest = pair_accumulators.pair_max(inner)
-            return largest, _value(*_names(largest))
+            return "pair_max", _ONE
         case "max":
             raise RefusedFeatureError(
                 f"a pair's {kind} can fall, and a value cannot be retracted from a maximum"
@@ -254,17 +226,10 @@ def _pair_aggregate(primitive: Any, inner: str, kind: str) -> tuple[PairAccumula
             raise RefusedFeatureError(f"{name} over pairs has no transition rule")
 
 
-def _value(field: str) -> Spec:
-    return {"kind": "value", "field": field}
-
-
-def _ratio(numerator: str, denominator: str) -> Spec:
-    return {"kind": "ratio", "numerator": numerator, "denominator": denominator}
-
-
-def _names(accumulator: Accumulator | PairAccumulator) -> tuple[str, ...]:
-    return tuple(field.name for field in accumulator.fields)
-
-
-def _slug(number: float) -> str:
-    return f"{number:g}".replace(".", "_").replace("-", "minus_").replace("+", "")
+def _keep(
+    specs: Sequence[Spec], finish: Spec, parameters: Spec | None = None
+) -> tuple[tuple[Spec, ...], Spec]:
+    """Return the specs of accumulators, and the feature function with their fields' names in place of positions."""
+    fields = [field.name for spec in specs for field in accumulator(spec).fields]
+    named = {name: fields[entry] if isinstance(entry, int) else entry for name, entry in finish.items()}
+    return tuple(specs), {**named, **(parameters or {})}

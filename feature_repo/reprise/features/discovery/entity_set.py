@@ -23,35 +23,32 @@ def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
     typed = events[events["event_type"].isin(list(frames))].copy()
     typed[PAIR_ID] = pair_ids(typed)
     es = ft.EntitySet("shop")
-    for name, index in (("users", "user_id"), ("products", "product_id")):
+    keys = {
+        "users": ["user_id"],
+        "products": ["product_id"],
+        "user_products": [PAIR_ID, "user_id", "product_id"],
+    }
+    for name, columns in keys.items():
+        first = typed.groupby(columns, sort=False)["timestamp"].min()
         es.add_dataframe(
             dataframe_name=name,
-            dataframe=_first_seen(typed, [index]),
-            index=index,
+            dataframe=first.rename("first_seen").reset_index(),
+            index=columns[0],
             time_index="first_seen",
-            logical_types={index: "Unknown"},
+            logical_types=dict.fromkeys(columns, "Unknown"),
         )
-    es.add_dataframe(
-        dataframe_name="user_products",
-        dataframe=_first_seen(typed, [PAIR_ID, "user_id", "product_id"]),
-        index=PAIR_ID,
-        time_index="first_seen",
-        logical_types={PAIR_ID: "Unknown", "user_id": "Unknown", "product_id": "Unknown"},
-    )
     es.add_relationship("users", "user_id", "user_products", "user_id")
     es.add_relationship("products", "product_id", "user_products", "product_id")
     for event_type, frame in frames.items():
-        columns = ["event_key", PAIR_ID, "timestamp", *(["amount"] if event_type != "view" else [])]
+        amount = {} if event_type == "view" else {"amount": "Double"}
         es.add_dataframe(
             dataframe_name=frame,
-            dataframe=typed.loc[typed["event_type"] == event_type, columns],
+            dataframe=typed.loc[
+                typed["event_type"] == event_type, ["event_key", PAIR_ID, "timestamp", *amount]
+            ],
             index="event_key",
             time_index="timestamp",
-            logical_types={
-                "timestamp": "Datetime",
-                PAIR_ID: "Unknown",
-                **({"amount": "Double"} if "amount" in columns else {}),
-            },
+            logical_types={"timestamp": "Datetime", PAIR_ID: "Unknown", **amount},
         )
         es.add_relationship("user_products", PAIR_ID, frame, PAIR_ID)
     return es
@@ -60,8 +57,3 @@ def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
 def pair_ids(events: pd.DataFrame) -> "pd.Series[Any]":
     """Return the id of each event's pair: both ids with a unit separator between."""
     return events["user_id"] + "\x1f" + events["product_id"]
-
-
-def _first_seen(events: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    first = events.groupby(columns, sort=False)["timestamp"].min()
-    return first.rename("first_seen").reset_index()

@@ -1,11 +1,9 @@
 """Plans features: discover, compile, select on a sample of events, and write the plan."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -107,12 +105,6 @@ def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, .
             "the plan is not what the definition makes; run `reprise features plan` to plan again"
         )
     return candidates
-
-
-def load_saved_features(folder: Path) -> Mapping[str, Sequence[Any]]:
-    """Return the Featuretools features of each entity that ``write_plan`` saved."""
-    with suppress_warnings():
-        return {entity: ft.load_features(str(folder / f"{TARGETS[entity]}.json")) for entity in ENTITY_NAMES}
 
 
 def write_sample(out: Path) -> int:

@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from reprise import sql
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors import batch_sql
-from reprise.features.executors.batch_sql import running_select
 from reprise.features.feature_functions import FloatArray
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityName, EntityPlan, Plan
@@ -95,6 +94,13 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         if count == 0:
             raise NotEnoughEventsError(f"no event is of a type that makes features: {types}")
         return int(count)
+
+    def events(self) -> pa.Table:
+        """Return the loaded events in order of time, with ``timestamp_us`` and ``event_key``."""
+        return self._connection.sql(
+            "SELECT event_id, user_id, product_id, event_type, ts AS timestamp_us, amount, event_key"
+            " FROM events ORDER BY ts, event_key"
+        ).to_arrow_table()
 
     @property
     def span(self) -> batch_sql.Span:
@@ -175,7 +181,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
                 for number in self._positions.last_offsets
             }
         self._lift(source)
-        yield from self._stream(running_select(entity, self._transitions(), self.span, offsets))
+        yield from self._stream(batch_sql.running_select(entity, self._transitions(), self.span, offsets))
 
     def entity_ids(self, entity: EntityPlan) -> Iterator[pa.RecordBatch]:
         """Yield the ids of every entity that has an event, in order."""
@@ -208,10 +214,8 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         return batch_sql.Span(int(first), int(last))
 
     def _state_array(self, batch: pa.RecordBatch, entity: EntityPlan) -> FloatArray:
-        out = np.empty((batch.num_rows, len(entity.view.fields)))
-        for at, field in enumerate(entity.view.fields):
-            out[:, at] = _floats(batch, f"{entity.name}__{field.name}")
-        return out
+        columns = [_floats(batch, f"{entity.name}__{field.name}") for field in entity.view.fields]
+        return np.reshape(columns, (len(columns), batch.num_rows)).T
 
 
 def _events(*, is_row: bool) -> str:

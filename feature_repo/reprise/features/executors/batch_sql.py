@@ -11,8 +11,8 @@ same events make the same bits.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from reprise.features.accumulators.event_accumulators import Aggregation
-from reprise.features.feature_functions import feature_sql
+from reprise.features.accumulators import Aggregation
+from reprise.features.feature_functions import feature_sql, spec_fields
 from reprise.features.plan import EntityPlan, Plan
 from reprise.sql import literal
 
@@ -133,21 +133,6 @@ class _Final(Aggregation):
         )
 
 
-class _RunningPair(Aggregation):
-    """Aggregates over a pair's events up to and including the row's own."""
-
-    window = "PARTITION BY user_id, product_id ORDER BY position"
-
-    def over(self, aggregate: str) -> str:
-        return f"{aggregate} OVER ({self.window} ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-
-    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
-        """Raise: decayed values change with time, so the compiler refuses to aggregate them over pairs."""
-        raise NotImplementedError(
-            f"decayed {weight} of {frame} with {half_life_us} µs cannot be an inner value"
-        )
-
-
 def lifted_select(plan: Plan, source: str) -> str:
     """Return the query that adds the columns of its dataframe to each event, and its order.
 
@@ -175,27 +160,31 @@ def lifted_select(plan: Plan, source: str) -> str:
 
 def transitions_select(plan: Plan, source: str) -> str:
     """Return the query that adds to lifted events how each changed its pair's inner values."""
-    if not any(entity.pair_accumulators for entity in plan.entities):
+    if all(a.frame for entity in plan.entities for a in entity.accumulators):  # none is over pairs
         return f"SELECT * FROM {source}"
-    running = _RunningPair()
-    states = [f"{sql} AS after_{field}" for field, sql in _inner_states(plan, running)]
+    running = _Inclusive("pair", Span(0, 0))  # values of pairs do not decay
+    needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
+    states = [
+        f"{sql} AS after_{field}" for field, sql in _entity_states(plan.pair, running) if field in needed
+    ]
     events = running.count("CASE WHEN is_event THEN 1 END")
     after = [
         f"CASE WHEN pair_events > 0 THEN {feature_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
         for name, spec in plan.pair_values.items()
     ]
+    by_position = f"PARTITION BY {_PARTITIONS['pair']} ORDER BY position"
     moved = []
     for name in plan.pair_values:
-        before = f"lag({name}_after) OVER ({running.window})"
+        before = f"lag({name}_after) OVER ({by_position})"
         moved += [
             f"({name}_after IS NOT NULL)::INT::DOUBLE - ({before} IS NOT NULL)::INT::DOUBLE AS {name}_gained",
             f"coalesce({name}_after, 0) - coalesce({before}, 0) AS {name}_moved",
         ]
-    seen_before = f"coalesce(lag(pair_events) OVER ({running.window}), 0) > 0"
+    seen_before = f"coalesce(lag(pair_events) OVER ({by_position}), 0) > 0"
     is_new = f"(pair_events > 0)::INT::DOUBLE - ({seen_before})::INT::DOUBLE"
-    inner = f"SELECT *, {', '.join([*states, f'{events} AS pair_events'])} FROM {source}"
-    valued = f"SELECT * {_comma(after)} FROM ({inner})"
-    return f"SELECT *, {is_new} AS pair_is_new {_comma(moved)} FROM ({valued})"
+    inner = f"SELECT {', '.join(['*', *states, f'{events} AS pair_events'])} FROM {source} WINDOW {running.window}"
+    valued = f"SELECT {', '.join(['*', *after])} FROM ({inner})"
+    return f"SELECT {', '.join(['*', f'{is_new} AS pair_is_new', *moved])} FROM ({valued})"
 
 
 def past_select(
@@ -253,26 +242,6 @@ def running_select(
 
 
 def _entity_states(entity: EntityPlan, aggregation: Aggregation) -> Iterable[tuple[str, str]]:
-    for accumulator in entity.all_accumulators:
+    for accumulator in entity.accumulators:
         for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True):
             yield field.name, f"({sql})::{_SQL_TYPES[field.kind]}"
-
-
-def _inner_states(plan: Plan, running: _RunningPair) -> Iterable[tuple[str, str]]:
-    needed = {value for spec in plan.pair_values.values() for value in _parameters(spec)}
-    for accumulator in plan.pair.accumulators:
-        if needed & {field.name for field in accumulator.fields}:
-            for field, sql in zip(accumulator.fields, accumulator.sql(running), strict=True):
-                yield field.name, sql
-
-
-def _parameters(spec: Mapping[str, object]) -> Iterable[str]:
-    for value in spec.values():
-        if isinstance(value, Mapping):
-            yield from _parameters(value)
-        elif isinstance(value, str):
-            yield value
-
-
-def _comma(expressions: Sequence[str]) -> str:
-    return ", " + ", ".join(expressions) if expressions else ""

@@ -2,39 +2,37 @@
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from reprise.events import Event, event_key
-from reprise.features.accumulators.event_accumulators import Cell, FrameEvent
-from reprise.features.accumulators.pair_accumulators import PairTransition
-from reprise.features.feature_functions import NUMBERS, FeatureFunction, bind
+from reprise.features.accumulators import Cell, FrameEvent, Merge, PairTransition
+from reprise.features.feature_functions import PYTHON, evaluate
+from reprise.features.feature_vector.codegen import generate_function
 from reprise.features.feature_vector.vectorizer import StateRow
 from reprise.features.plan import EntityPlan, Plan
 
 Delta = Sequence[tuple[int, Cell]]
 """A change of one entity's state: the positions of the accumulators that change, and the cell to merge into each."""
 
-_Merge = Callable[[Cell, Cell], Cell]
-
 
 class EntityFold:
     """Lifts events to changes of one entity's state, and merges them into it."""
 
     def __init__(self, entity: EntityPlan, frames: Sequence[str]) -> None:
-        ends = list(itertools.accumulate(len(a.fields) for a in entity.all_accumulators))
+        ends = list(itertools.accumulate(len(a.fields) for a in entity.accumulators))
         starts = [0, *ends]
-        self._merges: list[tuple[_Merge, int, slice | None]] = [
+        self._merges: list[tuple[Merge, int, slice | None]] = [
             (a.merge, start, slice(start, end) if end - start > 1 else None)
-            for a, start, end in zip(entity.all_accumulators, starts, ends, strict=False)
+            for a, start, end in zip(entity.accumulators, starts, ends, strict=False)
         ]
         self._lifts = {
             frame: [(at, a.lift) for at, a in enumerate(entity.accumulators) if a.frame == frame]
             for frame in frames
         }
-        own = len(entity.accumulators)
-        self._pair_lifts = [(at, a.inner, a.lift) for at, a in enumerate(entity.pair_accumulators, own)]
+        self._pair_lifts = [
+            (at, a.inner, a.lift) for at, a in enumerate(entity.accumulators) if a.frame is None
+        ]
 
     def lift(self, event: FrameEvent, transition: PairTransition) -> Delta:
         """Return the change that an event with this transition of its pair makes to the entity."""
@@ -83,11 +81,14 @@ class Fold:
         self.user = EntityFold(plan.user, frames)
         self.product = EntityFold(plan.product, frames)
         self.pair = EntityFold(plan.pair, frames)
-        self._pair_values: dict[str, FeatureFunction] = {
-            name: bind(spec, plan.pair.field_index, NUMBERS) for name, spec in plan.pair_values.items()
-        }
+        self._pair_values = generate_function(
+            PYTHON,
+            {"pair": list(plan.pair.field_index)},
+            (),
+            lambda rows, _: [evaluate(spec, rows["pair"]) for spec in plan.pair_values.values()],
+        )
         self._unseen = tuple(plan.pair.empty)
-        self._nothing = dict.fromkeys(self._pair_values, math.nan)
+        self._nothing = dict.fromkeys(plan.pair_values, math.nan)
 
     def frame_event(self, event: Event) -> FrameEvent | None:
         """Return what the fold needs of an event, or None if its type makes no feature."""
@@ -101,8 +102,8 @@ class Fold:
         lifted = self.pair.lift(event, _NO_TRANSITION)
         after = self.pair.merge(pair, lifted)
         is_new = tuple(pair) == self._unseen
-        before_values = self._nothing if is_new else self._inner(pair)
-        transition = PairTransition(is_new=is_new, before=before_values, after=self._inner(after))
+        before_values = self._nothing if is_new else self.pair_values(pair)
+        transition = PairTransition(is_new=is_new, before=before_values, after=self.pair_values(after))
         change = Change(
             user=self.user.lift(event, transition),
             product=self.product.lift(event, transition),
@@ -110,9 +111,9 @@ class Fold:
         )
         return change, after
 
-    def _inner(self, pair: StateRow) -> dict[str, Any]:
-        row = [math.nan if value is None else value for value in pair]
-        return {name: float(value(row, 0)) for name, value in self._pair_values.items()}
+    def pair_values(self, pair: StateRow) -> dict[str, float]:
+        """Return the values of a pair that users and products aggregate, by name; NaN where missing."""
+        return dict(zip(self._nothing, self._pair_values(pair), strict=True))
 
 
 _NO_TRANSITION = PairTransition(is_new=False, before={}, after={})

@@ -79,11 +79,12 @@ def _require_full_names(plan: Plan, columns: list[str]) -> None:
 
 def _states(rows: pd.DataFrame, entity: EntityPlan) -> FloatArray:
     """Return the states, shape (rows, fields); an entity without a row has the empty state."""
-    out = np.empty((len(rows), len(entity.view.fields)))
-    for at, (field, empty) in enumerate(zip(entity.view.fields, entity.empty, strict=True)):
-        values = _floats(rows, f"{entity.view.name}__{field.name}")
-        out[:, at] = values if empty is None else np.where(np.isnan(values), empty, values)
-    return out
+    columns = [_floats(rows, f"{entity.view.name}__{field.name}") for field in entity.view.fields]
+    filled = [
+        values if empty is None else np.where(np.isnan(values), empty, values)
+        for values, empty in zip(columns, entity.empty, strict=True)
+    ]
+    return np.reshape(filled, (len(filled), len(rows))).T
 
 
 def _floats(rows: pd.DataFrame, column: str) -> FloatArray:

@@ -138,19 +138,14 @@ def _states(batch: pa.RecordBatch, positions: LogPositions | None, schema: pa.Sc
 def _watermarks(batch: pa.RecordBatch, positions: LogPositions | None) -> pa.Array:
     if positions is None:
         return pa.repeat(pa.scalar(_NO_TOPIC_WATERMARKS, pa.binary()), batch.num_rows)
-    after_all = Watermarks(positions.topic.bytes, positions.last_offsets).to_bytes()
-    offsets = zip(*(batch.column(f"offset_{at}").to_pylist() for at in positions.last_offsets), strict=True)
-    return pa.array(
-        [
-            after_all if is_last else _row_watermarks(positions, row)
-            for is_last, row in zip(batch.column("is_last").to_pylist(), offsets, strict=True)
-        ],
-        pa.binary(),
+    topic, partitions = positions.topic.bytes, list(positions.last_offsets)
+    after_all = Watermarks(topic, positions.last_offsets).to_bytes()
+    offsets = zip(*(batch.column(f"offset_{partition}").to_pylist() for partition in partitions), strict=True)
+    reached = (
+        {partition: offset for partition, offset in zip(partitions, row, strict=True) if offset is not None}
+        for row in offsets
     )
-
-
-def _row_watermarks(positions: LogPositions, offsets: tuple[int | None, ...]) -> bytes:
-    reached = zip(positions.last_offsets, offsets, strict=True)
-    return Watermarks(
-        positions.topic.bytes, {at: offset for at, offset in reached if offset is not None}
-    ).to_bytes()
+    rows = zip(batch.column("is_last").to_pylist(), reached, strict=True)
+    return pa.array(
+        [after_all if is_last else Watermarks(topic, own).to_bytes() for is_last, own in rows], pa.binary()
+    )

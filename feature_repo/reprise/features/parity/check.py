@@ -6,13 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 
-from reprise.events import Event, event_key
+from reprise.events import Event
 from reprise.features.discovery.candidates import Candidate
 from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.planner import planned_candidates
-from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.feature_functions import FloatArray
 from reprise.features.parity.comparison import (
@@ -26,6 +24,7 @@ from reprise.features.parity.reference import reference_inputs
 from reprise.features.plan import Plan
 from reprise.runtime.progress import progress
 
+_EVENT_FIELDS = ["event_id", "user_id", "product_id", "event_type", "timestamp_us", "amount"]
 _REFERENCE_CHUNK = 100
 
 
@@ -63,18 +62,26 @@ def check_parity(
         NotEnoughEventsError: No event makes features.
     """
     candidates = planned_candidates(definition, plan)
-    events = _load(events_file, plan)
-    requests = _requests(events)
     with BatchExecutor(plan, memory_limit=memory_limit) as executor:
         executor.load_events(events_file)
+        table = executor.events()
+        events = table.to_pandas()
+        events["timestamp"] = pd.to_datetime(events["timestamp_us"], unit="us").astype("datetime64[ns]")
+        requests = events.assign(
+            row_id=np.arange(len(events), dtype=np.int64),
+            is_purchase=(events["event_type"] == "purchase").astype(np.float64),
+        )
         batch = batch_inputs(executor, plan, requests)
+    fields = [column.to_pylist() for column in table.select(_EVENT_FIELDS).columns]
     with progress("Folding events", len(events), "events") as bar:
-        stream = stream_inputs(plan, _as_events(events), requests, bar)
+        stream = stream_inputs(plan, [Event(*each) for each in zip(*fields, strict=True)], requests, bar)
     largest = float(np.nan_to_num(events["amount"].to_numpy(dtype=np.float64)).max(initial=0.0))
 
     scales = feature_scales(plan, plan.input_names, batch, largest)
     batch_and_stream = compare("batch and stream", plan.input_names, batch, stream, scales)
-    drawn = _draw(len(requests), reference_rows, seed)
+    drawn = np.arange(len(requests))
+    if reference_rows is not None and reference_rows < len(requests):
+        drawn = np.sort(np.random.default_rng(seed).choice(len(requests), reference_rows, replace=False))
     names = tuple(c.name for c in candidates)
     with progress("Computing the reference with Featuretools", len(drawn), "rows") as bar:
         reference = _reference(events, requests.iloc[drawn], candidates, definition, bar.advance)
@@ -83,40 +90,6 @@ def check_parity(
         "reference and batch", names, reference, batch[drawn][:, columns], scales[columns]
     )
     return ParityReport(len(events), len(requests), len(drawn), (reference_and_batch, batch_and_stream))
-
-
-def _load(events_file: Path, plan: Plan) -> pd.DataFrame:
-    frame = pq.read_table(events_file).to_pandas()
-    frame = frame[frame["event_type"].isin(list(plan.frames))].drop_duplicates("event_id")
-    if frame.empty:
-        raise NotEnoughEventsError(f"{events_file}: no event is of a type that makes features")
-    instants = frame["timestamp"].dt.tz_convert("UTC").dt.tz_localize(None)
-    frame["timestamp_us"] = instants.astype("datetime64[us]").astype("int64")
-    frame["timestamp"] = instants.astype("datetime64[ns]")
-    frame["event_key"] = [event_key(event_id) for event_id in frame["event_id"]]
-    return frame.reset_index(drop=True)
-
-
-def _requests(events: pd.DataFrame) -> pd.DataFrame:
-    columns = events[["user_id", "product_id", "timestamp_us", "timestamp", "amount"]]
-    return columns.assign(
-        row_id=np.arange(len(events), dtype=np.int64),
-        is_purchase=(events["event_type"] == "purchase").astype(np.float64),
-    )
-
-
-def _as_events(events: pd.DataFrame) -> list[Event]:
-    columns = ["event_id", "user_id", "product_id", "event_type", "timestamp_us", "amount"]
-    return [
-        Event(event_id, user, product, kind, at, None if np.isnan(amount) else amount)
-        for event_id, user, product, kind, at, amount in events[columns].itertuples(index=False, name=None)
-    ]
-
-
-def _draw(rows: int, wanted: int | None, seed: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    if wanted is None or wanted >= rows:
-        return np.arange(rows)
-    return np.sort(np.random.default_rng(seed).choice(rows, wanted, replace=False))
 
 
 def _reference(

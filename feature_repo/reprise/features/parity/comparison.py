@@ -1,8 +1,9 @@
 """Parity: reference, batch SQL and fold must agree on every feature of every row."""
 
-import heapq
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,7 +56,7 @@ def compare(
 ) -> Comparison:
     """Compare two matrices of shape (rows, features); a missing value (NaN) equals only a missing one.
 
-    ``executors`` names both for people, ``names`` the features; ``scales`` are those of ``feature_scales``.
+    ``executors`` is the label of both, ``names`` are the features; ``scales`` are those of ``feature_scales``.
     """
     missing = np.isnan(left) | np.isnan(right)
     differ = np.isnan(left) != np.isnan(right)
@@ -92,20 +93,24 @@ def stream_inputs(
     """
     fold, vectorizer, states = Fold(plan), FeatureVectorizer(plan), InMemoryStates(plan)
     out = np.full((len(requests), len(plan.inputs)), np.nan)
-    for event, request in _in_order(events, requests):
-        if event is not None:
+    in_order = sorted(events, key=attrgetter("timestamp_us"))
+    folded = 0
+    rows = requests[list(REQUEST_COLUMNS)].sort_values("timestamp_us", kind="stable")
+    for row_id, user, product, at_us, amount, is_purchase in rows.itertuples(index=False, name=None):
+        before = bisect_left(in_order, at_us, lo=folded, key=attrgetter("timestamp_us"))
+        for event in in_order[folded:before]:
             states.fold(fold, event)
-            progress.advance()
-        else:
-            row_id, user_id, product_id, timestamp_us, amount, is_purchase = request
-            out[row_id] = vectorizer.vector(
-                states.user(user_id),
-                states.product(product_id),
-                states.pair(user_id, product_id),
-                timestamp_us,
-                None if np.isnan(amount) else amount,
-                None if np.isnan(is_purchase) else ("purchase" if is_purchase else "view"),
-            )
+        progress.advance(before - folded)
+        folded = before
+        out[row_id] = vectorizer.vector(
+            states.user(user),
+            states.product(product),
+            states.pair(user, product),
+            at_us,
+            None if np.isnan(amount) else amount,
+            None if np.isnan(is_purchase) else ("purchase" if is_purchase else "view"),
+        )
+    progress.advance(len(in_order) - folded)
     return out
 
 
@@ -116,14 +121,3 @@ def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame") 
     for batch, inputs in executor.with_inputs(executor.request_rows(table)):
         out[batch.column("row_id").to_numpy()] = inputs
     return out
-
-
-def _in_order(
-    events: Sequence[Event], requests: "pd.DataFrame"
-) -> Iterator[tuple[Event | None, tuple[int, str, str, int, float, float]]]:
-    nothing = (0, "", "", 0, 0.0, 0.0)
-    columns = requests[list(REQUEST_COLUMNS)].sort_values("timestamp_us", kind="stable")
-    at_requests = ((row[3], 0, None, row) for row in columns.itertuples(index=False, name=None))
-    at_events = ((e.timestamp_us, 1, e, nothing) for e in sorted(events, key=lambda e: e.timestamp_us))
-    for _, _, event, request in heapq.merge(at_requests, at_events, key=lambda item: item[:2]):
-        yield event, request

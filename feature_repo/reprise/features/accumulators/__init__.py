@@ -1,1 +1,0 @@
-"""Bounded state: over the events of an entity, and over its pairs."""
