@@ -38,7 +38,9 @@ def streamed_events(log: EventLogSettings, group: str) -> list[Event]:
     events: dict[str, Event] = {}
     consumer = open_consumer(log, EVENTS, group)
     try:
-        while len(consumer.assignment) < EVENTS.partitions or consumer.positions() != consumer.end_offsets():
+        while (
+            len(consumer.assignment) < consumer.partitions or consumer.positions() != consumer.end_offsets()
+        ):
             if time.monotonic() > deadline:
                 raise NotReadyError(f"the event log did not return its events within {_TIMEOUT_SECONDS:g} s")
             for records in consumer.poll(_MAX_RECORDS, 0.2).values():
@@ -50,7 +52,7 @@ def streamed_events(log: EventLogSettings, group: str) -> list[Event]:
 
 
 def _await_assignment(consumer: LogConsumer, deadline: float) -> None:
-    while len(consumer.assignment) < EVENTS.partitions:
+    while len(consumer.assignment) < consumer.partitions:
         if time.monotonic() > deadline:
             raise NotReadyError(f"the event log assigned no partitions within {_TIMEOUT_SECONDS:g} s")
         consumer.poll(1, 0.2)
