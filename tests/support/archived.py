@@ -93,6 +93,10 @@ class MemoryConsumer:
         return self._log.topic_id
 
     @property
+    def partitions(self) -> int:
+        return len(self._log.records)
+
+    @property
     def assignment(self) -> frozenset[int]:
         return frozenset(self._positions)
 

@@ -233,6 +233,9 @@ class LogContract(ProducerContract):
         poll_until(lambda: len(consumer.assignment) == EVENTS.partitions, consumer)
         assert consumer.beginning_offsets() == dict.fromkeys(range(EVENTS.partitions), 0)
 
+    def test_consumer_knows_the_number_of_partitions_before_it_has_any(self, stack: ExitStack) -> None:
+        assert self.consumer(stack).partitions == EVENTS.partitions
+
     def test_topic_id_is_the_same_for_all_and_has_sixteen_bytes(self, stack: ExitStack) -> None:
         one, two = self.consumer(stack, "one"), self.consumer(stack, "two")
         assert one.topic_id == two.topic_id

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from reprise.event_files.options import event_file_options
+from reprise.event_files.options import event_file_options, memory_limit_option
 from reprise.runtime.durations import DURATION
 from reprise.runtime.settings_command import error_messages
 
@@ -29,12 +29,6 @@ _horizon = click.option(
     default="30d",
     show_default=True,
     help="How far the label looks ahead, such as 30d or 12h.",
-)
-_memory = click.option(
-    "--memory-limit",
-    default="3GiB",
-    show_default=True,
-    help="Memory that DuckDB may use before it spills to disk.",
 )
 _events = click.option(
     "--events", type=click.Path(exists=True, path_type=Path), required=True, help="CSV or Parquet."
@@ -81,7 +75,7 @@ def plan_command(
 @command.command("build")
 @_repository
 @_horizon
-@_memory
+@memory_limit_option
 @_events
 @click.option(
     "--out",
@@ -109,7 +103,7 @@ def build_command(
 
 @command.command("check")
 @_repository
-@_memory
+@memory_limit_option
 @_events
 @click.option(
     "--reference-rows",
@@ -145,7 +139,7 @@ def check_command(
 
 @command.command("states")
 @_repository
-@_memory
+@memory_limit_option
 @click.option("--events", type=click.Path(exists=True, path_type=Path), help="CSV or Parquet.")
 @click.option(
     "--offline",

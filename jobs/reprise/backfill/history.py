@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from reprise import sql
 from reprise.archive import OfflineStore, prepend_history, write_events
 from reprise.store.watermarks import NO_TOPIC, Watermarks
 
@@ -55,7 +56,7 @@ def collect_history(
     folder: Path,
     *,
     before_log: Path | None = None,
-    memory_limit: str = "3GiB",
+    memory_limit: str = sql.MEMORY_LIMIT,
     advance: Callable[[int], None] | None = None,
 ) -> History:
     """Write the archived events, duplicates included, to a Parquet file.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reprise.event_files.options import event_file_options
+from reprise.event_files.options import event_file_options, memory_limit_option
 from reprise.runtime.durations import DURATION
 from reprise.runtime.settings_command import settings_command
 
@@ -54,12 +54,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --seek-group: how long to wait for the group to be free, such as 60s.",
 )
-@click.option(
-    "--memory-limit",
-    default="3GiB",
-    show_default=True,
-    help="Memory that DuckDB may use before it spills to disk.",
-)
+@memory_limit_option
 @event_file_options
 def command(
     settings: "BackfillSettings",

@@ -119,15 +119,14 @@ def _seek_group(settings: EventLogSettings, group: str, watermarks: Watermarks, 
         GroupBusyError: Other consumers of the group hold partitions until the timeout.
         EventLogError: The log is unavailable.
     """
-    partitions = set(range(EVENTS.partitions)) | watermarks.offsets.keys()
     consumer = open_consumer(settings, EVENTS, group)
     deadline = time.monotonic() + timeout.total_seconds()
     try:
         if consumer.topic_id != watermarks.topic:
             raise OtherTopicError(EVENTS.name, consumer.topic_id, watermarks.topic)
-        while not partitions <= consumer.assignment:
+        while missing := set(range(consumer.partitions)) - consumer.assignment:
             if time.monotonic() > deadline:
-                raise GroupBusyError(group, sorted(partitions - consumer.assignment))
+                raise GroupBusyError(group, sorted(missing))
             consumer.poll(1, _POLL_SECONDS)
         assigned = sorted(consumer.assignment)
         consumer.commit({partition: watermarks.offsets.get(partition, -1) + 1 for partition in assigned})

@@ -53,7 +53,7 @@ def backfill(
     included: IncludedRecords | None = None,
     duplicate_window: timedelta | None = None,
     replace: bool = False,
-    memory_limit: str = "3GiB",
+    memory_limit: str = sql.MEMORY_LIMIT,
     advance: Callable[[int], None] | None = None,
 ) -> BackfillReport:
     """Write the state of every user, product and pair after these events.

@@ -16,13 +16,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from reprise import sql
-from reprise.archive.exceptions import (
-    EmptyStoreError,
-    MissingRecordsError,
-    SegmentGoneError,
-)
+from reprise.archive.exceptions import EmptyStoreError, MissingRecordsError, SegmentGoneError
 from reprise.archive.layout import Coverage
 from reprise.archive.offline_store import OfflineStore
 from reprise.archive.records import EVENT_RECORD_SCHEMA
@@ -82,6 +79,8 @@ class ArchivedEvents:
         return self.incarnations[-1]
 
 
+# a compaction may replace a segment after it was listed
+@retry(retry=retry_if_exception_type(SegmentGoneError), stop=stop_after_attempt(_ATTEMPTS), reraise=True)
 def write_events(
     store: OfflineStore,
     path: Path,
@@ -89,7 +88,7 @@ def write_events(
     order: Order = "canonical",
     topic_id: bytes | None = None,
     whole: bool = True,
-    memory_limit: str = "3GiB",
+    memory_limit: str = sql.MEMORY_LIMIT,
     advance: Callable[[int], None] | None = None,
 ) -> ArchivedEvents:
     """Write the archived events to one Parquet file.
@@ -109,21 +108,17 @@ def write_events(
         CorruptSegmentError: A segment does not match its name.
         StorageUnavailableError: The storage failed.
     """
-    for attempt in range(_ATTEMPTS):
-        incarnations = _incarnations(store, topic_id, whole=whole)
-        try:
-            count = _copy(_Arrivals(store, incarnations, advance), path, order, memory_limit)
-        except SegmentGoneError:
-            # A compaction has replaced a listed segment: list again.
-            if attempt + 1 == _ATTEMPTS:
-                raise
-        else:
-            return ArchivedEvents(count, sum(found.records for found in incarnations), incarnations)
-    raise AssertionError("the last attempt returns or raises")
+    incarnations = _incarnations(store, topic_id, whole=whole)
+    count = _copy(_Arrivals(store, incarnations, advance), path, order, memory_limit)
+    return ArchivedEvents(count, sum(found.records for found in incarnations), incarnations)
 
 
 def events_dataset(
-    store: OfflineStore, *, topic_id: bytes | None = None, whole: bool = True, memory_limit: str = "3GiB"
+    store: OfflineStore,
+    *,
+    topic_id: bytes | None = None,
+    whole: bool = True,
+    memory_limit: str = sql.MEMORY_LIMIT,
 ) -> pa.Table:
     """Return the archived events as the canonical table, each ``event_id`` once, in canonical order.
 

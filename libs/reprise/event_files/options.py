@@ -9,10 +9,11 @@ from typing import Any, Literal
 import click
 
 from reprise.event_files.exceptions import InvalidOptionError
+from reprise.events.event import EVENT_TYPE_PATTERN
+from reprise.sql import MEMORY_LIMIT
 
 FIELDS = ("event_id", "user_id", "product_id", "event_type", "amount", "timestamp", "metadata")
 REQUIRED_FIELDS = ("user_id", "product_id", "timestamp")
-_EVENT_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def parse_event_types(pairs: Iterable[str]) -> dict[str, str]:
     types: dict[str, str] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
-        if not value.strip() or _EVENT_TYPE.fullmatch(name) is None:
+        if not value.strip() or re.fullmatch(EVENT_TYPE_PATTERN, name) is None:
             raise InvalidOptionError(
                 f"--event-type {pair}: expected TYPE=VALUE, such as purchase=buy, TYPE a lower-case name"
             )
@@ -73,6 +74,14 @@ def parse_event_types(pairs: Iterable[str]) -> dict[str, str]:
             raise InvalidOptionError(f"--event-type {pair}: {value} is already mapped to {types[key]}")
     return types
 
+
+memory_limit_option = click.option(
+    "--memory-limit",
+    default=MEMORY_LIMIT,
+    show_default=True,
+    help="Memory that DuckDB may use before it spills to disk.",
+)
+"""The option of DuckDB's memory, received as ``memory_limit``."""
 
 _OPTIONS = (
     click.option(

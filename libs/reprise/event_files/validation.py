@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-_MAX_ID_LENGTH = 256
+from reprise.events.event import EVENT_TYPE_PATTERN, MAX_ID_LENGTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +24,8 @@ class Check:
 
 def _id_checks(name: str) -> tuple[Check, Check]:
     value = f"v_{name}"
-    invalid = f"length({value}) > {_MAX_ID_LENGTH} OR contains({value}, chr(0))"
-    expected = f"expected text of at most {_MAX_ID_LENGTH} characters without NUL"
+    invalid = f"length({value}) > {MAX_ID_LENGTH} OR contains({value}, chr(0))"
+    expected = f"expected text of at most {MAX_ID_LENGTH} characters without NUL"
     return (
         Check(name, f"{value} IS NULL OR {value} = ''", "missing", "missing"),
         Check(name, invalid, "unusable", expected),
@@ -51,7 +51,7 @@ CHECKS: tuple[Check, ...] = (
     Check("event_type", "v_event_type IS NULL OR v_event_type = ''", "missing", "missing"),
     Check(
         "event_type",
-        "v_event_type <> '' AND NOT regexp_full_match(v_event_type, '[a-z][a-z0-9_.-]{0,63}')",
+        f"v_event_type <> '' AND NOT regexp_full_match(v_event_type, '{EVENT_TYPE_PATTERN}')",
         "not a name",
         "expected a name such as view or purchase; rename it with --event-type TYPE=VALUE",
     ),

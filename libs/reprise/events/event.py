@@ -10,6 +10,12 @@ from reprise.runtime.exceptions import RepriseError
 SCHEMA_VERSION = 1
 """The newest version of the wire format, which this package writes."""
 
+EVENT_TYPE_PATTERN: Final = "[a-z][a-z0-9_.-]{0,63}"
+"""Regular expression of a whole event type, in Python and in SQL."""
+
+MAX_ID_LENGTH: Final = 256
+"""Maximum characters of the ids of events, users and products."""
+
 CANARY_PREFIX: Final = "reprise-doctor-"
 """Prefix of the user and product ids of synthetic canary events.
 

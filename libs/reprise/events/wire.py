@@ -8,13 +8,12 @@ from typing import Any
 
 import orjson
 
-from reprise.events.event import SCHEMA_VERSION, Event, InvalidEventError
+from reprise.events.event import EVENT_TYPE_PATTERN, MAX_ID_LENGTH, SCHEMA_VERSION, Event, InvalidEventError
 
-_EVENT_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 _KNOWN = frozenset(
     ("schema_version", "event_id", "user_id", "product_id", "event_type", "amount", "timestamp", "metadata")
 )
-_MAX_ID_LENGTH = 256
 _MAX_EVENT_BYTES = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -99,8 +98,8 @@ def format_timestamp(timestamp_us: int) -> str:
 
 def _identifier(fields: Mapping[str, Any], name: str) -> str:
     value = fields.get(name)
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID_LENGTH or "\x00" in value:
-        raise InvalidEventError(name, value, f"text of 1 to {_MAX_ID_LENGTH} characters without NUL")
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_LENGTH or "\x00" in value:
+        raise InvalidEventError(name, value, f"text of 1 to {MAX_ID_LENGTH} characters without NUL")
     return value
 
 

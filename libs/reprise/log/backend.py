@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from reprise.log.embedded.consumer import EmbeddedConsumer
 from reprise.log.embedded.producer import EmbeddedProducer
-from reprise.log.embedded.topic_directory import inspect_topic
+from reprise.log.embedded.topic_database import inspect_topic
 from reprise.log.exceptions import LogUnavailableError
 from reprise.log.interface import LogConsumer, LogProducer, RebalanceListener
 from reprise.log.settings import EventLogSettings

@@ -13,11 +13,6 @@ class EventLogError(RepriseError):
 class LogUnavailableError(EventLogError):
     """The log cannot be reached or failed to write; a retry may succeed."""
 
-    @classmethod
-    def from_os_error(cls, path: Path, error: OSError) -> "LogUnavailableError":
-        """Return the error for a failed file operation."""
-        return cls(f"{path}: {error.strerror or error}")
-
 
 class BufferFullError(EventLogError):
     """The producer's buffer is full; retry once some of it is written."""
@@ -65,7 +60,6 @@ class OffsetOutOfRangeError(EventLogError):
 class CorruptLogError(EventLogError):
     """The embedded log's files are damaged."""
 
-    def __init__(self, path: Path, position: int, reason: str) -> None:
+    def __init__(self, path: Path, reason: str) -> None:
         self.path = path
-        self.position = position
-        super().__init__(f"{path}: corrupt at byte {position:,}: {reason}")
+        super().__init__(f"{path}: corrupt: {reason}")

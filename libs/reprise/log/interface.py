@@ -91,6 +91,14 @@ class LogConsumer(Protocol):
         """The topic's 16-byte id; a recreated topic has another."""
 
     @property
+    def partitions(self) -> int:
+        """The topic's number of partitions, which may differ from its declaration.
+
+        Raises:
+            LogUnavailableError: The log cannot be reached.
+        """
+
+    @property
     def assignment(self) -> frozenset[int]:
         """The assigned partitions; changes only inside ``poll`` and ``close``."""
 

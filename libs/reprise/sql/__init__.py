@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import duckdb
+MEMORY_LIMIT = "3GiB"
+"""Default of DuckDB's memory before it spills to disk."""
 
 
 def connect(
@@ -19,6 +20,8 @@ def connect(
     Raises:
         duckdb.Error: The memory limit is not a size.
     """
+    import duckdb  # noqa: PLC0415 - slow to load, and commands need only the default above for their help
+
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")

@@ -13,7 +13,8 @@ from reprise.archiver.settings import ArchiverSettings
 from reprise.backfill.main import command
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
-from reprise.log import EVENTS, EventLogSettings, open_consumer, open_producer
+from reprise.log import EVENTS, EventLogSettings, Topic, open_consumer, open_producer
+from reprise.log.embedded.topic_database import TopicDatabase
 from reprise.materializer.runner import fold_until_idle
 from reprise.materializer.settings import MaterializerSettings
 from reprise.store.online_store import OnlineStore
@@ -77,6 +78,22 @@ def test_a_lost_store_and_a_group_that_is_ahead_of_the_archive_lose_nothing(
     assert done.output.startswith("200 events: wrote 12 of user_state, 8 of product_state, ")
     assert materialize(tmp_path, redis_server) == {"folded": 100}
     assert_store_holds(store, plan, batch_states(plan, events))
+
+
+@pytest.mark.parametrize("partitions", [2, 8])
+def test_a_group_is_set_on_a_topic_with_other_partitions_than_declared(
+    tmp_path: Path, redis_server: RedisServer, partitions: int
+) -> None:
+    TopicDatabase(tmp_path / "log", Topic(EVENTS.name, partitions)).close()
+    append(tmp_path, make_events(50))
+    archive(tmp_path)
+    done = backfill(
+        tmp_path,
+        redis_server,
+        *("--offline", str(tmp_path / "offline"), "--seek-group", "materializer", "--seek-timeout", "10s"),
+    )
+    assert done.exit_code == 0, done.output
+    assert materialize(tmp_path, redis_server) == {}
 
 
 def test_a_group_that_is_in_use_is_left_alone(tmp_path: Path, redis_server: RedisServer) -> None:

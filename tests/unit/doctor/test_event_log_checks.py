@@ -6,7 +6,7 @@ from reprise.doctor.check import CheckFailedError
 from reprise.doctor.checks.event_log import check_log, check_topics
 from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, EventLogSettings, LogUnavailableError, Topic
 from reprise.log.backend import describe_log, inspect_topics
-from reprise.log.embedded.topic_directory import TopicDirectory
+from reprise.log.embedded.topic_database import TopicDatabase
 from reprise.log.topics import ConfigDifference, TopicStatus
 
 
@@ -66,8 +66,8 @@ def test_the_embedded_log_is_looked_at_and_not_changed(tmp_path: Path) -> None:
     settings = EventLogSettings.load(log_dir=tmp_path / "log")
     with pytest.raises(LogUnavailableError, match="no such folder"):
         describe_log(settings)
-    TopicDirectory.open(settings.log_dir, EVENTS)
-    TopicDirectory.open(settings.log_dir, Topic(DEAD_LETTERS.name, partitions=4))
+    TopicDatabase(settings.log_dir, EVENTS).close()
+    TopicDatabase(settings.log_dir, Topic(DEAD_LETTERS.name, partitions=4)).close()
     assert str(settings.log_dir) in describe_log(settings)
     found = {state.topic.name: state.describe() for state in inspect_topics(settings, TOPICS)}
     assert found[EVENTS.name] == f"{EVENTS.name}: as declared"

@@ -50,4 +50,4 @@ def _poll(consumer: LogConsumer, max_records: int, events: dict[str, Event]) -> 
             with suppress(InvalidEventError):
                 event = decode_event(record.value)
                 events.setdefault(event.event_id, event)
-    return len(consumer.assignment) == EVENTS.partitions
+    return len(consumer.assignment) == consumer.partitions

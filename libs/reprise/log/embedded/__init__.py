@@ -2,13 +2,9 @@
 
 ::
 
-    <log_dir>/<topic>/topic.json                         topic id and number of partitions
-    <log_dir>/<topic>/<partition>.log                    records, see ``record_format``
-    <log_dir>/<topic>/<partition>.index                  byte position of every 4,096th record
-    <log_dir>/<topic>/groups/<group>/<partition>.lock    held by the partition's consumer
-    <log_dir>/<topic>/groups/<group>/<partition>.offset  the group's committed offset
-    <log_dir>/<topic>/groups/<group>/members/<member>    held by each consumer of the group
+    <log_dir>/<topic>/topic.sqlite          records, consumer groups and their committed offsets
+    <log_dir>/<topic>/member-<number>.lock  held with ``flock`` by a live consumer
 
-All locks are ``flock`` and end with their process. Records are never deleted. A topic is deleted by removing its
-folder while no process uses it.
+A kernel releases a ``flock`` with its process, so a killed consumer's partitions are free at once. Records are never
+deleted. A topic is deleted by removing its folder while no process uses it.
 """

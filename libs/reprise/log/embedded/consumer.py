@@ -2,14 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from reprise.log.embedded.consumer_group import GroupMember, read_committed, write_committed
-from reprise.log.embedded.partition_file import PartitionReader
-from reprise.log.embedded.topic_directory import TopicDirectory
-from reprise.log.exceptions import ClosedError, LogUnavailableError, NotAssignedError, TopicGoneError
+from reprise.log.embedded.consumer_group import GroupMember
+from reprise.log.embedded.topic_database import TopicDatabase
+from reprise.log.exceptions import ClosedError, NotAssignedError, TopicGoneError
 from reprise.log.interface import RebalanceListener, Record
 from reprise.log.topics import Topic
 
@@ -18,7 +16,7 @@ _SLEEP_SECONDS = 0.005
 
 
 class EmbeddedConsumer:
-    """Reads the partitions of one topic from their files; see ``LogConsumer``."""
+    """Reads the partitions of one topic from its database; see ``LogConsumer``."""
 
     def __init__(
         self,
@@ -29,26 +27,32 @@ class EmbeddedConsumer:
         listener: RebalanceListener | None = None,
         fsync: bool = False,
     ) -> None:
-        self._directory = TopicDirectory.open(log_dir, topic)
-        self._group = self._directory.group(group)
         self._listener = listener
-        self._fsync = fsync
-        self._readers: dict[int, PartitionReader] = {}
+        self._positions: dict[int, int] = {}
         self._polls = itertools.count()
         self._rebalance_at = 0.0
         self._closed = False
-        with _os_errors_converted(self._group):
-            self._member = GroupMember(self._group, self._directory.partitions)
+        self._database = TopicDatabase(log_dir, topic, fsync=fsync)
+        try:
+            self._member = GroupMember(self._database, group)
+        except BaseException:
+            self._database.close()
+            raise
 
     @property
     def topic_id(self) -> bytes:
         """The topic's id."""
-        return self._directory.topic_id
+        return self._database.topic_id
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions that the topic was created with."""
+        return self._database.partitions
 
     @property
     def assignment(self) -> frozenset[int]:
         """The assigned partitions."""
-        return frozenset(self._readers)
+        return frozenset(self._positions)
 
     def poll(self, max_records: int, timeout: float) -> Mapping[int, Sequence[Record]]:
         """Return the next records by partition."""
@@ -57,33 +61,30 @@ class EmbeddedConsumer:
         if self._closed:
             raise ClosedError("the consumer is closed")
         deadline = time.monotonic() + timeout
-        with _os_errors_converted(self._directory.path):
-            while True:
-                self._rebalance_when_due()
-                batch = self._read(max_records)
-                remaining = deadline - time.monotonic()
-                if batch or remaining <= 0:
-                    return batch
-                time.sleep(min(_SLEEP_SECONDS, remaining))
+        while True:
+            self._rebalance_when_due()
+            batch = self._read(max_records)
+            remaining = deadline - time.monotonic()
+            if batch or remaining <= 0:
+                return batch
+            time.sleep(min(_SLEEP_SECONDS, remaining))
 
     def positions(self) -> Mapping[int, int]:
         """Return the next offset to read, by assigned partition."""
-        return {partition: reader.next_offset for partition, reader in self._readers.items()}
+        return dict(self._positions)
 
     def beginning_offsets(self) -> Mapping[int, int]:
         """Return 0 for each assigned partition: the embedded log deletes nothing."""
-        return dict.fromkeys(self._readers, 0)
+        return dict.fromkeys(self._positions, 0)
 
     def end_offsets(self) -> Mapping[int, int]:
         """Return the next offset to be written, by assigned partition."""
-        with _os_errors_converted(self._directory.path):
-            return {partition: reader.end_offset() for partition, reader in self._readers.items()}
+        return {partition: self._database.end_offset(partition) for partition in self._positions}
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Replace the group's committed offsets of these partitions."""
-        NotAssignedError.check(offsets, self._readers)
-        with _os_errors_converted(self._group):
-            write_committed(self._group, offsets, fsync=self._fsync)
+        NotAssignedError.check(offsets, self._positions)
+        self._member.commit(offsets)
 
     def close(self) -> None:
         """Release all partitions and leave the group."""
@@ -91,34 +92,29 @@ class EmbeddedConsumer:
             return
         self._closed = True
         try:
-            self._revoke(sorted(self._readers))
+            if self._positions and self._listener is not None:
+                self._listener.revoked(sorted(self._positions))
         finally:
-            for reader in self._readers.values():
-                reader.close()
-            self._readers.clear()
-            self._member.leave()
+            self._positions.clear()
+            try:
+                self._member.leave()
+            finally:
+                self._database.close()
 
     def _read(self, max_records: int) -> dict[int, Sequence[Record]]:
         batch: dict[int, Sequence[Record]] = {}
-        partitions = sorted(self._readers)
-        if not partitions:
-            return batch
+        partitions = sorted(self._positions)
         # round robin: the first partition may use up max_records
-        first = next(self._polls) % len(partitions)
-        places = {partition: reader.tell() for partition, reader in self._readers.items()}
-        try:
-            for partition in partitions[first:] + partitions[:first]:
-                records = self._readers[partition].read(max_records)
-                if records:
-                    batch[partition] = records
-                    max_records -= len(records)
-                    if max_records == 0:
-                        break
-        except BaseException:
-            # records already read from other partitions are not returned, so they must be read again
-            for partition, place in places.items():
-                self._readers[partition].seek(place)
-            raise
+        first = next(self._polls) % max(1, len(partitions))
+        for partition in partitions[first:] + partitions[:first]:
+            records = self._database.read(partition, self._positions[partition], max_records)
+            if records:
+                batch[partition] = records
+                max_records -= len(records)
+                if max_records == 0:
+                    break
+        # only now: after a failed read, the records of the other partitions must be read again
+        self._positions.update((partition, records[-1].offset + 1) for partition, records in batch.items())
         return batch
 
     def _rebalance_when_due(self) -> None:
@@ -126,41 +122,18 @@ class EmbeddedConsumer:
         if now < self._rebalance_at:
             return
         self._rebalance_at = now + _REBALANCE_SECONDS
-        if any(reader.deleted for reader in self._readers.values()) or not self._directory.path.exists():
-            raise TopicGoneError(f"{self._directory.path} was removed while it was open")
-        self._revoke(self._member.excess())
-        acquired = self._member.acquire_free()
-        try:
-            for partition in acquired:
-                self._readers[partition] = PartitionReader(
-                    self._directory.log_file(partition),
-                    self._directory.index(partition),
-                    partition,
-                    read_committed(self._group, partition),
-                )
-        except Exception:
-            for partition in acquired:
-                self._release(partition)
-            raise
-        if acquired and self._listener is not None:
-            self._listener.assigned(acquired)
-
-    def _revoke(self, partitions: Sequence[int]) -> None:
-        if partitions and self._listener is not None:
-            self._listener.revoked(partitions)
-        for partition in partitions:
-            self._release(partition)
-
-    def _release(self, partition: int) -> None:
-        reader = self._readers.pop(partition, None)
-        if reader is not None:
-            reader.close()
-        self._member.release(partition)
-
-
-@contextmanager
-def _os_errors_converted(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise LogUnavailableError.from_os_error(path, error) from error
+        if self._database.removed:
+            raise TopicGoneError(f"{self._database.folder} was removed while it was open")
+        share = self._member.share()
+        excess = sorted(self._positions)[share:]
+        if excess:
+            if self._listener is not None:
+                self._listener.revoked(excess)
+            self._member.release(excess)
+            for partition in excess:
+                del self._positions[partition]
+        elif len(self._positions) < share:
+            acquired = self._member.acquire(share - len(self._positions))
+            self._positions.update(acquired)
+            if acquired and self._listener is not None:
+                self._listener.assigned(sorted(acquired))

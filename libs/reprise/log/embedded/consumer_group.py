@@ -1,135 +1,128 @@
 """A consumer group: its members, the partitions that each holds, and its committed offsets.
 
-There is no coordinator. Each member periodically lists the live members, computes its own share from the order of
-their names, releases partitions above it and takes free ones up to it. A partition belongs to the holder of its lock,
-so two members never hold the same one.
+There is no coordinator. Each member periodically lists the live members, computes its own share from their age,
+releases partitions above it and takes free ones up to it. A partition is free if its member is gone.
 """
 
 import fcntl
 import os
-import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from reprise.log.exceptions import CorruptLogError
+from reprise.log.embedded.topic_database import TopicDatabase
+from reprise.log.exceptions import NotAssignedError, OffsetOutOfRangeError, TopicGoneError
+
+_FREE = "member IS NULL OR member NOT IN (SELECT member FROM members)"
+_SET_MEMBER = "UPDATE positions SET member = ? WHERE consumer_group = ? AND partition = ?"
 
 
 class GroupMember:
-    """One consumer's membership in its group."""
+    """One consumer's membership in its group; numbers grow, so a new member does not move partitions of others.
 
-    def __init__(self, folder: Path, partitions: int) -> None:
-        self._folder = folder
-        self._partitions = partitions
-        self._members = folder / "members"
-        self._members.mkdir(parents=True, exist_ok=True)
-        self._locks: dict[int, int] = {}
-        # names sort by age, so a new member does not move the partitions of others
-        self._name = f"{time.time_ns():020d}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        while (presence := _try_lock(self._members / self._name)) is None:
-            # another member is checking whether this one is alive
-            time.sleep(0.001)
-        self._presence = presence
+    Raises:
+        LogUnavailableError: The database or the lock file cannot be written.
+    """
 
-    def excess(self) -> list[int]:
-        """Return the held partitions above this member's share."""
-        return sorted(self._locks)[self._share() :]
+    def __init__(self, database: TopicDatabase, group: str) -> None:
+        self._database = database
+        self._group = group
+        # the member is visible once the transaction is committed, when it already holds its lock
+        with database.transaction() as connection:
+            [(self._member,)] = connection.execute(
+                "INSERT INTO members (consumer_group) VALUES (?) RETURNING member", (group,)
+            ).fetchall()
+            connection.executemany(
+                "INSERT OR IGNORE INTO positions (consumer_group, partition) VALUES (?, ?)",
+                [(group, partition) for partition in range(database.partitions)],
+            )
+            lock_file = self._lock_file(self._member)
+            self._lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
 
-    def release(self, partition: int) -> None:
-        """Release a partition for other members."""
-        os.close(self._locks.pop(partition))
+    def share(self) -> int:
+        """Return the number of partitions that this member shall hold; forgets dead members.
 
-    def acquire_free(self) -> list[int]:
-        """Acquire free partitions up to this member's share; return them."""
-        share = self._share()
-        acquired = []
-        for partition in range(self._partitions):
-            if len(self._locks) >= share:
-                break
-            if partition in self._locks:
-                continue
-            lock = _try_lock(self._folder / f"{partition}.lock")
-            if lock is not None:
-                self._locks[partition] = lock
-                acquired.append(partition)
-        return acquired
+        Raises:
+            TopicGoneError: This member's lock file was removed.
+        """
+        with self._database.transaction() as connection:
+            query = "SELECT member FROM members WHERE consumer_group = ? ORDER BY member"
+            live = []
+            for (member,) in connection.execute(query, (self._group,)).fetchall():
+                if member == self._member or self._is_live(member):
+                    live.append(member)
+                else:
+                    connection.execute("DELETE FROM members WHERE member = ?", (member,))
+        if self._member not in live:
+            raise TopicGoneError(f"{self._lock_file(self._member)} was removed while it was open")
+        each, extra = divmod(self._database.partitions, len(live))
+        return each + int(live.index(self._member) < extra)
+
+    def acquire(self, count: int) -> dict[int, int]:
+        """Take up to ``count`` free partitions; return their committed offsets.
+
+        Raises:
+            OffsetOutOfRangeError: A partition ends before its committed offset; none was taken.
+        """
+        with self._database.transaction() as connection:
+            rows = connection.execute(
+                f"SELECT partition, committed FROM positions WHERE consumer_group = ? AND ({_FREE})"
+                " ORDER BY partition LIMIT ?",
+                (self._group, count),
+            ).fetchall()
+            for partition, committed in rows:
+                end = self._database.end_offset(partition)
+                if committed > end:
+                    raise OffsetOutOfRangeError(
+                        f"{self._database.folder}: partition {partition}: offset {committed:,} was committed,"
+                        f" but the partition ends at {end:,}"
+                    )
+                connection.execute(_SET_MEMBER, (self._member, self._group, partition))
+        return dict(rows)
+
+    def release(self, partitions: Iterable[int]) -> None:
+        """Release partitions for other members."""
+        with self._database.transaction() as connection:
+            connection.executemany(_SET_MEMBER, [(None, self._group, partition) for partition in partitions])
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        """Replace the group's committed offsets.
+
+        Raises:
+            NotAssignedError: Another member holds a partition; nothing was committed.
+        """
+        with self._database.transaction() as connection:
+            updated = connection.executemany(
+                "UPDATE positions SET committed = ? WHERE consumer_group = ? AND partition = ? AND member = ?",
+                [(offset, self._group, partition, self._member) for partition, offset in offsets.items()],
+            )
+            if updated.rowcount != len(offsets):
+                raise NotAssignedError(f"other members of {self._group} hold some of {sorted(offsets)}")
 
     def leave(self) -> None:
         """Release all partitions and leave the group."""
-        for partition in list(self._locks):
-            self.release(partition)
-        (self._members / self._name).unlink(missing_ok=True)
-        os.close(self._presence)
+        try:
+            with self._database.transaction() as connection:
+                connection.execute("DELETE FROM members WHERE member = ?", (self._member,))
+                self._lock_file(self._member).unlink(missing_ok=True)
+        finally:
+            os.close(self._lock)
 
-    def _share(self) -> int:
-        others = [name for name in os.listdir(self._members) if name != self._name]
-        live = sorted([name for name in others if _is_held(self._members / name)] + [self._name])
-        each, extra = divmod(self._partitions, len(live))
-        return each + (live.index(self._name) < extra)
-
-
-def read_committed(folder: Path, partition: int) -> int:
-    """Return the committed offset of a partition; 0 if there is none.
-
-    Raises:
-        CorruptLogError: The file does not contain an offset.
-    """
-    path = folder / f"{partition}.offset"
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        return 0
-    if not text.isdecimal():
-        raise CorruptLogError(path, 0, f"expected an offset, found {text[:40]!r}; remove it to read from 0")
-    return int(text)
-
-
-def write_committed(folder: Path, offsets: Mapping[int, int], *, fsync: bool) -> None:
-    """Replace the committed offsets of partitions whose locks the caller holds."""
-    for partition, offset in offsets.items():
-        replacement = folder / f".{partition}.offset"
-        with replacement.open("w") as file:
-            file.write(str(offset))
-            if fsync:
-                file.flush()
-                os.fsync(file.fileno())
-        replacement.replace(folder / f"{partition}.offset")
-
-
-def _try_lock(path: Path) -> int | None:
-    """Return the descriptor of the locked file, created if absent; ``None`` if another process holds the lock."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    def _is_live(self, member: int) -> bool:
+        """Return whether the member's process holds its lock; removes the file of a dead one."""
+        path = self._lock_file(member)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        if _is_same_file(path, descriptor):
-            return descriptor
-        # the file was removed between open and flock
-        os.close(descriptor)
-
-
-def _is_held(path: Path) -> bool:
-    """Return whether a process holds the lock; removes the file of a dead one."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if _is_same_file(path, descriptor):
             path.unlink()
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
-def _is_same_file(path: Path, descriptor: int) -> bool:
-    try:
-        return os.path.samestat(path.stat(), os.fstat(descriptor))
-    except FileNotFoundError:
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
         return False
+
+    def _lock_file(self, member: int) -> Path:
+        return self._database.folder / f"member-{member}.lock"

@@ -9,32 +9,22 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import NamedTuple
 
-from reprise.log.embedded.partition_file import PartitionWriter
-from reprise.log.embedded.record_format import RECORD_OVERHEAD
-from reprise.log.embedded.topic_directory import TopicDirectory
-from reprise.log.exceptions import (
-    BufferFullError,
-    ClosedError,
-    EventLogError,
-    LogTimeoutError,
-    LogUnavailableError,
-    RecordTooLargeError,
-    UnknownTopicError,
-)
-from reprise.log.interface import MAX_RECORD_BYTES, Position
+from reprise.log.embedded.topic_database import TopicDatabase
+from reprise.log.exceptions import ClosedError, EventLogError, LogTimeoutError, TopicGoneError
+from reprise.log.interface import Position
 from reprise.log.partitioner import partition_of
+from reprise.log.pending import PendingRecords
 from reprise.log.topics import TOPICS, Topic
 
 
-class _Pending(NamedTuple):
-    topic: str
+class _Queued(NamedTuple):
     key: bytes
     value: bytes
     future: Future[Position]
 
 
 class EmbeddedProducer:
-    """Writes record batches on its own thread; see ``LogProducer``."""
+    """Writes record batches on its own thread, a transaction per topic; see ``LogProducer``."""
 
     def __init__(
         self,
@@ -47,47 +37,35 @@ class EmbeddedProducer:
         self._log_dir = log_dir
         self._topics = {topic.name: topic for topic in topics}
         self._fsync = fsync
-        self._buffer_bytes = buffer_bytes
-        self._directories = {
-            name: TopicDirectory.open(log_dir, topic) for name, topic in self._topics.items()
-        }
-        self._writers: dict[tuple[str, int], PartitionWriter] = {}
-        self._changed = threading.Condition()
-        self._queue: list[_Pending] = []
-        self._buffered_bytes = 0
-        self._buffered = 0
+        self._databases: dict[str, TopicDatabase] = {}
+        self._pending = PendingRecords(self._topics, buffer_bytes)
+        self._queue: defaultdict[str, list[_Queued]] = defaultdict(list)
         self._closing = False
         self._failure: str | None = None
+        try:
+            for topic in self._topics:
+                self._database(topic)
+        except BaseException:
+            self._close_databases()
+            raise
         self._thread = threading.Thread(target=self._run, name="event-log-writer", daemon=True)
         self._thread.start()
 
     def append(self, topic: str, key: bytes, value: bytes) -> Future[Position]:
         """Queue a record for the writer thread."""
-        if topic not in self._topics:
-            raise UnknownTopicError(topic, sorted(self._topics))
-        size = len(key) + len(value)
-        if size > MAX_RECORD_BYTES:
-            raise RecordTooLargeError(f"a record of {size:,} bytes; the maximum is {MAX_RECORD_BYTES:,}")
-        future: Future[Position] = Future()
-        # a queued record will be written, so its future cannot be cancelled
-        future.set_running_or_notify_cancel()
-        with self._changed:
+        size = self._pending.check(topic, key, value)
+        with self._pending.changed:
             if self._closing:
                 raise ClosedError("the producer is closed")
-            if self._buffered_bytes + size + RECORD_OVERHEAD > self._buffer_bytes and self._buffered:
-                raise BufferFullError(
-                    f"the buffer is full: {self._buffered:,} records of {self._buffered_bytes:,} bytes"
-                )
-            self._buffered_bytes += size + RECORD_OVERHEAD
-            self._buffered += 1
-            self._queue.append(_Pending(topic, key, value, future))
-            if len(self._queue) == 1:
-                self._changed.notify_all()
+            future = self._pending.add(size)
+            if not self._queue:
+                self._pending.changed.notify_all()
+            self._queue[topic].append(_Queued(key, value, future))
         return future
 
     def buffered(self) -> int:
         """Return the number of unacknowledged records."""
-        return self._buffered
+        return self._pending.unresolved
 
     def problem(self) -> str | None:
         """Return the error of the last write, or that the folder is not writable."""
@@ -99,99 +77,72 @@ class EmbeddedProducer:
 
     def flush(self, timeout: float) -> None:
         """Wait until every appended record is acknowledged or has failed."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._buffered == 0, timeout):
-                raise LogTimeoutError(f"{self._buffered:,} records are unacknowledged after {timeout:g} s")
+        self._pending.wait(timeout)
 
     def close(self, timeout: float) -> None:
         """Write the queue, then stop the thread."""
-        with self._changed:
+        with self._pending.changed:
             self._closing = True
-            self._changed.notify_all()
+            self._pending.changed.notify_all()
         self._thread.join(timeout)
-        if not self._thread.is_alive():
-            for topic in self._topics:
-                self._close_writers(topic)
-            return
-        with self._changed:
-            abandoned, self._queue = self._queue, []
-        error = LogTimeoutError(f"not written within {timeout:g} s of closing the producer")
-        self._resolve([(pending, error) for pending in abandoned])
+        if self._thread.is_alive():
+            with self._pending.changed:
+                abandoned, self._queue = self._queue, defaultdict(list)
+            error = LogTimeoutError(f"not written within {timeout:g} s of closing the producer")
+            self._pending.resolve(
+                (queued.future, error) for records in abandoned.values() for queued in records
+            )
 
     def _run(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closing)
-                batch, self._queue = self._queue, []
-            if not batch:
-                return
-            try:
-                self._write(batch)
-            except BaseException:
-                self._abort(batch)
-                raise
-
-    def _write(self, batch: list[_Pending]) -> None:
-        by_partition: defaultdict[tuple[str, int], list[_Pending]] = defaultdict(list)
-        for pending in batch:
-            count = self._directories[pending.topic].partitions
-            by_partition[pending.topic, partition_of(pending.key, count)].append(pending)
-        for (topic, partition), records in by_partition.items():
-            self._resolve(self._write_partition(topic, partition, records))
-
-    def _write_partition(
-        self, topic: str, partition: int, records: list[_Pending]
-    ) -> list[tuple[_Pending, Position | EventLogError]]:
-        path = self._directories[topic].path
-        pairs = [(pending.key, pending.value) for pending in records]
         try:
-            first, written = self._writer(topic, partition).append(pairs, time.time_ns() // 1_000_000)
-        except (OSError, EventLogError) as error:
-            failure = LogUnavailableError.from_os_error(path, error) if isinstance(error, OSError) else error
-            self._close_writers(topic)
-            self._failure = str(failure)
-            return [(pending, failure) for pending in records]
-        disk_full = LogUnavailableError(f"{path}: the disk is full; only a part of the batch was written")
-        self._failure = None if written == len(records) else str(disk_full)
-        return [
-            (pending, Position(partition, first + number) if number < written else disk_full)
-            for number, pending in enumerate(records)
-        ]
+            while True:
+                with self._pending.changed:
+                    self._pending.changed.wait_for(lambda: self._queue or self._closing)
+                    batch, self._queue = self._queue, defaultdict(list)
+                if not batch:
+                    return
+                for topic, records in batch.items():
+                    self._pending.resolve(self._write(topic, records))
+        except BaseException:
+            with self._pending.changed:
+                self._closing = True
+            self._failure = "the writer thread has failed; see the process's standard error"
+            self._pending.abandon(EventLogError(self._failure))
+            raise
+        finally:
+            self._close_databases()
 
-    def _abort(self, batch: list[_Pending]) -> None:
-        self._failure = "the writer thread has failed; see the process's standard error"
-        with self._changed:
-            self._closing = True
-            abandoned = [pending for pending in batch + self._queue if not pending.future.done()]
-            self._queue = []
-        error = LogUnavailableError(self._failure)
-        self._resolve([(pending, error) for pending in abandoned])
+    def _write(
+        self, topic: str, records: list[_Queued]
+    ) -> list[tuple[Future[Position], Position | EventLogError]]:
+        """Write the records in one transaction; return their positions, or the error that all of them share."""
+        written: list[tuple[Future[Position], Position | EventLogError]] = []
+        try:
+            database = self._database(topic)
+            if database.removed:
+                self._databases.pop(topic).close()
+                raise TopicGoneError(f"{database.folder} was removed while it was open")
+            by_partition: defaultdict[int, list[_Queued]] = defaultdict(list)
+            for queued in records:
+                by_partition[partition_of(queued.key, database.partitions)].append(queued)
+            timestamp_ms = time.time_ns() // 1_000_000
+            with database.transaction():
+                for partition, part in by_partition.items():
+                    first = database.append(partition, [(q.key, q.value) for q in part], timestamp_ms)
+                    written += [
+                        (q.future, Position(partition, offset)) for offset, q in enumerate(part, first)
+                    ]
+        except EventLogError as error:
+            self._failure = str(error)
+            return [(queued.future, error) for queued in records]
+        self._failure = None
+        return written
 
-    def _writer(self, topic: str, partition: int) -> PartitionWriter:
-        writer = self._writers.get((topic, partition))
-        if writer is None:
-            directory = self._directories[topic]
-            if not directory.path.exists():
-                directory = self._directories[topic] = TopicDirectory.open(self._log_dir, self._topics[topic])
-            writer = PartitionWriter(
-                directory.log_file(partition), directory.index(partition), partition, fsync=self._fsync
-            )
-            self._writers[topic, partition] = writer
-        return writer
+    def _database(self, topic: str) -> TopicDatabase:
+        if topic not in self._databases:
+            self._databases[topic] = TopicDatabase(self._log_dir, self._topics[topic], fsync=self._fsync)
+        return self._databases[topic]
 
-    def _close_writers(self, topic: str) -> None:
-        for key in [key for key in self._writers if key[0] == topic]:
-            self._writers.pop(key).close()
-
-    def _resolve(self, results: list[tuple[_Pending, Position | EventLogError]]) -> None:
-        for pending, result in results:
-            if isinstance(result, Position):
-                pending.future.set_result(result)
-            else:
-                pending.future.set_exception(result)
-        with self._changed:
-            self._buffered -= len(results)
-            self._buffered_bytes -= sum(
-                len(pending.key) + len(pending.value) + RECORD_OVERHEAD for pending, _ in results
-            )
-            self._changed.notify_all()
+    def _close_databases(self) -> None:
+        for database in self._databases.values():
+            database.close()

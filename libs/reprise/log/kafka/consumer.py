@@ -9,8 +9,8 @@ from kafka.structs import OffsetAndMetadata
 
 from reprise.log.exceptions import ClosedError, EventLogError, NotAssignedError, TopicGoneError
 from reprise.log.interface import RebalanceListener, Record
+from reprise.log.kafka.client_internals import RebalanceBridge, keep_pending_assignment, topic_id
 from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
-from reprise.log.kafka.rebalance import RebalanceBridge, keep_pending_assignment
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import Topic
 
@@ -54,6 +54,14 @@ class KafkaLogConsumer:
     def topic_id(self) -> bytes:
         """The topic's id (KIP-516)."""
         return self._topic_id
+
+    @property
+    def partitions(self) -> int:
+        """The number of partitions in the client's metadata, which it refreshes."""
+        try:
+            return len(self._consumer.partitions_for_topic(self._topic))
+        except (errors.KafkaError, OSError) as error:
+            raise self._convert(error, f"looking for topic {self._topic!r}") from error
 
     @property
     def assignment(self) -> frozenset[int]:
@@ -148,18 +156,13 @@ class KafkaLogConsumer:
         return None if found is None else int(found)
 
     def _find_topic(self) -> bytes:
-        try:
-            partitions = self._consumer.partitions_for_topic(self._topic)
-        except (errors.KafkaError, OSError) as error:
-            raise self._convert(error, f"looking for topic {self._topic!r}") from error
-        topic_id = self._consumer._cluster.topic_id(self._topic)
-        if not partitions or topic_id is None:
+        partitions, found = self.partitions, topic_id(self._consumer, self._topic)
+        if not partitions or found is None:
             raise missing_topic(self._settings, self._topic)
-        return bytes(topic_id.bytes)
+        return found
 
     def _check_topic(self) -> None:
-        topic_id = self._consumer._cluster.topic_id(self._topic)
-        if topic_id is not None and topic_id.bytes != self._topic_id:
+        if topic_id(self._consumer, self._topic) not in (None, self._topic_id):
             raise TopicGoneError(f"topic {self._topic!r} was deleted and recreated while it was open")
 
     def _check_open(self) -> None:

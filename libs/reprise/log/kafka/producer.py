@@ -1,5 +1,6 @@
 """The producer of the Kafka log."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -12,22 +13,20 @@ from kafka.partitioner.abc import Partitioner
 from kafka.producer.future import RecordMetadata
 
 from reprise.log.exceptions import (
-    BufferFullError,
     ClosedError,
     EventLogError,
     LogTimeoutError,
     LogUnavailableError,
-    RecordTooLargeError,
-    UnknownTopicError,
 )
 from reprise.log.interface import MAX_RECORD_BYTES, Position
+from reprise.log.kafka.client_internals import abandon
 from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
 from reprise.log.partitioner import partition_of
+from reprise.log.pending import PendingRecords
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import TOPICS, Topic
 from reprise.runtime.logs import get_logger
 
-_OVERHEAD_BYTES = 100
 _BATCH_BYTES = 128 * 1024
 _LINGER_SECONDS = 0.005
 _SILENT_SECONDS = 5.0
@@ -59,11 +58,7 @@ class KafkaLogProducer:
         self._settings = settings
         self._make_client = make_client
         self._topics = {topic.name for topic in topics}
-        self._changed = threading.Condition()
-        self._pending: dict[Future[Position], int] = {}
-        self._pending_bytes = 0
-        self._unresolved = 0
-        self._last_progress = 0.0
+        self._pending = PendingRecords(self._topics, settings.log_buffer_bytes)
         self._failure: str | None = None
         self._failed_at = 0.0
         self._replacing = False
@@ -77,21 +72,18 @@ class KafkaLogProducer:
 
     def append(self, topic: str, key: bytes, value: bytes) -> Future[Position]:
         """Queue a record for the client's sender thread."""
-        if topic not in self._topics:
-            raise UnknownTopicError(topic, sorted(self._topics))
-        size = len(key) + len(value) + _OVERHEAD_BYTES
-        if size > MAX_RECORD_BYTES:
-            raise RecordTooLargeError(f"a record of {size:,} bytes; the maximum is {MAX_RECORD_BYTES:,}")
-        future: Future[Position] = Future()
-        # a queued record will be written, so its future cannot be cancelled
-        future.set_running_or_notify_cancel()
+        size = self._pending.check(topic, key, value)
         self._replace_if_stuck()
-        self._reserve(future, size)
+        with self._pending.changed:
+            if self._closed.is_set():
+                raise ClosedError("the producer is closed")
+            if self._replacing:
+                raise LogUnavailableError(self._being_replaced())
+            future = self._pending.add(size)
         try:
             sent = self._producer.send(topic, value, key)
         except (errors.KafkaError, ValueError, RuntimeError) as error:
-            if self._claim(future):
-                self._resolved()
+            self._pending.discard(future)
             raise self._append_error(error, topic) from error
         sent.add_callback(self._on_acknowledged, future)
         sent.add_errback(self._on_failed, future, topic)
@@ -99,7 +91,7 @@ class KafkaLogProducer:
 
     def buffered(self) -> int:
         """Return the number of unacknowledged records."""
-        return self._unresolved
+        return self._pending.unresolved
 
     def problem(self) -> str | None:
         """Return the last write error, or that Kafka has acknowledged nothing for long.
@@ -111,32 +103,25 @@ class KafkaLogProducer:
             return "the producer is closed"
         if self._replacing:
             return self._being_replaced()
-        with self._changed:
-            silent = time.monotonic() - self._last_progress
-            if self._pending and silent > _SILENT_SECONDS:
-                return (
-                    f"Kafka at {self._settings.kafka_servers} has acknowledged nothing for {silent:.0f} s;"
-                    f" {len(self._pending):,} records are unacknowledged"
-                )
+        silent = self._pending.silent_seconds()
+        if silent > _SILENT_SECONDS:
+            return (
+                f"Kafka at {self._settings.kafka_servers} has acknowledged nothing for {silent:.0f} s;"
+                f" {self._pending.unresolved:,} records are unacknowledged"
+            )
         recent = time.monotonic() - self._failed_at < _FAILURE_SECONDS
         return self._failure if recent else None
 
     def flush(self, timeout: float) -> None:
         """Send at once; wait until every appended record is acknowledged or has failed."""
-        deadline = time.monotonic() + timeout
-        try:
+        started = time.monotonic()
+        with contextlib.suppress(errors.KafkaTimeoutError):
             self._producer.flush(timeout)
-            flushed = True
-        except errors.KafkaTimeoutError:
-            flushed = False
-        with self._changed:
-            remaining = max(0.0, deadline - time.monotonic())
-            if not flushed or not self._changed.wait_for(lambda: self._unresolved == 0, remaining):
-                raise LogTimeoutError(f"{self._unresolved:,} records are unacknowledged after {timeout:g} s")
+        self._pending.wait(timeout, elapsed=time.monotonic() - started)
 
     def close(self, timeout: float) -> None:
         """Flush, then close the client; unacknowledged records fail."""
-        with self._changed:
+        with self._pending.changed:
             if self._closed.is_set():
                 return
             self._closed.set()
@@ -160,50 +145,17 @@ class KafkaLogProducer:
                 except errors.KafkaError as error:
                     raise convert_error(error, self._settings, f"looking for topic {topic!r}") from error
 
-    def _reserve(self, future: Future[Position], size: int) -> None:
-        with self._changed:
-            if self._closed.is_set():
-                raise ClosedError("the producer is closed")
-            if self._replacing:
-                raise LogUnavailableError(self._being_replaced())
-            if self._pending_bytes + size > self._settings.log_buffer_bytes and self._pending:
-                raise BufferFullError(
-                    f"the buffer is full: {self._unresolved:,} records of {self._pending_bytes:,} bytes"
-                )
-            if not self._pending:
-                self._last_progress = time.monotonic()
-            self._pending[future] = size
-            self._pending_bytes += size
-            self._unresolved += 1
-
-    def _claim(self, future: Future[Position]) -> bool:
-        """Remove a record from the pending ones; false if it was abandoned before."""
-        with self._changed:
-            size = self._pending.pop(future, None)
-            if size is None:
-                return False
-            self._pending_bytes -= size
-            self._last_progress = time.monotonic()
-            return True
-
-    def _resolved(self, count: int = 1) -> None:
-        with self._changed:
-            self._unresolved -= count
-            if self._unresolved == 0:
-                self._changed.notify_all()
-
     def _on_acknowledged(self, future: Future[Position], metadata: RecordMetadata) -> None:
-        if self._claim(future):
+        # an abandoned record says nothing about the new client
+        if not future.done():
             self._failure = None
-            future.set_result(Position(metadata.partition, metadata.offset))
-            self._resolved()
+            self._pending.resolve([(future, Position(metadata.partition, metadata.offset))])
 
     def _on_failed(self, future: Future[Position], topic: str, error: Exception) -> None:
-        if self._claim(future):
+        if not future.done():
             failure = convert_error(error, self._settings, f"writing to {topic!r}")
             self._failure, self._failed_at = str(failure), time.monotonic()
-            future.set_exception(failure)
-            self._resolved()
+            self._pending.resolve([(future, failure)])
 
     def _append_error(self, error: Exception, topic: str) -> EventLogError:
         if isinstance(error, errors.IllegalStateError):
@@ -215,15 +167,8 @@ class KafkaLogProducer:
         return convert_error(error, self._settings, f"writing to {topic!r}")
 
     def _abandon(self, error: EventLogError) -> None:
-        with self._changed:
-            abandoned, self._pending = self._pending, {}
-            self._pending_bytes = 0
-        for future in abandoned:
-            future.set_exception(error)
-        self._resolved(len(abandoned))
-        # close() would wait for the records that cannot be written
-        self._producer._sender.force_close()
-        self._producer._sender.join(1.0)
+        self._pending.abandon(error)
+        abandon(self._producer)
 
     def _connected(self) -> KafkaProducer:
         return connect(self._make_client, _options(self._settings), self._settings, "connecting a producer")
@@ -231,22 +176,21 @@ class KafkaLogProducer:
     def _replace_if_stuck(self) -> None:
         if not self._is_stuck():
             return
-        with self._changed:
+        with self._pending.changed:
             # checked again under the lock
             if self._closed.is_set() or self._replacing or not self._is_stuck():
                 return
             self._replacing = True
-            silent = time.monotonic() - self._last_progress
+            silent = self._pending.silent_seconds()
         threading.Thread(
             target=self._replace, args=(silent,), name="replace-kafka-client", daemon=True
         ).start()
 
     def _is_stuck(self) -> bool:
-        limit = self._settings.kafka_delivery_seconds + _STUCK_SECONDS
-        return bool(self._pending) and time.monotonic() - self._last_progress > limit
+        return self._pending.silent_seconds() > self._settings.kafka_delivery_seconds + _STUCK_SECONDS
 
     def _replace(self, silent: float) -> None:
-        _log.error("kafka_client_stuck", waiting=self._unresolved, silent_seconds=round(silent, 1))
+        _log.error("kafka_client_stuck", waiting=self._pending.unresolved, silent_seconds=round(silent, 1))
         self._abandon(
             LogTimeoutError(
                 f"Kafka at {self._settings.kafka_servers} has acknowledged nothing for {silent:.0f} s;"
@@ -260,7 +204,7 @@ class KafkaLogProducer:
                 _log.warning("kafka_client_not_replaced", reason=str(error))
                 self._closed.wait(_RETRY_SECONDS)
                 continue
-            with self._changed:
+            with self._pending.changed:
                 self._producer, self._replacing = producer, False
             if self._closed.is_set():
                 producer.close(0)

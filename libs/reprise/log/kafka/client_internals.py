@@ -1,9 +1,12 @@
-"""Rebalance callbacks, and workarounds for the rebalance handling of kafka-python 3.0."""
+"""All uses of kafka-python's private attributes, for what its public interface lacks.
+
+``tests/unit/log/test_kafka_client_internals.py`` has a test of each assumption, and of the version that they are about.
+"""
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener, TopicPartitionState
 from kafka.future import Future
 from kafka.structs import MemberState
@@ -39,7 +42,7 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Collection[TopicPartition]) -> None:
         """Forward assigned partitions."""
-        _reset_positions(self._consumer, assigned)
+        reset_positions(self._consumer, assigned)
         await self._call(self._assigned, assigned)
 
     async def _call(
@@ -69,7 +72,19 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
         await done
 
 
-def _reset_positions(consumer: KafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
+def topic_id(consumer: KafkaConsumer, topic: str) -> bytes | None:
+    """Return a topic's 16-byte id (KIP-516) in the client's metadata; ``None`` if it has none."""
+    found = consumer._cluster.topic_id(topic)
+    return None if found is None else bytes(found.bytes)
+
+
+def abandon(producer: KafkaProducer) -> None:
+    """Stop a producer's sender thread; ``close`` would wait for records that cannot be written."""
+    producer._sender.force_close()
+    producer._sender.join(1.0)
+
+
+def reset_positions(consumer: KafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
     """Make assigned partitions start from the group's committed offsets.
 
     The client keeps its position in a partition that it already had before the rebalance. Another member may have

@@ -1,0 +1,202 @@
+"""A topic's SQLite database, which the first process to open the topic creates atomically."""
+
+import errno
+import os
+import re
+import shutil
+import sqlite3
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from reprise.log.exceptions import CorruptLogError, LogUnavailableError
+from reprise.log.interface import Record
+from reprise.log.topics import ConfigDifference, Topic, TopicStatus
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")
+_FILE = "topic.sqlite"
+_BUSY_SECONDS = 10.0
+_SCHEMA = """
+PRAGMA journal_mode = WAL;
+CREATE TABLE topic (id BLOB NOT NULL, partitions INTEGER NOT NULL);
+CREATE TABLE members (member INTEGER PRIMARY KEY AUTOINCREMENT, consumer_group TEXT NOT NULL);
+CREATE TABLE positions (
+    consumer_group TEXT, partition INTEGER, member INTEGER, committed INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (consumer_group, partition)
+);
+"""
+# a table per partition: SQLite appends in key order without splitting pages
+_PARTITION_SCHEMA = """
+CREATE TABLE records_{} (
+    offset INTEGER PRIMARY KEY, timestamp_ms INTEGER NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL
+);
+"""
+
+
+class TopicDatabase:
+    """A connection to a topic's database, for one thread at a time.
+
+    A commit survives a crash of the process. With ``fsync`` it also survives a crash of the machine
+    (``synchronous = FULL``). Without, such a crash can lose the last commits but never damages the file
+    (``synchronous = NORMAL``). A writer waits up to 10 seconds for another one.
+
+    Attributes:
+        folder: The topic's folder.
+        topic_id: The topic's 16-byte id.
+        partitions: Its number of partitions.
+    """
+
+    topic_id: bytes
+    partitions: int
+
+    def __init__(self, log_dir: Path, topic: Topic, *, create: bool = True, fsync: bool = False) -> None:
+        """Open the topic, created with a new id if there is none and ``create`` is set.
+
+        Raises:
+            LogUnavailableError: The database can be neither created nor opened, or the folder is of an earlier version.
+            CorruptLogError: The file is damaged.
+        """
+        self.folder = topic_folder(log_dir, topic)
+        self._path = self.folder / _FILE
+        with _errors_converted(self._path):
+            if create and not self.folder.exists():
+                _create(self.folder, topic)
+            if (self.folder / "topic.json").exists():
+                raise LogUnavailableError(
+                    f"{self.folder} holds the log files of an earlier version, which this version cannot read;"
+                    " remove or rename the folder, and the topic starts empty"
+                )
+            self._connection = _connect(self._path, "rw")
+            try:
+                self._connection.execute(f"PRAGMA synchronous = {'FULL' if fsync else 'NORMAL'}")
+                self._identity = self._path.stat()
+                query = "SELECT id, partitions FROM topic"
+                self.topic_id, self.partitions = self._connection.execute(query).fetchone()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection inside a write transaction, which an exception rolls back.
+
+        Raises:
+            LogUnavailableError: The database is locked or cannot be written.
+            CorruptLogError: The file is damaged.
+        """
+        with _errors_converted(self._path), self._connection as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            yield connection
+
+    def append(self, partition: int, records: Sequence[tuple[bytes, bytes]], timestamp_ms: int) -> int:
+        """Append pairs of key and value inside a transaction; return the first offset."""
+        first = self.end_offset(partition)
+        self._connection.executemany(
+            f"INSERT INTO records_{partition} VALUES (?, ?, ?, ?)",
+            ((first + number, timestamp_ms, key, value) for number, (key, value) in enumerate(records)),
+        )
+        return first
+
+    def read(self, partition: int, offset: int, limit: int) -> list[Record]:
+        """Return up to ``limit`` records from an offset on."""
+        with _errors_converted(self._path):
+            rows = self._connection.execute(
+                f"SELECT ?, * FROM records_{partition} WHERE offset >= ? ORDER BY offset LIMIT ?",
+                (partition, offset, limit),
+            )
+            return list(map(Record._make, rows))
+
+    def end_offset(self, partition: int) -> int:
+        """Return the next offset to be written."""
+        with _errors_converted(self._path):
+            query = f"SELECT coalesce(max(offset) + 1, 0) FROM records_{partition}"
+            return int(self._connection.execute(query).fetchone()[0])
+
+    @property
+    def removed(self) -> bool:
+        """Whether the database was removed, or removed and recreated, while it was open."""
+        try:
+            return not os.path.samestat(self._path.stat(), self._identity)
+        except FileNotFoundError:
+            return True
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+
+def topic_folder(log_dir: Path, topic: Topic) -> Path:
+    """Return a topic's folder.
+
+    Raises:
+        ValueError: The topic's name is no file name.
+    """
+    if _NAME.fullmatch(topic.name) is None:
+        raise ValueError(
+            f"topic {topic.name!r}: expected letters, digits, '.', '_' and '-', not starting with '.'"
+        )
+    return log_dir / topic.name
+
+
+def inspect_topic(log_dir: Path, topic: Topic) -> TopicStatus:
+    """Return the status of a declared topic; creates none.
+
+    Raises:
+        LogUnavailableError: The topic's folder cannot be read.
+    """
+    if not topic_folder(log_dir, topic).exists():
+        return TopicStatus(topic, missing=True)
+    with closing(TopicDatabase(log_dir, topic, create=False)) as database:
+        found = database.partitions
+    if found == topic.partitions:
+        return TopicStatus(topic)
+    return TopicStatus(
+        topic, differences=(ConfigDifference("partitions", str(topic.partitions), str(found)),)
+    )
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def _create(folder: Path, topic: Topic) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    topic_id = uuid.uuid4()
+    partial = folder.with_name(f".{folder.name}.{topic_id.hex}")
+    partial.mkdir()
+    try:
+        with closing(_connect(partial / _FILE, "rwc")) as connection:
+            connection.executescript(
+                _SCHEMA + "".join(map(_PARTITION_SCHEMA.format, range(topic.partitions)))
+            )
+            connection.execute("INSERT INTO topic VALUES (?, ?)", (topic_id.bytes, topic.partitions))
+        partial.rename(folder)
+    except OSError as error:
+        # another process created it first
+        if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for each in (folder, folder.parent):
+        descriptor = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+@contextmanager
+def _errors_converted(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.OperationalError, OSError) as error:
+        raise LogUnavailableError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    except sqlite3.DatabaseError as error:
+        raise CorruptLogError(path, str(error)) from error

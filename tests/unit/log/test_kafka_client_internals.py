@@ -1,0 +1,100 @@
+"""What ``reprise.log.kafka.client_internals`` assumes of kafka-python; check each test's reason before an upgrade."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from importlib.metadata import version
+
+import pytest
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.coordinator.base import Generation
+from kafka.structs import MemberState
+
+from reprise.log.kafka.client_internals import (
+    RebalanceBridge,
+    abandon,
+    keep_pending_assignment,
+    reset_positions,
+    topic_id,
+)
+
+NOBODY = {"bootstrap_servers": "127.0.0.1:1", "api_version": (3, 9)}
+"""A known version needs no broker."""
+
+PARTITION = TopicPartition("events", 0)
+
+
+@pytest.fixture
+def consumer() -> Iterator[KafkaConsumer]:
+    with closing(KafkaConsumer(group_id="g", enable_auto_commit=False, **NOBODY)) as consumer:
+        yield consumer
+
+
+def test_assumptions_were_checked_for_this_version() -> None:
+    assert version("kafka-python") == "3.0.12"
+
+
+def test_topic_without_metadata_has_no_id(consumer: KafkaConsumer) -> None:
+    assert topic_id(consumer, "events") is None
+
+
+def test_partition_kept_in_a_rebalance_keeps_its_position_until_it_is_reset(consumer: KafkaConsumer) -> None:
+    state = consumer._subscription
+    consumer.subscribe(["events"])
+    state.assign_from_subscribed([PARTITION])
+    consumer.seek(PARTITION, 7)
+    state.assign_from_subscribed([PARTITION])
+    assert state.assignment[PARTITION].position.offset == 7
+    reset_positions(consumer, [PARTITION, TopicPartition("events", 1)])
+    assert list(state.assignment) == [PARTITION]
+    assert state.assignment[PARTITION].position is None
+
+
+def test_assignment_that_arrived_between_polls_is_used_while_its_generation_lasts(
+    consumer: KafkaConsumer,
+) -> None:
+    coordinator = consumer._coordinator
+    joined: list[bytes] = []
+
+    async def join_and_sync() -> bytes:
+        joined.append(b"%d" % len(joined))
+        return joined[-1]
+
+    coordinator._do_join_and_sync_async = join_and_sync
+    keep_pending_assignment(consumer)
+    coordinator.state = MemberState.REBALANCING
+    assert [asyncio.run(coordinator._do_join_and_sync_async()) for _ in range(2)] == [b"0", b"0"]
+    coordinator._generation = Generation(2, "member", "range")
+    assert asyncio.run(coordinator._do_join_and_sync_async()) == b"1"
+    coordinator.state = MemberState.STABLE
+    assert asyncio.run(coordinator._do_join_and_sync_async()) == b"2"
+
+
+def test_client_joins_again_if_the_assignment_arrived_between_polls(consumer: KafkaConsumer) -> None:
+    source = inspect.getsource(type(consumer._coordinator).join_group_async)
+    assert "self._join_task.is_done" in source
+    assert "call_soon(self._do_join_and_sync_async)" in source
+
+
+def test_rebalance_callback_has_a_thread_of_its_own_and_its_error_reaches_the_client(
+    consumer: KafkaConsumer,
+) -> None:
+    threads: list[str] = []
+
+    def fail(partitions: Sequence[int]) -> None:
+        threads.append(threading.current_thread().name)
+        raise ValueError(f"revoked {list(partitions)}")
+
+    bridge = RebalanceBridge(fail, fail, fail, consumer)
+    with pytest.raises(ValueError, match=r"revoked \[0\]"):
+        consumer._net.run(bridge.on_partitions_revoked, [PARTITION])
+    assert threads == ["rebalance"]
+
+
+def test_abandoned_producer_has_no_sender_thread() -> None:
+    producer = KafkaProducer(**NOBODY)
+    abandon(producer)
+    assert not producer._sender.is_alive()
+    producer.close(0)
