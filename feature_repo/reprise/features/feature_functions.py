@@ -188,7 +188,7 @@ def evaluate(spec: Spec, state: Mapping[str, Symbol], t: Symbol | None = None) -
     try:
         values = [t if name == "t" else _operand(spec[name], state, t) for name in operands]
         numbers = {name: spec[name] for name in parameters}
-    except KeyError as error:
+    except (KeyError, TypeError) as error:
         raise PlanError(
             f"finish {dict(spec)}: {error} is neither a parameter nor a field of the state"
         ) from None

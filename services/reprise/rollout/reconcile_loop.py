@@ -55,6 +55,7 @@ class ReconcileLoop:
         await self._on_thread(self._reconciler.rollouts)
         self._passed = time.monotonic()
         self._task = asyncio.create_task(self._reconcile_forever())
+        self._task.add_done_callback(_log_error)
 
     def check(self) -> None:
         """Return if the loop makes progress.
@@ -90,20 +91,28 @@ class ReconcileLoop:
         """Return the seconds to the next pass, and whether something failed."""
         try:
             rollouts = await self._on_thread(self._reconciler.rollouts)
-            await self._on_thread(partial(self._reconciler.release_deleted, rollouts))
         except RepriseError as error:
             _log.warning("sweep_failed", reason=str(error))
             return self._backoff, True
+        release_failed = False
+        try:
+            await self._on_thread(partial(self._reconciler.release_deleted, rollouts))
+        except RepriseError as error:
+            _log.warning("sweep_failed", reason=str(error))
+            release_failed = True
         passes = [self._on_thread(partial(self._reconcile, rollout)) for rollout in rollouts]
         # An error of one rollout must not keep the others from being reconciled.
         results = await asyncio.gather(*passes, return_exceptions=True)
         pauses = [self._pause_after(*pair) for pair in zip(rollouts, results, strict=True)]
         failed = any(isinstance(r, BaseException) and not isinstance(r, ConflictError) for r in results)
-        return min(pauses, default=self._settings.settled_seconds), failed
+        return min(pauses, default=self._settings.settled_seconds), failed or release_failed
 
     def _reconcile(self, rollout: Resource) -> bool:
-        with self._metrics.seconds.time():
-            return self._reconciler.reconcile(rollout)
+        try:
+            with self._metrics.seconds.time():
+                return self._reconciler.reconcile(rollout)
+        finally:
+            self._passed = time.monotonic()
 
     def _pause_after(self, rollout: Resource, result: bool | BaseException) -> float:
         """Count and log a failure, and return the seconds until the rollout has to be reconciled again."""
@@ -123,3 +132,9 @@ class ReconcileLoop:
 
     async def _on_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _log_error(task: asyncio.Task[None]) -> None:
+    """Log the unexpected error that ended the loop; the liveness probe restarts the process."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.critical("work_ended", work="reconcile loop", exc_info=error)

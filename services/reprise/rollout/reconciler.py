@@ -67,7 +67,7 @@ class Reconciler:
         keys = {resource.key for resource in rollouts}
         self._metrics.retain(keys)
         published = self._published()
-        if published is None or published.rollout in keys or self._exists(published):
+        if published is None or published.released or published.rollout in keys or self._exists(published):
             return
         generation, dry_run = published.generation + 1, self._context.dry_run
         document = published.model_copy(update={"generation": generation, "arms": ()})

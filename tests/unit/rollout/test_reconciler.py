@@ -492,6 +492,8 @@ def test_deleting_a_rollout_releases_the_predictors(play):
     play.look()
     assert play.store.newest.released
     assert play.store.newest.generation == generation + 1
+    play.look()
+    assert play.store.newest.generation == generation + 1
 
 
 def test_a_rollout_made_again_publishes_a_higher_number(play):

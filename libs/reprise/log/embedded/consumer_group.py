@@ -7,6 +7,7 @@ releases partitions above it and takes free ones up to it. A partition is free i
 import fcntl
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from reprise.log.embedded.topic_database import TopicDatabase
@@ -26,6 +27,12 @@ class GroupMember:
     def __init__(self, database: TopicDatabase, group: str) -> None:
         self._database = database
         self._group = group
+        with ExitStack() as on_failure:
+            self._join(on_failure)
+            on_failure.pop_all()
+
+    def _join(self, on_failure: ExitStack) -> None:
+        database, group = self._database, self._group
         # the member is visible once the transaction is committed, when it already holds its lock
         with database.transaction() as connection:
             [(self._member,)] = connection.execute(
@@ -37,7 +44,9 @@ class GroupMember:
             )
             lock_file = self._lock_file(self._member)
             self._lock = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            on_failure.callback(os.close, self._lock)
+            # nobody else can hold it, and waiting here would hold the database's write lock
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def share(self) -> int:
         """Return the number of partitions that this member shall hold; forgets dead members.

@@ -10,11 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from reprise.log.embedded.topic_database import TopicDatabase
-from reprise.log.exceptions import ClosedError, EventLogError, LogTimeoutError, TopicGoneError
+from reprise.log.exceptions import (
+    ClosedError,
+    EventLogError,
+    LogTimeoutError,
+    LogUnavailableError,
+    TopicGoneError,
+)
 from reprise.log.interface import Position
 from reprise.log.partitioner import partition_of
 from reprise.log.pending import PendingRecords
 from reprise.log.topics import TOPICS, Topic
+
+_FAILURE_SECONDS = 5.0
 
 
 class _Queued(NamedTuple):
@@ -42,6 +50,7 @@ class EmbeddedProducer:
         self._queue: defaultdict[str, list[_Queued]] = defaultdict(list)
         self._closing = False
         self._failure: str | None = None
+        self._failed_at = 0.0
         try:
             for topic in self._topics:
                 self._database(topic)
@@ -68,12 +77,15 @@ class EmbeddedProducer:
         return self._pending.unresolved
 
     def problem(self) -> str | None:
-        """Return the error of the last write, or that the folder is not writable."""
+        """Return the error of the last write for 5 seconds, or that the folder is not writable.
+
+        A service that is not ready gets no requests, so no later write would clear the error.
+        """
         if self._closing:
             return self._failure or "the producer is closed"
         if not os.access(self._log_dir, os.W_OK | os.X_OK):
             return f"{self._log_dir} is not a writable folder"
-        return self._failure
+        return self._failure if time.monotonic() - self._failed_at < _FAILURE_SECONDS else None
 
     def flush(self, timeout: float) -> None:
         """Wait until every appended record is acknowledged or has failed."""
@@ -107,7 +119,7 @@ class EmbeddedProducer:
             with self._pending.changed:
                 self._closing = True
             self._failure = "the writer thread has failed; see the process's standard error"
-            self._pending.abandon(EventLogError(self._failure))
+            self._pending.abandon(LogUnavailableError(self._failure))
             raise
         finally:
             self._close_databases()
@@ -133,7 +145,7 @@ class EmbeddedProducer:
                         (q.future, Position(partition, offset)) for offset, q in enumerate(part, first)
                     ]
         except EventLogError as error:
-            self._failure = str(error)
+            self._failure, self._failed_at = str(error), time.monotonic()
             return [(queued.future, error) for queued in records]
         self._failure = None
         return written

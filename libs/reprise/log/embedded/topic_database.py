@@ -17,6 +17,7 @@ from reprise.log.topics import ConfigDifference, Topic, TopicStatus
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")
 _FILE = "topic.sqlite"
 _BUSY_SECONDS = 10.0
+_READ_BYTES = 4 * 1024 * 1024
 _SCHEMA = """
 PRAGMA journal_mode = WAL;
 CREATE TABLE topic (id BLOB NOT NULL, partitions INTEGER NOT NULL);
@@ -99,13 +100,21 @@ class TopicDatabase:
         return first
 
     def read(self, partition: int, offset: int, limit: int) -> list[Record]:
-        """Return up to ``limit`` records from an offset on."""
+        """Return up to ``limit`` records from an offset on, and none after the first 4 MiB."""
         with _errors_converted(self._path):
             rows = self._connection.execute(
                 f"SELECT ?, * FROM records_{partition} WHERE offset >= ? ORDER BY offset LIMIT ?",
                 (partition, offset, limit),
             )
-            return list(map(Record._make, rows))
+            records: list[Record] = []
+            size = 0
+            with closing(rows):
+                for record in map(Record._make, rows):
+                    records.append(record)
+                    size += len(record.key) + len(record.value)
+                    if size >= _READ_BYTES:
+                        break
+            return records
 
     def end_offset(self, partition: int) -> int:
         """Return the next offset to be written."""
@@ -116,10 +125,11 @@ class TopicDatabase:
     @property
     def removed(self) -> bool:
         """Whether the database was removed, or removed and recreated, while it was open."""
-        try:
-            return not os.path.samestat(self._path.stat(), self._identity)
-        except FileNotFoundError:
-            return True
+        with _errors_converted(self._path):
+            try:
+                return not os.path.samestat(self._path.stat(), self._identity)
+            except FileNotFoundError:
+                return True
 
     def close(self) -> None:
         """Close the connection."""

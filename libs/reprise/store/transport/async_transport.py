@@ -87,6 +87,7 @@ class AsyncTransport:
             with suppress(ConnectionLostError):
                 return await server.execute(b"".join(commands), len(commands), until)
         batch = CommandBatch(commands, keys, is_cluster=self._router.is_cluster)
+        last: Exception | str = ""
         try:
             async with asyncio.timeout_at(until):
                 while True:
@@ -96,9 +97,10 @@ class AsyncTransport:
                     await self._send(batch, requests, until)
                     if not batch.pending:
                         return batch.replies
+                    last = batch.error or last
                     await asyncio.sleep(_RETRY_SECONDS if batch.error else 0)
         except (DeadlineError, TimeoutError):
-            raise DeadlineError(batch.error or "") from None
+            raise DeadlineError(last) from None
 
     async def execute_rows(
         self, commands: Sequence[bytes], keys: Sequence[bytes], width: int, until: float

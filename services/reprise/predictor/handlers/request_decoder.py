@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Any
 
 import msgspec
@@ -10,13 +11,14 @@ from pydantic_core import from_json
 
 from reprise.http.problems import INVALID_JSON, FieldProblem, ProblemError, invalid_request
 from reprise.predictor.models.api import (
-    ContractError,
     PredictionRequest,
+    contract_faults,
     decode_timestamp,
     request_types,
 )
 
 _UNDECODABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+_VALUE = "value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,33 +111,51 @@ def _validated(kind: type[Struct], value: Any) -> Any:
     """
     if not isinstance(value, dict):
         raise invalid_request([FieldProblem.holding("", "Expected an object", value)])
+    try:
+        return msgspec.convert(value, kind, dec_hook=decode_timestamp)
+    except msgspec.ValidationError as error:
+        refusal = error
     faults = []
-    for field in msgspec.structs.fields(kind):
+    valid = {}
+    for field, alone in _fields(kind):
         if field.name in value:
+            held = value[field.name]
             try:
-                msgspec.convert(value[field.name], field.type, dec_hook=decode_timestamp)
-            except msgspec.ValidationError as error:
-                faults.append(
-                    FieldProblem.holding(field.name, _expected(error, field.type), value[field.name])
+                valid[field.name] = getattr(
+                    msgspec.convert({_VALUE: held}, alone, dec_hook=decode_timestamp), _VALUE
                 )
+            except msgspec.ValidationError as error:
+                faults.append(FieldProblem.holding(field.name, _expected(error, kind, field.name), held))
         elif field.required:
             faults.append(FieldProblem(field=field.name, message="Field required"))
     unknown = value.keys() - set(kind.__struct_fields__)
     faults += [FieldProblem.holding(name, "Unknown field", value[name]) for name in sorted(unknown)]
+    if issubclass(kind, PredictionRequest):
+        valid.pop("timestamp", None)
+        faults += [
+            FieldProblem.holding(name, text, value[name]) for name, text in contract_faults(**valid).items()
+        ]
     if not faults:
-        try:
-            return msgspec.convert(value, kind, dec_hook=decode_timestamp)
-        except msgspec.ValidationError as error:
-            cause = error.__cause__
-            if not isinstance(cause, ContractError):
-                raise
-            faults = [FieldProblem.holding(name, text, value[name]) for name, text in cause.faults.items()]
+        raise refusal
     raise invalid_request(faults)
 
 
-def _expected(error: msgspec.ValidationError, kind: Any) -> str:
-    text = str(error)
-    if not text.startswith("Invalid enum value"):
-        return text
-    # msgspec does not say which values are valid.
-    return "Expected " + " or ".join(msgspec.json.schema(kind)["anyOf"][0]["enum"])
+@lru_cache(maxsize=16)
+def _fields(kind: type[Struct]) -> list[tuple[msgspec.structs.FieldInfo, type[Struct]]]:
+    """Return each field with a struct of this field alone: msgspec analyses any other type at each conversion."""
+    return [
+        (field, msgspec.defstruct(field.name, [(_VALUE, field.type)]))
+        for field in msgspec.structs.fields(kind)
+    ]
+
+
+def _expected(error: msgspec.ValidationError, kind: type[Struct], name: str) -> str:
+    text = str(error).removesuffix(f" - at `$.{_VALUE}`")
+    return _choices(kind, name) if name == "event_type" else text
+
+
+@lru_cache(maxsize=16)
+def _choices(kind: type[Struct], name: str) -> str:
+    """Return the valid values of an enum, which msgspec's message lacks."""
+    field = next(field for field, _ in _fields(kind) if field.name == name)
+    return "Expected " + " or ".join(msgspec.json.schema(field.type)["anyOf"][0]["enum"])

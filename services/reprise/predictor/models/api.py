@@ -33,14 +33,6 @@ _REQUIRED_FEATURES = {
 }
 
 
-class ContractError(ValueError):
-    """What a field has to do with the others, or with JSON, is at fault; ``faults`` is what was expected by field."""
-
-    def __init__(self, faults: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{field}: {expected}" for field, expected in faults.items()))
-        self.faults = faults
-
-
 class Timestamp(int):
     """Microseconds since 1970-01-01 UTC; in JSON RFC 3339 with an offset."""
 
@@ -76,14 +68,24 @@ class PredictionRequest(Struct, forbid_unknown_fields=True, frozen=True, gc=Fals
     timestamp: Annotated[Timestamp | None, _about("Request time; now by default.", _NOW)] = None
 
     def __post_init__(self) -> None:
-        if "\0" in self.user_id or "\0" in self.product_id:
-            names = [name for name in ("user_id", "product_id") if "\0" in getattr(self, name)]
-            raise ContractError(dict.fromkeys(names, "Expected an id without NUL characters"))
-        if self.amount is not None:
-            if self.event_type == VIEW:
-                raise ContractError({"amount": "Expected null for a view, as it is in events"})
-            if not math.isfinite(self.amount):
-                raise ContractError({"amount": "Expected a finite number"})
+        # The test costs a tenth of the function.
+        if "\0" in self.user_id or "\0" in self.product_id or self.amount is not None:
+            faults = contract_faults(self.user_id, self.product_id, self.event_type, self.amount)
+            if faults:
+                raise ValueError(str(faults))
+
+
+def contract_faults(
+    user_id: str = "", product_id: str = "", event_type: str | None = None, amount: float | None = None
+) -> dict[str, str]:
+    """Return what was expected of each field that is at fault by a rule that its type does not say."""
+    ids = {"user_id": user_id, "product_id": product_id}
+    faults = {name: "Expected an id without NUL characters" for name, value in ids.items() if "\0" in value}
+    if amount is not None and event_type == VIEW:
+        faults["amount"] = "Expected null for a view, as it is in events"
+    elif amount is not None and not math.isfinite(amount):
+        faults["amount"] = "Expected a finite number"
+    return faults
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True):

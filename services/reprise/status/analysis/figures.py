@@ -93,14 +93,13 @@ def _counts(snapshot: Snapshot, history: History) -> dict[str, Figure]:
         "archived": ("archiver", "reprise_archiver_records_total", None),
         "archive_lost": ("archiver", "reprise_archiver_lost_records_total", None),
     }
-    return {
-        name: figure(
-            whole.increase(metric, **({} if outcome is None else {"outcome": outcome})),
-            "events",
-            unavailable(snapshot, service) or young,
-        )
-        for name, (service, metric, outcome) in counted.items()
-    }
+
+    def counted_events(service: str, metric: str, outcome: str | None) -> Figure:
+        value = whole.increase(metric, **({} if outcome is None else {"outcome": outcome}))
+        # What was counted before a service went away stays known.
+        return figure(value, "events", None if value else unavailable(snapshot, service) or young)
+
+    return {name: counted_events(*source) for name, source in counted.items()}
 
 
 def _latest(snapshot: Snapshot) -> dict[str, Figure]:

@@ -4,7 +4,7 @@ The page itself finds what needs no threshold: what is away, not ready, refused,
 those of the alerts (charts/reprise/files/rules.yaml), which Prometheus evaluates.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from reprise.status.formatting import count, digest, plain
 from reprise.status.report import Finding, Level, OverallStatus, Report
@@ -15,15 +15,25 @@ _CRITICAL = frozenset({"predictor", "producer", "materializer"})
 
 _NOT_READY = "a-service-is-not-ready"
 
+_NEVER_COVERED = frozenset(
+    {
+        "RepriseOutcomesMissed",
+        "RepriseRolloutReconcileFails",
+        "RepriseArchiverBehind",
+        "RepriseArchiverMissing",
+    }
+)
+"""Alerts that no finding of the page says, although one has the same section of the runbook."""
+
 
 def overall_status(report: Report, snapshot: Snapshot) -> OverallStatus:
     """Return the level of the platform and its findings, the worst first.
 
-    An alert is left out if a finding of the page has the same section of the runbook and is as severe.
+    An alert is left out if a finding of the page says it: has the same section of the runbook and is as severe.
     """
     own = [finding for rule in RULES for finding in rule(report)]
     covered = {(finding.section, level) for finding in own for level in (finding.level, "watch")}
-    found = own + [alert for alert in _alerts(snapshot) if (alert.section, alert.level) not in covered]
+    found = own + list(_alerts(snapshot, covered))
     if snapshot.alerts_problem is not None:
         found.append(_watch(f"The alerts are not known: {snapshot.alerts_problem}.", _NOT_READY))
     found.sort(key=lambda each: each.level != "bad")
@@ -33,12 +43,11 @@ def overall_status(report: Report, snapshot: Snapshot) -> OverallStatus:
     return OverallStatus(level=found[0].level, sentence=found[0].sentence, findings=tuple(found))
 
 
-def _alerts(snapshot: Snapshot) -> list[Finding]:
-    """Return a finding for each alert, also if it fires for several label sets."""
-    return [
-        Finding(level=alert.level, sentence=f"{alert.summary}.", section=alert.section)
-        for alert in {alert.name: alert for alert in snapshot.alerts or ()}.values()
-    ]
+def _alerts(snapshot: Snapshot, covered: Container[tuple[str, Level]]) -> Iterator[Finding]:
+    """Yield a finding for each alert that is not covered; one if it fires for several label sets."""
+    for alert in {alert.name: alert for alert in snapshot.alerts or ()}.values():
+        if alert.name in _NEVER_COVERED or (alert.section, alert.level) not in covered:
+            yield Finding(level=alert.level, sentence=f"{alert.summary}.", section=alert.section)
 
 
 def _bad(sentence: str, section: str) -> Finding:
