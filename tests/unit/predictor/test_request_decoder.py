@@ -111,6 +111,21 @@ def test_every_field_at_fault_is_named_with_what_was_expected() -> None:
     }
 
 
+def test_faults_of_a_rule_are_named_beside_those_of_a_type() -> None:
+    with pytest.raises(ProblemError) as caught:
+        DECODER.decode(
+            b'{"user_id": "", "product_id": "p\\u0000", "event_type": "view", "amount": 1, "more": 2}'
+        )
+    assert [error.field for error in caught.value.errors] == ["user_id", "more", "product_id", "amount"]
+
+
+def test_an_event_type_that_is_no_string_is_refused_with_the_choices() -> None:
+    with pytest.raises(ProblemError) as caught:
+        DECODER.decode(b'{"user_id": "u", "product_id": "p", "event_type": 3}')
+    [error] = caught.value.errors
+    assert error.message == "Expected purchase or view"
+
+
 @pytest.mark.parametrize(
     "body",
     [

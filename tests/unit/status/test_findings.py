@@ -102,21 +102,28 @@ def test_some_processes_unready_or_silent_is_something_to_look_at() -> None:
     assert finding.sentence == "1 of 2 processes of the predictor do not answer."
 
 
-def test_archive_that_loses_records_or_is_blocked() -> None:
-    def archiver(lost: float, missing: float = 0) -> list[ProcessSnapshot]:
-        series = {
-            'reprise_archiver_missing_records{topic="ecommerce-events"}': missing,
-            'reprise_build_info{version="0.1.0"}': 1.0,
-            'reprise_archiver_lost_records_total{topic="ecommerce-events"}': lost,
-        }
-        return [process(series)]
+def archiver(lost: float, missing: float = 0) -> list[ProcessSnapshot]:
+    series = {
+        'reprise_archiver_missing_records{topic="ecommerce-events"}': missing,
+        'reprise_build_info{version="0.1.0"}': 1.0,
+        'reprise_archiver_lost_records_total{topic="ecommerce-events"}': lost,
+    }
+    return [process(series)]
 
+
+def test_archive_that_loses_records_or_is_blocked() -> None:
     report = reported(healthy(0, archiver=archiver(0)), healthy(5, archiver=archiver(7)))
     assert only(report).sentence == "The archive lost 7 records: Kafka had deleted them before."
     report = reported(healthy(0, archiver=archiver(7)), healthy(5, archiver=archiver(7, missing=12)))
     assert (
         only(report).sentence == "The archiver is blocked: 12 records that it has to read next are deleted."
     )
+
+
+def test_records_that_the_archive_lost_are_told_while_no_archiver_answers() -> None:
+    lost = (healthy(0, archiver=archiver(0)), healthy(5, archiver=archiver(7)))
+    sentences = [each.sentence for each in reported(*lost, healthy(10, archiver=[silent()])).verdict.findings]
+    assert "The archive lost 7 records: Kafka had deleted them before." in sentences
 
 
 def with_jobs(at: float = 5, **values: float) -> Report:
@@ -206,6 +213,15 @@ def test_alert_about_what_the_page_found_itself_is_not_told_twice() -> None:
         "bad",
         "watch",
     ]
+
+
+def test_alert_that_says_more_than_the_finding_of_its_section_is_shown_too() -> None:
+    behind = alert(
+        "RepriseArchiverBehind", "warning", "the-archive-loses-records", "The archiver is far behind"
+    )
+    verdict = with_alerts(behind, archiver=archiver(0, missing=12)).verdict
+    assert {each.section for each in verdict.findings} == {"the-archive-loses-records"}
+    assert "The archiver is far behind." in [each.sentence for each in verdict.findings]
 
 
 def test_prometheus_that_does_not_answer_is_told() -> None:
