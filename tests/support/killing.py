@@ -89,6 +89,8 @@ class Workers:
             **store,
             "KAFKA_SERVERS": broker.servers,
             "KAFKA_SESSION_SECONDS": "2",
+            # A process that starts while the broker is away waits for it.
+            "KAFKA_CONNECT_SECONDS": "120",
             "REPRISE_PLAN": str(PLAN_FILE),
             "API_HOST": "127.0.0.1",
             "API_PORT": "0",

@@ -41,7 +41,7 @@ from support.log_contract import TIMEOUT, LogContract, append_all, drain, poll_u
 ONE = Topic("one", partitions=1)
 
 APPEND_FOREVER = """
-import sys
+import sys, time
 from pathlib import Path
 from reprise.log import EVENTS
 from reprise.log.embedded.producer import EmbeddedProducer
@@ -50,7 +50,7 @@ name = sys.argv[2]
 print("ready", flush=True)
 for number in range(int(sys.argv[3])):
     while producer.buffered() > 2000:
-        pass
+        time.sleep(0.001)
     producer.append(EVENTS.name, f"{name}-{number % 50}".encode(), f"{name}:{number}:".encode() + b"x" * 400)
 producer.flush(60)
 producer.close(60)
@@ -166,7 +166,12 @@ def test_writer_killed_mid_append_leaves_a_dense_readable_log(tmp_path: Path) ->
         ) as writer:
             assert writer.stdout is not None
             writer.stdout.readline()
-            time.sleep(0.1 + 0.05 * attempt)
+            with closing(TopicDatabase(tmp_path, EVENTS)) as database:
+                partitions = range(database.partitions)
+                more = sum(map(database.end_offset, partitions)) + 300
+                while sum(map(database.end_offset, partitions)) < more:
+                    assert writer.poll() is None
+                    time.sleep(0.01)
             writer.send_signal(signal.SIGKILL)
     with ExitStack() as stack:
         producer = EmbeddedProducer(tmp_path)
