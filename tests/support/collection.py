@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
 SOAK = os.environ.get("REPRISE_SOAK") == "1"
@@ -30,9 +31,12 @@ _QUARANTINED = "quarantined: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let SIGINT interrupt what tests start: children inherit that a shell ignores it for background jobs."""
+    """Let SIGINT interrupt what tests start, although a shell may ignore it; give properties no deadline."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A busy machine makes a property slow, not wrong.
+    settings.register_profile("reprise", settings(deadline=None))
+    settings.load_profile("reprise")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -23,7 +23,7 @@ needs_prometheus = pytest.mark.skipif(shutil.which("prometheus") is None, reason
 def promtool(arguments: Sequence[str], given: str = "") -> str:
     """Run promtool and return what it printed; fails the test if promtool reports an error."""
     found = subprocess.run(
-        ["promtool", *arguments], input=given, capture_output=True, text=True, check=False, timeout=60
+        ["promtool", *arguments], input=given, capture_output=True, text=True, check=False, timeout=300
     )
     said = found.stdout + found.stderr
     assert found.returncode == 0, f"promtool {' '.join(arguments)}:\n{said}"
