@@ -46,19 +46,21 @@ class RecordedRebalances:
             self._on_assigned(partitions)
 
 
-def drain(consumer: LogConsumer, count: int) -> dict[int, list[Record]]:
-    """Poll until ``count`` records came, or the time is over; return the records of each partition in their order.
-
-    A partition that is assigned again is read again from its committed offset, and counts once.
-    """
-    found: defaultdict[int, list[Record]] = defaultdict(list)
+def drain(
+    consumer: LogConsumer, count: int, found: dict[int, list[Record]] | None = None
+) -> dict[int, list[Record]]:
+    """Poll until ``count`` records came, or the time is over; ``found`` takes them."""
+    found = {} if found is None else found
     deadline = time.monotonic() + TIMEOUT
     while sum(map(len, found.values())) < count and time.monotonic() < deadline:
         for partition, records in consumer.poll(1000, 0.1).items():
-            if found[partition] and records[0].offset <= found[partition][-1].offset:
-                found[partition].clear()
-            found[partition].extend(records)
-    return dict(found)
+            found.setdefault(partition, []).extend(records)
+    return found
+
+
+def forget_when_assigned(found: dict[int, list[Record]]) -> RecordedRebalances:
+    """Return a listener that forgets the records of assigned partitions; the next polls return them again."""
+    return RecordedRebalances(on_assigned=lambda partitions: [found.pop(each, None) for each in partitions])
 
 
 def poll_until(condition: Callable[[], bool], *consumers: LogConsumer) -> None:
@@ -166,7 +168,8 @@ class LogContract(ProducerContract):
     ) -> None:
         keys = [f"u{number % 37}" for number in range(2000)]
         append_all(producer, keys)
-        found = drain(self.consumer(stack), len(keys))
+        found: dict[int, list[Record]] = {}
+        drain(self.consumer(stack, listener=forget_when_assigned(found)), len(keys), found)
         values: defaultdict[bytes, list[int]] = defaultdict(list)
         for records in found.values():
             assert [record.offset for record in records] == list(range(len(records)))
@@ -177,15 +180,16 @@ class LogContract(ProducerContract):
 
     def test_poll_returns_at_most_what_was_asked_for(self, stack: ExitStack, producer: LogProducer) -> None:
         append_all(producer, [f"u{number}" for number in range(100)])
-        consumer = self.consumer(stack)
+        found: dict[int, list[Record]] = {}
+        consumer = self.consumer(stack, listener=forget_when_assigned(found))
         sizes: list[int] = []
-        seen: set[tuple[int, int]] = set()
         deadline = time.monotonic() + TIMEOUT
-        while len(seen) < 100 and time.monotonic() < deadline:
+        while sum(map(len, found.values())) < 100 and time.monotonic() < deadline:
             polled = consumer.poll(7, 1.0)
             sizes.append(sum(map(len, polled.values())))
-            seen.update((partition, each.offset) for partition, records in polled.items() for each in records)
-        assert len(seen) == 100
+            for partition, records in polled.items():
+                found.setdefault(partition, []).extend(records)
+        assert sum(map(len, found.values())) == 100
         assert max(sizes) == 7
 
     def test_poll_without_records_returns_nothing_in_time(self, stack: ExitStack) -> None:

@@ -4,7 +4,6 @@ Without ``REPRISE_SOAK=1`` the command selects features on fewer events than the
 """
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -23,6 +22,7 @@ from reprise.features.executors.batch import BatchExecutor
 from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.main import command
 from reprise.features.plan import Plan
+from support.collection import SOAK
 from support.discovered import load_saved_features
 from support.hard_histories import random_history, requests_at
 from support.parity import answers, folded_states, reference_answers
@@ -61,7 +61,7 @@ def example(tmp_path_factory: pytest.TempPathFactory, few_users: Path) -> Exampl
     subprocess.run(["git", "apply", "--whitespace=error-all"], cwd=folder, input=diff, text=True, check=True)
     reprise, part, *arguments = shlex.split(blocks("sh")[0])
     assert (reprise, part) == ("reprise", "features")
-    if os.environ.get("REPRISE_SOAK") != "1":
+    if not SOAK:
         arguments += ["--events", str(few_users)]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -107,14 +107,14 @@ def test_the_new_plan_is_the_same_three_ways(example: Example) -> None:
     definition = load_definition(example.repository)
     candidates = planned_candidates(definition, example.plan)
     events = random_history(8, 40, users=3, products=2, years=0.1)
-    requests = requests_at(events)[::4]
+    requests = requests_at(events)[:: 2 if SOAK else 4]
     with BatchExecutor(example.plan) as executor:
         found = answers(executor, example.plan, events, requests)
     reference = reference_answers(events, requests, candidates, definition)
     assert found.compared().mismatches == ()
     assert found.compared_with(reference, [c.name for c in candidates]).mismatches == ()
     recent = found.batch[:, example.plan.input_names.index("recent_views")]
-    assert len(np.unique(recent)) > 5
+    assert len(np.unique(recent)) > (10 if SOAK else 5)
 
 
 def test_a_view_counts_half_after_two_days(example: Example) -> None:

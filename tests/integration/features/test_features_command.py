@@ -1,7 +1,6 @@
 """``reprise features`` as a person at a terminal uses it."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("REPRISE_SOAK") != "1", reason="plans on the whole sample; REPRISE_SOAK=1")
+@pytest.mark.soak
 def test_planning_by_the_sample_makes_the_checked_in_plan(repository: Path) -> None:
     result = features("plan", "--dry-run", "--repository", repository)
     assert result.exit_code == 0, result.output

@@ -56,7 +56,7 @@ def test_state_is_the_batch_executors_whatever_is_killed(
             if number == KILLS // 3:
                 kafka_broker.kill()
                 kafka_broker.start()
-            if number == KILLS // 2:
+            if number == (KILLS + 1) // 2:
                 durable_redis.stop()
                 time.sleep(0.5)
                 durable_redis.start()

@@ -129,15 +129,31 @@ REFUSED: list[tuple[EntityName, str, str]] = [
     ("user", "MEAN(user_products.MEAN(purchases.amount))", "a pair's mean can fall by any factor"),
     ("user", "MEAN(user_products.MIN(purchases.amount))", "a pair's min can fall by any factor"),
     ("user", "MEAN(user_products.LAST(purchases.amount))", "a pair's last can fall by any factor"),
-    ("user", "MEAN(user_products.DECAYED_COUNT(views.timestamp))", "of every pair changes with time itself"),
+    (
+        "user",
+        "MEAN(user_products.DECAYED_COUNT(views.timestamp))",
+        "decayed_count of every pair changes with time itself",
+    ),
     (
         "product",
         "MEAN(user_products.TIME_SINCE_LAST(purchases.timestamp, unit=days))",
-        "changes with time itself",
+        "time_since_last of every pair changes with time itself",
     ),
-    ("user", "NUM_TRUE(user_products.SUM(purchases.amount) > 1)", "depends on floating-point rounding"),
-    ("user", "MAX(user_products.products.COUNT(purchases))", "is not an aggregation of a pair's own events"),
-    ("user", "NUM_TRUE(purchases.amount > 1)", "would have to be revisited whenever amount > 1 changes"),
+    (
+        "user",
+        "NUM_TRUE(user_products.SUM(purchases.amount) > 1)",
+        "a threshold on a pair's sum depends on floating-point rounding",
+    ),
+    (
+        "user",
+        "MAX(user_products.products.COUNT(purchases))",
+        "products.COUNT(purchases) is not an aggregation of a pair's own events",
+    ),
+    (
+        "user",
+        "NUM_TRUE(purchases.amount > 1)",
+        "every past event would have to be revisited whenever amount > 1 changes",
+    ),
 ]
 
 

@@ -45,6 +45,12 @@ def test_one_look_gives_no_rate() -> None:
     assert (window.seconds, window.rate(NAME), window.increase(NAME)) == (0, None, 0)
 
 
+def test_clock_that_goes_back_makes_no_negative_rate() -> None:
+    made = growing(0, 10)
+    made.add(2.0, look(2.0, {"materializer": [of(15)]}))
+    assert made.window(60).rate(NAME) is None
+
+
 def test_two_looks_that_are_farther_apart_than_the_window_give_a_rate() -> None:
     assert growing(0, 300, every=100).window(60).rate(NAME) == 3
 
@@ -108,8 +114,8 @@ def test_what_restarts_lose_is_never_counted_twice(steps: list[tuple[int, bool]]
 
 
 def quantile(q: float, buckets: list[tuple[float, float]]) -> float | None:
-    increases = {(f"{SECONDS}_bucket", (("le", str(bound)),)): count for bound, count in buckets}
-    return Window(increases, 60.0).quantile(q, SECONDS)
+    increases = {f"{SECONDS}_bucket": {(("le", str(bound)),): count for bound, count in buckets}}
+    return Window([increases], 60.0).quantile(q, SECONDS)
 
 
 def test_quantile_is_that_of_prometheus() -> None:
