@@ -130,7 +130,7 @@ def _measure(
     if half:
         part(
             "single predictions with the prediction log",
-            partial(_with_log, folder, environment, bodies, seconds, 2 * half),
+            partial(_with_log, folder, environment, bodies, seconds, half),
         )
     return figures | _ratios(figures), failed
 
@@ -381,7 +381,7 @@ def _rollout(
 
 
 def _with_log(
-    folder: Path, environment: dict[str, str], bodies: Path, seconds: float, without: float
+    folder: Path, environment: dict[str, str], bodies: Path, seconds: float, half: float
 ) -> dict[str, float]:
     logged = {**environment, "PREDICTOR_PREDICTION_LOG": "true", "REPRISE_LOG_DIR": str(folder / "log")}
     with _server("predictor-logging", _predictor(), folder, logged) as server:
@@ -389,7 +389,7 @@ def _with_log(
         while _sample(server.port, "reprise_predictor_log_waiting"):
             time.sleep(0.1)
         before = _dropped(server.port)
-        at_half = _at_half(server.port, bodies, without / 2, seconds)
+        at_half = _at_half(server.port, bodies, half, seconds)
         dropped = _dropped(server.port) - before
     return {
         "predictor_with_prediction_log_per_second": rate,

@@ -149,16 +149,15 @@ class FakeKubernetes:
         if found is None:
             return None
         return Resource(
-            *(
-                namespace,
-                name,
-                "uid",
-                str(found["version"]),
-                found["generation"],
-                dict(found["annotations"]),
-                False,
-            ),
-            *deepcopy((found["spec"], found["status"])),
+            namespace=namespace,
+            name=name,
+            uid="uid",
+            version=str(found["version"]),
+            generation=found["generation"],
+            annotations=dict(found["annotations"]),
+            deleting=False,
+            spec=deepcopy(found["spec"]),
+            status=deepcopy(found["status"]),
         )
 
     def pods(self) -> tuple[Pod, ...]:

@@ -28,15 +28,15 @@ def build(service: str) -> dict[str, float]:
     return {info: 1, "reprise_ready": 1, "process_start_time_seconds": NOON - 3600}
 
 
-def predictor(answered: float = 0, failed: float = 0, slow: float = 0, **more: float) -> dict[str, float]:
-    """Return a predictor that answered and failed so many, and some of them slowly."""
+def predictor(answered: float = 0, **more: float) -> dict[str, float]:
+    """Return a predictor that answered so many."""
     took = 'reprise_predictor_request_seconds_bucket{endpoint="/predict",le="%s"}'
     return {
         **build("predictor"),
         'reprise_predictor_requests_total{endpoint="/predict",outcome="ok"}': answered,
-        'reprise_predictor_requests_total{endpoint="/predict",outcome="store-unavailable"}': failed,
+        'reprise_predictor_requests_total{endpoint="/predict",outcome="store-unavailable"}': 0,
         took % "0.001": 0,
-        took % "0.05": answered - slow,
+        took % "0.05": answered,
         took % "0.1": answered,
         took % "+Inf": answered,
         "reprise_predictor_store_up": 1,
@@ -45,17 +45,17 @@ def predictor(answered: float = 0, failed: float = 0, slow: float = 0, **more: f
     }
 
 
-def materializer(folded: float = 0, invalid: float = 0, late: float = 0, lag: float = 0) -> dict[str, float]:
-    """Return a materializer that folded so many events, and some of them late."""
+def materializer(folded: float = 0, lag: float = 0) -> dict[str, float]:
+    """Return a materializer that folded so many events."""
     fresh = 'reprise_materializer_freshness_seconds_bucket{le="%s"}'
     events = 'reprise_materializer_events_total{outcome="%s"}'
     return {
         **build("materializer"),
         **{events % outcome: 0.0 for outcome in ("replayed", "duplicate", "ignored")},
         events % "folded": folded,
-        events % "invalid": invalid,
-        fresh % "0.01": folded - late,
-        fresh % "60.0": folded - late,
+        events % "invalid": 0.0,
+        fresh % "0.01": folded,
+        fresh % "60.0": folded,
         fresh % "300.0": folded,
         fresh % "+Inf": folded,
         'reprise_materializer_lag_records{partition="0"}': lag,

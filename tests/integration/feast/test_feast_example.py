@@ -3,13 +3,12 @@
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.feast_repository import FeastRepository
-from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars, running_kafka
+from support.kafka import KafkaBroker
 from support.redis import RedisServer
 from support.waiting import wait_until
 
@@ -19,28 +18,17 @@ DOCS = Path(__file__).parents[3] / "docs"
 REPRISE = str(Path(sys.executable).parent / "reprise")
 
 
-@pytest.fixture(scope="module")
-def module_broker() -> Iterator[KafkaBroker]:
-    try:
-        kafka_jars()
-    except MissingKafkaError as error:
-        pytest.skip(str(error))
-    with running_kafka() as broker:
-        yield broker
-
-
 @pytest.fixture
 def environment(
-    module_broker: KafkaBroker,
+    kafka_broker: KafkaBroker,
     applied: FeastRepository,
     redis_server: RedisServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> dict[str, str]:
     """The variables of this process and of a materializer, on empty topics and an empty store."""
-    module_broker.reset_topics()
     variables = {
         **applied.environment,
-        "KAFKA_SERVERS": module_broker.servers,
+        "KAFKA_SERVERS": kafka_broker.servers,
         "REPRISE_PLAN": str(applied.path / "plan" / "plan.json"),
         "API_HOST": "127.0.0.1",
         "API_PORT": "0",
@@ -74,7 +62,7 @@ def test_the_example_of_the_page_on_feast_changes_the_documented_features(
 
 def test_the_event_of_the_page_on_kafka_is_what_feast_answers_with(
     environment: dict[str, str],
-    module_broker: KafkaBroker,
+    kafka_broker: KafkaBroker,
     applied: FeastRepository,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -84,7 +72,7 @@ def test_the_event_of_the_page_on_kafka_is_what_feast_answers_with(
     materializer = subprocess.Popen([REPRISE, "materialize"], env=environment)
     try:
         names: dict[str, object] = {}
-        exec(publish.replace("localhost:9092", module_broker.servers), names)
+        exec(publish.replace("localhost:9092", kafka_broker.servers), names)
 
         def answer() -> str | None:
             exec(ask.replace('"feature_repo"', repr(str(applied.path))), names)
