@@ -58,10 +58,10 @@
 
 {{- define "reprise.egress.s3" -}}
 {{- if include "reprise.s3.used" . }}
-{{- $endpoint := urlParse (.Values.storage.s3.endpointUrl | default "https://s3") }}
+{{- $endpoint := .Values.storage.s3.endpointUrl | default "https://s3" }}
 # the object store
 - ports:
-    - port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $endpoint.host) | default (ternary "80" "443" (eq $endpoint.scheme "http")) }}
+    - port: {{ include "reprise.url.port" $endpoint }}
   {{- with .Values.networkPolicy.s3To }}
   to:
     {{- toYaml . | nindent 4 }}
@@ -74,10 +74,10 @@
 {{- $root := index . 0 -}}
 {{- $settings := (index $root.Values (index . 1)).settings -}}
 {{- if $settings.REPRISE_TRACES }}
-{{- $endpoint := urlParse ($settings.OTEL_EXPORTER_OTLP_ENDPOINT | default "http://localhost:4318") }}
+{{- $endpoint := $settings.OTEL_EXPORTER_OTLP_ENDPOINT | default "http://localhost:4318" }}
 # the trace collector
 - ports:
-    - port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" $endpoint.host) | default (ternary "80" "443" (eq $endpoint.scheme "http")) }}
+    - port: {{ include "reprise.url.port" $endpoint }}
   {{- with $root.Values.networkPolicy.tracesTo }}
   to:
     {{- toYaml . | nindent 4 }}
@@ -95,4 +95,10 @@
   ports:
     - port: {{ index . 2 }}
 {{- end }}
+{{- end -}}
+
+{{/* Port of a URL; that of its scheme if it names none. Takes the URL. */}}
+{{- define "reprise.url.port" -}}
+{{- $url := urlParse . -}}
+{{- regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host) | default (ternary "80" "443" (eq $url.scheme "http")) -}}
 {{- end -}}

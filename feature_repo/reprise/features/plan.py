@@ -252,8 +252,9 @@ def _check(plan: Plan) -> None:
         state = {name: Symbol(symbols, name) for name in entity.field_index}
         for model_input in entity.inputs:
             evaluate(model_input.finish, state, Symbol(symbols, "t"))
+    pair_state = {name: Symbol(symbols, name) for name in plan.pair.field_index}
     for spec in plan.pair_values.values():
-        evaluate(spec, {name: Symbol(symbols, name) for name in plan.pair.field_index})
+        evaluate(spec, pair_state)
     _check_request_inputs(plan)
 
 

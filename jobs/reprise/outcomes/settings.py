@@ -99,8 +99,8 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
     )
     in_flight: Duration = Field(
         default=timedelta(seconds=30),
-        description="Maximum time of an event from the log to the online store; differences that such events explain"
-        " are not mismatches.",
+        description="Maximum time of an event from the log to the online store; a value that differs while an event"
+        " may have been in flight is excluded.",
     )
     drift_window: Duration = Field(
         default=timedelta(days=7),

@@ -190,7 +190,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         assert isinstance(error, ProblemError)
         return error.response()
 
-    async def invalid_request(_: Request, error: Exception) -> Response:
+    async def failed_validation(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         # The first part of FastAPI's locations is body, query, path or header.
         return validation_problem(error.errors(), skip=1).response()
@@ -205,7 +205,7 @@ def add_problem_handlers(app: FastAPI) -> None:
         return ProblemError(kind_of_status(status, title), detail, headers=error.headers).response()
 
     app.add_exception_handler(ProblemError, problem)
-    app.add_exception_handler(RequestValidationError, invalid_request)
+    app.add_exception_handler(RequestValidationError, failed_validation)
     app.add_exception_handler(HTTPException, http_exception)
 
 

@@ -1,4 +1,4 @@
-"""Errors of the event log; those of Kafka's client and of the file system are converted to these."""
+"""Errors of the event log; those of Kafka's client, SQLite and the file system are converted to these."""
 
 from collections.abc import Iterable
 from pathlib import Path

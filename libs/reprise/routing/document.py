@@ -28,7 +28,7 @@ ArmName = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9](
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$")]
 """Digest of a bundle."""
 
-BasisPoints = Annotated[int, Field(ge=0, le=10_000)]
+BasisPoints = Annotated[int, Field(ge=0, le=BUCKETS)]
 """Hundredths of a percent."""
 
 

@@ -7,12 +7,13 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from reprise.events.event import EVENT_TYPE_PATTERN
 from reprise.log.settings import EventLogSettings
 from reprise.runtime.settings import ApiSettings, TraceSettings
 from reprise.store.settings import OnlineStoreSettings
 
 LATEST = "latest"
-_EVENT_TYPE = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 
 
 class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings, TraceSettings):

@@ -95,7 +95,9 @@ class Reconciler:
 
     def _observe(self, resource: Resource, spec: RolloutSpec, status: RolloutStatus) -> ObservedState:
         published = self._published()
-        rival = published is not None and published.rollout != resource.key and self._exists(published)
+        rival = None
+        if published is not None and published.rollout != resource.key and self._exists(published):
+            rival = published.rollout
         return ObservedState(
             rollout=resource.key,
             generation=resource.generation,
@@ -104,7 +106,7 @@ class Reconciler:
             pods=self._context.get_reports(self._context.kubernetes.pods()),
             measurements=self._measurements(spec, status),
             evidence=self._evidence(),
-            rival=published.rollout if published is not None and rival else None,
+            rival=rival,
         )
 
     def _published(self) -> RoutingDocument | None:

@@ -10,6 +10,6 @@ PUSHGATEWAY_URL: {{ . }}
 {{- with .Values.monitoring.pushgateway -}}
 # the Pushgateway
 - ports:
-    - port: {{ regexFind "[0-9]+$" (regexFind ":[0-9]+$" (urlParse .).host) | default (ternary "80" "443" (eq (urlParse .).scheme "http")) }}
+    - port: {{ include "reprise.url.port" . }}
 {{- end -}}
 {{- end -}}

@@ -114,10 +114,12 @@ def stream_inputs(
     return out
 
 
-def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame") -> FloatArray:
+def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame | pa.Table") -> FloatArray:
     """Return the inputs of requests by batch SQL over the executor's events, shape (requests, inputs)."""
     out = np.full((len(requests), len(plan.inputs)), np.nan)
-    table = pa.Table.from_pandas(requests, preserve_index=False)
+    table = (
+        requests if isinstance(requests, pa.Table) else pa.Table.from_pandas(requests, preserve_index=False)
+    )
     for batch, inputs in executor.with_inputs(executor.request_rows(table)):
         out[batch.column("row_id").to_numpy()] = inputs
     return out

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
 from reprise.features.feature_functions import FloatArray
-from reprise.features.parity.comparison import Mismatch, compare, feature_scales
+from reprise.features.parity.comparison import Mismatch, batch_inputs, compare, feature_scales
 from reprise.features.plan import Plan
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
@@ -162,13 +162,9 @@ def _logged_inputs(rows: pa.Table, names: Sequence[str]) -> FloatArray:
 def _computed_inputs(
     rows: pa.Table, plan: Plan, events: Path, settings: OutcomesSettings, folder: Path
 ) -> FloatArray:
-    computed = np.full((rows.num_rows, len(plan.inputs)), np.nan)
     with BatchExecutor(plan, memory_limit=settings.memory_limit, temp_directory=folder) as executor:
         executor.load_events(events)
-        requests = executor.request_rows(rows.select(list(REQUEST_COLUMNS)))
-        for batch, inputs in executor.with_inputs(requests):
-            computed[batch.column("row_id").to_numpy()] = inputs
-    return computed
+        return batch_inputs(executor, plan, rows.select(list(REQUEST_COLUMNS)))
 
 
 def _entities_in_flight(

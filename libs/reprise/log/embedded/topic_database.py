@@ -13,6 +13,7 @@ from pathlib import Path
 from reprise.log.exceptions import CorruptLogError, LogUnavailableError
 from reprise.log.interface import Record
 from reprise.log.topics import ConfigDifference, Topic, TopicStatus
+from reprise.runtime.files import sync
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}")
 _FILE = "topic.sqlite"
@@ -194,12 +195,8 @@ def _create(folder: Path, topic: Topic) -> None:
             raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    for each in (folder, folder.parent):
-        descriptor = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync(folder)
+    sync(folder.parent)
 
 
 @contextmanager

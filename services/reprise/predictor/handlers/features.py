@@ -9,6 +9,7 @@ from pydantic import Field
 from starlette.convertors import PathConvertor, register_url_convertor
 
 from reprise.events import format_timestamp
+from reprise.events.event import MAX_ID_LENGTH
 from reprise.http.openapi import problem_responses
 from reprise.http.problems import INVALID_REQUEST
 from reprise.predictor.context import PredictorContext
@@ -20,7 +21,7 @@ from reprise.predictor.handlers.problems import (
     UNREADABLE_STATE,
     problem_of,
 )
-from reprise.predictor.models.api import ID_DESCRIPTION, ID_PATTERN, MAX_ID_LENGTH, FeaturesResponse
+from reprise.predictor.models.api import ID_DESCRIPTION, ID_PATTERN, FeaturesResponse
 
 _Identifier = Annotated[
     str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN, description=ID_DESCRIPTION)

@@ -150,12 +150,11 @@ def _fields(kind: type[Struct]) -> list[tuple[msgspec.structs.FieldInfo, type[St
 
 
 def _expected(error: msgspec.ValidationError, kind: type[Struct], name: str) -> str:
-    text = str(error).removesuffix(f" - at `$.{_VALUE}`")
-    return _choices(kind, name) if name == "event_type" else text
+    return _event_types(kind) if name == "event_type" else str(error).removesuffix(f" - at `$.{_VALUE}`")
 
 
 @lru_cache(maxsize=16)
-def _choices(kind: type[Struct], name: str) -> str:
-    """Return the valid values of an enum, which msgspec's message lacks."""
-    field = next(field for field, _ in _fields(kind) if field.name == name)
+def _event_types(kind: type[Struct]) -> str:
+    """Return the valid event types, which msgspec's message lacks."""
+    field = next(field for field, _ in _fields(kind) if field.name == "event_type")
     return "Expected " + " or ".join(msgspec.json.schema(field.type)["anyOf"][0]["enum"])

@@ -16,11 +16,11 @@ from typing_extensions import TypedDict, is_typeddict
 
 from reprise.bundle import DataSnapshot, Evaluation, Parity
 from reprise.events import InvalidEventError, parse_timestamp
+from reprise.events.event import MAX_ID_LENGTH
 from reprise.http.openapi import REFERENCE
 from reprise.http.problems import ProblemDocument
 
 VIEW = "view"
-MAX_ID_LENGTH = 256
 ID_PATTERN = r"^[^\u0000]+$"
 ID_DESCRIPTION = "Opaque id without NUL characters."
 _DIGEST = "sha256:" + "0123456789abcdef" * 4

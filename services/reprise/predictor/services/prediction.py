@@ -162,11 +162,7 @@ class PredictionService:
         start = time.perf_counter()
         keys = row_keys(arm.model, request.user_id, request.product_id)
         rows = await self._reader.read(keys, self._read_deadline)
-        read_seconds = time.perf_counter() - start
-        self._observe_read(read_seconds)
-        # Under overload we resume after the deadline; the client has already given up.
-        if read_seconds > self._deadline:
-            raise DeadlineExceededError(self._deadline)
+        self._finish_read(start, self._deadline)
         try:
             prediction = score_request(
                 arm, request, timestamp_us, rows, self._observe_finish, self._observe_infer
@@ -206,10 +202,7 @@ class PredictionService:
     async def _predict_block(self, table: RoutingTable, arm: LoadedArm, part: "_Part") -> PredictionBlock:
         start = time.perf_counter()
         blocks = await self._reader.read_blocks(block_ids(arm.model, part.requests), self._batch_deadline)
-        read_seconds = time.perf_counter() - start
-        self._observe_read(read_seconds)
-        if read_seconds > self._batch_deadline:
-            raise DeadlineExceededError(self._batch_deadline)
+        self._finish_read(start, self._batch_deadline)
         block = score_batch(
             arm,
             part.positions,
@@ -223,6 +216,14 @@ class PredictionService:
         if table.shadows:
             self._shadow_traffic.submit_batch(table.shadows, block, blocks, part.trace_id)
         return block
+
+    def _finish_read(self, start: float, deadline: float) -> None:
+        """Observe the duration of a read, and raise ``DeadlineExceededError`` if it took longer than the deadline."""
+        seconds = time.perf_counter() - start
+        self._observe_read(seconds)
+        # Under overload we resume after the deadline; the client has already given up.
+        if seconds > deadline:
+            raise DeadlineExceededError(deadline)
 
     async def _outcome(
         self,

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from reprise.events.event import EVENT_TYPE_PATTERN, MAX_ID_LENGTH
 from reprise.http.problems import ProblemType
 
 TOO_MANY_EVENTS = ProblemType("too-many-events", 413, "The request holds too many events")
@@ -28,14 +29,14 @@ EVENT_SCHEMA: dict[str, Any] = {
         "event_id": {
             "type": "string",
             "minLength": 1,
-            "maxLength": 256,
+            "maxLength": MAX_ID_LENGTH,
             "description": "Id of the event; an event with the same id counts once.",
         },
-        "user_id": {"type": "string", "minLength": 1, "maxLength": 256},
-        "product_id": {"type": "string", "minLength": 1, "maxLength": 256},
+        "user_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH},
+        "product_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH},
         "event_type": {
             "type": "string",
-            "pattern": "^[a-z][a-z0-9_.-]{0,63}$",
+            "pattern": f"^{EVENT_TYPE_PATTERN}$",
             "description": "view, purchase, or another lower-case name.",
         },
         "amount": {

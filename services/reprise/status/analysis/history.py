@@ -1,10 +1,10 @@
 """The last hour of counters and curves, in memory of a fixed size."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reprise.status.scrape.exposition import SeriesKey
+from reprise.status.scrape.exposition import LabelPairs, SeriesKey
 from reprise.status.scrape.snapshot import Snapshot
 
 COUNTERS = frozenset(
@@ -21,6 +21,9 @@ COUNTERS = frozenset(
 )
 """The series whose increase is followed; the others are read as gauges."""
 
+Increases = Mapping[str, Mapping[LabelPairs, float]]
+"""Increase of each series by name and labels."""
+
 LabelFilter = str | frozenset[str]
 """The accepted value, or values, of a label."""
 
@@ -31,7 +34,7 @@ class _Point:
 
     at: float
     elapsed: float
-    increases: Mapping[SeriesKey, float]
+    increases: Increases
     values: dict[str, float | None] = field(default_factory=dict)
 
 
@@ -55,12 +58,13 @@ class History:
             for service, process in snapshot.processes()
             if process.samples is not None
         }
-        increases: defaultdict[SeriesKey, float] = defaultdict(float)
+        increases: defaultdict[str, defaultdict[LabelPairs, float]] = defaultdict(lambda: defaultdict(float))
         for process_key in latest.keys() & self._latest.keys():
             before = self._latest[process_key]
             for key, value in latest[process_key].items():
+                name, labels = key
                 then = before.get(key, 0.0)
-                increases[key] += value - then if value >= then else value
+                increases[name][labels] += value - then if value >= then else value
         self._latest = latest
         self._points.append(_Point(at, at - self._points[-1].at if self._points else 0.0, increases))
 
@@ -70,15 +74,14 @@ class History:
 
     def window(self, seconds: float) -> "Window":
         """Return the latest snapshots of this many seconds, at least one if there are two."""
-        increases: defaultdict[SeriesKey, float] = defaultdict(float)
+        chosen: list[Increases] = []
         covered = 0.0
         for point in reversed(self._points):
             if point.elapsed <= 0 or (covered and covered + point.elapsed > seconds + 1e-9):
                 break
-            for key, value in point.increases.items():
-                increases[key] += value
+            chosen.append(point.increases)
             covered += point.elapsed
-        return Window(increases, covered)
+        return Window(chosen, covered)
 
     def curve(self, name: str) -> tuple[float | None, ...]:
         """Return the values of a curve, the oldest first."""
@@ -94,7 +97,7 @@ class History:
 class Window:
     """The increases of counters over some snapshots, which cover ``seconds``; 0 before the second snapshot."""
 
-    increases: Mapping[SeriesKey, float]
+    increases: Sequence[Increases]
     seconds: float
 
     def increase(self, name: str, **labels: LabelFilter) -> float:
@@ -131,8 +134,12 @@ class Window:
         accepted = {
             label: {wanted} if isinstance(wanted, str) else wanted for label, wanted in filters.items()
         }
-        for (series, pairs), value in self.increases.items():
-            if series == name:
-                labels = dict(pairs)
-                if all(labels.get(label) in values for label, values in accepted.items()):
-                    yield labels, value
+        # Of the series of this name alone: a window of an hour has hundreds of snapshots.
+        summed: defaultdict[LabelPairs, float] = defaultdict(float)
+        for increases in self.increases:
+            for pairs, value in increases.get(name, {}).items():
+                summed[pairs] += value
+        for pairs, value in summed.items():
+            labels = dict(pairs)
+            if all(labels.get(label) in values for label, values in accepted.items()):
+                yield labels, value

@@ -161,7 +161,7 @@ class Scraper:
         if self._sources.prometheus_url is None:
             return None, None
         url = f"{self._sources.prometheus_url.rstrip('/')}/api/v1/alerts"
-        namespaces = {"", self._sources.prometheus_namespace}
+        namespace = self._sources.prometheus_namespace
         try:
             found = AlertList.model_validate_json(await self._get(url)).alerts
         except (UnreadableError, ValidationError) as error:
@@ -172,7 +172,7 @@ class Scraper:
             for alert in found
             if alert.state == "firing"
             and alert.name.startswith(_ALERT_PREFIX)
-            and (len(namespaces) == 1 or alert.namespace in namespaces)
+            and (not namespace or alert.namespace in ("", namespace))
         ), None
 
     async def _get(self, url: str) -> bytes:
