@@ -106,4 +106,4 @@ def until_idle(folder: Path, servers: str | None = None) -> subprocess.Completed
 
 
 def files(folder: Path) -> int:
-    return len(list((folder / "offline").rglob("*.parquet")))
+    return len(list((folder / "offline").rglob("[!.]*.parquet")))

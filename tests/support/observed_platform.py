@@ -328,7 +328,7 @@ def _commands(platform: Platform) -> dict[str, tuple[list[str], dict[str, str]]]
 
 def _has_archived(platform: Platform) -> bool:
     platform.tree.check()
-    segments = (platform.paths.offline / PREDICTIONS.name).rglob("*.parquet")
+    segments = (platform.paths.offline / PREDICTIONS.name).rglob("[!.]*.parquet")
     written = [segment.stat().st_mtime for segment in segments]
     return bool(written) and max(written) - min(written) >= _ARCHIVED_SECONDS
 

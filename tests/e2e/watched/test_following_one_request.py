@@ -20,7 +20,7 @@ import pathlib, sys
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 root = pathlib.Path("/var/lib/reprise/offline")
-for path in root.rglob("*.parquet"):
+for path in root.rglob("[!.]*.parquet"):
     if "ecommerce-predictions" not in str(path):
         continue
     predictions = pq.read_table(path, columns=["prediction"])["prediction"].cast("string")
