@@ -25,7 +25,7 @@ PLATFORM_VALUES = ("rollouts.yaml",)
 PLATFORM_FIXTURES = ("kafka.yaml", "prometheus.yaml")
 
 RATE = 100
-KILLS = 200 if SOAK else 50
+KILLS = 200 if SOAK else 12
 ROLLOUTS = 100 if SOAK else 20
 PAIRS = [(f"u{number % 600:06d}", f"p{number % 119:05d}") for number in range(600 * 119)]
 METRICS: list[dict[str, Any]] = [

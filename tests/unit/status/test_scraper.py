@@ -141,6 +141,7 @@ async def test_without_an_address_for_readiness_the_metric_tells(ready: int | No
         (httpx.ConnectError("refused"), "it refuses the connection"),
         (httpx.ReadTimeout("slow"), "it does not answer in time"),
         (httpx.RemoteProtocolError("gone"), "the connection broke (RemoteProtocolError)"),
+        (AttributeError("getpeername"), "the connection broke (AttributeError)"),
         (httpx.Response(500, text="oh"), "it answers 500"),
         (httpx.Response(404), "it has no such address"),
         (httpx.Response(401, json={"detail": "Send an API key."}), "Send an API key."),

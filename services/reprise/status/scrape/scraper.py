@@ -187,7 +187,8 @@ class Scraper:
             raise UnreadableError("it does not answer in time") from None
         except httpx.ConnectError:
             raise UnreadableError("it refuses the connection") from None
-        except (httpx.HTTPError, OSError) as error:
+        # A peer that resets the connection at once leaves anyio without a socket: AttributeError.
+        except (httpx.HTTPError, OSError, AttributeError) as error:
             raise UnreadableError(f"the connection broke ({type(error).__name__})") from None
         if response.status_code == 404:
             raise _NotFoundError("it has no such address")
