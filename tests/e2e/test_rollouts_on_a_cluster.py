@@ -25,8 +25,8 @@ PLATFORM_VALUES = ("rollouts.yaml",)
 PLATFORM_FIXTURES = ("kafka.yaml", "prometheus.yaml")
 
 RATE = 100
-KILLS = 200 if SOAK else 12
-ROLLOUTS = 100 if SOAK else 20
+KILLS = 200 if SOAK else 6
+ROLLOUTS = 100 if SOAK else 6
 PAIRS = [(f"u{number % 600:06d}", f"p{number % 119:05d}") for number in range(600 * 119)]
 METRICS: list[dict[str, Any]] = [
     {"type": "ErrorRate", "max": 0.05},
