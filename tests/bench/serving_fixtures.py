@@ -69,8 +69,8 @@ def fill_straightforward(
     import numpy as np
     import pandas as pd
 
-    from reprise.event_files import ImportOptions
     from reprise.event_files.importer import import_events
+    from reprise.event_files.options import ImportOptions
     from reprise.features.plan import Plan
     from reprise.features.training_rows import build_training_rows
     from reprise.trainer.model.forest import grow_forest

@@ -16,8 +16,9 @@ from reprise.bundle import (
     Digest,
     Manifest,
 )
-from reprise.event_files import ImportOptions, ImportReport
 from reprise.event_files.importer import import_events
+from reprise.event_files.options import ImportOptions
+from reprise.event_files.report import ImportReport
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.durations import format_duration, timed

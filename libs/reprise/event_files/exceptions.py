@@ -22,7 +22,6 @@ class UnreadableFileError(EventFilesError):
     """A file cannot be read."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        self.path = path
         super().__init__(f"{path}: {reason}")
 
 
@@ -32,7 +31,6 @@ class MissingColumnsError(EventFilesError):
     def __init__(
         self, path: Path, missing: Sequence[str], available: Sequence[str], guesses: Mapping[str, str]
     ) -> None:
-        self.path = path
         self.missing = tuple(missing)
         self.available = tuple(available)
         mapping = " ".join(f"--column {name}={guesses.get(name, '<column>')}" for name in missing)
@@ -50,8 +48,6 @@ class UnusableColumnError(EventFilesError):
     """A column's type does not fit its field."""
 
     def __init__(self, path: Path, column: str, found: str, expected: str) -> None:
-        self.path = path
-        self.column = column
         super().__init__(f"{path}: column {column} is of type {found}; expected {expected}")
 
 

@@ -44,8 +44,7 @@ def import_events(
         source: A file, a folder or a glob pattern.
         out: The Parquet file to write; may be one of the sources.
         options: How to read the files, and what to do with invalid rows.
-        memory_limit: DuckDB's memory limit before it spills to disk.
-        temp_directory: Where it spills to; the folder of ``out`` by default.
+        memory_limit: DuckDB's memory limit before it spills to ``temp_directory``, by default the folder of ``out``.
 
     Raises:
         UnreadableFileError: A file is missing, empty, or neither CSV nor Parquet.
@@ -71,12 +70,21 @@ def import_events(
             with atomic_write(out) as partial:
                 staging_table.write_parquet(connection, partial, number_repeats=not has_ids)
             report = staging_table.report_result(connection, report)
-            notes = [*report.notes, *_result_notes(report, None if has_ids else repeats)]
+            notes = list(report.notes)
+            if not has_ids:
+                equal = f"; {repeats:,} rows equal an earlier one and are kept as events of their own"
+                notes.append(
+                    f"no event_id column: ids are made from the rows' content{equal if repeats else ''}"
+                )
+            if "purchase" not in report.event_types:
+                kinds = ", ".join(report.event_types)
+                notes.append(
+                    f"no event is a purchase (types: {kinds}); map one with --event-type purchase=VALUE"
+                )
             return replace(report, repeated_event_ids=repeats if has_ids else 0, notes=tuple(notes))
         except duckdb.OutOfMemoryException as error:
-            raise EventFilesError(
-                f"{memory_limit} of memory are not enough; raise --memory-limit: {first_line(error)}"
-            ) from None
+            problem = f"{memory_limit} of memory are not enough; raise --memory-limit: {first_line(error)}"
+            raise EventFilesError(problem) from None
         except duckdb.Error as error:
             raise EventFilesError(f"{source}: {first_line(error)}") from error
         except OSError as error:
@@ -114,15 +122,3 @@ def _have_event_ids(staged: Sequence[StagedFile]) -> bool:
         path = lacking[0].source.path
         raise EventFilesError(f"{path}: has no event_id column, but other files of the import have one")
     return not lacking
-
-
-def _result_notes(report: ImportReport, equal_rows: int | None) -> Iterator[str]:
-    """Yield notes on generated ids, if ``equal_rows`` is given, and on the lack of purchases."""
-    if equal_rows is not None:
-        note = "no event_id column: ids are made from the rows' content"
-        if equal_rows:
-            note += f"; {equal_rows:,} rows equal an earlier one and are kept as events of their own"
-        yield note
-    if "purchase" not in report.event_types:
-        kinds = ", ".join(report.event_types)
-        yield f"no event is a purchase (types: {kinds}); map one with --event-type purchase=VALUE"

@@ -2,13 +2,12 @@
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import click
 
-from reprise.event_files.exceptions import InvalidOptionError
 from reprise.events.event import EVENT_TYPE_PATTERN
 from reprise.sql import MEMORY_LIMIT
 
@@ -18,15 +17,10 @@ REQUIRED_FIELDS = ("user_id", "product_id", "timestamp")
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How to read a file of events.
+    """How to read a file of events, as the options of the command line say it.
 
-    Attributes:
-        columns: The file's column by field; a field that is absent has the column of its own name.
-        event_types: Our event type by the file's value in lower case; other values are kept.
-        timestamp_format: strptime format of textual timestamps; ``None`` reads ISO 8601 and epoch numbers.
-        timestamp_unit: Unit of numeric timestamps; ``auto`` infers it from their magnitude.
-        on_bad_rows: ``refuse`` a file with invalid rows, or ``drop`` and count them.
-        problem_limit: Maximum number of problems in the report with row, column and value; counts are complete.
+    ``columns`` has the file's column by field, and ``event_types`` our type by the file's value in lower case. The
+    report shows at most ``problem_limit`` problems with row, column and value; its counts are complete.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
@@ -37,41 +31,33 @@ class ImportOptions:
     problem_limit: int = 20
 
 
-def parse_columns(pairs: Iterable[str]) -> dict[str, str]:
-    """Return the column by field from ``field=column`` texts, such as ``user_id=customer``.
-
-    Raises:
-        InvalidOptionError: A text has no ``=``, an unknown field, or a field that is mapped already.
-    """
+def _parse_columns(_context: object, _parameter: object, pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return the column by field from ``field=column`` texts, such as ``user_id=customer``."""
     columns: dict[str, str] = {}
     for pair in pairs:
         name, _, column = pair.partition("=")
         if not column or name not in FIELDS:
-            raise InvalidOptionError(
+            raise click.UsageError(
                 f"--column {pair}: expected FIELD=COLUMN, where FIELD is one of {', '.join(FIELDS)}"
             )
         if name in columns:
-            raise InvalidOptionError(f"--column {pair}: {name} is already mapped to {columns[name]}")
+            raise click.UsageError(f"--column {pair}: {name} is already mapped to {columns[name]}")
         columns[name] = column
     return columns
 
 
-def parse_event_types(pairs: Iterable[str]) -> dict[str, str]:
-    """Return our type by the file's value in lower case from ``type=value`` texts, such as ``purchase=buy``.
-
-    Raises:
-        InvalidOptionError: A text has no ``=``, an invalid type, or a value that is mapped already.
-    """
+def _parse_event_types(_context: object, _parameter: object, pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return our type by the file's value in lower case from ``type=value`` texts, such as ``purchase=buy``."""
     types: dict[str, str] = {}
     for pair in pairs:
         name, _, value = pair.partition("=")
         if not value.strip() or re.fullmatch(EVENT_TYPE_PATTERN, name) is None:
-            raise InvalidOptionError(
+            raise click.UsageError(
                 f"--event-type {pair}: expected TYPE=VALUE, such as purchase=buy, TYPE a lower-case name"
             )
         key = value.strip().lower()
         if types.setdefault(key, name) != name:
-            raise InvalidOptionError(f"--event-type {pair}: {value} is already mapped to {types[key]}")
+            raise click.UsageError(f"--event-type {pair}: {value} is already mapped to {types[key]}")
     return types
 
 
@@ -88,6 +74,7 @@ _OPTIONS = (
         "--column",
         "columns",
         multiple=True,
+        callback=_parse_columns,
         metavar="FIELD=COLUMN",
         help=f"Column of a field ({', '.join(FIELDS)}), such as user_id=customer. Repeatable."
         "  [default: the field's own name]",
@@ -96,6 +83,7 @@ _OPTIONS = (
         "--event-type",
         "event_types",
         multiple=True,
+        callback=_parse_event_types,
         metavar="TYPE=VALUE",
         help="The file's value for an event type, such as purchase=buy. Repeatable."
         "  [default: the file's values in lower case]",
@@ -121,6 +109,7 @@ _OPTIONS = (
         help="Refuse a file with invalid rows, or drop them and report how many and why.",
     ),
 )
+_RECEIVED = ("columns", "event_types", "timestamp_format", "timestamp_unit", "on_bad_rows")
 
 
 def event_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,25 +119,8 @@ def event_file_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(command)
-    def wrapped(
-        *args: Any,
-        columns: tuple[str, ...],
-        event_types: tuple[str, ...],
-        timestamp_format: str | None,
-        timestamp_unit: Any,
-        on_bad_rows: Any,
-        **kwargs: Any,
-    ) -> Any:
-        try:
-            import_options = ImportOptions(
-                columns=parse_columns(columns),
-                event_types=parse_event_types(event_types),
-                timestamp_format=timestamp_format,
-                timestamp_unit=timestamp_unit,
-                on_bad_rows=on_bad_rows,
-            )
-        except InvalidOptionError as error:
-            raise click.UsageError(str(error)) from None
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        import_options = ImportOptions(**{name: kwargs.pop(name) for name in _RECEIVED})
         return command(*args, import_options=import_options, **kwargs)
 
     decorated: Callable[..., Any] = wrapped

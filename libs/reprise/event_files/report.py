@@ -11,14 +11,9 @@ _MAX_SHOWN_VALUE = 60
 
 @dataclass(frozen=True, slots=True)
 class RowProblem:
-    """One invalid value.
+    """One invalid value, ``None`` if it is missing, and what was expected.
 
-    Attributes:
-        file: Its file.
-        row: Row number in the file, from 1 without the header; a value may span several lines.
-        column: The file's column; ``None`` if the whole row cannot be parsed.
-        value: The value as text; ``None`` if it is missing.
-        reason: The problem and what was expected.
+    The row is counted from 1 without the header; the column is ``None`` if the whole row cannot be parsed.
     """
 
     file: Path
@@ -42,19 +37,14 @@ class ImportReport:
     """What an import read, wrote, dropped and assumed.
 
     Attributes:
-        files: The files in read order.
         rows_read: Rows in the files, including unparsable ones.
-        rows_written: Events in the result.
         bad_rows: Invalid rows; a row with two problems counts once.
         dropped: Number of problems by reason (``user_id: missing``); a row counts for each of its reasons.
         problems: The first invalid values in file order.
         repeated_event_ids: Rows dropped because an earlier row has the same ``event_id``.
         cleared_amounts: Amounts of views, which were set to null.
-        event_types: Events in the result by type.
-        users: Distinct users in the result.
-        products: Distinct products in the result.
-        first_us: Earliest timestamp in the result, microseconds since 1970-01-01 UTC.
-        last_us: Latest timestamp in the result, likewise.
+        event_types: Events in the result by type; ``users`` and ``products`` are the distinct ones in the result.
+        first_us: Earliest timestamp in the result, microseconds since 1970-01-01 UTC; ``last_us`` is the latest.
         notes: Assumptions, one sentence each.
     """
 

@@ -24,14 +24,9 @@ _NULL_TEXTS = ("", "NULL", "null", "NaN", "nan", "None", "\\N")
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file as a DuckDB relation.
+    """One file as a DuckDB relation, with the SQL of its row number, from 1.
 
-    Attributes:
-        path: The file.
-        columns: DuckDB type by column name, in file order; ``VARCHAR`` for every column of a CSV file.
-        relation: SQL to select from.
-        row_number: SQL of the row number in ``relation``, from 1.
-        is_csv: Whether all values are text.
+    ``columns`` has the DuckDB type by column name, in file order; of a CSV file every column is ``VARCHAR``.
     """
 
     path: Path

@@ -5,32 +5,79 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reprise.event_files.field_expressions import (
-    amount_sql,
-    event_type_sql,
-    id_sql,
-    metadata_sql,
-    resolve_columns,
-    timestamp_sql,
-)
-from reprise.event_files.options import ImportOptions
+from reprise.event_files.field_expressions import ABSENT, Expression, field_sql, resolve_columns
+from reprise.event_files.options import FIELDS, ImportOptions
 from reprise.event_files.report import ImportReport, RowProblem
 from reprise.event_files.source import SourceFile, rejected_rows
-from reprise.event_files.validation import CHECKS
+from reprise.events.event import EVENT_TYPE_PATTERN, MAX_ID_LENGTH
 from reprise.sql import copy_to_parquet, event_key, identifier
 
 _FILE_SHIFT = 40  # a row's position is the file's number in the high bits and its row number in the low ones
 
 
 @dataclass(frozen=True, slots=True)
-class StagedFile:
-    """A file whose rows are in the staging table.
+class Check:
+    """One way in which a field can be invalid: its SQL, over ``v_<field>`` and ``raw_timestamp``, is then true.
 
-    Attributes:
-        source: The file.
-        columns: Its column by field.
-        notes: What was assumed about it.
-        rejected: Rows that are not valid CSV, which are not in the table.
+    ``reason`` is the problem, for the counts; ``expected`` is shown with a value.
+    """
+
+    field: str
+    sql: str
+    reason: str
+    expected: str
+
+
+def _id_checks(name: str) -> tuple[Check, Check]:
+    value = f"v_{name}"
+    invalid = f"length({value}) > {MAX_ID_LENGTH} OR contains({value}, chr(0))"
+    expected = f"expected text of at most {MAX_ID_LENGTH} characters without NUL"
+    return (
+        Check(name, f"{value} IS NULL OR {value} = ''", "missing", "missing"),
+        Check(name, invalid, "unusable", expected),
+    )
+
+
+_TIME_RANGE = (
+    "v_timestamp < TIMESTAMPTZ '1900-01-01 00:00:00Z' OR v_timestamp >= TIMESTAMPTZ '2200-01-01 00:00:00Z'"
+)
+
+CHECKS: tuple[Check, ...] = (
+    *_id_checks("event_id"),
+    *_id_checks("user_id"),
+    *_id_checks("product_id"),
+    Check("timestamp", "nullif(raw_timestamp, '') IS NULL", "missing", "missing"),
+    Check(
+        "timestamp",
+        "nullif(raw_timestamp, '') IS NOT NULL AND v_timestamp IS NULL",
+        "unreadable",
+        "expected an ISO 8601 date-time, an epoch number, or what --timestamp-format says",
+    ),
+    Check("timestamp", _TIME_RANGE, "implausible", "expected an instant between the years 1900 and 2200"),
+    Check("event_type", "v_event_type IS NULL OR v_event_type = ''", "missing", "missing"),
+    Check(
+        "event_type",
+        f"v_event_type <> '' AND NOT regexp_full_match(v_event_type, '{EVENT_TYPE_PATTERN}')",
+        "not a name",
+        "expected a name such as view or purchase; rename it with --event-type TYPE=VALUE",
+    ),
+    Check("amount", "isinf(v_amount)", "not a finite number", "expected a finite number, or nothing"),
+    Check("amount", "v_amount < 0 AND NOT isinf(v_amount)", "negative", "expected a number of at least 0"),
+    Check(
+        "metadata",
+        "v_metadata IS NOT NULL AND (NOT json_valid(v_metadata) OR json_type(v_metadata) <> 'OBJECT')",
+        "not a JSON object",
+        "expected a JSON object, or nothing",
+    ),
+)
+"""All checks; a row's faults are the sum of ``1 << index`` over the checks that it fails."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file whose rows are in the staging table, except ``rejected`` ones, which are not CSV.
+
+    ``columns`` are its columns by field; ``notes`` say what was assumed about it.
     """
 
     source: SourceFile
@@ -60,39 +107,25 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
         UnusableColumnError: A column's type does not fit its field.
     """
     columns = resolve_columns(source, options.columns)
-    notes: list[str] = []
-    values = dict.fromkeys(("event_id", "metadata"), "CAST(NULL AS VARCHAR)")
-    for name in ("event_id", "user_id", "product_id"):
-        if name in columns:
-            values[name], note = id_sql(connection, source, columns[name])
-            notes.extend([note] if note else [])
-    if "event_type" in columns:
-        values["event_type"] = event_type_sql(connection, source, columns["event_type"], options)
-    else:
-        values["event_type"] = "'purchase'"
-        notes.append("no event_type column: every row is taken as a purchase")
-    if "amount" in columns:
-        values["amount"] = amount_sql(source, columns["amount"])
-    else:
-        values["amount"] = "CAST(NULL AS DOUBLE)"
-        notes.append("no amount column: no amounts")
-    if "metadata" in columns:
-        values["metadata"] = metadata_sql(source, columns["metadata"])
-    timestamp = timestamp_sql(connection, source, columns["timestamp"], options)
-    values["timestamp"] = timestamp.sql
-    notes.extend([timestamp.note] if timestamp.note else [])
+    fields = {
+        field: field_sql(connection, source, field, columns[field], options)
+        if field in columns
+        else ABSENT[field]
+        for field in FIELDS
+    }
+    notes = [field.note for field in fields.values() if field.note]
     unused = [name for name in source.columns if name not in columns.values()]
     if unused:
         notes.append(f"columns not used: {', '.join(unused)}")
     connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-    connection.execute(_insert_sql(source, number, columns, values, timestamp.naive))
+    connection.execute(_insert_sql(source, number, columns, fields))
     return StagedFile(source, columns, tuple(notes), rejected_rows(connection, source))
 
 
 def _insert_sql(
-    source: SourceFile, number: int, columns: dict[str, str], values: dict[str, str], naive: str
+    source: SourceFile, number: int, columns: dict[str, str], fields: dict[str, Expression]
 ) -> str:
-    selected = ", ".join(f"{sql} AS {identifier('v_' + name)}" for name, sql in values.items())
+    selected = ", ".join(f"{field.sql} AS v_{name}" for name, field in fields.items())
     faults = " + ".join(
         f"CASE WHEN coalesce({check.sql}, false) THEN {1 << bit} ELSE 0 END"
         for bit, check in enumerate(CHECKS)
@@ -113,7 +146,7 @@ def _insert_sql(
             SELECT *, {faults} AS faults
             FROM (
                 SELECT {number << _FILE_SHIFT} + {source.row_number} AS position, {selected},
-                       {naive} AS v_naive, [{raw}] AS raw,
+                       {fields["timestamp"].naive} AS v_naive, [{raw}] AS raw,
                        CAST({identifier(columns["timestamp"])} AS VARCHAR) AS raw_timestamp
                 FROM {source.relation}
             )

@@ -8,17 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.event_files import (
+from reprise.event_files.exceptions import (
     BadRowsError,
     EventFilesError,
-    ImportOptions,
-    ImportReport,
     MissingColumnsError,
     NoEventsError,
     UnreadableFileError,
     UnusableColumnError,
 )
 from reprise.event_files.importer import import_events
+from reprise.event_files.options import ImportOptions
+from reprise.event_files.report import ImportReport
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import event_key
 

@@ -4,7 +4,7 @@ import platform
 from importlib.metadata import version
 
 from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Window, sha256_hex
-from reprise.event_files import ImportReport
+from reprise.event_files.report import ImportReport
 from reprise.events import format_timestamp
 from reprise.features.plan import Plan
 from reprise.trainer.data.dataset import Dataset

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reprise.event_files import ImportReport
+from reprise.event_files.report import ImportReport
 from reprise.events import format_timestamp
 from reprise.runtime.durations import format_duration
 from reprise.trainer.model.fitted_model import FittedModel
