@@ -1,6 +1,6 @@
 """Write the dashboards into the chart: ``make dashboards``."""
 
-from dashboards.pages import FOLDER, files
+from dashboards.panels import FOLDER, files
 
 FOLDER.mkdir(exist_ok=True)
 wanted = files()

@@ -1,8 +1,9 @@
 """The model of a dashboard page (``*.yaml`` in this folder) and its translation to Grafana's JSON."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from grafana_foundation_sdk.builders import bargauge, common, prometheus, stat, timeseries
@@ -23,6 +24,8 @@ from grafana_foundation_sdk.models.dashboard import (
     ThresholdsMode,
     VariableRefresh,
 )
+from pydantic import TypeAdapter
+from yaml import safe_load
 
 Needs = Literal["kubernetes", "kafka"]
 """Exporters besides our own processes and redis_exporter: kube-state-metrics and the rollout operator, or Kafka's."""
@@ -34,11 +37,9 @@ _NAMESPACE = 'namespace=~"$namespace"'
 
 @dataclass(frozen=True)
 class Query:
-    """One query of a panel.
+    """One query of a panel: PromQL, with ``NS`` for the namespace selector and ``RATE`` for the window of a rate.
 
-    Attributes:
-        expr: PromQL, with ``NS`` for the namespace selector and ``RATE`` for the window of a rate.
-        legend: Legend of its series, with Grafana's ``{{label}}`` placeholders.
+    The legend of its series has Grafana's ``{{label}}`` placeholders.
     """
 
     expr: str
@@ -56,15 +57,10 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel.
+    """One panel, some of 24 columns wide, with Grafana's name of its unit.
 
-    Attributes:
-        description: What it shows, and what a bad value means.
-        unit: Grafana's name of the unit.
-        width: Of 24 columns.
-        bad_above: A number is red from here on; None for no such threshold.
-        bad_below: A number is red below this; None for no such threshold.
-        needs: The exporters without which it has no data; None if our own processes export all of it.
+    A number is red from ``bad_above`` on and below ``bad_below``. ``needs`` is the exporter without which the panel has
+    no data.
     """
 
     title: str
@@ -139,10 +135,9 @@ class Dashboard:
 
 
 def _built(panel: Panel) -> _Drawn:
-    kinds: dict[str, Callable[[], _Drawn]] = {"lines": _lines, "number": _number, "bars": _bars}
-    drawn = kinds[panel.kind]()
     drawn = (
-        drawn.title(panel.title)
+        _empty(panel)
+        .title(panel.title)
         .description(panel.description)
         .datasource(_SOURCE)
         .unit(panel.unit)
@@ -161,7 +156,11 @@ def _built(panel: Panel) -> _Drawn:
     return drawn
 
 
-def _lines() -> timeseries.Panel:
+def _empty(panel: Panel) -> _Drawn:
+    if panel.kind == "number":
+        return stat.Panel().color_mode(BigValueColorMode.BACKGROUND)
+    if panel.kind == "bars":
+        return bargauge.Panel().orientation(VizOrientation.HORIZONTAL)
     legend = common.VizLegendOptions().show_legend(True).placement(LegendPlacement.BOTTOM)
     return (
         timeseries.Panel()
@@ -172,14 +171,6 @@ def _lines() -> timeseries.Panel:
     )
 
 
-def _number() -> stat.Panel:
-    return stat.Panel().color_mode(BigValueColorMode.BACKGROUND)
-
-
-def _bars() -> bargauge.Panel:
-    return bargauge.Panel().orientation(VizOrientation.HORIZONTAL)
-
-
 def _thresholds(panel: Panel) -> grafana.ThresholdsConfig:
     steps = [Threshold(value=None, color="green")]
     if panel.bad_below is not None:
@@ -187,3 +178,17 @@ def _thresholds(panel: Panel) -> grafana.ThresholdsConfig:
     if panel.bad_above is not None:
         steps.append(Threshold(value=panel.bad_above, color="red"))
     return grafana.ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps)
+
+
+FOLDER = Path(__file__).parents[1] / "reprise/files/dashboards"
+DASHBOARDS = tuple(
+    TypeAdapter(Dashboard).validate_python(
+        {"uid": page, **safe_load((Path(__file__).parent / f"{page}.yaml").read_text())}
+    )
+    for page in ("overview", "serving", "streaming", "quality", "training", "infrastructure")
+)
+
+
+def files() -> dict[Path, str]:
+    """Return the content of every file, by its path."""
+    return {FOLDER / f"{dashboard.uid}.json": dashboard.to_json() for dashboard in DASHBOARDS}

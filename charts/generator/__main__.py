@@ -8,10 +8,13 @@ import argparse
 import difflib
 import json
 import sys
+from collections.abc import Iterable
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
-from values_file import read_values
-from values_page import values_page
+from settings_schema import COMPONENTS, settings_schema
+from values_file import Group, Value, read_values, walk
 from values_schema import values_schema
 
 from reprise.log import TOPICS
@@ -26,7 +29,7 @@ def generated() -> dict[Path, str]:
     return {
         CHART / "files/topics.json": _json(_topics()),
         CHART / "values.schema.json": _json(values_schema(values)),
-        CHART / "README.md": values_page(values, (Path(__file__).parent / "page_head.md").read_text()),
+        CHART / "README.md": _page(values, (Path(__file__).parent / "page_head.md").read_text()),
     }
 
 
@@ -43,15 +46,12 @@ def main() -> int:
         if before == text:
             continue
         stale = True
-        if check:
-            name = str(path.relative_to(ROOT))
-            sys.stdout.writelines(
-                difflib.unified_diff(
-                    before.splitlines(True), text.splitlines(True), name, f"{name} as it should be"
-                )
-            )
-        else:
+        if not check:
             path.write_text(text)
+            continue
+        name = str(path.relative_to(ROOT))
+        lines = before.splitlines(True), text.splitlines(True)
+        sys.stdout.writelines(difflib.unified_diff(*lines, name, f"{name} as it should be"))
     if check and stale:
         sys.stderr.write("the chart is not up to date: run make chart\n")
     return int(check and stale)
@@ -67,6 +67,35 @@ def _topics() -> list[dict[str, object]]:
         }
         for topic in TOPICS
     ]
+
+
+def _page(values: Group, head: str) -> str:
+    """Return the chart's page: the given beginning, the values of each part, the settings of each component."""
+    lines = [head.rstrip(), "", "## Values", ""]
+    lines += _table(astuple(entry) for entry in values.values() if isinstance(entry, Value))
+    for name, entry in values.items():
+        if not isinstance(entry, Value):
+            lines += ["", f"### `{name}`", "", *_table(map(astuple, walk(entry)))]
+    lines += [
+        "",
+        "## Settings",
+        "",
+        "Settings that the `settings` of a component can override; the chart sets the others.",
+        "",
+    ]
+    for name, component in COMPONENTS.items():
+        properties = settings_schema(component)["properties"].items()
+        rows = ((key, schema.get("default"), schema.get("description", "")) for key, schema in properties)
+        lines += [f"### `{name}.settings`", "", *_table(rows), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _table(rows: Iterable[tuple[str, Any, str]]) -> list[str]:
+    lines = ["| key | default | |", "| --- | --- | --- |"]
+    for name, default, comment in rows:
+        shown = "" if default in (None, "") else f"`{json.dumps(default, ensure_ascii=False)}`"
+        lines.append(f"| `{name}` | {shown} | {comment.replace('|', chr(92) + '|')} |")
+    return lines
 
 
 def _json(content: object) -> str:

@@ -1,7 +1,8 @@
 """What of a component's settings can be set through its ``settings`` map, as JSON schema."""
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Set
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import SecretStr
@@ -23,126 +24,49 @@ from reprise.trainer.settings import TrainerSettings
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """A part of the platform that is configured by a settings class.
-
-    Attributes:
-        settings: The class.
-        owned: Variables that the chart sets from other values.
-    """
+    """A part of the platform: its settings class, and the variables that the chart sets from other values."""
 
     settings: type[ProcessSettings]
-    owned: frozenset[str] = field(default=frozenset())
+    owned: Set[str] = frozenset()
 
 
 COMPONENTS = {
-    "predictor": Component(
-        PredictorSettings,
-        frozenset(
-            {"MODEL_STORE", "PREDICTOR_DRAIN_SECONDS", "PREDICTOR_METRICS_PORT", "PREDICTOR_API_KEYS_FILE"}
-        ),
-    ),
-    "producer": Component(ProducerSettings, frozenset({"PRODUCER_DRAIN_SECONDS"})),
-    "materializer": Component(MaterializerSettings, frozenset({"MATERIALIZER_GROUP"})),
-    "archiver": Component(ArchiverSettings, frozenset({"ARCHIVER_GROUP"})),
-    "trainer": Component(
-        TrainerSettings,
-        frozenset(
-            {
-                "TRAINER_EVENTS",
-                "TRAINER_OUT",
-                "TRAINER_WORK_DIR",
-                "TRAINER_TRUTH",
-                "TRAINER_ROLLOUT",
-                "PUSHGATEWAY_URL",
-            }
-        ),
-    ),
-    "backfill": Component(BackfillSettings, frozenset({"PUSHGATEWAY_URL"})),
-    "rollout": Component(
-        RolloutSettings,
-        frozenset(
-            {
-                "ROLLOUT_NAMESPACE",
-                "ROLLOUT_PREDICTOR_SELECTOR",
-                "ROLLOUT_PREDICTOR_PORT_NAME",
-                "ROLLOUT_PROMETHEUS_URL",
-                "ROLLOUT_PROMETHEUS_MATCHERS",
-                "ROLLOUT_METRICS_HOST",
-                "ROLLOUT_METRICS_PORT",
-                "ROLLOUT_LIVENESS_PORT",
-            }
-        ),
-    ),
-    "outcomes": Component(
-        OutcomesSettings,
-        frozenset(
-            {
-                "MODEL_STORE",
-                "OUTCOMES_EVENTS",
-                "OUTCOMES_OUT",
-                "OUTCOMES_PUBLISH",
-                "OUTCOMES_WORK_DIR",
-                "PUSHGATEWAY_URL",
-            }
-        ),
-    ),
-    "status": Component(
-        StatusSettings,
-        frozenset(
-            {
-                "STATUS_TARGETS",
-                "STATUS_DOCUMENTATION",
-                "STATUS_PROMETHEUS_URL",
-                "STATUS_PROMETHEUS_NAMESPACE",
-                "PUSHGATEWAY_URL",
-            }
-        ),
-    ),
-    "doctor": Component(
-        DoctorSettings,
-        frozenset(
-            {
-                "DOCTOR_PREDICTOR_URL",
-                "DOCTOR_PRODUCER_URL",
-                "DOCTOR_MATERIALIZER_REDIS_USERNAME",
-                "DOCTOR_PREDICTOR_REDIS_USERNAME",
-                "FEAST_REGISTRY",
-                "MODEL_DIGEST",
-                "MODEL_STORE",
-            }
-        ),
-    ),
+    "predictor": Component(PredictorSettings, {
+        "MODEL_STORE", "PREDICTOR_DRAIN_SECONDS", "PREDICTOR_METRICS_PORT", "PREDICTOR_API_KEYS_FILE",
+    }),
+    "producer": Component(ProducerSettings, {"PRODUCER_DRAIN_SECONDS"}),
+    "materializer": Component(MaterializerSettings, {"MATERIALIZER_GROUP"}),
+    "archiver": Component(ArchiverSettings, {"ARCHIVER_GROUP"}),
+    "trainer": Component(TrainerSettings, {
+        "TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH", "TRAINER_ROLLOUT", "PUSHGATEWAY_URL",
+    }),
+    "backfill": Component(BackfillSettings, {"PUSHGATEWAY_URL"}),
+    "rollout": Component(RolloutSettings, {
+        "ROLLOUT_NAMESPACE", "ROLLOUT_PREDICTOR_SELECTOR", "ROLLOUT_PREDICTOR_PORT_NAME", "ROLLOUT_PROMETHEUS_URL",
+        "ROLLOUT_PROMETHEUS_MATCHERS", "ROLLOUT_METRICS_HOST", "ROLLOUT_METRICS_PORT", "ROLLOUT_LIVENESS_PORT",
+    }),
+    "outcomes": Component(OutcomesSettings, {
+        "MODEL_STORE", "OUTCOMES_EVENTS", "OUTCOMES_OUT", "OUTCOMES_PUBLISH", "OUTCOMES_WORK_DIR", "PUSHGATEWAY_URL",
+    }),
+    "status": Component(StatusSettings, {
+        "STATUS_TARGETS", "STATUS_DOCUMENTATION", "STATUS_PROMETHEUS_URL", "STATUS_PROMETHEUS_NAMESPACE",
+        "PUSHGATEWAY_URL",
+    }),
+    "doctor": Component(DoctorSettings, {
+        "DOCTOR_PREDICTOR_URL", "DOCTOR_PRODUCER_URL", "DOCTOR_MATERIALIZER_REDIS_USERNAME",
+        "DOCTOR_PREDICTOR_REDIS_USERNAME", "FEAST_REGISTRY", "MODEL_DIGEST", "MODEL_STORE",
+    }),
     "topics": Component(TopicsSettings),
-}
+}  # fmt: skip
 """The components by their key in the values."""
 
 # Where Kafka, Redis and the stores are, is said once for all components; the embedded log is not used in a cluster.
-_SHARED = frozenset(
-    {
-        "API_HOST",
-        "API_PORT",
-        "FEAST_PROJECT",
-        "KAFKA_CA_FILE",
-        "KAFKA_CLIENT_ID",
-        "KAFKA_PASSWORD",
-        "KAFKA_SASL_MECHANISM",
-        "KAFKA_SECURITY_PROTOCOL",
-        "KAFKA_SERVERS",
-        "KAFKA_USERNAME",
-        "REDIS_CA_FILE",
-        "REDIS_DB",
-        "REDIS_HOST",
-        "REDIS_NODES",
-        "REDIS_PASSWORD",
-        "REDIS_PORT",
-        "REDIS_TLS",
-        "REDIS_TYPE",
-        "REDIS_USERNAME",
-        "REPRISE_LOG_DIR",
-        "REPRISE_LOG_FSYNC",
-        "REPRISE_OFFLINE_STORE",
-    }
-)
+_SHARED = {
+    "API_HOST", "API_PORT", "FEAST_PROJECT", "KAFKA_CA_FILE", "KAFKA_CLIENT_ID", "KAFKA_PASSWORD",
+    "KAFKA_SASL_MECHANISM", "KAFKA_SECURITY_PROTOCOL", "KAFKA_SERVERS", "KAFKA_USERNAME", "REDIS_CA_FILE", "REDIS_DB",
+    "REDIS_HOST", "REDIS_NODES", "REDIS_PASSWORD", "REDIS_PORT", "REDIS_TLS", "REDIS_TYPE", "REDIS_USERNAME",
+    "REPRISE_LOG_DIR", "REPRISE_LOG_FSYNC", "REPRISE_OFFLINE_STORE",
+}  # fmt: skip
 
 _DURATION = r"^([0-9]+(\.[0-9]+)?(ms|us|[wdhms]))+$"
 

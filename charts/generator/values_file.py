@@ -10,25 +10,14 @@ import yaml
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One entry of ``values.yaml``.
-
-    Attributes:
-        path: The keys that lead to it, joined by dots.
-        default: What the file says.
-        comment: The ``# --`` comment above it, as one line; empty where it has none.
-    """
+    """One entry of ``values.yaml``: its keys joined by dots, and the ``# --`` comment above it as one line."""
 
     path: str
     default: Any
     comment: str
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A mapping of further entries."""
-
-    path: str
-    entries: "dict[str, Value | Group]"
+Group = dict[str, "Value | Group"]
 
 
 def read_values(path: Path) -> Group:
@@ -43,27 +32,24 @@ def read_values(path: Path) -> Group:
 
 def walk(group: Group) -> Iterator[Value]:
     """Yield all values in the order of the file."""
-    for entry in group.entries.values():
-        if isinstance(entry, Group):
-            yield from walk(entry)
-        else:
-            yield entry
+    for entry in group.values():
+        yield from [entry] if isinstance(entry, Value) else walk(entry)
 
 
 def _group(node: Any, lines: list[str], path: str) -> Group:
-    entries: dict[str, Value | Group] = {}
+    entries: Group = {}
     for key, value in node.value:
         name = f"{path}.{key.value}" if path else key.value
-        comment = _comment(lines, key.start_mark.line)
-        if comment:
-            entries[key.value] = Value(name, _plain(value), comment)
+        if comment := _comment(lines, key.start_mark.line):
+            default = yaml.SafeLoader("").construct_object(value, deep=True)
+            entries[key.value] = Value(name, default, comment)
         elif isinstance(value, yaml.MappingNode) and value.value:
             entries[key.value] = _group(value, lines, name)
         else:
             raise ValueError(
                 f"values.yaml, line {key.start_mark.line + 1}: {name} has no `# --` comment above it"
             )
-    return Group(path, entries)
+    return entries
 
 
 def _comment(lines: list[str], line: int) -> str:
@@ -76,8 +62,3 @@ def _comment(lines: list[str], line: int) -> str:
             break
         said.append(text.removeprefix("# "))
     return ""
-
-
-def _plain(node: Any) -> Any:
-    loader = yaml.SafeLoader("")
-    return loader.construct_object(node, deep=True)

@@ -102,8 +102,7 @@ def values_schema(values: Group) -> Schema:
 
 def _group(group: Group) -> Schema:
     properties = {
-        key: _group(entry) if isinstance(entry, Group) else _value(entry)
-        for key, entry in group.entries.items()
+        key: _value(entry) if isinstance(entry, Value) else _group(entry) for key, entry in group.items()
     }
     return {"type": "object", "additionalProperties": False, "properties": properties}
 

@@ -22,24 +22,18 @@ class _Object(BaseModel):
 
 
 class EnvVar(_Object):
-    """A variable of a container."""
-
     name: str
     value: str | None = None
     value_from: dict[str, Any] | None = None
 
 
 class Mount(_Object):
-    """Where a container sees a volume."""
-
     name: str
     mount_path: str
     read_only: bool = False
 
 
 class Container(_Object):
-    """A container of a pod."""
-
     name: str
     image: str
     command: list[str] = []
@@ -56,8 +50,6 @@ class Container(_Object):
 
 
 class PodSpec(_Object):
-    """What a pod is made of."""
-
     service_account_name: str
     automount_service_account_token: bool = True
     enable_service_links: bool = True
@@ -79,8 +71,6 @@ class PodSpec(_Object):
 
 
 class Metadata(_Object):
-    """What an object is called."""
-
     name: str = ""
     namespace: str | None = None
     labels: dict[str, str] = {}
@@ -96,40 +86,31 @@ class Pod(_Object):
 
 @dataclass(frozen=True)
 class Manifest:
-    """One rendered object.
-
-    Attributes:
-        raw: As Helm wrote it.
-    """
+    """One rendered object; ``raw`` is as Helm wrote it."""
 
     raw: dict[str, Any]
 
     @property
     def kind(self) -> str:
-        """Its kind."""
         return str(self.raw["kind"])
 
-    @property
+    @functools.cached_property
     def metadata(self) -> Metadata:
-        """What it is called."""
         return Metadata.model_validate(self.raw["metadata"])
 
     @property
     def name(self) -> str:
-        """Its name."""
         return self.metadata.name
 
     @property
     def component(self) -> str:
-        """The component that it belongs to."""
         return self.metadata.labels[COMPONENT]
 
     @property
     def spec(self) -> dict[str, Any]:
-        """What it asks for."""
         return dict(self.raw["spec"])
 
-    @property
+    @functools.cached_property
     def pod(self) -> Pod | None:
         """The pod that it is or makes; ``None`` where it is about none."""
         match self.kind:
@@ -149,11 +130,9 @@ class Release:
     manifests: tuple[Manifest, ...]
 
     def of_kind(self, kind: str) -> list[Manifest]:
-        """Return the objects of a kind, as they come."""
         return [each for each in self.manifests if each.kind == kind]
 
     def find(self, kind: str, name: str) -> Manifest:
-        """Return an object by its kind and name."""
         [found] = [each for each in self.of_kind(kind) if each.name == name]
         return found
 
@@ -162,7 +141,6 @@ class Release:
         return [(each, each.pod) for each in self.manifests if each.pod is not None]
 
     def config(self, name: str) -> dict[str, str]:
-        """Return the data of a ConfigMap."""
         return dict(self.find("ConfigMap", name).raw["data"])
 
 
@@ -178,11 +156,7 @@ def helm_path() -> str | None:
 
 
 def helm(*arguments: str) -> str:
-    """Return what Helm prints, without any cluster.
-
-    Raises:
-        RenderingError: It ends with an error.
-    """
+    """Return what Helm prints, without any cluster."""
     program = helm_path()
     assert program is not None, "fixtures skip a test before"
     environment = {**os.environ, "KUBECONFIG": "/nonexistent"}
@@ -196,14 +170,10 @@ def helm(*arguments: str) -> str:
 
 @functools.cache
 def render(*arguments: str) -> Release:
-    """Return what the chart makes of these arguments; ``-f dev`` is values-dev.yaml.
-
-    Raises:
-        RenderingError: Helm refused.
-    """
+    """Return what the chart makes of these arguments; ``-f dev`` is values-dev.yaml."""
     given = [
         str(CHART / f"values-{text}.yaml") if text in {"dev", "production"} else text for text in arguments
     ]
     text = helm("template", "reprise", str(CHART), "--namespace", NAMESPACE, *given)
-    documents = [document for document in yaml.safe_load_all(text) if document]
-    return Release(tuple(Manifest(document) for document in documents))
+    documents = yaml.load_all(text, Loader=yaml.CSafeLoader)
+    return Release(tuple(Manifest(document) for document in documents if document))

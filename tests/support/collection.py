@@ -17,6 +17,7 @@ FLAKY_PAGE = Path(__file__).parents[2] / "docs/flaky.md"
 
 _GROUPS = {
     "tests/integration/observability/": "observed platform",
+    "tests/charts/": "chart",
     "tests/integration/kafka/": "kafka broker",
     "tests/integration/archiver/test_archiver_on_kafka.py": "kafka broker",
     "tests/integration/features/": "discovered features",

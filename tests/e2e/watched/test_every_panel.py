@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dashboards.pages import DASHBOARDS
+from dashboards.panels import DASHBOARDS
 from e2e.support.customers import Customers
 from e2e.support.two_arms import apply_rollout, await_both_arms, train_another
 from e2e.support.watched_cluster import WatchedPlatform

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dashboards.pages import DASHBOARDS, FOLDER, files
-from dashboards.panels import Panel
-from support.metrics_catalogue import OF_THE_PROCESS, described, registries
+from dashboards.panels import DASHBOARDS, FOLDER, Panel, files
+from support.metrics_catalogue import OF_THE_PROCESS, own_series
 from support.prometheus import needs_prometheus, promtool
 from support.promql import THIRD_PARTY, metrics_of
 
@@ -38,9 +37,8 @@ def test_every_panel_that_grafana_loads_has_a_description_a_unit_and_a_query(nam
 
 @pytest.mark.parametrize("panel", PANELS.values(), ids=PANELS)
 def test_panel_asks_for_metrics_that_exist(panel: Panel) -> None:
-    own = {series for registry in registries().values() for m in described(registry) for series in m.series}
     asked = {name for query in panel.queries for name in metrics_of(query.promql)}
-    others = {name for name in asked - own if not name.startswith(OF_THE_PROCESS)}
+    others = {name for name in asked - own_series() if not name.startswith(OF_THE_PROCESS)}
     assert others <= THIRD_PARTY.keys()
     foreign = {THIRD_PARTY[name] for name in others} - set(OUR_STAND)
     assert not foreign or panel.needs in {"kubernetes", "kafka"}, "say what the panel needs"
