@@ -4,9 +4,11 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import get_args
 
 import httpx
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.responses import HTMLResponse, Response
 
 from reprise.http.app import create_http_app
@@ -16,10 +18,9 @@ from reprise.runtime.logs import get_logger
 from reprise.runtime.signals import terminate_process
 from reprise.status.analysis.history import History
 from reprise.status.analysis.report_builder import build_report
-from reprise.status.metrics import StatusMetrics
 from reprise.status.page import CONTENT_SECURITY_POLICY, render, render_waiting
-from reprise.status.report import Report
-from reprise.status.scrape.scraper import Scraper, Sources
+from reprise.status.report import Level, Report
+from reprise.status.scrape.scraper import Scraper
 from reprise.status.scrape.snapshot import Snapshot
 from reprise.status.scrape.targets import Resolve, resolve
 from reprise.status.settings import StatusSettings
@@ -29,16 +30,47 @@ PAGES = ("/", "/status")
 """Addresses of the page: its own, and behind an Ingress that routes other paths elsewhere."""
 
 _log = get_logger(__name__)
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class StatusMetrics:
+    """The metrics in one registry; ``seconds`` and ``polled`` are duration and end of polls."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.scrapes = Counter(
+            "reprise_status_scrapes",
+            "Scrapes of processes, by service and outcome: answered, failed.",
+            ("service", "outcome"),
+            registry=registry,
+        )
+        self.seconds = Histogram(
+            "reprise_status_look_seconds",
+            "Duration of a poll of every process.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.polled = Gauge(
+            "reprise_status_look_timestamp_seconds", "Time when the latest poll ended.", registry=registry
+        )
+        self._level = Gauge(
+            "reprise_status_verdict",
+            "1 for the level of the platform: good, watch (needs attention), bad.",
+            ("level",),
+            registry=registry,
+        )
+
+    def set_level(self, level: str) -> None:
+        """Set the level of the platform."""
+        for each in get_args(Level):
+            self._level.labels(each).set(each == level)
 
 
 class Poller:
     """Takes snapshots at fixed intervals, and has the latest report.
 
-    Args:
-        scrape: Takes a snapshot.
-        settings: Title, interval and history of the report.
-        metrics: Measures polls.
-        clock: Monotonic seconds.
+    ``on_failure`` is called if polling fails: the page would otherwise show the same report for ever. ``clock`` returns
+    monotonic seconds.
     """
 
     def __init__(
@@ -46,20 +78,21 @@ class Poller:
         scrape: Callable[[], Awaitable[Snapshot]],
         settings: StatusSettings,
         metrics: StatusMetrics,
+        on_failure: Callable[[], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scrape = scrape
-        self._title = settings.title
-        self._interval = settings.interval_seconds
+        self._settings = settings
         self._metrics = metrics
+        self._on_failure = on_failure
         self._clock = clock
-        self._history = History(max(2, round(settings.history_seconds / self._interval)))
-        self._failed = False
+        self._history = History(max(2, round(settings.history_seconds / settings.interval_seconds)))
+        self.failed = False
         self.report: Report | None = None
 
     def reasons_not_ready(self) -> list[str]:
         """Return why there is no current report."""
-        if self._failed:
+        if self.failed:
             return ["polling the services has failed"]
         return [] if self.report is not None else ["the first poll of the services is not over"]
 
@@ -69,7 +102,7 @@ class Poller:
         snapshot = await self._scrape()
         now = self._clock()
         self._history.add(now, snapshot)
-        report = build_report(snapshot, self._history, self._title, self._interval)
+        report = build_report(snapshot, self._history, self._settings.title, self._settings.interval_seconds)
         if self.report is None or report.verdict.sentence != self.report.verdict.sentence:
             _log.info("verdict", level=report.verdict.level, sentence=report.verdict.sentence)
         self.report = report
@@ -84,11 +117,12 @@ class Poller:
             while True:
                 await self.poll()
                 now = self._clock()
-                due = max(due + self._interval, now)
+                due = max(due + self._settings.interval_seconds, now)
                 await asyncio.sleep(due - now)
         except Exception as error:
-            self._failed = True
+            self.failed = True
             _log.critical("watch_failed", exc_info=error)
+            self._on_failure()
             raise
 
 
@@ -97,30 +131,19 @@ def create_app(
     resolver: Resolve = resolve,
     on_failure: Callable[[], None] = terminate_process,
 ) -> FastAPI:
-    """Return the application, which polls the services while it runs.
-
-    ``on_failure`` is called if polling fails: the page would otherwise show the same report for ever.
-    """
+    """Return the application, which polls the services while it runs; its state has the ``poller``."""
     metrics = StatusMetrics(process_registry(DISTRIBUTION))
     client = httpx.AsyncClient(
         trust_env=False, timeout=settings.timeout_seconds, headers={"user-agent": DISTRIBUTION}
     )
-    sources = Sources(
-        settings.targets, settings.pushgateway_url, settings.prometheus_url, settings.prometheus_namespace
+    poller = Poller(
+        Scraper(client, settings, resolver, metrics.scrapes).scrape, settings, metrics, on_failure
     )
-    scraper = Scraper(client, settings.timeout_seconds, sources, resolver, metrics)
-    poller = Poller(scraper.scrape, settings, metrics)
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            app.state.failed = True
-            on_failure()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with client:
             polling = asyncio.create_task(poller.run())
-            polling.add_done_callback(ended)
             yield
             polling.cancel()
             await asyncio.gather(polling, return_exceptions=True)
@@ -134,19 +157,18 @@ def create_app(
         max_body_bytes=1024,
         page_policies=dict.fromkeys(PAGES, CONTENT_SECURITY_POLICY),
     )
-    app.state.failed = False
+    app.state.poller = poller
     _add_pages(app, poller, settings.documentation)
     return app
 
 
 def _add_pages(app: FastAPI, poller: Poller, documentation: str) -> None:
+    @app.get(PAGES[0], include_in_schema=False)
+    @app.get(PAGES[1], include_in_schema=False)
     async def page() -> HTMLResponse:
         if poller.report is None:
             return HTMLResponse(render_waiting(), status_code=503, headers=retry_after(1))
         return HTMLResponse(render(poller.report, documentation))
-
-    for path in PAGES:
-        app.get(path, include_in_schema=False)(page)
 
     @app.get("/status.json", summary="The content of the page", tags=["status"])
     async def as_json() -> Response:

@@ -29,5 +29,5 @@ def command(settings: "StatusSettings") -> None:
 
     app = create_app(settings)
     run_service(app, settings)
-    if app.state.failed:
+    if app.state.poller.failed:
         raise click.ClickException("polling the services has failed; the log has the reason")

@@ -9,7 +9,7 @@ from markupsafe import Markup
 from reprise.reports.html import html_environment
 from reprise.status import formatting
 from reprise.status.report import Figure, Finding, Report
-from reprise.status.sparkline import HEIGHT, WIDTH, Sparkline, sparkline
+from reprise.status.sparkline import HEIGHT, WIDTH, sparkline
 
 _FOLDER = files("reprise.status") / "templates"
 STYLE = (_FOLDER / "page.css").read_text(encoding="utf-8")
@@ -45,7 +45,7 @@ def render(report: Report, documentation: str) -> str:
         report=report,
         documentation=documentation.rstrip("/"),
         icon_colour=_ICON_COLOURS[report.verdict.level],
-        curves={name: curve_of(report, name) for name in report.curves},
+        curves={name: sparkline(values, min_top=_MIN_TOP[name]) for name, values in report.curves.items()},
         covers=formatting.duration(max(1.0, report.covers_seconds)),
     )
 
@@ -53,11 +53,6 @@ def render(report: Report, documentation: str) -> str:
 def render_waiting() -> str:
     """Return the page before the first snapshot."""
     return _ENVIRONMENT.get_template("waiting.html.j2").render()
-
-
-def curve_of(report: Report, name: str) -> Sparkline | None:
-    """Return a curve of the report."""
-    return sparkline(report.curves[name], min_top=_MIN_TOP[name])
 
 
 def _runbook(finding: Finding, documentation: str) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 WIDTH = 240.0
 HEIGHT = 48.0
@@ -12,13 +13,9 @@ _MARGIN = 3.0
 
 @dataclass(frozen=True)
 class Sparkline:
-    """A curve in a box of ``WIDTH`` × ``HEIGHT``.
+    """Paths of a curve, with gaps at unknown values, and of the area below it in a box of ``WIDTH`` × ``HEIGHT``.
 
-    Attributes:
-        line: Path of the line, with gaps at unknown values.
-        area: Path of the area below it.
-        last: Its end, ``None`` if the latest value is unknown.
-        points: Number of its points.
+    ``last`` is its end, ``None`` if the latest value is unknown; ``points`` is the number of its points.
     """
 
     line: str
@@ -43,7 +40,7 @@ def sparkline(values: Sequence[float | None], *, min_top: float = 0.0) -> Sparkl
         None if value is None else (at * step, HEIGHT - _MARGIN - (HEIGHT - 2 * _MARGIN) * value / top)
         for at, value in enumerate(means)
     ]
-    runs = _runs(placed)
+    runs = [[point for point in run if point] for known, run in groupby(placed, bool) if known]
     return Sparkline(
         line=" ".join(_path(run) for run in runs),
         area=" ".join(f"{_path(run)}V{HEIGHT:g}H{run[0][0]:.1f}Z" for run in runs),
@@ -60,16 +57,6 @@ def _group_means(values: Sequence[float | None]) -> list[float | None]:
         known = [value for value in values[max(0, end - size) : end] if value is not None]
         means.append(sum(known) / len(known) if known else None)
     return means[::-1]
-
-
-def _runs(placed: list[tuple[float, float] | None]) -> list[list[tuple[float, float]]]:
-    runs: list[list[tuple[float, float]]] = [[]]
-    for point in placed:
-        if point is not None:
-            runs[-1].append(point)
-        elif runs[-1]:
-            runs.append([])
-    return [run for run in runs if run]
 
 
 def _path(run: list[tuple[float, float]]) -> str:

@@ -19,7 +19,7 @@ def test_page_of_the_client_library_is_read_with_labels_and_escapes() -> None:
 
 def test_metrics_of_others_are_left_out() -> None:
     samples = parse('go_goroutines 7\nreprise_ready 1\npython_info{version="3"} 1\n')
-    assert [name for name, _ in samples.series] == ["reprise_ready"]
+    assert list(samples.series) == ["reprise_ready"]
 
 
 def test_series_that_is_not_there_is_none_and_not_zero() -> None:

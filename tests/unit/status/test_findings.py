@@ -66,40 +66,10 @@ def test_redis_away_is_the_headline_and_not_that_the_predictor_is_unready() -> N
     )
     report = two_looks(predictor=[away])
     assert report.verdict.sentence == "Redis is unavailable: the predictor gets no answer from it."
-    assert report.verdict.findings[0].section == "the-online-store-is-away"
-    assert [finding.section for finding in report.verdict.findings[1:]] == ["a-service-is-not-ready"]
-
-
-def test_redis_away_for_one_of_several_says_for_how_many() -> None:
-    away = process(predictor(answered=100, reprise_predictor_store_up=0), "10.0.0.2:9090")
-    report = two_looks(predictor=[process(predictor(answered=100)), away])
-    assert only(report).sentence == "Redis is unavailable: 1 of 2 predictors get no answer from it."
-
-
-def test_service_that_is_missing_says_why() -> None:
-    report = two_looks(materializer=[])
-    assert only(report).sentence == "No materializer answers: there is none."
-    report = two_looks(producer=[silent()])
-    assert only(report).sentence == "No producer answers: it refuses the connection."
-
-
-def test_service_that_may_be_away_for_a_while_is_no_disaster() -> None:
-    finding = only(two_looks(archiver=[silent()]))
-    assert (finding.level, finding.sentence) == ("watch", "No archiver answers: it refuses the connection.")
-
-
-def test_service_that_is_not_ready_gives_its_reason() -> None:
-    finding = only(two_looks(predictor=[process(predictor(), reason="no model is loaded")]))
-    assert (finding.level, finding.sentence) == ("bad", "The predictor is not ready: no model is loaded.")
-
-
-def test_some_processes_unready_or_silent_is_something_to_look_at() -> None:
-    well, second = process(predictor(answered=100)), "10.0.0.2:9090"
-    finding = only(two_looks(predictor=[well, process(predictor(), second, reason="no model is loaded")]))
-    assert finding.level == "watch"
-    assert "1 of 2 processes of the predictor are not ready: no model is loaded." in finding.sentence
-    finding = only(two_looks(predictor=[well, silent(address=second)]))
-    assert finding.sentence == "1 of 2 processes of the predictor do not answer."
+    assert [finding.section for finding in report.verdict.findings] == [
+        "the-online-store-is-away",
+        "a-service-is-not-ready",
+    ]
 
 
 def archiver(lost: float, missing: float = 0) -> list[ProcessSnapshot]:
@@ -111,66 +81,105 @@ def archiver(lost: float, missing: float = 0) -> list[ProcessSnapshot]:
     return [process(series)]
 
 
-def test_archive_that_loses_records_or_is_blocked() -> None:
-    report = reported(healthy(0, archiver=archiver(0)), healthy(5, archiver=archiver(7)))
-    assert only(report).sentence == "The archive lost 7 records: Kafka had deleted them before."
-    report = reported(healthy(0, archiver=archiver(7)), healthy(5, archiver=archiver(7, missing=12)))
-    assert (
-        only(report).sentence == "The archiver is blocked: 12 records that it has to read next are deleted."
-    )
+WELL, SECOND = process(predictor(answered=100)), "10.0.0.2:9090"
+WITHOUT_STORE = process(predictor(answered=100, reprise_predictor_store_up=0), SECOND)
+UNREADY = process(predictor(), SECOND, reason="no model is loaded")
+REFUSING = process(predictor(100, **{f'reprise_predictor_model_refused{{digest="{OTHER}"}}': 1.0}))
+ARMS = (("baseline", DIGEST, 9000), ("deeper", OTHER, 1000))
+NEWER, OLDER = (
+    process(predictor(100), address, routing=routed(generation, *ARMS))
+    for address, generation in (("10.0.0.1:9090", 7), (SECOND, 6))
+)
 
 
-def test_records_that_the_archive_lost_are_told_while_no_archiver_answers() -> None:
+@pytest.mark.parametrize(
+    ("replaced", "level", "sentence"),
+    [
+        ({"materializer": []}, "bad", "No materializer answers: there is none."),
+        ({"producer": [silent()]}, "bad", "No producer answers: it refuses the connection."),
+        ({"archiver": [silent()]}, "watch", "No archiver answers: it refuses the connection."),
+        ({"predictor": [UNREADY]}, "bad", "The predictor is not ready: no model is loaded."),
+        (
+            {"predictor": [WELL, UNREADY]},
+            "watch",
+            "1 of 2 processes of the predictor are not ready: no model is loaded.",
+        ),
+        (
+            {"predictor": [WELL, silent(address=SECOND)]},
+            "watch",
+            "1 of 2 processes of the predictor do not answer.",
+        ),
+        (
+            {"predictor": [WELL, WITHOUT_STORE]},
+            "bad",
+            "Redis is unavailable: 1 of 2 predictors get no answer from it.",
+        ),
+        (
+            {"predictor": [REFUSING]},
+            "watch",
+            "A model is refused: cd34cd34cd34 is not loaded, and the previous one stays.",
+        ),
+        (
+            {"predictor": [NEWER, OLDER]},
+            "watch",
+            "1 of 2 predictors have not applied generation 7 of the rollout.",
+        ),
+        (
+            {"archiver": archiver(7, missing=12)},
+            "bad",
+            "The archiver is blocked: 12 records that it has to read next are deleted.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_level(
+    replaced: dict[str, list[ProcessSnapshot]], level: str, sentence: str
+) -> None:
+    finding = only(two_looks(**replaced))
+    assert (finding.level, finding.sentence) == (level, sentence)
+
+
+def test_records_that_the_archive_lost_are_told_also_while_no_archiver_answers() -> None:
+    told = "The archive lost 7 records: Kafka had deleted them before."
     lost = (healthy(0, archiver=archiver(0)), healthy(5, archiver=archiver(7)))
+    assert only(reported(*lost)).sentence == told
     sentences = [each.sentence for each in reported(*lost, healthy(10, archiver=[silent()])).verdict.findings]
-    assert "The archive lost 7 records: Kafka had deleted them before." in sentences
+    assert told in sentences
 
 
-def with_jobs(at: float = 5, **values: float) -> Report:
-    series = {f'{name}{{job="reprise-{job}"}}': value for (job, name), value in _named(values)}
-    services = {service.name: service.processes for service in healthy(at).services}
-    return reported(healthy(0), look(at, services, jobs=parse(exposed(series))))
-
-
-def _named(values: dict[str, float]) -> list[tuple[tuple[str, str], float]]:
-    return [((name.partition("__")[0], name.partition("__")[2]), value) for name, value in values.items()]
-
-
-def test_features_that_do_not_match() -> None:
-    report = with_jobs(outcomes__reprise_outcomes_mismatches=3, outcomes__reprise_outcomes_checked_values=10)
-    finding = only(report)
-    assert finding.level == "bad"
-    assert finding.sentence.startswith("Features do not match: 3 logged values")
-    report = with_jobs(outcomes__reprise_outcomes_probability_mismatches=1)
-    assert only(report).sentence.startswith("Probabilities do not match: 1 logged one")
-
-
-def test_job_that_failed() -> None:
-    report = with_jobs(
-        trainer__reprise_job_failed=1,
-        trainer__reprise_job_end_timestamp_seconds=NOON,
-        trainer__reprise_job_last_success_timestamp_seconds=NOON - 3600,
-    )
-    assert only(report).sentence == "Training failed: its last run did not reach its end."
-
-
-def test_model_that_is_refused() -> None:
-    refused = {f'reprise_predictor_model_refused{{digest="{OTHER}"}}': 1.0}
-    finding = only(two_looks(predictor=[process(predictor(100, **refused))]))
-    assert finding.sentence == "A model is refused: cd34cd34cd34 is not loaded, and the previous one stays."
-
-
-def test_rollout_that_not_all_predictors_have_applied() -> None:
-    arms = (("baseline", DIGEST, 9000), ("deeper", OTHER, 1000))
-    new = process(predictor(100), routing=routed(7, *arms))
-    old = process(predictor(100), "10.0.0.2:9090", routing=routed(6, *arms))
-    report = two_looks(predictor=[new, old])
-    assert only(report).sentence == "1 of 2 predictors have not applied generation 7 of the rollout."
+@pytest.mark.parametrize(
+    ("job", "values", "level", "sentence"),
+    [
+        (
+            "outcomes",
+            {"reprise_outcomes_mismatches": 3, "reprise_outcomes_checked_values": 10},
+            "bad",
+            "Features do not match: 3 logged values differ from what the offline store gives.",
+        ),
+        (
+            "outcomes",
+            {"reprise_outcomes_probability_mismatches": 1},
+            "bad",
+            "Probabilities do not match: 1 logged one differ from what the model gives.",
+        ),
+        (
+            "trainer",
+            {"reprise_job_failed": 1, "reprise_job_end_timestamp_seconds": NOON},
+            "watch",
+            "Training failed: its last run did not reach its end.",
+        ),
+    ],
+)
+def test_what_a_job_found_or_that_it_failed(
+    job: str, values: dict[str, float], level: str, sentence: str
+) -> None:
+    series = {f'{name}{{job="reprise-{job}"}}': value for name, value in values.items()}
+    services = {service.name: service.processes for service in healthy(5).services}
+    finding = only(reported(healthy(0), look(5, services, jobs=parse(exposed(series)))))
+    assert (finding.level, finding.sentence) == (level, sentence)
 
 
 def test_arm_whose_model_is_not_loaded() -> None:
-    arms = (("baseline", DIGEST, 9000), ("deeper", OTHER, 1000))
-    loading = routed(7, *arms, state="loading")
+    loading = routed(7, *ARMS, state="loading")
     report = two_looks(predictor=[process(predictor(100), routing=loading)])
     assert {finding.section for finding in report.verdict.findings} == {"a-model-is-refused"}
     assert (

@@ -7,11 +7,11 @@ import orjson
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reprise.status.metrics import StatusMetrics
+from reprise.status.app import StatusMetrics
 from reprise.status.scrape.exposition import UnreadableError
-from reprise.status.scrape.scraper import Scraper, Sources
+from reprise.status.scrape.scraper import Scraper
 from reprise.status.scrape.snapshot import Snapshot
-from reprise.status.scrape.targets import parse_targets
+from reprise.status.settings import StatusSettings
 from support.seen_platform import DIGEST, exposed, model_info, predictor, producer, routed
 
 Answer = httpx.Response | Exception | Callable[[], httpx.Response]
@@ -56,13 +56,13 @@ class Platform:
             f"{address}/ready": httpx.Response(200, json={"status": "ready"}),
         }
 
-    def scraper(self, targets: str, **options: str) -> Scraper:
+    def scraper(self, targets: str, **options: str | None) -> Scraper:
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.handle))
         metrics = StatusMetrics(CollectorRegistry())
-        sources = Sources(parse_targets(targets), **options)
-        return Scraper(client, 2.0, sources, self.resolve, metrics, clock=lambda: 7.0)
+        settings = StatusSettings.load(targets=targets, **options)
+        return Scraper(client, settings, self.resolve, metrics.scrapes, clock=lambda: 7.0)
 
-    async def look(self, targets: str, **options: str) -> Snapshot:
+    async def look(self, targets: str, **options: str | None) -> Snapshot:
         return await self.scraper(targets, **options).scrape()
 
 
@@ -158,24 +158,23 @@ async def test_a_process_that_tells_nothing_is_there_with_the_reason(answer: Ans
     assert (process.samples, process.ready, process.problem) == (None, False, reason)
 
 
-async def test_jobs_are_what_the_pushgateway_keeps() -> None:
+@pytest.mark.parametrize(
+    ("text", "gateway", "failed", "problem"),
+    [
+        ('reprise_job_failed{job="reprise-trainer"} 0\n', "http://push:9091", 0, None),
+        ("go_goroutines 9\n", "http://push:9091", None, "no job has pushed anything to the Pushgateway yet"),
+        ("", "http://away:9091", None, "the Pushgateway: it refuses the connection"),
+        ("", None, None, "no Pushgateway is configured"),
+    ],
+)
+async def test_jobs_are_what_the_pushgateway_keeps(
+    text: str, gateway: str | None, failed: float | None, problem: str | None
+) -> None:
     platform = Platform()
-    platform.answers["push:9091/metrics"] = httpx.Response(
-        200, text='reprise_job_failed{job="reprise-trainer"} 0\n'
-    )
-    found = await platform.look("producer=http://p:8001", pushgateway_url="http://push:9091")
-    assert found.jobs is not None
-    assert found.jobs.one("reprise_job_failed", job="reprise-trainer") == 0
-    found = await platform.look("producer=http://p:8001", pushgateway_url="http://away:9091")
-    assert (found.jobs, found.jobs_problem) == (None, "the Pushgateway: it refuses the connection")
-    assert (await platform.look("producer=http://p:8001")).jobs_problem == "no Pushgateway is configured"
-
-
-async def test_pushgateway_that_no_job_has_pushed_to_says_so() -> None:
-    platform = Platform()
-    platform.answers["push:9091/metrics"] = httpx.Response(200, text="go_goroutines 9\n")
-    found = await platform.look("producer=http://p:8001", pushgateway_url="http://push:9091")
-    assert found.jobs_problem == "no job has pushed anything to the Pushgateway yet"
+    platform.answers["push:9091/metrics"] = httpx.Response(200, text=text)
+    found = await platform.look("producer=http://p:8001", pushgateway_url=gateway)
+    told = None if found.jobs is None else found.jobs.one("reprise_job_failed", job="reprise-trainer")
+    assert (told, found.jobs_problem) == (failed, problem)
 
 
 async def test_routing_that_cannot_be_read_leaves_the_rest() -> None:

@@ -8,8 +8,7 @@ from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
-from reprise.status.app import Poller, create_app
-from reprise.status.metrics import StatusMetrics
+from reprise.status.app import Poller, StatusMetrics, create_app
 from reprise.status.page import CONTENT_SECURITY_POLICY
 from reprise.status.report import Report
 from reprise.status.scrape.snapshot import Snapshot
@@ -21,7 +20,7 @@ async def nowhere(host: str, port: int) -> list[str]:
     return []
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
     settings = StatusSettings.load(targets="producer=http://p:8001", title="shop <1>", interval_seconds=0.2)
     with TestClient(create_app(settings, nowhere)) as client:
@@ -86,13 +85,13 @@ def test_looking_that_breaks_ends_the_process_rather_than_show_the_same_for_ever
             client.get("/health")
         assert client.get("/ready").json()["detail"] == "polling the services has failed"
     assert ended == [True]
-    assert app.state.failed
+    assert app.state.poller.failed
     assert "watch_failed" in [line["event"] for line in logs]
 
 
 def watch(look: Callable[[], Awaitable[Snapshot]], clock: Callable[[], float] = lambda: 0.0) -> Poller:
     settings = StatusSettings.load(history_seconds=120, interval_seconds=12)
-    return Poller(look, settings, StatusMetrics(CollectorRegistry()), clock)
+    return Poller(look, settings, StatusMetrics(CollectorRegistry()), lambda: None, clock)
 
 
 async def test_each_look_adds_to_what_came_before() -> None:

@@ -10,14 +10,7 @@ RECENT_SECONDS = 60.0
 """Window of rates and quantiles."""
 
 SERVER_ERRORS = frozenset(
-    {
-        "internal-error",
-        "unreadable-state",
-        "deadline-exceeded",
-        "no-model",
-        "overloaded",
-        "store-unavailable",
-    }
+    ("internal-error", "unreadable-state", "deadline-exceeded", "no-model", "overloaded", "store-unavailable")
 )
 """Outcomes of requests that the service failed, as in the alerts."""
 
@@ -29,6 +22,7 @@ _SINGLE = "/predict"
 _PREDICTIONS = frozenset({_SINGLE, "/predict/batch"})
 _FOLDED = "reprise_materializer_events_total"
 _RECEIVED = "reprise_producer_events_total"
+_NO_REQUEST = "no request in the last minute"
 
 
 def figures(snapshot: Snapshot, history: History) -> dict[str, Figure]:
@@ -53,53 +47,50 @@ def figure(value: float | None, unit: Unit, away: str | None, absent: str = "it 
 
 def _recent(snapshot: Snapshot, history: History) -> dict[str, Figure]:
     recent = history.window(RECENT_SECONDS)
-    young = None if recent.seconds else "a rate needs two snapshots"
-    predictor, materializer, producer = (
-        unavailable(snapshot, service) or young for service in ("predictor", "materializer", "producer")
-    )
     failed = recent.increase(_REQUESTS, endpoint=_PREDICTIONS, outcome=SERVER_ERRORS)
     total = recent.increase(_REQUESTS, endpoint=_PREDICTIONS)
 
+    def recently(value: float | None, unit: Unit, service: str, absent: str = "it is not reported") -> Figure:
+        young = None if recent.seconds else "a rate needs two snapshots"
+        return figure(value, unit, unavailable(snapshot, service) or young, absent)
+
     def latency(q: float) -> Figure:
         value = recent.quantile(q, "reprise_predictor_request_seconds", endpoint=_SINGLE)
-        return figure(value, "s", predictor, "no request in the last minute")
+        return recently(value, "s", "predictor", _NO_REQUEST)
 
     def freshness(q: float) -> Figure:
         value = recent.quantile(q, "reprise_materializer_freshness_seconds")
-        return figure(value, "s", materializer, "no event was folded in the last minute")
+        return recently(value, "s", "materializer", "no event was folded in the last minute")
 
     return {
-        "request_rate": figure(recent.rate(_REQUESTS, endpoint=_PREDICTIONS), "1/s", predictor),
-        "error_share": figure(
-            failed / total if total else None, "share", predictor, "no request in the last minute"
-        ),
+        "request_rate": recently(recent.rate(_REQUESTS, endpoint=_PREDICTIONS), "1/s", "predictor"),
+        "error_share": recently(failed / total if total else None, "share", "predictor", _NO_REQUEST),
         "latency_p50": latency(0.5),
         "latency_p99": latency(0.99),
         "freshness_p50": freshness(0.5),
         "freshness_p95": freshness(0.95),
-        "fold_rate": figure(recent.rate(_FOLDED, outcome="folded"), "1/s", materializer),
-        "accept_rate": figure(recent.rate(_RECEIVED, outcome="accepted"), "1/s", producer),
+        "fold_rate": recently(recent.rate(_FOLDED, outcome="folded"), "1/s", "materializer"),
+        "accept_rate": recently(recent.rate(_RECEIVED, outcome="accepted"), "1/s", "producer"),
     }
 
 
 def _counts(snapshot: Snapshot, history: History) -> dict[str, Figure]:
     whole = history.window(math.inf)
     young = None if whole.seconds else "a count needs two snapshots"
-    counted = {
-        "duplicates": ("materializer", _FOLDED, "duplicate"),
-        "replayed": ("materializer", _FOLDED, "replayed"),
-        "dead_letters": ("materializer", _FOLDED, "invalid"),
-        "rejected": ("producer", _RECEIVED, "rejected"),
-        "archived": ("archiver", "reprise_archiver_records_total", None),
-        "archive_lost": ("archiver", "reprise_archiver_lost_records_total", None),
-    }
 
-    def counted_events(service: str, metric: str, outcome: str | None) -> Figure:
-        value = whole.increase(metric, **({} if outcome is None else {"outcome": outcome}))
+    def counted(service: str, metric: str, **outcome: str) -> Figure:
+        value = whole.increase(metric, **outcome)
         # What was counted before a service went away stays known.
         return figure(value, "events", None if value else unavailable(snapshot, service) or young)
 
-    return {name: counted_events(*source) for name, source in counted.items()}
+    return {
+        "duplicates": counted("materializer", _FOLDED, outcome="duplicate"),
+        "replayed": counted("materializer", _FOLDED, outcome="replayed"),
+        "dead_letters": counted("materializer", _FOLDED, outcome="invalid"),
+        "rejected": counted("producer", _RECEIVED, outcome="rejected"),
+        "archived": counted("archiver", "reprise_archiver_records_total"),
+        "archive_lost": counted("archiver", "reprise_archiver_lost_records_total"),
+    }
 
 
 def _latest(snapshot: Snapshot) -> dict[str, Figure]:
@@ -107,25 +98,19 @@ def _latest(snapshot: Snapshot) -> dict[str, Figure]:
     predictor, archiver = unavailable(snapshot, "predictor"), unavailable(snapshot, "archiver")
     store_up = [up for _, up in snapshot.series("predictor", "reprise_predictor_store_up")]
     missing = [value for _, value in snapshot.series("archiver", "reprise_archiver_missing_records")]
-    outcomes = {
-        "mismatches": "reprise_outcomes_mismatches",
-        "probability_mismatches": "reprise_outcomes_probability_mismatches",
-        "checked_values": "reprise_outcomes_checked_values",
-    }
+
+    def pushed(metric: str) -> Figure:
+        value = None if snapshot.jobs is None else snapshot.jobs.one(metric)
+        return figure(value, "number", snapshot.jobs_problem, "the outcomes job has not run")
+
     return {
         "store_away": figure(sum(up == 0 for up in store_up) if store_up else None, "number", predictor),
         "archive_missing": figure(sum(missing) if missing else None, "events", archiver),
         "lag": _lag(snapshot, "materializer"),
         "archive_lag": _lag(snapshot, "archiver"),
-        **{
-            name: figure(
-                None if snapshot.jobs is None else snapshot.jobs.one(metric),
-                "number",
-                snapshot.jobs_problem,
-                "the outcomes job has not run",
-            )
-            for name, metric in outcomes.items()
-        },
+        "mismatches": pushed("reprise_outcomes_mismatches"),
+        "probability_mismatches": pushed("reprise_outcomes_probability_mismatches"),
+        "checked_values": pushed("reprise_outcomes_checked_values"),
     }
 
 
@@ -135,9 +120,5 @@ def _lag(snapshot: Snapshot, service: str) -> Figure:
     for labels, lag in snapshot.series(service, f"reprise_{service}_lag_records"):
         partition = tuple(labels.items())
         largest[partition] = max(largest.get(partition, 0.0), lag)
-    return figure(
-        sum(largest.values()) if largest else None,
-        "events",
-        unavailable(snapshot, service),
-        "no partition is assigned yet",
-    )
+    total = sum(largest.values()) if largest else None
+    return figure(total, "events", unavailable(snapshot, service), "no partition is assigned yet")

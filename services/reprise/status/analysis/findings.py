@@ -88,32 +88,35 @@ def _services(report: Report) -> Iterator[Finding]:
                 yield Finding(level=level, sentence=sentence, section=_NOT_READY)
 
 
-def _archive(report: Report) -> Iterator[Finding]:
-    lost, absent = report.value("archive_lost"), report.value("archive_missing")
-    if lost:
-        yield _bad(
-            f"The archive lost {count(lost, 'record')}: Kafka had deleted them before.",
-            "the-archive-loses-records",
-        )
-    if absent:
-        yield _bad(
-            f"The archiver is blocked: {count(absent, 'record')} that it has to read next are deleted.",
-            "the-archive-loses-records",
-        )
-
-
-def _parity(report: Report) -> Iterator[Finding]:
-    features, scores = report.value("mismatches"), report.value("probability_mismatches")
-    if features:
-        yield _bad(
-            f"Features do not match: {count(features, 'logged value')} differ from what the offline store gives.",
+def _counted(report: Report) -> Iterator[Finding]:
+    for name, noun, sentence, section in (
+        (
+            "mismatches",
+            "logged value",
+            "Features do not match: {} differ from what the offline store gives.",
             "features-do-not-match",
-        )
-    if scores:
-        yield _bad(
-            f"Probabilities do not match: {count(scores, 'logged one')} differ from what the model gives.",
+        ),
+        (
+            "probability_mismatches",
+            "logged one",
+            "Probabilities do not match: {} differ from what the model gives.",
             "features-do-not-match",
-        )
+        ),
+        (
+            "archive_lost",
+            "record",
+            "The archive lost {}: Kafka had deleted them before.",
+            "the-archive-loses-records",
+        ),
+        (
+            "archive_missing",
+            "record",
+            "The archiver is blocked: {} that it has to read next are deleted.",
+            "the-archive-loses-records",
+        ),
+    ):
+        if value := report.value(name):
+            yield _bad(sentence.format(count(value, noun)), section)
 
 
 def _model(report: Report) -> Iterator[Finding]:
@@ -154,8 +157,7 @@ def _jobs(report: Report) -> Iterator[Finding]:
 RULES: tuple[Callable[[Report], Iterator[Finding]], ...] = (
     _online_store,
     _services,
-    _parity,
-    _archive,
+    _counted,
     _rollout,
     _model,
     _jobs,

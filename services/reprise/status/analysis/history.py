@@ -4,7 +4,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from reprise.status.scrape.exposition import LabelPairs, SeriesKey
+from reprise.status.scrape.exposition import LabelPairs, Series
 from reprise.status.scrape.snapshot import Snapshot
 
 COUNTERS = frozenset(
@@ -21,9 +21,6 @@ COUNTERS = frozenset(
 )
 """The series whose increase is followed; the others are read as gauges."""
 
-Increases = Mapping[str, Mapping[LabelPairs, float]]
-"""Increase of each series by name and labels."""
-
 LabelFilter = str | frozenset[str]
 """The accepted value, or values, of a label."""
 
@@ -34,7 +31,7 @@ class _Point:
 
     at: float
     elapsed: float
-    increases: Increases
+    increases: Series
     values: dict[str, float | None] = field(default_factory=dict)
 
 
@@ -47,24 +44,23 @@ class History:
 
     def __init__(self, capacity: int) -> None:
         self._points: deque[_Point] = deque(maxlen=capacity)
-        self._latest: dict[tuple[str, str], Mapping[SeriesKey, float]] = {}
+        self._latest: dict[tuple[str, str], Series] = {}
 
     def add(self, at: float, snapshot: Snapshot) -> None:
         """Keep a snapshot, taken at this monotonic time in seconds."""
-        latest: dict[tuple[str, str], Mapping[SeriesKey, float]] = {
-            (service, process.address): {
-                key: value for key, value in process.samples.series.items() if key[0] in COUNTERS
-            }
-            for service, process in snapshot.processes()
+        latest = {
+            (service.name, process.address): process.samples.series
+            for service in snapshot.services
+            for process in service.processes
             if process.samples is not None
         }
         increases: defaultdict[str, defaultdict[LabelPairs, float]] = defaultdict(lambda: defaultdict(float))
         for process_key in latest.keys() & self._latest.keys():
-            before = self._latest[process_key]
-            for key, value in latest[process_key].items():
-                name, labels = key
-                then = before.get(key, 0.0)
-                increases[name][labels] += value - then if value >= then else value
+            for name in COUNTERS & latest[process_key].keys():
+                before = self._latest[process_key].get(name, {})
+                for labels, value in latest[process_key][name].items():
+                    then = before.get(labels, 0.0)
+                    increases[name][labels] += value - then if value >= then else value
         self._latest = latest
         self._points.append(_Point(at, at - self._points[-1].at if self._points else 0.0, increases))
 
@@ -74,7 +70,7 @@ class History:
 
     def window(self, seconds: float) -> "Window":
         """Return the latest snapshots of this many seconds, at least one if there are two."""
-        chosen: list[Increases] = []
+        chosen: list[Series] = []
         covered = 0.0
         for point in reversed(self._points):
             if point.elapsed <= 0 or (covered and covered + point.elapsed > seconds + 1e-9):
@@ -97,7 +93,7 @@ class History:
 class Window:
     """The increases of counters over some snapshots, which cover ``seconds``; 0 before the second snapshot."""
 
-    increases: Sequence[Increases]
+    increases: Sequence[Series]
     seconds: float
 
     def increase(self, name: str, **labels: LabelFilter) -> float:

@@ -1,19 +1,22 @@
 """From a snapshot and the history to the report."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
-from reprise.status.analysis import deployed_models
-from reprise.status.analysis.figures import CURVES, figures
+from reprise.routing import BASELINE, BUCKETS, RoutingReport
+from reprise.status.analysis.figures import CURVES, RECENT_SECONDS, figure, figures, unavailable
 from reprise.status.analysis.findings import overall_status
 from reprise.status.analysis.history import History
 from reprise.status.formatting import count, plain
-from reprise.status.report import Job, Process, Report, Service
+from reprise.status.report import Arm, Figure, Job, Model, Process, Report, Rollout, Service
 from reprise.status.scrape.exposition import Samples
 from reprise.status.scrape.snapshot import ProcessSnapshot, ServiceSnapshot, Snapshot
 
 TRAINER = "reprise-trainer"
 OUTCOMES = "reprise-outcomes"
 BACKFILL = "reprise-backfill"
+_ANSWERS = "reprise_predictor_arm_answers_total"
+_PSI = "reprise_predictor_score_psi"
 TITLES = {TRAINER: "Training", OUTCOMES: "Outcomes", BACKFILL: "Backfill"}
 
 
@@ -24,7 +27,7 @@ def build_report(snapshot: Snapshot, history: History, title: str, interval_seco
     """
     found = figures(snapshot, history)
     history.set_values({name: found[name].value for name in CURVES})
-    model, model_unknown = deployed_models.model(snapshot)
+    model, model_unknown = _model(snapshot)
     report = Report(
         title=title,
         at=datetime.fromtimestamp(snapshot.at, UTC),
@@ -43,8 +46,8 @@ def build_report(snapshot: Snapshot, history: History, title: str, interval_seco
             ),
             None,
         ),
-        arms=deployed_models.arms(snapshot, history),
-        rollout=deployed_models.rollout(snapshot),
+        arms=_arms(snapshot, history),
+        rollout=_rollout(snapshot),
         jobs=tuple(_job(snapshot, name, job_title) for name, job_title in TITLES.items()),
     )
     return report.model_copy(update={"verdict": overall_status(report, snapshot)})
@@ -72,6 +75,86 @@ def _process(process: ProcessSnapshot, now: float) -> Process:
         ready=process.ready,
         reason=process.reason,
     )
+
+
+def _model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
+    """Return the default model of most predictors, or why it is unknown."""
+    digests = Counter(process.model for process in _predictors(snapshot) if process.model is not None)
+    if not digests:
+        return None, unavailable(snapshot, "predictor") or "no predictor has a model"
+    digest = digests.most_common(1)[0][0]
+    info = snapshot.models.get(digest)
+    if info is None:
+        return Model(digest=digest, auc=Figure(unit="auc", unknown="no predictor reports it")), None
+    auc = figure(info.auc, "auc", None, "the held-out rows leave it undefined")
+    return Model(**{**info.model_dump(), "auc": auc}), None
+
+
+def _arms(snapshot: Snapshot, history: History) -> tuple[Arm, ...]:
+    """Return the arms of the newest applied document, or the default model as the only arm."""
+    recent = history.window(RECENT_SECONDS)
+    predictors = _predictors(snapshot)
+    away = unavailable(snapshot, "predictor")
+    young = None if recent.seconds else "a rate needs two snapshots"
+
+    def arm(name: str, digest: str, label: str, share: float, loaded: int) -> Arm:
+        # Each process has its own scores, and the worst counts.
+        found = [value for _, value in snapshot.series("predictor", _PSI, arm=label, digest=digest)]
+        psi = figure(max(found, default=None), "psi", away, "fewer than 500 scores in the last hour")
+        answers = figure(recent.rate(_ANSWERS, arm=label, digest=digest), "1/s", away or young)
+        of = len(predictors)
+        return Arm(name=name, digest=digest, share=share, loaded=loaded, of=of, answers=answers, psi=psi)
+
+    newest = _newest(snapshot)
+    if newest is None or not newest.arms:
+        only, _ = _model(snapshot)
+        if only is None:
+            return ()
+        loaded = sum(process.model == only.digest for process in predictors)
+        return (arm("everybody", only.digest, BASELINE, 1.0, loaded),)
+    arms = []
+    for own in newest.arms:
+        states = [
+            (each.state, each.reason)
+            for process in predictors
+            for each in (process.routing.arms if process.routing is not None else ())
+            if (each.name, each.digest) == (own.name, own.digest)
+        ]
+        reasons = (reason or "its model is being loaded" for state, reason in states if state != "loaded")
+        loaded = sum(state == "loaded" for state, _ in states)
+        built = arm(own.name, own.digest, own.name, own.weight / BUCKETS, loaded)
+        arms.append(built.model_copy(update={"shadow": own.shadow, "reason": next(reasons, None)}))
+    return tuple(arms)
+
+
+def _rollout(snapshot: Snapshot) -> Rollout:
+    """Return the routing document that the predictors have applied."""
+    predictors = _predictors(snapshot)
+    refused = next((p.routing.refused for p in predictors if p.routing and p.routing.refused), None)
+    newest = _newest(snapshot)
+    if newest is None:
+        return Rollout(of=len(predictors), refused=refused)
+    return Rollout(
+        rollout=newest.rollout,
+        generation=newest.generation,
+        acknowledged=sum(
+            p.routing is not None and p.routing.generation == newest.generation for p in predictors
+        ),
+        of=len(predictors),
+        refused=refused,
+    )
+
+
+def _predictors(snapshot: Snapshot) -> tuple[ProcessSnapshot, ...]:
+    service = snapshot.service("predictor")
+    return () if service is None else service.answering
+
+
+def _newest(snapshot: Snapshot) -> RoutingReport | None:
+    """Return the report of a predictor that has applied the newest generation, ``None`` if none has applied any."""
+    reports = (process.routing for process in _predictors(snapshot))
+    applied = [report for report in reports if report is not None and report.generation is not None]
+    return max(applied, key=lambda report: report.generation or 0, default=None)
 
 
 def _job(snapshot: Snapshot, name: str, title: str) -> Job:

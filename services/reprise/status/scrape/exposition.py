@@ -1,5 +1,6 @@
 """Reprise's metrics in Prometheus' text exposition format."""
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -11,8 +12,8 @@ Labels = Mapping[str, str]
 LabelPairs = tuple[tuple[str, str], ...]
 """Labels in the order of their names."""
 
-SeriesKey = tuple[str, LabelPairs]
-"""A sample's name and its labels."""
+Series = Mapping[str, Mapping[LabelPairs, float]]
+"""The value of each series by name and labels."""
 
 _KEPT = ("reprise_", "process_start_time_seconds")
 
@@ -27,17 +28,15 @@ class NoMetricsError(UnreadableError):
 
 @dataclass(frozen=True)
 class Samples:
-    """The value of each series of one page of metrics."""
+    """The values of one page of metrics."""
 
-    series: Mapping[SeriesKey, float]
+    series: Series
 
     def all(self, name: str, **labels: str) -> Iterator[tuple[Labels, float]]:
         """Give labels and value of the series with this name and these labels."""
-        for (series_name, pairs), value in self.series.items():
-            if series_name == name:
-                series_labels = dict(pairs)
-                if labels.items() <= series_labels.items():
-                    yield series_labels, value
+        for pairs, value in self.series.get(name, {}).items():
+            if labels.items() <= (series_labels := dict(pairs)).items():
+                yield series_labels, value
 
     def one(self, name: str, **labels: str) -> float | None:
         """Return the value of the first such series, ``None`` if there is none."""
@@ -52,13 +51,13 @@ def parse(text: str) -> Samples:
     """
     # The parser needs the types, and no help texts.
     lines = (line for line in text.splitlines() if line.removeprefix("# TYPE ").startswith(_KEPT))
-    series: dict[SeriesKey, float] = {}
+    series: defaultdict[str, dict[LabelPairs, float]] = defaultdict(dict)
     try:
         for family in text_string_to_metric_families("\n".join(lines) + "\n"):
             for sample in family.samples:
-                series[sample.name, tuple(sorted(sample.labels.items()))] = float(sample.value)
+                series[sample.name][tuple(sorted(sample.labels.items()))] = float(sample.value)
     except (ValueError, KeyError, IndexError) as error:
         raise UnreadableError("its answer is no page of metrics") from error
     if not series:
         raise NoMetricsError("its metrics are not Reprise's")
-    return Samples(series)
+    return Samples(dict(series))

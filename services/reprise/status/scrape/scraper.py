@@ -2,17 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import httpx
 import orjson
+from prometheus_client import Counter
 from pydantic import ValidationError
 
 from reprise.routing import InvalidRoutingError, RoutingReport
 from reprise.runtime.logs import get_logger
-from reprise.status.metrics import StatusMetrics
 from reprise.status.scrape.exposition import NoMetricsError, Samples, UnreadableError, parse
 from reprise.status.scrape.snapshot import (
     Alert,
@@ -23,6 +21,7 @@ from reprise.status.scrape.snapshot import (
     Snapshot,
 )
 from reprise.status.scrape.targets import Resolve, Target, base_url
+from reprise.status.settings import StatusSettings
 
 _log = get_logger(__name__)
 _MAX_BYTES = 8 * 1024 * 1024
@@ -31,50 +30,31 @@ _PREDICTOR = "predictor"
 _ALERT_PREFIX = "Reprise"
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The services, the Pushgateway with the jobs' metrics, and the Prometheus with the alerts of a namespace."""
-
-    targets: Sequence[Target]
-    pushgateway_url: str | None = None
-    prometheus_url: str | None = None
-    prometheus_namespace: str = ""
-
-
 class Scraper:
-    """Scrapes all targets at once.
+    """Scrapes all targets at once, and requests the information about each model once, because it does not change.
 
-    The information about a model does not change, so it is requested once for each digest.
-
-    Args:
-        client: HTTP client.
-        timeout_seconds: Timeout of one response.
-        sources: What is scraped.
-        resolve: Finds the processes of a target.
-        metrics: Counts scrapes.
-        clock: Seconds since 1970.
+    ``resolve`` finds the processes of a target, ``scrapes`` counts by service and outcome, and ``clock`` returns
+    seconds since 1970.
     """
 
     def __init__(
         self,
         client: httpx.AsyncClient,
-        timeout_seconds: float,
-        sources: Sources,
+        settings: StatusSettings,
         resolve: Resolve,
-        metrics: StatusMetrics,
+        scrapes: Counter,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._client = client
-        self._timeout_seconds = timeout_seconds
-        self._sources = sources
+        self._settings = settings
         self._resolve = resolve
-        self._metrics = metrics
+        self._scrapes = scrapes
         self._clock = clock
         self._models: dict[str, ModelInfo] = {}
 
     async def scrape(self) -> Snapshot:
         """Return the current snapshot; it contains the reason of everything that is unavailable."""
-        names = list(dict.fromkeys(target.service for target in self._sources.targets))
+        names = list(dict.fromkeys(target.service for target in self._settings.targets))
         (jobs, jobs_problem), (alerts, alerts_problem), services = await asyncio.gather(
             self._jobs(), self._alerts(), asyncio.gather(*(self._service(name) for name in names))
         )
@@ -82,7 +62,7 @@ class Scraper:
         return Snapshot(at, tuple(services), jobs, jobs_problem, models, alerts, alerts_problem)
 
     async def _service(self, name: str) -> ServiceSnapshot:
-        targets = [target for target in self._sources.targets if target.service == name]
+        targets = [target for target in self._settings.targets if target.service == name]
         resolved = await asyncio.gather(*(self._addresses(target) for target in targets))
         addresses = dict.fromkeys(
             (address, target.port)
@@ -94,7 +74,7 @@ class Scraper:
 
     async def _addresses(self, target: Target) -> tuple[list[str], str | None]:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(self._settings.timeout_seconds):
                 return await self._resolve(target.host, target.port), None
         except TimeoutError:
             return [], f"the name {target.host} is not resolved in time"
@@ -107,9 +87,9 @@ class Scraper:
         try:
             samples = parse((await self._get(f"{url}/metrics")).decode(errors="replace"))
         except UnreadableError as error:
-            self._metrics.failed(service)
+            self._scrapes.labels(service, "failed").inc()
             return ProcessSnapshot(shown, problem=str(error))
-        self._metrics.answered(service)
+        self._scrapes.labels(service, "answered").inc()
         ready, reason = await self._ready(url, samples)
         routing = await self._routing(url) if service == _PREDICTOR else None
         process = ProcessSnapshot(shown, samples, None, ready, reason, routing)
@@ -146,10 +126,10 @@ class Scraper:
             del self._models[next(iter(self._models))]
 
     async def _jobs(self) -> tuple[Samples | None, str | None]:
-        if self._sources.pushgateway_url is None:
+        if self._settings.pushgateway_url is None:
             return None, "no Pushgateway is configured"
         try:
-            body = await self._get(f"{self._sources.pushgateway_url}/metrics")
+            body = await self._get(f"{self._settings.pushgateway_url}/metrics")
             return parse(body.decode(errors="replace")), None
         except NoMetricsError:
             return None, "no job has pushed anything to the Pushgateway yet"
@@ -158,15 +138,16 @@ class Scraper:
 
     async def _alerts(self) -> tuple[tuple[Alert, ...] | None, str | None]:
         """Return the alerts of this installation that fire, or why they are unknown."""
-        if self._sources.prometheus_url is None:
+        if self._settings.prometheus_url is None:
             return None, None
-        url = f"{self._sources.prometheus_url.rstrip('/')}/api/v1/alerts"
-        namespace = self._sources.prometheus_namespace
+        url = f"{self._settings.prometheus_url.rstrip('/')}/api/v1/alerts"
+        namespace = self._settings.prometheus_namespace
         try:
             found = AlertList.model_validate_json(await self._get(url)).alerts
-        except (UnreadableError, ValidationError) as error:
-            reason = str(error) if isinstance(error, UnreadableError) else "its answer is no list of alerts"
-            return None, f"Prometheus: {reason}"
+        except UnreadableError as error:
+            return None, f"Prometheus: {error}"
+        except ValidationError:
+            return None, "Prometheus: its answer is no list of alerts"
         return tuple(
             alert
             for alert in found
@@ -177,8 +158,11 @@ class Scraper:
 
     async def _get(self, url: str) -> bytes:
         try:
-            async with asyncio.timeout(self._timeout_seconds), self._client.stream("GET", url) as response:
-                body = b""
+            body = b""
+            async with (
+                asyncio.timeout(self._settings.timeout_seconds),
+                self._client.stream("GET", url) as response,
+            ):
                 async for part in response.aiter_bytes():
                     body += part
                     if len(body) > _MAX_BYTES:
@@ -204,8 +188,6 @@ class _NotFoundError(UnreadableError):
 def _failure_detail(status: int, body: bytes) -> str:
     """Return the detail of a problem document, or the status if there is none."""
     try:
-        document: Any = orjson.loads(body)
-        detail = document["detail"]
+        return str(orjson.loads(body)["detail"])[:300]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return f"it answers {status}"
-    return str(detail)[:300]

@@ -65,16 +65,7 @@ class AlertList(BaseModel):
 
 @dataclass(frozen=True)
 class ProcessSnapshot:
-    """One process.
-
-    Attributes:
-        address: Host and port.
-        samples: Its metrics, unless there is a problem.
-        problem: Why its metrics are unavailable.
-        ready: Whether it takes requests.
-        reason: Why it is not ready.
-        routing: A predictor's routing report.
-    """
+    """One process at a host and port; ``problem`` says why it has no samples, and ``reason`` why it is not ready."""
 
     address: str
     samples: Samples | None = None
@@ -113,25 +104,13 @@ class ServiceSnapshot:
         """The processes with metrics."""
         return tuple(process for process in self.processes if process.samples is not None)
 
-    def all(self, name: str, **labels: str) -> Iterator[tuple[Labels, float]]:
-        """Give such series of every process."""
-        for process in self.processes:
-            if process.samples is not None:
-                yield from process.samples.all(name, **labels)
-
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The platform at one moment.
+    """The platform at ``at`` seconds since 1970, with the services in the order of the targets.
 
-    Attributes:
-        at: Seconds since 1970.
-        services: The services, in the order of the targets.
-        jobs: The metrics in the Pushgateway.
-        jobs_problem: Why these are unavailable.
-        models: The known models by digest.
-        alerts: The firing alerts, ``None`` if Prometheus is not configured or does not answer.
-        alerts_problem: Why Prometheus does not answer.
+    ``jobs`` are the metrics in the Pushgateway, ``models`` the known models by digest, and ``alerts`` those that fire:
+    ``None`` if Prometheus is not configured or, as the problem says, does not answer.
     """
 
     at: float
@@ -149,11 +128,6 @@ class Snapshot:
     def series(self, service: str, name: str, **labels: str) -> Iterator[tuple[Labels, float]]:
         """Give such series of every process of a service."""
         found = self.service(service)
-        if found is not None:
-            yield from found.all(name, **labels)
-
-    def processes(self) -> Iterator[tuple[str, ProcessSnapshot]]:
-        """Give every process with its service's name."""
-        for service in self.services:
-            for process in service.processes:
-                yield service.name, process
+        for process in () if found is None else found.answering:
+            assert process.samples is not None
+            yield from process.samples.all(name, **labels)

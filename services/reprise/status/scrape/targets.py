@@ -9,8 +9,6 @@ from urllib.parse import urlsplit
 
 from reprise.status.scrape.exposition import UnreadableError
 
-_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
-
 Resolve = Callable[[str, int], Awaitable[list[str]]]
 """Returns the addresses of a host and port; raises ``UnreadableError``."""
 
@@ -34,19 +32,16 @@ def parse_targets(text: str) -> tuple[Target, ...]:
 
 
 def _parse(entry: str) -> Target:
-    name, _, url = entry.partition("=")
-    parts = urlsplit(url)
-    expected = f"expected name=http://host:port, {entry!r} is none"
-    if _NAME.fullmatch(name) is None or parts.scheme != "http" or not parts.hostname:
-        raise ValueError(expected)
     # The page shows addresses, so they must not contain a password.
-    if parts.path not in {"", "/"} or parts.query or parts.fragment or "@" in parts.netloc:
-        raise ValueError(expected)
+    found = re.fullmatch(r"([a-z][a-z0-9-]{0,30})=((?i:http)://[^/?#@]+)/?", entry)
     try:
-        port = parts.port
+        parts = urlsplit(found[2] if found else "")
+        port = 80 if parts.port is None else parts.port
     except ValueError:
-        raise ValueError(expected) from None
-    return Target(name, parts.hostname, 80 if port is None else port)
+        found = None
+    if found is None or not parts.hostname:
+        raise ValueError(f"expected name=http://host:port, {entry!r} is none")
+    return Target(found[1], parts.hostname, port)
 
 
 async def resolve(host: str, port: int) -> list[str]:
