@@ -1,21 +1,13 @@
 """The online store as the doctor sees it, without a Redis."""
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
+from reprise.doctor.redis_probe import RedisProbe
 from reprise.store.exceptions import StoreError
 
 
-class FakeDoctorStore:
-    """Two primaries that do as they are told.
-
-    Attributes:
-        failure: Raised by whatever is asked.
-        writable: Whether this user may write.
-        refused: Commands that a user is refused, by the user's name.
-        removed: The keys that were removed.
-    """
+class FakeDoctorStore(RedisProbe):
+    """Two primaries that do as they are told; ``refused`` has the commands that a user is refused, by its name."""
 
     def __init__(self) -> None:
         self.failure: StoreError | None = None
@@ -26,12 +18,8 @@ class FakeDoctorStore:
         self.removed: list[bytes] = []
         self.written: list[str] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    def close(self) -> None:
+        """There is no connection."""
 
     def primaries(self) -> list[str]:
         self._fail()

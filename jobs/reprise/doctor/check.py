@@ -1,8 +1,15 @@
-"""A check of an installation, and its result."""
+"""Checks of an installation, run one after the other, each with a timeout; a failure does not stop the others."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
+
+from rich.console import Console
 
 from reprise.runtime.exceptions import RepriseError
 
@@ -47,12 +54,7 @@ class UnknownCheckError(DoctorError):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What a passing check found.
-
-    Attributes:
-        text: In words.
-        measured: In numbers; the names end with their unit.
-    """
+    """What a passing check found, in words and in numbers whose names end with their unit."""
 
     text: str
     measured: Mapping[str, float] = field(default_factory=dict)
@@ -60,35 +62,25 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check.
+    """One check; ``run`` returns what it found, or raises ``CheckFailedError`` or ``CheckSkippedError``.
 
     Attributes:
-        name: Its name, for ``--only`` and ``--skip``.
-        run: Returns what it found; raises ``CheckFailedError`` or ``CheckSkippedError``.
-        seconds: Timeout.
-        remedy: For a timeout and for unexpected errors.
+        seconds: Timeout; ``remedy`` is for a timeout and for unexpected errors.
         needs: Checks that must have passed; it is skipped otherwise.
         follows: Checks whose failure explains its own, which is then reported as skipped.
     """
 
     name: str
     run: Callable[[ReportProgress], Observation]
-    seconds: float
     remedy: Remedy
+    seconds: float
     needs: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of a check.
-
-    Attributes:
-        found: What was found, or why the check was skipped.
-        seconds: Duration.
-        remedy: Where it failed.
-        measured: Numbers; the names end with their unit.
-    """
+    """What a check found and measured or why it was skipped, how long it took, and the remedy where it failed."""
 
     name: str
     status: Status
@@ -101,3 +93,84 @@ class CheckResult:
     def runbook(self) -> str:
         """Page and anchor of the runbook's section, empty without a remedy."""
         return f"{RUNBOOK}#{self.remedy.section}" if self.remedy else ""
+
+
+def select_checks(checks: Sequence[Check], only: Collection[str], skip: Collection[str]) -> list[Check]:
+    """Return the checks named by ``only`` (all if empty) without those named by ``skip``, in their order.
+
+    Raises:
+        UnknownCheckError: No check has such a name.
+    """
+    known = [check.name for check in checks]
+    if unknown := sorted({*only, *skip} - set(known)):
+        raise UnknownCheckError(unknown, known)
+    return [check for check in checks if (not only or check.name in only) and check.name not in skip]
+
+
+def run_checks(checks: Sequence[Check], report: Callable[[str, str], None]) -> Iterator[CheckResult]:
+    """Yield the result of each check, in their order.
+
+    A check whose needs are not among ``checks`` runs all the same. ``report`` takes a check's name and what it waits
+    for.
+    """
+    down: set[str] = set()
+    for check in checks:
+        if causes := _among(check.needs, down):
+            down.add(check.name)
+            yield CheckResult(check.name, "skipped", f"needs {causes}, see there")
+            continue
+        report(check.name, "")
+        result = _run(check, lambda text, name=check.name: report(name, text))  # type: ignore[misc]
+        if result.status == "failed":
+            down.add(check.name)
+            if causes := _among(check.follows, down):
+                found = f"follows from {causes}, see there: {result.found}"
+                result = CheckResult(check.name, "skipped", found, result.seconds)
+        yield result
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, str], None]]:
+    """Yield a function that shows, on standard error, a check's name and what it waits for.
+
+    On a terminal it is one line that changes. ``REPRISE_PROGRESS=off`` turns it off.
+    """
+
+    def line(name: str, text: str) -> str:
+        return f"{name}: {text}" if text else f"checking {name}"
+
+    if os.environ.get("REPRISE_PROGRESS", "").lower() == "off":
+        yield lambda _name, _text: None
+    elif sys.stderr.isatty():
+        with Console(stderr=True).status("") as status:
+            yield lambda name, text: status.update(line(name, text))
+    else:
+        yield lambda name, text: print(line(name, text), file=sys.stderr, flush=True)
+
+
+def _among(names: Collection[str], down: Collection[str]) -> str:
+    return ", ".join(name for name in names if name in down)
+
+
+def _run(check: Check, report: ReportProgress) -> CheckResult:
+    """Return the result of a check; after its timeout its thread is abandoned."""
+    results: list[CheckResult] = []
+    started = time.monotonic()
+
+    def run() -> None:
+        try:
+            found = check.run(report)
+            results.append(CheckResult(check.name, "ok", found.text, measured=found.measured))
+        except CheckSkippedError as skipped:
+            results.append(CheckResult(check.name, "skipped", str(skipped)))
+        except CheckFailedError as failure:
+            results.append(CheckResult(check.name, "failed", failure.found, remedy=failure.remedy))
+        except Exception as error:  # noqa: BLE001 - drivers raise classes of their own, and the other checks go on
+            found_text = f"{type(error).__name__}: {error}"
+            results.append(CheckResult(check.name, "failed", found_text, remedy=check.remedy))
+
+    thread = threading.Thread(target=run, name=check.name, daemon=True)
+    thread.start()
+    thread.join(check.seconds)
+    late = CheckResult(check.name, "failed", f"no answer within {check.seconds:g} s", remedy=check.remedy)
+    return replace(results[0] if results else late, seconds=time.monotonic() - started)

@@ -1,28 +1,36 @@
 """The components of an installation, and the checks of them in the order in which one builds on another."""
 
-from collections.abc import Callable, Collection
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
 import httpx
 from pydantic import SecretStr
 
-from reprise.doctor.check import Check, CheckResult, Observation, ReportProgress
-from reprise.doctor.check_runner import progress, run_checks, select_checks
+from reprise.doctor.check import (
+    Check,
+    CheckResult,
+    Observation,
+    ReportProgress,
+    progress,
+    run_checks,
+    select_checks,
+)
 from reprise.doctor.checks.canary import STALE_FEATURES, Canary, check_canary, send_to_log, send_to_producer
 from reprise.doctor.checks.event_log import LOG, check_log, check_topics
 from reprise.doctor.checks.feast_registry import REGISTRY, check_registry
 from reprise.doctor.checks.model import MODEL, check_model, check_served_model, expected_model
+from reprise.doctor.checks.redis import UNREACHABLE as REDIS
 from reprise.doctor.checks.redis import (
-    UNREACHABLE,
+    Connect,
     RedisUser,
     check_redis,
     check_redis_users,
     materializer_user,
     predictor_user,
 )
-from reprise.doctor.checks.services import UNREACHABLE as SERVICE_UNREACHABLE
+from reprise.doctor.checks.services import UNREACHABLE as SERVICE
 from reprise.doctor.checks.services import Predictor, Service, check_producer
 from reprise.doctor.redis_probe import RedisProbe
 from reprise.doctor.settings import DoctorSettings
@@ -49,107 +57,81 @@ class Installation:
     def checks(self) -> list[Check]:
         """Return all checks, in order."""
         settings, plan, project = self.settings, self.plan, self.settings.feast_project
-        seconds, canary_seconds = settings.check_seconds, settings.canary_seconds + _CANARY_MARGIN_SECONDS
         # Writing an event straight to an embedded log would create its topic if that is missing.
         entrance = ("log", "producer") if self.producer is not None else ("log", "topics")
+        embedded = settings.kafka_servers is None
 
-        def topics(report: ReportProgress) -> Observation:
-            inspect = partial(inspect_topics, settings, TOPICS)
-            return check_topics(inspect, embedded=settings.kafka_servers is None, report=report)
-
-        def canary(report: ReportProgress) -> Observation:
-            if self.producer is not None:
-                send = send_to_producer(self.producer)
-            else:
-                send = send_to_log(partial(open_producer, settings), seconds)
-            return check_canary(
-                send, self.predictor, self.store, plan, project, settings.canary_seconds, report
-            )
-
+        check = partial(Check, seconds=settings.check_seconds)
         return [
-            Check("log", lambda _: check_log(partial(describe_log, settings)), seconds, LOG),
-            Check("topics", topics, seconds, LOG, needs=("log",)),
-            Check(
-                "redis",
-                lambda report: check_redis(self.store, settings.redis_address, project, report),
-                seconds,
-                UNREACHABLE,
+            check("log", lambda _: check_log(partial(describe_log, settings)), LOG),
+            check(
+                "topics",
+                lambda report: check_topics(
+                    partial(inspect_topics, settings, TOPICS), embedded=embedded, report=report
+                ),
+                LOG,
+                needs=("log",),
             ),
-            Check(
+            check("redis", partial(check_redis, self.store, settings.redis_address, project), REDIS),
+            check(
                 "redis-users",
                 lambda report: check_redis_users(self.store, self._redis_users(), project, report),
-                seconds,
-                UNREACHABLE,
+                REDIS,
                 needs=("redis",),
             ),
-            Check(
-                "feast", lambda _: check_registry(settings.feast_registry, project, plan), seconds, REGISTRY
-            ),
-            Check(
-                "model",
-                lambda report: check_model(settings.model_store, settings.model_digest, plan, report),
-                seconds,
-                MODEL,
-            ),
-            Check(
-                "producer",
-                lambda _: check_producer(self.producer),
-                seconds,
-                SERVICE_UNREACHABLE,
-                follows=("log", "topics"),
-            ),
-            Check(
-                "predictor",
-                lambda _: self.predictor.check_ready(),
-                seconds,
-                SERVICE_UNREACHABLE,
-                follows=("redis", "model"),
-            ),
-            Check(
+            check("feast", lambda _: check_registry(settings.feast_registry, project, plan), REGISTRY),
+            check("model", partial(check_model, settings.model_store, settings.model_digest, plan), MODEL),
+            check("producer", lambda _: check_producer(self.producer), SERVICE, follows=("log", "topics")),
+            check("predictor", lambda _: self.predictor.check_ready(), SERVICE, follows=("redis", "model")),
+            check(
                 "served-model",
-                lambda report: check_served_model(self.predictor, self._expected_model, plan, report),
-                seconds,
+                partial(check_served_model, self.predictor, self._expected_model, plan),
                 MODEL,
                 needs=("redis", "model", "predictor"),
             ),
-            Check(
+            check(
                 "canary",
-                canary,
-                canary_seconds,
+                self._follow_canary,
                 STALE_FEATURES,
+                seconds=settings.canary_seconds + _CANARY_MARGIN_SECONDS,
                 needs=(*entrance, "redis", "predictor"),
                 follows=("topics",),
             ),
         ]
 
-    def _expected_model(self) -> tuple[str, str]:
-        return expected_model(self._routing_document, self.settings.model_store, self.settings.model_digest)
+    def _follow_canary(self, report: ReportProgress) -> Observation:
+        settings = self.settings
+        send = partial(send_to_log, partial(open_producer, settings), settings.check_seconds)
+        if self.producer is not None:
+            send = partial(send_to_producer, self.producer)
+        project, seconds = settings.feast_project, settings.canary_seconds
+        return check_canary(send, self.predictor, self.store, self.plan, project, seconds, report)
 
-    def _routing_document(self) -> RoutingDocument | None:
-        with RoutingStore(self.settings) as store:
-            return store.document()
+    def _expected_model(self) -> tuple[str, str]:
+        def read_document() -> RoutingDocument | None:
+            with RoutingStore(self.settings) as store:
+                return store.document()
+
+        return expected_model(read_document, self.settings.model_store, self.settings.model_digest)
 
     def _redis_users(self) -> list[RedisUser]:
         settings, project = self.settings, self.settings.feast_project
         row = Canary().keys(self.plan, project)[0]
         claim = f"seen:{project}:reprise-doctor".encode()
+
+        def connect_as(name: str, password: SecretStr | None) -> Connect | None:
+            own = settings.model_copy(update={"redis_username": name, "redis_password": password})
+            return None if password is None else partial(RedisProbe.connect, own)
+
         configured = (
             (materializer_user, settings.materializer_redis_username, settings.materializer_redis_password),
             (predictor_user, settings.predictor_redis_username, settings.predictor_redis_password),
         )
         return [
-            make_user(name, self._connect_as(name, password), row, claim)
+            make_user(name, connect_as(name, password), row, claim)
             for make_user, name, password in configured
             if name is not None
         ]
-
-    def _connect_as(
-        self, name: str, password: SecretStr | None
-    ) -> Callable[[], AbstractContextManager[RedisProbe]] | None:
-        if password is None:
-            return None
-        own = self.settings.model_copy(update={"redis_username": name, "redis_password": password})
-        return partial(RedisProbe.connect, own)
 
 
 def http_clients(settings: DoctorSettings) -> tuple[httpx.Client, httpx.Client | None]:

@@ -42,12 +42,12 @@ def command(settings: "DoctorSettings", only: tuple[str, ...], skip: tuple[str, 
     from rich.console import Console
 
     from reprise.doctor.installation import examine
-    from reprise.doctor.report import all_passed, plain_or_terminal, print_table, to_json
+    from reprise.doctor.report import all_passed, print_table, to_json
 
     results = examine(settings, only, skip)
     if as_json:
         click.echo(to_json(results), nl=False)
     else:
-        print_table(results, plain_or_terminal(Console()))
+        print_table(results, Console())
     if not all_passed(results):
         raise click.exceptions.Exit(1)

@@ -1,5 +1,6 @@
 """Reports of check results: a table for people, JSON for machines."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,7 +22,9 @@ def all_passed(results: Sequence[CheckResult]) -> bool:
 
 
 def print_table(results: Sequence[CheckResult], console: Console) -> None:
-    """Print a row for each check; under a failure, its remedy."""
+    """Print a row for each check; under a failure, its remedy. Other output than a terminal has a fixed width."""
+    if not console.is_terminal:
+        console.width = _WIDTH_WITHOUT_TERMINAL
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("check", no_wrap=True)
     table.add_column("", no_wrap=True)
@@ -34,18 +37,16 @@ def print_table(results: Sequence[CheckResult], console: Console) -> None:
         status = Text(result.status, _COLOURS[result.status])
         table.add_row(Text(result.name), status, f"{result.seconds:.1f}", found)
     console.print(table)
-    console.print(Text(_summary(results)))
+    counts = Counter(result.status for result in results)
+    summary = ", ".join(f"{counts[status]} {status}" for status in _COLOURS if counts[status])
+    nothing = "" if counts["ok"] or counts["failed"] else ": nothing was checked"
+    console.print(Text(summary + nothing))
 
 
 def to_json(results: Sequence[CheckResult]) -> bytes:
     """Return the results as a JSON line-terminated document."""
     document = {"ok": all_passed(results), "checks": [_entry(result) for result in results]}
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
-
-
-def plain_or_terminal(console: Console) -> Console:
-    """Return the console, or one of a fixed width where output is not a terminal."""
-    return console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL, file=console.file)
 
 
 def _entry(result: CheckResult) -> dict[str, Any]:
@@ -60,11 +61,3 @@ def _entry(result: CheckResult) -> dict[str, Any]:
     if result.measured:
         entry["measured"] = dict(result.measured)
     return entry
-
-
-def _summary(results: Sequence[CheckResult]) -> str:
-    counts = {status: sum(result.status == status for result in results) for status in _COLOURS}
-    summary = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-    if not counts["ok"] and not counts["failed"]:
-        return f"{summary}: nothing was checked"
-    return summary

@@ -1,3 +1,5 @@
+from functools import partial
+
 import httpx
 import pytest
 
@@ -26,7 +28,7 @@ def store() -> FakeDoctorStore:
 
 
 def follow(platform: FakePlatform, store: FakeDoctorStore, seconds: float = 5.0) -> Observation:
-    send = send_to_producer(Service("the producer", platform.client()))
+    send = partial(send_to_producer, Service("the producer", platform.client()))
     return check_canary(send, Predictor(platform.client()), store, PLAN, "shop", seconds, lambda _: None)
 
 
@@ -108,7 +110,7 @@ def test_a_producer_that_refuses_fails_before_anything_is_left_behind(
 def test_without_a_producer_the_event_goes_to_the_log() -> None:
     log = FakeLogProducer()
     event = Canary().event(PLAN, 1)
-    send_to_log(lambda: log, 5.0)(event)
+    send_to_log(lambda: log, 5.0, event)
     [(topic, key, value)] = log.appended
     assert (topic, key, decode_event(value)) == (EVENTS.name, event.user_id.encode(), event)
 
@@ -117,4 +119,4 @@ def test_a_log_that_does_not_take_the_event_fails() -> None:
     log = FakeLogProducer()
     log.failure = lambda _: LogUnavailableError("no broker answers")
     with pytest.raises(CheckFailedError, match="no broker answers"):
-        send_to_log(lambda: log, 5.0)(Canary().event(PLAN, 1))
+        send_to_log(lambda: log, 5.0, Canary().event(PLAN, 1))

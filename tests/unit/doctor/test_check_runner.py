@@ -12,8 +12,9 @@ from reprise.doctor.check import (
     Remedy,
     ReportProgress,
     UnknownCheckError,
+    run_checks,
+    select_checks,
 )
-from reprise.doctor.check_runner import run_checks, select_checks
 
 
 def check(name: str, look: Callable[[ReportProgress], Observation] | None = None, **more: object) -> Check:

@@ -10,7 +10,7 @@ from rich.console import Console
 from reprise.doctor.check import CheckResult, Remedy
 from reprise.doctor.checks import canary, event_log, feast_registry, model, redis, services
 from reprise.doctor.main import command
-from reprise.doctor.report import all_passed, plain_or_terminal, print_table, to_json
+from reprise.doctor.report import all_passed, print_table, to_json
 
 ROOT = Path(__file__).parents[3]
 WELL = CheckResult("log", "ok", "Kafka at k:9092, brokers: 3", 0.25)
@@ -22,7 +22,7 @@ LEFT_OUT = CheckResult("feast", "skipped", "no registry is named")
 
 def printed(*results: CheckResult) -> str:
     out = io.StringIO()
-    print_table(results, plain_or_terminal(Console(file=out)))
+    print_table(results, Console(file=out))
     return out.getvalue()
 
 

@@ -15,8 +15,8 @@ import orjson
 
 from reprise.doctor.check import CheckFailedError, Observation, Remedy, ReportProgress
 from reprise.doctor.checks.event_log import LOG
-from reprise.doctor.checks.redis import Probe
 from reprise.doctor.checks.services import Predictor, Service, describe_response
+from reprise.doctor.redis_probe import RedisProbe
 from reprise.events import CANARY_PREFIX, Event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, EventLogError, LogProducer
@@ -53,52 +53,36 @@ class Canary:
         return [ViewCodec(project, view).key(*(ids[key] for key in view.join_keys)) for view in views]
 
 
-Send = Callable[[Event], None]
-"""Sends an event, and returns once the log has it; raises ``CheckFailedError``."""
+def send_to_producer(producer: Service, event: Event) -> None:
+    """Send an event as a shop does, over HTTP."""
+    response = producer.request("POST", "/events", orjson.loads(encode_event(event)))
+    if response.status_code != httpx.codes.ACCEPTED:
+        raise CheckFailedError(f"the producer rejected the event: {describe_response(response)}", LOG)
 
 
-def send_to_producer(producer: Service) -> Send:
-    """Return a function that sends an event as a shop does, over HTTP."""
-
-    def send(event: Event) -> None:
-        response = producer.request("POST", "/events", orjson.loads(encode_event(event)))
-        if response.status_code != httpx.codes.ACCEPTED:
-            raise CheckFailedError(f"the producer rejected the event: {describe_response(response)}", LOG)
-
-    return send
-
-
-def send_to_log(open_log: Callable[[], LogProducer], seconds: float) -> Send:
-    """Return a function that appends an event to the log itself."""
-
-    def send(event: Event) -> None:
+def send_to_log(open_log: Callable[[], LogProducer], seconds: float, event: Event) -> None:
+    """Append an event to the log itself, and return once the log has it."""
+    try:
+        log = open_log()
         try:
-            log = open_log()
-            try:
-                log.append(EVENTS.name, event.user_id.encode(), encode_event(event)).result(seconds)
-            finally:
-                log.close(seconds)
-        except (EventLogError, TimeoutError) as error:
-            reason = str(error) or f"not acknowledged within {seconds:g} s"
-            raise CheckFailedError(f"the log rejected the event: {reason}", LOG) from error
-
-    return send
+            log.append(EVENTS.name, event.user_id.encode(), encode_event(event)).result(seconds)
+        finally:
+            log.close(seconds)
+    except (EventLogError, TimeoutError) as error:
+        reason = str(error) or f"not acknowledged within {seconds:g} s"
+        raise CheckFailedError(f"the log rejected the event: {reason}", LOG) from error
 
 
 def check_canary(
-    send: Send,
+    send: Callable[[Event], None],
     predictor: Predictor,
-    store: Probe,
+    store: RedisProbe,
     plan: Plan,
     project: str,
     seconds: float,
     report: ReportProgress,
 ) -> Observation:
-    """Send a canary's event, wait up to ``seconds`` for its features, request a prediction, and remove its rows.
-
-    Raises:
-        CheckFailedError: A step failed; the message says what remains in Redis.
-    """
+    """Send a canary's event, wait up to ``seconds`` for its features, request a prediction, and remove its rows."""
     canary = Canary()
     report(f"sending an event of {canary.user_id}")
     started = time.monotonic()
@@ -154,7 +138,7 @@ def _predict(predictor: Predictor, canary: Canary) -> float:
     return float(answer["probability"])
 
 
-def _remove(store: Probe, keys: Sequence[bytes]) -> str:
+def _remove(store: RedisProbe, keys: Sequence[bytes]) -> str:
     try:
         return f"{store.remove(keys)} rows removed from Redis"
     except StoreError as error:

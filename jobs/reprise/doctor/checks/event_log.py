@@ -22,11 +22,7 @@ EMBEDDED = Remedy(
 
 
 def check_log(reach: Callable[[], str]) -> Observation:
-    """Connect to the log.
-
-    Raises:
-        CheckFailedError: It cannot be reached.
-    """
+    """Connect to the log."""
     try:
         return Observation(reach())
     except EventLogError as error:
@@ -39,9 +35,6 @@ def check_topics(
     """Compare the topics with their declaration, as ``reprise topics`` does.
 
     The embedded log creates a topic on first use, so there only the events' topic must exist.
-
-    Raises:
-        CheckFailedError: A topic is missing, or differs.
     """
     report("comparing topics with their declaration")
     try:

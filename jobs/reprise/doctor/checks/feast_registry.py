@@ -31,12 +31,7 @@ _LENGTH_DELIMITED = 2  # wire type of messages and texts
 
 
 def check_registry(url: str | None, project: str, plan: Plan) -> Observation:
-    """Compare the registered state views and hashes with the plan.
-
-    Raises:
-        CheckFailedError: They differ, or the registry cannot be read.
-        CheckSkippedError: No registry is configured, or it is a database.
-    """
+    """Compare the registered state views and hashes with the plan."""
     if url is None:
         raise CheckSkippedError("no registry is configured (FEAST_REGISTRY); only Feast itself needs one")
     if _DATABASE.match(url):

@@ -2,9 +2,8 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
 
-from reprise.bundle import Bundle, BundleError, BundleNotFoundError, BundleStore
+from reprise.bundle import BundleError, BundleNotFoundError, BundleStore
 from reprise.doctor.check import CheckFailedError, CheckSkippedError, Observation, Remedy, ReportProgress
 from reprise.doctor.checks.services import PREDICTIONS, Predictor
 from reprise.doctor.settings import LATEST
@@ -31,12 +30,7 @@ _POLL_SECONDS = 0.5
 
 
 def check_model(store_url: str | None, wanted: str, plan: Plan, report: ReportProgress) -> Observation:
-    """Fetch the model, verify its bytes, and compare its plan's state with that of ``plan``.
-
-    Raises:
-        CheckFailedError: There is none, it is damaged, or it reads other state.
-        CheckSkippedError: No model store is configured.
-    """
+    """Fetch the model, verify its bytes, and compare its plan's state with that of ``plan``."""
     if store_url is None:
         raise CheckSkippedError("no model store is configured (MODEL_STORE)")
     report(f"fetching the model from {store_url}")
@@ -48,14 +42,6 @@ def check_model(store_url: str | None, wanted: str, plan: Plan, report: ReportPr
         raise CheckFailedError(str(error), NO_MODEL) from error
     except (BundleError, PlanError, StorageAddressError) as error:
         raise CheckFailedError(str(error), MODEL) from error
-    _check_hashes(bundle, own, plan)
-    size = len(bundle.model) / 1e6
-    return Observation(
-        f"{bundle.digest[:19]}… is intact ({size:.1f} MB) and reads the plan's schema {plan.schema_hash[:12]}"
-    )
-
-
-def _check_hashes(bundle: Bundle, own: Plan, plan: Plan) -> None:
     manifest = bundle.manifest
     for name, stated, found in (
         ("plan_hash", manifest.plan_hash, own.hash),
@@ -65,12 +51,19 @@ def _check_hashes(bundle: Bundle, own: Plan, plan: Plan) -> None:
             raise CheckFailedError(
                 f"{bundle.digest}: {name} {stated[:12]} is not that of its own plan, {found[:12]}", MODEL
             )
-    if own.schema_hash != plan.schema_hash:
-        raise CheckFailedError(
-            f"{bundle.digest[:19]}… reads state of the schema {own.schema_hash[:12]}; the plan keeps "
-            f"{plan.schema_hash[:12]}",
-            STATE,
+    _check_schema(f"{bundle.digest[:19]}…", own.schema_hash, plan)
+    size = len(bundle.model) / 1e6
+    return Observation(
+        f"{bundle.digest[:19]}… is intact ({size:.1f} MB) and reads the plan's schema {plan.schema_hash[:12]}"
+    )
+
+
+def _check_schema(reader: str, schema_hash: str, plan: Plan) -> None:
+    if schema_hash != plan.schema_hash:
+        found = (
+            f"{reader} reads state of the schema {schema_hash[:12]}; the plan keeps {plan.schema_hash[:12]}"
         )
+        raise CheckFailedError(found, STATE)
 
 
 def check_served_model(
@@ -82,49 +75,30 @@ def check_served_model(
 ) -> Observation:
     """See whether the predictor serves the expected model and reads the plan's state.
 
-    Args:
-        expected: Returns the digest to expect, and what determines it.
-        wait_seconds: How long a predictor may take to load another model.
-
-    Raises:
-        CheckFailedError: It serves another model, or reads other state.
+    ``expected`` returns the digest to expect and what determines it; a predictor may take ``wait_seconds`` to load it.
     """
     digest, source = expected()
     deadline = time.monotonic() + wait_seconds
     while True:
         info = predictor.model_info()
-        if info["digest"] == digest or _refuses(info, digest) or time.monotonic() > deadline:
+        refused: dict[str, str] = info.get("refused") or {}
+        if digest in (info["digest"], refused.get("digest")) or time.monotonic() > deadline:
             break
         report(f"waiting for the predictor to load {digest[:19]}…")
         time.sleep(_POLL_SECONDS)
     if info["digest"] != digest:
         found = f"the predictor serves {info['digest'][:19]}…; {source} says {digest[:19]}…"
-        if refused := info.get("refused"):
+        if refused:
             found = f"{found}; it refused {refused['digest'][:19]}…: {refused['reason']}"
         raise CheckFailedError(found, MODEL)
-    if info["schema_hash"] != plan.schema_hash:
-        raise CheckFailedError(
-            f"the predictor reads state of the schema {info['schema_hash'][:12]}; the plan keeps "
-            f"{plan.schema_hash[:12]}",
-            STATE,
-        )
+    _check_schema("the predictor", info["schema_hash"], plan)
     return Observation(f"the predictor serves {digest[:19]}…, as {source} says")
-
-
-def _refuses(info: dict[str, Any], digest: str) -> bool:
-    refused = info.get("refused")
-    return refused is not None and refused["digest"] == digest
 
 
 def expected_model(
     read_document: Callable[[], RoutingDocument | None], store_url: str | None, configured: str
 ) -> tuple[str, str]:
-    """Return the digest of the model that should serve most users, and what determines it.
-
-    Raises:
-        CheckFailedError: The routing document or the model store cannot be read.
-        CheckSkippedError: Nothing determines it.
-    """
+    """Return the digest of the model that should serve most users, and what determines it."""
     try:
         routing = read_document()
         if routing is not None and not routing.released:

@@ -4,10 +4,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from reprise.doctor.check import CheckFailedError, CheckSkippedError, Observation, Remedy, ReportProgress
-from reprise.doctor.redis_probe import cannot_ask_acl
+from reprise.doctor.redis_probe import RedisProbe
 from reprise.store.exceptions import StoreError, StoreRefusedError
 
 UNREACHABLE = Remedy(
@@ -22,37 +21,14 @@ USERS = Remedy(
 )
 
 
-class Probe(Protocol):
-    """The part of the online store that the checks use; see :class:`~reprise.doctor.redis_probe.RedisProbe`."""
-
-    def primaries(self) -> list[str]:  # noqa: D102
-        ...
-
-    def write_and_remove(self, prefix: str, primaries: int) -> None:  # noqa: D102
-        ...
-
-    def may_write(self, key: bytes) -> bool:  # noqa: D102
-        ...
-
-    def dry_run(self, user: str, command: Sequence[bytes]) -> list[str]:  # noqa: D102
-        ...
-
-    def remove(self, keys: Sequence[bytes]) -> int:  # noqa: D102
-        ...
-
-
-Connect = Callable[[], AbstractContextManager[Probe]]
+Connect = Callable[[], AbstractContextManager[RedisProbe]]
 
 
 @dataclass(frozen=True, slots=True)
 class RedisUser:
-    """A Redis user, and the commands that it must and must not have.
+    """The Redis user of a component, and the commands that it must (``allowed``) and must not have (``refused``).
 
-    Attributes:
-        component: The component that uses it.
-        connect: Connects as this user; None if its password is not known.
-        allowed: Commands that it needs.
-        refused: Commands that it must not have.
+    ``connect`` connects as this user; None if its password is not known.
     """
 
     component: str
@@ -89,12 +65,8 @@ def predictor_user(name: str, connect: Connect | None, row: bytes, claim: bytes)
     return RedisUser("the predictor", name, connect, ((b"HMGET", row, b"f"),), refused)
 
 
-def check_redis(store: Probe, address: str, project: str, report: ReportProgress) -> Observation:
-    """Ping every primary, and write to it.
-
-    Raises:
-        CheckFailedError: One does not answer, or refuses the write.
-    """
+def check_redis(store: RedisProbe, address: str, project: str, report: ReportProgress) -> Observation:
+    """Ping every primary, and write to it."""
     report(f"connecting to {address}")
     try:
         primaries = store.primaries()
@@ -105,15 +77,11 @@ def check_redis(store: Probe, address: str, project: str, report: ReportProgress
 
 
 def check_redis_users(
-    store: Probe, users: Sequence[RedisUser], project: str, report: ReportProgress
+    store: RedisProbe, users: Sequence[RedisUser], project: str, report: ReportProgress
 ) -> Observation:
     """See whether the materializer's user may write and the predictor's may not.
 
     A user whose password is known writes a key that expires after a second; for another, ``ACL DRYRUN`` is asked.
-
-    Raises:
-        CheckFailedError: A user has a right too many or too few.
-        CheckSkippedError: No user is configured, or Redis does not answer ``ACL DRYRUN``.
     """
     if not users:
         raise CheckSkippedError(
@@ -126,7 +94,8 @@ def check_redis_users(
         try:
             problems += _try_write(user, project) if user.connect else _dry_run(store, user)
         except StoreRefusedError as error:
-            if user.connect is None and cannot_ask_acl(error):
+            unknown = "NOPERM" in error.reason or "unknown subcommand" in error.reason.lower()
+            if user.connect is None and unknown:
                 raise CheckSkippedError(
                     f"Redis does not say what {user.name} may do ({error.reason}): that takes Redis 7 and the right "
                     "+acl|dryrun, or that user's password"
@@ -141,7 +110,7 @@ def check_redis_users(
     return Observation("; ".join(found))
 
 
-def _dry_run(store: Probe, user: RedisUser) -> list[str]:
+def _dry_run(store: RedisProbe, user: RedisUser) -> list[str]:
     problems, subject = [], f"{user.component}'s user {user.name}"
     for command in user.allowed:
         if refusals := store.dry_run(user.name, command):
@@ -159,8 +128,5 @@ def _try_write(user: RedisUser, project: str) -> list[str]:
     assert user.connect is not None
     with user.connect() as store:
         may = store.may_write(f"seen:{project}:reprise-doctor-{uuid.uuid4().hex}".encode())
-    if may == user.writes:
-        return []
-    return [
-        f"{user.component}'s user {user.name} {'may write, and must not' if may else 'may not write, and must'}"
-    ]
+    problem = "may write, and must not" if may else "may not write, and must"
+    return [] if may == user.writes else [f"{user.component}'s user {user.name} {problem}"]

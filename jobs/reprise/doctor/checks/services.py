@@ -25,22 +25,14 @@ class Service:
         self._client = client
 
     def check_ready(self) -> Observation:
-        """Request ``/ready``.
-
-        Raises:
-            CheckFailedError: It is not ready, or unreachable.
-        """
+        """Request ``/ready``."""
         response = self.request("GET", "/ready")
         if not response.is_success:
             raise CheckFailedError(f"{self.name} is not ready: {describe_response(response)}", NOT_READY)
         return Observation(f"{self._client.base_url} is ready")
 
     def request(self, method: str, path: str, content: Any = None) -> httpx.Response:
-        """Return the response, of any status.
-
-        Raises:
-            CheckFailedError: There is none.
-        """
+        """Return the response, of any status."""
         try:
             return self._client.request(method, path, json=content)
         except httpx.HTTPError as error:
@@ -55,19 +47,11 @@ class Predictor(Service):
         super().__init__("the predictor", client)
 
     def model_info(self) -> dict[str, Any]:
-        """Return the body of ``/model/info``.
-
-        Raises:
-            CheckFailedError: The request fails.
-        """
+        """Return the body of ``/model/info``."""
         return self.request_json("GET", "/model/info")
 
     def request_json(self, method: str, path: str, content: Any = None) -> dict[str, Any]:
-        """Return the body of a successful response.
-
-        Raises:
-            CheckFailedError: The request fails.
-        """
+        """Return the body of a successful response."""
         response = self.request(method, path, content)
         if not response.is_success:
             remedy = API_KEY if response.status_code in {401, 403} else PREDICTIONS
@@ -77,12 +61,7 @@ class Predictor(Service):
 
 
 def check_producer(producer: Service | None) -> Observation:
-    """See whether the producer is ready.
-
-    Raises:
-        CheckFailedError: It is not.
-        CheckSkippedError: None is configured.
-    """
+    """See whether the producer is ready, if one is configured."""
     if producer is None:
         raise CheckSkippedError(
             "no producer is configured (DOCTOR_PRODUCER_URL): the canary goes to the log directly"
