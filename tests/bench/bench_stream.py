@@ -348,11 +348,7 @@ def materializer_process(broker: KafkaBroker, redis: RedisServer, group: str = "
 
 
 def wait_for(condition: Any, seconds: float = 180.0, pause: float = 0.002) -> None:
-    """Return once the condition holds.
-
-    Raises:
-        TimeoutError: It does not in time.
-    """
+    """Return once the condition holds."""
     give_up = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > give_up:

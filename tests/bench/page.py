@@ -267,11 +267,7 @@ def at(figures: Mapping[str, Any], path: str) -> float | None:
 
 
 def with_section(page: str, written: str) -> str:
-    """Return the page with this in the place of its section.
-
-    Raises:
-        ValueError: The page has no such section.
-    """
+    """Return the page with this in the place of its section."""
     pattern = re.compile(f"{re.escape(BEGIN)}.*?{re.escape(END)}", re.DOTALL)
     if not pattern.search(page):
         raise ValueError(f"the page has no section between {BEGIN} and {END}")

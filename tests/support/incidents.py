@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from reprise.cli.demo.exceptions import StepFailedError
+from reprise.cli.demo.processes import StepFailedError
 from reprise.log import EVENTS, EventLogSettings
 from reprise.log.backend import open_producer
 from support.observed_platform import RULES, Platform
@@ -27,14 +27,7 @@ _CLEARS_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Incident:
-    """One fault.
-
-    Attributes:
-        fault: What is done.
-        alerts: What fires by it.
-        make: Does it.
-        mend: Undoes it, as a person would by the runbook.
-    """
+    """One fault, the alerts that fire by it, and how it is made and mended, as a person would by the runbook."""
 
     fault: str
     alerts: tuple[str, ...]
@@ -44,14 +37,7 @@ class Incident:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one alert.
-
-    Attributes:
-        alert: The alert.
-        fault: By what it was to fire.
-        fired_after: Seconds from the fault, None where it did not fire.
-        cleared_after: Seconds from the mending, None where it did not clear.
-    """
+    """After how many seconds an alert fired by its fault and cleared by the mending; None where it did not."""
 
     alert: str
     fault: str
@@ -67,11 +53,7 @@ def shortened_prometheus(platform: Platform) -> Prometheus:
 
 
 def run_round(platform: Platform, prometheus: Prometheus, name: str) -> list[Outcome]:
-    """Make the faults of a round, see their alerts fire, mend them, and see the alerts clear.
-
-    Raises:
-        AssertionError: An alert fires already.
-    """
+    """Make the faults of a round, see their alerts fire, mend them, and see the alerts clear."""
     incidents = [make_incident(platform) for make_incident in ROUNDS[name]]
     faults = {alert: incident for incident in incidents for alert in incident.alerts}
     states = prometheus.states()

@@ -34,7 +34,7 @@ from reprise.producer.settings import ProducerSettings
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.runtime.job_metrics import JobMetrics
 from reprise.status.app import DISTRIBUTION as STATUS
-from reprise.status.metrics import StatusMetrics
+from reprise.status.app import StatusMetrics
 from reprise.trainer.metrics import JOB as TRAINER
 from reprise.trainer.metrics import TrainerMetrics
 from support.fake_log import FakeLogProducer
@@ -46,14 +46,7 @@ OF_THE_PROCESS = ("process_", "python_")
 
 @dataclass(frozen=True)
 class Described:
-    """One metric, under the name that queries use.
-
-    Attributes:
-        name: A counter's with ``_total``; a histogram's without its suffixes.
-        kind: counter, gauge, histogram, or what else the client knows.
-        labels: Names of its labels.
-        meaning: Its help text.
-    """
+    """One metric under the name that queries use: a counter's with ``_total``, a histogram's without suffixes."""
 
     name: str
     kind: str
@@ -71,7 +64,6 @@ class Described:
 
     @property
     def series(self) -> frozenset[str]:
-        """The names of its series."""
         if self.kind == "histogram":
             return frozenset(f"{self.name}{suffix}" for suffix in ("_bucket", "_count", "_sum"))
         if self.kind == "summary":
@@ -97,26 +89,33 @@ _UNITS = (
 )
 
 
-@cache
-def registries() -> dict[str, CollectorRegistry]:
-    """Return what each component exposes, by the name of its package."""
-    built: dict[str, Callable[[], CollectorRegistry]] = {
-        PREDICTOR: _predictor,
-        PRODUCER: _producer,
-        materializer.DISTRIBUTION: _materializer,
-        archiver.DISTRIBUTION: _archiver,
-        OPERATOR: _operator,
-        STATUS: _status,
-        TRAINER: lambda: _job(TrainerMetrics),
-        BACKFILL: lambda: _job(BackfillMetrics),
-        OUTCOMES: lambda: _job(OutcomesMetrics),
-    }
-    return {name: build() for name, build in built.items()}
-
-
 OPERATOR = "reprise-rollout"
 SERVICES = (PREDICTOR, PRODUCER, materializer.DISTRIBUTION, archiver.DISTRIBUTION)
 JOBS = (TRAINER, BACKFILL, OUTCOMES)
+
+
+@cache
+def registries() -> dict[str, CollectorRegistry]:
+    """Return what each component exposes, by the name of its package."""
+    return {
+        PREDICTOR: _predictor(),
+        PRODUCER: _producer(),
+        materializer.DISTRIBUTION: _served(MaterializerMetrics, materializer.DISTRIBUTION),
+        archiver.DISTRIBUTION: _served(ArchiverMetrics, archiver.DISTRIBUTION),
+        OPERATOR: RolloutMetrics(CollectorRegistry()).registry,
+        STATUS: StatusMetrics(process_registry(STATUS)).registry,
+        TRAINER: _job(TrainerMetrics),
+        BACKFILL: _job(BackfillMetrics),
+        OUTCOMES: _job(OutcomesMetrics),
+    }
+
+
+@cache
+def own_series() -> frozenset[str]:
+    """Return the names of all series of all components."""
+    return frozenset(
+        series for registry in registries().values() for m in described(registry) for series in m.series
+    )
 
 
 def described(registry: CollectorRegistry) -> list[Described]:
@@ -177,24 +176,11 @@ def _end(tracing: Tracing | None) -> None:
     asyncio.run(tracing.close())
 
 
-def _materializer() -> CollectorRegistry:
-    metrics = MaterializerMetrics(process_registry(materializer.DISTRIBUTION))
-    create_http_app(title="test", description="test", registry=metrics.registry, readiness=list)
-    return metrics.registry
-
-
-def _archiver() -> CollectorRegistry:
-    metrics = ArchiverMetrics(process_registry(archiver.DISTRIBUTION))
-    create_http_app(title="test", description="test", registry=metrics.registry, readiness=list)
-    return metrics.registry
-
-
-def _operator() -> CollectorRegistry:
-    return RolloutMetrics(CollectorRegistry()).registry
-
-
-def _status() -> CollectorRegistry:
-    return StatusMetrics(process_registry(STATUS)).registry
+def _served(own: Callable[[CollectorRegistry], object], distribution: str) -> CollectorRegistry:
+    registry = process_registry(distribution)
+    own(registry)
+    create_http_app(title="test", description="test", registry=registry, readiness=list)
+    return registry
 
 
 def _job(own: Callable[[CollectorRegistry], object]) -> CollectorRegistry:

@@ -20,13 +20,7 @@ _PACKAGE = "io.strimzi.kafka.metrics"
 
 @dataclass(frozen=True)
 class ObservedKafka:
-    """A running broker, and where its metrics are.
-
-    Attributes:
-        broker: The broker.
-        metrics_port: Where Strimzi's metrics reporter, which runs inside of it, answers.
-        lag_port: Where the exporter of the consumers' lag is to answer.
-    """
+    """A running broker, the port of Strimzi's metrics reporter inside of it, and that of the exporter of the lag."""
 
     broker: KafkaBroker
     metrics_port: int
@@ -34,7 +28,6 @@ class ObservedKafka:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a process needs to use it."""
         return {"KAFKA_SERVERS": self.broker.servers}
 
     @property

@@ -14,11 +14,10 @@ from typing import Any
 import httpx
 import pyarrow.parquet as pq
 
-from dashboards.pages import DASHBOARDS
-from dashboards.panels import Panel
+from dashboards.panels import DASHBOARDS, Panel
 from reprise.cli.demo import commands
 from reprise.cli.demo.latency import wait_ready
-from reprise.cli.demo.processes import ProcessTree, own_command
+from reprise.cli.demo.processes import ProcessTree, free_port
 from reprise.log import PREDICTIONS
 from support.observed_kafka import ObservedKafka, observed_kafka, why_no_kafka
 from support.prometheus import Prometheus, Target, prometheus_command
@@ -52,10 +51,7 @@ def missing_programs() -> list[str]:
 class Traffic:
     """Asks for predictions, and for what cannot be answered, and sends broken events, until it is stopped.
 
-    Args:
-        history: Events, whose users and products it asks about.
-        predictor: Address of the predictor.
-        producer: Address of the producer.
+    The users and products are those of a history.
     """
 
     def __init__(self, history: Path, predictor: str, producer: str) -> None:
@@ -116,14 +112,9 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a panel or an alert shows.
+    """What a panel (of a dashboard) or an alert (of a group) shows: legends or labels, and numbers.
 
-    Attributes:
-        page: The dashboard, or the rules' group.
-        title: The panel, or the alert.
-        values: What the queries returned: legends or labels, and numbers.
-        state: Why a panel is left out, or an alert's state.
-        problem: What is wrong with it.
+    ``state`` is why a panel is left out, or the alert's.
     """
 
     page: str
@@ -135,17 +126,9 @@ class Seen:
 
 @dataclass
 class Platform:
-    """Running services with traffic, and what watches them.
+    """Running services with traffic, and the Prometheus that watches them by the chart's rules.
 
-    Attributes:
-        tree: All processes but Redis and the broker.
-        paths: Where everything is kept.
-        ports: Where who answers.
-        redis: The online store; what it holds outlives it.
-        kafka: The broker; without one the log is the embedded one.
-        without_kafka: Why there is no broker.
-        traffic: What asks it.
-        prometheus: Watches it by the chart's rules.
+    Without a broker the log is the embedded one; ``without_kafka`` says why there is none.
     """
 
     tree: ProcessTree
@@ -158,7 +141,6 @@ class Platform:
     prometheus: Prometheus = field(init=False)
 
     def url(self, name: str) -> str:
-        """Return the address of a service."""
         return f"http://127.0.0.1:{self.ports[name]}"
 
     @property
@@ -167,17 +149,14 @@ class Platform:
         return {"REPRISE_LOG_DIR": str(self.paths.log)} if self.kafka is None else self.kafka.environment
 
     def start(self, service: str) -> None:
-        """Start a service."""
-        commands = _commands(self)
-        command, environment = commands[service]
-        listening = {"API_HOST": "127.0.0.1", "API_PORT": str(self.ports[service])}
-        self.tree.start(service, own_command(*command), {**self.log, **environment, **listening})
+        command, environment = _commands(self)[service]
+        self.tree.serve(service, command, {**self.log, **environment}, self.ports[service])
 
     def run_job(self, name: str, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
         """Run a job to its end; it pushes its metrics, and raises ``StepFailedError`` where it fails."""
         store = commands.redis_environment(self.redis.port)
         pushing = {"PUSHGATEWAY_URL": self.url("pushgateway")}
-        return self.tree.run(name, own_command(*arguments), {**store, **pushing, **(environment or {})})
+        return self.tree.run(name, arguments, {**store, **pushing, **(environment or {})})
 
     def judge(self, check_rows: int = 5_000) -> None:
         """Judge the predictions so far by what followed, within seconds instead of days."""
@@ -195,7 +174,7 @@ class Platform:
 
     def watch(self, name: str, rules: str) -> Prometheus:
         """Start one more Prometheus, and return it once it sees everything."""
-        port = commands.free_port()
+        port = free_port()
         command = prometheus_command(self.paths.root / name, rules, self._targets(), port)
         self.tree.start(name, command)
         prometheus = Prometheus(f"http://127.0.0.1:{port}")
@@ -226,7 +205,7 @@ def observed_platform(folder: Path, say: Callable[[str], None] = lambda _: None)
     paths = commands.DemoPaths(folder.resolve())
     commands.prepare(paths, ROOT / "feature_repo" / "definitions.py")
     shutil.copytree(PLAN.parent, paths.plan.parent)
-    ports = {name: commands.free_port() for name in (*SERVICES, "pushgateway", "redis-exporter")}
+    ports = {name: free_port() for name in (*SERVICES, "pushgateway", "redis-exporter")}
     without_kafka = why_no_kafka()
     with ExitStack() as stack:
         redis = stack.enter_context(running_redis("--appendonly", "yes"))
@@ -267,10 +246,7 @@ def look_at(
 ) -> tuple[list[Seen], list[Seen]]:
     """Return what a Prometheus shows in every panel and of every alert.
 
-    Args:
-        prometheus: Who is asked.
-        lacking: Why panels are left out, by what they need.
-        namespace: What Grafana's variable would choose, a regular expression.
+    ``lacking`` says why panels are left out, by what they need; ``namespace`` is a regular expression.
     """
     panels = [
         _panel(prometheus, page.title, panel, lacking, namespace)
@@ -289,7 +265,7 @@ def _start(platform: Platform, say: Callable[[str], None]) -> None:
     listening = f"--web.listen-address=127.0.0.1:{ports['pushgateway']}"
     tree.start("pushgateway", ["prometheus-pushgateway", listening, "--persistence.file="])
     say("making a history, training, filling Redis")
-    commands.make_history(tree, paths, SHOP)
+    tree.run("datagen", commands.steps(paths, SHOP)["datagen"])
     history = ["--events", str(paths.history), "--plan", str(paths.plan)]
     quick = ["--cv-folds", "0", "--max-rows", "3000", "--out", str(paths.models)]
     platform.run_job("train", "train", *history, "--truth", str(paths.truth), *quick)
@@ -297,7 +273,7 @@ def _start(platform: Platform, say: Callable[[str], None]) -> None:
     if platform.kafka is None:
         say(f"the log is the embedded one, for {platform.without_kafka}: Kafka's panels are left out")
     else:
-        tree.run("topics", own_command("topics"), platform.log)
+        tree.run("topics", ["topics"], platform.log)
         tree.start("kafka-lag", platform.kafka.lag_exporter)
     say("starting the services, Redis' exporter and Prometheus")
     for name in SERVICES:
@@ -309,7 +285,6 @@ def _start(platform: Platform, say: Callable[[str], None]) -> None:
 
 
 def _commands(platform: Platform) -> dict[str, tuple[list[str], dict[str, str]]]:
-    """Return the arguments and the environment of each service."""
     paths, redis = platform.paths, commands.redis_environment(platform.redis.port)
     simulate = ["produce", "--mode", "continuous", "--rate", f"{_EVENTS_A_SECOND:g}", *SHOP.population]
     answer = {

@@ -12,11 +12,7 @@ from typing import Any
 
 
 def scrape_configs(monitors: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return Prometheus' ``scrape_configs`` for PodMonitors as the API server gives them.
-
-    Raises:
-        ValueError: A monitor uses what is not translated here.
-    """
+    """Return Prometheus' ``scrape_configs`` for PodMonitors as the API server gives them."""
     return [
         _scrape_config(monitor, endpoint, number)
         for monitor in monitors

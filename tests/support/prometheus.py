@@ -32,14 +32,7 @@ def promtool(arguments: Sequence[str], given: str = "") -> str:
 
 @dataclass(frozen=True)
 class Target:
-    """What is scraped.
-
-    Attributes:
-        job: Its job.
-        port: Where it answers.
-        pushed: Whether it passes on what others pushed to it, under their own jobs.
-        interval: Between two scrapes.
-    """
+    """What is scraped; ``pushed`` if it passes on what others pushed to it, under their own jobs."""
 
     job: str
     port: int
@@ -47,7 +40,6 @@ class Target:
     interval: str = "1s"
 
     def config(self) -> dict[str, object]:
-        """Return it as an entry of ``scrape_configs``."""
         return {
             "job_name": self.job,
             "static_configs": [{"targets": [f"127.0.0.1:{self.port}"]}],
@@ -57,14 +49,7 @@ class Target:
 
 
 def prometheus_command(folder: Path, rules: str, targets: Sequence[Target], port: int) -> list[str]:
-    """Write the configuration into a new folder, and return the command line.
-
-    Args:
-        folder: Where configuration and data go.
-        rules: The rules, as Prometheus reads them.
-        targets: What is scraped.
-        port: Where it is to answer.
-    """
+    """Write the configuration into a new folder, and return the command line."""
     folder.mkdir()
     (folder / "rules.yaml").write_text(rules)
     config = {
@@ -109,23 +94,14 @@ class Prometheus:
                     yield {**rule, "group": group["name"]}
 
     def states(self) -> dict[str, str]:
-        """Return the state of each alert, inactive, pending or firing, by its name."""
         return {rule["name"]: rule["state"] for rule in self.alerts()}
 
     def targets(self) -> dict[str, str]:
-        """Return the health of each target, by its job."""
         active = self._client.get("/api/v1/targets").json()["data"]["activeTargets"]
         return {target["labels"]["job"]: target["health"] for target in active}
 
     def wait_watching(self, check: Callable[[], None]) -> None:
-        """Return once it has reached every target and evaluated its rules.
-
-        Args:
-            check: Called between attempts; raises when waiting has become pointless.
-
-        Raises:
-            TimeoutError: It does not reach them all.
-        """
+        """Return once it has reached every target and evaluated its rules; ``check`` may raise between attempts."""
         give_up = time.monotonic() + _READY_SECONDS
         health: dict[str, str] = {}
         while time.monotonic() < give_up:

@@ -31,16 +31,9 @@ _STRING_OR_DURATION = re.compile(
 
 
 def shortened_rules(text: str, factor: float, least_window_seconds: float) -> str:
-    """Return a rules file in which everything lasts a factor less.
+    """Return a rules file in which everything lasts a factor less, but no range of a query less than the window.
 
-    Args:
-        text: The rules, as Prometheus reads them.
-        factor: By how much; 60 makes a second of a minute.
-        least_window_seconds: No range of a query becomes shorter. A rate needs two scrapes, and a few more where one
-            may be missed: five times the interval of scraping does.
-
-    Raises:
-        ValueError: The factor is below 1, or a duration is not as Prometheus writes it.
+    A rate needs two scrapes, and a few more where one may be missed: five times the interval of scraping does.
     """
     if factor < 1:
         raise ValueError(f"a factor of {factor:g} would not shorten the rules")
@@ -77,11 +70,7 @@ def with_shorter_ages(text: str, factor: float) -> str:
 
 
 def milliseconds(duration: str) -> int:
-    """Return the length of a duration as Prometheus writes it, such as ``1h30m``.
-
-    Raises:
-        ValueError: It is not written so.
-    """
+    """Return the length of a duration as Prometheus writes it, such as ``1h30m``."""
     if not re.fullmatch(_DURATION, duration):
         raise ValueError(f"{duration!r} is no duration of Prometheus'")
     return sum(int(number) * _MILLISECONDS[unit] for number, unit in _PART.findall(duration))

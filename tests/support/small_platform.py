@@ -36,15 +36,7 @@ PASSWORD = "s3cret"
 
 @dataclass(frozen=True)
 class SmallPlatform:
-    """The platform, and its parts that a test may break.
-
-    Attributes:
-        folder: Where everything is kept.
-        tree: Its processes: ``materializer``, ``predictor``, ``producer``.
-        redis: Its Redis.
-        log: The variables that say where the log is.
-        ports: Of the services.
-    """
+    """The platform, and its parts that a test may break; ``log`` are the variables that say where the log is."""
 
     folder: Path
     tree: ProcessTree
@@ -61,22 +53,18 @@ class SmallPlatform:
 
     def start(self, name: str, wait: bool = True) -> None:
         """Start one of the services, and wait until it is ready."""
-        command, own = {
-            "materializer": ("materialize", {"REPRISE_PLAN": str(self.folder / "plan.json")}),
-            "predictor": (
-                "serve",
-                {
-                    "MODEL_STORE": str(self.models),
-                    "MODEL_RELOAD_SECONDS": "0.2",
-                    "PREDICTOR_PREDICTION_LOG": "true",
-                },
-            ),
-            "producer": ("produce", {}),
+        command: list[str] = {
+            "materializer": ["materialize"],
+            "predictor": ["serve"],
+            "producer": ["produce", "--mode", "serve"],
         }[name]
-        options = ["--mode", "serve"] if name == "producer" else []
-        listen = {"API_HOST": "127.0.0.1", "API_PORT": str(self.ports[name])}
-        redis = {} if name == "producer" else self.redis_variables(name)
-        self.tree.start(name, own_command(command, *options), {**self.log, **redis, **own, **listen})
+        variables = {**self.log, **({} if name == "producer" else self.redis_variables(name))}
+        if name == "materializer":
+            variables["REPRISE_PLAN"] = str(self.folder / "plan.json")
+        if name == "predictor":
+            variables |= {"MODEL_STORE": str(self.models), "MODEL_RELOAD_SECONDS": "0.2"}
+            variables["PREDICTOR_PREDICTION_LOG"] = "true"
+        self.tree.serve(name, command, variables, self.ports[name])
         if wait:
             self.wait_until_ready(name)
 
@@ -144,7 +132,6 @@ class Examined:
 
     @property
     def failed(self) -> list[str]:
-        """The names of the checks that failed."""
         return [name for name, check in self.checks.items() if check["status"] == "failed"]
 
 

@@ -10,9 +10,7 @@ from typing import Any
 import httpx
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from reprise.cli.demo import commands
 from reprise.cli.demo.latency import wait_ready
-from reprise.cli.demo.processes import own_command
 from support.observed_platform import SERVICES, Platform
 
 MISSING = "chromium is not installed (the Debian package of this name)"
@@ -37,11 +35,7 @@ def chromium_path() -> str | None:
 
 @contextmanager
 def running_chromium() -> Iterator[Browser]:
-    """Run a browser without a window.
-
-    Raises:
-        FileNotFoundError: There is no Chromium on this machine.
-    """
+    """Run a browser without a window."""
     if (program := chromium_path()) is None:
         raise FileNotFoundError(MISSING)
     # Its sandbox refuses to run as root, which a container's tests are.
@@ -67,17 +61,13 @@ def opened(browser: Browser, *, phone: bool = False, **options: Any) -> Iterator
 
 def running_status(platform: Platform) -> str:
     """Start a status page among the platform's processes, which polls each second, and return its address."""
-    port = commands.free_port()
     polling = {
         "STATUS_TARGETS": ",".join(f"{name}={platform.url(name)}" for name in SERVICES),
         "STATUS_INTERVAL_SECONDS": "1",
         "STATUS_PROMETHEUS_URL": platform.prometheus.url,
         "PUSHGATEWAY_URL": platform.url("pushgateway"),
-        "API_HOST": "127.0.0.1",
-        "API_PORT": str(port),
     }
-    platform.tree.start("status", own_command("status"), polling)
-    url = f"http://127.0.0.1:{port}"
+    url = platform.tree.serve("status", ["status"], polling)
     with httpx.Client(timeout=10, trust_env=False) as client:
         wait_ready(client, url, platform.tree.check)
     return url
@@ -88,12 +78,7 @@ def screenshots(
 ) -> list[Path]:
     """Write pictures of the status page and of Prometheus' alerts into a folder, and return the files.
 
-    Args:
-        browser: The browser.
-        platform: The running platform.
-        status: Address of its status page.
-        folder: Where the pictures go.
-        points: Minimum points of each curve.
+    Each curve has at least this many points.
     """
     paths = [folder / name for name in ("status.png", "status-phone.png", "alerts.png")]
     with opened(browser, color_scheme="light") as page:

@@ -40,11 +40,7 @@ class Cluster:
 
     @classmethod
     def find(cls) -> Cluster:
-        """Return the cluster that KUBECONFIG names.
-
-        Raises:
-            MissingClusterError: It is not set, a program is missing, or the cluster does not answer.
-        """
+        """Return the cluster that KUBECONFIG names."""
         if not os.environ.get("KUBECONFIG"):
             raise MissingClusterError("KUBECONFIG is not set; make e2e brings a cluster up")
         kubectl = shutil.which("kubectl")
@@ -162,10 +158,6 @@ class Platform:
             name: The component.
             seconds: How long it may take.
             environment: Variables that this run has besides.
-
-        Raises:
-            CommandError: It failed.
-            TimeoutError: It did not end.
         """
         job = f"e2e-{name}-{time.time_ns() // 1_000_000}"
         variables = [{"name": key, "value": value} for key, value in environment.items()]

@@ -14,13 +14,7 @@ NAME = "repurchase"
 
 @dataclass(kw_only=True)
 class LiveRollout:
-    """The rollout of a namespace.
-
-    Attributes:
-        cluster: The API server.
-        namespace: Where the rollout is.
-        name: The rollout's name.
-    """
+    """The rollout of a namespace."""
 
     cluster: Cluster
     namespace: str
@@ -54,11 +48,7 @@ class LiveRollout:
         return found
 
     def wait_for_phase(self, phase: str, seconds: float, digest: str | None = None) -> dict[str, Any]:
-        """Return the first candidate's status once it, or the candidate of a digest, is in a phase.
-
-        Raises:
-            TimeoutError: It is not, and its status is told.
-        """
+        """Return the first candidate's status once it, or the candidate of a digest, is in a phase."""
         seen: list[dict[str, Any]] = []
 
         def probe() -> dict[str, Any] | None:

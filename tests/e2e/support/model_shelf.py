@@ -34,11 +34,7 @@ path.write_bytes(content)
 
 
 class ModelShelf:
-    """Publishes into the model store as the trainer does, with the trainer's own image.
-
-    Args:
-        platform: Whose store.
-    """
+    """Publishes into the model store as the trainer does, with the trainer's own image."""
 
     def __init__(self, platform: Platform) -> None:
         self._platform = platform

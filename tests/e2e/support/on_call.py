@@ -33,12 +33,7 @@ TRANSCRIPTS = ROOT / "build/incidents"
 
 @dataclass
 class OnCall:
-    """One incident, from its beginning to its end; every step is written down, with the seconds since it began.
-
-    Attributes:
-        watched: The platform, and who watches it.
-        section: Heading of the runbook's section.
-    """
+    """One incident, from its beginning to its end; every step is written down, with the seconds since it began."""
 
     watched: WatchedPlatform
     section: str
@@ -150,11 +145,7 @@ class OnCall:
 
 
 def section_of(page: str, heading: str) -> str:
-    """Return the text of a section of a page of Markdown.
-
-    Raises:
-        ValueError: It has no such section.
-    """
+    """Return the text of a section of a page of Markdown."""
     parts = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
     for title, text in zip(parts[1::2], parts[2::2], strict=True):
         if title == heading:

@@ -31,13 +31,7 @@ _KINDS = ("podmonitors.monitoring.coreos.com", "prometheusrules.monitoring.coreo
 
 @dataclass
 class WatchedPlatform:
-    """The platform and the Prometheus that watches it.
-
-    Attributes:
-        platform: The release.
-        prometheus: Answers through the API server.
-        factor: By how much the durations of the rules are shortened.
-    """
+    """The platform and the Prometheus that watches it."""
 
     platform: Platform
     prometheus: Prometheus

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 import httpx
@@ -11,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from support.observed_platform import SERVICES, Platform
-from support.status_page import MISSING, chromium_path, opened, running_chromium, running_status, screenshots
+from support.status_page import MISSING, chromium_path, opened, running_chromium, running_status
 from support.waiting import wait_until
 
 pytestmark = [
@@ -163,18 +162,6 @@ def test_dark_and_light_differ_and_can_be_read(url: str, page: Page) -> None:
         )
         ink = page.evaluate(luminance.replace("{}", "document.body", 1).replace("{}", "color", 1))
         assert (ground > 200 and ink < 60) if scheme == "light" else (ground < 60 and ink > 200)
-
-
-def test_screenshots_are_of_the_page_on_a_screen_and_on_a_phone(
-    observed: Platform, url: str, browser: Browser, tmp_path: Path
-) -> None:
-    paths = screenshots(browser, observed, url, tmp_path)
-    assert [path.name for path in paths] == ["status.png", "status-phone.png", "alerts.png"]
-    for path in paths:
-        content = path.read_bytes()
-        assert content.startswith(b"\x89PNG")
-        width = int.from_bytes(content[16:20], "big")
-        assert width == (780 if path.name == "status-phone.png" else 1200)
 
 
 def test_a_service_that_hangs_is_the_headline_within_seconds(url: str, page: Page) -> None:

@@ -1,6 +1,6 @@
 from typing import Any
 
-from reprise.cli.demo.ab_test import AbTest, some_pairs
+from reprise.cli.demo.ab_test import result_lines, some_pairs
 
 
 def report(lower: float | None) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def report(lower: float | None) -> dict[str, Any]:
 
 
 def test_lines_tell_users_verdict_and_mismatches() -> None:
-    users, brier, checked = AbTest(report(0.006)).lines()
+    users, brier, checked = result_lines(report(0.006))
     assert users == "users baseline 1,010, full 990: split as the shares say, p = 1"
     assert brier == (
         "Brier score on the same predictions: candidate not worse, +0.0130 (+0.0060 to +0.0200 at all times)"
@@ -23,7 +23,7 @@ def test_lines_tell_users_verdict_and_mismatches() -> None:
 
 
 def test_lines_of_too_few_users_say_so() -> None:
-    assert "too few users yet" in AbTest(report(None)).lines()[1]
+    assert "too few users yet" in result_lines(report(None))[1]
 
 
 def test_a_few_different_pairs_of_each_user_are_asked_for() -> None:

@@ -6,59 +6,44 @@ every prediction, the purchases go through the log, the archiver stores both, an
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import numpy as np
-import orjson
 
 from reprise.bundle import BundleStore
 from reprise.bundle.scorer import Scorer
-from reprise.cli.demo import commands
 from reprise.cli.demo.latency import purchase
 from reprise.cli.demo.parity import predict
-from reprise.cli.demo.processes import ProcessTree
 from reprise.cli.demo.waiting import wait_until
-from reprise.routing import RoutingDocument, Share, allocate, assign
+from reprise.routing import Arm, RoutingDocument, Share, allocate, assign
 from reprise.routing.store import RoutingStore
 from reprise.store.settings import OnlineStoreSettings
 
 CANDIDATE = "full"
-HORIZON_SECONDS = 6
 _PAIRS_PER_USER = 12
 _BATCH = 500
 _APPLY_SECONDS = 30.0
 
 
-@dataclass(frozen=True)
-class AbTest:
-    """The result of the test.
-
-    Attributes:
-        report: ``report.json`` of the outcomes job.
-    """
-
-    report: Mapping[str, Any]
-
-    def lines(self) -> list[str]:
-        """Return the result as lines for people."""
-        users = ", ".join(f"{name} {count:,}" for name, count in self.report["users"].items())
-        [candidate] = self.report["candidates"]
-        brier = candidate["results"][0]
-        latest = brier["looks"][-1]
-        interval = (
-            "too few users yet"
-            if latest["lower"] is None
-            else f"{latest['difference']:+.4f} ({latest['lower']:+.4f} to {latest['upper']:+.4f} at all times)"
-        )
-        consistency = self.report["consistency"]
-        return [
-            f"users {users}: split as the shares say, p = {self.report['ratio']['anytime_p_value']:.2g}",
-            f"Brier score on the same predictions: candidate {brier['verdict'].replace('_', ' ')}, {interval}",
-            f"{consistency['predictions']:,} logged predictions recomputed offline:"
-            f" {consistency['mismatched']:,} mismatches",
-        ]
+def result_lines(report: Mapping[str, Any]) -> list[str]:
+    """Return the result, which is ``report.json`` of the outcomes job, as lines for people."""
+    users = ", ".join(f"{name} {count:,}" for name, count in report["users"].items())
+    [candidate] = report["candidates"]
+    brier = candidate["results"][0]
+    latest = brier["looks"][-1]
+    interval = (
+        "too few users yet"
+        if latest["lower"] is None
+        else f"{latest['difference']:+.4f} ({latest['lower']:+.4f} to {latest['upper']:+.4f} at all times)"
+    )
+    consistency = report["consistency"]
+    return [
+        f"users {users}: split as the shares say, p = {report['ratio']['anytime_p_value']:.2g}",
+        f"Brier score on the same predictions: candidate {brier['verdict'].replace('_', ' ')}, {interval}",
+        f"{consistency['predictions']:,} logged predictions recomputed offline:"
+        f" {consistency['mismatched']:,} mismatches",
+    ]
 
 
 def simulate_users(
@@ -69,24 +54,14 @@ def simulate_users(
     redis_port: int,
     pairs: Sequence[tuple[str, str]],
 ) -> None:
-    """Route users to two models, request predictions, and send purchases as the second model predicts.
-
-    Args:
-        client: HTTP client.
-        addresses: Base address of each service.
-        models: The model store.
-        digests: Digests of baseline and candidate.
-        redis_port: Redis port of the predictor.
-        pairs: Users and products.
+    """Route users to the models of two digests, request predictions, and send purchases as the second predicts.
 
     Raises:
         NotReadyError: The predictor does not apply the routing document.
         httpx.HTTPStatusError: A service refused.
     """
     arms = allocate(digests[0], [Share(CANDIDATE, digests[1], 5_000)], {})
-    document = RoutingDocument(generation=1, rollout="demo/models", salt="demo", arms=arms)
-    _publish(document, redis_port)
-    arm_of = assign(document)
+    arm_of = assign(publish(arms, redis_port))
     probe = {"user_id": next(user for user, _ in pairs if arm_of(user) == 1), "product_id": pairs[0][1]}
 
     def applied() -> bool:
@@ -115,14 +90,6 @@ def simulate_users(
             client.post(f"{addresses['producer']}/events", json=purchases).raise_for_status()
 
 
-def compare_arms(tree: ProcessTree, paths: commands.DemoPaths, redis_port: int) -> AbTest:
-    """Archive the log, compare the arms, and end the routing."""
-    commands.archive(tree, paths)
-    commands.outcomes(tree, paths, redis_port, HORIZON_SECONDS)
-    _publish(RoutingDocument(generation=2, rollout="demo/models", salt="demo", arms=()), redis_port)
-    return AbTest(orjson.loads((paths.outcomes / "report.json").read_bytes()))
-
-
 def some_pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return a few pairs of each user."""
     by_user: dict[str, list[tuple[str, str]]] = {}
@@ -131,6 +98,10 @@ def some_pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [pair for found in by_user.values() for pair in found[:_PAIRS_PER_USER]]
 
 
-def _publish(document: RoutingDocument, redis_port: int) -> None:
+def publish(arms: tuple[Arm, ...], redis_port: int) -> RoutingDocument:
+    """Route users to these arms, or to the configured model if there are none; return the document."""
+    generation = 1 if arms else 2
+    document = RoutingDocument(generation=generation, rollout="demo/models", salt="demo", arms=arms)
     with RoutingStore(OnlineStoreSettings.load(redis_host="127.0.0.1", redis_port=redis_port)) as store:
         store.publish_document(document)
+    return document

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -16,25 +15,10 @@ _READY_SECONDS = 60.0
 _FRESH_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Latency:
-    """Percentiles of a duration, milliseconds."""
-
-    count: int
-    p50_ms: float
-    p95_ms: float
-    p99_ms: float
-
-    @classmethod
-    def of(cls, seconds: Sequence[float]) -> "Latency":
-        """Return the percentiles of durations in seconds."""
-        p50, p95, p99 = np.percentile(np.array(seconds) * 1e3, [50, 95, 99])
-        return cls(len(seconds), float(p50), float(p95), float(p99))
-
-    def __str__(self) -> str:
-        return (
-            f"p50 {self.p50_ms:.1f} ms, p95 {self.p95_ms:.1f} ms, p99 {self.p99_ms:.1f} ms (n={self.count})"
-        )
+def percentiles(seconds: Sequence[float]) -> str:
+    """Return the percentiles of durations for people, in milliseconds."""
+    p50, p95, p99 = np.percentile(np.array(seconds) * 1e3, [50, 95, 99])
+    return f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms (n={len(seconds)})"
 
 
 def wait_ready(client: httpx.Client, url: str, check: Callable[[], None]) -> None:
@@ -61,7 +45,7 @@ def wait_ready(client: httpx.Client, url: str, check: Callable[[], None]) -> Non
 
 def measure_predictions(
     client: httpx.Client, url: str, pairs: Sequence[tuple[str, str]]
-) -> tuple[Latency, dict[str, Any], dict[str, Any]]:
+) -> tuple[str, dict[str, Any], dict[str, Any]]:
     """Request predictions one after the other; return their latency and the last request with its response.
 
     Raises:
@@ -76,10 +60,10 @@ def measure_predictions(
         response = client.post(f"{url}/predict", json=request)
         seconds.append(time.perf_counter() - started)
         answer = response.raise_for_status().json()
-    return Latency.of(seconds), request, answer
+    return percentiles(seconds), request, answer
 
 
-def measure_freshness(client: httpx.Client, producer: str, predictor: str, probes: int) -> Latency:
+def measure_freshness(client: httpx.Client, producer: str, predictor: str, probes: int) -> str:
     """Send purchases of a probe user, and time each until ``/features`` shows it.
 
     The time includes the producer, the log, the fold and the read.
@@ -102,7 +86,7 @@ def measure_freshness(client: httpx.Client, producer: str, predictor: str, probe
         client.post(f"{producer}/events", json=event).raise_for_status()
         wait_until(readable, _FRESH_SECONDS, f"event {purchases} of {user} is not readable", every=0.001)
         seconds.append(time.perf_counter() - started)
-    return Latency.of(seconds)
+    return percentiles(seconds)
 
 
 def purchase(event_id: str, user: str, product: str, amount: float) -> dict[str, Any]:

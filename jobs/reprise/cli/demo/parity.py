@@ -1,4 +1,4 @@
-"""Parity of the executors: reference, batch and stream on the history, and the running predictor against batch."""
+"""Parity of the running predictor with the batch executor."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -14,20 +14,11 @@ import pyarrow.parquet as pq
 
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import Event, parse_timestamp
-from reprise.features.discovery.definition import load_definition
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.parity.check import check_parity
 from reprise.features.parity.comparison import Comparison, batch_inputs, compare, feature_scales
 from reprise.features.plan import Plan
 
 _BATCH = 500
-_REFERENCE_ROWS = 60
-
-
-def compare_offline(plan: Plan, repository: Path, history: Path) -> tuple[Comparison, ...]:
-    """Compare the executors on the history."""
-    definition = load_definition(repository)
-    return check_parity(history, plan, definition, reference_rows=_REFERENCE_ROWS).comparisons
 
 
 def compare_online(

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,11 +11,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from reprise.cli.demo.exceptions import StepFailedError
+from reprise.cli.demo.waiting import DemoError
 
 _PR_SET_PDEATHSIG = 1
 _STOP_SECONDS = 15.0
 _SHOWN_LOG_LINES = 25
+
+
+class StepFailedError(DemoError):
+    """A process of the demo failed, or ended too early."""
+
+    def __init__(self, name: str, status: int, output: str) -> None:
+        super().__init__(f"{name} ended with status {status}; the end of its output:\n{output}")
 
 
 class ProcessTree:
@@ -32,13 +40,13 @@ class ProcessTree:
         for process in reversed(self._running.values()):
             _stop(process)
 
-    def run(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
-        """Run a process to its end and return its output; its progress goes to this one's terminal.
+    def run(self, name: str, arguments: Sequence[str], environment: Mapping[str, str] | None = None) -> str:
+        """Run a command of Reprise to its end and return its output; its progress goes to this one's terminal.
 
         Raises:
             StepFailedError: It failed.
         """
-        status = self._popen(name, command, environment, shows_errors=True).wait()
+        status = self._popen(name, own_command(*arguments), environment, shows_errors=True).wait()
         del self._running[name]
         if status != 0:
             raise self._failure(name, status)
@@ -47,6 +55,15 @@ class ProcessTree:
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
         """Start a process in the background."""
         self._popen(name, command, environment, shows_errors=False)
+
+    def serve(
+        self, name: str, arguments: Sequence[str], environment: Mapping[str, str], port: int | None = None
+    ) -> str:
+        """Start a service of Reprise in the background, by default on a free port, and return its address."""
+        port = port or free_port()
+        listen = {"API_HOST": "127.0.0.1", "API_PORT": str(port)}
+        self.start(name, own_command(*arguments), {**environment, **listen})
+        return f"http://127.0.0.1:{port}"
 
     def stop(self, name: str) -> None:
         """Stop a process and wait for it."""
@@ -90,6 +107,14 @@ class ProcessTree:
 def own_command(*arguments: str) -> list[str]:
     """Return the command line of one of Reprise's commands, run by this interpreter."""
     return [sys.executable, "-m", "reprise.cli", *arguments]
+
+
+def free_port() -> int:
+    """Return a free TCP port of the loopback interface."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def _die_with_parent() -> None:

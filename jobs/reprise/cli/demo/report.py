@@ -9,8 +9,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
-from reprise.cli.demo.ab_test import AbTest
-from reprise.cli.demo.latency import Latency
+from reprise.cli.demo.ab_test import result_lines
 from reprise.features.parity.comparison import Comparison
 
 
@@ -23,11 +22,11 @@ class DemoResult:
     history_events: int
     streamed_events: int
     folded: int
-    freshness: Latency
-    predictions: Latency
+    freshness: str
+    predictions: str
     request: Mapping[str, Any]
     response: Mapping[str, Any]
-    ab_test: AbTest | None
+    ab_test: Mapping[str, Any] | None
     seconds: float
 
     @property
@@ -60,7 +59,13 @@ def print_report(
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
     overall = result.evaluation["overall"]
-    table.add_row("model", _quality(overall))
+    baselines = ", ".join(f"{name} {m['roc_auc']:.3f}" for name, m in overall["baselines"].items())
+    oracle = f", oracle {overall['oracle']['roc_auc']:.3f}" if overall.get("oracle") else ""
+    table.add_row(
+        "model",
+        f"AUC {overall['model']['roc_auc']:.3f} on {overall['rows']:,} held-out rows of the latest time"
+        f" (baselines: {baselines}{oracle})",
+    )
     table.add_row("", _gap(overall))
     for comparison in result.comparisons:
         table.add_row(
@@ -75,7 +80,7 @@ def print_report(
     table.add_row("freshness", f"event → readable: {result.freshness}")
     table.add_row("predictions", f"{result.predictions} over HTTP, one at a time")
     skipped = ["skipped: a shared Kafka holds other predictions as well"]
-    for line in result.ab_test.lines() if result.ab_test is not None else skipped:
+    for line in skipped if result.ab_test is None else result_lines(result.ab_test):
         table.add_row("A/B test", line)
     table.add_row("took", f"{result.seconds:.0f} s")
     console.print()
@@ -91,15 +96,6 @@ def print_report(
         console.print(f"  {name:12} {path}", highlight=False, soft_wrap=True)
     for failure in result.failures:
         console.print(f"[bold red]failed:[/bold red] {failure}", highlight=False)
-
-
-def _quality(overall: Mapping[str, Any]) -> str:
-    baselines = ", ".join(f"{name} {m['roc_auc']:.3f}" for name, m in overall["baselines"].items())
-    oracle = f", oracle {overall['oracle']['roc_auc']:.3f}" if overall.get("oracle") else ""
-    return (
-        f"AUC {overall['model']['roc_auc']:.3f} on {overall['rows']:,} held-out rows of the latest time"
-        f" (baselines: {baselines}{oracle})"
-    )
 
 
 def _gap(overall: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import httpx
 import numpy as np
@@ -19,18 +20,20 @@ from rich.console import Console
 from reprise.bundle import BundleStore
 from reprise.cli.demo import ab_test, commands
 from reprise.cli.demo.event_log import commit_end_offsets, streamed_events
-from reprise.cli.demo.exceptions import NotReadyError
 from reprise.cli.demo.latency import measure_freshness, measure_predictions, wait_ready
-from reprise.cli.demo.parity import compare_offline, compare_online
+from reprise.cli.demo.parity import compare_online
 from reprise.cli.demo.processes import ProcessTree
 from reprise.cli.demo.report import DemoResult, print_report
-from reprise.cli.demo.waiting import wait_until
+from reprise.cli.demo.waiting import NotReadyError, wait_until
+from reprise.features.discovery.definition import load_definition
+from reprise.features.parity.check import check_parity
 from reprise.features.plan import Plan
 from reprise.log import EventLogSettings
 
 _PREDICTIONS = 2_000
 _PROBES = 50
 _ONLINE_ROWS = 500
+_REFERENCE_ROWS = 60
 _CAUGHT_UP_SECONDS = 30.0
 _AB_PAIRS = 20_000
 _RECENT_EVENTS = 20_000
@@ -93,29 +96,33 @@ class _Demo:
 
     def start(self) -> None:
         """Make a history and a model of it, and start the services."""
-        tree, paths, options, show = self.tree, self.paths, self.options, self.console.print
+        tree, options, show = self.tree, self.options, self.console.print
         size = f"{options.users:,} users, {options.products:,} products, {options.days} days"
         show(f"• making a history: {size}")
-        show(f"  {_last_line(commands.make_history(tree, paths, options))}")
+        show(f"  {_last_line(self.run('datagen'))}")
         show("• discovering and selecting features on it")
-        summary = commands.plan_features(tree, paths).splitlines()
+        summary = self.run("features-plan").splitlines()
         show("\n".join(f"  {line}" for line in summary if "discovered" in line))
         show("• training")
-        commands.train(tree, paths)
+        self.run("train")
         self.redis_port, kind = commands.start_redis(tree)
         show(f"• filling Redis ({kind}) with the state of the history")
-        show(f"  {_last_line(commands.fill_store(tree, paths, self.redis_port))}")
+        show(f"  {_last_line(self.run('backfill', commands.redis_environment(self.redis_port)))}")
         if self.log.kafka_servers is not None:
             show(f"• creating the topics in Kafka at {self.log.kafka_servers}")
-            commands.make_topics(tree)
+            self.run("topics")
         materializer = f"{self.group}-materializer"
         commit_end_offsets(self.log, (materializer, f"{self.group}-check"))
         self.addresses = commands.start_services(
-            tree, paths, options, self.redis_port, options.rate, materializer
+            tree, self.paths, options, self.redis_port, options.rate, materializer
         )
         for address in self.addresses.values():
             wait_ready(self.client, address, tree.check)
         show(f"• streaming live events, {options.rate:g} per second")
+
+    def run(self, step: str, environment: Mapping[str, str] | None = None) -> str:
+        """Run a step to its end and return its output."""
+        return self.tree.run(step, commands.steps(self.paths, self.options)[step], environment)
 
     def measure(self, started: float) -> DemoResult:
         """Measure and check the platform while events stream, and return the results."""
@@ -136,13 +143,15 @@ class _Demo:
         streamed = streamed_events(self.log, f"{self.group}-check")
         folded = self._wait_folded(len(streamed))
         plan = Plan.load(paths.plan)
+        definition = load_definition(paths.repository)
+        offline = check_parity(paths.history, plan, definition, reference_rows=_REFERENCE_ROWS)
         unknown = [("nobody", pairs[0][1]), (pairs[0][0], "nothing"), ("nobody", "nothing")]
         online = compare_online(
             client, addresses["predictor"], plan, paths.history, streamed, [*pairs[:_ONLINE_ROWS], *unknown]
         )
         return DemoResult(
             evaluation=orjson.loads((paths.bundle / "metadata.json").read_bytes())["evaluation"],
-            comparisons=(*compare_offline(plan, paths.repository, paths.history), online),
+            comparisons=(*offline.comparisons, online),
             history_events=pq.read_metadata(paths.history).num_rows,
             streamed_events=len(streamed),
             folded=folded,
@@ -150,16 +159,19 @@ class _Demo:
             predictions=predictions,
             request=request,
             response=response,
-            ab_test=ab_test.compare_arms(tree, paths, self.redis_port) if tests_models else None,
+            ab_test=self._compare_arms() if tests_models else None,
             seconds=time.monotonic() - started,
         )
 
     def keep_serving(self) -> None:
         """Keep streaming and predicting until Ctrl-C, with a status page."""
         port = httpx.URL(self.addresses["producer"]).port
-        assert port is not None
-        commands.start_producer(self.tree, self.paths, self.options, port, self.options.rate)
-        status = commands.start_status(self.tree, self.addresses)
+        commands.start_producer(self.tree, self.paths, self.options, self.options.rate, port)
+        targets = ",".join(
+            f"{name}={self.addresses[name]}" for name in ("predictor", "producer", "materializer")
+        )
+        polling = {"STATUS_TARGETS": targets, "STATUS_INTERVAL_SECONDS": "2", "STATUS_TITLE": "demo"}
+        status = self.tree.serve("status", ["status"], polling)
         wait_ready(self.client, status, self.tree.check)
         self.console.print(
             "\nThe platform keeps running: streaming, folding, predicting. Ctrl-C stops all of it."
@@ -172,10 +184,21 @@ class _Demo:
     def _simulate_users(self) -> None:
         """Send predictions and purchases of two models' users, and wait until the horizon of the last one is over."""
         models = BundleStore(str(self.paths.models))
-        digests = commands.train_on_little(self.tree, self.paths), models.latest()
+        output = self.run("train-on-little")
+        weaker = next(line.split()[1] for line in output.splitlines() if line.startswith("bundle"))
         pairs = ab_test.some_pairs(self._some_pairs(_AB_PAIRS))
+        digests = weaker, models.latest()
         ab_test.simulate_users(self.client, self.addresses, models, digests, self.redis_port, pairs)
-        time.sleep(ab_test.HORIZON_SECONDS + 2.0)
+        time.sleep(commands.HORIZON_SECONDS + 2.0)
+
+    def _compare_arms(self) -> Mapping[str, Any]:
+        """Archive the log, compare the arms, end the routing, and return the report of the comparison."""
+        self.run("archive", {"REPRISE_LOG_DIR": str(self.paths.log), "LOG_LEVEL": "warning"})
+        redis = commands.redis_environment(self.redis_port)
+        self.run("outcomes", redis | {"OUTCOMES_MIN_USERS": "100", "OUTCOMES_IN_FLIGHT": "5s"})
+        ab_test.publish((), self.redis_port)
+        report: Mapping[str, Any] = orjson.loads((self.paths.outcomes / "report.json").read_bytes())
+        return report
 
     def _some_pairs(self, count: int) -> list[tuple[str, str]]:
         """Return the pairs of random recent events of the history."""

@@ -1,24 +1,26 @@
-"""Waiting for a condition."""
+"""Waiting for a condition, and the demo's errors."""
 
 import time
 from collections.abc import Callable
 
-from reprise.cli.demo.exceptions import NotReadyError
+from reprise.runtime.exceptions import RepriseError
+
+
+class DemoError(RepriseError):
+    """Root of the demo's errors."""
+
+
+class NotReadyError(DemoError):
+    """A condition did not become true in time."""
 
 
 def wait_until(
     probe: Callable[[], bool], seconds: float, problem: str | Callable[[], str], every: float = 0.1
 ) -> None:
-    """Call a probe until it returns true.
-
-    Args:
-        probe: The condition; it may raise.
-        seconds: Timeout, seconds.
-        problem: The error's message, or what returns it after the timeout.
-        every: Pause between calls, seconds.
+    """Call a probe every so many seconds until it returns true.
 
     Raises:
-        NotReadyError: It does not return true in time.
+        NotReadyError: It does not within ``seconds``; the message is the problem, or what it returns then.
     """
     deadline = time.monotonic() + seconds
     while not probe():
