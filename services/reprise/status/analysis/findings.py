@@ -5,6 +5,7 @@ those of the alerts (charts/reprise/files/rules.yaml), which Prometheus evaluate
 """
 
 from collections.abc import Callable, Container, Iterator
+from functools import partial
 
 from reprise.status.formatting import count, digest, plain
 from reprise.status.report import Finding, Level, OverallStatus, Report
@@ -14,6 +15,30 @@ _CRITICAL = frozenset({"predictor", "producer", "materializer"})
 """Services without which events or predictions stop; the others can be away for a while."""
 
 _NOT_READY = "a-service-is-not-ready"
+
+_COUNTED = {
+    "mismatches": (
+        "features-do-not-match",
+        "logged value",
+        "Features do not match: {} differ from what the offline store gives.",
+    ),
+    "probability_mismatches": (
+        "features-do-not-match",
+        "logged one",
+        "Probabilities do not match: {} differ from what the model gives.",
+    ),
+    "archive_lost": (
+        "the-archive-loses-records",
+        "record",
+        "The archive lost {}: Kafka had deleted them before.",
+    ),
+    "archive_missing": (
+        "the-archive-loses-records",
+        "record",
+        "The archiver is blocked: {} that it has to read next are deleted.",
+    ),
+}
+"""Figures that must be 0: the runbook's section, the noun of the number, and the sentence with both."""
 
 _NEVER_COVERED = frozenset(
     {
@@ -47,15 +72,15 @@ def _alerts(snapshot: Snapshot, covered: Container[tuple[str, Level]]) -> Iterat
     """Yield a finding for each alert that is not covered; one if it fires for several label sets."""
     for alert in {alert.name: alert for alert in snapshot.alerts or ()}.values():
         if alert.name in _NEVER_COVERED or (alert.section, alert.level) not in covered:
-            yield Finding(level=alert.level, sentence=f"{alert.summary}.", section=alert.section)
+            yield _finding(alert.level, f"{alert.summary}.", alert.section)
 
 
-def _bad(sentence: str, section: str) -> Finding:
-    return Finding(level="bad", sentence=sentence, section=section)
+def _finding(level: Level, sentence: str, section: str) -> Finding:
+    return Finding(level=level, sentence=sentence, section=section)
 
 
-def _watch(sentence: str, section: str) -> Finding:
-    return Finding(level="watch", sentence=sentence, section=section)
+_bad = partial(_finding, "bad")
+_watch = partial(_finding, "watch")
 
 
 def _online_store(report: Report) -> Iterator[Finding]:
@@ -72,49 +97,23 @@ def _services(report: Report) -> Iterator[Finding]:
         name, total = service.name, len(service.processes)
         if not service.answering:
             reason = service.processes[0].reason if service.processes else service.problem or "there is none"
-            sentence = f"No {name} answers: {_trimmed(reason)}."
-            yield Finding(level=level, sentence=sentence, section=_NOT_READY)
+            yield _finding(level, f"No {name} answers: {_trimmed(reason)}.", _NOT_READY)
             continue
         if silent := total - service.answering:
             yield _watch(f"{silent} of {total} processes of the {name} do not answer.", _NOT_READY)
         unready = [p for p in service.processes if p.version is not None and not p.ready]
         if unready:
             reason = _trimmed(unready[0].reason)
-            if service.ready:
-                sentence = f"{len(unready)} of {total} processes of the {name} are not ready: {reason}."
-                yield _watch(sentence, _NOT_READY)
-            else:
-                sentence = f"The {name} is not ready: {reason}."
-                yield Finding(level=level, sentence=sentence, section=_NOT_READY)
+            who = (
+                f"{len(unready)} of {total} processes of the {name} are"
+                if service.ready
+                else f"The {name} is"
+            )
+            yield _finding("watch" if service.ready else level, f"{who} not ready: {reason}.", _NOT_READY)
 
 
 def _counted(report: Report) -> Iterator[Finding]:
-    for name, noun, sentence, section in (
-        (
-            "mismatches",
-            "logged value",
-            "Features do not match: {} differ from what the offline store gives.",
-            "features-do-not-match",
-        ),
-        (
-            "probability_mismatches",
-            "logged one",
-            "Probabilities do not match: {} differ from what the model gives.",
-            "features-do-not-match",
-        ),
-        (
-            "archive_lost",
-            "record",
-            "The archive lost {}: Kafka had deleted them before.",
-            "the-archive-loses-records",
-        ),
-        (
-            "archive_missing",
-            "record",
-            "The archiver is blocked: {} that it has to read next are deleted.",
-            "the-archive-loses-records",
-        ),
-    ):
+    for name, (section, noun, sentence) in _COUNTED.items():
         if value := report.value(name):
             yield _bad(sentence.format(count(value, noun)), section)
 
