@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from reprise.status.scrape.targets import parse_targets
+from reprise.status.settings import parse_targets
 from support.chart import CHART, NAMESPACE, render
 
 PLAIN = (

@@ -20,9 +20,8 @@ from reprise.status.analysis.history import History
 from reprise.status.analysis.report_builder import build_report
 from reprise.status.page import CONTENT_SECURITY_POLICY, render, render_waiting
 from reprise.status.report import Level, Report
-from reprise.status.scrape.scraper import Scraper
+from reprise.status.scrape.scraper import Resolve, Scraper, resolve
 from reprise.status.scrape.snapshot import Snapshot
-from reprise.status.scrape.targets import Resolve, resolve
 from reprise.status.settings import StatusSettings
 
 DISTRIBUTION = "reprise-status"

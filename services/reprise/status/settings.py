@@ -1,12 +1,45 @@
 """Configuration of the status page, by environment."""
 
+import re
+from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from reprise.runtime.settings import ApiSettings
-from reprise.status.scrape.targets import Target, parse_targets
+
+
+@dataclass(frozen=True)
+class Target:
+    """One address of a service's ``/metrics``; a host name may have several processes."""
+
+    service: str
+    host: str
+    port: int
+
+
+def parse_targets(text: str) -> tuple[Target, ...]:
+    """Return the targets of ``name=http://host:port,…``.
+
+    Raises:
+        ValueError: An entry has another form; the message has the entry.
+    """
+    return tuple(_parse(entry.strip()) for entry in text.split(",") if entry.strip())
+
+
+def _parse(entry: str) -> Target:
+    # The page shows addresses, so they must not contain a password.
+    found = re.fullmatch(r"([a-z][a-z0-9-]{0,30})=((?i:http)://[^/?#@]+)/?", entry)
+    try:
+        parts = urlsplit(found[2] if found else "")
+        port = 80 if parts.port is None else parts.port
+    except ValueError:
+        found = None
+    if found is None or not parts.hostname:
+        raise ValueError(f"expected name=http://host:port, {entry!r} is none")
+    return Target(found[1], parts.hostname, port)
 
 
 class StatusSettings(ApiSettings):

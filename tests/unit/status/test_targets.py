@@ -4,8 +4,8 @@ import pytest
 
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.status.scrape.exposition import UnreadableError
-from reprise.status.scrape.targets import Target, base_url, of_one_family, parse_targets, resolve
-from reprise.status.settings import StatusSettings
+from reprise.status.scrape.scraper import base_url, of_one_family, resolve
+from reprise.status.settings import StatusSettings, Target, parse_targets
 
 
 def test_targets_are_names_and_addresses() -> None:

@@ -1,8 +1,9 @@
 """Scraping every process of the platform."""
 
 import asyncio
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 import httpx
 import orjson
@@ -20,14 +21,16 @@ from reprise.status.scrape.snapshot import (
     ServiceSnapshot,
     Snapshot,
 )
-from reprise.status.scrape.targets import Resolve, Target, base_url
-from reprise.status.settings import StatusSettings
+from reprise.status.settings import StatusSettings, Target
 
 _log = get_logger(__name__)
 _MAX_BYTES = 8 * 1024 * 1024
 _MAX_MODELS = 32
 _PREDICTOR = "predictor"
 _ALERT_PREFIX = "Reprise"
+
+Resolve = Callable[[str, int], Awaitable[list[str]]]
+"""Returns the addresses of a host and port; raises ``UnreadableError``."""
 
 
 class Scraper:
@@ -191,3 +194,31 @@ def _failure_detail(status: int, body: bytes) -> str:
         return str(orjson.loads(body)["detail"])[:300]
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return f"it answers {status}"
+
+
+async def resolve(host: str, port: int) -> list[str]:
+    """Return every address of a host, in order.
+
+    Raises:
+        UnreadableError: The host has no address.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError:
+        raise UnreadableError(f"nothing has the name {host}") from None
+    return of_one_family((family, str(address[0])) for family, *_, address in found)
+
+
+def of_one_family(found: Iterable[tuple[int, str]]) -> list[str]:
+    """Return the IPv4 addresses, or the IPv6 addresses if there are no others.
+
+    A process that listens on both has an address of each under the same name.
+    """
+    addresses = set(found)
+    chosen = socket.AF_INET if socket.AF_INET in {family for family, _ in addresses} else socket.AF_INET6
+    return sorted(address for family, address in addresses if family == chosen)
+
+
+def base_url(address: str, port: int) -> str:
+    """Return the URL of a process."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
