@@ -65,8 +65,9 @@ def test_values_beyond_their_bounds_are_refused() -> None:
         "redis.maxMemory": "1Gi",
         "global.settings.LOG_LEVEL": "loud",
     }
-    found = refusals(*(f"{key}={value}" for key, value in values.items()))
-    assert {place.replace("/", ".") for place, _ in found} == values.keys()
+    found = {place.replace("/", ".") for place, _ in refusals(*map("=".join, values.items()))}
+    # Helm also names the objects that have a refused value
+    assert {place for place in found if not any(f"{place}." in other for other in found)} == values.keys()
 
 
 @pytest.mark.parametrize(
