@@ -251,7 +251,7 @@ def test_outcomes_promote_a_candidate_that_predicts_better(
 
     def better() -> str | None:
         log = platform.run_job("outcomes", 300)
-        return log if "better" in log else None
+        return log if "forest against the baseline: better" in log else None
 
     print(wait_until("the outcomes are better", better, 600, every=10))
     time.sleep(5)

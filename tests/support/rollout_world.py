@@ -9,8 +9,8 @@ from typing import Any
 from reprise.rollout.clients.kubernetes import Pod, Resource
 from reprise.rollout.clients.prometheus import MeasurementQuery
 from reprise.rollout.exceptions import ClusterError, ConflictError, MetricsError
-from reprise.rollout.resource.events import ResourceEvent
 from reprise.rollout.resource.spec import RolloutSpec
+from reprise.rollout.resource.status import ResourceEvent
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement, PodReport
 from reprise.routing import ArmReport, CandidateEvidence, RolloutEvidence, RoutingDocument, RoutingReport
 from reprise.store.exceptions import StoreUnavailableError

@@ -1,13 +1,18 @@
-"""The evaluation of one run, which report, metrics and evidence are made of."""
+"""The evaluation of one run, which report and metrics are made of, and the evidence that the operator reads."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 from reprise.outcomes.comparison.results import ArmResult, CandidateResult, Reproduction
 from reprise.outcomes.features.feature_consistency import Consistency
 from reprise.outcomes.features.feature_drift import ModelDrift
 from reprise.outcomes.tables.compared_arms import ComparedArm
+from reprise.routing import CandidateEvidence, RolloutEvidence
 from reprise.routing.sample_ratio import SampleRatio
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +56,38 @@ class Evaluation:
     drift: ModelDrift | None
     reproduction: Reproduction
     notes: tuple[str, ...]
+
+
+def build_evidence(evaluation: Evaluation) -> RolloutEvidence | None:
+    """Return the evidence of an evaluation, ``None`` without a rollout."""
+    baseline = evaluation.baseline
+    if evaluation.rollout is None or baseline is None:
+        return None
+    return RolloutEvidence(
+        rollout=evaluation.rollout,
+        computed_at=_EPOCH + timedelta(microseconds=evaluation.computed_us),
+        candidates=tuple(
+            _candidate_evidence(candidate, baseline.digest, evaluation.alpha)
+            for candidate in evaluation.candidates
+        ),
+    )
+
+
+def _candidate_evidence(candidate: CandidateResult, baseline: str, alpha: float) -> CandidateEvidence:
+    result = candidate.deciding
+    point = result.latest
+    # Both metrics are differences of numbers between 0 and 1: without data anything from -1 to 1 is possible.
+    known = not math.isnan(point.lower)
+    return CandidateEvidence(
+        candidate=candidate.arm.name,
+        candidate_digest=candidate.arm.digest,
+        baseline_digest=baseline,
+        verdict=candidate.verdict.value,
+        metric=result.metric,
+        estimate=0.0 if math.isnan(point.difference) else point.difference,
+        lower=max(-1.0, point.lower) if known else -1.0,
+        upper=min(1.0, point.upper) if known else 1.0,
+        alpha=alpha,
+        baseline_n=result.baseline_users,
+        candidate_n=result.candidate_users,
+    )

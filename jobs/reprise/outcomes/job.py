@@ -11,12 +11,11 @@ from reprise.bundle import Bundle, BundleNotFoundError, BundleStore
 from reprise.features.plan import Plan
 from reprise.outcomes.comparison.arm_metrics import measure_arms
 from reprise.outcomes.comparison.candidate_tests import CandidateTests, run_candidate_tests
-from reprise.outcomes.evaluation import Evaluation
+from reprise.outcomes.evaluation import Evaluation, build_evidence
 from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
 from reprise.outcomes.features.feature_consistency import Consistency, check_consistency
 from reprise.outcomes.features.feature_drift import ModelDrift, measure_drift
 from reprise.outcomes.metrics import exposition
-from reprise.outcomes.report.evidence import build_evidence
 from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot, take_snapshot

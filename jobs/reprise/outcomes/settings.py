@@ -58,7 +58,7 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
     lookback: Duration = Field(default=timedelta(days=90), description="Maximum age of predictions.")
     since: AwareDatetime | None = Field(
         default=None,
-        description="Last change of the weights, RFC 3339; by default it is detected from the predictions.",
+        description="Last change of the weights, RFC 3339; by default the changes are detected from the predictions.",
     )
     alpha: float = Field(
         default=0.05,
@@ -67,15 +67,39 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
         description="Maximum probability that a confidence sequence ever misses the truth, per metric; divided by the"
         " number of candidates.",
     )
-    brier_margin: float = Field(
-        default=0.001, gt=0, description="Increase of the Brier score that still counts as not worse."
+    conversion_relative_margin: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Decrease of the share of users who buy that still counts as not worse, as a share of the"
+        " baseline's.",
     )
-    conversion_margin: float = Field(
+    conversion_margin: float | None = Field(
+        default=None, gt=0, description="The same as an absolute decrease; takes precedence."
+    )
+    brier_relative_margin: float = Field(
         default=0.01,
         gt=0,
-        description="Decrease of the share of users who buy that still counts as not worse.",
+        lt=1,
+        description="Increase of the Brier score that still counts as not worse, as a share of the baseline's.",
+    )
+    brier_margin: float | None = Field(
+        default=None, gt=0, description="The same as an absolute increase; takes precedence."
     )
     min_users: int = Field(default=200, ge=30, description="Minimum users in each arm for a verdict.")
+    min_conversions: int = Field(
+        default=10,
+        ge=1,
+        description="Minimum users with a purchase for a verdict; in the test of two arms, those that the smaller arm"
+        " would have at the rate of both.",
+    )
+    min_power: float = Field(
+        default=0.8,
+        ge=0.5,
+        lt=1,
+        description="Minimum power of the verdict not_worse: the probability that a loss as large as the margin would"
+        " be called worse by now.",
+    )
     draws: int = Field(default=200, ge=20, description="Bootstrap samples for the intervals of the metrics.")
     max_rows: int = Field(
         default=1_000_000,

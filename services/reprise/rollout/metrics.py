@@ -17,6 +17,7 @@ class RolloutMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self._shown: set[str] = set()
+        self._gauges: list[Gauge] = []
         ProcessCollector(registry=registry)
         self.reconciliations = Counter(
             "reprise_rollout_reconciliations",
@@ -50,7 +51,9 @@ class RolloutMetrics:
         )
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        return Gauge(f"reprise_rollout_{name}", meaning, ("rollout", *labels), registry=self.registry)
+        gauge = Gauge(f"reprise_rollout_{name}", meaning, ("rollout", *labels), registry=self.registry)
+        self._gauges.append(gauge)
+        return gauge
 
     def show(self, rollout: str, status: RolloutStatus, document: RoutingDocument | None) -> None:
         """Update the gauges of a rollout."""
@@ -71,9 +74,7 @@ class RolloutMetrics:
         self._shown.intersection_update(rollouts)
 
     def _forget(self, rollout: str) -> None:
-        for gauge in (
-            self._weight, self._phase, self._measured, self._failures, self._generation, self._unacknowledged,
-        ):  # fmt: skip
+        for gauge in self._gauges:
             gauge.remove_by_labels({"rollout": rollout})
 
     def count(self, rollout: str, entries: Sequence[HistoryEntry]) -> None:

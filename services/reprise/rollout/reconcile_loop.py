@@ -24,13 +24,7 @@ _T = TypeVar("_T")
 
 
 class ReconcileLoop:
-    """A task that reconciles the rollouts one after another, on a thread of its own.
-
-    Args:
-        reconciler: Reconciles one rollout.
-        settings: The intervals.
-        metrics: Counts reconciliations.
-    """
+    """A task that reconciles the rollouts one after another, on a thread of its own."""
 
     def __init__(self, reconciler: Reconciler, settings: RolloutSettings, metrics: RolloutMetrics) -> None:
         self._reconciler = reconciler

@@ -26,15 +26,10 @@ _RELEASE_EXPIRES = timedelta(minutes=10)
 
 @dataclass(frozen=True, slots=True)
 class OperatorContext:
-    """What a reconciliation reads and writes.
+    """What a reconciliation reads and writes; nothing is written in a dry run.
 
-    Attributes:
-        kubernetes: The Kubernetes API.
-        store: The routing document and the evidence.
-        get_reports: Returns what each predictor has applied.
-        measure: Measures a candidate beside the baseline; raises ``MetricsError``.
-        clock: Returns the time, with a time zone.
-        dry_run: Whether to write nothing.
+    ``get_reports`` returns what each predictor has applied, ``measure`` measures a candidate beside the baseline or
+    raises ``MetricsError``, ``clock`` returns the time with a time zone.
     """
 
     kubernetes: KubernetesClient

@@ -71,7 +71,7 @@ def test_operator_finds_the_evidence_and_prometheus_the_metrics(
     assert isinstance(published, bytes)
     evidence = RolloutEvidence.from_bytes(published)
     assert evidence.rollout == "shop/trial"
-    assert [said.verdict for said in evidence.candidates] == ["worse"]
+    assert [(said.verdict, said.metric) for said in evidence.candidates] == [("worse", "brier")]
     assert (tmp_path / "out/evidence.json").read_bytes() == published
     assert "candidate against the baseline: worse" in result.output
     [(path, body)] = pushed.bodies.items()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from reprise.outcomes.comparison.confidence_sequence import (
+    Estimates,
     Moments,
     SequentialTest,
     Verdict,
@@ -12,48 +13,103 @@ from reprise.outcomes.comparison.confidence_sequence import (
     paired_difference,
     sequence_verdict,
 )
-from support.sequential_trials import CASES, Trial, conversion_trials, paired_trials, table
+from reprise.outcomes.comparison.metric_tests import Margin
+from support.sequential_trials import (
+    EFFECTS,
+    PAGE,
+    PAIRED,
+    Trial,
+    cells,
+    conversion_table,
+    conversion_trials,
+    paired_trials,
+    restarted_trials,
+)
 
 TEST = SequentialTest()
-RUNS = 200
+# The variance floor must keep the promise alone, before there are enough conversions.
+EAGER = SequentialTest(min_users=30, min_conversions=0)
+HARDEST = [
+    Trial(users_an_hour=rate_of_users, share=share, rate=rate, restarts=3)
+    for rate_of_users, share, rate in [
+        (60, 0.05, 0.005),
+        (60, 0.05, 0.03),
+        (600, 0.01, 0.005),
+        (600, 0.01, 0.08),
+    ]
+]
 
 
-def test_200_aa_tests_looked_at_hourly_promote_falsely_at_most_1_in_20() -> None:
-    trial = Trial()
-    for simulated in (trial, replace(trial, shares=(0.05, 0.25, 0.5)), replace(trial, rate=0.01)):
-        found = conversion_trials(simulated, TEST, RUNS, seed=7)
-        assert found.better <= 0.05
-        assert found.missed <= 0.05
-    found = paired_trials(replace(trial, margin=0.001), TEST, RUNS, seed=7)
-    assert found.better <= 0.05
-    assert found.missed <= 0.05
+@pytest.mark.parametrize("test", [TEST, EAGER], ids=["default", "eager"])
+@pytest.mark.parametrize("trial", HARDEST, ids=str)
+def test_equal_arms_are_called_better_or_worse_at_most_1_in_20(trial: Trial, test: SequentialTest) -> None:
+    found = conversion_trials(trial, test, 400, seed=7)
+    assert max(found.better, found.worse, found.missed) <= 0.05
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("users_an_hour", [60, 600, 6_000])
+@pytest.mark.parametrize("trial", list(cells()), ids=str)
+def test_no_cell_breaks_the_promise(trial: Trial, users_an_hour: int) -> None:
+    trial = replace(trial, users_an_hour=users_an_hour)
+    found = conversion_trials(trial, TEST, 2_000, seed=8)
+    assert max(found.better, found.worse, found.missed) <= 0.05
+    loss = conversion_trials(replace(trial, lift=-trial.margin), TEST, 500, seed=9)
+    assert max(loss.not_worse, loss.better, loss.missed) <= 0.05
 
 
 def test_a_plain_interval_looked_at_hourly_would_promote_falsely() -> None:
-    assert conversion_trials(Trial(), TEST, RUNS, seed=7).naive > 0.15
+    assert conversion_trials(Trial(users_an_hour=60), TEST, 200, seed=7).naive > 0.15
 
 
-def test_a_lift_of_a_fifth_is_found_in_two_weeks_nine_times_in_ten() -> None:
-    found = conversion_trials(Trial(lift=0.2), TEST, RUNS, seed=7)
-    assert found.better >= 0.9
-    assert found.worse == 0.0
-    assert conversion_trials(Trial(lift=-0.2), TEST, RUNS, seed=7).worse >= 0.9
+def test_differences_are_found_within_two_weeks() -> None:
+    assert conversion_trials(Trial(lift=0.1), TEST, 200, seed=7).better >= 0.95
+    assert conversion_trials(Trial(lift=-0.1), TEST, 200, seed=7).worse >= 0.95
+    assert conversion_trials(Trial(share=0.05, rate=0.01, lift=-0.5), TEST, 200, seed=7).worse >= 0.9
 
 
-def test_paired_models_need_a_fraction_of_the_users() -> None:
-    found = paired_trials(Trial(improvement=0.002), TEST, RUNS, seed=7)
-    assert found.better >= 0.99
-    assert found.hours < 100
+def test_one_sequence_over_all_shares_finds_more_than_a_new_one_after_each_change() -> None:
+    trial = Trial(share=0.1, rate=0.08, restarts=3, lift=-0.1)
+    assert (
+        conversion_trials(trial, TEST, 200, seed=7).worse
+        > 2 * restarted_trials(trial, TEST, 200, seed=7).worse
+    )
 
 
-def test_a_candidate_worse_by_the_margin_is_called_not_worse_at_most_1_in_20() -> None:
-    assert conversion_trials(Trial(lift=-0.125, margin=0.01), TEST, RUNS, seed=7).not_worse <= 0.05
-    assert paired_trials(Trial(improvement=-0.001, margin=0.001), TEST, RUNS, seed=7).not_worse <= 0.05
+@pytest.mark.parametrize(("share", "rate"), [(0.5, 0.2), (0.5, 0.01), (0.05, 0.03)])
+def test_a_candidate_worse_by_the_margin_is_called_not_worse_at_most_1_in_20(
+    share: float, rate: float
+) -> None:
+    assert conversion_trials(Trial(share=share, rate=rate, lift=-0.1), TEST, 200, seed=7).not_worse <= 0.05
 
 
-def test_table_has_a_row_for_each_case() -> None:
-    rows = table(runs=4).splitlines()
-    assert len(rows) == len(CASES) + 2
+def test_a_candidate_that_loses_a_third_of_few_buyers_is_never_called_not_worse() -> None:
+    for rate in (0.01, 0.005):
+        assert (
+            conversion_trials(Trial(users_an_hour=60, rate=rate, lift=-0.3), TEST, 200, seed=7).not_worse
+            == 0.0
+        )
+
+
+def test_models_on_the_same_predictions_need_a_fraction_of_the_users() -> None:
+    better = paired_trials(replace(PAIRED, improvement=0.002), TEST, 100, seed=7)
+    assert better.better >= 0.99
+    assert better.hours < 100
+    for trial in (PAIRED, replace(PAIRED, rate=0.005)):
+        equal = paired_trials(trial, TEST, 100, seed=7)
+        assert max(equal.better, equal.worse, equal.missed) <= 0.05
+    assert paired_trials(replace(PAIRED, improvement=-0.001), TEST, 100, seed=7).not_worse <= 0.05
+
+
+def test_published_table_has_every_cell_and_keeps_the_promise() -> None:
+    lines = PAGE.read_text().splitlines()
+    head = conversion_table(0, [])[0]
+    rows = [line.strip("| ").split(" | ") for line in lines[lines.index(head) + 2 :][: len(list(cells()))]]
+    assert [row[:3] for row in rows] == [
+        [f"{trial.share:.0%}", f"{trial.rate:.1%}", str(trial.restarts)] for trial in cells()
+    ]
+    assert all(len(row) == 8 + 2 * len(EFFECTS) for row in rows)
+    assert all(float(share.rstrip("%")) <= 5.0 for row in rows for share in (*row[3:6], row[7]))
 
 
 def test_radius_is_that_of_the_paper() -> None:
@@ -63,40 +119,74 @@ def test_radius_is_that_of_the_paper() -> None:
     assert TEST.radius(np.array(deviation), np.array(t)) == pytest.approx(expected)
 
 
-def test_strata_of_other_shares_do_not_mix_time_with_treatment() -> None:
+def of_buyers(number: list[list[float]], bought: list[list[float]], test: SequentialTest = TEST) -> Estimates:
+    buyers = np.array(bought)
+    return arm_difference(Moments(np.array(number), buyers, buyers, buyers), test)
+
+
+def test_an_arm_that_nobody_has_bought_in_has_the_variance_of_both() -> None:
+    found = of_buyers([[9_500.0, 500.0]], [[95.0, 0.0]], EAGER)
+    rate = 95 / 10_000
+    assert found.error == pytest.approx(np.sqrt(rate * (1 - rate) * (1 / 9_500 + 1 / 500)), rel=0.01)
+    assert found.upper > 0 > of_buyers([[190_000.0, 10_000.0]], [[1_900.0, 0.0]]).upper
+
+
+def test_shares_of_other_times_do_not_mix_time_with_treatment() -> None:
     # the first stratum buys at 40%, hardly anybody is in the candidate; the second at 10%, half are
-    number = np.array([[9_500.0, 500.0], [5_000.0, 5_000.0]])
-    bought = number * np.array([[0.4], [0.1]])
-    found = arm_difference(Moments(number, bought, bought), TEST)
+    found = of_buyers([[9_500.0, 500.0], [5_000.0, 5_000.0]], [[3_800.0, 200.0], [500.0, 500.0]])
     assert found.difference == pytest.approx(0.0, abs=1e-12)
     assert found.lower < 0 < found.upper
 
 
-def test_stratum_with_few_in_an_arm_waits() -> None:
-    number = np.array([[9_500.0, 29.0], [5_000.0, 5_000.0]])
-    bought = number * 0.1
-    assert arm_difference(Moments(number, bought, bought), TEST).users == 10_000
-
-
-def test_nothing_is_said_of_too_few_users_or_of_equal_values() -> None:
-    few = paired_difference(np.array(199.0), np.array(1.0), np.array(2.0), TEST)
-    assert np.isnan(few.lower)
-    equal = paired_difference(np.array(500.0), np.array(0.0), np.array(0.0), TEST)
-    assert np.isnan(equal.lower)
-    assert sequence_verdict(float(few.lower), float(few.upper), 0.01) is Verdict.UNDECIDED
+def test_a_stratum_without_candidate_changes_nothing() -> None:
+    alone = of_buyers([[5_000.0, 5_000.0]], [[500.0, 600.0]])
+    both = of_buyers([[9_500.0, 0.0], [5_000.0, 5_000.0]], [[3_800.0, 0.0], [500.0, 600.0]])
+    assert [*map(float, (both.lower, both.upper))] == pytest.approx([float(alone.lower), float(alone.upper)])
 
 
 @pytest.mark.parametrize(
-    ("interval", "said"),
+    ("number", "bought"),
+    [([5_000.0, 199.0], [500.0, 40.0]), ([5_000.0, 900.0], [50.0, 9.0]), ([5_000.0, 900.0], [0.0, 0.0])],
+    ids=["few users", "few expected conversions", "none"],
+)
+def test_nothing_is_said_of_too_few(number: list[float], bought: list[float]) -> None:
+    found = of_buyers([number], [bought])
+    assert np.isnan(found.lower)
+    assert sequence_verdict(found, 0.01, 0.8) is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize(("number", "bought"), [(199.0, 20.0), (500.0, 9.0), (500.0, 50.0)])
+def test_nothing_is_said_of_too_few_pairs_or_of_equal_values(number: float, bought: float) -> None:
+    total = 0.0 if number == 500.0 and bought == 50.0 else 1.0
+    sums = (number, total, total, bought, 10.0)
+    assert np.isnan(paired_difference([np.array(each) for each in sums], TEST).lower)
+
+
+@pytest.mark.parametrize(
+    ("difference", "radius", "error", "verdict"),
     [
-        ((0.001, 0.01), Verdict.BETTER),
-        ((-0.004, 0.01), Verdict.NOT_WORSE),
-        ((-0.02, 0.01), Verdict.UNDECIDED),
-        ((-0.02, -0.01), Verdict.WORSE),
+        (0.005, 0.004, 0.001, Verdict.BETTER),
+        (0.0, 0.004, 0.001, Verdict.NOT_WORSE),
+        (0.0, 0.004, 0.0013, Verdict.UNDECIDED),
+        (0.006, 0.01, 0.003, Verdict.UNDECIDED),
+        (-0.009, 0.02, 0.005, Verdict.UNDECIDED),
+        (-0.015, 0.005, 0.001, Verdict.WORSE),
     ],
 )
-def test_verdict_of_an_interval(interval: tuple[float, float], said: Verdict) -> None:
-    assert sequence_verdict(*interval, margin=0.005) is said
+def test_verdict_of_an_interval(difference: float, radius: float, error: float, verdict: Verdict) -> None:
+    values = (difference, difference - radius, difference + radius, error, 0.1)
+    assert sequence_verdict(Estimates(*map(np.array, values)), 0.005, 0.8) is verdict
+
+
+def test_power_is_that_against_a_loss_of_the_margin() -> None:
+    values = (0.0, -0.004, 0.004, 0.001, 0.1)
+    assert Estimates(*map(np.array, values)).power(np.array(0.005)) == pytest.approx(0.8413, abs=1e-4)
+
+
+def test_absolute_margin_takes_precedence_over_the_share_of_the_baseline() -> None:
+    assert Margin(0.1).of(0.08) == pytest.approx(0.008)
+    assert Margin(0.01).of(-0.2) == pytest.approx(0.002)
+    assert Margin(0.1, 0.03).of(0.08) == 0.03
 
 
 def test_worse_in_one_metric_is_worse_and_better_needs_the_others_not_worse() -> None:

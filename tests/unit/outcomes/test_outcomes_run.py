@@ -14,12 +14,11 @@ from reprise.bundle import BundleFiles, BundleStore
 from reprise.events import parse_timestamp
 from reprise.outcomes.comparison.confidence_sequence import Verdict
 from reprise.outcomes.comparison.results import Reproduction
-from reprise.outcomes.evaluation import Evaluation
+from reprise.outcomes.evaluation import Evaluation, build_evidence
 from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
 from reprise.outcomes.features.feature_consistency import Consistency, check_consistency
 from reprise.outcomes.job import evaluate
 from reprise.outcomes.metrics import exposition
-from reprise.outcomes.report.evidence import build_evidence
 from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.report.summary import render_summary
 from reprise.outcomes.settings import OutcomesSettings
@@ -127,13 +126,6 @@ def test_conversion_of_two_arms_stays_undecided_with_few_users(found: Evaluation
     assert candidate.verdict is Verdict.UNDECIDED
     assert candidate.deciding is conversion
     assert [result.early for result in candidate.results] == [False, False, True]
-
-
-def test_the_worse_model_is_called_worse(tmp_path: Path) -> None:
-    archive = make_archive(tmp_path, Shop(users=300, candidate_weights={"pair_purchases": -5.0}))
-    [candidate] = evaluate(settings(archive, check_rows=0), archive.document).candidates
-    assert candidate.verdict is Verdict.WORSE
-    assert candidate.deciding.metric == "brier"
 
 
 def test_arms_are_measured_with_intervals_over_users(found: Evaluation) -> None:

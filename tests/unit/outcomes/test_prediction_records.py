@@ -2,7 +2,7 @@ import orjson
 import pyarrow as pa
 
 from reprise.events import CANARY_PREFIX
-from reprise.outcomes.tables.prediction_records import prediction_batch
+from reprise.outcomes.tables.archive_snapshot import prediction_batch
 
 
 def said(user: str, **others: object) -> str:

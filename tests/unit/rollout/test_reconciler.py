@@ -214,22 +214,18 @@ def test_without_data_a_candidate_neither_goes_on_nor_back(play, silence):
     assert play.forest.weight > weight
 
 
-def test_failures_with_gaps_of_data_between_them_still_add_up(play):
+@pytest.mark.parametrize(
+    ("analyses", "breach"),
+    [((ERRING, NOTHING, ERRING), True), ((ERRING, GOOD) * 5, False)],
+    ids=["failures with a gap of data between them", "single failures among good ones"],
+)
+def test_failures_in_a_row_are_a_breach(play, analyses, breach):
     play.apply()
     play.run(70)
-    for measured in (ERRING, NOTHING, ERRING):
+    for measured in analyses:
         play.provider.default = measured
         play.run(16)
-    assert play.forest.phase == "RolledBack"
-
-
-def test_one_bad_analysis_among_good_ones_is_no_breach(play):
-    play.apply()
-    play.run(70)
-    for measured in (ERRING, GOOD) * 5:
-        play.provider.default = measured
-        play.run(15)
-    assert play.forest.phase != "RolledBack"
+    assert (play.forest.phase == "RolledBack") is breach
 
 
 def test_a_predictor_that_does_not_apply_the_shares_holds_the_step(play):
@@ -265,51 +261,37 @@ def test_a_shadow_scores_and_never_has_users(play):
     assert play.forest.phase == "RolledBack"
 
 
-def test_better_outcomes_promote_by_rule(play):
+def test_better_outcomes_promote_by_rule_once_the_steps_are_walked(play):
     play.apply(promotion={"rule": "Better"})
+    play.store.said = evidence("better", play.now)
     play.run(160)
     assert play.status.last_promoted_digest is None
-    play.store.said = evidence("not_worse", play.now)
     play.run(60)
-    assert play.status.last_promoted_digest is None
-    play.store.said = evidence("better", play.now)
-    play.run(2)
     assert play.status.last_promoted_digest == NEW
     assert (play.status.history[0].event, play.status.history[0].by) == ("Promoted", "Rule")
     assert [(arm.name, arm.digest) for arm in play.store.newest.arms] == [("baseline", NEW)]
     assert play.status.phase == "Promoted"
 
 
-def test_outcomes_do_not_promote_before_the_steps_are_walked(play):
-    play.apply(promotion={"rule": "NotWorse"})
-    play.store.said = evidence("better", play.now)
-    play.run(150)
-    assert play.status.last_promoted_digest is None
-    assert play.forest.weight == 5000
-
-
 @pytest.mark.parametrize(
-    "irrelevant",
+    ("rule", "outcomes"),
     [
-        lambda now: evidence("better", now - timedelta(hours=27)),
-        lambda now: evidence("better", now, candidate=OTHER),
-        lambda now: evidence("better", now, baseline=OTHER),
+        ("Better", lambda now: evidence("not_worse", now)),
+        ("NotWorse", lambda now: evidence("undecided", now)),
+        ("Better", lambda now: evidence("better", now - timedelta(hours=27))),
+        ("Better", lambda now: evidence("better", now, candidate=OTHER)),
+        ("Better", lambda now: evidence("better", now, baseline=OTHER)),
+        ("Manual", lambda now: evidence("better", now)),
     ],
+    ids=["not better", "undecided", "old", "another candidate", "another baseline", "a person decides"],
 )
-def test_outcomes_that_are_old_or_of_other_models_promote_nobody(play, irrelevant):
-    play.apply(promotion={"rule": "Better"})
+def test_other_outcomes_promote_nobody(play, rule, outcomes):
+    play.apply(promotion={"rule": rule})
     play.run(160)
-    play.store.said = irrelevant(play.now)
+    play.store.said = outcomes(play.now)
     play.run(60)
     assert play.status.last_promoted_digest is None
-
-
-def test_outcomes_promote_nobody_where_a_person_has_to(play):
-    play.apply()
-    play.store.said = evidence("better", START)
-    play.run(160)
-    assert play.status.last_promoted_digest is None
-    assert play.forest.evidence.verdict == "better"
+    assert (play.forest.phase, play.forest.weight) == ("Measuring", 5000)
 
 
 def test_worse_outcomes_roll_back(play):
@@ -430,11 +412,15 @@ def test_another_salt_waits_until_no_candidate_has_users(play):
     assert play.store.newest.salt == "spring"
 
 
-def test_a_lost_document_is_published_again(play):
+def test_a_lost_document_is_published_again_once_the_store_is_back(play):
     play.apply()
     play.run(70)
     before = play.store.newest
     play.store.newest = None
+    play.store.away = True
+    with pytest.raises(StoreUnavailableError):
+        play.look()
+    play.store.away = False
     play.look()
     assert play.store.newest == before
 
@@ -473,38 +459,18 @@ def test_what_could_not_be_written_is_written_later_and_comes_to_the_same(write)
     assert len(troubled.status.history) == 1
 
 
-def test_a_store_that_is_away_stops_a_look_and_loses_nothing(play):
-    play.apply()
-    play.run(70)
-    play.store.away = True
-    with pytest.raises(StoreUnavailableError):
-        play.look()
-    play.store.away = False
-    play.run(5)
-    assert play.forest.weight == 1000
-
-
-def test_deleting_a_rollout_releases_the_predictors(play):
+def test_deleting_a_rollout_releases_the_predictors_and_numbers_keep_rising(play):
     play.apply()
     play.run(10)
     generation = play.store.newest.generation
     del play.kubernetes.resources[ROLLOUT]
-    play.look()
-    assert play.store.newest.released
-    assert play.store.newest.generation == generation + 1
-    play.look()
-    assert play.store.newest.generation == generation + 1
-
-
-def test_a_rollout_made_again_publishes_a_higher_number(play):
-    play.apply()
-    play.run(200)
-    del play.kubernetes.resources[ROLLOUT]
-    play.look()
-    released = play.store.newest.generation
+    for _ in range(2):
+        play.look()
+        assert play.store.newest.released
+        assert play.store.newest.generation == generation + 1
     play.apply()
     play.run(3)
-    assert play.store.newest.generation > released
+    assert play.store.newest.generation > generation + 1
 
 
 def test_a_second_rollout_waits_for_the_first(play):

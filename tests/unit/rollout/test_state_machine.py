@@ -111,24 +111,55 @@ def weights(document: RoutingDocument | None) -> dict[tuple[str, str], int]:
     return {(arm.name, arm.digest): arm.weight for arm in arms}
 
 
-@settings(max_examples=80, deadline=None)
+def shares_are_whole_and_rise_by_one_step(story: Story, before: RolloutStatus, decision: Decision) -> None:
+    # Validation has seen that buckets are disjoint and whole.
+    assert sum(arm.weight for arm in decision.document.arms) == 10_000
+    for candidate in story.spec.candidates:
+        ladder = [0, *(stage.weight for stage in story.spec.steps_of(candidate))]
+        was = before.candidate(candidate.name, candidate.digest)
+        now = decision.status.candidate(candidate.name, candidate.digest)
+        risen = ladder.index(now.weight) - ladder.index(was.weight if was else 0)
+        assert risen <= 1
+        assert risen >= 0 or now.phase in {"RolledBack", "Promoted"}
+
+
+def candidates_follow_the_transition_table(before: RolloutStatus, decision: Decision, asked: dict) -> None:
+    for was in before.candidates:
+        now = decision.status.candidate(was.name, was.digest)
+        assert now.phase == was.phase or now.phase in TRANSITIONS[was.phase]
+        # One that was rolled back stays so until a person says otherwise.
+        if was.phase == "RolledBack" and asked.get("retry") != was.name:
+            assert (now.phase, now.weight) == ("RolledBack", 0)
+            assert (was.name, was.digest) not in weights(decision.document)
+
+
+def only_what_every_predictor_has_loaded_gets_users(
+    before: RolloutStatus, decision: Decision, seen: ObservedState
+) -> None:
+    for arm in decision.document.arms:
+        was = before.candidate(arm.name, arm.digest)
+        if arm.name != "baseline" and arm.weight and not (was and was.weight):
+            assert seen.all_loaded(arm.digest)
+            assert seen.all_acknowledge(before.routing.fingerprint)
+    if decision.status.baseline.digest != BASE:
+        assert before.baseline.digest != BASE or seen.all_loaded(decision.status.baseline.digest)
+
+
+@settings(max_examples=150, deadline=None)
 @given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "Better", "NotWorse"]))
-def test_shares_are_whole_and_rise_by_one_step_at_a_time(happenings, rule):
+def test_invariants_hold_whatever_happens(happenings, rule):
     story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": rule}))
+    contents: dict[int, RoutingDocument] = {}
+    latest = 0
     for moment in happenings:
-        before, decision, _ = story.happen(moment)
-        assert decision.document is not None
-        # validation has seen that buckets are disjoint and whole; the candidates' part is what the spec allows at most
-        assert sum(arm.weight for arm in decision.document.arms) == 10_000
-        for candidate in story.spec.candidates:
-            ladder = [0, *(stage.weight for stage in story.spec.steps_of(candidate))]
-            was = before.candidate(candidate.name, candidate.digest)
-            now = decision.status.candidate(candidate.name, candidate.digest)
-            assert now.weight in ladder
-            risen = ladder.index(now.weight) - ladder.index(was.weight if was else 0)
-            assert risen <= 1
-            if risen < 0:
-                assert now.phase in {"RolledBack", "Promoted"}
+        before, decision, seen = story.happen(moment)
+        shares_are_whole_and_rise_by_one_step(story, before, decision)
+        candidates_follow_the_transition_table(before, decision, moment["asked"])
+        only_what_every_predictor_has_loaded_gets_users(before, decision, seen)
+        # Numbers of documents rise, and each means one content.
+        assert decision.document.generation >= latest
+        latest = decision.document.generation
+        assert contents.setdefault(latest, decision.document) == decision.document
 
 
 @settings(max_examples=80, deadline=None)
@@ -144,19 +175,6 @@ def test_a_decision_is_final_until_something_is_seen(happenings):
         before, decision, _ = story.happen(quiet)
         assert decision.status == before
         assert decision.events == ()
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.lists(moments, min_size=5, max_size=40))
-def test_a_candidate_that_was_rolled_back_stays_so_until_a_person_says_otherwise(happenings):
-    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "NotWorse"}))
-    for moment in happenings:
-        before, decision, _ = story.happen(moment)
-        for was in before.candidates:
-            now = decision.status.candidate(was.name, was.digest)
-            if was.phase == "RolledBack" and moment["asked"].get("retry") != was.name:
-                assert (now.phase, now.weight) == ("RolledBack", 0)
-                assert (was.name, was.digest) not in weights(decision.document)
 
 
 @settings(max_examples=60, deadline=None)
@@ -194,34 +212,6 @@ def test_a_breach_wins_over_a_promotion_by_rule_and_by_person(happenings, bad):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(moments, min_size=5, max_size=40))
-def test_numbers_of_documents_rise_and_each_means_one_content(happenings):
-    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "Better"}))
-    contents: dict[int, RoutingDocument] = {}
-    latest = 0
-    for moment in happenings:
-        _, decision, _ = story.happen(moment)
-        assert decision.document.generation >= latest
-        latest = decision.document.generation
-        assert contents.setdefault(latest, decision.document) == decision.document
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(moments, min_size=5, max_size=40))
-def test_only_what_every_predictor_has_loaded_gets_its_first_users(happenings):
-    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "NotWorse"}))
-    for moment in happenings:
-        before, decision, seen = story.happen(moment)
-        for arm in decision.document.arms:
-            was = before.candidate(arm.name, arm.digest)
-            if arm.name != "baseline" and arm.weight and not (was and was.weight):
-                assert seen.all_loaded(arm.digest)
-                assert seen.all_acknowledge(before.routing.fingerprint)
-        if decision.status.baseline.digest != BASE:
-            assert before.baseline.digest != BASE or seen.all_loaded(decision.status.baseline.digest)
-
-
-@settings(max_examples=60, deadline=None)
 @given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "NotWorse"]))
 def test_one_observation_advances_a_status_once(happenings, rule):
     story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": rule}))
@@ -236,17 +226,6 @@ def test_one_observation_advances_a_status_once(happenings, rule):
                 unchanged = {"phase", "step", "step_time", "weight"}
                 assert repeated.model_dump(include=unchanged) == candidate.model_dump(include=unchanged)
         assert again.status.baseline == decision.status.baseline
-
-
-@settings(max_examples=80, deadline=None)
-@given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "Better", "NotWorse"]))
-def test_candidates_follow_the_transition_table(happenings, rule):
-    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": rule}))
-    for moment in happenings:
-        before, decision, _ = story.happen(moment)
-        for was in before.candidates:
-            now = decision.status.candidate(was.name, was.digest)
-            assert now.phase == was.phase or now.phase in TRANSITIONS[was.phase]
 
 
 def test_transition_that_is_not_in_the_table_is_refused():

@@ -1,12 +1,14 @@
 """The sequential tests of each candidate against the baseline, and the sample ratio test of the arms."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import sqrt
 from typing import Any
 
 from reprise.bundle import Bundle
 from reprise.outcomes.comparison.confidence_sequence import SequentialTest, combined_verdict
-from reprise.outcomes.comparison.metric_tests import MetricTester
+from reprise.outcomes.comparison.metric_tests import Margin, MetricTester
 from reprise.outcomes.comparison.paired_scores import PairedScores, pair_scores
 from reprise.outcomes.comparison.results import CandidateResult, MetricResult, Reproduction
 from reprise.outcomes.settings import OutcomesSettings
@@ -16,12 +18,14 @@ from reprise.outcomes.tables.outcome_join import (
     enter_users,
     exposed_features,
     final_user_values,
-    shadow_differences,
+    shadow_scores,
 )
-from reprise.outcomes.tables.share_changepoint import assign_users, find_share_change
+from reprise.outcomes.tables.share_changes import assign_users, candidate_periods, find_share_changes
 from reprise.routing.sample_ratio import SampleRatio, sample_ratio
 from reprise.runtime.durations import microseconds
 
+_RATIO_ALARM = 0.001
+_Z80 = 0.8416
 _TWO_ARMS = "their Brier scores are compared between users of two arms, which takes many more of them."
 
 
@@ -46,28 +50,59 @@ def run_candidate_tests(
     settings: OutcomesSettings,
 ) -> CandidateTests:
     """Return the tests of each candidate, and whether the arms have their shares of users."""
-    since_us = settings.since_us
-    assigned = arms.arm_of is not None
-    if assigned:
+    window = ExposureWindow(horizon_us, microseconds(settings.exposure), until_us)
+    starts: tuple[int, ...] = (settings.since_us or 0,)
+    if arms.arm_of is not None:
         assign_users(connection, arms)
-        since_us = since_us if since_us is not None else find_share_change(connection, arms)
-    exposure_us = microseconds(settings.exposure)
-    enter_users(connection, arm_sql(arms), since_us or 0, exposure_us, assigned)
-    users, ratio = _sample_ratio(connection, arms)
-    window = ExposureWindow(horizon_us, exposure_us, until_us)
-    tester = _CandidateTester(connection, arms, bundles, window, settings)
+        if settings.since_us is None:
+            starts = (0, *find_share_changes(connection, arms))
+    users, ratio = _sample_ratio(connection, arms, starts[-1])
+    tester = _CandidateTester(connection, arms, bundles, window, starts, settings)
     candidates = tuple(tester.test(place, arm) for place, arm in enumerate(arms.candidates, start=1))
-    return CandidateTests(candidates, ratio, users, since_us, tester.reproduction, tuple(tester.notes))
+    return CandidateTests(
+        candidates, ratio, users, starts[-1] or None, tester.reproduction, tuple(tester.notes)
+    )
 
 
-def _sample_ratio(connection: Any, arms: ComparedArms) -> tuple[dict[str, int], SampleRatio | None]:
-    """Return the users by the arm that first answered them, and the test of their shares."""
-    counts = dict(connection.execute("SELECT first_arm, count(*) FROM entered GROUP BY first_arm").fetchall())
+def _sample_ratio(
+    connection: Any, arms: ComparedArms, since_us: int
+) -> tuple[dict[str, int], SampleRatio | None]:
+    """Return the users since an instant by the arm that first answered them, and the test of their shares."""
+    arm = arm_sql(arms)
+    rows = connection.execute(
+        f"""
+        SELECT first_arm, count(*) FROM (
+            SELECT arg_min({arm}, (timestamp_us, row_id)) AS first_arm FROM scored
+            WHERE NOT shadow AND timestamp_us >= {since_us} AND ({arm}) IS NOT NULL GROUP BY user_number
+        ) GROUP BY first_arm
+        """
+    ).fetchall()
+    counts = dict(rows)
     users = {arm.name: int(counts.get(place, 0)) for place, arm in enumerate(arms.arms) if not arm.shadow}
     weights = {arm.name: float(arm.weight) for arm in arms.arms if arm.weight}
     if len(weights) < 2:
         return users, None
     return users, sample_ratio([users[name] for name in weights], list(weights.values()))
+
+
+def detectable_loss(ratio: SampleRatio) -> float:
+    """Return the share of its users that the smallest arm must lose for the anytime-valid test to find it.
+
+    It is found at the alarm's level of 0.001 with a probability of 80% in one evaluation; above 1 it cannot be found.
+    """
+    users, due = round(sum(ratio.expected)), min(ratio.expected)
+    share = due / max(1, users)
+    if not 0.0 < share < 1.0:
+        return float("inf")
+    shares = (share, 1.0 - share)
+
+    def alarms(missing: int) -> bool:
+        seen = round(due) - missing
+        return sample_ratio((seen, users - seen), shares).anytime_p_value < _RATIO_ALARM
+
+    missing = bisect_left(range(round(due) + 1), True, key=alarms)
+    # An arm that loses users lowers its expected number as well.
+    return (missing + _Z80 * sqrt(users * share * (1.0 - share))) / (due * (1.0 - share))
 
 
 class _CandidateTester:
@@ -79,54 +114,67 @@ class _CandidateTester:
         arms: ComparedArms,
         bundles: Mapping[str, Bundle],
         window: ExposureWindow,
+        starts_us: Sequence[int],
         settings: OutcomesSettings,
     ) -> None:
         self._connection = connection
-        self._baseline = bundles.get(arms.baseline.digest)
+        self._arms = arms
         self._bundles = bundles
         self._window = window
+        self._starts_us = starts_us
         self._settings = settings
-        test = SequentialTest(alpha=settings.alpha / max(1, len(arms.candidates)), minimum=settings.min_users)
-        self._full = MetricTester(final_user_values(connection, window), window, test)
-        self._early: MetricTester | None = None
-        early_us = microseconds(settings.early_horizon)
-        if early_us < window.horizon_us:
-            early = ExposureWindow(early_us, window.exposure_us, window.until_us, early=True)
-            self._early = MetricTester(final_user_values(connection, early), early, test)
+        self._test = SequentialTest(
+            alpha=settings.alpha / max(1, len(arms.candidates)),
+            min_users=settings.min_users,
+            min_conversions=settings.min_conversions,
+            min_power=settings.min_power,
+        )
         [(self._user_count,)] = connection.execute("SELECT count(*) FROM users").fetchall()
         self.reproduction = Reproduction()
         self.notes: list[str] = []
 
     def test(self, place: int, arm: ComparedArm) -> CandidateResult:
         """Return the tests of the candidate at a place among the arms."""
-        results = [self._test_brier(place, arm)]
+        settings, window = self._settings, self._window
+        periods = candidate_periods(self._connection, arm, self._starts_us)
+        assigned = self._arms.arm_of is not None
+        enter_users(self._connection, arm_sql(self._arms), periods, window, assigned)
+        full = self._tester(window)
+        results = [self._test_brier(full, place, arm)]
         if not arm.shadow:
-            margin = self._settings.conversion_margin
-            testers = (self._full, self._early)
-            results += [tester.conversion(place, margin) for tester in testers if tester is not None]
+            margin = Margin(settings.conversion_relative_margin, settings.conversion_margin)
+            results.append(full.conversion(place, margin))
+            early_us = microseconds(settings.early_horizon)
+            if early_us < window.horizon_us:
+                early = replace(window, horizon_us=early_us, early=True)
+                results.append(self._tester(early).conversion(place, margin))
         verdicts = [result.verdict for result in results if not result.early]
         return CandidateResult(arm, tuple(results), combined_verdict(verdicts))
 
-    def _test_brier(self, place: int, arm: ComparedArm) -> MetricResult:
-        margin = self._settings.brier_margin
+    def _tester(self, window: ExposureWindow) -> MetricTester:
+        return MetricTester(final_user_values(self._connection, window), window, self._test)
+
+    def _test_brier(self, tester: MetricTester, place: int, arm: ComparedArm) -> MetricResult:
+        margin = Margin(self._settings.brier_relative_margin, self._settings.brier_margin)
         scores = self._shadow_scores(arm) if arm.shadow else self._paired_scores(place, arm)
-        return self._full.brier(place, margin) if scores is None else self._full.paired_brier(scores, margin)
+        return tester.brier(place, margin) if scores is None else tester.paired_brier(scores, margin)
 
     def _shadow_scores(self, arm: ComparedArm) -> PairedScores:
         """Return the scores that the shadow logged, which are of predictions that the baseline answered."""
         return PairedScores(
-            *shadow_differences(self._connection, arm.name, arm.digest, self._window, self._user_count)
+            *shadow_scores(self._connection, arm.name, arm.digest, self._window, self._user_count)
         )
 
     def _paired_scores(self, place: int, arm: ComparedArm) -> PairedScores | None:
+        baseline = self._bundles.get(self._arms.baseline.digest)
         candidate = self._bundles.get(arm.digest)
-        if self._baseline is None or candidate is None:
+        if baseline is None or candidate is None:
             self.notes.append(
                 f"The model of {arm.name}, or the baseline's, is not in the model store: {_TWO_ARMS}"
             )
             return None
         reader, share = exposed_features(self._connection, self._window, self._settings.rescore_rows)
-        scores = pair_scores(reader, place, self._baseline, candidate, self._user_count)
+        scores = pair_scores(reader, place, baseline, candidate, self._user_count)
         if scores is None:
             self.notes.append(
                 f"{arm.name} has inputs that the baseline's predictions did not log, or vice versa: {_TWO_ARMS}"

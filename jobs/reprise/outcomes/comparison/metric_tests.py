@@ -1,5 +1,7 @@
 """The sequential test of one metric of a candidate against the baseline."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from reprise.evaluation.classification_metrics import Floats, Indices
@@ -19,6 +21,18 @@ BASELINE_ARM = 0
 _POINTS = 120
 
 
+@dataclass(frozen=True, slots=True)
+class Margin:
+    """Non-inferiority margin: a share of the baseline's value, or an absolute one, which takes precedence."""
+
+    relative: float
+    absolute: float | None = None
+
+    def of(self, baseline: float) -> float:
+        """Return the margin in units of the metric."""
+        return self.relative * abs(baseline) if self.absolute is None else self.absolute
+
+
 class MetricTester:
     """Tests the metrics of users over one window."""
 
@@ -27,41 +41,46 @@ class MetricTester:
         self._window = window
         self._test = test
 
-    def conversion(self, candidate: int, margin: float) -> MetricResult:
+    def conversion(self, candidate: int, margin: Margin) -> MetricResult:
         """Return whether more users of the candidate's arm bought than of the baseline's."""
         users = self._users
         return self._compare_arms("conversion", users, users.converted.astype(np.float64), candidate, margin)
 
-    def brier(self, candidate: int, margin: float) -> MetricResult:
+    def brier(self, candidate: int, margin: Margin) -> MetricResult:
         """Return whether the candidate's users were predicted better than the baseline's, each by its own model."""
         users = self._users.select(~np.isnan(self._users.brier))
         return self._compare_arms("brier", users, -users.brier, candidate, margin)
 
-    def paired_brier(self, scores: PairedScores, margin: float) -> MetricResult:
+    def paired_brier(self, scores: PairedScores, margin: Margin) -> MetricResult:
         """Return whether the candidate's model predicts the same predictions better, whoever answered them."""
         users = self._users.select(scores.predictions[self._users.numbers] > 0)
-        values = scores.improvement[users.numbers] / scores.predictions[users.numbers]
+        predictions = scores.predictions[users.numbers]
+        values = scores.improvement[users.numbers] / predictions
+        baseline = scores.baseline[users.numbers] / predictions
         instants, final = self._instants(users.mature_us)
-        number, total, squares = (
-            _cumulative(column, final) for column in (np.ones(len(values)), values, values**2)
-        )
-        estimates = paired_difference(number, total, squares, self._test)
+        bought = (scores.purchases[users.numbers] > 0).astype(np.float64)
+        columns = (np.ones(len(values)), values, values**2, bought, baseline)
+        estimates = paired_difference([_cumulative(column, final) for column in columns], self._test)
         return self._result("brier", "paired", (len(users), len(users)), margin, instants, estimates)
 
     def _compare_arms(
-        self, metric: MetricName, users: UserValues, values: Floats, candidate: int, margin: float
+        self, metric: MetricName, users: UserValues, values: Floats, candidate: int, margin: Margin
     ) -> MetricResult:
         instants, final = self._instants(users.mature_us)
         arms = [users.arms == BASELINE_ARM, users.arms == candidate]
+        strata = [users.strata == stratum for stratum in np.unique(users.strata)] or [users.strata == 0]
 
         def moment(column: Floats) -> Floats:
-            # shape (points, one stratum, two arms)
-            columns = [_cumulative(np.where(arm, column, 0.0), final) for arm in arms]
-            return np.stack(columns, axis=-1)[:, None, :]
+            # shape (points, strata, arms)
+            sums = [
+                [_cumulative(np.where(arm & stratum, column, 0.0), final) for arm in arms]
+                for stratum in strata
+            ]
+            return np.array(sums).transpose(2, 0, 1)
 
-        moments = Moments(moment(np.ones(len(values))), moment(values), moment(values**2))
+        columns = (np.ones(len(values)), values, values**2, users.converted.astype(np.float64))
+        estimates = arm_difference(Moments(*map(moment, columns)), self._test)
         counts = (int(np.count_nonzero(arms[0])), int(np.count_nonzero(arms[1])))
-        estimates = arm_difference(moments, self._test)
         return self._result(metric, "arms", counts, margin, instants, estimates)
 
     def _result(
@@ -69,24 +88,26 @@ class MetricTester:
         metric: MetricName,
         design: Design,
         users: tuple[int, int],
-        margin: float,
+        margin: Margin,
         instants: Indices,
         estimates: Estimates,
     ) -> MetricResult:
         columns = (instants, estimates.difference, estimates.lower, estimates.upper)
-        points = tuple(
-            SequencePoint(int(at), *map(float, values)) for at, *values in zip(*columns, strict=True)
-        )
+        latest = estimates.latest
+        absolute = margin.of(float(latest.baseline))
         return MetricResult(
             metric=metric,
             design=design,
             horizon_us=self._window.horizon_us,
             early=self._window.early,
-            margin=margin,
+            margin=absolute,
+            power=float(latest.power(np.asarray(absolute))),
             baseline_users=users[0],
             candidate_users=users[1],
-            verdict=sequence_verdict(points[-1].lower, points[-1].upper, margin),
-            looks=points,
+            verdict=sequence_verdict(latest, absolute, self._test.min_power),
+            looks=tuple(
+                SequencePoint(int(at), *map(float, values)) for at, *values in zip(*columns, strict=True)
+            ),
         )
 
     def _instants(self, mature_us: Indices) -> tuple[Indices, Indices]:

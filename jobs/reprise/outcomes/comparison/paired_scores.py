@@ -26,12 +26,16 @@ class PairedScores:
     Attributes:
         predictions: Predictions of the user.
         improvement: Sum over them of the baseline's squared error less the candidate's.
+        baseline: Sum over them of the baseline's squared error.
+        purchases: How many of them the user bought after.
         reproduced: Logged probabilities that were compared with their own model's.
         differing: How many of them differ.
     """
 
     predictions: Floats
     improvement: Floats
+    baseline: Floats
+    purchases: Floats
     reproduced: int = 0
     differing: int = 0
 
@@ -45,7 +49,7 @@ def pair_scores(
     ``place`` for the candidate; ``users`` is the number of users.
     """
     scorers = (Scorer.of(baseline), Scorer.of(candidate))
-    predictions, improvement = np.zeros(users), np.zeros(users)
+    sums = np.zeros((4, users))
     reproduced = differing = 0
     for batch in batches:
         features = [orjson.loads(text) for text in batch.column("features").to_pylist()]
@@ -56,11 +60,12 @@ def pair_scores(
         labels = batch.column("label").to_numpy(zero_copy_only=False).astype(np.float64)
         numbers = batch.column("user_number").to_numpy()
         logged, answered_by = batch.column("probability").to_numpy(), batch.column("answered_by").to_numpy()
-        gain = (scores[0] - labels) ** 2 - (scores[1] - labels) ** 2
-        predictions += np.bincount(numbers, minlength=users)
-        improvement += np.bincount(numbers, gain, minlength=users)
+        loss = [(score - labels) ** 2 for score in scores]
+        columns = (np.ones(len(labels)), loss[0] - loss[1], loss[0], labels)
+        sums += [np.bincount(numbers, column, minlength=users) for column in columns]
         for arm, score in zip((0, place), scores, strict=True):
             own = answered_by == arm
             reproduced += int(np.count_nonzero(own))
             differing += int(np.count_nonzero(np.abs(score[own] - logged[own]) > REPRODUCED))
-    return PairedScores(predictions, improvement, reproduced, differing)
+    predictions, improvement, baseline_loss, purchases = sums
+    return PairedScores(predictions, improvement, baseline_loss, purchases, reproduced, differing)

@@ -5,12 +5,20 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reprise.evaluation.classification_metrics import CalibrationBin
-from reprise.outcomes.comparison.bootstrap import Interval
 from reprise.outcomes.comparison.confidence_sequence import Verdict
 from reprise.outcomes.tables.compared_arms import ComparedArm
 
 MetricName = Literal["brier", "conversion"]
 Design = Literal["paired", "arms"]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with its 95% interval; NaN if undefined."""
+
+    value: float
+    lower: float
+    upper: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class MetricResult:
         horizon_us: Time in which a purchase counts, microseconds.
         early: Whether that is less than the models predict.
         margin: Non-inferiority margin: a candidate that is worse by less than this is not worse.
+        power: Probability that a loss as large as the margin would be called worse by now; NaN without an interval.
         baseline_users: Users of the baseline in the test.
         candidate_users: Users of the candidate in the test.
         verdict: The verdict of the latest point.
@@ -97,6 +106,7 @@ class MetricResult:
     horizon_us: int
     early: bool
     margin: float
+    power: float
     baseline_users: int
     candidate_users: int
     verdict: Verdict

@@ -1,1 +1,1 @@
-"""What a run writes: the report page, JSON, plots, summary and evidence."""
+"""What a run writes: the report page, JSON, plots and summary."""

@@ -80,7 +80,14 @@ def sequence_plot(result: MetricResult) -> str:
             _plot_points(axes, known, result.margin)
         else:
             axes.set_xticks([])
-            axes.text(0.5, 0.7, "too few users yet", ha="center", transform=axes.transAxes, color="#64748b")
+            axes.text(
+                0.5,
+                0.7,
+                "too few users or conversions yet",
+                ha="center",
+                transform=axes.transAxes,
+                color="#64748b",
+            )
         axes.legend(loc="upper right", ncols=3, fontsize=8.5)
     return image.data_uri
 

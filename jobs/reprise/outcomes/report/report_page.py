@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from reprise.events import format_timestamp
-from reprise.outcomes.comparison.bootstrap import Interval
-from reprise.outcomes.comparison.results import ArmResult
+from reprise.outcomes.comparison.candidate_tests import detectable_loss
+from reprise.outcomes.comparison.results import ArmResult, Interval
 from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD
 from reprise.outcomes.report import plots
@@ -74,6 +74,7 @@ def render_html(evaluation: Evaluation) -> str:
             for candidate in evaluation.candidates
         ],
         mismatched=evaluation.consistency.mismatched,
+        detectable_loss=None if evaluation.ratio is None else detectable_loss(evaluation.ratio),
     )
 
 

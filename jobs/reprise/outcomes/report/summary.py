@@ -4,8 +4,9 @@ import math
 from datetime import timedelta
 
 from reprise.events import format_timestamp
-from reprise.outcomes.comparison.bootstrap import Interval
-from reprise.outcomes.comparison.results import HorizonResult, MetricResult
+from reprise.outcomes.comparison.candidate_tests import detectable_loss
+from reprise.outcomes.comparison.confidence_sequence import Verdict
+from reprise.outcomes.comparison.results import HorizonResult, Interval, MetricResult
 from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD, ModelDrift
 from reprise.runtime.durations import format_duration
@@ -42,6 +43,8 @@ def render_summary(evaluation: Evaluation) -> str:
         lines.append(
             f"users       {users} (sample ratio, anytime p = {evaluation.ratio.anytime_p_value:.2g})"
         )
+        loss = min(1.0, detectable_loss(evaluation.ratio))
+        lines.append(f"            80% power for an arm that loses {loss:.1%} of its users")
     lines += [f"note        {note}" for note in evaluation.notes]
     return "\n".join(lines)
 
@@ -76,8 +79,10 @@ def _metric_result(result: MetricResult) -> str:
     kind = ", early read" if result.early else ""
     users = f"{result.baseline_users:,} and {result.candidate_users:,} users"
     if math.isnan(latest.lower):
-        return f"{result.metric} ({result.design}{kind}): too few users yet, {users}"
+        return f"{result.metric} ({result.design}{kind}): too few users or conversions yet, {users}"
+    undecided = result.verdict is Verdict.UNDECIDED
+    power = f", power {result.power:.0%} against a loss of {result.margin:.2g}" if undecided else ""
     return (
         f"{result.metric} ({result.design}{kind}): {latest.difference:+.5f}"
-        f" [{latest.lower:+.5f}, {latest.upper:+.5f}], {result.verdict.value}, {users}"
+        f" [{latest.lower:+.5f}, {latest.upper:+.5f}], {result.verdict.value}, {users}{power}"
     )

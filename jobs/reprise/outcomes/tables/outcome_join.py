@@ -3,10 +3,12 @@
 The label is the training label of the instant that was predicted for, known once the horizon is over.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from reprise.evaluation.classification_metrics import Floats, Indices, Labels
 from reprise.features.labels import bought_within, horizon_is_over
@@ -163,6 +165,7 @@ class UserValues:
 
     Attributes:
         mature_us: When that was, microseconds since 1970-01-01 UTC.
+        strata: Number of the period of constant shares in which the user entered.
         arms: The arm, by its place among the compared ones.
         brier: Mean squared error of the user's predictions in the arm; NaN if the arm made none.
         converted: Whether the user bought anything.
@@ -170,6 +173,7 @@ class UserValues:
     """
 
     mature_us: Indices
+    strata: Indices
     arms: Indices
     brier: Floats
     converted: Labels
@@ -180,40 +184,44 @@ class UserValues:
 
     def select(self, mask: Labels) -> "UserValues":
         """Return the users of a mask."""
-        return UserValues(
-            self.mature_us[mask],
-            self.arms[mask],
-            self.brier[mask],
-            self.converted[mask],
-            self.numbers[mask],
-        )
+        return UserValues(*(getattr(self, column.name)[mask] for column in fields(self)))
 
 
-def enter_users(connection: Any, arm: str, since_us: int, exposure_us: int, assigned: bool) -> None:
-    """Create the tables ``entered``, each user's first prediction since an instant, and ``exposed``, those that count.
+def enter_users(
+    connection: Any, arm: str, periods_us: Sequence[tuple[int, int]], window: ExposureWindow, assigned: bool
+) -> None:
+    """Create the tables ``entered``, the prediction with which each user enters the test, and ``exposed``.
 
-    ``arm`` is SQL for the compared arm of a prediction. A user's arm is that of the table ``assigned`` if there is one,
-    otherwise the one that answered first.
+    ``exposed`` has the predictions that count, and ``arm`` is SQL for the compared arm of a prediction. In each of the
+    periods, given by start and end, the shares were constant. A user enters once: with the first prediction of a period
+    that lasts until the user's values are final. The arm is that of the table ``assigned``, if there is one, for the
+    last period and for others in which that arm answered the user; otherwise the arm that answered first.
     """
-    unit = "coalesce(a.assigned, f.first_arm)" if assigned else "f.first_arm"
+    periods = ", ".join(f"({number}, {start}, {end})" for number, (start, end) in enumerate(periods_us))
+    unit = "f.first_arm"
+    if assigned:
+        present = f"f.stratum = {len(periods_us) - 1} OR list_contains(f.answered, a.assigned)"
+        unit = f"CASE WHEN {present} THEN a.assigned ELSE f.first_arm END"
     joined = "LEFT JOIN assigned a USING (user_number)" if assigned else ""
     statements = (
         f"""
         CREATE OR REPLACE TABLE entered AS
-        WITH f AS (
-            SELECT user_number, any_value(user_id) AS user_id, min(timestamp_us) AS entry_us,
-                   arg_min({arm}, (timestamp_us, row_id)) AS first_arm
-            FROM scored WHERE NOT shadow AND timestamp_us >= {since_us} AND ({arm}) IS NOT NULL
-            GROUP BY user_number
+        WITH periods(stratum, start_us, end_us) AS (VALUES {periods}), f AS (
+            SELECT user_number, any_value(user_id) AS user_id, stratum, min(timestamp_us) AS entry_us,
+                   arg_min({arm}, (timestamp_us, row_id)) AS first_arm, list(DISTINCT {arm}) AS answered
+            FROM scored JOIN periods ON timestamp_us >= start_us AND timestamp_us < end_us
+            WHERE NOT shadow AND ({arm}) IS NOT NULL
+            GROUP BY user_number, stratum, end_us HAVING min(timestamp_us) + {window.mature_us} <= end_us
         )
-        SELECT f.*, {unit} AS unit_arm FROM f {joined}
+        SELECT f.* EXCLUDE (answered), {unit} AS unit_arm FROM f {joined}
+        QUALIFY row_number() OVER (PARTITION BY user_number ORDER BY stratum) = 1
         """,
         f"""
         CREATE OR REPLACE TABLE exposed AS
         SELECT s.row_id, s.user_number, s.product_id, s.drawn, s.probability, s.wait_us, s.timestamp_us, e.entry_us,
                e.unit_arm, {arm} AS answered_by
         FROM scored s JOIN entered e USING (user_number)
-        WHERE NOT s.shadow AND s.timestamp_us >= e.entry_us AND s.timestamp_us < e.entry_us + {exposure_us}
+        WHERE NOT s.shadow AND s.timestamp_us >= e.entry_us AND s.timestamp_us < e.entry_us + {window.exposure_us}
           AND ({arm}) IS NOT NULL
         """,
     )
@@ -230,7 +238,7 @@ def final_user_values(connection: Any, window: ExposureWindow) -> UserValues:
             SELECT user_number, avg((probability - {bought}::DOUBLE) ** 2) AS brier
             FROM exposed WHERE answered_by = unit_arm GROUP BY user_number
         )
-        SELECT e.entry_us + {window.mature_us} AS mature_us, e.unit_arm, l.brier, e.user_number,
+        SELECT e.entry_us + {window.mature_us} AS mature_us, e.stratum, e.unit_arm, l.brier, e.user_number,
                {bought_within("b.ts - e.entry_us", window.horizon_us)} AS converted
         FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
         LEFT JOIN loss l ON l.user_number = e.user_number
@@ -238,13 +246,15 @@ def final_user_values(connection: Any, window: ExposureWindow) -> UserValues:
         ORDER BY mature_us, e.user_number
         """
     ).to_arrow_table()
-    return UserValues(
-        np.asarray(table["mature_us"].to_numpy(), dtype=np.int64),
-        np.asarray(table["unit_arm"].to_numpy(), dtype=np.int64),
-        np.asarray(table["brier"].cast("float64").to_numpy(), dtype=np.float64),
-        np.asarray(table["converted"].to_numpy(), dtype=np.bool_),
-        np.asarray(table["user_number"].to_numpy(), dtype=np.int64),
-    )
+    types = {
+        "mature_us": "i8",
+        "stratum": "i8",
+        "unit_arm": "i8",
+        "brier": "f8",
+        "converted": "?",
+        "user_number": "i8",
+    }
+    return UserValues(*(np.asarray(table[name].to_numpy(), dtype=kind) for name, kind in types.items()))
 
 
 def exposed_features(connection: Any, window: ExposureWindow, max_rows: int) -> tuple[Any, float]:
@@ -266,10 +276,10 @@ def exposed_features(connection: Any, window: ExposureWindow, max_rows: int) -> 
     return reader, share
 
 
-def shadow_differences(
+def shadow_scores(
     connection: Any, arm: str, digest: str, window: ExposureWindow, users: int
-) -> tuple[Floats, Floats]:
-    """Return, by user number, how many of the baseline's predictions a shadow scored too, and its improvement on them.
+) -> npt.NDArray[np.float64]:
+    """Return the sums of ``PairedScores`` over the baseline's predictions that a shadow scored too, by user number.
 
     ``arm`` and ``digest`` are the shadow's; ``users`` is the number of users.
     """
@@ -281,15 +291,15 @@ def shadow_differences(
             FROM scored WHERE shadow AND arm = {literal(arm)} AND digest = {literal(digest)} GROUP BY ALL
         )
         SELECT x.user_number, count(*)::DOUBLE AS predictions,
-               sum((x.probability - y) ** 2 - (shadowed.probability - y) ** 2) AS improvement
+               sum((x.probability - y) ** 2 - (shadowed.probability - y) ** 2) AS improvement,
+               sum((x.probability - y) ** 2) AS baseline, sum(y) AS purchases
         FROM (SELECT *, {bought}::DOUBLE AS y FROM exposed) x
         JOIN shadowed USING (user_number, product_id, timestamp_us)
         WHERE x.answered_by = 0 AND {window.is_over("x.entry_us")}
         GROUP BY x.user_number
         """
     ).to_arrow_table()
-    numbers = table["user_number"].to_numpy()
-    predictions, improvement = np.zeros(users), np.zeros(users)
-    predictions[numbers] = table["predictions"].to_numpy()
-    improvement[numbers] = table["improvement"].to_numpy()
-    return predictions, improvement
+    sums = np.zeros((4, users))
+    names = ("predictions", "improvement", "baseline", "purchases")
+    sums[:, table["user_number"].to_numpy()] = [table[name].to_numpy() for name in names]
+    return sums

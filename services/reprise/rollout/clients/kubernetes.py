@@ -13,7 +13,7 @@ from urllib3.exceptions import HTTPError
 
 from reprise.rollout.exceptions import ClusterError, ConflictError
 from reprise.rollout.resource.crd import GROUP, KIND, PLURAL, VERSION
-from reprise.rollout.resource.events import ResourceEvent
+from reprise.rollout.resource.status import ResourceEvent
 
 _TIMEOUT = (2.0, 10.0)
 
@@ -22,10 +22,7 @@ _TIMEOUT = (2.0, 10.0)
 class Resource:
     """A ``ModelRollout`` as the API server returns it; ``spec`` and ``status`` are not validated.
 
-    Attributes:
-        version: The resource version, which a write checks for conflicts.
-        generation: Increases with each change of the spec.
-        deleting: Whether the resource is being deleted.
+    A write checks ``version`` for conflicts; ``generation`` increases with each change of the spec.
     """
 
     namespace: str
@@ -56,12 +53,7 @@ class KubernetesClient:
     """What a reconciliation needs of the Kubernetes API.
 
     Every call raises ``ClusterError`` if the API server is unavailable, does not know the resource, or refuses.
-
-    Args:
-        api: A configured client.
-        namespace: Namespace of rollouts and predictors.
-        selector: Label selector of the predictors.
-        port_name: Name of the container port that serves ``GET /routing``.
+    ``selector`` selects the predictors, and ``port_name`` is their container port that serves ``GET /routing``.
     """
 
     def __init__(self, api: client.ApiClient, *, namespace: str, selector: str, port_name: str) -> None:

@@ -13,11 +13,7 @@ _CONCURRENCY = 16
 
 
 class PredictorClient:
-    """Gets routing reports over HTTP, several at a time.
-
-    Args:
-        timeout: Timeout of each request, seconds.
-    """
+    """Gets routing reports over HTTP, several at a time; the timeout of a request is in seconds."""
 
     def __init__(self, timeout: float) -> None:
         limits = httpx.Limits(max_connections=_CONCURRENCY)

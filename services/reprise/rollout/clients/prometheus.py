@@ -14,13 +14,9 @@ from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS,
 
 @dataclass(frozen=True, slots=True)
 class MeasurementQuery:
-    """What to measure.
+    """What to measure: name and digest of both arms, and the window of rates and quantiles.
 
-    Attributes:
-        candidate: The candidate's name and digest.
-        baseline: The baseline's name and digest.
-        window: Window of rates and quantiles.
-        users_window: Time since the weights last changed, in which users are counted; ``None`` if it is too short.
+    ``users_window`` is the time since the weights last changed, in which users are counted; ``None`` if too short.
     """
 
     candidate: tuple[str, str]
@@ -35,13 +31,7 @@ def no_metrics(query: MeasurementQuery) -> Measurement:
 
 
 class PrometheusProvider:
-    """Queries the HTTP API of a Prometheus.
-
-    Args:
-        url: Its address.
-        timeout: Timeout of a query, seconds.
-        matchers: Label matchers that select this installation's predictors.
-    """
+    """Queries the HTTP API of a Prometheus; the timeout of a query is in seconds."""
 
     def __init__(self, url: str, timeout: float, matchers: str = "") -> None:
         self._client = httpx.Client(base_url=url.rstrip("/"), timeout=timeout, trust_env=False)

@@ -1,8 +1,9 @@
-"""The status of a ``ModelRollout``: the operator's only state.
+"""The status of a ``ModelRollout``, the operator's only state, and the events on it.
 
 The routing document follows from the status alone, so a status that was written is served, whatever crashes when.
 """
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
@@ -197,3 +198,12 @@ class RolloutStatus(StatusPart):
 def at(instant: datetime) -> datetime:
     """Return the instant in whole seconds, as Kubernetes writes times."""
     return instant.replace(microsecond=0)
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceEvent:
+    """An event as Kubernetes has it; ``reason`` is one word in camel case."""
+
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str

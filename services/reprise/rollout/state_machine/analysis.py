@@ -46,15 +46,8 @@ def analyse(
 ) -> AnalysisStatus:
     """Return the status of each metric, and how many analyses in a row it has failed.
 
-    A metric without data is neither good nor bad, and its count of failures stays.
-
-    Args:
-        analysis: The metrics and their limits.
-        measurement: ``None`` if Prometheus did not answer.
-        previous: The analysis before this one.
-        weight: The candidate's weight in basis points; 0 for a shadow.
-        pods: Number of predictors.
-        now: The time.
+    A metric without data is neither good nor bad, and its count of failures stays. ``measurement`` is ``None`` if
+    Prometheus did not answer; ``weight`` is in basis points, 0 for a shadow; ``pods`` is the number of predictors.
     """
     failures = {metric.type: metric.failures for metric in previous.metrics} if previous else {}
     results = []

@@ -7,7 +7,6 @@ from typing import Any
 
 from reprise.rollout.exceptions import InvalidTransitionError
 from reprise.rollout.resource.annotations import PROMOTE, RETRY, ROLLBACK
-from reprise.rollout.resource.events import ResourceEvent
 from reprise.rollout.resource.spec import Candidate, RolloutSpec, TrafficStep
 from reprise.rollout.resource.status import (
     CandidatePhase,
@@ -15,6 +14,7 @@ from reprise.rollout.resource.status import (
     DecidedBy,
     EvidenceStatus,
     HistoryEntry,
+    ResourceEvent,
     at,
 )
 from reprise.rollout.state_machine.analysis import analyse
@@ -62,16 +62,8 @@ class Transition:
 class Case:
     """A candidate with everything that its next transition depends on.
 
-    Attributes:
-        candidate: The candidate in the spec.
-        status: Its status.
-        spec: The rollout's spec.
-        observed: The observed state.
-        requests: The candidate that each annotation names.
-        baseline: Digest of the baseline.
-        acknowledged: Whether every predictor has applied the document of the previous status.
-        may_promote: Whether no other candidate is promoted at the same time.
-        now: The time.
+    ``requests`` has the candidate that each annotation names, ``acknowledged`` whether every predictor has applied the
+    document of the previous status, ``may_promote`` whether no other candidate is promoted at the same time.
     """
 
     candidate: Candidate
@@ -114,13 +106,8 @@ class Case:
     ) -> Transition:
         """Return the transition to a phase; outside the active phases a candidate has no traffic.
 
-        Args:
-            to: The phase.
-            reason: The reason in the status, one word.
-            message: The reason in words.
-            by: The cause of a rollback or promotion, which has an event and a history entry.
-            event: Reason and message of another event.
-            step: The traffic step to start.
+        ``by`` is the cause of a rollback or promotion, which has an event and a history entry; ``event`` has reason and
+        message of another event; ``step`` is the traffic step to start.
 
         Raises:
             InvalidTransitionError: ``TRANSITIONS`` does not allow it.

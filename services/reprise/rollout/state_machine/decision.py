@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Literal
 
 from reprise.rollout.resource.annotations import PROMOTE, RETRY, ROLLBACK, read_requests, request_entry
-from reprise.rollout.resource.events import ResourceEvent
 from reprise.rollout.resource.spec import Candidate, RolloutSpec
 from reprise.rollout.resource.status import (
     HISTORY,
@@ -13,6 +12,7 @@ from reprise.rollout.resource.status import (
     CandidateStatus,
     HistoryEntry,
     PodsStatus,
+    ResourceEvent,
     RolloutStatus,
     at,
 )
@@ -25,14 +25,7 @@ from reprise.routing import BASELINE, RoutingDocument
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a reconciliation writes.
-
-    Attributes:
-        status: The next status.
-        document: The document to publish; ``None`` if another rollout owns the predictors.
-        events: The events to emit.
-        remove_annotations: The annotations that were handled.
-    """
+    """What a reconciliation writes; no document if another rollout owns the predictors."""
 
     status: RolloutStatus
     document: RoutingDocument | None

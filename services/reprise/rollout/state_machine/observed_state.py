@@ -22,13 +22,9 @@ class PodReport:
 
 @dataclass(frozen=True, slots=True)
 class ArmMeasurement:
-    """What one arm did within a window.
+    """What one arm did within a window: answered and failed requests, and the number of probabilities in each bin.
 
-    Attributes:
-        answered: Requests that it answered.
-        failed: Requests that it could not answer.
-        p99: 99th percentile of its latency, seconds; ``None`` without requests.
-        scores: Number of probabilities in each bin.
+    ``p99`` is the 99th percentile of its latency, seconds; ``None`` without requests.
     """
 
     answered: float = 0.0
@@ -46,11 +42,8 @@ class ArmMeasurement:
 class Measurement:
     """A candidate's arm beside the baseline's, in the window of the analysis.
 
-    Attributes:
-        candidate: The candidate's arm.
-        baseline: The baseline's arm.
-        users: Users of the candidate's arm since its weight was acknowledged; ``None`` if not known yet.
-        other_users: Users of all other arms since then.
+    ``users`` are those of the candidate's arm since its weight was acknowledged, ``other_users`` those of all other
+    arms; ``None`` if not known yet.
     """
 
     candidate: ArmMeasurement
@@ -63,15 +56,9 @@ class Measurement:
 class ObservedState:
     """What the operator observed at one moment.
 
-    Attributes:
-        rollout: The resource, namespace/name.
-        generation: The resource's generation.
-        annotations: The resource's annotations.
-        published: The routing document in Redis.
-        pods: Reports of the ready predictors.
-        measurements: Measurements that were due, by candidate; ``None`` if Prometheus did not answer.
-        evidence: The latest evidence from user outcomes.
-        rival: Another rollout that owns the predictors.
+    ``rollout`` is the resource, namespace/name, and ``generation`` its own; ``published`` is the document in Redis,
+    ``rival`` another rollout that owns the predictors. ``measurements`` has those that were due, by candidate, ``None``
+    if Prometheus did not answer.
     """
 
     rollout: str
