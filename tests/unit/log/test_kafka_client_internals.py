@@ -15,7 +15,7 @@ from kafka.structs import MemberState
 from reprise.log.kafka.client_internals import (
     RebalanceBridge,
     abandon,
-    keep_pending_assignment,
+    finish_joins_between_polls,
     reset_positions,
     topic_id,
 )
@@ -63,13 +63,33 @@ def test_assignment_that_arrived_between_polls_is_used_while_its_generation_last
         return joined[-1]
 
     coordinator._do_join_and_sync_async = join_and_sync
-    keep_pending_assignment(consumer)
+    finish_joins_between_polls(consumer)
     coordinator.state = MemberState.REBALANCING
     assert [asyncio.run(coordinator._do_join_and_sync_async()) for _ in range(2)] == [b"0", b"0"]
     coordinator._generation = Generation(2, "member", "range")
     assert asyncio.run(coordinator._do_join_and_sync_async()) == b"1"
     coordinator.state = MemberState.STABLE
     assert asyncio.run(coordinator._do_join_and_sync_async()) == b"2"
+
+
+def test_member_that_rejoins_for_changed_metadata_stays_in_need_of_its_assignment(
+    consumer: KafkaConsumer,
+) -> None:
+    coordinator = consumer._coordinator
+    consumer.subscribe(["events"])
+
+    async def join_and_sync() -> bytes:
+        coordinator._assignment_snapshot = coordinator._metadata_snapshot
+        return b"assignment"
+
+    coordinator._do_join_and_sync_async = join_and_sync
+    finish_joins_between_polls(consumer)
+    coordinator.rejoin_needed, coordinator._joined_subscription = False, {"events"}
+    coordinator._assignment_snapshot, coordinator._metadata_snapshot = {"events": {0}}, {"events": {0, 1}}
+    assert coordinator.need_rejoin()
+    asyncio.run(coordinator._do_join_and_sync_async())
+    # accepted by the poll that finds the join finished
+    assert coordinator.need_rejoin()
 
 
 def test_client_joins_again_if_the_assignment_arrived_between_polls(consumer: KafkaConsumer) -> None:

@@ -96,12 +96,17 @@ def reset_positions(consumer: KafkaConsumer, partitions: Iterable[TopicPartition
             assignment[partition] = TopicPartitionState()
 
 
-def keep_pending_assignment(consumer: KafkaConsumer) -> None:
+def finish_joins_between_polls(consumer: KafkaConsumer) -> None:
     """Let the next poll accept an assignment that arrived between two polls.
 
-    The client joins its group in the background but accepts the assignment only inside ``poll``. It discards one that
-    arrives between polls and rejoins, which forces all members to rejoin. With short polls, two members can prevent
-    each other from ever getting partitions.
+    The client joins its group in the background but accepts the assignment only inside ``poll``.
+
+    It discards an assignment that arrives between polls and rejoins, which forces all members to rejoin: with short
+    polls, two members can prevent each other from ever getting partitions.
+
+    A leader that rejoins because the topic's metadata changed forgets that it is joining once it has computed the
+    assignment, or once the metadata changes back. It then never accepts the assignment, and polls without partitions
+    and without heartbeats from then on. Kafka's own client had the same defect (KAFKA-9815).
     """
     coordinator = consumer._coordinator
     join_and_sync = coordinator._do_join_and_sync_async
@@ -109,6 +114,7 @@ def keep_pending_assignment(consumer: KafkaConsumer) -> None:
 
     async def join_and_sync_once() -> bytes:
         nonlocal pending
+        coordinator.request_rejoin()
         # an accepted assignment makes the member stable; an outdated one has an older generation
         if (
             pending is not None

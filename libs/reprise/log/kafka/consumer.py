@@ -9,7 +9,7 @@ from kafka.structs import OffsetAndMetadata
 
 from reprise.log.exceptions import ClosedError, EventLogError, NotAssignedError, TopicGoneError
 from reprise.log.interface import RebalanceListener, Record
-from reprise.log.kafka.client_internals import RebalanceBridge, keep_pending_assignment, topic_id
+from reprise.log.kafka.client_internals import RebalanceBridge, finish_joins_between_polls, topic_id
 from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import Topic
@@ -42,7 +42,7 @@ class KafkaLogConsumer:
         self._closed = False
         self._consumer = connect(KafkaConsumer, _options(settings, group), settings, "connecting a consumer")
         try:
-            keep_pending_assignment(self._consumer)
+            finish_joins_between_polls(self._consumer)
             self._topic_id = self._find_topic()
             bridge = RebalanceBridge(self._on_revoked, self._on_lost, self._on_assigned, self._consumer)
             self._consumer.subscribe([self._topic], listener=bridge)
