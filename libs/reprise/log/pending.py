@@ -15,6 +15,7 @@ from reprise.log.exceptions import (
 from reprise.log.interface import MAX_RECORD_BYTES, Position
 
 _OVERHEAD_BYTES = 100
+_FAILURE_SECONDS = 5.0
 
 
 class PendingRecords:
@@ -33,6 +34,8 @@ class PendingRecords:
         self.changed = threading.Condition()
         self.unresolved = 0
         self._last_progress = 0.0
+        self._failure: EventLogError | None = None
+        self._failed_at = 0.0
 
     def check(self, topic: str, key: bytes, value: bytes) -> int:
         """Return the size of a record, in bytes.
@@ -81,6 +84,9 @@ class PendingRecords:
             claimed = [(future, outcome) for future, outcome in outcomes if self._pop(future)]
             if claimed:
                 self._last_progress = time.monotonic()
+                last = claimed[-1][1]
+                self._failure = last if isinstance(last, EventLogError) else None
+                self._failed_at = self._last_progress
         for future, outcome in claimed:
             if isinstance(outcome, Position):
                 future.set_result(outcome)
@@ -89,10 +95,20 @@ class PendingRecords:
         self._resolved(len(claimed))
 
     def abandon(self, error: EventLogError) -> None:
-        """Fail all waiting records."""
+        """Fail all waiting records; the error is no ``failure``."""
         with self.changed:
             futures = list(self._sizes)
         self.resolve((future, error) for future in futures)
+        self._failure = None
+
+    @property
+    def failure(self) -> str | None:
+        """The error of the last resolved record for a few seconds, ``None`` if it was written.
+
+        An unready process gets no requests and so would never write again: an error has to expire.
+        """
+        is_recent = time.monotonic() - self._failed_at < _FAILURE_SECONDS
+        return str(self._failure) if self._failure is not None and is_recent else None
 
     def silent_seconds(self) -> float:
         """Return the time since a record was resolved, or the first one was added; 0 if none waits."""

@@ -54,13 +54,14 @@ class GroupMember:
         Raises:
             TopicGoneError: This member's lock file was removed.
         """
-        with self._database.transaction() as connection:
-            query = "SELECT member FROM members WHERE consumer_group = ? ORDER BY member"
-            live = []
-            for (member,) in connection.execute(query, (self._group,)).fetchall():
-                if member == self._member or self._is_live(member):
-                    live.append(member)
-                else:
+        query = "SELECT member FROM members WHERE consumer_group = ? ORDER BY member"
+        members = [member for (member,) in self._database.query(query, self._group)]
+        live = [member for member in members if member == self._member or self._is_live(member)]
+        if len(live) < len(members):
+            # numbers are never used again, so what was dead stays dead
+            with self._database.transaction() as connection:
+                for member in set(members) - set(live):
+                    self._lock_file(member).unlink(missing_ok=True)
                     connection.execute("DELETE FROM members WHERE member = ?", (member,))
         if self._member not in live:
             raise TopicGoneError(f"{self._lock_file(self._member)} was removed while it was open")
@@ -118,15 +119,13 @@ class GroupMember:
             os.close(self._lock)
 
     def _is_live(self, member: int) -> bool:
-        """Return whether the member's process holds its lock; removes the file of a dead one."""
-        path = self._lock_file(member)
+        """Return whether the member's process holds its lock; several processes may ask at once."""
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(self._lock_file(member), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
         finally:

@@ -22,8 +22,6 @@ from reprise.log.partitioner import partition_of
 from reprise.log.pending import PendingRecords
 from reprise.log.topics import TOPICS, Topic
 
-_FAILURE_SECONDS = 5.0
-
 
 class _Queued(NamedTuple):
     key: bytes
@@ -49,8 +47,7 @@ class EmbeddedProducer:
         self._pending = PendingRecords(self._topics, buffer_bytes)
         self._queue: defaultdict[str, list[_Queued]] = defaultdict(list)
         self._closing = False
-        self._failure: str | None = None
-        self._failed_at = 0.0
+        self._crash: str | None = None
         try:
             for topic in self._topics:
                 self._database(topic)
@@ -77,15 +74,12 @@ class EmbeddedProducer:
         return self._pending.unresolved
 
     def problem(self) -> str | None:
-        """Return the error of the last write for 5 seconds, or that the folder is not writable.
-
-        A service that is not ready gets no requests, so no later write would clear the error.
-        """
+        """Return the error of the last write for a few seconds, or that the folder is not writable."""
         if self._closing:
-            return self._failure or "the producer is closed"
+            return self._crash or "the producer is closed"
         if not os.access(self._log_dir, os.W_OK | os.X_OK):
             return f"{self._log_dir} is not a writable folder"
-        return self._failure if time.monotonic() - self._failed_at < _FAILURE_SECONDS else None
+        return self._pending.failure
 
     def flush(self, timeout: float) -> None:
         """Wait until every appended record is acknowledged or has failed."""
@@ -118,8 +112,8 @@ class EmbeddedProducer:
         except BaseException:
             with self._pending.changed:
                 self._closing = True
-            self._failure = "the writer thread has failed; see the process's standard error"
-            self._pending.abandon(LogUnavailableError(self._failure))
+            self._crash = "the writer thread has failed; see the process's standard error"
+            self._pending.abandon(LogUnavailableError(self._crash))
             raise
         finally:
             self._close_databases()
@@ -145,9 +139,7 @@ class EmbeddedProducer:
                         (q.future, Position(partition, offset)) for offset, q in enumerate(part, first)
                     ]
         except EventLogError as error:
-            self._failure, self._failed_at = str(error), time.monotonic()
             return [(queued.future, error) for queued in records]
-        self._failure = None
         return written
 
     def _database(self, topic: str) -> TopicDatabase:

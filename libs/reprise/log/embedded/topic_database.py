@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 from reprise.log.exceptions import CorruptLogError, LogUnavailableError
 from reprise.log.interface import Record
@@ -119,9 +120,13 @@ class TopicDatabase:
 
     def end_offset(self, partition: int) -> int:
         """Return the next offset to be written."""
+        ((end,),) = self.query(f"SELECT coalesce(max(offset) + 1, 0) FROM records_{partition}")
+        return int(end)
+
+    def query(self, select: str, *parameters: object) -> list[Any]:
+        """Return the rows of a query, without waiting for a writer."""
         with _errors_converted(self._path):
-            query = f"SELECT coalesce(max(offset) + 1, 0) FROM records_{partition}"
-            return int(self._connection.execute(query).fetchone()[0])
+            return self._connection.execute(select, parameters).fetchall()
 
     @property
     def removed(self) -> bool:

@@ -1,13 +1,14 @@
 """The consumer of the Kafka log."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition, errors
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import OffsetAndMetadata
 
-from reprise.log.exceptions import ClosedError, EventLogError, NotAssignedError, TopicGoneError
+from reprise.log.exceptions import ClosedError, NotAssignedError, TopicGoneError
 from reprise.log.interface import RebalanceListener, Record
 from reprise.log.kafka.client_internals import RebalanceBridge, finish_joins_between_polls, topic_id
 from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
@@ -58,10 +59,8 @@ class KafkaLogConsumer:
     @property
     def partitions(self) -> int:
         """The number of partitions in the client's metadata, which it refreshes."""
-        try:
+        with self._errors_converted(f"looking for topic {self._topic!r}"):
             return len(self._consumer.partitions_for_topic(self._topic))
-        except (errors.KafkaError, OSError) as error:
-            raise self._convert(error, f"looking for topic {self._topic!r}") from error
 
     @property
     def assignment(self) -> frozenset[int]:
@@ -73,13 +72,12 @@ class KafkaLogConsumer:
         if max_records < 1:
             raise ValueError(f"max_records: expected at least 1, got {max_records}")
         self._check_open()
-        try:
-            polled = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=max_records)
-        except errors.NoOffsetForPartitionError as error:
-            self._consumer.seek_to_beginning(*error.args[0])
-            return {}
-        except (errors.KafkaError, OSError) as error:
-            raise self._unwrap(error, "reading") from error
+        with self._errors_converted("reading"):
+            try:
+                polled = self._consumer.poll(timeout_ms=int(timeout * 1000), max_records=max_records)
+            except errors.NoOffsetForPartitionError as error:
+                self._consumer.seek_to_beginning(*error.args[0])
+                return {}
         # fetches address the topic by id, so its new id is known before records of a recreated topic arrive
         self._check_topic()
         return {
@@ -93,12 +91,8 @@ class KafkaLogConsumer:
 
     def positions(self) -> Mapping[int, int]:
         """Return the next offset to read, by assigned partition."""
-        positions = {}
-        for partition in sorted(self._assigned):
-            position = self._position(TopicPartition(self._topic, partition))
-            if position is not None:
-                positions[partition] = position
-        return positions
+        found = {partition: self._position(partition) for partition in sorted(self._assigned)}
+        return {partition: position for partition, position in found.items() if position is not None}
 
     def beginning_offsets(self) -> Mapping[int, int]:
         """Return the first retained offset, by assigned partition; queries Kafka."""
@@ -116,19 +110,16 @@ class KafkaLogConsumer:
             TopicPartition(self._topic, partition): OffsetAndMetadata(offset, "", -1)
             for partition, offset in offsets.items()
         }
-        try:
+        with self._errors_converted(f"committing {dict(offsets)}"):
             self._consumer.commit(entries, timeout_ms=int(_COMMIT_SECONDS * 1000))
-        except (errors.KafkaError, OSError) as error:
-            raise self._unwrap(error, f"committing {dict(offsets)}") from error
 
     def close(self) -> None:
         """Leave the group."""
         if self._closed:
             return
         try:
-            self._consumer.close(autocommit=False, timeout_ms=int(_CLOSE_SECONDS * 1000))
-        except (errors.KafkaError, OSError) as error:
-            raise self._unwrap(error, "leaving the group") from error
+            with self._errors_converted("leaving the group"):
+                self._consumer.close(autocommit=False, timeout_ms=int(_CLOSE_SECONDS * 1000))
         finally:
             self._closed = True
             self._assigned = frozenset()
@@ -138,22 +129,20 @@ class KafkaLogConsumer:
         partitions = [TopicPartition(self._topic, partition) for partition in sorted(self._assigned)]
         if not partitions:
             return {}
-        try:
+        with self._errors_converted(action):
             found = query(partitions, timeout_ms=int(_METADATA_SECONDS * 1000))
-        except (errors.KafkaError, OSError) as error:
-            raise self._unwrap(error, action) from error
         return {partition.partition: offset for partition, offset in found.items()}
 
-    def _position(self, partition: TopicPartition) -> int | None:
+    def _position(self, partition: int) -> int | None:
         self._check_open()
-        try:
-            found = self._consumer.position(partition, timeout_ms=int(_METADATA_SECONDS * 1000))
-        except errors.NoOffsetForPartitionError as error:
-            self._consumer.seek_to_beginning(*error.args[0])
-            return self._position(partition)
-        except (errors.KafkaError, OSError) as error:
-            raise self._unwrap(error, "querying positions") from error
-        return None if found is None else int(found)
+        place, timeout_ms = TopicPartition(self._topic, partition), int(_METADATA_SECONDS * 1000)
+        with self._errors_converted("querying positions"):
+            try:
+                found: int | None = self._consumer.position(place, timeout_ms=timeout_ms)
+            except errors.NoOffsetForPartitionError as error:
+                self._consumer.seek_to_beginning(*error.args[0])
+                return self._position(partition)
+        return found
 
     def _find_topic(self) -> bytes:
         partitions, found = self.partitions, topic_id(self._consumer, self._topic)
@@ -188,13 +177,15 @@ class KafkaLogConsumer:
         if self._listener is not None:
             self._listener.assigned(partitions)
 
-    def _unwrap(self, error: Exception, action: str) -> Exception:
-        """Return the converted error, or the listener's exception that the client wraps."""
-        cause = error.__cause__
-        return cause if isinstance(cause, Exception) else self._convert(error, action)
-
-    def _convert(self, error: Exception, action: str) -> EventLogError:
-        return convert_error(error, self._settings, f"{self._topic}: {action}")
+    @contextmanager
+    def _errors_converted(self, action: str) -> Iterator[None]:
+        try:
+            yield
+        except (errors.KafkaError, OSError) as error:
+            # the client wraps the listener's exception
+            if isinstance(error.__cause__, Exception):
+                raise error.__cause__ from error
+            raise convert_error(error, self._settings, f"{self._topic}: {action}") from error
 
 
 def _options(settings: EventLogSettings, group: str) -> dict[str, Any]:

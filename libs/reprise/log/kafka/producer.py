@@ -30,7 +30,6 @@ from reprise.runtime.logs import get_logger
 _BATCH_BYTES = 128 * 1024
 _LINGER_SECONDS = 0.005
 _SILENT_SECONDS = 5.0
-_FAILURE_SECONDS = 5.0
 _METADATA_SECONDS = 0.5
 _TOPIC_SECONDS = 5.0
 _STUCK_SECONDS = 5.0
@@ -59,8 +58,6 @@ class KafkaLogProducer:
         self._make_client = make_client
         self._topics = {topic.name for topic in topics}
         self._pending = PendingRecords(self._topics, settings.log_buffer_bytes)
-        self._failure: str | None = None
-        self._failed_at = 0.0
         self._replacing = False
         self._closed = threading.Event()
         self._producer = self._connected()
@@ -94,10 +91,7 @@ class KafkaLogProducer:
         return self._pending.unresolved
 
     def problem(self) -> str | None:
-        """Return the last write error, or that Kafka has acknowledged nothing for long.
-
-        An error expires after a few seconds: an unready process gets no requests and so would never write again.
-        """
+        """Return the error of the last write for a few seconds, or that Kafka has acknowledged nothing for long."""
         self._replace_if_stuck()
         if self._closed.is_set():
             return "the producer is closed"
@@ -109,8 +103,7 @@ class KafkaLogProducer:
                 f"Kafka at {self._settings.kafka_servers} has acknowledged nothing for {silent:.0f} s;"
                 f" {self._pending.unresolved:,} records are unacknowledged"
             )
-        recent = time.monotonic() - self._failed_at < _FAILURE_SECONDS
-        return self._failure if recent else None
+        return self._pending.failure
 
     def flush(self, timeout: float) -> None:
         """Send at once; wait until every appended record is acknowledged or has failed."""
@@ -146,16 +139,10 @@ class KafkaLogProducer:
                     raise convert_error(error, self._settings, f"looking for topic {topic!r}") from error
 
     def _on_acknowledged(self, future: Future[Position], metadata: RecordMetadata) -> None:
-        # an abandoned record says nothing about the new client
-        if not future.done():
-            self._failure = None
-            self._pending.resolve([(future, Position(metadata.partition, metadata.offset))])
+        self._pending.resolve([(future, Position(metadata.partition, metadata.offset))])
 
     def _on_failed(self, future: Future[Position], topic: str, error: Exception) -> None:
-        if not future.done():
-            failure = convert_error(error, self._settings, f"writing to {topic!r}")
-            self._failure, self._failed_at = str(failure), time.monotonic()
-            self._pending.resolve([(future, failure)])
+        self._pending.resolve([(future, convert_error(error, self._settings, f"writing to {topic!r}"))])
 
     def _append_error(self, error: Exception, topic: str) -> EventLogError:
         if isinstance(error, errors.IllegalStateError):
