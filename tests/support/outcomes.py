@@ -102,8 +102,10 @@ def make_archive(folder: Path, shop: Shop) -> Archive:
     arm_of = _arm_of(before, now, START_US + shop.days * DAY_US // 3)
     events, predictions, arrivals = _lived(shop, plan, digests, arm_of)
     store = OfflineStore(str(folder / "offline"))
-    _archive_events(store, events, arrivals)
-    _archive_predictions(store, predictions)
+    arrived = zip(events, arrivals, strict=True)
+    _archive(store, EVENTS.name, [(event.user_id, us // 1000, encode_event(event)) for event, us in arrived])
+    answered = [(str(said["user_id"]), START_US // 1000, orjson.dumps(said)) for said in predictions]
+    _archive(store, PREDICTIONS.name, answered)
     return Archive(str(folder / "offline"), str(folder / "models"), now, events, predictions, dict(digests))
 
 
@@ -218,28 +220,12 @@ def _record(
     }
 
 
-def _archive_events(store: OfflineStore, events: list[Event], arrivals: list[int]) -> None:
+def _archive(store: OfflineStore, topic: str, rows: list[tuple[str, int, bytes]]) -> None:
+    """Archive rows of user, milliseconds of arrival and value."""
     for partition in range(PARTITIONS):
-        chosen = [at for at, event in enumerate(events) if _partition(event.user_id) == partition]
-        records = [
-            Record(partition, offset, arrivals[at] // 1000, b"", encode_event(events[at]))
-            for offset, at in enumerate(chosen)
-        ]
-        put(store, records, topic=EVENTS.name)
-
-
-def _archive_predictions(store: OfflineStore, predictions: list[dict[str, object]]) -> None:
-    for partition in range(PARTITIONS):
-        chosen = [said for said in predictions if _partition(str(said["user_id"])) == partition]
-        records = [
-            Record(partition, offset, START_US // 1000, b"", orjson.dumps(said))
-            for offset, said in enumerate(chosen)
-        ]
-        put(store, records, topic=PREDICTIONS.name)
-
-
-def _partition(user: str) -> int:
-    return sum(user.encode()) % PARTITIONS
+        chosen = [row for row in rows if sum(row[0].encode()) % PARTITIONS == partition]
+        records = [Record(partition, at, ms, b"", value) for at, (_, ms, value) in enumerate(chosen)]
+        put(store, records, topic=topic)
 
 
 def _sigmoid(logit: float) -> float:

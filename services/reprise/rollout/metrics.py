@@ -1,14 +1,14 @@
 """The operator's metrics."""
 
 from collections.abc import Collection, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from reprise.rollout.resource.status import CandidateStatus, HistoryEntry, RolloutStatus
+from reprise.rollout.resource.status import CandidatePhase, CandidateStatus, HistoryEntry, RolloutStatus
 from reprise.routing import RoutingDocument
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-_PHASES = ("Loading", "Progressing", "Measuring", "Shadowing", "RolledBack", "Promoted")
 
 
 class RolloutMetrics:
@@ -83,7 +83,7 @@ class RolloutMetrics:
             self._decisions.labels(rollout, entry.candidate, entry.event, entry.by).inc()
 
     def _show_candidate(self, rollout: str, candidate: CandidateStatus) -> None:
-        for phase in _PHASES:
+        for phase in get_args(CandidatePhase):
             self._phase.labels(rollout, candidate.name, phase).set(candidate.phase == phase)
         for metric in candidate.analysis.metrics if candidate.analysis is not None else ():
             if metric.value is not None:
