@@ -146,9 +146,9 @@ class MemoryConsumer:
         assert self.listener is not None
         self.listener.revoked([partition])
 
-    def regain(self, partition: int, at: int | None = None) -> None:
-        """Have it come back, read from the committed offset unless another is given."""
-        self._positions[partition] = self._log.committed[partition] if at is None else at
+    def regain(self, partition: int) -> None:
+        """Have it come back, read from the committed offset."""
+        self._positions[partition] = self._log.committed[partition]
         assert self.listener is not None
         self.listener.assigned([partition])
 

@@ -1,4 +1,7 @@
-"""Construction of the archiver from its settings, and its run modes."""
+"""Construction of the archiver from its settings, and its run modes.
+
+Those on the store alone raise ``OfflineStoreError`` where it is damaged, incomplete, or cannot be read or written.
+"""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -55,11 +58,7 @@ def archive_until_idle(settings: ArchiverSettings, idle_seconds: float) -> dict[
 
 
 def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dict[str, CompactionReport]:
-    """Compact the days that ended at least ``settled_after`` ago; return the report of each topic.
-
-    Raises:
-        OfflineStoreError: The store could not be read or written, or is damaged.
-    """
+    """Compact the days that ended at least ``settled_after`` ago; return the report of each topic."""
     store = OfflineStore(settings.offline_store)
     before = (datetime.now(UTC) - settled_after).date()
     with progress("Compacting", None, "records") as compacting:
@@ -70,11 +69,7 @@ def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dic
 
 
 def accept_holes(settings: ArchiverSettings) -> list[tuple[str, Gap]]:
-    """Accept every gap of the archive; return them with their topics.
-
-    Raises:
-        OfflineStoreError: The store could not be read or written.
-    """
+    """Accept every gap of the archive; return them with their topics."""
     store = OfflineStore(settings.offline_store)
     accepted = []
     for topic in _TOPICS:
@@ -86,11 +81,7 @@ def accept_holes(settings: ArchiverSettings) -> list[tuple[str, Gap]]:
 
 
 def export_events(settings: ArchiverSettings, path: Path) -> ArchivedEvents:
-    """Write the archived events to one canonical Parquet file.
-
-    Raises:
-        OfflineStoreError: The store is empty, lacks records, is damaged, or could not be read.
-    """
+    """Write the archived events to one canonical Parquet file."""
     with progress("Reading", None, "records") as reading:
         return write_events(OfflineStore(settings.offline_store), path, advance=reading.advance)
 

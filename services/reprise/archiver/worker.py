@@ -1,7 +1,7 @@
 """The archiver's loop for one topic: poll, collect records by partition, write complete segments, commit.
 
-Collected records are dropped when their partition is revoked or the process ends. Their offsets are not committed, so
-the partition's next consumer collects them again and splits them at the same offsets.
+Collected records are dropped when their partition moves or the process ends. Their offsets are not committed, so the
+partition's next consumer collects them again and splits them at the same offsets.
 """
 
 import threading
@@ -11,7 +11,6 @@ from collections.abc import Set as AbstractSet
 
 from reprise.archive import OfflineStore, Segment, archive_table, log_date
 from reprise.archiver.metrics import ArchiverMetrics
-from reprise.archiver.open_segment import OpenSegment
 from reprise.archiver.settings import ArchiverSettings
 from reprise.log import (
     EventLogError,
@@ -28,19 +27,68 @@ _log = get_logger(__name__)
 _ASSIGNMENT_SECONDS = 30.0
 
 
+class OpenSegment:
+    """Records of one partition that will become one segment, whose end the log's content alone determines.
+
+    A replay that starts at a segment's first record produces the same segments. A segment ends
+
+    - before an offset that is a multiple of ``segment_records``,
+    - once its keys and values reach ``segment_bytes``,
+    - before a record whose log timestamp is in a later window than that of its first record,
+    - before a gap in the offsets,
+    - or, regardless of all that, at ``last_offset``, because the same segment was written before.
+
+    Windows divide the day, so a segment belongs to one day. A record with a timestamp earlier than the segment's first
+    record stays in the segment: timestamps that jump back and forth at the edge of a window do not create tiny
+    segments.
+    """
+
+    def __init__(self, settings: ArchiverSettings, first: Record, last_offset: int | None = None) -> None:
+        self.records = [first]
+        window_ms = settings.window_seconds * 1_000
+        self.window_end_ms = (first.timestamp_ms // window_ms + 1) * window_ms
+        self._settings = settings
+        self._last_offset = last_offset
+        self._bytes = _size(first)
+
+    @property
+    def next_offset(self) -> int:
+        """The offset after its last record."""
+        return self.records[-1].offset + 1
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it ends with its last record."""
+        if self._last_offset is not None:
+            return self.next_offset > self._last_offset
+        return (
+            self.next_offset % self._settings.segment_records == 0
+            or self._bytes >= self._settings.segment_bytes
+        )
+
+    def ends_before(self, record: Record) -> bool:
+        """Return whether the record belongs to the next segment."""
+        if record.offset != self.next_offset:
+            return True
+        return self._last_offset is None and record.timestamp_ms >= self.window_end_ms
+
+    def add(self, record: Record) -> None:
+        """Append a record."""
+        self.records.append(record)
+        self._bytes += _size(record)
+
+
 class RebalanceTracker:
-    """Collects the partitions that rebalances revoke or assign."""
+    """Collects the partitions that rebalances revoke or assign; one may be revoked and assigned at once."""
 
     def __init__(self) -> None:
         self.moved: set[int] = set()
 
-    def revoked(self, partitions: Sequence[int]) -> None:
-        """Add revoked partitions, which may be assigned again at once."""
+    def assigned(self, partitions: Sequence[int]) -> None:
+        """Add partitions, which are read from their committed offsets."""
         self.moved.update(partitions)
 
-    def assigned(self, partitions: Sequence[int]) -> None:
-        """Add assigned partitions."""
-        self.moved.update(partitions)
+    revoked = assigned
 
 
 class Worker:
@@ -71,8 +119,6 @@ class Worker:
         self._open: dict[int, OpenSegment] = {}
         # partitions whose first segment since their assignment has been looked up in the store
         self._looked_up: set[int] = set()
-        # partitions that were reassigned while they had an open segment
-        self._reassigned: set[int] = set()
         self._unread = 0
         self._deleted_before: dict[int, int] = {}
         metrics.begin(topic)
@@ -139,26 +185,17 @@ class Worker:
         return sum(len(records) for records in polled.values())
 
     def _handle_rebalance(self) -> None:
-        """Keep the open segments of moved partitions until their next record shows where they continue.
-
-        A partition that is assigned again continues at its committed offset, or, if Kafka's client kept its position,
-        where it was. In the latter case the open segment is still needed.
-        """
         moved, self._rebalances.moved = self._rebalances.moved, set()
-        self._reassigned.update(moved & self._open.keys())
+        for partition in moved:
+            self._open.pop(partition, None)
         self._looked_up.difference_update(moved)
 
     def _collect(self, partition: int, record: Record, stop: threading.Event) -> None:
         if stop.is_set():
             return
         segment = self._open.get(partition)
-        if segment is not None and self._was_repositioned(partition, segment.next_offset, record.offset):
-            del self._open[partition]
-            self._looked_up.discard(partition)
-            segment = None
         if segment is not None and segment.ends_before(record):
-            lost = record.offset - segment.next_offset
-            if lost > 0:
+            if lost := record.offset - segment.next_offset:
                 first, last = segment.next_offset, record.offset - 1
                 _log.error("records_lost", topic=self.topic, partition=partition, first=first, last=last)
                 self._metrics.lost.labels(self.topic).inc(lost)
@@ -173,15 +210,6 @@ class Worker:
             segment.add(record)
         if segment.is_full:
             self._finish(partition, stop)
-
-    def _was_repositioned(self, partition: int, expected: int, found: int) -> bool:
-        """Return whether the consumer continues at a committed offset, where a segment starts.
-
-        After a rebalance that is an earlier offset, or a later one that another archiver committed.
-        """
-        reassigned = partition in self._reassigned
-        self._reassigned.discard(partition)
-        return found < expected or (reassigned and found > expected)
 
     def _last_offset_written_before(self, partition: int, first: Record, stop: threading.Event) -> int | None:
         """Return the last offset of the segment that starts here if it was written, but not committed, before.
@@ -210,7 +238,6 @@ class Worker:
                 break
             stop.wait(self._settings.retry_seconds)
         self._open.pop(partition, None)
-        self._reassigned.discard(partition)
 
     def _write(self, partition: int, records: Sequence[Record]) -> bool:
         """Write and commit a segment; return False if it has to be retried."""
@@ -256,9 +283,7 @@ class Worker:
             self._delay(stop, error)
             return
         for partition in sorted(partitions & ends.keys()):
-            position = positions.get(partition)
-            complete = partition not in self._reassigned or position == self._open[partition].next_offset
-            if complete and position == ends[partition]:
+            if positions.get(partition) == ends[partition]:
                 self._finish(partition, stop)
 
     def _pause_before_hole(self, stop: threading.Event, error: OffsetOutOfRangeError) -> None:
@@ -318,3 +343,7 @@ class Worker:
 def _deleted_before(positions: Mapping[int, int], beginnings: Mapping[int, int]) -> dict[int, int]:
     """Return the beginning offsets of the partitions whose position precedes them."""
     return {p: beginning for p, beginning in beginnings.items() if positions.get(p, beginning) < beginning}
+
+
+def _size(record: Record) -> int:
+    return len(record.key) + len(record.value)
