@@ -17,10 +17,10 @@ from redis import Redis
 
 from golden.text import as_text, digest
 from reprise.events import Event, encode_event
-from reprise.log import EVENTS, Record
+from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
-from reprise.materializer.dead_letters import DeadLetters
 from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.worker import send_dead_letters
 from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings
 from support.archived import MemoryLog, archive_worker, event_records, files_under
@@ -64,7 +64,7 @@ def online_store() -> str:
             for partition, records in _history().items():
                 for at in range(0, len(records), 37):
                     invalid = fold.fold(_TOPIC_ID, {partition: records[at : at + 37]})
-                    DeadLetters(log, 1.0).send(EVENTS.name, invalid)
+                    send_dead_letters(log, invalid, 1.0)
         with server.client() as client:
             content: dict[str, object] = _keys(client)
     content["dead letters"] = [f"{topic} {key!r} {_letter(value)}" for topic, key, value in log.appended]

@@ -6,7 +6,7 @@ the partition, so it is monotonic even if clocks differ. Records are in the orde
 Events of canaries (``reprise doctor``) are left out: training, outcomes and backfill are about the shop's users alone.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,13 +29,15 @@ from reprise.log import EVENTS
 from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.files import atomic_write
 
-ARRIVAL_FIELDS = (
-    pa.field("incarnation", pa.int32(), nullable=False),
-    pa.field("arrival", pa.timestamp("ms", tz="UTC"), nullable=False),
-)
-"""The number of a record's incarnation of the topic, from the oldest, and when it arrived."""
-
 _ATTEMPTS = 5
+# with the number of a record's incarnation of the topic, from the oldest, and when it arrived
+_ARRIVALS = pa.schema(
+    [
+        *EVENT_RECORD_SCHEMA,
+        pa.field("incarnation", pa.int32(), nullable=False),
+        pa.field("arrival", pa.timestamp("ms", tz="UTC"), nullable=False),
+    ]
+)
 _FIRST_OF_ITS_ID = (
     'row_number() OVER (PARTITION BY event_id ORDER BY incarnation, arrival, partition, "offset") = 1'
 )
@@ -61,12 +63,8 @@ Order = Literal["canonical", "arrival"]
 
 @dataclass(frozen=True)
 class ArchivedEvents:
-    """What was read from the store.
-
-    Attributes:
-        events: The number of events written.
-        records: The number of records in the store, including invalid ones and duplicates.
-        incarnations: The coverage of each incarnation of the topic, the oldest first.
+    """What was read: the number of events written, that of all records including invalid ones and duplicates, and the
+    coverage of each incarnation of the topic, the oldest first.
     """
 
     events: int
@@ -91,16 +89,10 @@ def write_events(
     memory_limit: str = sql.MEMORY_LIMIT,
     advance: Callable[[int], None] | None = None,
 ) -> ArchivedEvents:
-    """Write the archived events to one Parquet file.
+    """Write the archived events, of all incarnations of the topic or of one, to a Parquet file, which is replaced.
 
-    Args:
-        store: The offline store.
-        path: The file, which is replaced.
-        order: Which rows, and their order.
-        topic_id: The only incarnation of the topic to read; all of them if it is ``None``.
-        whole: Whether missing records are an error.
-        memory_limit: DuckDB's memory before it spills to disk.
-        advance: Called with the number of records read since the last call.
+    ``memory_limit`` is DuckDB's before it spills to disk. ``advance`` is called with the number of records read since
+    the last call.
 
     Raises:
         EmptyStoreError: The store has no event.
@@ -109,7 +101,21 @@ def write_events(
         StorageUnavailableError: The storage failed.
     """
     incarnations = _incarnations(store, topic_id, whole=whole)
-    count = _copy(_Arrivals(store, incarnations, advance), path, order, memory_limit)
+    failures: list[RepriseError] = []
+    arrivals = _arrivals(store, incarnations, advance, failures)
+    with (
+        TemporaryDirectory(prefix="reprise-offline-") as spill,
+        sql.connect(memory_limit=memory_limit, temp_directory=Path(spill)) as connection,
+        atomic_write(path) as incoming,
+    ):
+        connection.register("archived", pa.RecordBatchReader.from_batches(_ARRIVALS, arrivals))
+        try:
+            count = sql.copy_to_parquet(connection, _SELECTS[order], incoming)
+        except duckdb.Error as error:
+            # DuckDB has only the text of an error of its source
+            if failures:
+                raise failures[0] from error
+            raise
     return ArchivedEvents(count, sum(found.records for found in incarnations), incarnations)
 
 
@@ -131,13 +137,9 @@ def events_dataset(
 
 
 def prepend_history(history: Path, arrivals: Path, path: Path, memory_limit: str) -> None:
-    """Write one Parquet file of a history from before the log, then of arrivals as ``write_events`` wrote them.
+    """Write one Parquet file of a canonical history from before the log, then of what ``write_events`` wrote.
 
-    Args:
-        history: Canonical Parquet; its ``incarnation`` and ``arrival`` will be null.
-        arrivals: Parquet of the order ``arrival``.
-        path: The file to write.
-        memory_limit: Memory that DuckDB may use before it spills to the file's folder.
+    The history's ``incarnation`` and ``arrival`` will be null. DuckDB spills to the folder of the file.
     """
     query = f"""
         SELECT * FROM read_parquet({sql.literal(history)})
@@ -148,57 +150,29 @@ def prepend_history(history: Path, arrivals: Path, path: Path, memory_limit: str
         sql.copy_to_parquet(connection, query, path)
 
 
-class _Arrivals:
-    """The records of all incarnations with their arrival; keeps the error that ended the iteration."""
-
-    def __init__(
-        self, store: OfflineStore, incarnations: tuple[Coverage, ...], advance: Callable[[int], None] | None
-    ) -> None:
-        self._store = store
-        self._incarnations = incarnations
-        self._advance = advance
-        self.failure: RepriseError | None = None
-
-    def reader(self) -> pa.RecordBatchReader:
-        schema = pa.schema([*EVENT_RECORD_SCHEMA, *ARRIVAL_FIELDS])
-        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
-
-    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        try:
-            for number, coverage in enumerate(self._incarnations):
-                for parts in coverage.parts.values():
-                    arrived = np.iinfo(np.int64).min
-                    for batch in (batch for part in parts for batch in self._store.read(part)):
-                        stamps = batch.column("log_timestamp").cast(pa.int64()).to_numpy()
-                        arrivals = np.maximum(np.maximum.accumulate(stamps), arrived)
-                        arrived = arrivals[-1]
-                        numbers = pa.array(np.full(len(arrivals), number, np.int32))
-                        columns = [
-                            *batch.columns,
-                            numbers,
-                            pa.array(arrivals).cast(schema.field("arrival").type),
-                        ]
-                        yield pa.RecordBatch.from_arrays(columns, schema=schema)
-                        if self._advance is not None:
-                            self._advance(batch.num_rows)
-        except RepriseError as error:
-            self.failure = error
-            raise
-
-
-def _copy(arrivals: _Arrivals, path: Path, order: Order, memory_limit: str) -> int:
-    with (
-        TemporaryDirectory(prefix="reprise-offline-") as spill,
-        sql.connect(memory_limit=memory_limit, temp_directory=Path(spill)) as connection,
-        atomic_write(path) as incoming,
-    ):
-        connection.register("archived", arrivals.reader())
-        try:
-            return sql.copy_to_parquet(connection, _SELECTS[order], incoming)
-        except duckdb.Error as error:
-            if arrivals.failure is not None:
-                raise arrivals.failure from error
-            raise
+def _arrivals(
+    store: OfflineStore,
+    incarnations: Sequence[Coverage],
+    advance: Callable[[int], None] | None,
+    failures: list[RepriseError],
+) -> Iterator[pa.RecordBatch]:
+    """Yield the records of all incarnations with their arrival; keeps the error that ends the iteration."""
+    try:
+        for number, coverage in enumerate(incarnations):
+            for parts in coverage.parts.values():
+                arrived = np.iinfo(np.int64).min
+                for batch in (batch for part in parts for batch in store.read(part)):
+                    stamps = batch.column("log_timestamp").cast(pa.int64()).to_numpy()
+                    arrivals = np.maximum(np.maximum.accumulate(stamps), arrived)
+                    arrived = arrivals[-1]
+                    numbers = pa.array(np.full(len(arrivals), number, np.int32))
+                    arrival = pa.array(arrivals).cast(_ARRIVALS.field("arrival").type)
+                    yield pa.RecordBatch.from_arrays([*batch.columns, numbers, arrival], schema=_ARRIVALS)
+                    if advance is not None:
+                        advance(batch.num_rows)
+    except RepriseError as error:
+        failures.append(error)
+        raise
 
 
 def _incarnations(store: OfflineStore, topic_id: bytes | None, *, whole: bool) -> tuple[Coverage, ...]:

@@ -36,12 +36,8 @@ def compact(
 ) -> CompactionReport:
     """Compact the days of a topic before a day.
 
-    Args:
-        store: The offline store.
-        topic: The topic.
-        before: The first day that is not compacted.
-        max_records: Maximum records of a segment, unless one is larger already.
-        advance: Called with the number of records written since the last call.
+    No segment gets more than ``max_records``, unless one has more already. ``advance`` is called with the number of
+    records written since the last call.
 
     Raises:
         CorruptSegmentError: A segment does not match its name; it was not removed.

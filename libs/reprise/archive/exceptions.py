@@ -13,7 +13,6 @@ class SegmentGoneError(OfflineStoreError):
     """A compaction has replaced a segment since it was listed."""
 
     def __init__(self, location: str) -> None:
-        self.location = location
         super().__init__(f"{location} was removed while the store was read")
 
 
@@ -21,7 +20,6 @@ class CorruptSegmentError(OfflineStoreError):
     """A segment does not match its name."""
 
     def __init__(self, location: str, reason: str) -> None:
-        self.location = location
         super().__init__(f"{location}: {reason}")
 
 

@@ -32,10 +32,7 @@ _ACCEPTED = re.compile(rf"{_TOPIC_ID}/accepted/{_OFFSETS}\.json", re.ASCII)
 class Segment:
     """A file with the records of one partition from offset ``first`` to ``last``, included.
 
-    Attributes:
-        topic: Name of the topic.
-        topic_id: The 16 bytes that identify the topic's incarnation.
-        date: The day, in UTC, on which the first record was appended.
+    ``topic_id`` has the 16 bytes of the topic's incarnation; ``date`` is the day, in UTC, of the first record's append.
     """
 
     topic: str
@@ -99,8 +96,7 @@ class Coverage:
     Attributes:
         topic_id: The 16 bytes of the incarnation.
         parts: The parts to read so that every record comes once, by partition, in offset order.
-        gaps: Missing offsets that were not accepted.
-        accepted: Missing offsets that were accepted.
+        gaps, accepted: Missing offsets that were not accepted, and those that were.
     """
 
     topic_id: bytes
@@ -159,14 +155,10 @@ def parse_accepted(topic: str, path: str) -> tuple[bytes, Gap] | None:
 
 
 def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Gap]] = ()) -> list[Coverage]:
-    """Return the parts of these segments to read so that every record comes once, by incarnation.
+    """Return the parts of a topic's segments to read so that every record comes once, by incarnation.
 
     Segments overlap during a compaction and after one that was stopped. The segment that begins first is read, the
-    longest of those that begin together, and of each next one the rest.
-
-    Args:
-        segments: All segments of a topic.
-        accepted: Incarnations and gaps that are accepted.
+    longest of those that begin together, and of each next one the rest. ``accepted`` are incarnations and gaps.
     """
     known = list(accepted)
     grouped: dict[bytes, dict[int, list[Segment]]] = {}

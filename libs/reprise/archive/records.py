@@ -49,7 +49,7 @@ def archive_table(topic: str, topic_id: bytes, records: Sequence[Record]) -> pa.
     Raises:
         ValueError: The topic is not archived.
     """
-    schema, read, width = _READERS[topic] if topic in _READERS else _refuse(topic)
+    schema, read, width = _reader(topic)
     identity = str(uuid.UUID(bytes=topic_id))
     rows: list[_Row] = []
     for record in records:
@@ -84,7 +84,7 @@ def schema_of(topic: str) -> pa.Schema:
     Raises:
         ValueError: The topic is not archived.
     """
-    return (_READERS[topic] if topic in _READERS else _refuse(topic))[0]
+    return _reader(topic)[0]
 
 
 def _read_event(value: bytes) -> _Row:
@@ -112,8 +112,10 @@ def _read_prediction(value: bytes) -> _Row:
     return (value.decode(), *(named if isinstance(named, str) else None for named in ids))
 
 
-def _refuse(topic: str) -> Any:
-    raise ValueError(f"topic {topic!r} is not archived; expected one of {', '.join(_READERS)}")
+def _reader(topic: str) -> tuple[pa.Schema, Callable[[bytes], _Row], int]:
+    if topic not in _READERS:
+        raise ValueError(f"topic {topic!r} is not archived; expected one of {', '.join(_READERS)}")
+    return _READERS[topic]
 
 
 _READERS: dict[str, tuple[pa.Schema, Callable[[bytes], _Row], int]] = {

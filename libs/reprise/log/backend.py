@@ -1,4 +1,7 @@
-"""The log that the settings select: Kafka if bootstrap servers are set, else the embedded log."""
+"""The log that the settings select: Kafka if bootstrap servers are set, else the embedded log.
+
+Functions raise ``LogUnavailableError`` where the log cannot be reached or denies access.
+"""
 
 from collections.abc import Iterable
 
@@ -12,11 +15,7 @@ from reprise.log.topics import Topic, TopicStatus
 
 
 def open_producer(settings: EventLogSettings) -> LogProducer:
-    """Return a producer for the declared topics.
-
-    Raises:
-        LogUnavailableError: The log cannot be reached.
-    """
+    """Return a producer for the declared topics."""
     if settings.kafka_servers is not None:
         from reprise.log.kafka.producer import KafkaLogProducer  # noqa: PLC0415
 
@@ -28,11 +27,7 @@ def open_producer(settings: EventLogSettings) -> LogProducer:
 def open_consumer(
     settings: EventLogSettings, topic: Topic, group: str, listener: RebalanceListener | None = None
 ) -> LogConsumer:
-    """Return a consumer of one topic; partitions are assigned in ``poll``.
-
-    Raises:
-        LogUnavailableError: The log cannot be reached.
-    """
+    """Return a consumer of one topic; partitions are assigned in ``poll``."""
     if settings.kafka_servers is not None:
         from reprise.log.kafka.consumer import KafkaLogConsumer  # noqa: PLC0415
 
@@ -42,11 +37,7 @@ def open_consumer(
 
 
 def describe_log(settings: EventLogSettings) -> str:
-    """Return one line about the log that answers.
-
-    Raises:
-        LogUnavailableError: The log cannot be reached.
-    """
+    """Return one line about the log that answers."""
     if settings.kafka_servers is not None:
         from reprise.log.kafka.topics import count_brokers  # noqa: PLC0415
 
@@ -57,11 +48,7 @@ def describe_log(settings: EventLogSettings) -> str:
 
 
 def inspect_topics(settings: EventLogSettings, topics: Iterable[Topic]) -> list[TopicStatus]:
-    """Return the status of declared topics; changes nothing.
-
-    Raises:
-        LogUnavailableError: The log cannot be reached or denies access.
-    """
+    """Return the status of declared topics; changes nothing."""
     if settings.kafka_servers is not None:
         from reprise.log.kafka.topics import ensure_topics  # noqa: PLC0415
 

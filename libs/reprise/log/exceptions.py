@@ -34,7 +34,6 @@ class UnknownTopicError(EventLogError):
     """A topic that ``reprise.log.topics`` does not declare."""
 
     def __init__(self, topic: str, known: list[str]) -> None:
-        self.topic = topic
         super().__init__(f"topic {topic!r} is not declared; expected one of {', '.join(known)}")
 
 

@@ -16,12 +16,8 @@ MAX_RECORD_BYTES = 1024 * 1024
 class Record(NamedTuple):
     """One record as a consumer reads it.
 
-    Attributes:
-        partition: The partition that holds it.
-        offset: Its offset in the partition; dense, from 0.
-        timestamp_ms: Time of the append, milliseconds since 1970-01-01 UTC.
-        key: The key, which determines the partition.
-        value: The payload.
+    Offsets of a partition are dense, from 0. ``timestamp_ms`` is the time of the append, milliseconds since 1970-01-01
+    UTC. The key determines the partition.
     """
 
     partition: int
@@ -84,7 +80,10 @@ class RebalanceListener(Protocol):
 
 
 class LogConsumer(Protocol):
-    """Reads the partitions of one topic that its consumer group assigns to it; not thread-safe."""
+    """Reads the partitions of one topic that its consumer group assigns to it; not thread-safe.
+
+    Methods and properties raise ``LogUnavailableError`` where the log cannot be reached.
+    """
 
     @property
     def topic_id(self) -> bytes:
@@ -92,11 +91,7 @@ class LogConsumer(Protocol):
 
     @property
     def partitions(self) -> int:
-        """The topic's number of partitions, which may differ from its declaration.
-
-        Raises:
-            LogUnavailableError: The log cannot be reached.
-        """
+        """The topic's number of partitions, which may differ from its declaration."""
 
     @property
     def assignment(self) -> frozenset[int]:
@@ -106,7 +101,6 @@ class LogConsumer(Protocol):
         """Return up to ``max_records`` records by partition, in offset order; empty after ``timeout`` seconds.
 
         Raises:
-            LogUnavailableError: The log cannot be reached.
             TopicGoneError: The topic was deleted.
             OffsetOutOfRangeError: The next offset was deleted before it was read, or lies past the partition's end.
             CorruptLogError: The log's files are damaged.
@@ -117,25 +111,16 @@ class LogConsumer(Protocol):
         """Return the next offset to read, by assigned partition."""
 
     def beginning_offsets(self) -> Mapping[int, int]:
-        """Return the first offset that the log retains, by assigned partition.
-
-        Raises:
-            LogUnavailableError: The log cannot be reached.
-        """
+        """Return the first offset that the log retains, by assigned partition."""
 
     def end_offsets(self) -> Mapping[int, int]:
-        """Return the next offset to be written, by assigned partition; minus the position, it is the lag.
-
-        Raises:
-            LogUnavailableError: The log cannot be reached.
-        """
+        """Return the next offset to be written, by assigned partition; minus the position, it is the lag."""
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit the group's next offset to read, by partition.
 
         Raises:
             NotAssignedError: A partition is no longer assigned to this consumer; nothing was committed.
-            LogUnavailableError: The log cannot be reached.
         """
 
     def close(self) -> None:

@@ -9,11 +9,8 @@ from typing import Literal
 class Topic:
     """The declaration of a topic.
 
-    Attributes:
-        name: Its name.
-        partitions: Number of partitions; it can be raised later, never lowered.
-        retention: Kafka's retention; the embedded log deletes nothing.
-        cleanup: Kafka's ``cleanup.policy``.
+    The number of partitions can be raised later, never lowered. Retention and ``cleanup.policy`` are Kafka's; the
+    embedded log deletes nothing.
     """
 
     name: str
@@ -47,11 +44,7 @@ class ConfigDifference:
 class TopicStatus:
     """A declared topic compared with what exists; differences are never repaired.
 
-    Attributes:
-        topic: The declaration.
-        missing: The topic did not exist.
-        created: It was missing and has been created.
-        differences: Settings that differ from the declaration.
+    A topic that was ``missing`` may have been ``created``.
     """
 
     topic: Topic

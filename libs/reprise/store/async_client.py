@@ -22,14 +22,9 @@ class AsyncStoreClient:
     """One server or a cluster, for one event loop.
 
     Methods raise ``StoreError`` where the store is away, does not answer before the deadline, or refuses. The client
-    keeps its connections open in the background and reopens them with backoff while the store is away. A
-    request that finds none waits for one until its deadline; a request whose connection is lost is sent again on
-    another one.
-
-    Args:
-        settings: Where the store is.
-        deadline: Maximum duration of a request, in seconds, unless the request has its own.
-        connections: Connections to each server; many requests can be under way on each.
+    keeps so many ``connections`` to each server open in the background, on each of which many requests can be under
+    way, and reopens them with backoff while the store is away. A request that finds none waits for one until its
+    deadline; a request whose connection is lost is sent again on another one. Deadlines are in seconds.
 
     Raises:
         StoreRefusedError: The file of certificate authorities is no PEM file.

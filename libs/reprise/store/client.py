@@ -22,16 +22,11 @@ class StoreClient:
 
     Methods raise ``StoreError`` where the store is away or refuses. A lost connection is opened again and its commands
     are sent again, a few times within a second or two; any command may therefore run twice.
-
-    Args:
-        transport: Sends commands; the client closes it.
-        settings: Where the store is.
     """
 
     def __init__(self, transport: BlockingTransport, settings: OnlineStoreSettings) -> None:
         self.transport = transport
         self._address = settings.redis_address
-        self._project = settings.feast_project
         self._replicas = settings.replicas_waited_for
 
     @classmethod
@@ -60,12 +55,9 @@ class StoreClient:
         self.execute_on_primaries(PING, "ping")
 
     def execute(self, commands: Sequence[Command], keys: Sequence[bytes], operation: str) -> list[Any]:
-        """Send commands in one round trip, and return their replies in order, errors of Redis among them.
+        """Send commands, each with its key, in one round trip; return the replies, errors of Redis among them.
 
-        Args:
-            commands: The commands.
-            keys: The key of each.
-            operation: What the caller does, for error messages.
+        ``operation`` says in error messages what the caller does.
         """
         if not commands:
             return []

@@ -15,17 +15,11 @@ class UnencodableStateError(OnlineStoreError):
     """A number does not fit its field."""
 
     def __init__(self, view: str, field: str, value: object, expected: str) -> None:
-        self.view = view
-        self.field = field
         super().__init__(f"{view}.{field}: expected {expected}, got {value!r}")
 
 
 class UnencodableIdError(OnlineStoreError):
     """An id has no UTF-8 form, so no key can be made of it."""
-
-    def __init__(self, view: str, ids: tuple[str, ...]) -> None:
-        self.view = view
-        super().__init__(f"{view}: an id with a lone surrogate has no UTF-8 form: {ids!r}")
 
 
 class ProtobufError(OnlineStoreError):
@@ -36,9 +30,6 @@ class CorruptRowError(OnlineStoreError):
     """A stored row does not match its view."""
 
     def __init__(self, view: str, field: str, key: bytes | None, reason: str) -> None:
-        self.view = view
-        self.field = field
-        self.key = key
         shown = "an unnamed key" if key is None else f"key {key!r}"
         super().__init__(f"{view}.{field} of {shown}: {reason}")
 
@@ -49,10 +40,6 @@ class CorruptWatermarksError(OnlineStoreError):
 
 class WatermarkRegressionError(OnlineStoreError):
     """A fold would lower a watermark or fold an offset twice."""
-
-    def __init__(self, partition: int, folded: int, offset: int) -> None:
-        self.partition = partition
-        super().__init__(f"partition {partition} is folded up to offset {folded}; {offset} is not past it")
 
 
 class StoreError(OnlineStoreError):

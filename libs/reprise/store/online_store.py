@@ -33,12 +33,9 @@ _WRITE_SHA = hashlib.sha1(WRITE_SCRIPT, usedforsecurity=False).hexdigest().encod
 
 @dataclass(frozen=True, slots=True)
 class StoredRow:
-    """One row as it is in the store; all ``None`` where there is no row.
+    """One row as it is in the store, with the bytes of its watermarks; all ``None`` where there is no row.
 
-    Attributes:
-        state: The numbers in the order of the view's fields.
-        watermarks: The bytes of its watermarks.
-        event_timestamp_us: The instant from which it holds, microseconds since 1970-01-01 UTC.
+    It holds from ``event_timestamp_us`` on, microseconds since 1970-01-01 UTC.
     """
 
     state: list[float | int | None]
@@ -53,14 +50,9 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class GuardedWrite:
-    """A row to write if its watermarks are still the expected ones.
+    """A row to write if its watermarks are still the expected ones, those that it was read with.
 
     Attributes:
-        codec: The codec of the row's view.
-        key: The row's key, from the codec.
-        expected_watermarks: The watermarks that the row was read with; ``None`` where it had none.
-        state: The numbers to write, in the order of the view's fields.
-        watermarks: The watermarks to write.
         event_timestamp_us: The instant from which the row holds, ``TICK_US`` after its newest event,
             microseconds since 1970-01-01 UTC.
         previous: The state that the row was read with: only fields that differ are written. ``None`` writes
@@ -160,14 +152,10 @@ class OnlineStore(StoreClient):
         return [reply == 1 for reply in replies]
 
     def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
-        """Store the first position of each event id that has none yet, in one round trip.
-
-        Args:
-            entries: Event ids and their ``log_position``.
-            ttl: How long a first position is kept.
+        """Store the position of each event id that has none yet, as ``log_position`` returns it, in one round trip.
 
         Returns:
-            For each entry the first position of its id. An entry with another first position is a duplicate.
+            For each entry the first position of its id, kept for ``ttl``. An entry with another one is a duplicate.
         """
         operation = f"remember {len(entries)} events"
         milliseconds = max(1, ttl // timedelta(milliseconds=1))

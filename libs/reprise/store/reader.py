@@ -59,7 +59,7 @@ class _DistinctRows(NamedTuple):
 
 
 class OnlineReader(AsyncStoreClient):
-    """Reads rows from one event loop.
+    """Reads rows from one event loop; raises ``CorruptRowError`` where one does not match its view.
 
     Needs the permissions ``HMGET`` and ``PING`` and, for a database other than 0, ``SELECT``; on a cluster
     ``CLUSTER|SLOTS`` and ``ASKING``.
@@ -68,15 +68,7 @@ class OnlineReader(AsyncStoreClient):
     async def read(
         self, rows: Sequence[tuple[ViewCodec, bytes]], deadline: float | None = None
     ) -> list[OnlineRow]:
-        """Return the rows with these keys, in order, in one round trip.
-
-        Args:
-            rows: Codec and key of each.
-            deadline: Maximum duration in seconds; the reader's own by default.
-
-        Raises:
-            CorruptRowError: A row does not match its view.
-        """
+        """Return the rows with these keys, in order, in one round trip; the deadline is in seconds."""
         if not rows:
             return []
         commands = [codec.read_command(key) for codec, key in rows]
@@ -91,17 +83,9 @@ class OnlineReader(AsyncStoreClient):
     async def read_blocks(
         self, blocks: Sequence[tuple[ViewCodec, Ids]], deadline: float | None = None
     ) -> list[RowBlock]:
-        """Return many rows of several views; all requests are sent before the first reply.
+        """Return many rows of several views in the order of their ids; all requests are sent before the first reply.
 
-        Args:
-            blocks: Codec and ids of each view; a repeated id of one join key is read once.
-            deadline: Maximum duration in seconds; the reader's own by default.
-
-        Returns:
-            For each view its rows, in the order of its ids.
-
-        Raises:
-            CorruptRowError: A row does not match its view.
+        A repeated id of one join key is read once. The deadline is in seconds.
         """
         wanted = [_distinct_rows(codec, ids) for codec, ids in blocks]
         if any(len(each.keys) >= _MANY for each in wanted):

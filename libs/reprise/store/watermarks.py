@@ -13,7 +13,7 @@ bytes, so that a compare-and-set can compare bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
+from dataclasses import dataclass, field
 
 from reprise.store.exceptions import CorruptWatermarksError, ProtobufError, WatermarkRegressionError
 from reprise.store.feast.protobuf import decode_varint, encode_varint
@@ -31,22 +31,22 @@ def log_position(topic: bytes, partition: int, offset: int) -> bytes:
     return topic + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
 
 
+@dataclass(slots=True)
 class Watermarks:
-    """The last folded offset of each partition of one topic; immutable.
+    """The last folded offset of each partition of one topic; not to be changed.
 
-    Args:
+    Attributes:
         topic: The id of the topic, 16 bytes (``uuid.UUID.bytes``).
         offsets: The last folded offset by partition.
     """
 
-    __slots__ = ("_offsets", "_topic")
+    topic: bytes
+    offsets: Mapping[int, int] = field(default_factory=dict)
 
-    def __init__(self, topic: bytes, offsets: Mapping[int, int] | None = None) -> None:
-        if len(topic) != _TOPIC_BYTES:
-            raise ValueError(f"a topic's id has {_TOPIC_BYTES} bytes, got {len(topic)}")
-        self._topic = topic
-        self._offsets = dict(offsets) if offsets else {}
-        for partition, offset in self._offsets.items():
+    def __post_init__(self) -> None:
+        if len(self.topic) != _TOPIC_BYTES:
+            raise ValueError(f"a topic's id has {_TOPIC_BYTES} bytes, got {len(self.topic)}")
+        for partition, offset in self.offsets.items():
             if not (0 <= partition < 1 << 31 and 0 <= offset < 1 << 63):
                 raise ValueError(f"no position of a log: partition {partition}, offset {offset}")
 
@@ -77,24 +77,13 @@ class Watermarks:
         except (ProtobufError, ValueError) as error:
             raise CorruptWatermarksError(f"{error} in the watermarks {data.hex()}") from None
 
-    @property
-    def topic(self) -> bytes:
-        """The id of the topic."""
-        return self._topic
-
-    @property
-    def offsets(self) -> Mapping[int, int]:
-        """The last folded offset by partition."""
-        return MappingProxyType(self._offsets)
-
     def covers(self, partition: int, offset: int) -> bool:
         """Tell whether the record at this position is folded."""
-        return offset <= self._offsets.get(partition, -1)
+        return offset <= self.offsets.get(partition, -1)
 
     def first_beyond(self, other: Watermarks) -> tuple[int, int] | None:
         """Return the first (partition, offset) that ``other`` does not cover; both must be of the same topic."""
-        positions = self._offsets.items()
-        return next(((at, offset) for at, offset in positions if not other.covers(at, offset)), None)
+        return next((each for each in self.offsets.items() if not other.covers(*each)), None)
 
     def advance(self, offsets: Mapping[int, int]) -> Watermarks:
         """Return the watermarks after folding each partition up to and including its offset.
@@ -102,31 +91,20 @@ class Watermarks:
         Raises:
             WatermarkRegressionError: An offset is covered already.
         """
-        advanced = Watermarks(self._topic, offsets)
         for partition, offset in offsets.items():
-            folded = self._offsets.get(partition, -1)
+            folded = self.offsets.get(partition, -1)
             if offset <= folded:
-                raise WatermarkRegressionError(partition, folded, offset)
-        advanced._offsets = {**self._offsets, **advanced._offsets}
-        return advanced
+                raise WatermarkRegressionError(
+                    f"partition {partition} is folded up to offset {folded}; {offset} is not past it"
+                )
+        return Watermarks(self.topic, {**self.offsets, **offsets})
 
     def to_bytes(self) -> bytes:
         """Return the bytes that a row keeps; ``parse`` reads them."""
-        out = bytearray(_VERSION + self._topic)
+        out = bytearray(_VERSION + self.topic)
         previous = -1
-        for partition in sorted(self._offsets):
+        for partition in sorted(self.offsets):
             out += encode_varint(partition - previous - 1)
-            out += encode_varint(self._offsets[partition])
+            out += encode_varint(self.offsets[partition])
             previous = partition
         return bytes(out)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Watermarks):
-            return NotImplemented
-        return self._topic == other._topic and self._offsets == other._offsets
-
-    def __hash__(self) -> int:
-        return hash((self._topic, frozenset(self._offsets.items())))
-
-    def __repr__(self) -> str:
-        return f"Watermarks({self._topic.hex()}, {self._offsets})"

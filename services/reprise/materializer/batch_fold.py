@@ -22,8 +22,9 @@ from reprise.features.executors.fold import EntityFold, Fold
 from reprise.features.plan import EntityPlan, Plan
 from reprise.log import Record
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import FoldStore, PendingChange, RowWriter
+from reprise.materializer.row_writer import PendingChange, RowWriter
 from reprise.store.feast.codec import ViewCodec
+from reprise.store.online_store import OnlineStore
 from reprise.store.transport.blocking import ReplicationIds
 from reprise.store.watermarks import Watermarks, log_position
 
@@ -49,7 +50,7 @@ class BatchFold:
     def __init__(
         self,
         plan: Plan,
-        store: FoldStore,
+        store: OnlineStore,
         project: str,
         metrics: MaterializerMetrics,
         duplicate_window: timedelta,

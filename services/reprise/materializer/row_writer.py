@@ -1,16 +1,14 @@
 """Merge and compare-and-set write of the rows that a micro-batch changes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from reprise.features.executors.fold import Delta
 from reprise.features.feature_vector.vectorizer import StateRow
 from reprise.runtime.exceptions import RepriseError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
-from reprise.store.online_store import GuardedWrite, StoredRow
-from reprise.store.transport.blocking import ReplicationIds
+from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.watermarks import Watermarks
 
 _ATTEMPTS = 20
@@ -18,29 +16,6 @@ _ATTEMPTS = 20
 
 class ContendedRowError(RepriseError):
     """Rows kept changing during their write; the batch must be folded again."""
-
-    def __init__(self, view: str, rows: int, attempts: int) -> None:
-        self.view = view
-        super().__init__(f"{rows} rows of {view} changed {attempts} times while they were being written")
-
-
-class FoldStore(Protocol):
-    """The part of ``OnlineStore`` that the materializer uses."""
-
-    def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[StoredRow]:
-        """Return the rows with these keys."""
-
-    def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
-        """Write the rows whose watermarks are as expected; return which were written."""
-
-    def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
-        """Claim each event id for its log position; return the position that holds the claim."""
-
-    def replication_ids(self) -> ReplicationIds:
-        """Return the replication ids of the store's primaries."""
-
-    def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
-        """Wait until replicas have all writes since the replication ids were taken."""
 
 
 class PendingChange(NamedTuple):
@@ -61,7 +36,7 @@ class RowWriter:
 
     def __init__(
         self,
-        store: FoldStore,
+        store: OnlineStore,
         codec: ViewCodec,
         empty: StateRow,
         merge: Callable[[StateRow, Iterable[Delta]], StateRow],
@@ -111,7 +86,9 @@ class RowWriter:
             self._on_conflict(len(conflicting))
             remaining = {key: remaining[key] for key in conflicting}
             current = self.read(conflicting)
-        raise ContendedRowError(self._codec.view.name, len(remaining), _ATTEMPTS)
+        raise ContendedRowError(
+            f"{len(remaining)} rows of {self._codec.view.name} changed {_ATTEMPTS} times while they were being written"
+        )
 
     def _merged(
         self, topic_id: bytes, key: bytes, row: StoredRow, pending: Sequence[PendingChange]

@@ -8,14 +8,11 @@ from datetime import timedelta
 
 from reprise.features.plan import Plan
 from reprise.http.app import create_http_app
-from reprise.http.dependency_metrics import Dependency
 from reprise.http.metrics import process_registry
 from reprise.http.server import run_service
 from reprise.log import EVENTS, open_consumer, open_producer
 from reprise.materializer.batch_fold import BatchFold
-from reprise.materializer.dead_letters import DeadLetters
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import FoldStore
 from reprise.materializer.settings import MaterializerSettings
 from reprise.materializer.worker import Worker
 from reprise.runtime.logs import get_logger
@@ -24,8 +21,9 @@ from reprise.store.online_store import OnlineStore
 
 DISTRIBUTION = "reprise-materializer"
 _log = get_logger(__name__)
-_DEAD_LETTER_SECONDS = 10.0
+_CLOSE_SECONDS = 10.0
 _GC_THRESHOLD = 100_000
+_TIMED = ("read", "write_guarded", "claim_event_ids", "replication_ids", "wait_for_replicas")
 
 
 def serve(settings: MaterializerSettings) -> None:
@@ -68,22 +66,13 @@ def open_worker(settings: MaterializerSettings, metrics: MaterializerMetrics) ->
     plan = Plan.load(settings.plan)
     window = timedelta(seconds=settings.duplicate_window_seconds)
     with ExitStack() as stack:
-        store = _InstrumentedStore(stack.enter_context(OnlineStore.connect(settings)), metrics.online_store)
+        store = stack.enter_context(OnlineStore.connect(settings))
+        for name in _TIMED:
+            setattr(store, name, metrics.online_store.timed()(getattr(store, name)))
         fold = BatchFold(plan, store, settings.feast_project, metrics, window)
         producer = open_producer(settings)
-        stack.callback(producer.close, _DEAD_LETTER_SECONDS)
+        stack.callback(producer.close, _CLOSE_SECONDS)
         consumer = open_consumer(settings, EVENTS, settings.group)
         stack.callback(consumer.close)
         _log.info("folding", plan=plan.hash[:12], schema=plan.schema_hash[:12], group=settings.group)
-        yield Worker(consumer, fold, DeadLetters(producer, _DEAD_LETTER_SECONDS), metrics, settings)
-
-
-class _InstrumentedStore:
-    """A store whose calls are timed and whose failures are counted."""
-
-    def __init__(self, store: FoldStore, dependency: Dependency) -> None:
-        self.read = dependency.timed()(store.read)
-        self.write_guarded = dependency.timed()(store.write_guarded)
-        self.claim_event_ids = dependency.timed()(store.claim_event_ids)
-        self.replication_ids = dependency.timed()(store.replication_ids)
-        self.wait_for_replicas = dependency.timed()(store.wait_for_replicas)
+        yield Worker(consumer, fold, producer, metrics, settings)

@@ -1,21 +1,25 @@
 """The materializer's loop: poll, fold, send invalid records to the dead letters, commit."""
 
+import base64
 import threading
 import time
 from collections.abc import Mapping, Sequence
 
+import orjson
+
 from reprise.log import (
+    DEAD_LETTERS,
     EVENTS,
     BufferFullError,
     EventLogError,
     LogConsumer,
+    LogProducer,
     LogTimeoutError,
     LogUnavailableError,
     NotAssignedError,
     Record,
 )
-from reprise.materializer.batch_fold import BatchFold
-from reprise.materializer.dead_letters import DeadLetters
+from reprise.materializer.batch_fold import BatchFold, InvalidRecord
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.row_writer import ContendedRowError
 from reprise.materializer.settings import MaterializerSettings
@@ -25,6 +29,7 @@ from reprise.store.exceptions import StoreUnavailableError
 _log = get_logger(__name__)
 _LAG_SECONDS = 1.0
 _ASSIGNMENT_SECONDS = 30.0
+_DEAD_LETTER_SECONDS = 10.0
 _TRANSIENT = (
     StoreUnavailableError,
     LogUnavailableError,
@@ -45,7 +50,7 @@ class Worker:
         self,
         consumer: LogConsumer,
         fold: BatchFold,
-        dead_letters: DeadLetters,
+        dead_letters: LogProducer,
         metrics: MaterializerMetrics,
         settings: MaterializerSettings,
     ) -> None:
@@ -97,7 +102,7 @@ class Worker:
         try:
             invalid = self._fold.fold(self._consumer.topic_id, polled)
             with self._metrics.event_log.timed():
-                self._dead_letters.send(EVENTS.name, invalid)
+                send_dead_letters(self._dead_letters, invalid, _DEAD_LETTER_SECONDS)
                 self._consumer.commit(
                     {partition: records[-1].offset + 1 for partition, records in polled.items()}
                 )
@@ -130,3 +135,34 @@ class Worker:
             return
         self._metrics.show_lag({p: end - positions.get(p, end) for p, end in ends.items()})
         self.problem = delay
+
+
+def send_dead_letters(producer: LogProducer, invalid: Sequence[InvalidRecord], timeout: float) -> None:
+    """Append records to the dead-letter topic; a replay may append them again.
+
+    Raises:
+        EventLogError: The log did not acknowledge them within ``timeout`` seconds.
+    """
+    futures = [producer.append(DEAD_LETTERS.name, each.record.key, _letter(each)) for each in invalid]
+    for future in futures:
+        try:
+            future.result(timeout)
+        except TimeoutError as error:
+            raise LogTimeoutError(f"{DEAD_LETTERS.name}: not acknowledged within {timeout:g} s") from error
+
+
+def _letter(invalid: InvalidRecord) -> bytes:
+    """Return JSON with the reason, the record's position and its value, as text or base64."""
+    record = invalid.record
+    letter: dict[str, object] = {
+        "reason": invalid.reason,
+        "topic": EVENTS.name,
+        "partition": record.partition,
+        "offset": record.offset,
+        "timestamp_ms": record.timestamp_ms,
+    }
+    try:
+        letter["value"] = record.value.decode()
+    except UnicodeDecodeError:
+        letter["value_base64"] = base64.b64encode(record.value).decode()
+    return orjson.dumps(letter)

@@ -1,4 +1,7 @@
-"""The modes of the ``produce`` command."""
+"""The modes of the ``produce`` command.
+
+All raise ``EventLogError`` where the log cannot be opened, or the final flush failed.
+"""
 
 import time
 from collections.abc import Iterator
@@ -36,7 +39,6 @@ def serve(settings: ProducerSettings, *, shop: ShopConfig | None = None, rate: f
     """Serve ``POST /events`` until SIGTERM or SIGINT; with a shop, also simulate ``rate`` events per second.
 
     Raises:
-        EventLogError: The log cannot be opened, or the final flush failed.
         ServerStartError: The address is in use.
         InvalidSettingsError: Tracing is enabled but cannot be set up.
         Exception: What the simulator raised.
@@ -54,11 +56,7 @@ def serve(settings: ProducerSettings, *, shop: ShopConfig | None = None, rate: f
 
 
 def simulate_continuously(settings: ProducerSettings, shop: ShopConfig, rate: float) -> None:
-    """Simulate ``rate`` events per second, without HTTP, until SIGTERM or SIGINT.
-
-    Raises:
-        EventLogError: The log cannot be opened, or the final flush failed.
-    """
+    """Simulate ``rate`` events per second, without HTTP, until SIGTERM or SIGINT."""
     with _opened(settings) as context, stop_on_signals() as stop:
         context.simulator(shop).run_continuously(rate, stop)
 
@@ -67,7 +65,6 @@ def simulate_burst(settings: ProducerSettings, shop: ShopConfig, count: int) -> 
     """Simulate ``count`` events as fast as possible; return how many were acknowledged, and the duration in seconds.
 
     Raises:
-        EventLogError: The log cannot be opened, or the final flush failed.
         BurstIncompleteError: Some events were not acknowledged.
     """
     with _opened(settings) as context, stop_on_signals() as stop:

@@ -8,11 +8,11 @@ from prometheus_client import CollectorRegistry
 
 from reprise.log import LogConsumer, Record
 from reprise.materializer.batch_fold import BatchFold
-from reprise.materializer.dead_letters import DeadLetters
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
 from reprise.materializer.worker import Worker
 from reprise.store.exceptions import StoreUnavailableError
+from support.fake_log import FakeLogProducer
 
 
 class GrowingLog:
@@ -47,7 +47,7 @@ def test_the_lag_grows_for_all_to_see_while_the_store_is_away() -> None:
     worker = Worker(
         cast(LogConsumer, GrowingLog()),
         cast(BatchFold, AwayStore(stop)),
-        cast(DeadLetters, None),
+        FakeLogProducer(),
         MaterializerMetrics(registry),
         MaterializerSettings(batch_records=10, poll_seconds=0.001, retry_seconds=0.001),
     )

@@ -43,11 +43,6 @@ class TopicDatabase:
     A commit survives a crash of the process. With ``fsync`` it also survives a crash of the machine
     (``synchronous = FULL``). Without, such a crash can lose the last commits but never damages the file
     (``synchronous = NORMAL``). A writer waits up to 10 seconds for another one.
-
-    Attributes:
-        folder: The topic's folder.
-        topic_id: The topic's 16-byte id.
-        partitions: Its number of partitions.
     """
 
     topic_id: bytes

@@ -1,4 +1,7 @@
-"""Creation of the declared topics in Kafka, and comparison of existing ones with their declaration."""
+"""Creation of the declared topics in Kafka, and comparison of existing ones with their declaration.
+
+Functions raise ``LogUnavailableError`` where Kafka cannot be reached or denies access.
+"""
 
 import time
 from collections.abc import Iterable
@@ -27,20 +30,13 @@ def ensure_topics(
     """Create missing topics and return the status of all; existing topics are never changed.
 
     A ``replication`` of ``None`` is the brokers' default. A dry run creates nothing.
-
-    Raises:
-        LogUnavailableError: Kafka cannot be reached or denies access.
     """
     with admin_client(settings, "inspecting topics" if dry_run else "creating topics") as admin:
         return [_ensure(admin, topic, replication, dry_run) for topic in topics]
 
 
 def count_brokers(settings: KafkaAccessSettings) -> int:
-    """Return the number of brokers.
-
-    Raises:
-        LogUnavailableError: Kafka cannot be reached or denies access.
-    """
+    """Return the number of brokers."""
     with admin_client(settings, "listing the brokers") as admin:
         return len(admin.describe_cluster()["brokers"])
 

@@ -44,14 +44,9 @@ _unpack_double = struct.Struct("<Bd").unpack
 class ViewCodec:
     """Encodes and decodes the rows of one view of one Feast project.
 
-    Attributes:
-        project: The Feast project, whose name ends every key.
-        view: The view.
-        state_fields: Hash fields of the state, in the order of the view.
-        watermarks_field: Hash field of the watermarks.
-        timestamp_field: Hash field of the row's event timestamp.
-        read_fields: The state, then the timestamp.
-        fold_fields: The state, then the watermarks, then the timestamp.
+    ``read_fields`` are the hash fields of the state, in the order of the view, then that of the timestamp;
+    ``fold_fields`` have that of the watermarks before the timestamp. Decoding raises ``CorruptRowError``, with the key
+    if it is given, where a value is not of its field's type, or is no ``Value``.
 
     Raises:
         LayoutError: Two fields of the view share a hash field, or the view has no fields or no join keys.
@@ -85,14 +80,11 @@ class ViewCodec:
         try:
             return self._key(*ids)
         except UnicodeEncodeError:
-            raise UnencodableIdError(self.view.name, ids) from None
+            message = f"{self.view.name}: an id with a lone surrogate has no UTF-8 form: {ids!r}"
+            raise UnencodableIdError(message) from None
 
     def keys(self, *ids: Sequence[str]) -> list[bytes]:
-        """Return the Redis keys of many entities; ``ids`` has a sequence of ids for each join key of the view.
-
-        Raises:
-            UnencodableIdError: An id has no UTF-8 form.
-        """
+        """Return the Redis keys of many entities; ``ids`` has a sequence of ids for each join key of the view."""
         return [self.key(*each) for each in zip(*ids, strict=True)]
 
     def read_command(self, key: bytes) -> bytes:
@@ -108,11 +100,8 @@ class ViewCodec:
     ) -> list[bytes]:
         """Return the arguments of ``HSET``: field, value, field, value and so on.
 
-        Args:
-            state: The numbers, in the order of the view's fields.
-            watermarks: The bytes of the row's watermarks.
-            event_timestamp_us: The instant from which the row holds, microseconds since 1970-01-01 UTC.
-            previous: The state that the row is known to hold: only fields that differ are returned.
+        The row holds from ``event_timestamp_us`` on, microseconds since 1970-01-01 UTC. Fields that the row is known to
+        hold already, because ``previous`` has the same, are left out.
 
         Raises:
             UnencodableStateError: A number does not fit its field, or present are too few or too many.
@@ -143,11 +132,7 @@ class ViewCodec:
         return row
 
     def decode(self, row: Row, key: bytes | None = None) -> list[float | int | None]:
-        """Return the state of a row of ``read_fields`` or ``fold_fields``; errors name the key.
-
-        Raises:
-            CorruptRowError: A value is not of its field's type, or is no ``Value``.
-        """
+        """Return the state of a row of ``read_fields`` or ``fold_fields``; errors name the key."""
         if len(row) < len(self._is_double):
             raise self._short_row(row, key)
         state: list[float | int | None] = []
@@ -174,9 +159,6 @@ class ViewCodec:
 
         Returns:
             An array of shape (rows, fields), NaN for a null. An integer beyond 2^53 is rounded to a double.
-
-        Raises:
-            CorruptRowError: A value is not of its field's type, or is no ``Value``.
         """
         states = [self.decode(row, keys[position] if keys else None) for position, row in enumerate(rows)]
         return np.array(states, np.float64).reshape(-1, len(self._is_double))  # None becomes NaN
@@ -195,11 +177,7 @@ class ViewCodec:
         return numbers.reshape(-1, width)
 
     def decode_watermarks(self, row: Row, key: bytes | None = None) -> bytes | None:
-        """Return the watermarks' bytes of a row of ``fold_fields``, ``None`` where it has none.
-
-        Raises:
-            CorruptRowError: The field holds something else.
-        """
+        """Return the watermarks' bytes of a row of ``fold_fields``, ``None`` where it has none."""
         value = row[-2]
         try:
             return protobuf.decode_bytes(value) if value else None
@@ -207,11 +185,7 @@ class ViewCodec:
             raise CorruptRowError(self.view.name, WATERMARKS, key, str(error)) from None
 
     def decode_timestamp(self, row: Row, key: bytes | None = None) -> int | None:
-        """Return a row's event timestamp in microseconds since 1970-01-01 UTC, ``None`` if there is no row.
-
-        Raises:
-            CorruptRowError: The field holds something else.
-        """
+        """Return a row's event timestamp in microseconds since 1970-01-01 UTC, ``None`` if there is no row."""
         value = row[-1]
         try:
             return None if value is None else protobuf.decode_timestamp(value)
@@ -219,11 +193,7 @@ class ViewCodec:
             raise CorruptRowError(self.view.name, "_ts", key, str(error)) from None
 
     def decode_field(self, position: int, value: bytes, key: bytes | None = None) -> float | int | None:
-        """Return one number of the state after checking all its bytes.
-
-        Raises:
-            CorruptRowError: The value is not of its field's type, or is no ``Value``.
-        """
+        """Return one number of the state after checking all its bytes."""
         decode = protobuf.decode_double if self._is_double[position] else protobuf.decode_int64
         try:
             return decode(value)

@@ -25,12 +25,9 @@ class StateField:
 
 @dataclass(frozen=True, slots=True)
 class StateView:
-    """The Feast feature view that holds one entity's state.
+    """The Feast feature view that holds one entity's state, without the watermarks, in the order of the row.
 
-    Attributes:
-        name: Name of the feature view, for instance ``user_state``.
-        join_keys: Join keys of its entities, for instance ``("user_id",)``; the pair has two.
-        fields: The state, in the order of the row, without the watermarks.
+    The pair has two join keys.
     """
 
     name: str

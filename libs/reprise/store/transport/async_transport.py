@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,7 +12,6 @@ from typing import Any, TypeVar
 from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
 from reprise.store.settings import Address, OnlineStoreSettings
 from reprise.store.transport.connection import Connection, DeadlineError, Replies, open_connection
-from reprise.store.transport.connection_pool import ConnectionPool
 from reprise.store.transport.resp import CLUSTER_SLOTS, ConnectionLostError
 from reprise.store.transport.resp_rows import RespRows
 from reprise.store.transport.router import CommandBatch, Router, SlotMap
@@ -21,6 +21,8 @@ _REFRESH_SECONDS = 30.0
 _REFRESH_INCOMPLETE_SECONDS = 0.25
 _MIN_REFRESH_SECONDS = 0.1
 _RETRY_SECONDS = 0.02
+_FIRST_BACKOFF = 0.02
+_MAX_BACKOFF = 1.0
 _Found = TypeVar("_Found", bound=Sequence[Any])
 _Requests = list[tuple[Connection, Sequence[bytes]]]
 """The commands to send on each connection."""
@@ -280,3 +282,81 @@ class AsyncTransport:
     def _open(self, address: Address) -> Connection | None:
         pool = self._pools.get(address)
         return None if pool is None else pool.least_pending()
+
+
+class ConnectionPool:
+    """Keeps connections to one server open, and reopens them with exponential backoff while it is away.
+
+    ``changed`` is notified when a connection was opened, or could not be; ``on_lost`` is called when one was lost or
+    could not be opened. ``failure`` says why the last attempt to connect failed, if it did.
+    """
+
+    def __init__(
+        self,
+        settings: OnlineStoreSettings,
+        address: Address,
+        tls: ssl.SSLContext | None,
+        connections: int,
+        changed: asyncio.Condition,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.address = address
+        self.failure: StoreError | None = None
+        self._settings = settings
+        self._tls = tls
+        self._changed = changed
+        self._on_lost = on_lost
+        self._open: list[Connection] = []
+        self._tasks = [asyncio.create_task(self._reconnect()) for _ in range(connections)]
+
+    async def close(self) -> None:
+        """Close the connections; requests that are under way fail."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def least_pending(self) -> Connection | None:
+        """Return the connection with the fewest pending requests, ``None`` where none is open."""
+        # A connection may be closed for a moment before its task notices.
+        alive = (connection for connection in self._open if connection.alive)
+        return min(alive, key=lambda connection: connection.pending, default=None)
+
+    def raise_programming_error(self) -> None:
+        """Raise what has ended a task, which only an error of ours does."""
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    async def _reconnect(self) -> None:
+        loop = asyncio.get_running_loop()
+        backoff = _FIRST_BACKOFF
+        while True:
+            try:
+                connection = await open_connection(self._settings, self._tls, self.address)
+            except StoreError as error:
+                await self._report(error)
+            else:
+                opened_at = loop.time()
+                await self._hold(connection)
+                if loop.time() - opened_at > _MAX_BACKOFF:
+                    backoff = _FIRST_BACKOFF
+                    continue
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.5))
+            backoff = min(2 * backoff, _MAX_BACKOFF)
+
+    async def _hold(self, connection: Connection) -> None:
+        self._open.append(connection)
+        try:
+            await self._report(None)
+            await connection.closed
+            self._on_lost()
+        finally:
+            self._open.remove(connection)
+            connection.close("the reader is closed")
+
+    async def _report(self, failure: StoreError | None) -> None:
+        self.failure = failure
+        if failure is not None:
+            self._on_lost()
+        async with self._changed:
+            self._changed.notify_all()

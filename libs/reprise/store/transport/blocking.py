@@ -89,9 +89,7 @@ class BlockingTransport:
     def wait_for_replicas(self, replication_ids: ReplicationIds, replicas: int) -> None:
         """Wait until ``replicas`` replicas of each primary have what it had when this was called.
 
-        Args:
-            replication_ids: The primaries before the first of the reads and writes in question.
-            replicas: The number of replicas.
+        The replication ids are those of before the reads and writes in question.
 
         Raises:
             StoreUnavailableError: A primary has been replaced, or too few replicas followed in time.

@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from collections import deque
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -71,14 +72,9 @@ class Connection(asyncio.Protocol):
     async def execute(self, frame: bytes, replies: int, until: float) -> list[Any]:
         """Send a frame of commands and return their replies, errors among them as ``hiredis.ReplyError``.
 
-        Args:
-            frame: Commands in Redis's protocol.
-            replies: The number of commands.
-            until: The deadline, in the loop's time.
-
         Raises:
             ConnectionLostError: The connection is closed.
-            DeadlineError: The answer did not come before the deadline.
+            DeadlineError: The answer did not come before the deadline, ``until`` in the loop's time.
         """
         return cast(list[Any], await self._send(frame, replies, None, until))
 
@@ -194,39 +190,24 @@ async def open_connection(
     loop = asyncio.get_running_loop()
     operation = f"connect to {address if settings.is_cluster else settings.redis_address}"
     until = loop.time() + settings.redis_connect_timeout
-    try:
-        async with asyncio.timeout_at(until):
-            _, connection = await loop.create_connection(
-                lambda: Connection(loop, address), address.host, address.port, ssl=tls
-            )
-    except TimeoutError:
-        raise StoreUnavailableError(
-            operation, f"no connection within {settings.redis_connect_timeout:g} s"
-        ) from None
-    except ssl.SSLError as error:
-        raise StoreRefusedError(operation, f"TLS: {error}") from error
-    except OSError as error:
-        raise StoreUnavailableError(operation, str(error)) from error
-    try:
-        await _authenticate(connection, settings, operation, until)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-async def _authenticate(
-    connection: Connection, settings: OnlineStoreSettings, operation: str, until: float
-) -> None:
     commands = handshake(settings)
-    try:
-        replies = await connection.execute(b"".join(commands), len(commands), until)
-    except ConnectionLostError as error:
-        raise StoreUnavailableError(operation, str(error)) from None
-    except DeadlineError:
-        raise StoreUnavailableError(
-            operation, f"no answer within {settings.redis_connect_timeout:g} s"
-        ) from None
-    for reply in replies:
-        if isinstance(reply, hiredis.ReplyError):
-            raise reply_error(operation, reply)
+    with ExitStack() as on_failure:
+        try:
+            async with asyncio.timeout_at(until):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(loop, address), address.host, address.port, ssl=tls
+                )
+            on_failure.callback(connection.close)
+            replies = await connection.execute(b"".join(commands), len(commands), until)
+        except (TimeoutError, DeadlineError):
+            reason = f"no answer within {settings.redis_connect_timeout:g} s"
+            raise StoreUnavailableError(operation, reason) from None
+        except ssl.SSLError as error:
+            raise StoreRefusedError(operation, f"TLS: {error}") from error
+        except (OSError, ConnectionLostError) as error:
+            raise StoreUnavailableError(operation, str(error)) from error
+        for reply in replies:
+            if isinstance(reply, hiredis.ReplyError):
+                raise reply_error(operation, reply)
+        on_failure.pop_all()
+    return connection

@@ -29,13 +29,7 @@ SLOTS = 16384
 
 
 class Redirect(NamedTuple):
-    """The node that a slot is on, as another node answered.
-
-    Attributes:
-        slot: The slot.
-        address: The node to ask instead.
-        permanent: Whether the slot has moved (``MOVED``); else this command only (``ASK``).
-    """
+    """The node to ask instead, as another node answered: a slot has moved, or (``ASK``) for this command only."""
 
     slot: int
     address: Address
@@ -175,12 +169,7 @@ class Router:
 
 
 class CommandBatch:
-    """The commands of one call, until each has its reply.
-
-    Args:
-        commands: The commands.
-        keys: The key of each.
-        is_cluster: Whether nodes redirect; one server's replies are taken as they are.
+    """The commands of one call, until each has its reply; one server's replies are taken as they are.
 
     Attributes:
         replies: The replies received so far, in the order of the commands, errors among them.

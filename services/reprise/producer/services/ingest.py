@@ -19,16 +19,10 @@ Outcome = Literal["accepted", "rejected", "overloaded", "unavailable"]
 
 @dataclass(frozen=True, slots=True)
 class EventResult:
-    """The outcome of one event of a request.
+    """The outcome of one event of a request, with its position in the log, or the invalid field and the reason.
 
-    Attributes:
-        outcome: ``accepted``: in the log. ``rejected``: invalid, do not retry. ``overloaded``: not appended because
-            the buffer is full. ``unavailable``: not acknowledged, though it may be in the log; a retry with the same
-            ``event_id`` is safe.
-        event_id: The event's id, if it has one.
-        position: Its position in the log, if accepted.
-        field: The invalid field, if rejected.
-        reason: Why it was not accepted.
+    ``accepted``: in the log. ``rejected``: invalid, do not retry. ``overloaded``: not appended because the buffer is
+    full. ``unavailable``: not acknowledged, though it may be in the log; a retry with the same ``event_id`` is safe.
     """
 
     outcome: Outcome

@@ -25,12 +25,9 @@ class BurstIncompleteError(RepriseError):
 
 
 class RateLimiter:
-    """Schedules events at a rate without drift.
+    """Schedules ``rate`` events per second without drift, the first at ``start``, in seconds of any clock.
 
-    Args:
-        rate: Events per second.
-        start: The due time of the first event, in seconds of any clock.
-        max_backlog_seconds: A longer pause, such as that of a suspended machine, is not made up for.
+    A pause longer than ``max_backlog_seconds``, such as that of a suspended machine, is not made up for.
     """
 
     def __init__(self, rate: float, start: float, max_backlog_seconds: float = 1.0) -> None:
