@@ -25,7 +25,9 @@ def session_redis_server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def redis_server(session_redis_server: RedisServer) -> RedisServer:
-    """The session's redis-server without any keys; a test that stops one starts its own instead."""
+    """The session's redis-server without any keys; a test may stop it."""
+    if not session_redis_server.is_running:
+        session_redis_server.start()
     session_redis_server.flush()
     return session_redis_server
 
@@ -41,7 +43,10 @@ def session_redis_cluster() -> Iterator[RedisCluster]:
 
 @pytest.fixture
 def redis_cluster(session_redis_cluster: RedisCluster) -> RedisCluster:
-    """The session's cluster without any keys; a test that ends one of its servers starts its own instead."""
+    """The session's cluster without any keys; a test may stop some of its servers."""
+    for server in session_redis_cluster.servers:
+        if not server.is_running:
+            server.start()
     session_redis_cluster.wait_until_whole()
     session_redis_cluster.flush()
     return session_redis_cluster

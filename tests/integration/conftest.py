@@ -4,16 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars, running_kafka
+from support.kafka import KafkaBroker, running_kafka
 
 
 @pytest.fixture(scope="session")
 def session_kafka_broker() -> Iterator[KafkaBroker]:
     """One real broker for the whole session."""
-    try:
-        kafka_jars()
-    except MissingKafkaError as error:
-        pytest.skip(str(error))
     with running_kafka() as broker:
         yield broker
 

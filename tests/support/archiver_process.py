@@ -14,6 +14,7 @@ from reprise.archive import OfflineStore
 from reprise.events import encode_event
 from reprise.log import EVENTS, PREDICTIONS, EventLogSettings, Position, open_producer
 from support.histories import make_events
+from support.waiting import wait_until
 
 Place = tuple[str, int, int]
 """Topic, partition and offset."""
@@ -103,6 +104,10 @@ def until_idle(folder: Path, servers: str | None = None) -> subprocess.Completed
         check=True,
         timeout=60,
     )
+
+
+def wait_for_more(folder: Path, before: int) -> None:
+    wait_until("files are written", lambda: files(folder) > before, 120, every=0.01)
 
 
 def files(folder: Path) -> int:

@@ -8,17 +8,20 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import pytest
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from reprise.log import TOPICS, EventLogSettings
 from reprise.log.kafka.topics import ensure_topics
 from support.redis import free_port
+from support.waiting import wait_until
 
 _START_SECONDS = 180.0
 _JARS_SCRIPT = Path(__file__).parents[2] / ".ci/kafka"
@@ -54,6 +57,7 @@ class KafkaBroker:
     port: int = field(default_factory=free_port)
     controller_port: int = field(default_factory=free_port)
     extra: Mapping[str, str] = field(default_factory=dict)
+    listeners: Sequence[str] = ()
     scram_users: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
 
@@ -85,12 +89,14 @@ class KafkaBroker:
         command = [*self._java("kafka.Kafka"), str(self.directory / "server.properties")]
         with log.open("ab") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        give_up = time.monotonic() + _START_SECONDS
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > give_up:
-                self.kill()
-                raise RuntimeError(f"the broker did not start:\n{log.read_text()[-4000:]}")
-            time.sleep(0.05)
+        try:
+            wait_until(
+                "it answers", lambda: not self.is_running or self._answers(), _START_SECONDS, every=0.05
+            )
+            assert self.is_running
+        except (AssertionError, TimeoutError):
+            self.kill()
+            raise RuntimeError(f"the broker did not start:\n{log.read_text()[-4000:]}") from None
 
     def stop(self) -> None:
         """End the broker in order."""
@@ -142,12 +148,13 @@ class KafkaBroker:
         return ["java", *memory, "-cp", f"{self.jars}{os.sep}*", main]
 
     def _properties(self) -> dict[str, str]:
+        clients = [f"PLAINTEXT://{self.servers}", *self.listeners]
         return {
             "process.roles": "broker,controller",
             "node.id": "1",
             "controller.quorum.voters": f"1@{self.host}:{self.controller_port}",
-            "listeners": f"PLAINTEXT://{self.host}:{self.port},CONTROLLER://{self.host}:{self.controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.host}:{self.port}",
+            "listeners": ",".join([*clients, f"CONTROLLER://{self.host}:{self.controller_port}"]),
+            "advertised.listeners": ",".join(clients),
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
@@ -184,10 +191,14 @@ class KafkaBroker:
 
 
 @contextmanager
-def running_kafka(extra: Mapping[str, str] | None = None) -> Iterator[KafkaBroker]:
-    """A fresh broker without topics, gone afterwards."""
+def running_kafka(extra: Mapping[str, str] | None = None, **more: Any) -> Iterator[KafkaBroker]:
+    """A fresh broker without topics, gone afterwards; skips the test on a machine that cannot run one."""
+    try:
+        jars = kafka_jars()
+    except MissingKafkaError as error:
+        pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="reprise-kafka-") as directory:
-        broker = KafkaBroker(Path(directory), kafka_jars(), extra=extra or {})
+        broker = KafkaBroker(Path(directory), jars, extra=extra or {}, **more)
         broker.format()
         try:
             broker.start()

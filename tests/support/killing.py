@@ -9,16 +9,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError
 
 from reprise.events import Event, encode_event
-from reprise.log import DEAD_LETTERS, EVENTS, open_producer
-from support.histories import PLAN_FILE
+from reprise.features.plan import Plan
+from reprise.log import DEAD_LETTERS, EVENTS, Topic, open_producer
+from reprise.store.online_store import OnlineStore
+from reprise.store.settings import OnlineStoreSettings
+from support.histories import PLAN_FILE, assert_store_holds, batch_states
 from support.kafka import KafkaBroker
+from support.waiting import wait_until
 
 GROUP = "materializer"
 _FROZEN_SECONDS = 3.5
@@ -119,10 +124,7 @@ class Workers:
 
     def wait_until_folding(self, broker: KafkaBroker) -> None:
         """Wait until the first batch is folded: a process takes its seconds to start on a busy machine."""
-        deadline = time.monotonic() + _DRAIN_SECONDS
-        while not sum(max(0, offset) for offset in committed(broker).values()):
-            assert time.monotonic() < deadline, f"nothing is folded:\n{self.log_file.read_text()[-4000:]}"
-            time.sleep(0.2)
+        wait_until("a batch is folded", lambda: any(committed(broker).values()), _DRAIN_SECONDS, every=0.2)
 
     def wait_until_folded(self, broker: KafkaBroker) -> None:
         """Wait until nothing is left; a busy machine may be slow, but has to get on."""
@@ -150,15 +152,45 @@ class Workers:
             process.wait()
 
 
+@contextmanager
+def folding(
+    broker: KafkaBroker, store: OnlineStoreSettings, folder: Path, events: list[Event], rate: int
+) -> Iterator[tuple[Load, Workers]]:
+    """Have two materializers fold a load; in the end the store has to hold the batch executor's states of it."""
+    load = Load(broker, events, rate)
+    given = store.model_dump(exclude_none=True)
+    environment = {name: str(given[field]) for field, name in store.env_names().items() if field in given}
+    workers = Workers(broker, environment, folder)
+    try:
+        workers.start()
+        workers.start()
+        load.start()
+        workers.wait_until_folding(broker)
+        yield load, workers
+        appended = load.finish()
+        workers.wait_until_folded(broker)
+        workers.end()
+    finally:
+        load.finish()
+        workers.abandon()
+    plan = Plan.load(PLAN_FILE)
+    with OnlineStore.connect(store) as connected:
+        assert assert_store_holds(connected, plan, batch_states(plan, appended)) > 5_000
+
+
 def lag(broker: KafkaBroker) -> int:
     """How many records the group has not committed."""
+    ends, offsets = end_offsets(broker, EVENTS), committed(broker)
+    return sum(end - offsets.get(partition, 0) for partition, end in ends.items())
+
+
+def end_offsets(broker: KafkaBroker, topic: Topic) -> dict[int, int]:
     consumer = KafkaConsumer(bootstrap_servers=broker.servers)
     try:
-        ends = consumer.end_offsets([TopicPartition(EVENTS.name, at) for at in range(EVENTS.partitions)])
+        ends = consumer.end_offsets([TopicPartition(topic.name, at) for at in range(topic.partitions)])
     finally:
         consumer.close()
-    offsets = committed(broker)
-    return sum(end - max(0, offsets.get(at.partition, 0)) for at, end in ends.items())
+    return {at.partition: end for at, end in ends.items()}
 
 
 def committed(broker: KafkaBroker) -> dict[int, int]:
@@ -171,13 +203,9 @@ def committed(broker: KafkaBroker) -> dict[int, int]:
         return {}
     finally:
         admin.close()
-    return {at.partition: offset.offset for at, offset in found.items()}
+    return {at.partition: max(0, offset.offset) for at, offset in found.items()}
 
 
 def dead_letters(broker: KafkaBroker) -> int:
     """How many dead letters there are."""
-    consumer = KafkaConsumer(bootstrap_servers=broker.servers)
-    try:
-        return sum(consumer.end_offsets([TopicPartition(DEAD_LETTERS.name, 0)]).values())
-    finally:
-        consumer.close()
+    return sum(end_offsets(broker, DEAD_LETTERS).values())

@@ -1,7 +1,5 @@
 """What Feast materializes, the stream continues from; and what happens when both write."""
 
-# ruff: noqa: PLC0415 - Feast takes seconds to import, which only what uses it should pay
-
 from __future__ import annotations
 
 import re
@@ -19,7 +17,6 @@ from redis.exceptions import NoPermissionError
 
 from reprise.events import Event
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
@@ -27,8 +24,7 @@ from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.watermarks import Watermarks
-from support.feast_repository import FeastRepository, entity_rows, features_of, with_positions
-from support.hard_histories import Request, largest_amount, request_frame
+from support.feast_repository import FeastRepository, with_positions
 from support.histories import (
     PROJECT,
     as_partitions,
@@ -102,31 +98,6 @@ def test_the_stream_continues_from_what_feast_materialized_of_the_archive(
     assert stream.count("folded") == 150
     assert stream.count("replayed") == 250 + 400
     assert_store_holds(store, applied.plan, batch_states(applied.plan, events))
-
-
-def test_what_the_stream_writes_feast_finishes_as_the_batch_executor_does(
-    applied: FeastRepository, feast_store: Any, stream: Stream
-) -> None:
-    plan, events = applied.plan, make_events(300)
-    stream.fold(as_partitions(events, PARTITIONS))
-    from reprise.features.feast.registry_objects import service_name
-
-    asked = [
-        Request(f"u{at % 13}", f"p{at % 9}", events[-1].timestamp_us + 1 + at * 10**9) for at in range(100)
-    ]
-    requests = request_frame(asked)
-    answer = feast_store.get_online_features(
-        features=feast_store.get_feature_service(service_name(plan)),
-        entity_rows=entity_rows(requests),
-        full_feature_names=True,
-    ).to_df()
-    with BatchExecutor(plan) as executor:
-        executor.load_events(event_table(events))
-        expected = batch_inputs(executor, plan, requests)
-    scales = feature_scales(plan, plan.input_names, expected, largest_amount(events))
-    found = compare("batch and Feast", plan.input_names, expected, features_of(answer, plan), scales)
-    assert found.compared == 100 * len(plan.inputs)
-    assert not found.mismatches, [str(mismatch) for mismatch in found.mismatches[:5]]
 
 
 def test_a_new_topic_continues_from_what_feast_materialized_of_a_file(

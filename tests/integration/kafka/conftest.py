@@ -1,20 +1,15 @@
 """A broker that speaks TLS, asks for a name and a password, and keeps to its access rules."""
 
-import datetime as dt
-import ipaddress
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from reprise.log import TOPICS, EventLogSettings
 from reprise.log.kafka.topics import ensure_topics
-from support.kafka import KafkaBroker, MissingKafkaError, kafka_jars
+from support.certificates import self_signed
+from support.kafka import KafkaBroker, running_kafka
 from support.redis import free_port
 
 USERS = {"reprise": "correct horse", "doctor": "of-doctor", "half-doctor": "of-half"}
@@ -43,53 +38,14 @@ class SecuredKafka:
         )
 
 
-def pem(key: ec.EllipticCurvePrivateKey) -> bytes:
-    return key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def authority(name: str) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(subject)
-    builder = builder.public_key(key.public_key()).serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - dt.timedelta(1)).not_valid_after(now + dt.timedelta(1))
-    builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-    return builder.sign(key, hashes.SHA256()), key
-
-
-def server_pem(ca: x509.Certificate, ca_key: ec.EllipticCurvePrivateKey) -> bytes:
-    key = ec.generate_private_key(ec.SECP256R1())
-    now = dt.datetime.now(dt.UTC)
-    builder = x509.CertificateBuilder().issuer_name(ca.subject).public_key(key.public_key())
-    builder = builder.subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "broker")]))
-    builder = builder.serial_number(x509.random_serial_number())
-    builder = builder.not_valid_before(now - dt.timedelta(1)).not_valid_after(now + dt.timedelta(1))
-    names = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-    certificate = builder.sign(ca_key, hashes.SHA256())
-    return pem(key) + certificate.public_bytes(serialization.Encoding.PEM)
-
-
 @pytest.fixture(scope="session")
 def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredKafka]:
     """The broker with the declared topics, started once for the session."""
-    try:
-        jars = kafka_jars()
-    except MissingKafkaError as error:
-        pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("secure-kafka")
-    ca, ca_key = authority("test authority")
-    (folder / "ca.pem").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
-    (folder / "server.pem").write_bytes(server_pem(ca, ca_key))
+    key, certificate = self_signed(folder)
+    (folder / "server.pem").write_bytes(key.read_bytes() + certificate.read_bytes())
     address = f"127.0.0.1:{free_port()}"
-    broker = KafkaBroker(folder, jars, scram_users=USERS)
-    plain = f"PLAINTEXT://{broker.servers}"
     extra = {
-        "listeners": f"{plain},CONTROLLER://127.0.0.1:{broker.controller_port},SASL_SSL://{address}",
-        "advertised.listeners": f"{plain},SASL_SSL://{address}",
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL",
         "sasl.enabled.mechanisms": "SCRAM-SHA-512",
         "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": (
@@ -100,20 +56,13 @@ def secured_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredK
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS;User:reprise",
     }
-    broker = replace(broker, extra=extra)
-    broker.format()
-    try:
-        broker.start()
+    with running_kafka(extra, listeners=(f"SASL_SSL://{address}",), scram_users=USERS) as broker:
         ensure_topics(broker.settings(), TOPICS)
-        yield SecuredKafka(broker, address, folder / "ca.pem")
-    finally:
-        broker.kill()
+        yield SecuredKafka(broker, address, certificate)
 
 
 @pytest.fixture
 def other_ca_file(tmp_path: Path) -> Path:
     """The certificate of an authority that did not sign the broker's."""
-    other, _ = authority("another authority")
-    path = tmp_path / "other.pem"
-    path.write_bytes(other.public_bytes(serialization.Encoding.PEM))
+    _, path = self_signed(tmp_path)
     return path

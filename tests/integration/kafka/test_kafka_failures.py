@@ -4,7 +4,6 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 
 import pytest
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
@@ -17,14 +16,14 @@ from reprise.log import (
     LogTimeoutError,
     LogUnavailableError,
     OffsetOutOfRangeError,
-    Position,
+    Record,
     TopicGoneError,
     open_consumer,
     open_producer,
 )
 from reprise.log.kafka.producer import KafkaLogProducer
 from support.kafka import KafkaBroker
-from support.log_contract import TIMEOUT, append_all, drain, poll_until
+from support.log_contract import TIMEOUT, append_all, drain, forget_when_assigned, poll_until
 from support.redis import free_port
 from support.waiting import wait_until
 
@@ -54,15 +53,11 @@ def test_records_of_a_key_are_written_once_and_in_order_over_a_crash_of_the_brok
     offsets = [future.result(60).offset for future in futures]
     producer.close(TIMEOUT)
     assert offsets == list(range(3000))
-    consumer = open_consumer(breakable_broker.settings(), EVENTS, "readers")
-    # a consumer whose group is rebalanced meanwhile reads again what it has not committed
-    found: dict[int, int] = {}
-    deadline = time.monotonic() + TIMEOUT
-    while len(found) < 3000 and time.monotonic() < deadline:
-        for records in consumer.poll(1000, 0.1).values():
-            found.update((record.offset, int(record.value)) for record in records)
+    found: dict[int, list[Record]] = {}
+    consumer = open_consumer(breakable_broker.settings(), EVENTS, "readers", forget_when_assigned(found))
+    (records,) = drain(consumer, 3000, found).values()
     consumer.close()
-    assert found == {number: number for number in range(3000)}
+    assert [(record.offset, int(record.value)) for record in records] == [(n, n) for n in range(3000)]
 
 
 def test_consumer_goes_on_after_a_restart_of_the_broker(breakable_broker: KafkaBroker) -> None:
@@ -125,69 +120,42 @@ def deaf_at_first() -> Callable[..., KafkaProducer]:
     return make
 
 
-def stuck_and_without_kafka(broker: KafkaBroker) -> tuple[KafkaLogProducer, Future[Position]]:
-    """A producer that has noticed that its client stands still, and what the client held; the broker is killed."""
-    settings = broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
-    producer = KafkaLogProducer(settings, make_client=deaf_at_first())
-    lost = producer.append(EVENTS.name, b"u", b"lost")
-    broker.kill()
-    wait_until(
-        "it is noticed", lambda: "is being replaced" in (producer.problem() or ""), TIMEOUT, every=0.02
-    )
-    return producer, lost
-
-
-def test_client_that_stands_still_is_replaced_and_what_it_held_fails(kafka_broker: KafkaBroker) -> None:
-    settings = kafka_broker.settings(kafka_delivery_seconds=2.0)
-    producer = KafkaLogProducer(settings, make_client=deaf_at_first())
-    lost = producer.append(EVENTS.name, b"u", b"lost")
+def test_client_that_stands_still_is_replaced_as_soon_as_kafka_is_there(
+    breakable_broker: KafkaBroker,
+) -> None:
+    settings = breakable_broker.settings(kafka_delivery_seconds=2.0, kafka_connect_seconds=1.0)
+    producer, closed = (KafkaLogProducer(settings, make_client=deaf_at_first()) for _ in range(2))
+    held = [each.append(EVENTS.name, b"u", b"lost") for each in (producer, closed)]
+    breakable_broker.kill()
     # asked for problems only, as by a readiness probe: whoever is not ready is sent nothing
-    said: list[str | None] = []
-
-    def settled() -> bool:
-        if lost.done():
-            return True
-        assert producer.buffered() in (0, 1)
-        said.append(producer.problem())
-        return False
-
-    wait_until("what it held has failed", settled, TIMEOUT, every=0.02)
-    assert said[-1] is not None
-    assert isinstance(lost.exception(), LogTimeoutError)
+    for each in (producer, closed):
+        noticed = lambda each=each: "is being replaced" in (each.problem() or "")  # noqa: E731
+        wait_until("it is noticed", noticed, TIMEOUT, every=0.02)
+    assert all(isinstance(future.exception(TIMEOUT), LogTimeoutError) for future in held)
+    with pytest.raises(LogUnavailableError, match="is being replaced"):
+        producer.append(EVENTS.name, b"u", b"refused")
+    started = time.monotonic()
+    closed.close(2.0)
+    assert time.monotonic() - started < 5
+    with pytest.raises(ClosedError):
+        closed.append(EVENTS.name, b"u", b"refused")
+    breakable_broker.start()
     wait_until("it is replaced", lambda: producer.problem() is None, TIMEOUT, every=0.02)
     assert producer.append(EVENTS.name, b"u", b"written").result(TIMEOUT).offset == 0
     assert producer.buffered() == 0
     producer.close(TIMEOUT)
 
 
-def test_client_that_stands_still_is_replaced_as_soon_as_kafka_is_there(
-    breakable_broker: KafkaBroker,
-) -> None:
-    producer, lost = stuck_and_without_kafka(breakable_broker)
-    assert isinstance(lost.exception(TIMEOUT), LogTimeoutError)
-    with pytest.raises(LogUnavailableError, match="is being replaced"):
-        producer.append(EVENTS.name, b"u", b"refused")
-    breakable_broker.start()
-    wait_until("it is replaced", lambda: producer.problem() is None, TIMEOUT, every=0.02)
-    assert producer.append(EVENTS.name, b"u", b"written").result(TIMEOUT).offset == 0
-    producer.close(TIMEOUT)
-
-
-def test_producer_is_closed_while_its_client_is_being_replaced(breakable_broker: KafkaBroker) -> None:
-    producer, lost = stuck_and_without_kafka(breakable_broker)
-    started = time.monotonic()
-    producer.close(2.0)
-    assert time.monotonic() - started < 5
-    assert isinstance(lost.exception(0), LogTimeoutError)
-    with pytest.raises(ClosedError):
-        producer.append(EVENTS.name, b"u", b"refused")
+def commit(broker: KafkaBroker, offsets: dict[int, int]) -> None:
+    """Commit offsets of the group that the tests read with."""
+    consumer = open_consumer(broker.settings(), EVENTS, "readers")
+    poll_until(lambda: len(consumer.assignment) == EVENTS.partitions, consumer)
+    consumer.commit(offsets)
+    consumer.close()
 
 
 def test_offset_past_the_end_is_reported_not_skipped(kafka_broker: KafkaBroker) -> None:
-    first = open_consumer(kafka_broker.settings(), EVENTS, "readers")
-    poll_until(lambda: len(first.assignment) == EVENTS.partitions, first)
-    first.commit({0: 100})
-    first.close()
+    commit(kafka_broker, {0: 100})
     second = open_consumer(kafka_broker.settings(), EVENTS, "readers")
     with pytest.raises(OffsetOutOfRangeError, match="ecommerce-events"):
         poll_until(lambda: False, second)
@@ -200,10 +168,7 @@ def test_records_that_kafka_deleted_are_reported_and_where_the_rest_begins(kafka
     admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
     admin.delete_records({TopicPartition(EVENTS.name, partition): 4})
     admin.close()
-    first = open_consumer(kafka_broker.settings(), EVENTS, "readers")
-    poll_until(lambda: len(first.assignment) == EVENTS.partitions, first)
-    first.commit({partition: 1})
-    first.close()
+    commit(kafka_broker, {partition: 1})
     second = open_consumer(kafka_broker.settings(), EVENTS, "readers")
     with pytest.raises(OffsetOutOfRangeError, match="ecommerce-events"):
         poll_until(lambda: False, second)
@@ -235,14 +200,17 @@ def test_topic_that_is_made_anew_is_noticed_before_its_records_are_returned(
     again.close()
 
 
+def opened(settings: EventLogSettings) -> list[Callable[[], object]]:
+    return [lambda: open_producer(settings), lambda: open_consumer(settings, EVENTS, "readers")]
+
+
 def test_missing_topic_is_named_with_the_command_that_makes_it(kafka_broker: KafkaBroker) -> None:
     admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
     admin.delete_topics([EVENTS.name])
     admin.close()
-    with pytest.raises(LogUnavailableError, match=r"no topic 'ecommerce-events'.*reprise topics"):
-        open_consumer(kafka_broker.settings(), EVENTS, "readers")
-    with pytest.raises(LogUnavailableError, match=r"no topic 'ecommerce-events'.*reprise topics"):
-        open_producer(kafka_broker.settings())
+    for use in opened(kafka_broker.settings()):
+        with pytest.raises(LogUnavailableError, match=r"no topic 'ecommerce-events'.*reprise topics"):
+            use()
 
 
 def test_partition_chosen_is_that_of_a_plain_kafka_client(kafka_broker: KafkaBroker) -> None:
@@ -259,7 +227,6 @@ def test_partition_chosen_is_that_of_a_plain_kafka_client(kafka_broker: KafkaBro
 def test_kafka_that_is_away_is_reported_with_its_address() -> None:
     address = f"127.0.0.1:{free_port()}"
     settings = EventLogSettings.load(kafka_servers=address, kafka_connect_seconds=1.0)
-    with pytest.raises(LogUnavailableError, match=address):
-        open_producer(settings)
-    with pytest.raises(LogUnavailableError, match=address):
-        open_consumer(settings, EVENTS, "readers")
+    for use in opened(settings):
+        with pytest.raises(LogUnavailableError, match=address):
+            use()

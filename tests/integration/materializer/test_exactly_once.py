@@ -1,7 +1,9 @@
 """The online store holds the batch executor's states, however often and in whatever pieces records come."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,8 @@ from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.store.feast.codec import ViewCodec
-from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
+from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.settings import OnlineStoreSettings
-from reprise.store.transport.blocking import ReplicationIds
 from support.collection import SOAK
 from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
 from support.redis import RedisServer
@@ -31,47 +31,44 @@ class CrashError(Exception):
     """The process died here."""
 
 
-class CrashingStore:
-    """Passes on to a real store one command at a time, and dies before the write of a given number."""
+class HarmedStore(OnlineStore):
+    """Dies before the write of a given number, one row or event id at a time, or lets others fold before a write."""
 
-    def __init__(self, store: OnlineStore, dies_before: int) -> None:
-        self._store = store
-        self._dies_before = dies_before
-        self.writes = 0
-
-    def read(self, rows: Sequence[tuple[ViewCodec, bytes]]) -> list[StoredRow]:
-        return self._store.read(rows)
+    dies_before = -1
+    writes = 0
+    race: Callable[[], object] | None = None
 
     def claim_event_ids(self, entries: Sequence[tuple[str, bytes]], ttl: timedelta) -> list[bytes]:
-        found = []
-        for entry in entries:
-            self._count()
-            found += self._store.claim_event_ids([entry], ttl)
-        return found
+        claim = super().claim_event_ids
+        return self._counted(lambda part: claim(part, ttl), entries)
 
     def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
+        race, self.race = self.race, None
+        if race is not None:
+            race()
+        return self._counted(super().write_guarded, writes)
+
+    def _counted(self, write: Callable[[Sequence[Any]], list[Any]], items: Sequence[Any]) -> list[Any]:
         done = []
-        for write in writes:
-            self._count()
-            done += self._store.write_guarded([write])
+        for part in [items] if self.dies_before < 0 else [[item] for item in items]:
+            if self.writes == self.dies_before:
+                raise CrashError
+            self.writes += len(part)
+            done += write(part)
         return done
 
-    def replication_ids(self) -> ReplicationIds:
-        return self._store.replication_ids()
-
-    def wait_for_replicas(self, replication_ids: ReplicationIds) -> None:
-        self._store.wait_for_replicas(replication_ids)
-
-    def _count(self) -> None:
-        if self.writes == self._dies_before:
-            raise CrashError
-        self.writes += 1
+    def die_before(self, write: int, fold: Callable[[], object]) -> None:
+        self.writes, self.dies_before = 0, write
+        try:
+            fold()
+        finally:
+            self.dies_before = -1
 
 
 @pytest.fixture
-def store(redis_server: RedisServer) -> Iterator[OnlineStore]:
+def store(redis_server: RedisServer) -> Iterator[HarmedStore]:
     settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
-    with OnlineStore.connect(settings) as connected:
+    with HarmedStore.connect(settings) as connected:
         yield connected
 
 
@@ -80,63 +77,57 @@ def plan() -> Plan:
     return Plan.load(PLAN_FILE)
 
 
-def fold_of(plan: Plan, store: object) -> BatchFold:
-    return BatchFold(plan, store, PROJECT, MaterializerMetrics(CollectorRegistry()), WINDOW)  # type: ignore[arg-type]
+def fold_of(plan: Plan, store: OnlineStore) -> BatchFold:
+    return BatchFold(plan, store, PROJECT, MaterializerMetrics(CollectorRegistry()), WINDOW)
 
 
 def outcome(fold: BatchFold, name: str) -> float:
     return fold._metrics.events.labels(name)._value.get()
 
 
-def chunks(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
-    return [records[at : at + size] for at in range(0, len(records), size)]
+def fold_in_batches(fold: BatchFold, partitions: Mapping[int, Sequence[Record]], size: int) -> None:
+    for partition, records in partitions.items():
+        for at in range(0, len(records), size):
+            assert fold.fold(TOPIC, {partition: records[at : at + size]}) == []
 
 
 def test_folding_a_history_in_batches_gives_the_batch_states(store: OnlineStore, plan: Plan) -> None:
     events = make_events(600)
     fold = fold_of(plan, store)
-    for partition, records in as_partitions(events, PARTITIONS).items():
-        for batch in chunks(records, 37):
-            assert fold.fold(TOPIC, {partition: batch}) == []
+    fold_in_batches(fold, as_partitions(events, PARTITIONS), 37)
     assert outcome(fold, "folded") == 600
     assert assert_store_holds(store, plan, batch_states(plan, events)) > 1_000
 
 
-def test_a_replayed_history_changes_nothing(
-    store: OnlineStore, plan: Plan, redis_server: RedisServer
-) -> None:
+def test_a_replayed_history_changes_nothing(store: OnlineStore, plan: Plan) -> None:
     events = make_events(200)
     fold = fold_of(plan, store)
-    partitions = as_partitions(events, PARTITIONS)
     for _ in range(3):
-        for partition, records in partitions.items():
-            for batch in chunks(records, 23):
-                fold.fold(TOPIC, {partition: batch})
+        fold_in_batches(fold, as_partitions(events, PARTITIONS), 23)
     assert outcome(fold, "folded") == 200
     assert outcome(fold, "replayed") == 400
     assert_store_holds(store, plan, batch_states(plan, events))
 
 
 def test_dying_at_every_write_and_replaying_gives_the_batch_states(
-    store: OnlineStore, plan: Plan, redis_server: RedisServer
+    store: HarmedStore, plan: Plan, redis_server: RedisServer
 ) -> None:
     events = make_events(24, users=3, products=3)
     records = as_partitions(events, 1)[0]
-    whole = CrashingStore(store, dies_before=-1)
-    fold_of(plan, whole).fold(TOPIC, {0: records})
-    boundaries = whole.writes
+    fold_of(plan, store).fold(TOPIC, {0: records})
+    boundaries = store.writes
     assert boundaries > 24 + 9
     expected = batch_states(plan, events)
     for dies_before in range(0, boundaries, 1 if SOAK else 3):
         redis_server.flush()
         with pytest.raises(CrashError):
-            fold_of(plan, CrashingStore(store, dies_before)).fold(TOPIC, {0: records})
-        for batch in chunks(records, 7):  # the replay's batches need not be those of the first attempt
-            fold_of(plan, store).fold(TOPIC, {0: batch})
+            store.die_before(dies_before, lambda: fold_of(plan, store).fold(TOPIC, {0: records}))
+        # the replay's batches need not be those of the first attempt
+        fold_in_batches(fold_of(plan, store), {0: records}, 7)
         assert_store_holds(store, plan, expected)
 
 
-def test_dying_again_and_again_at_random_gives_the_batch_states(store: OnlineStore, plan: Plan) -> None:
+def test_dying_again_and_again_at_random_gives_the_batch_states(store: HarmedStore, plan: Plan) -> None:
     rng = np.random.default_rng(3)
     events = make_events(240, users=5, products=4)
     partitions = as_partitions(events, PARTITIONS)
@@ -149,7 +140,8 @@ def test_dying_again_and_again_at_random_gives_the_batch_states(store: OnlineSto
         if not batch:
             continue
         try:
-            fold_of(plan, CrashingStore(store, int(rng.integers(0, 60)))).fold(TOPIC, {partition: batch})
+            polled = {partition: batch}
+            store.die_before(int(rng.integers(0, 60)), partial(fold_of(plan, store).fold, TOPIC, polled))
             committed[partition] = start + len(batch)
         except CrashError:
             crashes += 1
@@ -157,25 +149,11 @@ def test_dying_again_and_again_at_random_gives_the_batch_states(store: OnlineSto
     assert_store_holds(store, plan, batch_states(plan, events))
 
 
-class RacingStore(CrashingStore):
-    """Lets another materializer fold records between this one's reads and its first write."""
-
-    def __init__(self, store: OnlineStore, other: BatchFold, polled: Mapping[int, Sequence[Record]]) -> None:
-        super().__init__(store, dies_before=-1)
-        self._race = [(other, polled)]
-
-    def write_guarded(self, writes: Sequence[GuardedWrite]) -> list[bool]:
-        while self._race:
-            other, polled = self._race.pop()
-            other.fold(TOPIC, polled)
-        return super().write_guarded(writes)
-
-
-def test_a_product_shared_by_partitions_loses_no_update(store: OnlineStore, plan: Plan) -> None:
+def test_a_product_shared_by_partitions_loses_no_update(store: HarmedStore, plan: Plan) -> None:
     events = make_events(90, users=9, products=2)
     partitions = as_partitions(events, 2)
-    other = fold_of(plan, store)
-    racing = fold_of(plan, RacingStore(store, other, {1: partitions[1]}))
+    store.race = partial(fold_of(plan, store).fold, TOPIC, {1: partitions[1]})
+    racing = fold_of(plan, store)
     racing.fold(TOPIC, {0: partitions[0]})
     assert racing._metrics.conflicts.labels("product_state")._value.get() > 0
     assert_store_holds(store, plan, batch_states(plan, events))
@@ -183,13 +161,12 @@ def test_a_product_shared_by_partitions_loses_no_update(store: OnlineStore, plan
 
 @pytest.mark.parametrize("zombie_part", [0.3, 0.7, 1.0])
 def test_a_zombie_that_folds_the_same_records_meanwhile_changes_nothing(
-    store: OnlineStore, plan: Plan, zombie_part: float
+    store: HarmedStore, plan: Plan, zombie_part: float
 ) -> None:
     events = make_events(60, users=4, products=3)
     records = as_partitions(events, 1)[0]
-    newcomer = fold_of(plan, store)
-    zombie = fold_of(plan, RacingStore(store, newcomer, {0: records[: int(60 * zombie_part)]}))
-    zombie.fold(TOPIC, {0: records})
+    store.race = partial(fold_of(plan, store).fold, TOPIC, {0: records[: int(60 * zombie_part)]})
+    fold_of(plan, store).fold(TOPIC, {0: records})
     assert_store_holds(store, plan, batch_states(plan, events))
 
 
@@ -198,9 +175,7 @@ def test_a_repeated_event_id_is_folded_once(store: OnlineStore, plan: Plan) -> N
     repeated = [*events, *events[10:20]]
     fold = fold_of(plan, store)
     for _ in range(2):
-        for partition, records in as_partitions(repeated, PARTITIONS).items():
-            for batch in chunks(records, 11):
-                fold.fold(TOPIC, {partition: batch})
+        fold_in_batches(fold, as_partitions(repeated, PARTITIONS), 11)
     assert outcome(fold, "duplicate") == 20
     assert_store_holds(store, plan, batch_states(plan, events))
 
@@ -208,10 +183,7 @@ def test_a_repeated_event_id_is_folded_once(store: OnlineStore, plan: Plan) -> N
 def test_late_events_fold_to_the_same_states(store: OnlineStore, plan: Plan) -> None:
     events = make_events(300)
     shuffled = [events[at] for at in np.random.default_rng(5).permutation(300)]
-    fold = fold_of(plan, store)
-    for partition, records in as_partitions(shuffled, PARTITIONS).items():
-        for batch in chunks(records, 29):
-            fold.fold(TOPIC, {partition: batch})
+    fold_in_batches(fold_of(plan, store), as_partitions(shuffled, PARTITIONS), 29)
     assert_store_holds(store, plan, batch_states(plan, events))
 
 

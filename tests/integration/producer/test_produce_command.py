@@ -6,14 +6,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import httpx
 
-from reprise.events import decode_event
+from reprise.events import Event, decode_event
 from reprise.log import EVENTS, EventLogSettings, Record, open_consumer
+from support.redis import free_port
 from support.traces import SAMPLED, TRACE_ID, collector
+from support.waiting import wait_until
 
 COMMAND = [sys.executable, "-c", "from reprise.producer.main import command; command()"]
 EVENT = {
@@ -29,12 +31,6 @@ def environment(log_dir: Path) -> dict[str, str]:
     return {**os.environ, "REPRISE_LOG_DIR": str(log_dir), "REPRISE_PROGRESS": "on"}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(log_dir: Path, *options: str, **variables: str) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
@@ -45,6 +41,11 @@ def running(log_dir: Path, *options: str, **variables: str) -> Iterator[subproce
     finally:
         process.kill()
         process.communicate()
+
+
+def run(log_dir: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    command, env = [*COMMAND, *options], environment(log_dir)
+    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
 
 
 def read_events(log_dir: Path) -> list[Record]:
@@ -58,25 +59,16 @@ def read_events(log_dir: Path) -> list[Record]:
 
 
 def wait_until_ready(url: str) -> None:
-    deadline = time.monotonic() + 120
-    while True:
-        try:
-            if httpx.get(f"{url}/ready").status_code == 200:
-                return
-        except httpx.TransportError:
-            assert time.monotonic() < deadline, "the producer did not become ready"
-        time.sleep(0.05)
+    def is_ready() -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{url}/ready").status_code == 200
+        return False
+
+    wait_until("the producer is ready", is_ready, 120, every=0.05)
 
 
 def test_burst_writes_exactly_the_count_and_exits(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, "--mode", "burst", "--count", "3000", "--users", "100", "--products", "20"],
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(tmp_path, "--mode", "burst", "--count", "3000", "--users", "100", "--products", "20")
     assert done.returncode == 0, done.stderr
     assert re.search(r"3,000 events in .* s, .* a second", done.stdout)
     assert "Appending events: 3,000 of 3,000 events, done" in done.stderr
@@ -84,24 +76,7 @@ def test_burst_writes_exactly_the_count_and_exits(tmp_path: Path) -> None:
     assert len({decode_event(record.value).event_id for record in records}) == len(records) == 3000
 
 
-def test_continuous_mode_simulates_and_takes_events_until_sigterm(tmp_path: Path) -> None:
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    with running(tmp_path, "--rate", "300", "--port", str(port), "--host", "127.0.0.1") as process:
-        wait_until_ready(url)
-        response = httpx.post(f"{url}/events", json=EVENT)
-        assert response.status_code == 202
-        time.sleep(0.5)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
-    events = [decode_event(record.value) for record in read_events(tmp_path)]
-    assert "e" in {event.event_id for event in events}
-    live = [event for event in events if event.event_id != "e"]
-    assert len(live) > 50
-    assert all(abs(event.timestamp_us / 1e6 - time.time()) < 60 for event in live)
-
-
-def test_events_that_are_taken_are_traced_to_their_append_and_simulated_ones_are_not(tmp_path: Path) -> None:
+def test_continuous_mode_simulates_and_takes_events_that_are_traced_until_sigterm(tmp_path: Path) -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     options = ("--rate", "300", "--port", str(port), "--host", "127.0.0.1")
@@ -109,15 +84,30 @@ def test_events_that_are_taken_are_traced_to_their_append_and_simulated_ones_are
         variables = {"REPRISE_TRACES": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": taken.url}
         with running(tmp_path, *options, **variables) as process:
             wait_until_ready(url)
-            assert (
-                httpx.post(f"{url}/events", json=EVENT, headers={"traceparent": SAMPLED}).status_code == 202
-            )
+            response = httpx.post(f"{url}/events", json=EVENT, headers={"traceparent": SAMPLED})
+            assert response.status_code == 202
+            wait_until("some are simulated", lambda: simulated(url) > 50, 60, every=0.05)
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 0
         received = taken.wait_for(2)
     assert {each.span.name for each in received} == {"POST /events", "append"}
     assert {each.span.trace_id.hex() for each in received} == {TRACE_ID}
     assert {each.resource["service.name"] for each in received} == {"reprise-producer"}
+    events = {event.event_id: event for event in map(decode, read_events(tmp_path))}
+    events.pop("e")
+    assert len(events) > 50
+    assert all(abs(event.timestamp_us / 1e6 - time.time()) < 60 for event in events.values())
+
+
+def decode(record: Record) -> Event:
+    return decode_event(record.value)
+
+
+def simulated(url: str) -> float:
+    """How many simulated events are in the log."""
+    wanted = 'reprise_producer_events_total{outcome="accepted",source="simulator"}'
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(wanted))
 
 
 def test_serve_mode_simulates_nothing(tmp_path: Path) -> None:
@@ -134,7 +124,6 @@ def test_serve_mode_simulates_nothing(tmp_path: Path) -> None:
 def test_continuous_mode_without_http_stops_on_ctrl_c(tmp_path: Path) -> None:
     with running(tmp_path, "--no-http", "--rate", "500") as process:
         assert read_events(tmp_path)
-        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert process.stderr is not None
@@ -146,14 +135,7 @@ def test_port_that_is_taken_is_said_plainly(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            [*COMMAND, "--mode", "serve", "--host", "127.0.0.1", "--port", str(port)],
-            env=environment(tmp_path),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = run(tmp_path, "--mode", "serve", "--host", "127.0.0.1", "--port", str(port))
     assert done.returncode == 1
     assert f"Error: cannot listen on 127.0.0.1:{port}" in done.stderr
     assert "Traceback" not in done.stderr
@@ -161,14 +143,7 @@ def test_port_that_is_taken_is_said_plainly(tmp_path: Path) -> None:
 
 def test_log_directory_that_cannot_be_made_is_said_plainly(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    done = subprocess.run(
-        [*COMMAND, "--mode", "burst", "--count", "1"],
-        env=environment(tmp_path / "file"),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = run(tmp_path / "file", "--mode", "burst", "--count", "1")
     assert done.returncode == 1
     assert f"Error: {tmp_path / 'file'}" in done.stderr
     assert "Traceback" not in done.stderr

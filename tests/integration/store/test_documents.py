@@ -52,12 +52,6 @@ async def test_refusal_names_the_key(redis_server: RedisServer) -> None:
             client.execute_command("ACL", "DELUSER", "blind")
 
 
-async def test_store_that_is_away_is_told_within_the_deadline(redis_server: RedisServer) -> None:
-    async with DocumentReader(settings(redis_server, redis_port=free_port()), deadline=0.2) as reader:
-        with pytest.raises(StoreUnavailableError, match="no answer within 200 ms"):
-            await reader.get(KEY)
-
-
 @pytest.mark.parametrize("kind", ["redis", "redis_cluster"])
 def test_written_document_is_read_back_and_expires_if_asked(
     kind: str, request: pytest.FixtureRequest

@@ -24,7 +24,7 @@ from reprise.store.transport.resp import PING
 from reprise.store.transport.resp_rows import RespRows
 from reprise.store.transport.router import key_slot
 from support.redis import RedisServer, free_port, running_redis
-from support.redis_cluster import RedisCluster, command, running_redis_cluster
+from support.redis_cluster import RedisCluster, command
 from support.rows import STATE, USER_CODEC
 
 pytestmark = pytest.mark.redis
@@ -67,13 +67,6 @@ def until_it_works(function: Callable[[], Any]) -> Any:
             time.sleep(0.05)
 
 
-@pytest.fixture
-def breakable_cluster() -> Iterator[RedisCluster]:
-    """A cluster for a test that ends or freezes its servers."""
-    with running_redis_cluster() as cluster:
-        yield cluster
-
-
 def primary_of(cluster: RedisCluster, key: bytes) -> RedisServer:
     slot = key_slot(key)
     ranges = command(cluster.primaries()[0], "CLUSTER", "SLOTS")
@@ -99,24 +92,24 @@ def test_a_store_follows_a_failover_that_was_agreed_on(redis_cluster: RedisClust
         store.ping()
 
 
-def test_a_store_follows_a_primary_that_died(breakable_cluster: RedisCluster) -> None:
-    settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
+def test_a_store_follows_a_primary_that_died(redis_cluster: RedisCluster) -> None:
+    settings = settings_of(redis_cluster, redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
         replication_ids = store.replication_ids()
         assert all(write(store, None, b"1", 1))
         store.wait_for_replicas(replication_ids)
-        breakable_cluster.primaries()[0].stop()
+        redis_cluster.primaries()[0].stop()
         assert until_it_works(lambda: held(store)) == {1}
         assert all(until_it_works(lambda: write(store, b"1", b"2", 2)))
         until_it_works(store.ping)
 
 
-def test_another_node_tells_the_layout_when_the_first_is_down(breakable_cluster: RedisCluster) -> None:
-    first = breakable_cluster.servers[0]
-    breakable_cluster.fail_over(first)
-    breakable_cluster.wait_until_whole()
+def test_another_node_tells_the_layout_when_the_first_is_down(redis_cluster: RedisCluster) -> None:
+    first = redis_cluster.servers[0]
+    redis_cluster.fail_over(first)
+    redis_cluster.wait_until_whole()
     first.stop()
-    with OnlineStore.connect(settings_of(first, redis_nodes=breakable_cluster.nodes)) as store:
+    with OnlineStore.connect(settings_of(first, redis_nodes=redis_cluster.nodes)) as store:
         assert all(write(store, None, b"1", 1))
     with (
         OnlineStore.connect(settings_of(first, redis_timeout=0.3)) as store,
@@ -168,23 +161,23 @@ def test_a_server_that_is_no_cluster_is_refused_by_name(redis_server: RedisServe
 
 
 def test_what_replicas_have_is_settled_and_stays_after_the_primary_died(
-    breakable_cluster: RedisCluster,
+    redis_cluster: RedisCluster,
 ) -> None:
-    settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
+    settings = settings_of(redis_cluster, redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
         for number in range(30):
             replication_ids = store.replication_ids()
             assert all(write(store, b"%d" % number if number else None, b"%d" % (number + 1), number))
             store.wait_for_replicas(replication_ids)
-        breakable_cluster.primaries()[1].stop()
+        redis_cluster.primaries()[1].stop()
         assert until_it_works(lambda: held(store)) == {29}
 
 
-def test_what_a_frozen_replica_lacks_is_not_settled(breakable_cluster: RedisCluster) -> None:
-    primary = breakable_cluster.primaries()[0]
-    with OnlineStore.connect(settings_of(breakable_cluster, redis_timeout=2.0)) as store:
+def test_what_a_frozen_replica_lacks_is_not_settled(redis_cluster: RedisCluster) -> None:
+    primary = redis_cluster.primaries()[0]
+    with OnlineStore.connect(settings_of(redis_cluster, redis_timeout=2.0)) as store:
         replication_ids = store.replication_ids()
-        with breakable_cluster.replica_of(primary).frozen():
+        with redis_cluster.replica_of(primary).frozen():
             assert all(write(store, None, b"1", 1))
             with pytest.raises(
                 StoreUnavailableError, match=r"0 replicas have what was written, and REDIS_WAIT_REPLICAS"
@@ -194,12 +187,12 @@ def test_what_a_frozen_replica_lacks_is_not_settled(breakable_cluster: RedisClus
 
 
 def test_a_write_that_its_primary_took_along_is_not_settled_by_the_next_one(
-    breakable_cluster: RedisCluster,
+    redis_cluster: RedisCluster,
 ) -> None:
     """The store was told that it wrote, and finds the new primary without it: who asks has to fold again."""
-    primary = breakable_cluster.primaries()[0]
-    replica = breakable_cluster.replica_of(primary)
-    settings = settings_of(breakable_cluster, redis_nodes=breakable_cluster.nodes, redis_timeout=1.0)
+    primary = redis_cluster.primaries()[0]
+    replica = redis_cluster.replica_of(primary)
+    settings = settings_of(redis_cluster, redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
         assert all(write(store, None, b"1", 1))
         store.wait_for_replicas(store.replication_ids())
@@ -271,12 +264,12 @@ async def test_the_rows_of_a_large_batch_come_as_they_are_from_all_primaries(
 
 
 async def test_a_reader_is_unavailable_while_a_primary_is_gone_and_then_answers_again(
-    breakable_cluster: RedisCluster,
+    redis_cluster: RedisCluster,
 ) -> None:
-    await asyncio.to_thread(fill, breakable_cluster)
-    async with OnlineReader(settings_of(breakable_cluster), deadline=0.2) as reader:
+    await asyncio.to_thread(fill, redis_cluster)
+    async with OnlineReader(settings_of(redis_cluster), deadline=0.2) as reader:
         await reader.ping(deadline=5)
-        breakable_cluster.primaries()[0].stop()
+        redis_cluster.primaries()[0].stop()
         before = time.monotonic()
         with pytest.raises(StoreUnavailableError, match=r"read rows at .*: no answer within 200 ms \("):
             await reader.read(ROWS)

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from reprise.store.exceptions import CorruptRowError, StoreRefusedError, StoreUn
 from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
+from support.certificates import self_signed
 from support.embedded_redis import Address
 from support.redis import RedisServer, free_port, redis_server_path, running_redis
 from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC
@@ -133,16 +133,21 @@ async def test_a_large_batch_of_several_views_has_what_a_small_one_has(
     np.testing.assert_array_equal(large[1].known, [True, False] * 300)
 
 
+async def ask_for_one(reader: OnlineReader, deadline: float | None = None) -> None:
+    for number in range(10):
+        assert (await reader.read([user(number)], deadline))[0].state[0] == number
+
+
+async def ask_for_many(reader: OnlineReader, deadline: float | None = None) -> None:
+    (block,) = await reader.read_blocks([(USER_CODEC, [many_users(10)])], deadline)
+    np.testing.assert_array_equal(block.state[1:20:2, 0], [1, 3, 5, 7, 9] * 2)
+
+
+EITHER_WAY = pytest.mark.parametrize("ask", [ask_for_one, ask_for_many])
+
+
 async def test_large_batches_and_single_reads_share_connections(reader: OnlineReader, stored: None) -> None:
-    async def ask_for_many() -> None:
-        (block,) = await reader.read_blocks([(USER_CODEC, [many_users(10)])])
-        np.testing.assert_array_equal(block.state[1:20:2, 0], [1, 3, 5, 7, 9] * 2)
-
-    async def ask_for_one(number: int) -> None:
-        for _ in range(10):
-            assert (await reader.read([user(number)]))[0].state[0] == number
-
-    await asyncio.gather(*(ask_for_many() for _ in range(10)), *(ask_for_one(number) for number in range(10)))
+    await asyncio.gather(*(ask(reader) for ask in [ask_for_one, ask_for_many] * 10))
 
 
 def forget_calls(client: Any) -> None:
@@ -216,21 +221,14 @@ async def test_a_read_after_closing_says_so(settings: OnlineStoreSettings) -> No
         await reader.ping()
 
 
-@pytest.fixture
-def own_server() -> Iterator[RedisServer]:
-    with running_redis() as server:
-        yield server
-
-
 @pytest.mark.redis
-@NEEDS_SERVER
 async def test_a_reader_that_gives_up_costs_the_others_neither_their_answers_nor_the_connection(
-    own_server: RedisServer,
+    redis_server: RedisServer,
 ) -> None:
-    write_users(settings_of(own_server))
-    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
+    write_users(settings_of(redis_server))
+    async with OnlineReader(settings_of(redis_server), deadline=5, connections=1) as reader:
         await reader.ping()
-        before = connections_made(own_server)
+        before = connections_made(redis_server)
         impatient = [asyncio.create_task(reader.read([user(9)])) for _ in range(20)]
         patient = [asyncio.create_task(reader.read([user(number)])) for number in range(9)]
         await asyncio.sleep(0)
@@ -239,7 +237,7 @@ async def test_a_reader_that_gives_up_costs_the_others_neither_their_answers_nor
         assert [(await task)[0].state[0] for task in patient] == list(range(9))
         assert [(await task)[0].state[0] for task in impatient[1::2]] == [9] * 10
         assert all(task.cancelled() for task in impatient[::2])
-        assert connections_made(own_server) == before + 1
+        assert connections_made(redis_server) == before + 1
 
 
 def connections_made(server: RedisServer) -> int:
@@ -250,99 +248,63 @@ def connections_made(server: RedisServer) -> int:
 
 
 @pytest.mark.redis
-@NEEDS_SERVER
+@EITHER_WAY
 async def test_a_server_that_hangs_fails_reads_at_their_deadline_and_is_read_again_later(
-    own_server: RedisServer,
+    redis_server: RedisServer, ask: Callable[..., Any]
 ) -> None:
-    write_users(settings_of(own_server))
-    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
+    write_users(settings_of(redis_server))
+    async with OnlineReader(settings_of(redis_server), deadline=5, connections=1) as reader:
         await reader.ping()
-        with own_server.frozen():
+        with redis_server.frozen():
             before = time.monotonic()
             with pytest.raises(StoreUnavailableError, match=r"read rows at .*: no answer within 50 ms"):
-                await reader.read([user(1)], deadline=0.05)
+                await ask(reader, deadline=0.05)
             assert time.monotonic() - before < 2
-        assert [(await reader.read([user(number)]))[0].state[0] for number in range(10)] == list(range(10))
+        await ask_for_one(reader)
 
 
 @pytest.mark.redis
-@NEEDS_SERVER
-async def test_a_connection_on_which_nothing_moves_is_given_up(own_server: RedisServer) -> None:
-    settings = settings_of(own_server, redis_connect_timeout=0.1)
+async def test_a_connection_on_which_nothing_moves_is_given_up(redis_server: RedisServer) -> None:
+    settings = settings_of(redis_server, redis_connect_timeout=0.1)
     async with OnlineReader(settings, deadline=0.1, connections=1) as reader:
         await reader.ping(deadline=5)
-        with own_server.frozen():
-            reasons = await collect_failures(reader, seconds=1.6)
-            assert any("connect to" in reason for reason in reasons)
+        with redis_server.frozen():
+            reason, give_up = "", time.monotonic() + 30
+            while "connect to" not in reason and time.monotonic() < give_up:
+                with pytest.raises(StoreUnavailableError) as caught:
+                    await reader.ping()
+                reason = str(caught.value)
+            assert "connect to" in reason
         await reader.ping(deadline=5)
-
-
-async def collect_failures(reader: OnlineReader, seconds: float) -> list[str]:
-    until = time.monotonic() + seconds
-    reasons = []
-    while time.monotonic() < until:
-        with pytest.raises(StoreUnavailableError) as caught:
-            await reader.ping()
-        reasons.append(str(caught.value))
-    return reasons
 
 
 @pytest.mark.redis
-@NEEDS_SERVER
-async def test_a_server_that_comes_back_is_read_again(own_server: RedisServer) -> None:
-    async with OnlineReader(settings_of(own_server), deadline=0.2) as reader:
+async def test_a_server_that_comes_back_is_read_again(redis_server: RedisServer) -> None:
+    async with OnlineReader(settings_of(redis_server), deadline=0.2) as reader:
         await reader.ping(deadline=5)
-        own_server.stop()
+        redis_server.stop()
         with pytest.raises(StoreUnavailableError):
             await reader.read([user(1)])
-        own_server.start()
-        write_users(settings_of(own_server))
+        redis_server.start()
+        write_users(settings_of(redis_server))
         (row,) = await reader.read([user(4)], deadline=5)
         assert row.state[0] == 4
 
 
 @pytest.mark.redis
-@NEEDS_SERVER
-async def test_a_read_whose_connection_is_cut_is_answered_on_another(own_server: RedisServer) -> None:
-    write_users(settings_of(own_server))
-    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
+@EITHER_WAY
+async def test_a_read_whose_connection_is_cut_is_answered_on_another(
+    redis_server: RedisServer, ask: Callable[..., Any]
+) -> None:
+    write_users(settings_of(redis_server))
+    async with OnlineReader(settings_of(redis_server), deadline=5, connections=1) as reader:
         await reader.ping()
-        with own_server.client() as client:
-            for number in range(4):
-                reads = [asyncio.create_task(reader.read([user(number)])) for _ in range(5)]
-                client.client_kill_filter(_type="normal", skipme=True)
-                assert {(await read)[0].state[0] for read in reads} == {number}
-
-
-@pytest.mark.redis
-@NEEDS_SERVER
-async def test_a_large_batch_whose_connection_is_cut_is_answered_on_another(own_server: RedisServer) -> None:
-    write_users(settings_of(own_server))
-    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
-        await reader.ping()
-        with own_server.client() as client:
+        with redis_server.client() as client:
             for _ in range(4):
-                asked = asyncio.create_task(reader.read_blocks([(USER_CODEC, [many_users(10)])]))
+                reads = [asyncio.create_task(ask(reader)) for _ in range(3)]
                 await asyncio.sleep(0)
                 client.client_kill_filter(_type="normal", skipme=True)
-                (block,) = await asked
-                np.testing.assert_array_equal(block.state[1:10:2, 0], [1, 3, 5, 7, 9])
-
-
-@pytest.mark.redis
-@NEEDS_SERVER
-async def test_a_server_that_hangs_fails_a_large_batch_at_its_deadline_and_is_read_again_later(
-    own_server: RedisServer,
-) -> None:
-    write_users(settings_of(own_server))
-    async with OnlineReader(settings_of(own_server), deadline=5, connections=1) as reader:
-        await reader.ping()
-        with (
-            own_server.frozen(),
-            pytest.raises(StoreUnavailableError, match=r"read rows at .*: no answer within 50 ms"),
-        ):
-            await reader.read_blocks([(USER_CODEC, [many_users(10)])], deadline=0.05)
-        assert [(await reader.read([user(number)]))[0].state[0] for number in range(10)] == list(range(10))
+                await asyncio.gather(*reads)
 
 
 @pytest.mark.redis
@@ -374,37 +336,10 @@ async def test_a_user_with_a_password_reads_and_what_it_may_not_is_refused() -> 
                 await reader.read_blocks([(USER_CODEC, [many_users(10)])])
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    directory = tmp_path_factory.mktemp("tls")
-    key, cert = directory / "key.pem", directory / "cert.pem"
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-            ),
-            *("-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return key, cert
-
-
 @pytest.mark.redis
 @NEEDS_SERVER
-async def test_a_server_with_tls_is_read_and_written_if_its_authority_is_known(
-    certificate: tuple[Path, Path],
-) -> None:
-    key, cert = certificate
+async def test_a_server_with_tls_is_read_and_written_if_its_authority_is_known(tmp_path: Path) -> None:
+    key, cert = self_signed(tmp_path)
     port = free_port()
     options = ["--tls-port", str(port), "--tls-cert-file", str(cert), "--tls-key-file", str(key)]
     with running_redis(*options, "--tls-auth-clients", "no"):

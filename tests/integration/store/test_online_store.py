@@ -19,7 +19,7 @@ from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.watermarks import Watermarks
 from support.embedded_redis import Address
-from support.redis import free_port, redis_server_path, running_redis
+from support.redis import RedisServer, free_port, running_redis
 from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC
 
 TOPIC = bytes(range(16))
@@ -201,74 +201,65 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
         store.read([(USER_CODEC, USER_CODEC.key("u"))])
 
 
+def settings_of(server: RedisServer, **more: object) -> OnlineStoreSettings:
+    return OnlineStoreSettings.load(**{"redis_host": server.host, "redis_port": server.port, **more})
+
+
 @pytest.mark.redis
-@pytest.mark.skipif(redis_server_path() is None, reason="redis-server is not installed")
-class TestServerOfItsOwn:
-    def test_a_connection_that_was_lost_is_made_again(self) -> None:
-        with running_redis() as server:
-            settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port)
-            with OnlineStore.connect(settings) as store:
-                assert store.write_guarded([write(None, b"w")]) == [True]
-                server.stop()
-                with pytest.raises(StoreUnavailableError, match=r"write 1 rows at"):
-                    store.write_guarded([write(b"w", b"x")])
-                server.start()
-                assert store.write_guarded([write(None, b"w")]) == [True]
+def test_a_connection_that_was_lost_is_made_again(redis_server: RedisServer) -> None:
+    with OnlineStore.connect(settings_of(redis_server)) as store:
+        assert store.write_guarded([write(None, b"w")]) == [True]
+        redis_server.stop()
+        with pytest.raises(StoreUnavailableError, match=r"write 1 rows at"):
+            store.write_guarded([write(b"w", b"x")])
+        redis_server.start()
+        assert store.write_guarded([write(None, b"w")]) == [True]
 
-    def test_a_write_without_the_password_is_refused(self) -> None:
-        with running_redis("--requirepass", "geheim") as server:
-            address = {"redis_host": server.host, "redis_port": server.port}
-            with OnlineStore.connect(OnlineStoreSettings(**address, redis_password="geheim")) as store:
-                assert store.write_guarded([write(None, b"w")]) == [True]
-            for password in (None, "falsch"):
-                wrong = OnlineStoreSettings(**address, redis_password=password)
-                with (
-                    OnlineStore.connect(wrong) as store,
-                    pytest.raises(
-                        StoreRefusedError, match=r"(?i)write 1 rows at .*: .*(auth|password)"
-                    ) as caught,
-                ):
-                    store.write_guarded([write(None, b"w")])
-                assert "falsch" not in str(caught.value)
 
-    def test_a_user_without_the_permission_is_refused(self) -> None:
-        with running_redis("--user", "reader", "on", ">geheim", "~*", "+@read", "+@connection") as server:
-            settings = OnlineStoreSettings(
-                redis_host=server.host,
-                redis_port=server.port,
-                redis_username="reader",
-                redis_password="geheim",
-            )
-            with OnlineStore.connect(settings) as store:
-                store.read([(USER_CODEC, USER_CODEC.key("u"))])
-                with pytest.raises(StoreRefusedError, match=r"write 1 rows at .*: .*permissions"):
-                    store.write_guarded([write(None, b"w")])
+READER = ("--user", "reader", "on", ">geheim", "~*", "+@read", "+@connection")
+REPLICA = ("--replicaof", "127.0.0.1", "1", "--replica-serve-stale-data", "yes")
+FULL = ("--maxmemory", "1", "--maxmemory-policy", "noeviction")
 
-    def test_a_read_only_replica_refuses_a_write(self) -> None:
-        replica = ("--replicaof", "127.0.0.1", str(free_port()), "--replica-serve-stale-data", "yes")
-        with running_redis(*replica) as server:
-            settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port)
-            with (
-                OnlineStore.connect(settings) as store,
-                pytest.raises(StoreRefusedError, match=r"(?i)write 1 rows at .*(read only|master)"),
-            ):
-                store.write_guarded([write(None, b"w")])
 
-    def test_a_full_memory_refuses_a_write(self) -> None:
-        with running_redis("--maxmemory", "1", "--maxmemory-policy", "noeviction") as server:
-            settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port)
-            with (
-                OnlineStore.connect(settings) as store,
-                pytest.raises(StoreUnavailableError, match=r"write 1 rows at .*memory"),
-            ):
-                store.write_guarded([write(None, b"w")])
+@pytest.mark.redis
+@pytest.mark.parametrize(
+    ("options", "credentials", "error", "reason"),
+    [
+        (("--requirepass", "geheim"), {}, StoreRefusedError, r".*auth"),
+        (("--requirepass", "geheim"), {"redis_password": "falsch"}, StoreRefusedError, r".*(auth|password)"),
+        (
+            READER,
+            {"redis_username": "reader", "redis_password": "geheim"},
+            StoreRefusedError,
+            ".*permissions",
+        ),
+        (REPLICA, {}, StoreRefusedError, ".*(read only|master)"),
+        (FULL, {}, StoreUnavailableError, ".*memory"),
+    ],
+    ids=["no password", "wrong password", "no permission", "replica", "full"],
+)
+def test_a_server_that_refuses_a_write_is_named_with_the_reason(
+    options: tuple[str, ...], credentials: dict[str, str], error: type[Exception], reason: str
+) -> None:
+    with running_redis(*options) as server, OnlineStore.connect(settings_of(server, **credentials)) as store:
+        with pytest.raises(error, match=rf"(?i)write 1 rows at .*: {reason}") as caught:
+            store.write_guarded([write(None, b"w")])
+        assert "falsch" not in str(caught.value)
 
-    def test_a_server_that_does_not_answer_in_time_is_unavailable(self) -> None:
-        with running_redis() as server:
-            settings = OnlineStoreSettings(
-                redis_host=server.host, redis_port=server.port, redis_timeout=0.05, redis_connect_timeout=0.05
-            )
-            with OnlineStore.connect(settings) as store:
-                store.ping()
-                with server.frozen(), pytest.raises(StoreUnavailableError, match=r"ping at"):
-                    store.ping()
+
+@pytest.mark.redis
+def test_a_password_opens_the_store() -> None:
+    with (
+        running_redis("--requirepass", "geheim") as server,
+        OnlineStore.connect(settings_of(server, redis_password="geheim")) as store,
+    ):
+        assert store.write_guarded([write(None, b"w")]) == [True]
+
+
+@pytest.mark.redis
+def test_a_server_that_does_not_answer_in_time_is_unavailable(redis_server: RedisServer) -> None:
+    settings = settings_of(redis_server, redis_timeout=0.05, redis_connect_timeout=0.05)
+    with OnlineStore.connect(settings) as store:
+        store.ping()
+        with redis_server.frozen(), pytest.raises(StoreUnavailableError, match=r"ping at"):
+            store.ping()

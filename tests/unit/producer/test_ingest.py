@@ -3,7 +3,6 @@ import threading
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from reprise.events import decode_event
 from reprise.log import EVENTS, LogUnavailableError
@@ -22,16 +21,6 @@ def event(number: int = 0, **changed: Any) -> dict[str, Any]:
         "timestamp": "2026-01-01T00:00:00Z",
         **changed,
     }
-
-
-@pytest.fixture
-def log() -> FakeLogProducer:
-    return FakeLogProducer()
-
-
-@pytest.fixture
-def metrics(log: FakeLogProducer) -> ProducerMetrics:
-    return ProducerMetrics(CollectorRegistry(), log.buffered)
 
 
 @pytest.fixture
@@ -94,17 +83,6 @@ async def test_event_that_the_log_did_not_take_is_unavailable_alone(
     assert results[1].reason == "disk full"
 
 
-async def test_log_that_does_not_answer_in_time_is_unavailable(
-    log: FakeLogProducer, metrics: ProducerMetrics
-) -> None:
-    log.hold = True
-    (result,) = await EventIngest(log, metrics, ack_timeout=0.05).accept([event()])
-    assert (result.outcome, result.reason) == (
-        "unavailable",
-        "the log did not acknowledge it within 0.05 s",
-    )
-
-
 async def test_full_buffer_is_overload_for_what_does_not_fit(
     ingest: EventIngest, log: FakeLogProducer
 ) -> None:
@@ -113,11 +91,6 @@ async def test_full_buffer_is_overload_for_what_does_not_fit(
     await asyncio.sleep(0.01)
     log.acknowledge()
     assert [result.outcome for result in await task] == ["accepted", "accepted", "overloaded"]
-
-
-async def test_closed_log_is_unavailable(ingest: EventIngest, log: FakeLogProducer) -> None:
-    log.close(0)
-    assert [result.outcome for result in await ingest.accept([event()])] == ["unavailable"]
 
 
 async def test_outcomes_are_counted(

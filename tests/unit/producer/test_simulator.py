@@ -4,7 +4,6 @@ import time
 from itertools import chain, islice
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from reprise.events import decode_event
 from reprise.log import EVENTS, EventLogError, LogTimeoutError, LogUnavailableError
@@ -19,16 +18,6 @@ SMALL = ShopConfig(seed=3, users=50, products=20)
 
 def now_us() -> int:
     return time.time_ns() // 1000
-
-
-@pytest.fixture
-def log() -> FakeLogProducer:
-    return FakeLogProducer()
-
-
-@pytest.fixture
-def metrics(log: FakeLogProducer) -> ProducerMetrics:
-    return ProducerMetrics(CollectorRegistry(), log.buffered)
 
 
 @pytest.fixture

@@ -179,34 +179,21 @@ def test_blocks_that_wait_for_one_another_are_all_taken_apart_without_hiredis(
         assert [lists(each) for each in found] == [COMMON] * 4
 
 
-@pytest.mark.parametrize(
-    "row",
-    [
-        [None, None, None, None, b"x" * 100],
-        [b"x" * 1000, None, None, None, b"x"],
-        [b"\r\n$9\r\n", None, None, None, b"x"],
-        [b"x", None, None, None, b"\r\n$1\r\nx"],
-    ],
-    ids=["a long last value", "a longer one", "a value like a value", "a last value like a value"],
-)
-def test_uncommon_rows_are_left_to_hiredis(loop: asyncio.AbstractEventLoop, row: Values) -> None:
-    block = [encoded(COMMON[0]), encoded(row), encoded(COMMON[1])]
+UNCOMMON: dict[str, list[Values]] = {
+    "a long last value": [COMMON[0], [None, None, None, None, b"x" * 100], COMMON[1]],
+    "a longer one": [COMMON[0], [b"x" * 1000, None, None, None, b"x"], COMMON[1]],
+    "a value like a value": [COMMON[0], [b"\r\n$9\r\n", None, None, None, b"x"], COMMON[1]],
+    "a last value like a value": [COMMON[0], [b"x", None, None, None, b"\r\n$1\r\nx"], COMMON[1]],
+    "rows of another width": [[b"a"] * (WIDTH - 1), [b"b"] * (WIDTH + 1)],
+    "an end within a long value": [[None, None, None, None, (b"x" * 9 + b"\r\n" + PONG).ljust(100)]],
+}
+
+
+@pytest.mark.parametrize("rows", UNCOMMON.values(), ids=UNCOMMON)
+def test_uncommon_rows_are_left_to_hiredis(loop: asyncio.AbstractEventLoop, rows: list[Values]) -> None:
+    block = [encoded(row) for row in rows]
     (found,) = loop.run_until_complete(answered([block], [b"".join(block) + PONG]))
-    assert found == [COMMON[0], row, COMMON[1]]
-
-
-def test_rows_of_another_width_are_left_to_hiredis(loop: asyncio.AbstractEventLoop) -> None:
-    block = [encoded([b"a"] * (WIDTH - 1)), encoded([b"b"] * (WIDTH + 1))]
-    (found,) = loop.run_until_complete(answered([block], [b"".join(block) + PONG]))
-    assert found == [[b"a"] * (WIDTH - 1), [b"b"] * (WIDTH + 1)]
-
-
-def test_a_long_value_that_holds_an_end_where_a_short_one_would_have_it_is_no_end(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
-    row: Values = [None, None, None, None, (b"x" * 9 + b"\r\n" + PONG).ljust(100)]
-    (found,) = loop.run_until_complete(answered([[encoded(row)]], [encoded(row) + PONG]))
-    assert found == [row]
+    assert found == rows
 
 
 def test_a_value_that_holds_a_whole_row_does_not_stand_in_for_one_that_is_an_error(
