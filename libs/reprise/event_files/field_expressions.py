@@ -68,9 +68,6 @@ def resolve_columns(source: SourceFile, mapped: Mapping[str, str]) -> dict[str, 
     """Return the file's column by field, without the fields that it lacks.
 
     Names match exactly, or else case-insensitively.
-
-    Raises:
-        MissingColumnsError: A required field or a mapped column is not in the file.
     """
     by_lower = {name.lower(): name for name in source.columns}
     found: dict[str, str] = {}
@@ -118,10 +115,6 @@ def field_sql(
     become ``0x`` and hexadecimal digits. The event type is in lower case, trimmed, and renamed by the options. The
     amount is ``DOUBLE``: null if missing, infinite if unreadable. The timestamp is ``TIMESTAMPTZ``, null if
     unreadable. The metadata is JSON text.
-
-    Raises:
-        UnusableColumnError: The column's type does not fit the field.
-        InvalidOptionError: The format of timestamps does not apply to the column.
     """
     match field:
         case "timestamp":

@@ -37,11 +37,7 @@ class SourceFile:
 
 
 def find_files(source: Path) -> list[Path]:
-    """Return the files of a path, folder, or glob pattern such as ``events/*.csv.gz``, sorted.
-
-    Raises:
-        UnreadableFileError: There is no file, or one has neither a CSV nor a Parquet suffix.
-    """
+    """Return the files of a path, folder, or glob pattern such as ``events/*.csv.gz``, sorted."""
     if source.is_dir():
         files = sorted(p for p in source.rglob("*") if p.is_file() and _is_supported(p))
     elif source.exists():
@@ -58,11 +54,7 @@ def find_files(source: Path) -> list[Path]:
 
 
 def open_source(connection: Any, path: Path) -> SourceFile:
-    """Read a file's columns.
-
-    Raises:
-        UnreadableFileError: The file is empty, not of the format of its suffix, or has a duplicate column.
-    """
+    """Read a file's columns."""
     if path.name.lower().endswith(PARQUET_SUFFIXES):
         return _open_parquet(connection, path)
     return _open_csv(path)

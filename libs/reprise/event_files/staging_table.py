@@ -100,12 +100,7 @@ def create_table(connection: Any) -> None:
 
 
 def stage_file(connection: Any, source: SourceFile, number: int, options: ImportOptions) -> StagedFile:
-    """Append a file's rows, each with the set of its faults.
-
-    Raises:
-        MissingColumnsError: The file lacks a column.
-        UnusableColumnError: A column's type does not fit its field.
-    """
+    """Append a file's rows, each with the set of its faults."""
     columns = resolve_columns(source, options.columns)
     fields = {
         field: field_sql(connection, source, field, columns[field], options)

@@ -40,11 +40,6 @@ def test_rate_is_of_the_time_that_its_looks_cover() -> None:
     assert made.window(1000).rate(NAME) == 4
 
 
-def test_one_look_gives_no_rate() -> None:
-    window = growing(1_000_000).window(60)
-    assert (window.seconds, window.rate(NAME), window.increase(NAME)) == (0, None, 0)
-
-
 def test_clock_that_goes_back_makes_no_negative_rate() -> None:
     made = growing(0, 10)
     made.add(2.0, look(2.0, {"materializer": [of(15)]}))
@@ -67,14 +62,6 @@ def test_history_keeps_as_many_looks_as_it_may_and_no_more() -> None:
     assert len(made.curve("lag")) == 20
     assert made.seconds == 95
     assert made.window(math.inf).increase(NAME) == 99**2 - 79**2
-
-
-def test_points_have_a_gap_where_nothing_was_known() -> None:
-    made = History(3)
-    for at, value in enumerate((1.0, None, 3.0, 4.0)):
-        made.add(at, look(at, {}))
-        made.set_values({"lag": value})
-    assert made.curve("lag") == (None, 3.0, 4.0)
 
 
 OTHER = "10.0.0.2:8002"

@@ -54,12 +54,7 @@ def simulate_users(
     redis_port: int,
     pairs: Sequence[tuple[str, str]],
 ) -> None:
-    """Route users to the models of two digests, request predictions, and send purchases as the second predicts.
-
-    Raises:
-        NotReadyError: The predictor does not apply the routing document.
-        httpx.HTTPStatusError: A service refused.
-    """
+    """Route users to the models of two digests, request predictions, and send purchases as the second predicts."""
     arms = allocate(digests[0], [Share(CANDIDATE, digests[1], 5_000)], {})
     arm_of = assign(publish(arms, redis_port))
     probe = {"user_id": next(user for user, _ in pairs if arm_of(user) == 1), "product_id": pairs[0][1]}

@@ -13,12 +13,7 @@ _TIMEOUT_SECONDS = 60.0
 
 
 def commit_end_offsets(log: EventLogSettings, groups: Iterable[str]) -> None:
-    """Commit the end offsets for these groups, so that they read only new records.
-
-    Raises:
-        NotReadyError: No partitions are assigned in time.
-        EventLogError: The log cannot be used.
-    """
+    """Commit the end offsets for these groups, so that they read only new records."""
     for group in groups:
         with closing(open_consumer(log, EVENTS, group)) as consumer:
             assigned = partial(_poll, consumer, 1, {})
@@ -27,12 +22,7 @@ def commit_end_offsets(log: EventLogSettings, groups: Iterable[str]) -> None:
 
 
 def streamed_events(log: EventLogSettings, group: str) -> list[Event]:
-    """Return the distinct valid events that the group has not read yet.
-
-    Raises:
-        NotReadyError: They do not arrive in time.
-        EventLogError: The log cannot be used.
-    """
+    """Return the distinct valid events that the group has not read yet."""
     events: dict[str, Event] = {}
     with closing(open_consumer(log, EVENTS, group)) as consumer:
 

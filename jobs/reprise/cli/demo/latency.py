@@ -22,11 +22,7 @@ def percentiles(seconds: Sequence[float]) -> str:
 
 
 def wait_ready(client: httpx.Client, url: str, check: Callable[[], None]) -> None:
-    """Wait for ``/ready`` of the service at ``url``; ``check`` is called between attempts and may raise.
-
-    Raises:
-        NotReadyError: It does not become ready within a minute.
-    """
+    """Wait for ``/ready`` of the service at ``url``; ``check`` is called between attempts and may raise."""
     reason = "no answer"
 
     def ready() -> bool:
@@ -46,11 +42,7 @@ def wait_ready(client: httpx.Client, url: str, check: Callable[[], None]) -> Non
 def measure_predictions(
     client: httpx.Client, url: str, pairs: Sequence[tuple[str, str]]
 ) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Request predictions one after the other; return their latency and the last request with its response.
-
-    Raises:
-        httpx.HTTPStatusError: One was not answered with a prediction.
-    """
+    """Request predictions one after the other; return their latency and the last request with its response."""
     seconds = []
     request: dict[str, Any] = {}
     answer: dict[str, Any] = {}
@@ -67,10 +59,6 @@ def measure_freshness(client: httpx.Client, producer: str, predictor: str, probe
     """Send purchases of a probe user, and time each until ``/features`` shows it.
 
     The time includes the producer, the log, the fold and the read.
-
-    Raises:
-        NotReadyError: An event is not readable within ten seconds.
-        httpx.HTTPStatusError: A service refused.
     """
     user = f"demo-probe-{uuid4().hex[:8]}"
     purchases = 0

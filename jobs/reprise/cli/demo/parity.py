@@ -29,11 +29,7 @@ def compare_online(
     streamed: Sequence[Event],
     pairs: Sequence[tuple[str, str]],
 ) -> Comparison:
-    """Compare every input of predictions for these pairs with the batch executor's values at the same instant.
-
-    Raises:
-        httpx.HTTPStatusError: A prediction was refused.
-    """
+    """Compare every input of predictions for these pairs with the batch executor's values at the same instant."""
     now = datetime.now(UTC).isoformat()
     requests = [
         {"user_id": user, "product_id": product, "event_type": "purchase", "amount": 10.0, "timestamp": now}
@@ -64,11 +60,7 @@ def compare_online(
 def predict(
     client: httpx.Client, predictor: str, requests: Sequence[dict[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """Yield a prediction with all its features for each request.
-
-    Raises:
-        httpx.HTTPStatusError: One was refused.
-    """
+    """Yield a prediction with all its features for each request."""
     for start in range(0, len(requests), _BATCH):
         body = {"requests": list(requests[start : start + _BATCH])}
         response = client.post(f"{predictor}/predict/batch", params={"explain": "all"}, json=body)
