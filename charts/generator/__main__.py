@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from settings_schema import COMPONENTS, settings_schema
-from values_file import Group, Value, read_values, walk
-from values_schema import values_schema
+from values_schema import Group, Value, read_values, values_schema, walk
 
 from reprise.log import TOPICS
 

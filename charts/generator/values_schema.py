@@ -1,12 +1,75 @@
-"""The JSON schema of the chart's values: as strict as Helm can be about a misspelt key or a wrong type."""
+"""``values.yaml`` with the comment of each value, and its JSON schema.
+
+The schema is as strict as Helm can be about a misspelt key or a wrong type.
+"""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import yaml
 from settings_schema import COMPONENTS, closed, global_settings_schema, settings_schema
-from values_file import Group, Value
 
 Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """One entry of ``values.yaml``: its keys joined by dots, and the ``# --`` comment above it as one line."""
+
+    path: str
+    default: Any
+    comment: str
+
+
+Group = dict[str, "Value | Group"]
+
+
+def read_values(path: Path) -> Group:
+    """Return the entries of a values file; what has a comment is a value, whatever lies below it.
+
+    Raises:
+        ValueError: An entry without a comment is no group of entries.
+    """
+    text = path.read_text()
+    return _entries(yaml.compose(text, Loader=yaml.SafeLoader), text.splitlines(), "")
+
+
+def walk(group: Group) -> Iterator[Value]:
+    """Yield all values in the order of the file."""
+    for entry in group.values():
+        yield from [entry] if isinstance(entry, Value) else walk(entry)
+
+
+def _entries(node: Any, lines: list[str], path: str) -> Group:
+    entries: Group = {}
+    for key, value in node.value:
+        name = f"{path}.{key.value}" if path else key.value
+        if comment := _comment(lines, key.start_mark.line):
+            default = yaml.SafeLoader("").construct_object(value, deep=True)
+            entries[key.value] = Value(name, default, comment)
+        elif isinstance(value, yaml.MappingNode) and value.value:
+            entries[key.value] = _entries(value, lines, name)
+        else:
+            raise ValueError(
+                f"values.yaml, line {key.start_mark.line + 1}: {name} has no `# --` comment above it"
+            )
+    return entries
+
+
+def _comment(lines: list[str], line: int) -> str:
+    said: list[str] = []
+    for above in reversed(lines[:line]):
+        text = above.strip()
+        if text.startswith("# -- "):
+            return " ".join([text.removeprefix("# -- "), *reversed(said)])
+        if not text.startswith("# "):
+            break
+        said.append(text.removeprefix("# "))
+    return ""
+
 
 _TEXT: Schema = {"type": "string"}
 _TEXTS: Schema = {"type": "object", "additionalProperties": _TEXT}
