@@ -1,11 +1,16 @@
 """The event: its fields, its JSON, its identity and its order."""
 
-from reprise.events.event import CANARY_PREFIX, SCHEMA_VERSION, Event, InvalidEventError, event_key, is_canary
-from reprise.events.wire import (
+from reprise.events.event import (
+    CANARY_PREFIX,
+    SCHEMA_VERSION,
+    Event,
+    InvalidEventError,
     decode_event,
     encode_event,
     event_from_fields,
+    event_key,
     format_timestamp,
+    is_canary,
     parse_timestamp,
 )
 
