@@ -18,8 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reprise.datagen.history import generate_history
-from reprise.datagen.history_options import HistoryOptions
+from reprise.datagen.history import HistoryOptions, generate_history
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.shop import ShopConfig
 

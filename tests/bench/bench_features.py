@@ -21,8 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from reprise.datagen.history import generate_history
-from reprise.datagen.history_options import HistoryOptions
+from reprise.datagen.history import HistoryOptions, generate_history
 from reprise.events import Event
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor

@@ -13,8 +13,8 @@ from reprise.archive import OfflineStore
 from reprise.bundle import BundleStore, Histogram
 from reprise.events import Event, encode_event, format_timestamp
 from reprise.features.executors.fold import Fold, InMemoryStates
-from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
+from reprise.features.vectorizer import FeatureVectorizer
 from reprise.log import EVENTS, PREDICTIONS, Record
 from reprise.routing import RoutingDocument, Share, allocate, assign
 from reprise.trainer.evaluation.histograms import feature_histogram
@@ -172,8 +172,7 @@ def _lived(
             continue
         assert isinstance(what, _Visit)
         arm = arm_of(now_us, what.user)
-        rows = states.user(what.user), states.product(what.product), states.pair(what.user, what.product)
-        inputs = vectorizer.vector(*rows, now_us, None, "view")
+        inputs = vectorizer.vector(*states.of(what.user, what.product), now_us, None, "view")
         features: dict[str, float | None] = {
             name: None if np.isnan(value) else value
             for name, value in zip(vectorizer.names, inputs, strict=True)

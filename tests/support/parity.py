@@ -38,16 +38,23 @@ class Answers:
     stream: FloatArray
     largest_amount: float
 
+    def batch_of(self, name: str) -> FloatArray:
+        """Return batch's column of an input."""
+        column: FloatArray = self.batch[:, self.plan.input_names.index(name)]
+        return column
+
+    def scales(self) -> FloatArray:
+        """Return the scale of each input."""
+        return feature_scales(self.plan, self.plan.input_names, self.batch, self.largest_amount)
+
     def compared(self) -> Comparison:
         """Compare batch and stream, every input of every row."""
-        names = self.plan.input_names
-        scales = feature_scales(self.plan, names, self.batch, self.largest_amount)
-        return compare("batch and stream", names, self.batch, self.stream, scales)
+        return compare("batch and stream", self.plan.input_names, self.batch, self.stream, self.scales())
 
     def compared_with(self, reference: FloatArray, names: Sequence[str]) -> Comparison:
         """Compare the reference's columns ``names`` with batch."""
-        batch = self.batch[:, [self.plan.input_names.index(name) for name in names]]
-        scales = feature_scales(self.plan, names, batch, self.largest_amount)
+        columns = [self.plan.input_names.index(name) for name in names]
+        batch, scales = self.batch[:, columns], self.scales()[columns]
         return compare("reference and batch", names, reference, batch, scales)
 
 

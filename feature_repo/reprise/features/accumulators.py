@@ -11,6 +11,7 @@ are microseconds since 1970-01-01 UTC.
 """
 
 import math
+import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -29,33 +30,22 @@ Merge = Callable[[Cell, Cell], Cell]
 
 @dataclass(frozen=True, slots=True)
 class FrameEvent:
-    """What the fold needs of an event.
+    """What the fold needs of an event."""
 
-    Attributes:
-        frame: Name of the event dataframe, such as ``purchases``.
-        timestamp_us: When it happened.
-        key: Orders events of the same instant, see ``reprise.events.event_key``.
-        amount: The amount paid, if any.
-    """
-
-    frame: str
-    timestamp_us: int
-    key: int
-    amount: float | None
+    frame: str  # name of the event dataframe, such as ``purchases``
+    timestamp_us: int  # when it happened
+    key: int  # orders events of the same instant, see ``reprise.events.event_key``
+    amount: float | None  # the amount paid, if any
 
 
 @dataclass(frozen=True, slots=True)
 class PairTransition:
-    """The change that one event made to its pair.
+    """The change that one event made to its pair, as the values of the pair's inner features, NaN where missing.
 
-    Attributes:
-        is_new: Whether this was the pair's first event.
-        before: The inner values before the event, by the inner feature's name; NaN where missing.
-        after: The inner values after it.
-        moved: The inner features whose values differ before and after. Only these change state over pairs.
+    ``moved`` are the names of the inner features that differ before and after. Only these change state over pairs.
     """
 
-    is_new: bool
+    is_new: bool  # whether this was the pair's first event
     before: Mapping[str, float]
     after: Mapping[str, float]
     moved: frozenset[str] = field(init=False)
@@ -103,23 +93,18 @@ class Aggregation(ABC):
 class Accumulator:
     """Bounded state over the events of one dataframe, or over the pairs of a user or product.
 
-    Attributes:
-        id: Unique within an entity and stable; the prefix of its fields.
-        fields: The state's fields, in order.
-        empty: The state of no event or pair.
-        lift: The state of one ``FrameEvent`` of its ``frame``, or the change that a ``PairTransition`` makes.
-        merge: The state of both states, which must have no event in common.
-        sql: One expression per field, over the columns of ``batch_sql.transitions_select``.
-        spec: Kind and parameters, as in the plan.
+    ``lift`` returns the state of one ``FrameEvent``, or the change that a ``PairTransition`` makes. ``merge`` takes
+    states that have no event in common. ``sql`` returns an expression per field, over the columns of
+    ``batch_sql.transitions_select``.
     """
 
-    id: str
+    id: str  # unique within an entity and stable; the prefix of its fields
     fields: tuple[StateField, ...]
-    empty: Cell
+    empty: Cell  # the state of no event or pair
     lift: Callable[[Any], Cell]
     merge: Merge
     sql: Callable[[Aggregation], tuple[str, ...]]
-    spec: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = field(default_factory=dict)  # kind and parameters, as in the plan
 
     @property
     def frame(self) -> str | None:
@@ -132,6 +117,26 @@ class Accumulator:
         return self.spec.get("inner")
 
 
+def _add(left: Cell, right: Cell) -> Cell:
+    return (left[0] + right[0],)
+
+
+def _winner(wins: Callable[[Cell, Cell], bool]) -> Merge:
+    """Return the merge that keeps the left state if it wins, else the right one; a missing state loses."""
+
+    def merge(left: Cell, right: Cell) -> Cell:
+        if left[0] is None:
+            return right
+        if right[0] is None or wins(left, right):
+            return left
+        return right
+
+    return merge
+
+
+_smaller, _larger = _winner(operator.le), _winner(operator.ge)
+
+
 def _number(
     name: str,
     kind: FieldKind,
@@ -141,14 +146,7 @@ def _number(
     sql: Callable[[Aggregation], str],
 ) -> Accumulator:
     """An accumulator of one number."""
-    return Accumulator(
-        id=name,
-        fields=(StateField(name, kind),),
-        empty=(empty,),
-        lift=lift,
-        merge=merge,
-        sql=lambda past: (sql(past),),
-    )
+    return Accumulator(name, (StateField(name, kind),), (empty,), lift, merge, lambda past: (sql(past),))
 
 
 def _moments(frame: str) -> Accumulator:
@@ -192,13 +190,6 @@ def _amount_at_end(frame: str, end: str, wins: Callable[[Cell, Cell], bool]) -> 
     """The amount of the earliest or latest event, missing if that one had none; ties by the event's key."""
     name = f"{frame}_{end}_amount"
 
-    def merge(left: Cell, right: Cell) -> Cell:
-        if left[0] is None:
-            return right
-        if right[0] is None or wins(left, right):
-            return left
-        return right
-
     def sql(past: Aggregation) -> tuple[str, ...]:
         at_end = past.first if end == "first" else past.last
         event = at_end(
@@ -216,7 +207,7 @@ def _amount_at_end(frame: str, end: str, wins: Callable[[Cell, Cell], bool]) -> 
         ),
         empty=(None, None, None),
         lift=lambda event: (event.timestamp_us, event.key, event.amount),
-        merge=merge,
+        merge=_winner(wins),
         sql=sql,
     )
 
@@ -281,33 +272,37 @@ def _pair_max(inner: str) -> Accumulator:
     )
 
 
+def _amount_extreme(frame: str, end: str, merge: Merge) -> Accumulator:
+    return _number(
+        f"{frame}_amount_{end}",
+        "double",
+        None,
+        lambda event: (event.amount,),
+        merge,
+        lambda past: past.over(f"{end}({frame}_amount)"),
+    )
+
+
+def _time_at_end(frame: str, end: str, merge: Merge) -> Accumulator:
+    return _number(
+        f"{frame}_{end}_us",
+        "int64",
+        None,
+        lambda event: (event.timestamp_us,),
+        merge,
+        lambda past: (past.first if end == "first" else past.last)(f"{frame}_t"),
+    )
+
+
 OVER_EVENTS: Mapping[str, Callable[..., Accumulator]] = {
     "count": lambda frame: _number(
         f"{frame}_count", "int64", 0, lambda _: (1,), _add, lambda past: past.count(f"{frame}_t")
     ),
     "moments": _moments,
-    "smallest_amount": lambda frame: _number(
-        f"{frame}_amount_min",
-        "double",
-        None,
-        _amount,
-        _smaller,
-        lambda past: past.over(f"min({frame}_amount)"),
-    ),
-    "largest_amount": lambda frame: _number(
-        f"{frame}_amount_max",
-        "double",
-        None,
-        _amount,
-        _larger,
-        lambda past: past.over(f"max({frame}_amount)"),
-    ),
-    "first_time": lambda frame: _number(
-        f"{frame}_first_us", "int64", None, _instant, _smaller, lambda past: past.first(f"{frame}_t")
-    ),
-    "last_time": lambda frame: _number(
-        f"{frame}_last_us", "int64", None, _instant, _larger, lambda past: past.last(f"{frame}_t")
-    ),
+    "smallest_amount": lambda frame: _amount_extreme(frame, "min", _smaller),
+    "largest_amount": lambda frame: _amount_extreme(frame, "max", _larger),
+    "first_time": lambda frame: _time_at_end(frame, "first", _smaller),
+    "last_time": lambda frame: _time_at_end(frame, "last", _larger),
     "first_amount": lambda frame: _amount_at_end(frame, "first", lambda one, other: one[:2] <= other[:2]),
     "last_amount": lambda frame: _amount_at_end(frame, "last", lambda one, other: one[:2] >= other[:2]),
     "decayed_count": lambda frame, half_life_us: _decayed(
@@ -350,31 +345,3 @@ def accumulator(spec: Mapping[str, Any]) -> Accumulator:
     except TypeError as error:
         raise PlanError(f"accumulator {dict(spec)}: {error}") from None
     return replace(built, spec=spec)
-
-
-def _amount(event: FrameEvent) -> Cell:
-    return (event.amount,)
-
-
-def _instant(event: FrameEvent) -> Cell:
-    return (event.timestamp_us,)
-
-
-def _add(left: Cell, right: Cell) -> Cell:
-    return (left[0] + right[0],)
-
-
-def _smaller(left: Cell, right: Cell) -> Cell:
-    if left[0] is None:
-        return right
-    if right[0] is None or left[0] <= right[0]:
-        return left
-    return right
-
-
-def _larger(left: Cell, right: Cell) -> Cell:
-    if left[0] is None:
-        return right
-    if right[0] is None or left[0] >= right[0]:
-        return left
-    return right

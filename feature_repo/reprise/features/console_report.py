@@ -62,36 +62,30 @@ def _console() -> Console:
 
 
 def _print_entity(console: Console, result: PlanningResult, entity: EntityName, *, show_all: bool) -> None:
-    refused = [r for r in result.discovery.refusals if r.entity == entity]
-    candidates = [c for c in result.discovery.candidates if c.compiled.entity == entity]
-    kept = [c for c in result.selection.kept if c.compiled.entity == entity]
-    dropped = [c for c in candidates if c.name in result.selection.dropped]
+    refused = {r.source: r.reason for r in result.discovery.refusals if r.entity == entity}
+    names = [c.name for c in result.discovery.candidates if c.entity == entity]
+    kept = [c for c in result.selection.kept if c.entity == entity]
+    dropped = {name: result.selection.dropped[name] for name in names if name in result.selection.dropped}
     console.print(
-        f"\n[bold]{TARGETS[entity]}[/bold]: {len(refused) + len(candidates):,} discovered,"
+        f"\n[bold]{TARGETS[entity]}[/bold]: {len(refused) + len(names):,} discovered,"
         f" {len(refused):,} refused, {len(dropped)} dropped, {len(kept)} kept"
     )
     table = Table("kept", "as Featuretools has it", "unit", "importance", box=None, pad_edge=False)
     for candidate in sorted(kept, key=lambda c: -result.selection.importance.get(c.name, 0.0)):
         importance = result.selection.importance.get(candidate.name)
         shown = "named" if importance is None else f"{importance:.4f}"
-        table.add_row(candidate.name, candidate.compiled.source, candidate.compiled.unit, shown)
+        table.add_row(candidate.name, candidate.source, candidate.compiled.unit, shown)
     console.print(table)
     for primitive in result.discovery.unused[entity]:
         console.print(f"  unused {primitive}: no column here is of a type that it takes", markup=False)
-    if show_all:
-        for candidate in dropped:
-            console.print(
-                f"  dropped {candidate.name}: {result.selection.dropped[candidate.name]}", markup=False
-            )
-        for refusal in refused:
-            console.print(f"  refused {refusal.source}: {refusal.reason}", markup=False)
-        return
-    for heading, reasons in (
-        ("dropped", Counter(_kind(result.selection.dropped[c.name]) for c in dropped)),
-        ("refused", Counter(_kind(r.reason) for r in refused)),
-    ):
-        for reason, count in reasons.most_common():
-            console.print(f"  {heading} {count:,}: {reason}", markup=False)
+    for heading, reasons in (("dropped", dropped), ("refused", refused)):
+        if show_all:
+            lines = [f"{name}: {reason}" for name, reason in reasons.items()]
+        else:
+            kinds = Counter(map(_kind, reasons.values())).most_common()
+            lines = [f"{count:,}: {kind}" for kind, count in kinds]
+        for line in lines:
+            console.print(f"  {heading} {line}", markup=False)
 
 
 def _kind(reason: str) -> str:

@@ -5,7 +5,7 @@ All instants are BIGINT microseconds.
 """
 
 
-def horizon_is_over(instant: str, horizon_us: int, complete_until_us: int) -> str:
+def horizon_is_over(instant: str, horizon_us: int, complete_until_us: int | str) -> str:
     """Return whether every purchase within the horizon of an instant is known."""
     return f"{instant} + {horizon_us} <= {complete_until_us}"
 
@@ -15,7 +15,7 @@ def bought_within(wait: str, horizon_us: int) -> str:
     return f"coalesce({wait} <= {horizon_us}, false)"
 
 
-def training_label(horizon_us: int, complete_until_us: int) -> str:
+def training_label(horizon_us: int, complete_until_us: int | str) -> str:
     """Return the label of an event's row, over the columns of ``batch_sql.lifted_select``; null while not known."""
     bought = (
         "count(purchases_t) OVER (PARTITION BY user_id, product_id ORDER BY ts"

@@ -39,23 +39,14 @@ _REQUEST_FIELDS = ("amount", "is_purchase")
 
 @dataclass(frozen=True)
 class ModelInput:
-    """One input of the model.
+    """One input of the model."""
 
-    Attributes:
-        name: An identifier, unique in the plan.
-        entity: Whose state it is computed from, or ``request``.
-        source: The name that Deep Feature Synthesis gave it, or the formula of a request-time input.
-        unit: Its unit, for people.
-        description: Its meaning, for people.
-        finish: Spec of its feature function, see ``feature_functions.evaluate``; or of a request-time input.
-    """
-
-    name: str
-    entity: Literal["user", "product", "pair", "request"]
-    source: str
+    name: str  # an identifier, unique in the plan
+    entity: Literal["user", "product", "pair", "request"]  # whose state it is computed from, or ``request``
+    source: str  # the name that Deep Feature Synthesis gave it, or the formula of a request-time input
     unit: str
     description: str
-    finish: Spec
+    finish: Spec  # of its feature function, see ``feature_functions.evaluate``; or of a request-time input
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as data for JSON; its entity is where it stands in the plan."""
@@ -72,16 +63,10 @@ class StateProjection:
 
 @dataclass(frozen=True)
 class EntityPlan:
-    """The state of one entity, and the inputs that are computed from it.
-
-    Attributes:
-        name: ``user``, ``product`` or ``pair``.
-        accumulators: Of its state, in order; over the entity's events, and for users and products over their pairs.
-        inputs: The model inputs that are computed from this state.
-    """
+    """The state of one entity, and the inputs that are computed from it."""
 
     name: EntityName
-    accumulators: tuple[Accumulator, ...]
+    accumulators: tuple[Accumulator, ...]  # over the entity's events; of users and products also over pairs
     inputs: tuple[ModelInput, ...]
 
     @cached_property
@@ -113,23 +98,14 @@ class EntityPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that the executors agree on.
+    """Everything that the executors agree on."""
 
-    Attributes:
-        frames: Event dataframe by event type, for instance ``{"purchase": "purchases"}``.
-        pair_values: Specs of the pair's inner features that users and products aggregate, by name.
-        user: Plan of the users.
-        product: Plan of the products.
-        pair: Plan of the user–product pairs.
-        request_inputs: The inputs that are computed from the request, or from other inputs.
-    """
-
-    frames: Mapping[str, str]
-    pair_values: Mapping[str, Spec]
+    frames: Mapping[str, str]  # event dataframe by event type, for instance ``{"purchase": "purchases"}``
+    pair_values: Mapping[str, Spec]  # the pair's inner features that users and products aggregate, by name
     user: EntityPlan
     product: EntityPlan
     pair: EntityPlan
-    request_inputs: tuple[ModelInput, ...]
+    request_inputs: tuple[ModelInput, ...]  # computed from the request, or from other inputs
 
     @property
     def entities(self) -> tuple[EntityPlan, EntityPlan, EntityPlan]:
@@ -155,10 +131,8 @@ class Plan:
     def schema_hash(self) -> str:
         """Sha256 of what defines the stored state, hexadecimal; its writers and readers must agree on it."""
         document = self.to_dict()
-        stored = {name: document["entities"][name]["state"] for name in ENTITY_NAMES}
-        return _sha256(
-            {"frames": document["frames"], "pair_values": document["pair_values"], "state": stored}
-        )
+        state = {name: entity["state"] for name, entity in document["entities"].items()}
+        return _sha256({**{part: document[part] for part in ("frames", "pair_values")}, "state": state})
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as data for JSON, the same for equal plans."""
@@ -252,9 +226,8 @@ def _check(plan: Plan) -> None:
         state = {name: Symbol(symbols, name) for name in entity.field_index}
         for model_input in entity.inputs:
             evaluate(model_input.finish, state, Symbol(symbols, "t"))
-    pair_state = {name: Symbol(symbols, name) for name in plan.pair.field_index}
     for spec in plan.pair_values.values():
-        evaluate(spec, pair_state)
+        evaluate(spec, state)  # of the pair, the last entity
     _check_request_inputs(plan)
 
 

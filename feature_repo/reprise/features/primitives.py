@@ -30,21 +30,15 @@ class _Decayed:
         self.half_life_days = half_life_days
         self.description_template = self.described.format(f"halving every {half_life_days:g} days")
 
+    def _weights(self, times: "pd.Series[Any]", time: pd.Timestamp | None) -> Any:
+        elapsed_days = (time - pd.Series(times)).dt.total_seconds().to_numpy() / 86_400
+        return np.exp2(-elapsed_days / self.half_life_days)
+
 
 class DecayedCount(_Decayed, AggregationPrimitive):  # type: ignore[misc]
     """Counts events, each halved for every half-life that has passed since it happened.
 
     The value at instant t is Σ 2^(−(t − tᵢ) ÷ half-life) over the events i, and 0 without events.
-
-    Args:
-        half_life_days (float): Half-life in days. Defaults to 7.
-
-    Examples:
-        >>> from datetime import datetime
-        >>> decayed_count = DecayedCount(half_life_days=1)
-        >>> decayed_count([datetime(2026, 1, 1), datetime(2026, 1, 2)], time=datetime(2026, 1, 3))
-        0.75
-
     """
 
     name = "decayed_count"
@@ -55,7 +49,7 @@ class DecayedCount(_Decayed, AggregationPrimitive):  # type: ignore[misc]
         """Return the function that Featuretools calls for each entity."""
 
         def decayed_count(times: "pd.Series[Any]", time: pd.Timestamp | None = None) -> float:
-            return float(_weights(times, time, self.half_life_days).sum())
+            return float(self._weights(times, time).sum())
 
         return decayed_count
 
@@ -64,16 +58,6 @@ class DecayedSum(_Decayed, AggregationPrimitive):  # type: ignore[misc]
     """Sums numbers, each halved for every half-life that has passed since it happened.
 
     The value at instant t is Σ xᵢ 2^(−(t − tᵢ) ÷ half-life) over the events i with a number, and 0 without.
-
-    Args:
-        half_life_days (float): Half-life in days. Defaults to 7.
-
-    Examples:
-        >>> from datetime import datetime
-        >>> decayed_sum = DecayedSum(half_life_days=1)
-        >>> decayed_sum([8.0, 2.0], [datetime(2026, 1, 1), datetime(2026, 1, 2)], time=datetime(2026, 1, 3))
-        3.0
-
     """
 
     name = "decayed_sum"
@@ -86,12 +70,6 @@ class DecayedSum(_Decayed, AggregationPrimitive):  # type: ignore[misc]
         def decayed_sum(
             numbers: "pd.Series[Any]", times: "pd.Series[Any]", time: pd.Timestamp | None = None
         ) -> float:
-            weights = _weights(times, time, self.half_life_days)
-            return float(np.nansum(np.asarray(numbers, dtype=np.float64) * weights))
+            return float(np.nansum(np.asarray(numbers, dtype=np.float64) * self._weights(times, time)))
 
         return decayed_sum
-
-
-def _weights(times: "pd.Series[Any]", time: pd.Timestamp | None, half_life_days: float) -> Any:
-    elapsed_days = (time - pd.Series(times)).dt.total_seconds().to_numpy() / 86_400
-    return np.exp2(-elapsed_days / half_life_days)

@@ -16,14 +16,7 @@ from reprise.features.labels import training_label
 from reprise.features.plan import Plan
 from reprise.runtime.files import atomic_write
 
-_META = (
-    ("event_id", pa.string()),
-    ("user_id", pa.string()),
-    ("product_id", pa.string()),
-    ("event_type", pa.string()),
-    ("timestamp", pa.timestamp("us", "UTC")),
-    ("amount", pa.float64()),
-)
+_TEXTS = ("event_id", "user_id", "product_id", "event_type")
 
 
 @dataclass(frozen=True)
@@ -45,8 +38,10 @@ class TrainingRowsReport:
 
 def training_schema(plan: Plan) -> pa.Schema:
     """Return the columns of training rows, in order."""
-    inputs = [(name, pa.float64()) for name in plan.input_names]
-    return pa.schema([*_META, *inputs, ("label", pa.bool_()), ("repeat_candidate", pa.bool_())])
+    texts = [(name, pa.string()) for name in _TEXTS]
+    numbers = [(name, pa.float64()) for name in ("amount", *plan.input_names)]
+    flags = [(name, pa.bool_()) for name in ("label", "repeat_candidate")]
+    return pa.schema([*texts, ("timestamp", pa.timestamp("us", "UTC")), *numbers, *flags])
 
 
 def build_training_rows(
@@ -57,21 +52,15 @@ def build_training_rows(
     *,
     memory_limit: str = "4GiB",
     temp_directory: Path | None = None,
-    advance: Callable[[int], None] | None = None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> TrainingRowsReport:
     """Write the training rows of a file of events, ordered by time.
 
     The label says whether the same user buys the same product in (t, t + horizon]. It is null if the history ends
     before the horizon is over.
 
-    Args:
-        events: Canonical Parquet.
-        out: The file to write, ``.parquet`` or ``.csv``.
-        plan: The plan.
-        horizon: How far the label looks ahead; positive.
-        memory_limit: As for ``BatchExecutor``.
-        temp_directory: As for ``BatchExecutor``.
-        advance: Called with the number of rows written since the last call.
+    ``events`` is canonical Parquet, ``out`` a ``.parquet`` or ``.csv`` file. ``memory_limit`` and ``temp_directory``
+    are as for ``BatchExecutor``. ``advance`` is called with the number of rows written since the last call.
 
     Raises:
         FeatureEngineError: The horizon is not positive, or ``out`` is neither ``.parquet`` nor ``.csv``.
@@ -81,6 +70,10 @@ def build_training_rows(
     if horizon_us <= 0:
         raise FeatureEngineError(f"the horizon must be positive, got {horizon}")
     schema = training_schema(plan)
+    extra = {
+        "label": training_label(horizon_us, "(SELECT max(ts) FROM events)"),
+        "repeat_candidate": "count(purchases_t) OVER pair_past > 0",
+    }
     rows = labelled = positive = repeat = 0
     with (
         BatchExecutor(plan, memory_limit=memory_limit, temp_directory=temp_directory) as executor,
@@ -88,25 +81,20 @@ def build_training_rows(
         _open_writer(out, partial, schema) as writer,
     ):
         executor.load_events(events)
-        last_us = executor.span.last_us
-        extra = {
-            "label": training_label(horizon_us, last_us),
-            "repeat_candidate": "count(purchases_t) OVER pair_past > 0",
-        }
-        columns = ["event_id", "user_id", "product_id", "event_type", "ts", "amount", "is_purchase"]
-        for batch, inputs in executor.with_inputs(executor.event_rows(columns, extra)):
-            meta = [batch.column(name) for name, _ in _META if name not in {"timestamp", "amount"}]
+        for batch, inputs in executor.with_inputs(
+            executor.event_rows([*_TEXTS, "ts", "amount", "is_purchase"], extra)
+        ):
             label, candidate = batch.column("label"), batch.column("repeat_candidate")
-            instants = batch.column("ts").cast(pa.timestamp("us", "UTC"))
+            texts = [batch.column(name) for name in _TEXTS]
+            instants = batch.column("ts").cast(schema.field("timestamp").type)
             values = [pa.array(column, from_pandas=True) for column in inputs.T]
-            arrays = [*meta, instants, batch.column("amount"), *values, label, candidate]
+            arrays = [*texts, instants, batch.column("amount"), *values, label, candidate]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             rows += batch.num_rows
             labelled += batch.num_rows - label.null_count
             positive += label.true_count
             repeat += candidate.true_count
-            if advance is not None:
-                advance(batch.num_rows)
+            advance(batch.num_rows)
     return TrainingRowsReport(rows, labelled, positive, repeat)
 
 

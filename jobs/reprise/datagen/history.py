@@ -3,18 +3,74 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from reprise.datagen.history_options import HistoryOptions
 from reprise.datagen.statistics import HistoryStatistics
 from reprise.datagen.table_writer import TRUTH_SCHEMA, EventTables, table_file, truth_table
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import format_timestamp
 from reprise.runtime.durations import microseconds
+from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.files import atomic_write
 from reprise.runtime.progress import progress
-from reprise.shop import PURCHASE, EventBatch, Shop
+from reprise.shop import PURCHASE, EventBatch, Shop, ShopConfig
 from reprise.shop.config import DAY_US
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TABLES = (".csv", ".parquet")
+
+
+class DatagenError(RepriseError):
+    """The options contradict each other, or an output cannot be written; says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryOptions:
+    """What to generate, and where to write it; exactly one of ``days`` and ``events`` is given."""
+
+    out: Path  # file of the events, ``.csv`` or ``.parquet``
+    shop: ShopConfig = field(default_factory=ShopConfig)  # size and seed of the shop
+    start: datetime = datetime(2026, 1, 1, tzinfo=UTC)  # first instant, with a time zone
+    days: int | None = None  # length in days
+    events: int | None = None  # exact number of events
+    horizon: timedelta = timedelta(days=30)  # horizon of the truth
+    truth: Path | None = None  # file of the truth, ``.csv`` or ``.parquet``
+    report: Path | None = None  # file of the report, ``.html``
+
+    @property
+    def start_us(self) -> int:
+        """The start in microseconds since 1970-01-01 UTC."""
+        return microseconds(self.start - _EPOCH)
+
+    def check(self) -> None:
+        """Check the options before any work is done.
+
+        Raises:
+            DatagenError: Days and events are both given or both missing, or out of their range; an output's name or
+                folder is wrong, or two outputs are one file.
+        """
+        if (self.days is None) == (self.events is None):
+            raise DatagenError("give either the days or the events")
+        for name, number in (("days", self.days), ("events", self.events)):
+            if number is not None and number < 1:
+                raise DatagenError(f"{name}: expected at least 1, got {number}")
+        if self.start.tzinfo is None:
+            raise DatagenError(f"start: expected an instant with a time zone, got {self.start}")
+        outputs = set()
+        for path, extensions in ((self.out, _TABLES), (self.truth, _TABLES), (self.report, (".html",))):
+            if path is None:
+                continue
+            if path.suffix.lower() not in extensions:
+                raise DatagenError(f"{path}: the name should end in {' or '.join(extensions)}")
+            if not path.parent.is_dir():
+                raise DatagenError(f"{path}: there is no folder {path.parent}")
+            if path.is_dir():
+                raise DatagenError(f"{path}: is a folder")
+            if path.resolve() in outputs:
+                raise DatagenError(f"{path}: two outputs cannot be one file")
+            outputs.add(path.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +101,7 @@ def generate_history(options: HistoryOptions) -> HistorySummary:
     """Write the events, and truth and report if wanted; every file is complete or absent.
 
     Raises:
-        InvalidOptionsError: The options contradict each other.
-        UnwritableOutputError: An output cannot be written there.
+        DatagenError: The options contradict each other, or an output cannot be written there.
         reprise.shop.InvalidShopError: The start or the horizon is out of its range.
     """
     options.check()
@@ -56,13 +111,14 @@ def generate_history(options: HistoryOptions) -> HistorySummary:
     statistics = HistoryStatistics(shop, options.start_us) if options.report else None
     events = purchases = first_us = last_us = 0
     with ExitStack() as files:
-        writer = files.enter_context(table_file(options.out, EVENT_SCHEMA))
-        truth = files.enter_context(table_file(options.truth, TRUTH_SCHEMA)) if options.truth else None
+        write = files.enter_context(table_file(options.out, EVENT_SCHEMA))
+        write_truth = files.enter_context(table_file(options.truth, TRUTH_SCHEMA)) if options.truth else None
         page = files.enter_context(atomic_write(options.report)) if options.report else None
         for batch in _batches(options, shop):
-            writer.write(tables.build(batch))
-            if truth is not None:
-                truth.write(truth_table(batch))
+            table = tables.build(batch)
+            write(table)
+            if write_truth is not None:
+                write_truth(truth_table(table, batch))
             if statistics is not None:
                 statistics.add(batch)
             first_us = first_us if events else int(batch.timestamp_us[0])
@@ -79,35 +135,22 @@ def generate_history(options: HistoryOptions) -> HistorySummary:
 
 def _batches(options: HistoryOptions, shop: Shop) -> Iterator[EventBatch]:
     """Yield the stream's batches up to the requested end, none of them empty, and show the progress."""
-    needs_truth = options.truth is not None or options.report is not None
-    stream = shop.stream(options.start_us, horizon_us=microseconds(options.horizon) if needs_truth else None)
-    if options.events is not None:
-        yield from _up_to_count(stream, options.events)
-    elif options.days is not None:
-        yield from _up_to_day(stream, options.start_us, options.days)
-
-
-def _up_to_count(stream: Iterator[EventBatch], count: int) -> Iterator[EventBatch]:
-    left = count
-    with progress("Generating history", count, "events") as bar:
-        for batch in stream:
-            wanted = batch.take(slice(left))
-            yield wanted
-            bar.advance(len(wanted))
-            left -= len(wanted)
-            if left == 0:
-                return
-
-
-def _up_to_day(stream: Iterator[EventBatch], start_us: int, days: int) -> Iterator[EventBatch]:
+    start_us = options.start_us
+    horizon_us = microseconds(options.horizon) if options.truth or options.report else None
     done = 0
-    with progress("Generating history", days, "days") as bar:
-        for batch in stream:
-            wanted = batch.before(start_us + days * DAY_US)
-            if len(wanted):
+    if options.days is not None:
+        with progress("Generating history", options.days, "days") as bar:
+            for batch in shop.history(start_us, start_us + options.days * DAY_US, horizon_us=horizon_us):
+                yield batch
+                day = (int(batch.timestamp_us[-1]) - start_us) // DAY_US + 1
+                bar.advance(day - done)
+                done = day
+    elif options.events is not None:
+        with progress("Generating history", options.events, "events") as bar:
+            for batch in shop.stream(start_us, horizon_us=horizon_us):
+                wanted = batch.take(slice(options.events - done))
                 yield wanted
-            day = min((int(batch.timestamp_us[-1]) - start_us) // DAY_US, days)
-            bar.advance(day - done)
-            done = day
-            if len(wanted) < len(batch):
-                return
+                bar.advance(len(wanted))
+                done += len(wanted)
+                if done == options.events:
+                    return

@@ -1,6 +1,6 @@
 """The ``datagen`` command."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +50,15 @@ def command(
     products: int,
     days: int | None,
     events: int | None,
-    start: datetime,
     seed: int,
-    truth: Path | None,
-    horizon: timedelta,
-    report: Path | None,
+    **others: Any,
 ) -> None:
     """Generate a synthetic history of a shop: views and purchases, ordered by time.
 
     Users have segments, habits and lifetimes, products have prices and popularity, consumables are bought
     again when they are used up. The same options generate the same file, byte for byte.
     """
-    from reprise.datagen.history import generate_history
-    from reprise.datagen.history_options import HistoryOptions
+    from reprise.datagen.history import HistoryOptions, generate_history
     from reprise.runtime.signals import exit_on_sigterm
     from reprise.shop import ShopConfig
 
@@ -73,12 +69,9 @@ def command(
     options = HistoryOptions(
         out=file or out or _DEFAULT_OUT,
         shop=ShopConfig(seed=seed, users=users, products=products),
-        start=start,
         days=_DEFAULT_DAYS if events is None and days is None else days,
         events=events,
-        horizon=horizon,
-        truth=truth,
-        report=report,
+        **others,
     )
     with error_messages(), exit_on_sigterm():
         try:

@@ -1,23 +1,20 @@
 """Batches of events as canonical Arrow tables, written to CSV or Parquet."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.runtime.files import atomic_write
-from reprise.shop import EVENT_ID_LENGTH, EVENT_TYPES, EventBatch, Shop
+from reprise.shop import EVENT_TYPES, EventBatch, Shop
 
 TRUTH_SCHEMA = pa.schema([pa.field("event_id", pa.string()), pa.field("probability", pa.float64())])
 """Columns of a truth file, in the events' order."""
-
-_MAX_PERCENT = 100
 
 
 class EventTables:
@@ -27,13 +24,13 @@ class EventTables:
         self._users = pa.array(shop.user_ids(), pa.string())
         self._products = pa.array(shop.product_ids(), pa.string())
         self._types = pa.array(EVENT_TYPES, pa.string())
-        discounts = [f'{{"discount_percent":{percent}}}' for percent in range(1, _MAX_PERCENT + 1)]
+        discounts = [f'{{"discount_percent":{percent}}}' for percent in range(1, 101)]
         self._metadata = pa.array([None, *discounts], pa.string())
 
     def build(self, batch: EventBatch) -> pa.Table:
         """Return the canonical table of a batch."""
         columns = [
-            _event_ids(batch),
+            pa.array(batch.ascii_event_ids()).cast(pa.string()),
             self._users.take(pa.array(batch.user)),
             self._products.take(pa.array(batch.product)),
             self._types.take(pa.array(batch.event_type)),
@@ -44,55 +41,43 @@ class EventTables:
         return pa.Table.from_arrays(columns, schema=EVENT_SCHEMA)
 
 
-def truth_table(batch: EventBatch) -> pa.Table:
-    """Return the truth table of a batch whose stream has a horizon."""
-    return pa.Table.from_arrays([_event_ids(batch), pa.array(batch.probability)], schema=TRUTH_SCHEMA)
+def truth_table(events: pa.Table, batch: EventBatch) -> pa.Table:
+    """Return the truth table of the events of a batch whose stream has a horizon."""
+    return pa.Table.from_arrays([events["event_id"], pa.array(batch.probability)], schema=TRUTH_SCHEMA)
 
 
 @contextmanager
-def table_file(path: Path, schema: pa.Schema) -> Iterator[Any]:
-    """Open a CSV or Parquet file, by its extension, whose ``write`` appends a table; it is complete or absent."""
-    with atomic_write(path) as partial:
+def table_file(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Open a CSV or Parquet file, by its extension; what it yields appends a table. The file is complete or absent.
+
+    CSV is RFC 4180 with a header; null is empty, timestamps are RFC 3339 in UTC with microseconds.
+    """
+    with atomic_write(path) as file_path:
         if path.suffix.lower() == ".csv":
-            with partial.open("wb") as file:
-                yield _CsvWriter(file, schema)
+            with file_path.open("wb") as file:
+                file.write((",".join(schema.names) + "\n").encode())
+                yield lambda table: file.writelines(map(_csv_lines, table.to_batches()))
         else:
             columns = [name for name in schema.names if name not in ("event_id", "timestamp", "probability")]
-            with pq.ParquetWriter(partial, schema, compression="zstd", use_dictionary=columns) as writer:
-                yield writer
+            with pq.ParquetWriter(file_path, schema, compression="zstd", use_dictionary=columns) as writer:
+                yield writer.write
 
 
-class _CsvWriter:
-    """RFC 4180 with a header; null is empty, timestamps are RFC 3339 in UTC with microseconds."""
-
-    def __init__(self, file: BinaryIO, schema: pa.Schema) -> None:
-        self._file = file
-        self._file.write((",".join(schema.names) + "\n").encode())
-
-    def write(self, table: pa.Table) -> None:
-        for batch in table.to_batches():
-            columns = [_csv_text(column) for column in batch.columns]
-            columns[-1] = pc.binary_join_element_wise(
-                columns[-1], "\n", "", null_handling="replace", null_replacement=""
-            )
-            lines = pc.binary_join_element_wise(*columns, ",", null_handling="replace", null_replacement="")
-            _, offsets, text = lines.buffers()
-            ends = memoryview(offsets).cast("i")
-            self._file.write(memoryview(text)[ends[lines.offset] : ends[lines.offset + len(lines)]])
+def _csv_lines(batch: pa.RecordBatch) -> memoryview:
+    # Arrow's own writer quotes every text.
+    join = partial(pc.binary_join_element_wise, null_handling="replace", null_replacement="")
+    *columns, last = (_csv_text(column) for column in batch.columns)
+    lines = join(*columns, join(last, "\n", ""), ",")
+    _, offsets, text = lines.buffers()
+    ends = memoryview(offsets).cast("i")
+    return memoryview(text)[ends[lines.offset] : ends[lines.offset + len(lines)]]
 
 
 def _csv_text(column: pa.Array) -> pa.Array:
     if pa.types.is_timestamp(column.type):
         return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
     if pa.types.is_string(column.type):
-        if not pc.any(pc.match_substring(column, '"')).as_py():
-            return column
+        has_quote = pc.match_substring(column, '"')
         quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
-        return pc.if_else(pc.match_substring(column, '"'), quoted, column)
+        return pc.if_else(has_quote, quoted, column)
     return column.cast(pa.string())
-
-
-def _event_ids(batch: EventBatch) -> pa.Array:
-    ends = np.arange(len(batch) + 1, dtype=np.int32) * EVENT_ID_LENGTH
-    buffers = [None, pa.py_buffer(ends), pa.py_buffer(batch.event_id_bytes())]
-    return pa.Array.from_buffers(pa.string(), len(batch), buffers)

@@ -2,7 +2,7 @@
 
     shop = Shop(ShopConfig(seed=7, users=2_000, products=300))
     for batch in shop.stream(start_us):            # endless; about 100,000 events or a week each
-        batch.user, batch.product                  # int64 indices; shop.user_id(0) == "u000000"
+        batch.user, batch.product                  # int64 indices; shop.user_ids()[0] == "u000000"
         batch.event_type                           # uint8, VIEW or PURCHASE; EVENT_TYPES[number] is the name
         batch.timestamp_us                         # int64, strictly increasing within and across batches
         batch.amount                               # float64, NaN for a view
@@ -12,14 +12,12 @@ Equal config: equal users, products, affinities and lifetimes, wherever a stream
 events. With ``horizon_us`` a stream also has ``batch.probability``, the truth; ``oracle`` defines it.
 """
 
-from reprise.shop.config import CATEGORIES, SEGMENTS, ShopConfig
-from reprise.shop.event_batch import EVENT_ID_LENGTH, EVENT_TYPES, PURCHASE, VIEW, EventBatch
-from reprise.shop.exceptions import InvalidShopError
+from reprise.shop.config import CATEGORIES, SEGMENTS, InvalidShopError, ShopConfig
+from reprise.shop.event_batch import EVENT_TYPES, PURCHASE, VIEW, EventBatch
 from reprise.shop.shop import Shop
 
 __all__ = [
     "CATEGORIES",
-    "EVENT_ID_LENGTH",
     "EVENT_TYPES",
     "PURCHASE",
     "SEGMENTS",

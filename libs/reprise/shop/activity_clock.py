@@ -13,8 +13,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from reprise.shop.columns import Floats, Indices
-from reprise.shop.config import DAY_US, HOUR_US, SEGMENTS, Segment
-from reprise.shop.exceptions import InvalidShopError
+from reprise.shop.config import DAY_US, HOUR_US, SEGMENTS, InvalidShopError, Segment
 
 EPOCH_DAY = date(2005, 1, 1)
 """First day of the calendar; customer lifetimes are drawn from here on."""
@@ -30,23 +29,14 @@ _WEEKDAYS = np.array([1.02, 0.96, 0.95, 0.97, 1.00, 1.05, 1.05])
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
-    """A sale of the whole shop that returns each year.
-
-    Attributes:
-        name: Its name.
-        month: Month of its anchor.
-        day: Day of the anchor; 0 stands for the fourth Friday of the month.
-        days: Length from the anchor on.
-        strength: Share of a segment's response to campaigns that it gets, 0 to 1.
-        discount: Mean discount, as a fraction.
-    """
+    """A sale of the whole shop that returns each year."""
 
     name: str
-    month: int
-    day: int
-    days: int
-    strength: float
-    discount: float
+    month: int  # month of its anchor
+    day: int  # day of the anchor; 0 stands for the fourth Friday of the month
+    days: int  # length from the anchor on
+    strength: float  # share of a segment's response to campaigns that it gets, 0 to 1
+    discount: float  # mean discount, as a fraction
 
 
 CAMPAIGNS = (
@@ -89,7 +79,11 @@ class ActivityClock:
         """
         if len(instant_us) == 0:
             return np.zeros(0)
-        self._cover(int(instant_us.min()), int(instant_us.max()))
+        first_us, last_us = int(instant_us.min()), int(instant_us.max())
+        if first_us < EPOCH_US:
+            raise InvalidShopError("start", _date_of(first_us), f"{EPOCH_DAY} or later")
+        if last_us >= EPOCH_US + self._days * DAY_US:
+            self._grow(last_us)
         elapsed = instant_us - EPOCH_US
         hour = elapsed // HOUR_US
         index = segment * self._table.shape[1] + hour
@@ -123,12 +117,6 @@ class ActivityClock:
             hours = np.interp(wanted, row[first:last], np.arange(first, last, dtype=np.float64))
             result[chosen] = EPOCH_US + (hours * HOUR_US).astype(np.int64)
         return result
-
-    def _cover(self, first_us: int, last_us: int) -> None:
-        if first_us < EPOCH_US:
-            raise InvalidShopError("start", _date_of(first_us), f"{EPOCH_DAY} or later")
-        if last_us >= EPOCH_US + self._days * DAY_US:
-            self._grow(last_us)
 
     def _grow(self, until_us: int) -> None:
         if until_us >= LAST_US:

@@ -2,28 +2,30 @@
 
 from dataclasses import dataclass
 
-from reprise.shop.exceptions import InvalidShopError
+from reprise.runtime.exceptions import RepriseError
 
 DAY_US = 86_400_000_000
 HOUR_US = 3_600_000_000
+
+
+class InvalidShopError(RepriseError):
+    """A setting of the shop is out of its range; says which, its value, and what was expected."""
+
+    def __init__(self, setting: str, value: object, expected: str) -> None:
+        super().__init__(f"{setting}: expected {expected}, got {value}")
 
 
 @dataclass(frozen=True, slots=True)
 class ShopConfig:
     """The size and the seed of a shop; two shops of equal config have the same users and products.
 
-    Attributes:
-        seed: Any number from 0 to 2^63 - 1.
-        users: Size of the customer base, 1 to 10 million; some of it is dormant at any time.
-        products: Size of the catalogue, 1 to 1 million.
-
     Raises:
         InvalidShopError: A number is out of its range.
     """
 
-    seed: int = 7
-    users: int = 2_000
-    products: int = 300
+    seed: int = 7  # any number from 0 to 2^63 - 1
+    users: int = 2_000  # size of the customer base, 1 to 10 million; some of it is dormant at any time
+    products: int = 300  # size of the catalogue, 1 to 1 million
 
     def __post_init__(self) -> None:
         if not 0 <= self.seed < 2**63:
@@ -36,56 +38,32 @@ class ShopConfig:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A kind of user.
-
-    Attributes:
-        name: Its name.
-        share: Share of all users.
-        sessions_per_day: Mean browsing sessions per active day.
-        further_views: Mean views of a session after its first.
-        conversion: Factor on the probability that a browsed product is bought.
-        loyalty: Shift of the log-odds to buy a consumable again.
-        lifetime_days: Mean days from joining to churning.
-        peak_hours: The hours (UTC) around which activity is highest.
-        weekend: Factor on activity at weekends.
-        campaign: Factor on activity at the height of a campaign.
-    """
+    """A kind of user."""
 
     name: str
-    share: float
-    sessions_per_day: float
-    further_views: float
-    conversion: float
-    loyalty: float
-    lifetime_days: float
-    peak_hours: tuple[float, ...]
-    weekend: float
-    campaign: float
+    share: float  # share of all users
+    sessions_per_day: float  # mean browsing sessions per active day
+    further_views: float  # mean views of a session after its first
+    conversion: float  # factor on the probability that a browsed product is bought
+    loyalty: float  # shift of the log-odds to buy a consumable again
+    lifetime_days: float  # mean days from joining to churning
+    peak_hours: tuple[float, ...]  # the hours (UTC) around which activity is highest
+    weekend: float  # factor on activity at weekends
+    campaign: float  # factor on activity at the height of a campaign
 
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """A kind of product.
-
-    Attributes:
-        name: Its name.
-        weight: Its relative popularity.
-        price: Median price, in the shop's currency.
-        conversion: Probability that a browsed product is bought.
-        cycle_days: Mean days until a product is used up.
-        regularity: Shape of the Erlang distribution of those days; the higher, the more regular.
-        repeat: Probability that a purchase is followed by replenishment.
-        satiation: Factor on ``conversion`` for users who have bought the product before.
-    """
+    """A kind of product."""
 
     name: str
-    weight: float
-    price: float
-    conversion: float
-    cycle_days: float
-    regularity: int
-    repeat: float
-    satiation: float
+    weight: float  # its relative popularity
+    price: float  # median price, in the shop's currency
+    conversion: float  # probability that a browsed product is bought
+    cycle_days: float  # mean days until a product is used up
+    regularity: int  # shape of the Erlang distribution of those days; the higher, the more regular
+    repeat: float  # probability that a purchase is followed by replenishment
+    satiation: float  # factor on ``conversion`` for users who have bought the product before
 
 
 SEGMENTS = (

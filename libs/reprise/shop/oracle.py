@@ -36,25 +36,15 @@ VIEWED_FIRST = 0.35
 
 @dataclass(frozen=True, slots=True)
 class PurchaseRisks(Columns):
-    """The competing risks of a user and a product at an instant.
+    """The competing risks of a user and a product at an instant."""
 
-    Attributes:
-        age: Shop days since the pair's last purchase; +inf if there was none.
-        advance: Shop days from the instant to the end of the horizon.
-        churn: δ, per shop day.
-        browsing: λ, browsing purchases per shop day.
-        repeat: r, the probability that a purchase is followed by replenishment.
-        cycle: Mean shop days until replenishment, k/β.
-        regularity: k.
-    """
-
-    age: Floats
-    advance: Floats
-    churn: Floats
-    browsing: Floats
-    repeat: Floats
-    cycle: Floats
-    regularity: Indices
+    age: Floats  # shop days since the pair's last purchase; +inf if there was none
+    advance: Floats  # shop days from the instant to the end of the horizon
+    churn: Floats  # δ, per shop day
+    browsing: Floats  # λ, browsing purchases per shop day
+    repeat: Floats  # r, the probability that a purchase is followed by replenishment
+    cycle: Floats  # mean shop days until replenishment, k/β
+    regularity: Indices  # k
 
 
 class Oracle:

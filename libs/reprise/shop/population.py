@@ -21,58 +21,33 @@ _CATEGORY_COUNT = len(CATEGORIES)
 
 @dataclass(frozen=True, slots=True)
 class Users:
-    """One number per user.
+    """One number per user."""
 
-    Attributes:
-        segment: Index into ``SEGMENTS``.
-        sessions: Mean browsing sessions per shop day.
-        further_views: Mean views of a session after its first.
-        conversion: Factor on a product's conversion.
-        loyalty: Shift of the log-odds to buy a consumable again.
-        cycle_factor: Factor on the days until a consumable is used up; smaller for large households.
-        churn: Churn rate per shop day.
-        affinity: (users, categories) share of the sessions that go to a category.
-        affinity_steps: The same, cumulated and shifted by the user's index, as one sorted array.
-    """
-
-    segment: Indices
-    sessions: Floats
-    further_views: Floats
-    conversion: Floats
-    loyalty: Floats
-    cycle_factor: Floats
-    churn: Floats
-    affinity: Floats
-    affinity_steps: Floats
+    segment: Indices  # index into ``SEGMENTS``
+    sessions: Floats  # mean browsing sessions per shop day
+    further_views: Floats  # mean views of a session after its first
+    conversion: Floats  # factor on a product's conversion
+    loyalty: Floats  # shift of the log-odds to buy a consumable again
+    cycle_factor: Floats  # factor on the days until a consumable is used up; smaller for large households
+    churn: Floats  # churn rate per shop day
+    affinity: Floats  # (users, categories) share of the sessions that go to a category
+    affinity_steps: Floats  # the same, cumulated and shifted by the user's index, as one sorted array
 
 
 @dataclass(frozen=True, slots=True)
 class Products:
-    """One number per product.
+    """One number per product."""
 
-    Attributes:
-        category: Index into ``CATEGORIES``.
-        popularity: Its share of the views of its category.
-        price: In the shop's currency, before discounts.
-        conversion: Probability that it is bought when browsed.
-        cycle: Mean shop days until it is used up.
-        regularity: Erlang shape of those days.
-        repeat: Log-odds that a purchase is followed by replenishment.
-        satiation: Factor on ``conversion`` for users who have bought it.
-        by_category: The products, ordered by category.
-        popularity_steps: Popularity in that order, cumulated and shifted by the category's index.
-    """
-
-    category: Indices
-    popularity: Floats
-    price: Floats
-    conversion: Floats
-    cycle: Floats
-    regularity: Indices
-    repeat: Floats
-    satiation: Floats
-    by_category: Indices
-    popularity_steps: Floats
+    category: Indices  # index into ``CATEGORIES``
+    popularity: Floats  # its share of the views of its category
+    price: Floats  # in the shop's currency, before discounts
+    conversion: Floats  # probability that it is bought when browsed
+    cycle: Floats  # mean shop days until it is used up
+    regularity: Indices  # Erlang shape of those days
+    repeat: Floats  # log-odds that a purchase is followed by replenishment
+    satiation: Floats  # factor on ``conversion`` for users who have bought it
+    by_category: Indices  # the products, ordered by category
+    popularity_steps: Floats  # popularity in that order, cumulated and shifted by the category's index
 
 
 class Population:

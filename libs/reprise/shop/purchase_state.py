@@ -15,34 +15,22 @@ from reprise.shop.population import Population
 
 @dataclass(frozen=True, slots=True)
 class Replenishments(Columns):
-    """Purchases that replenish.
+    """Purchases that replenish."""
 
-    Attributes:
-        pair: Number of the user–product pair.
-        activity_time: When, on the user's activity clock.
-    """
-
-    pair: Indices
-    activity_time: Floats
+    pair: Indices  # number of the user–product pair
+    activity_time: Floats  # when, on the user's activity clock
 
 
 class PurchaseState:
-    """The pairs bought in the current lifetime of their user, sorted by number.
-
-    Attributes:
-        pair: Numbers of the pairs, ascending.
-        user: User of each pair.
-        last: Activity time of the last purchase; −inf before the first.
-        due: Activity time of the next replenishment; +inf if there is none.
-    """
+    """The pairs bought in the current lifetime of their user, sorted by number."""
 
     def __init__(self, population: Population, draw: np.random.Generator) -> None:
         self._population = population
         self._draw = draw
-        self.pair: Indices = np.zeros(0, dtype=np.int64)
-        self.user: Indices = np.zeros(0, dtype=np.int64)
-        self.last: Floats = np.zeros(0)
-        self.due: Floats = np.zeros(0)
+        self.pair: Indices = np.zeros(0, dtype=np.int64)  # numbers of the pairs, ascending
+        self.user: Indices = np.zeros(0, dtype=np.int64)  # user of each pair
+        self.last: Floats = np.zeros(0)  # activity time of the last purchase; −inf before the first
+        self.due: Floats = np.zeros(0)  # activity time of the next replenishment; +inf if there is none
 
     def find(self, pair: Indices) -> Indices:
         """Return the row of each pair, or −1."""

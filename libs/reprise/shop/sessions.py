@@ -13,21 +13,13 @@ _VIEW_SECONDS = 45.0
 
 @dataclass(frozen=True, slots=True)
 class SessionViews(Columns):
-    """Views of browsing sessions.
+    """Views of browsing sessions."""
 
-    Attributes:
-        user: Index of the user.
-        product: Index of the product, no product twice in a session.
-        activity_time: When the session began, on the user's clock.
-        delay_us: Microseconds from the beginning of the session to the view.
-        converted: Whether a user who never bought the product buys it.
-    """
-
-    user: Indices
-    product: Indices
-    activity_time: Floats
-    delay_us: Indices
-    converted: npt.NDArray[np.bool_]
+    user: Indices  # index of the user
+    product: Indices  # index of the product, no product twice in a session
+    activity_time: Floats  # when the session began, on the user's clock
+    delay_us: Indices  # microseconds from the beginning of the session to the view
+    converted: npt.NDArray[np.bool_]  # whether a user who never bought the product buys it
 
 
 def draw_views(

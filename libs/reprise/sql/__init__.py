@@ -7,15 +7,11 @@ MEMORY_LIMIT = "3GiB"
 """Default of DuckDB's memory before it spills to disk."""
 
 
-def connect(
-    *, memory_limit: str | None = None, temp_directory: Path | None = None, threads: int | None = None
-) -> Any:
+def connect(*, memory_limit: str | None = None, temp_directory: Path | None = None) -> Any:
     """Return a connection to a new in-memory database, in UTC and without a progress bar.
 
-    Args:
-        memory_limit: Memory that DuckDB may use before it spills to disk, such as ``4GiB``; 80 % of all if absent.
-        temp_directory: Where it spills to; created when needed.
-        threads: One per core if absent.
+    ``memory_limit`` is what DuckDB may use before it spills to disk, such as ``4GiB``; 80 % of all memory if absent.
+    ``temp_directory`` is where it spills to; it is created when needed.
 
     Raises:
         duckdb.Error: The memory limit is not a size.
@@ -25,11 +21,7 @@ def connect(
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
     connection.execute("SET enable_progress_bar = false")
-    for name, value in (
-        ("memory_limit", memory_limit),
-        ("temp_directory", temp_directory),
-        ("threads", threads),
-    ):
+    for name, value in (("memory_limit", memory_limit), ("temp_directory", temp_directory)):
         if value is not None:
             connection.execute(f"SET {name} = {literal(value)}")
     return connection

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from reprise.features.executors.fold import Delta
-from reprise.features.feature_vector.vectorizer import StateRow
+from reprise.features.vectorizer import StateRow
 from reprise.runtime.exceptions import RepriseError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US

@@ -1,6 +1,7 @@
 """Files of events, and copies of the feature repository, for tests of the commands."""
 
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -8,7 +9,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.features.discovery.planner import write_sample
+from reprise.features.discovery.planner import PlanningResult, make_plan, write_sample
+from support.discovered import definition
 from support.plans import REPOSITORY
 
 
@@ -36,6 +38,12 @@ def some_csv(few_users: Path) -> Path:
     path = few_users.with_name("some.csv")
     pacsv.write_csv(pq.read_table(few_users).slice(0, 1500).drop_columns(["metadata"]), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def planned(few_users: Path) -> PlanningResult:
+    """The definition's plan by what the few did."""
+    return make_plan(definition(), few_users, timedelta(days=30))
 
 
 @pytest.fixture

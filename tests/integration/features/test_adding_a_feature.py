@@ -7,10 +7,7 @@ import json
 import re
 import shlex
 import subprocess
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +16,9 @@ from click.testing import CliRunner
 from reprise.features.discovery.definition import load_definition
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.main import command
 from reprise.features.plan import Plan
+from reprise.features.vectorizer import FeatureVectorizer
 from support.collection import SOAK
 from support.discovered import load_saved_features
 from support.hard_histories import random_history, requests_at
@@ -38,20 +35,8 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", GUIDE.read_text(), flags=re.DOTALL | re.MULTILINE)
 
 
-@dataclass(frozen=True)
-class Example:
-    """What following the guide made."""
-
-    repository: Path
-    plan: Plan
-
-    @property
-    def document(self) -> Mapping[str, Any]:
-        return self.plan.to_dict()
-
-
 @pytest.fixture(scope="module")
-def example(tmp_path_factory: pytest.TempPathFactory, few_users: Path) -> Example:
+def example(tmp_path_factory: pytest.TempPathFactory, few_users: Path) -> Path:
     """Apply the guide's one diff to a copy of the repository's definition, and run the guide's first command there."""
     folder = tmp_path_factory.mktemp("checkout")
     repository = folder / "feature_repo"
@@ -68,7 +53,12 @@ def example(tmp_path_factory: pytest.TempPathFactory, few_users: Path) -> Exampl
         result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     assert "recent_views" in result.output
-    return Example(repository, Plan.load(repository / "plan" / "plan.json"))
+    return repository
+
+
+@pytest.fixture(scope="module")
+def plan(example: Path) -> Plan:
+    return Plan.load(example / "plan" / "plan.json")
 
 
 def test_the_edit_is_in_one_file_and_adds_two_lines() -> None:
@@ -79,52 +69,38 @@ def test_the_edit_is_in_one_file_and_adds_two_lines() -> None:
     assert all(line.startswith("+") for line in lines)
 
 
-def test_the_state_and_the_input_are_in_the_plan_as_the_guide_shows_them(example: Example) -> None:
+def test_state_input_and_fields_are_in_the_plan_as_the_guide_shows_them(example: Path, plan: Plan) -> None:
     state, model_input = (json.loads(block) for block in blocks("json"))
-    assert state in example.document["entities"]["user"]["state"]
-    assert state not in checked_in_plan().to_dict()["entities"]["user"]["state"]
-    assert model_input in example.document["entities"]["user"]["inputs"]
+    user, before = (each.to_dict()["entities"]["user"] for each in (plan, checked_in_plan()))
+    assert state in user["state"]
+    assert state not in before["state"]
+    assert model_input in user["inputs"]
     assert "recent_views" not in checked_in_plan().input_names
-
-
-def test_the_view_has_the_fields_that_the_guide_names(example: Example) -> None:
-    fields = [field.name for field in example.plan.user.view.fields]
-    assert {"views_decayed_count_2d", "views_decayed_count_2d_us"} <= set(fields)
+    assert {"views_decayed_count_2d", "views_decayed_count_2d_us"} <= plan.user.field_index.keys()
     assert "`views_decayed_count_2d` and `views_decayed_count_2d_us`" in " ".join(GUIDE.read_text().split())
-
-
-def test_plan_and_schema_hash_have_changed(example: Example) -> None:
-    assert example.plan.hash != checked_in_plan().hash
-    assert example.plan.schema_hash != checked_in_plan().schema_hash
-
-
-def test_featuretools_saved_it_too(example: Example) -> None:
-    saved = load_saved_features(example.repository / "plan")["user"]
+    assert plan.hash != checked_in_plan().hash
+    assert plan.schema_hash != checked_in_plan().schema_hash
+    saved = load_saved_features(example / "plan")["user"]
     assert "DECAYED_COUNT(views.timestamp, half_life_days=2)" in [feature.get_name() for feature in saved]
 
 
-def test_the_new_plan_is_the_same_three_ways(example: Example) -> None:
-    definition = load_definition(example.repository)
-    candidates = planned_candidates(definition, example.plan)
+def test_the_new_plan_is_the_same_three_ways(example: Path, plan: Plan) -> None:
+    definition = load_definition(example)
+    candidates = planned_candidates(definition, plan)
     events = random_history(8, 40, users=3, products=2, years=0.1)
     requests = requests_at(events)[:: 2 if SOAK else 4]
-    with BatchExecutor(example.plan) as executor:
-        found = answers(executor, example.plan, events, requests)
+    with BatchExecutor(plan) as executor:
+        found = answers(executor, plan, events, requests)
     reference = reference_answers(events, requests, candidates, definition)
     assert found.compared().mismatches == ()
     assert found.compared_with(reference, [c.name for c in candidates]).mismatches == ()
-    recent = found.batch[:, example.plan.input_names.index("recent_views")]
+    recent = found.batch[:, plan.input_names.index("recent_views")]
     assert len(np.unique(recent)) > (10 if SOAK else 5)
 
 
-def test_a_view_counts_half_after_two_days(example: Example) -> None:
-    plan = example.plan
+def test_a_view_counts_half_after_two_days(plan: Plan) -> None:
     [viewed] = [event for event in random_history(1, 60) if event.event_type == "view"][:1]
     states = folded_states(plan, [viewed])
-    finished = FeatureVectorizer(plan).vector(
-        states.user(viewed.user_id),
-        states.product(viewed.product_id),
-        states.pair(viewed.user_id, viewed.product_id),
-        viewed.timestamp_us + 2 * DAY_US,
-    )
+    rows = states.of(viewed.user_id, viewed.product_id)
+    finished = FeatureVectorizer(plan).vector(*rows, viewed.timestamp_us + 2 * DAY_US)
     assert finished[plan.input_names.index("recent_views")] == 0.5

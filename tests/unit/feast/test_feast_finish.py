@@ -6,8 +6,8 @@ import pytest
 
 from reprise.features.exceptions import CollidingStatesError
 from reprise.features.feast.on_demand_view import compute_inputs, load_udf, udf_source
-from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
+from reprise.features.vectorizer import FeatureVectorizer
 from support.plans import checked_in_plan
 from support.served_bundles import small_plan
 

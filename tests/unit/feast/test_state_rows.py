@@ -14,9 +14,9 @@ from reprise.events import Event
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.feast.state_files import EVENT_TIMESTAMP, state_file_name, write_state_rows
 from reprise.features.feature_functions import FloatArray
-from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
 from reprise.features.plan import EntityPlan, Plan
+from reprise.features.vectorizer import FeatureVectorizer
 from reprise.store.feast.view import WATERMARKS
 from reprise.store.watermarks import Watermarks
 from support.feast_repository import with_positions

@@ -4,16 +4,31 @@ import math
 import random
 from collections.abc import Sequence
 from functools import reduce
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.features.accumulators import OVER_EVENTS, Accumulator, Cell, FrameEvent, accumulator
+from reprise.features.accumulators import (
+    OVER_EVENTS,
+    OVER_PAIRS,
+    Accumulator,
+    Cell,
+    FrameEvent,
+    PairTransition,
+    accumulator,
+)
 from reprise.features.exceptions import PlanError
 
 DAY_US = 86_400_000_000
 HALF_LIFE = {"half_life_us": 7 * DAY_US}
+INNER = "purchases_count"
+OF_PAIRS = {
+    "pair_count": accumulator({"kind": "pair_count"}),
+    "pair_sum": accumulator({"kind": "pair_sum", "inner": INNER}),
+    "pair_max": accumulator({"kind": "pair_max", "inner": INNER}),
+}
 
 ACCUMULATORS = [
     accumulator({"kind": kind, "frame": "purchases", **(HALF_LIFE if kind.startswith("decayed") else {})})
@@ -28,17 +43,24 @@ instants = st.integers(1_700_000_000_000_000, 1_700_000_000_000_003) | st.intege
 
 
 @st.composite
-def frame_events(draw: st.DrawFn, max_size: int = 8) -> list[FrameEvent]:
+def frame_events(draw: st.DrawFn, max_size: int = 12) -> list[FrameEvent]:
     keys = draw(st.lists(st.integers(0, 2**60 - 1), min_size=1, max_size=max_size, unique=True))
     return [FrameEvent("purchases", draw(instants), key, draw(amounts)) for key in keys]
 
 
-def folded(kept: Accumulator, events: Sequence[FrameEvent]) -> Cell:
-    return reduce(lambda state, event: kept.merge(state, kept.lift(event)), events, kept.empty)
+def folded(kept: Accumulator, changes: Sequence[FrameEvent | PairTransition]) -> Cell:
+    return reduce(lambda state, change: kept.merge(state, kept.lift(change)), changes, kept.empty)
 
 
-def close(left: Cell, right: Cell, scale: float = 0.0) -> bool:
-    """Whole numbers must be equal; floats up to rounding of ``scale``, or of the larger of both."""
+def assert_fits(kept: Accumulator, state: Cell) -> None:
+    for value, field in zip(state, kept.fields, strict=True):
+        assert value is None or type(value) is (int if field.kind == "int64" else float), field
+        assert field.kind == "double" or value is None or -(2**63) <= value < 2**63
+
+
+def close(left: Cell, right: Cell, events: Sequence[FrameEvent]) -> bool:
+    """Whole numbers must be equal; floats up to rounding of the larger, or of the sum of the squares for M2."""
+    scale = sum((event.amount or 0.0) ** 2 for event in events)
     return len(left) == len(right) and all(
         a == b
         if a is None or b is None or isinstance(a, int)
@@ -47,67 +69,31 @@ def close(left: Cell, right: Cell, scale: float = 0.0) -> bool:
     )
 
 
-def scale_of(events: Sequence[FrameEvent]) -> float:
-    """M2 is a sum of squares, so its rounding follows the squares of the amounts."""
-    return sum((event.amount or 0.0) ** 2 for event in events)
-
-
-@each_accumulator
-@given(events=frame_events())
-def test_the_empty_state_changes_nothing(kept: Accumulator, events: list[FrameEvent]) -> None:
-    state = folded(kept, events)
-    assert kept.merge(kept.empty, state) == state
-    assert kept.merge(state, kept.empty) == state
-
-
 @each_accumulator
 @given(events=frame_events(), shuffle=st.randoms(use_true_random=False))
-def test_the_order_of_arrival_does_not_matter(
+def test_the_order_of_arrival_does_not_matter_and_the_empty_state_changes_nothing(
     kept: Accumulator, events: list[FrameEvent], shuffle: random.Random
 ) -> None:
+    state = folded(kept, events)
+    assert kept.merge(kept.empty, state) == kept.merge(state, kept.empty) == state
+    for each in (kept.empty, kept.lift(events[0]), state):
+        assert_fits(kept, each)
     shuffled = list(events)
     shuffle.shuffle(shuffled)
-    assert close(folded(kept, shuffled), folded(kept, events), scale_of(events))
+    assert close(folded(kept, shuffled), state, events)
 
 
 @each_accumulator
-@given(left=frame_events(), right=frame_events())
-def test_merge_is_commutative(kept: Accumulator, left: list[FrameEvent], right: list[FrameEvent]) -> None:
-    right = [FrameEvent(e.frame, e.timestamp_us, e.key + 2**60, e.amount) for e in right]
-    one, other = folded(kept, left), folded(kept, right)
-    assert close(kept.merge(one, other), kept.merge(other, one), scale_of(left + right))
-
-
-@each_accumulator
-@given(events=frame_events(max_size=12), cuts=st.tuples(st.integers(0, 12), st.integers(0, 12)))
+@given(events=frame_events(), cuts=st.tuples(st.integers(0, 12), st.integers(0, 12)))
 def test_merging_parts_is_folding_the_whole(
     kept: Accumulator, events: list[FrameEvent], cuts: tuple[int, int]
 ) -> None:
     first, second = sorted(cuts)
     a, b, c = (folded(kept, part) for part in (events[:first], events[first:second], events[second:]))
-    scale = scale_of(events)
     whole = folded(kept, events)
-    assert close(kept.merge(kept.merge(a, b), c), whole, scale)
-    assert close(kept.merge(a, kept.merge(b, c)), whole, scale)
-
-
-@each_accumulator
-@given(events=frame_events())
-def test_a_state_fits_its_fields(kept: Accumulator, events: list[FrameEvent]) -> None:
-    for state in (kept.empty, kept.lift(events[0]), folded(kept, events)):
-        assert len(state) == len(kept.fields)
-        for value, field in zip(state, kept.fields, strict=True):
-            assert value is None or type(value) is (int if field.kind == "int64" else float), field
-            assert field.kind == "double" or value is None or -(2**63) <= value < 2**63
-
-
-@each_accumulator
-@given(events=frame_events())
-def test_merging_leaves_its_arguments_as_they_were(kept: Accumulator, events: list[FrameEvent]) -> None:
-    left, right = kept.empty, kept.lift(events[0])
-    before = (left, right)
-    kept.merge(left, right)
-    assert (left, right) == before
+    merge = kept.merge
+    for merged in (merge(merge(a, b), c), merge(a, merge(b, c)), merge(c, merge(b, a))):
+        assert close(merged, whole, events)
 
 
 def test_moments_are_count_sum_and_centred_squares_of_the_amounts_that_are_there() -> None:
@@ -122,17 +108,13 @@ def test_moments_keep_the_spread_of_large_amounts() -> None:
     assert folded(kept, events)[2] == pytest.approx(250.0, rel=1e-6)
 
 
-@pytest.mark.parametrize(("kind", "winner"), [("first_amount", 1.0), ("last_amount", 3.0)])
-def test_events_of_one_instant_are_ordered_by_their_key(kind: str, winner: float) -> None:
+@pytest.mark.parametrize(("kind", "winner", "end"), [("first_amount", 1.0, 0), ("last_amount", 3.0, 2)])
+def test_the_amount_at_an_end_is_the_events_own_and_ties_are_decided_by_the_key(
+    kind: str, winner: float, end: int
+) -> None:
     kept = accumulator({"kind": kind, "frame": "purchases"})
-    events = [FrameEvent("purchases", 7, key, amount) for key, amount in ((5, 2.0), (1, 1.0), (9, 3.0))]
-    assert folded(kept, events)[2] == winner
-
-
-@pytest.mark.parametrize("kind", ["first_amount", "last_amount"])
-def test_the_amount_at_an_end_is_missing_when_that_event_has_none(kind: str) -> None:
-    kept = accumulator({"kind": kind, "frame": "purchases"})
-    end = 0 if kind == "first_amount" else 2
+    ties = [FrameEvent("purchases", 7, key, amount) for key, amount in ((5, 2.0), (1, 1.0), (9, 3.0))]
+    assert folded(kept, ties)[2] == winner
     events = [FrameEvent("purchases", at, at, None if at == end else 5.0) for at in range(3)]
     assert folded(kept, events) == (end, end, None)
 
@@ -146,21 +128,82 @@ def test_a_decayed_count_halves_with_every_half_life() -> None:
 def test_a_decayed_value_survives_centuries_of_silence() -> None:
     kept = accumulator({"kind": "decayed_count", "frame": "views", "half_life_us": 3_600_000_000})
     events = [FrameEvent("views", at, at, None) for at in (0, 300 * 365 * DAY_US)]
-    assert folded(kept, events) == (1.0, 300 * 365 * DAY_US)
-    assert folded(kept, events[::-1]) == (1.0, 300 * 365 * DAY_US)
+    assert folded(kept, events) == folded(kept, events[::-1]) == (1.0, 300 * 365 * DAY_US)
+
+
+@st.composite
+def moves_of_pairs(draw: st.DrawFn) -> tuple[list[PairTransition], dict[str, float]]:
+    """Draw the interleaved moves of pairs whose inner value is missing for a while, and then never falls.
+
+    Each pair's own moves are in order. Also return the last value of each pair, NaN if it has none.
+    """
+    names = draw(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6, unique=True))
+    order = draw(st.permutations([name for name in names for _ in range(draw(st.integers(1, 8)))]))
+    moves, last = [], {}
+    for name in order:
+        before = last.get(name, math.nan)
+        step = draw(st.integers(0, 50))
+        after = (
+            before
+            if math.isnan(before) and draw(st.booleans())
+            else float(step + (before if before > 0 else 0))
+        )
+        moves.append(PairTransition(name not in last, {INNER: before}, {INNER: after}))
+        last[name] = after
+    return moves, last
+
+
+@pytest.mark.parametrize("kind", OF_PAIRS)
+@given(drawn=moves_of_pairs(), cut=st.integers(0, 30), order=st.randoms(use_true_random=False))
+def test_moves_add_up_to_where_the_pairs_ended_in_whatever_order_and_parts(
+    kind: str, drawn: tuple[list[PairTransition], dict[str, float]], cut: int, order: random.Random
+) -> None:
+    moves, last = drawn
+    kept = OF_PAIRS[kind]
+    ends = [value for value in last.values() if not math.isnan(value)]
+    expected: dict[str, Cell] = {
+        "pair_count": (len(last),),
+        "pair_sum": (len(ends), sum(ends)),
+        "pair_max": (max(ends, default=None),),
+    }
+    state = folded(kept, moves)
+    assert state == expected[kind]
+    assert_fits(kept, state)
+    order.shuffle(moves)
+    left, right = folded(kept, moves[:cut]), folded(kept, moves[cut:])
+    assert kept.merge(left, right) == kept.merge(right, left) == state
+    assert kept.merge(kept.empty, left) == kept.merge(left, kept.empty) == left
+
+
+def test_a_sum_over_pairs_follows_values_that_fall_or_are_lost() -> None:
+    kept = OF_PAIRS["pair_sum"]
+    gained = kept.lift(PairTransition(True, {INNER: math.nan}, {INNER: 4.0}))
+    lost = kept.lift(PairTransition(False, {INNER: 4.0}, {INNER: math.nan}))
+    assert (gained, lost) == ((1, 4.0), (-1, -4.0))
+    assert kept.merge(gained, lost) == kept.empty
+    assert kept.lift(PairTransition(False, {INNER: 10.0}, {INNER: 2.5})) == (0, -7.5)
 
 
 @pytest.mark.parametrize(
     ("spec", "complaint"),
     [
-        ({"kind": "median", "frame": "views"}, "unknown accumulator kind 'median'; known are count"),
+        (
+            {"kind": "median", "frame": "views"},
+            "unknown accumulator kind 'median'; known are count, .*, pair_max",
+        ),
         ({"frame": "views"}, "unknown accumulator kind None"),
         ({"kind": "count"}, "'frame'"),
         ({"kind": "count", "frame": "views", "half_life_us": 1}, "'half_life_us'"),
         ({"kind": "decayed_sum", "frame": "views"}, "'half_life_us'"),
         ({"kind": "decayed_sum", "frame": "views", "half_life_us": 0}, "half-life must be positive, got 0"),
+        ({"kind": "pair_sum"}, "'inner'"),
+        ({"kind": "pair_count", "inner": INNER}, "'inner'"),
     ],
 )
-def test_a_spec_that_describes_no_accumulator_is_refused(spec: dict[str, object], complaint: str) -> None:
+def test_a_spec_that_describes_no_accumulator_is_refused(spec: dict[str, Any], complaint: str) -> None:
     with pytest.raises(PlanError, match=complaint):
         accumulator(spec)
+
+
+def test_every_kind_over_pairs_is_tested() -> None:
+    assert OF_PAIRS.keys() == OVER_PAIRS.keys()

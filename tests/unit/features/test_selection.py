@@ -1,12 +1,13 @@
 """Which of the discovered features are kept."""
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from reprise.features.discovery.candidates import Candidate
-from reprise.features.discovery.compiler import CompiledFeature
+from reprise.features.discovery.compiler import Compiled
 from reprise.features.discovery.selection import Selection, select
 from reprise.features.exceptions import NotEnoughEventsError
 
@@ -14,10 +15,8 @@ ROWS = 2_000
 
 
 def candidate(name: str, *, named: bool = False, depth: int = 1) -> Candidate:
-    compiled = CompiledFeature(
-        state=(), finish={}, unit="events", entity="user", source=name.upper(), description="", depth=depth
-    )
-    return Candidate(name, named, compiled, None)
+    feature = SimpleNamespace(get_depth=lambda: depth)
+    return Candidate("user", name.upper(), name, named, Compiled((), {}, "events"), feature)
 
 
 def label_and_noise(seed: int = 0) -> tuple[np.ndarray, np.random.Generator]:
@@ -109,23 +108,14 @@ def test_at_most_max_inputs_are_kept_the_most_important_and_the_named_besides() 
     assert all("of at most 2" in reason for reason in found.dropped.values())
 
 
-def test_importances_sum_to_one_over_what_was_ranked() -> None:
+def test_the_same_sample_makes_the_same_selection_with_importances_of_what_was_ranked() -> None:
     label, rng = label_and_noise()
-    found = chosen(
-        [candidate("a"), candidate("b"), candidate("c")],
-        [rng.random(ROWS), rng.random(ROWS) + label, np.zeros(ROWS)],
-        label,
-    )
-    assert set(found.importance) == {"a", "b"}
-    assert sum(found.importance.values()) == pytest.approx(1.0)
-
-
-def test_the_same_sample_makes_the_same_selection() -> None:
-    label, rng = label_and_noise()
-    columns = [rng.random(ROWS) + rng.random() * label for _ in range(12)]
+    columns = [np.zeros(ROWS), *(rng.random(ROWS) + rng.random() * label for _ in range(11))]
     candidates = [candidate(f"f{at}") for at in range(12)]
     one, two = (chosen(candidates, columns, label, max_inputs=5) for _ in range(2))
     assert (names(one), one.dropped, one.importance) == (names(two), two.dropped, two.importance)
+    assert set(one.importance) == {f"f{at}" for at in range(1, 12)}
+    assert sum(one.importance.values()) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("positives", [0, 49, ROWS - 49, ROWS])

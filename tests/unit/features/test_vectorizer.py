@@ -1,14 +1,15 @@
 """The model's inputs from states: for one request, and for many."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import EntityPlan
+from reprise.features.vectorizer import FeatureVectorizer
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()
@@ -27,10 +28,6 @@ def state_rows(entity: EntityPlan) -> st.SearchStrategy[list[float | int | None]
         else:
             values.append(st.floats(0, 1e9) if empty is not None else st.none() | st.floats(0, 1e9))
     return st.tuples(*values).map(list)
-
-
-def inputs_by_name(values: list[float]) -> dict[str, float]:
-    return dict(zip(PLAN.input_names, values, strict=True))
 
 
 def as_array(rows: list[list[float | int | None]]) -> np.ndarray:
@@ -67,11 +64,18 @@ def test_many_is_one_for_each_row(rows: list[tuple]) -> None:
     np.testing.assert_allclose(together, singly, rtol=1e-14, atol=0, equal_nan=True)
 
 
+def asked(user: dict[str, float] | None = None, **request: Any) -> dict[str, float]:
+    """The inputs of a product and pair never seen, and of a user of these fields and no others."""
+    state = [(user or {}).get(f.name, e) for f, e in zip(PLAN.user.view.fields, PLAN.user.empty, strict=True)]
+    values = VECTORIZER.vector(state, PLAN.product.empty, PLAN.pair.empty, NOW_US, **request)
+    assert {type(value) for value in values} == {float}
+    return dict(zip(VECTORIZER.names, values, strict=True))
+
+
 def test_a_never_seen_user_product_and_pair_have_no_past() -> None:
-    values = inputs_by_name(VECTORIZER.vector(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US))
-    assert values["total_spend"] == 0
-    assert values["repeat_purchase_count"] == 0
-    assert values["pair_purchases"] == 0
+    values = asked()
+    assert tuple(values) == PLAN.input_names
+    assert values["total_spend"] == values["repeat_purchase_count"] == values["pair_purchases"] == 0
     missing = ("avg_transaction_amount", "days_since_last_purchase", "pair_repurchase_days", "request_amount")
     assert [name for name in missing if not math.isnan(values[name])] == []
 
@@ -82,33 +86,16 @@ def test_no_rows_make_no_inputs() -> None:
 
 
 def test_the_requests_own_amount_is_related_to_the_users_average() -> None:
-    user = list(PLAN.user.empty)
-    user[PLAN.user.field_index["purchases_amount_n"]] = 4
-    user[PLAN.user.field_index["purchases_amount_sum"]] = 100.0
-    values = inputs_by_name(
-        VECTORIZER.vector(user, PLAN.product.empty, PLAN.pair.empty, NOW_US, 50.0, "purchase")
-    )
-    assert values["avg_transaction_amount"] == 25.0
-    assert values["amount_to_user_average"] == 2.0
+    spent = {"purchases_amount_n": 4, "purchases_amount_sum": 100.0}
+    values = asked(spent, amount=50, event_type="purchase")
+    assert (values["avg_transaction_amount"], values["amount_to_user_average"]) == (25.0, 2.0)
     assert (values["request_amount"], values["request_is_purchase"]) == (50.0, 1.0)
 
 
 @pytest.mark.parametrize(("event_type", "expected"), [("purchase", 1.0), ("view", 0.0), ("cart", 0.0)])
 def test_the_requests_type_says_whether_it_is_a_purchase(event_type: str, expected: float) -> None:
-    values = inputs_by_name(
-        VECTORIZER.vector(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US, None, event_type)
-    )
-    assert values["request_is_purchase"] == expected
+    assert asked(event_type=event_type)["request_is_purchase"] == expected
 
 
 def test_a_request_from_before_the_last_event_finds_no_negative_time() -> None:
-    user = list(PLAN.user.empty)
-    user[PLAN.user.field_index["purchases_last_us"]] = NOW_US + DAY_US
-    values = inputs_by_name(VECTORIZER.vector(user, PLAN.product.empty, PLAN.pair.empty, NOW_US))
-    assert values["days_since_last_purchase"] == 0
-
-
-def test_inputs_are_plain_floats_in_plan_order() -> None:
-    values = VECTORIZER.vector(PLAN.user.empty, PLAN.product.empty, PLAN.pair.empty, NOW_US, 3, "view")
-    assert VECTORIZER.names == PLAN.input_names
-    assert {type(value) for value in values} == {float}
+    assert asked({"purchases_last_us": NOW_US + DAY_US})["days_since_last_purchase"] == 0

@@ -2,15 +2,15 @@
 
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from reprise.shop import (
     CATEGORIES,
-    EVENT_ID_LENGTH,
     PURCHASE,
-    VIEW,
     EventBatch,
     InvalidShopError,
     Shop,
@@ -18,9 +18,7 @@ from reprise.shop import (
 )
 from reprise.shop.activity_clock import ActivityClock
 from reprise.shop.config import DAY_US
-from reprise.shop.customer_lifetimes import ABSENCE_DAYS, CustomerLifetimes
-from reprise.shop.event_stream import EventStream
-from reprise.shop.shop import numbered_id
+from reprise.shop.shop import ABSENCE_DAYS, CustomerLifetimes, EventStream, numbered_ids
 
 START = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 1_000_000
 SMALL = ShopConfig(seed=3, users=400, products=60)
@@ -29,44 +27,37 @@ SMALL = ShopConfig(seed=3, users=400, products=60)
 def history(
     config: ShopConfig, days: int, *, start: int = START, horizon_us: int | None = None
 ) -> list[EventBatch]:
-    batches = []
-    for batch in Shop(config).stream(start, horizon_us=horizon_us):
-        batches.append(batch.before(start + days * DAY_US))
-        if len(batches[-1]) < len(batch):
-            return batches
-    raise AssertionError("the stream ended")
+    return list(Shop(config).history(start, start + days * DAY_US, horizon_us=horizon_us))
 
 
-def column(batches: list[EventBatch], name: str) -> np.ndarray:
-    return np.concatenate([getattr(batch, name) for batch in batches])
-
-
-COLUMNS = ("user", "product", "event_type", "timestamp_us", "amount", "discount", "sequence")
+def events(config: ShopConfig, days: int, **options: Any) -> pd.DataFrame:
+    """A history's events, one a row, with the day of each, and whether it is a purchase."""
+    columns = ("user", "product", "event_type", "timestamp_us", "amount", "discount", "sequence")
+    batches = history(config, days, **options)
+    found = pd.DataFrame({name: np.concatenate([getattr(b, name) for b in batches]) for name in columns})
+    day = (found["timestamp_us"] - options.get("start", START)) / DAY_US
+    return found.assign(day=day, bought=found["event_type"] == PURCHASE)
 
 
 def test_equal_arguments_make_equal_events_with_or_without_the_truth() -> None:
-    first = history(SMALL, 40)
-    again = history(SMALL, 40, horizon_us=30 * DAY_US)
-    for name in COLUMNS:
-        np.testing.assert_array_equal(column(first, name), column(again, name))
+    pd.testing.assert_frame_equal(events(SMALL, 40), events(SMALL, 40, horizon_us=30 * DAY_US))
+    first, again = (history(SMALL, 10, horizon_us=horizon_us) for horizon_us in (None, 30 * DAY_US))
     assert [batch.event_ids() for batch in first] == [batch.event_ids() for batch in again]
 
 
 def test_another_seed_makes_another_shop() -> None:
-    other = history(ShopConfig(seed=4, users=400, products=60), 10)
-    mine = history(SMALL, 10)
-    assert len(column(other, "user")) != len(column(mine, "user"))
-    prices = [Shop(ShopConfig(seed=seed)).population.products.price[0] for seed in (3, 4)]
-    assert prices[0] != prices[1]
+    configs = (SMALL, ShopConfig(seed=4, users=400, products=60))
+    assert len({Shop(config).population.products.price[0] for config in configs}) == 2
+    assert len({len(events(config, 10)) for config in configs}) == 2
 
 
-def test_time_strictly_increases_from_the_start_on_across_batches() -> None:
-    batches = history(SMALL, 60)
-    assert len(batches) > 3
-    when = column(batches, "timestamp_us")
-    assert when[0] >= START
-    assert (np.diff(when) > 0).all()
-    assert (column(batches, "sequence") == np.arange(len(when))).all()
+def test_time_strictly_increases_from_the_start_to_the_end_across_batches() -> None:
+    assert len(history(SMALL, 60)) > 3
+    found = events(SMALL, 60)
+    assert found["day"].iloc[0] >= 0
+    assert 59 < found["day"].iloc[-1] < 60
+    assert (found["timestamp_us"].diff().iloc[1:] > 0).all()
+    assert (found["sequence"] == found.index).all()
 
 
 def test_event_ids_are_distinct_within_and_across_streams() -> None:
@@ -77,41 +68,35 @@ def test_event_ids_are_distinct_within_and_across_streams() -> None:
         for event_id in batch.event_ids()
     ]
     assert len(set(ids)) == len(ids) > 5_000
-    assert {len(event_id) for event_id in ids} == {EVENT_ID_LENGTH}
+    assert {len(event_id) for event_id in ids} == {24}
     assert all(int(event_id, 16) >= 0 for event_id in ids[:100])
 
 
 def test_purchases_cost_the_price_less_the_discount_in_whole_cents_and_views_nothing() -> None:
-    shop = Shop(SMALL)
-    batches = history(SMALL, 60)
-    kind, amount = column(batches, "event_type"), column(batches, "amount")
-    product, discount = column(batches, "product"), column(batches, "discount")
-    assert np.isnan(amount[kind == VIEW]).all()
-    assert (discount[kind == VIEW] == 0).all()
-    bought = np.flatnonzero(kind == PURCHASE)
-    price = np.round(shop.population.products.price, 2)
-    expected = np.round(price[product[bought]] * (100 - discount[bought].astype(float))) / 100
-    np.testing.assert_allclose(amount[bought], expected, atol=1e-9)
-    assert (amount[bought] > 0).all()
-    assert 0.02 < (discount[bought] > 0).mean() < 0.6
+    found = events(SMALL, 60)
+    views, bought = found[~found["bought"]], found[found["bought"]]
+    assert views["amount"].isna().all()
+    assert (views["discount"] == 0).all()
+    price = np.round(Shop(SMALL).population.products.price, 2)[bought["product"]]
+    expected = np.round(price * (100 - bought["discount"].astype(float))) / 100
+    np.testing.assert_allclose(bought["amount"], expected, atol=1e-9)
+    assert (bought["amount"] > 0).all()
+    assert 0.02 < (bought["discount"] > 0).mean() < 0.6
 
 
 def test_campaigns_are_busier_and_cheaper() -> None:
     start = int(datetime(2026, 11, 19, tzinfo=UTC).timestamp()) * 1_000_000
-    batches = history(ShopConfig(users=1_500), 12, start=start)
-    day = (column(batches, "timestamp_us") - start) // DAY_US
-    per_day = np.bincount(day, minlength=12)
+    found = events(ShopConfig(users=1_500), 12, start=start)
+    per_day = found["day"].astype(int).value_counts()
     assert per_day[8] > 1.4 * per_day[1]
-    bought = column(batches, "event_type") == PURCHASE
-    discount = column(batches, "discount")
-    assert discount[bought & (day >= 8)].mean() > 3 * discount[bought & (day < 8)].mean()
+    discount = found[found["bought"]].groupby(found["day"] >= 8)["discount"].mean()
+    assert discount[True] > 3 * discount[False]
 
 
 def test_ids_are_of_equal_length_however_many_there_are() -> None:
     shop = Shop(SMALL)
-    assert (shop.user_id(123), shop.product_id(42)) == ("u000123", "p00042")
-    assert numbered_id("u", 5, 2_000_000, 6) == "u0000005"
-    assert shop.user_ids()[7] == "u000007"
+    assert (shop.user_ids()[123], shop.product_ids()[42]) == ("u000123", "p00042")
+    assert numbered_ids("u", 11, 1)[5] == "u05"
 
 
 def test_the_same_users_are_customers_wherever_a_stream_starts() -> None:
@@ -126,46 +111,35 @@ def test_the_same_users_are_customers_wherever_a_stream_starts() -> None:
 
 
 def test_a_churned_user_is_away_for_longer_than_any_horizon() -> None:
-    batches = history(ShopConfig(users=300, products=20), 1_500)
-    user, when = column(batches, "user"), column(batches, "timestamp_us")
     shop = Shop(ShopConfig(users=300, products=20))
+    when = events(shop.config, 1_500).groupby("user")["timestamp_us"]
     clock = ActivityClock()
     lives = CustomerLifetimes(shop.population, clock)
     lives.advance(START)
     segment = shop.population.users.segment
-    for index in np.flatnonzero(lives.death < clock.read_all(START + 900 * DAY_US)[segment])[:40]:
+    churned = np.flatnonzero(lives.death < clock.read_all(START + 900 * DAY_US)[segment])
+    assert len(churned) >= 40
+    for index in set(churned[:40]) & set(when.groups):
         left = clock.instant(segment[[index]], lives.death[[index]])[0]
-        gone = when[(user == index) & (when > left + DAY_US)]
-        assert len(gone) == 0 or gone[0] >= left + ABSENCE_DAYS * DAY_US
+        instants = when.get_group(index)
+        gone = instants[instants > left + DAY_US]
+        assert gone.empty or gone.iloc[0] >= left + ABSENCE_DAYS * DAY_US
 
 
 def test_consumables_are_bought_again_on_a_cycle_and_durables_hardly_ever() -> None:
     shop = Shop()
-    batches = history(shop.config, 365)
-    bought = column(batches, "event_type") == PURCHASE
-    pair = (column(batches, "user") * shop.config.products + column(batches, "product"))[bought]
-    when = column(batches, "timestamp_us")[bought] / DAY_US
-    order = np.lexsort((when, pair))
-    same = np.flatnonzero(pair[order][1:] == pair[order][:-1])
-    gap = (when[order][1:] - when[order][:-1])[same]
-    pair = pair[order][1:][same]
+    found = events(shop.config, 365)
+    bought = found[found["bought"]]
+    gap = bought.groupby(["user", "product"])["day"].diff()
     names = np.array([category.name for category in CATEGORIES])[shop.population.products.category]
-    category = names[pair % shop.config.products]
-    repeats = {name: int((category == name).sum()) for name in set(names)}
-    assert min(repeats[name] for name in ("coffee & tea", "pet food", "snacks")) > 100 * repeats["books"]
-    assert np.median(gap[category == "snacks"]) < np.median(gap[category == "skin care"]) / 2
-
-    def spread(groups: np.ndarray) -> float:
-        centred = np.concatenate(
-            [np.log(gap[groups == key]) - np.log(gap[groups == key]).mean() for key in np.unique(groups)]
-        )
-        return float(centred.std())
-
-    often = np.isin(
-        pair, [key for key, count in zip(*np.unique(pair, return_counts=True), strict=True) if count > 4]
-    )
-    gap, pair = gap[often], pair[often]
-    assert spread(pair) < 0.75 * spread(np.zeros_like(pair))
+    again = bought.assign(gap=np.log(gap), category=names[bought["product"]]).dropna(subset="gap")
+    repeats, middle = again["category"].value_counts(), again.groupby("category")["gap"].median()
+    consumables = repeats[["coffee & tea", "pet food", "snacks"]]
+    assert consumables.min() > 100 * repeats.get("books", 0)
+    assert middle["snacks"] < middle["skin care"] - np.log(2)
+    often = again[again.groupby(["user", "product"])["gap"].transform("size") > 4]
+    own = often["gap"] - often.groupby(["user", "product"])["gap"].transform("mean")
+    assert own.std() < 0.75 * often["gap"].std()
 
 
 def test_what_is_kept_does_not_grow_with_time() -> None:

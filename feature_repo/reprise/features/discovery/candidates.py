@@ -8,31 +8,24 @@ from typing import Any
 import pandas as pd
 
 from reprise.features.accumulators import accumulator
-from reprise.features.discovery.compiler import CompiledFeature, compile_feature
-from reprise.features.discovery.definition import Definition, EntityDefinition
+from reprise.features.discovery.compiler import Compiled, compile_feature
+from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.entity_set import TARGETS, entity_set
 from reprise.features.discovery.featuretools_compat import ft, suppress_warnings
 from reprise.features.exceptions import DefinitionError, RefusedFeatureError
 from reprise.features.plan import ENTITY_NAMES, PLAN_FORMAT, EntityName, Plan
 
-_INPUT_PARTS = ("source", "unit", "description", "finish")
-
 
 @dataclass(frozen=True)
 class Candidate:
-    """A discovered feature that the compiler accepts.
+    """A discovered feature that the compiler accepts."""
 
-    Attributes:
-        name: Its name as a model input.
-        named: Whether the definition names it; selection always keeps it.
-        compiled: Its accumulators and feature function.
-        feature: The Featuretools object, for serialization and for the reference executor.
-    """
-
-    name: str
-    named: bool
-    compiled: CompiledFeature
-    feature: Any
+    entity: EntityName
+    source: str  # the name that Deep Feature Synthesis gave it
+    name: str  # its name as a model input
+    named: bool  # whether the definition names it; selection always keeps it
+    compiled: Compiled
+    feature: Any  # the Featuretools object, for serialization and for the reference executor
 
 
 @dataclass(frozen=True)
@@ -60,15 +53,25 @@ def discover(definition: Definition) -> Discovery:
         DefinitionError: A named feature is not discovered, or is refused.
     """
     with suppress_warnings():
-        es = entity_set(_example_events(definition.frames), definition.frames)
+        es = _example(definition.frames)
     candidates: list[Candidate] = []
     refusals: list[Refusal] = []
     unused: dict[EntityName, tuple[str, ...]] = {}
     wanted = (definition.users, definition.products, definition.user_products)
-    for entity, entity_definition in zip(ENTITY_NAMES, wanted, strict=True):
-        names = {source: name for name, source in entity_definition.named.items()}
-        features = _synthesize(es, entity, entity_definition)
-        unused[entity] = _unused(features, entity_definition)
+    for entity, part in zip(ENTITY_NAMES, wanted, strict=True):
+        names = {source: name for name, source in part.named.items()}
+        with suppress_warnings():
+            features = ft.dfs(
+                entityset=es,
+                target_dataframe_name=TARGETS[entity],
+                features_only=True,
+                max_depth=part.max_depth,
+                agg_primitives=list(part.aggregations),
+                trans_primitives=list(part.transforms),
+            )
+        used = {each.primitive.name for f in features for each in (f, *f.get_dependencies(deep=True))}
+        primitives = dict.fromkeys(p.name for p in (*part.aggregations, *part.transforms))
+        unused[entity] = tuple(name for name in primitives if name not in used)
         for feature in features:
             source = feature.get_name()
             try:
@@ -77,8 +80,8 @@ def discover(definition: Definition) -> Discovery:
                 refusals.append(Refusal(entity, source, str(refusal)))
                 continue
             name = names.get(source, f"{entity}_{_slug(source)}")
-            candidates.append(Candidate(name, source in names, compiled, feature))
-        _check_named(entity, entity_definition.named, candidates, refusals)
+            candidates.append(Candidate(entity, source, name, source in names, compiled, feature))
+        _check_named(entity, part.named, candidates, refusals)
     return Discovery(tuple(candidates), tuple(refusals), unused)
 
 
@@ -89,9 +92,7 @@ def assemble(definition: Definition, candidates: Iterable[Candidate]) -> Plan:
         DefinitionError: A ratio refers to an unknown input.
     """
     chosen = list(candidates)
-    pair_values: dict[str, Any] = {}
-    for candidate in chosen:
-        pair_values.update(candidate.compiled.pair_values)
+    pair_values = {name: spec for c in chosen for name, spec in c.compiled.pair_values.items()}
     names = {candidate.name for candidate in chosen} | set(definition.request)
     for name, ratio in definition.ratios.items():
         for part in (ratio.numerator, ratio.denominator):
@@ -109,7 +110,7 @@ def assemble(definition: Definition, candidates: Iterable[Candidate]) -> Plan:
 
 
 def _entity(entity: EntityName, candidates: Sequence[Candidate]) -> dict[str, Any]:
-    own = [c for c in candidates if c.compiled.entity == entity]
+    own = [c for c in candidates if c.entity == entity]
     specs = [spec for c in own for spec in c.compiled.state]
     if entity == "pair":
         specs += [spec for c in candidates for spec in c.compiled.pair_state]
@@ -118,7 +119,14 @@ def _entity(entity: EntityName, candidates: Sequence[Candidate]) -> dict[str, An
     return {
         "state": [a.spec for a in in_order],
         "inputs": [
-            {"name": c.name, **{part: getattr(c.compiled, part) for part in _INPUT_PARTS}} for c in own
+            {
+                "name": c.name,
+                "source": c.source,
+                "unit": c.compiled.unit,
+                "description": str(ft.describe_feature(c.feature)),
+                "finish": c.compiled.finish,
+            }
+            for c in own
         ],
     }
 
@@ -143,29 +151,23 @@ def _request_inputs(definition: Definition) -> Iterable[dict[str, Any]]:
         }
 
 
-def _synthesize(es: ft.EntitySet, entity: EntityName, definition: EntityDefinition) -> list[Any]:
-    with suppress_warnings():
-        features: list[Any] = ft.dfs(
-            entityset=es,
-            target_dataframe_name=TARGETS[entity],
-            features_only=True,
-            max_depth=definition.max_depth,
-            agg_primitives=list(definition.aggregations),
-            trans_primitives=list(definition.transforms),
-        )
-    return features
-
-
-def _unused(features: Iterable[Any], definition: EntityDefinition) -> tuple[str, ...]:
-    used = {part.primitive.name for f in features for part in (f, *f.get_dependencies(deep=True))}
-    names = dict.fromkeys(p.name for p in (*definition.aggregations, *definition.transforms))
-    return tuple(name for name in names if name not in used)
+def _example(frames: Mapping[str, str]) -> ft.EntitySet:
+    """Return an EntitySet of one event per dataframe; discovery looks at column types only."""
+    events = {
+        "user_id": "user",
+        "product_id": "product",
+        "event_type": list(frames),
+        "timestamp": pd.to_datetime(["2026-01-01"] * len(frames)),
+        "amount": 1.0,
+        "event_key": range(len(frames)),
+    }
+    return entity_set(pd.DataFrame(events), frames)
 
 
 def _check_named(
     entity: EntityName, named: Mapping[str, str], candidates: Sequence[Candidate], refusals: Sequence[Refusal]
 ) -> None:
-    found = {c.compiled.source for c in candidates if c.compiled.entity == entity}
+    found = {c.source for c in candidates if c.entity == entity}
     reasons = {r.source: r.reason for r in refusals if r.entity == entity}
     for name, source in named.items():
         if source in reasons:
@@ -175,22 +177,6 @@ def _check_named(
                 f"{name!r} of {TARGETS[entity]}: Deep Feature Synthesis does not find {source!r};"
                 " is its primitive in the definition, and is max_depth large enough?"
             )
-
-
-def _example_events(frames: Mapping[str, str]) -> pd.DataFrame:
-    """Return one event per dataframe; discovery looks at column types only."""
-    rows = [
-        {
-            "user_id": "user",
-            "product_id": "product",
-            "event_type": event_type,
-            "timestamp": pd.Timestamp("2026-01-01"),
-            "amount": None if event_type == "view" else 1.0,
-            "event_key": key,
-        }
-        for key, event_type in enumerate(frames)
-    ]
-    return pd.DataFrame(rows)
 
 
 def _slug(source: str) -> str:

@@ -4,13 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from featuretools.feature_base import (
-    AggregationFeature,
-    DirectFeature,
-    IdentityFeature,
-    TransformFeature,
-)
-
 from reprise.features.accumulators import MICROSECONDS_PER_DAY, accumulator
 from reprise.features.discovery.featuretools_compat import ft
 from reprise.features.exceptions import RefusedFeatureError
@@ -30,7 +23,6 @@ _UNBOUNDED = {
 }
 _NEVER_FALLS = ("count", "sum", "max")
 _PAIRS = "user_products"
-
 
 _ONE: Spec = {"kind": "value", "field": 0}
 _SINCE: Spec = {"kind": "since", "instant": 0}
@@ -62,74 +54,46 @@ among those of the accumulators."""
 
 
 @dataclass(frozen=True)
-class _Compiled:
-    state: tuple[Spec, ...]
-    finish: Spec
+class Compiled:
+    """What it takes to accumulate and compute a feature."""
+
+    state: tuple[Spec, ...]  # accumulator specs of the entity
+    finish: Spec  # spec of its feature function, see ``feature_functions.evaluate``
     unit: str
-    pair_state: tuple[Spec, ...] = ()
-    pair_values: Mapping[str, Spec] = field(default_factory=dict)
+    pair_state: tuple[Spec, ...] = ()  # accumulator specs that the pair needs for it
+    pair_values: Mapping[str, Spec] = field(default_factory=dict)  # the pair's inner features, by name
 
 
-@dataclass(frozen=True, kw_only=True)
-class CompiledFeature(_Compiled):
-    """A feature with everything that is needed to accumulate and compute it.
-
-    Attributes:
-        state: Accumulator specs of the entity.
-        finish: Spec of its feature function, see ``feature_functions.evaluate``.
-        unit: Its unit, for people.
-        pair_state: Accumulator specs that the pair needs for it.
-        pair_values: Specs of the pair's inner features that it aggregates, by name.
-        entity: Whose feature it is.
-        source: The name that Deep Feature Synthesis gave it.
-        description: Featuretools' description, in English.
-        depth: How deep primitives are stacked in it.
-    """
-
-    entity: EntityName
-    source: str
-    description: str
-    depth: int
-
-
-def compile_feature(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> CompiledFeature:
+def compile_feature(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> Compiled:
     """Compile a discovered feature.
 
     Raises:
         RefusedFeatureError: No bounded state can keep it, or it is redundant (another entity or the model
             covers it); the message is the reason.
     """
-    if isinstance(feature, DirectFeature):
+    if isinstance(feature, ft.DirectFeature):
         raise RefusedFeatureError("it belongs to another entity, and is planned there")
-    if isinstance(feature, IdentityFeature):
+    if isinstance(feature, ft.IdentityFeature):
         raise RefusedFeatureError("an id or a time stamp is not a feature")
-    if isinstance(feature, TransformFeature):
+    if isinstance(feature, ft.TransformFeature):
         raise RefusedFeatureError("a forest finds thresholds of a number automatically")
-    if not isinstance(feature, AggregationFeature):
+    if not isinstance(feature, ft.AggregationFeature):
         raise RefusedFeatureError(f"{type(feature).__name__} is not an aggregation")
     if feature.where is not None:
         raise RefusedFeatureError("a where clause hides events; give them an event type of their own")
     if feature.use_previous is not None:
         raise RefusedFeatureError("use_previous drops events by age, and a state cannot retract them")
     if feature.base_features[0].dataframe_name == _PAIRS and entity != "pair":
-        compiled = _over_pairs(feature, entity, frames)
-    else:
-        compiled = _over_events(feature, frames)
-    return CompiledFeature(
-        **vars(compiled),
-        entity=entity,
-        source=feature.get_name(),
-        description=str(ft.describe_feature(feature)),
-        depth=feature.get_depth(),
-    )
+        return _over_pairs(feature, entity, frames)
+    return _over_events(feature, frames)
 
 
-def _over_events(feature: Any, frames: Mapping[str, str]) -> _Compiled:
+def _over_events(feature: Any, frames: Mapping[str, str]) -> Compiled:
     primitive = feature.primitive
     if primitive.name in _UNBOUNDED:
         raise RefusedFeatureError(f"{primitive.name} has no bounded state: {_UNBOUNDED[primitive.name]}")
     for base in feature.base_features:
-        if not isinstance(base, IdentityFeature):
+        if not isinstance(base, ft.IdentityFeature):
             raise RefusedFeatureError(
                 f"every past event would have to be revisited whenever {base.get_name()} changes"
             )
@@ -138,7 +102,7 @@ def _over_events(feature: Any, frames: Mapping[str, str]) -> _Compiled:
     frame = feature.base_features[0].dataframe_name
     column = feature.base_features[0].get_name()
     if primitive.name == "count":
-        return _Compiled(*_keep([{"kind": "count", "frame": frame}], _ONE), "events")
+        return Compiled(*_keep([{"kind": "count", "frame": frame}], _ONE), "events")
     if column not in _OVER_EVENTS:
         raise RefusedFeatureError(f"{column} is an id, not a quantity")
     if primitive.name not in _OVER_EVENTS[column]:
@@ -155,29 +119,29 @@ def _over_events(feature: Any, frames: Mapping[str, str]) -> _Compiled:
             raise RefusedFeatureError(f"{primitive.unit} have no fixed length; use {', '.join(_UNIT_US)}")
         unit, of_finish = primitive.unit, {"unit_us": _UNIT_US[primitive.unit]}
     specs = [{"kind": kind, "frame": frame, **of_state} for kind in kinds]
-    return _Compiled(*_keep(specs, finish, of_finish), unit)
+    return Compiled(*_keep(specs, finish, of_finish), unit)
 
 
-def _over_pairs(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> _Compiled:
+def _over_pairs(feature: Any, entity: EntityName, frames: Mapping[str, str]) -> Compiled:
     primitive, base = feature.primitive, feature.base_features[0]
     exists: tuple[Spec, ...] = tuple({"kind": "count", "frame": frame} for frame in frames.values())
-    if isinstance(base, IdentityFeature):
+    if isinstance(base, ft.IdentityFeature):
         if primitive.name != "count":
             raise RefusedFeatureError(
                 f"a late event can move a pair's {base.get_name()} back, and {primitive.name} cannot retract a value"
             )
         unit = "products" if entity == "user" else "users"
-        return _Compiled(*_keep([{"kind": "pair_count"}], _ONE), unit, exists)
+        return Compiled(*_keep([{"kind": "pair_count"}], _ONE), unit, exists)
     name, inner, aggregated = _pair_value(base, frames)
     kind, finish = _pair_aggregate(primitive, aggregated)
     unit = {"num_true": "pairs", "percent_true": "share"}.get(primitive.name, inner.unit)
     kept = _keep([{"kind": kind, "inner": name}], finish)
-    return _Compiled(*kept, unit, (*inner.state, *exists), {name: inner.finish})
+    return Compiled(*kept, unit, (*inner.state, *exists), {name: inner.finish})
 
 
-def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, str]:
+def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, Compiled, str]:
     """Return the pair's inner feature: its name, its compilation, and the kind of its primitive."""
-    if isinstance(base, TransformFeature):
+    if isinstance(base, ft.TransformFeature):
         if base.primitive.name != "greater_than_scalar":
             raise RefusedFeatureError(f"{base.primitive.name} of a pair's feature has no transition rule")
         name, compiled, kind = _pair_value(base.base_features[0], frames)
@@ -186,8 +150,8 @@ def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, _Compiled, s
         threshold = base.primitive.value
         finish = {"kind": "above", "of": compiled.finish, "threshold": threshold}
         slug = f"{threshold:g}".replace(".", "_").replace("-", "minus_").replace("+", "")
-        return f"{name}_above_{slug}", _Compiled(compiled.state, finish, "pairs"), "above"
-    if not isinstance(base, AggregationFeature) or base.where is not None or base.use_previous is not None:
+        return f"{name}_above_{slug}", Compiled(compiled.state, finish, "pairs"), "above"
+    if not isinstance(base, ft.AggregationFeature) or base.where is not None or base.use_previous is not None:
         raise RefusedFeatureError(f"{base.get_name()} is not an aggregation of a pair's own events")
     compiled = _over_events(base, frames)
     kind, frame = base.primitive.name, base.base_features[0].dataframe_name

@@ -12,19 +12,14 @@ from reprise.features.exceptions import DefinitionError
 
 @dataclass(frozen=True)
 class EntityDefinition:
-    """The search space of Deep Feature Synthesis for one entity.
-
-    Attributes:
-        aggregations: Featuretools aggregation primitives, instances.
-        transforms: Featuretools transform primitives, instances.
-        max_depth: How deep primitives may be stacked.
-        named: Discovered features that are always kept, by the name that they get.
-    """
+    """The search space of Deep Feature Synthesis for one entity; primitives are instances of Featuretools'."""
 
     aggregations: Sequence[Any]
     transforms: Sequence[Any] = ()
-    max_depth: int = 3
-    named: Mapping[str, str] = field(default_factory=dict)
+    max_depth: int = 3  # how deep primitives may be stacked
+    named: Mapping[str, str] = field(
+        default_factory=dict
+    )  # features that are always kept, by their names here
 
 
 @dataclass(frozen=True)
@@ -38,27 +33,16 @@ class RatioInput:
 
 @dataclass(frozen=True)
 class Definition:
-    """Everything that decides which features there are.
+    """Everything that decides which features there are."""
 
-    Attributes:
-        frames: Event dataframe by event type; events of other types are ignored.
-        users: Features of users.
-        products: Features of products.
-        user_products: Features of user–product pairs.
-        request: Inputs taken from the request itself, by name: ``amount`` or ``is_purchase``.
-        ratios: Request-time inputs by name.
-        max_inputs: Maximum number of discovered features, besides the named ones.
-        duplicate_correlation: Absolute rank correlation above which two features are duplicates.
-    """
-
-    frames: Mapping[str, str]
-    users: EntityDefinition
-    products: EntityDefinition
-    user_products: EntityDefinition
-    request: Mapping[str, str]
-    ratios: Mapping[str, RatioInput]
-    max_inputs: int = 48
-    duplicate_correlation: float = 0.995
+    frames: Mapping[str, str]  # event dataframe by event type; events of other types are ignored
+    users: EntityDefinition  # features of users
+    products: EntityDefinition  # features of products
+    user_products: EntityDefinition  # features of user–product pairs
+    request: Mapping[str, str]  # inputs taken from the request itself, by name: ``amount`` or ``is_purchase``
+    ratios: Mapping[str, RatioInput]  # request-time inputs by name
+    max_inputs: int = 48  # maximum number of discovered features, besides the named ones
+    duplicate_correlation: float = 0.995  # absolute rank correlation above which two features are duplicates
 
 
 def load_definition(repository: Path) -> Definition:

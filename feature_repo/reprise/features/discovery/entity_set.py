@@ -23,12 +23,8 @@ def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
     typed = events[events["event_type"].isin(list(frames))].copy()
     typed[PAIR_ID] = pair_ids(typed)
     es = ft.EntitySet("shop")
-    keys = {
-        "users": ["user_id"],
-        "products": ["product_id"],
-        "user_products": [PAIR_ID, "user_id", "product_id"],
-    }
-    for name, columns in keys.items():
+    keys = (["user_id"], ["product_id"], [PAIR_ID, "user_id", "product_id"])
+    for name, columns in zip(TARGETS.values(), keys, strict=True):
         first = typed.groupby(columns, sort=False)["timestamp"].min()
         es.add_dataframe(
             dataframe_name=name,

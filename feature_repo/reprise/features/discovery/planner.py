@@ -1,7 +1,7 @@
 """Plans features: discover, compile, select on a sample of events, and write the plan."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,12 +21,9 @@ from reprise.features.plan import ENTITY_NAMES, Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.files import atomic_write
 from reprise.shop import EVENT_TYPES, Shop, ShopConfig
+from reprise.shop.config import DAY_US
 
-PLAN_FILE = "plan.json"
-
-_SAMPLE_SHOP = ShopConfig(seed=7, users=1_000, products=150)
-_SAMPLE_START = datetime(2026, 1, 1, tzinfo=UTC)
-_SAMPLE_LENGTH = timedelta(days=150)
+_SAMPLE_START_US = parse_timestamp("2026-01-01T00:00:00Z")
 
 
 @dataclass(frozen=True)
@@ -73,17 +70,14 @@ def make_plan(definition: Definition, events: Path, horizon: timedelta) -> Plann
 def write_plan(result: PlanningResult, folder: Path) -> list[Path]:
     """Write the plan, and each entity's features as Featuretools serializes them; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for entity in ENTITY_NAMES:
-        features = [c.feature for c in result.selection.kept if c.compiled.entity == entity]
-        path = folder / f"{TARGETS[entity]}.json"
+    paths = [folder / f"{name}.json" for name in (*TARGETS.values(), "plan")]
+    for entity, path in zip(ENTITY_NAMES, paths, strict=False):
+        features = [c.feature for c in result.selection.kept if c.entity == entity]
         with atomic_write(path) as partial, suppress_warnings():
             ft.save_features(features, str(partial))
-        written.append(path)
-    path = folder / PLAN_FILE
-    with atomic_write(path) as partial:
+    with atomic_write(paths[-1]) as partial:
         partial.write_bytes(result.plan.dumps())
-    return [*written, path]
+    return paths
 
 
 def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, ...]:
@@ -109,25 +103,20 @@ def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, .
 
 def write_sample(out: Path) -> int:
     """Write sample events of the synthetic shop, always the same, as canonical Parquet; return their number."""
-    shop = Shop(_SAMPLE_SHOP)
-    start_us = parse_timestamp(_SAMPLE_START.isoformat())
-    end_us = parse_timestamp((_SAMPLE_START + _SAMPLE_LENGTH).isoformat())
-    types = np.array(EVENT_TYPES, dtype=object)
+    shop = Shop(ShopConfig(seed=7, users=1_000, products=150))
+    users, products = np.array(shop.user_ids()), np.array(shop.product_ids())
     rows = 0
     with pq.ParquetWriter(out, EVENT_SCHEMA) as writer:
-        for chunk in shop.stream(start_us):
-            within = chunk.before(end_us)
+        for batch in shop.history(_SAMPLE_START_US, _SAMPLE_START_US + 150 * DAY_US):
             columns = [
-                pa.array(within.event_ids(), pa.string()),
-                pa.array([shop.user_id(int(index)) for index in within.user], pa.string()),
-                pa.array([shop.product_id(int(index)) for index in within.product], pa.string()),
-                pa.array(types[within.event_type], pa.string()),
-                pa.array(within.amount, pa.float64(), from_pandas=True),
-                pa.array(within.timestamp_us, pa.timestamp("us", "UTC")),
-                pa.nulls(len(within), pa.string()),
+                pa.array(batch.event_ids()),
+                pa.array(users[batch.user]),
+                pa.array(products[batch.product]),
+                pa.array(np.array(EVENT_TYPES)[batch.event_type]),
+                pa.array(batch.amount, from_pandas=True),
+                pa.array(batch.timestamp_us, EVENT_SCHEMA.field("timestamp").type),
+                pa.nulls(len(batch), pa.string()),
             ]
             writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=EVENT_SCHEMA))
-            rows += len(within)
-            if len(within) < len(chunk):
-                break
+            rows += len(batch)
     return rows

@@ -8,7 +8,7 @@ All windows are ordered by ``position``, which is unique. So sums are added up i
 same events make the same bits.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reprise.features.accumulators import Aggregation
@@ -41,15 +41,14 @@ class _Past(Aggregation):
     which DuckDB searches once per row and aggregate: most of the work where an entity has many rows.
     """
 
+    end = "{entity}_peer PRECEDING"
+
     def __init__(self, entity: str, span: Span) -> None:
         self._partition = _PARTITIONS[entity]
         self._window = f"{entity}_past"
-        self._frame = f"ROWS BETWEEN UNBOUNDED PRECEDING AND {entity}_peer PRECEDING"
+        self._frame = f"ROWS BETWEEN UNBOUNDED PRECEDING AND {self.end.format(entity=entity)}"
         self._span = span
-
-    @property
-    def window(self) -> str:
-        return f"{self._window} AS (PARTITION BY {self._partition} ORDER BY position {self._frame})"
+        self.window = f"{self._window} AS (PARTITION BY {self._partition} ORDER BY position {self._frame})"
 
     def over(self, aggregate: str) -> str:
         return f"{aggregate} OVER {self._window}"
@@ -69,10 +68,8 @@ class _Past(Aggregation):
             return f"coalesce({grown}, 0) * pow(2.0, -({age}))", reference
         bucket = f"floor(({age}) / {_BUCKET_HALF_LIVES})::BIGINT"
         within = f"(({age}) - {_BUCKET_HALF_LIVES} * {bucket})"
-        present = f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {within}) END"
-        earlier = (
-            f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {within} - {_BUCKET_HALF_LIVES}) END"
-        )
+        case = f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0"
+        present, earlier = (f"{case}, {within}{less}) END" for less in ("", f" - {_BUCKET_HALF_LIVES}"))
         same_bucket = (
             f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} ORDER BY position {self._frame})"
         )
@@ -93,9 +90,7 @@ class _Past(Aggregation):
 class _Inclusive(_Past):
     """Aggregates over a row's past in one entity and the row itself."""
 
-    def __init__(self, entity: str, span: Span) -> None:
-        super().__init__(entity, span)
-        self._frame = "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+    end = "CURRENT ROW"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         """Return the decayed sum at the last event of the dataframe, as the stream keeps it, and that instant.
@@ -137,17 +132,14 @@ def lifted_select(plan: Plan, source: str) -> str:
     """Return the query that adds the columns of its dataframe to each event, and its order.
 
     ``position`` orders all rows. ``<entity>_peer`` numbers, from 1, the rows of an entity at one instant.
-
     ``source`` has columns ``row_id, event_id, user_id, product_id, event_type, ts, amount, event_key, is_event,
     is_row``. Rows that are no events are requests, and contribute nothing.
     """
-    columns = []
-    for event_type, frame in plan.frames.items():
-        own = f"is_event AND event_type = {literal(event_type)}"
-        columns += [
-            f"CASE WHEN {own} THEN ts END AS {frame}_t",
-            f"CASE WHEN {own} THEN amount END AS {frame}_amount",
-        ]
+    columns = [
+        f"CASE WHEN is_event AND event_type = {literal(event_type)} THEN {value} END AS {frame}_{name}"
+        for event_type, frame in plan.frames.items()
+        for value, name in (("ts", "t"), ("amount", "amount"))
+    ]
     columns += [
         f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
         for entity, keys in _PARTITIONS.items()
@@ -165,7 +157,7 @@ def transitions_select(plan: Plan, source: str) -> str:
     running = _Inclusive("pair", Span(0, 0))  # values of pairs do not decay
     needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
     states = [
-        f"{sql} AS after_{field}" for field, sql in _entity_states(plan.pair, running) if field in needed
+        sql for sql in _states(plan.pair, running, "after_") if sql.rpartition(" AS after_")[2] in needed
     ]
     events = running.count("CASE WHEN is_event THEN 1 END")
     after = [
@@ -197,9 +189,7 @@ def past_select(
     """
     pasts = {entity.name: _Past(entity.name, span) for entity in plan.entities}
     states = [
-        f"{sql} AS {entity.name}__{field}"
-        for entity in plan.entities
-        for field, sql in _entity_states(entity, pasts[entity.name])
+        sql for entity in plan.entities for sql in _states(entity, pasts[entity.name], f"{entity.name}__")
     ]
     more = [f"{sql} AS {name}" for name, sql in (extra or {}).items()]
     windows = ", ".join(past.window for past in pasts.values())
@@ -215,9 +205,8 @@ def final_select(plan: Plan, entity: EntityPlan, source: str) -> str:
     lasts = [
         f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
     ]
-    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, _Final())]
     return (
-        f"SELECT {keys}, {', '.join(states)}, max(ts) AS last_us"
+        f"SELECT {keys}, {', '.join(_states(entity, _Final()))}, max(ts) AS last_us"
         f" FROM (SELECT *, {', '.join(lasts)} FROM ({source}) WHERE is_event) GROUP BY {keys}"
     )
 
@@ -230,18 +219,19 @@ def running_select(
     Its columns are the ids, the fields, the ``aggregates`` over the events of the state by name, ``ts``, and
     ``is_last`` for the state after all events. ``source`` is a query of ``transitions_select``.
     """
-    running, keys = _Inclusive(entity.name, span), ", ".join(entity.view.join_keys)
-    states = [f"{sql} AS {field}" for field, sql in _entity_states(entity, running)]
+    running, keys = _Inclusive(entity.name, span), _PARTITIONS[entity.name]
     more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
     return (
-        f"SELECT {', '.join([keys, *states, *more])}, ts,"
+        f"SELECT {', '.join([keys, *_states(entity, running), *more])}, ts,"
         f" row_number() OVER (PARTITION BY {keys} ORDER BY position DESC) = 1 AS is_last"
         f" FROM ({source}) WINDOW {running.window}"
         f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position DESC) = 1 ORDER BY {keys}, ts"
     )
 
 
-def _entity_states(entity: EntityPlan, aggregation: Aggregation) -> Iterable[tuple[str, str]]:
-    for accumulator in entity.accumulators:
-        for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True):
-            yield field.name, f"({sql})::{_SQL_TYPES[field.kind]}"
+def _states(entity: EntityPlan, aggregation: Aggregation, prefix: str = "") -> list[str]:
+    return [
+        f"({sql})::{_SQL_TYPES[field.kind]} AS {prefix}{field.name}"
+        for accumulator in entity.accumulators
+        for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True)
+    ]

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from reprise.events import Event, event_key
 from reprise.features.accumulators import Cell, FrameEvent, Merge, PairTransition
-from reprise.features.feature_functions import PYTHON, evaluate
-from reprise.features.feature_vector.codegen import generate_function
-from reprise.features.feature_vector.vectorizer import StateRow
+from reprise.features.feature_functions import PYTHON, evaluate, generate_function
 from reprise.features.plan import EntityPlan, Plan
+from reprise.features.vectorizer import StateRow
 
 Delta = Sequence[tuple[int, Cell]]
 """A change of one entity's state: the positions of the accumulators that change, and the cell to merge into each."""
@@ -128,24 +127,21 @@ class InMemoryStates:
         self.products: dict[str, StateRow] = {}
         self.pairs: dict[tuple[str, str], StateRow] = {}
 
-    def user(self, user_id: str) -> StateRow:
-        """Return the state of a user."""
-        return self.users.get(user_id, self._plan.user.empty)
-
-    def product(self, product_id: str) -> StateRow:
-        """Return the state of a product."""
-        return self.products.get(product_id, self._plan.product.empty)
-
-    def pair(self, user_id: str, product_id: str) -> StateRow:
-        """Return the state of a user–product pair."""
-        return self.pairs.get((user_id, product_id), self._plan.pair.empty)
+    def of(self, user_id: str, product_id: str) -> tuple[StateRow, StateRow, StateRow]:
+        """Return the states of a user, a product and their pair."""
+        return (
+            self.users.get(user_id, self._plan.user.empty),
+            self.products.get(product_id, self._plan.product.empty),
+            self.pairs.get((user_id, product_id), self._plan.pair.empty),
+        )
 
     def fold(self, fold: Fold, event: Event) -> None:
         """Fold one event into the states of its user, product and pair; ignore other event types."""
         frame_event = fold.frame_event(event)
         if frame_event is None:
             return
-        change, pair = fold.apply(frame_event, self.pair(event.user_id, event.product_id))
-        self.users[event.user_id] = fold.user.merge(self.user(event.user_id), change.user)
-        self.products[event.product_id] = fold.product.merge(self.product(event.product_id), change.product)
-        self.pairs[event.user_id, event.product_id] = pair
+        user, product, pair = self.of(event.user_id, event.product_id)
+        change, after = fold.apply(frame_event, pair)
+        self.users[event.user_id] = fold.user.merge(user, change.user)
+        self.products[event.product_id] = fold.product.merge(product, change.product)
+        self.pairs[event.user_id, event.product_id] = after

@@ -1,9 +1,8 @@
 """The files of states over time that Feast's offline store reads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,8 +22,6 @@ INITIAL_TIMESTAMP = datetime(1900, 1, 1, tzinfo=UTC)
 """Instant of an entity's first row, the empty state; without it Feast would drop requests from before the others."""
 
 _NO_TOPIC_WATERMARKS = Watermarks(NO_TOPIC).to_bytes()
-_KEY_SUFFIX = "_key"
-"""Suffix of fields that hold an ``event_key``, an integer of up to 60 bits."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +47,7 @@ def write_state_rows(
     plan: Plan,
     *,
     memory_limit: str = "4GiB",
-    advance: Callable[[int], None] | None = None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> StateRowsReport:
     """Write one file per view, with one row per entity and instant at which it had events.
 
@@ -71,68 +68,50 @@ def write_state_rows(
         loaded = executor.load_events(events)
         positions = executor.load_positions(events)
         for entity in plan.entities:
-            rows[entity.view.name] = _write_view(executor, entity, positions, out, advance)
+            view, schema = entity.view, state_rows_schema(entity.view)
+            rows[view.name] = 0
+            with (
+                atomic_write(out / state_file_name(view)) as partial,
+                pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+            ):
+                for batch in _view_rows(executor, entity, positions, schema):
+                    writer.write_batch(batch)
+                    rows[view.name] += batch.num_rows
+                    advance(batch.num_rows)
     return StateRowsReport(loaded, rows)
 
 
 def state_rows_schema(view: StateView) -> pa.Schema:
     """Return the columns of a view's file.
 
-    Feast converts integers to doubles if any is null. Counts and instants survive that. Event keys do not, so they
-    are decimals, which Feast converts to integers.
+    Feast converts integers to doubles if any is null. Counts and instants survive that. Event keys, integers of up to
+    60 bits, do not, so they are decimals, which Feast converts to integers.
     """
     types = {"int64": pa.int64(), "double": pa.float64()}
+    fields = [(f.name, pa.decimal128(19) if f.name.endswith("_key") else types[f.kind]) for f in view.fields]
     return pa.schema(
         [
-            *(pa.field(key, pa.string()) for key in view.join_keys),
-            *(
-                pa.field(
-                    each.name, pa.decimal128(19) if each.name.endswith(_KEY_SUFFIX) else types[each.kind]
-                )
-                for each in view.fields
-            ),
-            pa.field(WATERMARKS, pa.binary()),
-            pa.field(EVENT_TIMESTAMP, pa.timestamp("us", "UTC")),
+            *((key, pa.string()) for key in view.join_keys),
+            *fields,
+            (WATERMARKS, pa.binary()),
+            (EVENT_TIMESTAMP, pa.timestamp("us", "UTC")),
         ]
     )
 
 
-def _write_view(
-    executor: BatchExecutor,
-    entity: EntityPlan,
-    positions: LogPositions | None,
-    out: Path,
-    advance: Callable[[int], None] | None,
-) -> int:
-    schema, rows = state_rows_schema(entity.view), 0
-    initial_rows = (_initial_rows(ids, entity, schema) for ids in executor.entity_ids(entity))
-    states = (_states(batch, positions, schema) for batch in executor.running_states(entity))
-    with (
-        atomic_write(out / state_file_name(entity.view)) as partial,
-        pq.ParquetWriter(partial, schema, compression="zstd") as writer,
-    ):
-        for batch in chain(initial_rows, states):
-            writer.write_batch(batch)
-            rows += batch.num_rows
-            if advance is not None:
-                advance(batch.num_rows)
-    return rows
-
-
-def _initial_rows(ids: pa.RecordBatch, entity: EntityPlan, schema: pa.Schema) -> pa.RecordBatch:
-    values = [*entity.empty, _NO_TOPIC_WATERMARKS, INITIAL_TIMESTAMP]
-    constants = list(schema)[ids.num_columns :]
-    columns = [
-        pa.repeat(pa.scalar(value, field.type), ids.num_rows)
-        for value, field in zip(values, constants, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays([*ids.columns, *columns], schema=schema)
-
-
-def _states(batch: pa.RecordBatch, positions: LogPositions | None, schema: pa.Schema) -> pa.RecordBatch:
-    valid_from = pc.add(batch.column("ts"), TICK_US).cast(schema.field(EVENT_TIMESTAMP).type)
-    columns = [batch.column(field.name).cast(field.type) for field in list(schema)[:-2]]
-    return pa.RecordBatch.from_arrays([*columns, _watermarks(batch, positions), valid_from], schema=schema)
+def _view_rows(
+    executor: BatchExecutor, entity: EntityPlan, positions: LogPositions | None, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Yield every entity's empty state, and then the states after its events."""
+    initial = [*entity.empty, _NO_TOPIC_WATERMARKS, INITIAL_TIMESTAMP]
+    constants = list(zip(initial, list(schema)[len(entity.view.join_keys) :], strict=True))
+    for ids in executor.entity_ids(entity):
+        empty = [pa.repeat(pa.scalar(value, field.type), ids.num_rows) for value, field in constants]
+        yield pa.RecordBatch.from_arrays([*ids.columns, *empty], schema=schema)
+    for batch in executor.running_states(entity):
+        valid_from = pc.add(batch.column("ts"), TICK_US).cast(schema.field(EVENT_TIMESTAMP).type)
+        columns = [batch.column(field.name).cast(field.type) for field in list(schema)[:-2]]
+        yield pa.RecordBatch.from_arrays([*columns, _watermarks(batch, positions), valid_from], schema=schema)
 
 
 def _watermarks(batch: pa.RecordBatch, positions: LogPositions | None) -> pa.Array:

@@ -1,6 +1,5 @@
 """``reprise features check``: compute a plan on a file of events with three executors, and compare every value."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +7,9 @@ import numpy as np
 import pandas as pd
 
 from reprise.events import Event
-from reprise.features.discovery.candidates import Candidate
 from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.feature_functions import FloatArray
 from reprise.features.parity.comparison import (
     Comparison,
     batch_inputs,
@@ -50,12 +47,11 @@ def check_parity(
     *,
     reference_rows: int | None,
     memory_limit: str = "4GiB",
-    seed: int = 0,
 ) -> ParityReport:
     """Compute every event's row with three executors and compare them.
 
-    ``events_file`` is canonical Parquet. Featuretools computes only ``reference_rows`` rows, drawn at random by the
-    seed; None is all.
+    ``events_file`` is canonical Parquet. Featuretools computes only ``reference_rows`` rows, drawn at random; None is
+    all.
 
     Raises:
         DefinitionError: The definition does not make this plan.
@@ -81,28 +77,21 @@ def check_parity(
     batch_and_stream = compare("batch and stream", plan.input_names, batch, stream, scales)
     drawn = np.arange(len(requests))
     if reference_rows is not None and reference_rows < len(requests):
-        drawn = np.sort(np.random.default_rng(seed).choice(len(requests), reference_rows, replace=False))
-    names = tuple(c.name for c in candidates)
+        drawn = np.sort(np.random.default_rng(0).choice(len(requests), reference_rows, replace=False))
     with progress("Computing the reference with Featuretools", len(drawn), "rows") as bar:
-        reference = _reference(events, requests.iloc[drawn], candidates, definition, bar.advance)
-    columns = [plan.input_names.index(name) for name in names]
+        parts = []
+        for start in range(0, len(drawn), _REFERENCE_CHUNK):
+            chunk = requests.iloc[drawn[start : start + _REFERENCE_CHUNK]]
+            values = reference_inputs(events, chunk, candidates, definition)
+            parts.append(np.column_stack(list(values.values())))
+            bar.advance(len(chunk))
+    # The plan's inputs begin with those of the candidates, in the same order.
+    count = len(candidates)
     reference_and_batch = compare(
-        "reference and batch", names, reference, batch[drawn][:, columns], scales[columns]
+        "reference and batch",
+        plan.input_names[:count],
+        np.concatenate(parts),
+        batch[drawn, :count],
+        scales[:count],
     )
     return ParityReport(len(events), len(requests), len(drawn), (reference_and_batch, batch_and_stream))
-
-
-def _reference(
-    events: pd.DataFrame,
-    requests: pd.DataFrame,
-    candidates: tuple[Candidate, ...],
-    definition: Definition,
-    advance: Callable[[int], None],
-) -> FloatArray:
-    parts = []
-    for start in range(0, len(requests), _REFERENCE_CHUNK):
-        chunk = requests.iloc[start : start + _REFERENCE_CHUNK]
-        values = reference_inputs(events, chunk, candidates, definition)
-        parts.append(np.column_stack([values[c.name] for c in candidates]))
-        advance(len(chunk))
-    return np.concatenate(parts)

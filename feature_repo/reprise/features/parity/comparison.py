@@ -13,8 +13,8 @@ from reprise.events import Event
 from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
 from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.feature_functions import FloatArray
-from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan
+from reprise.features.vectorizer import FeatureVectorizer
 from reprise.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def stream_inputs(
         progress.advance(before - folded)
         folded = before
         out[row_id] = vectorizer.vector(
-            states.user(user),
-            states.product(product),
-            states.pair(user, product),
+            *states.of(user, product),
             at_us,
             None if np.isnan(amount) else amount,
             None if np.isnan(is_purchase) else ("purchase" if is_purchase else "view"),
@@ -117,9 +115,8 @@ def stream_inputs(
 def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame | pa.Table") -> FloatArray:
     """Return the inputs of requests by batch SQL over the executor's events, shape (requests, inputs)."""
     out = np.full((len(requests), len(plan.inputs)), np.nan)
-    table = (
-        requests if isinstance(requests, pa.Table) else pa.Table.from_pandas(requests, preserve_index=False)
-    )
-    for batch, inputs in executor.with_inputs(executor.request_rows(table)):
+    if not isinstance(requests, pa.Table):
+        requests = pa.Table.from_pandas(requests, preserve_index=False)
+    for batch, inputs in executor.with_inputs(executor.request_rows(requests)):
         out[batch.column("row_id").to_numpy()] = inputs
     return out

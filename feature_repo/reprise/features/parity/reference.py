@@ -29,7 +29,7 @@ def reference_inputs(
     with suppress_warnings():
         es = entity_set(events, definition.frames)
         for entity in ENTITY_NAMES:
-            own = [c for c in candidates if c.compiled.entity == entity]
+            own = [c for c in candidates if c.entity == entity]
             if own:
                 out.update(_entity_inputs(es, keyed, entity, own))
     return out
@@ -38,38 +38,21 @@ def reference_inputs(
 def _entity_inputs(
     es: ft.EntitySet, requests: pd.DataFrame, entity: EntityName, candidates: Sequence[Candidate]
 ) -> dict[str, FloatArray]:
-    index = _INDEX[entity]
-    known = set(es[TARGETS[entity]][index])
-    exists = requests[index].isin(known).to_numpy()
-    defaults = np.array([_default(c.feature) for c in candidates])
+    index, features = _INDEX[entity], [c.feature for c in candidates]
+    # Featuretools' value for an entity that is not in the EntitySet is the primitive's default.
+    defaults = [np.nan if pd.isna(f.default_value) else float(f.default_value) for f in features]
     values = np.tile(defaults, (len(requests), 1))
+    exists = requests[index].isin(es[TARGETS[entity]][index]).to_numpy()
     if exists.any():
-        values[exists] = _calculate(es, requests.loc[exists], index, candidates)
+        cutoffs = requests.loc[exists, [index, "timestamp"]].rename(columns={"timestamp": "time"})
+        # Each distinct (entity, instant) is computed once.
+        matrix: Any = ft.calculate_feature_matrix(
+            features,
+            es,
+            cutoff_time=cutoffs.drop_duplicates(ignore_index=True),
+            include_cutoff_time=False,
+            cutoff_time_in_index=True,
+        )
+        computed = matrix[[f.get_name() for f in features]].astype("float64")
+        values[exists] = computed.reindex(pd.MultiIndex.from_frame(cutoffs)).to_numpy()
     return {c.name: values[:, at] for at, c in enumerate(candidates)}
-
-
-def _calculate(
-    es: ft.EntitySet, requests: pd.DataFrame, index: str, candidates: Sequence[Candidate]
-) -> FloatArray:
-    """Compute each distinct (entity, instant) once, and return its values for each request."""
-    cutoffs = requests[[index, "timestamp"]].rename(columns={"timestamp": "time"})
-    distinct = cutoffs.drop_duplicates().reset_index(drop=True)
-    matrix: Any = ft.calculate_feature_matrix(
-        [c.feature for c in candidates],
-        es,
-        cutoff_time=distinct,
-        include_cutoff_time=False,
-        cutoff_time_in_index=True,
-    )
-    computed = matrix.reset_index()[[index, "time"]].assign(at=np.arange(len(matrix)))
-    at = cutoffs.merge(computed, on=[index, "time"], how="left")["at"].to_numpy()
-    columns = [pd.to_numeric(matrix[c.feature.get_name()], errors="raise") for c in candidates]
-    values: FloatArray = np.column_stack([np.asarray(c.astype("float64")) for c in columns])
-    by_request: FloatArray = values[at]
-    return by_request
-
-
-def _default(feature: Any) -> float:
-    """Return Featuretools' value for an entity that is not in the EntitySet: the primitive's default."""
-    value = feature.default_value
-    return float("nan") if pd.isna(value) else float(value)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reprise.bundle import Bundle
-from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import Plan, StateProjection
+from reprise.features.vectorizer import FeatureVectorizer
 from reprise.predictor.exceptions import PlanMismatchError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineRow, RowBlock

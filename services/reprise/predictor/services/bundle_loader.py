@@ -8,8 +8,8 @@ import numpy as np
 from reprise.bundle import Bundle, BundleStore, UnusableModelError
 from reprise.bundle.scorer import Scorer
 from reprise.features.exceptions import PlanError
-from reprise.features.feature_vector.vectorizer import FeatureVectorizer
 from reprise.features.plan import REQUIRED_INPUTS, Plan
+from reprise.features.vectorizer import FeatureVectorizer
 from reprise.predictor.exceptions import ModelRefusedError
 from reprise.predictor.models.loaded_model import EntityState, LoadedModel
 from reprise.store.exceptions import LayoutError

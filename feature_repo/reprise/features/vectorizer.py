@@ -5,15 +5,20 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from reprise.features.feature_functions import NUMPY, PYTHON, FloatArray, Symbol, evaluate
-from reprise.features.feature_vector.codegen import generate_function
+from reprise.features.feature_functions import (
+    NUMPY,
+    PYTHON,
+    FloatArray,
+    Symbol,
+    evaluate,
+    generate_function,
+)
 from reprise.features.plan import Plan
 from reprise.store.feast.view import StateView
 
 StateRow = Sequence[float | int | None]
 """An entity's state in view order; None is a missing value."""
 
-_PURCHASE = "purchase"
 _CHUNK_ROWS = 2_048
 """Rows that are computed at once; the arrays of all steps together fit into a processor's cache."""
 
@@ -21,9 +26,7 @@ _CHUNK_ROWS = 2_048
 class FeatureVectorizer:
     """Computes the model's inputs from states, for one request or for many.
 
-    Args:
-        plan: The plan.
-        views: The fields that the states of user, product and pair hold, in order; all by default.
+    ``views`` are the fields that the states of user, product and pair hold, in order; all by default.
     """
 
     def __init__(self, plan: Plan, views: Sequence[StateView] | None = None) -> None:
@@ -34,16 +37,14 @@ class FeatureVectorizer:
             states: Mapping[str, Mapping[str, Symbol]], request: Mapping[str, Symbol]
         ) -> Iterable[Symbol]:
             values: dict[str, Symbol] = {}
-            for entity in plan.entities:
-                for each in entity.inputs:
-                    values[each.name] = evaluate(each.finish, states[entity.name], request["t"])
-            for each in plan.request_inputs:
+            for each in plan.inputs:
                 spec = each.finish
-                values[each.name] = (
-                    request[spec["field"]]
-                    if spec["kind"] == "request"
-                    else values[spec["numerator"]].ratio(values[spec["denominator"]])
-                )
+                if each.entity != "request":
+                    values[each.name] = evaluate(spec, states[each.entity], request["t"])
+                elif spec["kind"] == "request":
+                    values[each.name] = request[spec["field"]]
+                else:
+                    values[each.name] = values[spec["numerator"]].ratio(values[spec["denominator"]])
             return values.values()
 
         fields: dict[str, list[str]] = {
@@ -67,7 +68,7 @@ class FeatureVectorizer:
 
         The instant is in microseconds since 1970-01-01 UTC; amount and event type are the request's own.
         """
-        is_purchase = math.nan if event_type is None else float(event_type == _PURCHASE)
+        is_purchase = math.nan if event_type is None else float(event_type == "purchase")
         return self._vector(
             user, product, pair, timestamp_us, math.nan if amount is None else amount, is_purchase
         )
@@ -83,13 +84,9 @@ class FeatureVectorizer:
     ) -> FloatArray:
         """Return the model's inputs for n requests, shape (n, inputs), float64, NaN where missing.
 
-        Args:
-            user: States of the users, shape (n, fields of the view), NaN where missing.
-            product: States of the products, likewise.
-            pair: States of the pairs, likewise.
-            timestamp_us: Instants, shape (n,), microseconds since 1970-01-01 UTC.
-            amount: The requests' own amounts, shape (n,).
-            is_purchase: 1.0 for a purchase, 0.0 for another event, NaN if unknown, shape (n,).
+        States have the shape (n, fields of the view), and NaN where missing. The others have the shape (n,): instants
+        in microseconds since 1970-01-01 UTC, the requests' own amounts, and 1.0 for a purchase, 0.0 for another event,
+        NaN if unknown.
         """
         out = np.empty((len(self.names), len(timestamp_us)))
         instants = np.asarray(timestamp_us, dtype=np.float64)
