@@ -10,15 +10,14 @@ from reprise.store.watermarks import NO_TOPIC, Watermarks
 
 
 @dataclass(frozen=True)
-class IncludedRecords:
-    """The log records that a history includes.
+class History:
+    """A Parquet file of events in the order of arrival, and the log records that it includes.
 
-    Attributes:
-        watermarks: The last included offset of each partition of the newest topic; earlier records are included.
-            Of no topic and empty if the events are no log records.
-        earlier: The same of earlier incarnations of the topic, by their ids.
+    ``watermarks`` are the last included offset of each partition of the newest topic, of no topic and empty if the
+    events are no log records. ``earlier`` are those of earlier incarnations of the topic, by their ids.
     """
 
+    path: Path
     watermarks: Watermarks = field(default_factory=lambda: Watermarks(NO_TOPIC))
     earlier: Mapping[bytes, Watermarks] = field(default_factory=dict)
 
@@ -41,14 +40,6 @@ class IncludedRecords:
         last = included.offsets.get(position[0])
         known = "none is included" if last is None else f"{last:,} is the last included"
         return f"offset {position[1]:,} of partition {position[0]}, of which {known}"
-
-
-@dataclass(frozen=True)
-class History:
-    """A Parquet file of events in the order of arrival, and the log records that it includes."""
-
-    path: Path
-    included: IncludedRecords
 
 
 def collect_history(
@@ -75,4 +66,4 @@ def collect_history(
     if before_log is not None:
         arrivals, path = path, folder / "history-and-arrivals.parquet"
         prepend_history(before_log, arrivals, path, memory_limit)
-    return History(path, IncludedRecords(newest, {watermarks.topic: watermarks for watermarks in earlier}))
+    return History(path, newest, {watermarks.topic: watermarks for watermarks in earlier})

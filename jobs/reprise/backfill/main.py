@@ -1,6 +1,5 @@
 """The ``backfill`` command."""
 
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,11 +59,9 @@ def command(
     settings: "BackfillSettings",
     events: Path | None,
     offline: str | None,
-    replace: bool,
     group: str | None,
-    seek_timeout: timedelta,
-    memory_limit: str,
     import_options: Any,
+    **others: Any,
 ) -> None:
     """Fill the online store with the state after a history of events."""
     from reprise.backfill.runner import run
@@ -74,16 +71,7 @@ def command(
         raise click.UsageError("give --events, --offline, or REPRISE_OFFLINE_STORE")
     if group is not None and url is None:
         raise click.UsageError("--seek-group needs --offline: a file's events are no records of the log")
-    report = run(
-        settings,
-        events,
-        url,
-        import_options,
-        replace=replace,
-        group=group,
-        seek_timeout=seek_timeout,
-        memory_limit=memory_limit,
-    )
+    report = run(settings, events, url, import_options, group=group, **others)
     views = ", ".join(f"{count:,} of {view}" for view, count in report.rows.items())
-    others = f", removed {report.removed:,} others" if report.removed else ""
-    click.echo(f"{report.events:,} events: wrote {views}{others}")
+    removed = f", removed {report.removed:,} others" if report.removed else ""
+    click.echo(f"{report.events:,} events: wrote {views}{removed}")

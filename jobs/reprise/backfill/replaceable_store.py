@@ -44,30 +44,18 @@ class ReplaceableStore(OnlineStore):
         return removed
 
     def _keys(self, codec: ViewCodec) -> Iterator[bytes]:
-        """Yield the keys with the view's join keys, possibly repeated."""
-        head = _key_prefix(codec)
+        """Yield the keys of the view's project with the view's join keys, possibly repeated."""
+        joins, project = len(codec.view.join_keys), codec.project.encode()
+        head = codec.key(*[""] * joins)[: -(_LENGTHS.size * joins + len(project))]
         pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in head) + b"*"
         with self.convert_errors("list the rows"):
             for key in self.transport.scan(pattern, _BATCH_KEYS):
-                if _is_key_of(codec, head, key):
+                position = len(head)
+                try:
+                    for _ in range(joins):
+                        position += _LENGTHS.size + _LENGTHS.unpack_from(key, position)[1]
+                except struct.error:
+                    continue
+                # The project's name may be the end of another's.
+                if key[position:] == project:
                     yield key
-
-
-def _key_prefix(codec: ViewCodec) -> bytes:
-    """Return the common prefix of a view's keys."""
-    joins = len(codec.view.join_keys)
-    tail = _LENGTHS.size * joins + len(codec.project.encode())
-    return codec.key(*("" for _ in range(joins)))[:-tail]
-
-
-def _is_key_of(codec: ViewCodec, head: bytes, key: bytes) -> bool:
-    """Return whether a key is of the view's project, whose name may be the end of another's."""
-    if not key.startswith(head):
-        return False
-    position = len(head)
-    for _ in codec.view.join_keys:
-        if position + _LENGTHS.size > len(key):
-            return False
-        _, length = _LENGTHS.unpack_from(key, position)
-        position += _LENGTHS.size + length
-    return key[position:] == codec.project.encode()

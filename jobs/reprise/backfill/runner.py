@@ -2,17 +2,17 @@
 
 import time
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry, Gauge
 
 from reprise.archive import OfflineStore
-from reprise.backfill.exceptions import GroupBusyError, OtherTopicError
-from reprise.backfill.history import History, IncludedRecords, collect_history
+from reprise.backfill.history import History, collect_history
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.backfill.settings import BackfillSettings
-from reprise.backfill.state_writer import BackfillReport, backfill
+from reprise.backfill.state_writer import BackfillError, BackfillReport, backfill
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.features.plan import Plan
@@ -30,16 +30,11 @@ class BackfillMetrics:
     """The metrics of the last backfill, in a registry."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._events = Gauge(
-            "reprise_backfill_events", "Events that made the states of the last backfill.", registry=registry
-        )
-        self._rows = Gauge(
-            "reprise_backfill_rows", "Rows that the last backfill wrote.", ("view",), registry=registry
-        )
-        self._removed = Gauge(
-            "reprise_backfill_removed_rows",
-            "Rows of other entities that the last backfill removed.",
-            registry=registry,
+        gauge = partial(Gauge, registry=registry)
+        self._events = gauge("reprise_backfill_events", "Events that made the states of the last backfill.")
+        self._rows = gauge("reprise_backfill_rows", "Rows that the last backfill wrote.", ("view",))
+        self._removed = gauge(
+            "reprise_backfill_removed_rows", "Rows of other entities that the last backfill removed."
         )
 
     def set(self, report: BackfillReport) -> None:
@@ -79,18 +74,17 @@ def run(
         window = None if offline is None else timedelta(seconds=settings.duplicate_window_seconds)
         with progress("Writing states", None, "rows") as bar:
             report = backfill(
-                history.path,
+                history,
                 plan,
                 store,
                 settings.feast_project,
-                included=history.included,
                 duplicate_window=window,
                 replace=replace,
                 memory_limit=memory_limit,
                 advance=bar.advance,
             )
         if group is not None:
-            _seek_group(settings, group, history.included.watermarks, seek_timeout)
+            _seek_group(settings, group, history.watermarks, seek_timeout)
         BackfillMetrics(metrics.registry).set(report)
         return report
 
@@ -98,16 +92,18 @@ def run(
 def _history(
     folder: Path, events: Path | None, offline: str | None, options: ImportOptions, memory_limit: str
 ) -> History:
-    imported = None
+    imported = folder / "history.parquet"
     if events is not None:
-        imported = folder / "history.parquet"
         import_events(events, imported, options=options)
-        if offline is None:
-            return History(imported, IncludedRecords())
-    assert offline is not None
+    if offline is None:
+        return History(imported)
     with progress("Reading the offline store", None, "records") as bar:
         return collect_history(
-            OfflineStore(offline), folder, before_log=imported, memory_limit=memory_limit, advance=bar.advance
+            OfflineStore(offline),
+            folder,
+            before_log=None if events is None else imported,
+            memory_limit=memory_limit,
+            advance=bar.advance,
         )
 
 
@@ -115,18 +111,24 @@ def _seek_group(settings: EventLogSettings, group: str, watermarks: Watermarks, 
     """Commit, for each partition of the events topic, the offset after the watermark, as a group without consumers.
 
     Raises:
-        OtherTopicError: The watermarks are of another incarnation of the topic.
-        GroupBusyError: Other consumers of the group hold partitions until the timeout.
+        BackfillError: The watermarks are of another incarnation of the topic, or other consumers of the group hold
+            partitions until the timeout.
         EventLogError: The log is unavailable.
     """
     consumer = open_consumer(settings, EVENTS, group)
     deadline = time.monotonic() + timeout.total_seconds()
     try:
         if consumer.topic_id != watermarks.topic:
-            raise OtherTopicError(EVENTS.name, consumer.topic_id, watermarks.topic)
+            raise BackfillError(
+                f"the topic {EVENTS.name} has the id {consumer.topic_id.hex()}, but the last archived records are of"
+                f" {watermarks.topic.hex()}; the offsets of its group are unchanged"
+            )
         while missing := set(range(consumer.partitions)) - consumer.assignment:
             if time.monotonic() > deadline:
-                raise GroupBusyError(group, sorted(missing))
+                raise BackfillError(
+                    f"partitions {', '.join(map(str, sorted(missing)))} are held by other consumers of the group"
+                    f" {group}; stop the materializers, and run this again"
+                )
             consumer.poll(1, _POLL_SECONDS)
         assigned = sorted(consumer.assignment)
         consumer.commit({partition: watermarks.offsets.get(partition, -1) + 1 for partition in assigned})

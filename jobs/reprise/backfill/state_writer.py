@@ -13,25 +13,27 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise import sql
-from reprise.backfill.exceptions import StateAheadError
-from reprise.backfill.history import IncludedRecords
+from reprise.backfill.history import History
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.plan import EntityPlan, Plan
+from reprise.runtime.exceptions import RepriseError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite
 from reprise.store.watermarks import log_position
 
 _BATCH_ROWS = 1_000
+
+
+class BackfillError(RepriseError):
+    """The history cannot be written to the store, or the group's offsets cannot be set."""
 
 
 @dataclass(frozen=True)
@@ -45,51 +47,47 @@ class BackfillReport:
 
 
 def backfill(
-    events: Path,
+    history: History,
     plan: Plan,
     store: ReplaceableStore,
     project: str,
     *,
-    included: IncludedRecords | None = None,
     duplicate_window: timedelta | None = None,
     replace: bool = False,
     memory_limit: str = sql.MEMORY_LIMIT,
-    advance: Callable[[int], None] | None = None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> BackfillReport:
     """Write the state of every user, product and pair after these events.
 
-    Args:
-        events: Canonical Parquet; with ``duplicate_window`` also with the log positions of the events.
-        plan: The plan.
-        store: The online store.
-        project: The Feast project.
-        included: The log records that the events include; none by default.
-        duplicate_window: How long the stream keeps an event id; by default no ids are stored.
-        replace: Overwrite rows that include other records, and remove rows without events here. Nothing else may
-            write to the store meanwhile.
-        memory_limit: As for ``BatchExecutor``.
-        advance: Called with the number of rows written since the last call.
+    ``replace`` overwrites rows that include other records, and removes rows without events here. Nothing else may
+    write to the store meanwhile. ``duplicate_window`` is how long the stream keeps an event id; it needs the log
+    positions of the events, and without it no ids are stored. ``advance`` is called with the number of rows written
+    since the last call.
 
     Raises:
-        StateAheadError: Rows include other records, and ``replace`` is not set. Nothing was written, unless the
+        BackfillError: Rows include other records, and ``replace`` is not set. Nothing was written, unless the
             stream has written such a row meanwhile.
         NotEnoughEventsError: No event makes features.
         StoreError: The store is unavailable, or refuses.
     """
-    writer = _Writer(store, included or IncludedRecords(), replace=replace)
     with TemporaryDirectory(prefix="reprise-states-") as folder:
         with BatchExecutor(plan, memory_limit=memory_limit) as executor:
-            loaded = executor.load_events(events)
-            views = [_computed_view(executor, entity, project, Path(folder)) for entity in plan.entities]
+            loaded = executor.load_events(history.path)
+            views = [
+                _ViewWriter(store, history, executor, entity, project, Path(folder))
+                for entity in plan.entities
+            ]
         if not replace:
             for view in views:
-                writer.check(view)
+                view.check()
         replication_ids = store.replication_ids()
         claimed = 0
         if duplicate_window is not None:
-            claimed = _claim_event_ids(events, plan, store, duplicate_window)
-        written = {view.codec.view.name: writer.write(view, advance) for view in views}
-        removed = sum(writer.remove_other_rows(view) for view in views) if replace else 0
+            claimed = _claim_event_ids(history.path, plan, store, duplicate_window)
+        written = {view.codec.view.name: view.write(advance, replace=replace) for view in views}
+        removed = 0
+        if replace:
+            removed = sum(store.remove_other_rows(view.codec, view.watermarks) for view in views)
         store.wait_for_replicas(replication_ids)
     return BackfillReport(loaded, written, claimed, removed)
 
@@ -97,11 +95,8 @@ def backfill(
 def _claim_event_ids(events: Path, plan: Plan, store: ReplaceableStore, window: timedelta) -> int:
     """Store the first log position of each event that arrived within the window; return how many events.
 
-    The stream stores the same for the records that it reads, and does not read the backfilled ones. ``events`` has log
-    positions, as ``collect_history`` writes them. Only the plan's event types count.
-
-    Raises:
-        StoreError: The store is unavailable, or refuses.
+    The stream stores the same for the records that it reads, and does not read the backfilled ones. Only the plan's
+    event types count.
     """
     count = 0
     with sql.connect() as connection:
@@ -125,80 +120,74 @@ def _claim_event_ids(events: Path, plan: Plan, store: ReplaceableStore, window: 
     return count
 
 
-@dataclass(frozen=True)
-class _View:
-    """The computed rows of one view, in a file."""
+class _ViewWriter:
+    """Computes the rows of one view, keeps them in a file, and writes them."""
 
-    codec: ViewCodec
-    path: Path
+    def __init__(
+        self,
+        store: ReplaceableStore,
+        history: History,
+        executor: BatchExecutor,
+        entity: EntityPlan,
+        project: str,
+        folder: Path,
+    ) -> None:
+        self._store = store
+        self._history = history
+        self._path = folder / f"{entity.name}.parquet"
+        self.codec = ViewCodec(project, entity.view)
+        self.watermarks = history.watermarks.to_bytes()
+        states = executor.final_states(entity.name)
+        with pq.ParquetWriter(self._path, states.schema, compression="zstd") as writer:
+            for batch in states:
+                writer.write_batch(batch)
 
-    def batches(self, watermarks: bytes) -> Iterator[list[GuardedWrite]]:
+    def check(self) -> None:
+        """Raise if rows of the store include records that the history lacks."""
+        self._require_included(row for writes in self._batches() for row in self._stored_watermarks(writes))
+
+    def write(self, advance: Callable[[int], object], *, replace: bool) -> int:
+        """Write all rows, and return how many."""
+        count = 0
+        for writes in self._batches():
+            pending = writes
+            while True:
+                written = self._store.write_guarded(pending)
+                refused = [write for write, done in zip(pending, written, strict=True) if not done]
+                if not refused:
+                    break
+                stored = self._stored_watermarks(refused)
+                if not replace:
+                    self._require_included(stored)
+                pending = [
+                    dataclasses.replace(write, expected_watermarks=watermarks)
+                    for write, watermarks in zip(refused, stored, strict=True)
+                ]
+            count += len(writes)
+            advance(len(writes))
+        return count
+
+    def _batches(self) -> Iterator[list[GuardedWrite]]:
         """Yield the writes of one round trip after another, each for a row that does not exist yet."""
         view = self.codec.view
-        for batch in pq.ParquetFile(self.path).iter_batches(_BATCH_ROWS):
+        for batch in pq.ParquetFile(self._path).iter_batches(_BATCH_ROWS):
             ids = zip(*(batch.column(key).to_pylist() for key in view.join_keys), strict=True)
             states = zip(*(batch.column(field.name).to_pylist() for field in view.fields), strict=True)
             lasts = batch.column("last_us").to_pylist()
             yield [
-                GuardedWrite(self.codec, self.codec.key(*row_ids), None, state, watermarks, last + TICK_US)
+                GuardedWrite(
+                    self.codec, self.codec.key(*row_ids), None, state, self.watermarks, last + TICK_US
+                )
                 for row_ids, state, last in zip(ids, states, lasts, strict=True)
-            ]
-
-
-def _computed_view(executor: BatchExecutor, entity: EntityPlan, project: str, folder: Path) -> _View:
-    path = folder / f"{entity.name}.parquet"
-    batches: Iterator[pa.RecordBatch] = executor.final_states(entity.name)
-    first = next(batches)
-    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
-        for batch in chain([first], batches):
-            writer.write_batch(batch)
-    return _View(ViewCodec(project, entity.view), path)
-
-
-class _Writer:
-    def __init__(self, store: ReplaceableStore, included: IncludedRecords, *, replace: bool) -> None:
-        self._store = store
-        self._included = included
-        self._watermarks = included.watermarks.to_bytes()
-        self._replace = replace
-
-    def check(self, view: _View) -> None:
-        """Raise if rows of the store include records that the history lacks."""
-        batches = view.batches(self._watermarks)
-        self._require_included(view, [row for writes in batches for row in self._stored_watermarks(writes)])
-
-    def write(self, view: _View, advance: Callable[[int], None] | None) -> int:
-        """Write all rows, and return how many."""
-        count = 0
-        for writes in view.batches(self._watermarks):
-            self._write_batch(view, writes)
-            count += len(writes)
-            if advance is not None:
-                advance(len(writes))
-        return count
-
-    def remove_other_rows(self, view: _View) -> int:
-        """Remove the rows that were not written, and return how many."""
-        return self._store.remove_other_rows(view.codec, self._watermarks)
-
-    def _write_batch(self, view: _View, writes: Sequence[GuardedWrite]) -> None:
-        while True:
-            written = self._store.write_guarded(writes)
-            refused = [write for write, done in zip(writes, written, strict=True) if not done]
-            if not refused:
-                return
-            stored = self._stored_watermarks(refused)
-            if not self._replace:
-                self._require_included(view, stored)
-            writes = [
-                dataclasses.replace(write, expected_watermarks=watermarks)
-                for write, watermarks in zip(refused, stored, strict=True)
             ]
 
     def _stored_watermarks(self, writes: Sequence[GuardedWrite]) -> list[bytes | None]:
         return [row.watermarks for row in self._store.read([(write.codec, write.key) for write in writes])]
 
-    def _require_included(self, view: _View, stored: Iterable[bytes | None]) -> None:
-        excess = [text for row in stored if (text := self._included.describe_excess(row)) is not None]
+    def _require_included(self, stored: Iterable[bytes | None]) -> None:
+        excess = [text for row in stored if (text := self._history.describe_excess(row)) is not None]
         if excess:
-            raise StateAheadError(view.codec.view.name, len(excess), excess[0])
+            raise BackfillError(
+                f"{len(excess):,} rows of {self.codec.view.name} hold events that this backfill would lose (one holds"
+                f" {excess[0]}); let the archiver catch up and try again, or pass --replace to write over them"
+            )

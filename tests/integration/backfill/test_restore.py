@@ -6,25 +6,18 @@ kept as it is there, raw field by raw field. Then Redis is emptied, and restored
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
-from click.testing import CliRunner
 
 from reprise.archive import OfflineStore
-from reprise.archiver.runner import archive_until_idle
-from reprise.archiver.settings import ArchiverSettings
-from reprise.backfill.main import command as backfill
-from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
-from reprise.log import EVENTS, EventLogSettings, open_consumer, open_producer
-from reprise.materializer.runner import fold_until_idle
-from reprise.materializer.settings import MaterializerSettings
+from reprise.log import EVENTS
 from reprise.store.feast.layout import field_name, timestamp_field_name
 from reprise.store.feast.protobuf import decode_bytes, decode_double
 from reprise.store.feast.view import WATERMARKS, StateView
 from reprise.store.watermarks import Watermarks
+from support.embedded_shop import EmbeddedShop
 from support.histories import PLAN_FILE, make_events
 from support.redis import RedisServer
 
@@ -33,139 +26,102 @@ pytestmark = pytest.mark.redis
 Raw = Mapping[bytes, Mapping[bytes, bytes]]
 """The fields of every hash, by key."""
 
-ROUNDS, A_ROUND, AGAIN = 6, 80, 3
+ROUNDS, A_ROUND, AGAIN = 4, 120, 3
 PLAN = Plan.load(PLAN_FILE)
 VIEWS = {entity.name: entity.view for entity in PLAN.entities}
 
 
 @dataclass(frozen=True)
 class Store:
-    """Everything that is in Redis.
+    """Everything that is in Redis."""
 
-    Attributes:
-        rows: The raw fields of every row of the project.
-        seen: Where each remembered event was first seen.
-    """
-
-    rows: Raw
-    seen: Mapping[bytes, bytes]
+    rows: Raw  # of the project
+    seen: Mapping[bytes, bytes]  # where each remembered event was first seen
 
 
-@dataclass
+def dump(shop: EmbeddedShop) -> Store:
+    rows, seen = {}, {}
+    with shop.redis.client() as client:
+        for key in client.scan_iter():
+            if client.type(key) == b"hash":
+                rows[key] = client.hgetall(key)
+            else:
+                seen[key] = client.get(key)
+    return Store(rows, seen)
+
+
+@dataclass(frozen=True)
 class Lived:
-    """A shop that ran for a while, and what it left."""
+    """A shop that ran for a while: Redis as it was in the end, and a copy from before the last events."""
 
-    folder: Path
-    redis: RedisServer
-    events: list[Event]
-    copy: dict[bytes, bytes] = field(default_factory=dict)
-
-    def append(self, events: list[Event]) -> None:
-        producer = open_producer(EventLogSettings(log_dir=self.folder / "log"))
-        for event in events:
-            producer.append(EVENTS.name, event.user_id.encode(), encode_event(event))
-        producer.close(10)
-
-    def fold(self) -> dict[str, int]:
-        settings = MaterializerSettings(
-            log_dir=self.folder / "log",
-            redis_host=self.redis.host,
-            redis_port=self.redis.port,
-            plan=PLAN_FILE,
-            batch_records=50,
-        )
-        return fold_until_idle(settings, 0.4)
-
-    def archive(self) -> None:
-        archive_until_idle(
-            ArchiverSettings(log_dir=self.folder / "log", offline_store=str(self.folder / "offline")), 0.2
-        )
-
-    def backfill(self, *options: str) -> None:
-        arguments = ["--redis-host", self.redis.host, "--redis-port", str(self.redis.port)]
-        arguments += ["--plan", str(PLAN_FILE), "--log-dir", str(self.folder / "log")]
-        arguments += ["--offline", str(self.folder / "offline"), *options]
-        done = CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(backfill, arguments)
-        assert done.exit_code == 0, done.output
-
-    def seek_to_the_beginning(self) -> None:
-        """What `kafka-consumer-groups --reset-offsets --to-earliest` does."""
-        settings = EventLogSettings(log_dir=self.folder / "log")
-        consumer = open_consumer(settings, EVENTS, "materializer")
-        while len(consumer.assignment) < EVENTS.partitions:
-            consumer.poll(1, 0.1)
-        consumer.commit(dict.fromkeys(range(EVENTS.partitions), 0))
-        consumer.close()
-
-    def dump(self) -> Store:
-        rows, seen = {}, {}
-        with self.redis.client() as client:
-            for key in client.scan_iter():
-                if client.type(key) == b"hash":
-                    rows[key] = client.hgetall(key)
-                else:
-                    seen[key] = client.get(key)
-        return Store(rows, seen)
+    shop: EmbeddedShop
+    before: Store
+    copy: Mapping[bytes, bytes]
 
 
-@pytest.fixture
-def lived(tmp_path: Path, redis_server: RedisServer) -> tuple[Lived, Store]:
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory, session_redis_server: RedisServer) -> Lived:
     """Events came and were folded a few at a time; archive and copy have all but the last of them."""
-    shop = Lived(tmp_path, redis_server, make_events(ROUNDS * A_ROUND, users=40, products=20, seed=5))
+    session_redis_server.flush()
+    events = make_events(ROUNDS * A_ROUND, users=40, products=20, seed=5)
+    shop, copy = EmbeddedShop(tmp_path_factory.mktemp("lived"), session_redis_server), {}
     for number in range(ROUNDS):
-        came = shop.events[number * A_ROUND : (number + 1) * A_ROUND]
+        came = events[number * A_ROUND : (number + 1) * A_ROUND]
         shop.append([*came, *came[:AGAIN]])  # what a shop sends twice counts once
         shop.fold()
         if number == ROUNDS - 2:
             shop.archive()
-            with redis_server.client() as client:
-                shop.copy = {key: client.dump(key) for key in client.scan_iter()}
-    return shop, shop.dump()
+            with session_redis_server.client() as client:
+                copy = {key: client.dump(key) for key in client.scan_iter()}
+    return Lived(shop, dump(shop), copy)
 
 
-def test_a_replay_of_the_log_restores_the_bytes(lived: tuple[Lived, Store]) -> None:
-    shop, before = lived
-    shop.redis.flush()
+@pytest.fixture
+def lived(once: Lived, redis_server: RedisServer) -> Lived:
+    """The same shop, whose Redis was lost."""
+    return once
+
+
+def test_a_replay_of_the_log_restores_the_bytes(lived: Lived) -> None:
+    shop, before = lived.shop, lived.before
     shop.seek_to_the_beginning()
     assert shop.fold() == {"folded": ROUNDS * A_ROUND, "duplicate": ROUNDS * AGAIN}
-    after = shop.dump()
+    after = dump(shop)
     assert after.seen == before.seen
     assert_same_bytes(before, after)
     shop.redis.flush()
     shop.seek_to_the_beginning()
     shop.fold()
-    assert shop.dump() == after
+    assert dump(shop) == after
 
 
-def test_a_copy_of_redis_goes_on_from_where_it_was_taken(lived: tuple[Lived, Store]) -> None:
-    shop, before = lived
+def test_a_copy_of_redis_goes_on_from_where_it_was_taken(lived: Lived) -> None:
+    shop, before = lived.shop, lived.before
     with shop.redis.client() as client:
-        client.flushall()
-        for key, content in shop.copy.items():
+        for key, content in lived.copy.items():
             client.restore(key, 0, content)
-    copied = shop.dump()
+    copied = dump(shop)
     assert len(copied.rows) < len(before.rows)
     # Offsets from before the copy do no harm: rows skip what they hold.
     shop.seek_to_the_beginning()
     folded = shop.fold()
     assert (folded["folded"], folded["replayed"]) == (A_ROUND, (ROUNDS - 1) * A_ROUND)
-    after = shop.dump()
+    after = dump(shop)
     assert after.seen == before.seen
     assert_same_bytes(before, after)
 
 
-def test_a_backfill_restores_all_but_watermarks_and_the_last_bits_of_sums(lived: tuple[Lived, Store]) -> None:
-    shop, before = lived
-    shop.redis.flush()
-    shop.backfill("--seek-group", "materializer")
-    untouched = shop.dump().rows
+def test_a_backfill_restores_all_but_watermarks_and_the_last_bits_of_sums(lived: Lived) -> None:
+    shop, before = lived.shop, lived.before
+    assert shop.backfill("--offline", shop.offline, "--seek-group", "materializer").exit_code == 0
+    untouched = dump(shop).rows
     assert shop.fold() == {"folded": A_ROUND, "duplicate": AGAIN}
-    after = shop.dump()
+    after = dump(shop)
     assert after.seen == before.seen
     for entity, names in differing(before, after).items():
         assert names - inexact(entity) == {WATERMARKS}
     assert_close(before, after)
-    [coverage] = OfflineStore(str(shop.folder / "offline")).coverage(EVENTS.name)
+    [coverage] = OfflineStore(shop.offline).coverage(EVENTS.name)
     archived = {partition: parts[-1].segment.last for partition, parts in coverage.parts.items()}
     for key, row in after.rows.items():
         had, has = watermarks(before.rows[key], coverage.topic_id), watermarks(row, coverage.topic_id)
@@ -179,13 +135,13 @@ def test_a_backfill_restores_all_but_watermarks_and_the_last_bits_of_sums(lived:
         assert all(offset in (archived[partition], had.get(partition)) for partition, offset in has.items())
 
 
-def test_a_second_backfill_writes_the_same_watermarks_and_fields(lived: tuple[Lived, Store]) -> None:
-    shop, _ = lived
+def test_a_second_backfill_writes_the_same_watermarks_and_fields(lived: Lived) -> None:
+    shop = lived.shop
     stores = []
     for _ in range(2):
         shop.redis.flush()
-        shop.backfill()
-        stores.append(shop.dump())
+        assert shop.backfill("--offline", shop.offline).exit_code == 0
+        stores.append(dump(shop))
     for entity, names in differing(*stores).items():
         assert names <= inexact(entity)
     assert_close(*stores)
