@@ -296,7 +296,7 @@ def test_a_value_that_is_off_or_that_only_one_executor_has_is_a_mismatch(executo
             for left, right in ((found.batch, off), (off, found.batch)):
                 [mismatch] = compare("one and other", names, left, right, scales).mismatches
                 assert (mismatch.feature, mismatch.row) == (name, row)
-                assert ("nan" in str(mismatch)) is np.isnan(change)
+                assert ("nan" in str(mismatch)) == np.isnan(change)
 
 
 def test_an_event_that_one_executor_did_not_see_is_a_mismatch_in_many_features(

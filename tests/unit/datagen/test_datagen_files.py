@@ -110,10 +110,10 @@ def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
 
 def test_a_history_without_events_is_an_empty_table(tmp_path: Path) -> None:
     lonely = ShopConfig(seed=1, users=1, products=1)
-    for name in ("h.parquet", "h.csv"):
-        report = tmp_path / f"{name}.html"
-        assert generate_history(HistoryOptions(tmp_path / name, lonely, days=1, report=report)).events == 0
-        assert report.exists()
+    report = tmp_path / "r.html"
+    for name, page in (("h.parquet", report), ("h.csv", None)):
+        assert generate_history(HistoryOptions(tmp_path / name, lonely, days=1, report=page)).events == 0
+    assert report.exists()
     assert pq.read_table(tmp_path / "h.parquet").schema.equals(EVENT_SCHEMA)
     assert (tmp_path / "h.csv").read_text() == ",".join(EVENT_SCHEMA.names) + "\n"
 

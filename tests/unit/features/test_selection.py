@@ -1,7 +1,8 @@
 """Which of the discovered features are kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,102 +20,72 @@ def candidate(name: str, *, named: bool = False, depth: int = 1) -> Candidate:
     return Candidate("user", name.upper(), name, named, Compiled((), {}, "events"), feature)
 
 
-def label_and_noise(seed: int = 0) -> tuple[np.ndarray, np.random.Generator]:
-    rng = np.random.default_rng(seed)
-    return rng.random(ROWS) < 0.3, rng
+LABEL = np.random.default_rng(0).random(ROWS) < 0.3
+RNG = np.random.default_rng(1)
+NOISE = [RNG.random(ROWS) for _ in range(12)]
 
 
 def chosen(
-    candidates: Sequence[Candidate], columns: Sequence[np.ndarray], label: np.ndarray, max_inputs: int = 10
+    columns: Mapping[str, np.ndarray], max_inputs: int = 10, label: np.ndarray = LABEL, **options: Any
 ) -> Selection:
-    return select(
-        candidates, np.column_stack(columns), label, max_inputs=max_inputs, duplicate_correlation=0.995
-    )
+    """Select among these columns; an option has the named of them, or the depth of each that is not 1."""
+    named, depths = options.get("named", ()), options.get("depths", {})
+    candidates = [candidate(name, named=name in named, depth=depths.get(name, 1)) for name in columns]
+    values = np.column_stack(list(columns.values()))
+    return select(candidates, values, label, max_inputs=max_inputs, duplicate_correlation=0.995)
 
 
 def names(selection: Selection) -> list[str]:
     return [c.name for c in selection.kept]
 
 
-def test_what_says_nothing_is_dropped() -> None:
-    label, rng = label_and_noise()
+def test_what_says_nothing_is_dropped_unless_it_is_named() -> None:
     nearly = np.zeros(ROWS)
     nearly[0] = 1.0
-    found = chosen(
-        [candidate("informative"), candidate("constant"), candidate("nearly"), candidate("missing")],
-        [label + rng.random(ROWS), np.full(ROWS, 3.0), nearly, np.full(ROWS, np.nan)],
-        label,
-    )
-    assert names(found) == ["informative"]
-    assert found.dropped["constant"] == "no information: 3 in 100.00% of rows"
-    assert found.dropped["nearly"] == "no information: 0 in 99.95% of rows"
-    assert found.dropped["missing"] == "no information: missing in 100.00% of rows"
-
-
-def test_a_named_feature_stays_even_if_it_says_nothing() -> None:
-    label, rng = label_and_noise()
-    found = chosen(
-        [candidate("informative"), candidate("constant", named=True)],
-        [label + rng.random(ROWS), np.full(ROWS, 3.0)],
-        label,
-    )
-    assert names(found) == ["informative", "constant"]
-    assert found.dropped == {}
+    constant = np.full(ROWS, 3.0)
+    missing = np.full(ROWS, np.nan)
+    columns = {"informative": LABEL + NOISE[0], "constant": constant, "nearly": nearly, "missing": missing}
+    found = chosen({**columns, "kept": constant}, named=["kept"])
+    assert names(found) == ["informative", "kept"]
+    assert found.dropped == {
+        "constant": "no information: 3 in 100.00% of rows",
+        "nearly": "no information: 0 in 99.95% of rows",
+        "missing": "no information: missing in 100.00% of rows",
+    }
 
 
 def test_of_features_that_rank_rows_alike_one_is_kept() -> None:
-    label, rng = label_and_noise()
-    value = rng.random(ROWS)
-    found = chosen(
-        [candidate("value"), candidate("squared"), candidate("negative"), candidate("other")],
-        [value, value**2, -value, rng.random(ROWS)],
-        label,
-    )
+    value = NOISE[0]
+    found = chosen({"value": value, "squared": value**2, "negative": -value, "other": NOISE[1]})
     assert names(found) == ["value", "other"]
-    assert found.dropped["squared"] == "near-duplicate of value: rank correlation 1.0000"
-    assert found.dropped["negative"] == "near-duplicate of value: rank correlation 1.0000"
+    reason = "near-duplicate of value: rank correlation 1.0000"
+    assert found.dropped == {"squared": reason, "negative": reason}
 
 
-def test_the_named_of_two_duplicates_is_kept_before_the_shallow_before_the_deep() -> None:
-    label, rng = label_and_noise()
-    one, two = rng.random(ROWS), rng.random(ROWS)
+def test_all_named_duplicates_are_kept_before_the_shallow_before_the_deep() -> None:
+    one, two = NOISE[:2]
     found = chosen(
-        [
-            candidate("deep", depth=3),
-            candidate("shallow", depth=1),
-            candidate("unnamed"),
-            candidate("named", named=True, depth=3),
-        ],
-        [one, one, two, two],
-        label,
+        {"deep": one, "shallow": one, "unnamed": two, "named": two, "twin": two},
+        named=["named", "twin"],
+        depths={"deep": 3, "named": 3},
     )
-    assert names(found) == ["shallow", "named"]
-
-
-def test_two_named_duplicates_both_stay() -> None:
-    label, rng = label_and_noise()
-    value = rng.random(ROWS)
-    found = chosen([candidate("one", named=True), candidate("two", named=True)], [value, value], label)
-    assert names(found) == ["one", "two"]
+    assert names(found) == ["shallow", "named", "twin"]
 
 
 def test_at_most_max_inputs_are_kept_the_most_important_and_the_named_besides() -> None:
-    label, rng = label_and_noise()
-    columns = [rng.random(ROWS) + strength * label for strength in (0.0, 0.9, 0.0, 0.6, 0.0)]
-    candidates = [candidate(f"f{at}", named=at == 4) for at in range(5)]
-    found = chosen(candidates, columns, label, max_inputs=2)
+    strengths = enumerate((0.0, 0.9, 0.0, 0.6, 0.0))
+    columns = {f"f{at}": NOISE[at] + strength * LABEL for at, strength in strengths}
+    found = chosen(columns, max_inputs=2, named=["f4"])
     assert names(found) == ["f1", "f3", "f4"]
     assert set(found.dropped) == {"f0", "f2"}
     assert all("of at most 2" in reason for reason in found.dropped.values())
 
 
 def test_the_same_sample_makes_the_same_selection_with_importances_of_what_was_ranked() -> None:
-    label, rng = label_and_noise()
-    columns = [np.zeros(ROWS), *(rng.random(ROWS) + rng.random() * label for _ in range(11))]
-    candidates = [candidate(f"f{at}") for at in range(12)]
-    one, two = (chosen(candidates, columns, label, max_inputs=5) for _ in range(2))
+    columns = {f"f{at}": NOISE[at] + at / 12 * LABEL for at in range(12)}
+    one, two = (chosen({"zero": np.zeros(ROWS), **columns}, max_inputs=5) for _ in range(2))
     assert (names(one), one.dropped, one.importance) == (names(two), two.dropped, two.importance)
-    assert set(one.importance) == {f"f{at}" for at in range(1, 12)}
+    assert one.importance.keys() == columns.keys()
     assert sum(one.importance.values()) == pytest.approx(1.0)
 
 
@@ -122,4 +93,4 @@ def test_the_same_sample_makes_the_same_selection_with_importances_of_what_was_r
 def test_a_sample_with_too_little_of_a_class_is_refused(positives: int) -> None:
     label = np.arange(ROWS) < positives
     with pytest.raises(NotEnoughEventsError, match=f"{positives} rows with and {ROWS - positives} without"):
-        chosen([candidate("a")], [np.arange(ROWS, dtype=float)], label)
+        chosen({"a": np.arange(ROWS, dtype=float)}, label=label)
