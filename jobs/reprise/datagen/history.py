@@ -129,7 +129,7 @@ def generate_history(options: HistoryOptions) -> HistorySummary:
             # Only a report needs matplotlib, which is slow to load.
             from reprise.datagen.report import render_report  # noqa: PLC0415
 
-            page.write_text(render_report(options, statistics), encoding="utf-8")
+            page.write_text(render_report(options.out.name, options.horizon, statistics), encoding="utf-8")
     return HistorySummary(events, purchases, first_us, last_us, time.monotonic() - began)
 
 

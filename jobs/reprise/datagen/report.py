@@ -1,12 +1,12 @@
 """The report: one self-contained page of plots and numbers that shows at a glance what was generated."""
 
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 from matplotlib.ticker import FuncFormatter, MaxNLocator, PercentFormatter
 
-from reprise.datagen.history import HistoryOptions
 from reprise.datagen.statistics import GAP_DAYS, PROBABILITY_BINS, HistoryStatistics
 from reprise.events import format_timestamp
 from reprise.reports.figures import date_axis, figure
@@ -24,8 +24,8 @@ _WIDE = (11.0, 3.0)
 _HALF = (5.4, 3.4)
 
 
-def render_report(options: HistoryOptions, statistics: HistoryStatistics) -> str:
-    """Return the HTML page of a history's statistics."""
+def render_report(title: str, horizon: timedelta, statistics: HistoryStatistics) -> str:
+    """Return the HTML page of a history's statistics; the horizon is that of its probabilities."""
     plots = (
         _events_over_time,
         _week,
@@ -37,33 +37,33 @@ def render_report(options: HistoryOptions, statistics: HistoryStatistics) -> str
     )
     template = html_environment("reprise.datagen").get_template("report.html.j2")
     return template.render(
-        title=options.out.name,
+        title=title,
         plots={draw.__name__.removeprefix("_"): Markup(draw(statistics)) for draw in plots},
-        horizon=format_duration(options.horizon),
-        cards=_cards(options, statistics),
-        numbers=_numbers(options, statistics),
+        horizon=format_duration(horizon),
+        cards=_cards(horizon, statistics),
+        numbers=_numbers(horizon, statistics),
     )
 
 
-def _cards(options: HistoryOptions, statistics: HistoryStatistics) -> list[tuple[str, str]]:
+def _cards(horizon: timedelta, statistics: HistoryStatistics) -> list[tuple[str, str]]:
     return [
         ("events", f"{statistics.events:,}"),
         ("users with an event", f"{int(statistics.users_active.sum()):,}"),
         ("products", f"{statistics.shop.config.products:,}"),
         ("purchases", f"{statistics.purchases:,}"),
         ("of them bought again", _percent(int(statistics.repeats.sum()), statistics.purchases)),
-        (f"base rate, {format_duration(options.horizon)}", f"{statistics.base_rate:.1%}"),
+        (f"base rate, {format_duration(horizon)}", f"{statistics.base_rate:.1%}"),
         ("best possible ROC AUC", number(statistics.oracle_auc, ".3f")),
     ]
 
 
-def _numbers(options: HistoryOptions, statistics: HistoryStatistics) -> list[tuple[str, str]]:
+def _numbers(horizon: timedelta, statistics: HistoryStatistics) -> list[tuple[str, str]]:
     config = statistics.shop.config
     purchases = statistics.purchases
     sold = int((statistics.product_events[:, PURCHASE] > 0).sum())
     mean_after = statistics.probability_sum[PURCHASE] / max(purchases, 1)
     return [
-        ("Start", format_timestamp(options.start_us)),
+        ("Start", format_timestamp(statistics.start_us)),
         ("Days with events", f"{int((statistics.daily.sum(axis=1) > 0).sum()):,}"),
         ("Seed", str(config.seed)),
         ("Customer base", f"{config.users:,} users in {len(SEGMENTS)} segments"),
@@ -73,7 +73,7 @@ def _numbers(options: HistoryOptions, statistics: HistoryStatistics) -> list[tup
         ("Bought again by the same user", f"{int(statistics.repeats.sum()):,} purchases"),
         ("Revenue", f"{statistics.amount:,.2f}"),
         ("Mean amount of a purchase", f"{statistics.amount / max(purchases, 1):,.2f}"),
-        ("Horizon of the label", format_duration(options.horizon)),
+        ("Horizon of the label", format_duration(horizon)),
         ("Expected base rate, all events", f"{statistics.base_rate:.2%}"),
         ("Expected base rate, after a purchase", f"{mean_after:.2%}"),
         ("ROC AUC of the generator's own probability", number(statistics.oracle_auc)),
