@@ -185,7 +185,8 @@ def test_a_half_life_of_parts_of_a_day_is_kept_apart_from_whole_days() -> None:
 def test_everything_discovered_is_accepted_or_refused_with_a_reason_and_the_same_every_time() -> None:
     found, again = discovery(), discover(definition())
     assert all(len(r.reason) > 10 for r in found.refusals)
-    sources = [(each.entity, each.source) for each in (*found.candidates, *found.refusals)]
+    sources = [(c.entity, c.source) for c in found.candidates]
+    sources += [(r.entity, r.source) for r in found.refusals]
     assert len(sources) == len(set(sources))
     assert again.refusals == found.refusals
     assert [(c.name, c.named, c.compiled) for c in again.candidates] == [
