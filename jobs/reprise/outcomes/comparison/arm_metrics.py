@@ -1,20 +1,14 @@
-"""The metrics of each model in each arm, with 95% intervals over users.
+"""The metrics of each model in each arm, with 95% intervals over users."""
 
-Users are resampled, not predictions: the pairs cluster bootstrap (Cameron, Gelbach and Miller, *Bootstrap-based
-improvements for inference with clustered errors*, Review of Economics and Statistics 90(3), 2008), with Poisson(1)
-weights for the draw (Chamandy, Muralidharan, Najmi and Naidu, *Estimating uncertainty for massive data streams*,
-Google, 2012), percentile intervals. They are valid at one moment; decisions use ``confidence_sequence``.
-"""
-
-from collections.abc import Callable
 from dataclasses import asdict
 from math import sqrt
 from typing import Any
 
 import numpy as np
 
-from reprise.evaluation.classification_metrics import RANKING_METRICS, Floats, Indices, RankedPredictions
-from reprise.outcomes.comparison.results import ArmResult, HorizonResult, Interval
+from reprise.evaluation.classification_metrics import RANKING_METRICS, Floats, RankedPredictions
+from reprise.evaluation.cluster_bootstrap import Interval, bootstrap
+from reprise.outcomes.comparison.results import ArmResult, HorizonResult
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.outcome_join import ModelArm, buyers, labelled_rows, model_arms
 from reprise.runtime.durations import microseconds
@@ -72,30 +66,3 @@ def wilson_interval(hits: int, total: int) -> Interval:
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
     half = _Z / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total * total))
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
-
-
-def bootstrap(
-    statistics: Callable[[Floats | None], dict[str, float]], users: Indices, *, draws: int, seed: int
-) -> dict[str, Interval]:
-    """Return each statistic with its interval from that many draws.
-
-    ``statistics`` returns them for the rows with these weights, or for the rows as they are. ``users`` has the user of
-    each row, numbered from 0.
-    """
-    values = statistics(None)
-    rng = np.random.default_rng(seed)
-    count = int(users.max()) + 1
-    drawn: dict[str, list[float]] = {name: [] for name in values}
-    for _ in range(draws):
-        weights = rng.poisson(1.0, count).astype(np.float64)
-        for name, value in statistics(weights[users]).items():
-            drawn[name].append(value)
-    return {name: _interval(values[name], np.array(drawn[name])) for name in values}
-
-
-def _interval(value: float, drawn: Floats) -> Interval:
-    known = drawn[~np.isnan(drawn)]
-    if np.isnan(value) or len(known) == 0:
-        return Interval(value, float("nan"), float("nan"))
-    lower, upper = np.quantile(known, [0.025, 0.975])
-    return Interval(value, float(lower), float(upper))

@@ -5,20 +5,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reprise.evaluation.classification_metrics import CalibrationBin
+from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.outcomes.comparison.confidence_sequence import Verdict
 from reprise.outcomes.tables.compared_arms import ComparedArm
 
 MetricName = Literal["brier", "conversion"]
 Design = Literal["paired", "arms"]
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """An estimate with its 95% interval; NaN if undefined."""
-
-    value: float
-    lower: float
-    upper: float
 
 
 @dataclass(frozen=True, slots=True)

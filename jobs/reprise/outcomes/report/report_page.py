@@ -7,9 +7,10 @@ from typing import Any
 
 import orjson
 
+from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.events import format_timestamp
 from reprise.outcomes.comparison.candidate_tests import detectable_loss
-from reprise.outcomes.comparison.results import ArmResult, Interval
+from reprise.outcomes.comparison.results import ArmResult
 from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD
 from reprise.outcomes.report import plots

@@ -3,10 +3,11 @@
 import math
 from datetime import timedelta
 
+from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.events import format_timestamp
 from reprise.outcomes.comparison.candidate_tests import detectable_loss
 from reprise.outcomes.comparison.confidence_sequence import Verdict
-from reprise.outcomes.comparison.results import HorizonResult, Interval, MetricResult
+from reprise.outcomes.comparison.results import HorizonResult, MetricResult
 from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD, ModelDrift
 from reprise.runtime.durations import format_duration
