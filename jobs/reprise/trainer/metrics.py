@@ -27,7 +27,7 @@ class TrainerMetrics:
             "scorer",
         )
         self._rows = gauge(
-            "rows", "Rows of the last model's windows: train, calibration, evaluation.", "window"
+            "rows", "Rows of the last model's windows: train, calibration, evaluation, published.", "window"
         )
         self._positives = gauge(
             "positive_rows", "Rows of the last model's windows whose user bought.", "window"
@@ -42,9 +42,15 @@ class TrainerMetrics:
     def show(self, result: TrainingResult) -> None:
         """Set the metrics of a run."""
         manifest, data = result.manifest, result.manifest.data
-        for name in ("train", "calibration", "evaluation"):
-            self._rows.labels(name).set(getattr(data, name).rows)
-            self._positives.labels(name).set(getattr(data, name).positives)
+        windows = {
+            "train": data.train,
+            "calibration": data.calibration,
+            "evaluation": data.evaluation,
+            "published": result.refit.train,
+        }
+        for name, window in windows.items():
+            self._rows.labels(name).set(window.rows)
+            self._positives.labels(name).set(window.positives)
         self._events.set(data.events)
         self._last_event.set(datetime.fromisoformat(data.last).timestamp())
         self._show_slice("overall", manifest.evaluation.overall)

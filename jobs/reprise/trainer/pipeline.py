@@ -7,32 +7,28 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from reprise.bundle import (
+    EVALUATED,
     METADATA,
     MODEL_CARD,
     Bundle,
     BundleFiles,
     BundleStore,
-    DataSnapshot,
     Digest,
     Manifest,
+    Refit,
 )
-from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
-from reprise.event_files.report import ImportReport
 from reprise.features.plan import Plan
-from reprise.features.training_rows import build_training_rows
-from reprise.runtime.durations import format_duration, timed
+from reprise.runtime.durations import format_duration
 from reprise.runtime.progress import progress
-from reprise.trainer.data.dataset import Dataset, check_truth_file, load_dataset
-from reprise.trainer.data.fingerprint import events_sha256
-from reprise.trainer.data.time_split import TimeSplit, split_by_time
-from reprise.trainer.evaluation.held_out import MODEL
-from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
+from reprise.trainer.data.dataset import Dataset, check_truth_file
+from reprise.trainer.data.history import History, compute_dataset, read_history
+from reprise.trainer.exceptions import RolloutRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
-from reprise.trainer.promotion.baseline_comparison import Tolerance, compare_with_baseline
+from reprise.trainer.promotion.baseline_comparison import compare_with_baseline
 from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
 from reprise.trainer.promotion.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
-from reprise.trainer.publication.manifest import build_manifest, describe_data
+from reprise.trainer.publication.manifest import build_manifest, describe_data, describe_refit
 from reprise.trainer.publication.metadata import Run, build_metadata
 from reprise.trainer.publication.model_card import render_card
 from reprise.trainer.settings import TrainerSettings
@@ -44,6 +40,7 @@ class TrainingResult:
 
     digest: Digest
     manifest: Manifest
+    refit: Refit
     card: str
     run: Run
     model: FittedModel
@@ -78,94 +75,31 @@ def train(
         check_truth_file(settings.truth)
     target = None if settings.rollout is None else _find_rollout(settings, store, open_rollouts)
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
-        history = _read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
+        history = read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
         model = fit_model(history.dataset, history.split, plan.input_names, settings)
         durations.update(model.durations)
-        result = _publish(
-            store, model, plan, history.data, Run(trained_at, durations, history.report, settings)
-        )
+        result = _publish(store, model, plan, history, Run(trained_at, durations, history.report, settings))
         if target is None:
             return result
         return replace(result, proposal=_propose(target, result, plan, history, Path(folder)))
 
 
-@dataclass(frozen=True, slots=True)
-class _History:
-    events: Path
-    report: ImportReport
-    split: TimeSplit
-    data: DataSnapshot
-    dataset: Dataset
-
-
-def _read_history(
-    settings: TrainerSettings, plan: Plan, options: ImportOptions, folder: Path, durations: dict[str, float]
-) -> _History:
-    events, rows = folder / "events.parquet", folder / "rows.parquet"
-    with timed(durations, "import"), progress("Reading the events", 1, "steps") as bar:
-        report = import_events(
-            settings.events,
-            events,
-            options=options,
-            memory_limit=settings.memory_limit,
-            temp_directory=folder,
-        )
-        if report.first_us is None or report.last_us is None:
-            raise TrainingRefusedError("there are no events", "a file that holds some")
-        split = split_by_time(report.first_us, report.last_us, settings.horizon)
-        sha256 = events_sha256(events)
-        bar.advance()
-    dataset, labelled = _compute_dataset(events, rows, plan, settings, durations, report.rows_written)
-    return _History(events, report, split, describe_data(report, sha256, labelled, dataset, split), dataset)
-
-
-def _compute_dataset(
-    events: Path,
-    rows: Path,
-    plan: Plan,
-    settings: TrainerSettings,
-    durations: dict[str, float],
-    expected: int | None,
-) -> tuple[Dataset, int]:
-    """Return the rows of a plan, and how many of them are labelled."""
-    with timed(durations, "rows"), progress("Computing training rows", expected, "rows") as bar:
-        build_training_rows(
-            events,
-            rows,
-            plan,
-            settings.horizon,
-            memory_limit=settings.memory_limit,
-            temp_directory=rows.parent,
-            advance=bar.advance,
-        )
-    with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
-        loaded = load_dataset(
-            rows,
-            events,
-            settings.truth,
-            plan.input_names,
-            max_rows=settings.max_rows,
-            seed=settings.seed,
-            memory_limit=settings.memory_limit,
-        )
-        bar.advance()
-    return loaded
-
-
 def _publish(
-    store: BundleStore, model: FittedModel, plan: Plan, data: DataSnapshot, run: Run
+    store: BundleStore, model: FittedModel, plan: Plan, history: History, run: Run
 ) -> TrainingResult:
     with progress("Publishing the bundle", 1, "bundles") as bar:
-        manifest = build_manifest(model, plan, run.settings, data)
+        refit = describe_refit(history, model)
+        manifest = build_manifest(model, plan, run.settings, describe_data(history), refit)
         attachments = {
-            METADATA: build_metadata(model, run),
-            MODEL_CARD: render_card(model, manifest, plan, run).encode(),
+            EVALUATED: model.evaluated.graph,
+            METADATA: build_metadata(model, manifest, refit, run),
+            MODEL_CARD: render_card(model, manifest, refit, plan, run).encode(),
         }
-        digest = store.publish(BundleFiles(manifest.to_bytes(), model.graph, attachments))
+        digest = store.publish(BundleFiles(manifest.to_bytes(), model.published.graph, attachments))
         if run.settings.set_latest and run.settings.rollout is None:
             store.set_latest(digest)
         bar.advance()
-    return TrainingResult(digest, manifest, store.location(digest, MODEL_CARD), run, model)
+    return TrainingResult(digest, manifest, refit, store.location(digest, MODEL_CARD), run, model)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +108,7 @@ class _RolloutTarget:
     namespace: str
     name: str
     baseline: Bundle
+    evaluated_model: bytes
 
 
 def _find_rollout(
@@ -190,26 +125,23 @@ def _find_rollout(
             f"the horizon of its baseline is {format_duration(horizon)} and the horizon of this training is"
             f" {format_duration(settings.horizon)}: the two cannot be compared",
         )
-    return _RolloutTarget(api, namespace, name, baseline)
+    return _RolloutTarget(api, namespace, name, baseline, store.evaluated_model(baseline))
 
 
 def _propose(
-    target: _RolloutTarget, result: TrainingResult, plan: Plan, history: _History, folder: Path
+    target: _RolloutTarget, result: TrainingResult, plan: Plan, history: History, folder: Path
 ) -> Proposal:
-    """Compare the new bundle with the baseline, and make it the candidate if it is not worse."""
-    settings = result.run.settings
-    comparison = None
+    """Compare the new bundle with the baseline, and make it the candidate unless it is worse."""
+    settings, comparison = result.run.settings, None
     if result.digest != target.baseline.digest:
 
         def compute_rows(other: Plan) -> Dataset:
             rows = folder / "baseline-rows.parquet"
-            dataset, _ = _compute_dataset(history.events, rows, other, settings, {}, None)
-            return dataset.subset(history.split.evaluation.rows(dataset.timestamps_us))
+            dataset, _ = compute_dataset(history.events, rows, other, settings, {}, None)
+            return dataset.within(history.split.evaluation)
 
-        predictions = result.model.predictions
-        tolerance = Tolerance(settings.rollout_brier_tolerance, settings.rollout_auc_tolerance)
         comparison = compare_with_baseline(
-            predictions.rows, predictions.by_scorer[MODEL], plan, target.baseline, compute_rows, tolerance
+            result.model.predictions, plan, target.baseline, target.evaluated_model, compute_rows
         )
     return propose(
         target.api,

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Annotated
 
 import click
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
+from reprise.trainer.threshold import parse_rule
 
 
 class TrainerSettings(JobSettings):
@@ -44,8 +45,13 @@ class TrainerSettings(JobSettings):
         None,
         gt=0.0,
         lt=1.0,
-        description="Probability from which a purchase is predicted; by default the one with the best F1 "
-        "on the calibration rows.",
+        description="Fixed probability from which a purchase is predicted, instead of a threshold rule.",
+    )
+    threshold_rule: str = Field(
+        "f1",
+        description="How the threshold is chosen on out-of-time probabilities: f1, the best F1; cost:FP,FN, the costs"
+        " of a false alarm and of a missed purchase, such as cost:1,5; precision:SHARE, the lowest with at least this"
+        " precision, such as precision:0.8; or top:PERCENT%, the rows with the highest probabilities, such as top:10%.",
     )
     max_rows: int = Field(
         1_000_000,
@@ -73,8 +79,8 @@ class TrainerSettings(JobSettings):
     rollout: str | None = Field(
         None,
         pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
-        description="ModelRollout, name or namespace/name, whose candidate the bundle becomes if it is not worse than"
-        " the baseline on the same held-out rows.",
+        description="ModelRollout, name or namespace/name, whose candidate the bundle becomes unless it is shown to be"
+        " worse than the baseline on the same held-out rows.",
     )
     rollout_candidate: str = Field(
         "trained",
@@ -89,16 +95,6 @@ class TrainerSettings(JobSettings):
         description="Final traffic of the candidate, percent of users. By default an existing candidate keeps its"
         " share, and a new one gets 50 or what the other candidates leave.",
     )
-    rollout_brier_tolerance: float = Field(
-        0.01,
-        ge=0,
-        description="Maximum increase of the Brier score over the baseline's, relative, to count as not worse.",
-    )
-    rollout_auc_tolerance: float = Field(
-        0.005,
-        ge=0,
-        description="Maximum decrease of the ROC AUC below the baseline's, absolute, to count as not worse.",
-    )
 
     @field_validator("horizon")
     @classmethod
@@ -106,3 +102,11 @@ class TrainerSettings(JobSettings):
         if horizon < timedelta(seconds=1):
             raise ValueError("expected at least one second")
         return horizon
+
+    @field_validator("threshold_rule")
+    @classmethod
+    def _threshold_rule_is_known_and_alone(cls, rule: str, info: ValidationInfo) -> str:
+        parse_rule(rule)
+        if rule != "f1" and info.data.get("threshold") is not None:
+            raise ValueError(f"{rule} and a fixed threshold exclude each other")
+        return rule

@@ -5,6 +5,7 @@ from reprise.reports.html import number
 from reprise.runtime.durations import format_duration
 from reprise.trainer.evaluation.held_out import scores_by_scorer
 from reprise.trainer.pipeline import TrainingResult
+from reprise.trainer.promotion.baseline_comparison import NAMES
 from reprise.trainer.promotion.candidate import Proposal
 
 _COLUMNS = (
@@ -31,11 +32,17 @@ def render_summary(result: TrainingResult) -> str:
     lines += _slice(f"Held-out rows, P(buys within {horizon})", evaluation.overall)
     if evaluation.repeat_candidates is not None:
         lines += ["", *_slice("Repeat candidates (bought before)", evaluation.repeat_candidates)]
+    manifest, refit = result.manifest, result.refit
+    age = result.run.describe_age(refit.newest_row, data)
     lines += [
         "",
-        f"threshold   {result.manifest.threshold:.4f}",
-        f"parity      ONNX = scikit-learn within {result.manifest.parity.max_abs_diff:.1e} "
-        f"on {result.manifest.parity.rows:,} rows",
+        f"evaluated   grown on {data.train.rows:,} rows until {data.train.end[:10]}, threshold"
+        f" {refit.evaluated_threshold:.4f}",
+        f"published   same parameters, grown on {refit.train.rows:,} rows; the newest is of {refit.newest_row[:10]},"
+        f" {age}",
+        f"threshold   {manifest.threshold:.4f} ({manifest.parameters['threshold_rule']})",
+        f"parity      ONNX = scikit-learn within {manifest.parity.max_abs_diff:.1e} "
+        f"on {manifest.parity.rows:,} rows",
         f"took        {sum(result.run.durations.values()):.1f} s",
         f"bundle      {result.digest}",
         f"model card  {result.card}",
@@ -47,12 +54,14 @@ def _proposal(proposal: Proposal | None) -> list[str]:
     if proposal is None:
         return []
     lines = [f"rollout     {proposal.rollout}: {proposal.outcome}, {proposal.reason}"]
-    if proposal.comparison is not None:
-        new, old = proposal.comparison.candidate_scores, proposal.comparison.baseline_scores
-        lines.append(
-            f"            on the same {proposal.comparison.rows:,} rows: ROC AUC {number(new.roc_auc)} against"
-            f" {number(old.roc_auc)}, Brier {number(new.brier)} against {number(old.brier)}"
-        )
+    comparison = proposal.comparison
+    if comparison is not None:
+        lines += [
+            f"            {NAMES[name]} {metric.candidate:.4f} against {metric.baseline:.4f}, better by"
+            f" {metric.improvement.value:+.4f} ({metric.improvement.lower:+.4f} to {metric.improvement.upper:+.4f})"
+            f" on the same {comparison.rows:,} rows of {comparison.users:,} users"
+            for name, metric in comparison.metrics.items()
+        ]
     return lines
 
 

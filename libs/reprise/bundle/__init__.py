@@ -1,5 +1,6 @@
 """Model bundles: format, content-addressed store, verification."""
 
+from reprise.bundle.bundle import EVALUATED as EVALUATED
 from reprise.bundle.bundle import METADATA as METADATA
 from reprise.bundle.bundle import MODEL_CARD as MODEL_CARD
 from reprise.bundle.bundle import Bundle as Bundle
@@ -21,6 +22,7 @@ from reprise.bundle.manifest import InputColumn as InputColumn
 from reprise.bundle.manifest import Manifest as Manifest
 from reprise.bundle.manifest import ModelFile as ModelFile
 from reprise.bundle.manifest import Parity as Parity
+from reprise.bundle.manifest import Refit as Refit
 from reprise.bundle.manifest import ReliabilityBin as ReliabilityBin
 from reprise.bundle.manifest import Scores as Scores
 from reprise.bundle.manifest import SliceReport as SliceReport

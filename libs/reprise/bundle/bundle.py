@@ -13,6 +13,8 @@ MODEL = "model.onnx"
 MANIFEST = "manifest.json"
 METADATA = "metadata.json"
 MODEL_CARD = "model_card.html"
+EVALUATED = "evaluated.onnx"
+"""The graph that the evaluation is of, in a bundle whose model was refit on later rows."""
 
 Digest = NewType("Digest", str)
 """``sha256:`` and the 64 lower-case hexadecimal digits of the manifest's sha256."""

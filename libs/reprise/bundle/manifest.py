@@ -73,9 +73,9 @@ class Scores(_Part):
     log_loss: Annotated[float, Field(ge=0.0)]
     calibration_error: Share = Field(description="Expected calibration error over 10 bins of equal count.")
     precision: Share | None = Field(
-        description="At the manifest's threshold; none where nothing is predicted."
+        description="At the scorer's own threshold; none where nothing is predicted."
     )
-    recall: Share | None = Field(description="At the manifest's threshold; none where nothing is positive.")
+    recall: Share | None = Field(description="At the scorer's own threshold; none where nothing is positive.")
 
 
 class ReliabilityBin(_Part):
@@ -132,6 +132,20 @@ class DataSnapshot(_Part):
     evaluation: Window
 
 
+class Refit(_Part):
+    """The published model of a bundle that was grown again after its evaluation: same parameters, later rows."""
+
+    train: Window = Field(description="Rows that it was grown on.")
+    newest_row: str = Field(description="RFC 3339 time of the newest of them.")
+    calibration: Window = Field(description="Rows whose out-of-time scores calibrate it.")
+    evaluated_sha256: Sha256 = Field(
+        description="Of ``evaluated.onnx``, the graph that the evaluation is of."
+    )
+    evaluated_threshold: Share = Field(
+        description="The evaluated model's threshold, chosen by the same rule."
+    )
+
+
 class Parity(_Part):
     """The difference between ONNX Runtime and scikit-learn."""
 
@@ -166,10 +180,13 @@ class Manifest(_Part):
     )
     evaluation: Evaluation
     importances: tuple[Importance, ...]
-    data: DataSnapshot
+    data: DataSnapshot = Field(description="The rows of the evaluated model.")
+    refit: Refit | None = Field(None, description="None: the published model is the evaluated one.")
     parity: Parity
     score_histogram: Histogram = Field(description="Of the probabilities of the evaluation rows.")
-    feature_histograms: dict[str, Histogram] = Field(description="Of each input over the training window.")
+    feature_histograms: dict[str, Histogram] = Field(
+        description="Of each input over the rows that the published model was grown on."
+    )
     libraries: dict[str, str] = Field(description="Versions that made the model.")
 
     @model_validator(mode="after")

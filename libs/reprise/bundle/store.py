@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from reprise.bundle.bundle import (
+    EVALUATED,
     MANIFEST,
     METADATA,
     MODEL,
@@ -12,6 +13,7 @@ from reprise.bundle.bundle import (
     Digest,
     directory_name,
     parse_digest,
+    sha256_hex,
     verify_manifest,
     verify_model,
 )
@@ -81,6 +83,21 @@ class BundleStore:
             raise BundleCorruptError(location, expected=manifest.model.sha256, actual="no file")
         verify_model(model, manifest, location)
         return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
+
+    def evaluated_model(self, bundle: Bundle) -> bytes:
+        """Return the verified graph that the evaluation is of: the published one, unless it was refit.
+
+        Raises:
+            BundleCorruptError: The graph is missing, or differs from what was published.
+        """
+        if bundle.manifest.refit is None:
+            return bundle.model
+        data = self._read(_path(bundle.digest, EVALUATED))
+        actual = "no file" if data is None else sha256_hex(data)
+        if data is None or actual != bundle.manifest.refit.evaluated_sha256:
+            location = self.location(bundle.digest, EVALUATED)
+            raise BundleCorruptError(location, expected=bundle.manifest.refit.evaluated_sha256, actual=actual)
+        return data
 
     def location(self, digest: str, name: str) -> str:
         """Return the address of a bundle's file: a path in a local store, a URL otherwise."""

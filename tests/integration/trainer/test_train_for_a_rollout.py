@@ -51,11 +51,22 @@ def test_a_bundle_that_is_not_worse_becomes_the_candidate_and_not_the_latest(
     assert api.resource["spec"]["candidates"][0]["digest"] == good.digest
     assert good.proposal.comparison is not None
     assert good.proposal.comparison.rows == good.manifest.evaluation.overall.rows
-    assert good.proposal.comparison.candidate_scores.brier == good.manifest.evaluation.overall.model.brier
+    assert good.proposal.comparison.metrics["brier"].candidate == good.manifest.evaluation.overall.model.brier
     assert f"rollout     shop/model: proposed, {good.proposal.reason}" in render_summary(good)
     # what serves is the rollout's business
     with pytest.raises(BundleNotFoundError):
         models.latest()
+
+
+def test_what_was_evaluated_is_compared_not_what_was_published(events: Path, tmp_path: Path) -> None:
+    """The published baseline was grown on the very rows that this training evaluates on."""
+    first = trained(events, tmp_path)
+    again = trained(events, tmp_path, FakeRollouts(first.digest), seed=1)
+    assert again.proposal is not None
+    assert again.proposal.comparison is not None
+    brier = again.proposal.comparison.metrics["brier"]
+    assert brier.baseline == pytest.approx(first.manifest.evaluation.overall.model.brier, abs=1e-9)
+    assert again.proposal.outcome == "proposed"
 
 
 def test_models_of_other_horizons_are_not_compared(events: Path, tmp_path: Path) -> None:

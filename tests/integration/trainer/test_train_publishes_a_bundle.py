@@ -98,14 +98,36 @@ def test_summary_names_digest_and_card_and_the_card_stands_alone(trained: tuple[
         assert name in page
     for line in ("recency alone", "oracle", "prevalence", "Repeat candidates", "ONNX = scikit-learn"):
         assert line in result.output
+    assert f"threshold   {bundle.manifest.threshold:.4f} (f1)" in result.output
+    for text in (result.output, page):
+        assert "10 days before the last event" in text
 
 
 def test_metadata_says_when_and_how_long(trained: tuple[Path, Result]) -> None:
     metadata = latest(trained[0]).metadata
     assert datetime.fromisoformat(str(metadata["trained_at"])).tzinfo is not None
-    assert {"import", "rows", "choose", "grow", "export"} <= set(metadata["duration_seconds"])
+    assert {"import", "rows", "choose", "grow", "calibrate", "refit"} <= set(metadata["duration_seconds"])
     assert metadata["events"]["rows_dropped"] == 0
+    assert metadata["threshold_rule"] == "f1"
     json.dumps(dict(metadata), allow_nan=False)
+
+
+def test_published_model_is_grown_on_everything_labelled(trained: tuple[Path, Result]) -> None:
+    bundle = latest(trained[0])
+    data, refit = bundle.manifest.data, bundle.manifest.refit
+    assert refit is not None
+    # after a burn-in of one horizon
+    assert refit.train.start[:10] == "2026-01-11"
+    assert refit.train.end == refit.calibration.end == data.evaluation.end
+    assert refit.calibration.start == data.calibration.start
+    assert data.train.rows < refit.train.rows < data.labelled_rows
+    assert refit.newest_row < data.evaluation.end
+    published = bundle.metadata["published"]
+    assert published["train"]["rows"] == refit.train.rows
+    assert published["threshold"] == bundle.manifest.threshold
+    assert bundle.metadata["evaluated"]["train"]["rows"] == data.train.rows
+    evaluated = BundleStore(str(trained[0])).evaluated_model(bundle)
+    assert evaluated != bundle.model
 
 
 def test_same_data_and_seed_make_the_same_digest(

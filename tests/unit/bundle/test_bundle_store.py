@@ -6,6 +6,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from reprise.bundle import (
+    EVALUATED,
     BundleCorruptError,
     BundleFiles,
     BundleNotFoundError,
@@ -13,6 +14,7 @@ from reprise.bundle import (
     InvalidBundleError,
     InvalidDigestError,
     Manifest,
+    Refit,
     sha256_hex,
 )
 from reprise.runtime.storage import Storage, StorageAddressError, open_storage
@@ -181,6 +183,27 @@ def test_publishing_again_restores_a_damaged_bundle(tmp_path: Path) -> None:
     local_file(store, digest, "model.onnx").write_bytes(b"")
     store.publish(make_files())
     assert store.fetch(digest).model == MODEL_BYTES
+
+
+def test_evaluated_graph_of_a_refit_model_is_verified_and_else_the_model_itself(tmp_path: Path) -> None:
+    store, files = BundleStore(str(tmp_path)), make_files()
+    published = store.fetch(store.publish(files))
+    assert store.evaluated_model(published) == MODEL_BYTES
+    window = published.manifest.data.train
+    refit = Refit(
+        train=window, newest_row="2026-04-01T00:00:00Z", calibration=window,
+        evaluated_sha256=sha256_hex(b"evaluated"), evaluated_threshold=0.3,
+    )  # fmt: skip
+    manifest = published.manifest.model_copy(update={"refit": refit}).to_bytes()
+    bundle = store.fetch(store.publish(BundleFiles(manifest, files.model, {EVALUATED: b"evaluated"})))
+    assert store.evaluated_model(bundle) == b"evaluated"
+    path = local_file(store, bundle.digest, EVALUATED)
+    path.write_bytes(b"other")
+    with pytest.raises(BundleCorruptError, match=EVALUATED):
+        store.evaluated_model(bundle)
+    path.unlink()
+    with pytest.raises(BundleCorruptError, match="no file"):
+        store.evaluated_model(bundle)
 
 
 def test_manifest_of_another_model_is_not_published(tmp_path: Path) -> None:

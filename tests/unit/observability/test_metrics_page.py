@@ -71,7 +71,7 @@ LABELS = {
     "verdict": "verdicts on a candidate: about 4",
     "version": "1",
     "view": "the three feature views",
-    "window": "`train`, `calibration`, `evaluation`",
+    "window": "`train`, `calibration`, `evaluation`, `published`",
 }
 """How many values each label takes at most. None of them is an id of a user, a product or a request."""
 

@@ -8,8 +8,9 @@ import pytest
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.time_split import Fold, Span, TimeSplit, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.model.fitted_model import FittedModel, fit_model
-from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters
+from reprise.trainer.model.beta_calibration import fit_beta_calibration
+from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model
+from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters, score_forest
 from reprise.trainer.settings import TrainerSettings
 
 DAY_US = 86_400_000_000
@@ -34,6 +35,7 @@ def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tupl
         timestamps_us=timestamps,
         repeat_candidates=~np.isnan(recency),
         recency_days=recency,
+        users=random.integers(0, 400, rows),
         truth=probability if truth else None,
     )
     return table, split_by_time(0, 365 * DAY_US, HORIZON)
@@ -85,12 +87,39 @@ def test_repeat_candidates_are_the_rows_with_an_earlier_purchase(fitted: FittedM
 def test_evaluation_rows_come_last_and_are_all_counted(fitted: FittedModel) -> None:
     table, split = make_table()
     assert fitted.predictions.rows.timestamps_us.min() >= split.evaluation.start_us
-    assert sum(fitted.score_histogram.counts) == len(fitted.predictions.rows) == fitted.parity.rows
-    assert sum(part.rows for part in fitted.time_slices) == fitted.parity.rows
-    assert fitted.parity.max_abs_diff < 1e-5
-    train = table.subset(split.train.rows(table.timestamps_us))
+    rows = len(fitted.predictions.rows)
+    assert sum(fitted.score_histogram.counts) == sum(part.rows for part in fitted.time_slices) == rows
+    assert fitted.published.parity.rows == len(table.within(split.out_of_time)) > rows
+    assert max(fitted.published.parity.max_abs_diff, fitted.evaluated.parity.max_abs_diff) < 1e-5
     for histogram in fitted.feature_histograms.values():
-        assert sum(histogram.counts) + histogram.missing == len(train)
+        assert sum(histogram.counts) + histogram.missing == len(table.within(split.refit))
+
+
+def test_published_forest_is_the_one_that_a_longer_history_evaluates() -> None:
+    """The same code path, the same parameters, later data."""
+    table, _ = make_table(6_000)
+    days = [Span(start * DAY_US, end * DAY_US) for start, end in ((0, 100), (110, 140), (150, 200))]
+    short = fit(table, TimeSplit(*days), cv_folds=0)
+    later = (Span(210 * DAY_US, 240 * DAY_US), Span(250 * DAY_US, 355 * DAY_US))
+    longer = fit(table, TimeSplit(Span(10 * DAY_US, 200 * DAY_US), *later), cv_folds=0)
+    assert trees(short.published) == trees(longer.evaluated) != trees(short.evaluated)
+    assert short.selection == longer.selection
+
+
+def test_published_model_is_calibrated_by_a_forest_that_has_not_seen_the_rows(fitted: FittedModel) -> None:
+    table, split = make_table()
+    probabilities = fitted.published.scorer.score(table.within(split.evaluation).inputs)
+    # its own votes for rows that it was grown on are right too often, so what it says of them is too cautious
+    labels = table.within(split.evaluation).labels
+    own = fit_beta_calibration(probabilities, labels)
+    assert own.a + own.b > 2.2
+    later = table.within(split.out_of_time)
+    assert fitted.published.parity.rows == len(later)
+
+
+def trees(model: CalibratedForest) -> list[bytes]:
+    parts = (estimator.tree_ for estimator in model.forest.estimators_)
+    return [tree.threshold.tobytes() + tree.feature.tobytes() + tree.value.tobytes() for tree in parts]
 
 
 def test_importances_rank_what_made_the_labels(fitted: FittedModel) -> None:
@@ -103,24 +132,43 @@ def test_importances_rank_what_made_the_labels(fitted: FittedModel) -> None:
 
 def test_same_rows_and_seed_make_the_same_model_and_report(fitted: FittedModel) -> None:
     again = fit(*make_table(), jobs=1)
-    assert again.graph == fitted.graph
+    assert again.published.graph == fitted.published.graph
+    assert again.evaluated.graph == fitted.evaluated.graph
     assert again.evaluation == fitted.evaluation
     assert again.importances == fitted.importances
-    assert again.threshold == fitted.threshold
-    assert again.parity == fitted.parity
-    assert fit(*make_table(), seed=2).graph != fitted.graph
+    assert again.published.threshold == fitted.published.threshold
+    assert again.published.parity == fitted.published.parity
+    assert fit(*make_table(), seed=2).published.graph != fitted.published.graph
 
 
 def test_fixed_threshold_is_used_for_everyone() -> None:
     table, split = make_table(4_000, truth=False)
     model = fit(table, split, threshold=0.4, cv_folds=0)
-    assert model.threshold == 0.4
+    assert model.published.threshold == model.evaluated.threshold == 0.4
     assert model.evaluation.overall.oracle is None
     assert model.evaluation.overall.share_of_achievable is None
     called = model.predictions.by_scorer["model"] >= 0.4
     assert model.evaluation.overall.model.precision == pytest.approx(
         model.predictions.rows.labels[called].mean()
     )
+
+
+def test_threshold_follows_the_rule_on_out_of_time_rows() -> None:
+    table, split = make_table(4_000, truth=False)
+    model = fit(table, split, threshold_rule="top:10%", cv_folds=0)
+    votes = score_forest(model.evaluated.forest, table.within(split.calibration).inputs, jobs=1)
+    reached = model.evaluated.calibration.apply(votes) >= model.evaluated.threshold
+    assert reached.mean() == pytest.approx(0.1, abs=0.01)
+    assert model.published.threshold == pytest.approx(model.evaluated.threshold, rel=0.3)
+
+
+def test_precision_that_no_threshold_reaches_is_refused() -> None:
+    table, split = make_table(4_000)
+    rows, labels = split.calibration.rows(table.timestamps_us), table.labels.copy()
+    assert table.truth is not None
+    labels[rows] = table.truth[rows] < np.median(table.truth[rows])
+    with pytest.raises(TrainingRefusedError, match="no threshold satisfies precision:1"):
+        fit(replace(table, labels=labels), split, threshold_rule="precision:1", cv_folds=0)
 
 
 def test_shuffled_labels_are_not_learnt() -> None:
@@ -155,16 +203,12 @@ def test_span_without_rows_is_refused() -> None:
         fit(table.subset(kept), split)
 
 
-def test_coarsest_grain_among_equals_is_chosen_and_progress_is_told() -> None:
+def test_coarsest_grain_among_equals_is_chosen() -> None:
     table, _ = make_table(3_000)
     folds = (Fold(Span(0, 150 * DAY_US), Span(160 * DAY_US, 250 * DAY_US)),)
-    steps: list[None] = []
     same = (ForestParameters(leaf_share=0.02), ForestParameters(leaf_share=0.0199))
-    selection = choose_parameters(
-        table, folds, seed=0, jobs=1, advance=lambda: steps.append(None), candidates=same
-    )
+    selection = choose_parameters(table, folds, seed=0, jobs=1, candidates=same)
     assert selection.parameters == same[0]
-    assert len(steps) == 2
     assert [len(score.aucs) for score in selection.candidates] == [1, 1]
 
 

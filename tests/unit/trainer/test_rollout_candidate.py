@@ -1,32 +1,36 @@
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
-from reprise.bundle import Bundle, BundleStore, Scores
+from reprise.bundle import Bundle, BundleStore, Manifest
+from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.features.plan import Plan
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.evaluation.held_out import Predictions
 from reprise.trainer.exceptions import RolloutConflictError, RolloutRefusedError, RolloutUnavailableError
-from reprise.trainer.promotion.baseline_comparison import BaselineComparison, Tolerance, compare_with_baseline
+from reprise.trainer.promotion.baseline_comparison import (
+    BaselineComparison,
+    PairedMetric,
+    compare_with_baseline,
+)
 from reprise.trainer.promotion.candidate import Proposal, build_candidate_patch, propose, serving_baseline
 from reprise.trainer.promotion.rollout_api import rollout_name
 from support.rollout_resource import FakeRollouts
 from support.served_bundles import bundle_files, small_plan
 
+START_US = 1_767_225_600_000_000  # 2026-01-01, when the evaluation of bundle_files begins
 BASELINE, NEW, OLD = (f"sha256:{digit * 64}" for digit in "abc")
 
 
-def scores(brier: float = 0.1, roc_auc: float | None = 0.8) -> Scores:
-    return Scores(
-        roc_auc=roc_auc, average_precision=0.4, brier=brier, log_loss=0.3, calibration_error=0.01,
-        precision=0.5, recall=0.5,
-    )  # fmt: skip
-
-
-def comparison(
-    brier: float = 0.1, roc_auc: float | None = 0.8, baseline: str = BASELINE
-) -> BaselineComparison:
-    return BaselineComparison(baseline, 1_000, scores(brier, roc_auc), scores(), Tolerance())
+def comparison(brier: float = 0.0, roc_auc: float = 0.0, half: float = 0.01) -> BaselineComparison:
+    """A comparison with these improvements, each with an interval of ± ``half``."""
+    metrics = {
+        "brier": PairedMetric(0.1 - brier, 0.1, Interval(brier, brier - half, brier + half)),
+        "roc_auc": PairedMetric(0.8 + roc_auc, 0.8, Interval(roc_auc, roc_auc - half, roc_auc + half)),
+    }
+    return BaselineComparison(BASELINE, 1_000, 80, metrics)
 
 
 def proposed(api: FakeRollouts, compared: BaselineComparison | None = None, **others: Any) -> Proposal:
@@ -73,16 +77,24 @@ def test_no_share_left_is_refused_with_the_reason() -> None:
 
 def test_a_worse_model_is_not_proposed() -> None:
     api = FakeRollouts(BASELINE)
-    found = proposed(api, comparison(brier=0.102, roc_auc=0.79))
+    found = proposed(api, comparison(brier=-0.02, roc_auc=-0.03))
     assert found.outcome == "refused"
-    assert "Brier score 0.10200" in found.reason
-    assert "ROC AUC 0.7900" in found.reason
+    assert "Brier score 0.1200 is worse than the baseline's 0.1000, by 0.0100 to 0.0300" in found.reason
+    assert "ROC AUC 0.7700" in found.reason
     assert api.patches == []
 
 
-def test_a_little_worse_is_not_worse() -> None:
-    assert proposed(FakeRollouts(BASELINE), comparison(brier=0.1009, roc_auc=0.796)).outcome == "proposed"
-    assert proposed(FakeRollouts(BASELINE), comparison(roc_auc=None)).outcome == "proposed"
+def test_a_difference_that_may_be_chance_is_not_worse() -> None:
+    assert proposed(FakeRollouts(BASELINE), comparison(brier=-0.02, half=0.03)).outcome == "proposed"
+    assert proposed(FakeRollouts(BASELINE), comparison(roc_auc=float("nan"))).outcome == "proposed"
+
+
+def test_what_cannot_be_compared_is_not_proposed() -> None:
+    api = FakeRollouts(BASELINE)
+    found = proposed(api, BaselineComparison(BASELINE, 7, 3, {}))
+    assert found.outcome == "refused"
+    assert "only 7 held-out rows" in found.reason
+    assert api.patches == []
 
 
 def test_nothing_is_asked_twice() -> None:
@@ -163,12 +175,12 @@ def test_baseline_is_scored_on_the_same_rows_whatever_the_order_of_its_inputs() 
     def never(_: Plan) -> Dataset:
         raise AssertionError("the rows are of the same plan")
 
-    same = compare_with_baseline(table, truth, plan, bundle, never, Tolerance())
-    assert same.candidate_scores.brier == pytest.approx(same.baseline_scores.brier, abs=1e-6)
-    assert same.candidate_scores.roc_auc == same.baseline_scores.roc_auc
-    assert same.worse == []
-    constant = compare_with_baseline(table, np.full(500, 0.5), plan, bundle, never, Tolerance())
-    assert len(constant.worse) == 2
+    same = compare_with_baseline(_scored(table, truth), plan, bundle, bundle.model, never)
+    for metric in same.metrics.values():
+        assert metric.candidate == pytest.approx(metric.baseline, abs=1e-6)
+    assert same.objections == []
+    constant = compare_with_baseline(_scored(table, np.full(500, 0.5)), plan, bundle, bundle.model, never)
+    assert len(constant.objections) == 2
 
 
 def test_rows_of_another_plan_are_computed_anew() -> None:
@@ -181,9 +193,31 @@ def test_rows_of_another_plan_are_computed_anew() -> None:
         asked.append(other)
         return _table(np.ones((40, len(other.inputs)), np.float32), table.labels)
 
-    found = compare_with_baseline(table, np.full(40, 0.5), plan, bundle, rows_of, Tolerance())
+    found = compare_with_baseline(_scored(table, np.full(40, 0.5)), plan, bundle, bundle.model, rows_of)
     assert [other.hash for other in asked] == [bundle.manifest.plan_hash]
-    assert found.rows == 40
+    assert (found.rows, found.users) == (40, 10)
+
+
+def test_rows_that_the_baseline_was_fitted_on_are_not_compared() -> None:
+    start = datetime.fromtimestamp(START_US / 1e6 + 30, tz=UTC).isoformat()
+    window = {"start": start, "end": start, "rows": 10, "positives": 2}
+    files = bundle_files()
+    data = Manifest.from_bytes(files.manifest).data.model_dump() | {"evaluation": window}
+    store = BundleStore("memory://grown-later")
+    bundle = store.fetch(store.publish(bundle_files(data=data)))
+    plan = small_plan()
+    inputs = np.zeros((60, len(plan.inputs)), np.float32)
+    table = _table(inputs, np.arange(60) % 2 == 0)
+    scored = _scored(table, np.linspace(0, 1, 60))
+
+    def compared(rows: Predictions) -> BaselineComparison:
+        return compare_with_baseline(rows, plan, bundle, bundle.model, lambda _: table)
+
+    assert compared(scored).rows == 30
+    assert set(compared(scored).metrics) == {"brier", "roc_auc"}
+    few = compared(scored.subset(slice(0, 49)))
+    assert (few.rows, few.metrics) == (19, {})
+    assert "cannot be compared" in few.objections[0]
 
 
 def _bundle_of_another_plan() -> Bundle:
@@ -197,5 +231,15 @@ def _bundle_of_another_plan() -> Bundle:
 def _table(inputs: np.ndarray, labels: np.ndarray) -> Dataset:
     rows = len(labels)
     return Dataset(
-        inputs, labels, np.arange(rows, dtype=np.int64), np.zeros(rows, np.bool_), np.full(rows, np.nan), None
+        inputs=inputs,
+        labels=labels,
+        timestamps_us=START_US + np.arange(rows, dtype=np.int64) * 1_000_000,
+        repeat_candidates=np.zeros(rows, np.bool_),
+        recency_days=np.full(rows, np.nan),
+        users=np.arange(rows, dtype=np.int64) % 10,
+        truth=None,
     )
+
+
+def _scored(table: Dataset, probabilities: np.ndarray) -> Predictions:
+    return Predictions(table, {"model": probabilities})

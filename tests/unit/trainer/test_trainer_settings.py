@@ -41,6 +41,36 @@ def test_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         TrainerSettings.load(events="e", out="m")
 
 
+@pytest.mark.parametrize("rule", ["f1", "cost:1,5", "cost:0.5,2", "precision:0.8", "precision:1", "top:10%"])
+def test_threshold_rule_is_read(rule: str) -> None:
+    assert TrainerSettings.load(events="e", out="m", threshold_rule=rule).threshold_rule == rule
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "",
+        "f2",
+        "cost:1",
+        "cost:0,5",
+        "cost:1,-5",
+        "precision:80",
+        "precision:0",
+        "top:10",
+        "top:100%",
+        "top:0%",
+    ],
+)
+def test_unknown_threshold_rule_is_refused_with_what_is_expected(rule: str) -> None:
+    with pytest.raises(InvalidSettingsError, match="TRAINER_THRESHOLD_RULE: expected f1, cost:FP,FN"):
+        TrainerSettings.load(events="e", out="m", threshold_rule=rule)
+
+
+def test_fixed_threshold_and_a_rule_exclude_each_other() -> None:
+    with pytest.raises(InvalidSettingsError, match=r"top:10% and a fixed threshold exclude each other"):
+        TrainerSettings.load(events="e", out="m", threshold=0.3, threshold_rule="top:10%")
+
+
 @pytest.mark.parametrize(
     ("name", "value"), [("horizon", "0s"), ("horizon", "soon"), ("threshold", 1.0), ("max_rows", 5)]
 )

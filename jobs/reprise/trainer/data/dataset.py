@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from reprise import sql
+from reprise.trainer.data.time_split import Span
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
 _BATCH_ROWS = 65_536
@@ -26,6 +27,7 @@ class Dataset:
         timestamps_us: Microseconds since 1970-01-01 UTC, ascending.
         repeat_candidates: Whether the pair has an earlier purchase.
         recency_days: Days since the pair's last purchase; NaN if there is none.
+        users: The number of the row's user, from 0.
         truth: The generator's own probability of the label, if known.
     """
 
@@ -34,6 +36,7 @@ class Dataset:
     timestamps_us: npt.NDArray[np.int64]
     repeat_candidates: npt.NDArray[np.bool_]
     recency_days: npt.NDArray[np.float64]
+    users: npt.NDArray[np.int64]
     truth: npt.NDArray[np.float64] | None
 
     def __len__(self) -> int:
@@ -52,8 +55,13 @@ class Dataset:
             timestamps_us=self.timestamps_us[rows],
             repeat_candidates=self.repeat_candidates[rows],
             recency_days=self.recency_days[rows],
+            users=self.users[rows],
             truth=None if self.truth is None else self.truth[rows],
         )
+
+    def within(self, span: Span) -> "Dataset":
+        """Return the rows of a span of time."""
+        return self.subset(span.rows(self.timestamps_us))
 
     def sample(self, rows: int, seed: int) -> "Dataset":
         """Return at most that many rows, a uniform sample by the seed, still in time order."""
@@ -108,6 +116,7 @@ def load_dataset(
         timestamps_us=columns["timestamp_us"][kept],
         repeat_candidates=columns["repeat_candidate"][kept],
         recency_days=columns["recency_days"][kept],
+        users=columns["user"][kept],
         truth=columns["truth"][kept] if truth is not None else None,
     )
     if (np.diff(dataset.timestamps_us) < 0).any():
@@ -147,7 +156,8 @@ def _read_columns(
                 coalesce(r.repeat_candidate, false) AS repeat_candidate,
                 (epoch_us(r.timestamp) - epoch_us(p.timestamp)) / 86400e6 AS recency_days,
                 {column} AS truth,
-                r.event_id AS event_id
+                r.event_id AS event_id,
+                r.user_id AS user_id
             FROM read_parquet($rows, file_row_number = true) r
             ASOF LEFT JOIN (
                 SELECT user_id, product_id, timestamp FROM read_parquet($events) WHERE event_type = 'purchase'
@@ -163,6 +173,9 @@ def _read_columns(
     for name in ("recency_days", "truth"):
         columns[name] = result[name].cast("float64").to_numpy()
     columns["event_id"] = result["event_id"]
+    columns["user"] = (
+        result["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
+    )
     return columns
 
 

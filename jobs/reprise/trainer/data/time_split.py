@@ -41,12 +41,32 @@ class TimeSplit:
     """Three spans in order, one horizon between each and the next.
 
     A row's label looks one horizon ahead, so a row that is less than a horizon before the next span
-    would tell of that span; the rows of the gaps are used for nothing.
+    would tell of that span; the rows of the gaps are not used to evaluate.
     """
 
     train: Span
     calibration: Span
     evaluation: Span
+
+    @property
+    def refit(self) -> Span:
+        """What the published model is grown on: all of history whose horizon is over, after a burn-in.
+
+        The burn-in is one horizon, at most a fifth: features of the first days know hardly anything of their users.
+        """
+        horizon_us = self.evaluation.start_us - self.calibration.end_us
+        labelled_us = self.evaluation.end_us - self.train.start_us
+        return Span(self.train.start_us + min(horizon_us, labelled_us // 5), self.evaluation.end_us)
+
+    @property
+    def before_evaluation(self) -> Span:
+        """The part of the refit span that ends one horizon before the evaluation span."""
+        return Span(self.refit.start_us, self.calibration.end_us)
+
+    @property
+    def out_of_time(self) -> Span:
+        """All that is later than the training span by at least a horizon."""
+        return Span(self.calibration.start_us, self.evaluation.end_us)
 
 
 def split_by_time(first_us: int, last_us: int, horizon: timedelta) -> TimeSplit:

@@ -1,1 +1,1 @@
-"""Evaluation on held-out rows: baselines, importances, histograms."""
+"""Evaluation on held-out rows: baselines, histograms."""

@@ -44,16 +44,11 @@ def fit_beta_calibration(scores: npt.NDArray[np.floating], labels: npt.NDArray[n
     terms = np.column_stack((np.log(clipped), -np.log1p(-clipped)))
     used = [0, 1]
     while used:
-        coefficients, intercept = _fit_logistic(terms[:, used], labels)
+        model = LogisticRegression(C=1e6, solver="newton-cholesky", max_iter=200).fit(terms[:, used], labels)
+        coefficients = model.coef_[0]
         if (coefficients >= 0).all():
             slopes = dict(zip(used, coefficients.tolist(), strict=True))
-            return BetaCalibration(a=slopes.get(0, 0.0), b=slopes.get(1, 0.0), c=intercept)
+            return BetaCalibration(a=slopes.get(0, 0.0), b=slopes.get(1, 0.0), c=float(model.intercept_[0]))
         used.remove(used[int(coefficients.argmin())])
     rate = float(labels.mean())
     return BetaCalibration(a=0.0, b=0.0, c=float(np.log(rate / (1.0 - rate))))
-
-
-def _fit_logistic(terms: Floats, labels: npt.NDArray[np.bool_]) -> tuple[Floats, float]:
-    model = LogisticRegression(C=1e6, solver="newton-cholesky", max_iter=200)
-    model.fit(terms, labels)
-    return np.asarray(model.coef_[0], dtype=np.float64), float(model.intercept_[0])

@@ -1,19 +1,19 @@
-"""The fit of a model: from labelled rows to a graph that is evaluated on rows it has never seen."""
+"""The fit of a model: a forest is judged on rows it has never seen, then one is grown on all rows and published."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.metrics import precision_recall_curve
 
 from reprise.bundle import Evaluation, Histogram, Importance, Parity
 from reprise.bundle.scorer import Scorer
-from reprise.evaluation.classification_metrics import Floats, Labels
+from reprise.evaluation.classification_metrics import Floats
 from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.time_split import TimeSplit, forward_folds
+from reprise.trainer.data.time_split import Span, TimeSplit, forward_folds
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,
@@ -25,50 +25,68 @@ from reprise.trainer.evaluation.held_out import (
     evaluate_over_time,
 )
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
-from reprise.trainer.evaluation.importance import importances
 from reprise.trainer.evaluation.recency_baseline import fit_recency
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import BetaCalibration, fit_beta_calibration
 from reprise.trainer.model.forest import (
-    CANDIDATES,
+    ForestParameters,
     Selection,
     choose_parameters,
     grow_forest,
     score_forest,
-    usable_folds,
 )
+from reprise.trainer.model.importance import importances
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
 from reprise.trainer.settings import TrainerSettings
+from reprise.trainer.threshold import choose_threshold
+
+CALIBRATION_TREES = 50
+"""Trees of the forest that is only grown to vote for later rows."""
 
 MIN_TRAIN_LABELS = 30
 MIN_HELD_OUT_LABELS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class FittedModel:
-    """A model, its origin and its quality.
+class CalibratedForest:
+    """A forest, the calibration of its votes, and the graph of both.
 
     Attributes:
         graph: The ONNX model, which ends with ``calibration``.
+        scorer: Runs the graph.
+        threshold: Chosen on the rows that the calibration is fitted on.
+        parity: ONNX Runtime against scikit-learn.
+    """
+
+    forest: RandomForestClassifier
+    calibration: BetaCalibration
+    graph: bytes
+    scorer: Scorer
+    threshold: float
+    parity: Parity
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """A published model, the evaluated model of the same parameters, and its quality.
+
+    Attributes:
+        evaluated: Grown on the training span and calibrated on the calibration span.
+        published: Grown on all labelled rows after the burn-in.
         selection: The forest's hyperparameters and the cross-validation behind them.
-        nodes: Nodes of all trees.
-        predictions: The probabilities of the evaluation rows.
+        predictions: The probabilities of the evaluation rows by the evaluated model, as all that follows.
         importances: The inputs, the most important first.
-        feature_histograms: Each input over the training rows.
+        feature_histograms: Each input over the rows that the published model is grown on.
         durations: Seconds by step.
     """
 
-    graph: bytes
-    calibration: BetaCalibration
+    evaluated: CalibratedForest
+    published: CalibratedForest
     selection: Selection
-    nodes: int
-    depth: int
-    threshold: float
     evaluation: Evaluation
     predictions: Predictions
     time_slices: list[TimeSlice]
     importances: tuple[Importance, ...]
-    parity: Parity
     score_histogram: Histogram
     feature_histograms: dict[str, Histogram]
     durations: dict[str, float]
@@ -77,63 +95,132 @@ class FittedModel:
 def fit_model(
     dataset: Dataset, split: TimeSplit, input_names: tuple[str, ...], settings: TrainerSettings
 ) -> FittedModel:
-    """Choose, grow, calibrate, export and evaluate a model.
+    """Choose the parameters, judge a model with them on the evaluation span, and fit the one to publish.
 
     Raises:
-        TrainingRefusedError: A span has too few rows of one label.
-        GraphMismatchError: ONNX Runtime and scikit-learn disagree about the exported model.
+        TrainingRefusedError: A span has too few rows of one label, or no threshold has the wanted precision.
+        GraphMismatchError: ONNX Runtime and scikit-learn disagree about an exported model.
     """
     train, calibration, evaluation = (
-        dataset.subset(span.rows(dataset.timestamps_us))
-        for span in (split.train, split.calibration, split.evaluation)
+        dataset.within(span) for span in (split.train, split.calibration, split.evaluation)
     )
-    _check_labels(train, calibration, evaluation, settings.horizon)
+    _check_labels({"training": train, "calibration": calibration, "evaluation": evaluation}, settings.horizon)
     durations: dict[str, float] = {}
     with timed(durations, "choose"):
-        selection = _choose(train, split, settings)
-    with timed(durations, "grow"), progress("Growing the forest", 1, "forests") as bar:
-        forest = grow_forest(
-            train.inputs, train.labels, selection.parameters, seed=settings.seed, jobs=settings.jobs
-        )
-        bar.advance()
-    with timed(durations, "calibrate"):
-        votes = score_forest(forest, calibration.inputs, jobs=settings.jobs)
-        beta = fit_beta_calibration(votes, calibration.labels)
-    with timed(durations, "export"):
-        graph = build_graph(forest, beta)
-        scorer = Scorer(graph, INPUT, OUTPUT, input_names)
-        difference = check_parity(scorer, forest, beta, evaluation.inputs, jobs=settings.jobs)
+        folds = forward_folds(split.train, settings.horizon, settings.cv_folds)
+        selection = choose_parameters(train, folds, seed=settings.seed, jobs=settings.jobs)
+    parameters = selection.parameters
+    refit, out_of_time = dataset.within(split.refit), dataset.within(split.out_of_time)
+    with progress("Growing the forests", 3, "forests") as bar:
+        with timed(durations, "grow"):
+            evaluated = fit_forest(train, calibration, parameters, input_names, settings)
+            bar.advance()
+        with timed(durations, "calibrate"):
+            votes = _out_of_time_votes(dataset, split, evaluated.forest, parameters, settings)
+            bar.advance()
+        with timed(durations, "refit"):
+            published = fit_forest(refit, out_of_time, parameters, input_names, settings, votes=votes)
+            bar.advance()
     with timed(durations, "evaluate"):
-        thresholds = _thresholds(_predict(scorer, train, calibration), settings.threshold)
-        predictions = _predict(scorer, train, evaluation)
+        thresholds = {MODEL: evaluated.threshold}
+        for name, values in _baselines(train, calibration).items():
+            threshold = _threshold(settings, calibration, values)
+            thresholds[name] = 1.0 if threshold is None else threshold
+        scores = score_rows(evaluated.scorer, evaluation.inputs)
+        predictions = Predictions(evaluation, {MODEL: scores, **_baselines(train, evaluation)})
     with timed(durations, "importance"):
-        ranked = _rank_inputs(forest, scorer, evaluation, settings)
-    trees = [estimator.tree_ for estimator in forest.estimators_]
+        impurity = np.asarray(evaluated.forest.feature_importances_)
+        ranked = importances(impurity, evaluated.scorer, evaluation, seed=settings.seed, jobs=settings.jobs)
     return FittedModel(
-        graph=graph,
-        calibration=beta,
+        evaluated=evaluated,
+        published=published,
         selection=selection,
-        nodes=sum(int(tree.node_count) for tree in trees),
-        depth=max(int(tree.max_depth) for tree in trees),
-        threshold=thresholds[MODEL],
         evaluation=evaluate(predictions, thresholds),
         predictions=predictions,
         time_slices=evaluate_over_time(predictions, split.evaluation, thresholds),
         importances=ranked,
-        parity=Parity(rows=len(evaluation), max_abs_diff=difference, tolerance=TOLERANCE),
-        score_histogram=score_histogram(predictions.by_scorer[MODEL]),
+        score_histogram=score_histogram(scores),
         feature_histograms={
-            name: feature_histogram(train.inputs[:, at]) for at, name in enumerate(input_names)
+            name: feature_histogram(refit.inputs[:, at]) for at, name in enumerate(input_names)
         },
         durations=durations,
     )
 
 
-def _check_labels(train: Dataset, calibration: Dataset, evaluation: Dataset, horizon: timedelta) -> None:
+def fit_forest(
+    train: Dataset,
+    calibration: Dataset,
+    parameters: ForestParameters,
+    input_names: tuple[str, ...],
+    settings: TrainerSettings,
+    *,
+    votes: Floats | None = None,
+) -> CalibratedForest:
+    """Grow, calibrate and export a forest.
+
+    Args:
+        train: The rows that it is grown on.
+        calibration: The rows that calibration and threshold are fitted on.
+        parameters: Hyperparameters of the forest.
+        input_names: Names of the inputs.
+        settings: Seed, threads and threshold.
+        votes: Votes for the calibration rows by forests that have not seen them; by default the grown forest's own.
+
+    Raises:
+        TrainingRefusedError: No threshold has the wanted precision.
+        GraphMismatchError: ONNX Runtime and scikit-learn disagree about the exported model.
+    """
+    jobs = settings.jobs
+    forest = grow_forest(train.inputs, train.labels, parameters, seed=settings.seed, jobs=jobs)
+    if votes is None:
+        votes = score_forest(forest, calibration.inputs, jobs=jobs)
+    beta = fit_beta_calibration(votes, calibration.labels)
+    threshold = _threshold(settings, calibration, beta.apply(votes))
+    if threshold is None:
+        raise TrainingRefusedError(
+            f"no threshold satisfies {settings.threshold_rule} on {len(calibration):,} out-of-time rows, of which"
+            f" {calibration.positives / len(calibration):.1%} were followed by a purchase",
+            "a lower precision, or another --threshold-rule",
+        )
+    graph = build_graph(forest, beta)
+    scorer = Scorer(graph, INPUT, OUTPUT, input_names)
+    difference = check_parity(scorer, forest, beta, calibration.inputs, jobs=jobs)
+    parity = Parity(rows=len(calibration), max_abs_diff=difference, tolerance=TOLERANCE)
+    return CalibratedForest(forest, beta, graph, scorer, threshold, parity)
+
+
+def _out_of_time_votes(
+    dataset: Dataset,
+    split: TimeSplit,
+    evaluated: RandomForestClassifier,
+    parameters: ForestParameters,
+    settings: TrainerSettings,
+) -> Floats:
+    """Return the votes for the rows of ``split.out_of_time`` by forests that end at least one horizon earlier.
+
+    The evaluated forest votes until the evaluation span, and one that has seen the calibration rows votes for it.
+    """
+    rows, jobs = dataset.within(split.before_evaluation), settings.jobs
+    fewer = replace(parameters, trees=CALIBRATION_TREES)
+    newer = grow_forest(rows.inputs, rows.labels, fewer, seed=settings.seed, jobs=jobs)
+    earlier = dataset.within(Span(split.calibration.start_us, split.evaluation.start_us))
+    later = dataset.within(split.evaluation)
+    return np.concatenate(
+        [score_forest(evaluated, earlier.inputs, jobs=jobs), score_forest(newer, later.inputs, jobs=jobs)]
+    )
+
+
+def _threshold(settings: TrainerSettings, rows: Dataset, probabilities: Floats) -> float | None:
+    if settings.threshold is not None:
+        return settings.threshold
+    return choose_threshold(settings.threshold_rule, rows.labels, probabilities)
+
+
+def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:
     """Refuse to train unless each span has enough rows of either label."""
     within = format_duration(horizon)
-    rows = len(train) + len(calibration) + len(evaluation)
-    positives = train.positives + calibration.positives + evaluation.positives
+    rows = sum(map(len, spans.values()))
+    positives = sum(part.positives for part in spans.values())
     if rows and positives == 0:
         raise TrainingRefusedError(
             f"only one class: in none of {rows:,} rows did the user buy the product within {within}",
@@ -145,11 +232,8 @@ def _check_labels(train: Dataset, calibration: Dataset, evaluation: Dataset, hor
             f"only one class: in all of {rows:,} rows the user bought the product within {within}",
             "a shorter --horizon, or events of users who do not buy",
         )
-    for name, part, least in (
-        ("training", train, MIN_TRAIN_LABELS),
-        ("calibration", calibration, MIN_HELD_OUT_LABELS),
-        ("evaluation", evaluation, MIN_HELD_OUT_LABELS),
-    ):
+    for name, part in spans.items():
+        least = MIN_TRAIN_LABELS if name == "training" else MIN_HELD_OUT_LABELS
         if min(part.positives, len(part) - part.positives) < least:
             raise TrainingRefusedError(
                 f"too few labels: the {name} span has {len(part):,} rows, of which {part.positives:,} were followed by"
@@ -158,55 +242,11 @@ def _check_labels(train: Dataset, calibration: Dataset, evaluation: Dataset, hor
             )
 
 
-def _choose(train: Dataset, split: TimeSplit, settings: TrainerSettings) -> Selection:
-    folds = usable_folds(train, forward_folds(split.train, settings.horizon, settings.cv_folds))
-    with progress("Choosing the leaf size", len(folds) * len(CANDIDATES), "forests") as bar:
-        return choose_parameters(train, folds, seed=settings.seed, jobs=settings.jobs, advance=bar.advance)
-
-
-def _predict(scorer: Scorer, train: Dataset, rows: Dataset) -> Predictions:
-    by_scorer = {
-        MODEL: score_rows(scorer, rows.inputs),
+def _baselines(train: Dataset, rows: Dataset) -> dict[str, Floats]:
+    """Return the probabilities of the rows by the baselines, and by the oracle if known."""
+    oracle = {} if rows.truth is None else {ORACLE: rows.truth}
+    return {
         PREVALENCE: np.full(len(rows), float(train.labels.mean())),
         RECENCY: fit_recency(train.recency_days, train.labels).predict(rows.recency_days),
+        **oracle,
     }
-    if rows.truth is not None:
-        by_scorer[ORACLE] = rows.truth
-    return Predictions(rows, by_scorer)
-
-
-def _rank_inputs(
-    forest: RandomForestClassifier, scorer: Scorer, evaluation: Dataset, settings: TrainerSettings
-) -> tuple[Importance, ...]:
-    with progress("Shuffling inputs", len(scorer.input_names), "inputs") as bar:
-        return importances(
-            np.asarray(forest.feature_importances_),
-            lambda rows: score_rows(scorer, rows),
-            evaluation,
-            scorer.input_names,
-            seed=settings.seed,
-            jobs=settings.jobs,
-            advance=bar.advance,
-        )
-
-
-def _thresholds(calibration: Predictions, fixed: float | None) -> dict[str, float]:
-    """Return the threshold of each scorer: the fixed one, or its own best F1 on the calibration rows."""
-    labels, by_scorer = calibration.rows.labels, calibration.by_scorer
-    return {
-        name: best_f1_threshold(labels, values) if fixed is None else fixed
-        for name, values in by_scorer.items()
-    }
-
-
-def best_f1_threshold(labels: Labels, probabilities: Floats) -> float:
-    """Return the threshold with the largest F1, the harmonic mean of precision and recall.
-
-    It lies midway to the next lower score, so that float rounding cannot flip a calibration row.
-    """
-    precision, recall, thresholds = precision_recall_curve(labels, probabilities)
-    total = precision + recall
-    f1 = np.divide(2 * precision * recall, total, out=np.zeros_like(total), where=total > 0)
-    best = float(thresholds[int(np.argmax(f1[:-1]))])
-    lower = probabilities[probabilities < best]
-    return (best + float(lower.max())) / 2 if len(lower) else best

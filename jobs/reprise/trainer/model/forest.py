@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,12 +10,10 @@ import numpy.typing as npt
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
+from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.time_split import Fold
 
-TREES = 100
-MAX_LEAVES = 512
-ROWS_PER_TREE = 20_000
 MIN_LEAF_ROWS = 5
 
 _CV_ROWS = 40_000
@@ -40,15 +38,11 @@ class ForestParameters:
         rows_per_tree: Maximum rows drawn for a tree.
     """
 
-    trees: int = TREES
+    trees: int = 100
     leaf_share: float = 0.002
     input_share: float = 0.2
-    max_leaves: int = MAX_LEAVES
-    rows_per_tree: int = ROWS_PER_TREE
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the parameters by name."""
-        return asdict(self)
+    max_leaves: int = 512
+    rows_per_tree: int = 20_000
 
 
 DEFAULT = ForestParameters()
@@ -129,51 +123,41 @@ def score_in_chunks(
         return np.concatenate(list(pool.map(score, chunks))).astype(np.float64)
 
 
-def usable_folds(dataset: Dataset, folds: tuple[Fold, ...]) -> tuple[Fold, ...]:
-    """Return the folds with at least ten rows of either label on both sides."""
-    return tuple(
-        fold
-        for fold in folds
-        if all(
-            _has_both_labels(dataset.labels[span.rows(dataset.timestamps_us)])
-            for span in (fold.train, fold.validation)
-        )
-    )
-
-
 def choose_parameters(
     dataset: Dataset,
     folds: tuple[Fold, ...],
     *,
     seed: int,
     jobs: int,
-    advance: Callable[[], None],
     candidates: tuple[ForestParameters, ...] = CANDIDATES,
 ) -> Selection:
     """Return the first candidate within 0.001 of the best mean ROC AUC over the folds; the default without folds.
 
-    Rows are sampled to 40,000 and the forests are small, because only the order of the candidates matters.
-    ``advance`` is called after each forest.
+    Folds with fewer than ten rows of either label on a side are left out. Rows are sampled to 40,000 and the forests
+    are small, because only the order of the candidates matters.
     """
-    if not folds:
-        return Selection(DEFAULT, (), 0)
     sample = dataset.sample(_CV_ROWS, seed)
+    usable = [
+        (sample.within(fold.train), sample.within(fold.validation))
+        for fold in folds
+        if all(_has_both_labels(dataset.within(span).labels) for span in (fold.train, fold.validation))
+    ]
+    if not usable:
+        return Selection(DEFAULT, (), 0)
     scores = []
-    for candidate in candidates:
-        small = replace(candidate, trees=_CV_TREES)
-        aucs = []
-        for fold in folds:
-            train, validation = (
-                sample.subset(span.rows(sample.timestamps_us)) for span in (fold.train, fold.validation)
-            )
-            forest = grow_forest(train.inputs, train.labels, small, seed=seed, jobs=jobs)
-            votes = score_forest(forest, validation.inputs, jobs=jobs)
-            aucs.append(float(roc_auc_score(validation.labels, votes)))
-            advance()
-        scores.append(CandidateScore(candidate, tuple(aucs)))
+    with progress("Choosing the leaf size", len(usable) * len(candidates), "forests") as bar:
+        for candidate in candidates:
+            small = replace(candidate, trees=_CV_TREES)
+            aucs = []
+            for train, validation in usable:
+                forest = grow_forest(train.inputs, train.labels, small, seed=seed, jobs=jobs)
+                votes = score_forest(forest, validation.inputs, jobs=jobs)
+                aucs.append(float(roc_auc_score(validation.labels, votes)))
+                bar.advance()
+            scores.append(CandidateScore(candidate, tuple(aucs)))
     best = max(score.mean for score in scores)
     chosen = next(score for score in scores if score.mean >= best - _NO_WORSE)
-    return Selection(chosen.parameters, tuple(scores), len(folds))
+    return Selection(chosen.parameters, tuple(scores), len(usable))
 
 
 def _has_both_labels(labels: npt.NDArray[np.bool_]) -> bool:

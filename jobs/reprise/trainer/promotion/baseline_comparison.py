@@ -1,86 +1,122 @@
-"""Comparison of a new model with the one that serves, on the same recent rows."""
+"""Comparison of a new model with the one that serves, on the same recent rows that neither was grown on.
 
-from collections.abc import Callable
+Published models are grown on everything labelled, so what is compared is what was evaluated: of each training the model
+that ends before its evaluation span. The one that serves is thereby as much older as its training is.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from reprise.bundle import Bundle, Scores
+from reprise.bundle import Bundle
 from reprise.bundle.scorer import Scorer
-from reprise.evaluation.classification_metrics import Floats
+from reprise.evaluation.classification_metrics import Floats, RankedPredictions
+from reprise.evaluation.cluster_bootstrap import Interval, bootstrap
+from reprise.events import parse_timestamp
 from reprise.features.plan import ModelInput, Plan
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.evaluation.held_out import score
+from reprise.trainer.evaluation.held_out import MODEL, Predictions
 from reprise.trainer.model.onnx_graph import score_rows
+
+MIN_LABELS = 10
+DRAWS = 400
+NAMES = {"brier": "Brier score", "roc_auc": "ROC AUC"}
+_ROUNDING = 1e-6
+_FALLS = {"brier"}
+"""Metrics that are better if they are lower."""
 
 
 @dataclass(frozen=True, slots=True)
-class Tolerance:
-    """How much worse a model may be and still count as not worse.
+class PairedMetric:
+    """A metric of both models on the same rows; an ``improvement`` above 0 means that the new model is better."""
 
-    Attributes:
-        brier: Increase of the Brier score, relative to the baseline's.
-        roc_auc: Decrease of the ROC AUC, absolute.
-    """
-
-    brier: float = 0.01
-    roc_auc: float = 0.005
+    candidate: float
+    baseline: float
+    improvement: Interval
 
 
 @dataclass(frozen=True, slots=True)
 class BaselineComparison:
-    """Scores of the new model and of the serving one, ``baseline``, on the same most recent held-out rows."""
+    """The new model and the serving one, ``baseline``, on the same most recent held-out rows.
+
+    Attributes:
+        baseline: Digest of the serving model.
+        rows: Number of rows.
+        users: Number of their users, whom the intervals resample.
+        metrics: Brier score and ROC AUC; empty if the rows have too few labels of one kind.
+    """
 
     baseline: str
     rows: int
-    candidate_scores: Scores
-    baseline_scores: Scores
-    tolerance: Tolerance
+    users: int
+    metrics: Mapping[str, PairedMetric]
 
     @property
-    def worse(self) -> list[str]:
-        """Each metric in which the new model is worse, as a phrase."""
-        new, old = self.candidate_scores, self.baseline_scores
-        found = []
-        if new.brier > old.brier * (1 + self.tolerance.brier):
-            found.append(
-                f"its Brier score {new.brier:.5f} exceeds the baseline's {old.brier:.5f} by more than"
-                f" {self.tolerance.brier:.1%}"
-            )
-        both = new.roc_auc is not None and old.roc_auc is not None
-        if both and new.roc_auc < old.roc_auc - self.tolerance.roc_auc:  # type: ignore[operator]
-            found.append(
-                f"its ROC AUC {new.roc_auc:.4f} is below the baseline's {old.roc_auc:.4f} by more than"
-                f" {self.tolerance.roc_auc:g}"
-            )
-        return found
+    def objections(self) -> list[str]:
+        """Why the new model must not be proposed, as phrases: each metric in which it is shown to be worse."""
+        if not self.metrics:
+            return [
+                f"it cannot be compared: only {self.rows:,} held-out rows are new to the baseline too,"
+                f" and at least {MIN_LABELS} with a purchase and {MIN_LABELS} without are needed"
+            ]
+        return [
+            f"its {NAMES[name]} {metric.candidate:.4f} is worse than the baseline's {metric.baseline:.4f}, by"
+            f" {-metric.improvement.upper:.4f} to {-metric.improvement.lower:.4f} (95% interval, {self.users:,} users)"
+            for name, metric in self.metrics.items()
+            if metric.improvement.upper < -_ROUNDING
+        ]
 
 
 def compare_with_baseline(
-    rows: Dataset,
-    probabilities: Floats,
+    predictions: Predictions,
     plan: Plan,
     baseline: Bundle,
+    evaluated_model: bytes,
     compute_rows: Callable[[Plan], Dataset],
-    tolerance: Tolerance,
 ) -> BaselineComparison:
-    """Compare the new model, which gave the ``probabilities``, with the baseline on the same held-out rows.
+    """Compare the evaluated model of this training with that of the baseline.
 
-    ``compute_rows`` computes the rows by another plan. It is called if their ``plan`` lacks an input of the baseline.
+    Args:
+        predictions: The evaluation rows with the new model's probabilities.
+        plan: The plan of their inputs.
+        baseline: The bundle that serves.
+        evaluated_model: The graph of its evaluated model.
+        compute_rows: Computes the same rows by another plan; called if ``plan`` lacks an input of the baseline.
     """
-    other = Plan.from_dict(baseline.manifest.plan)
+    other, model = Plan.from_dict(baseline.manifest.plan), baseline.manifest.model
+    rows = predictions.rows
     inputs = _inputs_of_plan(rows, plan, other)
     if inputs is None:
         inputs = compute_rows(other).inputs
-    threshold = baseline.manifest.threshold
-    return BaselineComparison(
-        baseline=baseline.digest,
-        rows=len(rows),
-        candidate_scores=score(rows.labels, probabilities, threshold),
-        baseline_scores=score(rows.labels, score_rows(Scorer.of(baseline), inputs), threshold),
-        tolerance=tolerance,
-    )
+    # the baseline's evaluation begins one horizon after the last row that its evaluated model was fitted on
+    unseen = rows.timestamps_us >= parse_timestamp(baseline.manifest.data.evaluation.start)
+    compared = predictions.subset(unseen)
+    labels, users = compared.rows.labels, np.unique(compared.rows.users, return_inverse=True)[1]
+    metrics: dict[str, PairedMetric] = {}
+    if min(compared.rows.positives, len(labels) - compared.rows.positives) >= MIN_LABELS:
+        scorer = Scorer(evaluated_model, model.input, model.output, baseline.manifest.input_names)
+        metrics = _paired_metrics(
+            labels, compared.by_scorer[MODEL], score_rows(scorer, inputs[unseen]), users
+        )
+    return BaselineComparison(baseline.digest, len(labels), len(np.unique(users)), metrics)
+
+
+def _paired_metrics(
+    labels: npt.NDArray[np.bool_], candidate: Floats, baseline: Floats, users: npt.NDArray[np.int64]
+) -> dict[str, PairedMetric]:
+    ranked = [RankedPredictions.of(labels, probabilities) for probabilities in (candidate, baseline)]
+
+    def improvements(weights: Floats | None) -> dict[str, float]:
+        new, old = (each.metrics(weights) for each in ranked)
+        return {
+            name: (getattr(new, name) - getattr(old, name)) * (-1 if name in _FALLS else 1) for name in NAMES
+        }
+
+    new, old = (each.metrics() for each in ranked)
+    intervals = bootstrap(improvements, users, draws=DRAWS, seed=0)
+    return {name: PairedMetric(getattr(new, name), getattr(old, name), intervals[name]) for name in NAMES}
 
 
 def _inputs_of_plan(rows: Dataset, plan: Plan, other: Plan) -> npt.NDArray[np.float32] | None:

@@ -1,4 +1,4 @@
-"""The candidate of a ``ModelRollout``: a published bundle that is not worse than what serves."""
+"""The candidate of a ``ModelRollout``: a published bundle, unless it is worse than what serves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,8 @@ class Proposal:
 
     Attributes:
         rollout: The rollout, namespace/name.
-        outcome: ``proposed``; ``unchanged``, it already is the candidate or the baseline; ``refused``, it is worse.
+        outcome: ``proposed``; ``unchanged``, it already is the candidate or the baseline; ``refused``, it is worse
+            or cannot be compared.
         reason: The reason, for people.
         comparison: Comparison with the baseline; None if the bundle is the baseline.
     """
@@ -42,7 +43,7 @@ def propose(
     traffic_percent: float | None,
     comparison: BaselineComparison | None,
 ) -> Proposal:
-    """Make a bundle the candidate of a rollout, unless it is worse than the baseline.
+    """Make a bundle the candidate of a rollout, unless the comparison with the baseline objects.
 
     ``candidate`` is added if the rollout has none of this name. See ``build_candidate_patch`` for its traffic. Without
     a ``comparison`` the bundle is the baseline.
@@ -55,8 +56,8 @@ def propose(
     name = f"{namespace}/{rollout}"
     if comparison is None:
         return Proposal(name, "unchanged", "it is the baseline", None)
-    if comparison.worse:
-        return Proposal(name, "refused", "; ".join(comparison.worse), comparison)
+    if comparison.objections:
+        return Proposal(name, "refused", "; ".join(comparison.objections), comparison)
     resource = api.get(namespace, rollout)
     if serving_baseline(resource) != comparison.baseline:
         reason = "the baseline has changed during the training; the next training compares with the new one"

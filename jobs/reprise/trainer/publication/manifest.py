@@ -1,14 +1,15 @@
 """The manifest of a fitted model: its data, its parameters, and what a predictor needs."""
 
 import platform
+from dataclasses import asdict
 from importlib.metadata import version
 
-from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Window, sha256_hex
-from reprise.event_files.report import ImportReport
+from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Refit, Window, sha256_hex
 from reprise.events import format_timestamp
 from reprise.features.plan import Plan
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.time_split import Span, TimeSplit
+from reprise.trainer.data.history import History
+from reprise.trainer.data.time_split import Span
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.model.onnx_graph import INPUT, OPSETS, OUTPUT
 from reprise.trainer.settings import TrainerSettings
@@ -16,16 +17,15 @@ from reprise.trainer.settings import TrainerSettings
 _LIBRARIES = ("numpy", "onnx", "onnxruntime", "reprise", "scikit-learn")
 
 
-def describe_data(
-    report: ImportReport, sha256: str, labelled_rows: int, dataset: Dataset, split: TimeSplit
-) -> DataSnapshot:
-    """Return the description of the imported events and the rows computed from them."""
+def describe_data(history: History) -> DataSnapshot:
+    """Return the description of the events and of the evaluated model's rows."""
+    report, dataset, split = history.report, history.dataset, history.split
     return DataSnapshot(
-        events_sha256=sha256,
+        events_sha256=history.sha256,
         events=report.rows_written,
         first=format_timestamp(report.first_us or 0),
         last=format_timestamp(report.last_us or 0),
-        labelled_rows=labelled_rows,
+        labelled_rows=history.labelled_rows,
         sampled_rows=len(dataset),
         train=_window(dataset, split.train),
         calibration=_window(dataset, split.calibration),
@@ -33,24 +33,40 @@ def describe_data(
     )
 
 
-def build_manifest(model: FittedModel, plan: Plan, settings: TrainerSettings, data: DataSnapshot) -> Manifest:
+def describe_refit(history: History, model: FittedModel) -> Refit:
+    """Return what the published model was grown and calibrated on."""
+    dataset, split = history.dataset, history.split
+    return Refit(
+        train=_window(dataset, split.refit),
+        newest_row=format_timestamp(int(dataset.timestamps_us[-1])),
+        calibration=_window(dataset, split.out_of_time),
+        evaluated_sha256=sha256_hex(model.evaluated.graph),
+        evaluated_threshold=model.evaluated.threshold,
+    )
+
+
+def build_manifest(
+    model: FittedModel, plan: Plan, settings: TrainerSettings, data: DataSnapshot, refit: Refit
+) -> Manifest:
     """Return the manifest, which does not depend on when, where or how fast the model was trained."""
+    published = model.published
+    trees = [estimator.tree_ for estimator in published.forest.estimators_]
     parameters = {
         "model": "RandomForestClassifier",
         "class_weight": "balanced",
         "missing_values": "native",
         "calibration": "beta",
-        "threshold_rule": "best F1 on calibration rows" if settings.threshold is None else "fixed",
-        "nodes": model.nodes,
-        "depth": model.depth,
+        "threshold_rule": settings.threshold_rule if settings.threshold is None else "fixed",
+        "nodes": sum(int(tree.node_count) for tree in trees),
+        "depth": max(int(tree.max_depth) for tree in trees),
         "cv_folds": model.selection.folds,
         "max_rows": settings.max_rows,
-        **model.selection.parameters.as_dict(),
+        **asdict(model.selection.parameters),
     }
     return Manifest(
         model=ModelFile(
-            sha256=sha256_hex(model.graph),
-            size=len(model.graph),
+            sha256=sha256_hex(published.graph),
+            size=len(published.graph),
             opsets={domain or "ai.onnx": number for domain, number in OPSETS.items()},
             input=INPUT,
             output=OUTPUT,
@@ -60,14 +76,15 @@ def build_manifest(model: FittedModel, plan: Plan, settings: TrainerSettings, da
         plan=plan.to_dict(),
         inputs=tuple(InputColumn(name=name) for name in plan.input_names),
         horizon_seconds=round(settings.horizon.total_seconds()),
-        threshold=model.threshold,
+        threshold=published.threshold,
         seed=settings.seed,
         parameters=parameters,
-        calibration={"a": model.calibration.a, "b": model.calibration.b, "c": model.calibration.c},
+        calibration=asdict(published.calibration),
         evaluation=model.evaluation,
         importances=model.importances,
         data=data,
-        parity=model.parity,
+        refit=refit,
+        parity=published.parity,
         score_histogram=model.score_histogram,
         feature_histograms=model.feature_histograms,
         libraries={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
@@ -75,7 +92,7 @@ def build_manifest(model: FittedModel, plan: Plan, settings: TrainerSettings, da
 
 
 def _window(dataset: Dataset, span: Span) -> Window:
-    rows = dataset.subset(span.rows(dataset.timestamps_us))
+    rows = dataset.within(span)
     return Window(
         start=format_timestamp(span.start_us),
         end=format_timestamp(span.end_us),

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
+from reprise.bundle import DataSnapshot, Manifest, Refit
 from reprise.event_files.report import ImportReport
 from reprise.events import format_timestamp
 from reprise.runtime.durations import format_duration
@@ -29,10 +30,20 @@ class Run:
     report: ImportReport
     settings: TrainerSettings
 
+    def age_days(self, instant: str) -> float:
+        """Return how long before this run an RFC 3339 time was, in days; negative if it was later."""
+        return (self.trained_at - datetime.fromisoformat(instant)) / timedelta(days=1)
 
-def build_metadata(model: FittedModel, run: Run) -> bytes:
+    def describe_age(self, instant: str, data: DataSnapshot) -> str:
+        """Return how long before the last event and before this run an RFC 3339 time was, for people."""
+        age = self.age_days(instant)
+        ago = f" and {age:.0f} days before this training" if age > 0 else ""
+        return f"{age - self.age_days(data.last):.0f} days before the last event{ago}"
+
+
+def build_metadata(model: FittedModel, manifest: Manifest, refit: Refit, run: Run) -> bytes:
     """Return the JSON of what may differ between two trainings of the same model, and of its evaluation."""
-    report = run.report
+    report, data = run.report, manifest.data
     content: dict[str, Any] = {
         "trained_at": run.trained_at.isoformat().replace("+00:00", "Z"),
         "duration_seconds": {name: round(seconds, 3) for name, seconds in run.durations.items()},
@@ -47,6 +58,20 @@ def build_metadata(model: FittedModel, run: Run) -> bytes:
             "notes": list(report.notes),
         },
         "truth": run.settings.truth.name if run.settings.truth else None,
+        "threshold_rule": manifest.parameters["threshold_rule"],
+        "published": {
+            "train": refit.train.model_dump(),
+            "calibration": refit.calibration.model_dump(),
+            "newest_row": refit.newest_row,
+            "newest_row_age_days": round(run.age_days(refit.newest_row), 3),
+            "threshold": manifest.threshold,
+        },
+        "evaluated": {
+            "train": data.train.model_dump(),
+            "calibration": data.calibration.model_dump(),
+            "evaluation": data.evaluation.model_dump(),
+            "threshold": refit.evaluated_threshold,
+        },
         "evaluation": model.evaluation.model_dump(mode="json"),
         "over_time": [
             {
@@ -60,8 +85,7 @@ def build_metadata(model: FittedModel, run: Run) -> bytes:
             for part in model.time_slices
         ],
         "cross_validation": [
-            {**score.parameters.as_dict(), "roc_auc": list(score.aucs)}
-            for score in model.selection.candidates
+            {**asdict(score.parameters), "roc_auc": list(score.aucs)} for score in model.selection.candidates
         ],
     }
     return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()

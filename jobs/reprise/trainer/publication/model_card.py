@@ -1,10 +1,9 @@
 """The model card: one HTML file with the question, quality and limits of a model."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from reprise.bundle import DataSnapshot, Manifest, SliceReport, digest_of
+from reprise.bundle import DataSnapshot, Manifest, Refit, SliceReport, digest_of
 from reprise.features.plan import Plan
 from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
@@ -12,6 +11,7 @@ from reprise.trainer.evaluation.held_out import scores_by_scorer
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.publication import plots
 from reprise.trainer.publication.metadata import Run
+from reprise.trainer.threshold import describe_rule
 
 _METRICS = (
     ("ROC AUC", "roc_auc", "probability that a positive row ranks above a negative one; 0.5 is chance"),
@@ -28,7 +28,7 @@ _METRICS = (
 )
 
 
-def render_card(model: FittedModel, manifest: Manifest, plan: Plan, run: Run) -> str:
+def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan, run: Run) -> str:
     """Return the card as one self-contained HTML page, plots included."""
     environment = html_environment(
         "reprise.trainer.publication",
@@ -45,6 +45,9 @@ def render_card(model: FittedModel, manifest: Manifest, plan: Plan, run: Run) ->
     return environment.get_template("model_card.html.j2").render(
         digest=digest_of(manifest.to_bytes()),
         manifest=manifest,
+        refit=refit,
+        rule=describe_rule(manifest.parameters["threshold_rule"]),
+        age=run.describe_age(refit.newest_row, manifest.data),
         run=run,
         trained_at=run.trained_at.strftime("%d %B %Y, %H:%M UTC"),
         horizon=format_duration(run.settings.horizon),
@@ -61,13 +64,6 @@ def render_card(model: FittedModel, manifest: Manifest, plan: Plan, run: Run) ->
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    name: str
-    share: float
-    kind: str
-
-
 def _comparison(report: SliceReport) -> dict[str, Any]:
     scorers = scores_by_scorer(report)
     rows = [
@@ -77,24 +73,29 @@ def _comparison(report: SliceReport) -> dict[str, Any]:
     return {"columns": [plots.NAMES[name] for name in scorers], "rows": rows}
 
 
-def _timeline(data: DataSnapshot) -> list[_Segment]:
+def _timeline(data: DataSnapshot) -> list[dict[str, Any]]:
     """Return the spans of history with their share of its length, for a bar."""
     windows = (("train", data.train), ("calibrate", data.calibration), ("evaluate", data.evaluation))
     start, end = datetime.fromisoformat(data.first), datetime.fromisoformat(data.last)
     whole = (end - start).total_seconds()
-    segments, reached = [], start
+    segments: list[dict[str, Any]] = []
+
+    def add(name: str, kind: str, opens: datetime, closes: datetime) -> None:
+        segments.append({"name": name, "kind": kind, "share": (closes - opens).total_seconds() / whole})
+
+    reached = start
     for name, window in windows:
         opens, closes = datetime.fromisoformat(window.start), datetime.fromisoformat(window.end)
         if opens > reached:
-            segments.append(_Segment("gap", (opens - reached).total_seconds() / whole, "gap"))
-        segments.append(_Segment(name, (closes - opens).total_seconds() / whole, name))
+            add("gap", "gap", reached, opens)
+        add(name, name, opens, closes)
         reached = closes
-    segments.append(_Segment("no labels yet", (end - reached).total_seconds() / whole, "gap"))
+    add("no labels yet", "gap", reached, end)
     return segments
 
 
 def _plots(model: FittedModel, manifest: Manifest) -> dict[str, str]:
-    predictions, threshold = model.predictions, manifest.threshold
+    predictions, threshold = model.predictions, model.evaluated.threshold
     return {
         "roc": plots.roc_plot(predictions),
         "precision_recall": plots.precision_recall_plot(predictions, threshold),

@@ -1,15 +1,16 @@
 """How much each input matters to the model."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 from sklearn.metrics import roc_auc_score
 
 from reprise.bundle import Importance
+from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats
+from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.model.onnx_graph import score_rows
 
 PERMUTATION_ROWS = 4_000
 _REPEATS = 2
@@ -17,23 +18,20 @@ _REPEATS = 2
 
 def importances(
     impurity: Floats,
-    score: Callable[[npt.NDArray[np.float32]], Floats],
+    scorer: Scorer,
     evaluation: Dataset,
-    names: tuple[str, ...],
     *,
     seed: int,
     jobs: int,
-    advance: Callable[[], None],
 ) -> tuple[Importance, ...]:
     """Return the importance of every input, the most important by permutation first.
 
     Permutation importance is the mean drop of ROC AUC over two shuffles of the column, on at most 4,000
-    evaluation rows. It is 0 for an input that no tree uses. ``score`` returns the model's probability of each row,
-    and is called from ``jobs`` threads.
+    evaluation rows. It is 0 for an input that no tree uses.
     """
     sample = evaluation.sample(PERMUTATION_ROWS, seed)
     rows = np.ascontiguousarray(sample.inputs)
-    intact = roc_auc_score(sample.labels, score(rows))
+    intact = roc_auc_score(sample.labels, score_rows(scorer, rows))
 
     def drop(position: int) -> float:
         if impurity[position] == 0.0:
@@ -43,12 +41,15 @@ def importances(
         aucs = []
         for _ in range(_REPEATS):
             shuffled[:, position] = random.permutation(rows[:, position])
-            aucs.append(roc_auc_score(sample.labels, score(shuffled)))
+            aucs.append(roc_auc_score(sample.labels, score_rows(scorer, shuffled)))
         return float(intact - np.mean(aucs))
 
-    found = []
-    with ThreadPoolExecutor(max_workers=jobs) as pool:
+    found, names = [], scorer.input_names
+    with (
+        progress("Shuffling inputs", len(names), "inputs") as bar,
+        ThreadPoolExecutor(max_workers=jobs) as pool,
+    ):
         for name, share, permutation in zip(names, impurity, pool.map(drop, range(len(names))), strict=True):
             found.append(Importance(name=name, impurity=float(share), permutation=permutation))
-            advance()
+            bar.advance()
     return tuple(sorted(found, key=lambda item: (-item.permutation, -item.impurity, item.name)))

@@ -1,0 +1,93 @@
+"""The history that a model is trained on: events, rows and their split by time."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprise.event_files.importer import import_events
+from reprise.event_files.options import ImportOptions
+from reprise.event_files.report import ImportReport
+from reprise.features.plan import Plan
+from reprise.features.training_rows import build_training_rows
+from reprise.runtime.durations import timed
+from reprise.runtime.progress import progress
+from reprise.trainer.data.dataset import Dataset, load_dataset
+from reprise.trainer.data.fingerprint import events_sha256
+from reprise.trainer.data.time_split import TimeSplit, split_by_time
+from reprise.trainer.exceptions import TrainingRefusedError
+from reprise.trainer.settings import TrainerSettings
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The events of a training, and the labelled rows that were computed from them.
+
+    Attributes:
+        events: The canonical Parquet of the events.
+        sha256: Of their content.
+        report: The report of their import.
+        split: The spans of the evaluation.
+        dataset: The labelled rows that are used.
+        labelled_rows: Number of labelled rows before sampling.
+    """
+
+    events: Path
+    sha256: str
+    report: ImportReport
+    split: TimeSplit
+    dataset: Dataset
+    labelled_rows: int
+
+
+def read_history(
+    settings: TrainerSettings, plan: Plan, options: ImportOptions, folder: Path, durations: dict[str, float]
+) -> History:
+    """Import the events and compute their rows in a folder; adds the seconds of each step to ``durations``."""
+    events, rows = folder / "events.parquet", folder / "rows.parquet"
+    with timed(durations, "import"), progress("Reading the events", 1, "steps") as bar:
+        report = import_events(
+            settings.events,
+            events,
+            options=options,
+            memory_limit=settings.memory_limit,
+            temp_directory=folder,
+        )
+        if report.first_us is None or report.last_us is None:
+            raise TrainingRefusedError("there are no events", "a file that holds some")
+        split = split_by_time(report.first_us, report.last_us, settings.horizon)
+        sha256 = events_sha256(events)
+        bar.advance()
+    dataset, labelled = compute_dataset(events, rows, plan, settings, durations, report.rows_written)
+    return History(events, sha256, report, split, dataset, labelled)
+
+
+def compute_dataset(
+    events: Path,
+    rows: Path,
+    plan: Plan,
+    settings: TrainerSettings,
+    durations: dict[str, float],
+    expected: int | None,
+) -> tuple[Dataset, int]:
+    """Return the rows of a plan, and how many of them are labelled."""
+    with timed(durations, "rows"), progress("Computing training rows", expected, "rows") as bar:
+        build_training_rows(
+            events,
+            rows,
+            plan,
+            settings.horizon,
+            memory_limit=settings.memory_limit,
+            temp_directory=rows.parent,
+            advance=bar.advance,
+        )
+    with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
+        loaded = load_dataset(
+            rows,
+            events,
+            settings.truth,
+            plan.input_names,
+            max_rows=settings.max_rows,
+            seed=settings.seed,
+            memory_limit=settings.memory_limit,
+        )
+        bar.advance()
+    return loaded
