@@ -136,13 +136,16 @@ def test_a_model_of_the_trainer_job_walks_its_steps_and_is_promoted(
     print(rollout.kubectl("get", "modelrollouts"))
 
 
-def test_the_trainer_job_proposes_no_model_that_is_worse(
-    platform: Platform, rollout: ChartRollout, traffic: ShopTraffic
+def test_the_trainer_job_proposes_no_model_that_cannot_be_compared(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
 ) -> None:
+    base = shelf.publish(models.evaluated_from("2100-01-01T00:00:00Z"))
+    rollout.apply(base, None)
+    rollout.wait_for_baseline(base)
     before = platform.get("modelrollout", NAME)["spec"]
-    log = platform.run_job("trainer", 300, TRAINER_SEED="2", TRAINER_MAX_ROWS="1000")
+    log = platform.run_job("trainer", 300, TRAINER_SEED="2")
     print(log)
-    assert f"{platform.namespace}/{NAME}: refused, its " in log
+    assert f"{platform.namespace}/{NAME}: refused, it cannot be compared" in log
     assert platform.get("modelrollout", NAME)["spec"] == before
 
 
