@@ -6,7 +6,7 @@ from golden.text import as_text, numbered_schemas, without_prose
 from reprise.bundle import Manifest
 from reprise.events import Event, encode_event
 from reprise.log import TOPICS
-from reprise.predictor.models.prediction_record import PredictionRecord
+from reprise.predictor.storage.prediction_log import PredictionRecord
 from reprise.routing.document import RoutingDocument, RoutingReport
 from reprise.routing.evidence import RolloutEvidence
 from reprise.status.report import Report

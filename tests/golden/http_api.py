@@ -44,7 +44,7 @@ def _contract(app: FastAPI) -> dict[str, Any]:
 def _predictor() -> FastAPI:
     with tempfile.TemporaryDirectory() as folder:
         settings = PredictorSettings.load(model_store=folder)
-        return create_predictor(build_context(settings, reader=FakeReader()))
+        return create_predictor(build_context(settings, store=FakeReader()))
 
 
 def _producer() -> FastAPI:

@@ -17,8 +17,7 @@ from reprise.backfill.runner import JOB as BACKFILL
 from reprise.backfill.runner import BackfillMetrics
 from reprise.http.app import create_http_app
 from reprise.http.metrics import process_registry
-from reprise.http.tracing.factory import open_tracing
-from reprise.http.tracing.stages import Tracing
+from reprise.http.tracing.factory import Tracing, open_tracing
 from reprise.materializer import runner as materializer
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.outcomes.metrics import JOB as OUTCOMES
@@ -155,7 +154,7 @@ def _predictor() -> CollectorRegistry:
             log_dir=Path(folder),
             traces=True,
         )
-        context = build_context(settings, reader=FakeReader())
+        context = build_context(settings, store=FakeReader())
         create_predictor(context).build_middleware_stack()
     _end(context.tracing)
     return context.registry

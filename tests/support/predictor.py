@@ -1,6 +1,6 @@
 """A predictor on a fake reader, for tests of its API."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,27 @@ class RunningPredictor:
         self.context = context
         self.reader = reader
         self.routing = routing
+        self._counted: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+
+    def reset(self) -> None:
+        """Repair the store, and have ``metric`` count from now on, so that tests can share the predictor."""
+        self.reader.failure, self.reader.delay = None, 0.0
+        self.reader.corrupt.clear()
+        self.call(self.context.reader.check)
+        self.call(self.context.reader.read, [])
+        self.reader.round_trips = 0
+        samples = [sample for family in self.context.registry.collect() for sample in family.samples]
+        self._counted = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for sample in samples
+            if sample.name.endswith(("_total", "_count", "_bucket"))
+        }
+
+    def call(self, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        """Call a coroutine function on the predictor's event loop."""
+        portal = self.client.portal
+        assert portal is not None
+        return portal.call(function, *arguments)
 
     def route(self, document: RoutingDocument | bytes) -> None:
         """Publish a routing document and have the predictor look at it until nothing is loading."""
@@ -40,10 +61,8 @@ class RunningPredictor:
 
     def refresh_routing(self) -> None:
         """Have the predictor look at what is published."""
-        portal = self.client.portal
-        assert portal is not None
-        portal.call(self.context.router.refresh)
-        portal.call(self.context.router.wait_for_loads, 10.0)
+        self.call(self.context.router.refresh)
+        self.call(self.context.router.wait_for_loads, 10.0)
 
     def know(self, user_id: str, product_id: str, *, user: Any, product: Any, pair: Any) -> None:
         """Put three rows into the store, each with all fields of its state; a row that is None stays unknown."""
@@ -58,8 +77,9 @@ class RunningPredictor:
                 self.reader.put(states.codec, read, *ids)
 
     def metric(self, name: str, **labels: str) -> float:
-        """The value of a sample, 0 where it is not there yet."""
-        return self.context.registry.get_sample_value(name, labels) or 0.0
+        """The value of a sample, a counter's since the reset; 0 where it is not there yet."""
+        value = self.context.registry.get_sample_value(name, labels) or 0.0
+        return value - self._counted.get((name, frozenset(labels.items())), 0.0)
 
 
 class PublishedRouting:

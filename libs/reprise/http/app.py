@@ -7,9 +7,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, Gauge
 
-from reprise.http.health import Readiness, health_router
-from reprise.http.histogram import LoopHistogram
-from reprise.http.metrics import installed_version, metrics_router
+from reprise.http.metrics import LoopHistogram, installed_version
 from reprise.http.middleware.access_log import AccessLog
 from reprise.http.middleware.authentication import (
     DOCS_PATH,
@@ -20,9 +18,10 @@ from reprise.http.middleware.authentication import (
 from reprise.http.middleware.base import BaseMiddleware
 from reprise.http.middleware.fast_path import FastPathMiddleware
 from reprise.http.openapi import document_problems
-from reprise.http.problems import INTERNAL_ERROR, add_problem_handlers
+from reprise.http.operations import Readiness, health_router, metrics_router
+from reprise.http.problems import add_problem_handlers
 from reprise.http.server import is_draining
-from reprise.http.tracing.stages import Tracing
+from reprise.http.tracing.factory import Tracing
 from reprise.runtime.worker_threads import WorkerThreads
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -38,7 +37,6 @@ def create_http_app(
     description: str,
     registry: CollectorRegistry,
     readiness: Readiness,
-    version: str | None = None,
     lifespan: Lifespan | None = None,
     workers: WorkerThreads | None = None,
     max_body_bytes: int = 1024 * 1024,
@@ -55,7 +53,6 @@ def create_http_app(
         description: What the API is for, in Markdown.
         registry: The service's metrics.
         readiness: Why the process should not get requests; draining is added here.
-        version: Version of the service; by default that of the installed distribution.
         lifespan: Opened before the first request and closed after the last.
         workers: Threads that run from the application's start to its end.
         max_body_bytes: Maximum size of a body.
@@ -65,11 +62,23 @@ def create_http_app(
         tracing: Makes spans of requests; closed after the application.
         page_policies: The content security policy of each path that is a page for people.
     """
+
+    @asynccontextmanager
+    async def whole_lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if tracing is not None:
+                stack.push_async_callback(tracing.close)
+            if lifespan is not None:
+                await stack.enter_async_context(lifespan(app))
+            if workers is not None:
+                stack.enter_context(workers.running())
+            yield
+
     app = FastAPIOffline(
         title=title,
-        version=version or installed_version(),
+        version=installed_version(),
         description=description,
-        lifespan=_lifespan(lifespan, tracing, workers),
+        lifespan=whole_lifespan,
         redoc_url=None,
         static_url=f"{DOCS_PATH}/assets",
         redirect_slashes=False,
@@ -81,7 +90,7 @@ def create_http_app(
         return ["the process is shutting down"] if is_draining(app) else list(readiness())
 
     add_problem_handlers(app)
-    document_problems(app, INTERNAL_ERROR, is_protected=None if authentication is None else is_protected)
+    document_problems(app, None if authentication is None else is_protected)
     app.state.fast_routes = {}
     app.state.workers = workers
     app.state.schemas = {}
@@ -112,18 +121,3 @@ def create_http_app(
     if serve_metrics:
         app.include_router(metrics_router(registry))
     return app
-
-
-def _lifespan(lifespan: Lifespan | None, tracing: Tracing | None, workers: WorkerThreads | None) -> Lifespan:
-    @asynccontextmanager
-    async def combined(app: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            if tracing is not None:
-                stack.push_async_callback(tracing.close)
-            if lifespan is not None:
-                await stack.enter_async_context(lifespan(app))
-            if workers is not None:
-                stack.enter_context(workers.running())
-            yield
-
-    return combined

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from reprise.http.problems import (
+    INTERNAL_ERROR,
     INVALID_REQUEST,
     PROBLEM_MEDIA_TYPE,
     TOO_MANY_REQUESTS,
@@ -58,46 +58,34 @@ def model_schemas(model: type[BaseModel]) -> dict[str, Any]:
     return {**schema.pop("$defs", {}), model.__name__: schema}
 
 
-def document_problems(
-    app: FastAPI, *everywhere: ProblemType, is_protected: Callable[[str], bool] | None = None
-) -> None:
-    """Add the problem document, and these kinds of problem in every operation, to the application's OpenAPI.
+def document_problems(app: FastAPI, is_protected: Callable[[str], bool] | None = None) -> None:
+    """Add the problem document, and the problems of every operation, to the application's OpenAPI.
 
-    Args:
-        app: The application.
-        everywhere: Kinds of problem of every operation.
-        is_protected: Whether a path requires an API key; absent without authentication.
+    ``is_protected`` returns whether a path requires an API key; it is absent without authentication.
     """
+    plain = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _with_problems(app, everywhere, is_protected)
+            app.openapi_schema = _with_problems(plain(), app.state.schemas, is_protected)
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
 
 
 def _with_problems(
-    app: FastAPI, everywhere: tuple[ProblemType, ...], is_protected: Callable[[str], bool] | None
+    document: dict[str, Any], more_schemas: dict[str, Any], is_protected: Callable[[str], bool] | None
 ) -> dict[str, Any]:
-    document = get_openapi(
-        title=app.title,
-        version=app.version,
-        description=app.description,
-        routes=app.routes,
-        tags=app.openapi_tags,
-        servers=app.servers,
-    )
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(model_schemas(ProblemDocument))
-    schemas.update(app.state.schemas)
+    schemas.update(more_schemas)
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     if is_protected is not None:
         document["components"]["securitySchemes"] = _SCHEMES
     for path, operations in document["paths"].items():
         protected = is_protected is not None and is_protected(path)
-        kinds = (*everywhere, UNAUTHENTICATED, TOO_MANY_REQUESTS) if protected else everywhere
+        kinds = [INTERNAL_ERROR, *([UNAUTHENTICATED, TOO_MANY_REQUESTS] if protected else [])]
         for operation in operations.values():
             if protected:
                 operation["security"] = [{name: []} for name in _SCHEMES]

@@ -1,7 +1,7 @@
 """Errors as RFC 9457 problem documents (https://www.rfc-editor.org/rfc/rfc9457)."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Self
@@ -10,7 +10,6 @@ import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import ErrorDetails
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,13 +24,7 @@ _MAX_FIELD_ERRORS = 100
 
 @dataclass(frozen=True, slots=True)
 class ProblemType:
-    """One kind of problem.
-
-    Attributes:
-        slug: Last part of the ``type`` URI.
-        status: HTTP status of the response.
-        title: A few words that are the same for every occurrence.
-    """
+    """One kind of problem: the last part of its ``type`` URI, its HTTP status, and a few words for every occurrence."""
 
     slug: str
     status: int
@@ -149,11 +142,6 @@ class ProblemError(HttpLibraryError):
         )
 
 
-def kind_of_status(status: int, title: str) -> ProblemType:
-    """Return the kind of problem of a bare HTTP status; ``title`` is used for a status without one."""
-    return _BY_STATUS.get(status) or ProblemType(f"http-{status}", status, title)
-
-
 def retry_after(seconds: float) -> dict[str, str]:
     """Return the ``Retry-After`` header, in whole seconds and at least one."""
     return {"Retry-After": str(max(1, math.ceil(seconds)))}
@@ -168,19 +156,25 @@ def invalid_request(errors: Sequence[FieldProblem]) -> ProblemError:
     return ProblemError(INVALID_REQUEST, f"{count} at fault ({names}){listed}", errors=shown)
 
 
-def validation_problem(details: Iterable[ErrorDetails | Mapping[str, Any]], skip: int = 0) -> ProblemError:
+def validation_problem(details: Sequence[Mapping[str, Any]], skip: int = 0) -> ProblemError:
     """Return the problem that lists the fields which failed pydantic's validation.
 
     Args:
         details: Result of ``ValidationError.errors()``.
         skip: Number of leading parts of each location that do not belong to the field's path.
     """
-    found = list(details)
-    for detail in found:
+    faults = []
+    for detail in details:
         if detail["type"] == "json_invalid":
             reason = (detail.get("ctx") or {}).get("error", detail["msg"])
             return ProblemError(INVALID_JSON, f"The body is not valid JSON: {reason}")
-    return invalid_request([_field_problem(detail, skip) for detail in found])
+        field = ".".join(str(part) for part in detail["loc"][skip:])
+        message = str(detail["msg"]).removeprefix("Value error, ")
+        if detail["type"] in {"missing", "default_factory_not_called"}:
+            faults.append(FieldProblem(field=field, message=message))
+        else:
+            faults.append(FieldProblem.holding(field, message, detail.get("input")))
+    return invalid_request(faults)
 
 
 def add_problem_handlers(app: FastAPI) -> None:
@@ -202,19 +196,12 @@ def add_problem_handlers(app: FastAPI) -> None:
         detail = str(error.detail)
         if detail == title and status in _DETAILS:
             detail = _DETAILS[status].format(path=request.url.path, method=request.method)
-        return ProblemError(kind_of_status(status, title), detail, headers=error.headers).response()
+        kind = _BY_STATUS.get(status) or ProblemType(f"http-{status}", status, title)
+        return ProblemError(kind, detail, headers=error.headers).response()
 
     app.add_exception_handler(ProblemError, problem)
     app.add_exception_handler(RequestValidationError, failed_validation)
     app.add_exception_handler(HTTPException, http_exception)
-
-
-def _field_problem(detail: ErrorDetails | Mapping[str, Any], skip: int) -> FieldProblem:
-    field = ".".join(str(part) for part in detail["loc"][skip:])
-    message = str(detail["msg"]).removeprefix("Value error, ")
-    if detail["type"] in {"missing", "default_factory_not_called"}:
-        return FieldProblem(field=field, message=message)
-    return FieldProblem.holding(field, message, detail.get("input"))
 
 
 def _shortened(value: object) -> object:

@@ -4,7 +4,8 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from typing import Any
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -12,13 +13,8 @@ from prometheus_client import CollectorRegistry
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reprise.http.exceptions import ServerStartError
-from reprise.http.metrics import metrics_router
-from reprise.http.problems import (
-    PROBLEM_MEDIA_TYPE,
-    REQUEST_TIMEOUT,
-    ProblemError,
-    add_problem_handlers,
-)
+from reprise.http.operations import metrics_router
+from reprise.http.problems import PROBLEM_MEDIA_TYPE, REQUEST_TIMEOUT, ProblemError, add_problem_handlers
 from reprise.runtime.logs import get_logger
 from reprise.runtime.settings import ApiSettings
 from reprise.runtime.worker_threads import WorkerThreads
@@ -30,6 +26,15 @@ _SHUTDOWN_SECONDS = 20
 KEEP_ALIVE_SECONDS = 620
 """Idle timeout of a connection. It exceeds that of load balancers (nginx and AWS 60 s, Google 600 s), so that they
 close first: a request that meets a connection just being closed gets 502 or 503."""
+
+
+_COMMON: dict[str, Any] = {
+    "access_log": False,
+    "log_config": None,
+    "server_header": False,
+    "ws": "none",
+    "timeout_keep_alive": KEEP_ALIVE_SECONDS,
+}
 
 
 def is_draining(app: FastAPI) -> bool:
@@ -60,19 +65,16 @@ def run_service(
         ServerStartError: The address is taken, or the application's start failed.
         Exception: What a worker thread of the application raised.
     """
+    protocol = type("TimeoutProtocol", (_TimeoutProtocol,), {"timeout_seconds": request_timeout_seconds})
     config = uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
-        http=_with_timeout(request_timeout_seconds),
-        access_log=False,
-        log_config=None,
-        server_header=False,
+        http=protocol,
         proxy_headers=False,
-        ws="none",
         lifespan="on",
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        **_COMMON,
     )
     server = _DrainingServer(config, app, drain_seconds)
     try:
@@ -106,18 +108,10 @@ async def metrics_server(
     add_problem_handlers(app)
     for router in (metrics_router(registry), *others):
         app.include_router(router)
-    config = uvicorn.Config(
-        app,
-        access_log=False,
-        log_config=None,
-        log_level="warning",
-        server_header=False,
-        ws="none",
-        lifespan="off",
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=1,
-    )
-    server = _SecondServer(config)
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, **_COMMON)
+    server = uvicorn.Server(config)
+    # The signals are left to the application's own server.
+    server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         yield listener.getsockname()[1]
@@ -125,13 +119,6 @@ async def metrics_server(
         server.should_exit = True
         await serving
         listener.close()
-
-
-class _SecondServer(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to the application's own server."""
-        yield
 
 
 class _DrainingServer(uvicorn.Server):
@@ -203,19 +190,12 @@ class _TimeoutProtocol(HttpToolsProtocol):
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and not cycle.response_started:
-            self.transport.write(_timeout_response(self.timeout_seconds))
+            detail = f"The request did not arrive within {self.timeout_seconds:g} s."
+            body = ProblemError(REQUEST_TIMEOUT, detail).encode()
+            head = (
+                f"HTTP/1.1 408 Request Timeout\r\ncontent-type: {PROBLEM_MEDIA_TYPE}\r\n"
+                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+            )
+            self.transport.write(head.encode() + body)
         _log.warning("request_arrives_too_slowly", seconds=self.timeout_seconds)
         self.transport.close()
-
-
-def _with_timeout(seconds: float) -> type[_TimeoutProtocol]:
-    return type("TimeoutProtocol", (_TimeoutProtocol,), {"timeout_seconds": seconds})
-
-
-def _timeout_response(seconds: float) -> bytes:
-    body = ProblemError(REQUEST_TIMEOUT, f"The request did not arrive within {seconds:g} s.").encode()
-    head = (
-        f"HTTP/1.1 408 Request Timeout\r\ncontent-type: {PROBLEM_MEDIA_TYPE}\r\n"
-        f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-    )
-    return head.encode() + body

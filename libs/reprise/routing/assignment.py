@@ -8,11 +8,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from reprise.routing.document import BASELINE, BUCKETS, Arm, RoutingDocument, count_buckets
-from reprise.routing.exceptions import InvalidSharesError
+from reprise.routing.document import BASELINE, BUCKETS, Arm, RoutingDocument, RoutingError, count_buckets
 
-_HASH_BYTES = 8
 Ranges = tuple[tuple[int, int], ...]
+
+
+class InvalidSharesError(RoutingError, ValueError):
+    """Shares add up to more than all users, or name an arm twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,16 +28,11 @@ class Share:
 
 
 def allocate(baseline: str, shares: Sequence[Share], held: Mapping[str, Ranges]) -> tuple[Arm, ...]:
-    """Return the arms, the baseline first.
+    """Return the arms, the baseline first; ``held`` are the present buckets of candidates by name.
 
     A candidate that grows keeps its buckets and takes more from the baseline. One that shrinks returns its last
     buckets to the baseline. So a user moves between candidates only if the baseline has too few buckets for a change.
     No stateless rule achieves that for three candidates, hence ``held``.
-
-    Args:
-        baseline: Digest of the baseline.
-        shares: The candidates; their weights add up to at most 10,000.
-        held: The present buckets of candidates by name.
 
     Raises:
         InvalidSharesError: The weights add up to more than 10,000, or a name occurs twice.
@@ -69,8 +66,7 @@ def bucket_of(salt: str, user_id: str) -> int:
 def assign(document: RoutingDocument) -> Callable[[str], int]:
     """Return the function from a ``user_id`` to the index of the user's arm; it takes about a microsecond.
 
-    Raises:
-        InvalidSharesError: The document has no arms.
+    It raises ``InvalidSharesError`` if the document has no arms.
     """
     if document.released:
         raise InvalidSharesError("a routing document without arms assigns nobody")
@@ -109,7 +105,7 @@ class DistinctUsers:
 
 def _lookup(salt: str, table: Sequence[int]) -> Callable[[str], int]:
     """Return the function from a ``user_id`` to the entry of the user's bucket in a table."""
-    hasher = hashlib.blake2b(salt.encode("utf-8", "surrogatepass") + b"\0", digest_size=_HASH_BYTES)
+    hasher = hashlib.blake2b(salt.encode("utf-8", "surrogatepass") + b"\0", digest_size=8)
     number = int.from_bytes
 
     def look_up(user_id: str) -> int:

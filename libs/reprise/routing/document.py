@@ -5,12 +5,13 @@ materializer's event ids with ``seen:``.
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
-from reprise.routing.exceptions import InvalidRoutingError
+from reprise.runtime.exceptions import RepriseError
 
 BUCKETS: Final = 10_000
 """Number of buckets that users are hashed to, one per basis point."""
@@ -32,6 +33,18 @@ BasisPoints = Annotated[int, Field(ge=0, le=BUCKETS)]
 """Hundredths of a percent."""
 
 
+class RoutingError(RepriseError):
+    """Root of this package's errors."""
+
+
+class InvalidRoutingError(RoutingError, ValueError):
+    """A routing document, report or evidence breaks its format; ``problems`` has each field at fault."""
+
+    def __init__(self, kind: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(f"invalid {kind}: " + "; ".join(self.problems))
+
+
 class StrictModel(BaseModel):
     """Base of JSON documents: frozen, strict, without unknown members."""
 
@@ -41,15 +54,13 @@ class StrictModel(BaseModel):
 
     @classmethod
     def from_bytes(cls, data: bytes | str) -> Self:
-        """Return the document in the JSON.
-
-        Raises:
-            InvalidRoutingError: The JSON breaks the format; names every field at fault.
-        """
+        """Return the document in the JSON; raises ``InvalidRoutingError`` if it breaks the format."""
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise InvalidRoutingError(cls.KIND, _problems(error)) from None
+            raise InvalidRoutingError(
+                cls.KIND, list(map(_problem, error.errors(include_url=False)))
+            ) from None
 
     def to_bytes(self) -> bytes:
         """Return the JSON, the same bytes for the same content."""
@@ -121,11 +132,10 @@ class RoutingDocument(StrictModel):
             raise ValueError(f"arms: weights add up to {sum(weights)}, not to {BUCKETS}")
         end = 0
         for first, following in sorted(part for arm in self.arms for part in arm.buckets):
-            if first != end:
-                between = f"{first} to {end}" if first < end else f"{end} to {first}"
-                raise ValueError(
-                    f"arms: buckets {between} belong to {'two arms' if first < end else 'no arm'}"
-                )
+            if first < end:
+                raise ValueError(f"arms: buckets {first} to {end} belong to two arms")
+            if first > end:
+                raise ValueError(f"arms: buckets {end} to {first} belong to no arm")
             end = following
         return self
 
@@ -164,12 +174,9 @@ def document_key(project: str) -> str:
     return f"routing:{project}:document"
 
 
-def _problems(error: ValidationError) -> list[str]:
-    problems = []
-    for detail in error.errors(include_url=False):
-        field = ".".join(str(part) for part in detail["loc"]) or "document"
-        message = detail["msg"].removeprefix("Value error, ")
-        shown = repr(detail["input"])
-        got = "" if detail["type"] in {"missing", "value_error"} or len(shown) > 80 else f", got {shown}"
-        problems.append(f"{field}: {message}{got}")
-    return problems
+def _problem(detail: ErrorDetails) -> str:
+    field = ".".join(str(part) for part in detail["loc"]) or "document"
+    message = detail["msg"].removeprefix("Value error, ")
+    shown = repr(detail["input"])
+    got = "" if detail["type"] in {"missing", "value_error"} or len(shown) > 80 else f", got {shown}"
+    return f"{field}: {message}{got}"

@@ -34,11 +34,7 @@ class SampleRatio:
 
 
 def sample_ratio(observed: Sequence[int], shares: Sequence[float]) -> SampleRatio:
-    """Test the number of users of each arm against the arms' shares, which are in any unit.
-
-    Raises:
-        ValueError: There are fewer than two arms, or not as many shares, or a share is not positive.
-    """
+    """Test the number of users of each of two arms or more against their shares, all positive, in any unit."""
     if len(observed) < 2 or len(observed) != len(shares) or min(shares) <= 0:
         raise ValueError(f"expected two arms or more, each with a share above 0, got {observed} of {shares}")
     users, given = sum(observed), float(sum(shares))

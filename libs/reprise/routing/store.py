@@ -16,9 +16,6 @@ class RoutingStore:
 
     Needs the permissions of ``DocumentStore`` on the keys that are used. Methods raise ``StoreError`` where the store
     is unavailable or refuses, and those that read raise ``InvalidRoutingError`` where what is stored breaks the format.
-
-    Raises:
-        StoreRefusedError: The CA file is not a PEM file.
     """
 
     def __init__(self, settings: OnlineStoreSettings) -> None:

@@ -29,52 +29,33 @@ def microseconds(duration: timedelta) -> int:
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the duration of a text such as ``30d``, ``1d12h``, ``1.5h`` or ``250ms``.
+    """Return the duration of a text such as ``30d``, ``1d12h``, ``1.5h`` or ``250ms``; raises ``InvalidDurationError``.
 
     The units are ``w``, ``d``, ``h``, ``m`` (minutes), ``s``, ``ms`` and ``us``; each may occur once.
-
-    Raises:
-        InvalidDurationError: The text is malformed, or exceeds the maximum of ``timedelta``.
     """
     compact = text.strip().lower()
-    total = timedelta()
-    position = 0
-    seen: set[str] = set()
-    while match := _PART.match(compact, position):
-        number, unit = match.groups()
-        if unit in seen:
-            break
-        seen.add(unit)
-        try:
-            total += float(number) * _UNITS[unit]
-        except OverflowError:
-            raise InvalidDurationError(f"{text!r} is too long a duration") from None
-        position = match.end()
-    if not seen or position != len(compact):
+    parts = _PART.findall(compact)
+    numbers = {unit: float(number) for number, unit in parts}
+    if not parts or len(numbers) != len(parts) or compact != "".join(number + unit for number, unit in parts):
         raise InvalidDurationError(
             f"{text!r} is no duration: write a number with a unit (w, d, h, m, s, ms, us), "
             "such as 30d, 90m or 1d12h"
         )
-    return total
+    try:
+        return sum((number * _UNITS[unit] for unit, number in numbers.items()), timedelta())
+    except OverflowError:
+        raise InvalidDurationError(f"{text!r} is too long a duration") from None
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return the shortest text that :func:`parse_duration` reads back as this duration.
-
-    Raises:
-        InvalidDurationError: The duration is negative.
-    """
+    """Return the shortest text that ``parse_duration`` reads back; raises ``InvalidDurationError`` if negative."""
     if duration < timedelta():
         raise InvalidDurationError(f"{duration} is negative")
-    parts = []
-    rest = duration
-    for unit, size in _UNITS.items():
-        if unit == "w":
-            continue
-        count, rest = divmod(rest, size)
-        if count:
-            parts.append(f"{count}{unit}")
-    return "".join(parts) or "0s"
+    text = ""
+    for unit, size in list(_UNITS.items())[1:]:
+        count, duration = divmod(duration, size)
+        text += f"{count}{unit}" if count else ""
+    return text or "0s"
 
 
 class DurationType(click.ParamType[timedelta]):

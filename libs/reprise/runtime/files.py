@@ -11,10 +11,8 @@ from pathlib import Path
 def atomic_write(path: Path | str) -> Iterator[Path]:
     """Give a temporary path with the same extension, which replaces ``path`` when the block succeeds.
 
-    File and directory are synced before the block returns. If the block raises, ``path`` is unchanged.
-
-    Raises:
-        FileNotFoundError: The directory of ``path`` does not exist, or the block wrote nothing.
+    File and directory are synced before the block returns. If the block raises, ``path`` is unchanged. It raises
+    ``FileNotFoundError`` if the directory of ``path`` does not exist, or the block wrote nothing.
     """
     target = Path(path)
     if not target.parent.is_dir():

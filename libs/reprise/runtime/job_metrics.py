@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Gauge, push_to_gateway, pushadd_to_gateway
 from pydantic import Field
@@ -30,6 +31,7 @@ class JobMetrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._gauge = partial(Gauge, registry=self.registry)
         self.failed = self._gauge("reprise_job_failed", "1 if the job's last run failed, else 0.")
         self.ended = self._gauge("reprise_job_end_timestamp_seconds", "Time when the job's last run ended.")
         self.duration = self._gauge("reprise_job_duration_seconds", "Duration of the job's last run.")
@@ -38,9 +40,6 @@ class JobMetrics:
         """Add the time of the last success, which a failed run does not push."""
         name = "reprise_job_last_success_timestamp_seconds"
         self._gauge(name, "Time when the job last succeeded.").set_to_current_time()
-
-    def _gauge(self, name: str, documentation: str) -> Gauge:
-        return Gauge(name, documentation, registry=self.registry)
 
 
 @contextmanager

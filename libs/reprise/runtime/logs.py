@@ -16,14 +16,8 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 def configure_logging(level: str, json: bool | None = None) -> None:
     """Send structlog's events and the standard library's records to standard error.
 
-    SIGUSR1 then switches the level of the process to debug, and back.
-
-    Args:
-        level: Minimum level, one of :data:`LEVELS` in any case.
-        json: One JSON object a line; by default unless standard error is a terminal.
-
-    Raises:
-        ValueError: The level is unknown.
+    ``level`` is one of :data:`LEVELS` in any case; another raises ``ValueError``. Lines are JSON by default unless
+    standard error is a terminal. SIGUSR1 then switches the level of the process to debug, and back.
     """
     if level.lower() not in LEVELS:
         raise ValueError(f"log level {level!r} is none of {', '.join(LEVELS)}")

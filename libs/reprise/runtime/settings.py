@@ -64,8 +64,7 @@ class ProcessSettings(BaseSettings):
     def load(cls, **overrides: Any) -> Self:
         """Return the settings of this process; overrides by field name win over the environment unless ``None``.
 
-        Raises:
-            InvalidSettingsError: Variables are missing, invalid, or unknown under this process's prefix.
+        It raises ``InvalidSettingsError`` with every variable that is missing, invalid, or unknown under the prefix.
         """
         given = {name: value for name, value in overrides.items() if value is not None}
         problems = cls._unknown_variables()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import click
 
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from reprise.runtime.settings import ProcessSettings
 
 _METAVARS = {"_seconds": "SECONDS", "_url": "URL", "_store": "URL"}
-_TYPES: dict[Any, click.ParamType[Any]] = {
-    bool: click.BOOL,
-    timedelta: DURATION,
-}
+_TYPES: dict[Any, click.ParamType[Any]] = {bool: click.BOOL, timedelta: DURATION}
 
 
 @contextmanager
@@ -95,11 +92,7 @@ def settings_command(
 
     Each option takes its help, type, range, choices and default from the field. An option that is not given leaves
     the field to the environment. An error of ours ends the command with its message and exit status 1, invalid
-    settings included; an option outside its range or choices is a usage error, exit status 2::
-
-        @settings_command("status", "reprise.status.settings:StatusSettings", options={"--host": "api_host"}, logs=True)
-        def command(settings: "StatusSettings") -> None:
-            \"\"\"Serve the status page.\"\"\"
+    settings included; an option outside its range or choices is a usage error, exit status 2.
 
     Args:
         name: Name of the command.
@@ -120,8 +113,7 @@ def settings_command(
         @functools.wraps(function)
         def callback(**parameters: Any) -> object:
             context = click.get_current_context()
-            command = context.command
-            assert isinstance(command, SettingsCommand)
+            command = cast(SettingsCommand, context.command)
             if context.invoked_subcommand is not None:
                 return None
             given = {option.name: parameters.pop(option.name) for option in command.options}
@@ -133,14 +125,9 @@ def settings_command(
                     configure_logging(loaded.log_level, loaded.log_json)
                 return function(settings=loaded, **parameters)
 
-        return click.command(
-            name,
-            cls=SettingsGroup if group else SettingsCommand,
-            settings=settings,
-            options=options,
-            environment=environment,
-            **attributes,
-        )(callback)
+        kind = SettingsGroup if group else SettingsCommand
+        own = {"settings": settings, "options": options, "environment": environment}
+        return click.command(name, cls=kind, **own, **attributes)(callback)
 
     return decorate
 

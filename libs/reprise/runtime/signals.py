@@ -23,7 +23,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
     """Give an event that SIGTERM and SIGINT set, instead of what they did before."""
     stop = threading.Event()
 
-    def handle(number: int, _frame: FrameType | None) -> None:
+    def handle(number: int, _: FrameType | None) -> None:
         _log.info("stopping", signal=signal.Signals(number).name)
         stop.set()
 
@@ -34,11 +34,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
     """Let SIGTERM unwind the stack, so that unfinished files are removed; the exit status is 143."""
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        sys.exit(128 + number)
-
-    with _handled(handle, signal.SIGTERM):
+    with _handled(lambda number, _: sys.exit(128 + number), signal.SIGTERM):
         yield
 
 

@@ -1,12 +1,11 @@
 """Files in a local directory, or anywhere else that fsspec reaches; a reader sees a whole file or none."""
 
-import importlib
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
@@ -74,14 +73,12 @@ class Storage:
     def open(self, path: str) -> IO[bytes]:
         """Open a file for reading; raises FileNotFoundError."""
         with convert_errors("read", self.location(path)):
-            opened: IO[bytes] = self._filesystem.open(self._absolute(path), "rb")
-            return opened
+            return cast(IO[bytes], self._filesystem.open(self._absolute(path), "rb"))
 
     def read(self, path: str) -> bytes:
         """Return the bytes of a file; raises FileNotFoundError."""
         with convert_errors("read", self.location(path)):
-            content: bytes = self._filesystem.cat_file(self._absolute(path))
-            return content
+            return cast(bytes, self._filesystem.cat_file(self._absolute(path)))
 
     def write(self, path: str, content: bytes | Path) -> None:
         """Replace a file atomically and durably by bytes, or by a copy of a local file.
@@ -129,11 +126,7 @@ class LocalStorage(Storage):
 
 
 def open_storage(url: str) -> Storage:
-    """Return the storage at a URL or a plain path.
-
-    Raises:
-        StorageAddressError: The protocol is unknown, or the package for it is not installed.
-    """
+    """Return the storage at a URL or a plain path; raises ``StorageAddressError``."""
     if not url.strip():
         raise StorageAddressError("the URL of the store is empty")
     try:
@@ -146,23 +139,21 @@ def open_storage(url: str) -> Storage:
 
 @contextmanager
 def convert_errors(operation: str, location: str) -> Iterator[None]:
-    """Convert the errors of a file system within the block; reading a missing file stays FileNotFoundError.
+    """Convert the errors of a file system or a network within the block to ``StorageUnavailableError``.
 
-    Raises:
-        StorageUnavailableError: The file system or the network failed.
+    Reading a missing file stays ``FileNotFoundError``.
     """
     try:
         yield
-    except _client_errors() as error:
-        if operation == "read" and isinstance(error, FileNotFoundError):
+    except Exception as error:
+        # Only a client that is loaded can have raised its errors.
+        clients = [
+            getattr(sys.modules[module], name)
+            for module, names in _CLIENT_ERRORS.items()
+            if module in sys.modules
+            for name in names
+        ]
+        is_missing = operation == "read" and isinstance(error, FileNotFoundError)
+        if is_missing or not isinstance(error, (OSError, *clients)):
             raise
         raise StorageUnavailableError(operation, location, error) from error
-
-
-def _client_errors() -> tuple[type[Exception], ...]:
-    """Return OSError and the errors of the clients that are loaded: no other can have been raised."""
-    found: list[type[Exception]] = [OSError]
-    for module, names in _CLIENT_ERRORS.items():
-        if module in sys.modules:
-            found.extend(getattr(importlib.import_module(module), name) for name in names)
-    return tuple(found)

@@ -14,13 +14,8 @@ _log = get_logger(__name__)
 class WorkerThreads:
     """Runs each function on a thread of its own while the ``running`` block is open.
 
-    Args:
-        workers: The functions by the names of their threads; each returns soon after its argument is set.
-        stop_seconds: Maximum time that all functions together may take to return.
-        on_failure: Called on the thread when a function raises; without its work the process is of no use.
-
-    Attributes:
-        failure: The last exception that a function raised.
+    A function returns soon after its argument is set; all together may take ``stop_seconds``. ``on_failure`` is called
+    on the thread when a function raises, and ``failure`` is its exception: without its work the process is of no use.
     """
 
     def __init__(

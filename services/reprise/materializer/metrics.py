@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from reprise.http.dependency_metrics import DependencyMetrics
+from reprise.http.metrics import DependencyMetrics
 
 _OUTCOMES = ("folded", "replayed", "duplicate", "ignored", "invalid")
 _FRESHNESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)

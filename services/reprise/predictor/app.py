@@ -10,15 +10,14 @@ from typing import Any
 from fastapi import FastAPI
 
 from reprise.http.app import create_http_app
-from reprise.http.health import Readiness, health_router
 from reprise.http.middleware.access_log import AccessLog
+from reprise.http.operations import health_router
 from reprise.http.server import metrics_server
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.exceptions import NoModelError
-from reprise.predictor.handlers.features import features_router
-from reprise.predictor.handlers.model_info import model_router, routing_router
+from reprise.predictor.handlers.endpoint import endpoint_route
+from reprise.predictor.handlers.lookups import features_router, model_router, routing_router
 from reprise.predictor.handlers.predict import add_predict_routes
-from reprise.predictor.handlers.request_metrics import measured_route
 from reprise.predictor.settings import PredictorSettings
 from reprise.runtime.logs import get_logger
 
@@ -39,7 +38,7 @@ def create_app(context: PredictorContext) -> FastAPI:
 
     def reasons() -> list[str]:
         no_model = [] if context.router.baseline else ["no model is loaded"]
-        store = [context.store_health.reason] if context.store_health.reason else []
+        store = [context.reader.problem] if context.reader.problem else []
         return [*failed_tasks, *no_model, *store]
 
     def start_task(name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -55,7 +54,12 @@ def create_app(context: PredictorContext) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await _start(context, stack, reasons)
+            if settings.metrics_port is not None:
+                operators = routing_router(context.router), model_router(context), health_router(reasons)
+                await stack.enter_async_context(
+                    metrics_server(context.registry, settings.api_host, settings.metrics_port, *operators)
+                )
+            await _connect(context, stack)
             tasks = [start_task(name, work) for name, work in _background_tasks(context)]
             if not settings.model_reload_seconds and context.router.baseline is None:
                 refusal = context.configured_model.refusal
@@ -84,7 +88,7 @@ def create_app(context: PredictorContext) -> FastAPI:
         tracing=context.tracing,
     )
     add_predict_routes(app, context)
-    route_class = measured_route(context.metrics)
+    route_class = endpoint_route(context)
     app.include_router(model_router(context, route_class))
     app.include_router(features_router(context, route_class))
     if settings.metrics_port is None:
@@ -92,29 +96,16 @@ def create_app(context: PredictorContext) -> FastAPI:
     return app
 
 
-async def _start(context: PredictorContext, stack: AsyncExitStack, reasons: Readiness) -> None:
+async def _connect(context: PredictorContext, stack: AsyncExitStack) -> None:
     """Connect and load the models; the stack closes what was opened."""
     settings = context.settings
-    if settings.metrics_port is not None:
-        await stack.enter_async_context(
-            metrics_server(
-                context.registry,
-                settings.api_host,
-                settings.metrics_port,
-                routing_router(context.router),
-                model_router(context),
-                health_router(reasons),
-            )
-        )
-    await stack.enter_async_context(context.reader)
-    if context.prediction_log is not None:
-        context.prediction_log.start()
-        stack.push_async_callback(
-            asyncio.to_thread, context.prediction_log.close, settings.prediction_log_flush_seconds
-        )
+    await stack.enter_async_context(context.store)
+    if (log := context.prediction_log) is not None:
+        log.start()
+        stack.push_async_callback(asyncio.to_thread, log.close, settings.prediction_log_flush_seconds)
     if context.document_reader is not None:
         await stack.enter_async_context(context.document_reader)
-    await asyncio.gather(context.configured_model.refresh(), context.store_health.check())
+    await asyncio.gather(context.configured_model.refresh(), context.reader.check())
     if settings.routing_seconds:
         await context.router.refresh()
         await context.router.wait_for_loads(_FIRST_LOADS_SECONDS)
@@ -125,7 +116,7 @@ def _background_tasks(context: PredictorContext) -> Iterator[tuple[str, Coroutin
     yield "shadow traffic", context.shadow_traffic.run()
     if settings.routing_seconds:
         yield "routing", _repeat(context.router.refresh, settings.routing_seconds)
-    yield "store health", _repeat(context.store_health.check, settings.redis_ping_seconds)
+    yield "store health", _repeat(context.reader.check, settings.redis_ping_seconds)
     if settings.model_reload_seconds:
         yield "model reload", _repeat(context.configured_model.refresh, settings.model_reload_seconds)
     if context.authentication is not None and settings.api_keys_file is not None:

@@ -9,26 +9,20 @@ from prometheus_client import CollectorRegistry
 
 from reprise.bundle import BundleStore, Histogram
 from reprise.http.metrics import process_registry
-from reprise.http.middleware.api_keys import ApiKeys
-from reprise.http.middleware.authentication import Authentication
-from reprise.http.middleware.rate_limit import RateLimit
-from reprise.http.tracing.factory import open_tracing
-from reprise.http.tracing.stages import Tracing
+from reprise.http.middleware.authentication import ApiKeys, Authentication, RateLimit
+from reprise.http.tracing.factory import Tracing, open_tracing
 from reprise.log import EventLogSettings, LogProducer, open_producer
 from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.metrics import ArmMetrics, PredictorMetrics
-from reprise.predictor.services.admission_control import AdmissionControl
 from reprise.predictor.services.bundle_loader import BundleLoader
-from reprise.predictor.services.model_cache import ConfiguredModel, ModelCache
+from reprise.predictor.services.configured_model import ConfiguredModel
 from reprise.predictor.services.model_router import FetchDocument, ModelRouter
-from reprise.predictor.services.prediction import PredictionService
+from reprise.predictor.services.prediction import AdmissionControl, PredictionService
 from reprise.predictor.services.score_drift import Arm, ScoreDrift
 from reprise.predictor.services.shadow_traffic import ShadowTraffic
 from reprise.predictor.settings import PredictorSettings
-from reprise.predictor.storage.circuit_breaker import CircuitBreaker, CircuitBreakingReader
 from reprise.predictor.storage.prediction_log import PredictionLog
-from reprise.predictor.storage.state_reader import StateReader
-from reprise.predictor.storage.store_health import StoreHealth
+from reprise.predictor.storage.state_reader import CircuitBreaker, CircuitBreakingReader, StateReader
 from reprise.routing import document_key
 from reprise.runtime.settings import TraceSettings
 from reprise.store.async_client import DocumentReader
@@ -45,8 +39,8 @@ class PredictorContext:
     settings: PredictorSettings
     registry: CollectorRegistry
     metrics: PredictorMetrics
+    store: StateReader
     reader: CircuitBreakingReader
-    store_health: StoreHealth
     configured_model: ConfiguredModel
     router: ModelRouter
     document_reader: DocumentReader | None
@@ -61,7 +55,7 @@ class PredictorContext:
 
 def build_context(
     settings: PredictorSettings,
-    reader: StateReader | None = None,
+    store: StateReader | None = None,
     clock: Callable[[], int] = time.time_ns,
     open_log: Callable[[EventLogSettings], LogProducer] = open_producer,
     fetch_routing: FetchDocument | None = None,
@@ -69,7 +63,7 @@ def build_context(
 ) -> PredictorContext:
     """Return the parts of a predictor; nothing is connected or loaded yet.
 
-    ``reader`` and ``fetch_routing`` use the configured online store by default. ``clock`` returns nanoseconds since
+    ``store`` and ``fetch_routing`` use the configured online store by default. ``clock`` returns nanoseconds since
     1970-01-01 UTC.
 
     Raises:
@@ -81,59 +75,48 @@ def build_context(
     registry = process_registry(DISTRIBUTION)
     tracing = trace(settings, DISTRIBUTION, registry)
     metrics, arm_metrics = PredictorMetrics(registry, tracing), ArmMetrics(registry)
-    if reader is None:
-        reader = OnlineReader(
+    if store is None:
+        store = OnlineReader(
             settings, deadline=settings.redis_deadline_seconds, connections=settings.redis_connections
         )
     circuit = CircuitBreaker(settings.circuit_failures, settings.circuit_seconds)
-    breaking_reader = CircuitBreakingReader(reader, circuit, metrics)
+    reader = CircuitBreakingReader(store, circuit, metrics)
     single_admission = AdmissionControl("requests", settings.max_in_flight)
     batch_admission = AdmissionControl("batches", settings.max_batches_in_flight)
     metrics.in_flight.labels("single").set_function(lambda: single_admission.in_flight)
     metrics.in_flight.labels("batch").set_function(lambda: batch_admission.in_flight)
     loader = BundleLoader(BundleStore(settings.model_store), settings.feast_project)
-    configured_model = ConfiguredModel(loader, settings.model_digest, partial(_show_model, metrics))
+    configured_model = ConfiguredModel(loader, settings.model_digest, metrics)
     document_reader = None
     if fetch_routing is None:
         document_reader = DocumentReader(settings)
         fetch_routing = partial(document_reader.get, document_key(settings.feast_project))
-    cache = ModelCache(loader, settings.slowest_row_seconds)
-    router = ModelRouter(configured_model, cache, fetch_routing, arm_metrics)
+    router = ModelRouter(configured_model, loader, settings.slowest_row_seconds, fetch_routing, arm_metrics)
     ScoreDrift(registry, lambda: arm_metrics.score_counts, partial(_evaluation_scores, router))
-    prediction_log = None
+    prediction_log = record_shadow = None
     if settings.logs_predictions:
         prediction_log = PredictionLog(
             partial(open_log, settings), settings.prediction_log_capacity, registry, clock
         )
-    shadow_traffic = ShadowTraffic(
-        breaking_reader,
-        settings.shadow_capacity,
-        registry,
-        partial(prediction_log.append, shadow=True) if prediction_log else None,
-    )
+        record_shadow = partial(prediction_log.append, shadow=True)
+    shadow_traffic = ShadowTraffic(reader, settings.shadow_capacity, registry, record_shadow)
     return PredictorContext(
         settings=settings,
         registry=registry,
         metrics=metrics,
-        reader=breaking_reader,
-        store_health=StoreHealth(breaking_reader, metrics),
+        store=store,
+        reader=reader,
         configured_model=configured_model,
         router=router,
         document_reader=document_reader,
         shadow_traffic=shadow_traffic,
-        service=PredictionService(breaking_reader, metrics, shadow_traffic, settings, clock),
+        service=PredictionService(reader, metrics, shadow_traffic, settings, clock),
         prediction_log=prediction_log,
         authentication=_authentication(settings),
         single_admission=single_admission,
         batch_admission=batch_admission,
         tracing=tracing,
     )
-
-
-def _show_model(metrics: PredictorMetrics, configured: ConfiguredModel) -> None:
-    if (model := configured.loaded) is not None:
-        metrics.set_model(model.bundle, model.loaded_at)
-    metrics.set_refused_model(configured.refusal.digest if configured.refusal else None)
 
 
 def _evaluation_scores(router: ModelRouter) -> dict[Arm, Histogram]:
@@ -146,8 +129,10 @@ def _evaluation_scores(router: ModelRouter) -> dict[Arm, Histogram]:
 
 
 def _authentication(settings: PredictorSettings) -> Authentication | None:
-    keys = ApiKeys.of(settings.api_keys, settings.api_keys_file)
-    if keys is None:
+    if not settings.api_keys and settings.api_keys_file is None:
         return None
     rate = settings.rate_limit
-    return Authentication(keys, None if rate is None else RateLimit(rate, settings.rate_burst))
+    return Authentication(
+        ApiKeys(settings.api_keys, settings.api_keys_file),
+        None if rate is None else RateLimit(rate, settings.rate_burst),
+    )

@@ -18,31 +18,21 @@ class NoModelError(PredictorError):
 class PlanMismatchError(PredictorError):
     """A row of state was written by another plan than the model's."""
 
-    def __init__(self, view: str, field: str) -> None:
-        super().__init__(
-            f"{view}.{field} is null, but the model's plan always writes it; another plan wrote this row"
-        )
-
 
 class CircuitOpenError(PredictorError):
     """The circuit breaker refuses a read because the online store keeps failing."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the online store keeps failing; the next attempt is in {seconds:.3g} s")
 
 
 class OverloadedError(PredictorError):
     """The limit of concurrent requests is reached."""
 
-    def __init__(self, kind: str, limit: int) -> None:
-        super().__init__(f"{limit} {kind} are in flight, which is the limit")
-
 
 class DeadlineExceededError(PredictorError):
     """The prediction missed its deadline."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"no prediction within {seconds:g} s")
+
+class ModelFailedError(PredictorError):
+    """The model of an arm returned no probability for a request."""
 
 
 class TimestampOutOfRangeError(PredictorError):
@@ -54,10 +44,3 @@ class TimestampOutOfRangeError(PredictorError):
             f"Expected a timestamp within {limit_seconds:g} s of now, because the online store holds present "
             "state only; omit it for now"
         )
-
-
-class ModelFailedError(PredictorError):
-    """The model of an arm returned no probability for a request."""
-
-    def __init__(self, arm: str, digest: str, reason: str) -> None:
-        super().__init__(f"arm {arm}, model {digest}: {reason}")

@@ -8,19 +8,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from reprise.bundle import Bundle
 from reprise.events import parse_timestamp
-from reprise.http.dependency_metrics import DependencyMetrics
-from reprise.http.histogram import LoopHistogram, Observe, ObserveMany
-from reprise.http.tracing.stages import Stage, StageHistogram, Tracing
+from reprise.http.metrics import DependencyMetrics, LoopHistogram, Observe, ObserveMany
+from reprise.http.tracing.factory import Tracing
 from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
 
-STAGES = ("validate", "read", "finish", "infer", "encode")
-_SPANS = (
-    Stage("validate"),
-    Stage("read", kind="client", attributes={"db.system.name": "redis"}),
-    Stage("finish"),
-    Stage("infer"),
-    Stage("encode"),
-)
 _SECONDS_BOUNDS = (
     *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3),
     *(2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.0),
@@ -53,14 +44,14 @@ class PredictorMetrics:
         self.in_flight = gauge(
             "reprise_predictor_in_flight", "Requests in flight, single or batch.", ("kind",)
         )
-        stages = LoopHistogram(
+        self._tracing = tracing
+        self._stages = LoopHistogram(
             "reprise_predictor_stage_seconds",
             "Duration of each stage of a request: validate, read, finish, infer, encode.",
             ("stage",),
             _SECONDS_BOUNDS,
             registry,
         )
-        self.stages = StageHistogram(stages, _SPANS, tracing)
         self.duration = LoopHistogram(
             "reprise_predictor_request_seconds",
             "Duration of requests by endpoint.",
@@ -83,6 +74,15 @@ class PredictorMetrics:
         self._model_refused = gauge(
             "reprise_predictor_model_refused", "1 for a model that was refused.", ("digest",)
         )
+
+    def stage(self, name: str) -> Observe:
+        """Return the observer to call when a stage ends, which becomes a span too where traces are on."""
+        observe = self._stages.of(name)
+        if self._tracing is None:
+            return observe
+        if name == "read":
+            return self._tracing.staged(name, observe, "client", **{"db.system.name": "redis"})
+        return self._tracing.staged(name, observe)
 
     def count_unknown(self, *known: int, total: int = 1) -> None:
         """Count unknown entities, given how many users, products and pairs of ``total`` predictions are known."""

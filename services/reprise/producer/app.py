@@ -3,7 +3,7 @@
 from fastapi import FastAPI
 
 from reprise.http.app import create_http_app
-from reprise.http.tracing.stages import Tracing
+from reprise.http.tracing.factory import Tracing
 from reprise.log import LogProducer
 from reprise.producer.handlers.events import events_router
 from reprise.producer.metrics import ProducerMetrics

@@ -4,16 +4,11 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from reprise.http.dependency_metrics import DependencyMetrics
-from reprise.http.histogram import Observe
-from reprise.http.tracing.stages import Stage, Tracing
+from reprise.http.metrics import DependencyMetrics, Observe
+from reprise.http.tracing.factory import Tracing
 from reprise.log import EVENTS
 
-_APPEND = Stage(
-    "append",
-    kind="producer",
-    attributes={"messaging.operation.type": "send", "messaging.destination.name": EVENTS.name},
-)
+_APPEND = {"messaging.operation.type": "send", "messaging.destination.name": EVENTS.name}
 _ACK_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
@@ -40,7 +35,7 @@ class ProducerMetrics:
             registry=registry,
         )
         took: Observe = acknowledgement.observe
-        self.acknowledged = took if tracing is None else tracing.staged(_APPEND, took)
+        self.acknowledged = took if tracing is None else tracing.staged("append", took, "producer", **_APPEND)
         self.simulated_rate = Gauge(
             "reprise_producer_simulated_events_per_second",
             "Simulated events per second since the simulator's last report.",

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 from reprise.http.metrics import process_registry
 from reprise.http.server import run_service
-from reprise.http.tracing.factory import open_tracing
-from reprise.http.tracing.stages import Tracing
+from reprise.http.tracing.factory import Tracing, open_tracing
 from reprise.log import LogProducer, open_producer
 from reprise.producer.app import create_app
 from reprise.producer.metrics import ProducerMetrics

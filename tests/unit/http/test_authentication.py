@@ -1,6 +1,9 @@
+"""API keys, their rate limits, and what a request leaves in the log and in its response."""
+
 import hashlib
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,22 +12,32 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
 from starlette.types import Scope
+from structlog.testing import capture_logs
 
 from reprise.http.app import create_http_app
-from reprise.http.exceptions import ServerStartError
-from reprise.http.health import health_router
+from reprise.http.exceptions import InvalidKeysError, ServerStartError
 from reprise.http.middleware.access_log import AccessLog, note_ids
-from reprise.http.middleware.api_keys import ApiKeys
-from reprise.http.middleware.authentication import Authentication
+from reprise.http.middleware.authentication import ApiKeys, Authentication, RateLimit
 from reprise.http.middleware.fast_path import add_fast_route
-from reprise.http.middleware.rate_limit import RateLimit
+from reprise.http.operations import health_router
 from reprise.http.server import metrics_server
 from reprise.http.tracing.trace_context import parse_traceparent, trace_of_request_id
-from support.redis import free_port
 
-TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
 KEY = {"X-API-Key": "k"}
-ENTRY = f"shop:{hashlib.sha256(b'k').hexdigest()}"
+
+
+def digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def bearer(key: str) -> list[tuple[bytes, bytes]]:
+    return [(b"host", b"x"), (b"authorization", b"Bearer " + key.encode())]
+
+
+def header(key: str) -> list[tuple[bytes, bytes]]:
+    return [(b"x-api-key", key.encode())]
 
 
 async def double(scope: Scope, body: bytes) -> bytes:
@@ -33,14 +46,9 @@ async def double(scope: Scope, body: bytes) -> bytes:
 
 
 def build(registry: CollectorRegistry | None = None, **parts: Any) -> FastAPI:
+    registry = registry or CollectorRegistry()
     app = create_http_app(
-        title="t",
-        version="1",
-        description="d",
-        registry=registry or CollectorRegistry(),
-        readiness=list,
-        max_body_bytes=50,
-        **parts,
+        title="t", description="d", registry=registry, readiness=list, max_body_bytes=50, **parts
     )
     add_fast_route(app, "POST", "/double", double, summary="Double")
 
@@ -53,6 +61,15 @@ def build(registry: CollectorRegistry | None = None, **parts: Any) -> FastAPI:
     return app
 
 
+def logging(*, ids: bool = False, **parts: Any) -> TestClient:
+    return TestClient(build(access_log=AccessLog(ids=ids, json=True), **parts), raise_server_exceptions=False)
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    found = capsys.readouterr().err.splitlines()
+    return [json.loads(line) for line in found if '"reprise.http.middleware.access_log"' in line]
+
+
 @pytest.fixture
 def registry() -> CollectorRegistry:
     return CollectorRegistry()
@@ -60,9 +77,100 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def guarded(registry: CollectorRegistry) -> Iterator[TestClient]:
-    limit = RateLimit(rate=0.5, burst=3)
-    with TestClient(build(registry, authentication=Authentication(ApiKeys([ENTRY]), limit))) as client:
+    authentication = Authentication(ApiKeys([f"shop:{digest('k')}"]), RateLimit(rate=0.5, burst=3))
+    with TestClient(build(registry, authentication=authentication)) as client:
         yield client
+
+
+def test_each_of_several_keys_is_known_by_its_name() -> None:
+    keys = ApiKeys([f"shop:{digest('one')}", digest("two").upper(), f"shop:{digest('three')}"])
+    assert keys.caller(bearer("one")) == "shop"
+    assert keys.caller(header("two")) == digest("two")[:8]
+    assert keys.caller(header("three")) == "shop"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        *([], bearer("other"), header(""), header(digest("one"))),
+        *([(b"authorization", value)] for value in (b"Basic b25l", b"one", b"Bearer")),
+        [(b"x-api-key", b"\xff\xfe")],
+    ],
+)
+def test_anything_else_is_nobody(headers: list[tuple[bytes, bytes]]) -> None:
+    assert ApiKeys([digest("one")]).caller(headers) is None
+
+
+def test_scheme_is_read_in_any_case_and_a_good_key_beside_a_bad_one_counts() -> None:
+    keys = ApiKeys([f"shop:{digest('one')}"])
+    assert keys.caller([(b"authorization", b"bEARER  one ")]) == "shop"
+    assert keys.caller([*bearer("wrong"), *header("one")]) == "shop"
+
+
+@pytest.mark.parametrize("entry", ["secret-key-itself", "shop:", f"a b:{'0' * 64}", "0" * 63, f"{'0' * 64}x"])
+def test_entry_that_is_none_is_refused_without_showing_it(entry: str) -> None:
+    with pytest.raises(InvalidKeysError, match="entry 2 is neither") as caught:
+        ApiKeys([digest("one"), entry])
+    assert entry not in str(caught.value)
+
+
+def test_no_entry_at_all_lets_nobody_in_rather_than_everybody(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# none yet\n\n")
+    with pytest.raises(InvalidKeysError, match="holds no key"):
+        ApiKeys([], file)
+    with pytest.raises(InvalidKeysError, match="cannot be read"):
+        ApiKeys([], tmp_path / "missing")
+
+
+def test_rotation_through_the_file_needs_no_restart_and_a_broken_file_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text(f"shop {digest('old')}  # until June\n")
+    keys = ApiKeys([f"ops:{digest('ops')}"], file)
+
+    def callers() -> list[str | None]:
+        keys.refresh()
+        return [keys.caller(header(key)) for key in ("old", "new", "ops")]
+
+    file.write_text(f"shop {digest('old')}\nshop {digest('new')}\n")
+    assert callers() == ["shop", "shop", "ops"]
+    file.write_text(f"shop {digest('new')}\n")
+    assert callers() == [None, "shop", "ops"]
+    file.write_text("not a digest")
+    with capture_logs() as logs:
+        assert callers() == [None, "shop", "ops"]
+    assert [line["event"] for line in logs] == ["api_keys_refused"]
+    assert "not a digest" not in str(logs)
+
+
+class Clock:
+    now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_bucket_admits_its_burst_then_its_rate() -> None:
+    clock = Clock()
+    limit = RateLimit(rate=10, burst=3, clock=clock)
+    assert [limit.admit("a") for _ in range(4)] == [0, 0, 0, pytest.approx(0.1)]
+    assert limit.admit("b") == 0
+    clock.now += 0.1
+    assert limit.admit("a") == 0
+    clock.now += 100
+    assert [limit.admit("a") == 0 for _ in range(4)] == [True, True, True, False]
+
+
+def test_bucket_that_was_overdrawn_is_to_be_paid_back_first() -> None:
+    clock = Clock()
+    limit = RateLimit(rate=10, burst=3, clock=clock)
+    assert limit.admit("a") == 0
+    limit.charge("a", 99)
+    assert limit.admit("a") == pytest.approx(9.8)
+    clock.now += 9.7
+    assert limit.admit("a") > 0
+    clock.now += 0.2
+    assert limit.admit("a") == 0
 
 
 @pytest.mark.parametrize("path", ["/double", "/of/u", "/nowhere", "/metrics", "/health/", "//health"])
@@ -75,11 +183,9 @@ def test_without_a_key_nothing_is_told(guarded: TestClient, path: str) -> None:
         assert response.headers["x-content-type-options"] == "nosniff"
 
 
-@pytest.mark.parametrize(
-    "path", ["/health", "/ready", "/docs", "/docs/assets/swagger-ui.css", "/openapi.json"]
-)
-def test_health_and_documentation_are_open(guarded: TestClient, path: str) -> None:
-    assert guarded.get(path).status_code == 200
+def test_health_and_documentation_are_open(guarded: TestClient) -> None:
+    for path in ("/health", "/ready", "/docs", "/docs/assets/swagger-ui.css", "/openapi.json"):
+        assert guarded.get(path).status_code == 200, path
 
 
 def test_key_opens_until_its_rate_is_used_up(guarded: TestClient, registry: CollectorRegistry) -> None:
@@ -106,35 +212,22 @@ def test_documentation_tells_of_the_key_where_one_is_needed(guarded: TestClient)
     assert "401" not in open_document["paths"]["/double"]["post"]["responses"]
 
 
-def test_trace_context_comes_back_and_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    with TestClient(build(access_log=AccessLog(ids=False, json=True))) as client:
-        response = client.post(
-            "/double", content=b"1", headers={"traceparent": TRACEPARENT, "x-request-id": "r-1"}
-        )
+def test_trace_comes_back_and_is_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    uuid = {"x-request-id": "3F2A9C1E-7B0D-9E44-8C11-5D6E7F809A1B"}
+    with logging() as client:
+        response = client.post("/double", headers={"traceparent": TRACEPARENT, "x-request-id": "r-1"})
         assert response.headers["traceparent"] == TRACEPARENT
-        assert "traceparent" not in client.post("/double", headers={"traceparent": "00-zz"}).headers
-    first, second = lines(capsys)
-    assert first["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
-    assert first["parent_id"] == "b7ad6b7169203331"
-    assert first["request_id"] == "r-1"
-    assert "trace_id" not in second
-
-
-def test_request_id_that_is_a_uuid_is_the_trace_where_no_other_is_given(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    given = {"x-request-id": "3F2A9C1E-7B0D-9E44-8C11-5D6E7F809A1B"}
-    with TestClient(build(access_log=AccessLog(ids=False, json=True))) as client:
-        response = client.post("/double", content=b"1", headers=given)
-        assert response.headers["x-request-id"] == given["x-request-id"]
+        response = client.post("/double", headers={"traceparent": "00-zz"} | uuid)
+        assert response.headers["x-request-id"] == uuid["x-request-id"]
         assert "traceparent" not in response.headers
-        client.post("/double", content=b"1", headers=given | {"traceparent": TRACEPARENT})
-        client.post("/double", content=b"1", headers={"x-request-id": "order-7"})
-    alone, beside, no_uuid = lines(capsys)
-    assert alone["trace_id"] == "3f2a9c1e7b0d9e448c115d6e7f809a1b"
-    assert "parent_id" not in alone
-    assert beside["trace_id"] == "0af7651916cd43dd8448eb211c80319c"
-    assert "trace_id" not in no_uuid
+        client.post("/double", headers=uuid | {"traceparent": TRACEPARENT})
+        client.post("/double", headers={"x-request-id": "order-7"})
+    given, from_request_id, both, neither = lines(capsys)
+    assert (given["trace_id"], given["parent_id"], given["request_id"]) == (TRACE_ID, PARENT_ID, "r-1")
+    assert from_request_id["trace_id"] == "3f2a9c1e7b0d9e448c115d6e7f809a1b"
+    assert "parent_id" not in from_request_id
+    assert both["trace_id"] == TRACE_ID
+    assert "trace_id" not in neither
 
 
 @pytest.mark.parametrize("value", [b"", b"0" * 32, b"3f2a9c1e7b0d9e448c115d6e7f809a1", b"g" * 32])
@@ -145,34 +238,29 @@ def test_request_id_that_is_no_uuid_is_no_trace(value: bytes) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        b"",
-        b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331",
-        b"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01",
-        b"00-" + b"0" * 32 + b"-b7ad6b7169203331-01",
-        b"00-0af7651916cd43dd8448eb211c80319c-" + b"0" * 16 + b"-01",
-        b"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01-more",
-        b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\n",
+        "",
+        f"00-{TRACE_ID}-{PARENT_ID}",
+        f"00-{TRACE_ID.upper()}-{PARENT_ID}-01",
+        f"00-{'0' * 32}-{PARENT_ID}-01",
+        f"00-{TRACE_ID}-{'0' * 16}-01",
+        f"ff-{TRACE_ID}-{PARENT_ID}-01",
+        f"{TRACEPARENT}-more",
+        f"{TRACEPARENT}\n",
     ],
 )
-def test_traceparent_that_is_none_is_ignored(value: bytes) -> None:
-    assert parse_traceparent(value) is None
+def test_traceparent_that_is_none_is_ignored(value: str) -> None:
+    assert parse_traceparent(value.encode()) is None
 
 
 def test_traceparent_of_a_later_version_may_have_more_parts() -> None:
-    assert parse_traceparent(TRACEPARENT.encode().replace(b"00-", b"01-", 1) + b"-more") is not None
+    assert parse_traceparent(f"01-{TRACE_ID}-{PARENT_ID}-01-more".encode()) is not None
 
 
 def test_each_request_is_one_line_without_ids(capsys: pytest.CaptureFixture[str]) -> None:
-    authentication = Authentication(ApiKeys([ENTRY]))
-    with TestClient(
-        build(access_log=AccessLog(ids=False, json=True), authentication=authentication),
-        raise_server_exceptions=False,
-    ) as client:
+    with logging(authentication=Authentication(ApiKeys([f"shop:{digest('k')}"]))) as client:
         client.post("/double?u-secret", content=b"1", headers=KEY)
-        client.get("/of/u-secret", headers=KEY)
-        client.get("/of/broken", headers=KEY)
-        client.get("/u-secret", headers=KEY)
+        for path in ("/of/u-secret", "/of/broken", "/u-secret"):
+            client.get(path, headers=KEY)
         client.post("/double", content=b"x" * 51, headers=KEY)
         client.get("/of/u-secret")
         client.get("/health")
@@ -190,50 +278,27 @@ def test_each_request_is_one_line_without_ids(capsys: pytest.CaptureFixture[str]
     assert "u-secret" not in str(found)
 
 
-def test_ids_are_logged_where_they_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    with TestClient(build(access_log=AccessLog(ids=True, json=True))) as client:
+def test_ids_are_logged_where_they_are_asked_for_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging(ids=True) as client:
         client.post("/double?a=1", content=b"1")
-        client.get("/of/u-7")
+        client.get("/of/a%0A%7B%22event%22%3A1%7D")
     first, second = lines(capsys)
     assert (first["target"], first["user_id"]) == ("/double?a=1", "u-secret")
-    assert second["target"] == "/of/u-7"
+    assert second["target"] == '/of/a\n{"event":1}'
 
 
-def test_line_break_in_a_request_makes_no_second_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with TestClient(build(access_log=AccessLog(ids=True, json=True))) as client:
-        client.get("/of/a%0A%7B%22event%22%3A1%7D")
-    (line,) = lines(capsys)
-    assert line["target"] == '/of/a\n{"event":1}'
-
-
-async def test_metrics_are_on_a_port_of_their_own(registry: CollectorRegistry) -> None:
+async def test_operators_have_a_port_of_their_own_with_problem_documents(registry: CollectorRegistry) -> None:
     app = build(registry, serve_metrics=False)
-    async with metrics_server(registry, "127.0.0.1", 0) as port, httpx.AsyncClient() as client:
-        base = f"http://127.0.0.1:{port}"
-        assert (await client.get(f"{base}/metrics")).status_code == 200
-        assert (await client.get(f"{base}/docs")).status_code == 404
-    assert TestClient(app).get("/metrics").status_code == 404
-
-
-async def test_operators_get_problem_documents_as_well(registry: CollectorRegistry) -> None:
     unready = health_router(lambda: ["no model is loaded"])
-    async with metrics_server(registry, "127.0.0.1", 0, unready) as port, httpx.AsyncClient() as client:
-        answer = await client.get(f"http://127.0.0.1:{port}/ready")
-    assert (answer.status_code, answer.json()["detail"]) == (503, "no model is loaded")
-
-
-async def test_metrics_port_that_is_taken_is_named(registry: CollectorRegistry) -> None:
-    port = free_port()
-    async with metrics_server(registry, "127.0.0.1", port):
+    async with (
+        metrics_server(registry, "127.0.0.1", 0, unready) as port,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
+    ):
+        assert (await client.get("/metrics")).status_code == 200
+        assert (await client.get("/docs")).status_code == 404
+        answer = await client.get("/ready")
+        assert (answer.status_code, answer.json()["detail"]) == (503, "no model is loaded")
         with pytest.raises(ServerStartError, match=str(port)):
             async with metrics_server(registry, "127.0.0.1", port):
                 pass
-
-
-def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
-    found = (
-        line
-        for line in capsys.readouterr().err.splitlines()
-        if '"reprise.http.middleware.access_log"' in line
-    )
-    return [json.loads(line) for line in found]
+    assert TestClient(app).get("/metrics").status_code == 404

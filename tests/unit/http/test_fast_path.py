@@ -22,7 +22,6 @@ async def echo(scope: Scope, body: bytes) -> bytes:
 def build() -> FastAPI:
     app = create_http_app(
         title="t",
-        version="1",
         description="d",
         registry=CollectorRegistry(),
         readiness=list,
@@ -32,9 +31,9 @@ def build() -> FastAPI:
     return app
 
 
-@pytest.fixture(params=["express", "mounted"])
+@pytest.fixture(params=["fast", "mounted"], scope="module")
 def client(request: pytest.FixtureRequest) -> Iterator[TestClient]:
-    if request.param == "express":
+    if request.param == "fast":
         with TestClient(build()) as client:
             yield client
         return
@@ -61,7 +60,7 @@ def test_problem_is_answered_with_its_headers(client: TestClient) -> None:
     assert response.json()["detail"] == "Refused."
 
 
-def test_unknown_exception_reaches_the_edge(client: TestClient) -> None:
+def test_unknown_exception_reaches_the_base_middleware(client: TestClient) -> None:
     response = client.post("/echo", content=b"break")
     assert response.status_code == 500
     assert response.json()["instance"].startswith("urn:uuid:")
@@ -88,6 +87,6 @@ def test_other_method_is_told_which_is_taken(client: TestClient) -> None:
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
 
 
-def test_express_route_is_documented() -> None:
+def test_fast_route_is_documented() -> None:
     with TestClient(build()) as client:
         assert client.get("/openapi.json").json()["paths"]["/echo"]["post"]["summary"] == "Echo"

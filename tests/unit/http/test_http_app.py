@@ -23,32 +23,23 @@ class Cup(BaseModel, extra="forbid"):
     size: int
 
 
-class Shelf:
-    def __init__(self) -> None:
-        self.reasons: list[str] = []
-        self.opened = False
+def build(reasons: list[str]) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        reasons.clear()
+        yield
+        reasons.append("closed")
 
-
-@asynccontextmanager
-async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    app.state.shelf.opened = True
-    yield
-    app.state.shelf.opened = False
-
-
-def build(shelf: Shelf) -> FastAPI:
     registry = process_registry("reprise-http")
     Counter("cups", "Cups served.", registry=registry).inc()
     app = create_http_app(
         title="Cups",
-        version="1.2.3",
         description="Serves cups.",
         registry=registry,
-        readiness=lambda: shelf.reasons,
-        lifespan=_lifespan,
+        readiness=lambda: reasons,
+        lifespan=lifespan,
         max_body_bytes=100,
     )
-    app.state.shelf = shelf
 
     @app.post("/cups")
     async def cups(cup: Cup, colour: Annotated[str, Query(max_length=5)] = "red") -> Cup:
@@ -58,7 +49,6 @@ def build(shelf: Shelf) -> FastAPI:
     async def raw(request: Request) -> int:
         return len(await request.body())
 
-    @app.get("/broken")
     @app.get("/broken/{id}")
     async def broken() -> None:
         raise RuntimeError("the password is hunter2")
@@ -74,15 +64,15 @@ def build(shelf: Shelf) -> FastAPI:
     return app
 
 
-@pytest.fixture
-def shelf() -> Shelf:
-    return Shelf()
+@pytest.fixture(scope="module")
+def reasons() -> list[str]:
+    return ["not open yet"]
 
 
-@pytest.fixture
-def client(shelf: Shelf) -> Iterator[TestClient]:
+@pytest.fixture(scope="module")
+def client(reasons: list[str]) -> Iterator[TestClient]:
     structlog.reset_defaults()
-    with TestClient(build(shelf)) as client:
+    with TestClient(build(reasons)) as client:
         yield client
 
 
@@ -116,8 +106,7 @@ def test_every_error_is_a_problem_document(
 
 def test_invalid_field_is_named_without_where_fastapi_found_it(client: TestClient) -> None:
     document = client.post("/cups", json={"size": "big"}).json()
-    assert [error["field"] for error in document["errors"]] == ["size"]
-    assert document["errors"][0]["value"] == "big"
+    assert [(error["field"], error["value"]) for error in document["errors"]] == [("size", "big")]
 
 
 def test_method_that_is_not_taken_says_which_are(client: TestClient) -> None:
@@ -128,37 +117,25 @@ def test_method_that_is_not_taken_says_which_are(client: TestClient) -> None:
 
 def test_unknown_exception_is_logged_under_an_id_and_told_by_that_id_only(client: TestClient) -> None:
     with capture_logs() as logs:
-        response = client.get("/broken")
+        response = client.get("/broken/secret-user")
     assert response.status_code == 500
-    document = response.json()
     assert "hunter2" not in response.text
     (line,) = [line for line in logs if line["event"] == "unhandled_exception"]
-    assert document["instance"] == f"urn:uuid:{line['correlation_id']}"
+    assert response.json()["instance"] == f"urn:uuid:{line['correlation_id']}"
     assert str(line["exc_info"]) == "the password is hunter2"
-    assert line["path"] == "/broken"
+    assert line["path"] == "/broken/{id}"
 
 
-def test_log_of_an_exception_has_no_id_of_the_path(client: TestClient) -> None:
-    with capture_logs() as logs:
-        client.get("/broken/secret-user")
-    assert [line["path"] for line in logs if line["event"] == "unhandled_exception"] == ["/broken/{id}"]
-
-
-def test_body_without_a_declared_length_is_limited_as_well(client: TestClient) -> None:
-    def chunks() -> Iterator[bytes]:
-        for _ in range(5):
-            yield b"x" * 30
-
-    response = client.post("/raw", content=chunks())
+def test_body_of_the_limit_passes_and_one_beyond_is_refused_without_a_declared_length(
+    client: TestClient,
+) -> None:
+    assert client.post("/raw", content=b"x" * 100).json() == 100
+    response = client.post("/raw", content=iter([b"x" * 30] * 5))
     assert response.status_code == 413
     assert response.json()["detail"] == "The body may have at most 100 bytes."
 
 
-def test_body_of_the_limit_passes(client: TestClient) -> None:
-    assert client.post("/raw", content=b"x" * 100).json() == 100
-
-
-@pytest.mark.parametrize("path", ["/health", "/nowhere", "/broken"])
+@pytest.mark.parametrize("path", ["/health", "/nowhere", "/broken/1"])
 def test_every_answer_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert headers["x-content-type-options"] == "nosniff"
@@ -186,22 +163,15 @@ def test_request_id_comes_back_if_it_is_well_formed(client: TestClient) -> None:
     assert "x-request-id" not in client.get("/health", headers={"x-request-id": "a b<"}).headers
 
 
-def test_ready_says_why_not(client: TestClient, shelf: Shelf) -> None:
+def test_ready_says_why_not(client: TestClient, reasons: list[str]) -> None:
     assert client.get("/ready").json() == {"status": "ready"}
-    shelf.reasons = ["no model is loaded", "Redis does not answer"]
+    reasons += ["no model is loaded", "Redis does not answer"]
     response = client.get("/ready")
     assert response.status_code == 503
     assert response.headers["retry-after"] == "1"
     assert response.json()["detail"] == "no model is loaded; Redis does not answer"
     assert client.get("/health").status_code == 200
-
-
-def test_draining_process_is_unready_but_alive(client: TestClient) -> None:
-    app = client.app
-    assert isinstance(app, FastAPI)
-    app.state.draining = True
-    assert client.get("/ready").json()["detail"] == "the process is shutting down"
-    assert client.get("/health").status_code == 200
+    reasons.clear()
 
 
 def test_metrics_have_the_build_and_the_services_own(client: TestClient) -> None:
@@ -211,10 +181,11 @@ def test_metrics_have_the_build_and_the_services_own(client: TestClient) -> None
     assert "process_resident_memory_bytes" in text
 
 
-def test_lifespan_surrounds_the_requests(shelf: Shelf) -> None:
-    with TestClient(build(shelf)):
-        assert shelf.opened
-    assert not shelf.opened
+def test_lifespan_surrounds_the_requests() -> None:
+    reasons = ["not open yet"]
+    with TestClient(build(reasons)) as client:
+        assert client.get("/ready").status_code == 200
+    assert reasons == ["closed"]
 
 
 def test_openapi_documents_problems_and_not_fastapis_own_errors(client: TestClient) -> None:

@@ -9,7 +9,6 @@ from reprise.http.problems import (
     NOT_FOUND,
     FieldProblem,
     ProblemError,
-    kind_of_status,
     retry_after,
     validation_problem,
 )
@@ -92,11 +91,6 @@ def test_many_faults_are_counted_and_the_first_listed() -> None:
     assert len(problem.errors) == 100
     assert problem.detail.startswith("250 fields are at fault")
     assert "the first 100 are listed" in problem.detail
-
-
-def test_status_without_a_kind_keeps_its_phrase() -> None:
-    assert kind_of_status(404, "Not Found") is NOT_FOUND
-    assert kind_of_status(418, "I'm a Teapot").title == "I'm a Teapot"
 
 
 def test_field_problem_encodes_without_what_was_not_given() -> None:

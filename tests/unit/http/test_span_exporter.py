@@ -1,11 +1,8 @@
 """The queue before the collector, and what is counted of it."""
 
-import os
-import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -47,10 +44,15 @@ def counted(registry: CollectorRegistry) -> dict[str, float]:
     }
 
 
-def test_spans_that_find_the_queue_full_are_dropped_and_counted_and_nobody_waits() -> None:
-    registry, exporter = CollectorRegistry(), BlockedExporter()
-    provider = TracerProvider(shutdown_on_exit=False)
+def processed(exporter: SpanExporter) -> tuple[TracerProvider, CollectorRegistry]:
+    registry, provider = CollectorRegistry(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(CountingProcessor(exporter, 4, registry))
+    return provider, registry
+
+
+def test_spans_that_find_the_queue_full_are_dropped_and_counted_and_nobody_waits() -> None:
+    exporter = BlockedExporter()
+    provider, registry = processed(exporter)
     tracer = provider.get_tracer("t")
     for number in range(4):
         tracer.start_span(f"a{number}").end()
@@ -66,10 +68,9 @@ def test_spans_that_find_the_queue_full_are_dropped_and_counted_and_nobody_waits
 
 @pytest.mark.parametrize("result", [SpanExportResult.FAILURE, RuntimeError("away")])
 def test_spans_that_the_collector_does_not_take_are_counted(result: SpanExportResult | Exception) -> None:
-    registry, exporter = CollectorRegistry(), BlockedExporter(result)
+    exporter = BlockedExporter(result)
     exporter.let_go.set()
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(CountingProcessor(exporter, 4, registry))
+    provider, registry = processed(exporter)
     provider.get_tracer("t").start_span("a").end()
     provider.shutdown()
     assert counted(registry) == {"exported": 0, "failed": 1, "dropped": 0}
@@ -100,24 +101,19 @@ async def closed_after_one_request(settings: TraceSettings) -> None:
     await tracing.close()
 
 
+@pytest.mark.parametrize(("configured", "name"), [(None, "reprise-http"), ("shop", "shop")])
 async def test_a_span_that_waits_is_exported_at_the_end_with_the_name_of_the_service(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, configured: str | None, name: str
 ) -> None:
+    if configured is not None:
+        monkeypatch.setenv("OTEL_SERVICE_NAME", configured)
     with collector() as taken:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.url + "/")
         await closed_after_one_request(TraceSettings.load(traces=True))
         [received] = taken.wait_for(1)
-        assert received.resource["service.name"] == "reprise-http"
+        assert received.resource["service.name"] == name
         assert received.resource["service.version"]
         assert received.resource["service.instance.id"]
-
-
-async def test_the_configured_name_of_the_service_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    with collector() as taken:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", taken.url)
-        monkeypatch.setenv("OTEL_SERVICE_NAME", "shop")
-        await closed_after_one_request(TraceSettings.load(traces=True))
-        assert [each.resource["service.name"] for each in taken.wait_for(1)] == ["shop"]
 
 
 @pytest.mark.parametrize(
@@ -150,46 +146,29 @@ def test_a_setting_that_cannot_be_is_refused(given: dict[str, str]) -> None:
         TraceSettings.load(traces=True, **given)
 
 
-def test_traces_without_the_sdk_are_refused_with_what_to_install(tmp_path: Path) -> None:
-    program = (
-        "import sys\n"
-        "sys.modules['opentelemetry.sdk'] = None\n"
-        "from reprise.predictor.main import command\n"
-        "command(['--port', '0'])"
-    )
-    variables = {"REPRISE_TRACES": "true", "MODEL_STORE": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert "REPRISE_TRACES: opentelemetry.sdk" in done.stderr
-    assert "is not installed; install reprise[otel], or use an image built with OTEL=1" in done.stderr
+def test_traces_without_the_sdk_are_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "reprise.http.tracing.exporter")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.resources", None)
+    with pytest.raises(InvalidSettingsError) as caught:
+        open_tracing(TraceSettings.load(traces=True), "reprise-http", CollectorRegistry())
+    assert "REPRISE_TRACES: opentelemetry.sdk.resources is not installed" in str(caught.value)
+    assert "install reprise[otel], or use an image built with OTEL=1" in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("variables", "said"),
+    ("name", "value", "said"),
     [
         (
-            {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL",
+            "grpc",
             "OTEL_EXPORTER_OTLP_PROTOCOL: only http/protobuf is supported",
         ),
-        ({"OTEL_BSP_SCHEDULE_DELAY": "-1"}, "OTEL_*: schedule_delay_millis must be positive"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "-1", r"OTEL_\*: schedule_delay_millis must be positive"),
     ],
 )
 def test_a_variable_that_cannot_be_followed_is_refused(
-    tmp_path: Path, variables: dict[str, str], said: str
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
 ) -> None:
-    program = "from reprise.producer.main import command; command(['--mode', 'serve', '--port', '0'])"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "REPRISE_TRACES": "true", "REPRISE_LOG_DIR": str(tmp_path), **variables},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert said in done.stderr
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettingsError, match=said):
+        open_tracing(TraceSettings.load(traces=True), "reprise-http", CollectorRegistry())

@@ -23,7 +23,7 @@ from reprise.http.problems import (
     UNAUTHENTICATED,
     ProblemType,
 )
-from reprise.predictor.handlers.problems import PREDICTION_PROBLEMS
+from reprise.predictor.handlers.endpoint import PREDICTION_PROBLEMS
 from reprise.predictor.settings import PredictorSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"

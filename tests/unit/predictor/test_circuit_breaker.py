@@ -1,8 +1,8 @@
 import pytest
 
 from reprise.predictor.exceptions import CircuitOpenError, OverloadedError
-from reprise.predictor.services.admission_control import AdmissionControl
-from reprise.predictor.storage.circuit_breaker import CircuitBreaker
+from reprise.predictor.services.prediction import AdmissionControl
+from reprise.predictor.storage.state_reader import CircuitBreaker
 from reprise.store.exceptions import CorruptRowError, StoreUnavailableError
 
 

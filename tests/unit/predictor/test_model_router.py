@@ -27,6 +27,16 @@ def store(tmp_path: Path, predictor: RunningPredictor) -> BundleStore:
     return BundleStore(str(tmp_path))
 
 
+@pytest.fixture
+def baseline(predictor: RunningPredictor) -> str:
+    return predictor.context.configured_model.current.digest
+
+
+@pytest.fixture
+def candidate(store: BundleStore) -> str:
+    return store.publish(bundle_files(bias=2.0))
+
+
 def routing(baseline: str, *shares: Share, generation: int = 1, salt: str = "s") -> RoutingDocument:
     return RoutingDocument(
         generation=generation, rollout="reprise/test", salt=salt, arms=allocate(baseline, shares, {})
@@ -67,10 +77,8 @@ def test_without_a_document_the_configured_model_answers_everybody(predictor: Ru
 
 
 def test_users_are_answered_by_their_arm_singly_and_in_batches(
-    predictor: RunningPredictor, store: BundleStore
+    predictor: RunningPredictor, baseline: str, candidate: str
 ) -> None:
-    baseline = predictor.context.configured_model.current.digest
-    candidate = store.publish(bundle_files(bias=2.0))
     document = routing(baseline, Share("deeper", candidate, 4000))
     predictor.route(document)
     index_of = assign(document)
@@ -78,7 +86,10 @@ def test_users_are_answered_by_their_arm_singly_and_in_batches(
         user: (document.arms[index_of(user)].name, document.arms[index_of(user)].digest) for user in USERS
     }
     assert set(expected.values()) == {("baseline", baseline), ("deeper", candidate)}
-    for user, answer in zip(USERS, ask_all(predictor), strict=True):
+    before = predictor.reader.round_trips
+    answers = ask_all(predictor)
+    assert predictor.reader.round_trips == before + 2, "one read for each arm"
+    for user, answer in zip(USERS, answers, strict=True):
         assert (answer["arm"], answer["model_version"]) == expected[user]
         assert answer["user_id"] == user
         assert answer["probability"] == pytest.approx(
@@ -89,12 +100,9 @@ def test_users_are_answered_by_their_arm_singly_and_in_batches(
 
 
 def test_assigning_a_user_costs_little_beside_a_prediction(
-    predictor: RunningPredictor, store: BundleStore
+    predictor: RunningPredictor, baseline: str, candidate: str
 ) -> None:
-    candidate = store.publish(bundle_files(bias=2.0))
-    predictor.route(
-        routing(predictor.context.configured_model.current.digest, Share("deeper", candidate, 5000))
-    )
+    predictor.route(routing(baseline, Share("deeper", candidate, 5000)))
     table = predictor.context.router.table
     taken = []
     for _ in range(20):
@@ -106,18 +114,9 @@ def test_assigning_a_user_costs_little_beside_a_prediction(
     assert min(taken) < 10e-6
 
 
-def test_batch_takes_one_read_for_each_arm(predictor: RunningPredictor, store: BundleStore) -> None:
-    candidate = store.publish(bundle_files(bias=2.0))
-    predictor.route(
-        routing(predictor.context.configured_model.current.digest, Share("deeper", candidate, 5000))
-    )
-    before = predictor.reader.round_trips
-    ask_all(predictor)
-    assert predictor.reader.round_trips == before + 2
-
-
-def test_growing_shares_keep_their_users(predictor: RunningPredictor, store: BundleStore) -> None:
-    baseline = predictor.context.configured_model.current.digest
+def test_growing_shares_keep_their_users(
+    predictor: RunningPredictor, store: BundleStore, baseline: str
+) -> None:
     candidate = store.publish(bundle_files(bias=2.0))
     in_candidate = []
     for generation, weight in enumerate((1000, 5000, 10_000), 1):
@@ -129,10 +128,8 @@ def test_growing_shares_keep_their_users(predictor: RunningPredictor, store: Bun
 
 
 def test_applied_document_is_reported_with_its_fingerprint(
-    predictor: RunningPredictor, store: BundleStore
+    predictor: RunningPredictor, baseline: str, candidate: str
 ) -> None:
-    baseline = predictor.context.configured_model.current.digest
-    candidate = store.publish(bundle_files(bias=2.0))
     document = routing(baseline, Share("deeper", candidate, 100), generation=7)
     predictor.route(document)
     said = report(predictor)
@@ -150,9 +147,8 @@ def test_applied_document_is_reported_with_its_fingerprint(
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt", "unfit"])
 def test_unloadable_arm_is_reported_and_the_baseline_answers_its_users(
-    predictor: RunningPredictor, store: BundleStore, tmp_path: Path, damage: str
+    predictor: RunningPredictor, store: BundleStore, tmp_path: Path, damage: str, baseline: str
 ) -> None:
-    baseline = predictor.context.configured_model.current.digest
     if damage == "missing":
         candidate = "sha256:" + "ab" * 32
     elif damage == "unfit":
@@ -176,8 +172,7 @@ def test_unloadable_arm_is_reported_and_the_baseline_answers_its_users(
 
 def test_arm_with_a_slow_model_is_refused(tmp_path: Path) -> None:
     baseline = published(tmp_path, bundle_files())
-    store = BundleStore(str(tmp_path))
-    candidate = store.publish(bundle_files(bias=2.0))
+    candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0))
     # No model takes less than a nanosecond.
     with running_predictor(tmp_path, slowest_row_seconds=1e-9) as predictor:
         predictor.route(routing(baseline, Share("slow", candidate, 10_000)))
@@ -188,17 +183,15 @@ def test_arm_with_a_slow_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_arm_answers_as_soon_as_its_bundle_is_published(
-    predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch
+    predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch, baseline: str
 ) -> None:
-    monkeypatch.setattr("reprise.predictor.services.model_cache._RETRY_SECONDS", 0.0)
+    monkeypatch.setattr("reprise.predictor.services.model_router._RETRY_SECONDS", 0.0)
     files = bundle_files(bias=2.0)
     candidate = store.publish(files)
     folder = Path(store.location(candidate, "manifest.json")).parent
     hidden = folder.with_name("hidden")
     folder.rename(hidden)
-    predictor.route(
-        routing(predictor.context.configured_model.current.digest, Share("late", candidate, 10_000))
-    )
+    predictor.route(routing(baseline, Share("late", candidate, 10_000)))
     assert ask(predictor, "u")["arm"] == "baseline"
     hidden.rename(folder)
     predictor.refresh_routing()
@@ -206,23 +199,21 @@ def test_arm_answers_as_soon_as_its_bundle_is_published(
 
 
 def test_document_is_applied_while_a_bundle_is_still_loading(
-    predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch
+    predictor: RunningPredictor, store: BundleStore, monkeypatch: pytest.MonkeyPatch, baseline: str
 ) -> None:
-    baseline = predictor.context.configured_model.current.digest
     slow = store.publish(bundle_files(bias=2.0))
     go_on = threading.Event()
     fetch = BundleStore.fetch
     monkeypatch.setattr(BundleStore, "fetch", lambda self, digest: go_on.wait(10) and fetch(self, digest))
     predictor.routing.data = routing(baseline, Share("slow", slow, 10_000)).to_bytes()
-    assert predictor.client.portal is not None
-    predictor.client.portal.call(predictor.context.router.refresh)
+    predictor.call(predictor.context.router.refresh)
     assert [arm.state for arm in report(predictor).arms] == ["loaded", "loading"]
     assert ask(predictor, "u")["arm"] == "baseline"
     predictor.routing.data = routing(baseline, generation=2).to_bytes()
-    predictor.client.portal.call(predictor.context.router.refresh)
+    predictor.call(predictor.context.router.refresh)
     assert report(predictor).generation == 2
     go_on.set()
-    predictor.client.portal.call(predictor.context.router.wait_for_loads, 10.0)
+    predictor.call(predictor.context.router.wait_for_loads, 10.0)
     assert ask(predictor, "u")["arm"] == "baseline"
 
 
@@ -230,10 +221,9 @@ def test_document_is_applied_while_a_bundle_is_still_loading(
     "data", [b"", b"{}", b"\xff", b'{"generation": 2, "rollout": "r", "salt": "s", "arms": [{}]}']
 )
 def test_invalid_document_is_refused_and_the_previous_one_stays(
-    predictor: RunningPredictor, store: BundleStore, data: bytes
+    predictor: RunningPredictor, data: bytes, baseline: str, candidate: str
 ) -> None:
-    candidate = store.publish(bundle_files(bias=2.0))
-    good = routing(predictor.context.configured_model.current.digest, Share("deeper", candidate, 10_000))
+    good = routing(baseline, Share("deeper", candidate, 10_000))
     predictor.route(good)
     predictor.route(data)
     said = report(predictor)
@@ -242,31 +232,29 @@ def test_invalid_document_is_refused_and_the_previous_one_stays(
     assert "routing document" in said.refused
     assert predictor.metric("reprise_predictor_routing_refused") == 1
     assert ask(predictor, "u")["arm"] == "deeper"
-    predictor.route(routing(predictor.context.configured_model.current.digest, generation=3))
+    predictor.route(routing(baseline, generation=3))
     assert report(predictor).refused is None
     assert predictor.metric("reprise_predictor_routing_refused") == 0
 
 
-def test_document_whose_baseline_cannot_be_loaded_is_refused(predictor: RunningPredictor) -> None:
-    configured = predictor.context.configured_model.current.digest
+def test_document_whose_baseline_cannot_be_loaded_is_refused(
+    predictor: RunningPredictor, baseline: str
+) -> None:
     predictor.route(routing("sha256:" + "cd" * 32))
     said = report(predictor)
     assert said.generation is None
     assert said.refused is not None
     assert "baseline cannot be loaded" in said.refused
-    assert ask(predictor, "u")["model_version"] == configured
+    assert ask(predictor, "u")["model_version"] == baseline
 
 
 @pytest.mark.parametrize(
     "failure", [StoreUnavailableError("read routing", "away"), StoreRefusedError("read routing", "NOPERM")]
 )
 def test_routing_stays_while_the_document_is_unavailable_or_gone(
-    predictor: RunningPredictor, store: BundleStore, failure: Exception
+    predictor: RunningPredictor, failure: Exception, baseline: str, candidate: str
 ) -> None:
-    candidate = store.publish(bundle_files(bias=2.0))
-    predictor.route(
-        routing(predictor.context.configured_model.current.digest, Share("deeper", candidate, 10_000))
-    )
+    predictor.route(routing(baseline, Share("deeper", candidate, 10_000)))
     predictor.routing.failure = failure
     predictor.refresh_routing()
     assert ask(predictor, "u")["arm"] == "deeper"
@@ -277,33 +265,29 @@ def test_routing_stays_while_the_document_is_unavailable_or_gone(
 
 
 def test_releasing_document_returns_everybody_to_the_configured_model(
-    predictor: RunningPredictor, store: BundleStore
+    predictor: RunningPredictor, baseline: str, candidate: str
 ) -> None:
-    configured = predictor.context.configured_model.current.digest
-    candidate = store.publish(bundle_files(bias=2.0))
-    predictor.route(routing(configured, Share("deeper", candidate, 10_000)))
+    predictor.route(routing(baseline, Share("deeper", candidate, 10_000)))
     predictor.route(released(2))
     answer = ask(predictor, "u")
-    assert (answer["arm"], answer["model_version"]) == ("baseline", configured)
+    assert (answer["arm"], answer["model_version"]) == ("baseline", baseline)
     assert (report(predictor).generation, report(predictor).arms) == (2, ())
-    assert answered(predictor, "baseline", configured) >= 1
+    assert answered(predictor, "baseline", baseline) >= 1
 
 
-def test_model_of_a_removed_arm_is_dropped(predictor: RunningPredictor, store: BundleStore) -> None:
-    baseline = predictor.context.configured_model.current.digest
-    candidate = store.publish(bundle_files(bias=2.0))
+def test_model_of_a_removed_arm_is_dropped(
+    predictor: RunningPredictor, baseline: str, candidate: str
+) -> None:
     predictor.route(routing(baseline, Share("deeper", candidate, 100)))
     predictor.route(routing(baseline, generation=2))
-    assert predictor.context.router._cache.get(candidate) is None
+    assert candidate not in predictor.context.router._models
     labels = {"arm": "deeper", "digest": candidate, "outcome": "answered"}
     assert predictor.context.registry.get_sample_value("reprise_predictor_arm_answers_total", labels) is None
 
 
 def test_new_users_are_counted_once_by_their_arm_until_another_document(
-    predictor: RunningPredictor, store: BundleStore
+    predictor: RunningPredictor, baseline: str, candidate: str
 ) -> None:
-    baseline = predictor.context.configured_model.current.digest
-    candidate = store.publish(bundle_files(bias=2.0))
 
     def users() -> float:
         return sum(
@@ -322,9 +306,8 @@ def test_new_users_are_counted_once_by_their_arm_until_another_document(
 
 
 def test_baseline_answers_for_a_failing_candidate_whose_failure_is_counted(
-    predictor: RunningPredictor, store: BundleStore
+    predictor: RunningPredictor, store: BundleStore, baseline: str
 ) -> None:
-    baseline = predictor.context.configured_model.current.digest
     fragile = store.publish(bundle_files(bias=2.0, fails_on_infinity=True))
     predictor.route(routing(baseline, Share("fragile", fragile, 10_000)))
     assert ask(predictor, "u")["arm"] == "fragile"
@@ -350,16 +333,14 @@ def test_failure_of_the_baseline_itself_is_a_problem_of_that_request_alone(tmp_p
 
 
 def test_candidate_of_another_plan_reads_its_own_rows(
-    predictor: RunningPredictor, store: BundleStore
+    predictor: RunningPredictor, store: BundleStore, baseline: str
 ) -> None:
     plan = small_plan().to_dict()
     plan["entities"]["product"]["state"] = [{"kind": "count", "frame": "purchases"}]
     plan["entities"]["product"]["inputs"][0]["finish"] = {"kind": "value", "field": "purchases_count"}
     other = type(small_plan()).from_dict(plan)
     candidate = store.publish(bundle_files(other, weights={"product_views": 1.0}))
-    predictor.route(
-        routing(predictor.context.configured_model.current.digest, Share("other", candidate, 10_000))
-    )
+    predictor.route(routing(baseline, Share("other", candidate, 10_000)))
     model = predictor.context.router.table.arms[1].model
     predictor.reader.put(model.product.codec, [3], "p")
     answer = ask(predictor, "u")

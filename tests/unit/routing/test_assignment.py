@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from reprise.routing import (
     BUCKETS,
+    DistinctUsers,
     InvalidSharesError,
     RoutingDocument,
     Share,
@@ -15,6 +16,7 @@ from reprise.routing import (
     bucket_of,
     count_buckets,
 )
+from support.collection import SOAK
 
 BASE = "sha256:" + "a" * 64
 NEW = "sha256:" + "b" * 64
@@ -53,7 +55,7 @@ def document(arms, salt="salt") -> RoutingDocument:
     return RoutingDocument(generation=1, rollout="a/b", salt=salt, arms=arms)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200 if SOAK else 30)
 @given(st.lists(weights(), min_size=2, max_size=6))
 def test_no_user_moves_between_candidates_while_the_baseline_has_enough(steps):
     arms = allocate(BASE, shares(steps[0]), {})
@@ -68,7 +70,7 @@ def test_no_user_moves_between_candidates_while_the_baseline_has_enough(steps):
         arms = changed
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200 if SOAK else 30)
 @given(weights(), st.sampled_from(NAMES), st.integers(0, BUCKETS))
 def test_a_growing_candidate_keeps_its_users_and_takes_only_the_baselines(start, name, more):
     arms = allocate(BASE, shares(start), {})
@@ -77,7 +79,7 @@ def test_a_growing_candidate_keeps_its_users_and_takes_only_the_baselines(start,
         assert after == before or (before, after) == ("baseline", name)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200 if SOAK else 30)
 @given(weights(), weights())
 def test_every_candidate_has_just_its_share(start, then):
     arms = allocate(BASE, shares(then), held(allocate(BASE, shares(start), {})))
@@ -86,7 +88,7 @@ def test_every_candidate_has_just_its_share(start, then):
     assert sum(arm.weight for arm in arms) == BUCKETS
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=200 if SOAK else 30)
 @given(weights())
 def test_the_same_shares_again_change_nothing(start):
     arms = allocate(BASE, shares(start), {})
@@ -152,3 +154,16 @@ def test_an_arm_without_users_is_never_assigned():
 def test_a_released_document_assigns_nobody():
     with pytest.raises(InvalidSharesError):
         assign(document(()))
+
+
+def test_a_user_is_new_once_until_a_reset():
+    seen = DistinctUsers()
+    assert [seen.is_new(user) for user in ("a", "b", "a", "b", "c")] == [True, True, False, False, True]
+    seen.reset()
+    assert seen.is_new("a")
+
+
+def test_memory_is_bounded_and_nobody_is_new_beyond_it():
+    seen = DistinctUsers(capacity=3)
+    assert sum(seen.is_new(f"u-{number}") for number in range(10)) == 3
+    assert not seen.is_new("u-0")

@@ -14,10 +14,6 @@ from reprise.runtime.exceptions import InvalidDurationError
     ("text", "expected"),
     [
         ("30d", timedelta(days=30)),
-        ("12h", timedelta(hours=12)),
-        ("90m", timedelta(minutes=90)),
-        ("45s", timedelta(seconds=45)),
-        ("250ms", timedelta(milliseconds=250)),
         ("1d12h", timedelta(days=1, hours=12)),
         ("1.5h", timedelta(minutes=90)),
         ("2W", timedelta(weeks=2)),

@@ -24,12 +24,9 @@ def test_event_is_one_json_line_with_its_fields(capsys: pytest.CaptureFixture[st
     configure_logging("info", json=True)
     get_logger("reprise.test").info("model_loaded", digest="abc", seconds=0.5)
     line = json.loads(capsys.readouterr().err)
-    assert line["event"] == "model_loaded"
-    assert line["logger"] == "reprise.test"
-    assert line["level"] == "info"
-    assert line["digest"] == "abc"
-    assert line["seconds"] == 0.5
-    assert line["timestamp"].endswith("Z")
+    assert line.pop("timestamp").endswith("Z")
+    named = {"event": "model_loaded", "logger": "reprise.test", "level": "info"}
+    assert line == named | {"digest": "abc", "seconds": 0.5}
 
 
 def test_record_of_another_library_has_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,15 +48,10 @@ def test_exception_is_a_field_of_the_json_line(capsys: pytest.CaptureFixture[str
 
 
 def test_events_below_the_level_are_not_written(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("WARNING", json=True)
+    configure_logging("WARNING")
     get_logger("reprise.test").info("chatter")
-    assert capsys.readouterr().err == ""
-
-
-def test_no_terminal_means_json(capsys: pytest.CaptureFixture[str]) -> None:
-    configure_logging("info")
-    get_logger("reprise.test").info("started")
-    assert json.loads(capsys.readouterr().err)["event"] == "started"
+    get_logger("reprise.test").warning("started")
+    assert json.loads(capsys.readouterr().err)["event"] == "started", "no terminal means JSON"
 
 
 def test_unknown_level_is_refused() -> None:

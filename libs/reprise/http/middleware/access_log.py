@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 from starlette.types import Scope
 
-from reprise.http.health import OPERATIONS_PATHS
 from reprise.http.middleware.authentication import CALLER
+from reprise.http.operations import OPERATIONS_PATHS
 from reprise.http.tracing.trace_context import Trace, route_of
 from reprise.runtime.logs import get_logger
 

@@ -1,19 +1,142 @@
-"""Middleware that requires an API key, and limits the rate of each key."""
+"""API keys, the middleware that requires one, and the rate limit of each.
 
+A key is a random string of at least 128 bits, so its SHA-256 digest cannot be reversed by guessing and needs neither
+salt nor a slow hash.
+"""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from reprise.http.middleware.api_keys import ApiKeys
-from reprise.http.middleware.rate_limit import RateLimit
+from reprise.http.exceptions import InvalidKeysError
 from reprise.http.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemError, retry_after
+from reprise.runtime.logs import get_logger
 
 CALLER = "reprise.caller"
 """Scope entry with the name of the request's key."""
 
 DOCS_PATH = "/docs"
 _OPEN = frozenset(("/health", "/ready", DOCS_PATH, "/openapi.json"))
+_LIMIT = "reprise.rate_limit"
+_ENTRY = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]{1,64})[:\s]\s*)?(?P<digest>[0-9a-fA-F]{64})")
+_BEARER = b"bearer "
+_log = get_logger(__name__)
+
+
+class ApiKeys:
+    """The accepted keys; several at once allow rotation.
+
+    An entry is ``sha256hex`` or ``name:sha256hex``. Keys of one name belong to one caller: they share its rate limit,
+    and logs show the name. A key without a name is named by the first 8 digits of its digest. ``file`` has an entry a
+    line and ``#`` comments. It raises ``InvalidKeysError`` if an entry is malformed, there is none, or the file is
+    unreadable.
+    """
+
+    def __init__(self, entries: Iterable[str], file: Path | None = None) -> None:
+        self._fixed = _parse(entries, "the list of API keys")
+        self._file = file
+        self._keys = self._load()
+
+    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """Return the name of the key in ``Authorization: Bearer`` or ``X-API-Key``; ``None`` if no key is accepted."""
+        for name, value in headers:
+            if name == b"x-api-key":
+                key = value
+            elif name == b"authorization" and value[:7].lower() == _BEARER:
+                key = value[7:]
+            else:
+                continue
+            digest = hashlib.sha256(key.strip()).digest()
+            # Every key is compared in constant time, so that the duration does not depend on which one matches.
+            matching = [known for known in self._keys if hmac.compare_digest(known, digest)]
+            if matching:
+                return self._keys[matching[0]]
+        return None
+
+    async def keep_fresh(self, seconds: float) -> None:
+        """Read the file again every ``seconds`` until cancelled; a malformed file changes nothing."""
+        while self._file is not None:
+            await asyncio.sleep(seconds)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Read the file again."""
+        try:
+            keys = self._load()
+        except InvalidKeysError as error:
+            _log.error("api_keys_refused", reason=str(error), still_accepted=len(self._keys))
+            return
+        if keys != self._keys:
+            self._keys = keys
+            _log.info("api_keys_loaded", keys=len(keys))
+
+    def _load(self) -> dict[bytes, str]:
+        keys = self._fixed
+        if self._file is not None:
+            try:
+                text = self._file.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise InvalidKeysError(f"{self._file} cannot be read: {error}") from error
+            lines = (line.partition("#")[0].strip() for line in text.splitlines())
+            keys = keys | _parse((line for line in lines if line), str(self._file))
+        if not keys:
+            where = self._file or "the list of API keys"
+            raise InvalidKeysError(f"{where} holds no key, so every request would be refused")
+        return keys
+
+
+def _parse(entries: Iterable[str], where: str) -> dict[bytes, str]:
+    keys: dict[bytes, str] = {}
+    for number, entry in enumerate(entries, 1):
+        match = _ENTRY.fullmatch(entry.strip())
+        if match is None:
+            # The entry may be a key itself, so the message does not show it.
+            raise InvalidKeysError(f"{where}: entry {number} is neither sha256hex nor name:sha256hex")
+        digest = match["digest"].lower()
+        keys[bytes.fromhex(digest)] = match["name"] or digest[:8]
+    return keys
+
+
+class RateLimit:
+    """A token bucket for each caller (https://en.wikipedia.org/wiki/Token_bucket).
+
+    It gains ``rate`` tokens a second, up to ``burst``; it may be overdrawn, and then refills first.
+    """
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._clock = clock
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def admit(self, caller: str) -> float:
+        """Take a token and return 0, or return the seconds until there is one."""
+        now = self._clock()
+        tokens, filled_at = self._buckets.get(caller, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - filled_at) * self._rate)
+        admitted = tokens >= 1
+        self._buckets[caller] = tokens - admitted, now
+        return 0.0 if admitted else (1 - tokens) / self._rate
+
+    def charge(self, caller: str, tokens: float) -> None:
+        """Take tokens for an admitted request that costs more than one, even if the bucket is empty."""
+        left, filled_at = self._buckets[caller]
+        self._buckets[caller] = left - tokens, filled_at
+
+
+def charge(scope: Scope, units: int) -> None:
+    """Charge a request for its units beyond the first, which admission charged."""
+    limit: RateLimit | None = scope.get(_LIMIT)
+    if limit is not None and units > 1:
+        limit.charge(scope[CALLER], units - 1)
 
 
 @dataclass(frozen=True)
@@ -31,20 +154,21 @@ class AuthenticationMiddleware:
         self._app = app
         self._keys = authentication.keys
         self._limit = authentication.limit
-        refused = Counter(
+        self._refused = Counter(
             "reprise_http_turned_away",
             "Requests refused for a missing key or for their rate.",
             ("reason",),
             registry=registry,
         )
-        self._unauthenticated = refused.labels(UNAUTHENTICATED.slug)
-        self._too_many = refused.labels(TOO_MANY_REQUESTS.slug)
+        for kind in (UNAUTHENTICATED, TOO_MANY_REQUESTS):
+            self._refused.labels(kind.slug)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "http" and is_protected(scope["path"]):
             problem = self._refusal(scope)
             if problem is not None:
+                self._refused.labels(problem.kind.slug).inc()
                 await problem.response()(scope, receive, send)
                 return
         await self._app(scope, receive, send)
@@ -52,22 +176,23 @@ class AuthenticationMiddleware:
     def _refusal(self, scope: Scope) -> ProblemError | None:
         caller = self._keys.caller(scope["headers"])
         if caller is None:
-            self._unauthenticated.inc()
             return ProblemError(
                 UNAUTHENTICATED,
                 "Send an API key of this service as Authorization: Bearer or as X-API-Key.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
         scope[CALLER] = caller
-        seconds = self._limit.admit(caller, scope) if self._limit else 0.0
-        if seconds > 0:
-            self._too_many.inc()
-            return ProblemError(
-                TOO_MANY_REQUESTS,
-                f"This key has used up its rate; try again in {seconds:.3g} s.",
-                headers=retry_after(seconds),
-            )
-        return None
+        if self._limit is None:
+            return None
+        scope[_LIMIT] = self._limit
+        seconds = self._limit.admit(caller)
+        if not seconds:
+            return None
+        return ProblemError(
+            TOO_MANY_REQUESTS,
+            f"This key has used up its rate; try again in {seconds:.3g} s.",
+            headers=retry_after(seconds),
+        )
 
 
 def is_protected(path: str) -> bool:

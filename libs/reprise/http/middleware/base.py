@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reprise.http.health import OPERATIONS_PATHS
-from reprise.http.histogram import LoopHistogram, Observe
+from reprise.http.metrics import LoopHistogram, Observe
 from reprise.http.middleware.access_log import AccessLog
 from reprise.http.middleware.authentication import DOCS_PATH
-from reprise.http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, PROBLEM_MEDIA_TYPE, ProblemError
+from reprise.http.operations import OPERATIONS_PATHS
+from reprise.http.problems import BODY_TOO_LARGE, INTERNAL_ERROR, ProblemError
 from reprise.http.tracing.trace_context import TRACE, Trace, parse_traceparent, trace_of_request_id
 from reprise.runtime.logs import get_logger
 
@@ -47,15 +47,9 @@ class BaseMiddleware:
 
     A body of more than ``max_body_bytes`` gets 413, with or without a declared length, before a handler has read it
     all. Every response has the security headers, and the ``X-Request-ID`` and ``traceparent`` of its request. An
-    unexpected exception is logged with a correlation id, and the 500 response contains only that id. Every request
-    except probes and scrapes is timed.
-
-    Args:
-        app: The application.
-        max_body_bytes: Maximum size of a body.
-        access_log: Logs each request.
-        durations: Times each request by status.
-        page_policies: The content security policy of each path that is a page for people.
+    unexpected exception is logged with a correlation id, and the 500 response contains only that id. ``durations``
+    times every request except probes and scrapes by status. ``page_policies`` has the content security policy of each
+    path that is a page for people.
     """
 
     def __init__(
@@ -90,20 +84,16 @@ class BaseMiddleware:
         finally:
             seconds = time.perf_counter() - start
             if self._durations is not None and scope["path"] not in OPERATIONS_PATHS:
-                observe = self._observers.get(exchange.status) or self._observer(
-                    self._durations, exchange.status
-                )
-                observe(seconds)
+                status = exchange.status
+                if status not in self._observers:
+                    self._observers[status] = self._durations.of(str(status) if status else _GONE)
+                self._observers[status](seconds)
             if self._access_log is not None:
                 self._access_log.note(scope, exchange.status, seconds, exchange.request_id, exchange.trace)
 
-    def _observer(self, durations: LoopHistogram, status: int) -> Observe:
-        observe = self._observers[status] = durations.of(str(status) if status else _GONE)
-        return observe
-
     async def _handle(self, exchange: "_Exchange", scope: Scope, receive: Receive) -> None:
-        if exchange.length is not None and exchange.length > self._max_body_bytes:
-            await _respond(self._too_large(), exchange.send)
+        if exchange.length > self._max_body_bytes:
+            await self._too_large().response()(scope, receive, exchange.send)
             return
         if exchange.chunked:
             receive = self._limited(receive)
@@ -112,14 +102,14 @@ class BaseMiddleware:
         except _BodyTooLargeError:
             if exchange.status:
                 raise
-            await _respond(self._too_large(), exchange.send)
+            await self._too_large().response()(scope, receive, exchange.send)
         except ClientDisconnect:
             return
         except Exception as error:
             problem = _internal_error(scope, error, exchange)
             if exchange.status:
                 raise
-            await _respond(problem, exchange.send)
+            await problem.response()(scope, receive, exchange.send)
 
     def _limited(self, receive: Receive) -> Receive:
         received = 0
@@ -152,7 +142,7 @@ class _Exchange:
     def __init__(self, scope: Scope, send: Send, added: list[tuple[bytes, bytes]]) -> None:
         self._send = send
         self.status = 0
-        self.length: int | None = None
+        self.length = 0
         self.chunked = False
         self.request_id: str | None = None
         self.trace: Trace | None = None
@@ -183,9 +173,7 @@ class _Exchange:
 
 def _internal_error(scope: Scope, error: Exception, exchange: _Exchange) -> ProblemError:
     correlation_id = uuid.uuid4()
-    known = {} if exchange.request_id is None else {"request_id": exchange.request_id}
-    if exchange.trace is not None:
-        known["trace_id"] = exchange.trace.trace_id
+    ids = {"request_id": exchange.request_id, "trace_id": exchange.trace and exchange.trace.trace_id}
     _log.error(
         "unhandled_exception",
         correlation_id=str(correlation_id),
@@ -193,21 +181,10 @@ def _internal_error(scope: Scope, error: Exception, exchange: _Exchange) -> Prob
         # The path itself may contain an id.
         path=getattr(scope.get("route"), "path", None),
         exc_info=error,
-        **known,
+        **{name: value for name, value in ids.items() if value is not None},
     )
     return ProblemError(
         INTERNAL_ERROR,
         "The service failed unexpectedly; its log has the reason under the id of this occurrence.",
         instance=correlation_id.urn,
     )
-
-
-async def _respond(problem: ProblemError, send: Send) -> None:
-    body = problem.encode()
-    headers = [
-        (b"content-type", PROBLEM_MEDIA_TYPE.encode()),
-        (b"content-length", str(len(body)).encode()),
-        *((name.encode(), value.encode()) for name, value in problem.headers.items()),
-    ]
-    await send({"type": "http.response.start", "status": problem.kind.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reprise.http.problems import UNSUPPORTED_MEDIA_TYPE, ProblemError
 from reprise.http.tracing.trace_context import FAST_PATH
@@ -41,14 +41,15 @@ class FastPathMiddleware:
             return
         scope[FAST_PATH] = True
         message = await receive()
-        body = message.get("body", b"")
-        if message.get("more_body"):
-            body, message = await _rest_of_body(body, receive)
+        parts = [message.get("body", b"")]
+        while message.get("more_body"):
+            message = await receive()
+            parts.append(message.get("body", b""))
         if message["type"] == "http.disconnect":
             return
         try:
             _require_json(scope)
-            answer = await handler(scope, body)
+            answer = await handler(scope, b"".join(parts))
         except ProblemError as problem:
             await problem.response()(scope, receive, send)
             return
@@ -66,13 +67,13 @@ def add_fast_route(
     schemas: Mapping[str, Any] | None = None,
     **documentation: Any,
 ) -> None:
-    """Serve a route by a fast handler.
+    """Serve a route of an application of ``create_http_app`` by a fast handler, which validates the request.
 
     Args:
-        app: An application of ``create_http_app``.
+        app: The application.
         method: The HTTP method.
         path: The exact path, without parameters.
-        handler: Handles the request, and validates it.
+        handler: Handles the request.
         schemas: The JSON schemas, by name, that the documentation refers to.
         documentation: More arguments of FastAPI's ``add_api_route``.
     """
@@ -86,15 +87,6 @@ def add_fast_route(
     routes[method, path] = handler
     app.state.schemas.update(schemas or {})
     app.add_api_route(path, documented, methods=[method], **documentation)
-
-
-async def _rest_of_body(first: bytes, receive: Receive) -> tuple[bytes, Message]:
-    parts = [first]
-    while True:
-        message = await receive()
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts), message
 
 
 def _require_json(scope: Scope) -> None:

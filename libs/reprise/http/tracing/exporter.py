@@ -5,7 +5,7 @@ The SDK reads the variables that ``TraceSettings`` documents and validates.
 
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.environment_variables import (
@@ -58,13 +58,7 @@ def build_span_tracing(distribution: str, queue: int, registry: CollectorRegistr
 
 
 class CountingProcessor(BatchSpanProcessor):
-    """A batch processor that counts the spans which its full queue drops; the SDK's only logs them.
-
-    Args:
-        exporter: Sends a batch; called on its own thread.
-        capacity: Maximum number of queued spans.
-        registry: Where spans are counted.
-    """
+    """A batch processor of at most ``capacity`` queued spans that counts the dropped ones; the SDK's only logs them."""
 
     def __init__(self, exporter: SpanExporter, capacity: int, registry: CollectorRegistry) -> None:
         spans = Counter(
@@ -76,37 +70,31 @@ class CountingProcessor(BatchSpanProcessor):
         )
         self._dropped = spans.labels("dropped")
         self._capacity = capacity
-        # The event loop writes the first and the thread the second, so neither needs a lock.
         self._queued = 0
-        self._taken = 0
-        counted = _CountedExporter(exporter, self._take, spans.labels("exported"), spans.labels("failed"))
-        super().__init__(counted, max_queue_size=capacity, max_export_batch_size=min(_BATCH, capacity))
+        self._counted = _CountedExporter(exporter, spans.labels("exported"), spans.labels("failed"))
+        super().__init__(self._counted, max_queue_size=capacity, max_export_batch_size=min(_BATCH, capacity))
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queue a span that has ended, on the event loop."""
         if span.context is None or not span.context.trace_flags.sampled:
             return
-        if self._queued - self._taken >= self._capacity:
+        if self._queued - self._counted.taken >= self._capacity:
             self._dropped.inc()
             return
+        # The event loop writes this and the exporting thread writes ``taken``, so neither needs a lock.
         self._queued += 1
         super().on_end(span)
 
-    def _take(self, count: int) -> None:
-        self._taken += count
-
 
 class _CountedExporter(SpanExporter):
-    def __init__(
-        self, exporter: SpanExporter, take: Callable[[int], None], exported: Counter, failed: Counter
-    ) -> None:
+    def __init__(self, exporter: SpanExporter, exported: Counter, failed: Counter) -> None:
         self._exporter = exporter
-        self._take = take
         self._exported = exported
         self._failed = failed
+        self.taken = 0
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._take(len(spans))
+        self.taken += len(spans)
         result = SpanExportResult.FAILURE
         try:
             result = self._exporter.export(spans)

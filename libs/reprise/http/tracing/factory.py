@@ -1,10 +1,33 @@
-"""Building the tracing of a process; the SDK is imported only where traces are on."""
+"""The tracing of a process; OpenTelemetry's SDK is imported only where traces are on."""
+
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 
-from reprise.http.tracing.stages import Tracing
+from reprise.http.metrics import Observe
+from reprise.http.tracing.trace_context import StageKind
 from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.runtime.settings import TraceSettings
+
+
+class Tracing(Protocol):
+    """Makes spans of requests."""
+
+    def staged(self, name: str, observe: Observe, kind: StageKind = "internal", **attributes: str) -> Observe:
+        """Return an observer that passes seconds on to ``observe`` and adds a stage that ends now.
+
+        Span attributes have dots in their names, so they are given as ``**{"db.system.name": "redis"}``.
+        """
+
+    def failed(self, dependency: str, error: BaseException) -> None:
+        """Add the failure of a dependency to the request's span."""
+
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """Wrap an application, and make a span of each request."""
+
+    async def close(self) -> None:
+        """Export the remaining spans, within a few seconds."""
 
 
 def open_tracing(settings: TraceSettings, distribution: str, registry: CollectorRegistry) -> Tracing | None:

@@ -3,7 +3,9 @@
 import asyncio
 import threading
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar
+from typing import NamedTuple
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import TracerProvider
@@ -11,102 +13,98 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from reprise.http.health import OPERATIONS_PATHS
-from reprise.http.histogram import Observe
-from reprise.http.tracing.stages import Stage
-from reprise.http.tracing.trace_context import route_of
+from reprise.http.metrics import Observe
+from reprise.http.operations import OPERATIONS_PATHS
+from reprise.http.tracing.trace_context import StageKind, route_of
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
 _propagator = TraceContextTextMapPropagator()
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
-_KINDS = {"internal": SpanKind.INTERNAL, "client": SpanKind.CLIENT, "producer": SpanKind.PRODUCER}
 _MAX_STAGES = 128
 _CLOSE_SECONDS = 5.0
+
+
+class _Stage(NamedTuple):
+    """A measured part of a request; times in nanoseconds since 1970-01-01 UTC."""
+
+    name: str
+    kind: SpanKind
+    attributes: Mapping[str, str]
+    start: int
+    end: int
 
 
 class _Request:
     """What is observed of a request until its response is sent; then its span gets it.
 
     Attributes:
-        stages: Each stage with its start and its end, nanoseconds since 1970-01-01 UTC.
-        failures: The time of the first failure and the number of them, by dependency and class of the error.
+        stages: The first stages.
         left_out: Number of stages beyond the maximum.
+        failures: The time of the first failure and the number of them, by dependency and class of the error.
     """
 
     __slots__ = ("_clock_offset_ns", "failures", "left_out", "stages")
 
     def __init__(self) -> None:
-        self.stages: list[tuple[Stage, int, int]] = []
-        self.failures: dict[tuple[str, str], tuple[int, int]] = {}
+        self.stages: list[_Stage] = []
         self.left_out = 0
+        self.failures: dict[tuple[str, str], tuple[int, int]] = {}
         self._clock_offset_ns = time.time_ns() - time.perf_counter_ns()
 
     def now_ns(self) -> int:
         """Return nanoseconds since 1970-01-01 UTC, which never go back within a request."""
         return self._clock_offset_ns + time.perf_counter_ns()
 
-    def add(self, stage: Stage, seconds: float) -> None:
-        """Add a stage that ends now."""
-        if len(self.stages) < _MAX_STAGES:
-            end = self.now_ns()
-            self.stages.append((stage, end - round(seconds * 1e9), end))
-        else:
-            self.left_out += 1
-
-    def add_failure(self, dependency: str, error: BaseException) -> None:
-        """Add a failure of a dependency, now."""
-        kind = dependency, type(error).__name__
-        first, times = self.failures.get(kind) or (self.now_ns(), 0)
-        self.failures[kind] = first, times + 1
-
 
 _current: ContextVar[_Request | None] = ContextVar("reprise_traced_request", default=None)
 
 
 class SpanTracing:
-    """Makes spans by OpenTelemetry's SDK; see ``Tracing``.
-
-    Args:
-        provider: Samples requests and takes spans; ``close`` shuts it down.
-    """
+    """Implements ``Tracing``; ``close`` shuts the provider down."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self._provider = provider
         self._tracer = provider.get_tracer("reprise")
 
-    def staged(self, stage: Stage, observe: Observe) -> Observe:
-        """Return an observer that passes seconds on to ``observe`` and adds a stage that ends now."""
+    def staged(self, name: str, observe: Observe, kind: StageKind = "internal", **attributes: str) -> Observe:
+        """See ``Tracing``."""
+        span_kind = SpanKind[kind.upper()]
 
         def traced(seconds: float) -> None:
             observe(seconds)
-            if (request := _current.get()) is not None:
-                request.add(stage, seconds)
+            if (request := _current.get()) is None:
+                return
+            if len(request.stages) < _MAX_STAGES:
+                end = request.now_ns()
+                request.stages.append(_Stage(name, span_kind, attributes, end - round(seconds * 1e9), end))
+            else:
+                request.left_out += 1
 
         return traced
 
     def failed(self, dependency: str, error: BaseException) -> None:
-        """Add the failure of a dependency to the request's span."""
+        """See ``Tracing``."""
         if (request := _current.get()) is not None:
-            request.add_failure(dependency, error)
+            kind = dependency, type(error).__name__
+            first, times = request.failures.get(kind) or (request.now_ns(), 0)
+            request.failures[kind] = first, times + 1
 
     def middleware(self, app: ASGIApp) -> ASGIApp:
-        """Wrap an application, and make a span of each request."""
+        """See ``Tracing``."""
 
         async def traced(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] != "http" or scope["path"] in OPERATIONS_PATHS:
-                await app(scope, receive, send)
-                return
-            span = self._start_span(scope)
-            if span.is_recording():
-                await self._record(app, scope, receive, send, span)
-            else:
-                await app(scope, receive, send)
+            if scope["type"] == "http" and scope["path"] not in OPERATIONS_PATHS:
+                span = self._start_span(scope)
+                if span.is_recording():
+                    await self._record(app, scope, receive, send, span)
+                    return
+            await app(scope, receive, send)
 
         return traced
 
     async def close(self) -> None:
-        """Export the remaining spans, within a few seconds."""
+        """See ``Tracing``."""
         # The SDK waits 30 s for a collector that does not answer; this thread ends with the process.
         closing = threading.Thread(target=self._provider.shutdown, name="last-spans", daemon=True)
         closing.start()
@@ -120,14 +118,13 @@ class SpanTracing:
             if name in {b"traceparent", b"tracestate"}:
                 carrier.setdefault(name.decode(), []).append(value.decode("latin-1"))
         parent = _propagator.extract(carrier, Context())
-        method = _method(scope)
         # url.path is omitted: it may contain the id of a user.
         attributes = {
-            "http.request.method": method or "_OTHER",
+            "http.request.method": scope["method"] if scope["method"] in _METHODS else "_OTHER",
             "url.scheme": scope["scheme"],
             "network.protocol.version": scope["http_version"],
         }
-        span = self._tracer.start_span(method or "HTTP", parent, SpanKind.SERVER, attributes)
+        span = self._tracer.start_span(_method(scope), parent, SpanKind.SERVER, attributes)
         if not parent and span.is_recording():
             # Logs and the response then name this new trace as they name one from the request.
             own: dict[str, str] = {}
@@ -170,22 +167,22 @@ class SpanTracing:
         if request.left_out:
             span.set_attribute("reprise.stages_left_out", request.left_out)
         parent = set_span_in_context(span, Context())
-        for stage, start, end in request.stages:
-            kind = _KINDS[stage.kind]
-            self._tracer.start_span(stage.name, parent, kind, stage.attributes, start_time=start).end(end)
+        for stage in request.stages:
+            child = self._tracer.start_span(
+                stage.name, parent, stage.kind, stage.attributes, start_time=stage.start
+            )
+            child.end(stage.end)
 
 
-def _method(scope: Scope) -> str | None:
-    """Return the method of a request, ``None`` if it is not a standard one."""
+def _method(scope: Scope) -> str:
     method: str = scope["method"]
-    return method if method in _METHODS else None
+    return method if method in _METHODS else "HTTP"
 
 
 def _set_outcome(span: Span, scope: Scope, status: int, failure: str | None) -> None:
-    """Set a request's route and status, and whether the service failed."""
     route = route_of(scope)
     if route is not None:
-        span.update_name(f"{_method(scope) or 'HTTP'} {route}")
+        span.update_name(f"{_method(scope)} {route}")
         span.set_attribute("http.route", route)
     if status:
         span.set_attribute("http.response.status_code", status)

@@ -1,7 +1,7 @@
 """Which trace and route a request belongs to: W3C trace context (https://www.w3.org/TR/trace-context/)."""
 
 import re
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from starlette.types import Scope
 
@@ -9,6 +9,9 @@ _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-[0-
 _NO_TRACE = b"0" * 32
 _NO_PARENT = b"0" * 16
 _UUID = re.compile(rb"[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{4}-?[0-9a-fA-F]{12}")
+
+StageKind = Literal["internal", "client", "producer"]
+"""The kind of a stage's span; ``client`` and ``producer`` for calls of another service."""
 
 TRACE = "reprise.trace"
 """Scope entry with the request's trace."""

@@ -1,9 +1,10 @@
 """Decodes and validates request bodies by the contract, and names the fields at fault."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec import Meta, Struct
@@ -23,13 +24,7 @@ _VALUE = "value"
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """A decoded batch.
-
-    Attributes:
-        requests: The valid requests.
-        positions: Their positions in the batch.
-        problems: The problems with the invalid requests, by position.
-    """
+    """The valid requests of a batch with their positions, and the problems with the others by position."""
 
     requests: Sequence[PredictionRequest]
     positions: Sequence[int]
@@ -44,10 +39,6 @@ class RequestDecoder:
     """Decodes bodies whose event types are ``event_types``, and batches of at most ``max_batch`` requests.
 
     msgspec stops at the first fault. A body that it refuses is parsed again, and each field validated on its own.
-
-    Attributes:
-        request: The type of a request.
-        batch: The type of a batch.
     """
 
     def __init__(self, event_types: tuple[str, ...], max_batch: int) -> None:
@@ -55,36 +46,23 @@ class RequestDecoder:
         items = Annotated[list[Any], Meta(min_length=1, max_length=max_batch)]
         self._batch_of_any = msgspec.defstruct("Batch", [("requests", items)], forbid_unknown_fields=True)
         # The types are made at run time, so mypy knows nothing of their fields.
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(
-            self.request, dec_hook=decode_timestamp
-        ).decode
-        self._decode_batch: Callable[[bytes], Any] = msgspec.json.Decoder(
-            self.batch, dec_hook=decode_timestamp
-        ).decode
+        decoders = [
+            msgspec.json.Decoder(kind, dec_hook=decode_timestamp) for kind in (self.request, self.batch)
+        ]
+        self._decode: Callable[[bytes], Any] = decoders[0].decode
+        self._decode_batch: Callable[[bytes], Any] = decoders[1].decode
 
     def decode(self, body: bytes) -> PredictionRequest:
-        """Return the request of a body.
-
-        Raises:
-            ProblemError: The body breaks the contract; names the fields at fault.
-        """
+        """Return the request of a body; raises ``ProblemError`` with the fields at fault."""
         try:
-            request: PredictionRequest = self._decode(body)
+            return cast(PredictionRequest, self._decode(body))
         except _UNDECODABLE:
-            request = _validated(self.request, _parse(body))
-        return request
+            return cast(PredictionRequest, _validated(self.request, _parse(body)))
 
     def decode_batch(self, body: bytes) -> DecodedBatch:
-        """Return the batch of a body.
-
-        Raises:
-            ProblemError: The batch itself breaks the contract, such as one beyond the maximum size.
-        """
-        try:
-            decoded: Sequence[PredictionRequest] = self._decode_batch(body).requests
-        except _UNDECODABLE:
-            pass
-        else:
+        """Return the batch of a body; raises ``ProblemError`` if the batch itself breaks the contract."""
+        with suppress(*_UNDECODABLE):
+            decoded = self._decode_batch(body).requests
             return DecodedBatch(decoded, range(len(decoded)), {})
         valid: dict[int, PredictionRequest] = {}
         problems: dict[int, ProblemError] = {}
@@ -104,30 +82,25 @@ def _parse(body: bytes) -> Any:
 
 
 def _validated(kind: type[Struct], value: Any) -> Any:
-    """Return a JSON value as a struct.
-
-    Raises:
-        ProblemError: Names every field at fault.
-    """
+    """Return a JSON value as a struct; raises ``ProblemError`` with every field at fault."""
     if not isinstance(value, dict):
         raise invalid_request([FieldProblem.holding("", "Expected an object", value)])
     try:
         return msgspec.convert(value, kind, dec_hook=decode_timestamp)
     except msgspec.ValidationError as error:
         refusal = error
-    faults = []
-    valid = {}
-    for field, alone in _fields(kind):
-        if field.name in value:
-            held = value[field.name]
+    faults, valid = [], {}
+    for field, alone, expected in _fields(kind):
+        name = field.name
+        if name in value:
             try:
-                valid[field.name] = getattr(
-                    msgspec.convert({_VALUE: held}, alone, dec_hook=decode_timestamp), _VALUE
-                )
+                converted = msgspec.convert({_VALUE: value[name]}, alone, dec_hook=decode_timestamp)
+                valid[name] = getattr(converted, _VALUE)
             except msgspec.ValidationError as error:
-                faults.append(FieldProblem.holding(field.name, _expected(error, kind, field.name), held))
+                message = expected or str(error).removesuffix(f" - at `$.{_VALUE}`")
+                faults.append(FieldProblem.holding(name, message, value[name]))
         elif field.required:
-            faults.append(FieldProblem(field=field.name, message="Field required"))
+            faults.append(FieldProblem(field=name, message="Field required"))
     unknown = value.keys() - set(kind.__struct_fields__)
     faults += [FieldProblem.holding(name, "Unknown field", value[name]) for name in sorted(unknown)]
     if issubclass(kind, PredictionRequest):
@@ -141,20 +114,15 @@ def _validated(kind: type[Struct], value: Any) -> Any:
 
 
 @lru_cache(maxsize=16)
-def _fields(kind: type[Struct]) -> list[tuple[msgspec.structs.FieldInfo, type[Struct]]]:
-    """Return each field with a struct of this field alone: msgspec analyses any other type at each conversion."""
-    return [
-        (field, msgspec.defstruct(field.name, [(_VALUE, field.type)]))
-        for field in msgspec.structs.fields(kind)
-    ]
+def _fields(kind: type[Struct]) -> list[tuple[msgspec.structs.FieldInfo, type[Struct], str | None]]:
+    """Return each field, a struct of this field alone, and what is expected where msgspec's message does not say it.
 
-
-def _expected(error: msgspec.ValidationError, kind: type[Struct], name: str) -> str:
-    return _event_types(kind) if name == "event_type" else str(error).removesuffix(f" - at `$.{_VALUE}`")
-
-
-@lru_cache(maxsize=16)
-def _event_types(kind: type[Struct]) -> str:
-    """Return the valid event types, which msgspec's message lacks."""
-    field = next(field for field, _ in _fields(kind) if field.name == "event_type")
-    return "Expected " + " or ".join(msgspec.json.schema(field.type)["anyOf"][0]["enum"])
+    msgspec analyses any type but a struct at each conversion.
+    """
+    fields = []
+    for field in msgspec.structs.fields(kind):
+        expected = None
+        if field.name == "event_type":
+            expected = "Expected " + " or ".join(msgspec.json.schema(field.type)["anyOf"][0]["enum"])
+        fields.append((field, msgspec.defstruct(field.name, [(_VALUE, field.type)]), expected))
+    return fields

@@ -1,6 +1,6 @@
-"""A bundle that is loaded and ready to score."""
+"""Bundles that are loaded and ready to score, and the arms of a rollout that they answer for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -12,8 +12,10 @@ from reprise.bundle import Bundle
 from reprise.features.plan import Plan, StateProjection
 from reprise.features.vectorizer import FeatureVectorizer
 from reprise.predictor.exceptions import PlanMismatchError
+from reprise.predictor.metrics import ArmMeter
+from reprise.predictor.models.api import PredictionRequest
 from reprise.store.feast.codec import ViewCodec
-from reprise.store.reader import OnlineRow, RowBlock
+from reprise.store.reader import Ids, OnlineRow, RowBlock
 
 if TYPE_CHECKING:
     from reprise.bundle.scorer import Scorer
@@ -36,11 +38,7 @@ class EntityState:
         self._empty_row = np.array([np.nan if value is None else value for value in plan.empty], np.float64)
 
     def of_row(self, row: OnlineRow) -> State:
-        """Return the state of a row, or the empty state if the entity is unknown.
-
-        Raises:
-            PlanMismatchError: A field that must not be null is null.
-        """
+        """Return the state of a row, or the empty state if the entity is unknown; raises ``PlanMismatchError``."""
         if not row.known:
             return self.empty
         state = row.state
@@ -51,11 +49,7 @@ class EntityState:
         return state
 
     def of_block(self, block: RowBlock) -> NDArray[np.float64]:
-        """Return the states of rows, shape (rows, fields); unknown entities have the empty state.
-
-        Raises:
-            PlanMismatchError: A field that must not be null is null.
-        """
+        """Return the states of rows, shape (rows, fields); otherwise as ``of_row``."""
         state = np.where(block.known[:, None], block.state, self._empty_row)
         null = np.isnan(state[:, self._never_null]).any(axis=0)
         if null.any():
@@ -64,17 +58,18 @@ class EntityState:
 
     def _mismatch(self, at: int) -> PlanMismatchError:
         view = self.codec.view
-        return PlanMismatchError(view.name, view.fields[at].name)
+        return PlanMismatchError(
+            f"{view.name}.{view.fields[at].name} is null, but the model's plan always writes it; another plan wrote"
+            " this row"
+        )
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """A bundle with everything that a request needs from it.
 
-    Attributes:
-        scorer: Scores the model's inputs.
-        vectorizer: Computes the model's inputs from states.
-        required_positions: Positions of the inputs that every response shows.
+    ``vectorizer`` computes the model's inputs from states. ``required_positions`` are those of the inputs that every
+    response shows.
     """
 
     bundle: Bundle
@@ -96,3 +91,64 @@ class LoadedModel:
     def threshold(self) -> float:
         """The least probability that predicts a purchase."""
         return self.bundle.manifest.threshold
+
+    def row_keys(self, user_id: str, product_id: str) -> list[tuple[ViewCodec, bytes]]:
+        """Return the codecs and keys of the rows of a user, a product and their pair."""
+        user, product, pair = self.user.codec, self.product.codec, self.pair.codec
+        return [
+            (user, user.key(user_id)),
+            (product, product.key(product_id)),
+            (pair, pair.key(user_id, product_id)),
+        ]
+
+    def block_ids(self, requests: Sequence[PredictionRequest]) -> list[tuple[ViewCodec, Ids]]:
+        """Return the codecs of users, products and pairs, each with the ids in all requests."""
+        users, products = [each.user_id for each in requests], [each.product_id for each in requests]
+        return [
+            (self.user.codec, (users,)),
+            (self.product.codec, (products,)),
+            (self.pair.codec, (users, products)),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedArm:
+    """An arm whose model is loaded; responses, metrics and the prediction log have its name."""
+
+    name: str
+    model: LoadedModel
+    meter: ArmMeter
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingTable:
+    """Which arm answers which user. It is replaced as a whole, so a request takes it once and keeps it.
+
+    ``arms`` are in the document's order, the baseline first, which stands in for an arm that is not loaded here.
+    ``assignment`` maps a user id to a position in ``arms``; without it the baseline answers everybody. ``shadows``
+    score shadow traffic.
+    """
+
+    arms: tuple[LoadedArm, ...]
+    assignment: Callable[[str], int] | None = None
+    shadows: tuple[LoadedArm, ...] = ()
+
+    @property
+    def baseline(self) -> LoadedArm:
+        """The baseline."""
+        return self.arms[0]
+
+    def arm_of(self, user_id: str) -> LoadedArm:
+        """Return the arm that answers a user."""
+        return self.arms[0] if self.assignment is None else self.arms[self.assignment(user_id)]
+
+    def group_by_arm(self, user_ids: Sequence[str]) -> list[tuple[LoadedArm, Sequence[int]]]:
+        """Return the arms that answer these users, each with the positions of its users."""
+        if self.assignment is None:
+            return [(self.arms[0], range(len(user_ids)))]
+        groups: dict[str, tuple[LoadedArm, list[int]]] = {}
+        index_of = {user_id: self.assignment(user_id) for user_id in dict.fromkeys(user_ids)}
+        for position, user_id in enumerate(user_ids):
+            arm = self.arms[index_of[user_id]]
+            groups.setdefault(arm.name, (arm, []))[1].append(position)
+        return list(groups.values())

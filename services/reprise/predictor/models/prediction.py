@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 
 from reprise.predictor.exceptions import PredictorError
 from reprise.predictor.models.api import PredictionRequest
-from reprise.predictor.models.arms import LoadedArm
-from reprise.predictor.models.loaded_model import LoadedModel
+from reprise.predictor.models.loaded_model import LoadedArm, LoadedModel
 from reprise.store.exceptions import OnlineStoreError
 
 
@@ -50,9 +49,7 @@ class PredictionBlock:
     """The predictions of one arm for n requests, as arrays.
 
     Attributes:
-        arm: The arm that scored them.
         positions: Positions of the requests in their batch.
-        requests: The requests.
         timestamps_us: Request times, microseconds since 1970-01-01 UTC.
         probabilities: P(the user buys the product within the horizon), float32 [n].
         inputs: Every input of the model, float64 [n, inputs]; NaN where missing.
@@ -90,12 +87,7 @@ Outcome = Prediction | PredictorError | OnlineStoreError
 
 @dataclass(frozen=True, slots=True)
 class BatchPrediction:
-    """The predictions for a batch; each request is in one of the two.
-
-    Attributes:
-        blocks: Requests that were scored together.
-        outcomes: Requests that were handled on their own, by position in the batch.
-    """
+    """The predictions for a batch: requests scored together, and those handled on their own by position."""
 
     blocks: Sequence[PredictionBlock]
     outcomes: Mapping[int, Outcome]

@@ -1,13 +1,16 @@
 """The model router: applies the published routing document, which says which model answers which user."""
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
-from reprise.predictor.exceptions import NoModelError
+from reprise.predictor.exceptions import ModelRefusedError, NoModelError
 from reprise.predictor.metrics import ArmMetrics
-from reprise.predictor.models.arms import Assignment, LoadedArm, RoutingTable
-from reprise.predictor.models.loaded_model import LoadedModel
-from reprise.predictor.services.model_cache import ConfiguredModel, ModelCache
+from reprise.predictor.models.loaded_model import LoadedArm, LoadedModel, RoutingTable
+from reprise.predictor.services.bundle_loader import BundleLoader
+from reprise.predictor.services.configured_model import ConfiguredModel
 from reprise.routing import (
     BASELINE,
     Arm,
@@ -22,9 +25,17 @@ from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import StoreError
 
 _log = get_logger(__name__)
+_RETRY_SECONDS = 5.0
 
 FetchDocument = Callable[[], Awaitable[bytes | None]]
 """Returns the published routing document, ``None`` if there is none; raises ``StoreError``."""
+
+
+class _Failure(NamedTuple):
+    """Why a model could not be loaded, and the monotonic time to try again, in seconds."""
+
+    reason: str
+    retry_at: float
 
 
 class ModelRouter:
@@ -32,14 +43,21 @@ class ModelRouter:
 
     A document is applied once its baseline is loaded. The baseline answers the users of an arm that is not loaded.
     A document that breaks the format, or whose baseline cannot be loaded, is refused, and the previous one stays.
-    Without a document, or with one that releases the predictors, the configured model answers everybody.
+    Without a document, or with one that releases the predictors, the configured model answers everybody. A model of
+    an arm is refused if scoring a row takes longer than ``max_row_seconds``.
     """
 
     def __init__(
-        self, configured: ConfiguredModel, cache: ModelCache, fetch: FetchDocument, metrics: ArmMetrics
+        self,
+        configured: ConfiguredModel,
+        loader: BundleLoader,
+        max_row_seconds: float,
+        fetch: FetchDocument,
+        metrics: ArmMetrics,
     ) -> None:
         self._configured = configured
-        self._cache = cache
+        self._loader = loader
+        self._max_row_seconds = max_row_seconds
         self._fetch = fetch
         self._metrics = metrics
         self._counted_users = DistinctUsers()
@@ -50,16 +68,14 @@ class ModelRouter:
         self._unrouted: RoutingTable | None = None
         self._refused: str | None = None
         self._store_failed = False
-        self._loaded_digests: list[str] = []
+        self._models: dict[str, LoadedModel] = {}
+        self._failures: dict[str, _Failure] = {}
         self._loads: dict[str, asyncio.Task[None]] = {}
+        self._loaded_digests: list[str] = []
 
     @property
     def table(self) -> RoutingTable:
-        """Which arm answers which user.
-
-        Raises:
-            NoModelError: No model is loaded yet.
-        """
+        """Which arm answers which user; raises ``NoModelError`` if no model is loaded yet."""
         if self._routed is not None:
             return self._routed
         model = self._configured.current
@@ -115,44 +131,58 @@ class ModelRouter:
         )
 
     def _report_arm(self, arm: Arm) -> ArmReport:
-        failure = self._cache.failure(arm.digest)
-        loaded = self._cache.get(arm.digest) is not None
+        loaded, failure = arm.digest in self._models, self._failures.get(arm.digest)
         return ArmReport(
             **arm.model_dump(exclude={"buckets"}),
             state="loaded" if loaded else "failed" if failure else "loading",
-            reason=None if loaded else failure,
+            reason=failure.reason if failure else None,
         )
 
     def _start_loads(self, document: RoutingDocument) -> None:
         configured = self._configured.loaded
         for digest in dict.fromkeys(arm.digest for arm in document.arms):
-            if self._cache.get(digest) is not None or digest in self._loads:
+            if digest in self._models or digest in self._loads:
                 continue
+            failure = self._failures.get(digest)
             if configured is not None and configured.digest == digest:
-                self._cache.put(configured)
-            elif self._cache.is_due(digest):
+                self._add(configured)
+            elif failure is None or time.monotonic() >= failure.retry_at:
+                # One task per model, so that a slow download of one does not delay the others.
                 self._loads[digest] = asyncio.create_task(self._load(digest))
 
     async def _load(self, digest: str) -> None:
-        # One task per model, so that a slow download of one does not delay the others.
         try:
-            await self._cache.load(digest)
+            self._add(await asyncio.to_thread(self._loader.load, digest, self._max_row_seconds))
+        except Exception as error:  # noqa: BLE001
+            # Storage drivers raise classes of their own. Whatever it is, the other models stay.
+            reason = f"{type(error).__name__}: {error}"
+            before = self._failures.get(digest)
+            if before is None or before.reason != reason:
+                _log.warning("arm_not_loaded", digest=digest, reason=reason)
+            # A model that does not fit is never tried again.
+            is_final = isinstance(error, ModelRefusedError)
+            self._failures[digest] = _Failure(
+                reason, math.inf if is_final else time.monotonic() + _RETRY_SECONDS
+            )
         finally:
             del self._loads[digest]
         if self._newest is not None:
             self._apply(self._newest)
 
+    def _add(self, model: LoadedModel) -> None:
+        self._models[model.digest] = model
+        self._failures.pop(model.digest, None)
+
     def _apply(self, document: RoutingDocument) -> None:
         """Replace the routing table if the document or the loaded models changed."""
-        if not document.released:
-            baseline = document.arms[0].digest
-            if self._cache.get(baseline) is None:
-                if (failure := self._cache.failure(baseline)) is not None:
-                    self._refuse(
-                        f"generation {document.generation}: the baseline cannot be loaded: {failure}"
-                    )
-                return
-        loaded_digests = [arm.digest for arm in document.arms if self._cache.get(arm.digest) is not None]
+        if not document.released and document.arms[0].digest not in self._models:
+            if (failure := self._failures.get(document.arms[0].digest)) is not None:
+                self._refuse(
+                    f"generation {document.generation}: the baseline cannot be loaded: {failure.reason}"
+                )
+            return
+        digests = {arm.digest for arm in document.arms}
+        loaded_digests = sorted(digests & self._models.keys())
         if document != self._applied:
             self._counted_users.reset()
             _log.info("routing_applied", generation=document.generation, rollout=document.rollout)
@@ -162,30 +192,32 @@ class ModelRouter:
         self._loaded_digests = loaded_digests
         self._routed = None if document.released else self._build_table(document)
         self._unrouted = None
-        self._cache.keep_only(arm.digest for arm in document.arms)
+        self._models = {digest: self._models[digest] for digest in loaded_digests}
+        self._failures = {digest: why for digest, why in self._failures.items() if digest in digests}
         self._metrics.keep_only({(arm.name, arm.digest) for arm in document.arms})
         for arm in document.arms:
-            self._metrics.set_arm(arm.name, arm.digest, arm.weight, loaded=arm.digest in loaded_digests)
+            self._metrics.set_arm(arm.name, arm.digest, arm.weight, loaded=arm.digest in self._models)
         self._metrics.generation.set(document.generation)
         self._metrics.refused.set(0)
 
     def _build_table(self, document: RoutingDocument) -> RoutingTable:
+        index_of, is_new = assign(document), self._counted_users.is_new
         meters = [self._metrics.meter(arm.name, arm.digest) for arm in document.arms]
+
+        def assign_and_count(user_id: str) -> int:
+            index = index_of(user_id)
+            if is_new(user_id):
+                meters[index].users.inc()
+            return index
+
         loaded = [
-            None if (model := self._cache.get(arm.digest)) is None else LoadedArm(arm.name, model, meter)
+            LoadedArm(arm.name, self._models[arm.digest], meter) if arm.digest in self._models else None
             for arm, meter in zip(document.arms, meters, strict=True)
         ]
         baseline = loaded[0]
         assert baseline is not None
-        return RoutingTable(
-            arms=tuple(arm or baseline for arm in loaded),
-            assignment=Assignment(
-                assign(document), self._counted_users, tuple(meter.users for meter in meters)
-            ),
-            shadows=tuple(
-                arm for planned, arm in zip(document.arms, loaded, strict=True) if planned.shadow and arm
-            ),
-        )
+        shadows = (arm for planned, arm in zip(document.arms, loaded, strict=True) if planned.shadow and arm)
+        return RoutingTable(tuple(arm or baseline for arm in loaded), assign_and_count, tuple(shadows))
 
     def _refuse(self, reason: str) -> None:
         if reason != self._refused:

@@ -3,28 +3,23 @@
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reprise.predictor.exceptions import (
     DeadlineExceededError,
     ModelFailedError,
+    OverloadedError,
     PlanMismatchError,
     TimestampOutOfRangeError,
 )
-from reprise.predictor.metrics import STAGES, PredictorMetrics
+from reprise.predictor.metrics import PredictorMetrics
 from reprise.predictor.models.api import PredictionRequest
-from reprise.predictor.models.arms import LoadedArm, RoutingTable
-from reprise.predictor.models.loaded_model import ENTITIES, LoadedModel, State
-from reprise.predictor.models.prediction import (
-    BatchPrediction,
-    Outcome,
-    Prediction,
-    PredictionBlock,
-)
+from reprise.predictor.models.loaded_model import ENTITIES, LoadedArm, LoadedModel, RoutingTable, State
+from reprise.predictor.models.prediction import BatchPrediction, Outcome, Prediction, PredictionBlock
 from reprise.predictor.services.scorer import score_batch, score_request
 from reprise.predictor.services.shadow_traffic import ShadowTraffic
 from reprise.predictor.settings import PredictorSettings
-from reprise.predictor.storage.state_reader import StateReader, block_ids, row_keys
+from reprise.predictor.storage.state_reader import CircuitBreakingReader
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import CorruptRowError
 
@@ -33,12 +28,38 @@ _WARNING_INTERVAL_SECONDS = 10.0
 _UNREADABLE = (CorruptRowError, PlanMismatchError)
 
 
+class AdmissionControl:
+    """Load shedding: a context manager around each request, which refuses one beyond the limit at once."""
+
+    def __init__(self, kind: str, limit: int) -> None:
+        self._kind = kind
+        self._limit = limit
+        self.in_flight = 0
+
+    def __enter__(self) -> None:
+        if self.in_flight >= self._limit:
+            raise OverloadedError(f"{self._limit} {self._kind} are in flight, which is the limit")
+        self.in_flight += 1
+
+    def __exit__(self, *_: object) -> None:
+        self.in_flight -= 1
+
+
+class _Part(NamedTuple):
+    """The requests of a batch that one arm answers."""
+
+    positions: Sequence[int]
+    requests: Sequence[PredictionRequest]
+    timestamps_us: Sequence[int]
+    trace_id: str | None
+
+
 class PredictionService:
     """Makes predictions; ``clock`` returns nanoseconds since 1970-01-01 UTC."""
 
     def __init__(
         self,
-        reader: StateReader,
+        reader: CircuitBreakingReader,
         metrics: PredictorMetrics,
         shadow_traffic: ShadowTraffic,
         settings: PredictorSettings,
@@ -54,7 +75,9 @@ class PredictionService:
         self._batch_deadline = settings.batch_deadline_seconds
         self._clock = clock
         self._warned_at = -_WARNING_INTERVAL_SECONDS
-        _, self._observe_read, self._observe_finish, self._observe_infer, _ = map(metrics.stages.of, STAGES)
+        self._observe_read, self._observe_finish, self._observe_infer = map(
+            metrics.stage, ("read", "finish", "infer")
+        )
 
     async def predict(
         self, table: RoutingTable, request: PredictionRequest, trace_id: str | None = None
@@ -70,7 +93,7 @@ class PredictionService:
             PlanMismatchError: A row was written by another plan.
             ModelFailedError: The baseline's model returns no probability.
         """
-        timestamp_us = self.request_time(request.timestamp)
+        timestamp_us = self._request_time(request.timestamp)
         return await self._predict(table, table.arm_of(request.user_id), request, timestamp_us, trace_id)
 
     async def predict_batch(
@@ -80,26 +103,21 @@ class PredictionService:
 
         It raises ``DeadlineExceededError``, ``CircuitOpenError`` and ``StoreError`` as ``predict`` does.
         """
-        now_us = self.request_time(None)
+        now_us = self._request_time(None)
         outcomes: dict[int, Outcome] = {}
-        timestamps_us: list[int] = []
+        timestamps_us = [now_us] * len(requests)
         for position, request in enumerate(requests):
-            try:
-                at = now_us if request.timestamp is None else self.request_time(request.timestamp)
-            except TimestampOutOfRangeError as error:
-                outcomes[position] = error
-                at = now_us
-            timestamps_us.append(at)
+            if request.timestamp is not None:
+                try:
+                    timestamps_us[position] = self._request_time(request.timestamp)
+                except TimestampOutOfRangeError as error:
+                    outcomes[position] = error
         parts = []
         for arm, members in table.group_by_arm([request.user_id for request in requests]):
             positions = [at for at in members if at not in outcomes] if outcomes else members
             if positions:
-                part = _Part(
-                    positions,
-                    [requests[at] for at in positions],
-                    [timestamps_us[at] for at in positions],
-                    trace_id,
-                )
+                own = [requests[at] for at in positions]
+                part = _Part(positions, own, [timestamps_us[at] for at in positions], trace_id)
                 parts.append(self._predict_part(table, arm, part))
         blocks: list[PredictionBlock] = []
         for result in await asyncio.gather(*parts):
@@ -120,30 +138,22 @@ class PredictionService:
             The features by name, NaN where missing; whether each entity is known; the time in microseconds since
             1970-01-01 UTC. Without a product only the user's own features.
         """
-        now_us = self.request_time(None)
+        now_us = self._request_time(None)
         product: State = model.product.empty
         pair: State = model.pair.empty
         if product_id is None:
             codec = model.user.codec
             rows = await self._reader.read([(codec, codec.key(user_id))])
         else:
-            rows = await self._reader.read(row_keys(model, user_id, product_id))
+            rows = await self._reader.read(model.row_keys(user_id, product_id))
             product, pair = model.product.of_row(rows[1]), model.pair.of_row(rows[2])
         inputs = model.vectorizer.vector(model.user.of_row(rows[0]), product, pair, now_us)
         known = {entity: row.known for entity, row in zip(ENTITIES, rows, strict=False)}
-        features = {
-            column.name: value
-            for column, value in zip(model.plan.inputs, inputs, strict=True)
-            if column.entity in known
-        }
-        return features, known, now_us
+        columns = zip(model.plan.inputs, inputs, strict=True)
+        return {column.name: value for column, value in columns if column.entity in known}, known, now_us
 
-    def request_time(self, timestamp_us: int | None) -> int:
-        """Return the time to compute features for, by default now, microseconds since 1970-01-01 UTC.
-
-        Raises:
-            TimestampOutOfRangeError: The timestamp is too far from now.
-        """
+    def _request_time(self, timestamp_us: int | None) -> int:
+        """Return the time to compute features for, by default now, microseconds since 1970-01-01 UTC."""
         now_us = self._clock() // 1000
         if timestamp_us is None:
             return now_us
@@ -160,7 +170,7 @@ class PredictionService:
         trace_id: str | None,
     ) -> Prediction:
         start = time.perf_counter()
-        keys = row_keys(arm.model, request.user_id, request.product_id)
+        keys = arm.model.row_keys(request.user_id, request.product_id)
         rows = await self._reader.read(keys, self._read_deadline)
         self._finish_read(start, self._deadline)
         try:
@@ -168,6 +178,7 @@ class PredictionService:
                 arm, request, timestamp_us, rows, self._observe_finish, self._observe_infer
             )
         except (PlanMismatchError, ModelFailedError) as error:
+            arm.meter.failed.inc()
             if arm is table.baseline:
                 raise
             self._warn(arm, error)
@@ -179,7 +190,7 @@ class PredictionService:
         return prediction
 
     async def _predict_part(
-        self, table: RoutingTable, arm: LoadedArm, part: "_Part"
+        self, table: RoutingTable, arm: LoadedArm, part: _Part
     ) -> PredictionBlock | dict[int, Outcome]:
         try:
             return await self._predict_block(table, arm, part)
@@ -191,30 +202,27 @@ class PredictionService:
         except _UNREADABLE:
             pass
         # One unreadable row must not fail the other requests, so each is read and scored on its own.
-        outcomes = await asyncio.gather(
-            *(
-                self._outcome(table, arm, request, timestamp_us, part.trace_id)
-                for request, timestamp_us in zip(part.requests, part.timestamps_us, strict=True)
-            )
+        singly = (
+            self._predict(table, arm, request, timestamp_us, part.trace_id)
+            for request, timestamp_us in zip(part.requests, part.timestamps_us, strict=True)
         )
-        return dict(zip(part.positions, outcomes, strict=True))
+        outcomes: dict[int, Outcome] = {}
+        for position, outcome in zip(
+            part.positions, await asyncio.gather(*singly, return_exceptions=True), strict=True
+        ):
+            if not isinstance(outcome, (Prediction, ModelFailedError, *_UNREADABLE)):
+                raise outcome
+            outcomes[position] = outcome
+        return outcomes
 
-    async def _predict_block(self, table: RoutingTable, arm: LoadedArm, part: "_Part") -> PredictionBlock:
+    async def _predict_block(self, table: RoutingTable, arm: LoadedArm, part: _Part) -> PredictionBlock:
         start = time.perf_counter()
-        blocks = await self._reader.read_blocks(block_ids(arm.model, part.requests), self._batch_deadline)
+        rows = await self._reader.read_blocks(arm.model.block_ids(part.requests), self._batch_deadline)
         self._finish_read(start, self._batch_deadline)
-        block = score_batch(
-            arm,
-            part.positions,
-            part.requests,
-            part.timestamps_us,
-            blocks,
-            self._observe_finish,
-            self._observe_infer,
-        )
+        block = score_batch(arm, *part[:3], rows, self._observe_finish, self._observe_infer)
         self._metrics.count_unknown(*block.known.sum(axis=1).tolist(), total=len(part.requests))
         if table.shadows:
-            self._shadow_traffic.submit_batch(table.shadows, block, blocks, part.trace_id)
+            self._shadow_traffic.submit_batch(table.shadows, block, rows, part.trace_id)
         return block
 
     def _finish_read(self, start: float, deadline: float) -> None:
@@ -223,33 +231,10 @@ class PredictionService:
         self._observe_read(seconds)
         # Under overload we resume after the deadline; the client has already given up.
         if seconds > deadline:
-            raise DeadlineExceededError(deadline)
-
-    async def _outcome(
-        self,
-        table: RoutingTable,
-        arm: LoadedArm,
-        request: PredictionRequest,
-        timestamp_us: int,
-        trace_id: str | None,
-    ) -> Outcome:
-        try:
-            return await self._predict(table, arm, request, timestamp_us, trace_id)
-        except (*_UNREADABLE, ModelFailedError) as error:
-            return error
+            raise DeadlineExceededError(f"no prediction within {deadline:g} s")
 
     def _warn(self, arm: LoadedArm, error: Exception) -> None:
         now = time.monotonic()
         if now - self._warned_at >= _WARNING_INTERVAL_SECONDS:
             self._warned_at = now
             _log.warning("arm_fails", arm=arm.name, digest=arm.model.digest, reason=str(error))
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """The requests of a batch that one arm answers."""
-
-    positions: Sequence[int]
-    requests: Sequence[PredictionRequest]
-    timestamps_us: Sequence[int]
-    trace_id: str | None

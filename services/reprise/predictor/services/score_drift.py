@@ -29,11 +29,8 @@ _TENTHS = np.linspace(0.0, 1.0, 11)
 class ScoreDrift(Collector):
     """The population stability index of each arm's scores of the last hour, computed when it is scraped.
 
-    Args:
-        registry: Registry of the metric.
-        counts: Returns the number of scores of each arm so far, in bins of equal width over [0, 1].
-        references: Returns, for each loaded arm, the histogram of its model's scores in evaluation.
-        clock: Monotonic clock, seconds.
+    ``counts`` returns the number of scores of each arm so far, in bins of equal width over [0, 1]. ``references``
+    returns the histogram of scores in evaluation of each loaded arm. ``clock`` is monotonic, in seconds.
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class ScoreDrift(Collector):
         registry.register(self)
 
     def describe(self) -> Iterable[GaugeMetricFamily]:
-        """Return the metric without values."""
+        """Return the metric without values, so that registering it collects nothing."""
         return [_family()]
 
     def collect(self) -> Iterable[GaugeMetricFamily]:

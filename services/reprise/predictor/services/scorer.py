@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from reprise.http.histogram import Observe
+from reprise.http.metrics import Observe
 from reprise.predictor.exceptions import ModelFailedError, PlanMismatchError
 from reprise.predictor.models.api import PredictionRequest
-from reprise.predictor.models.arms import LoadedArm
+from reprise.predictor.models.loaded_model import LoadedArm
 from reprise.predictor.models.prediction import Prediction, PredictionBlock
 from reprise.store.reader import OnlineRow, RowBlock
-
-_PURCHASE = "purchase"
 
 
 def _ignore(_: float) -> None:
@@ -30,11 +28,8 @@ def score_request(
 ) -> Prediction:
     """Return an arm's prediction from the rows of the user, the product and the pair; count it in the arm's metrics.
 
-    ``observe_finish`` and ``observe_infer`` take how long computing the inputs and inference took, seconds.
-
-    Raises:
-        PlanMismatchError: A row was written by another plan.
-        ModelFailedError: The model returns no probability.
+    ``observe_finish`` and ``observe_infer`` take how long computing the inputs and inference took, seconds. It raises
+    ``PlanMismatchError`` and ``ModelFailedError``, which the caller counts.
     """
     start = time.perf_counter()
     model, meter = arm.model, arm.meter
@@ -48,19 +43,16 @@ def score_request(
             request.amount,
             request.event_type,
         )
-        observe_finish(time.perf_counter() - start)
         inferring = time.perf_counter()
+        observe_finish(inferring - start)
         probability = model.scorer.score_row(inputs)
     except PlanMismatchError:
-        meter.failed.inc()
         raise
     except Exception as error:
         # A graph can fail on one input and on no other. The exception classes of ONNX Runtime share no base class.
-        meter.failed.inc()
-        raise ModelFailedError(arm.name, model.digest, f"{type(error).__name__}: {error}") from error
+        raise _failed(arm, f"{type(error).__name__}: {error}") from error
     if not 0.0 <= probability <= 1.0:
-        meter.failed.inc()
-        raise ModelFailedError(arm.name, model.digest, f"{probability} is not a probability")
+        raise _failed(arm, f"{probability} is not a probability")
     end = time.perf_counter()
     observe_infer(end - inferring)
     meter.answered.inc()
@@ -87,10 +79,7 @@ def score_batch(
     observe_finish: Observe = _ignore,
     observe_infer: Observe = _ignore,
 ) -> PredictionBlock:
-    """Return an arm's predictions for requests at these positions of a batch; otherwise as ``score_request``.
-
-    If it raises, no request is counted as failed. Score them one by one to find the one at fault.
-    """
+    """Return an arm's predictions for requests at these positions of a batch; otherwise as ``score_request``."""
     start = time.perf_counter()
     model, meter = arm.model, arm.meter
     user, product, pair = blocks
@@ -103,16 +92,16 @@ def score_batch(
             np.array([math.nan if each.amount is None else each.amount for each in requests], np.float64),
             np.array([_is_purchase(each.event_type) for each in requests], np.float64),
         )
-        observe_finish(time.perf_counter() - start)
         inferring = time.perf_counter()
+        observe_finish(inferring - start)
         probabilities = model.scorer.score(inputs)
     except PlanMismatchError:
         raise
     except Exception as error:
         # As above.
-        raise ModelFailedError(arm.name, model.digest, f"{type(error).__name__}: {error}") from error
+        raise _failed(arm, f"{type(error).__name__}: {error}") from error
     if not ((probabilities >= 0.0) & (probabilities <= 1.0)).all():
-        raise ModelFailedError(arm.name, model.digest, "a score is not a probability")
+        raise _failed(arm, "a score is not a probability")
     end = time.perf_counter()
     observe_infer(end - inferring)
     meter.answered.inc(len(requests))
@@ -122,5 +111,9 @@ def score_batch(
     return PredictionBlock(arm, positions, requests, timestamps_us, probabilities, inputs, known)
 
 
+def _failed(arm: LoadedArm, reason: str) -> ModelFailedError:
+    return ModelFailedError(f"arm {arm.name}, model {arm.model.digest}: {reason}")
+
+
 def _is_purchase(event_type: str | None) -> float:
-    return math.nan if event_type is None else float(event_type == _PURCHASE)
+    return math.nan if event_type is None else float(event_type == "purchase")

@@ -2,27 +2,37 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from reprise.predictor.exceptions import CircuitOpenError, ModelFailedError, PlanMismatchError
 from reprise.predictor.models.api import PredictionRequest
-from reprise.predictor.models.arms import LoadedArm
+from reprise.predictor.models.loaded_model import LoadedArm
 from reprise.predictor.models.prediction import Prediction, PredictionBlock
 from reprise.predictor.services.scorer import score_batch, score_request
-from reprise.predictor.storage.state_reader import StateReader, block_ids, row_keys
+from reprise.predictor.storage.state_reader import CircuitBreakingReader
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import OnlineStoreError
 from reprise.store.reader import OnlineRow, RowBlock
 
 _log = get_logger(__name__)
 _CHUNK = 64
-_FAILURES = (OnlineStoreError, CircuitOpenError, PlanMismatchError, ModelFailedError)
 
 RecordPrediction = Callable[[PredictionRequest, Prediction, str | None], None]
 """Takes the request, the shadow's prediction and the request's trace id."""
+
+
+class _Task(NamedTuple):
+    """Requests for an arm to score; ``rows`` or ``blocks`` where the arm reads the same state as the response."""
+
+    arm: LoadedArm
+    requests: Sequence[PredictionRequest]
+    timestamps_us: Sequence[int]
+    trace_id: str | None
+    rows: Sequence[OnlineRow] | None = None
+    blocks: Sequence[RowBlock] | None = None
 
 
 class ShadowTraffic:
@@ -34,7 +44,7 @@ class ShadowTraffic:
 
     def __init__(
         self,
-        reader: StateReader,
+        reader: CircuitBreakingReader,
         capacity: int,
         registry: CollectorRegistry,
         record: RecordPrediction | None = None,
@@ -42,7 +52,7 @@ class ShadowTraffic:
         self._reader = reader
         self._capacity = capacity
         self._record = record
-        self._queue: deque[tuple[LoadedArm, int, Callable[[], Awaitable[None]]]] = deque()
+        self._queue: deque[_Task] = deque()
         self._waiting = 0
         self._wake = asyncio.Event()
         self._dropped = Counter(
@@ -67,7 +77,7 @@ class ShadowTraffic:
         """Queue a request for the shadows; never blocks."""
         for arm in shadows:
             shared = rows if _reads_same_state(arm, answered_by) else None
-            self._enqueue(arm, 1, partial(self._score, arm, request, timestamp_us, shared, trace_id))
+            self._enqueue(_Task(arm, [request], [timestamp_us], trace_id, rows=shared))
 
     def submit_batch(
         self,
@@ -83,66 +93,55 @@ class ShadowTraffic:
                 part = slice(start, start + _CHUNK)
                 requests, timestamps_us = answered.requests[part], answered.timestamps_us[part]
                 blocks = [RowBlock(each.state[part], each.known[part]) for each in rows] if shared else None
-                score = partial(self._score_batch, arm, requests, timestamps_us, blocks, trace_id)
-                self._enqueue(arm, len(requests), score)
+                self._enqueue(_Task(arm, requests, timestamps_us, trace_id, blocks=blocks))
 
     async def run(self) -> None:
         """Score what is queued, until cancelled."""
         while True:
             while self._queue:
-                arm, count, score = self._queue.popleft()
-                self._waiting -= count
-                try:
-                    await score()
-                except _FAILURES as error:
-                    # No client waits for it, and the metrics of the arm or the store count it.
-                    _log.debug("shadow_fails", arm=arm.name, reason=str(error))
+                task = self._queue.popleft()
+                self._waiting -= len(task.requests)
+                await self._handle(task)
                 # Lets requests that clients wait for go first.
                 await asyncio.sleep(0)
             self._wake.clear()
             await self._wake.wait()
 
-    def _enqueue(self, arm: LoadedArm, count: int, score: Callable[[], Awaitable[None]]) -> None:
+    def _enqueue(self, task: _Task) -> None:
+        count = len(task.requests)
         if self._waiting + count > self._capacity:
             self._dropped.inc(count)
             return
         self._waiting += count
-        self._queue.append((arm, count, score))
+        self._queue.append(task)
         self._wake.set()
 
-    async def _score(
-        self,
-        arm: LoadedArm,
-        request: PredictionRequest,
-        timestamp_us: int,
-        rows: Sequence[OnlineRow] | None,
-        trace_id: str | None,
-    ) -> None:
-        if rows is None:
-            rows = await self._reader.read(row_keys(arm.model, request.user_id, request.product_id))
-        prediction = score_request(arm, request, timestamp_us, rows)
-        if self._record is not None:
-            self._record(request, prediction, trace_id)
-
-    async def _score_batch(
-        self,
-        arm: LoadedArm,
-        requests: Sequence[PredictionRequest],
-        timestamps_us: Sequence[int],
-        blocks: Sequence[RowBlock] | None,
-        trace_id: str | None,
-    ) -> None:
-        if blocks is None:
-            blocks = await self._reader.read_blocks(block_ids(arm.model, requests))
+    async def _handle(self, task: _Task) -> None:
         try:
-            block = score_batch(arm, range(len(requests)), requests, timestamps_us, blocks)
-        except (PlanMismatchError, ModelFailedError):
-            # Scoring each request on its own is not worth the time for a shadow.
-            arm.meter.failed.inc(len(requests))
-            raise
-        if self._record is not None:
-            for request, prediction in zip(requests, block.predictions(), strict=True):
-                self._record(request, prediction, trace_id)
+            predictions = await self._predictions(task)
+        except (OnlineStoreError, CircuitOpenError) as error:
+            # No client waits for it, and the metrics of the store count it.
+            _log.debug("shadow_fails", arm=task.arm.name, reason=str(error))
+        except (PlanMismatchError, ModelFailedError) as error:
+            # Scoring each request of a batch on its own is not worth the time for a shadow.
+            task.arm.meter.failed.inc(len(task.requests))
+            _log.debug("shadow_fails", arm=task.arm.name, reason=str(error))
+        else:
+            if self._record is not None:
+                for request, prediction in zip(task.requests, predictions, strict=True):
+                    self._record(request, prediction, task.trace_id)
+
+    async def _predictions(self, task: _Task) -> Sequence[Prediction]:
+        arm, requests = task.arm, task.requests
+        if len(requests) == 1 and task.blocks is None:
+            request = requests[0]
+            rows = task.rows or await self._reader.read(
+                arm.model.row_keys(request.user_id, request.product_id)
+            )
+            return [score_request(arm, request, task.timestamps_us[0], rows)]
+        blocks = task.blocks or await self._reader.read_blocks(arm.model.block_ids(requests))
+        block = score_batch(arm, range(len(requests)), requests, task.timestamps_us, blocks)
+        return block.predictions()
 
 
 def _reads_same_state(arm: LoadedArm, other: LoadedArm) -> bool:

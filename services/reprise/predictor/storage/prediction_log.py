@@ -5,10 +5,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
+import orjson
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from pydantic import BaseModel, ConfigDict, Field
 
+from reprise.events import format_timestamp
 from reprise.log import (
     PREDICTIONS,
     BufferFullError,
@@ -17,9 +20,8 @@ from reprise.log import (
     LogUnavailableError,
     Position,
 )
-from reprise.predictor.models.api import PredictionRequest
+from reprise.predictor.models.api import FeatureValue, Known, PredictionRequest
 from reprise.predictor.models.prediction import BatchPrediction, Prediction
-from reprise.predictor.models.prediction_record import encode_record
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
@@ -28,6 +30,69 @@ _YIELD_EVERY = 16
 _FIRST_BACKOFF = 0.5
 _MAX_BACKOFF = 30.0
 _WARNING_INTERVAL_SECONDS = 10.0
+
+
+_Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+
+class PredictionRecord(BaseModel):
+    """A record of the topic ``ecommerce-predictions``; its key is the ``user_id``.
+
+    Records of one version may gain members. A member that is removed or changes its meaning makes a new version.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    schema_version: Literal[1]
+    answered_at: _Timestamp = Field(description="When the predictor responded, by its clock.")
+    timestamp: _Timestamp = Field(description="Request time that the features were computed for.")
+    user_id: str
+    product_id: str
+    event_type: str | None = Field(description="Event type of the request.")
+    amount: float | None = Field(description="Amount of the request, in the shop's currency.")
+    probability: float = Field(ge=0, le=1)
+    prediction: bool
+    threshold: float
+    model_version: str = Field(description="Digest of the model.")
+    arm: str = Field(description="Arm of the rollout that scored the request.")
+    shadow: bool = Field(
+        default=False, description="Whether the arm scored shadow traffic while another arm responded."
+    )
+    known: Known
+    features: dict[str, FeatureValue] = Field(description="Every input of the model, by name.")
+    trace_id: str | None = Field(description="W3C trace id of the request.")
+
+
+def encode_record(
+    request: PredictionRequest,
+    prediction: Prediction,
+    answered_us: int,
+    trace_id: str | None,
+    shadow: bool = False,
+) -> bytes:
+    """Return the record as JSON; ``answered_us`` is in microseconds since 1970-01-01 UTC."""
+    model = prediction.model
+    user, product, pair = prediction.known
+    return orjson.dumps(
+        {
+            "schema_version": 1,
+            "answered_at": format_timestamp(answered_us),
+            "timestamp": format_timestamp(prediction.timestamp_us),
+            "user_id": prediction.user_id,
+            "product_id": prediction.product_id,
+            "event_type": request.event_type,
+            "amount": request.amount,
+            "probability": prediction.probability,
+            "prediction": prediction.probability >= model.threshold,
+            "threshold": model.threshold,
+            "model_version": model.digest,
+            "arm": prediction.arm.name,
+            "shadow": shadow,
+            "known": {"user": user, "product": product, "pair": pair},
+            "features": prediction.inputs_by_name(),  # orjson writes NaN as null
+            "trace_id": trace_id,
+        }
+    )
 
 
 class _Entry(NamedTuple):
@@ -67,9 +132,7 @@ class PredictionLog:
             ("outcome",),
             registry=registry,
         )
-        self._written = outcomes.labels("written")
-        self._failed = outcomes.labels("failed")
-        self._dropped = outcomes.labels("dropped")
+        self._written, self._failed, self._dropped = map(outcomes.labels, ("written", "failed", "dropped"))
         waiting = Gauge(
             "reprise_predictor_log_waiting",
             "Predictions waiting to be appended to the log.",
@@ -118,13 +181,11 @@ class PredictionLog:
 
     def _run(self) -> None:
         try:
-            producer = self._connect()
-            if producer is None:
-                return
-            try:
-                self._drain_queue(producer)
-            finally:
-                producer.close(self._flush_seconds)
+            if (producer := self._connect()) is not None:
+                try:
+                    self._drain_queue(producer)
+                finally:
+                    producer.close(self._flush_seconds)
         except BaseException:
             # The process goes on serving; predictions that are not logged are counted as dropped.
             _log.critical("prediction_log_failed", exc_info=True)

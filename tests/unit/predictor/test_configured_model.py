@@ -2,46 +2,35 @@ import time
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from reprise.bundle import BundleStore
 from reprise.predictor.exceptions import NoModelError
+from reprise.predictor.metrics import PredictorMetrics
 from reprise.predictor.services.bundle_loader import BundleLoader
-from reprise.predictor.services.model_cache import ConfiguredModel
+from reprise.predictor.services.configured_model import ConfiguredModel
 from support.predictor import published, running_predictor
 from support.served_bundles import bundle_files
 from support.waiting import wait_until
 
 
 def configured_model(store: Path, wanted: str = "latest") -> ConfiguredModel:
-    return ConfiguredModel(BundleLoader(BundleStore(str(store)), "reprise"), wanted)
+    loader = BundleLoader(BundleStore(str(store)), "reprise")
+    return ConfiguredModel(loader, wanted, PredictorMetrics(CollectorRegistry()))
 
 
-async def test_latest_model_takes_over_when_it_changes(tmp_path: Path) -> None:
+async def test_latest_model_takes_over_when_it_changes_and_a_pinned_one_stays(tmp_path: Path) -> None:
     first = published(tmp_path, bundle_files(bias=0.0))
-    models = configured_model(tmp_path)
-    await models.refresh()
-    assert models.current.digest == first
-    second = published(tmp_path, bundle_files(bias=1.0))
-    await models.refresh()
-    assert models.current.digest == second
-
-
-async def test_unchanged_model_is_not_loaded_again(tmp_path: Path) -> None:
-    published(tmp_path, bundle_files())
-    models = configured_model(tmp_path)
+    models, pinned = configured_model(tmp_path), configured_model(tmp_path, first)
     await models.refresh()
     before = models.current
     await models.refresh()
-    assert models.current is before
-
-
-async def test_pinned_digest_does_not_follow_latest(tmp_path: Path) -> None:
-    first = published(tmp_path, bundle_files(bias=0.0))
-    published(tmp_path, bundle_files(bias=1.0))
-    models = configured_model(tmp_path, first)
-    await models.refresh()
-    assert models.current.digest == first
+    assert models.current is before, "an unchanged model is not loaded again"
+    second = published(tmp_path, bundle_files(bias=1.0))
+    for each, digest in ((models, second), (pinned, first)):
+        await each.refresh()
+        assert each.current.digest == digest
 
 
 async def test_refused_model_leaves_the_old_one_serving_and_is_logged_once(tmp_path: Path) -> None:
@@ -58,6 +47,9 @@ async def test_refused_model_leaves_the_old_one_serving_and_is_logged_once(tmp_p
     assert "plan_hash" in models.refusal.reason
     assert [line["event"] for line in logs] == ["model_refused"]
     assert logs[0]["still_answering"] == good
+    BundleStore(str(tmp_path)).set_latest(good)
+    await models.refresh()
+    assert models.refusal is None, "latest goes back to the loaded model"
 
 
 async def test_corrupt_model_is_refused_until_it_is_restored(tmp_path: Path) -> None:
@@ -76,18 +68,6 @@ async def test_corrupt_model_is_refused_until_it_is_restored(tmp_path: Path) -> 
     assert models.refusal is None
 
 
-async def test_refusal_is_withdrawn_when_latest_goes_back(tmp_path: Path) -> None:
-    good = published(tmp_path, bundle_files())
-    models = configured_model(tmp_path)
-    await models.refresh()
-    published(tmp_path, bundle_files(plan_hash="0" * 64))
-    await models.refresh()
-    assert models.refusal is not None
-    BundleStore(str(tmp_path)).set_latest(good)
-    await models.refresh()
-    assert models.refusal is None
-
-
 async def test_empty_store_is_reported_and_its_first_model_is_loaded(tmp_path: Path) -> None:
     models = configured_model(tmp_path)
     await models.refresh()
@@ -98,15 +78,10 @@ async def test_empty_store_is_reported_and_its_first_model_is_loaded(tmp_path: P
     assert models.loaded is not None
 
 
-def test_polling_loads_a_model_published_later(tmp_path: Path) -> None:
+def test_process_without_a_model_is_live_unready_and_predicts_nothing_until_one_is_published(
+    tmp_path: Path,
+) -> None:
     with running_predictor(tmp_path, model_reload_seconds=0.01) as predictor:
-        digest = published(tmp_path, bundle_files())
-        wait_until("it is loaded", lambda: predictor.client.get("/model/info").status_code == 200, 10)
-        assert predictor.context.configured_model.current.digest == digest
-
-
-def test_process_without_a_model_is_live_unready_and_predicts_nothing(tmp_path: Path) -> None:
-    with running_predictor(tmp_path) as predictor:
         assert predictor.client.get("/health").status_code == 200
         assert predictor.client.get("/ready").json()["detail"] == "no model is loaded"
         response = predictor.client.post("/predict", json={"user_id": "u", "product_id": "p"})
@@ -114,6 +89,9 @@ def test_process_without_a_model_is_live_unready_and_predicts_nothing(tmp_path: 
         assert response.headers["retry-after"] == "1"
         assert response.json()["type"] == "urn:reprise:problem:no-model"
         assert predictor.client.get("/model/info").status_code == 503
+        digest = published(tmp_path, bundle_files())
+        wait_until("it is loaded", lambda: predictor.client.get("/model/info").status_code == 200, 10)
+        assert predictor.context.configured_model.current.digest == digest
 
 
 def test_process_without_polling_does_not_start_without_a_model(tmp_path: Path) -> None:
@@ -128,8 +106,7 @@ def test_refused_model_shows_in_model_info_and_metrics(tmp_path: Path) -> None:
     good = published(tmp_path, bundle_files())
     with running_predictor(tmp_path) as predictor:
         bad = published(tmp_path, bundle_files(schema_hash="0" * 64))
-        assert predictor.client.portal is not None
-        predictor.client.portal.call(predictor.context.configured_model.refresh)
+        predictor.call(predictor.context.configured_model.refresh)
         info = predictor.client.get("/model/info").json()
         assert info["digest"] == good
         assert info["refused"]["digest"] == bad

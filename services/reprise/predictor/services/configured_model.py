@@ -1,0 +1,77 @@
+"""The configured model, which follows the bundle store while requests are served."""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from reprise.bundle import BundleNotFoundError
+from reprise.predictor.exceptions import ModelRefusedError, NoModelError
+from reprise.predictor.metrics import PredictorMetrics
+from reprise.predictor.models.loaded_model import LoadedModel
+from reprise.predictor.services.bundle_loader import BundleLoader
+from reprise.predictor.settings import LATEST
+from reprise.runtime.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A model that could not be loaded; its digest is ``latest`` if the store's pointer could not be read."""
+
+    digest: str
+    reason: str
+    at: datetime
+
+
+class ConfiguredModel:
+    """The model that ``MODEL_DIGEST`` names.
+
+    A request takes ``current`` once and keeps it, so the exchange is a single assignment. A model that cannot be
+    loaded leaves the old one in place.
+    """
+
+    def __init__(self, loader: BundleLoader, wanted: str, metrics: PredictorMetrics) -> None:
+        self._loader = loader
+        self._wanted = wanted
+        self._metrics = metrics
+        self.loaded: LoadedModel | None = None
+        self.refusal: Refusal | None = None
+        self._refused_forever: str | None = None
+
+    @property
+    def current(self) -> LoadedModel:
+        """The loaded model; raises ``NoModelError`` if there is none yet."""
+        if self.loaded is None:
+            raise NoModelError(self.refusal.reason if self.refusal else "no model has been loaded yet")
+        return self.loaded
+
+    async def refresh(self) -> None:
+        """Load the wanted model on a thread if it is not the loaded one."""
+        digest = self._wanted
+        try:
+            if digest == LATEST:
+                digest = await asyncio.to_thread(self._loader.latest)
+            if digest == self._refused_forever:
+                return
+            if self.loaded is None or digest != self.loaded.digest:
+                model = await asyncio.to_thread(self._loader.load, digest)
+                _log.info("model_loaded", digest=digest, instead_of=self.loaded and self.loaded.digest)
+                self.loaded, self._refused_forever = model, None
+                self._metrics.set_model(model.bundle, model.loaded_at)
+            self.refusal = None
+        except Exception as error:  # noqa: BLE001
+            # Storage drivers raise classes of their own. Whatever it is, the old model stays.
+            self._refuse(digest, error)
+        self._metrics.set_refused_model(self.refusal.digest if self.refusal else None)
+
+    def _refuse(self, digest: str, error: Exception) -> None:
+        reason = f"{type(error).__name__}: {error}"
+        # A digest fixes the content of its bundle, so one that does not fit never will. A store may recover.
+        if isinstance(error, ModelRefusedError):
+            self._refused_forever = digest
+        if self.refusal is None or (self.refusal.digest, self.refusal.reason) != (digest, reason):
+            self.refusal = Refusal(digest, reason, datetime.now(UTC))
+            event = "no_model_yet" if isinstance(error, BundleNotFoundError) else "model_refused"
+            answering = self.loaded and self.loaded.digest
+            _log.warning(event, digest=digest, reason=reason, still_answering=answering)
