@@ -62,20 +62,14 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check; ``run`` returns what it found, or raises ``CheckFailedError`` or ``CheckSkippedError``.
-
-    Attributes:
-        seconds: Timeout; ``remedy`` is for a timeout and for unexpected errors.
-        needs: Checks that must have passed; it is skipped otherwise.
-        follows: Checks whose failure explains its own, which is then reported as skipped.
-    """
+    """One check; ``run`` returns what it found, or raises ``CheckFailedError`` or ``CheckSkippedError``."""
 
     name: str
     run: Callable[[ReportProgress], Observation]
     remedy: Remedy
-    seconds: float
-    needs: tuple[str, ...] = ()
-    follows: tuple[str, ...] = ()
+    seconds: float  # Timeout; ``remedy`` is for a timeout and for unexpected errors
+    needs: tuple[str, ...] = ()  # Checks that must have passed; it is skipped otherwise
+    follows: tuple[str, ...] = ()  # Checks whose failure explains its own, which is then reported as skipped
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,45 +17,26 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The evaluation of one run; the field names are keys of ``report.json``.
+    """The evaluation of one run; the field names are keys of ``report.json``."""
 
-    Attributes:
-        computed_us: Time of the run, microseconds since 1970-01-01 UTC.
-        complete_until_us: Everything that happened until then was archived.
-        since_us: When the weights last changed; ``None`` if they never did.
-        rollout: The rollout, namespace/name; ``None`` without one.
-        alpha: Maximum probability that one candidate's confidence sequence ever misses the truth.
-        predictions: Predictions read.
-        broken: Records that are not valid predictions.
-        missing: Records that were lost before they were archived.
-        baseline: The baseline; ``None`` if no prediction is of one.
-        arms: Each model of each arm.
-        candidates: Each candidate against the baseline.
-        ratio: The test of the arms' shares of users; ``None`` if the weights are not known.
-        users: Users by arm that the test is of.
-        consistency: The consistency of online and offline features.
-        drift: The drift of the baseline's inputs since its training; ``None`` if its bundle is unavailable.
-        reproduction: Whether the models reproduce the logged probabilities.
-        notes: Remarks for the reader.
-    """
-
-    computed_us: int
-    complete_until_us: int
-    since_us: int | None
-    rollout: str | None
-    alpha: float
-    predictions: int
-    broken: int
-    missing: int
-    baseline: ComparedArm | None
-    arms: tuple[ArmResult, ...]
-    candidates: tuple[CandidateResult, ...]
-    ratio: SampleRatio | None
-    users: Mapping[str, int]
-    consistency: Consistency
+    computed_us: int  # Time of the run, microseconds since 1970-01-01 UTC
+    complete_until_us: int  # Everything that happened until then was archived
+    since_us: int | None  # When the weights last changed; ``None`` if they never did
+    rollout: str | None  # The rollout, namespace/name; ``None`` without one
+    alpha: float  # Maximum probability that one candidate's confidence sequence ever misses the truth
+    predictions: int  # Predictions read
+    broken: int  # Records that are not valid predictions
+    missing: int  # Records that were lost before they were archived
+    baseline: ComparedArm | None  # The baseline; ``None`` if no prediction is of one
+    arms: tuple[ArmResult, ...]  # Each model of each arm
+    candidates: tuple[CandidateResult, ...]  # Each candidate against the baseline
+    ratio: SampleRatio | None  # The test of the arms' shares of users; ``None`` if the weights are not known
+    users: Mapping[str, int]  # Users by arm that the test is of
+    consistency: Consistency  # The consistency of online and offline features
+    # The drift of the baseline's inputs since its training; ``None`` if its bundle is unavailable
     drift: ModelDrift | None
-    reproduction: Reproduction
-    notes: tuple[str, ...]
+    reproduction: Reproduction  # Whether the models reproduce the logged probabilities
+    notes: tuple[str, ...]  # Remarks for the reader
 
 
 def build_evidence(evaluation: Evaluation) -> RolloutEvidence | None:

@@ -24,33 +24,22 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle.
+    """A verified bundle."""
 
-    Attributes:
-        digest: Its address.
-        manifest: The model's inputs, plan and evaluation.
-        model: Bytes of the ONNX graph.
-        metadata: When and how long it was trained; not covered by the digest, empty where absent.
-    """
-
-    digest: Digest
-    manifest: Manifest
-    model: bytes = field(repr=False)
+    digest: Digest  # Its address
+    manifest: Manifest  # The model's inputs, plan and evaluation
+    model: bytes = field(repr=False)  # Bytes of the ONNX graph
+    # When and how long it was trained; not covered by the digest, empty where absent
     metadata: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class BundleFiles:
-    """The files of a bundle before it is published.
+    """The files of a bundle before it is published."""
 
-    Attributes:
-        manifest: Bytes of ``manifest.json``.
-        model: Bytes of ``model.onnx``.
-        attachments: Bytes by name of other files, which the digest does not cover.
-    """
-
-    manifest: bytes = field(repr=False)
-    model: bytes = field(repr=False)
+    manifest: bytes = field(repr=False)  # Bytes of ``manifest.json``
+    model: bytes = field(repr=False)  # Bytes of ``model.onnx``
+    # Bytes by name of other files, which the digest does not cover
     attachments: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -22,27 +22,18 @@ _NAN = float("nan")
 
 @dataclass(frozen=True, slots=True)
 class ClassificationMetrics:
-    """Metrics of one set of predictions; NaN where the rows leave one undefined.
+    """Metrics of one set of predictions; NaN where the rows leave one undefined."""
 
-    Attributes:
-        base_rate: Share of rows whose label is true.
-        mean_probability: Mean predicted probability.
-        roc_auc: Probability that a positive row ranks above a negative one.
-        average_precision: Area under the precision-recall curve, as a step function.
-        lift: Base rate of the tenth of the rows with the highest probabilities, divided by the overall base rate.
-        brier: Mean squared error.
-        log_loss: Mean negative log-likelihood, probabilities clipped to [1e-7, 1 − 1e-7].
-        calibration_error: Expected calibration error over ten bins of equal count.
-    """
-
-    base_rate: float
-    mean_probability: float
-    roc_auc: float
-    average_precision: float
+    base_rate: float  # Share of rows whose label is true
+    mean_probability: float  # Mean predicted probability
+    roc_auc: float  # Probability that a positive row ranks above a negative one
+    average_precision: float  # Area under the precision-recall curve, as a step function
+    # Base rate of the tenth of the rows with the highest probabilities, divided by the overall base
+    # rate
     lift: float
-    brier: float
-    log_loss: float
-    calibration_error: float
+    brier: float  # Mean squared error
+    log_loss: float  # Mean negative log-likelihood, probabilities clipped to [1e-7, 1 − 1e-7]
+    calibration_error: float  # Expected calibration error over ten bins of equal count
 
 
 RANKING_METRICS = ("base_rate", "mean_probability", "roc_auc", "average_precision", "lift")
@@ -60,24 +51,15 @@ class CalibrationBin:
 
 @dataclass(frozen=True, slots=True)
 class RankedPredictions:
-    """Predictions sorted once, so that metrics under many weightings (a bootstrap) need no further sort.
+    """Predictions sorted once, so that metrics under many weightings (a bootstrap) need no further sort."""
 
-    Attributes:
-        labels: Whether the user bought, 0 or 1, in the given order, as are the next three.
-        probabilities: The predicted probabilities.
-        squared_errors: Squared error of each row.
-        log_losses: Negative log-likelihood of each row.
-        order: The rows by falling probability.
-        ties: For each row of ``order``, the number of its group of equal probabilities.
-        bins: The rows of each calibration bin, by rising probability; equal probabilities share a bin.
-    """
-
-    labels: Floats
-    probabilities: Floats
-    squared_errors: Floats
-    log_losses: Floats
-    order: Indices
-    ties: Indices
+    labels: Floats  # Whether the user bought, 0 or 1, in the given order, as are the next three
+    probabilities: Floats  # The predicted probabilities
+    squared_errors: Floats  # Squared error of each row
+    log_losses: Floats  # Negative log-likelihood of each row
+    order: Indices  # The rows by falling probability
+    ties: Indices  # For each row of ``order``, the number of its group of equal probabilities
+    # The rows of each calibration bin, by rising probability; equal probabilities share a bin
     bins: tuple[Indices, ...]
 
     @classmethod

@@ -34,34 +34,25 @@ class RowProblem:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import read, wrote, dropped and assumed.
-
-    Attributes:
-        rows_read: Rows in the files, including unparsable ones.
-        bad_rows: Invalid rows; a row with two problems counts once.
-        dropped: Number of problems by reason (``user_id: missing``); a row counts for each of its reasons.
-        problems: The first invalid values in file order.
-        repeated_event_ids: Rows dropped because an earlier row has the same ``event_id``.
-        cleared_amounts: Amounts of views, which were set to null.
-        event_types: Events in the result by type; ``users`` and ``products`` are the distinct ones in the result.
-        first_us: Earliest timestamp in the result, microseconds since 1970-01-01 UTC; ``last_us`` is the latest.
-        notes: Assumptions, one sentence each.
-    """
+    """What an import read, wrote, dropped and assumed."""
 
     files: tuple[Path, ...]
-    rows_read: int
+    rows_read: int  # Rows in the files, including unparsable ones
     rows_written: int = 0
-    bad_rows: int = 0
+    bad_rows: int = 0  # Invalid rows; a row with two problems counts once
+    # Number of problems by reason (``user_id: missing``); a row counts for each of its reasons
     dropped: Mapping[str, int] = field(default_factory=dict)
-    problems: tuple[RowProblem, ...] = ()
-    repeated_event_ids: int = 0
-    cleared_amounts: int = 0
+    problems: tuple[RowProblem, ...] = ()  # The first invalid values in file order
+    repeated_event_ids: int = 0  # Rows dropped because an earlier row has the same ``event_id``
+    cleared_amounts: int = 0  # Amounts of views, which were set to null
+    # Events in the result by type; ``users`` and ``products`` are the distinct ones in the result
     event_types: Mapping[str, int] = field(default_factory=dict)
     users: int = 0
     products: int = 0
+    # Earliest timestamp in the result, microseconds since 1970-01-01 UTC; ``last_us`` is the latest
     first_us: int | None = None
     last_us: int | None = None
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # Assumptions, one sentence each
 
     def render(self) -> str:
         """Return the report as a few lines of text."""

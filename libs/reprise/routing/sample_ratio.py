@@ -18,19 +18,12 @@ _CONCENTRATION = 1_000.0
 
 @dataclass(frozen=True, slots=True)
 class SampleRatio:
-    """The result of both tests.
+    """The result of both tests."""
 
-    Attributes:
-        expected: Expected number of users of each arm.
-        chi_square: Pearson's statistic.
-        p_value: P-value of the χ² test, for one planned look.
-        anytime_p_value: Anytime-valid p-value.
-    """
-
-    expected: tuple[float, ...]
-    chi_square: float
-    p_value: float
-    anytime_p_value: float
+    expected: tuple[float, ...]  # Expected number of users of each arm
+    chi_square: float  # Pearson's statistic
+    p_value: float  # P-value of the χ² test, for one planned look
+    anytime_p_value: float  # Anytime-valid p-value
 
 
 def sample_ratio(observed: Sequence[int], shares: Sequence[float]) -> SampleRatio:

@@ -50,21 +50,18 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class GuardedWrite:
-    """A row to write if its watermarks are still the expected ones, those that it was read with.
-
-    Attributes:
-        event_timestamp_us: The instant from which the row holds, ``TICK_US`` after its newest event,
-            microseconds since 1970-01-01 UTC.
-        previous: The state that the row was read with: only fields that differ are written. ``None`` writes
-            all of them.
-    """
+    """A row to write if its watermarks are still the expected ones, those that it was read with."""
 
     codec: ViewCodec
     key: bytes
     expected_watermarks: bytes | None
     state: State
     watermarks: bytes
+    # The instant from which the row holds, ``TICK_US`` after its newest event, microseconds since
+    # 1970-01-01 UTC
     event_timestamp_us: int
+    # The state that the row was read with: only fields that differ are written. ``None`` writes all of
+    # them.
     previous: State | None = None
 
 

@@ -22,15 +22,11 @@ _MANY = 100
 
 
 class OnlineRow(NamedTuple):
-    """One entity's row.
+    """One entity's row."""
 
-    Attributes:
-        state: The numbers in the order of the view's fields; all ``None`` where the entity is not known.
-        known: Whether the store has a row of the entity.
-    """
-
+    # The numbers in the order of the view's fields; all ``None`` where the entity is not known
     state: list[float | int | None]
-    known: bool
+    known: bool  # Whether the store has a row of the entity
 
 
 Ids = Sequence[Sequence[str]]
@@ -39,15 +35,11 @@ Ids = Sequence[Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class RowBlock:
-    """The rows of many entities of one view.
+    """The rows of many entities of one view."""
 
-    Attributes:
-        state: Shape (entities, fields), NaN for a null and throughout where the entity is not known.
-        known: Shape (entities,), whether the store has a row of the entity.
-    """
-
+    # Shape (entities, fields), NaN for a null and throughout where the entity is not known
     state: NDArray[np.float64]
-    known: NDArray[np.bool_]
+    known: NDArray[np.bool_]  # Shape (entities,), whether the store has a row of the entity
 
 
 class _DistinctRows(NamedTuple):

@@ -33,15 +33,10 @@ def log_position(topic: bytes, partition: int, offset: int) -> bytes:
 
 @dataclass(slots=True)
 class Watermarks:
-    """The last folded offset of each partition of one topic; not to be changed.
+    """The last folded offset of each partition of one topic; not to be changed."""
 
-    Attributes:
-        topic: The id of the topic, 16 bytes (``uuid.UUID.bytes``).
-        offsets: The last folded offset by partition.
-    """
-
-    topic: bytes
-    offsets: Mapping[int, int] = field(default_factory=dict)
+    topic: bytes  # The id of the topic, 16 bytes (``uuid.UUID.bytes``)
+    offsets: Mapping[int, int] = field(default_factory=dict)  # The last folded offset by partition
 
     def __post_init__(self) -> None:
         if len(self.topic) != _TOPIC_BYTES:

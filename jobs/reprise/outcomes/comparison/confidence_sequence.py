@@ -44,22 +44,16 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SequentialTest:
-    """Parameters of the test.
+    """Parameters of the test."""
 
-    Attributes:
-        alpha: Maximum probability that the true difference is ever outside the interval.
-        tightest_at: Number of users, half of them in each arm, around which the interval is narrowest.
-        min_users: Minimum users in each arm.
-        min_conversions: Minimum conversions that each arm would have at the rate of both together. The observed number
-            would keep silent about a candidate that sells nothing.
-        min_power: Minimum power of ``NOT_WORSE`` against a loss as large as the margin.
-    """
-
-    alpha: float = 0.05
+    alpha: float = 0.05  # Maximum probability that the true difference is ever outside the interval
+    # Number of users, half of them in each arm, around which the interval is narrowest
     tightest_at: int = 10_000
-    min_users: int = 200
+    min_users: int = 200  # Minimum users in each arm
+    # Minimum conversions that each arm would have at the rate of both together. The observed number
+    # would keep silent about a candidate that sells nothing.
     min_conversions: int = 10
-    min_power: float = 0.8
+    min_power: float = 0.8  # Minimum power of ``NOT_WORSE`` against a loss as large as the margin
 
     def radius(self, deviation: Floats, observations: Floats) -> Floats:
         """Return the half width of the interval after a number of observations with a standard deviation."""

@@ -21,23 +21,14 @@ REPRODUCED = 1e-5
 
 @dataclass(frozen=True, slots=True)
 class PairedScores:
-    """The scores of both models; arrays by user number.
+    """The scores of both models; arrays by user number."""
 
-    Attributes:
-        predictions: Predictions of the user.
-        improvement: Sum over them of the baseline's squared error less the candidate's.
-        baseline: Sum over them of the baseline's squared error.
-        purchases: How many of them the user bought after.
-        reproduced: Logged probabilities that were compared with their own model's.
-        differing: How many of them differ.
-    """
-
-    predictions: Floats
-    improvement: Floats
-    baseline: Floats
-    purchases: Floats
-    reproduced: int = 0
-    differing: int = 0
+    predictions: Floats  # Predictions of the user
+    improvement: Floats  # Sum over them of the baseline's squared error less the candidate's
+    baseline: Floats  # Sum over them of the baseline's squared error
+    purchases: Floats  # How many of them the user bought after
+    reproduced: int = 0  # Logged probabilities that were compared with their own model's
+    differing: int = 0  # How many of them differ
 
 
 def pair_scores(

@@ -15,48 +15,28 @@ Design = Literal["paired", "arms"]
 
 @dataclass(frozen=True, slots=True)
 class HorizonResult:
-    """The predictions of one model in one arm, over one horizon.
+    """The predictions of one model in one arm, over one horizon."""
 
-    Attributes:
-        horizon_us: Time in which a purchase counts, microseconds.
-        predictions: Predictions whose horizon is over.
-        users: Their users.
-        sampled: Share of the users that was measured; below 1 if there were too many predictions.
-        measures: The metrics by name, with 95% intervals over users.
-        conversion: Share of users who bought anything within the horizon of their first prediction.
-        calibration: The reliability diagram; empty for the early read.
-        histogram: Predictions by probability, in twenty bins of equal width.
-    """
-
-    horizon_us: int
-    predictions: int
-    users: int
-    sampled: float
-    measures: Mapping[str, Interval]
-    conversion: Interval
-    calibration: tuple[CalibrationBin, ...]
-    histogram: tuple[int, ...]
+    horizon_us: int  # Time in which a purchase counts, microseconds
+    predictions: int  # Predictions whose horizon is over
+    users: int  # Their users
+    sampled: float  # Share of the users that was measured; below 1 if there were too many predictions
+    measures: Mapping[str, Interval]  # The metrics by name, with 95% intervals over users
+    conversion: Interval  # Share of users who bought anything within the horizon of their first prediction
+    calibration: tuple[CalibrationBin, ...]  # The reliability diagram; empty for the early read
+    histogram: tuple[int, ...]  # Predictions by probability, in twenty bins of equal width
 
 
 @dataclass(frozen=True, slots=True)
 class ArmResult:
-    """One model in one arm.
+    """One model in one arm."""
 
-    Attributes:
-        arm: The arm's name.
-        digest: The model.
-        shadow: Whether it scored without answering.
-        predictions: All its predictions.
-        full: Over the horizon that the models predict; ``None`` before any is over.
-        early: The early read, over a shorter horizon.
-    """
-
-    arm: str
-    digest: str
-    shadow: bool
-    predictions: int
-    full: HorizonResult | None
-    early: HorizonResult | None
+    arm: str  # The arm's name
+    digest: str  # The model
+    shadow: bool  # Whether it scored without answering
+    predictions: int  # All its predictions
+    full: HorizonResult | None  # Over the horizon that the models predict; ``None`` before any is over
+    early: HorizonResult | None  # The early read, over a shorter horizon
 
     @property
     def horizons(self) -> dict[str, HorizonResult]:
@@ -77,32 +57,22 @@ class SequencePoint:
 
 @dataclass(frozen=True, slots=True)
 class MetricResult:
-    """One metric of one candidate against the baseline; the difference is the candidate's improvement.
+    """One metric of one candidate against the baseline; the difference is the candidate's improvement."""
 
-    Attributes:
-        metric: ``brier``, the baseline's Brier score less the candidate's; or ``conversion``, the share of users who
-            bought, the candidate's less the baseline's.
-        design: ``paired``, both models on the same predictions; or ``arms``, users of two arms.
-        horizon_us: Time in which a purchase counts, microseconds.
-        early: Whether that is less than the models predict.
-        margin: Non-inferiority margin: a candidate that is worse by less than this is not worse.
-        power: Probability that a loss as large as the margin would be called worse by now; NaN without an interval.
-        baseline_users: Users of the baseline in the test.
-        candidate_users: Users of the candidate in the test.
-        verdict: The verdict of the latest point.
-        looks: The confidence sequence over time.
-    """
-
+    # ``brier``, the baseline's Brier score less the candidate's; or ``conversion``, the share of users
+    # who bought, the candidate's less the baseline's
     metric: MetricName
-    design: Design
-    horizon_us: int
-    early: bool
-    margin: float
+    design: Design  # ``paired``, both models on the same predictions; or ``arms``, users of two arms
+    horizon_us: int  # Time in which a purchase counts, microseconds
+    early: bool  # Whether that is less than the models predict
+    margin: float  # Non-inferiority margin: a candidate that is worse by less than this is not worse
+    # Probability that a loss as large as the margin would be called worse by now; NaN without an
+    # interval
     power: float
-    baseline_users: int
-    candidate_users: int
-    verdict: Verdict
-    looks: tuple[SequencePoint, ...]
+    baseline_users: int  # Users of the baseline in the test
+    candidate_users: int  # Users of the candidate in the test
+    verdict: Verdict  # The verdict of the latest point
+    looks: tuple[SequencePoint, ...]  # The confidence sequence over time
 
     @property
     def latest(self) -> SequencePoint:

@@ -43,25 +43,17 @@ class FeatureMismatch:
 
 @dataclass(frozen=True, slots=True)
 class Consistency:
-    """The result of the check: counts of values, by feature if they are mappings.
+    """The result of the check: counts of values, by feature if they are mappings."""
 
-    Attributes:
-        predictions: Predictions recomputed.
-        compared: Values compared.
-        mismatches: Values that differ although no event was in flight.
-        in_flight: Values that differ and are excluded, because an event may have been in flight.
-        excluded: Predictions with such a value.
-        unknown_models: Predictions whose model is not in the model store, which cannot be recomputed.
-        examples: Some of the mismatches.
-    """
-
-    predictions: int = 0
-    compared: int = 0
+    predictions: int = 0  # Predictions recomputed
+    compared: int = 0  # Values compared
+    # Values that differ although no event was in flight
     mismatches: Mapping[str, int] = field(default_factory=dict)
+    # Values that differ and are excluded, because an event may have been in flight
     in_flight: Mapping[str, int] = field(default_factory=dict)
-    excluded: int = 0
-    unknown_models: int = 0
-    examples: tuple[FeatureMismatch, ...] = ()
+    excluded: int = 0  # Predictions with such a value
+    unknown_models: int = 0  # Predictions whose model is not in the model store, which cannot be recomputed
+    examples: tuple[FeatureMismatch, ...] = ()  # Some of the mismatches
 
     @property
     def mismatched(self) -> int:

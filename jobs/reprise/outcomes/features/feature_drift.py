@@ -27,23 +27,15 @@ _SAMPLE_PARTS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class FeatureDrift:
-    """The drift of one input.
+    """The drift of one input."""
 
-    Attributes:
-        feature: The input.
-        index: Its population stability index.
-        by_chance: The index stays below it with probability 0.999 if nothing has drifted, given the number of users.
-        edges: Edges of the bins; fewer than two if training had no value.
-        expected: Rows of the training window by bin, missing values last.
-        found: Predictions by bin, missing values last.
-    """
-
-    feature: str
-    index: float
+    feature: str  # The input
+    index: float  # Its population stability index
+    # The index stays below it with probability 0.999 if nothing has drifted, given the number of users
     by_chance: float
-    edges: tuple[float, ...]
-    expected: tuple[int, ...]
-    found: tuple[int, ...]
+    edges: tuple[float, ...]  # Edges of the bins; fewer than two if training had no value
+    expected: tuple[int, ...]  # Rows of the training window by bin, missing values last
+    found: tuple[int, ...]  # Predictions by bin, missing values last
 
     @property
     def missing(self) -> tuple[float, float]:
@@ -53,24 +45,15 @@ class FeatureDrift:
 
 @dataclass(frozen=True, slots=True)
 class ModelDrift:
-    """The drift of all inputs of one model.
+    """The drift of all inputs of one model."""
 
-    Attributes:
-        digest: The model.
-        since_us: Start of the window, microseconds since 1970-01-01 UTC.
-        until_us: Its end, the newest prediction of any model.
-        predictions: Predictions of the model in the window.
-        users: Their users.
-        sampled: Share of the predictions that was counted; below 1 if there were too many.
-        features: The inputs that have a histogram, the largest index first; none with too few predictions or users.
-    """
-
-    digest: str
-    since_us: int
-    until_us: int
-    predictions: int
-    users: int
-    sampled: float
+    digest: str  # The model
+    since_us: int  # Start of the window, microseconds since 1970-01-01 UTC
+    until_us: int  # Its end, the newest prediction of any model
+    predictions: int  # Predictions of the model in the window
+    users: int  # Their users
+    sampled: float  # Share of the predictions that was counted; below 1 if there were too many
+    # The inputs that have a histogram, the largest index first; none with too few predictions or users
     features: tuple[FeatureDrift, ...]
 
     @property

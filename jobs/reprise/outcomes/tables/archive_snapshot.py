@@ -45,24 +45,18 @@ _USER = 2  # column of a row
 
 @dataclass(frozen=True, slots=True)
 class ArchiveSnapshot:
-    """The archived events and predictions that a run evaluates.
+    """The archived events and predictions that a run evaluates."""
 
-    Attributes:
-        events: Parquet of the events in order of arrival, with duplicates; ``arrival`` is null for a history from
-            before the log.
-        predictions: Parquet of ``PREDICTION_SCHEMA``.
-        prediction_count: Number of predictions.
-        broken: Records of the predictions topic that are not valid predictions.
-        missing: Records of it that were lost before they were archived.
-        complete_until_us: Everything that happened until then is archived, microseconds since 1970-01-01 UTC.
-    """
-
+    # Parquet of the events in order of arrival, with duplicates; ``arrival`` is null for a history from
+    # before the log
     events: Path
-    predictions: Path
-    prediction_count: int
-    broken: int
-    missing: int
-    complete_until_us: int
+    predictions: Path  # Parquet of ``PREDICTION_SCHEMA``
+    prediction_count: int  # Number of predictions
+    broken: int  # Records of the predictions topic that are not valid predictions
+    missing: int  # Records of it that were lost before they were archived
+    complete_until_us: (
+        int  # Everything that happened until then is archived, microseconds since 1970-01-01 UTC
+    )
 
 
 def take_snapshot(

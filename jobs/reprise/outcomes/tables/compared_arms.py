@@ -20,18 +20,12 @@ class ComparedArm:
 
 @dataclass(frozen=True, slots=True)
 class ComparedArms:
-    """The baseline and its candidates.
+    """The baseline and its candidates."""
 
-    Attributes:
-        rollout: The rollout, namespace/name; ``None`` without a routing document.
-        baseline: The arm that the others are compared with.
-        candidates: The others.
-        arm_of: Returns the name of the arm that a user is assigned to; ``None`` if that is not known.
-    """
-
-    rollout: str | None
-    baseline: ComparedArm
-    candidates: tuple[ComparedArm, ...]
+    rollout: str | None  # The rollout, namespace/name; ``None`` without a routing document
+    baseline: ComparedArm  # The arm that the others are compared with
+    candidates: tuple[ComparedArm, ...]  # The others
+    # Returns the name of the arm that a user is assigned to; ``None`` if that is not known
     arm_of: Callable[[str], str] | None
 
     @property

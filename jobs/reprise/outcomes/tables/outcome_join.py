@@ -31,19 +31,12 @@ class ModelArm:
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
-    """Predictions whose horizon is over; arrays of one row per prediction.
+    """Predictions whose horizon is over; arrays of one row per prediction."""
 
-    Attributes:
-        users: Number of the user, from 0.
-        probabilities: Predicted probability.
-        labels: Whether the user bought.
-        share: Share of the users in it; below 1 if users were sampled.
-    """
-
-    users: Indices
-    probabilities: Floats
-    labels: Labels
-    share: float
+    users: Indices  # Number of the user, from 0
+    probabilities: Floats  # Predicted probability
+    labels: Labels  # Whether the user bought
+    share: float  # Share of the users in it; below 1 if users were sampled
 
 
 def join_outcomes(connection: Any, snapshot: ArchiveSnapshot) -> None:
@@ -135,19 +128,12 @@ def buyers(connection: Any, arm: ModelArm, horizon_us: int, complete_until_us: i
 
 @dataclass(frozen=True, slots=True)
 class ExposureWindow:
-    """When predictions and purchases of a user count, in microseconds.
+    """When predictions and purchases of a user count, in microseconds."""
 
-    Attributes:
-        horizon_us: Time after a prediction in which a purchase counts.
-        exposure_us: Time after a user's first prediction in which further predictions count.
-        until_us: Everything that happened until then is archived, since 1970-01-01 UTC.
-        early: Whether the horizon is shorter than the one that the models predict.
-    """
-
-    horizon_us: int
-    exposure_us: int
-    until_us: int
-    early: bool = False
+    horizon_us: int  # Time after a prediction in which a purchase counts
+    exposure_us: int  # Time after a user's first prediction in which further predictions count
+    until_us: int  # Everything that happened until then is archived, since 1970-01-01 UTC
+    early: bool = False  # Whether the horizon is shorter than the one that the models predict
 
     @property
     def mature_us(self) -> int:
@@ -161,23 +147,14 @@ class ExposureWindow:
 
 @dataclass(frozen=True, slots=True)
 class UserValues:
-    """The users of a test in the order in which their values became final; arrays of one row per user.
+    """The users of a test in the order in which their values became final; arrays of one row per user."""
 
-    Attributes:
-        mature_us: When that was, microseconds since 1970-01-01 UTC.
-        strata: Number of the period of constant shares in which the user entered.
-        arms: The arm, by its place among the compared ones.
-        brier: Mean squared error of the user's predictions in the arm; NaN if the arm made none.
-        converted: Whether the user bought anything.
-        numbers: Number of the user.
-    """
-
-    mature_us: Indices
-    strata: Indices
-    arms: Indices
-    brier: Floats
-    converted: Labels
-    numbers: Indices
+    mature_us: Indices  # When that was, microseconds since 1970-01-01 UTC
+    strata: Indices  # Number of the period of constant shares in which the user entered
+    arms: Indices  # The arm, by its place among the compared ones
+    brier: Floats  # Mean squared error of the user's predictions in the arm; NaN if the arm made none
+    converted: Labels  # Whether the user bought anything
+    numbers: Indices  # Number of the user
 
     def __len__(self) -> int:
         return len(self.arms)

@@ -19,25 +19,15 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Labelled rows in time order.
+    """Labelled rows in time order."""
 
-    Attributes:
-        inputs: The model inputs (rows, inputs), float32, NaN where missing.
-        labels: Whether the user bought the product within the horizon.
-        timestamps_us: Microseconds since 1970-01-01 UTC, ascending.
-        repeat_candidates: Whether the pair has an earlier purchase.
-        recency_days: Days since the pair's last purchase; NaN if there is none.
-        users: The number of the row's user, from 0.
-        truth: The generator's own probability of the label, if known.
-    """
-
-    inputs: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.bool_]
-    timestamps_us: npt.NDArray[np.int64]
-    repeat_candidates: npt.NDArray[np.bool_]
-    recency_days: npt.NDArray[np.float64]
-    users: npt.NDArray[np.int64]
-    truth: npt.NDArray[np.float64] | None
+    inputs: npt.NDArray[np.float32]  # The model inputs (rows, inputs), float32, NaN where missing
+    labels: npt.NDArray[np.bool_]  # Whether the user bought the product within the horizon
+    timestamps_us: npt.NDArray[np.int64]  # Microseconds since 1970-01-01 UTC, ascending
+    repeat_candidates: npt.NDArray[np.bool_]  # Whether the pair has an earlier purchase
+    recency_days: npt.NDArray[np.float64]  # Days since the pair's last purchase; NaN if there is none
+    users: npt.NDArray[np.int64]  # The number of the row's user, from 0
+    truth: npt.NDArray[np.float64] | None  # The generator's own probability of the label, if known
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -19,23 +19,14 @@ from reprise.trainer.settings import TrainerSettings
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """The events of a training, and the labelled rows that were computed from them.
+    """The events of a training, and the labelled rows that were computed from them."""
 
-    Attributes:
-        events: The canonical Parquet of the events.
-        sha256: Of their content.
-        report: The report of their import.
-        split: The spans of the evaluation.
-        dataset: The labelled rows that are used.
-        labelled_rows: Number of labelled rows before sampling.
-    """
-
-    events: Path
-    sha256: str
-    report: ImportReport
-    split: TimeSplit
-    dataset: Dataset
-    labelled_rows: int
+    events: Path  # The canonical Parquet of the events
+    sha256: str  # Of their content
+    report: ImportReport  # The report of their import
+    split: TimeSplit  # The spans of the evaluation
+    dataset: Dataset  # The labelled rows that are used
+    labelled_rows: int  # Number of labelled rows before sampling
 
 
 def read_history(

@@ -34,21 +34,13 @@ class Predictions:
 
 @dataclass(frozen=True, slots=True)
 class TimeSlice:
-    """Evaluation of one part of the evaluation span.
+    """Evaluation of one part of the evaluation span."""
 
-    Attributes:
-        span: The part.
-        rows: Number of rows.
-        positive_share: Share of rows whose label is true.
-        mean_probability: Mean probability of the model.
-        aucs: ROC AUC by scorer; ``None`` if only one label occurs.
-    """
-
-    span: Span
-    rows: int
-    positive_share: float
-    mean_probability: float
-    aucs: Mapping[str, float | None]
+    span: Span  # The part
+    rows: int  # Number of rows
+    positive_share: float  # Share of rows whose label is true
+    mean_probability: float  # Mean probability of the model
+    aucs: Mapping[str, float | None]  # ROC AUC by scorer; ``None`` if only one label occurs
 
 
 def evaluate(predictions: Predictions, thresholds: Mapping[str, float]) -> Evaluation:

@@ -49,47 +49,31 @@ MIN_HELD_OUT_LABELS = 10
 
 @dataclass(frozen=True, slots=True)
 class CalibratedForest:
-    """A forest, the calibration of its votes, and the graph of both.
-
-    Attributes:
-        graph: The ONNX model, which ends with ``calibration``.
-        scorer: Runs the graph.
-        threshold: Chosen on the rows that the calibration is fitted on.
-        parity: ONNX Runtime against scikit-learn.
-    """
+    """A forest, the calibration of its votes, and the graph of both."""
 
     forest: RandomForestClassifier
     calibration: BetaCalibration
-    graph: bytes
-    scorer: Scorer
-    threshold: float
-    parity: Parity
+    graph: bytes  # The ONNX model, which ends with ``calibration``
+    scorer: Scorer  # Runs the graph
+    threshold: float  # Chosen on the rows that the calibration is fitted on
+    parity: Parity  # ONNX Runtime against scikit-learn
 
 
 @dataclass(frozen=True, slots=True)
 class FittedModel:
-    """A published model, the evaluated model of the same parameters, and its quality.
+    """A published model, the evaluated model of the same parameters, and its quality."""
 
-    Attributes:
-        evaluated: Grown on the training span and calibrated on the calibration span.
-        published: Grown on all labelled rows after the burn-in.
-        selection: The forest's hyperparameters and the cross-validation behind them.
-        predictions: The probabilities of the evaluation rows by the evaluated model, as all that follows.
-        importances: The inputs, the most important first.
-        feature_histograms: Each input over the rows that the published model is grown on.
-        durations: Seconds by step.
-    """
-
-    evaluated: CalibratedForest
-    published: CalibratedForest
-    selection: Selection
+    evaluated: CalibratedForest  # Grown on the training span and calibrated on the calibration span
+    published: CalibratedForest  # Grown on all labelled rows after the burn-in
+    selection: Selection  # The forest's hyperparameters and the cross-validation behind them
     evaluation: Evaluation
+    # The probabilities of the evaluation rows by the evaluated model, as all that follows
     predictions: Predictions
     time_slices: list[TimeSlice]
-    importances: tuple[Importance, ...]
+    importances: tuple[Importance, ...]  # The inputs, the most important first
     score_histogram: Histogram
-    feature_histograms: dict[str, Histogram]
-    durations: dict[str, float]
+    feature_histograms: dict[str, Histogram]  # Each input over the rows that the published model is grown on
+    durations: dict[str, float]  # Seconds by step
 
 
 def fit_model(

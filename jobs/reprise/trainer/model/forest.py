@@ -28,21 +28,14 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ForestParameters:
-    """Hyperparameters of a forest; docs/adr/0003-forest-size.md explains the sizes.
+    """Hyperparameters of a forest; docs/adr/0003-forest-size.md explains the sizes."""
 
-    Attributes:
-        trees: Number of trees.
-        leaf_share: Minimum rows of a leaf, as a share of the rows that a tree is grown on; at least 5 rows.
-        input_share: Share of the inputs that each split chooses from.
-        max_leaves: Maximum leaves of a tree, which bounds the size of the model.
-        rows_per_tree: Maximum rows drawn for a tree.
-    """
-
-    trees: int = 100
+    trees: int = 100  # Number of trees
+    # Minimum rows of a leaf, as a share of the rows that a tree is grown on; at least 5 rows
     leaf_share: float = 0.002
-    input_share: float = 0.2
-    max_leaves: int = 512
-    rows_per_tree: int = 20_000
+    input_share: float = 0.2  # Share of the inputs that each split chooses from
+    max_leaves: int = 512  # Maximum leaves of a tree, which bounds the size of the model
+    rows_per_tree: int = 20_000  # Maximum rows drawn for a tree
 
 
 DEFAULT = ForestParameters()

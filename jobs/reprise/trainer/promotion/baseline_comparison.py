@@ -39,18 +39,12 @@ class PairedMetric:
 
 @dataclass(frozen=True, slots=True)
 class BaselineComparison:
-    """The new model and the serving one, ``baseline``, on the same most recent held-out rows.
+    """The new model and the serving one, ``baseline``, on the same most recent held-out rows."""
 
-    Attributes:
-        baseline: Digest of the serving model.
-        rows: Number of rows.
-        users: Number of their users, whom the intervals resample.
-        metrics: Brier score and ROC AUC; empty if the rows have too few labels of one kind.
-    """
-
-    baseline: str
-    rows: int
-    users: int
+    baseline: str  # Digest of the serving model
+    rows: int  # Number of rows
+    users: int  # Number of their users, whom the intervals resample
+    # Brier score and ROC AUC; empty if the rows have too few labels of one kind
     metrics: Mapping[str, PairedMetric]
 
     @property

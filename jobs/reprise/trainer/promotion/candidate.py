@@ -16,20 +16,14 @@ _ALL_PERCENT = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What became of a bundle in a rollout.
+    """What became of a bundle in a rollout."""
 
-    Attributes:
-        rollout: The rollout, namespace/name.
-        outcome: ``proposed``; ``unchanged``, it already is the candidate or the baseline; ``refused``, it is worse
-            or cannot be compared.
-        reason: The reason, for people.
-        comparison: Comparison with the baseline; None if the bundle is the baseline.
-    """
-
-    rollout: str
+    rollout: str  # The rollout, namespace/name
+    # ``proposed``; ``unchanged``, it already is the candidate or the baseline; ``refused``, it is worse
+    # or cannot be compared
     outcome: Literal["proposed", "unchanged", "refused"]
-    reason: str
-    comparison: BaselineComparison | None
+    reason: str  # The reason, for people
+    comparison: BaselineComparison | None  # Comparison with the baseline; None if the bundle is the baseline
 
 
 @retry(retry=retry_if_exception_type(RolloutConflictError), stop=stop_after_attempt(5), reraise=True)

@@ -16,19 +16,12 @@ from reprise.trainer.settings import TrainerSettings
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One training run.
+    """One training run."""
 
-    Attributes:
-        trained_at: When it started, UTC.
-        durations: Seconds by step, in the order of the steps.
-        report: The report of the events' import.
-        settings: The run's settings.
-    """
-
-    trained_at: datetime
-    durations: Mapping[str, float]
-    report: ImportReport
-    settings: TrainerSettings
+    trained_at: datetime  # When it started, UTC
+    durations: Mapping[str, float]  # Seconds by step, in the order of the steps
+    report: ImportReport  # The report of the events' import
+    settings: TrainerSettings  # The run's settings
 
     def age_days(self, instant: str) -> float:
         """Return how long before this run an RFC 3339 time was, in days; negative if it was later."""

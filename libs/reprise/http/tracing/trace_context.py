@@ -21,15 +21,10 @@ FAST_PATH = "reprise.fast_path"
 
 
 class Trace(NamedTuple):
-    """The trace of a request.
+    """The trace of a request."""
 
-    Attributes:
-        trace_id: 32 hexadecimal digits.
-        parent_id: The caller's span, 16 hexadecimal digits; empty if only the trace is known.
-    """
-
-    trace_id: str
-    parent_id: str
+    trace_id: str  # 32 hexadecimal digits
+    parent_id: str  # The caller's span, 16 hexadecimal digits; empty if only the trace is known
 
 
 def parse_traceparent(value: bytes) -> Trace | None:

@@ -44,17 +44,11 @@ _HEADER, _WHOLE, _LENGTH = _tables()
 
 @dataclass(frozen=True, slots=True)
 class RespRows:
-    """Rows as they were received.
+    """Rows as they were received."""
 
-    Attributes:
-        data: The bytes, and at least ``WINDOW`` more.
-        starts: Position of each value, shape (rows, values).
-        lengths: Its number of bytes, -1 where the field is absent, shape (rows, values).
-    """
-
-    data: bytearray
-    starts: NDArray[np.intp]
-    lengths: NDArray[np.intp]
+    data: bytearray  # The bytes, and at least ``WINDOW`` more
+    starts: NDArray[np.intp]  # Position of each value, shape (rows, values)
+    lengths: NDArray[np.intp]  # Its number of bytes, -1 where the field is absent, shape (rows, values)
 
     @classmethod
     def joined(cls, parts: Sequence[tuple[Sequence[int], RespRows]]) -> RespRows:

@@ -14,25 +14,16 @@ from reprise.store.exceptions import OnlineStoreError
 
 
 class Prediction(NamedTuple):
-    """The prediction for one request.
-
-    Attributes:
-        timestamp_us: Request time, microseconds since 1970-01-01 UTC.
-        probability: P(the user buys the product within the horizon).
-        inputs: Every input of the model, in the plan's order; NaN where missing.
-        required_inputs: The inputs that every response shows.
-        known: Whether the store has state of the user, the product and the pair.
-        arm: The arm that scored it.
-    """
+    """The prediction for one request."""
 
     user_id: str
     product_id: str
-    timestamp_us: int
-    probability: float
-    inputs: Sequence[float]
-    required_inputs: Sequence[float]
-    known: tuple[bool, bool, bool]
-    arm: LoadedArm
+    timestamp_us: int  # Request time, microseconds since 1970-01-01 UTC
+    probability: float  # P(the user buys the product within the horizon)
+    inputs: Sequence[float]  # Every input of the model, in the plan's order; NaN where missing
+    required_inputs: Sequence[float]  # The inputs that every response shows
+    known: tuple[bool, bool, bool]  # Whether the store has state of the user, the product and the pair
+    arm: LoadedArm  # The arm that scored it
 
     @property
     def model(self) -> LoadedModel:
@@ -46,23 +37,15 @@ class Prediction(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PredictionBlock:
-    """The predictions of one arm for n requests, as arrays.
-
-    Attributes:
-        positions: Positions of the requests in their batch.
-        timestamps_us: Request times, microseconds since 1970-01-01 UTC.
-        probabilities: P(the user buys the product within the horizon), float32 [n].
-        inputs: Every input of the model, float64 [n, inputs]; NaN where missing.
-        known: Whether the store has state of the users, the products and the pairs, [3, n].
-    """
+    """The predictions of one arm for n requests, as arrays."""
 
     arm: LoadedArm
-    positions: Sequence[int]
+    positions: Sequence[int]  # Positions of the requests in their batch
     requests: Sequence[PredictionRequest]
-    timestamps_us: Sequence[int]
-    probabilities: NDArray[np.float32]
-    inputs: NDArray[np.float64]
-    known: NDArray[np.bool_]
+    timestamps_us: Sequence[int]  # Request times, microseconds since 1970-01-01 UTC
+    probabilities: NDArray[np.float32]  # P(the user buys the product within the horizon), float32 [n]
+    inputs: NDArray[np.float64]  # Every input of the model, float64 [n, inputs]; NaN where missing
+    known: NDArray[np.bool_]  # Whether the store has state of the users, the products and the pairs, [3, n]
 
     def predictions(self) -> list[Prediction]:
         """Return them one by one."""
