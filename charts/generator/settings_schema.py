@@ -107,7 +107,6 @@ def closed(properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _setting(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return a field's schema in our shape: no titles, no formats, null as one more type."""
     kept = {key: value for key, value in schema.items() if key not in {"title", "format", "anyOf"}}
     choices = [_setting(choice) for choice in schema.get("anyOf", []) if choice != {"type": "null"}]
     if choices:

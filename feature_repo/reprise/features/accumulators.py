@@ -145,7 +145,6 @@ def _number(
     merge: Merge,
     sql: Callable[[Aggregation], str],
 ) -> Accumulator:
-    """An accumulator of one number."""
     return Accumulator(name, (StateField(name, kind),), (empty,), lift, merge, lambda past: (sql(past),))
 
 
@@ -261,8 +260,6 @@ def _pair_sum(inner: str) -> Accumulator:
 
 
 def _pair_max(inner: str) -> Accumulator:
-    """The largest value over the pairs of an inner feature that never falls."""
-
     def lift(transition: PairTransition) -> Cell:
         after = transition.after[inner]
         return (None if math.isnan(after) else after,)

@@ -89,7 +89,6 @@ def _print_entity(console: Console, result: PlanningResult, entity: EntityName, 
 
 
 def _kind(reason: str) -> str:
-    """Return the common part of reasons of one kind, without names, numbers and explanations."""
     if reason.startswith("importance"):
         return "less important than the best"
     if reason.startswith("every past event would have to be revisited"):

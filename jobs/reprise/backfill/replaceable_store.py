@@ -44,7 +44,6 @@ class ReplaceableStore(OnlineStore):
         return removed
 
     def _keys(self, codec: ViewCodec) -> Iterator[bytes]:
-        """Yield the keys of the view's project with the view's join keys, possibly repeated."""
         joins, project = len(codec.view.join_keys), codec.project.encode()
         head = codec.key(*[""] * joins)[: -(_LENGTHS.size * joins + len(project))]
         pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in head) + b"*"

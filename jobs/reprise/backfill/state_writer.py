@@ -121,8 +121,6 @@ def _claim_event_ids(events: Path, plan: Plan, store: ReplaceableStore, window: 
 
 
 class _ViewWriter:
-    """Computes the rows of one view, keeps them in a file, and writes them."""
-
     def __init__(
         self,
         store: ReplaceableStore,

@@ -85,7 +85,6 @@ def _percent(part: int, whole: int) -> str:
 
 
 def _events_over_time(statistics: HistoryStatistics) -> str:
-    """Views and purchases per day, with the campaigns shaded."""
     with figure(size=_WIDE) as (axes, image):
         start_us, end_us = statistics.start_us, statistics.start_us + len(statistics.daily) * DAY_US
         for campaign, begins, ends in campaigns_between(start_us, end_us):
@@ -106,7 +105,6 @@ def _events_over_time(statistics: HistoryStatistics) -> str:
 
 
 def _week(statistics: HistoryStatistics) -> str:
-    """A heat map of events by weekday and hour, relative to the mean hour."""
     with figure(size=_HALF) as (axes, image):
         relative = statistics.weekly / max(statistics.weekly.mean(), 1e-9)
         mesh = axes.pcolormesh(
@@ -122,7 +120,6 @@ def _week(statistics: HistoryStatistics) -> str:
 
 
 def _popularity(statistics: HistoryStatistics) -> str:
-    """Views and purchases per product by rank, both axes logarithmic."""
     with figure(size=_HALF) as (axes, image):
         for kind, colour, label in ((VIEW, _VIEWS, "views"), (PURCHASE, _PURCHASES, "purchases")):
             counts = np.sort(statistics.product_events[:, kind])[::-1]
@@ -134,7 +131,6 @@ def _popularity(statistics: HistoryStatistics) -> str:
 
 
 def _times_between_purchases(statistics: HistoryStatistics) -> str:
-    """Per category, a histogram of the days between two purchases of a product by a user."""
     with figure(size=(11.0, 5.2), rows=3, columns=4) as (grid, image):
         for axes, category, gaps in zip(grid.flat, CATEGORIES, statistics.gaps, strict=True):
             axes.bar(np.arange(GAP_DAYS) + 0.5, gaps[:GAP_DAYS], width=1.0, color=_PURCHASES, alpha=0.85)
@@ -153,7 +149,6 @@ def _times_between_purchases(statistics: HistoryStatistics) -> str:
 
 
 def _customers(statistics: HistoryStatistics) -> str:
-    """The funnel of users, from the whole base to those who bought a product twice."""
     stages = {
         "customer base": len(statistics.users_active),
         "with an event": int(statistics.users_active.sum()),
@@ -174,7 +169,6 @@ def _customers(statistics: HistoryStatistics) -> str:
 
 
 def _conversion(statistics: HistoryStatistics) -> str:
-    """Purchases per hundred views, per category, first and repeated ones apart."""
     category = statistics.shop.population.products.category
     views, purchases = (
         np.bincount(category, statistics.product_events[:, kind], len(CATEGORIES))
@@ -193,7 +187,6 @@ def _conversion(statistics: HistoryStatistics) -> str:
 
 
 def _probability_distribution(statistics: HistoryStatistics) -> str:
-    """The distribution of the generator's probabilities, after views and after purchases."""
     bins = 40
     with figure(size=_HALF) as (axes, image):
         coarse = statistics.probability_histogram.reshape(bins, PROBABILITY_BINS // bins, 2).sum(axis=1)

@@ -154,7 +154,6 @@ def _check_consistency(
 def _fetch_bundles(
     connection: Any, arms: ComparedArms | None, settings: OutcomesSettings
 ) -> dict[str, Bundle]:
-    """Return the bundles of all models that answered or are compared, as far as the model store has them."""
     store = BundleStore(settings.model_store)
     answered = connection.execute("SELECT DISTINCT digest FROM scored").fetchall()
     compared = {arm.digest for arm in arms.arms} if arms is not None else set()

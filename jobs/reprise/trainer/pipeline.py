@@ -131,7 +131,6 @@ def _find_rollout(
 def _propose(
     target: _RolloutTarget, result: TrainingResult, plan: Plan, history: History, folder: Path
 ) -> Proposal:
-    """Compare the new bundle with the baseline, and make it the candidate unless it is worse."""
     settings, comparison = result.run.settings, None
     if result.digest != target.baseline.digest:
 

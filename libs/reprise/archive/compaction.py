@@ -68,7 +68,6 @@ def _position(segment: Segment) -> tuple[bytes, date, int, int]:
 
 
 def _runs(segments: Sequence[Segment], max_records: int) -> Iterator[list[Part]]:
-    """Yield the parts of each new segment; together they have every offset once."""
     (coverage,) = cover(segments)
     (parts,) = coverage.parts.values()
     run: list[Part] = []

@@ -180,7 +180,6 @@ def cover(segments: Iterable[Segment], accepted: Iterable[tuple[bytes, Gap]] = (
 
 
 def _offsets_name(partition: int, first: int, last: int) -> str:
-    """Return the partition and offsets in a file name."""
     return f"p{partition:05d}-{first:020d}-{last:020d}"
 
 

@@ -104,7 +104,6 @@ class DistinctUsers:
 
 
 def _lookup(salt: str, table: Sequence[int]) -> Callable[[str], int]:
-    """Return the function from a ``user_id`` to the entry of the user's bucket in a table."""
     hasher = hashlib.blake2b(salt.encode("utf-8", "surrogatepass") + b"\0", digest_size=8)
     number = int.from_bytes
 

@@ -133,8 +133,6 @@ def settings_command(
 
 
 class _SettingsOption(click.Option):
-    """An option that sets one field of a settings class, and is ``None`` unless given."""
-
     def __init__(self, option: str, name: str, field: "FieldInfo", variable: str, environment: bool) -> None:
         self._variable = variable
         self._field_default = field.get_default()

@@ -146,7 +146,6 @@ class EventStream:
         return self._batch(ordered.take(slice(ready)))
 
     def _presence(self, begin_us: int, end_us: int) -> tuple[Floats, Floats]:
-        """Return the activity times at which each user's presence in the slice begins and ends."""
         segment = self._population.users.segment
         begins = np.maximum(self._clock.read_all(begin_us)[segment], self._lifetimes.birth)
         ends = np.minimum(self._clock.read_all(end_us)[segment], self._lifetimes.death)
@@ -214,7 +213,6 @@ class EventStream:
         )
 
     def _checkout_delay(self, count: int) -> Indices:
-        """Return the microseconds between view and purchase, up to half an hour."""
         minutes = np.minimum(np.exp(1.0 + 0.7 * self._draw.standard_normal(count)), 30.0)
         delay: Indices = (minutes * _MINUTE_US).astype(np.int64)
         return delay

@@ -127,6 +127,5 @@ def _distinct_rows(codec: ViewCodec, ids: Ids) -> _DistinctRows:
 
 
 def _expand(wanted: _DistinctRows, state: NDArray[np.float64], known: NDArray[np.bool_]) -> RowBlock:
-    """Return the rows of the entities from those of the distinct keys."""
     places = wanted.places
     return RowBlock(state, known) if places is None else RowBlock(state[places], known[places])

@@ -273,7 +273,6 @@ class Worker:
         return True
 
     def _finish_fully_read(self, partitions: AbstractSet[int], stop: threading.Event) -> None:
-        """Finish the open segments of those partitions that are read to their end."""
         if not partitions:
             return
         try:

@@ -152,7 +152,6 @@ def _request_inputs(definition: Definition) -> Iterable[dict[str, Any]]:
 
 
 def _example(frames: Mapping[str, str]) -> ft.EntitySet:
-    """Return an EntitySet of one event per dataframe; discovery looks at column types only."""
     events = {
         "user_id": "user",
         "product_id": "product",
@@ -180,6 +179,5 @@ def _check_named(
 
 
 def _slug(source: str) -> str:
-    """Return an identifier for a Featuretools feature name."""
     text = source.lower().replace(">", " above ").replace("unit=", " ")
     return re.sub(r"[^a-z0-9]+", "_", text).strip("_")

@@ -174,7 +174,6 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         return self._stream(batch_sql.past_select(self._plan, transitions, self._span(), columns, extra))
 
     def _lift(self, source: str) -> str:
-        """Lift the events of a query into a table, and return the query of their transitions."""
         lifted = batch_sql.lifted_select(self._plan, f"({source})")
         self._run(f"CREATE OR REPLACE TEMP TABLE lifted AS {lifted}")
         return batch_sql.transitions_select(self._plan, "lifted")

@@ -102,7 +102,6 @@ def state_rows_schema(view: StateView) -> pa.Schema:
 def _view_rows(
     executor: BatchExecutor, entity: EntityPlan, positions: LogPositions | None, schema: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """Yield every entity's empty state, and then the states after its events."""
     initial = [*entity.empty, _NO_TOPIC_WATERMARKS, INITIAL_TIMESTAMP]
     constants = list(zip(initial, list(schema)[len(entity.view.join_keys) :], strict=True))
     for ids in executor.entity_ids(entity):

@@ -34,7 +34,6 @@ def streamed_events(log: EventLogSettings, group: str) -> list[Event]:
 
 
 def _poll(consumer: LogConsumer, max_records: int, events: dict[str, Event]) -> bool:
-    """Add the next valid events, and return whether all partitions are assigned."""
     for records in consumer.poll(max_records, 0.2).values():
         for record in records:
             with suppress(InvalidEventError):

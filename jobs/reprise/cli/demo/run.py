@@ -192,7 +192,6 @@ class _Demo:
         time.sleep(commands.HORIZON_SECONDS + 2.0)
 
     def _compare_arms(self) -> Mapping[str, Any]:
-        """Archive the log, compare the arms, end the routing, and return the report of the comparison."""
         self.run("archive", {"REPRISE_LOG_DIR": str(self.paths.log), "LOG_LEVEL": "warning"})
         redis = commands.redis_environment(self.redis_port)
         self.run("outcomes", redis | {"OUTCOMES_MIN_USERS": "100", "OUTCOMES_IN_FLIGHT": "5s"})
@@ -201,7 +200,6 @@ class _Demo:
         return report
 
     def _some_pairs(self, count: int) -> list[tuple[str, str]]:
-        """Return the pairs of random recent events of the history."""
         table = pq.read_table(self.paths.history, columns=["user_id", "product_id"])
         recent = table.slice(max(0, table.num_rows - _RECENT_EVENTS))
         rows = np.random.default_rng(0).integers(0, recent.num_rows, count)
@@ -209,7 +207,6 @@ class _Demo:
         return [(users[row], products[row]) for row in rows]
 
     def _wait_folded(self, wanted: int) -> int:
-        """Return the number of folded events, as soon as it reaches the wanted number, or after a timeout."""
         folded = 0
 
         def all_folded() -> bool:

@@ -106,8 +106,6 @@ def detectable_loss(ratio: SampleRatio) -> float:
 
 
 class _CandidateTester:
-    """Tests candidates one after another, and collects notes for the reader."""
-
     def __init__(
         self,
         connection: Any,

@@ -119,5 +119,4 @@ class MetricTester:
 
 
 def _cumulative(values: Floats, counts: Indices) -> Floats:
-    """Return the sums of the first values, for each count."""
     return np.concatenate(([0.0], values.cumsum()))[counts]

@@ -62,7 +62,6 @@ def drift_plot(drift: FeatureDrift) -> str:
 
 
 def _bin_ticks(edges: Sequence[float], bins: int) -> tuple[list[float], list[str]]:
-    """Return positions and labels of the ticks: a few edges, and the bin of missing values."""
     shown = sorted(set(np.linspace(0, len(edges) - 1, min(5, len(edges))).astype(int).tolist()))
     places = [at - 0.5 for at in shown]
     return [*places, bins - 1.0], [*(f"{edges[at]:.3g}" for at in shown), "missing"]

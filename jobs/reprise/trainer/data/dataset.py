@@ -131,7 +131,6 @@ def _sampled_positions(total: int, rows: int, seed: int) -> npt.NDArray[np.int64
 def _read_columns(
     rows: Path, events: Path, truth: Path | None, memory_limit: str
 ) -> dict[str, npt.NDArray[Any]]:
-    """Return the columns other than inputs, for all rows, in their order."""
     with sql.connect(memory_limit=memory_limit, temp_directory=rows.parent) as connection:
         join, column = "", "CAST(NULL AS DOUBLE)"
         if truth is not None:

@@ -201,7 +201,6 @@ def _threshold(settings: TrainerSettings, rows: Dataset, probabilities: Floats) 
 
 
 def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:
-    """Refuse to train unless each span has enough rows of either label."""
     within = format_duration(horizon)
     rows = sum(map(len, spans.values()))
     positives = sum(part.positives for part in spans.values())
@@ -227,7 +226,6 @@ def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:
 
 
 def _baselines(train: Dataset, rows: Dataset) -> dict[str, Floats]:
-    """Return the probabilities of the rows by the baselines, and by the oracle if known."""
     oracle = {} if rows.truth is None else {ORACLE: rows.truth}
     return {
         PREVALENCE: np.full(len(rows), float(train.labels.mean())),

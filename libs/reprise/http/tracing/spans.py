@@ -26,8 +26,6 @@ _CLOSE_SECONDS = 5.0
 
 
 class _Stage(NamedTuple):
-    """A measured part of a request; times in nanoseconds since 1970-01-01 UTC."""
-
     name: str
     kind: SpanKind
     attributes: Mapping[str, str]

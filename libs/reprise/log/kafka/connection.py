@@ -116,8 +116,6 @@ def missing_topic(settings: KafkaAccessSettings, topic: str) -> LogUnavailableEr
 
 
 class _ConnectionErrorHandler(logging.Handler):
-    """Keeps the logged root cause of a failed connection."""
-
     text: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:

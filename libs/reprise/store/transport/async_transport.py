@@ -182,7 +182,6 @@ class AsyncTransport:
         return None
 
     def _primaries(self) -> list[Connection] | None:
-        """Return a connection to each primary, ``None`` where one is missing."""
         slots = self._router.slots
         if not self._is_started or slots is None or not slots.is_complete:
             return None

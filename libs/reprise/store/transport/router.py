@@ -249,7 +249,6 @@ class CommandBatch:
         return frame
 
     def _has_to_wait(self, position: int, text: str, address: Address, slots: SlotMap) -> bool:
-        """Return whether a command stays pending after this error."""
         if error_code(text) in TRANSIENT_CLUSTER_ERRORS:
             self.pending[position] = None
             self.error = StoreUnavailableError(f"ask {address}", text)

@@ -212,7 +212,6 @@ def _response(prediction: Prediction, explain: bool) -> PredictionResponse:
 
 
 def _block_responses(block: PredictionBlock, explain: bool) -> list[PredictionResponse]:
-    """Return the predictions of a block, each as ``prediction_response`` does."""
     arm, model = block.arm.name, block.arm.model
     probabilities = block.probabilities.astype(np.float64)
     predicted = probabilities >= model.threshold

@@ -174,7 +174,6 @@ class ModelRouter:
         self._failures.pop(model.digest, None)
 
     def _apply(self, document: RoutingDocument) -> None:
-        """Replace the routing table if the document or the loaded models changed."""
         if not document.released and document.arms[0].digest not in self._models:
             if (failure := self._failures.get(document.arms[0].digest)) is not None:
                 self._refuse(

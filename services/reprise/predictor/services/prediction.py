@@ -46,8 +46,6 @@ class AdmissionControl:
 
 
 class _Part(NamedTuple):
-    """The requests of a batch that one arm answers."""
-
     positions: Sequence[int]
     requests: Sequence[PredictionRequest]
     timestamps_us: Sequence[int]

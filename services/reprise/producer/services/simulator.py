@@ -138,7 +138,6 @@ class Simulator:
         return self.acknowledged
 
     def _append(self, event: Event, stop: threading.Event) -> bool:
-        """Append an event, waiting while the buffer is full; return whether it was appended."""
         key, value = event.user_id.encode(), encode_event(event)
         while not stop.is_set():
             try:

@@ -73,7 +73,6 @@ class PrometheusProvider:
         )
 
     def _query(self, query: str, label: str | None) -> dict[str, float]:
-        """Return the finite values of an instant query by a label's value."""
         try:
             response = self._client.get("/api/v1/query", params={"query": query})
             content: Any = response.json()

@@ -92,7 +92,6 @@ def _column(name: str, path: str, description: str, priority: int, kind: str) ->
 
 
 def _structural(schema: dict[str, Any], *, defaults: bool) -> dict[str, Any]:
-    """Return a pydantic schema as a structural schema, without references and nulls."""
     definitions = schema.get("$defs", {})
 
     def inlined(node: dict[str, Any]) -> dict[str, Any]:

@@ -274,7 +274,6 @@ def _waits(case: Case, hold: timedelta) -> Iterator[tuple[str, str]]:
 
 
 def _is_healthy(case: Case) -> bool:
-    """Return whether a recent analysis of the present weight found every metric good."""
     analysis, since = case.status.analysis, case.status.step_time
     if analysis is None or not analysis.good or (since is not None and analysis.time <= since):
         return False

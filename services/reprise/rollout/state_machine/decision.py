@@ -45,8 +45,6 @@ def decide(spec: RolloutSpec, status: RolloutStatus, observed: ObservedState, no
 
 
 class _Reconciliation:
-    """One decision while it is being made."""
-
     def __init__(
         self, spec: RolloutSpec, status: RolloutStatus, observed: ObservedState, now: datetime
     ) -> None:

@@ -94,7 +94,6 @@ def _counts(snapshot: Snapshot, history: History) -> dict[str, Figure]:
 
 
 def _latest(snapshot: Snapshot) -> dict[str, Figure]:
-    """Return the gauges, and what the outcomes job has pushed."""
     predictor, archiver = unavailable(snapshot, "predictor"), unavailable(snapshot, "archiver")
     store_up = [up for _, up in snapshot.series("predictor", "reprise_predictor_store_up")]
     missing = [value for _, value in snapshot.series("archiver", "reprise_archiver_missing_records")]

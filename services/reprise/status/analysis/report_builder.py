@@ -78,7 +78,6 @@ def _process(process: ProcessSnapshot, now: float) -> Process:
 
 
 def _model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
-    """Return the default model of most predictors, or why it is unknown."""
     digests = Counter(process.model for process in _predictors(snapshot) if process.model is not None)
     if not digests:
         return None, unavailable(snapshot, "predictor") or "no predictor has a model"
@@ -128,7 +127,6 @@ def _arms(snapshot: Snapshot, history: History) -> tuple[Arm, ...]:
 
 
 def _rollout(snapshot: Snapshot) -> Rollout:
-    """Return the routing document that the predictors have applied."""
     predictors = _predictors(snapshot)
     refused = next((p.routing.refused for p in predictors if p.routing and p.routing.refused), None)
     newest = _newest(snapshot)

@@ -140,7 +140,6 @@ class Scraper:
             return None, f"the Pushgateway: {error}"
 
     async def _alerts(self) -> tuple[tuple[Alert, ...] | None, str | None]:
-        """Return the alerts of this installation that fire, or why they are unknown."""
         if self._settings.prometheus_url is None:
             return None, None
         url = f"{self._settings.prometheus_url.rstrip('/')}/api/v1/alerts"
@@ -189,7 +188,6 @@ class _NotFoundError(UnreadableError):
 
 
 def _failure_detail(status: int, body: bytes) -> str:
-    """Return the detail of a problem document, or the status if there is none."""
     try:
         return str(orjson.loads(body)["detail"])[:300]
     except (orjson.JSONDecodeError, KeyError, TypeError):
