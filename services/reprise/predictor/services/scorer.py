@@ -43,8 +43,9 @@ def score_request(
             request.amount,
             request.event_type,
         )
+        observe_finish(time.perf_counter() - start)
+        # Observing ends the stage's span, so the next stage begins after it.
         inferring = time.perf_counter()
-        observe_finish(inferring - start)
         probability = model.scorer.score_row(inputs)
     except PlanMismatchError:
         raise
@@ -92,8 +93,9 @@ def score_batch(
             np.array([math.nan if each.amount is None else each.amount for each in requests], np.float64),
             np.array([_is_purchase(each.event_type) for each in requests], np.float64),
         )
+        observe_finish(time.perf_counter() - start)
+        # Observing ends the stage's span, so the next stage begins after it.
         inferring = time.perf_counter()
-        observe_finish(inferring - start)
         probabilities = model.scorer.score(inputs)
     except PlanMismatchError:
         raise
