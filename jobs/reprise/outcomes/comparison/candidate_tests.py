@@ -181,7 +181,7 @@ class _CandidateTester:
         if share < 1.0:
             self.notes.append(
                 f"Both models scored the predictions of {share:.1%} of the users again, sampled by the hash of their"
-                " id, because there were more than --rescore-rows."
+                " id, because there were more than OUTCOMES_RESCORE_ROWS."
             )
         self.reproduction = Reproduction(
             self.reproduction.compared + scores.reproduced, self.reproduction.differing + scores.differing
