@@ -69,7 +69,6 @@ def _topics() -> list[dict[str, object]]:
 
 
 def _page(values: Group, head: str) -> str:
-    """Return the chart's page: the given beginning, the values of each part, the settings of each component."""
     lines = [head.rstrip(), "", "## Values", ""]
     lines += _table(astuple(entry) for entry in values.values() if isinstance(entry, Value))
     for name, entry in values.items():

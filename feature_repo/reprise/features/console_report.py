@@ -57,7 +57,6 @@ def print_check(report: ParityReport) -> None:
 
 
 def _console() -> Console:
-    """Return the terminal's console; for a file or pipe one that is wide enough for the tables."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=160)
 
 

@@ -75,4 +75,4 @@ def choose_threshold(rule: str, labels: Labels, probabilities: Floats) -> float 
         chosen = int(reached[0])
     else:
         chosen = min(int(np.count_nonzero(predicted > numbers[0] / 100 * len(labels))), len(values) - 1)
-    return float(values[max(chosen - 1, 0)] + values[chosen]) / 2
+    return float((values[chosen - 1] if chosen else 0.0) + values[chosen]) / 2

@@ -149,7 +149,7 @@ class BundleStore:
 
     def _is_intact(self, digest: Digest) -> bool:
         try:
-            self.fetch(digest)
+            self.evaluated_model(self.fetch(digest))
         except (BundleNotFoundError, BundleCorruptError, InvalidBundleError):
             return False
         return True

@@ -146,9 +146,9 @@ def convert_errors(operation: str, location: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Only a client that is loaded can have raised its errors.
-        clients = [
-            getattr(sys.modules[module], name)
+        # Only a client that is loaded can have raised its errors; one that is being imported may lack them yet.
+        clients: list[Any] = [
+            getattr(sys.modules[module], name, ())
             for module, names in _CLIENT_ERRORS.items()
             if module in sys.modules
             for name in names

@@ -97,7 +97,6 @@ def create_app(context: PredictorContext) -> FastAPI:
 
 
 async def _connect(context: PredictorContext, stack: AsyncExitStack) -> None:
-    """Connect and load the models; the stack closes what was opened."""
     settings = context.settings
     await stack.enter_async_context(context.store)
     if (log := context.prediction_log) is not None:

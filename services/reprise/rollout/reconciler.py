@@ -112,7 +112,6 @@ class Reconciler:
             return None
 
     def _exists(self, published: RoutingDocument) -> bool:
-        """Return whether the rollout that a document gives the predictors to still exists."""
         if published.released:
             return False
         namespace, _, name = published.rollout.partition("/")

@@ -204,6 +204,8 @@ def test_evaluated_graph_of_a_refit_model_is_verified_and_else_the_model_itself(
     path.unlink()
     with pytest.raises(BundleCorruptError, match="no file"):
         store.evaluated_model(bundle)
+    store.publish(BundleFiles(manifest, files.model, {EVALUATED: b"evaluated"}))
+    assert store.evaluated_model(bundle) == b"evaluated"
 
 
 def test_manifest_of_another_model_is_not_published(tmp_path: Path) -> None:

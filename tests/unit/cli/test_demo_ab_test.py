@@ -23,7 +23,7 @@ def test_lines_tell_users_verdict_and_mismatches() -> None:
 
 
 def test_lines_of_too_few_users_say_so() -> None:
-    assert "too few users yet" in result_lines(report(None))[1]
+    assert "too few users or conversions yet" in result_lines(report(None))[1]
 
 
 def test_a_few_different_pairs_of_each_user_are_asked_for() -> None:

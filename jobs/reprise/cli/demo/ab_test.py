@@ -33,7 +33,7 @@ def result_lines(report: Mapping[str, Any]) -> list[str]:
     brier = candidate["results"][0]
     latest = brier["looks"][-1]
     interval = (
-        "too few users yet"
+        "too few users or conversions yet"
         if latest["lower"] is None
         else f"{latest['difference']:+.4f} ({latest['lower']:+.4f} to {latest['upper']:+.4f} at all times)"
     )

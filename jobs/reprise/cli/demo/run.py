@@ -182,7 +182,6 @@ class _Demo:
             time.sleep(0.5)
 
     def _simulate_users(self) -> None:
-        """Send predictions and purchases of two models' users, and wait until the horizon of the last one is over."""
         models = BundleStore(str(self.paths.models))
         output = self.run("train-on-little")
         weaker = next(line.split()[1] for line in output.splitlines() if line.startswith("bundle"))

@@ -20,7 +20,12 @@ from reprise.outcomes.tables.outcome_join import (
     final_user_values,
     shadow_scores,
 )
-from reprise.outcomes.tables.share_changes import assign_users, candidate_periods, find_share_changes
+from reprise.outcomes.tables.share_changes import (
+    MAX_CHANGES,
+    assign_users,
+    candidate_periods,
+    find_share_changes,
+)
 from reprise.routing.sample_ratio import SampleRatio, sample_ratio
 from reprise.runtime.durations import microseconds
 
@@ -55,7 +60,9 @@ def run_candidate_tests(
     if arms.arm_of is not None:
         assign_users(connection, arms)
         if settings.since_us is None:
-            starts = (0, *find_share_changes(connection, arms))
+            changes = find_share_changes(connection, arms)
+            # Before the oldest of as many changes as are looked for, the shares need not have been constant.
+            starts = changes if len(changes) == MAX_CHANGES else (0, *changes)
     users, ratio = _sample_ratio(connection, arms, starts[-1])
     tester = _CandidateTester(connection, arms, bundles, window, starts, settings)
     candidates = tuple(tester.test(place, arm) for place, arm in enumerate(arms.candidates, start=1))

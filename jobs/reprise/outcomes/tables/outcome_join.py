@@ -172,12 +172,14 @@ def enter_users(
     ``exposed`` has the predictions that count, and ``arm`` is SQL for the compared arm of a prediction. In each of the
     periods, given by start and end, the shares were constant. A user enters once: with the first prediction of a period
     that lasts until the user's values are final. The arm is that of the table ``assigned``, if there is one, for the
-    last period and for others in which that arm answered the user; otherwise the arm that answered first.
+    last period and for others in which that candidate answered the user; otherwise the arm that answered first.
     """
     periods = ", ".join(f"({number}, {start}, {end})" for number, (start, end) in enumerate(periods_us))
     unit = "f.first_arm"
     if assigned:
-        present = f"f.stratum = {len(periods_us) - 1} OR list_contains(f.answered, a.assigned)"
+        # The baseline also answers for a pod without the candidate's bundle: only a candidate's answer shows the arm.
+        answered = "a.assigned > 0 AND list_contains(f.answered, a.assigned)"
+        present = f"f.stratum = {len(periods_us) - 1} OR ({answered})"
         unit = f"CASE WHEN {present} THEN a.assigned ELSE f.first_arm END"
     joined = "LEFT JOIN assigned a USING (user_number)" if assigned else ""
     statements = (

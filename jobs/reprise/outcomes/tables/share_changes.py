@@ -20,7 +20,7 @@ from reprise.sql import literal
 
 _AGREES = 0.1
 _BATCH = 65_536
-_MAX_CHANGES = 12
+MAX_CHANGES = 12
 _MIN_USERS = 30
 _FOREVER_US = 2**62
 
@@ -45,7 +45,7 @@ def find_share_changes(connection: Any, arms: ComparedArms) -> tuple[int, ...]:
     arm = arm_sql(arms)
     changes: list[int] = []
     assigned, before = "assigned", "true"
-    while len(changes) < _MAX_CHANGES:
+    while len(changes) < MAX_CHANGES:
         change = _latest_change(connection, arm, len(arms.arms), assigned, before)
         if change is None:
             break

@@ -162,9 +162,9 @@ def _read_columns(
     for name in ("recency_days", "truth"):
         columns[name] = result[name].cast("float64").to_numpy()
     columns["event_id"] = result["event_id"]
-    columns["user"] = (
-        result["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64)
-    )
+    # encoded first: the ids themselves may be more than one Arrow string array can hold
+    users = result["user_id"].dictionary_encode().combine_chunks()
+    columns["user"] = users.indices.to_numpy().astype(np.int64)
     return columns
 
 

@@ -74,7 +74,6 @@ def _comparison(report: SliceReport) -> dict[str, Any]:
 
 
 def _timeline(data: DataSnapshot) -> list[dict[str, Any]]:
-    """Return the spans of history with their share of its length, for a bar."""
     windows = (("train", data.train), ("calibrate", data.calibration), ("evaluate", data.evaluation))
     start, end = datetime.fromisoformat(data.first), datetime.fromisoformat(data.last)
     whole = (end - start).total_seconds()

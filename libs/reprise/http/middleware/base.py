@@ -135,8 +135,6 @@ class BaseMiddleware:
 
 
 class _Exchange:
-    """The headers of one request, and the status of its response, 0 until there is one."""
-
     __slots__ = ("_added", "_send", "chunked", "length", "request_id", "status", "trace")
 
     def __init__(self, scope: Scope, send: Send, added: list[tuple[bytes, bytes]]) -> None:

@@ -89,7 +89,6 @@ class PrometheusProvider:
 
 
 def _bin_counts(cumulative: dict[str, float]) -> tuple[float, ...]:
-    """Return the count of each bin from Prometheus's cumulative buckets."""
     by_bound = sorted((float(bound), count) for bound, count in cumulative.items() if bound != "+Inf")
     if len(by_bound) != len(SCORE_BOUNDS):
         return ()

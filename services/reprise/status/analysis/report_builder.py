@@ -90,7 +90,6 @@ def _model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
 
 
 def _arms(snapshot: Snapshot, history: History) -> tuple[Arm, ...]:
-    """Return the arms of the newest applied document, or the default model as the only arm."""
     recent = history.window(RECENT_SECONDS)
     predictors = _predictors(snapshot)
     away = unavailable(snapshot, "predictor")
