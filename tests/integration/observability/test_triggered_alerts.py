@@ -6,7 +6,7 @@ from support.incidents import ROUNDS, run_round, shortened_prometheus
 from support.observed_platform import Platform
 from support.prometheus import Prometheus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")
@@ -14,10 +14,7 @@ def prometheus(observed: Platform) -> Prometheus:
     return shortened_prometheus(observed)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[pytest.mark.soak] if number else []) for number, name in enumerate(ROUNDS)],
-)
+@pytest.mark.parametrize("name", ROUNDS)
 def test_faults_make_their_alerts_fire_and_mending_makes_them_clear(
     observed: Platform, prometheus: Prometheus, name: str
 ) -> None:
