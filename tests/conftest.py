@@ -10,15 +10,13 @@ from support.collection import (  # noqa: F401  (hooks of pytest)
     pytest_terminal_summary,
     pytest_xdist_make_scheduler,
 )
-from support.redis import MISSING, RedisServer, redis_server_path, running_redis
+from support.redis import RedisServer, running_redis
 from support.redis_cluster import RedisCluster, running_redis_cluster
 
 
 @pytest.fixture(scope="session")
 def session_redis_server() -> Iterator[RedisServer]:
     """One real redis-server for the whole session."""
-    if redis_server_path() is None:
-        pytest.skip(MISSING)
     with running_redis() as server:
         yield server
 
@@ -26,8 +24,6 @@ def session_redis_server() -> Iterator[RedisServer]:
 @pytest.fixture
 def redis_server(session_redis_server: RedisServer) -> RedisServer:
     """The session's redis-server without any keys; a test may stop it."""
-    if not session_redis_server.is_running:
-        session_redis_server.start()
     session_redis_server.flush()
     return session_redis_server
 
@@ -35,8 +31,6 @@ def redis_server(session_redis_server: RedisServer) -> RedisServer:
 @pytest.fixture(scope="session")
 def session_redis_cluster() -> Iterator[RedisCluster]:
     """One real cluster for the whole session."""
-    if redis_server_path() is None:
-        pytest.skip(MISSING)
     with running_redis_cluster() as cluster:
         yield cluster
 

@@ -124,7 +124,7 @@ async def quantiles(what: str, call: Callable[[], Awaitable[None]]) -> None:
 def run() -> dict[str, float]:
     bench_codec()
     with running_redis() as server:
-        settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port)
+        settings = server.settings()
         bench_store(settings)
         asyncio.run(bench_reads(settings, "asyncio"))
         uvloop.run(bench_reads(settings, "uvloop"))

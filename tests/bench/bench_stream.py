@@ -37,7 +37,6 @@ from reprise.materializer.runner import open_worker
 from reprise.materializer.settings import MaterializerSettings
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore
-from reprise.store.settings import OnlineStoreSettings
 from support.feast_repository import copy_repository
 from support.histories import PLAN_FILE, PROJECT, BatchStates, batch_states, make_events
 from support.kafka import KafkaBroker, running_kafka
@@ -176,7 +175,7 @@ def bulk_writes(redis: RedisServer) -> dict[str, float]:
 
 def write_in_bulk(redis: RedisServer, plan: Plan, frames: Mapping[str, pd.DataFrame]) -> float:
     """Write the frames' rows as a backfill does, and return how many a second were written."""
-    settings = OnlineStoreSettings(redis_host=redis.host, redis_port=redis.port)
+    settings = redis.settings()
     rows = 0
     with OnlineStore.connect(settings) as store:
         started = time.perf_counter()

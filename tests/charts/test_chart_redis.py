@@ -26,7 +26,7 @@ from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
 from support.chart import render
 from support.histories import PLAN_FILE, PROJECT, event_table, make_events
-from support.redis import MISSING, RedisServer, redis_server_path, running_redis
+from support.redis import RedisServer, running_redis
 
 pytestmark = pytest.mark.redis
 
@@ -45,8 +45,6 @@ USERS = (
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    if redis_server_path() is None:
-        pytest.skip(MISSING)
     folder = tmp_path_factory.mktemp("acl")
     script = render("-f", "dev").config("reprise-redis")["users.sh"].replace("/run/redis", str(folder))
     passwords = {f"{user.upper()}_PASSWORD": f"of-{user}" for user in USERS}

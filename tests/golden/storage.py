@@ -22,7 +22,6 @@ from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.worker import send_dead_letters
 from reprise.store.online_store import OnlineStore
-from reprise.store.settings import OnlineStoreSettings
 from support.archived import MemoryLog, archive_worker, event_records, files_under
 from support.fake_log import FakeLogProducer
 from support.histories import PROJECT, as_partitions, make_events
@@ -58,7 +57,7 @@ def online_store() -> str:
     log = FakeLogProducer()
     metrics = MaterializerMetrics(CollectorRegistry())
     with running_redis() as server:
-        settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port)
+        settings = server.settings()
         with OnlineStore.connect(settings) as store:
             fold = BatchFold(checked_in_plan(), store, PROJECT, metrics, timedelta(days=1))
             for partition, records in _history().items():

@@ -107,7 +107,13 @@ def until_idle(folder: Path, servers: str | None = None) -> subprocess.Completed
 
 
 def wait_for_more(folder: Path, before: int) -> None:
-    wait_until("files are written", lambda: files(folder) > before, 120, every=0.01)
+    wait_until(
+        lambda: f"files are written:\n{log_tail(folder)}", lambda: files(folder) > before, 120, every=0.01
+    )
+
+
+def log_tail(folder: Path) -> str:
+    return (folder / "archiver.log").read_text()[-4000:]
 
 
 def files(folder: Path) -> int:

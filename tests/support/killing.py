@@ -124,7 +124,12 @@ class Workers:
 
     def wait_until_folding(self, broker: KafkaBroker) -> None:
         """Wait until the first batch is folded: a process takes its seconds to start on a busy machine."""
-        wait_until("a batch is folded", lambda: any(committed(broker).values()), _DRAIN_SECONDS, every=0.2)
+        wait_until(
+            lambda: f"a batch is folded:\n{self.log_file.read_text()[-4000:]}",
+            lambda: any(committed(broker).values()),
+            _DRAIN_SECONDS,
+            every=0.2,
+        )
 
     def wait_until_folded(self, broker: KafkaBroker) -> None:
         """Wait until nothing is left; a busy machine may be slow, but has to get on."""

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from redis import Redis
+
+from reprise.store.settings import OnlineStoreSettings
 
 MISSING = "redis-server is not installed"
 _START_SECONDS = 60.0
@@ -87,7 +90,14 @@ class RedisServer:
     def client(self) -> Redis:
         return Redis(host=self.host, port=self.port)
 
+    def settings(self, **more: object) -> OnlineStoreSettings:
+        """How to reach it."""
+        return OnlineStoreSettings.load(**{"redis_host": self.host, "redis_port": self.port, **more})
+
     def flush(self) -> None:
+        """Remove all keys, of a server that a test has stopped too."""
+        if not self.is_running:
+            self.start()
         with self.client() as client:
             client.flushall()
 
@@ -102,7 +112,9 @@ class RedisServer:
 
 @contextmanager
 def running_redis(*options: str) -> Iterator[RedisServer]:
-    """A fresh server with these further command line options, gone afterwards."""
+    """A fresh server with these further command line options, gone afterwards; skips where there is none."""
+    if redis_server_path() is None:
+        pytest.skip(MISSING)
     with tempfile.TemporaryDirectory(prefix="reprise-redis-") as directory:
         server = RedisServer(Path(directory), options)
         server.start()

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from redis.exceptions import RedisError
 
+from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.router import SLOTS
-from support.redis import RedisServer, free_port
+from support.redis import MISSING, RedisServer, free_port, redis_server_path
 from support.waiting import wait_until
 
 PRIMARIES = 3
@@ -48,6 +50,10 @@ class RedisCluster:
     def nodes(self) -> str:
         """All servers as settings take them."""
         return ",".join(f"{server.host}:{server.port}" for server in self.servers)
+
+    def settings(self, **more: object) -> OnlineStoreSettings:
+        """How to reach it by its first server."""
+        return self.servers[0].settings(redis_type="redis_cluster", **more)
 
     def primaries(self) -> list[RedisServer]:
         return [server for server in self.servers if self._role(server) == b"master"]
@@ -116,7 +122,9 @@ def command(server: RedisServer, *arguments: Any) -> Any:
 
 @contextmanager
 def running_redis_cluster(*options: str) -> Iterator[RedisCluster]:
-    """A fresh cluster with these further command line options, gone afterwards."""
+    """A fresh cluster with these further command line options, gone afterwards; skips where there is no server."""
+    if redis_server_path() is None:
+        pytest.skip(MISSING)
     with tempfile.TemporaryDirectory(prefix="reprise-cluster-") as directory, ExitStack() as stack:
         servers = []
         for number in range(2 * PRIMARIES):

@@ -125,6 +125,7 @@ def bundle_files(
     bias: float = 0.0,
     graph: bytes | None = None,
     fails_on_infinity: bool = False,
+    evaluation_start: str = "2026-01-01T00:00:00Z",
     **overrides: Any,
 ) -> BundleFiles:
     """A bundle of a plan whose model is ``logistic_graph``; ``overrides`` replace parts of the manifest."""
@@ -155,7 +156,8 @@ def bundle_files(
             "data": {
                 "events_sha256": "0" * 64, "events": 30, "first": "2026-01-01T00:00:00Z",
                 "last": "2026-05-01T00:00:00Z", "labelled_rows": 30, "sampled_rows": 30, "train": window,
-                "calibration": window, "evaluation": window,
+                "calibration": window,
+                "evaluation": window | {"start": evaluation_start},
             },
             "parity": {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5},
             "score_histogram": {"edges": [0.0, 0.5, 1.0], "counts": [9, 1]},

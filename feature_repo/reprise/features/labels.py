@@ -5,9 +5,9 @@ All instants are BIGINT microseconds.
 """
 
 
-def horizon_is_over(instant: str, horizon_us: int, complete_until_us: int | str) -> str:
-    """Return whether every purchase within the horizon of an instant is known."""
-    return f"{instant} + {horizon_us} <= {complete_until_us}"
+def horizon_is_over(instant: str, horizon_us: int, complete_until: int | str) -> str:
+    """Return whether every purchase within the horizon of an instant is known; ``complete_until`` may be SQL."""
+    return f"{instant} + {horizon_us} <= {complete_until}"
 
 
 def bought_within(wait: str, horizon_us: int) -> str:
@@ -15,10 +15,10 @@ def bought_within(wait: str, horizon_us: int) -> str:
     return f"coalesce({wait} <= {horizon_us}, false)"
 
 
-def training_label(horizon_us: int, complete_until_us: int | str) -> str:
+def training_label(horizon_us: int, complete_until: int | str) -> str:
     """Return the label of an event's row, over the columns of ``batch_sql.lifted_select``; null while not known."""
     bought = (
         "count(purchases_t) OVER (PARTITION BY user_id, product_id ORDER BY ts"
         f" RANGE BETWEEN 1 FOLLOWING AND {horizon_us} FOLLOWING) > 0"
     )
-    return f"CASE WHEN {horizon_is_over('ts', horizon_us, complete_until_us)} THEN {bought} END"
+    return f"CASE WHEN {horizon_is_over('ts', horizon_us, complete_until)} THEN {bought} END"

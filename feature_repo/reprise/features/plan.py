@@ -132,7 +132,8 @@ class Plan:
         """Sha256 of what defines the stored state, hexadecimal; its writers and readers must agree on it."""
         document = self.to_dict()
         state = {name: entity["state"] for name, entity in document["entities"].items()}
-        return _sha256({**{part: document[part] for part in ("frames", "pair_values")}, "state": state})
+        stored = {"frames": document["frames"], "pair_values": document["pair_values"], "state": state}
+        return _sha256(stored)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the plan as data for JSON, the same for equal plans."""
@@ -227,7 +228,7 @@ def _check(plan: Plan) -> None:
         for model_input in entity.inputs:
             evaluate(model_input.finish, state, Symbol(symbols, "t"))
     for spec in plan.pair_values.values():
-        evaluate(spec, state)  # of the pair, the last entity
+        evaluate(spec, {name: Symbol(symbols, name) for name in plan.pair.field_index})
     _check_request_inputs(plan)
 
 

@@ -48,7 +48,7 @@ def collect_history(
     *,
     before_log: Path | None = None,
     memory_limit: str = sql.MEMORY_LIMIT,
-    advance: Callable[[int], None] | None = None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> History:
     """Write the archived events, duplicates included, to a Parquet file.
 

@@ -11,14 +11,13 @@ from reprise.datagen.statistics import HistoryStatistics
 from reprise.datagen.table_writer import TRUTH_SCHEMA, EventTables, table_file, truth_table
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import format_timestamp
-from reprise.runtime.durations import microseconds
+from reprise.runtime.durations import EPOCH, microseconds
 from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.files import atomic_write
 from reprise.runtime.progress import progress
 from reprise.shop import PURCHASE, EventBatch, Shop, ShopConfig
 from reprise.shop.config import DAY_US
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TABLES = (".csv", ".parquet")
 
 
@@ -42,7 +41,7 @@ class HistoryOptions:
     @property
     def start_us(self) -> int:
         """The start in microseconds since 1970-01-01 UTC."""
-        return microseconds(self.start - _EPOCH)
+        return microseconds(self.start - EPOCH)
 
     def check(self) -> None:
         """Check the options before any work is done.

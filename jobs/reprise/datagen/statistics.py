@@ -78,15 +78,15 @@ class HistoryStatistics:
         day = (batch.timestamp_us - self.start_us) // DAY_US
         missing = max(int(day[-1]) + 1 - len(self.daily), 0)
         self.daily = np.concatenate((self.daily, np.zeros((missing, 2), dtype=np.int64)))
-        np.add.at(self.daily, (day, kind), 1)
+        _count(self.daily, day, kind)
         weekday = (batch.timestamp_us // DAY_US + _EPOCH_WEEKDAY) % 7
-        np.add.at(self.weekly, (weekday, batch.timestamp_us % DAY_US // HOUR_US), 1)
-        np.add.at(self.product_events, (batch.product, kind), 1)
+        _count(self.weekly, weekday, batch.timestamp_us % DAY_US // HOUR_US)
+        _count(self.product_events, batch.product, kind)
         self.users_active[batch.user] = True
         self.amount += float(np.nansum(batch.amount))
         if batch.probability is not None:
             number = (batch.probability * PROBABILITY_BINS).astype(np.int64)
-            np.add.at(self.probability_histogram, (np.minimum(number, PROBABILITY_BINS - 1), kind), 1)
+            _count(self.probability_histogram, np.minimum(number, PROBABILITY_BINS - 1), kind)
             self.probability_sum += np.bincount(kind, weights=batch.probability, minlength=2)
         bought = np.flatnonzero(kind != VIEW)
         self._count_purchases(batch.user[bought], batch.product[bought], batch.timestamp_us[bought])
@@ -96,14 +96,18 @@ class HistoryStatistics:
         products = self.shop.config.products
         pair = np.concatenate((self._pair, user * products + product))
         when = np.concatenate((self._last, timestamp_us))
-        order = np.argsort(
-            pair, kind="stable"
-        )  # earlier purchases come first, and each batch is in time order
+        # Earlier purchases come first, and each batch is in time order.
+        order = np.argsort(pair, kind="stable")
         pair, when = pair[order], when[order]
         again = np.flatnonzero(pair[1:] == pair[:-1]) + 1
         days = np.minimum((when[again] - when[again - 1]) // DAY_US, GAP_DAYS)
         category = self.shop.population.products.category[pair[again] % products]
-        np.add.at(self.gaps, (category, days), 1)
+        _count(self.gaps, category, days)
         self.users_repeating[pair[again] // products] = True
         latest = np.diff(pair, append=-1) != 0
         self._pair, self._last = pair[latest], when[latest]
+
+
+def _count(counts: Counts, *index: Counts) -> None:
+    flat = np.ravel_multi_index(index, counts.shape)
+    counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)

@@ -78,6 +78,8 @@ def _csv_text(column: pa.Array) -> pa.Array:
         return pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
     if pa.types.is_string(column.type):
         has_quote = pc.match_substring(column, '"')
+        if not pc.any(has_quote).as_py():
+            return column
         quoted = pc.binary_join_element_wise('"', pc.replace_substring(column, '"', '""'), '"', "")
         return pc.if_else(has_quote, quoted, column)
     return column.cast(pa.string())

@@ -1,6 +1,5 @@
 """Checks of an installation, run one after the other, each with a timeout; a failure does not stop the others."""
 
-import os
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Literal, NamedTuple
 from rich.console import Console
 
 from reprise.runtime.exceptions import RepriseError
+from reprise.runtime.progress import progress_is_off
 
 RUNBOOK = "docs/operations.md"
 
@@ -66,8 +66,8 @@ class Check:
 
     name: str
     run: Callable[[ReportProgress], Observation]
-    remedy: Remedy
-    seconds: float  # Timeout; ``remedy`` is for a timeout and for unexpected errors
+    remedy: Remedy  # For a timeout and for unexpected errors
+    seconds: float  # Timeout
     needs: tuple[str, ...] = ()  # Checks that must have passed; it is skipped otherwise
     follows: tuple[str, ...] = ()  # Checks whose failure explains its own, which is then reported as skipped
 
@@ -133,7 +133,7 @@ def progress() -> Iterator[Callable[[str, str], None]]:
     def line(name: str, text: str) -> str:
         return f"{name}: {text}" if text else f"checking {name}"
 
-    if os.environ.get("REPRISE_PROGRESS", "").lower() == "off":
+    if progress_is_off():
         yield lambda _name, _text: None
     elif sys.stderr.isatty():
         with Console(stderr=True).status("") as status:

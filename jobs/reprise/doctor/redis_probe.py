@@ -7,7 +7,7 @@ from typing import Any
 import hiredis
 
 from reprise.store.client import StoreClient
-from reprise.store.transport.resp import pack
+from reprise.store.transport.resp import PING, pack
 
 _PROBE_MILLISECONDS = 1_000
 # Keys spread over a cluster's slots: with 16 per primary, one is missed about once in nine million runs.
@@ -15,14 +15,14 @@ _PROBES_PER_PRIMARY = 16
 
 
 class RedisProbe(StoreClient):
-    """The online store, with the commands of the doctor's Redis user.
+    """A client of the online store's Redis, with the commands of the doctor's user.
 
     Methods raise ``StoreError`` where a server is unavailable or refuses.
     """
 
     def primaries(self) -> list[str]:
         """Ping every primary, and return their addresses."""
-        return [str(address) for address in self.execute_on_primaries(pack(b"PING"), "ping")]
+        return [str(address) for address in self.execute_on_primaries(PING, "ping")]
 
     def write_and_remove(self, prefix: str, primaries: int) -> None:
         """Write keys to these servers and remove them; a key that is not removed expires after a second."""

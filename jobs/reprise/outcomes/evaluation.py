@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from reprise.outcomes.comparison.results import ArmResult, CandidateResult, Reproduction
 from reprise.outcomes.features.feature_consistency import Consistency
@@ -11,8 +11,7 @@ from reprise.outcomes.features.feature_drift import ModelDrift
 from reprise.outcomes.tables.compared_arms import ComparedArm
 from reprise.routing import CandidateEvidence, RolloutEvidence
 from reprise.routing.sample_ratio import SampleRatio
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from reprise.runtime.durations import EPOCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ def build_evidence(evaluation: Evaluation) -> RolloutEvidence | None:
         return None
     return RolloutEvidence(
         rollout=evaluation.rollout,
-        computed_at=_EPOCH + timedelta(microseconds=evaluation.computed_us),
+        computed_at=EPOCH + timedelta(microseconds=evaluation.computed_us),
         candidates=tuple(
             _candidate_evidence(candidate, baseline.digest, evaluation.alpha)
             for candidate in evaluation.candidates

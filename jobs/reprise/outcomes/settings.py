@@ -1,6 +1,6 @@
 """Settings of the outcomes job."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +8,7 @@ import click
 from pydantic import AwareDatetime, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from reprise.runtime.durations import microseconds
+from reprise.runtime.durations import EPOCH, microseconds
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
 from reprise.store.settings import OnlineStoreSettings
@@ -75,7 +75,9 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
         " baseline's.",
     )
     conversion_margin: float | None = Field(
-        default=None, gt=0, description="The same as an absolute decrease; takes precedence."
+        default=None,
+        gt=0,
+        description="The relative margin as an absolute decrease; takes precedence over it.",
     )
     brier_relative_margin: float = Field(
         default=0.01,
@@ -84,7 +86,9 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
         description="Increase of the Brier score that still counts as not worse, as a share of the baseline's.",
     )
     brier_margin: float | None = Field(
-        default=None, gt=0, description="The same as an absolute increase; takes precedence."
+        default=None,
+        gt=0,
+        description="The relative margin as an absolute increase; takes precedence over it.",
     )
     min_users: int = Field(default=200, ge=30, description="Minimum users in each arm for a verdict.")
     min_conversions: int = Field(
@@ -165,6 +169,4 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
     @property
     def since_us(self) -> int | None:
         """``since`` in microseconds since 1970-01-01 UTC."""
-        if self.since is None:
-            return None
-        return microseconds(self.since - datetime(1970, 1, 1, tzinfo=UTC))
+        return None if self.since is None else microseconds(self.since - EPOCH)

@@ -87,7 +87,7 @@ def write_events(
     topic_id: bytes | None = None,
     whole: bool = True,
     memory_limit: str = sql.MEMORY_LIMIT,
-    advance: Callable[[int], None] | None = None,
+    advance: Callable[[int], object] = lambda _: None,
 ) -> ArchivedEvents:
     """Write the archived events, of all incarnations of the topic or of one, to a Parquet file, which is replaced.
 
@@ -153,7 +153,7 @@ def prepend_history(history: Path, arrivals: Path, path: Path, memory_limit: str
 def _arrivals(
     store: OfflineStore,
     incarnations: Sequence[Coverage],
-    advance: Callable[[int], None] | None,
+    advance: Callable[[int], object],
     failures: list[RepriseError],
 ) -> Iterator[pa.RecordBatch]:
     """Yield the records of all incarnations with their arrival; keeps the error that ends the iteration."""
@@ -168,8 +168,7 @@ def _arrivals(
                     numbers = pa.array(np.full(len(arrivals), number, np.int32))
                     arrival = pa.array(arrivals).cast(_ARRIVALS.field("arrival").type)
                     yield pa.RecordBatch.from_arrays([*batch.columns, numbers, arrival], schema=_ARRIVALS)
-                    if advance is not None:
-                        advance(batch.num_rows)
+                    advance(batch.num_rows)
     except RepriseError as error:
         failures.append(error)
         raise

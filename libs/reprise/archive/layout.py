@@ -19,9 +19,10 @@ import re
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from reprise.runtime.durations import EPOCH
+
 _TOPIC_ID = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 _OFFSETS = r"p(\d{5,10})-(\d{20})-(\d{20})"
 _PATH = re.compile(rf"{_TOPIC_ID}/date=(\d{{4}}-\d\d-\d\d)/{_OFFSETS}\.parquet", re.ASCII)
@@ -91,18 +92,14 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The records of one incarnation of a topic in the store.
+    """The records of one incarnation of a topic in the store."""
 
-    Attributes:
-        topic_id: The 16 bytes of the incarnation.
-        parts: The parts to read so that every record comes once, by partition, in offset order.
-        gaps, accepted: Missing offsets that were not accepted, and those that were.
-    """
-
-    topic_id: bytes
-    parts: dict[int, tuple[Part, ...]]
-    gaps: tuple[Gap, ...]
-    accepted: tuple[Gap, ...] = ()
+    topic_id: bytes  # The 16 bytes of the incarnation
+    parts: dict[
+        int, tuple[Part, ...]
+    ]  # To read so that every record comes once, by partition, in offset order
+    gaps: tuple[Gap, ...]  # Missing offsets that were not accepted
+    accepted: tuple[Gap, ...] = ()  # Missing offsets that were accepted
 
     @property
     def last_offsets(self) -> dict[int, int]:
@@ -122,7 +119,7 @@ def date_directory(topic: str, topic_id: bytes, day: date) -> str:
 
 def log_date(timestamp_ms: int) -> date:
     """Return the day, in UTC, of a log timestamp in milliseconds since 1970-01-01."""
-    return (_EPOCH + timedelta(milliseconds=timestamp_ms)).date()
+    return (EPOCH + timedelta(milliseconds=timestamp_ms)).date()
 
 
 def parse_path(topic: str, path: str) -> Segment | None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.event_files.schema import EVENT_SCHEMA
-from reprise.events import InvalidEventError, decode_event
+from reprise.events import InvalidEventError, decode_event, json_object
 from reprise.log import EVENTS, PREDICTIONS, Record
 
 ROW_GROUP_ROWS = 131_072
@@ -102,12 +102,7 @@ def _read_event(value: bytes) -> _Row:
 
 
 def _read_prediction(value: bytes) -> _Row:
-    try:
-        fields = orjson.loads(value)
-    except orjson.JSONDecodeError as error:
-        raise InvalidEventError("prediction", value[:80], f"a JSON object ({error})") from None
-    if not isinstance(fields, dict):
-        raise InvalidEventError("prediction", fields, "a JSON object")
+    fields = json_object(value, "prediction")
     ids = (fields.get(name) for name in ("user_id", "product_id"))
     return (value.decode(), *(named if isinstance(named, str) else None for named in ids))
 

@@ -39,7 +39,7 @@ class BundleFiles:
 
     manifest: bytes = field(repr=False)  # Bytes of ``manifest.json``
     model: bytes = field(repr=False)  # Bytes of ``model.onnx``
-    # Bytes by name of other files, which the digest does not cover
+    # Bytes by name of other files; the digest covers only ``evaluated.onnx``, whose sha256 the manifest has
     attachments: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

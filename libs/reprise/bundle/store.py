@@ -77,11 +77,7 @@ class BundleStore:
         """
         address = parse_digest(digest)
         manifest = self._manifest(address)
-        path = _path(address, MODEL)
-        location, model = self._storage.location(path), self._read(path)
-        if model is None:
-            raise BundleCorruptError(location, expected=manifest.model.sha256, actual="no file")
-        verify_model(model, manifest, location)
+        model = self._graph(address, MODEL, manifest.model.sha256, manifest.model.size)
         return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
 
     def evaluated_model(self, bundle: Bundle) -> bytes:
@@ -92,12 +88,7 @@ class BundleStore:
         """
         if bundle.manifest.refit is None:
             return bundle.model
-        data = self._read(_path(bundle.digest, EVALUATED))
-        actual = "no file" if data is None else sha256_hex(data)
-        if data is None or actual != bundle.manifest.refit.evaluated_sha256:
-            location = self.location(bundle.digest, EVALUATED)
-            raise BundleCorruptError(location, expected=bundle.manifest.refit.evaluated_sha256, actual=actual)
-        return data
+        return self._graph(bundle.digest, EVALUATED, bundle.manifest.refit.evaluated_sha256)
 
     def location(self, digest: str, name: str) -> str:
         """Return the address of a bundle's file: a path in a local store, a URL otherwise."""
@@ -127,6 +118,13 @@ class BundleStore:
         address = parse_digest(digest)
         self._manifest(address)
         self._storage.write(LATEST, canonical_json({"digest": address}))
+
+    def _graph(self, digest: Digest, name: str, sha256: str, size: int | None = None) -> bytes:
+        data = self._read(_path(digest, name))
+        actual = "no file" if data is None else sha256_hex(data)
+        if data is None or actual != sha256 or size not in (None, len(data)):
+            raise BundleCorruptError(self.location(digest, name), expected=sha256, actual=actual)
+        return data
 
     def _manifest(self, digest: Digest) -> Manifest:
         path = _path(digest, MANIFEST)

@@ -28,8 +28,7 @@ class ClassificationMetrics:
     mean_probability: float  # Mean predicted probability
     roc_auc: float  # Probability that a positive row ranks above a negative one
     average_precision: float  # Area under the precision-recall curve, as a step function
-    # Base rate of the tenth of the rows with the highest probabilities, divided by the overall base
-    # rate
+    # Base rate of the tenth of the rows with the highest probabilities, divided by the overall base rate
     lift: float
     brier: float  # Mean squared error
     log_loss: float  # Mean negative log-likelihood, probabilities clipped to [1e-7, 1 − 1e-7]

@@ -29,8 +29,8 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Return each statistic with its interval from that many draws.
 
-    ``statistics`` returns them for the rows with these weights, or for the rows as they are. ``users`` has the user of
-    each row, numbered from 0.
+    ``statistics`` returns the statistics of the rows by name, weighted by its argument unless that is ``None``.
+    ``users`` has the user of each row, numbered from 0.
     """
     values = statistics(None)
     rng = np.random.default_rng(seed)

@@ -84,12 +84,10 @@ def resolve_columns(source: SourceFile, mapped: Mapping[str, str]) -> dict[str, 
             for name in source.columns
             if name not in found.values()
         }
-        guesses = {
-            field: free[common]
-            for field in missing
-            for common in reversed(_COMMON_NAMES.get(field, ()))  # the first one wins
-            if common in free
-        }
+        guesses: dict[str, str] = {}
+        for field in missing:
+            for common in filter(free.__contains__, _COMMON_NAMES.get(field, ())):
+                guesses.setdefault(field, free[common])
         raise MissingColumnsError(source.path, missing, list(source.columns), guesses)
     return found
 

@@ -11,6 +11,7 @@ from reprise.events.event import (
     event_key,
     format_timestamp,
     is_canary,
+    json_object,
     parse_timestamp,
 )
 
@@ -25,5 +26,6 @@ __all__ = [
     "event_key",
     "format_timestamp",
     "is_canary",
+    "json_object",
     "parse_timestamp",
 ]

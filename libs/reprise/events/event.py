@@ -83,13 +83,18 @@ def decode_event(payload: bytes) -> Event:
     """
     if len(payload) > _MAX_EVENT_BYTES:
         raise InvalidEventError("event", len(payload), f"at most {_MAX_EVENT_BYTES} bytes")
+    return event_from_fields(json_object(payload, "event"))
+
+
+def json_object(payload: bytes, name: str) -> dict[str, Any]:
+    """Return a JSON object; raises ``InvalidEventError`` with the name if the bytes are none."""
     try:
         fields = orjson.loads(payload)
     except orjson.JSONDecodeError as error:
-        raise InvalidEventError("event", payload[:80], f"a JSON object ({error})") from None
+        raise InvalidEventError(name, payload[:80], f"a JSON object ({error})") from None
     if not isinstance(fields, dict):
-        raise InvalidEventError("event", fields, "a JSON object")
-    return event_from_fields(fields)
+        raise InvalidEventError(name, fields, "a JSON object")
+    return fields
 
 
 def event_from_fields(fields: Mapping[str, Any]) -> Event:

@@ -3,7 +3,7 @@
 import platform
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from itertools import accumulate, repeat
@@ -108,6 +108,23 @@ class DependencyMetrics:
     def of(self, name: str) -> Dependency:
         """Return a dependency, whose durations the registry has from now on."""
         return Dependency(name, self._seconds, self._errors, self._on_failure)
+
+
+class PartitionGauge:
+    """A gauge of partitions, the last of its labels, that has values of the assigned ones only."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._shown: dict[tuple[str, ...], frozenset[str]] = {}
+
+    def show(self, values: Mapping[int, int], *labels: str) -> None:
+        """Set the values of the assigned partitions under the other labels, and remove those of all others."""
+        assigned = frozenset(map(str, values))
+        for partition in self._shown.get(labels, frozenset()) - assigned:
+            self._gauge.remove(*labels, partition)
+        self._shown[labels] = assigned
+        for number, value in values.items():
+            self._gauge.labels(*labels, str(number)).set(value)
 
 
 class LoopHistogram(Collector):

@@ -19,20 +19,15 @@ _FAILURE_SECONDS = 5.0
 
 
 class PendingRecords:
-    """Futures of records that wait for their acknowledgement; thread-safe.
-
-    Attributes:
-        changed: Notified when records are resolved; its lock is reentrant.
-        unresolved: Number of records whose futures are not done.
-    """
+    """Futures of records that wait for their acknowledgement; thread-safe."""
 
     def __init__(self, topics: Iterable[str], max_bytes: int) -> None:
         self._topics = sorted(topics)
         self._max_bytes = max_bytes
         self._sizes: dict[Future[Position], int] = {}
         self._bytes = 0
-        self.changed = threading.Condition()
-        self.unresolved = 0
+        self.changed = threading.Condition()  # Notified when records are resolved; its lock is reentrant
+        self.unresolved = 0  # Number of records whose futures are not done
         self._last_progress = 0.0
         self._failure: EventLogError | None = None
         self._failed_at = 0.0

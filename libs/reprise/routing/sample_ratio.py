@@ -10,10 +10,16 @@ is a martingale while the shares hold, so P(it *ever* reaches 1/α) ≤ α. Its 
 """
 
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
+
+FALSE_ALARM = 0.001
+"""The anytime-valid p-value below which the arms do not have their shares."""
 
 _CONCENTRATION = 1_000.0
+_POWER = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +30,26 @@ class SampleRatio:
     chi_square: float  # Pearson's statistic
     p_value: float  # P-value of the χ² test, for one planned look
     anytime_p_value: float  # Anytime-valid p-value
+
+    @property
+    def detectable_loss(self) -> float:
+        """The share of its users that the smallest arm must lose for the anytime-valid test to find it.
+
+        It is found at ``FALSE_ALARM`` with a probability of 80% in one evaluation; above 1 it cannot be found.
+        """
+        users, due = round(sum(self.expected)), min(self.expected)
+        share = due / max(1, users)
+        if not 0.0 < share < 1.0:
+            return math.inf
+
+        def alarms(missing: int) -> bool:
+            seen = round(due) - missing
+            return sample_ratio((seen, users - seen), (share, 1.0 - share)).anytime_p_value < FALSE_ALARM
+
+        missing = bisect_left(range(round(due) + 1), True, key=alarms)
+        spread = NormalDist().inv_cdf(_POWER) * math.sqrt(users * share * (1.0 - share))
+        # An arm that loses users lowers its expected number as well.
+        return (missing + spread) / (due * (1.0 - share))
 
 
 def sample_ratio(observed: Sequence[int], shares: Sequence[float]) -> SampleRatio:

@@ -1,15 +1,17 @@
-"""Durations as text: ``30d``, ``1d12h``, ``250ms``."""
+"""Durations, as text ``30d``, ``1d12h``, ``250ms``, and the epoch that instants in integers count from."""
 
 import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 
 from reprise.runtime.exceptions import InvalidDurationError
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _UNITS = {
     "w": timedelta(weeks=1),
@@ -52,8 +54,8 @@ def format_duration(duration: timedelta) -> str:
     if duration < timedelta():
         raise InvalidDurationError(f"{duration} is negative")
     text = ""
-    for unit, size in list(_UNITS.items())[1:]:
-        count, duration = divmod(duration, size)
+    for unit in ("d", "h", "m", "s", "ms", "us"):
+        count, duration = divmod(duration, _UNITS[unit])
         text += f"{count}{unit}" if count else ""
     return text or "0s"
 

@@ -33,6 +33,11 @@ class Progress:
         self._show(self.finished)
 
 
+def progress_is_off() -> bool:
+    """Return whether ``REPRISE_PROGRESS`` turns progress off."""
+    return os.environ.get("REPRISE_PROGRESS", "").lower() == "off"
+
+
 @contextmanager
 def progress(description: str, total: int | None, unit: str) -> Iterator[Progress]:
     """Show the progress of the block on standard error, as a number of ``unit`` (in the plural), of ``total`` if known.
@@ -40,7 +45,7 @@ def progress(description: str, total: int | None, unit: str) -> Iterator[Progres
     A terminal gets a bar. Anything else gets a first line, a last line, and at most one line every five seconds.
     ``REPRISE_PROGRESS=off`` in the environment disables both.
     """
-    is_off = os.environ.get("REPRISE_PROGRESS", "").lower() == "off"
+    is_off = progress_is_off()
     if is_off or sys.stderr.isatty():
         columns = (
             SpinnerColumn(),

@@ -9,7 +9,6 @@ Decision: time runs in slices, all users together.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -70,7 +69,7 @@ class Shop:
         return EventStream(self.population, clock, start_us, horizon_us).batches()
 
     def history(self, start_us: int, end_us: int, *, horizon_us: int | None = None) -> Iterator[EventBatch]:
-        """Yield the batches of ``stream`` that are before an instant; none is empty."""
+        """Yield the events of ``stream`` before an instant, in its batches; none is empty."""
         for batch in self.stream(start_us, horizon_us=horizon_us):
             wanted = batch.before(end_us)
             if len(wanted):
@@ -88,7 +87,7 @@ class Shop:
 
 
 def numbered_ids(prefix: str, count: int, digits: int) -> list[str]:
-    """Return ids of equal length and of at least so many digits."""
+    """Return ids of equal length: the prefix, and a number from 0 with at least this many digits."""
     digits = max(digits, len(str(count - 1)))
     return [f"{prefix}{number:0{digits}d}" for number in range(count)]
 
@@ -187,29 +186,27 @@ class EventStream:
         delay = np.zeros(len(user), dtype=np.int64)
         delay[viewed] = self._checkout_delay(len(viewed))
         sold = views.take(bought)
-        parts: list[tuple[Any, ...]] = [
-            (VIEW, views.user, views.product, views.activity_time, views.delay_us),
+        sold_delay = sold.delay_us + self._checkout_delay(len(sold))
+
+        def pending(
+            kind: int, users: Indices, products: Indices, began: Floats, delay_us: Indices
+        ) -> PendingEvents:
+            return PendingEvents(
+                user=users,
+                product=products,
+                event_type=np.full(len(users), kind, dtype=np.uint8),
+                activity_time=began,
+                timestamp_us=self._clock.instant(self._population.users.segment[users], began) + delay_us,
+                probability=np.full(len(users), np.nan),
+            )
+
+        return PendingEvents.concatenate(
             (
-                PURCHASE,
-                sold.user,
-                sold.product,
-                sold.activity_time,
-                sold.delay_us + self._checkout_delay(len(sold)),
-            ),
-            (VIEW, user[viewed], product[viewed], when[viewed], np.zeros(len(viewed), dtype=np.int64)),
-            (PURCHASE, user, product, when, delay),
-        ]
-        users, products, activity_time, delays = (
-            np.concatenate(column) for column in list(zip(*parts, strict=True))[1:]
-        )
-        types = [np.full(len(part[1]), part[0], dtype=np.uint8) for part in parts]
-        return PendingEvents(
-            user=users,
-            product=products,
-            event_type=np.concatenate(types),
-            activity_time=activity_time,
-            timestamp_us=self._clock.instant(self._population.users.segment[users], activity_time) + delays,
-            probability=np.full(len(users), np.nan),
+                pending(VIEW, views.user, views.product, views.activity_time, views.delay_us),
+                pending(PURCHASE, sold.user, sold.product, sold.activity_time, sold_delay),
+                pending(VIEW, user[viewed], product[viewed], when[viewed], np.zeros_like(viewed)),
+                pending(PURCHASE, user, product, when, delay),
+            )
         )
 
     def _checkout_delay(self, count: int) -> Indices:

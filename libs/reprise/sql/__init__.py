@@ -7,6 +7,10 @@ MEMORY_LIMIT = "3GiB"
 """Default of DuckDB's memory before it spills to disk."""
 
 
+FIRST_OF_EACH_ID = "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1"
+"""Keeps the first row of each event id among ``numbered_rows``."""
+
+
 def connect(*, memory_limit: str | None = None, temp_directory: Path | None = None) -> Any:
     """Return a connection to a new in-memory database, in UTC and without a progress bar.
 
@@ -30,6 +34,11 @@ def connect(*, memory_limit: str | None = None, temp_directory: Path | None = No
 def literal(value: object) -> str:
     """Return an SQL string literal of a text or path."""
     return "'" + str(value).replace("'", "''") + "'"
+
+
+def numbered_rows(path: Path) -> str:
+    """Return SQL of the rows of a Parquet file, with their ``file_row_number``."""
+    return f"read_parquet({literal(path)}, file_row_number = true)"
 
 
 def identifier(name: str) -> str:

@@ -22,9 +22,9 @@ class AsyncStoreClient:
     """One server or a cluster, for one event loop.
 
     Methods raise ``StoreError`` where the store is away, does not answer before the deadline, or refuses. The client
-    keeps so many ``connections`` to each server open in the background, on each of which many requests can be under
-    way, and reopens them with backoff while the store is away. A request that finds none waits for one until its
-    deadline; a request whose connection is lost is sent again on another one. Deadlines are in seconds.
+    keeps ``connections`` connections to each server open in the background, each shared by many requests, and reopens
+    them with backoff while the store is away. A request that finds none waits for one until its deadline; a request
+    whose connection is lost is sent again on another one. Deadlines are in seconds.
 
     Raises:
         StoreRefusedError: The file of certificate authorities is no PEM file.

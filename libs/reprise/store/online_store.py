@@ -57,11 +57,9 @@ class GuardedWrite:
     expected_watermarks: bytes | None
     state: State
     watermarks: bytes
-    # The instant from which the row holds, ``TICK_US`` after its newest event, microseconds since
-    # 1970-01-01 UTC
+    # From when the row holds, ``TICK_US`` after its newest event, microseconds since 1970-01-01 UTC
     event_timestamp_us: int
-    # The state that the row was read with: only fields that differ are written. ``None`` writes all of
-    # them.
+    # The state that the row was read with: only fields that differ are written. ``None`` writes all of them.
     previous: State | None = None
 
 

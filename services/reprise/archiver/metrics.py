@@ -1,11 +1,10 @@
 """The archiver's metrics."""
 
-from collections.abc import Mapping
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from reprise.http.metrics import DependencyMetrics
+from reprise.http.metrics import DependencyMetrics, PartitionGauge
 
 _WRITE_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -45,13 +44,13 @@ class ArchiverMetrics:
             buckets=_WRITE_BUCKETS,
             registry=registry,
         )
-        self._lag = Gauge(
+        lag = Gauge(
             "reprise_archiver_lag_records",
             "Records of an assigned partition that are not yet read.",
             ("topic", "partition"),
             registry=registry,
         )
-        self._partitions: dict[str, frozenset[str]] = {}
+        self.lag = PartitionGauge(lag)
 
     def begin(self, topic: str) -> None:
         """Start the topic's counters at zero: increase() misses the first count of one that starts later."""
@@ -59,12 +58,3 @@ class ArchiverMetrics:
             self.records.labels(topic, outcome)
         for metric in (self.segments, self.written_bytes, self.lost, self.missing):
             metric.labels(topic)
-
-    def show_lag(self, topic: str, lags: Mapping[int, int]) -> None:
-        """Set the lag of the topic's assigned partitions, and remove that of all others."""
-        assigned = frozenset(map(str, lags))
-        for partition in self._partitions.get(topic, frozenset()) - assigned:
-            self._lag.remove(topic, partition)
-        self._partitions[topic] = assigned
-        for number, lag in lags.items():
-            self._lag.labels(topic, str(number)).set(lag)

@@ -35,8 +35,9 @@ class OpenSegment:
     - before an offset that is a multiple of ``segment_records``,
     - once its keys and values reach ``segment_bytes``,
     - before a record whose log timestamp is in a later window than that of its first record,
-    - before a gap in the offsets,
-    - or, regardless of all that, at ``last_offset``, because the same segment was written before.
+    - before a gap in the offsets.
+
+    With ``last_offset``, because the same segment was written before, it ends there or before a gap.
 
     Windows divide the day, so a segment belongs to one day. A record with a timestamp earlier than the segment's first
     record stays in the segment: timestamps that jump back and forth at the edge of a window do not create tiny
@@ -79,13 +80,13 @@ class OpenSegment:
 
 
 class RebalanceTracker:
-    """Collects the partitions that rebalances revoke or assign; one may be revoked and assigned at once."""
+    """Collects the partitions that rebalances revoke or assign; a revoked one may be assigned again at once."""
 
     def __init__(self) -> None:
         self.moved: set[int] = set()
 
     def assigned(self, partitions: Sequence[int]) -> None:
-        """Add partitions, which are read from their committed offsets."""
+        """Add partitions, whose next owner reads from their committed offsets."""
         self.moved.update(partitions)
 
     revoked = assigned
@@ -326,7 +327,7 @@ class Worker:
             return
         self._observe_missing(positions)
         lag = {partition: end - positions.get(partition, end) for partition, end in ends.items()}
-        self._metrics.show_lag(self.topic, lag)
+        self._metrics.lag.show(lag, self.topic)
         self._unread = sum(lag.values())
         self._problem = None
 

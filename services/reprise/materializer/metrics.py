@@ -1,10 +1,8 @@
 """The materializer's metrics."""
 
-from collections.abc import Mapping
-
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from reprise.http.metrics import DependencyMetrics
+from reprise.http.metrics import DependencyMetrics, PartitionGauge
 
 _OUTCOMES = ("folded", "replayed", "duplicate", "ignored", "invalid")
 _FRESHNESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
@@ -47,19 +45,10 @@ class MaterializerMetrics:
             buckets=_FRESHNESS_BUCKETS,
             registry=registry,
         )
-        self._lag = Gauge(
+        lag = Gauge(
             "reprise_materializer_lag_records",
             "Records of an assigned partition that are not yet folded.",
             ("partition",),
             registry=registry,
         )
-        self._partitions: frozenset[str] = frozenset()
-
-    def show_lag(self, lags: Mapping[int, int]) -> None:
-        """Set the lag of the assigned partitions, and remove that of all others."""
-        assigned = frozenset(map(str, lags))
-        for partition in self._partitions - assigned:
-            self._lag.remove(partition)
-        self._partitions = assigned
-        for number, lag in lags.items():
-            self._lag.labels(str(number)).set(lag)
+        self.lag = PartitionGauge(lag)

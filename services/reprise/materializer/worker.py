@@ -133,7 +133,7 @@ class Worker:
             self.problem = str(error)
             _log.warning("lag_unknown", reason=str(error))
             return
-        self._metrics.show_lag({p: end - positions.get(p, end) for p, end in ends.items()})
+        self._metrics.lag.show({p: end - positions.get(p, end) for p, end in ends.items()})
         self.problem = delay
 
 

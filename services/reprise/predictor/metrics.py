@@ -1,5 +1,6 @@
 """Metrics of the predictor: of requests and models, and of each arm of a rollout."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -10,12 +11,16 @@ from reprise.bundle import Bundle
 from reprise.events import parse_timestamp
 from reprise.http.metrics import DependencyMetrics, LoopHistogram, Observe, ObserveMany
 from reprise.http.tracing.factory import Tracing
+from reprise.http.tracing.trace_context import StageKind
 from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
 
 _SECONDS_BOUNDS = (
     *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3),
     *(2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 1.0),
 )
+_CLIENT_STAGES: dict[str, tuple[StageKind, Mapping[str, str]]] = {
+    "read": ("client", {"db.system.name": "redis"})
+}
 _ARM_LABELS = ("arm", "digest")
 _ARM_OUTCOMES = ("answered", "failed")
 
@@ -80,9 +85,7 @@ class PredictorMetrics:
         observe = self._stages.of(name)
         if self._tracing is None:
             return observe
-        if name == "read":
-            return self._tracing.staged(name, observe, "client", **{"db.system.name": "redis"})
-        return self._tracing.staged(name, observe)
+        return self._tracing.staged(name, observe, *_CLIENT_STAGES.get(name, ()))
 
     def count_unknown(self, *known: int, total: int = 1) -> None:
         """Count unknown entities, given how many users, products and pairs of ``total`` predictions are known."""

@@ -35,7 +35,7 @@ class ProducerMetrics:
             registry=registry,
         )
         took: Observe = acknowledgement.observe
-        self.acknowledged = took if tracing is None else tracing.staged("append", took, "producer", **_APPEND)
+        self.acknowledged = took if tracing is None else tracing.staged("append", took, "producer", _APPEND)
         self.simulated_rate = Gauge(
             "reprise_producer_simulated_events_per_second",
             "Simulated events per second since the simulator's last report.",

@@ -6,7 +6,7 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 from reprise.rollout.resource.status import CandidatePhase, CandidateStatus, HistoryEntry, RolloutStatus
-from reprise.routing import RoutingDocument
+from reprise.routing import BUCKETS, RoutingDocument
 
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -60,7 +60,7 @@ class RolloutMetrics:
         self._forget(rollout)
         self._shown.add(rollout)
         for arm in document.arms if document is not None else ():
-            self._weight.labels(rollout, arm.name, arm.digest).set(arm.weight / 10_000)
+            self._weight.labels(rollout, arm.name, arm.digest).set(arm.weight / BUCKETS)
         for candidate in status.candidates:
             self._show_candidate(rollout, candidate)
         if status.routing is not None:

@@ -162,12 +162,13 @@ def create_app(
 
 
 def _add_pages(app: FastAPI, poller: Poller, documentation: str) -> None:
-    @app.get(PAGES[0], include_in_schema=False)
-    @app.get(PAGES[1], include_in_schema=False)
     async def page() -> HTMLResponse:
         if poller.report is None:
             return HTMLResponse(render_waiting(), status_code=503, headers=retry_after(1))
         return HTMLResponse(render(poller.report, documentation))
+
+    for path in PAGES:
+        app.get(path, include_in_schema=False)(page)
 
     @app.get("/status.json", summary="The content of the page", tags=["status"])
     async def as_json() -> Response:

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from e2e.support.cluster import ROOT
-from reprise.bundle import BundleFiles, Manifest
+from reprise.bundle import BundleFiles
 from reprise.features.plan import Plan
 from support.served_bundles import bundle_files, logistic_graph
 
@@ -49,10 +49,7 @@ def failing_on_infinity() -> BundleFiles:
 
 def evaluated_from(start: str) -> BundleFiles:
     """A model whose evaluation began then, RFC 3339: no earlier rows can be compared with it."""
-    plain = logistic_graph({}, 0.0, PLAN.input_names)
-    data = Manifest.from_bytes(_bundle(plain).manifest).data
-    later = data.model_copy(update={"evaluation": data.evaluation.model_copy(update={"start": start})})
-    return bundle_files(of=PLAN, graph=plain, data=later.model_dump())
+    return bundle_files(of=PLAN, evaluation_start=start)
 
 
 def slow() -> BundleFiles:

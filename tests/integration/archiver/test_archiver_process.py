@@ -20,6 +20,7 @@ from support.archiver_process import (
     environment,
     files,
     load,
+    log_tail,
     running,
     said,
     until_idle,
@@ -57,7 +58,7 @@ def test_it_says_that_it_is_ready_and_drains_when_told_to_stop(tmp_path: Path) -
     port = free_port()
     with running(tmp_path, "--port", str(port)) as process:
         everything = lambda: "archived" in metrics(port) and len(archived(tmp_path)) == len(logged)  # noqa: E731
-        wait_until("all is archived", everything, 120, every=0.1)
+        wait_until(lambda: f"all is archived:\n{log_tail(tmp_path)}", everything, 120, every=0.1)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/ready") as answer:
             assert answer.status == 200
         assert f'reprise_archiver_records_total{{outcome="archived",topic="{EVENTS.name}"}} 300.0' in metrics(

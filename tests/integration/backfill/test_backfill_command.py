@@ -10,7 +10,6 @@ from reprise.features.plan import Plan
 from reprise.log import EVENTS, Topic, open_consumer
 from reprise.log.embedded.topic_database import TopicDatabase
 from reprise.store.online_store import OnlineStore
-from reprise.store.settings import OnlineStoreSettings
 from support.embedded_shop import EmbeddedShop
 from support.histories import PLAN_FILE, assert_store_holds, batch_states, event_table, make_events
 from support.redis import RedisServer
@@ -27,7 +26,7 @@ def shop(tmp_path: Path, redis_server: RedisServer) -> EmbeddedShop:
 
 @pytest.fixture
 def online(redis_server: RedisServer) -> Iterator[OnlineStore]:
-    settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    settings = redis_server.settings()
     with OnlineStore.connect(settings) as connected:
         yield connected
 
@@ -77,7 +76,7 @@ def test_a_group_that_is_in_use_is_left_alone(shop: EmbeddedShop) -> None:
     assert "held by other consumers of the group materializer; stop the materializers" in done.output
 
 
-def test_a_file_of_events_alone_lets_the_stream_fold_every_record_and_does_so_only_once(
+def test_a_file_of_events_alone_lets_the_stream_fold_every_record_and_is_refused_the_second_time(
     shop: EmbeddedShop, online: OnlineStore
 ) -> None:
     events = make_events(150)

@@ -24,7 +24,6 @@ from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite
-from reprise.store.settings import OnlineStoreSettings
 from reprise.store.watermarks import Watermarks
 from support.archived import START_MS, TOPIC_ID, MemoryLog, archive_worker, files_under
 from support.histories import (
@@ -113,8 +112,7 @@ class World:
 def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
     kind = getattr(request, "param", "redis")
     server = request.getfixturevalue("redis_server" if kind == "redis" else "redis_cluster")
-    settings = OnlineStoreSettings(redis_host=server.host, redis_port=server.port, redis_type=kind)
-    with ReplaceableStore.connect(settings) as connected:
+    with ReplaceableStore.connect(server.settings()) as connected:
         yield World(connected, tmp_path)
 
 

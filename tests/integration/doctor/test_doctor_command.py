@@ -11,7 +11,7 @@ from reprise.bundle import BundleStore
 from reprise.events import CANARY_PREFIX
 from reprise.routing import RoutingDocument, allocate, document_key
 from support.predictor import published
-from support.redis import MISSING, redis_server_path, running_redis
+from support.redis import running_redis
 from support.served_bundles import bundle_files
 from support.small_platform import PASSWORD, PROJECT, Examined, SmallPlatform, small_platform
 from support.waiting import wait_until
@@ -26,8 +26,6 @@ ALL = (
 
 @pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallPlatform]:
-    if redis_server_path() is None:
-        pytest.skip(MISSING)
     with running_redis() as redis, small_platform(tmp_path_factory.mktemp("platform"), redis) as running:
         yield running
 

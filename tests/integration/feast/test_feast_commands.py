@@ -17,7 +17,6 @@ import pytest
 from reprise.events import Event
 from reprise.store.feast.view import WATERMARKS
 from reprise.store.online_store import OnlineStore
-from reprise.store.settings import OnlineStoreSettings
 from support.feast_repository import CommandsRun, FeastRepository, copy_repository
 from support.histories import assert_store_holds, batch_states, event_table, make_events
 from support.redis import RedisServer, free_port
@@ -102,7 +101,7 @@ def test_materialize_incremental_brings_every_entity_however_long_silent(
     last = max(event.timestamp_us for event in history) // 1_000_000 + 1
     end = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(last))
     repository.run(["apply"], ["materialize-incremental", end])
-    settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    settings = redis_server.settings()
     with OnlineStore.connect(settings) as store:
         assert_store_holds(store, repository.plan, batch_states(repository.plan, history))
 

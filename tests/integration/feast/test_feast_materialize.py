@@ -22,7 +22,6 @@ from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore, StoredRow
-from reprise.store.settings import OnlineStoreSettings
 from reprise.store.watermarks import Watermarks
 from support.feast_repository import FeastRepository, with_positions
 from support.histories import (
@@ -45,7 +44,7 @@ BEGINNING, LATER = pd.Timestamp("1900-01-02", tz="UTC"), pd.Timestamp("2100-01-0
 
 @pytest.fixture
 def store(redis_server: RedisServer) -> Iterator[OnlineStore]:
-    settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    settings = redis_server.settings()
     with OnlineStore.connect(settings) as connected:
         yield connected
 

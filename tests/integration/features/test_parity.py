@@ -56,7 +56,6 @@ def dose(examples: int) -> settings:
     return settings(
         max_examples=examples * DOSE,
         derandomize=DOSE == 1,
-        deadline=None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )

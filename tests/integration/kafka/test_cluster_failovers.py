@@ -15,7 +15,6 @@ from support.collection import SOAK
 from support.histories import make_events
 from support.kafka import KafkaBroker
 from support.killing import folding
-from support.redis import MISSING, redis_server_path
 from support.redis_cluster import RedisCluster, running_redis_cluster
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
@@ -26,8 +25,6 @@ RATE = 400
 
 @pytest.fixture
 def durable_cluster() -> Iterator[RedisCluster]:
-    if redis_server_path() is None:
-        pytest.skip(MISSING)
     with running_redis_cluster("--appendonly", "yes", "--appendfsync", "everysec") as cluster:
         yield cluster
 

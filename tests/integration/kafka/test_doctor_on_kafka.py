@@ -10,7 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from reprise.log import DEAD_LETTERS, EVENTS, TOPICS
 from reprise.log.kafka.topics import ensure_topics
 from support.kafka import KafkaBroker
-from support.redis import MISSING, redis_server_path, running_redis
+from support.redis import running_redis
 from support.small_platform import SmallPlatform, small_platform
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
@@ -20,8 +20,6 @@ pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
 def platform(
     session_kafka_broker: KafkaBroker, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[SmallPlatform]:
-    if redis_server_path() is None:
-        pytest.skip(MISSING)
     session_kafka_broker.reset_topics()
     folder = tmp_path_factory.mktemp("platform")
     with running_redis() as redis, small_platform(folder, redis, session_kafka_broker.servers) as running:

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from reprise.store.settings import OnlineStoreSettings
 from support.collection import SOAK
 from support.histories import make_events
 from support.kafka import KafkaBroker
 from support.killing import dead_letters, folding
-from support.redis import MISSING, RedisServer, redis_server_path, running_redis
+from support.redis import RedisServer, running_redis
 
 pytestmark = [pytest.mark.kafka, pytest.mark.redis, pytest.mark.slow]
 
@@ -26,8 +25,6 @@ SECONDS_BETWEEN = (1.0, 4.0) if SOAK else (0.8, 2.5)
 
 @pytest.fixture
 def durable_redis() -> Iterator[RedisServer]:
-    if redis_server_path() is None:
-        pytest.skip(MISSING)
     with running_redis("--appendonly", "yes", "--appendfsync", "always") as server:
         yield server
 
@@ -37,7 +34,7 @@ def test_state_is_the_batch_executors_whatever_is_killed(
 ) -> None:
     rng = random.Random(11)
     events = make_events(RATE * 8 * KILLS, users=60, products=25)
-    settings = OnlineStoreSettings(redis_host=durable_redis.host, redis_port=durable_redis.port)
+    settings = durable_redis.settings()
     with folding(kafka_broker, settings, tmp_path, events, RATE) as (load, workers):
         for number in range(KILLS):
             time.sleep(rng.uniform(*SECONDS_BETWEEN))

@@ -15,7 +15,6 @@ from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.store.online_store import GuardedWrite, OnlineStore
-from reprise.store.settings import OnlineStoreSettings
 from support.collection import SOAK
 from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
 from support.redis import RedisServer
@@ -67,7 +66,7 @@ class HarmedStore(OnlineStore):
 
 @pytest.fixture
 def store(redis_server: RedisServer) -> Iterator[HarmedStore]:
-    settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    settings = redis_server.settings()
     with HarmedStore.connect(settings) as connected:
         yield connected
 

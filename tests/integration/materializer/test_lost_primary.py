@@ -16,7 +16,6 @@ from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.blocking import ReplicationIds
 from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
-from support.redis import MISSING, redis_server_path
 from support.redis_cluster import RedisCluster, command, running_redis_cluster
 
 pytestmark = pytest.mark.redis
@@ -61,8 +60,6 @@ class ForgetfulStore:
 
 @pytest.fixture
 def cluster() -> Iterator[RedisCluster]:
-    if redis_server_path() is None:
-        pytest.skip(MISSING)
     with running_redis_cluster() as cluster:
         yield cluster
 

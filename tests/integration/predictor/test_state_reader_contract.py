@@ -10,7 +10,6 @@ from reprise.predictor.storage.state_reader import StateReader
 from reprise.store.exceptions import CorruptRowError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineReader
-from reprise.store.settings import OnlineStoreSettings
 from support.fake_reader import FakeReader
 from support.redis import RedisServer
 from support.served_bundles import small_plan
@@ -39,7 +38,7 @@ async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
             yield Subject(fake, fake.put, fake.corrupt.add)
         return
     server: RedisServer = request.getfixturevalue("redis_server")
-    settings = OnlineStoreSettings.load(redis_host=server.host, redis_port=server.port)
+    settings = server.settings()
     with server.client() as client:
 
         def put(codec: ViewCodec, state: Sequence[Any], *ids: str) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from reprise.events import Event, decode_event
+from reprise.events import decode_event
 from reprise.log import EVENTS, EventLogSettings, Record, open_consumer
 from support.redis import free_port
 from support.traces import SAMPLED, TRACE_ID, collector
@@ -93,14 +93,11 @@ def test_continuous_mode_simulates_and_takes_events_that_are_traced_until_sigter
     assert {each.span.name for each in received} == {"POST /events", "append"}
     assert {each.span.trace_id.hex() for each in received} == {TRACE_ID}
     assert {each.resource["service.name"] for each in received} == {"reprise-producer"}
-    events = {event.event_id: event for event in map(decode, read_events(tmp_path))}
+    decoded = [decode_event(record.value) for record in read_events(tmp_path)]
+    events = {event.event_id: event for event in decoded}
     events.pop("e")
     assert len(events) > 50
     assert all(abs(event.timestamp_us / 1e6 - time.time()) < 60 for event in events.values())
-
-
-def decode(record: Record) -> Event:
-    return decode_event(record.value)
 
 
 def simulated(url: str) -> float:

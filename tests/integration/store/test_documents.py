@@ -6,7 +6,6 @@ from redis.cluster import RedisCluster as Client
 from reprise.store.async_client import DocumentReader
 from reprise.store.client import DocumentStore
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
-from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.resp import pack
 from support.redis import RedisServer, free_port
 from support.redis_cluster import RedisCluster
@@ -16,14 +15,10 @@ pytestmark = pytest.mark.redis
 KEY = "routing:reprise:document"
 
 
-def settings(server: RedisServer | RedisCluster, **more: object) -> OnlineStoreSettings:
-    return OnlineStoreSettings.load(**{"redis_host": server.host, "redis_port": server.port, **more})
-
-
 async def test_document_is_read_as_it_was_written_and_absent_where_there_is_none(
     redis_server: RedisServer,
 ) -> None:
-    async with DocumentReader(settings(redis_server)) as reader:
+    async with DocumentReader(redis_server.settings()) as reader:
         assert await reader.get(KEY) is None
         with redis_server.client() as client:
             client.set(KEY, b"\x00\xff{}")
@@ -35,16 +30,22 @@ async def test_document_is_read_from_the_node_of_a_cluster_that_has_it(redis_clu
     client = Client(host=redis_cluster.host, port=redis_cluster.port)
     for key in keys:
         client.set(key, key)
-    async with DocumentReader(settings(redis_cluster, redis_type="redis_cluster"), deadline=5) as reader:
+    async with DocumentReader(redis_cluster.settings(), deadline=5) as reader:
         assert [await reader.get(key) for key in keys] == [key.encode() for key in keys]
     client.close()
+
+
+async def test_store_that_is_away_is_reported_within_the_deadline(redis_server: RedisServer) -> None:
+    async with DocumentReader(redis_server.settings(redis_port=free_port()), deadline=0.2) as reader:
+        with pytest.raises(StoreUnavailableError, match="no answer within 200 ms"):
+            await reader.get(KEY)
 
 
 async def test_refusal_names_the_key(redis_server: RedisServer) -> None:
     with redis_server.client() as client:
         client.execute_command("ACL", "SETUSER", "blind", "on", ">geheim", "~*", "-@all", "+ping")
         try:
-            blind = settings(redis_server, redis_username="blind", redis_password="geheim")
+            blind = redis_server.settings(redis_username="blind", redis_password="geheim")
             async with DocumentReader(blind) as reader:
                 with pytest.raises(StoreRefusedError, match=rf"read {KEY}"):
                     await reader.get(KEY)
@@ -57,7 +58,7 @@ def test_written_document_is_read_back_and_expires_if_asked(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     server = request.getfixturevalue("redis_server" if kind == "redis" else "redis_cluster")
-    with DocumentStore.connect(settings(server, redis_type=kind)) as store:
+    with DocumentStore.connect(server.settings()) as store:
         assert store.get(KEY) is None
         store.set(KEY, b"\x00{}")
         assert store.get(KEY) == b"\x00{}"
@@ -68,7 +69,7 @@ def test_written_document_is_read_back_and_expires_if_asked(
 
 def test_document_of_a_store_that_is_away_is_unavailable(redis_server: RedisServer) -> None:
     with (
-        DocumentStore.connect(settings(redis_server, redis_port=free_port())) as store,
+        DocumentStore.connect(redis_server.settings(redis_port=free_port())) as store,
         pytest.raises(StoreUnavailableError, match=f"read {KEY}"),
     ):
         store.get(KEY)

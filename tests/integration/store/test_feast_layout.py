@@ -126,7 +126,7 @@ def read_with_feast(store: Any, codec: ViewCodec, ids: tuple[str, ...]) -> Mappi
 
 @pytest.fixture
 def our_store(redis_server: RedisServer) -> Iterator[OnlineStore]:
-    settings = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    settings = redis_server.settings()
     with OnlineStore.connect(settings) as store:
         yield store
 

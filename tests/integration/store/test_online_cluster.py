@@ -42,11 +42,6 @@ ROWS = [row(number) for number in USERS]
 MANY = USER_CODEC, [[f"u{number}" for number in range(500)]]
 
 
-def settings_of(server: RedisServer | RedisCluster, **more: Any) -> OnlineStoreSettings:
-    given = {"redis_type": "redis_cluster", "redis_host": server.host, "redis_port": server.port, **more}
-    return OnlineStoreSettings(**given)
-
-
 def write(store: OnlineStore, expected: bytes | None, watermarks: bytes, purchases: int) -> list[bool]:
     state = [purchases, *STATE[1:]]
     return store.write_guarded([GuardedWrite(*row, expected, state, watermarks, 1) for row in ROWS])
@@ -75,7 +70,7 @@ def primary_of(cluster: RedisCluster, key: bytes) -> RedisServer:
 
 
 def test_the_rows_are_on_all_primaries(redis_cluster: RedisCluster) -> None:
-    with OnlineStore.connect(settings_of(redis_cluster)) as store:
+    with OnlineStore.connect(redis_cluster.settings()) as store:
         assert all(write(store, None, b"1", 7))
     sizes = [command(primary, "DBSIZE") for primary in redis_cluster.primaries()]
     assert sum(sizes) == len(USERS)
@@ -83,7 +78,7 @@ def test_the_rows_are_on_all_primaries(redis_cluster: RedisCluster) -> None:
 
 
 def test_a_store_follows_a_failover_that_was_agreed_on(redis_cluster: RedisCluster) -> None:
-    with OnlineStore.connect(settings_of(redis_cluster)) as store:
+    with OnlineStore.connect(redis_cluster.settings()) as store:
         assert all(write(store, None, b"1", 1))
         for number, primary in enumerate(redis_cluster.primaries()):
             redis_cluster.fail_over(primary)
@@ -93,7 +88,7 @@ def test_a_store_follows_a_failover_that_was_agreed_on(redis_cluster: RedisClust
 
 
 def test_a_store_follows_a_primary_that_died(redis_cluster: RedisCluster) -> None:
-    settings = settings_of(redis_cluster, redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
+    settings = redis_cluster.settings(redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
         replication_ids = store.replication_ids()
         assert all(write(store, None, b"1", 1))
@@ -109,10 +104,12 @@ def test_another_node_tells_the_layout_when_the_first_is_down(redis_cluster: Red
     redis_cluster.fail_over(first)
     redis_cluster.wait_until_whole()
     first.stop()
-    with OnlineStore.connect(settings_of(first, redis_nodes=redis_cluster.nodes)) as store:
+    with OnlineStore.connect(
+        first.settings(redis_type="redis_cluster", redis_nodes=redis_cluster.nodes)
+    ) as store:
         assert all(write(store, None, b"1", 1))
     with (
-        OnlineStore.connect(settings_of(first, redis_timeout=0.3)) as store,
+        OnlineStore.connect(first.settings(redis_type="redis_cluster", redis_timeout=0.3)) as store,
         pytest.raises(
             StoreUnavailableError, match=rf"read 60 rows at redis://127\.0\.0\.1:{first.port} \(cluster\)"
         ),
@@ -125,14 +122,13 @@ def test_a_slot_on_its_way_is_read_and_written_where_each_key_is(redis_cluster: 
     slot, source = key_slot(key), primary_of(redis_cluster, key)
     target = next(primary for primary in redis_cluster.primaries() if primary is not source)
     ids = {server.port: command(server, "CLUSTER", "MYID") for server in (source, target)}
-    with OnlineStore.connect(settings_of(redis_cluster)) as store:
+    with OnlineStore.connect(redis_cluster.settings()) as store:
         store.read(ROWS)
         command(target, "CLUSTER", "SETSLOT", slot, "IMPORTING", ids[source.port])
         command(source, "CLUSTER", "SETSLOT", slot, "MIGRATING", ids[target.port])
         try:
-            assert all(
-                write(store, None, b"1", 1)
-            )  # what is not at the source yet is asked for at the target
+            # What is not at the source yet is asked for at the target.
+            assert all(write(store, None, b"1", 1))
             assert command(target, "CLUSTER", "COUNTKEYSINSLOT", slot) == 1
             assert held(store) == {1}
             assert asyncio.run(read_all(redis_cluster)) == {1}
@@ -144,7 +140,7 @@ def test_a_slot_on_its_way_is_read_and_written_where_each_key_is(redis_cluster: 
 
 
 async def read_all(cluster: RedisCluster) -> set[Any]:
-    async with OnlineReader(settings_of(cluster), deadline=5) as reader:
+    async with OnlineReader(cluster.settings(), deadline=5) as reader:
         rows = [found.state[0] for found in await reader.read(ROWS)]
         (block,) = await reader.read_blocks([MANY])
         np.testing.assert_array_equal(block.state[: len(rows), 0], rows)
@@ -154,7 +150,7 @@ async def read_all(cluster: RedisCluster) -> set[Any]:
 
 def test_a_server_that_is_no_cluster_is_refused_by_name(redis_server: RedisServer) -> None:
     with (
-        OnlineStore.connect(settings_of(redis_server)) as store,
+        OnlineStore.connect(redis_server.settings(redis_type="redis_cluster")) as store,
         pytest.raises(StoreRefusedError, match=r"layout: ERR This instance has cluster support disabled"),
     ):
         store.read(ROWS)
@@ -163,7 +159,7 @@ def test_a_server_that_is_no_cluster_is_refused_by_name(redis_server: RedisServe
 def test_what_replicas_have_is_settled_and_stays_after_the_primary_died(
     redis_cluster: RedisCluster,
 ) -> None:
-    settings = settings_of(redis_cluster, redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
+    settings = redis_cluster.settings(redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
         for number in range(30):
             replication_ids = store.replication_ids()
@@ -175,7 +171,7 @@ def test_what_replicas_have_is_settled_and_stays_after_the_primary_died(
 
 def test_what_a_frozen_replica_lacks_is_not_settled(redis_cluster: RedisCluster) -> None:
     primary = redis_cluster.primaries()[0]
-    with OnlineStore.connect(settings_of(redis_cluster, redis_timeout=2.0)) as store:
+    with OnlineStore.connect(redis_cluster.settings(redis_timeout=2.0)) as store:
         replication_ids = store.replication_ids()
         with redis_cluster.replica_of(primary).frozen():
             assert all(write(store, None, b"1", 1))
@@ -192,7 +188,7 @@ def test_a_write_that_its_primary_took_along_is_not_settled_by_the_next_one(
     """The store was told that it wrote, and finds the new primary without it: who asks has to fold again."""
     primary = redis_cluster.primaries()[0]
     replica = redis_cluster.replica_of(primary)
-    settings = settings_of(redis_cluster, redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
+    settings = redis_cluster.settings(redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
     with OnlineStore.connect(settings) as store:
         assert all(write(store, None, b"1", 1))
         store.wait_for_replicas(store.replication_ids())
@@ -207,7 +203,7 @@ def test_a_write_that_its_primary_took_along_is_not_settled_by_the_next_one(
 
 
 def test_one_server_settles_with_its_replicas_too(redis_server: RedisServer) -> None:
-    alone = OnlineStoreSettings(redis_host=redis_server.host, redis_port=redis_server.port)
+    alone = redis_server.settings()
     with OnlineStore.connect(alone) as store:
         assert store.replication_ids() == {}
         store.wait_for_replicas({})
@@ -225,7 +221,7 @@ def test_one_server_settles_with_its_replicas_too(redis_server: RedisServer) -> 
 
 async def test_a_reader_answers_through_a_failover_that_was_agreed_on(redis_cluster: RedisCluster) -> None:
     await asyncio.to_thread(fill, redis_cluster)
-    async with OnlineReader(settings_of(redis_cluster), deadline=5) as reader:
+    async with OnlineReader(redis_cluster.settings(), deadline=5) as reader:
         await reader.ping()
         for primary in redis_cluster.primaries():
             failing = asyncio.create_task(asyncio.to_thread(redis_cluster.fail_over, primary))
@@ -238,7 +234,7 @@ async def test_a_reader_answers_through_a_failover_that_was_agreed_on(redis_clus
 
 
 def fill(cluster: RedisCluster) -> None:
-    with OnlineStore.connect(settings_of(cluster)) as store:
+    with OnlineStore.connect(cluster.settings()) as store:
         replication_ids = store.replication_ids()
         assert all(write(store, None, b"1", 5))
         store.wait_for_replicas(replication_ids)
@@ -249,7 +245,7 @@ async def test_the_rows_of_a_large_batch_come_as_they_are_from_all_primaries(
 ) -> None:
     codec, keys = USER_CODEC, USER_CODEC.keys(*MANY[1])
     await asyncio.to_thread(fill, redis_cluster)
-    reads = AsyncTransport(settings_of(redis_cluster), None, 1)
+    reads = AsyncTransport(redis_cluster.settings(), None, 1)
     reads.start()
     try:
         until = asyncio.get_running_loop().time() + 5
@@ -267,7 +263,7 @@ async def test_a_reader_is_unavailable_while_a_primary_is_gone_and_then_answers_
     redis_cluster: RedisCluster,
 ) -> None:
     await asyncio.to_thread(fill, redis_cluster)
-    async with OnlineReader(settings_of(redis_cluster), deadline=0.2) as reader:
+    async with OnlineReader(redis_cluster.settings(), deadline=0.2) as reader:
         await reader.ping(deadline=5)
         redis_cluster.primaries()[0].stop()
         before = time.monotonic()
@@ -288,13 +284,13 @@ async def test_a_reader_is_unavailable_while_a_primary_is_gone_and_then_answers_
 async def test_a_reader_finds_the_cluster_by_another_node_and_waits_for_it(
     redis_cluster: RedisCluster,
 ) -> None:
-    nowhere = settings_of(redis_cluster, redis_port=free_port(), redis_nodes=redis_cluster.nodes)
+    nowhere = redis_cluster.settings(redis_port=free_port(), redis_nodes=redis_cluster.nodes)
     async with OnlineReader(nowhere, deadline=5) as reader:
         assert not (await reader.read(ROWS))[0].known
 
 
 async def test_a_reader_of_a_server_that_is_no_cluster_is_refused(redis_server: RedisServer) -> None:
-    async with OnlineReader(settings_of(redis_server), deadline=30) as reader:
+    async with OnlineReader(redis_server.settings(redis_type="redis_cluster"), deadline=30) as reader:
         with pytest.raises(StoreRefusedError, match="cluster support disabled"):
             await reader.read(ROWS)
 
@@ -318,7 +314,7 @@ def users(redis_cluster: RedisCluster) -> Iterator[None]:
 
 
 def as_user(cluster: RedisCluster, name: str) -> OnlineStoreSettings:
-    return settings_of(cluster, redis_username=name, redis_password="geheim")
+    return cluster.settings(redis_username=name, redis_password="geheim")
 
 
 @pytest.mark.usefixtures("users")

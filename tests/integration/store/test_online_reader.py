@@ -16,10 +16,8 @@ from reprise.store.reader import OnlineReader
 from reprise.store.settings import OnlineStoreSettings
 from support.certificates import self_signed
 from support.embedded_redis import Address
-from support.redis import RedisServer, free_port, redis_server_path, running_redis
+from support.redis import RedisServer, free_port, running_redis
 from support.rows import EMPTY, PAIR_CODEC, PRODUCT_CODEC, STATE, USER_CODEC
-
-NEEDS_SERVER = pytest.mark.skipif(redis_server_path() is None, reason="redis-server is not installed")
 
 
 @pytest.fixture
@@ -44,12 +42,17 @@ def write_users(settings: OnlineStoreSettings) -> None:
     assert all(written)
 
 
+@pytest.fixture
+async def single(redis_server: RedisServer) -> AsyncIterator[OnlineReader]:
+    """A reader of one connection, which is open, to a server with the rows of ``stored``."""
+    write_users(redis_server.settings())
+    async with OnlineReader(redis_server.settings(), deadline=5, connections=1) as reader:
+        await reader.ping()
+        yield reader
+
+
 def user(number: int) -> tuple[Any, bytes]:
     return USER_CODEC, USER_CODEC.key(f"u{number}")
-
-
-def settings_of(server: RedisServer, **more: Any) -> OnlineStoreSettings:
-    return OnlineStoreSettings(redis_host=server.host, redis_port=server.port, **more)
 
 
 async def test_the_rows_of_a_request_come_in_the_order_asked_for(reader: OnlineReader, stored: None) -> None:
@@ -223,21 +226,18 @@ async def test_a_read_after_closing_says_so(settings: OnlineStoreSettings) -> No
 
 @pytest.mark.redis
 async def test_a_reader_that_gives_up_costs_the_others_neither_their_answers_nor_the_connection(
-    redis_server: RedisServer,
+    redis_server: RedisServer, single: OnlineReader
 ) -> None:
-    write_users(settings_of(redis_server))
-    async with OnlineReader(settings_of(redis_server), deadline=5, connections=1) as reader:
-        await reader.ping()
-        before = connections_made(redis_server)
-        impatient = [asyncio.create_task(reader.read([user(9)])) for _ in range(20)]
-        patient = [asyncio.create_task(reader.read([user(number)])) for number in range(9)]
-        await asyncio.sleep(0)
-        for task in impatient[::2]:
-            task.cancel()
-        assert [(await task)[0].state[0] for task in patient] == list(range(9))
-        assert [(await task)[0].state[0] for task in impatient[1::2]] == [9] * 10
-        assert all(task.cancelled() for task in impatient[::2])
-        assert connections_made(redis_server) == before + 1
+    before = connections_made(redis_server)
+    impatient = [asyncio.create_task(single.read([user(9)])) for _ in range(20)]
+    patient = [asyncio.create_task(single.read([user(number)])) for number in range(9)]
+    await asyncio.sleep(0)
+    for task in impatient[::2]:
+        task.cancel()
+    assert [(await task)[0].state[0] for task in patient] == list(range(9))
+    assert [(await task)[0].state[0] for task in impatient[1::2]] == [9] * 10
+    assert all(task.cancelled() for task in impatient[::2])
+    assert connections_made(redis_server) == before + 1
 
 
 def connections_made(server: RedisServer) -> int:
@@ -250,22 +250,19 @@ def connections_made(server: RedisServer) -> int:
 @pytest.mark.redis
 @EITHER_WAY
 async def test_a_server_that_hangs_fails_reads_at_their_deadline_and_is_read_again_later(
-    redis_server: RedisServer, ask: Callable[..., Any]
+    redis_server: RedisServer, single: OnlineReader, ask: Callable[..., Any]
 ) -> None:
-    write_users(settings_of(redis_server))
-    async with OnlineReader(settings_of(redis_server), deadline=5, connections=1) as reader:
-        await reader.ping()
-        with redis_server.frozen():
-            before = time.monotonic()
-            with pytest.raises(StoreUnavailableError, match=r"read rows at .*: no answer within 50 ms"):
-                await ask(reader, deadline=0.05)
-            assert time.monotonic() - before < 2
-        await ask_for_one(reader)
+    with redis_server.frozen():
+        before = time.monotonic()
+        with pytest.raises(StoreUnavailableError, match=r"read rows at .*: no answer within 50 ms"):
+            await ask(single, deadline=0.05)
+        assert time.monotonic() - before < 2
+    await ask_for_one(single)
 
 
 @pytest.mark.redis
 async def test_a_connection_on_which_nothing_moves_is_given_up(redis_server: RedisServer) -> None:
-    settings = settings_of(redis_server, redis_connect_timeout=0.1)
+    settings = redis_server.settings(redis_connect_timeout=0.1)
     async with OnlineReader(settings, deadline=0.1, connections=1) as reader:
         await reader.ping(deadline=5)
         with redis_server.frozen():
@@ -280,13 +277,13 @@ async def test_a_connection_on_which_nothing_moves_is_given_up(redis_server: Red
 
 @pytest.mark.redis
 async def test_a_server_that_comes_back_is_read_again(redis_server: RedisServer) -> None:
-    async with OnlineReader(settings_of(redis_server), deadline=0.2) as reader:
+    async with OnlineReader(redis_server.settings(), deadline=0.2) as reader:
         await reader.ping(deadline=5)
         redis_server.stop()
         with pytest.raises(StoreUnavailableError):
             await reader.read([user(1)])
         redis_server.start()
-        write_users(settings_of(redis_server))
+        write_users(redis_server.settings())
         (row,) = await reader.read([user(4)], deadline=5)
         assert row.state[0] == 4
 
@@ -294,25 +291,21 @@ async def test_a_server_that_comes_back_is_read_again(redis_server: RedisServer)
 @pytest.mark.redis
 @EITHER_WAY
 async def test_a_read_whose_connection_is_cut_is_answered_on_another(
-    redis_server: RedisServer, ask: Callable[..., Any]
+    redis_server: RedisServer, single: OnlineReader, ask: Callable[..., Any]
 ) -> None:
-    write_users(settings_of(redis_server))
-    async with OnlineReader(settings_of(redis_server), deadline=5, connections=1) as reader:
-        await reader.ping()
-        with redis_server.client() as client:
-            for _ in range(4):
-                reads = [asyncio.create_task(ask(reader)) for _ in range(3)]
-                await asyncio.sleep(0)
-                client.client_kill_filter(_type="normal", skipme=True)
-                await asyncio.gather(*reads)
+    with redis_server.client() as client:
+        for _ in range(4):
+            reads = [asyncio.create_task(ask(single)) for _ in range(3)]
+            await asyncio.sleep(0)
+            client.client_kill_filter(_type="normal", skipme=True)
+            await asyncio.gather(*reads)
 
 
 @pytest.mark.redis
-@NEEDS_SERVER
 @pytest.mark.parametrize("password", [None, "falsch"])
 async def test_a_wrong_password_is_refused_at_once(password: str | None) -> None:
     with running_redis("--requirepass", "geheim") as server:
-        settings = settings_of(server, redis_password=password)
+        settings = server.settings(redis_password=password)
         async with OnlineReader(settings, deadline=30) as reader:
             with pytest.raises(StoreRefusedError, match=r"connect to .*: (WRONGPASS|NOAUTH)") as caught:
                 await reader.read([user(1)])
@@ -320,14 +313,13 @@ async def test_a_wrong_password_is_refused_at_once(password: str | None) -> None
 
 
 @pytest.mark.redis
-@NEEDS_SERVER
 async def test_a_user_with_a_password_reads_and_what_it_may_not_is_refused() -> None:
     rules = ("on", ">geheim", "~*", "+ping", "+hmget", "+select")
     with running_redis("--user", "predictor", *rules, "--user", "blind", *rules[:-2]) as server:
-        settings = settings_of(server, redis_username="predictor", redis_password="geheim", redis_db=2)
+        settings = server.settings(redis_username="predictor", redis_password="geheim", redis_db=2)
         async with OnlineReader(settings, deadline=5) as reader:
             assert not (await reader.read([user(1)]))[0].known
-        blind = settings_of(server, redis_username="blind", redis_password="geheim")
+        blind = server.settings(redis_username="blind", redis_password="geheim")
         async with OnlineReader(blind, deadline=5) as reader:
             await reader.ping()
             with pytest.raises(StoreRefusedError, match=r"read rows at .*: NOPERM"):
@@ -337,7 +329,6 @@ async def test_a_user_with_a_password_reads_and_what_it_may_not_is_refused() -> 
 
 
 @pytest.mark.redis
-@NEEDS_SERVER
 async def test_a_server_with_tls_is_read_and_written_if_its_authority_is_known(tmp_path: Path) -> None:
     key, cert = self_signed(tmp_path)
     port = free_port()

@@ -201,13 +201,9 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
         store.read([(USER_CODEC, USER_CODEC.key("u"))])
 
 
-def settings_of(server: RedisServer, **more: object) -> OnlineStoreSettings:
-    return OnlineStoreSettings.load(**{"redis_host": server.host, "redis_port": server.port, **more})
-
-
 @pytest.mark.redis
 def test_a_connection_that_was_lost_is_made_again(redis_server: RedisServer) -> None:
-    with OnlineStore.connect(settings_of(redis_server)) as store:
+    with OnlineStore.connect(redis_server.settings()) as store:
         assert store.write_guarded([write(None, b"w")]) == [True]
         redis_server.stop()
         with pytest.raises(StoreUnavailableError, match=r"write 1 rows at"):
@@ -241,7 +237,7 @@ FULL = ("--maxmemory", "1", "--maxmemory-policy", "noeviction")
 def test_a_server_that_refuses_a_write_is_named_with_the_reason(
     options: tuple[str, ...], credentials: dict[str, str], error: type[Exception], reason: str
 ) -> None:
-    with running_redis(*options) as server, OnlineStore.connect(settings_of(server, **credentials)) as store:
+    with running_redis(*options) as server, OnlineStore.connect(server.settings(**credentials)) as store:
         with pytest.raises(error, match=rf"(?i)write 1 rows at .*: {reason}") as caught:
             store.write_guarded([write(None, b"w")])
         assert "falsch" not in str(caught.value)
@@ -251,14 +247,14 @@ def test_a_server_that_refuses_a_write_is_named_with_the_reason(
 def test_a_password_opens_the_store() -> None:
     with (
         running_redis("--requirepass", "geheim") as server,
-        OnlineStore.connect(settings_of(server, redis_password="geheim")) as store,
+        OnlineStore.connect(server.settings(redis_password="geheim")) as store,
     ):
         assert store.write_guarded([write(None, b"w")]) == [True]
 
 
 @pytest.mark.redis
 def test_a_server_that_does_not_answer_in_time_is_unavailable(redis_server: RedisServer) -> None:
-    settings = settings_of(redis_server, redis_timeout=0.05, redis_connect_timeout=0.05)
+    settings = redis_server.settings(redis_timeout=0.05, redis_connect_timeout=0.05)
     with OnlineStore.connect(settings) as store:
         store.ping()
         with redis_server.frozen(), pytest.raises(StoreUnavailableError, match=r"ping at"):

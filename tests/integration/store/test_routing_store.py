@@ -4,7 +4,6 @@ import pytest
 
 from reprise.routing import InvalidRoutingError, RolloutEvidence, RoutingDocument, allocate, document_key
 from reprise.routing.store import RoutingStore
-from reprise.store.settings import OnlineStoreSettings
 from support.redis import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -18,12 +17,8 @@ EVIDENCE = RolloutEvidence(
 )
 
 
-def settings(server: RedisServer, **more: object) -> OnlineStoreSettings:
-    return OnlineStoreSettings.load(**{"redis_host": server.host, "redis_port": server.port, **more})
-
-
 def test_documents_are_read_as_they_were_published(redis_server: RedisServer) -> None:
-    with RoutingStore(settings(redis_server)) as store:
+    with RoutingStore(redis_server.settings()) as store:
         assert (store.document(), store.evidence()) == (None, None)
         store.publish_document(DOCUMENT)
         store.publish_evidence(EVIDENCE)
@@ -31,13 +26,13 @@ def test_documents_are_read_as_they_were_published(redis_server: RedisServer) ->
 
 
 def test_document_expires(redis_server: RedisServer) -> None:
-    with RoutingStore(settings(redis_server)) as store, redis_server.client() as client:
+    with RoutingStore(redis_server.settings()) as store, redis_server.client() as client:
         store.publish_document(DOCUMENT, expires=timedelta(seconds=50))
         assert 0 < client.pttl(KEY) <= 50_000
 
 
 def test_document_that_breaks_the_format_is_refused(redis_server: RedisServer) -> None:
-    with RoutingStore(settings(redis_server)) as store, redis_server.client() as client:
+    with RoutingStore(redis_server.settings()) as store, redis_server.client() as client:
         client.set(KEY, b"{}")
         with pytest.raises(InvalidRoutingError, match="generation"):
             store.document()

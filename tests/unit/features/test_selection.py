@@ -1,8 +1,7 @@
 """Which of the discovered features are kept."""
 
-from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any
+from collections.abc import Collection, Mapping
+from types import MappingProxyType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,10 +25,13 @@ NOISE = [RNG.random(ROWS) for _ in range(12)]
 
 
 def chosen(
-    columns: Mapping[str, np.ndarray], max_inputs: int = 10, label: np.ndarray = LABEL, **options: Any
+    columns: Mapping[str, np.ndarray],
+    max_inputs: int = 10,
+    label: np.ndarray = LABEL,
+    named: Collection[str] = (),
+    depths: Mapping[str, int] = MappingProxyType({}),
 ) -> Selection:
-    """Select among these columns; an option has the named of them, or the depth of each that is not 1."""
-    named, depths = options.get("named", ()), options.get("depths", {})
+    """Select among these columns; ``depths`` has the depth of each that is not 1."""
     candidates = [candidate(name, named=name in named, depth=depths.get(name, 1)) for name in columns]
     values = np.column_stack(list(columns.values()))
     return select(candidates, values, label, max_inputs=max_inputs, duplicate_correlation=0.995)

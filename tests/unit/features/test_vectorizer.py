@@ -34,7 +34,7 @@ def as_array(rows: list[list[float | int | None]]) -> np.ndarray:
     return np.array([[math.nan if value is None else value for value in row] for row in rows])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     rows=st.lists(
         st.tuples(

@@ -166,7 +166,7 @@ def test_head_that_trickles_in_loses_its_connection(base: str) -> None:
     assert time.monotonic() - start < 4
 
 
-def test_connection_may_be_silent_for_longer_than_balancers_leave_one_and_answers_may_take_their_time(
+def test_silent_connection_is_kept_and_answers_may_take_their_time(
     base: str,
 ) -> None:
     # The answer takes longer than the request timeout, and uvicorn's default keeps a silent connection for 5 s.

@@ -33,7 +33,7 @@ def service(spans: KeptSpans | None, log: io.StringIO | None = None) -> Iterator
     first, fetch, use = (histogram.of(name) for name in ("first", "fetch", "use"))
     if tracing is not None:
         first, use = tracing.staged("first", first), tracing.staged("use", use)
-        fetch = tracing.staged("fetch", fetch, "client", of="it")
+        fetch = tracing.staged("fetch", fetch, "client", {"of": "it"})
     store = DependencyMetrics(registry, None if tracing is None else tracing.failed).of("store")
     app = create_http_app(
         title="t",

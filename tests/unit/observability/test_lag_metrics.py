@@ -9,17 +9,17 @@ from reprise.materializer.metrics import MaterializerMetrics
 def test_materializer_forgets_the_lag_of_a_partition_that_another_holds_now() -> None:
     registry = CollectorRegistry()
     metrics = MaterializerMetrics(registry)
-    metrics.show_lag({0: 5, 1: 900})
-    metrics.show_lag({0: 7})
+    metrics.lag.show({0: 5, 1: 900})
+    metrics.lag.show({0: 7})
     assert lags(registry, "reprise_materializer_lag_records") == {("0",): 7}
 
 
 def test_archiver_forgets_the_lag_of_a_partition_that_another_holds_now() -> None:
     registry = CollectorRegistry()
     metrics = ArchiverMetrics(registry)
-    metrics.show_lag("events", {0: 5, 1: 900})
-    metrics.show_lag("predictions", {1: 3})
-    metrics.show_lag("events", {1: 8})
+    metrics.lag.show({0: 5, 1: 900}, "events")
+    metrics.lag.show({1: 3}, "predictions")
+    metrics.lag.show({1: 8}, "events")
     assert lags(registry, "reprise_archiver_lag_records") == {("1", "events"): 8, ("1", "predictions"): 3}
 
 

@@ -21,6 +21,14 @@ def test_windows_are_shorter_by_the_factor_but_no_shorter_than_the_least() -> No
     assert {12_000, 60_000} <= set(shorter)
 
 
+def test_waits_are_shorter_by_the_factor() -> None:
+    def waits(text: str) -> list[int]:
+        rules = [rule for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]
+        return [milliseconds(rule["for"]) for rule in rules if "for" in rule]
+
+    assert [60 * wait for wait in waits(shortened_rules(RULES, 60, 12))] == waits(RULES) != []
+
+
 def test_nothing_else_changes() -> None:
     def without_durations(text: str) -> object:
         groups = yaml.safe_load(text)["groups"]

@@ -155,9 +155,14 @@ def test_nothing_is_said_of_too_few(number: list[float], bought: list[float]) ->
     assert sequence_verdict(found, 0.01, 0.8) is Verdict.UNDECIDED
 
 
-@pytest.mark.parametrize(("number", "bought"), [(199.0, 20.0), (500.0, 9.0), (500.0, 50.0)])
-def test_nothing_is_said_of_too_few_pairs_or_of_equal_values(number: float, bought: float) -> None:
-    total = 0.0 if number == 500.0 and bought == 50.0 else 1.0
+@pytest.mark.parametrize(
+    ("number", "total", "bought"),
+    [(199.0, 1.0, 20.0), (500.0, 1.0, 9.0), (500.0, 0.0, 50.0)],
+    ids=["few pairs", "few conversions", "equal values"],
+)
+def test_nothing_is_said_of_too_few_pairs_or_of_equal_values(
+    number: float, total: float, bought: float
+) -> None:
     sums = (number, total, total, bought, 10.0)
     assert np.isnan(paired_difference([np.array(each) for each in sums], TEST).lower)
 

@@ -6,7 +6,6 @@ import duckdb
 import pyarrow as pa
 import pytest
 
-from reprise.outcomes.comparison.candidate_tests import detectable_loss
 from reprise.outcomes.tables.compared_arms import ComparedArm, ComparedArms, arm_sql
 from reprise.outcomes.tables.outcome_join import ExposureWindow, enter_users
 from reprise.outcomes.tables.share_changes import assign_users, candidate_periods, find_share_changes
@@ -78,8 +77,8 @@ def test_a_user_enters_once_under_shares_that_last_until_the_values_are_final(co
 
 def test_power_of_the_sample_ratio_test_is_that_of_the_test() -> None:
     few, many = (sample_ratio([users // 2, users // 2], [1, 1]) for users in (2_000, 200_000))
-    assert detectable_loss(many) == pytest.approx(0.023, abs=0.002)
-    assert detectable_loss(few) == pytest.approx(0.25, abs=0.02)
-    lost = round(100_000 * detectable_loss(many))
+    assert many.detectable_loss == pytest.approx(0.023, abs=0.002)
+    assert few.detectable_loss == pytest.approx(0.25, abs=0.02)
+    lost = round(100_000 * many.detectable_loss)
     assert sample_ratio([100_000 - lost, 100_000], [1, 1]).anytime_p_value < 0.001
-    assert detectable_loss(sample_ratio([1, 99], [1, 99])) > 1
+    assert sample_ratio([1, 99], [1, 99]).detectable_loss > 1

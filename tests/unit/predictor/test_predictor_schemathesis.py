@@ -42,7 +42,6 @@ OPERATIONS = [
 KEY = "k" * 32
 DOSE = settings(
     max_examples=1500 if SOAK else 20,
-    deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.generate, Phase.shrink],
 )

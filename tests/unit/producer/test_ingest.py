@@ -83,6 +83,11 @@ async def test_event_that_the_log_did_not_take_is_unavailable_alone(
     assert results[1].reason == "disk full"
 
 
+async def test_closed_log_is_unavailable(ingest: EventIngest, log: FakeLogProducer) -> None:
+    log.close(0)
+    assert [result.outcome for result in await ingest.accept([event()])] == ["unavailable"]
+
+
 async def test_full_buffer_is_overload_for_what_does_not_fit(
     ingest: EventIngest, log: FakeLogProducer
 ) -> None:

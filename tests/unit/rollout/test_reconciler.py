@@ -219,7 +219,7 @@ def test_without_data_a_candidate_neither_goes_on_nor_back(play, silence):
     [((ERRING, NOTHING, ERRING), True), ((ERRING, GOOD) * 5, False)],
     ids=["failures with a gap of data between them", "single failures among good ones"],
 )
-def test_failures_in_a_row_are_a_breach(play, analyses, breach):
+def test_failures_add_up_over_gaps_of_data_but_not_over_good_analyses(play, analyses, breach):
     play.apply()
     play.run(70)
     for measured in analyses:
@@ -292,6 +292,8 @@ def test_other_outcomes_promote_nobody(play, rule, outcomes):
     play.run(60)
     assert play.status.last_promoted_digest is None
     assert (play.forest.phase, play.forest.weight) == ("Measuring", 5000)
+    if rule == "Manual":
+        assert play.forest.evidence.verdict == "better"
 
 
 def test_worse_outcomes_roll_back(play):

@@ -42,7 +42,7 @@ def by_integration(known: PurchaseRisks) -> float:
 
 
 @given(risks_strategy)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_closed_form_equals_the_integral_of_the_competing_rates(known: PurchaseRisks) -> None:
     assert purchase_probability(known)[0] == pytest.approx(by_integration(known), abs=2e-6)
 

@@ -108,13 +108,10 @@ def test_published_forest_is_the_one_that_a_longer_history_evaluates() -> None:
 
 def test_published_model_is_calibrated_by_a_forest_that_has_not_seen_the_rows(fitted: FittedModel) -> None:
     table, split = make_table()
-    probabilities = fitted.published.scorer.score(table.within(split.evaluation).inputs)
+    rows = table.within(split.evaluation)
     # its own votes for rows that it was grown on are right too often, so what it says of them is too cautious
-    labels = table.within(split.evaluation).labels
-    own = fit_beta_calibration(probabilities, labels)
+    own = fit_beta_calibration(fitted.published.scorer.score(rows.inputs), rows.labels)
     assert own.a + own.b > 2.2
-    later = table.within(split.out_of_time)
-    assert fitted.published.parity.rows == len(later)
 
 
 def trees(model: CalibratedForest) -> list[bytes]:

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reprise.bundle import Bundle, BundleStore, Manifest
+from reprise.bundle import Bundle, BundleStore
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.features.plan import Plan
 from reprise.trainer.data.dataset import Dataset
@@ -200,11 +200,8 @@ def test_rows_of_another_plan_are_computed_anew() -> None:
 
 def test_rows_that_the_baseline_was_fitted_on_are_not_compared() -> None:
     start = datetime.fromtimestamp(START_US / 1e6 + 30, tz=UTC).isoformat()
-    window = {"start": start, "end": start, "rows": 10, "positives": 2}
-    files = bundle_files()
-    data = Manifest.from_bytes(files.manifest).data.model_dump() | {"evaluation": window}
     store = BundleStore("memory://grown-later")
-    bundle = store.fetch(store.publish(bundle_files(data=data)))
+    bundle = store.fetch(store.publish(bundle_files(evaluation_start=start)))
     plan = small_plan()
     inputs = np.zeros((60, len(plan.inputs)), np.float32)
     table = _table(inputs, np.arange(60) % 2 == 0)

@@ -17,9 +17,7 @@ class EntityDefinition:
     aggregations: Sequence[Any]
     transforms: Sequence[Any] = ()
     max_depth: int = 3  # how deep primitives may be stacked
-    named: Mapping[str, str] = field(
-        default_factory=dict
-    )  # features that are always kept, by their names here
+    named: Mapping[str, str] = field(default_factory=dict)  # features always kept, by the names they get
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from reprise.features.discovery.entity_set import TARGETS
 from reprise.features.discovery.featuretools_compat import ft, suppress_warnings
 from reprise.features.discovery.selection import Selection, select
 from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
-from reprise.features.plan import ENTITY_NAMES, Plan
+from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.files import atomic_write
 from reprise.shop import EVENT_TYPES, Shop, ShopConfig
@@ -70,14 +70,15 @@ def make_plan(definition: Definition, events: Path, horizon: timedelta) -> Plann
 def write_plan(result: PlanningResult, folder: Path) -> list[Path]:
     """Write the plan, and each entity's features as Featuretools serializes them; return the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{name}.json" for name in (*TARGETS.values(), "plan")]
-    for entity, path in zip(ENTITY_NAMES, paths, strict=False):
+    paths = {entity: folder / f"{name}.json" for entity, name in TARGETS.items()}
+    for entity, path in paths.items():
         features = [c.feature for c in result.selection.kept if c.entity == entity]
         with atomic_write(path) as partial, suppress_warnings():
             ft.save_features(features, str(partial))
-    with atomic_write(paths[-1]) as partial:
+    plan_path = folder / "plan.json"
+    with atomic_write(plan_path) as partial:
         partial.write_bytes(result.plan.dumps())
-    return paths
+    return [*paths.values(), plan_path]
 
 
 def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, ...]:

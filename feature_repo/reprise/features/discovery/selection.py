@@ -25,9 +25,7 @@ class Selection:
 
     kept: tuple[Candidate, ...]  # in the order of discovery
     dropped: dict[str, str]  # the reason for each other candidate, by name
-    importance: dict[
-        str, float
-    ]  # impurity importance by name, of those that the forest ranked; they sum to 1
+    importance: dict[str, float]  # impurity importance by name, of those the forest ranked; they sum to 1
 
 
 def select(

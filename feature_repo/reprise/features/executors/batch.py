@@ -61,7 +61,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             NotEnoughEventsError: There are none.
         """
         if isinstance(source, Path):
-            rows = _numbered_rows(source)
+            rows = sql.numbered_rows(source)
         else:
             self._connection.register("given_events", source)
             rows = "(SELECT *, row_number() OVER () AS file_row_number FROM given_events)"
@@ -71,7 +71,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             CREATE OR REPLACE TEMP TABLE events AS
             SELECT event_id, user_id, product_id, event_type, epoch_us(timestamp) AS ts, amount,
                    {sql.event_key()} AS event_key
-            FROM {rows} WHERE event_type IN ({types}) {_FIRST_OF_EACH_ID}
+            FROM {rows} WHERE event_type IN ({types}) {sql.FIRST_OF_EACH_ID}
             """
         )
         [(count,)] = self._run("SELECT count(*) FROM events")
@@ -128,12 +128,12 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         self._positions = None
         if not set(POSITION_COLUMNS) <= set(pq.read_schema(source).names):
             return None
-        rows = _numbered_rows(source)
+        rows = sql.numbered_rows(source)
         self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE positions AS
             SELECT event_id, topic_id, "partition" AS log_partition, "offset" AS log_offset
-            FROM {rows} {_FIRST_OF_EACH_ID}
+            FROM {rows} {sql.FIRST_OF_EACH_ID}
             """
         )
         [(topic,)] = self._run(f"SELECT arg_max(topic_id, file_row_number) FROM {rows}")
@@ -189,13 +189,6 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         """Run a statement and fetch its rows, without which the connection cannot run another."""
         rows: list[tuple[Any, ...]] = self._connection.execute(statement, list(parameters)).fetchall()
         return rows
-
-
-_FIRST_OF_EACH_ID = "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1"
-
-
-def _numbered_rows(source: Path) -> str:
-    return f"read_parquet({sql.literal(source)}, file_row_number = true)"
 
 
 def _events(*, is_row: bool) -> str:

@@ -9,6 +9,7 @@ same events make the same bits.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from reprise.features.accumulators import Aggregation
@@ -156,9 +157,7 @@ def transitions_select(plan: Plan, source: str) -> str:
         return f"SELECT * FROM {source}"
     running = _Inclusive("pair", Span(0, 0))  # values of pairs do not decay
     needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
-    states = [
-        sql for sql in _states(plan.pair, running, "after_") if sql.rpartition(" AS after_")[2] in needed
-    ]
+    states = _states(plan.pair, running, "after_", needed)
     events = running.count("CASE WHEN is_event THEN 1 END")
     after = [
         f"CASE WHEN pair_events > 0 THEN {feature_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
@@ -229,9 +228,12 @@ def running_select(
     )
 
 
-def _states(entity: EntityPlan, aggregation: Aggregation, prefix: str = "") -> list[str]:
+def _states(
+    entity: EntityPlan, aggregation: Aggregation, prefix: str = "", needed: AbstractSet[str] | None = None
+) -> list[str]:
     return [
         f"({sql})::{_SQL_TYPES[field.kind]} AS {prefix}{field.name}"
         for accumulator in entity.accumulators
         for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True)
+        if needed is None or field.name in needed
     ]

@@ -56,7 +56,7 @@ def simulate_users(
 ) -> None:
     """Route users to the models of two digests, request predictions, and send purchases as the second predicts."""
     arms = allocate(digests[0], [Share(CANDIDATE, digests[1], 5_000)], {})
-    arm_of = assign(publish(arms, redis_port))
+    arm_of = assign(publish(1, arms, redis_port))
     probe = {"user_id": next(user for user, _ in pairs if arm_of(user) == 1), "product_id": pairs[0][1]}
 
     def applied() -> bool:
@@ -93,9 +93,8 @@ def some_pairs(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     return [pair for found in by_user.values() for pair in found[:_PAIRS_PER_USER]]
 
 
-def publish(arms: tuple[Arm, ...], redis_port: int) -> RoutingDocument:
+def publish(generation: int, arms: tuple[Arm, ...], redis_port: int) -> RoutingDocument:
     """Route users to these arms, or to the configured model if there are none; return the document."""
-    generation = 1 if arms else 2
     document = RoutingDocument(generation=generation, rollout="demo/models", salt="demo", arms=arms)
     with RoutingStore(OnlineStoreSettings.load(redis_host="127.0.0.1", redis_port=redis_port)) as store:
         store.publish_document(document)

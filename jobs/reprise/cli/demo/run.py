@@ -194,7 +194,7 @@ class _Demo:
         self.run("archive", {"REPRISE_LOG_DIR": str(self.paths.log), "LOG_LEVEL": "warning"})
         redis = commands.redis_environment(self.redis_port)
         self.run("outcomes", redis | {"OUTCOMES_MIN_USERS": "100", "OUTCOMES_IN_FLIGHT": "5s"})
-        ab_test.publish((), self.redis_port)
+        ab_test.publish(2, (), self.redis_port)
         report: Mapping[str, Any] = orjson.loads((self.paths.outcomes / "report.json").read_bytes())
         return report
 

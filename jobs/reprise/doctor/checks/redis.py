@@ -94,8 +94,8 @@ def check_redis_users(
         try:
             problems += _try_write(user, project) if user.connect else _dry_run(store, user)
         except StoreRefusedError as error:
-            unknown = "NOPERM" in error.reason or "unknown subcommand" in error.reason.lower()
-            if user.connect is None and unknown:
+            cannot_ask = "NOPERM" in error.reason or "unknown subcommand" in error.reason.lower()
+            if user.connect is None and cannot_ask:
                 raise CheckSkippedError(
                     f"Redis does not say what {user.name} may do ({error.reason}): that takes Redis 7 and the right "
                     "+acl|dryrun, or that user's password"

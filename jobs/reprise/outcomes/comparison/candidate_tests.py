@@ -1,9 +1,7 @@
 """The sequential tests of each candidate against the baseline, and the sample ratio test of the arms."""
 
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import sqrt
 from typing import Any
 
 from reprise.bundle import Bundle
@@ -29,8 +27,6 @@ from reprise.outcomes.tables.share_changes import (
 from reprise.routing.sample_ratio import SampleRatio, sample_ratio
 from reprise.runtime.durations import microseconds
 
-_RATIO_ALARM = 0.001
-_Z80 = 0.8416
 _TWO_ARMS = "their Brier scores are compared between users of two arms, which takes many more of them."
 
 
@@ -90,26 +86,6 @@ def _sample_ratio(
     if len(weights) < 2:
         return users, None
     return users, sample_ratio([users[name] for name in weights], list(weights.values()))
-
-
-def detectable_loss(ratio: SampleRatio) -> float:
-    """Return the share of its users that the smallest arm must lose for the anytime-valid test to find it.
-
-    It is found at the alarm's level of 0.001 with a probability of 80% in one evaluation; above 1 it cannot be found.
-    """
-    users, due = round(sum(ratio.expected)), min(ratio.expected)
-    share = due / max(1, users)
-    if not 0.0 < share < 1.0:
-        return float("inf")
-    shares = (share, 1.0 - share)
-
-    def alarms(missing: int) -> bool:
-        seen = round(due) - missing
-        return sample_ratio((seen, users - seen), shares).anytime_p_value < _RATIO_ALARM
-
-    missing = bisect_left(range(round(due) + 1), True, key=alarms)
-    # An arm that loses users lowers its expected number as well.
-    return (missing + _Z80 * sqrt(users * share * (1.0 - share))) / (due * (1.0 - share))
 
 
 class _CandidateTester:

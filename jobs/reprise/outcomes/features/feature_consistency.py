@@ -24,7 +24,7 @@ from reprise.features.plan import Plan
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
 from reprise.runtime.durations import microseconds
-from reprise.sql import literal
+from reprise.sql import FIRST_OF_EACH_ID, literal, numbered_rows
 
 _EXAMPLES = 5
 
@@ -182,8 +182,7 @@ def _entities_in_flight(
         f"""
         WITH arrived AS (
             SELECT user_id, product_id, epoch_us("timestamp") AS ts, coalesce(epoch_us(arrival), 0) AS arrived_us
-            FROM read_parquet({literal(events)}, file_row_number = true)
-            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+            FROM {numbered_rows(events)} {FIRST_OF_EACH_ID}
         ), possible AS ({joined % "d.user_id = a.user_id"} UNION ALL {joined % "d.product_id = a.product_id"})
         SELECT row_id, bool_or("user"), bool_or(product), bool_or("user" AND product) FROM possible GROUP BY row_id
         """

@@ -9,7 +9,6 @@ import orjson
 
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.events import format_timestamp
-from reprise.outcomes.comparison.candidate_tests import detectable_loss
 from reprise.outcomes.comparison.results import ArmResult
 from reprise.outcomes.evaluation import Evaluation
 from reprise.outcomes.features.feature_drift import DRIFT_THRESHOLD
@@ -75,7 +74,6 @@ def render_html(evaluation: Evaluation) -> str:
             for candidate in evaluation.candidates
         ],
         mismatched=evaluation.consistency.mismatched,
-        detectable_loss=None if evaluation.ratio is None else detectable_loss(evaluation.ratio),
     )
 
 

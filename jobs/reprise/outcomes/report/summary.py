@@ -5,7 +5,6 @@ from datetime import timedelta
 
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.events import format_timestamp
-from reprise.outcomes.comparison.candidate_tests import detectable_loss
 from reprise.outcomes.comparison.confidence_sequence import Verdict
 from reprise.outcomes.comparison.results import HorizonResult, MetricResult
 from reprise.outcomes.evaluation import Evaluation
@@ -44,7 +43,7 @@ def render_summary(evaluation: Evaluation) -> str:
         lines.append(
             f"users       {users} (sample ratio, anytime p = {evaluation.ratio.anytime_p_value:.2g})"
         )
-        loss = min(1.0, detectable_loss(evaluation.ratio))
+        loss = min(1.0, evaluation.ratio.detectable_loss)
         lines.append(f"            80% power for an arm that loses {loss:.1%} of its users")
     lines += [f"note        {note}" for note in evaluation.notes]
     return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from reprise.events import InvalidEventError, is_canary, parse_timestamp
 from reprise.log import PREDICTIONS
 from reprise.outcomes.exceptions import NothingArchivedError
 from reprise.outcomes.settings import OutcomesSettings
-from reprise.runtime.durations import microseconds
+from reprise.runtime.durations import EPOCH, microseconds
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 PREDICTION_SCHEMA = pa.schema(
     [
         pa.field("row_id", pa.int64(), nullable=False),
@@ -54,13 +53,12 @@ class ArchiveSnapshot:
     prediction_count: int  # Number of predictions
     broken: int  # Records of the predictions topic that are not valid predictions
     missing: int  # Records of it that were lost before they were archived
-    complete_until_us: (
-        int  # Everything that happened until then is archived, microseconds since 1970-01-01 UTC
-    )
+    # Everything that happened until then is archived, microseconds since 1970-01-01 UTC
+    complete_until_us: int
 
 
 def take_snapshot(
-    settings: OutcomesSettings, folder: Path, advance: Callable[[int], None] | None = None
+    settings: OutcomesSettings, folder: Path, advance: Callable[[int], object] = lambda _: None
 ) -> ArchiveSnapshot:
     """Write the archived events and predictions into a folder; ``advance`` is called with the records read since.
 
@@ -102,12 +100,12 @@ def _newest_arrival_us(arrivals: Path) -> int:
 # A compaction may replace a segment between its listing and its reading.
 @retry(retry=retry_if_exception_type(SegmentGoneError), stop=stop_after_attempt(5), reraise=True)
 def _write_predictions(
-    store: OfflineStore, path: Path, since_us: int, advance: Callable[[int], None] | None
+    store: OfflineStore, path: Path, since_us: int, advance: Callable[[int], object]
 ) -> tuple[int, int, int]:
     """Write the predictions since the day of an instant; return how many are valid, broken and missing."""
     coverages = store.coverage(PREDICTIONS.name)
     missing = sum(gap.records for coverage in coverages for gap in (*coverage.gaps, *coverage.accepted))
-    first_day = (_EPOCH + timedelta(microseconds=since_us)).date()
+    first_day = (EPOCH + timedelta(microseconds=since_us)).date()
     parts = [part for coverage in coverages for listed in coverage.parts.values() for part in listed]
     count = broken = 0
     with pq.ParquetWriter(path, PREDICTION_SCHEMA, compression="zstd") as writer:
@@ -118,8 +116,7 @@ def _write_predictions(
                 rows, refused = prediction_batch(batch, count)
                 count, broken = count + rows.num_rows, broken + refused
                 writer.write_batch(rows)
-                if advance is not None:
-                    advance(batch.num_rows)
+                advance(batch.num_rows)
     return count, broken, missing
 
 

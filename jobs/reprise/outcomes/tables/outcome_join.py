@@ -8,12 +8,11 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from reprise.evaluation.classification_metrics import Floats, Indices, Labels
 from reprise.features.labels import bought_within, horizon_is_over
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
-from reprise.sql import event_key, literal
+from reprise.sql import FIRST_OF_EACH_ID, event_key, literal, numbered_rows
 
 _SAMPLE_PARTS = 1_000_000
 _DRAWN = f"{event_key('user_id')} % {_SAMPLE_PARTS}"
@@ -45,13 +44,11 @@ def join_outcomes(connection: Any, snapshot: ArchiveSnapshot) -> None:
     ``bought`` has every purchase; ``scored`` every prediction with its user's number, from 0, and ``wait_us``, the
     time until the user next bought the product, null if that has not happened.
     """
-    predictions, events = literal(snapshot.predictions), literal(snapshot.events)
     statements = (
-        f"CREATE VIEW predictions AS SELECT * FROM read_parquet({predictions})",
+        f"CREATE VIEW predictions AS SELECT * FROM read_parquet({literal(snapshot.predictions)})",
         f"""
         CREATE TABLE bought AS SELECT user_id, product_id, epoch_us("timestamp") AS ts FROM (
-            SELECT * FROM read_parquet({events}, file_row_number = true)
-            QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY file_row_number) = 1
+            SELECT * FROM {numbered_rows(snapshot.events)} {FIRST_OF_EACH_ID}
         ) WHERE event_type = 'purchase'
         """,
         """
@@ -255,9 +252,7 @@ def exposed_features(connection: Any, window: ExposureWindow, max_rows: int) -> 
     return reader, share
 
 
-def shadow_scores(
-    connection: Any, arm: str, digest: str, window: ExposureWindow, users: int
-) -> npt.NDArray[np.float64]:
+def shadow_scores(connection: Any, arm: str, digest: str, window: ExposureWindow, users: int) -> Floats:
     """Return the sums of ``PairedScores`` over the baseline's predictions that a shadow scored too, by user number.
 
     ``arm`` and ``digest`` are the shadow's; ``users`` is the number of users.

@@ -106,10 +106,7 @@ def fit_model(
             published = fit_forest(refit, out_of_time, parameters, input_names, settings, votes=votes)
             bar.advance()
     with timed(durations, "evaluate"):
-        thresholds = {MODEL: evaluated.threshold}
-        for name, values in _baselines(train, calibration).items():
-            threshold = _threshold(settings, calibration, values)
-            thresholds[name] = 1.0 if threshold is None else threshold
+        thresholds = {MODEL: evaluated.threshold, **_baseline_thresholds(train, calibration, settings)}
         scores = score_rows(evaluated.scorer, evaluation.inputs)
         predictions = Predictions(evaluation, {MODEL: scores, **_baselines(train, evaluation)})
     with timed(durations, "importance"):
@@ -198,6 +195,13 @@ def _threshold(settings: TrainerSettings, rows: Dataset, probabilities: Floats) 
     if settings.threshold is not None:
         return settings.threshold
     return choose_threshold(settings.threshold_rule, rows.labels, probabilities)
+
+
+def _baseline_thresholds(train: Dataset, rows: Dataset, settings: TrainerSettings) -> dict[str, float]:
+    thresholds = {
+        name: _threshold(settings, rows, scores) for name, scores in _baselines(train, rows).items()
+    }
+    return {name: 1.0 if found is None else found for name, found in thresholds.items()}
 
 
 def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:

@@ -1,5 +1,6 @@
 """The tracing of a process; OpenTelemetry's SDK is imported only where traces are on."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry
@@ -14,11 +15,14 @@ from reprise.runtime.settings import TraceSettings
 class Tracing(Protocol):
     """Makes spans of requests."""
 
-    def staged(self, name: str, observe: Observe, kind: StageKind = "internal", **attributes: str) -> Observe:
-        """Return an observer that passes seconds on to ``observe`` and adds a stage that ends now.
-
-        Span attributes have dots in their names, so they are given as ``**{"db.system.name": "redis"}``.
-        """
+    def staged(
+        self,
+        name: str,
+        observe: Observe,
+        kind: StageKind = "internal",
+        attributes: Mapping[str, str] | None = None,
+    ) -> Observe:
+        """Return an observer that passes seconds on to ``observe`` and adds a stage that ends now."""
 
     def failed(self, dependency: str, error: BaseException) -> None:
         """Add the failure of a dependency to the request's span."""

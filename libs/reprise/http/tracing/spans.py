@@ -28,25 +28,20 @@ _CLOSE_SECONDS = 5.0
 class _Stage(NamedTuple):
     name: str
     kind: SpanKind
-    attributes: Mapping[str, str]
+    attributes: Mapping[str, str] | None
     start: int
     end: int
 
 
 class _Request:
-    """What is observed of a request until its response is sent; then its span gets it.
-
-    Attributes:
-        stages: The first stages.
-        left_out: Number of stages beyond the maximum.
-        failures: The time of the first failure and the number of them, by dependency and class of the error.
-    """
+    """What is observed of a request until its response is sent; then its span gets it."""
 
     __slots__ = ("_clock_offset_ns", "failures", "left_out", "stages")
 
     def __init__(self) -> None:
         self.stages: list[_Stage] = []
-        self.left_out = 0
+        self.left_out = 0  # Number of stages beyond the maximum
+        # The time of the first failure and the number of them, by dependency and class of the error
         self.failures: dict[tuple[str, str], tuple[int, int]] = {}
         self._clock_offset_ns = time.time_ns() - time.perf_counter_ns()
 
@@ -65,7 +60,13 @@ class SpanTracing:
         self._provider = provider
         self._tracer = provider.get_tracer("reprise")
 
-    def staged(self, name: str, observe: Observe, kind: StageKind = "internal", **attributes: str) -> Observe:
+    def staged(
+        self,
+        name: str,
+        observe: Observe,
+        kind: StageKind = "internal",
+        attributes: Mapping[str, str] | None = None,
+    ) -> Observe:
         """See ``Tracing``."""
         span_kind = SpanKind[kind.upper()]
 

@@ -10,13 +10,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
-from reprise.log.embedded.topic_database import TopicDatabase
-from reprise.log.exceptions import (
-    LogUnavailableError,
-    NotAssignedError,
-    OffsetOutOfRangeError,
-    TopicGoneError,
-)
+from reprise.log.embedded.topic_database import TopicDatabase, errors_converted
+from reprise.log.exceptions import NotAssignedError, OffsetOutOfRangeError, TopicGoneError
 
 _FREE = "member IS NULL OR member NOT IN (SELECT member FROM members)"
 _SET_MEMBER = "UPDATE positions SET member = ? WHERE consumer_group = ? AND partition = ?"
@@ -126,18 +121,14 @@ class GroupMember:
     def _is_live(self, member: int) -> bool:
         """Return whether the member's process holds its lock; several processes may ask at once."""
         path = self._lock_file(member)
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        with errors_converted(path):
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            finally:
-                os.close(descriptor)
-        except BlockingIOError:
-            return True
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            raise LogUnavailableError(f"{path}: {error.strerror or error}") from error
+                with path.open("rb") as file:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            except FileNotFoundError:
+                pass
         return False
 
     def _lock_file(self, member: int) -> Path:

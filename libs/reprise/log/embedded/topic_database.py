@@ -57,7 +57,7 @@ class TopicDatabase:
         """
         self.folder = topic_folder(log_dir, topic)
         self._path = self.folder / _FILE
-        with _errors_converted(self._path):
+        with errors_converted(self._path):
             if create and not self.folder.exists():
                 _create(self.folder, topic)
             if (self.folder / "topic.json").exists():
@@ -83,7 +83,7 @@ class TopicDatabase:
             LogUnavailableError: The database is locked or cannot be written.
             CorruptLogError: The file is damaged.
         """
-        with _errors_converted(self._path), self._connection as connection:
+        with errors_converted(self._path), self._connection as connection:
             connection.execute("BEGIN IMMEDIATE")
             yield connection
 
@@ -98,7 +98,7 @@ class TopicDatabase:
 
     def read(self, partition: int, offset: int, limit: int) -> list[Record]:
         """Return up to ``limit`` records from an offset on, and none after the first 4 MiB."""
-        with _errors_converted(self._path):
+        with errors_converted(self._path):
             rows = self._connection.execute(
                 f"SELECT ?, * FROM records_{partition} WHERE offset >= ? ORDER BY offset LIMIT ?",
                 (partition, offset, limit),
@@ -120,13 +120,13 @@ class TopicDatabase:
 
     def query(self, select: str, *parameters: object) -> list[Any]:
         """Return the rows of a query, without waiting for a writer."""
-        with _errors_converted(self._path):
+        with errors_converted(self._path):
             return self._connection.execute(select, parameters).fetchall()
 
     @property
     def removed(self) -> bool:
         """Whether the database was removed, or removed and recreated, while it was open."""
-        with _errors_converted(self._path):
+        with errors_converted(self._path):
             try:
                 return not os.path.samestat(self._path.stat(), self._identity)
             except FileNotFoundError:
@@ -200,7 +200,8 @@ def _create(folder: Path, topic: Topic) -> None:
 
 
 @contextmanager
-def _errors_converted(path: Path) -> Iterator[None]:
+def errors_converted(path: Path) -> Iterator[None]:
+    """Convert the errors of SQLite and of the file system within the block."""
     try:
         yield
     except (sqlite3.OperationalError, OSError) as error:

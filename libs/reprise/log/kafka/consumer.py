@@ -17,7 +17,7 @@ from reprise.log.topics import Topic
 
 _COMMIT_SECONDS = 10.0
 _CLOSE_SECONDS = 5.0
-_METADATA_SECONDS = 5.0
+_METADATA_MS = 5_000
 _FETCH_WAIT_SECONDS = 0.1
 _HEARTBEATS_PER_SESSION = 5
 
@@ -130,15 +130,15 @@ class KafkaLogConsumer:
         if not partitions:
             return {}
         with self._errors_converted(action):
-            found = query(partitions, timeout_ms=int(_METADATA_SECONDS * 1000))
+            found = query(partitions, timeout_ms=_METADATA_MS)
         return {partition.partition: offset for partition, offset in found.items()}
 
     def _position(self, partition: int) -> int | None:
         self._check_open()
-        place, timeout_ms = TopicPartition(self._topic, partition), int(_METADATA_SECONDS * 1000)
+        place = TopicPartition(self._topic, partition)
         with self._errors_converted("querying positions"):
             try:
-                found: int | None = self._consumer.position(place, timeout_ms=timeout_ms)
+                found: int | None = self._consumer.position(place, timeout_ms=_METADATA_MS)
             except errors.NoOffsetForPartitionError as error:
                 self._consumer.seek_to_beginning(*error.args[0])
                 return self._position(partition)

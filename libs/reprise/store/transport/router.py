@@ -29,7 +29,7 @@ SLOTS = 16384
 
 
 class Redirect(NamedTuple):
-    """The node to ask instead, as another node answered: a slot has moved, or (``ASK``) for this command only."""
+    """A node's answer that a slot is at ``address``: from now on (``MOVED``), or for this command (``ASK``)."""
 
     slot: int
     address: Address

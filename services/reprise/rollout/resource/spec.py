@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from reprise.rollout.exceptions import InvalidResourceError
 from reprise.routing import BASELINE
+from reprise.routing.sample_ratio import FALSE_ALARM
 from reprise.runtime.durations import parse_duration
 
 RULES = "x-kubernetes-validations"
@@ -137,7 +138,7 @@ def _default_metrics() -> tuple[Metric, ...]:
         Metric(type="ErrorRate", max=0.01),
         Metric(type="LatencyP99", max=0.1),
         Metric(type="ScoreDistance", max=0.25),
-        Metric(type="SampleRatio", max=0.001),
+        Metric(type="SampleRatio", max=FALSE_ALARM),
     )
 
 

@@ -16,9 +16,7 @@ from reprise.routing.population_stability import (
     population_stability_index,
     psi_noise_bound,
 )
-from reprise.routing.sample_ratio import sample_ratio
-
-_FALSE_ALARM = 0.001
+from reprise.routing.sample_ratio import FALSE_ALARM, sample_ratio
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +122,7 @@ def _sample_ratio(case: _Case) -> MetricStatus:
     counts = (round(users / case.pods), round(others / case.pods))
     if sum(counts) < case.min_samples:
         return case.result(None, f"{sum(counts)} users, {case.min_samples} are needed", samples=counts[0])
-    alpha = _FALSE_ALARM if case.metric.max is None else case.metric.max
+    alpha = FALSE_ALARM if case.metric.max is None else case.metric.max
     share, expected = users / (users + others), case.weight / BUCKETS
     p_value = sample_ratio(counts, (case.weight, BUCKETS - case.weight)).anytime_p_value
     message = f"the arm has {share:.2%} of the users, expected {expected:.2%} (anytime p = {p_value:.2g})"

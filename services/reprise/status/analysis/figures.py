@@ -2,7 +2,7 @@
 
 import math
 
-from reprise.status.analysis.history import History
+from reprise.status.analysis.history import History, Window
 from reprise.status.report import Figure, Unit
 from reprise.status.scrape.snapshot import Snapshot
 
@@ -30,12 +30,14 @@ def figures(snapshot: Snapshot, history: History) -> dict[str, Figure]:
     return {**_recent(snapshot, history), **_counts(snapshot, history), **_latest(snapshot)}
 
 
-def unavailable(snapshot: Snapshot, service: str) -> str | None:
-    """Return why a service has no metrics; ``None`` if it has some."""
+def unavailable(snapshot: Snapshot, service: str, recent: Window | None = None) -> str | None:
+    """Return why a service has no metrics, or no rates in a window; ``None`` if it has some."""
     found = snapshot.service(service)
     if found is None:
         return f"no {service} is among the targets"
-    return None if found.answering else f"no {service} answers"
+    if not found.answering:
+        return f"no {service} answers"
+    return None if recent is None or recent.seconds else "a rate needs two snapshots"
 
 
 def figure(value: float | None, unit: Unit, away: str | None, absent: str = "it is not reported") -> Figure:
@@ -51,8 +53,7 @@ def _recent(snapshot: Snapshot, history: History) -> dict[str, Figure]:
     total = recent.increase(_REQUESTS, endpoint=_PREDICTIONS)
 
     def recently(value: float | None, unit: Unit, service: str, absent: str = "it is not reported") -> Figure:
-        young = None if recent.seconds else "a rate needs two snapshots"
-        return figure(value, unit, unavailable(snapshot, service) or young, absent)
+        return figure(value, unit, unavailable(snapshot, service, recent), absent)
 
     def latency(q: float) -> Figure:
         value = recent.quantile(q, "reprise_predictor_request_seconds", endpoint=_SINGLE)

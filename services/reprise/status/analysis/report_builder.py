@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import UTC, datetime
+from typing import Any
 
 from reprise.routing import BASELINE, BUCKETS, RoutingReport
 from reprise.status.analysis.figures import CURVES, RECENT_SECONDS, figure, figures, unavailable
@@ -46,7 +47,7 @@ def build_report(snapshot: Snapshot, history: History, title: str, interval_seco
             ),
             None,
         ),
-        arms=_arms(snapshot, history),
+        arms=_arms(snapshot, history, model),
         rollout=_rollout(snapshot),
         jobs=tuple(_job(snapshot, name, job_title) for name, job_title in TITLES.items()),
     )
@@ -78,7 +79,9 @@ def _process(process: ProcessSnapshot, now: float) -> Process:
 
 
 def _model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
-    digests = Counter(process.model for process in _predictors(snapshot) if process.model is not None)
+    digests = Counter(
+        process.model for process in snapshot.answering("predictor") if process.model is not None
+    )
     if not digests:
         return None, unavailable(snapshot, "predictor") or "no predictor has a model"
     digest = digests.most_common(1)[0][0]
@@ -89,27 +92,25 @@ def _model(snapshot: Snapshot) -> tuple[Model | None, str | None]:
     return Model(**{**info.model_dump(), "auc": auc}), None
 
 
-def _arms(snapshot: Snapshot, history: History) -> tuple[Arm, ...]:
+def _arms(snapshot: Snapshot, history: History, only: Model | None) -> tuple[Arm, ...]:
     recent = history.window(RECENT_SECONDS)
-    predictors = _predictors(snapshot)
+    predictors = snapshot.answering("predictor")
     away = unavailable(snapshot, "predictor")
-    young = None if recent.seconds else "a rate needs two snapshots"
+    no_rate = unavailable(snapshot, "predictor", recent)
 
-    def arm(name: str, digest: str, label: str, share: float, loaded: int) -> Arm:
+    def arm(name: str, digest: str, label: str, **given: Any) -> Arm:
         # Each process has its own scores, and the worst counts.
         found = [value for _, value in snapshot.series("predictor", _PSI, arm=label, digest=digest)]
         psi = figure(max(found, default=None), "psi", away, "fewer than 500 scores in the last hour")
-        answers = figure(recent.rate(_ANSWERS, arm=label, digest=digest), "1/s", away or young)
-        of = len(predictors)
-        return Arm(name=name, digest=digest, share=share, loaded=loaded, of=of, answers=answers, psi=psi)
+        answers = figure(recent.rate(_ANSWERS, arm=label, digest=digest), "1/s", no_rate)
+        return Arm(name=name, digest=digest, of=len(predictors), answers=answers, psi=psi, **given)
 
     newest = _newest(snapshot)
     if newest is None or not newest.arms:
-        only, _ = _model(snapshot)
         if only is None:
             return ()
         loaded = sum(process.model == only.digest for process in predictors)
-        return (arm("everybody", only.digest, BASELINE, 1.0, loaded),)
+        return (arm("everybody", only.digest, BASELINE, share=1.0, loaded=loaded),)
     arms = []
     for own in newest.arms:
         states = [
@@ -120,13 +121,15 @@ def _arms(snapshot: Snapshot, history: History) -> tuple[Arm, ...]:
         ]
         reasons = (reason or "its model is being loaded" for state, reason in states if state != "loaded")
         loaded = sum(state == "loaded" for state, _ in states)
-        built = arm(own.name, own.digest, own.name, own.weight / BUCKETS, loaded)
-        arms.append(built.model_copy(update={"shadow": own.shadow, "reason": next(reasons, None)}))
+        share, reason = own.weight / BUCKETS, next(reasons, None)
+        arms.append(
+            arm(own.name, own.digest, own.name, share=share, loaded=loaded, shadow=own.shadow, reason=reason)
+        )
     return tuple(arms)
 
 
 def _rollout(snapshot: Snapshot) -> Rollout:
-    predictors = _predictors(snapshot)
+    predictors = snapshot.answering("predictor")
     refused = next((p.routing.refused for p in predictors if p.routing and p.routing.refused), None)
     newest = _newest(snapshot)
     if newest is None:
@@ -142,14 +145,9 @@ def _rollout(snapshot: Snapshot) -> Rollout:
     )
 
 
-def _predictors(snapshot: Snapshot) -> tuple[ProcessSnapshot, ...]:
-    service = snapshot.service("predictor")
-    return () if service is None else service.answering
-
-
 def _newest(snapshot: Snapshot) -> RoutingReport | None:
     """Return the report of a predictor that has applied the newest generation, ``None`` if none has applied any."""
-    reports = (process.routing for process in _predictors(snapshot))
+    reports = (process.routing for process in snapshot.answering("predictor"))
     applied = [report for report in reports if report is not None and report.generation is not None]
     return max(applied, key=lambda report: report.generation or 0, default=None)
 

@@ -125,9 +125,13 @@ class Snapshot:
         """Return a service, ``None`` if it is no target."""
         return next((service for service in self.services if service.name == name), None)
 
+    def answering(self, service: str) -> tuple[ProcessSnapshot, ...]:
+        """Return the processes of a service that have metrics."""
+        found = self.service(service)
+        return () if found is None else found.answering
+
     def series(self, service: str, name: str, **labels: str) -> Iterator[tuple[Labels, float]]:
         """Give such series of every process of a service."""
-        found = self.service(service)
-        for process in () if found is None else found.answering:
+        for process in self.answering(service):
             assert process.samples is not None
             yield from process.samples.all(name, **labels)
