@@ -14,6 +14,7 @@ from reprise.features.exceptions import FeatureEngineError
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.labels import training_label
 from reprise.features.plan import Plan
+from reprise.features.sampled_questions import sampled_questions
 from reprise.runtime.files import atomic_write
 
 _TEXTS = ("event_id", "user_id", "product_id", "event_type")
@@ -36,9 +37,9 @@ class TrainingRowsReport:
         )
 
 
-def training_schema(plan: Plan) -> pa.Schema:
-    """Return the columns of training rows, in order."""
-    texts = [(name, pa.string()) for name in _TEXTS]
+def training_schema(plan: Plan, *, questions: bool = False) -> pa.Schema:
+    """Return the columns of training rows, in order; with sampled questions there is ``asked``."""
+    texts = [(name, pa.string()) for name in _texts(questions)]
     numbers = [(name, pa.float64()) for name in ("amount", *plan.input_names)]
     flags = [(name, pa.bool_()) for name in ("label", "repeat_candidate")]
     return pa.schema([*texts, ("timestamp", pa.timestamp("us", "UTC")), *numbers, *flags])
@@ -50,6 +51,7 @@ def build_training_rows(
     plan: Plan,
     horizon: timedelta,
     *,
+    questions: bool = False,
     memory_limit: str = "4GiB",
     temp_directory: Path | None = None,
     advance: Callable[[int], object] = lambda _: None,
@@ -57,7 +59,7 @@ def build_training_rows(
     """Write the training rows of a file of events, ordered by time.
 
     The label says whether the same user buys the same product in (t, t + horizon]. It is null if the history ends
-    before the horizon is over.
+    before the horizon is over. With ``questions`` there are also the rows of ``sampled_questions``.
 
     ``events`` is canonical Parquet, ``out`` a ``.parquet`` or ``.csv`` file. ``memory_limit`` and ``temp_directory``
     are as for ``BatchExecutor``. ``advance`` is called with the number of rows written since the last call.
@@ -69,7 +71,8 @@ def build_training_rows(
     horizon_us = horizon // timedelta(microseconds=1)
     if horizon_us <= 0:
         raise FeatureEngineError(f"the horizon must be positive, got {horizon}")
-    schema = training_schema(plan)
+    schema = training_schema(plan, questions=questions)
+    names = _texts(questions)
     extra = {
         "label": training_label(horizon_us, "(SELECT max(ts) FROM events)"),
         "repeat_candidate": "count(purchases_t) OVER pair_past > 0",
@@ -82,10 +85,14 @@ def build_training_rows(
     ):
         executor.load_events(events)
         for batch, inputs in executor.with_inputs(
-            executor.event_rows([*_TEXTS, "ts", "amount", "is_purchase"], extra)
+            executor.event_rows(
+                [*names, "ts", "amount", "is_purchase"],
+                extra,
+                requests=sampled_questions(horizon_us) if questions else None,
+            )
         ):
             label, candidate = batch.column("label"), batch.column("repeat_candidate")
-            texts = [batch.column(name) for name in _TEXTS]
+            texts = [batch.column(name) for name in names]
             instants = batch.column("ts").cast(schema.field("timestamp").type)
             values = [pa.array(column, from_pandas=True) for column in inputs.T]
             arrays = [*texts, instants, batch.column("amount"), *values, label, candidate]
@@ -96,6 +103,10 @@ def build_training_rows(
             repeat += candidate.true_count
             advance(batch.num_rows)
     return TrainingRowsReport(rows, labelled, positive, repeat)
+
+
+def _texts(questions: bool) -> tuple[str, ...]:
+    return (*_TEXTS, "asked") if questions else _TEXTS
 
 
 def _open_writer(out: Path, partial: Path, schema: pa.Schema) -> Any:

@@ -23,6 +23,7 @@ from reprise.runtime.durations import format_duration
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, check_truth_file
 from reprise.trainer.data.history import History, compute_dataset, read_history
+from reprise.trainer.data.request_kinds import KindColumns
 from reprise.trainer.exceptions import RolloutRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
 from reprise.trainer.promotion.baseline_comparison import compare_with_baseline
@@ -76,7 +77,7 @@ def train(
     target = None if settings.rollout is None else _find_rollout(settings, store, open_rollouts)
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
         history = read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
-        model = fit_model(history.dataset, history.split, plan.input_names, settings)
+        model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
         durations.update(model.durations)
         result = _publish(store, model, plan, history, Run(trained_at, durations, history.report, settings))
         if target is None:
@@ -137,7 +138,7 @@ def _propose(
         def compute_rows(other: Plan) -> Dataset:
             rows = folder / "baseline-rows.parquet"
             dataset, _ = compute_dataset(history.events, rows, other, settings, {}, None)
-            return dataset.within(history.split.evaluation)
+            return dataset.within(history.split.evaluation).at_events
 
         comparison = compare_with_baseline(
             result.model.predictions, plan, target.baseline, target.evaluated_model, compute_rows

@@ -1,5 +1,7 @@
 """The summary that a run prints at its end."""
 
+from collections.abc import Mapping
+
 from reprise.bundle import SliceReport
 from reprise.reports.html import number
 from reprise.runtime.durations import format_duration
@@ -32,6 +34,7 @@ def render_summary(result: TrainingResult) -> str:
     lines += _slice(f"Held-out rows, P(buys within {horizon})", evaluation.overall)
     if evaluation.repeat_candidates is not None:
         lines += ["", *_slice("Repeat candidates (bought before)", evaluation.repeat_candidates)]
+    lines += ["", *_questions(evaluation.questions)]
     manifest, refit = result.manifest, result.refit
     age = result.run.describe_age(refit.newest_row, data)
     lines += [
@@ -62,6 +65,21 @@ def _proposal(proposal: Proposal | None) -> list[str]:
             f" on the same {comparison.rows:,} rows of {comparison.users:,} users"
             for name, metric in comparison.metrics.items()
         ]
+    return lines
+
+
+def _questions(questions: Mapping[str, SliceReport]) -> list[str]:
+    columns = ("rows", "positive", "mean p", "ROC AUC", "calibration err", "precision", "recall")
+    lines = ["By what is asked, and when", " " * 34 + "".join(f"{column:>16}" for column in columns)]
+    for name, report in questions.items():
+        scores = report.model
+        values = [
+            f"{report.rows:,}",
+            f"{report.positives / report.rows:.1%}",
+            f"{report.mean_probability:.1%}",
+        ]
+        values += map(number, (scores.roc_auc, scores.calibration_error, scores.precision, scores.recall))
+        lines.append(f"  {name:<32}" + "".join(f"{value:>16}" for value in values))
     return lines
 
 

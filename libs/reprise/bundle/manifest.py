@@ -101,12 +101,21 @@ class SliceReport(_Part):
     )
     reliability: tuple[ReliabilityBin, ...] = ()
 
+    @property
+    def mean_probability(self) -> float:
+        """The model's mean probability."""
+        return sum(each.rows * each.mean_probability for each in self.reliability) / self.rows
+
 
 class Evaluation(_Part):
-    """The evaluation on the held-out rows: all of them, and those whose pair has an earlier purchase."""
+    """The evaluation on held-out requests at events: all, and those whose pair was bought before; and by question."""
 
     overall: SliceReport
     repeat_candidates: SliceReport | None = Field(description="None where there are no such rows.")
+    questions: dict[str, SliceReport] = Field(
+        default_factory=dict,
+        description="By what is asked and when; empty for a model that was not asked so.",
+    )
 
 
 class Window(_Part):
@@ -176,7 +185,7 @@ class Manifest(_Part):
     seed: int
     parameters: dict[str, Any] = Field(description="How the model was trained.")
     calibration: dict[str, float] = Field(
-        description="Coefficients of the calibration that the graph ends with."
+        description="Coefficients of the calibrations that the graph ends with, such as ``repeat idle a``."
     )
     evaluation: Evaluation
     importances: tuple[Importance, ...]

@@ -20,10 +20,11 @@ from reprise.event_files.importer import import_events
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.trainer.data.dataset import Dataset, load_dataset
+from reprise.trainer.data.request_kinds import KindColumns
 from reprise.trainer.data.time_split import TimeSplit, split_by_time
 from reprise.trainer.evaluation.recency_baseline import fit_recency
-from reprise.trainer.model.beta_calibration import fit_beta_calibration
-from reprise.trainer.model.forest import ForestParameters, grow_forest, score_forest
+from reprise.trainer.model.beta_calibration import fit_kind_calibration
+from reprise.trainer.model.forest import ForestParameters, grow_split_forest
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, build_graph, score_rows
 
 HORIZON = timedelta(days=30)
@@ -31,10 +32,10 @@ JOBS = 2
 UNBOUNDED = 1_000_000
 GRID = (
     *(ForestParameters(trees=trees) for trees in (25, 50, 100, 200, 400)),
-    *(ForestParameters(leaf_share=share) for share in (0.008, 0.0005)),
+    *(ForestParameters(leaf_rows=rows) for rows in (160, 10)),
     *(ForestParameters(rows_per_tree=rows) for rows in (10_000, 50_000)),
     *(ForestParameters(input_share=share) for share in (0.1, 0.5)),
-    ForestParameters(leaf_share=0.0001, max_leaves=UNBOUNDED, rows_per_tree=100_000),
+    ForestParameters(leaf_rows=10, max_leaves=UNBOUNDED, rows_per_tree=100_000),
 )
 
 
@@ -42,7 +43,7 @@ def read(events: Path, truth: Path, plan: Plan) -> tuple[Dataset, TimeSplit]:
     with tempfile.TemporaryDirectory() as folder:
         canonical, rows = Path(folder) / "events.parquet", Path(folder) / "rows.parquet"
         report = import_events(events, canonical)
-        build_training_rows(canonical, rows, plan, HORIZON)
+        build_training_rows(canonical, rows, plan, HORIZON, questions=True)
         table, _ = load_dataset(
             rows, canonical, truth, plan.input_names, max_rows=1_000_000, seed=0, memory_limit="4GiB"
         )
@@ -71,29 +72,32 @@ def main() -> None:
         table.subset(span.rows(table.timestamps_us))
         for span in (split.train, split.calibration, split.evaluation)
     )
+    evaluation, columns = evaluation.at_events, KindColumns.of(plan)
     recency = fit_recency(train.recency_days, train.labels).predict(evaluation.recency_days)
     print(
         f"{len(train):,} rows to train, {len(evaluation):,} to evaluate, ROC AUC of recency alone "
         f"{roc_auc_score(evaluation.labels, recency):.4f}, oracle "
         f"{roc_auc_score(evaluation.labels, evaluation.truth):.4f}\n"
     )
-    print("| trees | leaf share | max leaves | rows a tree | inputs a split | ROC AUC | avg precision | fit s "
+    print("| trees | rows a leaf | max leaves | rows a tree | inputs a split | ROC AUC | avg precision | fit s "
           "| nodes | depth | MB | p50 µs | p99 µs |")  # fmt: skip
     print("| --: " * 13 + "|")
     for parameters in GRID:
         start = time.perf_counter()
-        forest = grow_forest(train.inputs, train.labels, parameters, seed=0, jobs=JOBS)
+        forest = grow_split_forest(train, columns, parameters, seed=0, jobs=JOBS)
         seconds = time.perf_counter() - start
-        beta = fit_beta_calibration(score_forest(forest, calibration.inputs, jobs=JOBS), calibration.labels)
-        graph = build_graph(forest, beta)
+        votes = forest.score(calibration.inputs, jobs=JOBS)
+        by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns)
+        graph = build_graph(forest, by_kind)
         scorer = Scorer(graph, INPUT, OUTPUT, plan.input_names)
         scores = score_rows(scorer, evaluation.inputs)
         p50, p99 = single_row_microseconds(scorer, evaluation.inputs)
-        nodes = sum(tree.tree_.node_count for tree in forest.estimators_)
-        depth = max(tree.tree_.max_depth for tree in forest.estimators_)
+        trees = [each.tree_ for part in forest.parts for each in part.estimators_]
+        nodes = sum(tree.node_count for tree in trees)
+        depth = max(tree.max_depth for tree in trees)
         leaves = "none" if parameters.max_leaves == UNBOUNDED else parameters.max_leaves
         print(
-            f"| {parameters.trees} | {parameters.leaf_share:.2%} | {leaves} | {parameters.rows_per_tree:,} "
+            f"| {parameters.trees} | {parameters.leaf_rows} | {leaves} | {parameters.rows_per_tree:,} "
             f"| {parameters.input_share:.0%} | {roc_auc_score(evaluation.labels, scores):.4f} "
             f"| {average_precision_score(evaluation.labels, scores):.4f} | {seconds:.1f} | {nodes:,} | {depth} "
             f"| {len(graph) / 1e6:.1f} | {p50:.0f} | {p99:.0f} |",

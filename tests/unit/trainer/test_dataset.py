@@ -45,6 +45,7 @@ def write_rows(folder: Path, **columns: Any) -> None:
         ),
         "first": [float(number) for number in range(count)],
         "second": pa.array([None if number % 2 else 0.1 * number for number in range(count)], pa.float64()),
+        "asked": ["before"] * count,
         "label": [True, True, True, True, False, False, None, None],
         "repeat_candidate": [False, False, False, True, False, True, True, True],
     }
@@ -86,6 +87,19 @@ def test_sample_is_even_in_size_decided_by_the_seed_and_in_order(folder: Path) -
     assert (np.diff(first.inputs[:, 1]) > 0).all()
     assert first.inputs[:, 1].tolist() == again.inputs[:, 1].tolist() != other.inputs[:, 1].tolist()
     assert (np.diff(first.timestamps_us) >= 0).all()
+
+
+def test_idle_rows_need_no_truth_and_rows_after_an_event_have_that_of_the_event(folder: Path) -> None:
+    asked = ["before", "before", "after", "idle", "before", "before", "before", "before"]
+    ids = [None if kind == "idle" else f"e{number}" for number, kind in enumerate(asked)]
+    write_rows(folder, asked=asked, event_id=ids)
+    lines = [f"e{number},0.{number}" for number in range(8) if number != 3]
+    (folder / "truth.csv").write_text("\n".join(["event_id,probability", *lines]))
+    table, _ = load(folder, "truth.csv")
+    assert table.truth is not None
+    assert table.truth.tolist() == pytest.approx([0.0, 0.1, 0.2, np.nan, 0.4, 0.5], nan_ok=True)
+    assert table.asked.tolist() == [0, 0, 1, 2, 0, 0]
+    assert len(table.at_events) == 4
 
 
 @pytest.mark.parametrize("name", ["truth.csv", "truth.parquet"])

@@ -5,12 +5,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.data.request_kinds import KindColumns
 from reprise.trainer.data.time_split import Fold, Span, TimeSplit, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import fit_beta_calibration
 from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model
-from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters, score_forest
+from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters
 from reprise.trainer.settings import TrainerSettings
 
 DAY_US = 86_400_000_000
@@ -36,6 +38,7 @@ def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tupl
         repeat_candidates=~np.isnan(recency),
         recency_days=recency,
         users=random.integers(0, 400, rows),
+        asked=np.zeros(rows, np.int8),
         truth=probability if truth else None,
     )
     return table, split_by_time(0, 365 * DAY_US, HORIZON)
@@ -89,7 +92,7 @@ def test_evaluation_rows_come_last_and_are_all_counted(fitted: FittedModel) -> N
     assert fitted.predictions.rows.timestamps_us.min() >= split.evaluation.start_us
     rows = len(fitted.predictions.rows)
     assert sum(fitted.score_histogram.counts) == sum(part.rows for part in fitted.time_slices) == rows
-    assert fitted.published.parity.rows == len(table.within(split.out_of_time)) > rows
+    assert fitted.published.parity.rows == len(table.within(split.refit_calibration)) > rows
     assert max(fitted.published.parity.max_abs_diff, fitted.evaluated.parity.max_abs_diff) < 1e-5
     for histogram in fitted.feature_histograms.values():
         assert sum(histogram.counts) + histogram.missing == len(table.within(split.refit))
@@ -114,8 +117,45 @@ def test_published_model_is_calibrated_by_a_forest_that_has_not_seen_the_rows(fi
     assert own.a + own.b > 2.2
 
 
+def test_each_kind_of_question_is_calibrated_and_judged_by_itself() -> None:
+    """In this shop idle pairs are bought half as often as pairs at an event."""
+    table, split = make_table(20_000)
+    random = np.random.default_rng(4)
+    asked = random.choice(3, len(table), p=[0.6, 0.1, 0.3]).astype(np.int8)
+    idle = asked == ASKED.index("idle")
+    labels = table.labels & ~(idle & (random.random(len(table)) < 0.5))
+    bought = np.where(table.repeat_candidates, 2.0, 0.0)
+    is_purchase = np.where(idle, np.nan, (random.random(len(table)) < 0.4).astype(float))
+    inputs = np.asfortranarray(np.column_stack((table.inputs, bought, is_purchase)), dtype=np.float32)
+    truth = np.where(idle, np.nan, table.truth)
+    asked_table = replace(table, inputs=inputs, labels=labels, asked=asked, truth=truth)
+    columns = KindColumns(purchases=4, is_purchase=5)
+    settings = SETTINGS.model_copy(update={"cv_folds": 0})
+    model = fit_model(asked_table, split, (*NAMES, "bought", "is_purchase"), settings, columns)
+    assert len(model.published.forest.parts) == 2
+    questions = model.evaluation.questions
+    assert set(questions) == {
+        "other event",
+        "purchase, before it is stored",
+        "purchase, after it is stored",
+        "idle, bought before",
+        "idle, never bought",
+    }
+    for name, report in questions.items():
+        rate = report.positives / report.rows
+        assert abs(report.mean_probability - rate) < 4 * np.sqrt(rate / report.rows), name
+        assert (report.oracle is None) == name.startswith("idle")
+    judged = sum(questions[name].rows for name in list(questions)[:2])
+    assert model.evaluation.overall.rows == judged == len(model.predictions.rows)
+
+
+def test_a_plan_whose_inputs_tell_no_kinds_apart_has_one_forest(fitted: FittedModel) -> None:
+    assert len(fitted.published.forest.parts) == 1
+    assert len(set(fitted.published.calibration.by_kind)) == 1
+
+
 def trees(model: CalibratedForest) -> list[bytes]:
-    parts = (estimator.tree_ for estimator in model.forest.estimators_)
+    parts = (estimator.tree_ for estimator in model.forest.first.estimators_)
     return [tree.threshold.tobytes() + tree.feature.tobytes() + tree.value.tobytes() for tree in parts]
 
 
@@ -153,8 +193,8 @@ def test_fixed_threshold_is_used_for_everyone() -> None:
 def test_threshold_follows_the_rule_on_out_of_time_rows() -> None:
     table, split = make_table(4_000, truth=False)
     model = fit(table, split, threshold_rule="top:10%", cv_folds=0)
-    votes = score_forest(model.evaluated.forest, table.within(split.calibration).inputs, jobs=1)
-    reached = model.evaluated.calibration.apply(votes) >= model.evaluated.threshold
+    rows = table.within(split.calibration).inputs
+    reached = model.evaluated.scorer.score(rows) >= model.evaluated.threshold
     assert reached.mean() == pytest.approx(0.1, abs=0.01)
     assert model.published.threshold == pytest.approx(model.evaluated.threshold, rel=0.3)
 
@@ -203,12 +243,12 @@ def test_span_without_rows_is_refused() -> None:
 def test_coarsest_grain_among_equals_is_chosen() -> None:
     table, _ = make_table(3_000)
     folds = (Fold(Span(0, 150 * DAY_US), Span(160 * DAY_US, 250 * DAY_US)),)
-    same = (ForestParameters(leaf_share=0.02), ForestParameters(leaf_share=0.0199))
+    same = (ForestParameters(leaf_rows=100), ForestParameters(leaf_rows=99))
     selection = choose_parameters(table, folds, seed=0, jobs=1, candidates=same)
     assert selection.parameters == same[0]
     assert [len(score.aucs) for score in selection.candidates] == [1, 1]
 
 
 def test_candidates_go_from_coarse_to_fine() -> None:
-    shares = [candidate.leaf_share for candidate in CANDIDATES]
+    shares = [candidate.leaf_rows for candidate in CANDIDATES]
     assert shares == sorted(shares, reverse=True)

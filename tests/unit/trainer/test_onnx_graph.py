@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
 from reprise.bundle.scorer import Scorer
+from reprise.trainer.data.request_kinds import KINDS, ONE_KIND, KindColumns
 from reprise.trainer.exceptions import GraphMismatchError
-from reprise.trainer.model.beta_calibration import BetaCalibration
-from reprise.trainer.model.forest import ForestParameters, grow_forest, score_forest
+from reprise.trainer.model.beta_calibration import BetaCalibration, KindCalibration
+from reprise.trainer.model.forest import ForestParameters, SplitForest, grow_forest, score_forest
 from reprise.trainer.model.onnx_graph import (
     INPUT,
     OUTPUT,
@@ -39,11 +40,19 @@ def make_rows(rows: int = 4_000, *, seed: int = 0) -> tuple[Matrix, npt.NDArray[
 @pytest.fixture(scope="module")
 def forest() -> RandomForestClassifier:
     inputs, labels = make_rows()
-    return grow_forest(inputs, labels, ForestParameters(trees=40, leaf_share=0.002), seed=5, jobs=1)
+    return grow_forest(inputs, labels, ForestParameters(trees=40, leaf_rows=8), seed=5, jobs=1)
+
+
+def of_one_kind(calibration: BetaCalibration) -> KindCalibration:
+    return KindCalibration(ONE_KIND, (calibration,) * len(KINDS))
+
+
+def graph_of(forest: RandomForestClassifier, calibration: BetaCalibration = CALIBRATION) -> bytes:
+    return build_graph(SplitForest(forest), of_one_kind(calibration))
 
 
 def scorer_of(forest: RandomForestClassifier, calibration: BetaCalibration) -> Scorer:
-    return Scorer(build_graph(forest, calibration), INPUT, OUTPUT, [""] * 6)
+    return Scorer(graph_of(forest, calibration), INPUT, OUTPUT, [""] * 6)
 
 
 def largest_difference(forest: RandomForestClassifier, rows: Matrix) -> float:
@@ -97,13 +106,10 @@ def test_one_row_is_answered_as_in_a_batch(forest: RandomForestClassifier) -> No
 def test_graph_is_the_same_whatever_the_number_of_threads() -> None:
     inputs, labels = make_rows()
     parameters = ForestParameters(trees=12)
-    graphs = {
-        build_graph(grow_forest(inputs, labels, parameters, seed=3, jobs=jobs), CALIBRATION)
-        for jobs in (1, 2, 4)
-    }
+    graphs = {graph_of(grow_forest(inputs, labels, parameters, seed=3, jobs=jobs)) for jobs in (1, 2, 4)}
     assert len(graphs) == 1
     other = grow_forest(inputs, labels, parameters, seed=4, jobs=1)
-    assert build_graph(other, CALIBRATION) not in graphs
+    assert graph_of(other) not in graphs
 
 
 def test_scores_are_the_same_to_the_last_bit_whatever_the_number_of_threads(
@@ -114,7 +120,7 @@ def test_scores_are_the_same_to_the_last_bit_whatever_the_number_of_threads(
 
 
 def test_graph_is_plain_onnx_with_one_input_and_one_output(forest: RandomForestClassifier) -> None:
-    model = onnx.load_from_string(build_graph(forest, CALIBRATION))
+    model = onnx.load_from_string(graph_of(forest))
     (given_input,), (output,) = model.graph.input, model.graph.output
     assert given_input.name == "inputs"
     assert given_input.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
@@ -128,9 +134,36 @@ def test_graph_of_another_calibration_is_caught(forest: RandomForestClassifier) 
     rows, _ = make_rows(500, seed=14)
     scorer = scorer_of(forest, BetaCalibration(a=1.2, b=0.7, c=-1.499))
     with pytest.raises(GraphMismatchError, match="the bundle was not published") as caught:
-        check_parity(scorer, forest, CALIBRATION, rows, jobs=1)
+        check_parity(scorer, SplitForest(forest), of_one_kind(CALIBRATION), rows, jobs=1)
     assert caught.value.max_abs_diff > 1e-5
-    assert check_parity(scorer_of(forest, CALIBRATION), forest, CALIBRATION, rows, jobs=2) < 1e-5
+    scorer = scorer_of(forest, CALIBRATION)
+    assert check_parity(scorer, SplitForest(forest), of_one_kind(CALIBRATION), rows, jobs=2) < 1e-5
+
+
+def test_each_row_is_answered_by_the_forest_and_the_calibration_of_its_kind() -> None:
+    inputs, labels = make_rows(6_000)
+    random = np.random.default_rng(1)
+    columns = KindColumns(purchases=1, is_purchase=5)
+    inputs[:, 1] = np.maximum(np.round(random.normal(size=len(inputs)) * 2), 0)
+    inputs[:, 5] = random.choice([0.0, 1.0, np.nan], len(inputs))
+    inputs[random.random(len(inputs)) < 0.1, 1] = np.nan
+    parameters = ForestParameters(trees=30, leaf_rows=8)
+    repeat = inputs[:, 1] > 0
+    parts = [
+        grow_forest(inputs[mask], labels[mask], parameters, seed=seed, jobs=1)
+        for seed, mask in enumerate((~repeat, repeat))
+    ]
+    forest = SplitForest(parts[0], parts[1], columns)
+    by_kind = [BetaCalibration(1.0 + kind / 10, 0.7, -0.5 * kind) for kind in range(len(KINDS))]
+    scorer = Scorer(build_graph(forest, KindCalibration(columns, tuple(by_kind))), INPUT, OUTPUT, [""] * 6)
+    scores = score_rows(scorer, inputs)
+    for kind, calibration in enumerate(by_kind):
+        group, what = divmod(kind, 3)
+        of_what = [inputs[:, 5] == 0, inputs[:, 5] == 1, np.isnan(inputs[:, 5])][what]
+        rows = inputs[of_what & (repeat == bool(group))]
+        expected = calibration.apply(parts[group].predict_proba(rows)[:, 1])
+        assert len(rows) > 100
+        assert scores[of_what & (repeat == bool(group))] == pytest.approx(expected, abs=2e-6), KINDS[kind]
 
 
 @given(st.floats(-1e30, 1e30), st.floats(-(2.0**100), 2.0**100, width=32))

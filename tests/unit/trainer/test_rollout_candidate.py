@@ -234,6 +234,7 @@ def _table(inputs: np.ndarray, labels: np.ndarray) -> Dataset:
         repeat_candidates=np.zeros(rows, np.bool_),
         recency_days=np.full(rows, np.nan),
         users=np.arange(rows, dtype=np.int64) % 10,
+        asked=np.zeros(rows, np.int8),
         truth=None,
     )
 

@@ -86,13 +86,20 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         ).read_all()
 
     def event_rows(
-        self, columns: Sequence[str], extra: Mapping[str, str] | None = None
+        self, columns: Sequence[str], extra: Mapping[str, str] | None = None, *, requests: str | None = None
     ) -> pa.RecordBatchReader:
         """Return one row per event: ``columns``, the ``extra`` expressions by name, and the states before it.
 
-        Expressions may use the columns of ``batch_sql.transitions_select``, and the table ``events``.
+        Expressions may use the columns of ``batch_sql.transitions_select``, and the table ``events``. ``requests`` is a
+        query of further rows, such as ``sampled_questions``; with it there is the column ``asked``.
         """
-        return self._past(_events(is_row=True), columns, extra)
+        source = _events(is_row=True)
+        if requests is not None:
+            source = (
+                f"SELECT *, 'before' AS asked FROM ({source}) UNION ALL BY NAME"
+                f" SELECT *, false AS is_event, true AS is_row FROM ({requests})"
+            )
+        return self._past(source, columns, extra)
 
     def request_rows(self, requests: pa.Table) -> pa.RecordBatchReader:
         """Return the ``row_id`` and the states strictly before the instant of each request (``REQUEST_COLUMNS``)."""

@@ -67,6 +67,11 @@ def print_report(
         f" (baselines: {baselines}{oracle})",
     )
     table.add_row("", _gap(overall))
+    errors = (
+        f"{name} {report['model']['calibration_error']:.3f}"
+        for name, report in result.evaluation["questions"].items()
+    )
+    table.add_row("calibration", f"mean gap between predicted and observed rate: {', '.join(errors)}")
     for comparison in result.comparisons:
         table.add_row(
             "parity",

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from reprise import sql
+from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.time_split import Span
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
@@ -27,7 +28,9 @@ class Dataset:
     repeat_candidates: npt.NDArray[np.bool_]  # Whether the pair has an earlier purchase
     recency_days: npt.NDArray[np.float64]  # Days since the pair's last purchase; NaN if there is none
     users: npt.NDArray[np.int64]  # The number of the row's user, from 0
-    truth: npt.NDArray[np.float64] | None  # The generator's own probability of the label, if known
+    asked: npt.NDArray[np.int8]  # When the row is asked: its place in ``ASKED``
+    # The generator's own probability of the label, if known; NaN for idle rows
+    truth: npt.NDArray[np.float64] | None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -46,8 +49,14 @@ class Dataset:
             repeat_candidates=self.repeat_candidates[rows],
             recency_days=self.recency_days[rows],
             users=self.users[rows],
+            asked=self.asked[rows],
             truth=None if self.truth is None else self.truth[rows],
         )
+
+    @property
+    def at_events(self) -> "Dataset":
+        """The rows that are asked at an event, before it is stored."""
+        return self.subset(self.asked == ASKED.index("before"))
 
     def within(self, span: Span) -> "Dataset":
         """Return the rows of a span of time."""
@@ -99,7 +108,8 @@ def load_dataset(
     if len(labelled) > max_rows:
         kept = labelled[_sampled_positions(len(labelled), max_rows, seed)]
     if truth is not None:
-        _check_probabilities(truth, columns["truth"][kept], columns["event_id"], kept)
+        at_events = kept[columns["asked"][kept] != ASKED.index("idle")]
+        _check_probabilities(truth, columns["truth"][at_events], columns["event_id"], at_events)
     dataset = Dataset(
         inputs=_read_inputs(file, input_names, kept),
         labels=columns["label"][kept],
@@ -107,6 +117,7 @@ def load_dataset(
         repeat_candidates=columns["repeat_candidate"][kept],
         recency_days=columns["recency_days"][kept],
         users=columns["user"][kept],
+        asked=columns["asked"][kept],
         truth=columns["truth"][kept] if truth is not None else None,
     )
     if (np.diff(dataset.timestamps_us) < 0).any():
@@ -146,7 +157,8 @@ def _read_columns(
                 (epoch_us(r.timestamp) - epoch_us(p.timestamp)) / 86400e6 AS recency_days,
                 {column} AS truth,
                 r.event_id AS event_id,
-                r.user_id AS user_id
+                r.user_id AS user_id,
+                list_position({list(ASKED)}, r.asked) - 1 AS asked
             FROM read_parquet($rows, file_row_number = true) r
             ASOF LEFT JOIN (
                 SELECT user_id, product_id, timestamp FROM read_parquet($events) WHERE event_type = 'purchase'
@@ -161,6 +173,7 @@ def _read_columns(
     }
     for name in ("recency_days", "truth"):
         columns[name] = result[name].cast("float64").to_numpy()
+    columns["asked"] = result["asked"].to_numpy().astype(np.int8)
     columns["event_id"] = result["event_id"]
     # encoded first: the ids themselves may be more than one Arrow string array can hold
     users = result["user_id"].dictionary_encode().combine_chunks()

@@ -66,6 +66,7 @@ def compute_dataset(
             rows,
             plan,
             settings.horizon,
+            questions=True,
             memory_limit=settings.memory_limit,
             temp_directory=rows.parent,
             advance=bar.advance,

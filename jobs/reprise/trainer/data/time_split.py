@@ -59,13 +59,8 @@ class TimeSplit:
         return Span(self.train.start_us + min(horizon_us, labelled_us // 5), self.evaluation.end_us)
 
     @property
-    def before_evaluation(self) -> Span:
-        """The part of the refit span that ends one horizon before the evaluation span."""
-        return Span(self.refit.start_us, self.calibration.end_us)
-
-    @property
-    def out_of_time(self) -> Span:
-        """All that is later than the training span by at least a horizon."""
+    def refit_calibration(self) -> Span:
+        """The newer part of the refit span, on which the published model is calibrated."""
         return Span(self.calibration.start_us, self.evaluation.end_us)
 
 

@@ -9,7 +9,9 @@ import numpy.typing as npt
 
 from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
 from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
+from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.data.request_kinds import KINDS
 from reprise.trainer.data.time_split import Span
 
 MODEL = "model"
@@ -43,12 +45,35 @@ class TimeSlice:
     aucs: Mapping[str, float | None]  # ROC AUC by scorer; ``None`` if only one label occurs
 
 
-def evaluate(predictions: Predictions, thresholds: Mapping[str, float]) -> Evaluation:
-    """Return the report on all rows and on those whose pair has an earlier purchase."""
-    repeat = predictions.rows.repeat_candidates
+def evaluate(
+    predictions: Predictions, kinds: npt.NDArray[np.int8], thresholds: Mapping[str, float]
+) -> Evaluation:
+    """Return the report on requests at events, all and those whose pair was bought before, and on each question.
+
+    ``kinds`` is the place of each row's kind in ``KINDS``. Questions without rows are left out.
+    """
+    rows = predictions.rows
+    before, after, idle = (rows.asked == place for place in range(len(ASKED)))
+    repeat = rows.repeat_candidates
+    purchase = np.isin(kinds, [KINDS.index("first purchase"), KINDS.index("repeat purchase")])
+    questions = {
+        "other event": before & ~purchase,
+        "purchase, before it is stored": before & purchase,
+        "purchase, after it is stored": after & purchase,
+        "idle, bought before": idle & repeat,
+        "idle, never bought": idle & ~repeat,
+    }
+    at_events = predictions.subset(before)
     return Evaluation(
-        overall=_report(predictions, thresholds),
-        repeat_candidates=_report(predictions.subset(repeat), thresholds) if repeat.any() else None,
+        overall=_report(at_events, thresholds),
+        repeat_candidates=_report(predictions.subset(before & repeat), thresholds)
+        if (before & repeat).any()
+        else None,
+        questions={
+            name: _report(predictions.subset(mask), thresholds)
+            for name, mask in questions.items()
+            if mask.any()
+        },
     )
 
 
@@ -99,6 +124,7 @@ def _scores(predictions: Predictions, thresholds: Mapping[str, float]) -> dict[s
     return {
         name: score(predictions.rows.labels, values, thresholds[name])
         for name, values in predictions.by_scorer.items()
+        if not np.isnan(values).any()  # nobody knows the truth of idle requests
     }
 
 

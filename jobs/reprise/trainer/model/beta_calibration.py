@@ -4,14 +4,19 @@ A forest that is grown with balanced class weights scores as if both classes wer
 Beta calibration (Kull, Silva Filho & Flach, 2017, https://proceedings.mlr.press/v54/kull17a.html) maps such a
 score s to sigmoid(a·ln s − b·ln(1 − s) + c) with a, b ≥ 0. It never changes the order of two scores,
 contains Platt scaling of the logit (a = b) and the correction of a shifted prevalence (c), and is three
-numbers that any ONNX runtime evaluates.
+numbers that any ONNX runtime evaluates. Each kind of request has its own three.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
+
+from reprise.trainer.data.request_kinds import KINDS, KindColumns, Matrix
+
+MIN_KIND_LABELS = 50
+"""Fewest rows of each label with which a kind of request gets a calibration of its own."""
 
 CLIP = 1e-6
 """Scores are kept this far from 0 and 1, where the logarithm diverges."""
@@ -32,6 +37,55 @@ class BetaCalibration:
         clipped = np.clip(np.asarray(scores, dtype=np.float64), CLIP, 1.0 - CLIP)
         logit = self.a * np.log(clipped) - self.b * np.log1p(-clipped) + self.c
         return np.asarray(1.0 / (1.0 + np.exp(-logit)), dtype=np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class KindCalibration:
+    """A calibration for each kind of request, in the order of ``KINDS``."""
+
+    columns: KindColumns
+    by_kind: tuple[BetaCalibration, ...]
+
+    def apply(self, scores: npt.NDArray[np.floating], rows: Matrix) -> Floats:
+        """Return the probability of each row's score."""
+        kinds = self.columns.kinds(rows)
+        probabilities = np.empty(len(rows))
+        for kind, calibration in enumerate(self.by_kind):
+            mask = kinds == kind
+            probabilities[mask] = calibration.apply(scores[mask])
+        return probabilities
+
+    def coefficients(self) -> dict[str, float]:
+        """Return the coefficients by name, such as ``repeat idle a``."""
+        return {
+            f"{kind} {name}": value
+            for kind, calibration in zip(KINDS, self.by_kind, strict=True)
+            for name, value in asdict(calibration).items()
+        }
+
+
+def fit_kind_calibration(
+    scores: Floats, rows: Matrix, labels: npt.NDArray[np.bool_], columns: KindColumns
+) -> KindCalibration:
+    """Fit a calibration for each kind of request.
+
+    A kind with fewer than fifty rows of either label takes the calibration of its group, which is all pairs that were
+    bought before or all others; such a group takes that of all rows. Both labels must occur.
+    """
+    kinds = columns.kinds(rows)
+    fallback = fit_beta_calibration(scores, labels)
+
+    def fit(mask: npt.NDArray[np.bool_], otherwise: BetaCalibration) -> BetaCalibration:
+        positives, count = int(labels[mask].sum()), int(mask.sum())
+        if min(positives, count - positives) < MIN_KIND_LABELS:
+            return otherwise
+        return fit_beta_calibration(scores[mask], labels[mask])
+
+    fitted = []
+    for group in columns.groups():
+        common = fit(np.isin(kinds, group), fallback)
+        fitted += [fit(kinds == kind, common) for kind in group]
+    return KindCalibration(columns, tuple(fitted))
 
 
 def fit_beta_calibration(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_]) -> BetaCalibration:

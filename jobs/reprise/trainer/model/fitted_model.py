@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
-from sklearn.ensemble import RandomForestClassifier
 
 from reprise.bundle import Evaluation, Histogram, Importance, Parity
 from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats
+from reprise.features.sampled_questions import ASKED
 from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.time_split import Span, TimeSplit, forward_folds
+from reprise.trainer.data.request_kinds import ONE_KIND, KindColumns
+from reprise.trainer.data.time_split import TimeSplit, forward_folds
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,
@@ -27,21 +28,18 @@ from reprise.trainer.evaluation.held_out import (
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
 from reprise.trainer.evaluation.recency_baseline import fit_recency
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.model.beta_calibration import BetaCalibration, fit_beta_calibration
+from reprise.trainer.model.beta_calibration import KindCalibration, fit_kind_calibration
 from reprise.trainer.model.forest import (
     ForestParameters,
     Selection,
+    SplitForest,
     choose_parameters,
-    grow_forest,
-    score_forest,
+    grow_split_forest,
 )
 from reprise.trainer.model.importance import importances
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.threshold import choose_threshold
-
-CALIBRATION_TREES = 50
-"""Trees of the forest that is only grown to vote for later rows."""
 
 MIN_TRAIN_LABELS = 30
 MIN_HELD_OUT_LABELS = 10
@@ -51,8 +49,8 @@ MIN_HELD_OUT_LABELS = 10
 class CalibratedForest:
     """A forest, the calibration of its votes, and the graph of both."""
 
-    forest: RandomForestClassifier
-    calibration: BetaCalibration
+    forest: SplitForest
+    calibration: KindCalibration
     graph: bytes  # The ONNX model, which ends with ``calibration``
     scorer: Scorer  # Runs the graph
     threshold: float  # Chosen on the rows that the calibration is fitted on
@@ -77,9 +75,15 @@ class FittedModel:
 
 
 def fit_model(
-    dataset: Dataset, split: TimeSplit, input_names: tuple[str, ...], settings: TrainerSettings
+    dataset: Dataset,
+    split: TimeSplit,
+    input_names: tuple[str, ...],
+    settings: TrainerSettings,
+    columns: KindColumns = ONE_KIND,
 ) -> FittedModel:
     """Choose the parameters, judge a model with them on the evaluation span, and fit the one to publish.
+
+    The model is judged, and its threshold chosen, on requests at events; other requests are reported next to them.
 
     Raises:
         TrainingRefusedError: A span has too few rows of one label, or no threshold has the wanted precision.
@@ -88,41 +92,51 @@ def fit_model(
     train, calibration, evaluation = (
         dataset.within(span) for span in (split.train, split.calibration, split.evaluation)
     )
-    _check_labels({"training": train, "calibration": calibration, "evaluation": evaluation}, settings.horizon)
+    spans = {"training": train, "calibration": calibration, "evaluation": evaluation}
+    _check_labels({name: span.at_events for name, span in spans.items()}, settings.horizon)
     durations: dict[str, float] = {}
     with timed(durations, "choose"):
         folds = forward_folds(split.train, settings.horizon, settings.cv_folds)
-        selection = choose_parameters(train, folds, seed=settings.seed, jobs=settings.jobs)
+        selection = choose_parameters(train, folds, columns, seed=settings.seed, jobs=settings.jobs)
     parameters = selection.parameters
-    refit, out_of_time = dataset.within(split.refit), dataset.within(split.out_of_time)
+    refit = dataset.within(split.refit)
+    recent = split.refit_calibration.rows(refit.timestamps_us)
     with progress("Growing the forests", 3, "forests") as bar:
         with timed(durations, "grow"):
-            evaluated = fit_forest(train, calibration, parameters, input_names, settings)
+            evaluated = fit_forest(train, calibration, parameters, input_names, settings, columns)
             bar.advance()
         with timed(durations, "calibrate"):
-            votes = _out_of_time_votes(dataset, split, evaluated.forest, parameters, settings)
+            votes = _cross_fitted_votes(refit, columns, parameters, settings)
             bar.advance()
         with timed(durations, "refit"):
-            published = fit_forest(refit, out_of_time, parameters, input_names, settings, votes=votes)
+            published = fit_forest(
+                refit, refit.subset(recent), parameters, input_names, settings, columns, votes=votes[recent]
+            )
             bar.advance()
     with timed(durations, "evaluate"):
-        thresholds = {MODEL: evaluated.threshold, **_baseline_thresholds(train, calibration, settings)}
+        thresholds = {
+            MODEL: evaluated.threshold,
+            **_baseline_thresholds(train, calibration.at_events, settings),
+        }
         scores = score_rows(evaluated.scorer, evaluation.inputs)
-        predictions = Predictions(evaluation, {MODEL: scores, **_baselines(train, evaluation)})
+        everything = Predictions(evaluation, {MODEL: scores, **_baselines(train, evaluation)})
+        predictions = everything.subset(evaluation.asked == ASKED.index("before"))
     with timed(durations, "importance"):
-        impurity = np.asarray(evaluated.forest.feature_importances_)
-        ranked = importances(impurity, evaluated.scorer, evaluation, seed=settings.seed, jobs=settings.jobs)
+        impurity = evaluated.forest.impurity_importances()
+        ranked = importances(
+            impurity, evaluated.scorer, predictions.rows, seed=settings.seed, jobs=settings.jobs
+        )
     return FittedModel(
         evaluated=evaluated,
         published=published,
         selection=selection,
-        evaluation=evaluate(predictions, thresholds),
+        evaluation=evaluate(everything, columns.kinds(evaluation.inputs), thresholds),
         predictions=predictions,
         time_slices=evaluate_over_time(predictions, split.evaluation, thresholds),
         importances=ranked,
-        score_histogram=score_histogram(scores),
+        score_histogram=score_histogram(predictions.by_scorer[MODEL]),
         feature_histograms={
-            name: feature_histogram(refit.inputs[:, at]) for at, name in enumerate(input_names)
+            name: feature_histogram(refit.at_events.inputs[:, at]) for at, name in enumerate(input_names)
         },
         durations=durations,
     )
@@ -134,6 +148,7 @@ def fit_forest(
     parameters: ForestParameters,
     input_names: tuple[str, ...],
     settings: TrainerSettings,
+    columns: KindColumns = ONE_KIND,
     *,
     votes: Floats | None = None,
 ) -> CalibratedForest:
@@ -145,6 +160,7 @@ def fit_forest(
         parameters: Hyperparameters of the forest.
         input_names: Names of the inputs.
         settings: Seed, threads and threshold.
+        columns: The inputs that tell the kinds of requests apart.
         votes: Votes for the calibration rows by forests that have not seen them; by default the grown forest's own.
 
     Raises:
@@ -152,43 +168,46 @@ def fit_forest(
         GraphMismatchError: ONNX Runtime and scikit-learn disagree about the exported model.
     """
     jobs = settings.jobs
-    forest = grow_forest(train.inputs, train.labels, parameters, seed=settings.seed, jobs=jobs)
+    forest = grow_split_forest(train, columns, parameters, seed=settings.seed, jobs=jobs)
     if votes is None:
-        votes = score_forest(forest, calibration.inputs, jobs=jobs)
-    beta = fit_beta_calibration(votes, calibration.labels)
-    threshold = _threshold(settings, calibration, beta.apply(votes))
+        votes = forest.score(calibration.inputs, jobs=jobs)
+    by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns)
+    probabilities = by_kind.apply(votes, calibration.inputs)
+    at_events = calibration.asked == ASKED.index("before")
+    threshold = _threshold(settings, calibration.at_events, probabilities[at_events])
     if threshold is None:
         raise TrainingRefusedError(
             f"no threshold satisfies {settings.threshold_rule} on {len(calibration):,} out-of-time rows, of which"
             f" {calibration.positives / len(calibration):.1%} were followed by a purchase",
             "a lower precision, or another --threshold-rule",
         )
-    graph = build_graph(forest, beta)
+    graph = build_graph(forest, by_kind)
     scorer = Scorer(graph, INPUT, OUTPUT, input_names)
-    difference = check_parity(scorer, forest, beta, calibration.inputs, jobs=jobs)
+    difference = check_parity(scorer, forest, by_kind, calibration.inputs, jobs=jobs)
     parity = Parity(rows=len(calibration), max_abs_diff=difference, tolerance=TOLERANCE)
-    return CalibratedForest(forest, beta, graph, scorer, threshold, parity)
+    return CalibratedForest(forest, by_kind, graph, scorer, threshold, parity)
 
 
-def _out_of_time_votes(
-    dataset: Dataset,
-    split: TimeSplit,
-    evaluated: RandomForestClassifier,
-    parameters: ForestParameters,
-    settings: TrainerSettings,
+def _cross_fitted_votes(
+    rows: Dataset, columns: KindColumns, parameters: ForestParameters, settings: TrainerSettings
 ) -> Floats:
-    """Return the votes for the rows of ``split.out_of_time`` by forests that end at least one horizon earlier.
+    """Return the votes for the rows of each half of the users by a forest of half the trees, grown on the other half.
 
-    The evaluated forest votes until the evaluation span, and one that has seen the calibration rows votes for it.
+    So no forest votes for a user whom it has seen, and all have seen as late rows as the published forest.
     """
-    rows, jobs = dataset.within(split.before_evaluation), settings.jobs
-    fewer = replace(parameters, trees=CALIBRATION_TREES)
-    newer = grow_forest(rows.inputs, rows.labels, fewer, seed=settings.seed, jobs=jobs)
-    earlier = dataset.within(Span(split.calibration.start_us, split.evaluation.start_us))
-    later = dataset.within(split.evaluation)
-    return np.concatenate(
-        [score_forest(evaluated, earlier.inputs, jobs=jobs), score_forest(newer, later.inputs, jobs=jobs)]
-    )
+    half = np.random.default_rng(settings.seed).integers(0, 2, int(rows.users.max()) + 1)[rows.users] == 1
+    fewer, jobs = replace(parameters, trees=parameters.trees // 2), settings.jobs
+    votes = np.empty(len(rows))
+    for mine in (half, ~half):
+        others = rows.subset(~mine)
+        if not 0 < others.positives < len(others):
+            raise TrainingRefusedError(
+                "half of the users have rows of one label only, too few to calibrate a model on the others",
+                "events of more users",
+            )
+        forest = grow_split_forest(others, columns, fewer, seed=settings.seed, jobs=jobs)
+        votes[mine] = forest.score(rows.inputs[mine], jobs=jobs)
+    return votes
 
 
 def _threshold(settings: TrainerSettings, rows: Dataset, probabilities: Floats) -> float | None:

@@ -12,12 +12,14 @@ from sklearn.metrics import roc_auc_score
 
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.data.request_kinds import ONE_KIND, KindColumns
 from reprise.trainer.data.time_split import Fold
 
-MIN_LEAF_ROWS = 5
+MIN_GROUP_LABELS = 30
+"""Fewest rows of each label with which pairs bought before, and the others, get a forest of their own."""
 
 _CV_ROWS = 40_000
-_CV_TREES = 12
+_CV_TREES = 15
 _MIN_LABELS_IN_FOLD = 10
 _NO_WORSE = 0.001
 _CHUNK_ROWS = 16_384
@@ -30,22 +32,21 @@ Floats = npt.NDArray[np.float64]
 class ForestParameters:
     """Hyperparameters of a forest; docs/adr/0003-forest-size.md explains the sizes."""
 
-    trees: int = 100  # Number of trees
-    # Minimum rows of a leaf, as a share of the rows that a tree is grown on; at least 5 rows
-    leaf_share: float = 0.002
-    input_share: float = 0.2  # Share of the inputs that each split chooses from
+    trees: int = 60  # Number of trees
+    leaf_rows: int = 40  # Minimum rows of a leaf
+    input_share: float = 0.35  # Share of the inputs that each split chooses from
     max_leaves: int = 512  # Maximum leaves of a tree, which bounds the size of the model
     rows_per_tree: int = 20_000  # Maximum rows drawn for a tree
 
 
 DEFAULT = ForestParameters()
-CANDIDATES = tuple(replace(DEFAULT, leaf_share=leaf_share) for leaf_share in (0.008, 0.002, 0.0005))
+CANDIDATES = tuple(replace(DEFAULT, leaf_rows=leaf_rows) for leaf_rows in (160, 40, 10))
 """Hyperparameters that cross-validation compares, the largest leaves first."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateScore:
-    """ROC AUC of one candidate in each fold of the cross-validation."""
+    """ROC AUC of one candidate in each fold: the mean of pairs that were bought before and of others."""
 
     parameters: ForestParameters
     aucs: tuple[float, ...]
@@ -80,7 +81,7 @@ def grow_forest(
     rows = min(len(labels), parameters.rows_per_tree)
     forest = RandomForestClassifier(
         n_estimators=parameters.trees,
-        min_samples_leaf=max(MIN_LEAF_ROWS, round(parameters.leaf_share * rows)),
+        min_samples_leaf=parameters.leaf_rows,
         max_leaf_nodes=parameters.max_leaves,
         max_features=parameters.input_share,
         max_samples=rows,
@@ -104,6 +105,50 @@ def score_forest(forest: RandomForestClassifier, rows: Matrix, *, jobs: int) -> 
         forest.n_jobs = previous
 
 
+@dataclass(frozen=True, slots=True)
+class SplitForest:
+    """Two forests, of which each row belongs to one: by whether the pair was bought before."""
+
+    first: RandomForestClassifier  # For pairs that were not bought before; for all if there is no other
+    repeat: RandomForestClassifier | None = None
+    columns: KindColumns = ONE_KIND
+
+    @property
+    def parts(self) -> tuple[RandomForestClassifier, ...]:
+        """The forests."""
+        return (self.first,) if self.repeat is None else (self.first, self.repeat)
+
+    def impurity_importances(self) -> Floats:
+        """Return each input's share of the impurity decrease, the mean over the forests."""
+        shares = [np.asarray(forest.feature_importances_, np.float64) for forest in self.parts]
+        return np.asarray(np.stack(shares).mean(axis=0), np.float64)
+
+    def score(self, rows: Matrix, *, jobs: int) -> Floats:
+        """Return the share of votes for a purchase, for each row, of the forest that it belongs to."""
+        if self.repeat is None:
+            return score_forest(self.first, rows, jobs=jobs)
+        repeat, votes = self.columns.repeat(rows), np.empty(len(rows))
+        for forest, mask in ((self.first, ~repeat), (self.repeat, repeat)):
+            votes[mask] = score_forest(forest, rows[mask], jobs=jobs)
+        return votes
+
+
+def grow_split_forest(
+    dataset: Dataset, columns: KindColumns, parameters: ForestParameters, *, seed: int, jobs: int
+) -> SplitForest:
+    """Return a forest for each group of pairs, or one for all if a group has fewer than thirty rows of either label."""
+    repeat = columns.repeat(dataset.inputs)
+
+    def grow(rows: Dataset) -> RandomForestClassifier:
+        return grow_forest(rows.inputs, rows.labels, parameters, seed=seed, jobs=jobs)
+
+    groups = [dataset.subset(mask) for mask in (~repeat, repeat)]
+    if any(min(group.positives, len(group) - group.positives) < MIN_GROUP_LABELS for group in groups):
+        return SplitForest(grow(dataset), None, columns)
+    first, repeat_forest = map(grow, groups)
+    return SplitForest(first, repeat_forest, columns)
+
+
 def score_in_chunks(
     rows: Matrix, score: Callable[[Matrix], npt.NDArray[np.floating[Any]]], *, jobs: int = 1
 ) -> Floats:
@@ -119,6 +164,7 @@ def score_in_chunks(
 def choose_parameters(
     dataset: Dataset,
     folds: tuple[Fold, ...],
+    columns: KindColumns = ONE_KIND,
     *,
     seed: int,
     jobs: int,
@@ -143,14 +189,22 @@ def choose_parameters(
             small = replace(candidate, trees=_CV_TREES)
             aucs = []
             for train, validation in usable:
-                forest = grow_forest(train.inputs, train.labels, small, seed=seed, jobs=jobs)
-                votes = score_forest(forest, validation.inputs, jobs=jobs)
-                aucs.append(float(roc_auc_score(validation.labels, votes)))
+                forest = grow_split_forest(train, columns, small, seed=seed, jobs=jobs)
+                votes = forest.score(validation.inputs, jobs=jobs)
+                aucs.append(_mean_auc(votes, validation, columns))
                 bar.advance()
             scores.append(CandidateScore(candidate, tuple(aucs)))
     best = max(score.mean for score in scores)
     chosen = next(score for score in scores if score.mean >= best - _NO_WORSE)
     return Selection(chosen.parameters, tuple(scores), len(usable))
+
+
+def _mean_auc(votes: Floats, rows: Dataset, columns: KindColumns) -> float:
+    """Return the mean ROC AUC of the two groups of pairs; of all rows if a group has too few labels."""
+    repeat = columns.repeat(rows.inputs)
+    groups = [mask for mask in (repeat, ~repeat) if _has_both_labels(rows.labels[mask])]
+    groups = groups if len(groups) == 2 else [np.ones(len(rows), np.bool_)]
+    return float(np.mean([roc_auc_score(rows.labels[mask], votes[mask]) for mask in groups]))
 
 
 def _has_both_labels(labels: npt.NDArray[np.bool_]) -> bool:

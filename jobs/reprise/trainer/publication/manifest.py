@@ -39,7 +39,7 @@ def describe_refit(history: History, model: FittedModel) -> Refit:
     return Refit(
         train=_window(dataset, split.refit),
         newest_row=format_timestamp(int(dataset.timestamps_us[-1])),
-        calibration=_window(dataset, split.out_of_time),
+        calibration=_window(dataset, split.refit_calibration),
         evaluated_sha256=sha256_hex(model.evaluated.graph),
         evaluated_threshold=model.evaluated.threshold,
     )
@@ -50,12 +50,13 @@ def build_manifest(
 ) -> Manifest:
     """Return the manifest, which does not depend on when, where or how fast the model was trained."""
     published = model.published
-    trees = [estimator.tree_ for estimator in published.forest.estimators_]
+    trees = [estimator.tree_ for forest in published.forest.parts for estimator in forest.estimators_]
     parameters = {
         "model": "RandomForestClassifier",
         "class_weight": "balanced",
         "missing_values": "native",
         "calibration": "beta",
+        "forests": len(published.forest.parts),
         "threshold_rule": settings.threshold_rule if settings.threshold is None else "fixed",
         "nodes": sum(int(tree.node_count) for tree in trees),
         "depth": max(int(tree.max_depth) for tree in trees),
@@ -79,7 +80,7 @@ def build_manifest(
         threshold=published.threshold,
         seed=settings.seed,
         parameters=parameters,
-        calibration=asdict(published.calibration),
+        calibration=published.calibration.coefficients(),
         evaluation=model.evaluation,
         importances=model.importances,
         data=data,

@@ -33,7 +33,6 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
     environment = html_environment(
         "reprise.trainer.publication",
         day=lambda text: datetime.fromisoformat(text).strftime("%d %b %Y"),
-        short="{:,.4g}".format,
     )
     evaluation = manifest.evaluation
     described = {item.name: item for item in plan.inputs}

@@ -1,0 +1,73 @@
+"""Requests that training samples from a history besides its events: just after an event, and when nothing happens.
+
+A request at an event is asked before the event is stored. Shops also ask just after it is stored, and ask about pairs
+when nothing happens (idle): for reminders, or to score everybody. Idle requests carry neither event type nor amount.
+"""
+
+from typing import Literal, get_args
+
+from reprise.sql import event_key, literal
+
+Asked = Literal["before", "after", "idle"]
+"""When a row is asked: before its event is stored, after it, or without one."""
+
+ASKED: tuple[Asked, ...] = get_args(Asked)
+
+IDLE_SHARE = 0.15
+"""Idle rows of pairs that were bought before, and as many of others, as a share of the events."""
+AFTER_SHARE = 0.05
+"""Share of the events, besides purchases, that are asked about again just after."""
+AFTER_US = 60_000_000
+"""Longest time after an event at which that is asked."""
+
+_KEYS = float(2**60)
+
+
+def sampled_questions(horizon_us: int) -> str:
+    """Return the query of the sampled requests over the table ``events`` of ``BatchExecutor``, with ``asked``.
+
+    Idle instants are uniform over the time in which a pair was known but not bought, and over the time since its first
+    purchase, until the last instant with a label. So at any instant all pairs are equally likely. Each pair has a
+    systematic sample: instants one period apart, from an offset that is the hash of its ids.
+    """
+    offset = f"{event_key(_text('idle', 'user_id', 'product_id'))} / {_KEYS!r}"
+    delay = f"1 + ({event_key(_text('after', 'event_id'))} / {_KEYS!r} * {AFTER_US})::BIGINT"
+    return f"""
+        WITH span AS (SELECT min(ts) AS first, max(ts) - {horizon_us} AS last, count(*) AS events FROM events),
+        pairs AS (
+            SELECT user_id, product_id, min(ts) AS known, min(ts) FILTER (event_type = 'purchase') AS bought,
+                   {offset} AS pair_offset
+            FROM events GROUP BY user_id, product_id
+        ),
+        phases AS (
+            SELECT user_id, product_id, pair_offset, false AS repeat, known AS opens, coalesce(bought, last) AS closes
+            FROM pairs, span
+            UNION ALL
+            SELECT user_id, product_id, pair_offset, true, bought, last FROM pairs, span WHERE bought IS NOT NULL
+        ),
+        periods AS (
+            SELECT *, sum(least(closes, last) - opens) OVER (PARTITION BY repeat) / ({IDLE_SHARE} * events) AS period,
+                   (opens - first) / period - pair_offset AS from_period,
+                   (least(closes, last) - first) / period - pair_offset AS to_period
+            FROM phases, span WHERE opens < least(closes, last)
+        ),
+        idle AS (
+            SELECT user_id, product_id, first + ((number + pair_offset) * period)::BIGINT AS ts FROM (
+                SELECT *, unnest(range(floor(from_period)::BIGINT + 1, floor(to_period)::BIGINT + 1)) AS number
+                FROM periods
+            )
+        )
+        SELECT {event_key(_text("user_id", "product_id", "ts::VARCHAR"))} AS row_id, NULL AS event_id, user_id,
+               product_id, NULL AS event_type, ts, NULL AS amount, NULL AS event_key, NULL AS is_purchase,
+               'idle' AS asked
+        FROM idle
+        UNION ALL
+        SELECT event_key, event_id, user_id, product_id, event_type, ts + {delay}, amount, event_key,
+               (event_type = 'purchase')::DOUBLE, 'after'
+        FROM events WHERE event_type = 'purchase' OR event_key % 1000 < {AFTER_SHARE * 1000:.0f}
+    """
+
+
+def _text(*parts: str) -> str:
+    constants = {"idle", "after"}
+    return " || chr(0) || ".join(literal(part) if part in constants else part for part in parts)
