@@ -102,7 +102,9 @@ class ShopTraffic(SteadyLoad):
             amount = BEYOND_SINGLE_PRECISION
         # A view has no amount, so that what is no purchase is of no type at all.
         event_type = "purchase" if bits & 2 else None
-        return {"user_id": user, "product_id": product, "amount": amount, "event_type": event_type}
+        asked = {"user_id": user, "product_id": product, "amount": amount, "event_type": event_type}
+        # Without it, what the user buys next would be taken for the purchase that the request is about.
+        return asked | ({"event_id": f"asked-{turn}"} if event_type else {})
 
     def heed(self, turn: int, body: dict[str, Any], answer: dict[str, Any]) -> None:
         """Count the arm, and buy."""

@@ -21,3 +21,11 @@ def test_predictions_for_canaries_are_left_out_and_are_not_broken() -> None:
     assert rows.column("user_id").to_pylist() == ["ada", "bob"]
     assert rows.column("row_id").to_pylist() == [10, 11]
     assert broken == 2
+
+
+def test_event_id_of_a_request_is_kept_and_may_be_absent_in_older_records() -> None:
+    texts = [said("ada", event_id="e-1"), said("bob"), said("cyd", event_id=None), said("eve", event_id=7)]
+    batch = pa.RecordBatch.from_pydict({"prediction": pa.array(texts, pa.string())})
+    rows, broken = prediction_batch(batch, first_row=0)
+    assert rows.column("event_id").to_pylist() == ["e-1", None, None]
+    assert broken == 1

@@ -14,7 +14,7 @@ from support.predictor import NOW_US, RunningPredictor, published, running_predi
 from support.served_bundles import DAY_US, bundle_files
 from support.waiting import wait_until
 
-ASK = {"user_id": "ü-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0}
+ASK = {"user_id": "ü-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0, "event_id": "é-7"}
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 SCHEMA = Path(__file__).parents[3] / "docs" / "schemas" / "prediction-record-v1.json"
 
@@ -73,6 +73,7 @@ def test_prediction_is_logged_with_every_input_of_the_model_and_a_refused_reques
         "product_id": "p-1",
         "event_type": "purchase",
         "amount": 20.0,
+        "event_id": "é-7",
         "probability": answer["probability"],
         "prediction": answer["prediction"],
         "threshold": 0.5,
@@ -92,9 +93,9 @@ def test_predictions_of_a_batch_are_logged_and_its_problems_are_not(
     predictor.client.post("/predict/batch", json={"requests": requests})
     wait_until("both answers are written", lambda: logged(predictor, "written") == 2, 5, every=0.005)
     records = [PredictionRecord.model_validate_json(value) for _, _, value in log.appended]
-    assert [(record.user_id, record.amount, record.known["user"]) for record in records] == [
-        ("ü-1", 20.0, True),
-        ("u-2", None, False),
+    assert [(record.user_id, record.amount, record.event_id, record.known["user"]) for record in records] == [
+        ("ü-1", 20.0, "é-7", True),
+        ("u-2", None, None, False),
     ]
 
 

@@ -10,7 +10,7 @@ from reprise.http.problems import ProblemError
 from reprise.predictor.handlers.request_decoder import RequestDecoder
 from support.collection import SOAK
 
-FIELDS = ("user_id", "product_id", "event_type", "amount", "timestamp")
+FIELDS = ("user_id", "product_id", "event_type", "amount", "event_id", "timestamp")
 DECODER = RequestDecoder(("view", "purchase"), 5)
 INSTANTS = st.sampled_from(
     ["2026-01-31T12:00:00Z", "2026-01-31T12:00:00.123456+02:00", "2026-01-31", "now", ""]
@@ -30,6 +30,7 @@ requests = st.fixed_dictionaries(
     optional={
         "event_type": st.sampled_from(["view", "purchase", "cart", None]) | anything,
         "amount": amounts | anything,
+        "event_id": ids | anything,
         "timestamp": INSTANTS | anything,
     },
 ) | st.dictionaries(st.sampled_from([*FIELDS, "extra"]), anything | ids | amounts)
@@ -63,7 +64,7 @@ def is_valid(request: dict[str, Any]) -> bool:
             return False
         return True
 
-    amount, timestamp = request.get("amount"), request.get("timestamp")
+    amount, event_id, timestamp = map(request.get, ("amount", "event_id", "timestamp"))
     is_number = isinstance(amount, int | float) and not isinstance(amount, bool)
     return (
         request.keys() <= set(FIELDS)
@@ -71,6 +72,7 @@ def is_valid(request: dict[str, Any]) -> bool:
         and is_id(request.get("product_id"))
         and request.get("event_type") in (None, "view", "purchase")
         and (amount is None or (is_number and amount >= 0 and request.get("event_type") != "view"))
+        and (event_id is None or (is_id(event_id) and request.get("event_type") is not None))
         and (timestamp is None or is_instant(timestamp))
     )
 
@@ -142,6 +144,24 @@ def test_faults_of_a_rule_are_named_beside_those_of_a_type() -> None:
             b'{"user_id": "", "product_id": "p\\u0000", "event_type": "view", "amount": 1, "more": 2}'
         )
     assert [error.field for error in caught.value.errors] == ["user_id", "more", "product_id", "amount"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"event_id": "e-1"},
+        {"event_id": "e-1", "event_type": None},
+        *({"event_id": wrong, "event_type": "purchase"} for wrong in ("", "e\0", "e" * 257, 7)),
+    ],
+)
+def test_refused_event_id_is_named_in_single_requests_and_in_batches(fields: dict[str, Any]) -> None:
+    request = {"user_id": "u", "product_id": "p", **fields}
+    with pytest.raises(ProblemError) as caught:
+        DECODER.decode(json.dumps(request).encode())
+    batch = DECODER.decode_batch(json.dumps({"requests": [request]}).encode())
+    for problem in (caught.value, batch.problems[0]):
+        assert problem.kind.status == 422
+        assert [error.field for error in problem.errors] == ["event_id"]
 
 
 @pytest.mark.parametrize(

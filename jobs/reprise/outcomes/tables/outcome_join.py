@@ -1,6 +1,7 @@
 """The join of predictions with outcomes in DuckDB, which spills to disk.
 
-The label is the training label of the instant that was predicted for, known once the horizon is over.
+The label is the training label of the instant that was predicted for, known once the horizon is over. The purchase
+that a prediction was made at is no outcome of this prediction.
 """
 
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from reprise.sql import FIRST_OF_EACH_ID, event_key, literal, numbered_rows
 
 _SAMPLE_PARTS = 1_000_000
 _DRAWN = f"{event_key('user_id')} % {_SAMPLE_PARTS}"
+_OWN_PURCHASE_US = 60_000_000
+"""Time from a purchase request without ``event_id`` in which the pair's first purchase is the request's own event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +44,19 @@ class LabelledRows:
 def join_outcomes(connection: Any, snapshot: ArchiveSnapshot) -> None:
     """Create the view ``predictions`` and the tables ``users``, ``bought`` and ``scored``.
 
-    ``bought`` has every purchase; ``scored`` every prediction with its user's number, from 0, and ``wait_us``, the
-    time until the user next bought the product, null if that has not happened.
+    ``bought`` has every purchase with ``other_ts``, when the pair's first other purchase at this instant or later was.
+    ``scored`` has every prediction with its user's number, from 0, ``own_id``, the id of the event that it was made at,
+    and ``wait_us``, the time until the user next bought the product in another event, null if that has not happened.
     """
     statements = (
         f"CREATE VIEW predictions AS SELECT * FROM read_parquet({literal(snapshot.predictions)})",
         f"""
-        CREATE TABLE bought AS SELECT user_id, product_id, epoch_us("timestamp") AS ts FROM (
-            SELECT * FROM {numbered_rows(snapshot.events)} {FIRST_OF_EACH_ID}
-        ) WHERE event_type = 'purchase'
+        CREATE TABLE bought AS
+        SELECT event_id, user_id, product_id, epoch_us("timestamp") AS ts, min(ts) OVER (
+            PARTITION BY user_id, product_id ORDER BY ts
+            RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW
+        ) AS other_ts
+        FROM (SELECT * FROM {numbered_rows(snapshot.events)} {FIRST_OF_EACH_ID}) WHERE event_type = 'purchase'
         """,
         """
         CREATE TABLE users AS
@@ -58,9 +65,16 @@ def join_outcomes(connection: Any, snapshot: ArchiveSnapshot) -> None:
         """,
         f"""
         CREATE TABLE scored AS
+        WITH near AS (
+            SELECT p.row_id, b.event_id FROM predictions p ASOF JOIN bought b
+                ON p.user_id = b.user_id AND p.product_id = b.product_id AND p.timestamp_us <= b.ts
+            WHERE p.is_purchase = 1 AND p.event_id IS NULL AND b.ts <= p.timestamp_us + {_OWN_PURCHASE_US}
+        )
         SELECT p.row_id, u.user_number, p.user_id, {_DRAWN.replace("user_id", "p.user_id")} AS drawn,
-               p.product_id, p.timestamp_us, p.probability, p.arm, p.digest, p.shadow, b.ts - p.timestamp_us AS wait_us
-        FROM predictions p JOIN users u ON p.user_id = u.user_id
+               p.product_id, p.timestamp_us, p.probability, p.arm, p.digest, p.shadow,
+               coalesce(p.event_id, n.event_id) AS own_id,
+               CASE WHEN b.event_id = own_id THEN b.other_ts ELSE b.ts END - p.timestamp_us AS wait_us
+        FROM predictions p JOIN users u ON p.user_id = u.user_id LEFT JOIN near n ON p.row_id = n.row_id
         ASOF LEFT JOIN bought b
             ON p.user_id = b.user_id AND p.product_id = b.product_id AND p.timestamp_us < b.ts
         """,
@@ -107,6 +121,18 @@ def labelled_rows(
     )
 
 
+def _converted(horizon_us: int) -> str:
+    """Return SQL of the users of ``entered`` who bought anything within the horizon.
+
+    Purchases that predictions of the entry's instant were made at do not count.
+    """
+    return f"""
+        SELECT DISTINCT e.user_id FROM entered e
+        JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts AND b.ts <= e.entry_us + {horizon_us}
+        ANTI JOIN scored s ON e.user_id = s.user_id AND e.entry_us = s.timestamp_us AND b.event_id = s.own_id
+    """
+
+
 def buyers(connection: Any, arm: ModelArm, horizon_us: int, complete_until_us: int) -> tuple[int, int]:
     """Return how many users got a first prediction, and how many of them bought anything within the horizon."""
     [(users, bought)] = connection.execute(
@@ -115,9 +141,8 @@ def buyers(connection: Any, arm: ModelArm, horizon_us: int, complete_until_us: i
             SELECT user_id, min(timestamp_us) AS entry_us FROM scored
             WHERE arm = {literal(arm.arm)} AND digest = {literal(arm.digest)} GROUP BY user_id
         )
-        SELECT count(*), count(*) FILTER (b.ts - e.entry_us <= {horizon_us})
-        FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
-        WHERE {horizon_is_over("e.entry_us", horizon_us, complete_until_us)}
+        SELECT count(*), count(*) FILTER (user_id IN ({_converted(horizon_us)})) FROM entered
+        WHERE {horizon_is_over("entry_us", horizon_us, complete_until_us)}
         """
     ).fetchall()
     return int(users), int(bought)
@@ -215,9 +240,8 @@ def final_user_values(connection: Any, window: ExposureWindow) -> UserValues:
             FROM exposed WHERE answered_by = unit_arm GROUP BY user_number
         )
         SELECT e.entry_us + {window.mature_us} AS mature_us, e.stratum, e.unit_arm, l.brier, e.user_number,
-               {bought_within("b.ts - e.entry_us", window.horizon_us)} AS converted
-        FROM entered e ASOF LEFT JOIN bought b ON e.user_id = b.user_id AND e.entry_us < b.ts
-        LEFT JOIN loss l ON l.user_number = e.user_number
+               e.user_id IN ({_converted(window.horizon_us)}) AS converted
+        FROM entered e LEFT JOIN loss l ON l.user_number = e.user_number
         WHERE {window.is_over("e.entry_us")}
         ORDER BY mature_us, e.user_number
         """

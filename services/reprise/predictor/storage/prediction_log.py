@@ -50,6 +50,7 @@ class PredictionRecord(BaseModel):
     product_id: str
     event_type: str | None = Field(description="Event type of the request.")
     amount: float | None = Field(description="Amount of the request, in the shop's currency.")
+    event_id: str | None = Field(default=None, description="Id of the event at hand, if the request had it.")
     probability: float = Field(ge=0, le=1)
     prediction: bool
     threshold: float
@@ -82,6 +83,7 @@ def encode_record(
             "product_id": prediction.product_id,
             "event_type": request.event_type,
             "amount": request.amount,
+            "event_id": request.event_id,
             "probability": prediction.probability,
             "prediction": prediction.probability >= model.threshold,
             "threshold": model.threshold,
