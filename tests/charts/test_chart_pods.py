@@ -1,7 +1,11 @@
 import hashlib
 import re
+from pathlib import Path
+from typing import Any
 
-from support.chart import Container, Pod, Release, render
+import pytest
+
+from support.chart import CHART, Container, Pod, Release, helm, render
 
 LONG_RUNNING = {"Deployment", "StatefulSet"}
 IMAGE = re.compile(r"[a-z0-9.:/_-]+/?[a-z0-9._-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
@@ -167,21 +171,43 @@ def test_a_changed_setting_restarts_only_the_pods_that_read_it() -> None:
     assert {name for name in before if before[name] != after[name]} == {"reprise-predictor"}
 
 
-def test_a_job_whose_configuration_changes_is_another_job() -> None:
-    release = render(*("-f", "dev", "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092"))
-    other = render(*("-f", "dev", "--set=kafka.mode=external,kafka.external.bootstrapServers=other:9092"))
-    names = [
-        {each.name for each in made.of_kind("Job") if each.component == "topics"} for made in (release, other)
-    ]
-    assert names[0].isdisjoint(names[1])
-    assert {each.name for each in release.of_kind("Job")} == {
-        each.name
-        for each in render(
-            "-f",
-            "dev",
-            "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,predictor.replicas=3",
-        ).of_kind("Job")
+def test_another_version_of_the_chart_restarts_no_pod_and_repeats_no_job(tmp_path: Path) -> None:
+    helm("package", str(CHART), "--version=9.9.9", f"--destination={tmp_path}")
+    options = ("-f", "dev", "--set=kafdrop.enabled=true,rollout.enabled=true,outcomes.enabled=true")
+    before, after = render(*options), render(*options, chart=tmp_path / "reprise-9.9.9.tgz")
+    assert {each.metadata.labels.get("helm.sh/chart") for each in after.of_kind("Deployment")} == {
+        "reprise-9.9.9"
     }
+    assert _templates(before) == _templates(after)
+
+
+def _templates(release: Release) -> dict[tuple[str, str], Any]:
+    """Return the pod templates, and the labels that Strimzi copies to pods."""
+    found = {(each.kind, each.name): pod.model_dump() for each, pod in release.pods() if each.kind != "Pod"}
+    for kind in ("Kafka", "KafkaNodePool"):
+        found |= {(kind, each.name): each.metadata.labels for each in release.of_kind(kind)}
+    return found
+
+
+@pytest.mark.parametrize(
+    ("given", "changed"),
+    [
+        ("predictor.replicas=3", set()),
+        ("feast.image.tag=v2", {"feast"}),
+        ("topics.podLabels.team=shop", {"topics"}),
+        ("seed.backoffLimit=9", {"seed"}),
+        ("kafka.external.bootstrapServers=other:9092", {"topics", "seed"}),
+        ("feast.project=shop", {"feast", "seed"}),
+    ],
+)
+def test_a_job_of_another_spec_or_configuration_is_another_job(given: str, changed: set[str]) -> None:
+    options = ("-f", "dev", "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092")
+    before, after = (
+        {each.component: each.name for each in render(*options, *more).of_kind("Job")}
+        for more in ((), (f"--set={given}",))
+    )
+    assert before.keys() == {"feast", "seed", "topics"}
+    assert {component for component in before if before[component] != after[component]} == changed
 
 
 def test_every_mount_has_its_volume_and_every_volume_its_mount(release: Release) -> None:
