@@ -158,7 +158,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.path", {"pattern": "^/"}),
     (r".*\.(port|target.*Percentage)", {"minimum": 1}),
     (
-        r".*\.(minReplicas|maxReplicas|lagThreshold|partitions|days|users|products|pollingSeconds|fallbackFailures)",
+        r".*\.(minReplicas|maxReplicas|lagThreshold|partitions|days|users|products|pollingSeconds|fallbackFailures|.*Hours|.*Days)",
         {"minimum": 1},
     ),
     (r".*\.accessMode", _BINDING_MODE),
@@ -180,6 +180,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r"monitoring\.pushgateway", {"pattern": r"^$|^https?://[^/\s]+$"}),
     (r"storage\.(models|offline)\.url", {"pattern": _URL}),
     (r".*\.schedule", {"pattern": r"^(@(yearly|annually|monthly|weekly|daily|hourly)|\S+( \S+){4})$"}),
+    (r"monitoring\.rules\..*Matchers", {"pattern": r"^$|^[a-z_]+(=|!=|=~|!~)\".*\"$"}),
     (r"fullnameOverride", {"pattern": r"^$|^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"}),
     (r"feast\.settings", closed({"REPRISE_STATES": _TEXT})),
     (r"global\.settings", global_settings_schema()),
