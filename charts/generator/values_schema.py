@@ -105,6 +105,40 @@ _PEERS: Schema = {
     )
     | {"minProperties": 1},
 }
+_SCALING = closed(
+    {
+        "stabilizationWindowSeconds": {"type": "integer", "minimum": 0, "maximum": 3600},
+        "selectPolicy": {"enum": ["Max", "Min", "Disabled"]},
+        "tolerance": _QUANTITY,
+        "policies": {
+            "type": "array",
+            "items": closed(
+                {
+                    "type": {"enum": ["Pods", "Percent"]},
+                    "value": {"type": "integer", "minimum": 1},
+                    "periodSeconds": {"type": "integer", "minimum": 1, "maximum": 1800},
+                }
+            ),
+        },
+    }
+)
+_SECCOMP = closed(
+    {"type": {"enum": ["RuntimeDefault", "Localhost", "Unconfined"]}, "localhostProfile": _TEXT}
+)
+_ID: Schema = {"type": "integer", "minimum": 0}
+_POD_SECURITY = closed(
+    {
+        "runAsNonRoot": {"type": "boolean"},
+        "runAsUser": _ID,
+        "runAsGroup": _ID,
+        "fsGroup": _ID,
+        "fsGroupChangePolicy": {"enum": ["OnRootMismatch", "Always"]},
+        "supplementalGroups": {"type": "array", "items": _ID},
+        "seccompProfile": _SECCOMP,
+        "seLinuxOptions": {"type": "object"},
+        "sysctls": {"type": "array"},
+    }
+)
 _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 
 # The first pattern that matches a value's path says what its default cannot.
@@ -115,6 +149,8 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.affinity", _AFFINITY),
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),
     (r".*\.(args|command|pullSecrets|disabled)", {"type": "array", "items": _TEXT}),
+    (r".*\.behavior", closed({"scaleUp": _SCALING, "scaleDown": _SCALING})),
+    (r".*\.podSecurityContext", _POD_SECURITY),
     (r".*\.image\.digest", {"pattern": r"^$|^sha256:[0-9a-f]{64}$"}),
     (r"global\.image\.pullPolicy", {"enum": ["Always", "IfNotPresent", "Never"]}),
     (r".*\.service\.type", {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}),
@@ -122,7 +158,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.path", {"pattern": "^/"}),
     (r".*\.(port|target.*Percentage)", {"minimum": 1}),
     (
-        r".*\.(minReplicas|maxReplicas|lagThreshold|partitions|days|users|products|pollingSeconds)",
+        r".*\.(minReplicas|maxReplicas|lagThreshold|partitions|days|users|products|pollingSeconds|fallbackFailures|.*Hours|.*Days)",
         {"minimum": 1},
     ),
     (r".*\.accessMode", _BINDING_MODE),
@@ -144,6 +180,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r"monitoring\.pushgateway", {"pattern": r"^$|^https?://[^/\s]+$"}),
     (r"storage\.(models|offline)\.url", {"pattern": _URL}),
     (r".*\.schedule", {"pattern": r"^(@(yearly|annually|monthly|weekly|daily|hourly)|\S+( \S+){4})$"}),
+    (r"monitoring\.rules\..*Matchers", {"pattern": r"^$|^[a-z_]+(=|!=|=~|!~)\".*\"$"}),
     (r"fullnameOverride", {"pattern": r"^$|^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"}),
     (r"feast\.settings", closed({"REPRISE_STATES": _TEXT})),
     (r"global\.settings", global_settings_schema()),

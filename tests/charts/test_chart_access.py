@@ -186,6 +186,18 @@ def test_topics_are_as_the_platform_declares_them() -> None:
     assert {each.spec["replicas"] for each in topics} == {3}
 
 
+def test_uninstalling_keeps_kafka_and_its_topics() -> None:
+    release = render("-f", "production")
+    kept = {
+        each.kind
+        for each in release.manifests
+        if each.metadata.annotations.get("helm.sh/resource-policy") == "keep"
+    }
+    assert kept == {"Kafka", "KafkaNodePool", "KafkaTopic"}
+    for kind in kept:
+        assert all("helm.sh/resource-policy" in each.metadata.annotations for each in release.of_kind(kind))
+
+
 def test_a_record_survives_a_broker_where_there_are_three() -> None:
     config = render("-f", "production").find("Kafka", "reprise-kafka").spec["kafka"]["config"]
     assert (config["default.replication.factor"], config["min.insync.replicas"]) == (3, 2)

@@ -1,6 +1,8 @@
-"""The rules and dashboards reach Prometheus' operator and Grafana's sidecar as they are in the files."""
+"""Which rules and dashboards reach Prometheus' operator and Grafana's sidecar, and what the status page looks at."""
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,8 @@ import yaml
 
 from reprise.status.settings import parse_targets
 from support.chart import CHART, NAMESPACE, render
+from support.prometheus import needs_prometheus, promtool
+from support.promql import metrics_of
 
 PLAIN = (
     "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",
@@ -21,9 +25,118 @@ def objects(kind: str, *options: str) -> list[dict[str, Any]]:
     return [each.raw for each in render(*PLAIN, *options).of_kind(kind)]
 
 
-def test_rules_are_those_of_the_file() -> None:
-    (rule,) = objects("PrometheusRule")
-    assert rule["spec"]["groups"] == RULES
+EVERYTHING = (
+    "--set=outcomes.enabled=true,rollout.enabled=true,redis.exporter.enabled=true,monitoring.pushgateway=http://push:9091",
+    "--set=predictor.autoscaling.enabled=true,predictor.ingress.enabled=true,predictor.ingress.host=p.example",
+    '--set=predictor.ingress.tls.enabled=true,monitoring.rules.redisMatchers=job="redis"',
+    '--set=monitoring.rules.pushedMatchers=namespace="pushed"',
+)
+RELEASE = {'namespace="reprise"', 'app_kubernetes_io_instance="reprise"'}
+# whose series others scrape, or push, or name
+ELSEWHERE = {
+    r"reprise_(job|outcomes)_.*": {'namespace="pushed"'},
+    r"reprise:feature_psi:.*": {'app_kubernetes_io_instance="reprise"'},
+    r"redis_.*": {'job="redis"'},
+    r"kube_.*": {'namespace="reprise"'},
+    r"strimzi_.*": {'resource_namespace="reprise"', 'cluster="reprise-kafka"'},
+    r"certmanager_.*": {'name=~"reprise-predictor-tls"'},
+}
+
+
+def rules(*options: str) -> list[dict[str, Any]]:
+    (made,) = objects("PrometheusRule", *options)
+    return [rule for group in made["spec"]["groups"] for rule in group["rules"]]
+
+
+def alerts(*options: str) -> dict[str, str]:
+    return {rule["alert"]: rule["expr"] for rule in rules(*options) if "alert" in rule}
+
+
+def test_rules_about_everything_are_those_of_the_file() -> None:
+    expected = [(r.get("alert"), r.get("record"), r.get("for")) for g in RULES for r in g["rules"]]
+    assert [(r.get("alert"), r.get("record"), r.get("for")) for r in rules(*EVERYTHING)] == expected
+
+
+@pytest.mark.parametrize("options", [EVERYTHING, (*EVERYTHING, "--set=kafka.mode=strimzi")])
+def test_every_series_of_a_rule_is_one_of_the_release(options: tuple[str, ...]) -> None:
+    for rule in rules(*options):
+        assert rule["labels"]["app_kubernetes_io_instance"] == "reprise"
+        for name in metrics_of(rule["expr"]):
+            wanted = next((found for text, found in ELSEWHERE.items() if re.fullmatch(text, name)), RELEASE)
+            for matchers in re.findall(rf"\b{name}\b(?:\{{([^}}]*)\}})?", rule["expr"]):
+                assert wanted <= set(matchers.split(",")), (rule, name)
+    for monitor in objects("PodMonitor", *options):
+        if monitor["metadata"]["name"] != "reprise-kafka":
+            assert "app.kubernetes.io/instance" in monitor["spec"]["podTargetLabels"]
+
+
+@needs_prometheus
+def test_an_alert_fires_for_the_release_and_for_no_other(tmp_path: Path) -> None:
+    (made,) = objects("PrometheusRule", "--set=redis.exporter.enabled=true")
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(made["spec"]))
+    own = 'namespace="reprise", app_kubernetes_io_instance="reprise"'
+    others = ('namespace="reprise", app_kubernetes_io_instance="shop"', 'namespace="shop"')
+
+    def firing(labels: str, count: int) -> dict[str, Any]:
+        samples = [{"labels": "{}", "value": count}] if count else []
+        expr = 'count(ALERTS{alertname="RepriseRedisDown", alertstate="firing"})'
+        return {
+            "interval": "1m",
+            "input_series": [{"series": f"redis_up{{{labels}}}", "values": "0x10"}],
+            "promql_expr_test": [{"expr": expr, "eval_time": "8m", "exp_samples": samples}],
+        }
+
+    cases = {"rule_files": ["rules.yaml"], "tests": [firing(own, 1), *(firing(each, 0) for each in others)]}
+    (tmp_path / "tests.yaml").write_text(yaml.safe_dump(cases))
+    promtool(["test", "rules", str(tmp_path / "tests.yaml")])
+
+
+@pytest.mark.parametrize(
+    ("option", "gone"),
+    [
+        ("archiver.enabled=false", "reprise[-_]archiver"),
+        ("materializer.enabled=false", "reprise[-_]materializer|reprise:(lag|freshness)"),
+        ("rollout.enabled=false", "reprise_rollout"),
+        ("outcomes.enabled=false", "reprise_outcomes|reprise:feature_psi"),
+        ("trainer.enabled=false", "-trainer"),
+        ("predictor.autoscaling.enabled=false", "horizontalpodautoscaler"),
+        ("predictor.ingress.tls.enabled=false", "certmanager"),
+        ("redis.existingSecret=mine", "kube_secret"),
+        ("redis.exporter.enabled=false,monitoring.rules.redisMatchers=", "redis_"),
+        ("monitoring.rules.redisMatchers=", "redis_master_link_up"),
+        ("monitoring.pushgateway=", "reprise_job|reprise_outcomes|reprise:feature_psi"),
+    ],
+)
+def test_what_is_off_has_no_rules_and_the_rest_keeps_its_own(option: str, gone: str) -> None:
+    before, after = (
+        {rule.get("alert") or rule["record"]: rule["expr"] for rule in rules(*EVERYTHING, *more)}
+        for more in ((), (f"--set={option}",))
+    )
+    assert not any(re.search(gone, query) for query in after.values())
+    about_it = {name for name, query in before.items() if re.search(gone, query)}
+    assert about_it
+    # some rules are about more than this part
+    missed = {"RepriseServiceMissing", "RepriseTrainerMissed"} if "trainer.enabled" not in option else set()
+    assert before.keys() - after.keys() == about_it - missed
+
+
+def test_ages_of_alerts_follow_schedules_in_the_values() -> None:
+    found = alerts(
+        *EVERYTHING,
+        "--set=monitoring.rules.trainerMissedHours=200,monitoring.rules.outcomesMissedHours=3",
+        "--set=monitoring.rules.modelOldDays=30",
+    )
+    assert found["RepriseTrainerMissed"].endswith("> 200 * 3600")
+    assert found["RepriseOutcomesMissed"].endswith("> 3 * 3600")
+    assert found["RepriseModelOld"].endswith("> 30 * 86400")
+
+
+def test_only_secrets_of_the_chart_grow_old() -> None:
+    assert 'secret=~"reprise-(redis)"' in alerts()["RepriseSecretOld"]
+    query = alerts("--set=kafka.mode=strimzi,redis.existingSecret=mine,producer.enabled=false")[
+        "RepriseSecretOld"
+    ]
+    assert 'secret=~"reprise-(archiver|backfill|doctor|materializer|predictor)"' in query
 
 
 def test_labels_of_our_metrics_win_over_those_that_the_operator_gives_targets() -> None:
@@ -46,9 +159,9 @@ def test_runbooks_are_where_the_documentation_is() -> None:
 
 
 def test_an_alert_that_is_not_wanted_is_left_out() -> None:
-    (rule,) = objects("PrometheusRule", "--set=monitoring.rules.disabled={RepriseModelOld}")
-    names = {r.get("alert") for g in rule["spec"]["groups"] for r in g["rules"]}
-    assert names == {r.get("alert") for g in RULES for r in g["rules"]} - {"RepriseModelOld"}
+    assert alerts().keys() - alerts("--set=monitoring.rules.disabled={RepriseModelOld}").keys() == {
+        "RepriseModelOld"
+    }
 
 
 def test_each_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:

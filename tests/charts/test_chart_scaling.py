@@ -1,4 +1,9 @@
-from support.chart import render
+import json
+from typing import Any
+
+import pytest
+
+from support.chart import Release, render
 
 KEDA = "--api-versions=keda.sh/v1alpha1"
 SCALED = "--set=materializer.autoscaling.keda.enabled=true,materializer.autoscaling.keda.maxReplicas=50"
@@ -28,8 +33,48 @@ def test_keda_scales_on_the_lag_of_the_materializers_own_group_and_never_past_th
     assert release.config("reprise-materializer")["MATERIALIZER_GROUP"] == "folding"
 
 
-def test_without_keda_in_the_cluster_there_are_replicas() -> None:
-    release = render("-f", "dev", SCALED, "--set=materializer.replicas=4")
+def test_keda_reaches_strimzis_brokers_from_its_own_namespace() -> None:
+    release = render("-f", "dev", SCALED, KEDA)
+    [scaled] = release.of_kind("ScaledObject")
+    [trigger] = scaled.spec["triggers"]
+    servers = "reprise-kafka-kafka-bootstrap.reprise.svc:9093"
+    assert trigger["metadata"]["bootstrapServers"] == servers
+    assert release.config("reprise-materializer")["KAFKA_SERVERS"] == servers
+    peer = {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "keda"}},
+        "podSelector": {"matchLabels": {"app": "keda-operator"}},
+    }
+    assert peer in _kafka_peers(release)
+    assert peer not in _kafka_peers(render("-f", "dev", KEDA))
+
+
+def _kafka_peers(release: Release) -> list[dict[str, Any]]:
+    [clients] = release.find("Kafka", "reprise-kafka").spec["kafka"]["listeners"]
+    return list(clients["networkPolicyPeers"])
+
+
+def test_a_lag_that_cannot_be_read_leaves_the_replicas_that_there_are_without_keda() -> None:
+    release = render("-f", "dev", SCALED, KEDA, "--set=materializer.replicas=4")
+    [scaled] = release.of_kind("ScaledObject")
+    assert scaled.spec["fallback"] == {"failureThreshold": 3, "replicas": 4}
+
+
+def test_pods_are_removed_slowly_and_as_the_values_say() -> None:
+    policy = {"type": "Pods", "value": 1, "periodSeconds": 60}
+    policies = f".behavior.scaleDown.policies=[{json.dumps(policy)}]"
+    expected = {"stabilizationWindowSeconds": 300, "policies": [policy]}
+    keda = f"--set-json=materializer.autoscaling.keda{policies}"
+    [scaled] = render("-f", "dev", SCALED, KEDA, keda).of_kind("ScaledObject")
+    assert scaled.spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] == {"scaleDown": expected}
+    predictor = f"--set-json=predictor.autoscaling{policies}"
+    [scaler] = render("-f", "production", predictor).of_kind("HorizontalPodAutoscaler")
+    assert scaler.spec["behavior"]["scaleDown"] == expected
+    assert len(scaler.spec["behavior"]["scaleUp"]["policies"]) == 2
+
+
+@pytest.mark.parametrize("more", [(), ("--set=materializer.autoscaling.keda.enabled=false", KEDA)])
+def test_without_keda_there_are_replicas(more: tuple[str, ...]) -> None:
+    release = render("-f", "dev", SCALED, "--set=materializer.replicas=4", *more)
     assert release.of_kind("ScaledObject") == []
     assert release.find("Deployment", "reprise-materializer").spec["replicas"] == 4
 

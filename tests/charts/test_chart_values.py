@@ -35,6 +35,8 @@ def test_misspelt_keys_are_refused_by_their_names() -> None:
         ("predictor.resources", "request"),
         ("materializer.settings", "PREDICTOR_MAX_BATCH"),
         ("kafka.external", "bootstrapServer"),
+        ("predictor.autoscaling.behavior.scaleDown", "stabilisationWindowSeconds"),
+        ("kafka.strimzi.podSecurityContext", "fsGrup"),
         ("kafka.strimzi", "broker"),
         ("redis.external.tls", "enable"),
         ("storage.models.volume", "sise"),
@@ -182,6 +184,7 @@ def test_the_notes_tell_the_next_command(values: tuple[str, ...]) -> None:
     assert "kubectl -n reprise rollout status deployment/shop-reprise-predictor" in notes
     assert "helm -n reprise test shop --logs" in notes
     assert ("job/shop-reprise-seed-" in notes) == (values == DEV)
+    assert "delete kafkatopics -l strimzi.io/cluster=shop-reprise-kafka" in notes
     assert "<no value>" not in notes
 
 

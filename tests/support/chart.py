@@ -169,11 +169,11 @@ def helm(*arguments: str) -> str:
 
 
 @functools.cache
-def render(*arguments: str) -> Release:
+def render(*arguments: str, chart: Path = CHART) -> Release:
     """Return what the chart makes of these arguments; ``-f dev`` is values-dev.yaml."""
     given = [
         str(CHART / f"values-{text}.yaml") if text in {"dev", "production"} else text for text in arguments
     ]
-    text = helm("template", "reprise", str(CHART), "--namespace", NAMESPACE, *given)
+    text = helm("template", "reprise", str(chart), "--namespace", NAMESPACE, *given)
     documents = yaml.load_all(text, Loader=yaml.CSafeLoader)
     return Release(tuple(Manifest(document) for document in documents if document))

@@ -19,9 +19,14 @@ app.kubernetes.io/instance: {{ (index . 0).Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{- define "reprise.labels" -}}
+{{/* Labels of pods. None may depend on a version: an upgrade would restart pods whose image is the same. */}}
+{{- define "reprise.podLabels" -}}
 {{ include "reprise.selector" . }}
 app.kubernetes.io/part-of: reprise
+{{- end -}}
+
+{{- define "reprise.labels" -}}
+{{ include "reprise.podLabels" . }}
 app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" }}
@@ -73,7 +78,7 @@ annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 labels:
-  {{- include "reprise.labels" . | nindent 2 }}
+  {{- include "reprise.podLabels" . | nindent 2 }}
   {{- with $component.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -163,23 +168,35 @@ envFrom:
       name: {{ include "reprise.name" . }}
 {{- end -}}
 
-{{/* Checksum of the component's configuration; a change restarts its pods. */}}
+{{/* Checksum of the component's configuration, by which a change of it restarts its pods. */}}
 {{- define "reprise.checksum" -}}
-{{- $file := printf "%s/%s/configmap.yaml" ((index . 0).Template.BasePath) (index . 1) -}}
-{{- if not (has (index . 1) (list "datagen" "seed" "kafdrop")) -}}
-checksum/config: {{ include $file (index . 0) | sha256sum }}
+{{- $root := index . 0 -}}
+{{- $sources := dict "feast" (list "feast/configmap" "feast/configmap-repository") "seed" (list "trainer/configmap" "backfill/configmap") -}}
+{{- if not (has (index . 1) (list "datagen" "kafdrop")) -}}
+{{- $data := list -}}
+{{- range get $sources (index . 1) | default (list (printf "%s/configmap" (index . 1))) -}}
+{{- $data = append $data (include (printf "%s/%s.yaml" $root.Template.BasePath .) $root | fromYaml).data -}}
+{{- end -}}
+checksum/config: {{ $data | toJson | sha256sum }}
 {{- end -}}
 {{- end -}}
 
-{{/*
-Suffix of a Job's name. A Job is immutable, so another image or configuration needs another Job.
-Takes the root and the keys of the values that the Job depends on.
-*/}}
-{{- define "reprise.jobHash" -}}
-{{- $root := index . 0 -}}
-{{- $values := list $root.Chart.Version $root.Chart.AppVersion $root.Values.global -}}
-{{- range rest . }}{{ $values = append $values (index $root.Values .) }}{{ end -}}
-{{- $values | toJson | sha256sum | trunc 8 -}}
+{{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}
+{{- define "reprise.jobName" -}}
+{{ include "reprise.name" . }}-{{ include (printf "reprise.%s.job" (index . 1)) (index . 0) | fromYaml | toJson | sha256sum | trunc 8 }}
+{{- end -}}
+
+{{/* Job of a component, whose spec is the template reprise.<component>.job. */}}
+{{- define "reprise.job" -}}
+apiVersion: batch/v1
+kind: Job
+metadata:
+  name: {{ include "reprise.jobName" . }}
+  namespace: {{ (index . 0).Release.Namespace }}
+  labels:
+    {{- include "reprise.labels" . | nindent 4 }}
+spec:
+  {{- include (printf "reprise.%s.job" (index . 1)) (index . 0) | nindent 2 }}
 {{- end -}}
 
 {{/* Generates a history that ends yesterday, in the history folder, unless there is one. */}}

@@ -4,17 +4,37 @@
 {{ include "reprise.fullname" . }}-kafka
 {{- end -}}
 
+{{/* Bootstrap servers by names that resolve in every namespace: KEDA reads the lag from its own. */}}
+{{- define "reprise.kafka.servers" -}}
+{{- if eq .Values.kafka.mode "strimzi" -}}
+{{ include "reprise.kafka.cluster" . }}-kafka-bootstrap.{{ .Release.Namespace }}.svc:9093
+{{- else -}}
+{{ .Values.kafka.external.bootstrapServers }}
+{{- end -}}
+{{- end -}}
+
+{{/* Strimzi's own containers under the restricted Pod Security Standard, which its default provider does not satisfy. */}}
+{{- define "reprise.kafka.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  runAsNonRoot: true
+  capabilities:
+    drop: [ALL]
+  seccompProfile:
+    type: RuntimeDefault
+{{- end -}}
+
 {{- define "reprise.kafka.config" -}}
 {{- $root := index . 0 -}}
 {{- $external := $root.Values.kafka.external -}}
 KAFKA_CLIENT_ID: {{ include "reprise.name" . }}
 {{- if eq $root.Values.kafka.mode "strimzi" }}
-KAFKA_SERVERS: {{ include "reprise.kafka.cluster" $root }}-kafka-bootstrap:9093
+KAFKA_SERVERS: {{ include "reprise.kafka.servers" $root }}
 KAFKA_SECURITY_PROTOCOL: SASL_SSL
 KAFKA_SASL_MECHANISM: SCRAM-SHA-512
 KAFKA_CA_FILE: /etc/reprise/kafka/ca.crt
 {{- else }}
-KAFKA_SERVERS: {{ $external.bootstrapServers | quote }}
+KAFKA_SERVERS: {{ include "reprise.kafka.servers" $root | quote }}
 KAFKA_SECURITY_PROTOCOL: {{ $external.securityProtocol }}
 {{- if hasPrefix "SASL" $external.securityProtocol }}
 KAFKA_SASL_MECHANISM: {{ $external.saslMechanism }}

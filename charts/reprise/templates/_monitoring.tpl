@@ -13,7 +13,7 @@ spec:
   selector:
     matchLabels:
       {{- include "reprise.selector" $this | nindent 6 }}
-  podTargetLabels: [app.kubernetes.io/component]
+  podTargetLabels: [app.kubernetes.io/component, app.kubernetes.io/instance]
   podMetricsEndpoints:
     - port: {{ index . 2 }}
       path: /metrics
