@@ -13,7 +13,7 @@ class PredictionRequest(BaseModel):
 
 
 class PredictionResponse(BaseModel):
-    prediction: bool
+    prediction: int
     probability: float
     confidence: float
     user_id: str
@@ -26,7 +26,7 @@ class PredictionResponse(BaseModel):
 
 
 ANSWER = PredictionResponse(
-    prediction=True,
+    prediction=1,
     probability=0.625,
     confidence=0.625,
     user_id="u-1042",

@@ -64,7 +64,7 @@ def test_answer_to_a_known_pair_is_exactly_this(predictor: RunningPredictor) -> 
     probability = answer["probability"]
     assert probability == pytest.approx(sigmoid(1.9), abs=1e-6)
     assert answer == {
-        "prediction": True,
+        "prediction": 1,
         "probability": probability,
         "confidence": probability,
         "user_id": "u-1",
@@ -101,7 +101,7 @@ def test_unknown_pair_is_scored_from_the_empty_state_and_reported_as_unknown(
         "repeat_purchase_count": 0.0,
     }
     assert answer["probability"] == pytest.approx(sigmoid(-1), abs=1e-6)
-    assert answer["prediction"] is False
+    assert answer["prediction"] == 0
     assert answer["confidence"] == pytest.approx(1 - answer["probability"])
     assert predictor.metric("reprise_predictor_unknown_entities_total", entity="user") == 1
     assert predictor.metric("reprise_predictor_unknown_entities_total", entity="product") == 0

@@ -198,7 +198,7 @@ def _response(prediction: Prediction, explain: bool) -> PredictionResponse:
     required = zip(REQUIRED_INPUTS, prediction.required_inputs, strict=True)
     user, product, pair = prediction.known
     return {
-        "prediction": predicted,
+        "prediction": int(predicted),
         "probability": probability,
         "confidence": probability if predicted else 1.0 - probability,
         "user_id": prediction.user_id,
@@ -233,7 +233,7 @@ def _block_responses(block: PredictionBlock, explain: bool) -> list[PredictionRe
         }
         for request, positive, probability, confidence, features, timestamp_us, kind in zip(
             block.requests,
-            predicted.tolist(),
+            predicted.astype(np.int8).tolist(),
             probabilities.tolist(),
             confidences.tolist(),
             _features(block, explain),

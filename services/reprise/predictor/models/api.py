@@ -117,7 +117,9 @@ class Known(TypedDict):
 class PredictionResponse(TypedDict):
     """A prediction."""
 
-    prediction: Annotated[bool, _about("Whether the probability reaches the model's threshold.", True)]
+    prediction: Annotated[
+        int, _about("1 if the probability reaches the model's threshold, else 0.", 1, ge=0, le=1)
+    ]
     probability: Annotated[
         float, _about("P(the user buys the product within the horizon).", 0.625, ge=0, le=1)
     ]
