@@ -39,7 +39,7 @@ class TrainerSettings(JobSettings):
         3,
         ge=0,
         le=20,
-        description="Forward-chaining folds that choose the forest's leaf size; 0 takes the default.",
+        description="Folds of users that choose the forest's leaf size; 0 takes the default.",
     )
     threshold: float | None = Field(
         None,

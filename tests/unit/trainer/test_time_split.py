@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.runtime.durations import parse_duration
-from reprise.trainer.data.time_split import Span, forward_folds, split_by_time
+from reprise.trainer.data.time_split import Span, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
 
 DAY = 86_400_000_000
@@ -18,11 +18,8 @@ MONTH = timedelta(days=30)
     first=st.integers(0, 10**16),
     horizon_hours=st.integers(1, 2_000),
     horizons=st.floats(4.001, 50),
-    folds=st.integers(1, 6),
 )
-def test_no_label_reaches_into_a_later_span(
-    first: int, horizon_hours: int, horizons: float, folds: int
-) -> None:
+def test_no_label_reaches_into_a_later_span(first: int, horizon_hours: int, horizons: float) -> None:
     horizon = timedelta(hours=horizon_hours)
     horizon_us = horizon // timedelta(microseconds=1)
     last = first + int(horizons * horizon_us)
@@ -35,10 +32,6 @@ def test_no_label_reaches_into_a_later_span(
     for earlier, later in pairwise(spans):
         assert earlier.end_us - 1 + horizon_us < later.start_us
     assert split.evaluation.end_us - 1 + horizon_us <= last
-    for fold in forward_folds(split.train, horizon, folds):
-        assert fold.train.start_us == first
-        assert fold.train.end_us - 1 + horizon_us < fold.validation.start_us
-        assert fold.validation.end_us <= split.train.end_us
 
 
 def test_year_is_split_by_shares_of_what_the_gaps_leave() -> None:
@@ -56,20 +49,6 @@ def test_short_history_is_refused_with_a_horizon_that_works(days: float) -> None
     if days:
         suggested = refused.value.remedy.split("--horizon ")[1].rstrip(")")
         split_by_time(0, last, parse_duration(suggested))
-
-
-def test_folds_chain_forward_without_overlap() -> None:
-    folds = forward_folds(Span(0, 200 * DAY), MONTH, 3)
-    assert len(folds) == 3
-    assert folds[-1].validation.end_us == 200 * DAY
-    for earlier, later in pairwise(folds):
-        assert earlier.validation.end_us == later.validation.start_us
-        assert earlier.train.end_us < later.train.end_us
-
-
-def test_training_span_without_room_has_no_folds() -> None:
-    assert forward_folds(Span(0, 40 * DAY), MONTH, 3) == ()
-    assert forward_folds(Span(0, 400 * DAY), MONTH, 0) == ()
 
 
 def test_span_takes_its_start_and_leaves_its_end() -> None:

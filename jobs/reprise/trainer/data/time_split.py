@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -88,32 +87,6 @@ def split_by_time(first_us: int, last_us: int, horizon: timedelta) -> TimeSplit:
         train=Span(first_us, train_end),
         calibration=Span(calibration_start, calibration_end),
         evaluation=Span(evaluation_start, last_us - horizon_us + 1),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Fold:
-    """One step of forward-chaining cross-validation: learn from the first span, judge on the second."""
-
-    train: Span
-    validation: Span
-
-
-def forward_folds(train: Span, horizon: timedelta, folds: int) -> tuple[Fold, ...]:
-    """Cut the training span into folds; each learns from all that lies a horizon before its validation.
-
-    The first fold learns from 40% of what is left after one gap; the rest is validated block by block.
-    Empty where ``folds`` is 0 or the span is no longer than one and a half horizons.
-    """
-    horizon_us = horizon // _MICROSECOND
-    available = train.length_us - horizon_us
-    if folds == 0 or 2 * available <= horizon_us:
-        return ()
-    first_end = train.start_us + int(available * 0.4)
-    validated_from = first_end + horizon_us
-    edges = [validated_from + (train.end_us - validated_from) * fold // folds for fold in range(folds + 1)]
-    return tuple(
-        Fold(Span(train.start_us, start - horizon_us), Span(start, end)) for start, end in pairwise(edges)
     )
 
 

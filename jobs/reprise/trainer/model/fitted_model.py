@@ -14,7 +14,7 @@ from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.request_kinds import ONE_KIND, KindColumns
-from reprise.trainer.data.time_split import TimeSplit, forward_folds
+from reprise.trainer.data.time_split import TimeSplit
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,
@@ -96,8 +96,9 @@ def fit_model(
     _check_labels({name: span.at_events for name, span in spans.items()}, settings.horizon)
     durations: dict[str, float] = {}
     with timed(durations, "choose"):
-        folds = forward_folds(split.train, settings.horizon, settings.cv_folds)
-        selection = choose_parameters(train, folds, columns, seed=settings.seed, jobs=settings.jobs)
+        selection = choose_parameters(
+            train, settings.cv_folds, columns, seed=settings.seed, jobs=settings.jobs
+        )
     parameters = selection.parameters
     refit = dataset.within(split.refit)
     recent = split.refit_calibration.rows(refit.timestamps_us)

@@ -1,4 +1,4 @@
-"""The random forest: growing, scoring, and choosing its leaf size by forward-chaining cross-validation."""
+"""The random forest: growing, scoring, and choosing its leaf size by cross-validation."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.request_kinds import ONE_KIND, KindColumns
-from reprise.trainer.data.time_split import Fold
 
 MIN_GROUP_LABELS = 30
 """Fewest rows of each label with which pairs bought before, and the others, get a forest of their own."""
@@ -163,7 +162,7 @@ def score_in_chunks(
 
 def choose_parameters(
     dataset: Dataset,
-    folds: tuple[Fold, ...],
+    folds: int,
     columns: KindColumns = ONE_KIND,
     *,
     seed: int,
@@ -172,15 +171,16 @@ def choose_parameters(
 ) -> Selection:
     """Return the first candidate within 0.001 of the best mean ROC AUC over the folds; the default without folds.
 
-    Folds with fewer than ten rows of either label on a side are left out. Rows are sampled to 40,000 and the forests
-    are small, because only the order of the candidates matters.
+    Each fold is a part of the users, judged by forests that are grown on the rows of the others. So the forests learn
+    from as long a time as the one that is chosen for. Folds with fewer than ten rows of either label on a side are left
+    out. Rows are sampled to 40,000 and the forests are small, because only the order of the candidates matters.
     """
     sample = dataset.sample(_CV_ROWS, seed)
-    usable = [
-        (sample.within(fold.train), sample.within(fold.validation))
-        for fold in folds
-        if all(_has_both_labels(dataset.within(span).labels) for span in (fold.train, fold.validation))
+    fold = np.random.default_rng(seed).integers(0, max(folds, 1), int(dataset.users.max(initial=0)) + 1)[
+        sample.users
     ]
+    parts = [(sample.subset(fold != number), sample.subset(fold == number)) for number in range(folds)]
+    usable = [pair for pair in parts if all(_has_both_labels(part.labels) for part in pair)]
     if not usable:
         return Selection(DEFAULT, (), 0)
     scores = []
