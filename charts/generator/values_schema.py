@@ -126,19 +126,45 @@ _SECCOMP = closed(
     {"type": {"enum": ["RuntimeDefault", "Localhost", "Unconfined"]}, "localhostProfile": _TEXT}
 )
 _ID: Schema = {"type": "integer", "minimum": 0}
-_POD_SECURITY = closed(
+_POD_SECURITY: Schema = {
+    "runAsNonRoot": {"type": "boolean"},
+    "runAsUser": _ID,
+    "runAsGroup": _ID,
+    "fsGroup": _ID,
+    "fsGroupChangePolicy": {"enum": ["OnRootMismatch", "Always"]},
+    "supplementalGroups": {"type": "array", "items": _ID},
+    "seccompProfile": _SECCOMP,
+    "seLinuxOptions": {"type": "object"},
+}
+_CONTAINER_SECURITY = closed(
     {
-        "runAsNonRoot": {"type": "boolean"},
-        "runAsUser": _ID,
-        "runAsGroup": _ID,
-        "fsGroup": _ID,
-        "fsGroupChangePolicy": {"enum": ["OnRootMismatch", "Always"]},
-        "supplementalGroups": {"type": "array", "items": _ID},
-        "seccompProfile": _SECCOMP,
+        **{key: _POD_SECURITY[key] for key in ("runAsNonRoot", "runAsUser", "runAsGroup", "seccompProfile")},
+        "allowPrivilegeEscalation": {"type": "boolean"},
+        "readOnlyRootFilesystem": {"type": "boolean"},
+        "privileged": {"type": "boolean"},
+        "capabilities": closed({key: {"type": "array", "items": _TEXT} for key in ("add", "drop")}),
         "seLinuxOptions": {"type": "object"},
-        "sysctls": {"type": "array"},
     }
 )
+_MOUNT: Schema = {
+    "mountPath": {"pattern": "^/", **_TEXT},
+    "subPath": _TEXT,
+    "subPathExpr": _TEXT,
+    "readOnly": {"type": "boolean"},
+    "mountPropagation": _TEXT,
+}
+
+
+def _objects(*required: str) -> Schema:
+    """Return the schema of a list of Kubernetes' own objects, which its API server checks further."""
+    return {"type": "array", "items": {"type": "object", "required": list(required)}}
+
+
+def _named(properties: Schema, *required: str) -> Schema:
+    items = closed({"name": _TEXT, **properties}) | {"required": ["name", *required]}
+    return {"type": "array", "items": items}
+
+
 _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 
 # The first pattern that matches a value's path says what its default cannot.
@@ -150,7 +176,16 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),
     (r".*\.(args|command|pullSecrets|disabled)", {"type": "array", "items": _TEXT}),
     (r".*\.behavior", closed({"scaleUp": _SCALING, "scaleDown": _SCALING})),
-    (r".*\.podSecurityContext", _POD_SECURITY),
+    (r"(.*\.)?podSecurityContext", closed(_POD_SECURITY)),
+    (r"containerSecurityContext", _CONTAINER_SECURITY),
+    (r".*\.extraEnv", _named({"value": _TEXT, "valueFrom": {"type": "object"}})),
+    (r".*\.extraVolumeMounts", _named(_MOUNT, "mountPath")),
+    (r".*\.extraVolumes", _objects("name")),
+    (r".*\.extraContainers", _objects("name", "image")),
+    (r"extraObjects", _objects("apiVersion", "kind", "metadata")),
+    (r"commonLabels", _TEXTS),
+    (r".*\.timeZone", {"pattern": r"^$|^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$"}),
+    (r".*\.serviceAccount\.name", {"pattern": _NAME}),
     (r".*\.image\.digest", {"pattern": r"^$|^sha256:[0-9a-f]{64}$"}),
     (r"global\.image\.pullPolicy", {"enum": ["Always", "IfNotPresent", "Never"]}),
     (r".*\.service\.type", {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}),

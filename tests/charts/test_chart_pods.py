@@ -1,4 +1,5 @@
 import hashlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,90 @@ def test_strimzis_pods_pass_the_restricted_standard_and_may_write_to_root_owned_
         assert _not_restricted(Pod.model_validate({"spec": pod})) == [], part
     # Strimzi sets it itself only where the pod has no security context
     assert spec["kafka"]["template"]["pod"]["securityContext"]["fsGroup"] == 0
+
+
+def test_ids_of_users_and_groups_can_be_left_to_openshift() -> None:
+    unset = ",".join(f"podSecurityContext.{key}=null" for key in ("runAsUser", "runAsGroup", "fsGroup"))
+    release = render("-f", "dev", f"--set={unset},kafka.strimzi.podSecurityContext.fsGroup=null")
+    for each, pod in release.pods():
+        assert pod.spec.security_context.keys() == {"runAsNonRoot", "fsGroupChangePolicy", "seccompProfile"}
+        assert _not_restricted(pod) == [], each.name
+    kafka = release.find("Kafka", "reprise-kafka").spec["kafka"]
+    assert "fsGroup" not in kafka["template"]["pod"]["securityContext"]
+
+
+COMPONENTS = (
+    *("predictor", "producer", "materializer", "archiver", "rollout", "status", "outcomes", "trainer"),
+    *("backfill", "doctor", "datagen", "seed", "topics", "feast", "redis", "kafdrop"),
+)
+ALL_ON = (
+    "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,rollout.enabled=true,outcomes.enabled=true",
+    "--set=trainer.rollout.name=model",
+)
+
+
+def test_every_component_takes_variables_volumes_containers_and_a_service_account() -> None:
+    added = {
+        "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy"}],
+        "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+        "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
+        "extraContainers": [{"name": "proxy", "image": "proxy:1"}],
+        "serviceAccount.name": "existing",
+    }
+    options = [
+        f"--set-json={name}.{key}={json.dumps(value)}"
+        for name in COMPONENTS
+        for key, value in added.items()
+        if (name, key) != ("seed", "extraEnv")
+    ]
+    release = render("-f", "dev", *ALL_ON, *options)
+    assert release.of_kind("ServiceAccount") == []
+    for binding in release.of_kind("RoleBinding"):
+        assert [subject["name"] for subject in binding.raw["subjects"]] == ["existing"]
+    seen = set()
+    for each, pod in release.pods():
+        assert pod.spec.service_account_name == "existing"
+        if each.kind == "Pod":
+            continue
+        seen.add(each.component)
+        own, proxy = pod.spec.containers
+        assert proxy.image == "proxy:1"
+        assert {"name": "ca", "configMap": {"name": "ca"}} in pod.spec.volumes
+        assert "/etc/ca" in {mount.mount_path for mount in own.volume_mounts}, each.name
+        assert "HTTPS_PROXY" in {variable.name for variable in own.env}, each.name
+    assert seen == {*COMPONENTS, "feast-ui"}
+
+
+def test_each_component_has_its_own_service_account_unless_one_is_named() -> None:
+    release = render("-f", "dev", *ALL_ON)
+    made = {each.name for each in release.of_kind("ServiceAccount")}
+    assert made == {f"reprise-{name}" for name in COMPONENTS}
+    assert {pod.spec.service_account_name for _, pod in release.pods()} == made
+    assert not [
+        each for each in release.of_kind("ServiceAccount") if each.raw["automountServiceAccountToken"]
+    ]
+
+
+def test_common_labels_are_on_objects_and_not_on_pods() -> None:
+    release = render("-f", "dev", "--set=commonLabels.team=shop")
+    without = {each.kind for each in release.manifests if each.metadata.labels.get("team") != "shop"}
+    assert without == {"Kafka", "KafkaNodePool"}
+    assert not [pod for each, pod in release.pods() if each.kind != "Pod" and "team" in pod.metadata.labels]
+
+
+def test_more_objects_are_installed_with_their_templates_evaluated() -> None:
+    more = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}}
+    assert render(f"--set-json=extraObjects={json.dumps([more])}").find("ConfigMap", "reprise-more")
+
+
+def test_schedules_are_in_the_time_zone_of_the_values() -> None:
+    zones = "--set=trainer.timeZone=Europe/Paris,outcomes.timeZone=Etc/UTC,outcomes.enabled=true"
+    release = render("-f", "dev", zones)
+    found = {each.component: each.spec.get("timeZone") for each in release.of_kind("CronJob")}
+    assert {name: zone for name, zone in found.items() if zone} == {
+        "trainer": "Europe/Paris",
+        "outcomes": "Etc/UTC",
+    }
 
 
 def test_no_container_can_write_to_its_own_files(release: Release) -> None:

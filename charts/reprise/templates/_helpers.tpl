@@ -30,6 +30,9 @@ app.kubernetes.io/part-of: reprise
 app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 app.kubernetes.io/version: {{ (index . 0).Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" (index . 0).Chart.Name (index . 0).Chart.Version | replace "+" "_" }}
+{{- with (index . 0).Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "reprise.metadata" -}}
@@ -71,6 +74,25 @@ labels:
 {{- end }}
 {{- end -}}
 
+{{/* Whether the component's objects are there. */}}
+{{- define "reprise.enabled" -}}
+{{- $values := (index . 0).Values -}}
+{{- if eq (index . 1) "redis" -}}
+{{- if eq $values.redis.mode "bundled" }}true{{ end -}}
+{{- else if (index $values (index . 1)).enabled -}}
+{{- if or (ne (index . 1) "topics") (eq $values.kafka.mode "external") }}true{{ end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "reprise.serviceAccount" -}}
+{{- (index (index . 0).Values (index . 1)).serviceAccount.name | default (include "reprise.name" .) -}}
+{{- end -}}
+
+{{/* What the values add to a component's pods: extraEnv, extraVolumes, extraVolumeMounts, extraContainers. Takes (list $ "predictor" "extraEnv"). */}}
+{{- define "reprise.extra" -}}
+{{- with index (index . 0).Values (index . 1) (index . 2) }}{{ toYaml . }}{{ end -}}
+{{- end -}}
+
 {{- define "reprise.podMetadata" -}}
 {{- $component := index (index . 0).Values (index . 1) -}}
 {{- with merge (dict) $component.podAnnotations (include "reprise.checksum" . | fromYaml) }}
@@ -88,17 +110,11 @@ labels:
 {{- define "reprise.pod" -}}
 {{- $root := index . 0 -}}
 {{- $component := index $root.Values (index . 1) -}}
-serviceAccountName: {{ include "reprise.name" . }}
+serviceAccountName: {{ include "reprise.serviceAccount" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
-  runAsNonRoot: true
-  runAsUser: 10001
-  runAsGroup: 10001
-  fsGroup: 10001
-  fsGroupChangePolicy: OnRootMismatch
-  seccompProfile:
-    type: RuntimeDefault
+  {{- toYaml $root.Values.podSecurityContext | nindent 2 }}
 {{- with $root.Values.global.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
@@ -137,10 +153,7 @@ topologySpreadConstraints:
 
 {{- define "reprise.containerSecurity" -}}
 securityContext:
-  allowPrivilegeEscalation: false
-  readOnlyRootFilesystem: true
-  capabilities:
-    drop: [ALL]
+  {{- toYaml .Values.containerSecurityContext | nindent 2 }}
 {{- end -}}
 
 {{/* Takes the name of the container's port. Liveness checks only the process: an unavailable Redis or Kafka is no reason to restart. */}}
@@ -178,7 +191,29 @@ envFrom:
 {{- $data = append $data (include (printf "%s/%s.yaml" $root.Template.BasePath .) $root | fromYaml).data -}}
 {{- end -}}
 checksum/config: {{ $data | toJson | sha256sum }}
+{{- end }}
+{{- $secrets := list -}}
+{{- range include "reprise.secrets" . | splitList " " | compact | uniq -}}
+{{- $secrets = append $secrets (lookup "v1" "Secret" $root.Release.Namespace .).data -}}
+{{- end }}
+{{- with $secrets }}
+checksum/secret: {{ . | toJson | sha256sum }}
+{{- end }}
 {{- end -}}
+
+{{/*
+Names of the Secrets from elsewhere that the component reads, separated by spaces; an upgrade after one has changed restarts
+the pods. Those that the chart or Strimzi creates appear later than the first pods.
+*/}}
+{{- define "reprise.secrets" -}}
+{{- $values := (index . 0).Values -}}
+{{- if has (index . 1) (list "predictor" "producer" "materializer" "archiver" "backfill" "doctor" "topics" "seed" "kafdrop") -}}
+{{- if eq $values.kafka.mode "external" }}{{ with $values.kafka.external }} {{ .auth.existingSecret }} {{ .caSecret.name }} {{ end }}{{ end -}}
+{{- end -}}
+{{- if has (index . 1) (list "predictor" "materializer" "backfill" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
+{{- if eq $values.redis.mode "bundled" }} {{ $values.redis.existingSecret }} {{ else }}{{ with $values.redis.external }} {{ .auth.existingSecret }} {{ .tls.caSecret.name }} {{ end }}{{ end -}}
+{{- end -}}
+{{- if has (index . 1) (list "predictor" "archiver" "trainer" "backfill" "outcomes" "doctor" "feast" "seed") }} {{ $values.storage.s3.existingSecret }} {{ end -}}
 {{- end -}}
 
 {{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}
@@ -219,7 +254,7 @@ spec:
 {{- range index . 1 -}}
 {{- $variables = printf "%s%s" $variables (include (printf "reprise.%s.env" .) (ternary $root $this (eq . "s3"))) -}}
 {{- end -}}
-{{- with trim $variables }}
+{{- with trim (printf "%s\n%s" $variables (include "reprise.extra" (append $this "extraEnv"))) }}
 env:
   {{- . | nindent 2 }}
 {{- end }}
