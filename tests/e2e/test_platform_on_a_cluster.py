@@ -32,7 +32,7 @@ PAIRS = [(f"u{user:06d}", f"p{product:05d}") for user, product in zip(range(600)
 @pytest.fixture(scope="module")
 def history(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The history of the cluster, made by its datagen Job, and once more here: equal options, equal files."""
-    platform.run_job("datagen", 180)
+    platform.run_job("datagen")
     shop = yaml.safe_load((FIXTURES / "values.yaml").read_text())["datagen"]
     path = tmp_path_factory.mktemp("history") / "history.parquet"
     start = (datetime.now(UTC) - timedelta(days=shop["days"])).date()
@@ -51,8 +51,8 @@ def history(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> Pat
 @pytest.fixture(scope="module")
 def serving(platform: Platform, history: Path) -> Iterator[httpx.Client]:
     """A client of the platform, after a model was trained and the online store filled."""
-    assert "AUC" in platform.run_job("trainer", 300)
-    assert "events: wrote" in platform.run_job("backfill", 180)
+    assert "AUC" in platform.run_job("trainer")
+    assert "events: wrote" in platform.run_job("backfill")
     platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
     with platform.client as client:
         wait_until("the Ingress leads to the predictor", lambda: client.get("/ready").status_code == 200, 60)
@@ -129,7 +129,7 @@ def test_helm_test_makes_a_prediction(platform: Platform, serving: httpx.Client)
 
 
 def test_the_doctor_finds_everything_well(platform: Platform, serving: httpx.Client) -> None:
-    said = platform.run_job("doctor", 180)
+    said = platform.run_job("doctor")
     assert said.splitlines()[-1].strip() == "10 ok", said
 
 

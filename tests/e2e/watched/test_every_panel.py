@@ -30,7 +30,7 @@ def two_arms(watched_platform: WatchedPlatform, customers: Customers) -> Iterato
     try:
         await_both_arms(platform)
         customers.await_sent(301, 90)
-        platform.run_job("outcomes", 240)
+        platform.run_job("outcomes")
         yield
     finally:
         platform.kubectl("delete", "modelrollout", "panels", "--timeout=30s")

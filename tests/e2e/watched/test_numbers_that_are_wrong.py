@@ -63,7 +63,7 @@ def test_somebody_changes_states_in_the_online_store(
     customers.await_answers(301, 90)
     time.sleep(8)  # the archiver's window, and its grace
     with pytest.raises(CommandError, match="mismatches"):
-        platform.run_job("outcomes", 240, OUTCOMES_IN_FLIGHT="5s")
+        platform.run_job("outcomes", OUTCOMES_IN_FLIGHT="5s")
     incident.sees("RepriseFeatureMismatch", 30)
     incident.asks("topk(3, reprise_outcomes_feature_mismatches)")
     incident.asks("reprise_outcomes_features_in_flight")
@@ -79,7 +79,7 @@ def test_somebody_changes_states_in_the_online_store(
     customers.await_answers(601, 120)
     incident.looks("kubectl -n reprise logs job/backfill-again --tail=1")
     incident.note("the outcomes job looks at the predictions of the last 10 s")
-    platform.run_job("outcomes", 240, OUTCOMES_CHECK_WINDOW="10s")
+    platform.run_job("outcomes", OUTCOMES_CHECK_WINDOW="10s")
     incident.sees_cleared("RepriseFeatureMismatch", 30)
 
 
@@ -101,7 +101,7 @@ def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
     forging.happens("somebody writes predictions into the log", lambda: _forge(platform))
     time.sleep(25)  # so that each of them was asked for, and its horizon and the archiver's window are over
     with pytest.raises(CommandError):
-        platform.run_job("outcomes", 240, OUTCOMES_CHECK_ROWS="0")
+        platform.run_job("outcomes", OUTCOMES_CHECK_ROWS="0")
     shares.sees("RepriseSampleRatioMismatch", 30)
     forging.sees("RepriseProbabilityMismatch", 30)
     shares.asks("reprise_outcomes_sample_ratio_p_value")
@@ -116,7 +116,7 @@ def test_somebody_writes_predictions_and_callers_ask_for_one_arm_only(
     shares.note("mended: another salt, and everybody is asked for")
     forging.note("mended: the outcomes job looks at what was predicted since")
     time.sleep(60)
-    platform.run_job("outcomes", 240, OUTCOMES_CHECK_ROWS="0", OUTCOMES_SINCE=began)
+    platform.run_job("outcomes", OUTCOMES_CHECK_ROWS="0", OUTCOMES_SINCE=began)
     shares.sees_cleared("RepriseSampleRatioMismatch", 30)
     forging.sees_cleared("RepriseProbabilityMismatch", 30)
     platform.kubectl("delete", "modelrollout", "incident", "--timeout=30s")

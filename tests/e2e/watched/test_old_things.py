@@ -20,7 +20,7 @@ def test_nobody_computed_outcomes_for_long(watched_platform: WatchedPlatform, on
     platform = watched_platform.platform
     # what other tests have spoilt, this job is not to look for
     platform.upgrade("--set=outcomes.settings.OUTCOMES_CHECK_ROWS=0")
-    platform.run_job("outcomes", 240)
+    platform.run_job("outcomes")
     incident = on_call("A job failed")
     with watched_platform.other_rules(ages=36 * HOUR / 45):
         incident.note("nothing is made; 36 hours of this rule are 45 seconds")

@@ -52,7 +52,7 @@ def test_the_archiver_is_away_while_kafka_deletes(watched_platform: WatchedPlatf
     time.sleep(10)
     said = incident.runs("kubectl -n reprise exec deploy/reprise-archiver -- reprise-archiver --accept-holes")
     assert "ecommerce-events: accepted partition" in said
-    platform.run_job("outcomes", 240, OUTCOMES_CHECK_ROWS="0")
+    platform.run_job("outcomes", OUTCOMES_CHECK_ROWS="0")
 
 
 def test_more_comes_than_the_archiver_can_write(watched_platform: WatchedPlatform, on_call: Open) -> None:
