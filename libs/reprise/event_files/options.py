@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import click
@@ -26,7 +27,8 @@ class ImportOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     event_types: Mapping[str, str] = field(default_factory=dict)
     timestamp_format: str | None = None
-    timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    timestamp_unit: Literal["auto", "d", "s", "ms", "us", "ns"] = "auto"
+    timestamp_origin: datetime | None = None
     on_bad_rows: Literal["refuse", "drop"] = "refuse"
     problem_limit: int = 20
 
@@ -96,10 +98,16 @@ _OPTIONS = (
     ),
     click.option(
         "--timestamp-unit",
-        type=click.Choice(["auto", "s", "ms", "us", "ns"]),
+        type=click.Choice(["auto", "d", "s", "ms", "us", "ns"]),
         default="auto",
         show_default=True,
-        help="Unit of numeric timestamps since 1970-01-01 UTC; auto infers it from their magnitude.",
+        help="Unit of numeric timestamps; auto infers it from their magnitude, for the years 1990 to 2099.",
+    ),
+    click.option(
+        "--timestamp-origin",
+        type=click.DateTime(["%Y-%m-%d"]),
+        metavar="DATE",
+        help="Date from which numeric timestamps count; 1899-12-30 for spreadsheets.  [default: 1970-01-01]",
     ),
     click.option(
         "--on-bad-rows",
@@ -109,7 +117,14 @@ _OPTIONS = (
         help="Refuse a file with invalid rows, or drop them and report how many and why.",
     ),
 )
-_RECEIVED = ("columns", "event_types", "timestamp_format", "timestamp_unit", "on_bad_rows")
+_RECEIVED = (
+    "columns",
+    "event_types",
+    "timestamp_format",
+    "timestamp_unit",
+    "timestamp_origin",
+    "on_bad_rows",
+)
 
 
 def event_file_options(command: Callable[..., Any]) -> Callable[..., Any]:

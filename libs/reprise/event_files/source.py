@@ -1,25 +1,33 @@
 """The files of an import: discovery, columns and DuckDB relations."""
 
+import codecs
 import csv
 import glob
-import gzip
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from reprise.event_files.exceptions import UnreadableFileError
 from reprise.event_files.report import RowProblem
-from reprise.sql import first_line, literal
+from reprise.sql import first_line, identifier, literal
 
-CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+_PACKED = ("", ".gz", ".zst")
+CSV_SUFFIXES = tuple(kind + packed for kind in (".csv", ".tsv", ".txt") for packed in _PACKED)
+JSON_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson", ".json") for packed in _PACKED)
 PARQUET_SUFFIXES = (".parquet", ".pq")
+_SUFFIXES = CSV_SUFFIXES + JSON_SUFFIXES + PARQUET_SUFFIXES
+_NO_DATA = re.compile(
+    r"(readme|license)(\..*)?|.*\.(md|rst|html|pdf|png|svg|jpg|py|ipynb|sql|ya?ml|crc|md5|sha256)"
+)
 
 _DELIMITERS = ",\t;|"
 _HEADER_BYTES = 1 << 20
-_NULL_TEXTS = ("", "NULL", "null", "NaN", "nan", "None", "\\N")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,32 +44,59 @@ class SourceFile:
     is_csv: bool
 
 
-def find_files(source: Path) -> list[Path]:
-    """Return the files of a path, folder, or glob pattern such as ``events/*.csv.gz``, sorted."""
-    if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.is_file() and _is_supported(p))
-    elif source.exists():
-        files = [source]
+def find_files(source: Path) -> tuple[list[Path], list[Path]]:
+    """Return the sorted files of a path, folder, or glob pattern such as ``events/*.csv.gz``, and those left out.
+
+    Documents are left out, and names that begin with a dot or an underscore, which ``source`` does not have.
+
+    Raises:
+        UnreadableFileError: There is no file, or one that may be data is of an unknown kind.
+    """
+    if source.exists():
+        found = source.rglob("*") if source.is_dir() else iter([source])
     else:
-        files = sorted(Path(name) for name in glob.glob(str(source), recursive=True) if Path(name).is_file())
+        found = map(Path, glob.glob(str(source), recursive=True))
+    files: list[Path] = []
+    left_out: list[Path] = []
+    for path in sorted(filter(Path.is_file, found)):
+        hidden = any(part[0] in "._" for part in path.parts if part not in source.parts)
+        no_data = path != source and _NO_DATA.fullmatch(path.name.lower()) is not None
+        (left_out if hidden or no_data else files).append(path)
     if not files:
         raise UnreadableFileError(source, "no such file, and no file matches")
-    for path in files:
-        if not _is_supported(path):
-            known = ", ".join(CSV_SUFFIXES + PARQUET_SUFFIXES)
-            raise UnreadableFileError(path, f"neither CSV nor Parquet by its name; expected one of {known}")
-    return files
+    unknown = [path.name for path in files if not path.name.lower().endswith(_SUFFIXES)]
+    if unknown:
+        known = f"expected names that end in {', '.join(_SUFFIXES)}"
+        raise UnreadableFileError(
+            source, f"cannot read {', '.join(unknown)}: {known}. Unpack or convert them."
+        )
+    return files, left_out
 
 
 def open_source(connection: Any, path: Path) -> SourceFile:
     """Read a file's columns."""
-    if path.name.lower().endswith(PARQUET_SUFFIXES):
+    name = path.name.lower()
+    if name.endswith(PARQUET_SUFFIXES):
         return _open_parquet(connection, path)
-    return _open_csv(path)
+    return _open_json(connection, path) if name.endswith(JSON_SUFFIXES) else _open_csv(path)
 
 
-def _is_supported(path: Path) -> bool:
-    return path.name.lower().endswith(CSV_SUFFIXES + PARQUET_SUFFIXES)
+def _open_json(connection: Any, path: Path) -> SourceFile:
+    objects = f"read_json_objects({literal(glob.escape(str(path)))})"
+    keys = f"SELECT DISTINCT unnest(json_keys(json)) AS key FROM {objects} ORDER BY key"
+    try:
+        names = [row[0] for row in connection.execute(keys).fetchall() if row[0]]
+    except duckdb.Error as error:
+        raise UnreadableFileError(path, f"not readable as JSON: {first_line(error)}") from None
+    if not names:
+        raise UnreadableFileError(path, "it has no JSON object")
+    paths = [f'$."{name}"' for name in (n.replace("\\", "\\\\").replace('"', '\\"') for n in names)]
+    columns = _distinct(names)
+    values = ", ".join(
+        f"json ->> {literal(key)} AS {identifier(column)}" for key, column in zip(paths, columns, strict=True)
+    )
+    relation = f"(SELECT {values} FROM {objects})"
+    return SourceFile(path, dict.fromkeys(columns, "VARCHAR"), relation, "row_number() OVER ()", is_csv=False)
 
 
 def _open_parquet(connection: Any, path: Path) -> SourceFile:
@@ -80,10 +115,9 @@ def _open_csv(path: Path) -> SourceFile:
     names, delimiter = _read_header(path)
     columns = dict.fromkeys(names, "VARCHAR")
     types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-    nulls = ", ".join(literal(text) for text in _NULL_TEXTS)
     relation = (
         f"read_csv({literal(glob.escape(str(path)))}, auto_detect=false, header=true, "
-        f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{types}}}, nullstr=[{nulls}], """
+        f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{types}}}, """
         "store_rejects=true, rejects_limit=0)"
     )
     return SourceFile(path, columns, relation, "row_number() OVER ()", is_csv=True)
@@ -91,32 +125,32 @@ def _open_csv(path: Path) -> SourceFile:
 
 def _read_header(path: Path) -> tuple[list[str], str]:
     try:
-        with _open_text(path) as stream:
-            head = stream.read(_HEADER_BYTES)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        packing = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+        with pa.input_stream(str(path), compression=packing) as stream:
+            head = codecs.getincrementaldecoder("utf-8-sig")().decode(stream.read(_HEADER_BYTES))
+    except (OSError, UnicodeDecodeError) as error:
         raise UnreadableFileError(path, f"not readable as text: {error}") from None
     if not head.strip():
         raise UnreadableFileError(path, "the file is empty")
-    first = head.split("\n", 1)[0]
-    delimiter = max(_DELIMITERS, key=first.count)
+    lines = head.splitlines(keepends=True)
     try:
-        names = next(csv.reader(head.splitlines(keepends=True), delimiter=delimiter))
+        headers = {delimiter: next(csv.reader(lines, delimiter=delimiter)) for delimiter in _DELIMITERS}
     except csv.Error as error:
         raise UnreadableFileError(path, f"the header row is not CSV: {error}") from None
+    delimiter = max(headers, key=lambda delimiter: len(headers[delimiter]))
+    names = headers[delimiter]
     # pandas writes its index with an empty name
     names = [name.strip() or f"column {position}" for position, name in enumerate(names, 1)]
-    seen: set[str] = set()
-    for name in names:
-        if name.lower() in seen:
-            raise UnreadableFileError(path, f"the header names the column {name} twice")
-        seen.add(name.lower())
-    return names, delimiter
+    return _distinct(names), delimiter
 
 
-def _open_text(path: Path) -> IO[str]:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return the names of columns, with positions in those that DuckDB would take for the same."""
+    counts = Counter(name.lower() for name in names)
+    return [
+        f"{name} (column {position})" if counts[name.lower()] > 1 else name
+        for position, name in enumerate(names, 1)
+    ]
 
 
 def rejected_rows(connection: Any, source: SourceFile) -> list[RowProblem]:
