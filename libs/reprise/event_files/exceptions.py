@@ -35,8 +35,8 @@ class MissingColumnsError(EventFilesError):
         self.available = tuple(available)
         mapping = " ".join(f"--column {name}={guesses.get(name, '<column>')}" for name in missing)
         hint = ""
-        if available and not any(any(c.isalpha() for c in name) for name in available):
-            hint = "\nThe first row looks like data: the file needs a header row with its column names."
+        if not all(any(c.isalpha() for c in name) for name in available):
+            hint = "\nIf the first row is data, the file needs a header row; name its columns with --header-names."
         super().__init__(
             f"{path}: no column for {', '.join(missing)}.\n"
             f"The file has: {', '.join(available)}.\n"

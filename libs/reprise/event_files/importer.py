@@ -113,7 +113,7 @@ def _stage(connection: Any, files: list[Path], options: ImportOptions) -> list[S
     staged = []
     for number, path in enumerate(files):
         try:
-            source = open_source(connection, path)
+            source = open_source(connection, path, options)
             staged.append(staging_table.stage_file(connection, source, number, options))
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise UnreadableFileError(path, first_line(error)) from None

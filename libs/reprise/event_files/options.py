@@ -29,6 +29,8 @@ class ImportOptions:
     timestamp_format: str | None = None
     timestamp_unit: Literal["auto", "d", "s", "ms", "us", "ns"] = "auto"
     timestamp_origin: datetime | None = None
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
+    header_names: tuple[str, ...] = ()
     on_bad_rows: Literal["refuse", "drop"] = "refuse"
     problem_limit: int = 20
 
@@ -61,6 +63,10 @@ def _parse_event_types(_context: object, _parameter: object, pairs: tuple[str, .
         if types.setdefault(key, name) != name:
             raise click.UsageError(f"--event-type {pair}: {value} is already mapped to {types[key]}")
     return types
+
+
+def _parse_names(_context: object, _parameter: object, text: str | None) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
 
 
 memory_limit_option = click.option(
@@ -110,6 +116,19 @@ _OPTIONS = (
         help="Date from which numeric timestamps count; 1899-12-30 for spreadsheets.  [default: 1970-01-01]",
     ),
     click.option(
+        "--encoding",
+        type=click.Choice(["utf-8", "latin-1", "utf-16"]),
+        default="utf-8",
+        show_default=True,
+        help="Encoding of CSV files.",
+    ),
+    click.option(
+        "--header-names",
+        callback=_parse_names,
+        metavar="NAME,NAME,...",
+        help="Names of the columns of CSV files without a header row.",
+    ),
+    click.option(
         "--on-bad-rows",
         type=click.Choice(["refuse", "drop"]),
         default="refuse",
@@ -118,12 +137,8 @@ _OPTIONS = (
     ),
 )
 _RECEIVED = (
-    "columns",
-    "event_types",
-    "timestamp_format",
-    "timestamp_unit",
-    "timestamp_origin",
-    "on_bad_rows",
+    *("columns", "event_types", "timestamp_format", "timestamp_unit", "timestamp_origin"),
+    *("encoding", "header_names", "on_bad_rows"),
 )
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from reprise.event_files.exceptions import UnreadableFileError
+from reprise.event_files.exceptions import InvalidOptionError, UnreadableFileError
+from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import RowProblem
 from reprise.sql import first_line, identifier, literal
 
@@ -27,6 +28,7 @@ _NO_DATA = re.compile(
 )
 
 _DELIMITERS = ",\t;|"
+_OTHER_ENCODING = "if it is ISO 8859-1 or Windows text, give --encoding latin-1"
 _HEADER_BYTES = 1 << 20
 
 
@@ -41,7 +43,7 @@ class SourceFile:
     columns: dict[str, str]
     relation: str
     row_number: str
-    is_csv: bool
+    header_rows: int | None = None  # None if the file is not CSV
 
 
 def find_files(source: Path) -> tuple[list[Path], list[Path]]:
@@ -73,12 +75,14 @@ def find_files(source: Path) -> tuple[list[Path], list[Path]]:
     return files, left_out
 
 
-def open_source(connection: Any, path: Path) -> SourceFile:
+def open_source(connection: Any, path: Path, options: ImportOptions) -> SourceFile:
     """Read a file's columns."""
     name = path.name.lower()
+    if (options.encoding != "utf-8" or options.header_names) and not name.endswith(CSV_SUFFIXES):
+        raise InvalidOptionError(f"--encoding and --header-names are for CSV files, but {path} is not CSV")
     if name.endswith(PARQUET_SUFFIXES):
         return _open_parquet(connection, path)
-    return _open_json(connection, path) if name.endswith(JSON_SUFFIXES) else _open_csv(path)
+    return _open_json(connection, path) if name.endswith(JSON_SUFFIXES) else _open_csv(path, options)
 
 
 def _open_json(connection: Any, path: Path) -> SourceFile:
@@ -96,7 +100,7 @@ def _open_json(connection: Any, path: Path) -> SourceFile:
         f"json ->> {literal(key)} AS {identifier(column)}" for key, column in zip(paths, columns, strict=True)
     )
     relation = f"(SELECT {values} FROM {objects})"
-    return SourceFile(path, dict.fromkeys(columns, "VARCHAR"), relation, "row_number() OVER ()", is_csv=False)
+    return SourceFile(path, dict.fromkeys(columns, "VARCHAR"), relation, "row_number() OVER ()")
 
 
 def _open_parquet(connection: Any, path: Path) -> SourceFile:
@@ -108,28 +112,44 @@ def _open_parquet(connection: Any, path: Path) -> SourceFile:
     except duckdb.Error as error:
         raise UnreadableFileError(path, f"not readable as Parquet: {first_line(error)}") from None
     columns = {row[0]: row[1] for row in described if row[0] != "file_row_number"}
-    return SourceFile(path, columns, relation, "file_row_number + 1", is_csv=False)
+    return SourceFile(path, columns, relation, "file_row_number + 1")
 
 
-def _open_csv(path: Path) -> SourceFile:
-    names, delimiter = _read_header(path)
-    columns = dict.fromkeys(names, "VARCHAR")
-    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
+def _open_csv(path: Path, options: ImportOptions) -> SourceFile:
+    names, delimiter = _read_header(path, options.encoding)
+    given = options.header_names
+    if given and len(given) != len(names):
+        problem = f"--header-names has {len(given)} names, but the first row has {len(names)} values"
+        raise UnreadableFileError(path, problem)
+    # pandas writes its index with an empty name
+    names = [name.strip() or f"column {position}" for position, name in enumerate(given or names, 1)]
+    columns = dict.fromkeys(_distinct(names), "VARCHAR")
+    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     relation = (
-        f"read_csv({literal(glob.escape(str(path)))}, auto_detect=false, header=true, "
+        f"read_csv({literal(glob.escape(str(path)))}, auto_detect=false, header={not given}, "
+        f"encoding={literal(options.encoding)}, "
         f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{types}}}, """
         "store_rejects=true, rejects_limit=0)"
     )
-    return SourceFile(path, columns, relation, "row_number() OVER ()", is_csv=True)
+    return SourceFile(path, columns, relation, "row_number() OVER ()", header_rows=0 if given else 1)
 
 
-def _read_header(path: Path) -> tuple[list[str], str]:
+def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
     try:
         packing = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
         with pa.input_stream(str(path), compression=packing) as stream:
-            head = codecs.getincrementaldecoder("utf-8-sig")().decode(stream.read(_HEADER_BYTES))
-    except (OSError, UnicodeDecodeError) as error:
+            data = stream.read(_HEADER_BYTES)
+    except OSError as error:
         raise UnreadableFileError(path, f"not readable as text: {error}") from None
+    if data.startswith(codecs.BOM_UTF16_BE):
+        raise UnreadableFileError(path, "it is UTF-16 in big-endian order; convert it to UTF-8")
+    utf16 = data.startswith(codecs.BOM_UTF16_LE) or b"\0" in data
+    if utf16 and encoding != "utf-16":
+        raise UnreadableFileError(path, f"not {encoding} text: it looks like UTF-16; give --encoding utf-16")
+    try:
+        head = codecs.getincrementaldecoder(encoding.replace("utf-8", "utf-8-sig"))().decode(data)
+    except UnicodeDecodeError as error:
+        raise UnreadableFileError(path, f"not {encoding} text: {error}; {_OTHER_ENCODING}") from None
     if not head.strip():
         raise UnreadableFileError(path, "the file is empty")
     lines = head.splitlines(keepends=True)
@@ -138,10 +158,7 @@ def _read_header(path: Path) -> tuple[list[str], str]:
     except csv.Error as error:
         raise UnreadableFileError(path, f"the header row is not CSV: {error}") from None
     delimiter = max(headers, key=lambda delimiter: len(headers[delimiter]))
-    names = headers[delimiter]
-    # pandas writes its index with an empty name
-    names = [name.strip() or f"column {position}" for position, name in enumerate(names, 1)]
-    return _distinct(names), delimiter
+    return headers[delimiter], delimiter
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
@@ -155,14 +172,19 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 def rejected_rows(connection: Any, source: SourceFile) -> list[RowProblem]:
     """Return the rows that DuckDB rejected while it read the file last."""
-    if not source.is_csv:
+    if source.header_rows is None:
         return []
     rows = connection.execute(
-        "SELECT line, min(error_message), min(csv_line) FROM reject_errors GROUP BY line ORDER BY line"
+        "SELECT line, min(error_message), min(csv_line), bool_or(error_type = 'INVALID ENCODING') "
+        "FROM reject_errors GROUP BY line ORDER BY line"
     ).fetchall()
+    undecoded = [line for line, _, _, fails in rows if fails]
+    if undecoded:
+        line = f"line {undecoded[0]:,}"
+        raise UnreadableFileError(source.path, f"{line} is not in the file's encoding; {_OTHER_ENCODING}")
     return [
-        RowProblem(source.path, line - 1, None, text.strip("\r\n"), _rephrased(message))
-        for line, message, text in rows
+        RowProblem(source.path, line - source.header_rows, None, text.strip("\r\n"), _rephrased(message))
+        for line, message, text, _ in rows
     ]
 
 

@@ -3,6 +3,7 @@ import gzip
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -129,7 +130,7 @@ def test_mapped_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_file_without_header_is_said_to_need_one(tmp_path: Path) -> None:
-    with pytest.raises(MissingColumnsError, match="needs a header row"):
+    with pytest.raises(MissingColumnsError, match="--header-names"):
         load(tmp_path, "196,242,881250949\n186,302,891717742\n")
 
 
@@ -618,6 +619,35 @@ def test_delimiter_is_not_taken_from_within_a_quoted_name(tmp_path: Path) -> Non
     assert rows[0]["user_id"] == "u"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_encoding_of_a_file_can_be_said(tmp_path: Path, encoding: Any) -> None:
+    text = "user_id,product_id,timestamp\nJürgen,p,2026-01-01\n"
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode(encoding)))
+    import_events(tmp_path / "a.csv.gz", tmp_path / "out.parquet", options=ImportOptions(encoding=encoding))
+    assert [row["user_id"] for row in read(tmp_path / "out.parquet")] == ["Jürgen"]
+
+
+def test_row_in_another_encoding_far_down_refuses_the_file(tmp_path: Path) -> None:
+    rows = "u,p,2026-01-01\n" * 100_000 + "Jürgen,p,2026-01-01\n"
+    (tmp_path / "a.csv").write_bytes(f"user_id,product_id,timestamp\n{rows}".encode("latin-1"))
+    with pytest.raises(UnreadableFileError, match=r"line 100,002 .* --encoding latin-1"):
+        import_events(tmp_path / "a.csv", tmp_path / "out.parquet", options=DROP)
+
+
+def test_file_without_header_is_read_with_the_names_of_its_columns(tmp_path: Path) -> None:
+    options = ImportOptions(header_names=("user_id", "product_id", "", "timestamp"), on_bad_rows="drop")
+    rows, report = load(tmp_path, "196,242,3,881250949\nbroken\n186,302,3,891717742\n", options)
+    assert {row["user_id"] for row in rows} == {"196", "186"}
+    assert [problem.row for problem in report.problems] == [2]
+    with pytest.raises(UnreadableFileError, match="has 4 names, but the first row has 3 values"):
+        load(tmp_path, "196,242,881250949\n", options)
+
+
+def test_options_of_csv_files_are_refused_for_others(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOptionError, match="is not CSV"):
+        load(tmp_path, "{}", ImportOptions(header_names=("user_id",)), name="a.jsonl")
+
+
 @pytest.mark.parametrize("pattern", ["parts", "parts/*.csv"])
 def test_folders_and_patterns_are_read_in_order_of_name(tmp_path: Path, pattern: str) -> None:
     folder = tmp_path / "parts"
@@ -647,7 +677,10 @@ def test_source_may_be_replaced_by_the_result(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("events.csv", b"", "the file is empty"),
-        ("events.csv", b"\xff\xfeu\x00", "not readable as text"),
+        ("events.csv", b"\xff\xfeu\x00", "give --encoding utf-16"),
+        ("events.csv", b"u\x00s\x00", "give --encoding utf-16"),
+        ("events.csv", b"\xfe\xff\x00u", "convert it to UTF-8"),
+        ("events.csv", "Stück\n".encode("latin-1"), "give --encoding latin-1"),
         ("events.parquet", b"not parquet at all", "not readable as Parquet"),
         ("events.xlsx", b"PK", "expected names that end in .csv"),
         ("events.json", b"[]", "it has no JSON object"),
