@@ -1,10 +1,9 @@
 """SQL expressions that read an event's fields from columns of any type."""
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
-from reprise.event_files.exceptions import MissingColumnsError, UnusableColumnError
+from reprise.event_files.exceptions import InvalidOptionError, MissingColumnsError, UnusableColumnError
 from reprise.event_files.options import FIELDS, REQUIRED_FIELDS, ImportOptions
 from reprise.event_files.source import SourceFile
 from reprise.event_files.timestamps import timestamp_sql
@@ -20,7 +19,20 @@ _COMMON_NAMES = {
                    "articleid", "productcode"),
     "timestamp": ("time", "ts", "datetime", "date", "eventtime", "eventtimestamp", "createdat", "invoicedate",
                   "orderdate", "purchasedate", "occurredat", "unixtime", "tdat"),
+    "event_type": ("event", "eventname", "eventtype", "action", "actiontype", "behavior", "behaviour",
+                   "behaviortype", "activity", "activitytype", "interaction", "interactiontype",
+                   "transactiontype"),
+    "amount": ("total", "totalprice", "totalamount", "orderamount", "revenue", "salesvalue", "saleprice",
+               "price", "value", "unitprice"),
 }  # fmt: skip
+_COMMON_TYPES = {
+    "view": ("view", "viewed", "views", "pageview", "productview", "viewitem", "detailview", "detail", "pv",
+             "click", "clicked", "clicks"),
+    "purchase": ("purchase", "purchased", "purchases", "buy", "bought", "buys", "order", "ordered", "orders",
+                 "sale", "transaction"),
+    "cart": ("cart", "addtocart", "addcart", "basket", "addtobasket"),
+}  # fmt: skip
+_MANY_TYPES = 50
 
 
 ABSENT = {
@@ -32,11 +44,16 @@ ABSENT = {
 """The fields that a file may lack."""
 
 
-def resolve_columns(source: SourceFile, mapped: Mapping[str, str]) -> dict[str, str]:
+def resolve_columns(connection: Any, source: SourceFile, options: ImportOptions) -> dict[str, str]:
     """Return the file's column by field, without the fields that it lacks.
 
     Names match exactly, or else case-insensitively.
+
+    Raises:
+        MissingColumnsError: Also if a column that looks like the event type is not mapped.
+        InvalidOptionError: All rows are to be purchases, but the file has event types.
     """
+    mapped = options.columns
     by_lower = {name.lower(): name for name in source.columns}
     found: dict[str, str] = {}
     for field in FIELDS:
@@ -45,21 +62,60 @@ def resolve_columns(source: SourceFile, mapped: Mapping[str, str]) -> dict[str, 
             found[field] = wanted
         elif wanted.lower() in by_lower:
             found[field] = by_lower[wanted.lower()]
+    if options.purchases_only and "event_type" in found:
+        raise InvalidOptionError(f"--purchases-only, but {source.path} has a column {found['event_type']}")
+    free = {
+        re.sub(r"[^a-z0-9]", "", name.lower()): name for name in source.columns if name not in found.values()
+    }
+    guesses = {
+        field: next(free[common] for common in names if common in free)
+        for field, names in _COMMON_NAMES.items()
+        if field not in found and not free.keys().isdisjoint(names)
+    }
     repeated = {name.rpartition(" (column ")[0] for name in by_lower}
     expected = {*REQUIRED_FIELDS, *mapped, *repeated}
+    if "event_type" not in found and not options.purchases_only:
+        column = guesses.get("event_type") or _find_event_types(connection, source, list(free.values()))
+        if column:
+            guesses["event_type"] = column
+            expected.add("event_type")
     missing = [field for field in FIELDS if field in expected and field not in found]
     if missing:
-        free = {
-            re.sub(r"[^a-z0-9]", "", name.lower()): name
-            for name in source.columns
-            if name not in found.values()
-        }
-        guesses: dict[str, str] = {}
-        for field in missing:
-            for common in filter(free.__contains__, _COMMON_NAMES.get(field, ())):
-                guesses.setdefault(field, free[common])
-        raise MissingColumnsError(source.path, missing, list(source.columns), guesses)
+        types = (
+            _count_types(connection, source, guesses["event_type"])
+            if "event_type" in missing and "event_type" in guesses
+            else {}
+        )
+        raise MissingColumnsError(source.path, missing, list(source.columns), guesses, types)
     return found
+
+
+def _find_event_types(connection: Any, source: SourceFile, columns: list[str]) -> str | None:
+    """Return the first column with few values, one of which commonly names an event type."""
+    words = ", ".join(literal(word) for words in _COMMON_TYPES.values() for word in words)
+    texts = [name for name in columns if source.columns[name] == "VARCHAR" or "ENUM" in source.columns[name]]
+    tests = [
+        f"bool_or({_word(name)} IN ({words})) AND approx_count_distinct({identifier(name)}) <= {_MANY_TYPES}"
+        for name in texts
+    ]
+    if not tests:
+        return None
+    hits = connection.execute(f"SELECT {', '.join(tests)} FROM {source.relation}").fetchone()
+    return next((name for name, hit in zip(texts, hits, strict=True) if hit), None)
+
+
+def _word(column: str) -> str:
+    return f"regexp_replace(lower(CAST({identifier(column)} AS VARCHAR)), '[^a-z]', '', 'g')"
+
+
+def _count_types(connection: Any, source: SourceFile, column: str) -> dict[str, str | None]:
+    """Return our type, if it is known, by the most frequent values of a column."""
+    rows = connection.execute(
+        f"SELECT {cleaned(identifier(column))} AS value, any_value({_word(column)}) FROM {source.relation} "
+        f"GROUP BY value HAVING value IS NOT NULL ORDER BY count(*) DESC, value LIMIT {_MANY_TYPES}"
+    ).fetchall()
+    known = {word: ours for ours, words in _COMMON_TYPES.items() for word in words}
+    return {value: known.get(word) for value, word in rows}
 
 
 def field_sql(

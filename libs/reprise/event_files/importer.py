@@ -80,6 +80,9 @@ def import_events(
                 notes.append(
                     f"no event_id column: ids are made from the rows' content{equal if repeats else ''}"
                 )
+            others = ", ".join(kind for kind in report.event_types if kind not in {"view", "purchase"})
+            if others:
+                notes.append(f"the delivered features use views and purchases, not {others}")
             if "purchase" not in report.event_types:
                 kinds = ", ".join(report.event_types)
                 notes.append(

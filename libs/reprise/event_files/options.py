@@ -26,6 +26,7 @@ class ImportOptions:
 
     columns: Mapping[str, str] = field(default_factory=dict)
     event_types: Mapping[str, str] = field(default_factory=dict)
+    purchases_only: bool = False
     timestamp_format: str | None = None
     timestamp_unit: Literal["auto", "d", "s", "ms", "us", "ns"] = "auto"
     timestamp_origin: datetime | None = None
@@ -97,6 +98,11 @@ _OPTIONS = (
         "  [default: the file's values in lower case]",
     ),
     click.option(
+        "--purchases-only",
+        is_flag=True,
+        help="Take every row as a purchase, although a column looks like an event type.",
+    ),
+    click.option(
         "--timestamp-format",
         metavar="FORMAT",
         help="strptime format of textual timestamps, such as '%m/%d/%Y %H:%M'."
@@ -137,7 +143,7 @@ _OPTIONS = (
     ),
 )
 _RECEIVED = (
-    *("columns", "event_types", "timestamp_format", "timestamp_unit", "timestamp_origin"),
+    *("columns", "event_types", "purchases_only", "timestamp_format", "timestamp_unit", "timestamp_origin"),
     *("encoding", "header_names", "on_bad_rows"),
 )
 

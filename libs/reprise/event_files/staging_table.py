@@ -119,7 +119,7 @@ def create_table(connection: Any) -> None:
 
 def stage_file(connection: Any, source: SourceFile, number: int, options: ImportOptions) -> StagedFile:
     """Append a file's rows, each with the set of its faults."""
-    columns = resolve_columns(source, options.columns)
+    columns = resolve_columns(connection, source, options)
     fields = {
         field: field_sql(connection, source, field, columns[field], options)
         if field in columns

@@ -520,6 +520,52 @@ def test_structured_metadata_becomes_json(tmp_path: Path) -> None:
     assert read_back == ['{"page":3}', None]
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "proposal"),
+    [
+        (
+            "event",
+            "view,addtocart,transaction",
+            "view=view --event-type cart=addtocart --event-type purchase=transaction",
+        ),
+        ("kind", "Add to Cart,Buy", "--event-type cart='Add to Cart' --event-type purchase=Buy"),
+        ("Action Type", "0,2", "--event-type '<type>'=0"),
+    ],
+)
+def test_column_that_looks_like_the_event_type_must_be_mapped(
+    tmp_path: Path, column: str, values: str, proposal: str
+) -> None:
+    kinds = values.split(",")
+    lines = "".join(f"u,p,2026-01-0{i},{kind},5\n" for i, kind in enumerate(kinds, 1) for _ in range(9 - i))
+    text = f"visitorid,product_id,timestamp,{column},price\n{lines}"
+    with pytest.raises(MissingColumnsError) as caught:
+        load(tmp_path, text)
+    assert caught.value.missing == ("user_id", "event_type")
+    columns = {"user_id": "visitorid"}
+    with pytest.raises(MissingColumnsError) as caught:
+        load(tmp_path, text, ImportOptions(columns=columns))
+    assert caught.value.missing == ("event_type",)
+    assert proposal.replace("'<type>'", "<type>") in str(caught.value)
+    assert "--column amount=price" in str(caught.value)
+    assert "--purchases-only" in str(caught.value)
+    rows, _ = load(tmp_path, text, ImportOptions(columns=columns, purchases_only=True))
+    assert {row["event_type"] for row in rows} == {"purchase"}
+    options = ImportOptions(
+        columns=columns | {"event_type": column}, event_types={k.lower(): "cart" for k in kinds}
+    )
+    _, report = load(tmp_path, text, options)
+    assert "the delivered features use views and purchases, not cart" in report.notes
+
+
+def test_purchases_only_is_refused_for_a_file_with_event_types(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOptionError, match="has a column event_type"):
+        load(
+            tmp_path,
+            "user_id,product_id,timestamp,event_type\nu,p,2026-01-01,view\n",
+            ImportOptions(purchases_only=True),
+        )
+
+
 def test_unused_columns_are_named_in_the_report(tmp_path: Path) -> None:
     _, report = load(tmp_path, "user_id,product_id,timestamp,brand\nu,p,2026-01-01,x\n")
     assert "columns not used: brand" in report.notes
