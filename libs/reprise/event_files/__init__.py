@@ -1,1 +1,1 @@
-"""Import of event histories from CSV and Parquet files; ``importer.import_events`` lists the errors of all modules."""
+"""Import of histories from CSV, JSON and Parquet files; ``importer.import_events`` lists the errors of all modules."""

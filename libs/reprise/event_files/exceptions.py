@@ -1,5 +1,6 @@
 """Errors of an import."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,21 +27,36 @@ class UnreadableFileError(EventFilesError):
 
 
 class MissingColumnsError(EventFilesError):
-    """A file lacks columns of required fields; suggests a mapping."""
+    """A file lacks columns of required fields, or has event types that are not mapped; proposes a mapping.
+
+    ``types`` has our type, if it is known, by the values of the column that looks like the event type.
+    """
 
     def __init__(
-        self, path: Path, missing: Sequence[str], available: Sequence[str], guesses: Mapping[str, str]
+        self,
+        path: Path,
+        missing: Sequence[str],
+        available: Sequence[str],
+        guesses: Mapping[str, str],
+        types: Mapping[str, str | None],
     ) -> None:
         self.missing = tuple(missing)
         self.available = tuple(available)
-        mapping = " ".join(f"--column {name}={guesses.get(name, '<column>')}" for name in missing)
+        fields = dict.fromkeys([*missing, *guesses])
+        options = [f"--column {field}={shlex.quote(guesses.get(field, '<column>'))}" for field in fields]
+        options += [f"--event-type {ours or '<type>'}={shlex.quote(value)}" for value, ours in types.items()]
         hint = ""
-        if available and not any(any(c.isalpha() for c in name) for name in available):
-            hint = "\nThe first row looks like data: the file needs a header row with its column names."
+        if types:
+            unused = [value for value, ours in types.items() if ours not in {"view", "purchase"}]
+            hint = "\nIf instead every row is a purchase, give --purchases-only."
+            if unused:
+                hint = f"\nThe delivered features use views and purchases, not {', '.join(unused)}.{hint}"
+        if not all(any(c.isalpha() for c in name) for name in available):
+            hint += "\nIf the first row is data, the file needs a header row; name its columns with --header-names."
         super().__init__(
             f"{path}: no column for {', '.join(missing)}.\n"
             f"The file has: {', '.join(available)}.\n"
-            f"Map its columns: {mapping}{hint}"
+            f"Map its columns: {' '.join(options)}{hint}"
         )
 
 

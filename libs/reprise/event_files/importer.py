@@ -34,7 +34,7 @@ def import_events(
     memory_limit: str = "2GiB",
     temp_directory: Path | None = None,
 ) -> ImportReport:
-    """Write the events of CSV or Parquet files to one canonical Parquet file, atomically.
+    """Write the events of CSV, JSON or Parquet files to one canonical Parquet file, atomically.
 
     The result has ``EVENT_SCHEMA`` and is sorted by timestamp and event key. Of several rows with one ``event_id``, the
     first in file order is kept. Rows of files without an ``event_id`` get one that depends only on their content and
@@ -47,19 +47,21 @@ def import_events(
         memory_limit: DuckDB's memory limit before it spills to ``temp_directory``, by default the folder of ``out``.
 
     Raises:
-        UnreadableFileError: A file is missing, empty, or neither CSV nor Parquet.
+        UnreadableFileError: A file is missing, empty, or of another kind.
         MissingColumnsError: A file lacks a column that is required or mapped by the options.
         UnusableColumnError: A column's type does not fit its field.
         BadRowsError: Rows are invalid, and the options do not drop them.
         NoEventsError: No row is valid.
-        EventFilesError: Another failure, such as a full disk.
+        EventFilesError: Another failure, such as files with the same events, or a full disk.
     """
-    files = find_files(source)
+    files, left_out = find_files(source)
     with _database(memory_limit, temp_directory or out.parent) as connection:
         try:
             staged = _stage(connection, files, options)
             has_ids = _have_event_ids(staged)
-            report = staging_table.report_staged(connection, staged, options.problem_limit)
+            id_notes = staging_table.unify_ids(connection, staged)
+            staging_table.refuse_copies(connection, staged)
+            report = staging_table.report_staged(connection, staged, id_notes, options.problem_limit)
             if report.bad_rows and options.on_bad_rows == "refuse":
                 raise BadRowsError(report)
             if report.rows_read == report.bad_rows:
@@ -71,11 +73,16 @@ def import_events(
                 staging_table.write_parquet(connection, partial, number_repeats=not has_ids)
             report = staging_table.report_result(connection, report)
             notes = list(report.notes)
+            if left_out:
+                notes.append(f"files left out: {', '.join(str(path) for path in left_out)}")
             if not has_ids:
                 equal = f"; {repeats:,} rows equal an earlier one and are kept as events of their own"
                 notes.append(
                     f"no event_id column: ids are made from the rows' content{equal if repeats else ''}"
                 )
+            others = ", ".join(kind for kind in report.event_types if kind not in {"view", "purchase"})
+            if others:
+                notes.append(f"the delivered features use views and purchases, not {others}")
             if "purchase" not in report.event_types:
                 kinds = ", ".join(report.event_types)
                 notes.append(
@@ -109,7 +116,7 @@ def _stage(connection: Any, files: list[Path], options: ImportOptions) -> list[S
     staged = []
     for number, path in enumerate(files):
         try:
-            source = open_source(connection, path)
+            source = open_source(connection, path, options)
             staged.append(staging_table.stage_file(connection, source, number, options))
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise UnreadableFileError(path, first_line(error)) from None

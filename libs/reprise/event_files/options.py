@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 import click
@@ -25,8 +26,12 @@ class ImportOptions:
 
     columns: Mapping[str, str] = field(default_factory=dict)
     event_types: Mapping[str, str] = field(default_factory=dict)
+    purchases_only: bool = False
     timestamp_format: str | None = None
-    timestamp_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto"
+    timestamp_unit: Literal["auto", "d", "s", "ms", "us", "ns"] = "auto"
+    timestamp_origin: datetime | None = None
+    encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
+    header_names: tuple[str, ...] = ()
     on_bad_rows: Literal["refuse", "drop"] = "refuse"
     problem_limit: int = 20
 
@@ -61,6 +66,10 @@ def _parse_event_types(_context: object, _parameter: object, pairs: tuple[str, .
     return types
 
 
+def _parse_names(_context: object, _parameter: object, text: str | None) -> tuple[str, ...]:
+    return tuple(text.split(",")) if text else ()
+
+
 memory_limit_option = click.option(
     "--memory-limit",
     default=MEMORY_LIMIT,
@@ -89,6 +98,11 @@ _OPTIONS = (
         "  [default: the file's values in lower case]",
     ),
     click.option(
+        "--purchases-only",
+        is_flag=True,
+        help="Take every row as a purchase, although a column looks like an event type.",
+    ),
+    click.option(
         "--timestamp-format",
         metavar="FORMAT",
         help="strptime format of textual timestamps, such as '%m/%d/%Y %H:%M'."
@@ -96,10 +110,29 @@ _OPTIONS = (
     ),
     click.option(
         "--timestamp-unit",
-        type=click.Choice(["auto", "s", "ms", "us", "ns"]),
+        type=click.Choice(["auto", "d", "s", "ms", "us", "ns"]),
         default="auto",
         show_default=True,
-        help="Unit of numeric timestamps since 1970-01-01 UTC; auto infers it from their magnitude.",
+        help="Unit of numeric timestamps; auto infers it from their magnitude, for the years 1990 to 2099.",
+    ),
+    click.option(
+        "--timestamp-origin",
+        type=click.DateTime(["%Y-%m-%d"]),
+        metavar="DATE",
+        help="Date from which numeric timestamps count; 1899-12-30 for spreadsheets.  [default: 1970-01-01]",
+    ),
+    click.option(
+        "--encoding",
+        type=click.Choice(["utf-8", "latin-1", "utf-16"]),
+        default="utf-8",
+        show_default=True,
+        help="Encoding of CSV files.",
+    ),
+    click.option(
+        "--header-names",
+        callback=_parse_names,
+        metavar="NAME,NAME,...",
+        help="Names of the columns of CSV files without a header row.",
     ),
     click.option(
         "--on-bad-rows",
@@ -109,7 +142,10 @@ _OPTIONS = (
         help="Refuse a file with invalid rows, or drop them and report how many and why.",
     ),
 )
-_RECEIVED = ("columns", "event_types", "timestamp_format", "timestamp_unit", "on_bad_rows")
+_RECEIVED = (
+    *("columns", "event_types", "purchases_only", "timestamp_format", "timestamp_unit", "timestamp_origin"),
+    *("encoding", "header_names", "on_bad_rows"),
+)
 
 
 def event_file_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -43,6 +43,7 @@ class ImportReport:
     # Number of problems by reason (``user_id: missing``); a row counts for each of its reasons
     dropped: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[RowProblem, ...] = ()  # The first invalid values in file order
+    proposal: str | None = None  # What unreadable timestamps look like, and the options that read them
     repeated_event_ids: int = 0  # Rows dropped because an earlier row has the same ``event_id``
     cleared_amounts: int = 0  # Amounts of views, which were set to null
     # Events in the result by type; ``users`` and ``products`` are the distinct ones in the result
@@ -83,4 +84,6 @@ class ImportReport:
             shown = len(self.problems)
             lines.append("  All of them:" if shown == total else f"  The first {shown:,} of {total:,}:")
             lines.extend(f"    {problem}" for problem in self.problems)
+        if self.proposal:
+            lines.append(f"  To read {self.proposal}")
         return "\n".join(lines)

@@ -1,25 +1,35 @@
 """The files of an import: discovery, columns and DuckDB relations."""
 
+import codecs
 import csv
 import glob
-import gzip
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from reprise.event_files.exceptions import UnreadableFileError
+from reprise.event_files.exceptions import InvalidOptionError, UnreadableFileError
+from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import RowProblem
-from reprise.sql import first_line, literal
+from reprise.sql import first_line, identifier, literal
 
-CSV_SUFFIXES = (".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz")
+_PACKED = ("", ".gz", ".zst")
+CSV_SUFFIXES = tuple(kind + packed for kind in (".csv", ".tsv", ".txt") for packed in _PACKED)
+JSON_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson", ".json") for packed in _PACKED)
 PARQUET_SUFFIXES = (".parquet", ".pq")
+_SUFFIXES = CSV_SUFFIXES + JSON_SUFFIXES + PARQUET_SUFFIXES
+_NO_DATA = re.compile(
+    r"(readme|license)(\..*)?|.*\.(md|rst|html|pdf|png|svg|jpg|py|ipynb|sql|ya?ml|crc|md5|sha256)"
+)
 
 _DELIMITERS = ",\t;|"
+_OTHER_ENCODING = "if it is ISO 8859-1 or Windows text, give --encoding latin-1"
 _HEADER_BYTES = 1 << 20
-_NULL_TEXTS = ("", "NULL", "null", "NaN", "nan", "None", "\\N")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,35 +43,64 @@ class SourceFile:
     columns: dict[str, str]
     relation: str
     row_number: str
-    is_csv: bool
+    header_rows: int | None = None  # None if the file is not CSV
 
 
-def find_files(source: Path) -> list[Path]:
-    """Return the files of a path, folder, or glob pattern such as ``events/*.csv.gz``, sorted."""
-    if source.is_dir():
-        files = sorted(p for p in source.rglob("*") if p.is_file() and _is_supported(p))
-    elif source.exists():
-        files = [source]
+def find_files(source: Path) -> tuple[list[Path], list[Path]]:
+    """Return the sorted files of a path, folder, or glob pattern such as ``events/*.csv.gz``, and those left out.
+
+    Documents are left out, and names that begin with a dot or an underscore, which ``source`` does not have.
+
+    Raises:
+        UnreadableFileError: There is no file, or one that may be data is of an unknown kind.
+    """
+    if source.exists():
+        found = source.rglob("*") if source.is_dir() else iter([source])
     else:
-        files = sorted(Path(name) for name in glob.glob(str(source), recursive=True) if Path(name).is_file())
+        found = map(Path, glob.glob(str(source), recursive=True))
+    files: list[Path] = []
+    left_out: list[Path] = []
+    for path in sorted(filter(Path.is_file, found)):
+        hidden = any(part[0] in "._" for part in path.parts if part not in source.parts)
+        no_data = path != source and _NO_DATA.fullmatch(path.name.lower()) is not None
+        (left_out if hidden or no_data else files).append(path)
     if not files:
         raise UnreadableFileError(source, "no such file, and no file matches")
-    for path in files:
-        if not _is_supported(path):
-            known = ", ".join(CSV_SUFFIXES + PARQUET_SUFFIXES)
-            raise UnreadableFileError(path, f"neither CSV nor Parquet by its name; expected one of {known}")
-    return files
+    unknown = [path.name for path in files if not path.name.lower().endswith(_SUFFIXES)]
+    if unknown:
+        known = f"expected names that end in {', '.join(_SUFFIXES)}"
+        raise UnreadableFileError(
+            source, f"cannot read {', '.join(unknown)}: {known}. Unpack or convert them."
+        )
+    return files, left_out
 
 
-def open_source(connection: Any, path: Path) -> SourceFile:
+def open_source(connection: Any, path: Path, options: ImportOptions) -> SourceFile:
     """Read a file's columns."""
-    if path.name.lower().endswith(PARQUET_SUFFIXES):
+    name = path.name.lower()
+    if (options.encoding != "utf-8" or options.header_names) and not name.endswith(CSV_SUFFIXES):
+        raise InvalidOptionError(f"--encoding and --header-names are for CSV files, but {path} is not CSV")
+    if name.endswith(PARQUET_SUFFIXES):
         return _open_parquet(connection, path)
-    return _open_csv(path)
+    return _open_json(connection, path) if name.endswith(JSON_SUFFIXES) else _open_csv(path, options)
 
 
-def _is_supported(path: Path) -> bool:
-    return path.name.lower().endswith(CSV_SUFFIXES + PARQUET_SUFFIXES)
+def _open_json(connection: Any, path: Path) -> SourceFile:
+    objects = f"read_json_objects({literal(glob.escape(str(path)))})"
+    keys = f"SELECT DISTINCT unnest(json_keys(json)) AS key FROM {objects} ORDER BY key"
+    try:
+        names = [row[0] for row in connection.execute(keys).fetchall() if row[0]]
+    except duckdb.Error as error:
+        raise UnreadableFileError(path, f"not readable as JSON: {first_line(error)}") from None
+    if not names:
+        raise UnreadableFileError(path, "it has no JSON object")
+    paths = [f'$."{name}"' for name in (n.replace("\\", "\\\\").replace('"', '\\"') for n in names)]
+    columns = _distinct(names)
+    values = ", ".join(
+        f"json ->> {literal(key)} AS {identifier(column)}" for key, column in zip(paths, columns, strict=True)
+    )
+    relation = f"(SELECT {values} FROM {objects})"
+    return SourceFile(path, dict.fromkeys(columns, "VARCHAR"), relation, "row_number() OVER ()")
 
 
 def _open_parquet(connection: Any, path: Path) -> SourceFile:
@@ -73,62 +112,79 @@ def _open_parquet(connection: Any, path: Path) -> SourceFile:
     except duckdb.Error as error:
         raise UnreadableFileError(path, f"not readable as Parquet: {first_line(error)}") from None
     columns = {row[0]: row[1] for row in described if row[0] != "file_row_number"}
-    return SourceFile(path, columns, relation, "file_row_number + 1", is_csv=False)
+    return SourceFile(path, columns, relation, "file_row_number + 1")
 
 
-def _open_csv(path: Path) -> SourceFile:
-    names, delimiter = _read_header(path)
-    columns = dict.fromkeys(names, "VARCHAR")
-    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in names)
-    nulls = ", ".join(literal(text) for text in _NULL_TEXTS)
+def _open_csv(path: Path, options: ImportOptions) -> SourceFile:
+    names, delimiter = _read_header(path, options.encoding)
+    given = options.header_names
+    if given and len(given) != len(names):
+        problem = f"--header-names has {len(given)} names, but the first row has {len(names)} values"
+        raise UnreadableFileError(path, problem)
+    # pandas writes its index with an empty name
+    names = [name.strip() or f"column {position}" for position, name in enumerate(given or names, 1)]
+    columns = dict.fromkeys(_distinct(names), "VARCHAR")
+    types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     relation = (
-        f"read_csv({literal(glob.escape(str(path)))}, auto_detect=false, header=true, "
-        f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{types}}}, nullstr=[{nulls}], """
+        f"read_csv({literal(glob.escape(str(path)))}, auto_detect=false, header={not given}, "
+        f"encoding={literal(options.encoding)}, "
+        f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{types}}}, """
         "store_rejects=true, rejects_limit=0)"
     )
-    return SourceFile(path, columns, relation, "row_number() OVER ()", is_csv=True)
+    return SourceFile(path, columns, relation, "row_number() OVER ()", header_rows=0 if given else 1)
 
 
-def _read_header(path: Path) -> tuple[list[str], str]:
+def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
     try:
-        with _open_text(path) as stream:
-            head = stream.read(_HEADER_BYTES)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        packing = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
+        with pa.input_stream(str(path), compression=packing) as stream:
+            data = stream.read(_HEADER_BYTES)
+    except OSError as error:
         raise UnreadableFileError(path, f"not readable as text: {error}") from None
+    if data.startswith(codecs.BOM_UTF16_BE):
+        raise UnreadableFileError(path, "it is UTF-16 in big-endian order; convert it to UTF-8")
+    utf16 = data.startswith(codecs.BOM_UTF16_LE) or b"\0" in data
+    if utf16 and encoding != "utf-16":
+        raise UnreadableFileError(path, f"not {encoding} text: it looks like UTF-16; give --encoding utf-16")
+    try:
+        head = codecs.getincrementaldecoder(encoding.replace("utf-8", "utf-8-sig"))().decode(data)
+    except UnicodeDecodeError as error:
+        raise UnreadableFileError(path, f"not {encoding} text: {error}; {_OTHER_ENCODING}") from None
     if not head.strip():
         raise UnreadableFileError(path, "the file is empty")
-    first = head.split("\n", 1)[0]
-    delimiter = max(_DELIMITERS, key=first.count)
+    lines = head.splitlines(keepends=True)
     try:
-        names = next(csv.reader(head.splitlines(keepends=True), delimiter=delimiter))
+        headers = {delimiter: next(csv.reader(lines, delimiter=delimiter)) for delimiter in _DELIMITERS}
     except csv.Error as error:
         raise UnreadableFileError(path, f"the header row is not CSV: {error}") from None
-    # pandas writes its index with an empty name
-    names = [name.strip() or f"column {position}" for position, name in enumerate(names, 1)]
-    seen: set[str] = set()
-    for name in names:
-        if name.lower() in seen:
-            raise UnreadableFileError(path, f"the header names the column {name} twice")
-        seen.add(name.lower())
-    return names, delimiter
+    delimiter = max(headers, key=lambda delimiter: len(headers[delimiter]))
+    return headers[delimiter], delimiter
 
 
-def _open_text(path: Path) -> IO[str]:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Return the names of columns, with positions in those that DuckDB would take for the same."""
+    counts = Counter(name.lower() for name in names)
+    return [
+        f"{name} (column {position})" if counts[name.lower()] > 1 else name
+        for position, name in enumerate(names, 1)
+    ]
 
 
 def rejected_rows(connection: Any, source: SourceFile) -> list[RowProblem]:
     """Return the rows that DuckDB rejected while it read the file last."""
-    if not source.is_csv:
+    if source.header_rows is None:
         return []
     rows = connection.execute(
-        "SELECT line, min(error_message), min(csv_line) FROM reject_errors GROUP BY line ORDER BY line"
+        "SELECT line, min(error_message), min(csv_line), bool_or(error_type = 'INVALID ENCODING') "
+        "FROM reject_errors GROUP BY line ORDER BY line"
     ).fetchall()
+    undecoded = [line for line, _, _, fails in rows if fails]
+    if undecoded:
+        line = f"line {undecoded[0]:,}"
+        raise UnreadableFileError(source.path, f"{line} is not in the file's encoding; {_OTHER_ENCODING}")
     return [
-        RowProblem(source.path, line - 1, None, text.strip("\r\n"), _rephrased(message))
-        for line, message, text in rows
+        RowProblem(source.path, line - source.header_rows, None, text.strip("\r\n"), _rephrased(message))
+        for line, message, text, _ in rows
     ]
 
 

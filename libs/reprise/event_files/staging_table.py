@@ -5,10 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reprise.event_files.field_expressions import ABSENT, Expression, field_sql, resolve_columns
+from reprise.event_files.exceptions import EventFilesError
+from reprise.event_files.field_expressions import ABSENT, field_sql, resolve_columns, whole_note
 from reprise.event_files.options import FIELDS, ImportOptions
 from reprise.event_files.report import ImportReport, RowProblem
 from reprise.event_files.source import SourceFile, rejected_rows
+from reprise.event_files.timestamps import ERA_CHECK, propose_reading, timed_relation
+from reprise.event_files.values import Expression
 from reprise.events.event import EVENT_TYPE_PATTERN, MAX_ID_LENGTH
 from reprise.sql import copy_to_parquet, event_key, identifier
 
@@ -42,17 +45,22 @@ _TIME_RANGE = (
     "v_timestamp < TIMESTAMPTZ '1900-01-01 00:00:00Z' OR v_timestamp >= TIMESTAMPTZ '2200-01-01 00:00:00Z'"
 )
 
+_NO_UNIT = "a number of no known unit"
+_NO_VIEW = "v_event_type IS DISTINCT FROM 'view'"
+
 CHECKS: tuple[Check, ...] = (
     *_id_checks("event_id"),
     *_id_checks("user_id"),
     *_id_checks("product_id"),
-    Check("timestamp", "nullif(raw_timestamp, '') IS NULL", "missing", "missing"),
+    Check("timestamp", "raw_timestamp IS NULL", "missing", "missing"),
     Check(
         "timestamp",
-        "nullif(raw_timestamp, '') IS NOT NULL AND v_timestamp IS NULL",
+        "raw_timestamp IS NOT NULL AND v_doubt IS NULL AND v_timestamp IS NULL",
         "unreadable",
         "expected an ISO 8601 date-time, an epoch number, or what --timestamp-format says",
     ),
+    Check("timestamp", "v_doubt = 'era'", _NO_UNIT, ERA_CHECK),
+    Check("timestamp", "v_doubt = 'unit'", "not of the unit of most rows", "expected the unit of most rows"),
     Check("timestamp", _TIME_RANGE, "implausible", "expected an instant between the years 1900 and 2200"),
     Check("event_type", "v_event_type IS NULL OR v_event_type = ''", "missing", "missing"),
     Check(
@@ -61,8 +69,18 @@ CHECKS: tuple[Check, ...] = (
         "not a name",
         "expected a name such as view or purchase; rename it with --event-type TYPE=VALUE",
     ),
-    Check("amount", "isinf(v_amount)", "not a finite number", "expected a finite number, or nothing"),
-    Check("amount", "v_amount < 0 AND NOT isinf(v_amount)", "negative", "expected a number of at least 0"),
+    Check(
+        "amount",
+        f"isinf(v_amount) AND {_NO_VIEW}",
+        "not a finite number",
+        "expected a finite number, or nothing",
+    ),
+    Check(
+        "amount",
+        f"v_amount < 0 AND NOT isinf(v_amount) AND {_NO_VIEW}",
+        "negative",
+        "expected a number of at least 0",
+    ),
     Check(
         "metadata",
         "v_metadata IS NOT NULL AND (NOT json_valid(v_metadata) OR json_type(v_metadata) <> 'OBJECT')",
@@ -101,7 +119,7 @@ def create_table(connection: Any) -> None:
 
 def stage_file(connection: Any, source: SourceFile, number: int, options: ImportOptions) -> StagedFile:
     """Append a file's rows, each with the set of its faults."""
-    columns = resolve_columns(source, options.columns)
+    columns = resolve_columns(connection, source, options)
     fields = {
         field: field_sql(connection, source, field, columns[field], options)
         if field in columns
@@ -115,6 +133,37 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
     connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
     connection.execute(_insert_sql(source, number, columns, fields))
     return StagedFile(source, columns, tuple(notes), rejected_rows(connection, source))
+
+
+def unify_ids(connection: Any, files: Sequence[StagedFile]) -> list[str]:
+    """Strip the ``.0`` of ids where a field, over all files, has whole numbers or nothing else; return notes."""
+    notes = []
+    for field in ("event_id", "user_id", "product_id"):
+        decimal = f"regexp_full_match({field}, '-?\\d+\\.0+')"
+        filled, decimals, wholes = connection.execute(
+            f"SELECT count({field}), count(*) FILTER ({decimal}), "
+            f"count(*) FILTER (regexp_full_match({field}, '-?\\d+')) FROM staged"
+        ).fetchone()
+        if decimals and (wholes or decimals == filled):
+            connection.execute(f"UPDATE staged SET {field} = split_part({field}, '.', 1) WHERE {decimal}")
+            notes.append(whole_note(files[0].columns[field]))
+    return notes
+
+
+def refuse_copies(connection: Any, files: Sequence[StagedFile]) -> None:
+    """Raise ``EventFilesError`` if two files have the same valid events, whatever their names and kinds."""
+    copies = connection.execute(
+        f"""
+        SELECT list(file ORDER BY file) AS copies FROM (
+            SELECT position >> {_FILE_SHIFT} AS file, count(*) AS size,
+                   sum(hash(event_id, user_id, product_id, event_type, amount, "timestamp")) AS content
+            FROM staged WHERE faults = 0 GROUP BY file
+        ) GROUP BY size, content HAVING count(*) > 1 ORDER BY copies LIMIT 1
+        """
+    ).fetchone()
+    if copies:
+        names = ", ".join(str(files[number].source.path) for number in copies[0])
+        raise EventFilesError(f"{names} have the same events; keep one of them")
 
 
 def _insert_sql(
@@ -141,15 +190,17 @@ def _insert_sql(
             SELECT *, {faults} AS faults
             FROM (
                 SELECT {number << _FILE_SHIFT} + {source.row_number} AS position, {selected},
-                       {fields["timestamp"].naive} AS v_naive, [{raw}] AS raw,
-                       CAST({identifier(columns["timestamp"])} AS VARCHAR) AS raw_timestamp
-                FROM {source.relation}
+                       {fields["timestamp"].naive} AS v_naive, {fields["timestamp"].doubt} AS v_doubt,
+                       [{raw}] AS raw, v_text AS raw_timestamp
+                FROM {timed_relation(source, columns["timestamp"])}
             )
         )
     """
 
 
-def report_staged(connection: Any, files: Sequence[StagedFile], limit: int) -> ImportReport:
+def report_staged(
+    connection: Any, files: Sequence[StagedFile], id_notes: Sequence[str], limit: int
+) -> ImportReport:
     """Count the rows and their faults; show the first ``limit`` faults."""
     groups = connection.execute(
         """
@@ -163,7 +214,7 @@ def report_staged(connection: Any, files: Sequence[StagedFile], limit: int) -> I
         count = sum(rows for faults, rows, _, _ in groups if faults & (1 << bit))
         if count:
             dropped[f"{check.field}: {check.reason}"] = count
-    notes = dict.fromkeys(note for file in files for note in file.notes)
+    notes = dict.fromkeys([*(note for file in files for note in file.notes), *id_notes])
     naive = sum(group[3] for group in groups)
     if naive:
         notes[f"{naive:,} timestamps without a zone are taken as UTC"] = None
@@ -173,8 +224,21 @@ def report_staged(connection: Any, files: Sequence[StagedFile], limit: int) -> I
         bad_rows=rejected + sum(group[1] for group in groups if group[0]),
         dropped=dict(sorted(dropped.items(), key=lambda item: -item[1])),
         problems=tuple(_first_problems(connection, files, limit)),
+        proposal=_propose_timestamps(connection) if dropped else None,
         cleared_amounts=sum(group[2] for group in groups),
         notes=tuple(notes),
+    )
+
+
+def _propose_timestamps(connection: Any) -> str | None:
+    bits = [
+        bit
+        for bit, check in enumerate(CHECKS)
+        if check.field == "timestamp" and check.reason in {"unreadable", _NO_UNIT}
+    ]
+    faults = " | ".join(str(1 << bit) for bit in bits)
+    return propose_reading(
+        connection, f"SELECT trim(raw[{bits[0] + 1}]) AS value FROM staged WHERE faults & ({faults}) <> 0"
     )
 
 
@@ -252,6 +316,21 @@ def write_parquet(connection: Any, path: Path, *, number_repeats: bool) -> None:
     copy_to_parquet(connection, query, path)
 
 
+def _dominant_ids(connection: Any) -> list[str]:
+    """Return a note on each id with a fifth of the events and five times as many as the mean."""
+    return [
+        f"{field} {value} has {share * 100:.0f} % of all events; if it stands for unknown ones, leave its rows out"
+        for field in ("user_id", "product_id")
+        for value, share in connection.execute(
+            f"""
+            SELECT {field}, size / sum(size) OVER () AS share
+            FROM (SELECT {field}, count(*) AS size FROM result GROUP BY {field})
+            QUALIFY share >= 0.2 AND size >= 5 * avg(size) OVER () ORDER BY share DESC, {field}
+            """
+        ).fetchall()
+    ]
+
+
 def report_result(connection: Any, report: ImportReport) -> ImportReport:
     """Return the report with the counts of the written events."""
     rows, users, products, first_us, last_us = connection.execute(
@@ -272,4 +351,5 @@ def report_result(connection: Any, report: ImportReport) -> ImportReport:
         first_us=first_us,
         last_us=last_us,
         event_types=dict(types),
+        notes=(*report.notes, *_dominant_ids(connection)),
     )

@@ -1,3 +1,4 @@
+import datetime
 import subprocess
 import sys
 from typing import Any
@@ -26,6 +27,7 @@ def test_options_arrive_as_one_value() -> None:
         *("--column", "user_id=customer", "--column", "timestamp=when=utc"),
         *("--event-type", "purchase=Buy", "--event-type", "purchase=order", "--on-bad-rows", "drop"),
         *("--timestamp-format", "%d.%m.%Y", "--timestamp-unit", "ms"),
+        *("--timestamp-origin", "2020-02-01", "--encoding", "latin-1", "--header-names", "a,b"),
     )
     assert seen == [
         ImportOptions(
@@ -33,6 +35,9 @@ def test_options_arrive_as_one_value() -> None:
             event_types={"buy": "purchase", "order": "purchase"},
             timestamp_format="%d.%m.%Y",
             timestamp_unit="ms",
+            timestamp_origin=datetime.datetime(2020, 2, 1),
+            encoding="latin-1",
+            header_names=("a", "b"),
             on_bad_rows="drop",
         )
     ]

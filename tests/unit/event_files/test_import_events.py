@@ -3,6 +3,7 @@ import gzip
 import os
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pytest
 from reprise.event_files.exceptions import (
     BadRowsError,
     EventFilesError,
+    InvalidOptionError,
     MissingColumnsError,
     NoEventsError,
     UnreadableFileError,
@@ -128,7 +130,7 @@ def test_mapped_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 
 def test_file_without_header_is_said_to_need_one(tmp_path: Path) -> None:
-    with pytest.raises(MissingColumnsError, match="needs a header row"):
+    with pytest.raises(MissingColumnsError, match="--header-names"):
         load(tmp_path, "196,242,881250949\n186,302,891717742\n")
 
 
@@ -167,6 +169,42 @@ def test_whole_floats_in_a_csv_id_column_lose_their_point_and_it_is_said(tmp_pat
     assert {row["user_id"] for row in rows} == {"17850", "12"}
     assert {row["product_id"] for row in rows} == {"1.0", "v1.0"}
     assert any("17850.0 is 17850" in note for note in report.notes)
+
+
+def test_ids_are_one_whether_or_not_they_have_a_decimal_point_anywhere_in_the_files(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    header = "user_id,product_id,timestamp\n"
+    (folder / "a.csv").write_text(header + "17850,1,2026-01-01\n" * 11_000 + "17850.0,1.5,2026-01-01\n")
+    (folder / "b.csv").write_text(header + "17850.0,1,2026-01-01\nguest,2.0,2026-01-01\n")
+    report = import_events(folder, tmp_path / "out.parquet")
+    rows = read(tmp_path / "out.parquet")
+    assert {row["user_id"] for row in rows} == {"17850", "guest"}
+    assert {row["product_id"] for row in rows} == {"1", "1.5", "2"}
+    assert sum("17850.0 is 17850" in note for note in report.notes) == 2
+
+
+@pytest.mark.parametrize("missing", ["NA", "<NA>", "NULL", "nan", "None", "N/A", " ", "\\N", "\t", "\u00a0"])
+def test_ids_that_spell_a_missing_value_are_missing(tmp_path: Path, missing: str) -> None:
+    rows, report = load(
+        tmp_path, f"user_id,product_id,timestamp\n{missing},p,2026-01-01\n u\u00a0, p ,2026-01-01\n", DROP
+    )
+    assert [(row["user_id"], row["product_id"]) for row in rows] == [("u", "p")]
+    assert report.dropped == {"user_id: missing": 1}
+
+
+def test_missing_ids_of_typed_columns_are_missing(tmp_path: Path) -> None:
+    read_back, report = load_column(tmp_path, "user_id", pa.array([" u ", "<NA>", None]), DROP)
+    assert read_back == ["u"]
+    assert report.dropped == {"user_id: missing": 2}
+
+
+def test_id_with_a_large_share_of_the_events_is_named(tmp_path: Path) -> None:
+    lines = [f"{'guest' if i % 3 == 0 else i},p{i % 7},2026-01-01\n" for i in range(300)]
+    _, report = load(tmp_path, "user_id,product_id,timestamp\n" + "".join(lines))
+    warnings = [note for note in report.notes if "of all events" in note]
+    assert len(warnings) == 1
+    assert warnings[0].startswith("user_id guest has 33 % of all events")
 
 
 def test_file_of_purchases_without_types_amounts_and_ids_says_what_it_took(tmp_path: Path) -> None:
@@ -224,6 +262,14 @@ def test_bad_row_does_not_displace_a_good_one_with_its_event_id(tmp_path: Path) 
         ("1767225600000001", JAN_1 + datetime.timedelta(microseconds=1)),
         ("1767225600000001999", JAN_1 + datetime.timedelta(microseconds=1)),
         ("20260101", JAN_1),
+        ("2025-12-31 19:00:00 -0500", JAN_1),
+        ("2026-01-01 05:30:00 +05:30", JAN_1),
+        ("20260101T000000Z", JAN_1),
+        ("20251231T190000-0500", JAN_1),
+        ("2026-01-01T00:00:00 z", JAN_1),
+        ('"2026-01-01 00:00:00,250Z"', JAN_1 + datetime.timedelta(milliseconds=250)),
+        ("2025-12-31 19:00:00 EST", JAN_1),
+        ("2026-01-01 02:00:00 GMT+2", JAN_1),
     ],
 )
 def test_timestamps_of_many_kinds_are_read(tmp_path: Path, text: str, expected: datetime.datetime) -> None:
@@ -232,7 +278,17 @@ def test_timestamps_of_many_kinds_are_read(tmp_path: Path, text: str, expected: 
     assert not any("without a zone" in note for note in report.notes)
 
 
-@pytest.mark.parametrize("text", ["2026-01-01", "2026-01-01 00:00:00", "2026-01-01T00:00:00.000"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01",
+        "2026/1/1",
+        "2026-01-01 00:00",
+        "2026-01-01 00:00:00",
+        "20260101T000000",
+        "2026-01-01T00:00:00.000",
+    ],
+)
 def test_timestamps_without_a_zone_are_utc_and_it_is_said(tmp_path: Path, text: str) -> None:
     rows, report = load(tmp_path, f"user_id,product_id,timestamp\nu,p,{text}\nu,p,2026-01-02T00:00:00Z\n")
     assert rows[0]["timestamp"] == JAN_1
@@ -263,6 +319,76 @@ def test_unit_of_numeric_timestamps_can_be_said(tmp_path: Path) -> None:
         tmp_path, "user_id,product_id,timestamp\nu,p,86400000\n", ImportOptions(timestamp_unit="ms")
     )
     assert rows[0]["timestamp"] == datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.int64()])
+def test_origin_of_numeric_timestamps_can_be_said(tmp_path: Path, kind: pa.DataType) -> None:
+    serials = pa.array([46023, 46024]).cast(kind)
+    options = ImportOptions(timestamp_unit="d", timestamp_origin=datetime.datetime(1899, 12, 30))
+    read_back, report = load_column(tmp_path, "timestamp", serials, options)
+    assert read_back == [JAN_1, JAN_1 + datetime.timedelta(days=1)]
+    assert "timestamp: numbers are taken as days since 1899-12-30 UTC" in report.notes
+
+
+@pytest.mark.parametrize(
+    ("values", "proposal"),
+    [
+        (["0511", "1231"], "MMDD without a year"),
+        (["1", "711"], "--timestamp-origin DATE, the date of day 0"),
+        (["536365", "581587"], "look like no time"),
+        (["44957", "44958.5"], "--timestamp-unit d --timestamp-origin 1899-12-30"),
+        (["19358", "19359"], "--timestamp-unit d (if it is days since 1970)"),
+        (["20230131101112"], "--timestamp-format '%Y%m%d%H%M%S'"),
+        (["202301311011"], "--timestamp-format '%Y%m%d%H%M'"),
+        (["230131"], "--timestamp-format '%y%m%d'"),
+        (["1/2/2023 0:00", "1/31/2023 10:11"], "--timestamp-format '%m/%d/%Y %H:%M'"),
+        (["1.2.2023", "31.1.2023"], "--timestamp-format '%d.%m.%Y'"),
+        (["Tue, 31 Jan 2023 10:11:12 GMT"], "--timestamp-format '%a, %d %b %Y %H:%M:%S %Z'"),
+        (["-5", "0"], "look like no time"),
+    ],
+)
+def test_unread_timestamps_get_a_proposal(tmp_path: Path, values: list[str], proposal: str) -> None:
+    lines = "".join(f'u,p,"{value}"\n' for value in values)
+    with pytest.raises(BadRowsError) as caught:
+        load(tmp_path, "user_id,product_id,timestamp\n" + lines)
+    assert caught.value.report.bad_rows == len(values)
+    assert proposal in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.float64(), pa.string()])
+def test_unit_is_that_of_the_whole_column_and_others_are_refused_by_row(
+    tmp_path: Path, kind: pa.DataType
+) -> None:
+    values = [1767225600000, *[1767225600] * 2, 511, None, 20260101]
+    with pytest.raises(BadRowsError) as caught:
+        load_column(tmp_path, "timestamp", pa.array(values).cast(kind))
+    report = caught.value.report
+    assert report.dropped == {
+        "timestamp: not of the unit of most rows": 2,
+        "timestamp: a number of no known unit": 1,
+        "timestamp: missing": 1,
+    }
+    assert [problem.row for problem in report.problems] == [1, 4, 5, 6]
+
+
+def test_text_and_numbers_in_one_column_are_mixed(tmp_path: Path) -> None:
+    head = "user_id,product_id,timestamp\n" + "u,p,2026-01-01\n" * 3
+    _, report = load(tmp_path, head + "u,p,1767225600\nu,p,20260101\n", DROP)
+    assert report.dropped == {"timestamp: not of the unit of most rows": 2}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ImportOptions(timestamp_unit="s", timestamp_format="%Y"),
+        ImportOptions(timestamp_origin=datetime.datetime(2020, 1, 1)),
+    ],
+)
+def test_options_of_timestamps_that_exclude_each_other_are_refused(
+    tmp_path: Path, options: ImportOptions
+) -> None:
+    with pytest.raises(InvalidOptionError):
+        load(tmp_path, "user_id,product_id,timestamp\nu,p,2026-01-01\n", options)
 
 
 def test_textual_timestamps_follow_a_given_format(tmp_path: Path) -> None:
@@ -355,7 +481,20 @@ def test_amounts_on_views_are_cleared_and_counted(tmp_path: Path) -> None:
     assert "1 amounts on views set to null" in report.render()
 
 
-@pytest.mark.parametrize("text", ["", "NaN", "NULL", "None", "\\N"])
+def test_amount_that_nobody_uses_may_be_unreadable(tmp_path: Path) -> None:
+    header = "user_id,product_id,timestamp,event_type,amount\n"
+    rows, report = load(tmp_path, header + "u,p,2026-01-01,VIEW,free\nu,p,2026-01-02,view,-1\n")
+    assert [row["amount"] for row in rows] == [None, None]
+    assert report.cleared_amounts == 2
+
+
+@pytest.mark.parametrize("amount", ["1_000", "\u0661\u0662", "0x10", "inf", "1e999", "$5"])
+def test_amounts_are_numbers_in_ascii_digits(tmp_path: Path, amount: str) -> None:
+    with pytest.raises(BadRowsError, match="amount: not a finite number"):
+        load(tmp_path, f"user_id,product_id,timestamp,amount\nu,p,2026-01-01,{amount}\n")
+
+
+@pytest.mark.parametrize("text", ["", "NA", "NaN", "NULL", "None", "\\N"])
 def test_missing_amounts_are_null_however_they_are_written(tmp_path: Path, text: str) -> None:
     rows, _ = load(tmp_path, f"user_id,product_id,timestamp,amount\nu,p,2026-01-01,{text}\n")
     assert rows[0]["amount"] is None
@@ -381,6 +520,52 @@ def test_structured_metadata_becomes_json(tmp_path: Path) -> None:
     assert read_back == ['{"page":3}', None]
 
 
+@pytest.mark.parametrize(
+    ("column", "values", "proposal"),
+    [
+        (
+            "event",
+            "view,addtocart,transaction",
+            "view=view --event-type cart=addtocart --event-type purchase=transaction",
+        ),
+        ("kind", "Add to Cart,Buy", "--event-type cart='Add to Cart' --event-type purchase=Buy"),
+        ("Action Type", "0,2", "--event-type '<type>'=0"),
+    ],
+)
+def test_column_that_looks_like_the_event_type_must_be_mapped(
+    tmp_path: Path, column: str, values: str, proposal: str
+) -> None:
+    kinds = values.split(",")
+    lines = "".join(f"u,p,2026-01-0{i},{kind},5\n" for i, kind in enumerate(kinds, 1) for _ in range(9 - i))
+    text = f"visitorid,product_id,timestamp,{column},price\n{lines}"
+    with pytest.raises(MissingColumnsError) as caught:
+        load(tmp_path, text)
+    assert caught.value.missing == ("user_id", "event_type")
+    columns = {"user_id": "visitorid"}
+    with pytest.raises(MissingColumnsError) as caught:
+        load(tmp_path, text, ImportOptions(columns=columns))
+    assert caught.value.missing == ("event_type",)
+    assert proposal.replace("'<type>'", "<type>") in str(caught.value)
+    assert "--column amount=price" in str(caught.value)
+    assert "--purchases-only" in str(caught.value)
+    rows, _ = load(tmp_path, text, ImportOptions(columns=columns, purchases_only=True))
+    assert {row["event_type"] for row in rows} == {"purchase"}
+    options = ImportOptions(
+        columns=columns | {"event_type": column}, event_types={k.lower(): "cart" for k in kinds}
+    )
+    _, report = load(tmp_path, text, options)
+    assert "the delivered features use views and purchases, not cart" in report.notes
+
+
+def test_purchases_only_is_refused_for_a_file_with_event_types(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOptionError, match="has a column event_type"):
+        load(
+            tmp_path,
+            "user_id,product_id,timestamp,event_type\nu,p,2026-01-01,view\n",
+            ImportOptions(purchases_only=True),
+        )
+
+
 def test_unused_columns_are_named_in_the_report(tmp_path: Path) -> None:
     _, report = load(tmp_path, "user_id,product_id,timestamp,brand\nu,p,2026-01-01,x\n")
     assert "columns not used: brand" in report.notes
@@ -404,11 +589,109 @@ def test_byte_order_mark_and_index_column_are_no_obstacle(tmp_path: Path) -> Non
     assert "columns not used: column 1" in report.notes
 
 
-def test_compressed_csv_is_read(tmp_path: Path) -> None:
-    source = tmp_path / "events.csv.gz"
-    source.write_bytes(gzip.compress(b"user_id,product_id,timestamp\nu,p,2026-01-01\n"))
-    report = import_events(source, tmp_path / "out.parquet")
-    assert report.rows_written == 1
+@pytest.mark.parametrize("name", ["e.csv", "e.tsv.gz", "e.txt.zst", "e.jsonl", "e.ndjson.gz", "E.JSON.ZST"])
+def test_kind_and_compression_are_told_by_the_name(tmp_path: Path, name: str) -> None:
+    text = "user_id,product_id,timestamp,metadata,amount\nu,17850.0,2026-01-01,,\n"
+    if "json" in name.lower():
+        text = (
+            '{"user_id": "u", "product_id": 17850.0, "timestamp": "2026-01-01", "m.\\"x": 1}\n'
+            '{"user_id": "u", "product_id": 9, "timestamp": "2026-01-01", "metadata": {"a": [1]}, "amount": 2.5}'
+        )
+    packing = {".gz": "gzip", ".zst": "zstd"}.get(Path(name.lower()).suffix)
+    with pa.output_stream(str(tmp_path / name), compression=packing) as stream:
+        stream.write(text.encode())
+    import_events(tmp_path / name, tmp_path / "out.parquet")
+    found = {row["product_id"]: (row["metadata"], row["amount"]) for row in read(tmp_path / "out.parquet")}
+    assert found.pop("17850") == (None, None)
+    assert found in ({}, {"9": ('{"a":[1]}', 2.5)})
+
+
+def test_folder_skips_hidden_names_and_documents_and_names_them(tmp_path: Path) -> None:
+    folder = tmp_path / ".data" / "_in"
+    names = ("a.csv", "_temporary/0/b.csv", ".ipynb_checkpoints/c.csv", "._a.csv", "_SUCCESS", "README.md")
+    for number, name in enumerate(names):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"user_id,product_id,timestamp\nu{number},p,2026-01-01\n")
+    for pattern in ("", "**/*"):
+        report = import_events(folder / pattern, tmp_path / "out.parquet")
+        assert report.files == (folder / "a.csv",)
+    left_out = next(note for note in report.notes if note.startswith("files left out"))
+    assert "README.md" in left_out
+
+
+def test_folder_with_data_of_unknown_kinds_is_refused_by_name(tmp_path: Path) -> None:
+    unknown = ("b.csv.zip", "c.csv.bz2", "d.xlsx", "e.avro", "part-00000", "f.gz")
+    for name in ("a.csv", *unknown):
+        (tmp_path / name).write_text("user_id,product_id,timestamp\nu,p,2026-01-01\n")
+    with pytest.raises(UnreadableFileError) as caught:
+        import_events(tmp_path, tmp_path / "out.parquet")
+    assert all(name in str(caught.value) for name in unknown)
+
+
+@pytest.mark.parametrize("other", ["a.csv.gz", "other/b.parquet", "copy of a.csv"])
+def test_files_with_the_same_events_are_refused_by_name(tmp_path: Path, other: str) -> None:
+    folder = tmp_path / "in"
+    copy = folder / other
+    copy.parent.mkdir(parents=True)
+    text = "user_id,product_id,timestamp\nu,p,2026-01-01\nv,p,2026-01-01\n"
+    (folder / "a.csv").write_text(text)
+    (folder / "z.csv").write_text(text + "w,p,2026-01-01\n")
+    if copy.suffix == ".parquet":
+        import_events(folder / "a.csv", tmp_path / "out.parquet")
+        table = pq.read_table(tmp_path / "out.parquet").drop_columns("event_id")
+        pq.write_table(table.select(["user_id", "product_id", "timestamp"]), copy)
+    else:
+        copy.write_bytes(gzip.compress(text.encode()) if copy.suffix == ".gz" else text.encode())
+    with pytest.raises(EventFilesError, match="have the same events") as caught:
+        import_events(folder, tmp_path / "out.parquet")
+    assert str(copy) in str(caught.value)
+    assert str(folder / "a.csv") in str(caught.value)
+    assert "z.csv" not in str(caught.value)
+
+
+def test_repeated_header_matters_only_where_a_field_needs_it(tmp_path: Path) -> None:
+    rows, _ = load(tmp_path, "x,user_id,X,product_id,timestamp\n1,u,2,p,2026-01-01\n")
+    assert rows[0]["user_id"] == "u"
+    text = "user_id,amount,product_id,timestamp,Amount\nu,1,p,2026-01-01,2\n"
+    with pytest.raises(MissingColumnsError, match=r"Amount \(column 5\)"):
+        load(tmp_path, text)
+    rows, _ = load(tmp_path, text, ImportOptions(columns={"amount": "Amount (column 5)"}))
+    assert rows[0]["amount"] == 2
+
+
+def test_delimiter_is_not_taken_from_within_a_quoted_name(tmp_path: Path) -> None:
+    rows, _ = load(tmp_path, '"a,b,c,d";user_id;product_id;timestamp\n1;u;p;2026-01-01\n')
+    assert rows[0]["user_id"] == "u"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
+def test_encoding_of_a_file_can_be_said(tmp_path: Path, encoding: Any) -> None:
+    text = "user_id,product_id,timestamp\nJürgen,p,2026-01-01\n"
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode(encoding)))
+    import_events(tmp_path / "a.csv.gz", tmp_path / "out.parquet", options=ImportOptions(encoding=encoding))
+    assert [row["user_id"] for row in read(tmp_path / "out.parquet")] == ["Jürgen"]
+
+
+def test_row_in_another_encoding_far_down_refuses_the_file(tmp_path: Path) -> None:
+    rows = "u,p,2026-01-01\n" * 100_000 + "Jürgen,p,2026-01-01\n"
+    (tmp_path / "a.csv").write_bytes(f"user_id,product_id,timestamp\n{rows}".encode("latin-1"))
+    with pytest.raises(UnreadableFileError, match=r"line 100,002 .* --encoding latin-1"):
+        import_events(tmp_path / "a.csv", tmp_path / "out.parquet", options=DROP)
+
+
+def test_file_without_header_is_read_with_the_names_of_its_columns(tmp_path: Path) -> None:
+    options = ImportOptions(header_names=("user_id", "product_id", "", "timestamp"), on_bad_rows="drop")
+    rows, report = load(tmp_path, "196,242,3,881250949\nbroken\n186,302,3,891717742\n", options)
+    assert {row["user_id"] for row in rows} == {"196", "186"}
+    assert [problem.row for problem in report.problems] == [2]
+    with pytest.raises(UnreadableFileError, match="has 4 names, but the first row has 3 values"):
+        load(tmp_path, "196,242,881250949\n", options)
+
+
+def test_options_of_csv_files_are_refused_for_others(tmp_path: Path) -> None:
+    with pytest.raises(InvalidOptionError, match="is not CSV"):
+        load(tmp_path, "{}", ImportOptions(header_names=("user_id",)), name="a.jsonl")
 
 
 @pytest.mark.parametrize("pattern", ["parts", "parts/*.csv"])
@@ -440,10 +723,14 @@ def test_source_may_be_replaced_by_the_result(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("events.csv", b"", "the file is empty"),
-        ("events.csv", b"\xff\xfeu\x00", "not readable as text"),
-        ("events.csv", b"user_id,user_id\n1,2\n", "names the column user_id twice"),
+        ("events.csv", b"\xff\xfeu\x00", "give --encoding utf-16"),
+        ("events.csv", b"u\x00s\x00", "give --encoding utf-16"),
+        ("events.csv", b"\xfe\xff\x00u", "convert it to UTF-8"),
+        ("events.csv", "Stück\n".encode("latin-1"), "give --encoding latin-1"),
         ("events.parquet", b"not parquet at all", "not readable as Parquet"),
-        ("events.json", b"{}", "neither CSV nor Parquet by its name"),
+        ("events.xlsx", b"PK", "expected names that end in .csv"),
+        ("events.json", b"[]", "it has no JSON object"),
+        ("events.jsonl", b'{"user_id": 1}\n{"user', "not readable as JSON"),
         ("events.csv.gz", b"plain", "not readable as text"),
     ],
 )
