@@ -71,7 +71,7 @@ def print_report(
         f"{name} {report['model']['calibration_error']:.3f}"
         for name, report in result.evaluation["questions"].items()
     )
-    table.add_row("calibration", f"mean gap between predicted and observed rate: {', '.join(errors)}")
+    table.add_row("calibration", f"mean gap between predicted and observed rate: {'; '.join(errors)}")
     for comparison in result.comparisons:
         table.add_row(
             "parity",
