@@ -200,7 +200,9 @@ def test_an_operator_whose_pod_is_killed_again_and_again_brings_the_rollout_to_t
     base, new = (shelf.publish(models.telling({"request_amount": 0.01}, bias)) for bias in (0.2, 0.21))
     steps = [{"trafficPercent": percent, "hold": "15s"} for percent in range(4, 50, 4)]
     rollout.kubectl("delete", "events.events.k8s.io", "--all")
-    rollout.apply(base, new, steps=steps)
+    # Of some hundred analyses of five seconds, a few find the scores of a few users far from the baseline's by chance.
+    metrics = [metric for metric in METRICS if metric["type"] != "ScoreDistance"]
+    rollout.apply(base, new, steps=steps, analysis=ANALYSIS | {"metrics": metrics})
     wait_until("the candidate has users", lambda: traffic.arms["forest"] > 0, 60)
     began, weights = time.monotonic(), [0]
     for number in range(KILLS):
