@@ -49,7 +49,7 @@ class TrainerSettings(JobSettings):
     )
     threshold_rule: str = Field(
         "f1",
-        description="How the threshold is chosen on out-of-time probabilities: f1, the best F1; cost:FP,FN, the costs"
+        description="How the threshold is chosen on held-out probabilities: f1, the best F1; cost:FP,FN, the costs"
         " of a false alarm and of a missed purchase, such as cost:1,5; precision:SHARE, the lowest with at least this"
         " precision, such as precision:0.8; or top:PERCENT%, the rows with the highest probabilities, such as top:10%.",
     )

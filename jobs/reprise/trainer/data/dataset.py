@@ -56,7 +56,13 @@ class Dataset:
     @property
     def at_events(self) -> "Dataset":
         """The rows that are asked at an event, before it is stored."""
-        return self.subset(self.asked == ASKED.index("before"))
+        return self.subset(self.are_at_events)
+
+    @property
+    def are_at_events(self) -> npt.NDArray[np.bool_]:
+        """Whether each row is asked at an event, before it is stored."""
+        before: npt.NDArray[np.bool_] = self.asked == ASKED.index("before")
+        return before
 
     def within(self, span: Span) -> "Dataset":
         """Return the rows of a span of time."""

@@ -8,8 +8,7 @@ import numpy as np
 
 from reprise.bundle import Evaluation, Histogram, Importance, Parity
 from reprise.bundle.scorer import Scorer
-from reprise.evaluation.classification_metrics import Floats
-from reprise.features.sampled_questions import ASKED
+from reprise.evaluation.classification_metrics import Floats, Labels
 from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
@@ -121,12 +120,13 @@ def fit_model(
         }
         scores = score_rows(evaluated.scorer, evaluation.inputs)
         everything = Predictions(evaluation, {MODEL: scores, **_baselines(train, evaluation)})
-        predictions = everything.subset(evaluation.asked == ASKED.index("before"))
+        predictions = everything.subset(evaluation.are_at_events)
     with timed(durations, "importance"):
         impurity = evaluated.forest.impurity_importances()
         ranked = importances(
             impurity, evaluated.scorer, predictions.rows, seed=settings.seed, jobs=settings.jobs
         )
+    served = refit.inputs[refit.are_at_events]
     return FittedModel(
         evaluated=evaluated,
         published=published,
@@ -136,9 +136,7 @@ def fit_model(
         time_slices=evaluate_over_time(predictions, split.evaluation, thresholds),
         importances=ranked,
         score_histogram=score_histogram(predictions.by_scorer[MODEL]),
-        feature_histograms={
-            name: feature_histogram(refit.at_events.inputs[:, at]) for at, name in enumerate(input_names)
-        },
+        feature_histograms={name: feature_histogram(served[:, at]) for at, name in enumerate(input_names)},
         durations=durations,
     )
 
@@ -174,11 +172,11 @@ def fit_forest(
         votes = forest.score(calibration.inputs, jobs=jobs)
     by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns)
     probabilities = by_kind.apply(votes, calibration.inputs)
-    at_events = calibration.asked == ASKED.index("before")
-    threshold = _threshold(settings, calibration.at_events, probabilities[at_events])
+    at_events = calibration.are_at_events
+    threshold = _threshold(settings, calibration.labels[at_events], probabilities[at_events])
     if threshold is None:
         raise TrainingRefusedError(
-            f"no threshold satisfies {settings.threshold_rule} on {len(calibration):,} out-of-time rows, of which"
+            f"no threshold satisfies {settings.threshold_rule} on {len(calibration):,} held-out rows, of which"
             f" {calibration.positives / len(calibration):.1%} were followed by a purchase",
             "a lower precision, or another --threshold-rule",
         )
@@ -211,15 +209,15 @@ def _cross_fitted_votes(
     return votes
 
 
-def _threshold(settings: TrainerSettings, rows: Dataset, probabilities: Floats) -> float | None:
+def _threshold(settings: TrainerSettings, labels: Labels, probabilities: Floats) -> float | None:
     if settings.threshold is not None:
         return settings.threshold
-    return choose_threshold(settings.threshold_rule, rows.labels, probabilities)
+    return choose_threshold(settings.threshold_rule, labels, probabilities)
 
 
 def _baseline_thresholds(train: Dataset, rows: Dataset, settings: TrainerSettings) -> dict[str, float]:
     thresholds = {
-        name: _threshold(settings, rows, scores) for name, scores in _baselines(train, rows).items()
+        name: _threshold(settings, rows.labels, scores) for name, scores in _baselines(train, rows).items()
     }
     return {name: 1.0 if found is None else found for name, found in thresholds.items()}
 
