@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 
 _HALF = 0.5
-_Z_999 = 3.090232306167813
 
 
 def population_stability_index(one: Sequence[float], other: Sequence[float]) -> float:
@@ -28,12 +28,14 @@ def population_stability_index(one: Sequence[float], other: Sequence[float]) -> 
     )
 
 
-def merge_into_deciles(reference: Sequence[float], *others: Sequence[float]) -> tuple[tuple[float, ...], ...]:
-    """Return the histograms with neighbouring bins merged until each has at least a tenth of the reference.
+def merge_bins(
+    parts: int, reference: Sequence[float], *others: Sequence[float]
+) -> tuple[tuple[float, ...], ...]:
+    """Return the histograms with neighbouring bins merged until each has at least 1/``parts`` of the reference.
 
     The index is usually taken over the reference's deciles, because nearly empty bins add mostly noise.
     """
-    enough = sum(reference) / 10
+    enough = sum(reference) / parts
     merged: list[list[float]] = []
     for values in zip(reference, *others, strict=True):
         if merged and merged[-1][0] < enough:
@@ -46,14 +48,24 @@ def merge_into_deciles(reference: Sequence[float], *others: Sequence[float]) -> 
     return tuple(zip(*merged, strict=True))
 
 
-def psi_noise_bound(bins: int, one: float, other: float) -> float:
-    """Return the 99.9 % quantile of the index of two samples of one distribution, given their independent values.
+def psi_noise_bound(bins: int, one: float, other: float, alpha: float = 0.001) -> float:
+    """Return what the index of two samples of one distribution exceeds with probability ``alpha``.
 
-    For samples of n and m in B bins it is distributed as (1/n + 1/m) χ² with B − 1 degrees of freedom (Yurdakul and
-    Naranjo, *Statistical properties of the population stability index*, Journal of Risk Model Validation, 2020); the
-    quantile is Wilson and Hilferty's (1931).
+    ``one`` and ``other`` are their numbers of independent values. For n and m of these in B bins the index is
+    distributed as (1/n + 1/m) χ² with B − 1 degrees of freedom (Yurdakul and Naranjo, *Statistical properties of the
+    population stability index*, Journal of Risk Model Validation, 2020); the quantile is Wilson and Hilferty's (1931).
     """
     freedom = max(1, bins - 1)
     spread = 2.0 / (9.0 * freedom)
-    quantile = freedom * (1.0 - spread + _Z_999 * math.sqrt(spread)) ** 3
+    quantile = freedom * (1.0 - spread + NormalDist().inv_cdf(1.0 - alpha) * math.sqrt(spread)) ** 3
     return (1.0 / one + 1.0 / other) * quantile
+
+
+def false_alarm_of_look(alpha: float, windows: float, looks_per_window: float) -> float:
+    """Return the false alarm probability of one look, if those of all looks shall sum to at most ``alpha``.
+
+    The n-th window gets 6 / (π² n²) of it, of which the sum over all n is 1 (a union bound), in equal parts for the
+    looks in it. ``windows`` is the number of windows since the first look, not necessarily a whole one.
+    """
+    number = 1 + math.floor(windows)
+    return alpha * 6.0 / (math.pi * number) ** 2 / max(1.0, looks_per_window)

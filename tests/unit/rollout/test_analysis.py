@@ -1,18 +1,24 @@
 from datetime import timedelta
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from reprise.rollout.resource.spec import Analysis, Metric, basis_points
 from reprise.rollout.state_machine.analysis import analyse
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
 from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with_users
 
+AT_ONCE = timedelta()
 
-def finding(metric: Metric, measured: Measurement | None, weight: int = 1000, pods: int = 2):
+
+def finding(
+    metric: Metric, measured: Measurement | None, weight: int = 1000, pods: int = 2, held: timedelta = AT_ONCE
+):
     analysis = Analysis(metrics=(metric,), min_samples=100)
-    return analyse(analysis, measured, None, weight=weight, pods=pods, now=START).metrics[0]
+    return analyse(analysis, measured, None, weight=weight, pods=pods, held=held, now=START).metrics[0]
 
 
 def test_few_users_with_many_scores_each_are_few_samples():
@@ -22,6 +28,32 @@ def test_few_users_with_many_scores_each_are_few_samples():
     assert finding(metric, measured, pods=1).verdict == "Good"
     many = Measurement(ArmMeasurement(4000, 0, 0.01, one), GOOD.baseline, 6000.0, 6000.0)
     assert finding(metric, many, pods=1).verdict == "Bad"
+
+
+def test_a_good_candidate_is_not_rolled_back_by_the_many_looks_at_its_scores():
+    """A day of windows of 2 minutes with 60 users of the arm in each, who ask 5 times each and have one score."""
+    generator = np.random.default_rng(5)
+    shares, window = np.diff(stats.beta(2, 5).cdf(np.linspace(0, 1, 21))), timedelta(minutes=2)
+    metric, bad = Metric(type="ScoreDistance", max=0.1), {"one look": 0, "all looks": 0}
+    for number in range(1, 721):
+        arms = [
+            ArmMeasurement(5 * users, 0, 0.01, tuple(5.0 * generator.multinomial(users, shares)))
+            for users in (60, 600)
+        ]
+        alone = finding(metric, Measurement(*arms, 60.0, 600.0), pods=1)
+        among = Measurement(*arms, 60.0 * number, 600.0 * number)
+        bad["one look"] += alone.verdict == "Bad"
+        bad["all looks"] += finding(metric, among, pods=1, held=number * window).verdict == "Bad"
+    assert bad["one look"], "no alarm to avoid"
+    assert not bad["all looks"]
+
+
+def test_other_scores_are_found_after_a_day_too():
+    shifted = Measurement(
+        ArmMeasurement(4000, 0, 0.01, (100.0,) * 10 + (300.0,) * 10), GOOD.baseline, 720_000.0, 6_000_000.0
+    )
+    metric = Metric(type="ScoreDistance", max=0.1)
+    assert finding(metric, shifted, pods=1, held=timedelta(days=1)).verdict == "Bad"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +96,7 @@ def test_users_that_several_predictors_count_do_not_make_a_mismatch_of_noise():
 
 
 def test_shadows_have_no_users_to_be_missing():
-    analysis = analyse(Analysis(), GOOD, None, weight=0, pods=1, now=START)
+    analysis = analyse(Analysis(), GOOD, None, weight=0, pods=1, held=AT_ONCE, now=START)
     assert "SampleRatio" not in {metric.type for metric in analysis.metrics}
 
 
@@ -73,7 +105,7 @@ def test_failures_in_a_row_are_counted_and_forgotten_after_a_good_analysis():
     for number, measured in enumerate((ERRING, ERRING, NOTHING, ERRING, GOOD, ERRING)):
         rules = Analysis(metrics=(Metric(type="ErrorRate", max=0.01),))
         analysis = analyse(
-            rules, measured, analysis, weight=100, pods=1, now=START + timedelta(seconds=number)
+            rules, measured, analysis, weight=100, pods=1, held=AT_ONCE, now=START + timedelta(seconds=number)
         )
         counts.append(analysis.metrics[0].failures)
     assert counts == [1, 2, 2, 3, 0, 1]

@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reprise.routing.population_stability import (
-    merge_into_deciles,
+    merge_bins,
     population_stability_index,
     psi_noise_bound,
 )
@@ -63,7 +63,7 @@ def test_the_distance_is_symmetric_and_never_negative(one: list[int], other: lis
 def test_merged_bins_hold_all_and_a_tenth_of_the_reference_each(
     reference: list[int], other: list[int]
 ) -> None:
-    merged, follows = merge_into_deciles(reference, other)
+    merged, follows = merge_bins(10, reference, other)
     assert (sum(merged), sum(follows)) == (sum(reference), sum(other))
     assert len(merged) == len(follows) <= 10
     assert all(count >= sum(reference) / 10 for count in merged)

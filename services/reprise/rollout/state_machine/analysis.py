@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -12,20 +12,31 @@ from reprise.rollout.resource.status import AnalysisStatus, MetricStatus, at
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
 from reprise.routing import BUCKETS
 from reprise.routing.population_stability import (
-    merge_into_deciles,
+    false_alarm_of_look,
+    merge_bins,
     population_stability_index,
     psi_noise_bound,
 )
 from reprise.routing.sample_ratio import FALSE_ALARM, sample_ratio
+from reprise.runtime.durations import parse_duration
+
+_DECILES = 10
+_USERS_PER_BIN = 20
+"""With fewer in a bin the index of two samples of one distribution passes its noise bound too often."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
     metric: Metric
     measurement: Measurement
-    min_samples: int
+    rules: Analysis
     weight: int
     pods: int
+    held: timedelta
+
+    @property
+    def min_samples(self) -> int:
+        return self.rules.min_samples
 
     def result(self, good: bool | None, message: str, **values: Any) -> MetricStatus:
         """Return the metric's status; ``good`` is ``None`` without data."""
@@ -40,12 +51,14 @@ def analyse(
     *,
     weight: int,
     pods: int,
+    held: timedelta,
     now: datetime,
 ) -> AnalysisStatus:
     """Return the status of each metric, and how many analyses in a row it has failed.
 
     A metric without data is neither good nor bad, and its count of failures stays. ``measurement`` is ``None`` if
-    Prometheus did not answer; ``weight`` is in basis points, 0 for a shadow; ``pods`` is the number of predictors.
+    Prometheus did not answer; ``weight`` is in basis points, 0 for a shadow; ``pods`` is the number of predictors;
+    ``held`` is the time since the weight last changed.
     """
     failures = {metric.type: metric.failures for metric in previous.metrics} if previous else {}
     results = []
@@ -55,7 +68,7 @@ def analyse(
         if measurement is None:
             result = MetricStatus(type=metric.type, verdict="NoData", message="Prometheus did not answer")
         else:
-            case = _Case(metric, measurement, analysis.min_samples, weight, max(1, pods))
+            case = _Case(metric, measurement, analysis, weight, max(1, pods), held)
             result = _ANALYSES[metric.type](case)
         before = failures.get(metric.type, 0)
         count = {"Good": 0, "Bad": before + 1, "NoData": before}[result.verdict]
@@ -95,15 +108,19 @@ def _score_distance(case: _Case) -> MetricStatus:
     if samples < case.min_samples or len(scores) != len(reference):
         message = f"{samples} scores in the smaller arm, {case.min_samples} are needed"
         return case.result(None, message, samples=samples)
-    reference, scores = merge_into_deciles(reference, scores)
+    window = parse_duration(case.rules.window)
+    windows = case.held / window
+    # Scores of one user are correlated, so users are the independent observations, where their number is known. It is
+    # that of the whole time since the weight changed; a window of it sees at least its share of them, on average.
+    one, other = (
+        min(sum(counts), max(1.0, (users or math.inf) / case.pods / max(1.0, windows)))
+        for counts, users in ((scores, measurement.users), (reference, measurement.other_users))
+    )
+    parts = max(2, min(_DECILES, int(min(one, other) / _USERS_PER_BIN)))
+    reference, scores = merge_bins(parts, reference, scores)
     index = population_stability_index(scores, reference)
-    # Scores of one user are correlated, so users are the independent observations, where their number is known.
-    users = (measurement.users or math.inf, measurement.other_users or math.inf)
-    independent = [
-        min(sum(counts), max(1.0, seen / case.pods))
-        for counts, seen in zip((scores, reference), users, strict=True)
-    ]
-    limit = max(case.metric.max or 0.0, psi_noise_bound(len(scores), *independent))
+    alpha = false_alarm_of_look(FALSE_ALARM, windows, window / parse_duration(case.rules.interval))
+    limit = max(case.metric.max or 0.0, psi_noise_bound(len(scores), one, other, alpha))
     good = index <= limit
     message = (
         f"PSI of the scores against the baseline {index:.4g} is {'within' if good else 'above'} {limit:.4g}"

@@ -294,6 +294,7 @@ def _observe(case: Case) -> Case:
             status.analysis,
             weight=status.weight,
             pods=len(observed.pods),
+            held=case.now - (status.step_time or case.now),
             now=case.now,
         )
     return case.update(**fields)
