@@ -2,6 +2,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PY := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
+# Bytecode of our own modules too, whatever the shell says: tests start hundreds of processes.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
 
