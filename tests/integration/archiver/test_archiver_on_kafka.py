@@ -23,7 +23,7 @@ from support.kafka import KafkaBroker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
-KILLS = 50 if SOAK else 2
+KILLS = 50 if SOAK else 1
 
 
 def test_killed_and_rebalanced_they_archive_every_record_once(
