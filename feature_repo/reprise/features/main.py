@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,6 +13,7 @@ import click
 
 from reprise.event_files.options import event_file_options, memory_limit_option
 from reprise.runtime.durations import DURATION
+from reprise.runtime.instants import INSTANT
 from reprise.runtime.settings_command import error_messages
 
 _repository = click.option(
@@ -48,6 +49,12 @@ def command() -> None:
     type=click.Path(exists=True, path_type=Path),
     help="History to select features by, CSV or Parquet.  [default: a sample of the synthetic shop]",
 )
+@click.option(
+    "--until",
+    type=INSTANT,
+    help="Select by the rows before this instant only.  [default: with --events, the first that training does not"
+    " learn from, so that a model is not judged on what chose its inputs]",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan's features, and write nothing.")
 @click.option("--all", "show_all", is_flag=True, help="List every discovered feature instead of a summary.")
 @event_file_options
@@ -55,6 +62,7 @@ def plan_command(
     repository: Path,
     horizon: timedelta,
     events: Path | None,
+    until: datetime | None,
     dry_run: bool,
     show_all: bool,
     import_options: Any,
@@ -65,7 +73,11 @@ def plan_command(
     from reprise.features.discovery.definition import load_definition
 
     with error_messages(), _canonical(events, import_options) as canonical:
-        result = planner.make_plan(load_definition(repository), canonical, horizon)
+        if until is None and events is not None:
+            until = planner.end_of_training(canonical, horizon)
+        result = planner.make_plan(load_definition(repository), canonical, horizon, until)
+        if until is not None:
+            click.echo(f"selected by the rows before {until:%Y-%m-%d %H:%M} UTC")
         print_plan(result, show_all=show_all)
         if not dry_run:
             for path in planner.write_plan(result, repository / "plan"):

@@ -1,31 +1,16 @@
 """The ``datagen`` command."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from reprise.runtime.durations import DURATION
+from reprise.runtime.instants import INSTANT
 from reprise.runtime.settings_command import error_messages
 
 _DEFAULT_DAYS = 180
 _DEFAULT_OUT = Path("historical_events.csv")
-
-
-class _InstantType(click.ParamType[datetime]):
-    name = "instant"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        try:
-            moment = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(
-                f"{value!r} is not a date or date-time, such as 2026-01-31 or 2026-01-31T12:00Z", param, ctx
-            )
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -38,7 +23,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--products", type=click.IntRange(1, 1_000_000), default=300, help="Size of the catalogue.")
 @click.option("--days", type=click.IntRange(1), help=f"Length in days.  [default: {_DEFAULT_DAYS}]")
 @click.option("--events", type=click.IntRange(1), help="Exact number of events, instead of --days.")
-@click.option("--start", type=_InstantType(), default="2026-01-01", help="First instant, by default in UTC.")
+@click.option("--start", type=INSTANT, default="2026-01-01", help="First instant, by default in UTC.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=7, help="Equal seeds, equal files.")
 @click.option("--truth", type=_FILE, help="File for each event's true probability, .csv or .parquet.")
 @click.option("--horizon", type=DURATION, default="30d", help="Horizon of the probability.")

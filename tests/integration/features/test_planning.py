@@ -6,11 +6,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
+from reprise.features.discovery import planner
 from reprise.features.discovery.candidates import assemble, discover
 from reprise.features.discovery.definition import Definition
-from reprise.features.discovery.planner import PlanningResult, make_plan, planned_candidates, write_plan
+from reprise.features.discovery.planner import (
+    PlanningResult,
+    end_of_training,
+    make_plan,
+    planned_candidates,
+    write_plan,
+)
 from reprise.features.exceptions import DefinitionError, NotEnoughEventsError
 from reprise.features.plan import ENTITY_NAMES, Plan
 from support.discovered import definition, discovery, full_plan, load_saved_features
@@ -129,6 +137,24 @@ def test_a_history_shorter_than_the_horizon_cannot_be_planned_by(
 ) -> None:
     with pytest.raises(NotEnoughEventsError, match="shorter than the horizon"):
         make_plan(definition(), few_users, timedelta(days=1000))
+
+
+def test_features_are_selected_by_rows_that_training_learns_from(
+    few_users: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    until = end_of_training(few_users, timedelta(days=30))
+    instants = pq.read_table(few_users, columns=["timestamp"])["timestamp"].to_pylist()
+    assert min(instants) < until < max(instants) - timedelta(days=60)
+    seen: list[int] = []
+
+    def refuse(candidates: Any, values: Any, label: Any, **options: Any) -> None:
+        seen.append(len(label))
+        raise NotEnoughEventsError("seen")
+
+    monkeypatch.setattr(planner, "select", refuse)
+    with pytest.raises(NotEnoughEventsError, match="seen"):
+        make_plan(definition(), few_users, timedelta(days=30), until)
+    assert seen == [sum(at < until for at in instants)]
 
 
 def test_names_of_candidates_are_unique_identifiers() -> None:

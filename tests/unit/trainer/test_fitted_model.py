@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reprise.evaluation.time_split import Span, TimeSplit, split_by_time
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.request_kinds import KindColumns
-from reprise.trainer.data.time_split import Span, TimeSplit, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import fit_beta_calibration
 from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model

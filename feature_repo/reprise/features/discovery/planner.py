@@ -1,14 +1,16 @@
 """Plans features: discover, compile, select on a sample of events, and write the plan."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from reprise.evaluation.time_split import split_by_time
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import parse_timestamp
 from reprise.features.discovery.candidates import Candidate, Discovery, assemble, discover
@@ -35,10 +37,13 @@ class PlanningResult:
     selection: Selection
 
 
-def make_plan(definition: Definition, events: Path, horizon: timedelta) -> PlanningResult:
+def make_plan(
+    definition: Definition, events: Path, horizon: timedelta, until: datetime | None = None
+) -> PlanningResult:
     """Discover features, select among them on these events, and assemble the plan.
 
-    ``events`` is a sample of history, canonical Parquet. Features are ranked by the label of the horizon.
+    ``events`` is a sample of history, canonical Parquet. Features are ranked by the label of the horizon, on the rows
+    before ``until``, so that a model is not judged on what chose its inputs.
 
     Raises:
         DefinitionError: The definition is inconsistent.
@@ -50,11 +55,13 @@ def make_plan(definition: Definition, events: Path, horizon: timedelta) -> Plann
         rows = Path(folder) / "rows.parquet"
         build_training_rows(events, rows, full_plan, horizon)
         names = [c.name for c in discovery.candidates]
-        table = pq.read_table(rows, columns=[*names, "label"])
+        table = pq.read_table(rows, columns=[*names, "label", "timestamp"])
+    if until is not None:
+        table = table.filter(pc.less(table.column("timestamp"), pa.scalar(until)))
     labelled = table.filter(table.column("label").is_valid())
     if labelled.num_rows == 0:
         raise NotEnoughEventsError(
-            f"the history is shorter than the horizon of {horizon}: nothing is labelled"
+            f"the history is shorter than the horizon of {horizon}, or ends before --until: nothing is labelled"
         )
     values = np.column_stack([labelled.column(name).to_numpy() for name in names])
     selection = select(
@@ -65,6 +72,17 @@ def make_plan(definition: Definition, events: Path, horizon: timedelta) -> Plann
         duplicate_correlation=definition.duplicate_correlation,
     )
     return PlanningResult(assemble(definition, selection.kept), discovery, selection)
+
+
+def end_of_training(events: Path, horizon: timedelta) -> datetime:
+    """Return until when the trainer's evaluated model would learn from these events, canonical Parquet.
+
+    Raises:
+        HistoryTooShortError: They are too short a history to train on.
+    """
+    instants = pc.min_max(pq.read_table(events, columns=["timestamp"]).column("timestamp").cast(pa.int64()))
+    split = split_by_time(instants["min"].as_py(), instants["max"].as_py(), horizon)
+    return datetime.fromtimestamp(split.train.end_us // 1_000_000, UTC)
 
 
 def write_plan(result: PlanningResult, folder: Path) -> list[Path]:

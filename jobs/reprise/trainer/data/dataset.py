@@ -10,8 +10,8 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from reprise import sql
+from reprise.evaluation.time_split import Span
 from reprise.features.sampled_questions import ASKED
-from reprise.trainer.data.time_split import Span
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
 _BATCH_ROWS = 65_536

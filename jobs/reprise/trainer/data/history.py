@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from reprise.evaluation.time_split import HistoryTooShortError, TimeSplit, split_by_time
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
@@ -12,7 +13,6 @@ from reprise.runtime.durations import timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.fingerprint import events_sha256
-from reprise.trainer.data.time_split import TimeSplit, split_by_time
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.settings import TrainerSettings
 
@@ -44,7 +44,10 @@ def read_history(
         )
         if report.first_us is None or report.last_us is None:
             raise TrainingRefusedError("there are no events", "a file that holds some")
-        split = split_by_time(report.first_us, report.last_us, settings.horizon)
+        try:
+            split = split_by_time(report.first_us, report.last_us, settings.horizon)
+        except HistoryTooShortError as error:
+            raise TrainingRefusedError(error.reason, error.remedy) from None
         sha256 = events_sha256(events)
         bar.advance()
     dataset, labelled = compute_dataset(events, rows, plan, settings, durations, report.rows_written)

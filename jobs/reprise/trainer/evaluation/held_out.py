@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
 from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
+from reprise.evaluation.time_split import Span
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.request_kinds import KINDS
-from reprise.trainer.data.time_split import Span
 
 MODEL = "model"
 PREVALENCE = "prevalence"

@@ -9,11 +9,11 @@ import numpy as np
 from reprise.bundle import Evaluation, Histogram, Importance, Parity
 from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats, Labels
+from reprise.evaluation.time_split import TimeSplit
 from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.request_kinds import ONE_KIND, KindColumns
-from reprise.trainer.data.time_split import TimeSplit
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,

@@ -5,11 +5,11 @@ from dataclasses import asdict
 from importlib.metadata import version
 
 from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Refit, Window, sha256_hex
+from reprise.evaluation.time_split import Span
 from reprise.events import format_timestamp
 from reprise.features.plan import Plan
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.history import History
-from reprise.trainer.data.time_split import Span
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.model.onnx_graph import INPUT, OPSETS, OUTPUT
 from reprise.trainer.settings import TrainerSettings

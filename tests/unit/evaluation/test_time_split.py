@@ -6,9 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reprise.evaluation.time_split import HistoryTooShortError, Span, split_by_time
 from reprise.runtime.durations import parse_duration
-from reprise.trainer.data.time_split import Span, split_by_time
-from reprise.trainer.exceptions import TrainingRefusedError
 
 DAY = 86_400_000_000
 MONTH = timedelta(days=30)
@@ -43,7 +42,7 @@ def test_year_is_split_by_shares_of_what_the_gaps_leave() -> None:
 @pytest.mark.parametrize("days", [0.0, 30.0, 90.0, 119.9])
 def test_short_history_is_refused_with_a_horizon_that_works(days: float) -> None:
     last = int(days * DAY)
-    with pytest.raises(TrainingRefusedError, match="too short for a horizon of 30d") as refused:
+    with pytest.raises(HistoryTooShortError, match="too short for a horizon of 30d") as refused:
         split_by_time(0, last, MONTH)
     assert "at least 120 days of events" in refused.value.remedy
     if days:

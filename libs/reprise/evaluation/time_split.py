@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from reprise.runtime.durations import format_duration
-from reprise.trainer.exceptions import TrainingRefusedError
+from reprise.runtime.exceptions import RepriseError
 
 TRAIN_SHARE = 0.65
 CALIBRATION_SHARE = 0.13
@@ -15,6 +15,15 @@ MIN_HORIZONS = 4
 """Fewest horizons of history: one at the end without labels, two gaps, and one to learn and judge from."""
 
 _MICROSECOND = timedelta(microseconds=1)
+
+
+class HistoryTooShortError(RepriseError):
+    """History is too short to learn and judge from; has the reason, and what would help."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        self.reason = reason
+        self.remedy = remedy
+        super().__init__(f"{reason}\nWhat would help: {remedy}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +76,13 @@ def split_by_time(first_us: int, last_us: int, horizon: timedelta) -> TimeSplit:
     """Split history from its first to its last event, microseconds since 1970-01-01 UTC, both inclusive.
 
     Raises:
-        TrainingRefusedError: History is shorter than four horizons.
+        HistoryTooShortError: History is shorter than four horizons.
     """
     horizon_us = horizon // _MICROSECOND
     usable = (last_us - first_us) - 3 * horizon_us
     if usable < (MIN_HORIZONS - 3) * horizon_us:
         history = timedelta(microseconds=last_us - first_us)
-        raise TrainingRefusedError(
+        raise HistoryTooShortError(
             f"the events span {_days(history)}, too short for a horizon of {format_duration(horizon)}: the last "
             "horizon has no labels yet, and training, calibration and evaluation are kept one horizon apart",
             f"at least {_days(MIN_HORIZONS * horizon)} of events, or a shorter horizon"
