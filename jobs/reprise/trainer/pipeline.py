@@ -11,7 +11,9 @@ from reprise.bundle import (
     METADATA,
     MODEL_CARD,
     Bundle,
+    BundleCorruptError,
     BundleFiles,
+    BundleNotFoundError,
     BundleStore,
     Digest,
     Manifest,
@@ -26,7 +28,7 @@ from reprise.trainer.data.history import History, compute_dataset, read_history
 from reprise.trainer.data.request_kinds import KindColumns
 from reprise.trainer.exceptions import RolloutRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
-from reprise.trainer.promotion.baseline_comparison import compare_with_baseline
+from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline
 from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
 from reprise.trainer.promotion.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
 from reprise.trainer.publication.manifest import build_manifest, describe_data, describe_refit
@@ -37,7 +39,7 @@ from reprise.trainer.settings import TrainerSettings
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """The outcome of one run: the published bundle, the path or URL of its card, and the proposal to a rollout."""
+    """The outcome of one run: the published bundle, the path or URL of its card, and whether it shall serve."""
 
     digest: Digest
     manifest: Manifest
@@ -46,6 +48,9 @@ class TrainingResult:
     run: Run
     model: FittedModel
     proposal: Proposal | None = None
+    latest: str | None = (
+        None  # Whether it is the store's latest, and why or why not; None if that was not asked for
+    )
 
 
 def train(
@@ -53,7 +58,7 @@ def train(
     import_options: ImportOptions | None = None,
     open_rollouts: Callable[[], RolloutApi] = KubernetesRollouts,
 ) -> TrainingResult:
-    """Train a model on a file of events and publish it as a bundle; with a rollout, propose it as its candidate.
+    """Train a model on a file of events and publish it as a bundle: the store's latest, or a rollout's candidate.
 
     Args:
         settings: What to train on, how, and where the bundle goes.
@@ -75,14 +80,20 @@ def train(
     if settings.truth is not None:
         check_truth_file(settings.truth)
     target = None if settings.rollout is None else _find_rollout(settings, store, open_rollouts)
+    serving, alone = _latest(settings, store) if target is None else (target.serving, "")
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
         history = read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
         model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
         durations.update(model.durations)
         result = _publish(store, model, plan, history, Run(trained_at, durations, history.report, settings))
-        if target is None:
-            return result
-        return replace(result, proposal=_propose(target, result, plan, history, Path(folder)))
+        comparison = None
+        if serving is not None and serving.bundle.digest != result.digest:
+            comparison = _compare(serving, result, plan, history, Path(folder))
+    if target is not None:
+        return replace(result, proposal=_propose(target, result, comparison))
+    if not settings.set_latest:
+        return result
+    return replace(result, latest=_set_latest(store, result, comparison, alone))
 
 
 def _publish(
@@ -97,10 +108,14 @@ def _publish(
             MODEL_CARD: render_card(model, manifest, refit, plan, run).encode(),
         }
         digest = store.publish(BundleFiles(manifest.to_bytes(), model.published.graph, attachments))
-        if run.settings.set_latest and run.settings.rollout is None:
-            store.set_latest(digest)
         bar.advance()
     return TrainingResult(digest, manifest, refit, store.location(digest, MODEL_CARD), run, model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Serving:
+    bundle: Bundle
+    evaluated_model: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +123,7 @@ class _RolloutTarget:
     api: RolloutApi
     namespace: str
     name: str
-    baseline: Bundle
-    evaluated_model: bytes
+    serving: _Serving
 
 
 def _find_rollout(
@@ -126,29 +140,57 @@ def _find_rollout(
             f"the horizon of its baseline is {format_duration(horizon)} and the horizon of this training is"
             f" {format_duration(settings.horizon)}: the two cannot be compared",
         )
-    return _RolloutTarget(api, namespace, name, baseline, store.evaluated_model(baseline))
+    return _RolloutTarget(api, namespace, name, _Serving(baseline, store.evaluated_model(baseline)))
+
+
+def _latest(settings: TrainerSettings, store: BundleStore) -> tuple[_Serving | None, str]:
+    """Return the store's latest to compare with, or why there is none."""
+    if not (settings.set_latest and settings.keep_better_latest):
+        return None, "none was asked for"
+    try:
+        bundle = store.fetch(store.latest())
+        horizon = timedelta(seconds=bundle.manifest.horizon_seconds)
+        if horizon != settings.horizon:
+            return None, f"the horizon of {bundle.digest} is {format_duration(horizon)}"
+        return _Serving(bundle, store.evaluated_model(bundle)), ""
+    except (BundleNotFoundError, BundleCorruptError) as error:
+        return None, str(error)
+
+
+def _compare(
+    serving: _Serving, result: TrainingResult, plan: Plan, history: History, folder: Path
+) -> BaselineComparison:
+    def compute_rows(other: Plan) -> Dataset:
+        rows = folder / "baseline-rows.parquet"
+        dataset, _ = compute_dataset(history.events, rows, other, result.run.settings, {}, None)
+        return dataset.within(history.split.evaluation).at_events
+
+    return compare_with_baseline(
+        result.model.predictions, plan, serving.bundle, serving.evaluated_model, compute_rows
+    )
+
+
+def _set_latest(
+    store: BundleStore, result: TrainingResult, comparison: BaselineComparison | None, alone: str
+) -> str:
+    """Mark the bundle as the latest unless it is shown to be worse; return whether it is, and why."""
+    if comparison is not None and comparison.losses:
+        return f"no, {comparison.baseline} stays: {'; '.join(comparison.losses)}"
+    store.set_latest(result.digest)
+    if comparison is None:
+        return f"yes, without a comparison: {alone or 'it was the latest'}"
+    return f"yes, not shown to be worse than {comparison.baseline}"
 
 
 def _propose(
-    target: _RolloutTarget, result: TrainingResult, plan: Plan, history: History, folder: Path
+    target: _RolloutTarget, result: TrainingResult, comparison: BaselineComparison | None
 ) -> Proposal:
-    settings, comparison = result.run.settings, None
-    if result.digest != target.baseline.digest:
-
-        def compute_rows(other: Plan) -> Dataset:
-            rows = folder / "baseline-rows.parquet"
-            dataset, _ = compute_dataset(history.events, rows, other, settings, {}, None)
-            return dataset.within(history.split.evaluation).at_events
-
-        comparison = compare_with_baseline(
-            result.model.predictions, plan, target.baseline, target.evaluated_model, compute_rows
-        )
     return propose(
         target.api,
         target.namespace,
         target.name,
-        candidate=settings.rollout_candidate,
+        candidate=result.run.settings.rollout_candidate,
         digest=result.digest,
-        traffic_percent=settings.rollout_percent,
+        traffic_percent=result.run.settings.rollout_percent,
         comparison=comparison,
     )

@@ -76,6 +76,11 @@ class TrainerSettings(JobSettings):
         True,
         description="Mark the bundle as the store's latest; ignored with a rollout, which decides what serves.",
     )
+    keep_better_latest: bool = Field(
+        True,
+        description="Keep the store's latest instead, if the new model is shown to be worse than it on the same"
+        " held-out rows.",
+    )
     rollout: str | None = Field(
         None,
         pattern=r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?/)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",

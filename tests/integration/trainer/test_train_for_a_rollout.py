@@ -1,3 +1,5 @@
+import re
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -6,8 +8,15 @@ from click.testing import CliRunner
 
 from reprise.bundle import BundleNotFoundError, BundleStore
 from reprise.datagen.main import command as datagen
+from reprise.evaluation.cluster_bootstrap import Interval
+from reprise.trainer import pipeline
 from reprise.trainer.exceptions import RolloutRefusedError
 from reprise.trainer.pipeline import TrainingResult, train
+from reprise.trainer.promotion.baseline_comparison import (
+    BaselineComparison,
+    PairedMetric,
+    compare_with_baseline,
+)
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.summary import render_summary
 from support.histories import PLAN_FILE
@@ -61,12 +70,38 @@ def test_a_bundle_that_is_not_worse_becomes_the_candidate_and_not_the_latest(
 def test_what_was_evaluated_is_compared_not_what_was_published(events: Path, tmp_path: Path) -> None:
     """The published baseline was grown on the very rows that this training evaluates on."""
     first = trained(events, tmp_path)
+    assert first.latest is not None
+    assert re.fullmatch(r"yes, without a comparison: \S+latest.json does not exist.*", first.latest)
     again = trained(events, tmp_path, FakeRollouts(first.digest), seed=1)
     assert again.proposal is not None
     assert again.proposal.comparison is not None
     brier = again.proposal.comparison.metrics["brier"]
     assert brier.baseline == pytest.approx(first.manifest.evaluation.overall.model.brier, abs=1e-9)
     assert again.proposal.outcome == "proposed"
+
+
+def test_the_latest_stays_if_the_new_model_is_shown_to_be_worse(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BundleStore(str(tmp_path))
+    before = store.publish(bundle_files(bias=-1.0, horizon_seconds=round(HORIZON.total_seconds())))
+    store.set_latest(before)
+    compared = []
+
+    def lose(*arguments: object) -> BaselineComparison:
+        found = compare_with_baseline(*arguments)  # type: ignore[arg-type]
+        compared.append(found)
+        loss = PairedMetric(0.3, 0.2, Interval(-0.1, -0.15, -0.05))
+        return replace(found, metrics={"brier": loss})
+
+    monkeypatch.setattr(pipeline, "compare_with_baseline", lose)
+    worse = trained(events, tmp_path)
+    assert store.latest() == before == compared[0].baseline
+    assert not compared[0].losses
+    assert (
+        f"latest      no, {before} stays: its Brier score 0.3000 is worse than the baseline's 0.2000, by 0.0500"
+        in render_summary(worse)
+    )
 
 
 def test_models_of_other_horizons_are_not_compared(events: Path, tmp_path: Path) -> None:

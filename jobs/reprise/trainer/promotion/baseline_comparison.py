@@ -55,6 +55,11 @@ class BaselineComparison:
                 f"it cannot be compared: only {self.rows:,} held-out rows are new to the baseline too,"
                 f" and at least {MIN_LABELS} with a purchase and {MIN_LABELS} without are needed"
             ]
+        return self.losses
+
+    @property
+    def losses(self) -> list[str]:
+        """Each metric in which the new model is shown to be worse, as phrases."""
         return [
             f"its {NAMES[name]} {metric.candidate:.4f} is worse than the baseline's {metric.baseline:.4f}, by"
             f" {-metric.improvement.upper:.4f} to {-metric.improvement.lower:.4f} (95% interval, {self.users:,} users)"
