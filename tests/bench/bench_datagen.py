@@ -24,6 +24,7 @@ from reprise.shop import ShopConfig
 
 USERS, PRODUCTS = 10_000, 1_000
 BASELINE_EVENTS = 100_000
+START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def one_event_at_a_time(path: Path, events: int) -> None:
@@ -34,7 +35,7 @@ def one_event_at_a_time(path: Path, events: int) -> None:
     busy = list(accumulate(draw.gammavariate(2, 1) for _ in users))
     popular = list(accumulate(1 / rank for rank in range(1, PRODUCTS + 1)))
     hours = list(accumulate([1] * 7 + [3] * 10 + [6] * 5 + [2] * 2))
-    when = datetime(2026, 1, 1, tzinfo=UTC)
+    when = START
     with pq.ParquetWriter(path, EVENT_SCHEMA, compression="zstd") as writer:
         rows = []
         for _ in range(events):
@@ -70,14 +71,14 @@ def run(events: int = 3_000_000) -> dict[str, object]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
         generate_history(
-            HistoryOptions(path / "warm.parquet", shop, events=1_000, truth=path / "warm_truth.parquet")
+            HistoryOptions(path / "warm.parquet", shop, START, events=1_000, truth=path / "t.parquet")
         )
         plans = {
-            "parquet": HistoryOptions(path / "h.parquet", shop, events=events),
+            "parquet": HistoryOptions(path / "h.parquet", shop, START, events=events),
             "parquet_with_truth": HistoryOptions(
-                path / "h.parquet", shop, events=events, truth=path / "truth.parquet"
+                path / "h.parquet", shop, START, events=events, truth=path / "truth.parquet"
             ),
-            "csv": HistoryOptions(path / "h.csv", shop, events=events),
+            "csv": HistoryOptions(path / "h.csv", shop, START, events=events),
         }
         rates = {name: rate(events, lambda plan=plan: generate_history(plan)) for name, plan in plans.items()}
         baseline = rate(BASELINE_EVENTS, lambda: one_event_at_a_time(path / "loop.parquet", BASELINE_EVENTS))

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +43,8 @@ Numbers = dict[str, float | int | str]
 
 def history(folder: Path, events: int, *, users: int, products: int) -> Path:
     path = folder / f"{events}.parquet"
-    generate_history(HistoryOptions(path, ShopConfig(seed=11, users=users, products=products), events=events))
+    shop = ShopConfig(seed=11, users=users, products=products)
+    generate_history(HistoryOptions(path, shop, datetime(2026, 1, 1, tzinfo=UTC), events=events))
     return path
 
 

@@ -32,7 +32,7 @@ class Prepared:
 def prepare(folder: Path, redis: RedisServer, users: int, days: int) -> Prepared:
     """Make a history, train on it, fill Redis for both services, and draw requests from the history."""
     events = folder / "history.parquet"
-    command("datagen", str(events), "--users", str(users), "--days", str(days))
+    command("datagen", str(events), "--start", "2026-01-01", "--users", str(users), "--days", str(days))
     models = folder / "models"
     parameters = train(events, models)
     address = ("--redis-host", redis.host, "--redis-port", str(redis.port))

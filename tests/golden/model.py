@@ -13,7 +13,7 @@ from golden.installed import ROOT_COMMAND, clean_environment, scripts
 from golden.text import as_text, digest
 from support.plans import PLAN_FILE
 
-_SHOP = ("--users", "60", "--products", "30", "--days", "120", "--horizon", "10d")
+_SHOP = ("--users", "60", "--products", "30", "--start", "2026-01-01", "--days", "120", "--horizon", "10d")
 _TRAINING = ("--horizon", "10d", "--seed", "3", "--cv-folds", "0", "--max-rows", "3000", "--jobs", "2")
 
 

@@ -23,7 +23,8 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--products", type=click.IntRange(1, 1_000_000), default=300, help="Size of the catalogue.")
 @click.option("--days", type=click.IntRange(1), help=f"Length in days.  [default: {_DEFAULT_DAYS}]")
 @click.option("--events", type=click.IntRange(1), help="Exact number of events, instead of --days.")
-@click.option("--start", type=INSTANT, default="2026-01-01", help="First instant, by default in UTC.")
+@click.option("--start", type=INSTANT, help="First instant; a date is midnight UTC.")
+@click.option("--end", type=INSTANT, help="Instant after the last.  [default: today, 00:00 UTC]")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=7, help="Equal seeds, equal files.")
 @click.option("--truth", type=_FILE, help="File for each event's true probability, .csv or .parquet.")
 @click.option("--horizon", type=DURATION, default="30d", help="Horizon of the probability.")
@@ -41,7 +42,7 @@ def command(
     """Generate a synthetic history of a shop: views and purchases, ordered by time.
 
     Users have segments, habits and lifetimes, products have prices and popularity, consumables are bought
-    again when they are used up. The same options generate the same file, byte for byte.
+    again when they are used up. The same options with the same start or end generate the same file, byte for byte.
     """
     from reprise.datagen.history import HistoryOptions, generate_history
     from reprise.runtime.signals import exit_on_sigterm

@@ -34,7 +34,7 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("history") / "events.parquet"
-    shop = ["--users", "60", "--products", "30", "--days", "90", "--horizon", "10d"]
+    shop = ["--users", "60", "--products", "30", "--start", "2026-01-01", "--days", "90", "--horizon", "10d"]
     result = CliRunner().invoke(datagen, [*shop, "--out", str(path)])
     assert result.exit_code == 0, result.output
     return path

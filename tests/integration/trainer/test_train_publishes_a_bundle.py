@@ -29,7 +29,10 @@ def _silent(monkeypatch: pytest.MonkeyPatch) -> None:
 def history(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with ``events.parquet`` and ``truth.parquet`` of a small shop."""
     folder = tmp_path_factory.mktemp("history")
-    arguments = ["--users", "160", "--products", "60", "--days", "120", "--horizon", "10d"]
+    arguments = [
+        *("--users", "160", "--products", "60"),
+        *("--start", "2026-01-01", "--days", "120", "--horizon", "10d"),
+    ]
     files = ["--out", str(folder / "events.parquet"), "--truth", str(folder / "truth.parquet")]
     result = CliRunner().invoke(datagen, [*arguments, *files])
     assert result.exit_code == 0, result.output

@@ -76,7 +76,7 @@ def test_a_wrong_option_is_named_and_leaves_nothing(
 def test_a_stopped_run_leaves_the_old_file_and_no_other(tmp_path: Path, stop: signal.Signals) -> None:
     (tmp_path / "h.parquet").write_text("old")
     code = "from reprise.datagen.main import command; command()"
-    options = ["--events", "500000000", "--truth", "t.csv", "--report", "r.html"]
+    options = ["--start", "2026-01-01", "--events", "500000000", "--truth", "t.csv", "--report", "r.html"]
     process = subprocess.Popen(
         [sys.executable, "-c", code, "h.parquet", *options],
         cwd=tmp_path,

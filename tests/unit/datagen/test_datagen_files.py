@@ -1,7 +1,7 @@
 """The files that datagen writes."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from pathlib import Path
 
 import numpy as np
@@ -58,11 +58,26 @@ def test_csv_says_the_same_as_parquet_with_rfc_3339_timestamps(tmp_path: Path) -
 
 @pytest.mark.parametrize("count", [1, 999, 20_000])
 def test_events_are_exactly_as_many_as_asked_for_and_the_first_in_time(tmp_path: Path, count: int) -> None:
-    assert generate_history(HistoryOptions(tmp_path / "n.parquet", SHOP, events=count)).events == count
-    generate_history(HistoryOptions(tmp_path / "d.parquet", SHOP, days=150))
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    assert generate_history(HistoryOptions(tmp_path / "n.parquet", SHOP, start, events=count)).events == count
+    generate_history(HistoryOptions(tmp_path / "d.parquet", SHOP, start, days=150))
     longer = pq.read_table(tmp_path / "d.parquet")
     assert longer.num_rows > count
     assert pq.read_table(tmp_path / "n.parquet").equals(longer.slice(0, count))
+
+
+@pytest.mark.parametrize(
+    ("end", "length"), [(None, {"days": 3}), (datetime(2024, 5, 6, 7, 8, tzinfo=UTC), {"events": 2_000})]
+)
+def test_history_ends_yesterday_unless_an_end_is_given(
+    tmp_path: Path, end: datetime | None, length: dict[str, int]
+) -> None:
+    plan = HistoryOptions(tmp_path / "h.parquet", SHOP, end=end, **length)  # type: ignore[arg-type]
+    summary = generate_history(plan)
+    when = pq.read_table(plan.out)["timestamp"].to_pylist()
+    midnight = datetime.combine(datetime.now(UTC), time(), UTC)
+    assert 0 < ((end or midnight) - when[-1]).total_seconds() < 3 * 3600
+    assert len(when) == summary.events == length.get("events", summary.events)
 
 
 def test_days_end_where_they_should(tmp_path: Path) -> None:
@@ -110,9 +125,12 @@ def test_a_file_that_is_there_is_replaced(tmp_path: Path) -> None:
 
 def test_a_history_without_events_is_an_empty_table(tmp_path: Path) -> None:
     lonely = ShopConfig(seed=1, users=1, products=1)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
     report = tmp_path / "r.html"
     for name, page in (("h.parquet", report), ("h.csv", None)):
-        assert generate_history(HistoryOptions(tmp_path / name, lonely, days=1, report=page)).events == 0
+        assert (
+            generate_history(HistoryOptions(tmp_path / name, lonely, start, days=1, report=page)).events == 0
+        )
     assert report.exists()
     assert pq.read_table(tmp_path / "h.parquet").schema.equals(EVENT_SCHEMA)
     assert (tmp_path / "h.csv").read_text() == ",".join(EVENT_SCHEMA.names) + "\n"
@@ -129,6 +147,7 @@ def test_a_history_without_events_is_an_empty_table(tmp_path: Path) -> None:
         ({"days": None}, "either the days or the events"),
         ({"days": 0}, "days: expected at least 1, got 0"),
         ({"start": datetime(2026, 1, 1)}, "time zone"),
+        ({"start": datetime(2026, 1, 1), "end": datetime(2026, 2, 1)}, "either the start or the end"),
     ],
 )
 def test_what_cannot_be_done_is_refused_before_anything_is_written(

@@ -21,7 +21,8 @@ print("peak", status.split("VmHWM:")[1].split()[0])
 @pytest.mark.parametrize("extension", ["parquet", "csv"])
 def test_memory_does_not_grow_with_the_number_of_events(tmp_path: Path, extension: str) -> None:
     def peak_mib(events: int) -> float:
-        options = ["--users", "2000", "--events", str(events), "--truth", f"t.{extension}", f"h.{extension}"]
+        size = ["--users", "2000", "--start", "2026-01-01", "--events", str(events)]
+        options = [*size, "--truth", f"t.{extension}", f"h.{extension}"]
         done = subprocess.run(
             [sys.executable, "-c", PEAK, *options],
             cwd=tmp_path,

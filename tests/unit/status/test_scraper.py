@@ -56,7 +56,7 @@ class Platform:
             f"{address}/ready": httpx.Response(200, json={"status": "ready"}),
         }
 
-    def scraper(self, targets: str, **options: str | None) -> Scraper:
+    def scraper(self, targets: str | None, **options: str | None) -> Scraper:
         client = httpx.AsyncClient(transport=httpx.MockTransport(self.handle))
         metrics = StatusMetrics(CollectorRegistry())
         settings = StatusSettings.load(targets=targets, **options)
@@ -79,6 +79,17 @@ async def test_a_host_with_several_addresses_is_several_processes() -> None:
     assert found.at == 7.0
     assert [p.routing.generation for p in service.processes if p.routing] == [3, 3]
     assert set(found.models) == {DIGEST}
+
+
+async def test_archiver_of_the_default_targets_is_shown_once_it_has_answered() -> None:
+    platform = Platform(localhost=["127.0.0.1"])
+    default, configured = platform.scraper(None), platform.scraper("archiver=http://localhost:8003")
+    assert [s.name for s in (await default.scrape()).services] == ["predictor", "producer", "materializer"]
+    assert [s.name for s in (await configured.scrape()).services] == ["archiver"]
+    platform.producer("127.0.0.1:8003")
+    assert [s.name for s in (await default.scrape()).services][3:] == ["archiver"]
+    del platform.answers["127.0.0.1:8003/metrics"]
+    assert [s.name for s in (await default.scrape()).services][3:] == ["archiver"]
 
 
 async def test_a_name_with_several_targets_is_one_service() -> None:

@@ -27,6 +27,8 @@ _log = get_logger(__name__)
 _MAX_BYTES = 8 * 1024 * 1024
 _MAX_MODELS = 32
 _PREDICTOR = "predictor"
+_OPTIONAL = "archiver"
+"""Service that a platform on one machine can do without: left out of the default targets until it answers."""
 _ALERT_PREFIX = "Reprise"
 
 Resolve = Callable[[str, int], Awaitable[list[str]]]
@@ -54,6 +56,7 @@ class Scraper:
         self._scrapes = scrapes
         self._clock = clock
         self._models: dict[str, ModelInfo] = {}
+        self._expects_all = "targets" in settings.model_fields_set
 
     async def scrape(self) -> Snapshot:
         """Return the current snapshot; it contains the reason of everything that is unavailable."""
@@ -61,8 +64,10 @@ class Scraper:
         (jobs, jobs_problem), (alerts, alerts_problem), services = await asyncio.gather(
             self._jobs(), self._alerts(), asyncio.gather(*(self._service(name) for name in names))
         )
+        self._expects_all |= any(service.name == _OPTIONAL and service.answering for service in services)
+        shown = tuple(service for service in services if self._expects_all or service.name != _OPTIONAL)
         at, models = self._clock(), dict(self._models)
-        return Snapshot(at, tuple(services), jobs, jobs_problem, models, alerts, alerts_problem)
+        return Snapshot(at, shown, jobs, jobs_problem, models, alerts, alerts_problem)
 
     async def _service(self, name: str) -> ServiceSnapshot:
         targets = [target for target in self._settings.targets if target.service == name]
