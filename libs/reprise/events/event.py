@@ -145,7 +145,7 @@ def parse_timestamp(text: object, field: str = "timestamp") -> int:
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
         if moment is not None and moment.tzinfo is not None:
-            return (moment - _EPOCH) // _MICROSECOND
+            return (moment.astimezone(UTC) - _EPOCH) // _MICROSECOND
     except (ValueError, OverflowError):
         pass
     raise InvalidEventError(field, text, "an RFC 3339 date-time with an offset, such as 2026-01-31T12:00:00Z")

@@ -7,6 +7,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from reprise.http.problems import (
+    BAD_REQUEST,
     INTERNAL_ERROR,
     INVALID_REQUEST,
     PROBLEM_MEDIA_TYPE,
@@ -85,7 +86,7 @@ def _with_problems(
         document["components"]["securitySchemes"] = _SCHEMES
     for path, operations in document["paths"].items():
         protected = is_protected is not None and is_protected(path)
-        kinds = [INTERNAL_ERROR, *([UNAUTHENTICATED, TOO_MANY_REQUESTS] if protected else [])]
+        kinds = [BAD_REQUEST, INTERNAL_ERROR, *([UNAUTHENTICATED, TOO_MANY_REQUESTS] if protected else [])]
         for operation in operations.values():
             if protected:
                 operation["security"] = [{name: []} for name in _SCHEMES]

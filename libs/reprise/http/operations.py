@@ -37,16 +37,22 @@ class Ready(BaseModel):
 
 
 def health_router(readiness: Readiness) -> APIRouter:
-    """Return ``GET /health`` and ``GET /ready``.
+    """Return ``/health`` and ``/ready``, for GET and HEAD.
 
     Liveness depends on nothing outside the process: a restart would not bring a dependency back.
     """
     router = APIRouter(tags=["operations"])
 
+    @router.head("/health", summary="Whether the process lives, without a body")
     @router.get("/health", summary="Whether the process lives")
     async def health() -> Health:
         return Health(status="ok")
 
+    @router.head(
+        "/ready",
+        summary="Whether the process takes requests, without a body",
+        responses=problem_responses(NOT_READY),
+    )
     @router.get(
         "/ready", summary="Whether the process takes requests", responses=problem_responses(NOT_READY)
     )

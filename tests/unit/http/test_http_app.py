@@ -1,9 +1,11 @@
+import gzip
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
+import httpx
 import pytest
 import structlog
 from fastapi import FastAPI, HTTPException, Query, Request
@@ -23,7 +25,7 @@ class Cup(BaseModel, extra="forbid"):
     size: int
 
 
-def build(reasons: list[str]) -> FastAPI:
+def build(reasons: list[str], max_body_bytes: int = 100) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         reasons.clear()
@@ -38,7 +40,7 @@ def build(reasons: list[str]) -> FastAPI:
         registry=registry,
         readiness=lambda: reasons,
         lifespan=lifespan,
-        max_body_bytes=100,
+        max_body_bytes=max_body_bytes,
     )
 
     @app.post("/cups")
@@ -135,6 +137,60 @@ def test_body_of_the_limit_passes_and_one_beyond_is_refused_without_a_declared_l
     assert response.json()["detail"] == "The body may have at most 100 bytes."
 
 
+@pytest.mark.parametrize(
+    ("coding", "body", "status", "answer"),
+    [
+        ("gzip", gzip.compress(b"x" * 100), 200, 100),
+        ("X-GZIP", gzip.compress(b"x" * 100), 200, 100),
+        ("identity", b"x" * 100, 200, 100),
+        ("gzip", gzip.compress(b"x" * 101), 413, "body-too-large"),
+        ("gzip", gzip.compress(b"x") * 2, 413, "body-too-large"),
+        ("gzip", b"no gzip", 400, "bad-request"),
+        ("gzip", gzip.compress(b"x")[:-1], 400, "bad-request"),
+        ("br", b"x", 415, "unsupported-media-type"),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"x")), 415, "unsupported-media-type"),
+    ],
+)
+def test_gzip_is_inflated_within_the_limit_and_other_encodings_are_refused(
+    client: TestClient, coding: str, body: bytes, status: int, answer: int | str
+) -> None:
+    for content in (body, iter([body[:9], body[9:]])):
+        response = client.post("/raw", content=content, headers={"content-encoding": coding})
+        assert response.status_code == status
+        if status == 200:
+            assert response.json() == answer
+        else:
+            assert response.json()["type"] == f"urn:reprise:problem:{answer}"
+    if status == 415:
+        assert response.headers["accept-encoding"] == "gzip, identity"
+
+
+async def test_gzip_bodies_of_several_members_are_read_whole() -> None:
+    transport = httpx.ASGITransport(app=build([], max_body_bytes=4096))
+    body = gzip.compress(b"abc") + gzip.compress(b"de")
+    async with httpx.AsyncClient(transport=transport, base_url="http://cups") as client:
+        response = await client.post("/raw", content=body, headers={"content-encoding": "gzip"})
+    assert response.json() == 5
+
+
+@pytest.mark.parametrize(
+    "target", [b"/broken/%zz", b"/broken/%f", b"/broken/%ff", b"/broken/%ed%a0%80", b"/cups?colour=%ff"]
+)
+def test_invalid_percent_encoding_is_refused(client: TestClient, target: bytes) -> None:
+    url = httpx.URL("http://testserver/").copy_with(raw_path=target)
+    response = client.get(url)
+    assert response.status_code == 400
+    assert response.json()["type"] == "urn:reprise:problem:bad-request"
+
+
+@pytest.mark.parametrize("path", ["/health", "/ready"])
+def test_health_answers_head_like_get(client: TestClient, path: str) -> None:
+    response = client.head(path)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-length"] == client.get(path).headers["content-length"]
+    assert "head" in client.get("/openapi.json").json()["paths"][path]
+
+
 @pytest.mark.parametrize("path", ["/health", "/nowhere", "/broken/1"])
 def test_every_answer_has_the_security_headers(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
@@ -191,8 +247,8 @@ def test_lifespan_surrounds_the_requests() -> None:
 def test_openapi_documents_problems_and_not_fastapis_own_errors(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     responses = document["paths"]["/cups"]["post"]["responses"]
-    assert set(responses) == {"200", "422", "500"}
-    for status in ("422", "500"):
+    assert set(responses) == {"200", "400", "422", "500"}
+    for status in ("400", "422", "500"):
         content = responses[status]["content"]["application/problem+json"]
         assert content["schema"] == {"$ref": "#/components/schemas/ProblemDocument"}
     assert {"ProblemDocument", "FieldProblem"} <= set(document["components"]["schemas"])

@@ -74,6 +74,15 @@ async def test_body_that_holds_no_event_is_a_problem(
     assert problem(response)["status"] == status
 
 
+@pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
+async def test_timestamp_outside_the_range_in_utc_breaks_the_contract(
+    client: httpx.AsyncClient, timestamp: str
+) -> None:
+    response = await client.post("/events", json={**EVENT, "timestamp": timestamp})
+    assert problem(response)["status"] == 422
+    assert problem(response)["errors"][0]["field"] == "0.timestamp"
+
+
 async def test_too_many_events_are_refused_whole(client: httpx.AsyncClient, log: FakeLogProducer) -> None:
     response = await client.post("/events", json=[EVENT] * 6)
     assert problem(response)["status"] == 413

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from reprise.events import format_timestamp
 from reprise.http.problems import (
+    BAD_REQUEST,
     BODY_TOO_LARGE,
     INTERNAL_ERROR,
     INVALID_JSON,
@@ -42,7 +43,7 @@ MODEL_FAILED = ProblemType("model-failed", 500, "The model failed")
 UNREADABLE_STATE = ProblemType("unreadable-state", 500, "Stored state cannot be read")
 
 PREDICTION_PROBLEMS = (
-    *(INVALID_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST),
+    *(BAD_REQUEST, INVALID_JSON, BODY_TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, INVALID_REQUEST),
     *(UNREADABLE_STATE, MODEL_FAILED, STORE_UNAVAILABLE, NO_MODEL, OVERLOADED, DEADLINE_EXCEEDED),
 )
 """The problems of a prediction, beyond those of every endpoint."""

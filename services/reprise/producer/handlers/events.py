@@ -11,6 +11,7 @@ from starlette.responses import Response
 from reprise.events.event import EVENT_TYPE_PATTERN, MAX_ID_LENGTH
 from reprise.http.openapi import problem_responses
 from reprise.http.problems import (
+    BAD_REQUEST,
     BODY_TOO_LARGE,
     INVALID_JSON,
     INVALID_REQUEST,
@@ -95,6 +96,13 @@ _REQUEST_BODY: dict[str, Any] = {
     },
 }
 
+_CONTENT_ENCODING = {
+    "name": "Content-Encoding",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "enum": ["gzip", "identity"]},
+    "description": "The body may be gzip; the limit of its size holds for the inflated one.",
+}
 _RETRY_SECONDS = 1.0
 _MAX_ERRORS = 100
 
@@ -140,11 +148,12 @@ def events_router(ingest: EventIngest, max_events: int) -> APIRouter:
         status_code=202,
         summary="Take events",
         description=_DESCRIPTION,
-        openapi_extra={"requestBody": _REQUEST_BODY},
+        openapi_extra={"parameters": [_CONTENT_ENCODING], "requestBody": _REQUEST_BODY},
         responses={
             202: {"model": EventsAnswer, "description": "All events are in the log"},
             207: {"model": EventsAnswer, "description": "Some events are in the log"},
             **problem_responses(
+                BAD_REQUEST,
                 INVALID_JSON,
                 BODY_TOO_LARGE,
                 TOO_MANY_EVENTS,
