@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -56,14 +57,14 @@ def plan() -> str:
 def online_store() -> str:
     log = FakeLogProducer()
     metrics = MaterializerMetrics(CollectorRegistry())
+    refuse = partial(send_dead_letters, log, metrics)
     with running_redis() as server:
         settings = server.settings()
         with OnlineStore.connect(settings) as store:
-            fold = BatchFold(checked_in_plan(), store, PROJECT, metrics, timedelta(days=1))
+            fold = BatchFold(checked_in_plan(), store, PROJECT, metrics, timedelta(days=1), 300.0, refuse)
             for partition, records in _history().items():
                 for at in range(0, len(records), 37):
-                    invalid = fold.fold(_TOPIC_ID, {partition: records[at : at + 37]})
-                    send_dead_letters(log, invalid, 1.0)
+                    fold.fold(_TOPIC_ID, {partition: records[at : at + 37]})
         with server.client() as client:
             content: dict[str, object] = _keys(client)
     content["dead letters"] = [f"{topic} {key!r} {_letter(value)}" for topic, key, value in log.appended]

@@ -16,8 +16,8 @@ from reprise.log import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record
 from reprise.runtime.storage import LocalStorage, Storage
 
 TOPIC_ID = bytes(range(16))
-START_MS = 1_767_225_600_000
-"""2026-01-01T00:00:00Z"""
+START_MS = 1_769_904_000_000
+"""2026-02-01T00:00:00Z, after the events of ``make_events``"""
 
 
 class CrashError(Exception):

@@ -47,8 +47,16 @@ def as_partitions(events: Sequence[Event], partitions: int) -> dict[int, list[Re
     for event in events:
         records = spread[sum(event.user_id.encode()) % partitions]
         partition = sum(event.user_id.encode()) % partitions
-        records.append(Record(partition, len(records), 0, event.user_id.encode(), encode_event(event)))
+        appended_ms = event.timestamp_us // 1000
+        records.append(
+            Record(partition, len(records), appended_ms, event.user_id.encode(), encode_event(event))
+        )
     return spread
+
+
+def refuse_none(refused: Sequence[object]) -> None:
+    """Fail where a fold refuses a record."""
+    assert list(refused) == []
 
 
 def event_table(events: Sequence[Event]) -> pa.Table:

@@ -24,7 +24,7 @@ from reprise.archive.layout import Coverage
 from reprise.archive.offline_store import OfflineStore
 from reprise.archive.records import EVENT_RECORD_SCHEMA
 from reprise.event_files.schema import EVENT_SCHEMA
-from reprise.events import CANARY_PREFIX
+from reprise.events.event import CANARY_PREFIX, MAX_AMOUNT, MAX_CLOCK_SKEW_SECONDS
 from reprise.log import EVENTS
 from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.files import atomic_write
@@ -41,7 +41,12 @@ _ARRIVALS = pa.schema(
 _FIRST_OF_ITS_ID = (
     'row_number() OVER (PARTITION BY event_id ORDER BY incarnation, arrival, partition, "offset") = 1'
 )
-_VALID = f"problem IS NULL AND NOT starts_with(user_id, '{CANARY_PREFIX}')"
+# archives of earlier versions have events beyond the contract
+_VALID = f"""
+    problem IS NULL AND NOT starts_with(user_id, '{CANARY_PREFIX}') AND coalesce(amount, 0) <= {MAX_AMOUNT!r}
+    AND "timestamp" >= TIMESTAMPTZ '1990-01-01 00:00:00Z'
+    AND "timestamp" <= log_timestamp + INTERVAL {MAX_CLOCK_SKEW_SECONDS:.0f} SECONDS
+"""
 _SELECTS = {
     "canonical": f"""
         SELECT {", ".join(EVENT_SCHEMA.names)} FROM archived WHERE {_VALID} QUALIFY {_FIRST_OF_ITS_ID}

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise.event_files.schema import EVENT_SCHEMA
-from reprise.events import InvalidEventError, decode_event, json_object
+from reprise.events import InvalidEventError, check_clock, decode_event, json_object
+from reprise.events.event import MAX_CLOCK_SKEW_SECONDS
 from reprise.log import EVENTS, PREDICTIONS, Record
 
 ROW_GROUP_ROWS = 131_072
@@ -43,8 +44,15 @@ PREDICTION_RECORD_SCHEMA = pa.schema(
 _Row = tuple[Any, ...]
 
 
-def archive_table(topic: str, topic_id: bytes, records: Sequence[Record]) -> pa.Table:
+def archive_table(
+    topic: str,
+    topic_id: bytes,
+    records: Sequence[Record],
+    max_skew_seconds: float = MAX_CLOCK_SKEW_SECONDS,
+) -> pa.Table:
     """Return the rows of records of one partition, in their order.
+
+    An event that is later than its record's timestamp by more than ``max_skew_seconds`` is invalid.
 
     Raises:
         ValueError: The topic is not archived.
@@ -56,7 +64,7 @@ def archive_table(topic: str, topic_id: bytes, records: Sequence[Record]) -> pa.
         content: _Row
         rejected: _Row = (None, None)
         try:
-            content = read(record.value)
+            content = read(record, max_skew_seconds)
         except InvalidEventError as error:
             content, rejected = (None,) * width, (str(error), record.value)
         rows.append((*content, identity, record.partition, record.offset, record.timestamp_ms, *rejected))
@@ -87,8 +95,9 @@ def schema_of(topic: str) -> pa.Schema:
     return _reader(topic)[0]
 
 
-def _read_event(value: bytes) -> _Row:
-    event = decode_event(value)
+def _read_event(record: Record, max_skew_seconds: float) -> _Row:
+    event = decode_event(record.value)
+    check_clock(event, max_skew_seconds, record.timestamp_ms)
     metadata = orjson.dumps(dict(event.metadata)).decode() if event.metadata else None
     return (
         event.event_id,
@@ -101,19 +110,19 @@ def _read_event(value: bytes) -> _Row:
     )
 
 
-def _read_prediction(value: bytes) -> _Row:
-    fields = json_object(value, "prediction")
+def _read_prediction(record: Record, _: float) -> _Row:
+    fields = json_object(record.value, "prediction")
     ids = (fields.get(name) for name in ("user_id", "product_id"))
-    return (value.decode(), *(named if isinstance(named, str) else None for named in ids))
+    return (record.value.decode(), *(named if isinstance(named, str) else None for named in ids))
 
 
-def _reader(topic: str) -> tuple[pa.Schema, Callable[[bytes], _Row], int]:
+def _reader(topic: str) -> tuple[pa.Schema, Callable[[Record, float], _Row], int]:
     if topic not in _READERS:
         raise ValueError(f"topic {topic!r} is not archived; expected one of {', '.join(_READERS)}")
     return _READERS[topic]
 
 
-_READERS: dict[str, tuple[pa.Schema, Callable[[bytes], _Row], int]] = {
+_READERS: dict[str, tuple[pa.Schema, Callable[[Record, float], _Row], int]] = {
     EVENTS.name: (EVENT_RECORD_SCHEMA, _read_event, 7),
     PREDICTIONS.name: (PREDICTION_RECORD_SCHEMA, _read_prediction, 3),
 }

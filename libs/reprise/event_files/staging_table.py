@@ -12,7 +12,7 @@ from reprise.event_files.report import ImportReport, RowProblem
 from reprise.event_files.source import SourceFile, rejected_rows
 from reprise.event_files.timestamps import ERA_CHECK, propose_reading, timed_relation
 from reprise.event_files.values import Expression
-from reprise.events.event import EVENT_TYPE_PATTERN, MAX_ID_LENGTH
+from reprise.events.event import EVENT_TYPE_PATTERN, MAX_AMOUNT, MAX_ID_LENGTH
 from reprise.sql import copy_to_parquet, event_key, identifier
 
 _FILE_SHIFT = 40  # a row's position is the file's number in the high bits and its row number in the low ones
@@ -74,6 +74,12 @@ CHECKS: tuple[Check, ...] = (
         f"isinf(v_amount) AND {_NO_VIEW}",
         "not a finite number",
         "expected a finite number, or nothing",
+    ),
+    Check(
+        "amount",
+        f"v_amount > {MAX_AMOUNT!r} AND NOT isinf(v_amount) AND {_NO_VIEW}",
+        "too large",
+        f"expected a number of at most {MAX_AMOUNT:g}",
     ),
     Check(
         "amount",

@@ -3,8 +3,10 @@
 from reprise.events.event import (
     CANARY_PREFIX,
     SCHEMA_VERSION,
+    EarlyEventError,
     Event,
     InvalidEventError,
+    check_clock,
     decode_event,
     encode_event,
     event_from_fields,
@@ -18,8 +20,10 @@ from reprise.events.event import (
 __all__ = [
     "CANARY_PREFIX",
     "SCHEMA_VERSION",
+    "EarlyEventError",
     "Event",
     "InvalidEventError",
+    "check_clock",
     "decode_event",
     "encode_event",
     "event_from_fields",

@@ -1,8 +1,8 @@
 """A user's action on a product, and its JSON in the log and over HTTP, with RFC 3339 timestamps."""
 
 import hashlib
-import math
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,12 @@ EVENT_TYPE_PATTERN: Final = "[a-z][a-z0-9_.-]{0,63}"
 MAX_ID_LENGTH: Final = 256
 """Maximum characters of the ids of events, users and products."""
 
+MAX_AMOUNT: Final = 1e12
+"""Maximum amount: sums of squares over any history stay finite, in float32 too."""
+
+MAX_CLOCK_SKEW_SECONDS: Final = 86_400.0
+"""Maximum of the setting for the allowed clock skew."""
+
 CANARY_PREFIX: Final = "reprise-doctor-"
 """Prefix of the user and product ids of synthetic canary events.
 
@@ -34,6 +40,8 @@ _KNOWN = frozenset(
 _MAX_EVENT_BYTES = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_ERA = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+_ERA_US = [(moment - _EPOCH) // _MICROSECOND for moment in _ERA]
 
 
 class InvalidEventError(RepriseError):
@@ -49,6 +57,10 @@ class InvalidEventError(RepriseError):
         super().__init__(f"{field}: expected {expected}, got {shown}")
 
 
+class EarlyEventError(InvalidEventError):
+    """An event's timestamp is later than its arrival and the allowed clock skew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """A user's action on a product."""
@@ -58,7 +70,7 @@ class Event:
     product_id: str  # opaque id of the product
     event_type: str  # ``view``, ``purchase``, or another lower-case name
     timestamp_us: int  # time of the event, microseconds since 1970-01-01 UTC
-    amount: float | None = None  # amount paid, in the shop's currency, non-negative
+    amount: float | None = None  # amount paid, in the shop's currency, 0 to ``MAX_AMOUNT``
     metadata: Mapping[str, Any] = field(default_factory=dict)  # other fields of the event
 
 
@@ -84,6 +96,23 @@ def decode_event(payload: bytes) -> Event:
     if len(payload) > _MAX_EVENT_BYTES:
         raise InvalidEventError("event", len(payload), f"at most {_MAX_EVENT_BYTES} bytes")
     return event_from_fields(json_object(payload, "event"))
+
+
+def check_clock(event: Event, max_skew_seconds: float, logged_ms: int | None = None) -> None:
+    """Check that an event is no later than its arrival and the allowed clock skew.
+
+    It arrived when the log appended it, in milliseconds since 1970-01-01, so that a replay decides the same. The
+    writer's clock may have set that timestamp: one in the future, or a negative one, counts as now.
+
+    Raises:
+        EarlyEventError: The event is later.
+    """
+    arrived_us = time.time_ns() // 1_000
+    if logged_ms is not None and logged_ms >= 0:
+        arrived_us = min(arrived_us, logged_ms * 1_000)
+    if event.timestamp_us > arrived_us + max_skew_seconds * 1e6:
+        expected = f"at most {max_skew_seconds:g} s after its arrival at {format_timestamp(arrived_us)}"
+        raise EarlyEventError("timestamp", format_timestamp(event.timestamp_us), expected)
 
 
 def json_object(payload: bytes, name: str) -> dict[str, Any]:
@@ -114,7 +143,7 @@ def event_from_fields(fields: Mapping[str, Any]) -> Event:
         user_id=_identifier(fields, "user_id"),
         product_id=_identifier(fields, "product_id"),
         event_type=event_type,
-        timestamp_us=parse_timestamp(fields.get("timestamp")),
+        timestamp_us=_timestamp_us(fields.get("timestamp")),
         amount=_amount(fields.get("amount"), event_type),
         metadata=_metadata(fields),
     )
@@ -164,17 +193,24 @@ def _identifier(fields: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _timestamp_us(text: object) -> int:
+    timestamp_us = parse_timestamp(text)
+    if not _ERA_US[0] <= timestamp_us < _ERA_US[1]:
+        raise InvalidEventError("timestamp", text, "an instant of the years 1990 to 2099")
+    return timestamp_us
+
+
 def _amount(value: object, event_type: str) -> float | None:
     if value is None:
         return None
-    expected = "a finite number of at least 0, or null"
+    expected = f"a number from 0 to {MAX_AMOUNT:g}, or null"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise InvalidEventError("amount", value, expected)
     try:
         amount = float(value)
     except (ValueError, OverflowError):
         raise InvalidEventError("amount", value, expected) from None
-    if not math.isfinite(amount) or amount < 0:
+    if not 0 <= amount <= MAX_AMOUNT:
         raise InvalidEventError("amount", value, expected)
     if event_type == "view":
         raise InvalidEventError("amount", value, "null for a view")

@@ -15,7 +15,7 @@ from reprise.log.exceptions import (
     UnknownTopicError,
 )
 from reprise.log.interface import LogConsumer, LogProducer, Position, RebalanceListener, Record
-from reprise.log.settings import EventLogSettings
+from reprise.log.settings import ClockSettings, EventLogSettings
 from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "PREDICTIONS",
     "TOPICS",
     "BufferFullError",
+    "ClockSettings",
     "ClosedError",
     "CorruptLogError",
     "EventLogError",

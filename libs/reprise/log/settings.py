@@ -5,7 +5,8 @@ from typing import Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 
-from reprise.runtime.settings import KafkaSettings
+from reprise.events.event import MAX_CLOCK_SKEW_SECONDS
+from reprise.runtime.settings import KafkaSettings, ProcessSettings
 
 
 class KafkaAccessSettings(KafkaSettings):
@@ -81,6 +82,19 @@ class KafkaAccessSettings(KafkaSettings):
                 "KAFKA_PASSWORD is set but would not be used: set KAFKA_SECURITY_PROTOCOL=SASL_SSL, or unset it"
             )
         return self
+
+
+class ClockSettings(ProcessSettings):
+    """The contract on the clocks of those who write events."""
+
+    max_clock_skew_seconds: float = Field(
+        default=300.0,
+        ge=0,
+        le=MAX_CLOCK_SKEW_SECONDS,
+        validation_alias="REPRISE_MAX_CLOCK_SKEW_SECONDS",
+        description="Maximum time by which an event's timestamp may be later than its arrival, seconds; producer,"
+        " materializer and archiver need the same.",
+    )
 
 
 class EventLogSettings(KafkaAccessSettings):

@@ -166,6 +166,11 @@ class OnlineStore(StoreClient):
             for (_, position), reply in zip(entries, replies, strict=True)
         ]
 
+    def forget_event_id(self, event_id: str) -> None:
+        """Let what ``claim_event_ids`` stored of an event id expire."""
+        key, operation = self._dedup_key(event_id), "forget an event"
+        self.raise_refusal(self.execute([pack(b"SET", key, b"", b"PX", 1)], [key], operation), operation)
+
     def raise_first_error(
         self, replies: Sequence[Any], rows: Sequence[tuple[ViewCodec, bytes]], operation: str
     ) -> None:

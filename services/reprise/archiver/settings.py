@@ -3,13 +3,13 @@
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from reprise.log import EventLogSettings
+from reprise.log import ClockSettings, EventLogSettings
 from reprise.runtime.settings import ApiSettings
 
 _DAY_SECONDS = 86_400
 
 
-class ArchiverSettings(ApiSettings, EventLogSettings):
+class ArchiverSettings(ApiSettings, EventLogSettings, ClockSettings):
     """The archiver's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="ARCHIVER_")

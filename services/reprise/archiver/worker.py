@@ -251,7 +251,7 @@ class Worker:
             records[0].offset,
             records[-1].offset,
         )
-        table = archive_table(self.topic, segment.topic_id, records)
+        table = archive_table(self.topic, segment.topic_id, records, self._settings.max_clock_skew_seconds)
         try:
             with self._metrics.offline_store.timed():
                 size = self._store.write(segment, table)

@@ -10,42 +10,45 @@ writes. Otherwise a failover could keep a pair, which marks the event as folded,
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import chain
 from typing import NamedTuple
 
-from reprise.events import Event, InvalidEventError, decode_event
+from reprise.events import EarlyEventError, Event, InvalidEventError, check_clock, decode_event
 from reprise.features.accumulators import FrameEvent
 from reprise.features.executors.fold import EntityFold, Fold
 from reprise.features.plan import EntityPlan, Plan
 from reprise.log import Record
 from reprise.materializer.metrics import MaterializerMetrics
-from reprise.materializer.row_writer import PendingChange, RowWriter
+from reprise.materializer.row_writer import ContendedRowError, PendingChange, RowWriter
+from reprise.runtime.logs import get_logger
+from reprise.store.exceptions import StoreError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import OnlineStore
 from reprise.store.transport.blocking import ReplicationIds
 from reprise.store.watermarks import Watermarks, log_position
 
+_log = get_logger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class InvalidRecord:
-    """A record without a valid event, and the reason."""
+    """A record without a valid event, or whose fold raised an error."""
 
     record: Record
-    reason: str
+    error: Exception
 
 
 class _DecodedEvent(NamedTuple):
-    partition: int
-    offset: int
+    record: Record
     event: Event
     frame_event: FrameEvent
 
 
 class BatchFold:
-    """Folds micro-batches of the event log into the online store."""
+    """Folds micro-batches of the event log into the online store; ``refuse`` sends records to the dead letters."""
 
     def __init__(
         self,
@@ -54,11 +57,15 @@ class BatchFold:
         project: str,
         metrics: MaterializerMetrics,
         duplicate_window: timedelta,
+        max_skew_seconds: float,
+        refuse: Callable[[Sequence[InvalidRecord]], None],
     ) -> None:
         self._fold = Fold(plan)
         self._store = store
         self._metrics = metrics
         self._duplicate_window = duplicate_window
+        self._max_skew_seconds = max_skew_seconds
+        self._refuse = refuse
 
         def writer(entity: EntityPlan, fold: EntityFold) -> RowWriter:
             conflicts = metrics.conflicts.labels(entity.view.name)
@@ -69,29 +76,22 @@ class BatchFold:
         self._products = writer(plan.product, self._fold.product)
         self._pairs = writer(plan.pair, self._fold.pair)
 
-    def fold(self, topic_id: bytes, polled: Mapping[int, Sequence[Record]]) -> list[InvalidRecord]:
-        """Fold records by partition, in offset order; return the invalid ones. Safe to repeat after an error.
+    def fold(self, topic_id: bytes, polled: Mapping[int, Sequence[Record]]) -> None:
+        """Fold records by partition, in offset order, and refuse the others. Safe to repeat after an error.
 
         Raises:
             ContendedRowError: Concurrent writers kept changing the same rows.
+            EventLogError: The dead letters are unavailable.
             StoreError: The store is unavailable or rejects a command.
         """
         started = time.perf_counter()
         outcomes: Counter[str] = Counter()
         decoded, invalid = self._decode(polled, outcomes)
-        if decoded:
-            replication_ids = self._store.replication_ids()
-            distinct = self._without_duplicates(topic_id, decoded, outcomes)
-            self._store.wait_for_replicas(replication_ids)
-            if distinct:
-                self._fold_events(topic_id, distinct, outcomes, replication_ids)
-            now_us = time.time_ns() // 1_000
-            for each in distinct:
-                self._metrics.freshness.observe(max(0, now_us - each.event.timestamp_us) / 1e6)
+        self._fold_or_split(topic_id, decoded, outcomes)
+        self._refuse(invalid)
         for outcome, count in outcomes.items():
             self._metrics.events.labels(outcome).inc(count)
         self._metrics.batch.observe(time.perf_counter() - started)
-        return invalid
 
     def _decode(
         self, polled: Mapping[int, Sequence[Record]], outcomes: Counter[str]
@@ -100,22 +100,58 @@ class BatchFold:
         for record in chain.from_iterable(polled.values()):
             try:
                 event = decode_event(record.value)
-            except InvalidEventError as error:
-                outcomes["invalid"] += 1
-                invalid.append(InvalidRecord(record, str(error)))
+                check_clock(event, self._max_skew_seconds, record.timestamp_ms)
+                frame_event = self._fold.frame_event(event)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next records go on
+                invalid.append(_refused(record, error, outcomes))
                 continue
-            frame_event = self._fold.frame_event(event)
             if frame_event is None:
                 outcomes["ignored"] += 1
             else:
-                decoded.append(_DecodedEvent(record.partition, record.offset, event, frame_event))
+                decoded.append(_DecodedEvent(record, event, frame_event))
         return decoded, invalid
+
+    def _fold_or_split(
+        self, topic_id: bytes, decoded: Sequence[_DecodedEvent], outcomes: Counter[str]
+    ) -> None:
+        """Fold events; bisect them after an error that is about one of them, and refuse those that raise one."""
+        attempted: Counter[str] = Counter()
+        try:
+            self._fold_distinct(topic_id, decoded, attempted)
+        except (StoreError, ContendedRowError, OSError, MemoryError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other records are folded
+            if len(decoded) > 1:
+                middle = len(decoded) // 2
+                self._fold_or_split(topic_id, decoded[:middle], outcomes)
+                self._fold_or_split(topic_id, decoded[middle:], outcomes)
+                return
+            # before later events move the pair's watermark past it
+            self._refuse([_refused(decoded[0].record, error, outcomes)])
+            # corrected and sent again, the event is no duplicate
+            self._store.forget_event_id(decoded[0].event.event_id)
+            return
+        outcomes.update(attempted)
+
+    def _fold_distinct(
+        self, topic_id: bytes, decoded: Sequence[_DecodedEvent], outcomes: Counter[str]
+    ) -> None:
+        if not decoded:
+            return
+        replication_ids = self._store.replication_ids()
+        distinct = self._without_duplicates(topic_id, decoded, outcomes)
+        self._store.wait_for_replicas(replication_ids)
+        if distinct:
+            self._fold_events(topic_id, distinct, outcomes, replication_ids)
+        now_us = time.time_ns() // 1_000
+        for each in distinct:
+            self._metrics.freshness.observe(max(0, now_us - each.event.timestamp_us) / 1e6)
 
     def _without_duplicates(
         self, topic_id: bytes, decoded: Sequence[_DecodedEvent], outcomes: Counter[str]
     ) -> list[_DecodedEvent]:
         """Drop events whose id was claimed at another position; a replay finds its own position."""
-        positions = [log_position(topic_id, each.partition, each.offset) for each in decoded]
+        positions = [log_position(topic_id, each.record.partition, each.record.offset) for each in decoded]
         entries = [(each.event.event_id, position) for each, position in zip(decoded, positions, strict=True)]
         claimed = self._store.claim_event_ids(entries, self._duplicate_window)
         distinct = [
@@ -147,7 +183,8 @@ class BatchFold:
         pair_changes: defaultdict[bytes, list[PendingChange]] = defaultdict(list)
         states = {key: self._pairs.state(row) for key, row in pairs.items()}
         folded = {key: Watermarks.parse(row.watermarks, topic_id) for key, row in pairs.items()}
-        for partition, offset, event, frame_event in decoded:
+        for record, event, frame_event in decoded:
+            partition, offset = record.partition, record.offset
             key = pair_keys[event.user_id, event.product_id]
             if folded[key].covers(partition, offset):
                 outcomes["replayed"] += 1
@@ -160,8 +197,22 @@ class BatchFold:
             )
             pair_changes[key].append(PendingChange(partition, offset, at, change.pair))
             outcomes["folded"] += 1
-        self._users.write(topic_id, users, user_changes)
-        self._products.write(topic_id, products, product_changes)
+        # all are merged before the first is written: an event that cannot be folded changes no row
+        user_writes = self._users.merge(topic_id, users, user_changes)
+        product_writes = self._products.merge(topic_id, products, product_changes)
+        pair_writes = self._pairs.merge(topic_id, pairs, pair_changes)
+        self._users.write(topic_id, user_writes, user_changes)
+        self._products.write(topic_id, product_writes, product_changes)
         self._store.wait_for_replicas(replication_ids)
-        self._pairs.write(topic_id, pairs, pair_changes)
+        self._pairs.write(topic_id, pair_writes, pair_changes)
         self._store.wait_for_replicas(replication_ids)
+
+
+def _refused(record: Record, error: Exception, outcomes: Counter[str]) -> InvalidRecord:
+    if isinstance(error, InvalidEventError):
+        outcomes["early" if isinstance(error, EarlyEventError) else "invalid"] += 1
+    else:
+        outcomes["failed"] += 1
+        name = type(error).__name__
+        _log.error("record_not_folded", partition=record.partition, offset=record.offset, error=name)
+    return InvalidRecord(record, error)

@@ -1,11 +1,13 @@
 """Merge and compare-and-set write of the rows that a micro-batch changes."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite
 from typing import NamedTuple
 
 from reprise.features.executors.fold import Delta
 from reprise.features.vectorizer import StateRow
 from reprise.runtime.exceptions import RepriseError
+from reprise.store.exceptions import UnencodableStateError
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.feast.view import TICK_US
 from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
@@ -57,37 +59,47 @@ class RowWriter:
         """Return the row's state, or the empty one."""
         return row.state if row.exists else self._empty
 
-    def write(
+    def merge(
         self,
         topic_id: bytes,
         rows: Mapping[bytes, StoredRow],
         changes: Mapping[bytes, Sequence[PendingChange]],
-    ) -> None:
-        """Merge the changes that a row's watermarks do not cover, and write the row unless it changed since its read.
+    ) -> dict[bytes, GuardedWrite]:
+        """Merge the changes that a row's watermarks do not cover; rows and changes are by key.
 
-        A row that changed is read and merged again; its new watermarks show which changes it still lacks. Changes
-        are by key; those of one partition are in offset order.
+        Changes of one partition are in offset order.
 
         Raises:
+            UnencodableStateError: A number of a new state is not finite.
+        """
+        merged = {key: self._merged(topic_id, key, rows[key], pending) for key, pending in changes.items()}
+        return {key: write for key, write in merged.items() if write is not None}
+
+    def write(
+        self,
+        topic_id: bytes,
+        writes: Mapping[bytes, GuardedWrite],
+        changes: Mapping[bytes, Sequence[PendingChange]],
+    ) -> None:
+        """Write merged rows unless they changed since their read.
+
+        A row that changed is read and merged again; its new watermarks show which changes it still lacks.
+
+        Raises:
+            UnencodableStateError: A number of a new state is not finite.
             ContendedRowError: A row kept changing.
             StoreError: The store is unavailable or rejects a command.
         """
-        current, remaining = dict(rows), dict(changes)
         for _ in range(_ATTEMPTS):
-            writes = {
-                key: write
-                for key, pending in remaining.items()
-                if (write := self._merged(topic_id, key, current[key], pending)) is not None
-            }
             written = self._store.write_guarded(list(writes.values()))
             conflicting = [key for key, done in zip(writes, written, strict=True) if not done]
             if not conflicting:
                 return
             self._on_conflict(len(conflicting))
-            remaining = {key: remaining[key] for key in conflicting}
-            current = self.read(conflicting)
+            changes = {key: changes[key] for key in conflicting}
+            writes = self.merge(topic_id, self.read(conflicting), changes)
         raise ContendedRowError(
-            f"{len(remaining)} rows of {self._codec.view.name} changed {_ATTEMPTS} times while they were being written"
+            f"{len(changes)} rows of {self._codec.view.name} changed {_ATTEMPTS} times while they were being written"
         )
 
     def _merged(
@@ -97,12 +109,18 @@ class RowWriter:
         missing = [change for change in pending if not watermarks.covers(change.partition, change.offset)]
         if not missing:
             return None
+        state = self._merge(self.state(row), [change.delta for change in missing])
+        numbers = [0.0 if number is None else number for number in state]
+        if not isfinite(sum(numbers)):
+            largest = max(range(len(numbers)), key=lambda at: abs(numbers[at]))
+            name = self._codec.view.fields[largest].name
+            raise UnencodableStateError(self._codec.view.name, name, numbers[largest], "a finite number")
         valid_from_us = TICK_US + max([change.timestamp_us for change in missing])
         return GuardedWrite(
             codec=self._codec,
             key=key,
             expected_watermarks=row.watermarks,
-            state=self._merge(self.state(row), [change.delta for change in missing]),
+            state=state,
             watermarks=watermarks.advance({c.partition: c.offset for c in missing}).to_bytes(),
             event_timestamp_us=max(valid_from_us, row.event_timestamp_us or valid_from_us),
             previous=row.state if row.exists else None,

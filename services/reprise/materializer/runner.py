@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
+from functools import partial
 
 from reprise.features.plan import Plan
 from reprise.http.app import create_http_app
@@ -14,7 +15,7 @@ from reprise.log import EVENTS, open_consumer, open_producer
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
-from reprise.materializer.worker import Worker
+from reprise.materializer.worker import Worker, send_dead_letters
 from reprise.runtime.logs import get_logger
 from reprise.runtime.worker_threads import WorkerThreads
 from reprise.store.online_store import OnlineStore
@@ -69,10 +70,12 @@ def open_worker(settings: MaterializerSettings, metrics: MaterializerMetrics) ->
         store = stack.enter_context(OnlineStore.connect(settings))
         for name in _TIMED:
             setattr(store, name, metrics.online_store.timed()(getattr(store, name)))
-        fold = BatchFold(plan, store, settings.feast_project, metrics, window)
         producer = open_producer(settings)
         stack.callback(producer.close, _CLOSE_SECONDS)
+        refuse = partial(send_dead_letters, producer, metrics)
+        skew = settings.max_clock_skew_seconds
+        fold = BatchFold(plan, store, settings.feast_project, metrics, window, skew, refuse)
         consumer = open_consumer(settings, EVENTS, settings.group)
         stack.callback(consumer.close)
         _log.info("folding", plan=plan.hash[:12], schema=plan.schema_hash[:12], group=settings.group)
-        yield Worker(consumer, fold, producer, metrics, settings)
+        yield Worker(consumer, fold, metrics, settings)

@@ -5,12 +5,12 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from reprise.log import EventLogSettings
+from reprise.log import ClockSettings, EventLogSettings
 from reprise.runtime.settings import ApiSettings
 from reprise.store.settings import OnlineStoreSettings
 
 
-class MaterializerSettings(ApiSettings, EventLogSettings, OnlineStoreSettings):
+class MaterializerSettings(ApiSettings, EventLogSettings, ClockSettings, OnlineStoreSettings):
     """The materializer's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="MATERIALIZER_")

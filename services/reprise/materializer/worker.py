@@ -50,13 +50,11 @@ class Worker:
         self,
         consumer: LogConsumer,
         fold: BatchFold,
-        dead_letters: LogProducer,
         metrics: MaterializerMetrics,
         settings: MaterializerSettings,
     ) -> None:
         self._consumer = consumer
         self._fold = fold
-        self._dead_letters = dead_letters
         self._metrics = metrics
         self._settings = settings
         self._lag_due = 0.0
@@ -100,9 +98,8 @@ class Worker:
     def _fold_polled(self, polled: Mapping[int, Sequence[Record]]) -> bool:
         """Fold and commit the batch; return False if it has to be retried."""
         try:
-            invalid = self._fold.fold(self._consumer.topic_id, polled)
+            self._fold.fold(self._consumer.topic_id, polled)
             with self._metrics.event_log.timed():
-                send_dead_letters(self._dead_letters, invalid, _DEAD_LETTER_SECONDS)
                 self._consumer.commit(
                     {partition: records[-1].offset + 1 for partition, records in polled.items()}
                 )
@@ -137,25 +134,32 @@ class Worker:
         self.problem = delay
 
 
-def send_dead_letters(producer: LogProducer, invalid: Sequence[InvalidRecord], timeout: float) -> None:
+def send_dead_letters(
+    producer: LogProducer, metrics: MaterializerMetrics, invalid: Sequence[InvalidRecord]
+) -> None:
     """Append records to the dead-letter topic; a replay may append them again.
 
     Raises:
-        EventLogError: The log did not acknowledge them within ``timeout`` seconds.
+        EventLogError: The log did not acknowledge them in time.
     """
-    futures = [producer.append(DEAD_LETTERS.name, each.record.key, _letter(each)) for each in invalid]
-    for future in futures:
-        try:
-            future.result(timeout)
-        except TimeoutError as error:
-            raise LogTimeoutError(f"{DEAD_LETTERS.name}: not acknowledged within {timeout:g} s") from error
+    if not invalid:
+        return
+    with metrics.event_log.timed():
+        futures = [producer.append(DEAD_LETTERS.name, each.record.key, _letter(each)) for each in invalid]
+        for future in futures:
+            try:
+                future.result(_DEAD_LETTER_SECONDS)
+            except TimeoutError as error:
+                text = f"{DEAD_LETTERS.name}: not acknowledged within {_DEAD_LETTER_SECONDS:g} s"
+                raise LogTimeoutError(text) from error
 
 
 def _letter(invalid: InvalidRecord) -> bytes:
-    """Return JSON with the reason, the record's position and its value, as text or base64."""
+    """Return JSON with the error's class and text, the record's position, and its value as text or base64."""
     record = invalid.record
     letter: dict[str, object] = {
-        "reason": invalid.reason,
+        "reason": str(invalid.error),
+        "error": type(invalid.error).__name__,
         "topic": EVENTS.name,
         "partition": record.partition,
         "offset": record.offset,

@@ -34,6 +34,6 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
         tracing=tracing,
     )
-    ingest = EventIngest(log, metrics, settings.ack_timeout_seconds)
+    ingest = EventIngest(log, metrics, settings.ack_timeout_seconds, settings.max_clock_skew_seconds)
     app.include_router(events_router(ingest, settings.max_events))
     return app

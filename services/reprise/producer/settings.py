@@ -3,11 +3,11 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from reprise.log import EventLogSettings
+from reprise.log import ClockSettings, EventLogSettings
 from reprise.runtime.settings import ApiSettings, TraceSettings
 
 
-class ProducerSettings(ApiSettings, EventLogSettings, TraceSettings):
+class ProducerSettings(ApiSettings, EventLogSettings, ClockSettings, TraceSettings):
     """The producer's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_")

@@ -34,6 +34,7 @@ from support.histories import (
     batch_states,
     event_table,
     make_events,
+    refuse_none,
 )
 from support.redis import RedisServer
 
@@ -92,7 +93,7 @@ class World:
     def stream(self, partitions: Partitions, topic_id: bytes = TOPIC_ID) -> dict[str, float]:
         """Fold all records from offset 0, and return how many events had which outcome."""
         metrics = MaterializerMetrics(CollectorRegistry())
-        fold = BatchFold(PLAN, self.store, PROJECT, metrics, timedelta(days=1))
+        fold = BatchFold(PLAN, self.store, PROJECT, metrics, timedelta(days=1), 300.0, refuse_none)
         for partition, records in partitions.items():
             for at in range(0, len(records), 29):
                 fold.fold(topic_id, {partition: records[at : at + 29]})

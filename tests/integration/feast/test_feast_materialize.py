@@ -31,6 +31,7 @@ from support.histories import (
     batch_states,
     event_table,
     make_events,
+    refuse_none,
 )
 from support.redis import RedisServer
 
@@ -54,12 +55,13 @@ class Stream:
 
     def __init__(self, repository: FeastRepository, store: OnlineStore) -> None:
         self._metrics = MaterializerMetrics(CollectorRegistry())
-        self._fold = BatchFold(repository.plan, store, PROJECT, self._metrics, timedelta(days=1))
+        window = timedelta(days=1)
+        self._fold = BatchFold(repository.plan, store, PROJECT, self._metrics, window, 300.0, refuse_none)
 
     def fold(self, partitions: Mapping[int, Sequence[Record]], size: int = 41) -> None:
         for partition, records in partitions.items():
             for at in range(0, len(records), size):
-                assert self._fold.fold(TOPIC.bytes, {partition: records[at : at + size]}) == []
+                self._fold.fold(TOPIC.bytes, {partition: records[at : at + size]})
 
     def count(self, outcome: str) -> float:
         value: float = self._metrics.events.labels(outcome)._value.get()

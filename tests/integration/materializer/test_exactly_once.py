@@ -1,6 +1,8 @@
 """The online store holds the batch executor's states, however often and in whatever pieces records come."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -9,14 +11,25 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reprise.events import Event, encode_event
+from reprise.events import EarlyEventError, Event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import Record
-from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.batch_fold import BatchFold, InvalidRecord
 from reprise.materializer.metrics import MaterializerMetrics
+from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore
+from reprise.store.watermarks import Watermarks
 from support.collection import SOAK
-from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
+from support.histories import (
+    PLAN_FILE,
+    PROJECT,
+    as_partitions,
+    assert_store_holds,
+    batch_states,
+    make_events,
+    refuse_none,
+)
 from support.redis import RedisServer
 
 TOPIC = bytes(range(16))
@@ -26,7 +39,7 @@ WINDOW = timedelta(days=1)
 pytestmark = pytest.mark.redis
 
 
-class CrashError(Exception):
+class CrashError(BaseException):
     """The process died here."""
 
 
@@ -76,8 +89,11 @@ def plan() -> Plan:
     return Plan.load(PLAN_FILE)
 
 
-def fold_of(plan: Plan, store: OnlineStore) -> BatchFold:
-    return BatchFold(plan, store, PROJECT, MaterializerMetrics(CollectorRegistry()), WINDOW)
+def fold_of(
+    plan: Plan, store: OnlineStore, refuse: Callable[[Sequence[InvalidRecord]], None] = refuse_none
+) -> BatchFold:
+    metrics = MaterializerMetrics(CollectorRegistry())
+    return BatchFold(plan, store, PROJECT, metrics, WINDOW, 300.0, refuse)
 
 
 def outcome(fold: BatchFold, name: str) -> float:
@@ -87,7 +103,7 @@ def outcome(fold: BatchFold, name: str) -> float:
 def fold_in_batches(fold: BatchFold, partitions: Mapping[int, Sequence[Record]], size: int) -> None:
     for partition, records in partitions.items():
         for at in range(0, len(records), size):
-            assert fold.fold(TOPIC, {partition: records[at : at + size]}) == []
+            fold.fold(TOPIC, {partition: records[at : at + size]})
 
 
 def test_folding_a_history_in_batches_gives_the_batch_states(store: OnlineStore, plan: Plan) -> None:
@@ -200,14 +216,79 @@ def test_broken_and_uninteresting_records_do_not_stop_the_stream(store: OnlineSt
     good = [encode_event(event) for event in events]
     cart = Event("cart-1", "u1", "p1", "cart", events[-1].timestamp_us)
     values = [*good[:10], b"no json", b'{"event_id": "x"}', encode_event(cart), *good[10:]]
-    records = [Record(0, offset, 0, b"key", value) for offset, value in enumerate(values)]
-    fold = fold_of(plan, store)
-    invalid = fold.fold(TOPIC, {0: records})
+    records = as_records(values, events[-1].timestamp_us)
+    invalid: list[InvalidRecord] = []
+    fold = fold_of(plan, store, invalid.extend)
+    fold.fold(TOPIC, {0: records})
     assert [each.record.offset for each in invalid] == [10, 11]
-    assert "JSON" in invalid[0].reason
-    assert "event_type" in invalid[1].reason
+    assert "JSON" in str(invalid[0].error)
+    assert "event_type" in str(invalid[1].error)
     assert outcome(fold, "ignored") == 1
     assert_store_holds(store, plan, batch_states(plan, events))
+
+
+def as_records(values: Sequence[bytes], appended_us: int) -> list[Record]:
+    return [Record(0, offset, appended_us // 1000, b"key", value) for offset, value in enumerate(values)]
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=6), timedelta(days=365)])
+def test_an_event_from_the_future_is_refused_at_every_replay(
+    store: OnlineStore, plan: Plan, ahead: timedelta
+) -> None:
+    events = make_events(6)
+    now_us = events[-1].timestamp_us
+    early = replace(events[2], event_id="early", timestamp_us=now_us + ahead // timedelta(microseconds=1))
+    soon = replace(events[3], event_id="soon", timestamp_us=now_us + 299_000_000)
+    records = as_records([encode_event(event) for event in [*events, early, soon]], now_us)
+    invalid: list[InvalidRecord] = []
+    fold = fold_of(plan, store, invalid.extend)
+    for _ in range(2):
+        fold.fold(TOPIC, {0: records})
+    assert [(each.record.offset, type(each.error)) for each in invalid] == [(6, EarlyEventError)] * 2
+    assert outcome(fold, "early") == 2
+    assert_store_holds(store, plan, batch_states(plan, [*events, soon]))
+
+
+@pytest.mark.parametrize(("kept", "error"), [("text", "CorruptRowError"), ("inf", "UnencodableStateError")])
+def test_a_record_that_cannot_be_folded_stops_no_other_and_changes_no_row(
+    store: OnlineStore, plan: Plan, redis_server: RedisServer, kept: str, error: str
+) -> None:
+    codec = ViewCodec(PROJECT, plan.pair.view)
+    key, watermarks = codec.key("u-bad", "p-bad"), Watermarks(TOPIC, {}).to_bytes()
+    if kept == "text":
+        redis_server.client().set(key, "no hash")
+    else:
+        state = [math.inf if field.kind == "double" else 1 for field in plan.pair.view.fields]
+        store.write_guarded([GuardedWrite(codec, key, None, state, watermarks, 1)])
+    events = make_events(40)
+    bad = replace(events[20], event_id="bad", user_id="u-bad", product_id="p-bad")
+    worse = replace(bad, event_id="worse")
+    records = as_partitions([*events[:20], bad, *events[20:], worse], 1)[0]
+    invalid: list[InvalidRecord] = []
+    fold = fold_of(plan, store, invalid.extend)
+    fold.fold(TOPIC, {0: records})
+    found = [(each.record.offset, type(each.error).__name__) for each in invalid]
+    assert found == [(20, error), (41, error)]
+    assert outcome(fold, "failed") == 2
+    redis_server.client().delete(key)
+    assert_store_holds(store, plan, batch_states(plan, events))
+    # sent again once the row is repaired
+    fold.fold(TOPIC, {1: [Record(1, 0, records[-1].timestamp_ms, b"u-bad", encode_event(bad))]})
+    assert outcome(fold, "duplicate") == 0
+    assert_store_holds(store, plan, batch_states(plan, [*events, bad]))
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError, StoreRefusedError])
+def test_a_store_that_is_away_or_refuses_makes_no_dead_letter(
+    store: HarmedStore, plan: Plan, error: type[StoreError]
+) -> None:
+    def fail() -> None:
+        raise error("write", "away")
+
+    store.race = fail
+    records = as_partitions(make_events(5), 1)[0]
+    with pytest.raises(error):
+        fold_of(plan, store).fold(TOPIC, {0: records})
 
 
 def test_the_comparison_notices_a_lost_event(store: OnlineStore, plan: Plan) -> None:

@@ -15,7 +15,15 @@ from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore, StoredRow
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.blocking import ReplicationIds
-from support.histories import PLAN_FILE, PROJECT, as_partitions, assert_store_holds, batch_states, make_events
+from support.histories import (
+    PLAN_FILE,
+    PROJECT,
+    as_partitions,
+    assert_store_holds,
+    batch_states,
+    make_events,
+    refuse_none,
+)
 from support.redis_cluster import RedisCluster, command, running_redis_cluster
 
 pytestmark = pytest.mark.redis
@@ -78,7 +86,8 @@ def store_of(cluster: RedisCluster, replicas: int) -> OnlineStore:
 
 def fold(plan: Plan, store: object, records: Sequence[Record]) -> None:
     metrics = MaterializerMetrics(CollectorRegistry())
-    BatchFold(plan, store, PROJECT, metrics, WINDOW).fold(TOPIC, {0: records})  # type: ignore[arg-type]
+    fold = BatchFold(plan, store, PROJECT, metrics, WINDOW, 300.0, refuse_none)  # type: ignore[arg-type]
+    fold.fold(TOPIC, {0: records})
 
 
 def test_a_batch_whose_primary_died_is_not_done_and_folds_again_to_the_batch_states(

@@ -15,7 +15,7 @@ from support.archived import Boundaries, CrashError, CrashingStorage, event_reco
 from support.histories import make_events
 from support.offline import put
 
-AFTER = date(2026, 1, 2)
+AFTER = date(2026, 2, 2)
 
 
 def records_of(count: int = 60) -> list[Record]:
@@ -64,7 +64,7 @@ def test_compacting_again_changes_nothing(tmp_path: Path) -> None:
 def test_a_day_that_is_not_settled_is_left_as_it_is(tmp_path: Path) -> None:
     store = OfflineStore(str(tmp_path))
     put_pieces(store, records_of(), 7)
-    report = compact(store, EVENTS.name, before=date(2026, 1, 1))
+    report = compact(store, EVENTS.name, before=date(2026, 2, 1))
     assert (report.written, report.removed) == (0, 0)
 
 
@@ -74,7 +74,7 @@ def test_days_and_partitions_are_compacted_apart(tmp_path: Path) -> None:
         events = make_events(20, seed=partition)
         instants = [0] * 10 + [86_400_000] * 10
         put_pieces(store, event_records(partition, events, instants), 5)
-    compact(store, EVENTS.name, before=date(2026, 1, 3))
+    compact(store, EVENTS.name, before=date(2026, 2, 3))
     found = sorted((s.date.day, s.partition, s.first, s.last) for s in store.segments(EVENTS.name))
     assert found == [(1, 0, 0, 9), (1, 1, 0, 9), (2, 0, 10, 19), (2, 1, 10, 19)]
 

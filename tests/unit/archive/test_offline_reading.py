@@ -1,7 +1,7 @@
 """Reading archived events: the canonical table, each event once, the one that the stream kept."""
 
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import IO
 
@@ -13,16 +13,19 @@ from reprise.archive import (
     EmptyStoreError,
     MissingRecordsError,
     OfflineStore,
+    Segment,
     SegmentGoneError,
+    archive_table,
     compact,
     events_dataset,
+    log_date,
     write_events,
 )
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import CANARY_PREFIX, Event, encode_event, event_key
 from reprise.log import EVENTS, Record
 from reprise.runtime.storage import LocalStorage, StorageAddressError
-from support.archived import START_MS, event_records
+from support.archived import START_MS, TOPIC_ID, event_records
 from support.histories import event_table, make_events
 from support.offline import put
 
@@ -67,7 +70,7 @@ def test_canaries_stay_in_the_archive_and_are_left_out_of_what_is_read(tmp_path:
 
 
 def one(product: str, partition: int, offset: int, log_ms: int, happened_us: int = 1) -> Record:
-    event = Event("same", "u", product, "view", happened_us)
+    event = Event("same", "u", product, "view", START_MS * 1000 + happened_us)
     return Record(partition, offset, START_MS + log_ms, b"u", encode_event(event))
 
 
@@ -128,6 +131,22 @@ def test_broken_records_are_counted_and_left_out(tmp_path: Path) -> None:
     put(store, [one("a", 0, 0, 0), Record(0, 1, START_MS, b"", b"broken")])
     report = write_events(store, tmp_path / "events.parquet")
     assert (report.events, report.records) == (1, 2)
+
+
+def test_events_from_the_future_are_rejected_and_those_of_earlier_versions_left_out(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    skew_us = [299_000_000, 301_000_000, 0, 0]
+    products = ["soon", "early", "large", "next year"]
+    records = [one(p, 0, at, 0, skew_us[at]) for at, p in enumerate(products)]
+    records = [r._replace(value=r.value.replace(b'"same"', b'"%d"' % at)) for at, r in enumerate(records)]
+    table = archive_table(EVENTS.name, TOPIC_ID, records, 300.0)
+    assert [problem is None for problem in table.column("problem").to_pylist()] == [True, False, True, True]
+    rows = table.to_pylist()
+    rows[2]["amount"] = 1e308
+    rows[3]["timestamp"] += timedelta(days=365)
+    segment = Segment(EVENTS.name, TOPIC_ID, log_date(START_MS), 0, 0, 3)
+    store.write(segment, pa.Table.from_pylist(rows, table.schema))
+    assert kept(store) == ["soon"]
 
 
 def test_missing_records_are_refused_unless_told_otherwise(tmp_path: Path) -> None:

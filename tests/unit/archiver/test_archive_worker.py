@@ -90,7 +90,7 @@ def test_every_record_is_one_row_and_a_broken_one_keeps_its_bytes_and_the_reason
 def test_segments_lie_under_the_day_on_which_they_were_appended(tmp_path: Path) -> None:
     archive(log_of(), tmp_path)
     days = {path.split("/")[2] for path in files_under(tmp_path)}
-    assert days == {"date=2026-01-01", "date=2026-01-02"}
+    assert days == {"date=2026-02-01", "date=2026-02-02"}
 
 
 def test_files_do_not_depend_on_how_records_come(tmp_path: Path) -> None:

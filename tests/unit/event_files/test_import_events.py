@@ -488,9 +488,9 @@ def test_amount_that_nobody_uses_may_be_unreadable(tmp_path: Path) -> None:
     assert report.cleared_amounts == 2
 
 
-@pytest.mark.parametrize("amount", ["1_000", "\u0661\u0662", "0x10", "inf", "1e999", "$5"])
+@pytest.mark.parametrize("amount", ["1_000", "\u0661\u0662", "0x10", "inf", "1e999", "$5", "1e308", "1.1e12"])
 def test_amounts_are_numbers_in_ascii_digits(tmp_path: Path, amount: str) -> None:
-    with pytest.raises(BadRowsError, match="amount: not a finite number"):
+    with pytest.raises(BadRowsError, match=r"amount: (not a finite number|too large)"):
         load(tmp_path, f"user_id,product_id,timestamp,amount\nu,p,2026-01-01,{amount}\n")
 
 

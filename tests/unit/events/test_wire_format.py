@@ -1,6 +1,8 @@
 """The event's JSON: what is read, what is refused and why, and what is written."""
 
 import json
+import time
+from dataclasses import replace
 from typing import Any
 
 import duckdb
@@ -9,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.events import (
+    EarlyEventError,
     Event,
     InvalidEventError,
+    check_clock,
     decode_event,
     encode_event,
     event_key,
@@ -63,9 +67,13 @@ def test_offsets_are_turned_to_utc_and_unknown_fields_kept() -> None:
         ({"amount": True}, "amount"),
         ({"amount": "many"}, "amount"),
         ({"amount": "inf"}, "amount"),
+        ({"amount": 1e308}, "amount"),
+        ({"amount": 1.001e12}, "amount"),
         ({"amount": 1.0, "event_type": "view"}, "amount"),
         ({"timestamp": "2026-01-31T12:00:00"}, "timestamp"),
         ({"timestamp": "yesterday"}, "timestamp"),
+        ({"timestamp": "1989-12-31T23:59:59Z"}, "timestamp"),
+        ({"timestamp": "2100-01-01T00:00:00Z"}, "timestamp"),
         ({"timestamp": 1_769_860_800}, "timestamp"),
         ({"metadata": [1]}, "metadata"),
         ({"schema_version": 2}, "schema_version"),
@@ -77,6 +85,22 @@ def test_what_breaks_the_contract_is_named(changes: dict[str, Any], field: str) 
         decode_event(payload(**changes))
     assert caught.value.field == field
     assert str(caught.value).startswith(f"{field}: expected ")
+
+
+def test_an_events_clock_is_compared_with_its_arrival_or_with_now_where_that_is_no_time() -> None:
+    event = decode_event(payload())
+    logged_ms = event.timestamp_us // 1000 - 299_000
+    check_clock(event, 300, logged_ms)
+    with pytest.raises(
+        EarlyEventError, match=r"timestamp: expected at most 298 s after its arrival at 2026-01"
+    ):
+        check_clock(event, 298, logged_ms)
+    # the writer's clock is wrong in both, or the record has no time
+    early = replace(event, timestamp_us=(time.time_ns() + 10**15) // 1000)
+    for future_ms in (early.timestamp_us // 1000, -1, None):
+        check_clock(event, 300, future_ms)
+        with pytest.raises(EarlyEventError):
+            check_clock(early, 300, future_ms)
 
 
 @pytest.mark.parametrize("broken", [b"", b"no json", b"[]", b'"text"', b"{", b"x" * 70_000])
@@ -92,7 +116,7 @@ def test_what_is_no_event_at_all_is_refused(broken: bytes) -> None:
         user_id=TEXT,
         product_id=TEXT,
         event_type=st.sampled_from(["purchase", "cart"]),
-        timestamp_us=st.integers(-60_000_000_000_000_000, 250_000_000_000_000_000),
+        timestamp_us=st.integers(631_152_000_000_000, 4_102_444_799_999_999),
         amount=st.none() | st.floats(0, 1e12),
     )
 )

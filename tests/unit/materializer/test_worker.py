@@ -12,7 +12,6 @@ from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
 from reprise.materializer.worker import Worker
 from reprise.store.exceptions import StoreUnavailableError
-from support.fake_log import FakeLogProducer
 
 
 class GrowingLog:
@@ -37,7 +36,7 @@ class AwayStore:
     def __init__(self, stop: threading.Event) -> None:
         self._stop = stop
 
-    def fold(self, topic_id: bytes, polled: Any) -> list[Any]:
+    def fold(self, topic_id: bytes, polled: Any) -> None:
         self._stop.set()
         raise StoreUnavailableError("redis:6379", "connection refused")
 
@@ -47,7 +46,6 @@ def test_the_lag_grows_for_all_to_see_while_the_store_is_away() -> None:
     worker = Worker(
         cast(LogConsumer, GrowingLog()),
         cast(BatchFold, AwayStore(stop)),
-        FakeLogProducer(),
         MaterializerMetrics(registry),
         MaterializerSettings(batch_records=10, poll_seconds=0.001, retry_seconds=0.001),
     )

@@ -26,9 +26,12 @@ def test_archiver_forgets_the_lag_of_a_partition_that_another_holds_now() -> Non
 def test_dead_letters_and_losses_are_at_zero_before_the_first() -> None:
     folding, archiving = MaterializerMetrics(CollectorRegistry()), ArchiverMetrics(CollectorRegistry())
     archiving.begin("events")
-    invalid = folding.registry.get_sample_value("reprise_materializer_events_total", {"outcome": "invalid"})
+    name = "reprise_materializer_events_total"
+    refused = [
+        folding.registry.get_sample_value(name, {"outcome": o}) for o in ("invalid", "early", "failed")
+    ]
     lost = archiving.registry.get_sample_value("reprise_archiver_lost_records_total", {"topic": "events"})
-    assert (invalid, lost) == (0, 0)
+    assert [*refused, lost] == [0, 0, 0, 0]
 
 
 def lags(registry: CollectorRegistry, name: str) -> dict[tuple[str, ...], float]:

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def event(number: int = 0, **changed: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def ingest(log: FakeLogProducer, metrics: ProducerMetrics) -> EventIngest:
-    return EventIngest(log, metrics, ack_timeout=5.0)
+    return EventIngest(log, metrics, ack_timeout=5.0, max_skew=300.0)
 
 
 async def test_events_go_to_the_events_topic_in_order_keyed_by_user(
@@ -40,10 +41,14 @@ async def test_events_go_to_the_events_topic_in_order_keyed_by_user(
 async def test_broken_event_is_rejected_alone_with_its_field(
     ingest: EventIngest, log: FakeLogProducer
 ) -> None:
-    results = await ingest.accept([event(0, amount=-1), event(1), "text", None])
-    assert [result.outcome for result in results] == ["rejected", "accepted", "rejected", "rejected"]
-    assert [result.field for result in results] == ["amount", None, "event", "event"]
-    assert [result.event_id for result in results] == ["e0", "e1", None, None]
+    soon, year = (
+        (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat() for seconds in (290, 365 * 86_400)
+    )
+    items = [event(0, amount=-1), event(1, timestamp=soon), "text", None, event(4, timestamp=year)]
+    results = await ingest.accept([*items, event(5, amount=1e308)])
+    assert [result.outcome for result in results] == ["rejected", "accepted", *["rejected"] * 4]
+    assert [result.field for result in results] == ["amount", None, "event", "event", "timestamp", "amount"]
+    assert [result.event_id for result in results] == ["e0", "e1", None, None, "e4", "e5"]
     assert len(log.appended) == 1
 
 

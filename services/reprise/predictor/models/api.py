@@ -16,7 +16,7 @@ from typing_extensions import TypedDict, is_typeddict
 
 from reprise.bundle import DataSnapshot, Evaluation, Parity
 from reprise.events import InvalidEventError, parse_timestamp
-from reprise.events.event import MAX_ID_LENGTH
+from reprise.events.event import MAX_AMOUNT, MAX_ID_LENGTH
 from reprise.http.openapi import REFERENCE
 from reprise.http.problems import ProblemDocument
 
@@ -62,7 +62,7 @@ class PredictionRequest(Struct, forbid_unknown_fields=True, frozen=True, gc=Fals
     product_id: ProductId
     event_type: str | None = None
     amount: Annotated[
-        Annotated[float, Meta(ge=0)] | None,
+        Annotated[float, Meta(ge=0, le=MAX_AMOUNT)] | None,
         _about("Amount of the event at hand, in the shop's currency; null for a view.", 19.9),
     ] = None
     event_id: Annotated[Identifier | None, _about("Id of the event at hand; needs an event_type.", "e-7")] = (

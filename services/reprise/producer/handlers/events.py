@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from reprise.events.event import EVENT_TYPE_PATTERN, MAX_ID_LENGTH
+from reprise.events.event import EVENT_TYPE_PATTERN, MAX_AMOUNT, MAX_ID_LENGTH
 from reprise.http.openapi import problem_responses
 from reprise.http.problems import (
     BAD_REQUEST,
@@ -58,12 +58,13 @@ _EVENT_SCHEMA: dict[str, Any] = {
         "amount": {
             "type": ["number", "null"],
             "minimum": 0,
+            "maximum": MAX_AMOUNT,
             "description": "Amount paid, in the shop's currency; null or absent for a view.",
         },
         "timestamp": {
             "type": "string",
             "format": "date-time",
-            "description": "Time of the event, RFC 3339 with an offset.",
+            "description": "Time of the event, RFC 3339 with an offset, from 1990 to now and the allowed clock skew.",
         },
         "metadata": {"type": ["object", "null"]},
         "schema_version": {"type": "integer", "default": 1},

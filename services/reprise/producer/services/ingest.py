@@ -10,7 +10,14 @@ from typing import Any, Literal
 
 import orjson
 
-from reprise.events import Event, InvalidEventError, decode_event, encode_event, event_from_fields
+from reprise.events import (
+    Event,
+    InvalidEventError,
+    check_clock,
+    decode_event,
+    encode_event,
+    event_from_fields,
+)
 from reprise.log import EVENTS, BufferFullError, EventLogError, LogProducer, LogTimeoutError, Position
 from reprise.producer.metrics import ProducerMetrics
 
@@ -39,12 +46,15 @@ class _Appended:
 
 
 class EventIngest:
-    """Validates events and appends them to the log; ``ack_timeout`` is in seconds."""
+    """Validates events and appends them to the log; ``ack_timeout`` and ``max_skew`` are in seconds."""
 
-    def __init__(self, log: LogProducer, metrics: ProducerMetrics, ack_timeout: float) -> None:
+    def __init__(
+        self, log: LogProducer, metrics: ProducerMetrics, ack_timeout: float, max_skew: float
+    ) -> None:
         self._log = log
         self._metrics = metrics
         self._ack_timeout = ack_timeout
+        self._max_skew = max_skew
 
     async def accept(self, items: Sequence[Any]) -> list[EventResult]:
         """Append the valid events among decoded JSON values; return the outcome of each, in order."""
@@ -66,7 +76,7 @@ class EventIngest:
         given = item.get("event_id") if isinstance(item, dict) else None
         event_id = given if isinstance(given, str) else None
         try:
-            event, value = _validated(item)
+            event, value = _validated(item, self._max_skew)
         except InvalidEventError as error:
             return EventResult("rejected", event_id, field=error.field, reason=str(error))
         try:
@@ -91,10 +101,11 @@ class EventIngest:
         return EventResult(outcome, event_id, reason=str(error))
 
 
-def _validated(item: Any) -> tuple[Event, bytes]:
+def _validated(item: Any, max_skew: float) -> tuple[Event, bytes]:
     if not isinstance(item, dict):
         raise InvalidEventError("event", item, "a JSON object")
     event = event_from_fields(item)
+    check_clock(event, max_skew)
     try:
         value = encode_event(event)
     except orjson.JSONEncodeError as error:

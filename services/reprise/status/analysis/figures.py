@@ -21,6 +21,7 @@ _REQUESTS = "reprise_predictor_requests_total"
 _SINGLE = "/predict"
 _PREDICTIONS = frozenset({_SINGLE, "/predict/batch"})
 _FOLDED = "reprise_materializer_events_total"
+_REFUSED = frozenset({"invalid", "early", "failed"})
 _RECEIVED = "reprise_producer_events_total"
 _NO_REQUEST = "no request in the last minute"
 
@@ -79,7 +80,7 @@ def _counts(snapshot: Snapshot, history: History) -> dict[str, Figure]:
     whole = history.window(math.inf)
     young = None if whole.seconds else "a count needs two snapshots"
 
-    def counted(service: str, metric: str, **outcome: str) -> Figure:
+    def counted(service: str, metric: str, **outcome: str | frozenset[str]) -> Figure:
         value = whole.increase(metric, **outcome)
         # What was counted before a service went away stays known.
         return figure(value, "events", None if value else unavailable(snapshot, service) or young)
@@ -87,7 +88,7 @@ def _counts(snapshot: Snapshot, history: History) -> dict[str, Figure]:
     return {
         "duplicates": counted("materializer", _FOLDED, outcome="duplicate"),
         "replayed": counted("materializer", _FOLDED, outcome="replayed"),
-        "dead_letters": counted("materializer", _FOLDED, outcome="invalid"),
+        "dead_letters": counted("materializer", _FOLDED, outcome=_REFUSED),
         "rejected": counted("producer", _RECEIVED, outcome="rejected"),
         "archived": counted("archiver", "reprise_archiver_records_total"),
         "archive_lost": counted("archiver", "reprise_archiver_lost_records_total"),
