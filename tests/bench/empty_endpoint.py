@@ -16,6 +16,7 @@ class PredictionResponse(BaseModel):
     prediction: int
     probability: float
     confidence: float
+    threshold: float | None
     user_id: str
     product_id: str
     features_used: dict[str, float | None]
@@ -28,7 +29,8 @@ class PredictionResponse(BaseModel):
 ANSWER = PredictionResponse(
     prediction=1,
     probability=0.625,
-    confidence=0.625,
+    confidence=0.71,
+    threshold=0.31,
     user_id="u-1042",
     product_id="p-17",
     features_used={

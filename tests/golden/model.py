@@ -61,7 +61,7 @@ def _comparable(manifest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shortened(manifest: dict[str, Any]) -> dict[str, Any]:
-    bulk = ("plan", "inputs", "feature_histograms", "score_histogram", "importances")
+    bulk = ("plan", "inputs", "feature_histograms", "score_histogram", "importances", "verdicts")
     return {key: digest(value) if key in bulk else value for key, value in manifest.items()}
 
 

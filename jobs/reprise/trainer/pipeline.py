@@ -21,11 +21,11 @@ from reprise.bundle import (
 )
 from reprise.event_files.options import ImportOptions
 from reprise.features.plan import Plan
+from reprise.features.request_kinds import KindColumns
 from reprise.runtime.durations import format_duration
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, check_truth_file
 from reprise.trainer.data.history import History, compute_dataset, read_history
-from reprise.trainer.data.request_kinds import KindColumns
 from reprise.trainer.exceptions import RolloutRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline

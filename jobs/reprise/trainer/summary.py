@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from reprise.bundle import SliceReport
+from reprise.bundle import Manifest, SliceReport
 from reprise.reports.html import number
 from reprise.runtime.durations import format_duration
 from reprise.trainer.evaluation.held_out import scores_by_scorer
@@ -37,13 +37,12 @@ def render_summary(result: TrainingResult) -> str:
     lines += ["", *_questions(evaluation.questions)]
     manifest, refit = result.manifest, result.refit
     age = result.run.describe_age(refit.newest_row, data)
+    lines += ["", *_verdicts(manifest)]
     lines += [
         "",
-        f"evaluated   grown on {data.train.rows:,} rows until {data.train.end[:10]}, threshold"
-        f" {refit.evaluated_threshold:.4f}",
+        f"evaluated   grown on {data.train.rows:,} rows until {data.train.end[:10]}",
         f"published   same parameters, grown on {refit.train.rows:,} rows; the newest is of {refit.newest_row[:10]},"
         f" {age}",
-        f"threshold   {manifest.threshold:.4f} ({manifest.parameters['threshold_rule']})",
         f"parity      ONNX = scikit-learn within {manifest.parity.max_abs_diff:.1e} "
         f"on {manifest.parity.rows:,} rows",
         f"took        {sum(result.run.durations.values()):.1f} s",
@@ -82,6 +81,25 @@ def _questions(questions: Mapping[str, SliceReport]) -> list[str]:
         ]
         values += map(number, (scores.roc_auc, scores.calibration_error, scores.precision, scores.recall))
         lines.append(f"  {name:<32}" + "".join(f"{value:>16}" for value in values))
+    return lines
+
+
+def _verdicts(manifest: Manifest) -> list[str]:
+    columns = ("threshold", "yes: rows", "right", "no: rows", "right")
+    lines = [
+        f"Verdicts by kind, thresholds by {manifest.parameters['threshold_rule']}",
+        " " * 34 + "".join(f"{column:>16}" for column in columns),
+    ]
+    for kind, verdict in manifest.verdicts.items():
+        yes, no = verdict.least_confidences
+        values = (
+            "never yes" if verdict.threshold is None else number(verdict.threshold),
+            f"{verdict.true_positives + verdict.false_positives:,}",
+            number(yes),
+            f"{verdict.true_negatives + verdict.false_negatives:,}",
+            number(no) + " pooled" * verdict.pooled,
+        )
+        lines.append(f"  {kind:<32}" + "".join(f"{value:>16}" for value in values))
     return lines
 
 

@@ -19,6 +19,7 @@ from reprise.bundle.manifest import Evaluation as Evaluation
 from reprise.bundle.manifest import Histogram as Histogram
 from reprise.bundle.manifest import Importance as Importance
 from reprise.bundle.manifest import InputColumn as InputColumn
+from reprise.bundle.manifest import KindVerdict as KindVerdict
 from reprise.bundle.manifest import Manifest as Manifest
 from reprise.bundle.manifest import ModelFile as ModelFile
 from reprise.bundle.manifest import Parity as Parity

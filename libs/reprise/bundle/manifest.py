@@ -118,6 +118,43 @@ class Evaluation(_Part):
     )
 
 
+class KindVerdict(_Part):
+    """The verdicts on one kind of question, and how often they were right on held-out rows.
+
+    Tables of a kind with few rows on a side of the threshold are of its group, or of all rows.
+    """
+
+    threshold: Share | None = Field(
+        description="A probability at or above it predicts a purchase; none: a purchase is never predicted."
+    )
+    edges: tuple[Share, ...] = Field(description="Rising probabilities between the steps of ``confidences``.")
+    confidences: tuple[Share, ...] = Field(
+        description="Number i is of probabilities from edge i − 1 to edge i: of the rows at least as extreme on"
+        " the verdict's side, the share for which it was right."
+    )
+    pooled: bool = Field(description="Whether a side has rows of other kinds, because its own are too few.")
+    true_positives: Count = Field(description="Of the kind's own held-out rows, as the next three.")
+    false_positives: Count
+    true_negatives: Count
+    false_negatives: Count
+
+    @model_validator(mode="after")
+    def _edges_part_the_confidences(self) -> Self:
+        if len(self.confidences) != len(self.edges) + 1:
+            raise ValueError(f"{len(self.edges)} edges need {len(self.edges) + 1} confidences")
+        if any(left >= right for left, right in zip(self.edges, self.edges[1:], strict=False)):
+            raise ValueError("edges must rise")
+        return self
+
+    @property
+    def least_confidences(self) -> tuple[float | None, float]:
+        """The confidences at the threshold, of a predicted purchase, if any is predicted, and of none."""
+        if self.threshold is None:
+            return None, self.confidences[-1]
+        at = self.edges.index(self.threshold)
+        return self.confidences[at + 1], self.confidences[at]
+
+
 class Window(_Part):
     """The rows of a time range."""
 
@@ -181,7 +218,14 @@ class Manifest(_Part):
     plan: dict[str, Any] = Field(description="The compiled plan; a predictor needs nothing else.")
     inputs: Annotated[tuple[InputColumn, ...], Field(min_length=1)]
     horizon_seconds: Annotated[int, Field(gt=0)]
-    threshold: Share = Field(description="A probability at or above it predicts a purchase.")
+    threshold: Share = Field(
+        description="Chosen for all requests at events together; ``verdicts`` has that of each kind."
+    )
+    verdicts: dict[str, KindVerdict] = Field(
+        default_factory=dict,
+        description="By kind of question; empty for a model with one threshold, which states the probability of"
+        " the predicted class as its confidence.",
+    )
     seed: int
     parameters: dict[str, Any] = Field(description="How the model was trained.")
     calibration: dict[str, float] = Field(

@@ -19,9 +19,9 @@ from reprise.bundle.scorer import Scorer
 from reprise.evaluation.time_split import TimeSplit, split_by_time
 from reprise.event_files.importer import import_events
 from reprise.features.plan import Plan
+from reprise.features.request_kinds import KindColumns
 from reprise.features.training_rows import build_training_rows
 from reprise.trainer.data.dataset import Dataset, load_dataset
-from reprise.trainer.data.request_kinds import KindColumns
 from reprise.trainer.evaluation.recency_baseline import fit_recency
 from reprise.trainer.model.beta_calibration import fit_kind_calibration
 from reprise.trainer.model.forest import ForestParameters, grow_split_forest

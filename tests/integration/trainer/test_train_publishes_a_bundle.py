@@ -101,7 +101,10 @@ def test_summary_names_digest_and_card_and_the_card_stands_alone(trained: tuple[
         assert name in page
     for line in ("recency alone", "oracle", "prevalence", "Repeat candidates", "ONNX = scikit-learn"):
         assert line in result.output
-    assert f"threshold   {bundle.manifest.threshold:.4f} (f1)" in result.output
+    assert "Verdicts by kind, thresholds by f1" in result.output
+    for kind in bundle.manifest.verdicts:
+        assert kind in result.output
+        assert f"<td>{kind}" in page
     for text in (result.output, page):
         assert "10 days before the last event" in text
 

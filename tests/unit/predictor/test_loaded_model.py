@@ -14,6 +14,10 @@ from reprise.store.reader import OnlineRow, RowBlock
 from support.served_bundles import bundle_files, logistic_graph, small_plan
 
 NAMES = small_plan().input_names
+VERDICT = {
+    "threshold": None, "edges": [], "confidences": [0.9], "pooled": False, "true_positives": 0, "false_positives": 0,
+    "true_negatives": 9, "false_negatives": 1,
+}  # fmt: skip
 
 
 def bundle_of(tmp_path: Path, files: BundleFiles) -> Bundle:
@@ -52,6 +56,7 @@ def with_another_input(model: onnx.ModelProto) -> None:
     ("overrides", "message"),
     [
         ({"plan": {"format": 99}}, "plan: .* 99"),
+        ({"verdicts": {"whenever": VERDICT}}, "verdicts: expected first event, .*; got whenever"),
         ({"plan_hash": "0" * 64}, f"plan_hash: .* {'0' * 64}"),
         ({"schema_hash": "1" * 64}, "schema_hash: .* 111"),
         ({"inputs": [{"name": name} for name in reversed(NAMES)]}, "input 0: .* request"),

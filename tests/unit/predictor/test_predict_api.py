@@ -67,6 +67,7 @@ def test_answer_to_a_known_pair_is_exactly_this(predictor: RunningPredictor) -> 
         "prediction": 1,
         "probability": probability,
         "confidence": probability,
+        "threshold": 0.5,
         "user_id": "u-1",
         "product_id": "p-1",
         "features_used": {
@@ -84,7 +85,7 @@ def test_answer_to_a_known_pair_is_exactly_this(predictor: RunningPredictor) -> 
 
 def test_order_of_the_members_is_stable(predictor: RunningPredictor) -> None:
     assert list(post(predictor, "/predict", ASK)) == [
-        *("prediction", "probability", "confidence", "user_id", "product_id", "features_used"),
+        *("prediction", "probability", "confidence", "threshold", "user_id", "product_id", "features_used"),
         *("model_version", "arm", "timestamp", "known"),
     ]
 

@@ -5,15 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from reprise.bundle import KindVerdict
 from reprise.evaluation.time_split import Span, TimeSplit, split_by_time
+from reprise.features.request_kinds import KindColumns
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.request_kinds import KindColumns
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import fit_beta_calibration
 from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model
 from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters
 from reprise.trainer.settings import TrainerSettings
+from reprise.trainer.threshold import Thresholds
 
 DAY_US = 86_400_000_000
 HORIZON = timedelta(days=10)
@@ -117,10 +119,13 @@ def test_published_model_is_calibrated_by_a_forest_that_has_not_seen_the_rows(fi
     assert own.a + own.b > 2.2
 
 
-def test_each_kind_of_question_is_calibrated_and_judged_by_itself() -> None:
-    """In this shop idle pairs are bought half as often as pairs at an event."""
-    table, split = make_table(20_000)
-    random = np.random.default_rng(4)
+ASKED_COLUMNS = KindColumns(purchases=4, is_purchase=5)
+
+
+def make_asked_table(rows: int = 20_000, *, seed: int = 0) -> tuple[Dataset, TimeSplit]:
+    """A shop in which idle pairs are bought half as often as pairs at an event."""
+    table, split = make_table(rows, seed=seed)
+    random = np.random.default_rng(4 + seed)
     asked = random.choice(3, len(table), p=[0.6, 0.1, 0.3]).astype(np.int8)
     idle = asked == ASKED.index("idle")
     labels = table.labels & ~(idle & (random.random(len(table)) < 0.5))
@@ -128,10 +133,17 @@ def test_each_kind_of_question_is_calibrated_and_judged_by_itself() -> None:
     is_purchase = np.where(idle, np.nan, (random.random(len(table)) < 0.4).astype(float))
     inputs = np.asfortranarray(np.column_stack((table.inputs, bought, is_purchase)), dtype=np.float32)
     truth = np.where(idle, np.nan, table.truth)
-    asked_table = replace(table, inputs=inputs, labels=labels, asked=asked, truth=truth)
-    columns = KindColumns(purchases=4, is_purchase=5)
+    return replace(table, inputs=inputs, labels=labels, asked=asked, truth=truth), split
+
+
+@pytest.fixture(scope="module")
+def asked_model() -> FittedModel:
     settings = SETTINGS.model_copy(update={"cv_folds": 0})
-    model = fit_model(asked_table, split, (*NAMES, "bought", "is_purchase"), settings, columns)
+    return fit_model(*make_asked_table(), (*NAMES, "bought", "is_purchase"), settings, ASKED_COLUMNS)
+
+
+def test_each_kind_of_question_is_calibrated_and_judged_by_itself(asked_model: FittedModel) -> None:
+    model = asked_model
     assert len(model.published.forest.parts) == 2
     questions = model.evaluation.questions
     assert set(questions) == {
@@ -147,6 +159,45 @@ def test_each_kind_of_question_is_calibrated_and_judged_by_itself() -> None:
         assert (report.oracle is None) == name.startswith("idle")
     judged = sum(questions[name].rows for name in list(questions)[:2])
     assert model.evaluation.overall.rows == judged == len(model.predictions.rows)
+
+
+def test_stated_confidence_is_right_on_later_rows_of_every_kind(asked_model: FittedModel) -> None:
+    """Of the verdicts with at least a stated confidence, that share is right, within the error of both samples."""
+    later, _ = make_asked_table(60_000, seed=9)
+    kinds = ASKED_COLUMNS.kinds(later.inputs)
+    probabilities = asked_model.published.scorer.score(later.inputs).astype(np.float64)
+    checked = 0
+    for number, verdict in enumerate(asked_model.verdicts.values()):
+        edges, confidences = np.array(verdict.edges), np.array(verdict.confidences)
+        stated = confidences[np.searchsorted(edges, probabilities, side="right")]
+        predicted = probabilities >= verdict.threshold
+        if verdict.pooled:
+            continue
+        for side in (predicted, ~predicted):
+            own = (kinds == number) & side
+            for least in np.quantile(stated[own], [0.0, 0.5, 0.9]):
+                tail = own & (stated >= least)
+                share = (predicted == later.labels)[tail].mean()
+                judged = max(100, tail.sum() * sum(counts(verdict)) / (kinds == number).sum())
+                error = np.sqrt(max(share * (1 - share), 0.01) * (1 / tail.sum() + 1 / judged))
+                assert abs(share - least) < 4 * error, (number, least, share)
+                checked += 1
+    assert checked > 20
+
+
+def counts(verdict: KindVerdict) -> tuple[int, ...]:
+    return (
+        verdict.true_positives,
+        verdict.false_positives,
+        verdict.true_negatives,
+        verdict.false_negatives,
+    )
+
+
+def test_each_kind_has_its_threshold_by_the_rule(asked_model: FittedModel) -> None:
+    thresholds = [verdict.threshold for verdict in asked_model.verdicts.values()]
+    assert tuple(thresholds) == asked_model.published.thresholds.by_kind
+    assert len(set(thresholds)) == 6
 
 
 def test_a_plan_whose_inputs_tell_no_kinds_apart_has_one_forest(fitted: FittedModel) -> None:
@@ -173,7 +224,8 @@ def test_same_rows_and_seed_make_the_same_model_and_report(fitted: FittedModel) 
     assert again.evaluated.graph == fitted.evaluated.graph
     assert again.evaluation == fitted.evaluation
     assert again.importances == fitted.importances
-    assert again.published.threshold == fitted.published.threshold
+    assert again.published.thresholds == fitted.published.thresholds
+    assert again.verdicts == fitted.verdicts
     assert again.published.parity == fitted.published.parity
     assert fit(*make_table(), seed=2).published.graph != fitted.published.graph
 
@@ -181,7 +233,7 @@ def test_same_rows_and_seed_make_the_same_model_and_report(fitted: FittedModel) 
 def test_fixed_threshold_is_used_for_everyone() -> None:
     table, split = make_table(4_000, truth=False)
     model = fit(table, split, threshold=0.4, cv_folds=0)
-    assert model.published.threshold == model.evaluated.threshold == 0.4
+    assert model.published.thresholds == model.evaluated.thresholds == Thresholds(0.4, (0.4,) * 6)
     assert model.evaluation.overall.oracle is None
     assert model.evaluation.overall.share_of_achievable is None
     called = model.predictions.by_scorer["model"] >= 0.4
@@ -194,9 +246,9 @@ def test_threshold_follows_the_rule_on_out_of_time_rows() -> None:
     table, split = make_table(4_000, truth=False)
     model = fit(table, split, threshold_rule="top:10%", cv_folds=0)
     rows = table.within(split.calibration).inputs
-    reached = model.evaluated.scorer.score(rows) >= model.evaluated.threshold
+    reached = model.evaluated.scorer.score(rows) >= model.evaluated.thresholds.overall
     assert reached.mean() == pytest.approx(0.1, abs=0.01)
-    assert model.published.threshold == pytest.approx(model.evaluated.threshold, rel=0.3)
+    assert model.published.thresholds.overall == pytest.approx(model.evaluated.thresholds.overall, rel=0.3)
 
 
 def test_precision_that_no_threshold_reaches_is_refused() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
 from reprise.bundle.scorer import Scorer
-from reprise.trainer.data.request_kinds import KINDS, ONE_KIND, KindColumns
+from reprise.features.request_kinds import KINDS, ONE_KIND, KindColumns
 from reprise.trainer.exceptions import GraphMismatchError
 from reprise.trainer.model.beta_calibration import BetaCalibration, KindCalibration
 from reprise.trainer.model.forest import ForestParameters, SplitForest, grow_forest, score_forest

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise.trainer.threshold import choose_threshold, describe_rule
+from reprise.trainer.threshold import choose_threshold, choose_thresholds, describe_rule
 
 ROWS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=4, max_size=60).filter(
     lambda rows: len({label for label, _ in rows}) == 2
@@ -72,6 +72,28 @@ def test_costs_give_the_threshold_of_a_calibrated_probability() -> None:
     chosen = choose_threshold("cost:1,5", labels, probabilities)
     assert chosen == pytest.approx(1 / 6)
     assert cost(chosen) < min(cost(chosen - 0.03), cost(chosen + 0.03))
+
+
+def test_each_kind_gets_its_threshold_and_one_that_cannot_satisfy_the_rule_gets_none() -> None:
+    random = np.random.default_rng(0)
+    kinds = np.array([0] * 4_000 + [1] * 80 + [2] * 4_000 + [3] * 4_000 + [4] * 4_000, np.int8)
+    probabilities = random.random(len(kinds)) * np.where(kinds == 2, 0.5, 1.0)
+    labels = random.random(len(kinds)) < np.where(kinds == 4, probabilities / 2, probabilities)
+    events = kinds != 2
+    found = choose_thresholds("precision:0.75", kinds, events, labels, probabilities)
+    event, small, never, repeat, other, absent = found.by_kind
+    assert event == pytest.approx(0.5, abs=0.06)  # a mean of 0.75 above it
+    assert repeat == pytest.approx(event, abs=0.06)
+    group = choose_threshold("precision:0.75", labels[kinds < 3], probabilities[kinds < 3])
+    assert small == group
+    assert never is None
+    assert other is None
+    assert absent == choose_threshold(
+        "precision:0.75", labels[kinds > 2], probabilities[kinds > 2], least_rows=50
+    )
+    assert found.overall == choose_threshold("precision:0.75", labels[events], probabilities[events])
+    assert np.isinf(found.of(kinds)[kinds == 2]).all()
+    assert choose_thresholds(0.3, kinds, events, labels, probabilities).by_kind == (0.3,) * 6
 
 
 def test_rules_are_described() -> None:

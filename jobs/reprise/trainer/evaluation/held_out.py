@@ -1,7 +1,7 @@
 """Evaluation of the model, its baselines and the oracle on the same held-out rows."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import pairwise
 
 import numpy as np
@@ -10,9 +10,9 @@ import numpy.typing as npt
 from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
 from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
 from reprise.evaluation.time_split import Span
+from reprise.features.request_kinds import KINDS
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.request_kinds import KINDS
 
 MODEL = "model"
 PREVALENCE = "prevalence"
@@ -26,12 +26,16 @@ class Predictions:
 
     rows: Dataset
     by_scorer: Mapping[str, Floats]
+    # The threshold of each row by scorer; infinite where a purchase is never predicted
+    thresholds: Mapping[str, Floats] = field(default_factory=dict)
 
     def subset(self, rows: slice | npt.NDArray[np.bool_]) -> "Predictions":
         """Return the predictions for some of the rows."""
-        return Predictions(
-            self.rows.subset(rows), {name: values[rows] for name, values in self.by_scorer.items()}
-        )
+        parts = [
+            {name: values[rows] for name, values in each.items()}
+            for each in (self.by_scorer, self.thresholds)
+        ]
+        return Predictions(self.rows.subset(rows), *parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,7 @@ class TimeSlice:
     aucs: Mapping[str, float | None]  # ROC AUC by scorer; ``None`` if only one label occurs
 
 
-def evaluate(
-    predictions: Predictions, kinds: npt.NDArray[np.int8], thresholds: Mapping[str, float]
-) -> Evaluation:
+def evaluate(predictions: Predictions, kinds: npt.NDArray[np.int8]) -> Evaluation:
     """Return the report on requests at events, all and those whose pair was bought before, and on each question.
 
     ``kinds`` is the place of each row's kind in ``KINDS``. Questions without rows are left out.
@@ -65,21 +67,13 @@ def evaluate(
     }
     at_events = predictions.subset(before)
     return Evaluation(
-        overall=_report(at_events, thresholds),
-        repeat_candidates=_report(predictions.subset(before & repeat), thresholds)
-        if (before & repeat).any()
-        else None,
-        questions={
-            name: _report(predictions.subset(mask), thresholds)
-            for name, mask in questions.items()
-            if mask.any()
-        },
+        overall=_report(at_events),
+        repeat_candidates=_report(predictions.subset(before & repeat)) if (before & repeat).any() else None,
+        questions={name: _report(predictions.subset(mask)) for name, mask in questions.items() if mask.any()},
     )
 
 
-def evaluate_over_time(
-    predictions: Predictions, span: Span, thresholds: Mapping[str, float], parts: int = 6
-) -> list[TimeSlice]:
+def evaluate_over_time(predictions: Predictions, span: Span, parts: int = 6) -> list[TimeSlice]:
     """Return the evaluation of equal parts of the span, in order; parts without rows are left out."""
     edges = np.linspace(span.start_us, span.end_us, parts + 1).astype(np.int64).tolist()
     slices = []
@@ -93,7 +87,7 @@ def evaluate_over_time(
                 rows=len(part.rows),
                 positive_share=float(part.rows.labels.mean()),
                 mean_probability=float(part.by_scorer[MODEL].mean()),
-                aucs={name: scores.roc_auc for name, scores in _scores(part, thresholds).items()},
+                aucs={name: scores.roc_auc for name, scores in _scores(part).items()},
             )
         )
     return slices
@@ -105,8 +99,8 @@ def scores_by_scorer(report: SliceReport) -> dict[str, Scores]:
     return {MODEL: report.model, **report.baselines, **oracle}
 
 
-def _report(predictions: Predictions, thresholds: Mapping[str, float]) -> SliceReport:
-    scores = _scores(predictions, thresholds)
+def _report(predictions: Predictions) -> SliceReport:
+    scores = _scores(predictions)
     oracle = scores.get(ORACLE)
     curve = RankedPredictions.of(predictions.rows.labels, predictions.by_scorer[MODEL]).calibration_curve()
     return SliceReport(
@@ -120,15 +114,15 @@ def _report(predictions: Predictions, thresholds: Mapping[str, float]) -> SliceR
     )
 
 
-def _scores(predictions: Predictions, thresholds: Mapping[str, float]) -> dict[str, Scores]:
+def _scores(predictions: Predictions) -> dict[str, Scores]:
     return {
-        name: score(predictions.rows.labels, values, thresholds[name])
+        name: score(predictions.rows.labels, values, predictions.thresholds[name])
         for name, values in predictions.by_scorer.items()
         if not np.isnan(values).any()  # nobody knows the truth of idle requests
     }
 
 
-def score(labels: Labels, probabilities: Floats, threshold: float) -> Scores:
+def score(labels: Labels, probabilities: Floats, threshold: float | Floats) -> Scores:
     """Return the metrics of at least one prediction.
 
     ROC AUC and average precision are ``None`` if only one label occurs, precision if nothing is predicted, recall

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
-from reprise.trainer.data.request_kinds import KINDS, KindColumns, Matrix
+from reprise.features.request_kinds import KINDS, KindColumns, Matrix
 
 MIN_KIND_LABELS = 50
 """Fewest rows of each label with which a kind of request gets a calibration of its own."""

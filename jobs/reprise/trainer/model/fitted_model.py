@@ -6,14 +6,14 @@ from datetime import timedelta
 
 import numpy as np
 
-from reprise.bundle import Evaluation, Histogram, Importance, Parity
+from reprise.bundle import Evaluation, Histogram, Importance, KindVerdict, Parity
 from reprise.bundle.scorer import Scorer
-from reprise.evaluation.classification_metrics import Floats, Labels
+from reprise.evaluation.classification_metrics import Floats
 from reprise.evaluation.time_split import TimeSplit
+from reprise.features.request_kinds import ONE_KIND, KindColumns
 from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.request_kinds import ONE_KIND, KindColumns
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,
@@ -26,6 +26,7 @@ from reprise.trainer.evaluation.held_out import (
 )
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
 from reprise.trainer.evaluation.recency_baseline import fit_recency
+from reprise.trainer.evaluation.verdicts import judge_verdicts
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import KindCalibration, fit_kind_calibration
 from reprise.trainer.model.forest import (
@@ -38,7 +39,7 @@ from reprise.trainer.model.forest import (
 from reprise.trainer.model.importance import importances
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
 from reprise.trainer.settings import TrainerSettings
-from reprise.trainer.threshold import choose_threshold
+from reprise.trainer.threshold import Thresholds, choose_threshold, choose_thresholds
 
 MIN_TRAIN_LABELS = 30
 MIN_HELD_OUT_LABELS = 10
@@ -52,7 +53,7 @@ class CalibratedForest:
     calibration: KindCalibration
     graph: bytes  # The ONNX model, which ends with ``calibration``
     scorer: Scorer  # Runs the graph
-    threshold: float  # Chosen on the rows that the calibration is fitted on
+    thresholds: Thresholds  # Chosen on the rows that the calibration is fitted on
     parity: Parity  # ONNX Runtime against scikit-learn
 
 
@@ -64,6 +65,7 @@ class FittedModel:
     published: CalibratedForest  # Grown on all labelled rows after the burn-in
     selection: Selection  # The forest's hyperparameters and the cross-validation behind them
     evaluation: Evaluation
+    verdicts: Mapping[str, KindVerdict]  # By the published thresholds, on the evaluation rows; by kind
     # The probabilities of the evaluation rows by the evaluated model, as all that follows
     predictions: Predictions
     time_slices: list[TimeSlice]
@@ -82,7 +84,7 @@ def fit_model(
 ) -> FittedModel:
     """Choose the parameters, judge a model with them on the evaluation span, and fit the one to publish.
 
-    The model is judged, and its threshold chosen, on requests at events; other requests are reported next to them.
+    The model is judged on requests at events; other requests are reported next to them. Each kind has its threshold.
 
     Raises:
         TrainingRefusedError: A span has too few rows of one label, or no threshold has the wanted precision.
@@ -114,12 +116,15 @@ def fit_model(
             )
             bar.advance()
     with timed(durations, "evaluate"):
-        thresholds = {
-            MODEL: evaluated.threshold,
-            **_baseline_thresholds(train, calibration.at_events, settings),
-        }
+        kinds = columns.kinds(evaluation.inputs)
+        baselines = _baseline_thresholds(train, calibration.at_events, settings)
+        thresholds = {name: np.full(len(kinds), value) for name, value in baselines.items()}
         scores = score_rows(evaluated.scorer, evaluation.inputs)
-        everything = Predictions(evaluation, {MODEL: scores, **_baselines(train, evaluation)})
+        everything = Predictions(
+            evaluation,
+            {MODEL: scores, **_baselines(train, evaluation)},
+            {MODEL: evaluated.thresholds.of(kinds), **thresholds},
+        )
         predictions = everything.subset(evaluation.are_at_events)
     with timed(durations, "importance"):
         impurity = evaluated.forest.impurity_importances()
@@ -131,9 +136,10 @@ def fit_model(
         evaluated=evaluated,
         published=published,
         selection=selection,
-        evaluation=evaluate(everything, columns.kinds(evaluation.inputs), thresholds),
+        evaluation=evaluate(everything, kinds),
+        verdicts=judge_verdicts(kinds, evaluation.labels, scores, published.thresholds.by_kind),
         predictions=predictions,
-        time_slices=evaluate_over_time(predictions, split.evaluation, thresholds),
+        time_slices=evaluate_over_time(predictions, split.evaluation),
         importances=ranked,
         score_histogram=score_histogram(predictions.by_scorer[MODEL]),
         feature_histograms={name: feature_histogram(served[:, at]) for at, name in enumerate(input_names)},
@@ -172,19 +178,20 @@ def fit_forest(
         votes = forest.score(calibration.inputs, jobs=jobs)
     by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns)
     probabilities = by_kind.apply(votes, calibration.inputs)
-    at_events = calibration.are_at_events
-    threshold = _threshold(settings, calibration.labels[at_events], probabilities[at_events])
-    if threshold is None:
+    rule = settings.threshold_rule if settings.threshold is None else settings.threshold
+    kinds, at_events = columns.kinds(calibration.inputs), calibration.are_at_events
+    thresholds = choose_thresholds(rule, kinds, at_events, calibration.labels, probabilities)
+    if set(thresholds.by_kind) == {None}:
         raise TrainingRefusedError(
-            f"no threshold satisfies {settings.threshold_rule} on {len(calibration):,} held-out rows, of which"
-            f" {calibration.positives / len(calibration):.1%} were followed by a purchase",
+            f"no threshold satisfies {settings.threshold_rule} for any kind of question on {len(calibration):,}"
+            f" held-out rows, of which {calibration.positives / len(calibration):.1%} were followed by a purchase",
             "a lower precision, or another --threshold-rule",
         )
     graph = build_graph(forest, by_kind)
     scorer = Scorer(graph, INPUT, OUTPUT, input_names)
     difference = check_parity(scorer, forest, by_kind, calibration.inputs, jobs=jobs)
     parity = Parity(rows=len(calibration), max_abs_diff=difference, tolerance=TOLERANCE)
-    return CalibratedForest(forest, by_kind, graph, scorer, threshold, parity)
+    return CalibratedForest(forest, by_kind, graph, scorer, thresholds, parity)
 
 
 def _cross_fitted_votes(
@@ -209,17 +216,12 @@ def _cross_fitted_votes(
     return votes
 
 
-def _threshold(settings: TrainerSettings, labels: Labels, probabilities: Floats) -> float | None:
-    if settings.threshold is not None:
-        return settings.threshold
-    return choose_threshold(settings.threshold_rule, labels, probabilities)
-
-
 def _baseline_thresholds(train: Dataset, rows: Dataset, settings: TrainerSettings) -> dict[str, float]:
-    thresholds = {
-        name: _threshold(settings, rows.labels, scores) for name, scores in _baselines(train, rows).items()
+    found = {
+        name: settings.threshold or choose_threshold(settings.threshold_rule, rows.labels, scores)
+        for name, scores in _baselines(train, rows).items()
     }
-    return {name: 1.0 if found is None else found for name, found in thresholds.items()}
+    return {name: np.inf if threshold is None else threshold for name, threshold in found.items()}
 
 
 def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:

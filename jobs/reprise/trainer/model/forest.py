@@ -10,9 +10,9 @@ import numpy.typing as npt
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
+from reprise.features.request_kinds import ONE_KIND, KindColumns
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.data.request_kinds import ONE_KIND, KindColumns
 
 MIN_GROUP_LABELS = 30
 """Fewest rows of each label with which pairs bought before, and the others, get a forest of their own."""

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from reprise.bundle.scorer import Scorer
-from reprise.trainer.data.request_kinds import KindColumns
+from reprise.features.request_kinds import KindColumns
 from reprise.trainer.exceptions import GraphMismatchError
 from reprise.trainer.model.beta_calibration import CLIP, KindCalibration
 from reprise.trainer.model.forest import Floats, Matrix, SplitForest, score_in_chunks

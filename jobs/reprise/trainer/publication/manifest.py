@@ -41,7 +41,7 @@ def describe_refit(history: History, model: FittedModel) -> Refit:
         newest_row=format_timestamp(int(dataset.timestamps_us[-1])),
         calibration=_window(dataset, split.refit_calibration),
         evaluated_sha256=sha256_hex(model.evaluated.graph),
-        evaluated_threshold=model.evaluated.threshold,
+        evaluated_threshold=model.evaluated.thresholds.overall,
     )
 
 
@@ -77,7 +77,8 @@ def build_manifest(
         plan=plan.to_dict(),
         inputs=tuple(InputColumn(name=name) for name in plan.input_names),
         horizon_seconds=round(settings.horizon.total_seconds()),
-        threshold=published.threshold,
+        threshold=published.thresholds.overall,
+        verdicts=dict(model.verdicts),
         seed=settings.seed,
         parameters=parameters,
         calibration=published.calibration.coefficients(),

@@ -58,6 +58,7 @@ def build_metadata(model: FittedModel, manifest: Manifest, refit: Refit, run: Ru
             "newest_row": refit.newest_row,
             "newest_row_age_days": round(run.age_days(refit.newest_row), 3),
             "threshold": manifest.threshold,
+            "thresholds": {kind: verdict.threshold for kind, verdict in manifest.verdicts.items()},
         },
         "evaluated": {
             "train": data.train.model_dump(),

@@ -8,6 +8,7 @@ from reprise.features.plan import Plan
 from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
 from reprise.trainer.evaluation.held_out import scores_by_scorer
+from reprise.trainer.evaluation.verdicts import MIN_TAIL_ROWS
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.publication import plots
 from reprise.trainer.publication.metadata import Run
@@ -48,6 +49,7 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
         rule=describe_rule(manifest.parameters["threshold_rule"]),
         age=run.describe_age(refit.newest_row, manifest.data),
         run=run,
+        min_tail_rows=MIN_TAIL_ROWS,
         trained_at=run.trained_at.strftime("%d %B %Y, %H:%M UTC"),
         horizon=format_duration(run.settings.horizon),
         seconds=sum(run.durations.values()),
@@ -93,12 +95,12 @@ def _timeline(data: DataSnapshot) -> list[dict[str, Any]]:
 
 
 def _plots(model: FittedModel, manifest: Manifest) -> dict[str, str]:
-    predictions, threshold = model.predictions, model.evaluated.threshold
+    predictions = model.predictions
     return {
         "roc": plots.roc_plot(predictions),
-        "precision_recall": plots.precision_recall_plot(predictions, threshold),
+        "precision_recall": plots.precision_recall_plot(predictions, manifest.evaluation.overall.model),
         "calibration": plots.calibration_plot(predictions),
-        "scores": plots.score_plot(predictions, threshold),
+        "scores": plots.score_plot(predictions),
         "auc_over_time": plots.time_plot(model.time_slices),
         "rate_over_time": plots.rate_plot(model.time_slices),
         "importance": plots.importance_plot(manifest.importances),

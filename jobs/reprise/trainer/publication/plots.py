@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from reprise.bundle import Importance
+from reprise.bundle import Importance, Scores
 from reprise.evaluation.classification_metrics import RankedPredictions
 from reprise.reports import figures
-from reprise.reports.figures import GREY, INDIGO, PALE_INDIGO, RED, SKY, SLATE, figure
+from reprise.reports.figures import GREY, INDIGO, PALE_INDIGO, SKY, SLATE, figure
 from reprise.trainer.evaluation.held_out import MODEL, ORACLE, PREVALENCE, RECENCY, Predictions, TimeSlice
 
 COLOURS = {MODEL: INDIGO, RECENCY: figures.AMBER, PREVALENCE: GREY, ORACLE: figures.GREEN}
@@ -32,17 +32,17 @@ def roc_plot(predictions: Predictions) -> str:
     return image.data_uri
 
 
-def precision_recall_plot(predictions: Predictions, threshold: float) -> str:
-    """Return the precision-recall curves, with the model's point at its threshold."""
+def precision_recall_plot(predictions: Predictions, scores: Scores) -> str:
+    """Return the precision-recall curves, with the model's point at its thresholds."""
     with figure("Precision and recall") as (axes, image):
         labels = predictions.rows.labels
         for name, style in _curves(predictions):
-            precision, recall, thresholds = precision_recall_curve(labels, predictions.by_scorer[name])
+            precision, recall, _ = precision_recall_curve(labels, predictions.by_scorer[name])
             kept = _thinned(len(recall))
             axes.plot(recall[kept], precision[kept], **style)
             if name == MODEL:
-                at = min(int(np.searchsorted(thresholds, threshold)), len(thresholds) - 1)
-                axes.plot(recall[at], precision[at], "o", color=INDIGO, label="at the threshold")
+                at = [np.nan if value is None else value for value in (scores.recall, scores.precision)]
+                axes.plot(*at, "o", color=INDIGO, label="at the thresholds")
         axes.axhline(labels.mean(), color=GREY, ls=":", label="prevalence")
         axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, None))
         axes.legend(loc="upper right")
@@ -74,14 +74,13 @@ def calibration_plot(predictions: Predictions) -> str:
     return image.data_uri
 
 
-def score_plot(predictions: Predictions, threshold: float) -> str:
+def score_plot(predictions: Predictions) -> str:
     """Return the distribution of the probabilities of rows with and without a purchase."""
     with figure("Probabilities by outcome") as (axes, image):
         scores, labels = predictions.by_scorer[MODEL], predictions.rows.labels
         bins = np.linspace(0, max(float(scores.max()), 1e-3), 41)
         for title, chosen, colour in (("no purchase", ~labels, GREY), ("purchase", labels, INDIGO)):
             axes.hist(scores[chosen], bins=bins, density=True, alpha=0.6, color=colour, label=title)
-        axes.axvline(threshold, color=RED, lw=1.2, ls="--", label="threshold")
         axes.set(xlabel="probability", ylabel="density")
         axes.legend()
     return image.data_uri

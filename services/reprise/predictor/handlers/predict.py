@@ -194,13 +194,14 @@ def _response(prediction: Prediction, explain: bool) -> PredictionResponse:
     """Return a prediction, with every input of the model if ``explain``; NaN becomes null when encoded."""
     model = prediction.model
     probability = prediction.probability
-    predicted = probability >= model.threshold
+    predicted, confidence, threshold = model.verdicts.of(probability, prediction.inputs)
     required = zip(REQUIRED_INPUTS, prediction.required_inputs, strict=True)
     user, product, pair = prediction.known
     return {
         "prediction": int(predicted),
         "probability": probability,
-        "confidence": probability if predicted else 1.0 - probability,
+        "confidence": confidence,
+        "threshold": threshold,
         "user_id": prediction.user_id,
         "product_id": prediction.product_id,
         "features_used": prediction.inputs_by_name() if explain else dict(required),
@@ -214,15 +215,15 @@ def _response(prediction: Prediction, explain: bool) -> PredictionResponse:
 def _block_responses(block: PredictionBlock, explain: bool) -> list[PredictionResponse]:
     arm, model = block.arm.name, block.arm.model
     probabilities = block.probabilities.astype(np.float64)
-    predicted = probabilities >= model.threshold
-    confidences = np.where(predicted, probabilities, 1.0 - probabilities)
+    verdicts = model.verdicts.of_block(probabilities, block.inputs)
     kinds = (block.known * _KNOWN_WEIGHTS[:, None]).sum(axis=0).tolist()
     digest = model.digest
     return [
         {
-            "prediction": positive,
+            "prediction": int(predicted),
             "probability": probability,
             "confidence": confidence,
+            "threshold": threshold,
             "user_id": request.user_id,
             "product_id": request.product_id,
             "features_used": features,
@@ -231,11 +232,10 @@ def _block_responses(block: PredictionBlock, explain: bool) -> list[PredictionRe
             "timestamp": _format_timestamp(timestamp_us),
             "known": _KNOWN[kind],
         }
-        for request, positive, probability, confidence, features, timestamp_us, kind in zip(
+        for request, probability, predicted, confidence, threshold, features, timestamp_us, kind in zip(
             block.requests,
-            predicted.astype(np.int8).tolist(),
             probabilities.tolist(),
-            confidences.tolist(),
+            *verdicts,
             _features(block, explain),
             block.timestamps_us,
             kinds,

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict, is_typeddict
 
-from reprise.bundle import DataSnapshot, Evaluation, Parity
+from reprise.bundle import DataSnapshot, Evaluation, KindVerdict, Parity
 from reprise.events import InvalidEventError, parse_timestamp
 from reprise.events.event import MAX_AMOUNT, MAX_ID_LENGTH
 from reprise.http.openapi import REFERENCE
@@ -117,13 +117,24 @@ class Known(TypedDict):
 class PredictionResponse(TypedDict):
     """A prediction."""
 
-    prediction: Annotated[
-        int, _about("1 if the probability reaches the model's threshold, else 0.", 1, ge=0, le=1)
-    ]
+    prediction: Annotated[int, _about("1 if the probability reaches the threshold, else 0.", 1, ge=0, le=1)]
     probability: Annotated[
         float, _about("P(the user buys the product within the horizon).", 0.625, ge=0, le=1)
     ]
-    confidence: Annotated[float, _about("Probability of the predicted class.", 0.625, ge=0, le=1)]
+    confidence: Annotated[
+        float,
+        _about(
+            "Of the held-out questions of the same kind at least as extreme on the prediction's side, the share for"
+            " which it was right.",
+            0.71,
+            ge=0,
+            le=1,
+        ),
+    ]
+    threshold: Annotated[
+        float | None,
+        _about("The threshold of this kind of question; null if a purchase is never predicted.", 0.31),
+    ]
     user_id: Annotated[str, _about(None, "u-1042")]
     product_id: Annotated[str, _about(None, "p-17")]
     features_used: Annotated[
@@ -262,6 +273,18 @@ _MODEL_INFO: dict[str, Any] = {
     "loaded_at": _NOW,
     "refused": None,
     "threshold": 0.31,
+    "verdicts": {
+        "repeat idle": {
+            "threshold": 0.31,
+            "edges": [0.1, 0.31, 0.6],
+            "confidences": [0.96, 0.88, 0.55, 0.78],
+            "pooled": False,
+            "true_positives": 310,
+            "false_positives": 250,
+            "true_negatives": 3500,
+            "false_negatives": 470,
+        }
+    },
     "horizon_seconds": 2_592_000,
     "plan_hash": _HASH,
     "schema_hash": _HASH,
@@ -306,7 +329,10 @@ class ModelInfo(BaseModel):
     digest: str
     loaded_at: str = Field(json_schema_extra={"format": "date-time"})
     refused: RefusedModel | None = Field(description="A newer model that was refused, if any.")
-    threshold: float
+    threshold: float = Field(description="Of all requests at events together.")
+    verdicts: dict[str, KindVerdict] = Field(
+        description="By kind of question its threshold, by ``parameters.threshold_rule``, and the confidences."
+    )
     horizon_seconds: int
     plan_hash: str
     schema_hash: str

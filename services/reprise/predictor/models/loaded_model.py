@@ -14,6 +14,7 @@ from reprise.features.vectorizer import FeatureVectorizer
 from reprise.predictor.exceptions import PlanMismatchError
 from reprise.predictor.metrics import ArmMeter
 from reprise.predictor.models.api import PredictionRequest
+from reprise.predictor.models.verdict import VerdictTable
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import Ids, OnlineRow, RowBlock
 
@@ -80,17 +81,13 @@ class LoadedModel:
     product: EntityState = field(repr=False)
     pair: EntityState = field(repr=False)
     required_positions: tuple[int, ...]
+    verdicts: VerdictTable = field(repr=False)
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def digest(self) -> str:
         """Digest of the bundle, ``sha256:…``."""
         return self.bundle.digest
-
-    @property
-    def threshold(self) -> float:
-        """The least probability that predicts a purchase."""
-        return self.bundle.manifest.threshold
 
     def row_keys(self, user_id: str, product_id: str) -> list[tuple[ViewCodec, bytes]]:
         """Return the codecs and keys of the rows of a user, a product and their pair."""

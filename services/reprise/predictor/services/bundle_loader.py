@@ -9,9 +9,11 @@ from reprise.bundle import Bundle, BundleStore, UnusableModelError
 from reprise.bundle.scorer import Scorer
 from reprise.features.exceptions import PlanError
 from reprise.features.plan import REQUIRED_INPUTS, Plan
+from reprise.features.request_kinds import KINDS
 from reprise.features.vectorizer import FeatureVectorizer
 from reprise.predictor.exceptions import ModelRefusedError
 from reprise.predictor.models.loaded_model import EntityState, LoadedModel
+from reprise.predictor.models.verdict import VerdictTable
 from reprise.store.exceptions import LayoutError
 
 _TOLERANCE = 1e-5
@@ -51,6 +53,8 @@ class BundleLoader:
 def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
     """Return a bundle as a model that is ready to score; raises ``ModelRefusedError`` if a part does not fit."""
     manifest = bundle.manifest
+    if manifest.verdicts and set(manifest.verdicts) != set(KINDS):
+        raise ModelRefusedError(f"verdicts: expected {', '.join(KINDS)}; got {', '.join(manifest.verdicts)}")
     try:
         plan = Plan.from_dict(manifest.plan)
         model = LoadedModel(
@@ -62,6 +66,7 @@ def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
             product=EntityState(project, plan.product.projection),
             pair=EntityState(project, plan.pair.projection),
             required_positions=tuple(plan.input_names.index(name) for name in REQUIRED_INPUTS),
+            verdicts=VerdictTable(manifest, plan),
         )
     except (PlanError, LayoutError) as error:
         raise ModelRefusedError(f"plan: {error}") from error

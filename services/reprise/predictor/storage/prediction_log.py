@@ -53,7 +53,9 @@ class PredictionRecord(BaseModel):
     event_id: str | None = Field(default=None, description="Id of the event at hand, if the request had it.")
     probability: float = Field(ge=0, le=1)
     prediction: bool
-    threshold: float
+    threshold: float | None = Field(
+        description="Of its kind of question; null where a purchase is never predicted."
+    )
     model_version: str = Field(description="Digest of the model.")
     arm: str = Field(description="Arm of the rollout that scored the request.")
     shadow: bool = Field(
@@ -73,6 +75,7 @@ def encode_record(
 ) -> bytes:
     """Return the record as JSON; ``answered_us`` is in microseconds since 1970-01-01 UTC."""
     model = prediction.model
+    predicted, _, threshold = model.verdicts.of(prediction.probability, prediction.inputs)
     user, product, pair = prediction.known
     return orjson.dumps(
         {
@@ -85,8 +88,8 @@ def encode_record(
             "amount": request.amount,
             "event_id": request.event_id,
             "probability": prediction.probability,
-            "prediction": prediction.probability >= model.threshold,
-            "threshold": model.threshold,
+            "prediction": predicted,
+            "threshold": threshold,
             "model_version": model.digest,
             "arm": prediction.arm.name,
             "shadow": shadow,

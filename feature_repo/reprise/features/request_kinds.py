@@ -1,6 +1,6 @@
 """The kinds of request that a model treats apart, told by the inputs alone."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +35,13 @@ class KindColumns:
             position("pair", "value", "purchases_count"), position("request", "request", "is_purchase")
         )
 
-    def repeat(self, rows: Matrix) -> npt.NDArray[np.bool_]:
+    def repeat(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
         """Return which rows are of pairs that were bought before."""
         if self.purchases is None:
             return np.zeros(len(rows), np.bool_)
         return rows[:, self.purchases] > 0
 
-    def kinds(self, rows: Matrix) -> npt.NDArray[np.int8]:
+    def kinds(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.int8]:
         """Return the kind of each row, its place in ``KINDS``."""
         what = np.zeros(len(rows), np.int8)
         if self.is_purchase is not None:
@@ -49,10 +49,31 @@ class KindColumns:
             what = np.where(np.isnan(column), 2, column > 0.5).astype(np.int8)
         return what + np.int8(_PER_GROUP) * self.repeat(rows)
 
+    def kind(self, row: Sequence[float]) -> int:
+        """Return the kind of one row, as ``kinds`` does."""
+        purchases, is_purchase = self.purchases, self.is_purchase
+        kind = _PER_GROUP if purchases is not None and row[purchases] > 0 else 0
+        if is_purchase is None:
+            return kind
+        value = row[is_purchase]
+        if value > 0.5:
+            return kind + 1
+        return kind if value <= 0.5 else kind + 2  # NaN is neither
+
     def groups(self) -> Iterator[range]:
         """Yield the kinds of the pairs that were not bought before, and of those that were."""
         yield range(_PER_GROUP)
         yield range(_PER_GROUP, len(KINDS))
+
+
+def pools(kinds: npt.NDArray[np.int8]) -> Iterator[list[npt.NDArray[np.bool_]]]:
+    """Yield, for each kind in the order of ``KINDS``, its rows, those of its group, and all.
+
+    What is fitted for a kind takes the first of them that is large enough.
+    """
+    for kind in range(len(KINDS)):
+        group = kinds // _PER_GROUP == kind // _PER_GROUP
+        yield [kinds == kind, group, np.ones(len(kinds), np.bool_)]
 
 
 ONE_KIND = KindColumns()

@@ -1,0 +1,84 @@
+"""How often the verdicts of each kind of question are right, on held-out rows: the confidence that is stated."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.isotonic import IsotonicRegression
+
+from reprise.bundle import KindVerdict
+from reprise.evaluation.classification_metrics import Floats, Labels
+from reprise.features.request_kinds import KINDS, pools
+
+MIN_TAIL_ROWS = 100
+"""Fewest rows that a stated confidence is a share of, if there are as many."""
+_STEPS = 25
+
+_Tail = tuple[list[float], list[float]]
+
+
+def judge_verdicts(
+    kinds: npt.NDArray[np.int8],
+    labels: Labels,
+    probabilities: Floats,
+    thresholds: Sequence[float | None],
+) -> dict[str, KindVerdict]:
+    """Return for each kind of question how often its verdicts are right on held-out rows.
+
+    Args:
+        kinds: The place of each row's kind in ``KINDS``.
+        labels: Whether the user bought.
+        probabilities: The probabilities of a model that has not seen the rows.
+        thresholds: The threshold of each kind; None if a purchase is never predicted.
+    """
+    verdicts = {}
+    for name, threshold, parts in zip(KINDS, thresholds, pools(kinds), strict=True):
+        predicted = probabilities >= (np.inf if threshold is None else threshold)
+        yes, no = ([part & side for part in parts] for side in (predicted, ~predicted))
+        used = [next((each for each in side if each.sum() >= MIN_TAIL_ROWS), side[-1]) for side in (yes, no)]
+        edges, confidences = _tail_shares(~labels[used[1]], -probabilities[used[1]])
+        edges, confidences = [-edge for edge in edges], confidences or [1 - (threshold or 0.0)]
+        if threshold is not None:
+            above, right = _tail_shares(labels[used[0]], probabilities[used[0]])
+            edges += [threshold, *reversed(above)]
+            confidences += reversed(right or [threshold])
+        own, bought = yes[0], labels
+        verdicts[name] = KindVerdict(
+            threshold=threshold,
+            edges=tuple(edges),
+            confidences=tuple(confidences),
+            pooled=used[1] is not no[0] or (threshold is not None and used[0] is not own),
+            true_positives=int((own & bought).sum()),
+            false_positives=int((own & ~bought).sum()),
+            true_negatives=int((no[0] & ~bought).sum()),
+            false_negatives=int((no[0] & bought).sum()),
+        )
+    return verdicts
+
+
+def _tail_shares(right: Labels, extremeness: Floats) -> _Tail:
+    """Return the share of right verdicts among the most extreme rows, for up to 25 growing numbers of rows.
+
+    The rate of right verdicts is first made monotone in the probability by isotonic regression. Then the share of a
+    tail never falls towards the extreme, and that of all rows, at the threshold, stays what it is: the precision or
+    the negative predictive value. A cumulative maximum would state the luckiest tail instead.
+
+    Returns:
+        The edges that part the tails, the most extreme first, midway between two rows, one fewer than the shares; and
+        the share of each tail.
+    """
+    if len(right) == 0:
+        return [], []
+    order = np.argsort(-extremeness, kind="stable")
+    ranked = extremeness[order]
+    rates = IsotonicRegression().fit_transform(extremeness, right.astype(np.float64))[order]
+    shares = np.clip(rates.cumsum() / np.arange(1, len(rates) + 1), 0.0, 1.0)
+    ends = np.flatnonzero(
+        np.diff(ranked)
+    )  # The last row of each group of equal probabilities but the last group
+    ends = ends[ends + 1 >= MIN_TAIL_ROWS]
+    if len(ends):
+        wanted = np.geomspace(ends[0], ends[-1] + 1, _STEPS) - 1
+        ends = np.unique(ends[np.searchsorted(ends, wanted)])
+    edges = [float(upper + lower) / 2 for upper, lower in zip(ranked[ends], ranked[ends + 1], strict=True)]
+    return edges, np.maximum.accumulate(shares[[*ends, -1]][::-1])[::-1].tolist()
