@@ -76,24 +76,34 @@ def small_plan() -> Plan:
     )
 
 
+HUGE = 1e12
+"""The largest amount that is taken."""
+
+
 def logistic_graph(
     weights: Mapping[str, float],
     bias: float,
     names: tuple[str, ...],
     *,
-    fails_on_infinity: bool = False,
+    fails_on_huge_inputs: bool = False,
     most: float = 1e30,
 ) -> bytes:
     """sigmoid(bias + Σ weight × input), a missing input counting as zero and one above ``most`` as that much.
 
-    One that fails on infinity gives NaN there, which is what a model does that breaks on one request in a million.
+    One that fails on inputs of ``HUGE`` and more gives NaN there, like a model that breaks on one request in a million.
     """
     column = np.array([[weights.get(name, 0.0)] for name in names], np.float32)
     nodes = [
         helper.make_node("IsNaN", ["inputs"], ["missing"]),
         helper.make_node("Where", ["missing", "zero", "inputs"], ["present"]),
         helper.make_node("Clip", ["present", "least", "most"], ["finite"]),
-        helper.make_node("MatMul", ["present" if fails_on_infinity else "finite", "weights"], ["products"]),
+        # Infinity less infinity is NaN.
+        helper.make_node("Mul", ["present", "overflowing"], ["overflown"]),
+        helper.make_node("Sub", ["overflown", "overflown"], ["nothing"]),
+        helper.make_node("Add", ["finite", "nothing"], ["fragile"]),
+        helper.make_node(
+            "MatMul", ["fragile" if fails_on_huge_inputs else "finite", "weights"], ["products"]
+        ),
         helper.make_node("Add", ["products", "bias"], ["logit"]),
         helper.make_node("Sigmoid", ["logit"], ["scores"]),
         helper.make_node("Squeeze", ["scores", "axis"], ["probability"]),
@@ -104,6 +114,7 @@ def logistic_graph(
         numpy_helper.from_array(np.float32(0), "zero"),
         numpy_helper.from_array(np.float32(-1e30), "least"),
         numpy_helper.from_array(np.float32(most), "most"),
+        numpy_helper.from_array(np.float32(1e39 / HUGE), "overflowing"),
         numpy_helper.from_array(np.array([1], np.int64), "axis"),
     ]
     graph = helper.make_graph(
@@ -124,7 +135,7 @@ def bundle_files(
     weights: Mapping[str, float] | None = None,
     bias: float = 0.0,
     graph: bytes | None = None,
-    fails_on_infinity: bool = False,
+    fails_on_huge_inputs: bool = False,
     evaluation_start: str = "2026-01-01T00:00:00Z",
     **overrides: Any,
 ) -> BundleFiles:
@@ -132,7 +143,9 @@ def bundle_files(
     plan = of or small_plan()
     model = graph
     if model is None:
-        model = logistic_graph(weights or {}, bias, plan.input_names, fails_on_infinity=fails_on_infinity)
+        model = logistic_graph(
+            weights or {}, bias, plan.input_names, fails_on_huge_inputs=fails_on_huge_inputs
+        )
     scores = {
         "roc_auc": 0.8, "average_precision": 0.4, "brier": 0.1, "log_loss": 0.3, "calibration_error": 0.01,
         "precision": 0.5, "recall": 0.6,

@@ -42,9 +42,9 @@ def always(probability: float) -> BundleFiles:
     return telling({}, math.log(probability / (1 - probability)))
 
 
-def failing_on_infinity() -> BundleFiles:
-    """A model that gives no probability where an amount is more than single precision holds."""
-    return _bundle(logistic_graph({}, 0.0, PLAN.input_names, fails_on_infinity=True))
+def failing_on_huge_inputs() -> BundleFiles:
+    """A model that gives no probability where an amount is huge."""
+    return _bundle(logistic_graph({}, 0.0, PLAN.input_names, fails_on_huge_inputs=True))
 
 
 def evaluated_from(start: str) -> BundleFiles:

@@ -16,8 +16,8 @@ import httpx
 
 from e2e.support.rollout_models import HIGH
 from e2e.support.steady_load import SteadyLoad
+from support.served_bundles import HUGE
 
-BEYOND_SINGLE_PRECISION = 1e39
 _SEND_SECONDS = 0.25
 _NEWCOMERS = 5_003
 _GOODS = 997
@@ -91,7 +91,7 @@ class ShopTraffic(SteadyLoad):
         return self
 
     def body(self, turn: int) -> dict[str, Any]:
-        """What is asked at a turn; one amount in three is more than single precision holds."""
+        """What is asked at a turn; one amount in three is the largest that is taken."""
         bits = zlib.crc32(str(turn).encode())
         amount = (bits >> 8) % 6_000 / 100
         user, product = self.pairs[turn % len(self.pairs)]
@@ -99,7 +99,7 @@ class ShopTraffic(SteadyLoad):
             user, product = f"newcomer-{turn % _NEWCOMERS}", f"good-{turn % _GOODS}"
             amount = HIGH if bits & 1 else 0.0
         if turn % 3 == 0 and amount:
-            amount = BEYOND_SINGLE_PRECISION
+            amount = HUGE
         # A view has no amount, so that what is no purchase is of no type at all.
         event_type = "purchase" if bits & 2 else None
         asked = {"user_id": user, "product_id": product, "amount": amount, "event_type": event_type}

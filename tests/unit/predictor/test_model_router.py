@@ -10,7 +10,7 @@ from reprise.bundle import BundleStore
 from reprise.routing import BASELINE, RoutingDocument, RoutingReport, Share, allocate, assign
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from support.predictor import RunningPredictor, published, running_predictor
-from support.served_bundles import bundle_files, small_plan
+from support.served_bundles import HUGE, bundle_files, small_plan
 
 USERS = [f"u-{number}" for number in range(200)]
 
@@ -308,22 +308,22 @@ def test_new_users_are_counted_once_by_their_arm_until_another_document(
 def test_baseline_answers_for_a_failing_candidate_whose_failure_is_counted(
     predictor: RunningPredictor, store: BundleStore, baseline: str
 ) -> None:
-    fragile = store.publish(bundle_files(bias=2.0, fails_on_infinity=True))
+    fragile = store.publish(bundle_files(bias=2.0, fails_on_huge_inputs=True))
     predictor.route(routing(baseline, Share("fragile", fragile, 10_000)))
     assert ask(predictor, "u")["arm"] == "fragile"
-    answer = ask(predictor, "u", amount=1e300)
+    answer = ask(predictor, "u", amount=HUGE)
     assert (answer["arm"], answer["model_version"]) == ("baseline", baseline)
     assert answered(predictor, "fragile", fragile, "failed") == 1
-    assert {result["arm"] for result in ask_all(predictor, amount=1e300)} == {"baseline"}
+    assert {result["arm"] for result in ask_all(predictor, amount=HUGE)} == {"baseline"}
     assert answered(predictor, "fragile", fragile, "failed") == 1 + len(USERS)
     assert answered(predictor, "baseline", baseline) == 1 + len(USERS)
     assert answered(predictor, "baseline", baseline, "failed") == 0
 
 
 def test_failure_of_the_baseline_itself_is_a_problem_of_that_request_alone(tmp_path: Path) -> None:
-    published(tmp_path, bundle_files(fails_on_infinity=True))
+    published(tmp_path, bundle_files(fails_on_huge_inputs=True))
     with running_predictor(tmp_path) as predictor:
-        good, bad = {"user_id": "u", "product_id": "p"}, {"user_id": "u", "product_id": "p", "amount": 1e300}
+        good, bad = {"user_id": "u", "product_id": "p"}, {"user_id": "u", "product_id": "p", "amount": HUGE}
         alone = predictor.client.post("/predict", json=bad)
         together = predictor.client.post("/predict/batch", json={"requests": [good, bad]}).json()
     assert alone.status_code == 500

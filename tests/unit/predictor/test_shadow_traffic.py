@@ -18,7 +18,7 @@ from reprise.routing import RoutingDocument, Share, allocate
 from support.fake_log import FakeLogProducer
 from support.fake_reader import FakeReader
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
-from support.served_bundles import bundle_files, small_plan
+from support.served_bundles import HUGE, bundle_files, small_plan
 from support.waiting import wait_until
 
 ASK = {"user_id": "u", "product_id": "p"}
@@ -72,9 +72,9 @@ def test_shadow_scores_what_the_baseline_answers_and_is_logged_as_a_shadow(
 
 
 def test_failing_shadow_harms_no_answer(predictor: RunningPredictor, tmp_path: Path) -> None:
-    candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0, fails_on_infinity=True))
+    candidate = BundleStore(str(tmp_path)).publish(bundle_files(bias=2.0, fails_on_huge_inputs=True))
     shadowed(predictor, candidate)
-    broken = {**ASK, "amount": 1e300}
+    broken = {**ASK, "amount": HUGE}
     assert predictor.client.post("/predict", json=broken).status_code == 200
     assert predictor.client.post("/predict/batch", json={"requests": [broken, ASK]}).status_code == 200
     wait_until(
