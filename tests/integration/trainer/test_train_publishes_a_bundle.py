@@ -157,7 +157,7 @@ def test_same_data_and_seed_make_the_same_digest(
     assert latest(tmp_path / "models").digest == latest(trained[0]).digest
     other = train(
         history / "events.parquet", tmp_path / "models", "--horizon", "10d", "--truth", truth, "--seed", "1",
-        "--cv-folds", "0", "--max-rows", "3000", "--no-set-latest",
+        "--cv-folds", "0", "--max-rows", "8000", "--no-set-latest",
     )  # fmt: skip
     assert other.exit_code == 0, other.output
     assert len(list((tmp_path / "models/bundles").iterdir())) == 2

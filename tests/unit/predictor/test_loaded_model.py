@@ -37,13 +37,13 @@ def of_future_opset(model: onnx.ModelProto) -> None:
 
 
 def without_sigmoid(model: onnx.ModelProto) -> None:
-    model.graph.node[5].CopyFrom(helper.make_node("Identity", ["logit"], ["scores"]))
+    model.graph.node[-2].CopyFrom(helper.make_node("Identity", ["logit"], ["scores"]))
     model.graph.initializer[1].CopyFrom(helper.make_tensor("bias", TensorProto.FLOAT, [], [1.5]))
 
 
 def with_another_output(model: onnx.ModelProto) -> None:
     model.graph.output[0].name = "score"
-    model.graph.node[6].output[0] = "score"
+    model.graph.node[-1].output[0] = "score"
 
 
 def with_another_input(model: onnx.ModelProto) -> None:

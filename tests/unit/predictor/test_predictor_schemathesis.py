@@ -35,7 +35,9 @@ OPERATIONS = [
     ("/features/{user_id}", "GET"),
     ("/model/info", "GET"),
     ("/health", "GET"),
+    ("/health", "HEAD"),
     ("/ready", "GET"),
+    ("/ready", "HEAD"),
     ("/routing", "GET"),
     ("/metrics", "GET"),
 ]
