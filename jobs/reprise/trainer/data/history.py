@@ -13,6 +13,7 @@ from reprise.runtime.durations import timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.fingerprint import events_sha256
+from reprise.trainer.data.history_end import leave_out_stray_end
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.settings import TrainerSettings
 
@@ -42,6 +43,7 @@ def read_history(
             memory_limit=settings.memory_limit,
             temp_directory=folder,
         )
+        report = leave_out_stray_end(events, report, settings.horizon, settings.memory_limit)
         if report.first_us is None or report.last_us is None:
             raise TrainingRefusedError("there are no events", "a file that holds some")
         try:

@@ -1,0 +1,56 @@
+"""The end of history: the last events before a few that stand apart, such as one with a wrong date."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+from reprise import sql
+from reprise.event_files.report import ImportReport
+from reprise.events import format_timestamp
+from reprise.runtime.durations import format_duration
+
+_SHARE = 0.001
+_ROWS = 10
+_TIMES_THE_LARGEST = 3
+_OF_A_HORIZON = 0.1
+
+
+def leave_out_stray_end(
+    events: Path, report: ImportReport, horizon: timedelta, memory_limit: str
+) -> ImportReport:
+    """Leave out of a canonical file the last events that stand apart; return the report, with a note on them.
+
+    They are at most a thousandth of all events, or ten, after a gap of a tenth of the horizon and three times any
+    earlier gap. The rows before the gap would be labelled as if nobody had bought anything within it.
+    """
+    tail = max(_ROWS, int(report.rows_written * _SHARE))
+    with sql.connect(memory_limit=memory_limit, temp_directory=events.parent) as connection:
+        first_us, gap_us, before_us = connection.execute(
+            f"""
+            WITH gaps AS (
+                SELECT ts, lag(ts) OVER (ORDER BY ts) AS before_ts, ts - before_ts AS gap,
+                       row_number() OVER (ORDER BY ts DESC) AS place
+                FROM (SELECT epoch_us("timestamp") AS ts FROM read_parquet({sql.literal(events)}))
+            )
+            SELECT min(ts), arg_min(gap, ts), arg_min(before_ts, ts) FROM gaps
+            WHERE place <= {tail} AND gap > greatest(
+                {horizon / timedelta(microseconds=1) * _OF_A_HORIZON},
+                {_TIMES_THE_LARGEST} * (SELECT coalesce(max(gap), 9e18) FROM gaps WHERE place > {tail})
+            )
+            """
+        ).fetchone()
+        if first_us is None:
+            return report
+        kept = events.with_name(f"kept-{events.name}")
+        query = f"""
+            SELECT * FROM read_parquet({sql.literal(events)}) WHERE epoch_us("timestamp") < {first_us}
+            ORDER BY "timestamp", {sql.event_key()}, event_id
+        """
+        rows = sql.copy_to_parquet(connection, query, kept)
+    kept.replace(events)
+    gap = format_duration(timedelta(seconds=gap_us // 1_000_000))
+    note = (
+        f"{report.rows_written - rows:,} events from {format_timestamp(first_us)} on are left out: they come {gap}"
+        " after the one before, and history is taken to end there"
+    )
+    return replace(report, rows_written=rows, last_us=before_us, notes=(*report.notes, note))

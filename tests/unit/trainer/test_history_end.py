@@ -1,0 +1,44 @@
+"""A few events that stand apart at the end of a history do not move its end."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reprise.event_files.importer import import_events
+from reprise.trainer.data.history_end import leave_out_stray_end
+
+HORIZON = timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("strays", "kept"),
+    [
+        (["2026-05-01T00:00:00Z"], 200),
+        (["2026-05-01T00:00:00Z", "2027-01-01T00:00:00Z"], 200),
+        (["2026-04-25T00:00:00Z"], 201),  # a pause as there was before
+        ([], 200),
+    ],
+)
+def test_history_ends_before_a_gap_that_only_a_few_events_follow(
+    tmp_path: Path, strays: list[str], kept: int
+) -> None:
+    # an event at every twelve hours, with a pause of three days in between
+    days = [at // 2 + (3 if at > 100 else 0) for at in range(200)]
+    lines = [
+        f"u{at % 7},p,2026-{1 + day // 28:02d}-{1 + day % 28:02d}T{at % 2 * 12:02d}:00:00Z"
+        for at, day in enumerate(days)
+    ]
+    source, events = tmp_path / "in.csv", tmp_path / "events.parquet"
+    source.write_text(
+        "\n".join(["user_id,product_id,timestamp", *lines, *(f"u,p,{text}" for text in strays)]) + "\n"
+    )
+    report = import_events(source, events)
+    ended = leave_out_stray_end(events, report, HORIZON, "1GiB")
+    assert ended.rows_written == kept
+    assert import_events(events, tmp_path / "again.parquet").rows_read == kept
+    if kept < report.rows_written:
+        assert "2026-05-01T00:00:00Z" in ended.notes[-1]
+        assert ended.last_us < report.last_us
+    else:
+        assert ended == report
