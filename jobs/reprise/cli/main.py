@@ -14,6 +14,7 @@ _COMPONENTS = {
     "backfill": "backfill",
     "produce": "producer",
     "materialize": "materializer",
+    "dlq": "dlq",
     "archive": "archiver",
     "serve": "predictor",
     "outcomes": "outcomes",

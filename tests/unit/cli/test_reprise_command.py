@@ -17,6 +17,7 @@ COMMANDS = (
     "backfill",
     "produce",
     "materialize",
+    "dlq",
     "archive",
     "serve",
     "status",

@@ -1,0 +1,1 @@
+"""Inspection, correction and replay of dead letters."""
