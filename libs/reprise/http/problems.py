@@ -46,6 +46,7 @@ BODY_TOO_LARGE = ProblemType("body-too-large", 413, "The body is too large")
 UNSUPPORTED_MEDIA_TYPE = ProblemType("unsupported-media-type", 415, "The body is of a type that is not read")
 INVALID_REQUEST = ProblemType("invalid-request", 422, "The request breaks the contract")
 TOO_MANY_REQUESTS = ProblemType("too-many-requests", 429, "This key asks too often")
+HEADERS_TOO_LARGE = ProblemType("headers-too-large", 431, "The headers are too large")
 INTERNAL_ERROR = ProblemType("internal-error", 500, "The service failed")
 NOT_READY = ProblemType("not-ready", 503, "The service is not ready")
 

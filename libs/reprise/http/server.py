@@ -5,7 +5,8 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
-from typing import Any
+from http import HTTPStatus
+from typing import Any, cast
 
 import uvicorn
 from fastapi import APIRouter, FastAPI
@@ -14,7 +15,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from reprise.http.exceptions import ServerStartError
 from reprise.http.operations import metrics_router
-from reprise.http.problems import PROBLEM_MEDIA_TYPE, REQUEST_TIMEOUT, ProblemError, add_problem_handlers
+from reprise.http.problems import (
+    HEADERS_TOO_LARGE,
+    PROBLEM_MEDIA_TYPE,
+    REQUEST_TIMEOUT,
+    ProblemError,
+    add_problem_handlers,
+)
 from reprise.runtime.logs import get_logger
 from reprise.runtime.settings import ApiSettings
 from reprise.runtime.worker_threads import WorkerThreads
@@ -23,18 +30,8 @@ _log = get_logger(__name__)
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHUTDOWN_SECONDS = 20
 
-KEEP_ALIVE_SECONDS = 620
-"""Idle timeout of a connection. It exceeds that of load balancers (nginx and AWS 60 s, Google 600 s), so that they
-close first: a request that meets a connection just being closed gets 502 or 503."""
-
-
-_COMMON: dict[str, Any] = {
-    "access_log": False,
-    "log_config": None,
-    "server_header": False,
-    "ws": "none",
-    "timeout_keep_alive": KEEP_ALIVE_SECONDS,
-}
+_FULL_LOG_SECONDS = 10.0
+_COMMON: dict[str, Any] = {"access_log": False, "log_config": None, "server_header": False, "ws": "none"}
 
 
 def is_draining(app: FastAPI) -> bool:
@@ -65,15 +62,14 @@ def run_service(
         ServerStartError: The address is taken, or the application's start failed.
         Exception: What a worker thread of the application raised.
     """
-    protocol = type("TimeoutProtocol", (_TimeoutProtocol,), {"timeout_seconds": request_timeout_seconds})
     config = uvicorn.Config(
         app,
         host=settings.api_host,
         port=settings.api_port,
-        http=protocol,
         proxy_headers=False,
         lifespan="on",
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        **_limits(settings, request_timeout_seconds),
         **_COMMON,
     )
     server = _DrainingServer(config, app, drain_seconds)
@@ -91,13 +87,16 @@ def run_service(
 
 @asynccontextmanager
 async def metrics_server(
-    registry: CollectorRegistry, host: str, port: int, *others: APIRouter
+    registry: CollectorRegistry, settings: ApiSettings, port: int, *others: APIRouter
 ) -> AsyncIterator[int]:
     """Serve ``/metrics``, and other routes for operators, from this event loop; gives the port.
+
+    The settings give the host and the limits of connections.
 
     Raises:
         ServerStartError: The address is taken.
     """
+    host = settings.api_host
     try:
         listener = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -108,7 +107,10 @@ async def metrics_server(
     add_problem_handlers(app)
     for router in (metrics_router(registry), *others):
         app.include_router(router)
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, **_COMMON)
+    limits = _limits(settings)
+    config = uvicorn.Config(
+        app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, **limits, **_COMMON
+    )
     server = uvicorn.Server(config)
     # The signals are left to the application's own server.
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
@@ -149,34 +151,121 @@ class _DrainingServer(uvicorn.Server):
         asyncio.get_running_loop().call_later(wait, setattr, self, "should_exit", True)
 
 
-class _TimeoutProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, which closes a connection whose request takes too long to arrive.
+def _limits(settings: ApiSettings, request_timeout_seconds: float = 10.0) -> dict[str, Any]:
+    limits = {
+        "timeout_seconds": request_timeout_seconds,
+        "max_connections": settings.api_max_connections,
+        "max_header_bytes": settings.api_max_header_bytes,
+        "max_header_fields": settings.api_max_header_fields,
+    }
+    protocol = type("BoundedProtocol", (_BoundedProtocol,), limits)
+    return {"http": protocol, "timeout_keep_alive": settings.api_keep_alive_seconds}
 
-    The time runs from the first byte of a request to its last, or from the start of a new connection. A client that
-    has sent the head gets 408. Each connection has one timer, which is set again when it expires rather than with each
-    request.
+
+class _HeadersTooLargeError(Exception):
+    pass
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1 protocol with bounds on the time, the headers and the number of connections.
+
+    A request that takes longer than ``timeout_seconds`` to arrive loses its connection, with 408 if its head has
+    arrived. The time runs from the first byte of a request to its last, or from the start of a new connection. Each
+    connection has one timer, which is set again when it expires rather than with each request.
+
+    Headers beyond the bounds get 431; so do other bytes without a body in them, such as trailers and the extensions of
+    chunks. With too many connections, the one that has been idle longest is closed.
     """
 
-    timeout_seconds = 10.0
+    timeout_seconds: float
+    max_connections: int
+    max_header_bytes: int
+    max_header_fields: int
+    next_full_log = 0.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._receiving = True
         self._started = self.loop.time()
         self._timer = self.loop.call_later(self.timeout_seconds, self._check)
+        self._without_body = self._header_bytes = self._header_fields = 0
+        if len(self.connections) > self.max_connections:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._timer.cancel()
         super().connection_lost(exc)
 
+    def data_received(self, data: bytes) -> None:
+        self._without_body += len(data)
+        super().data_received(data)
+        # httptools holds a field until it is complete.
+        if self._without_body > self.max_header_bytes and not self.transport.is_closing():
+            self._refuse_headers()
+
+    def send_400_response(self, msg: str) -> None:
+        if self._header_bytes > self.max_header_bytes or self._header_fields > self.max_header_fields:
+            self._refuse_headers()
+        else:
+            super().send_400_response(msg)
+
     def on_message_begin(self) -> None:
         self._receiving = True
         self._started = self.loop.time()
+        self._header_bytes = self._header_fields = 0
         super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url), 0)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value), 1)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._without_body = 0
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._without_body = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._receiving = False
+        self._without_body = 0
         super().on_message_complete()
+
+    def _count(self, size: int, fields: int) -> None:
+        self._header_bytes += size
+        self._header_fields += fields
+        if self._header_bytes > self.max_header_bytes or self._header_fields > self.max_header_fields:
+            raise _HeadersTooLargeError
+
+    def _refuse_headers(self) -> None:
+        detail = (
+            f"The headers may have {self.max_header_bytes:,} bytes and {self.max_header_fields:,} fields."
+        )
+        if self._is_idle():
+            self._write(ProblemError(HEADERS_TOO_LARGE, detail))
+        _log.warning("headers_too_large", peer=self.client and self.client[0])
+        self.transport.close()
+
+    def _is_idle(self) -> bool:
+        """Return whether no request is being handled."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        """Close the connection that has been idle longest, this one if none is idle."""
+        others = cast("set[_BoundedProtocol]", self.connections - {self})
+        idle = [each for each in others if each._is_idle() and not each.transport.is_closing()]
+        closed = min(idle, key=lambda each: each._started, default=self)
+        closed.transport.abort()
+        now = self.loop.time()
+        kind = type(self)
+        if now >= kind.next_full_log:
+            kind.next_full_log = now + _FULL_LOG_SECONDS
+            _log.warning("connections_full", maximum=self.max_connections)
 
     def _check(self) -> None:
         now = self.loop.time()
@@ -188,14 +277,16 @@ class _TimeoutProtocol(HttpToolsProtocol):
             return
         if self.transport.is_closing():
             return
-        cycle = self.cycle
-        if cycle is not None and not cycle.response_complete and not cycle.response_started:
+        if not self._is_idle() and not self.cycle.response_started:
             detail = f"The request did not arrive within {self.timeout_seconds:g} s."
-            body = ProblemError(REQUEST_TIMEOUT, detail).encode()
-            head = (
-                f"HTTP/1.1 408 Request Timeout\r\ncontent-type: {PROBLEM_MEDIA_TYPE}\r\n"
-                f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(head.encode() + body)
+            self._write(ProblemError(REQUEST_TIMEOUT, detail))
         _log.warning("request_arrives_too_slowly", seconds=self.timeout_seconds)
         self.transport.close()
+
+    def _write(self, problem: ProblemError) -> None:
+        body = problem.encode()
+        head = (
+            f"HTTP/1.1 {problem.kind.status} {HTTPStatus(problem.kind.status).phrase}\r\n"
+            f"content-type: {PROBLEM_MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)

@@ -127,6 +127,32 @@ class ApiSettings(ProcessSettings):
         description="TCP port to listen on for HTTP.",
     )
 
+    api_max_connections: int = Field(
+        default=1000,
+        ge=1,
+        validation_alias="API_MAX_CONNECTIONS",
+        description="Maximum connections of each HTTP port; beyond it the one that has been idle longest is closed.",
+    )
+    api_max_header_bytes: int = Field(
+        default=64 * 1024,
+        ge=1024,
+        validation_alias="API_MAX_HEADER_BYTES",
+        description="Maximum size of the address and headers of a request, bytes; beyond it the response is 431.",
+    )
+    api_max_header_fields: int = Field(
+        default=100,
+        ge=10,
+        validation_alias="API_MAX_HEADER_FIELDS",
+        description="Maximum number of headers of a request.",
+    )
+    api_keep_alive_seconds: int = Field(
+        default=620,
+        ge=1,
+        validation_alias="API_KEEP_ALIVE_SECONDS",
+        description="Idle timeout of a connection, seconds. It should exceed that of load balancers (nginx and AWS 60,"
+        " Google 600): a request that meets a connection just being closed gets 502.",
+    )
+
 
 class RedisSettings(ProcessSettings):
     """Address of the online store."""

@@ -57,7 +57,7 @@ def create_app(context: PredictorContext) -> FastAPI:
             if settings.metrics_port is not None:
                 operators = routing_router(context.router), model_router(context), health_router(reasons)
                 await stack.enter_async_context(
-                    metrics_server(context.registry, settings.api_host, settings.metrics_port, *operators)
+                    metrics_server(context.registry, settings, settings.metrics_port, *operators)
                 )
             await _connect(context, stack)
             tasks = [start_task(name, work) for name, work in _background_tasks(context)]

@@ -22,10 +22,12 @@ from reprise.http.middleware.fast_path import add_fast_route
 from reprise.http.operations import health_router
 from reprise.http.server import metrics_server
 from reprise.http.tracing.trace_context import parse_traceparent, trace_of_request_id
+from reprise.runtime.settings import ApiSettings
 
 TRACE_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE_ID}-{PARENT_ID}-01"
 KEY = {"X-API-Key": "k"}
+LOOPBACK = ApiSettings(api_host="127.0.0.1")
 
 
 def digest(key: str) -> str:
@@ -291,7 +293,7 @@ async def test_operators_have_a_port_of_their_own_with_problem_documents(registr
     app = build(registry, serve_metrics=False)
     unready = health_router(lambda: ["no model is loaded"])
     async with (
-        metrics_server(registry, "127.0.0.1", 0, unready) as port,
+        metrics_server(registry, LOOPBACK, 0, unready) as port,
         httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client,
     ):
         assert (await client.get("/metrics")).status_code == 200
@@ -299,6 +301,6 @@ async def test_operators_have_a_port_of_their_own_with_problem_documents(registr
         answer = await client.get("/ready")
         assert (answer.status_code, answer.json()["detail"]) == (503, "no model is loaded")
         with pytest.raises(ServerStartError, match=str(port)):
-            async with metrics_server(registry, "127.0.0.1", port):
+            async with metrics_server(registry, LOOPBACK, port):
                 pass
     assert TestClient(app).get("/metrics").status_code == 404

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise.http.app import create_http_app
 from reprise.http.exceptions import ServerStartError
-from reprise.http.server import KEEP_ALIVE_SECONDS, run_service
+from reprise.http.server import run_service
 from reprise.runtime.settings import ApiSettings
 from support.redis import free_port
 from support.waiting import wait_until
@@ -45,12 +45,45 @@ print("returned", flush=True)
 """
 
 
+BOUNDED = """
+import asyncio, sys
+from contextlib import asynccontextmanager
+from fastapi import Request
+from prometheus_client import CollectorRegistry
+from reprise.http.app import create_http_app
+from reprise.http.server import metrics_server, run_service
+from reprise.runtime.settings import ApiSettings
+bounds = {"api_max_connections": 4, "api_max_header_bytes": 4096, "api_max_header_fields": 20}
+settings = ApiSettings.load(api_host="127.0.0.1", api_port=int(sys.argv[1]), api_keep_alive_seconds=1, **bounds)
+registry = CollectorRegistry()
+@asynccontextmanager
+async def lifespan(app):
+    async with metrics_server(registry, settings, int(sys.argv[2])):
+        yield
+app = create_http_app(title="t", description="d", registry=registry, readiness=list, lifespan=lifespan)
+@app.post("/echo")
+async def echo(request: Request) -> int:
+    return len(await request.body())
+run_service(app, settings)
+"""
+
+
+@pytest.fixture(scope="module")
+def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    metrics_port = free_port()
+    folder = tmp_path_factory.mktemp("bounded")
+    with serving(folder, metrics_port, BOUNDED) as (_, base):
+        yield {"api": base, "metrics": f"http://127.0.0.1:{metrics_port}"}
+
+
 @contextmanager
-def serving(tmp_path: Path, drain_seconds: float) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(
+    tmp_path: Path, argument: float, source: str = PROGRAM
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     port = free_port()
     program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    command = [sys.executable, str(program), str(port), str(drain_seconds)]
+    program.write_text(source)
+    command = [sys.executable, str(program), str(port), str(argument)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     base = f"http://127.0.0.1:{port}"
     try:
@@ -173,4 +206,54 @@ def test_silent_connection_is_kept_and_answers_may_take_their_time(
     head = b"GET /slow HTTP/1.1\r\nHost: x\r\n"
     said = trickle(base, [head + b"\r\n", head + b"Connection: close\r\n\r\n"], 6.0)
     assert said.count(b"HTTP/1.1 200 OK") == 2
-    assert KEEP_ALIVE_SECONDS > 600
+    assert ApiSettings.load().api_keep_alive_seconds > 600
+
+
+GET = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n"
+
+
+@pytest.mark.parametrize("port", ["api", "metrics"])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [GET, b"X: " + b"x" * 5000],
+        [GET + b"X: " + b"x" * 5000 + b"\r\n\r\n"],
+        [GET + b"".join(b"X-%d: 1\r\n" % number for number in range(30)) + b"\r\n"],
+        [b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ],
+    ids=["unfinished", "bytes", "fields", "address"],
+)
+def test_headers_beyond_the_bounds_are_refused(
+    bounded: dict[str, str], port: str, pieces: list[bytes]
+) -> None:
+    said = trickle(bounded[port], pieces, 0.0)
+    assert said.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+    assert b"urn:reprise:problem:headers-too-large" in said
+    assert get(bounded["api"] + "/health")[0] == 200
+
+
+def test_endless_trailer_loses_its_connection(bounded: dict[str, str]) -> None:
+    said = trickle(bounded["api"], [CHUNKED, *[b"x" * 4096] * 20], 0.001)
+    assert b"200 OK" not in said
+    assert get(bounded["api"] + "/health")[0] == 200
+
+
+@pytest.mark.parametrize("port", ["api", "metrics"])
+def test_connection_beyond_the_maximum_replaces_the_idle_one(bounded: dict[str, str], port: str) -> None:
+    address = ("127.0.0.1", int(bounded[port].rsplit(":", 1)[1]))
+    idle = [socket.create_connection(address, timeout=5) for _ in range(8)]
+    try:
+        assert get(bounded[port] + "/metrics")[0] == 200
+        # The oldest were closed, so that at most four are left.
+        assert [connection.recv(1) for connection in idle[:4]] == [b""] * 4
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_idle_connection_ends_after_the_setting(bounded: dict[str, str]) -> None:
+    start = time.monotonic()
+    said = trickle(bounded["api"], [GET + b"\r\n"], 0.0)
+    assert said.startswith(b"HTTP/1.1 200 OK")
+    assert time.monotonic() - start < 4

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from reprise.http.problems import (
+    HEADERS_TOO_LARGE,
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
@@ -30,7 +31,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
 EVERYWHERE = (
     *(UNAUTHENTICATED, TOO_MANY_REQUESTS, NOT_FOUND, METHOD_NOT_ALLOWED),
-    *(REQUEST_TIMEOUT, NOT_READY, INTERNAL_ERROR),
+    *(HEADERS_TOO_LARGE, REQUEST_TIMEOUT, NOT_READY, INTERNAL_ERROR),
 )
 
 
