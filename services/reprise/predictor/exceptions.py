@@ -35,6 +35,10 @@ class ModelFailedError(PredictorError):
     """The model of an arm returned no probability for a request."""
 
 
+class NoExplanationError(PredictorError):
+    """The contributions of a model's inputs cannot be computed; the message says why."""
+
+
 class TimestampOutOfRangeError(PredictorError):
     """A request's timestamp is too far from now for the online store, which holds present state only."""
 

@@ -85,12 +85,21 @@ class _Tree:
     no: npt.NDArray[np.int64]
     missing_is_yes: npt.NDArray[np.int64]  # 1 if missing inputs go to ``yes``
     weights: npt.NDArray[np.float32]  # What the leaves add, shape (nodes, targets)
+    rows: npt.NDArray[np.float32]  # Weighted training rows of each node, which explanations need
 
     @classmethod
     def leaf(cls, *weights: float) -> "_Tree":
         """Return a tree of one leaf."""
         none = np.zeros(1, np.int64)
-        return cls(none, none.astype(np.float32), none - 1, none - 1, none, np.array([weights], np.float32))
+        return cls(
+            none,
+            none.astype(np.float32),
+            none - 1,
+            none - 1,
+            none,
+            np.array([weights], np.float32),
+            np.zeros(1, np.float32),
+        )
 
     @classmethod
     def split(
@@ -109,6 +118,7 @@ class _Tree:
             np.array([ends[1]]),
             np.array([int(missing_is_yes)]),
             np.zeros((1, yes.weights.shape[1]), np.float32),
+            yes.rows[:1] + no.rows[:1],
         )
         return cls(
             *(np.concatenate([getattr(each, field.name) for each in (root, *parts)]) for field in fields(cls))
@@ -134,6 +144,7 @@ def _tree_of_votes(estimators: Sequence[Any], columns: KindColumns) -> _Tree:
                 no=tree.children_right,
                 missing_is_yes=np.where(leaf, 0, tree.missing_go_to_left).astype(np.int64),
                 weights=(shares[:, 1:] / shares.sum(axis=1, keepdims=True)).astype(np.float32),
+                rows=tree.weighted_n_node_samples.astype(np.float32),
             )
         )
     if columns.purchases is None or len(trees) == 1:
@@ -171,6 +182,7 @@ def _ensemble(name: str, output: str, targets: int, aggregate: str, trees: Itera
             "nodes_truenodeids": np.where(leaf, 0, tree.yes),
             "nodes_falsenodeids": np.where(leaf, 0, tree.no),
             "nodes_missing_value_tracks_true": tree.missing_is_yes,
+            "nodes_hitrates": tree.rows,
             "target_treeids": np.full(weights.size, number),
             "target_nodeids": np.repeat(ids[leaf], targets),
             "target_ids": np.tile(np.arange(targets), len(weights)),

@@ -27,6 +27,7 @@ from reprise.predictor.exceptions import (
     CircuitOpenError,
     DeadlineExceededError,
     ModelFailedError,
+    NoExplanationError,
     NoModelError,
     OverloadedError,
     PlanMismatchError,
@@ -60,7 +61,7 @@ _PROBLEMS: dict[type[Exception], tuple[ProblemType, str]] = {
     CorruptRowError: (UNREADABLE_STATE, _MISMATCH),
     PlanMismatchError: (UNREADABLE_STATE, _MISMATCH),
 }
-_EXPECTED_ERRORS: tuple[type[Exception], ...] = (*_PROBLEMS, TimestampOutOfRangeError)
+_EXPECTED_ERRORS: tuple[type[Exception], ...] = (*_PROBLEMS, NoExplanationError, TimestampOutOfRangeError)
 
 _Result = TypeVar("_Result")
 _log = get_logger(__name__)
@@ -74,6 +75,8 @@ def problem_of(error: Exception, retry_seconds: float) -> ProblemError:
     if isinstance(error, TimestampOutOfRangeError):
         value = format_timestamp(error.timestamp_us)
         return invalid_request([FieldProblem(field="timestamp", message=str(error), value=value)])
+    if isinstance(error, NoExplanationError):
+        return invalid_request([FieldProblem(field="explain", message=str(error), value="contributions")])
     kind, detail = next(problem for known, problem in _PROBLEMS.items() if isinstance(error, known))
     if kind in (UNREADABLE_STATE, MODEL_FAILED):
         _log.error(kind.slug.replace("-", "_"), reason=str(error))

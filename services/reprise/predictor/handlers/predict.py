@@ -1,7 +1,8 @@
 """``POST /predict`` and ``POST /predict/batch``, on the fast path that bypasses FastAPI."""
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import parse_qsl
@@ -9,6 +10,7 @@ from urllib.parse import parse_qsl
 import numpy as np
 import orjson
 from fastapi import FastAPI
+from numpy.typing import NDArray
 from starlette.types import Scope
 
 from reprise.events import format_timestamp
@@ -23,12 +25,15 @@ from reprise.predictor.context import PredictorContext
 from reprise.predictor.handlers.endpoint import PREDICTION_PROBLEMS, Endpoint, problem_of
 from reprise.predictor.handlers.request_decoder import DecodedBatch, RequestDecoder
 from reprise.predictor.models.api import (
+    MAX_EXPLAINED,
     BatchResponse,
+    Contributions,
     ItemProblem,
     Known,
     PredictionResponse,
     component_schemas,
 )
+from reprise.predictor.models.loaded_model import LoadedModel
 from reprise.predictor.models.prediction import BatchPrediction, Prediction, PredictionBlock
 
 _KNOWN_WEIGHTS = np.array([4, 2, 1])
@@ -45,14 +50,18 @@ _FEATURES_LINK = {
         "parameters": {"user_id": "$response.body#/user_id", "product_id": "$response.body#/product_id"},
     }
 }
+CONTRIBUTIONS = "contributions"
 _EXPLAIN = {
     "name": "explain",
     "in": "query",
     "required": False,
-    "schema": {"type": "string", "enum": ["all"]},
+    "schema": {"type": "string", "enum": ["all", CONTRIBUTIONS]},
     "example": "all",
-    "description": "``all`` returns every input of the model in ``features_used``.",
+    "description": "``all`` returns every input of the model in ``features_used``; ``contributions`` what the inputs"
+    f" add to the forest's votes, for a batch of at most {MAX_EXPLAINED} requests.",
 }
+_EXPLANATIONS = [("explain", "all"), ("explain", CONTRIBUTIONS)]
+_TOP = 10
 
 
 def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
@@ -119,7 +128,7 @@ class _PredictHandlers:
     async def predict(self, scope: Scope, body: bytes) -> bytes:
         with self._context.single_admission:
             start = time.perf_counter()
-            explain = _parse_explain(query) if (query := scope["query_string"]) else False
+            explain = _parse_explain(query) if (query := scope["query_string"]) else ""
             request = self._decoder.decode(body)
             if self._logs_ids:
                 note_ids(scope, user_id=request.user_id, product_id=request.product_id)
@@ -127,7 +136,7 @@ class _PredictHandlers:
             trace_id = _trace_id(scope)
             prediction = await self._service.predict(self._router.table, request, trace_id)
             start = time.perf_counter()
-            response = orjson.dumps(_response(prediction, explain))
+            response = await _encoded(partial(_response, prediction, explain), explain)
             self._observe_encode(time.perf_counter() - start)
             if self._prediction_log is not None:
                 self._prediction_log.append(request, prediction, trace_id)
@@ -136,21 +145,24 @@ class _PredictHandlers:
     async def predict_batch(self, scope: Scope, body: bytes) -> bytes:
         with self._context.batch_admission:
             start = time.perf_counter()
-            explain = _parse_explain(query) if (query := scope["query_string"]) else False
+            explain = _parse_explain(query) if (query := scope["query_string"]) else ""
             batch = self._decoder.decode_batch(body)
+            if explain == CONTRIBUTIONS and len(batch) > MAX_EXPLAINED:
+                message = f"Expected at most {MAX_EXPLAINED} requests with explain=contributions"
+                raise invalid_request([FieldProblem(field="requests", message=message)])
             charge(scope, len(batch))
             self._observe_validate(time.perf_counter() - start)
             trace_id = _trace_id(scope)
             prediction = await self._service.predict_batch(self._router.table, batch.requests, trace_id)
             start = time.perf_counter()
-            response = orjson.dumps(self._batch_response(batch, prediction, explain))
+            response = await _encoded(partial(self._batch_response, batch, prediction, explain), explain)
             self._observe_encode(time.perf_counter() - start)
             if self._prediction_log is not None:
                 self._prediction_log.append_batch(batch.requests, prediction, trace_id)
             return response
 
     def _batch_response(
-        self, batch: DecodedBatch, prediction: BatchPrediction, explain: bool
+        self, batch: DecodedBatch, prediction: BatchPrediction, explain: str
     ) -> BatchResponse:
         results: list[Any] = [None] * len(batch)
         problems = dict(batch.problems)
@@ -169,56 +181,65 @@ class _PredictHandlers:
         return {"results": results, "failed": len(problems)}
 
 
+async def _encoded(build: Callable[[], Any], explain: str) -> bytes:
+    """Return a response as JSON. Contributions take milliseconds, so a thread computes them."""
+    return orjson.dumps(await asyncio.to_thread(build) if explain == CONTRIBUTIONS else build())
+
+
 def _trace_id(scope: Scope) -> str | None:
     trace: Trace | None = scope.get(TRACE)
     return trace.trace_id if trace else None
 
 
-def _parse_explain(query: bytes) -> bool:
+def _parse_explain(query: bytes) -> str:
+    """Return what to explain; of several values the last one."""
     given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     faults = [
         FieldProblem(
             field=name,
-            message="Expected all" if name == "explain" else "Unknown query parameter",
+            message="Expected all or contributions" if name == "explain" else "Unknown query parameter",
             value=value,
         )
         for name, value in given
-        if (name, value) != ("explain", "all")
+        if (name, value) not in _EXPLANATIONS
     ]
     if faults:
         raise invalid_request(faults)
-    return bool(given)
+    return given[-1][1] if given else ""
 
 
-def _response(prediction: Prediction, explain: bool) -> PredictionResponse:
-    """Return a prediction, with every input of the model if ``explain``; NaN becomes null when encoded."""
+def _response(prediction: Prediction, explain: str) -> PredictionResponse:
+    """Return a prediction, with what is to be explained; NaN becomes null when encoded."""
     model = prediction.model
     probability = prediction.probability
     predicted, confidence, threshold = model.verdicts.of(probability, prediction.inputs)
     required = zip(REQUIRED_INPUTS, prediction.required_inputs, strict=True)
     user, product, pair = prediction.known
-    return {
+    response: PredictionResponse = {
         "prediction": int(predicted),
         "probability": probability,
         "confidence": confidence,
         "threshold": threshold,
         "user_id": prediction.user_id,
         "product_id": prediction.product_id,
-        "features_used": prediction.inputs_by_name() if explain else dict(required),
+        "features_used": prediction.inputs_by_name() if explain == "all" else dict(required),
         "model_version": model.digest,
         "arm": prediction.arm.name,
         "timestamp": _format_timestamp(prediction.timestamp_us),
         "known": {"user": user, "product": product, "pair": pair},
     }
+    if explain == CONTRIBUTIONS:
+        (response["contributions"],) = _contributions(model, np.array([prediction.inputs], np.float64))
+    return response
 
 
-def _block_responses(block: PredictionBlock, explain: bool) -> list[PredictionResponse]:
+def _block_responses(block: PredictionBlock, explain: str) -> list[PredictionResponse]:
     arm, model = block.arm.name, block.arm.model
     probabilities = block.probabilities.astype(np.float64)
     verdicts = model.verdicts.of_block(probabilities, block.inputs)
     kinds = (block.known * _KNOWN_WEIGHTS[:, None]).sum(axis=0).tolist()
     digest = model.digest
-    return [
+    responses: list[PredictionResponse] = [
         {
             "prediction": int(predicted),
             "probability": probability,
@@ -242,10 +263,41 @@ def _block_responses(block: PredictionBlock, explain: bool) -> list[PredictionRe
             strict=True,
         )
     ]
+    if explain == CONTRIBUTIONS:
+        for response, found in zip(responses, _contributions(model, block.inputs), strict=True):
+            response["contributions"] = found
+    return responses
 
 
-def _features(block: PredictionBlock, explain: bool) -> list[dict[str, float]]:
-    if explain:
+def _contributions(model: LoadedModel, inputs: NDArray[np.float64]) -> list[Contributions]:
+    base, added = model.explainer.contributions(inputs)
+    order = np.argsort(-np.abs(added), axis=1, kind="stable")[:, :_TOP].tolist()
+    explained: list[Contributions] = []
+    for values, row, positions in zip(inputs.tolist(), added.tolist(), order, strict=True):
+        columns = [(model.plan.inputs[at], values[at], row[at]) for at in positions]
+        total, shown = sum(row), sum(row[at] for at in positions)
+        explained.append(
+            {
+                "base": base,
+                "votes": base + total,
+                "top": [
+                    {
+                        "name": column.name,
+                        "value": value,
+                        "contribution": amount,
+                        "description": column.description,
+                        "unit": column.unit,
+                    }
+                    for column, value, amount in columns
+                ],
+                "others": total - shown,
+            }
+        )
+    return explained
+
+
+def _features(block: PredictionBlock, explain: str) -> list[dict[str, float]]:
+    if explain == "all":
         names = block.arm.model.plan.input_names
         return [dict(zip(names, values, strict=True)) for values in block.inputs.tolist()]
     # Making Python floats is most of the work, so only the inputs that are shown are converted.

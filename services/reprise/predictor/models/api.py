@@ -7,7 +7,7 @@ encodes those fastest. What FastAPI serves are pydantic models, as the parts of 
 import inspect
 import math
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NotRequired
 
 import msgspec
 from msgspec import Meta, Struct
@@ -21,6 +21,8 @@ from reprise.http.openapi import REFERENCE
 from reprise.http.problems import ProblemDocument
 
 VIEW = "view"
+MAX_EXPLAINED = 100
+"""Maximum requests of a batch that asks for contributions."""
 ID_PATTERN = r"^[^\u0000]+$"
 ID_DESCRIPTION = "Opaque id without NUL characters."
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -30,6 +32,22 @@ _REQUIRED_FEATURES = {
     "avg_transaction_amount": 36.1,
     "days_since_last_purchase": 4.25,
     "repeat_purchase_count": 2.0,
+}
+
+
+_CONTRIBUTIONS = {
+    "base": 0.5,
+    "votes": 0.63,
+    "top": [
+        {
+            "name": "days_since_last_purchase",
+            "value": 4.25,
+            "contribution": 0.08,
+            "description": "Days since the user's last purchase.",
+            "unit": "days",
+        }
+    ],
+    "others": 0.05,
 }
 
 
@@ -114,6 +132,27 @@ class Known(TypedDict):
     pair: bool
 
 
+class Contribution(TypedDict):
+    """What one input adds to the forest's votes."""
+
+    name: Annotated[str, _about("Name of the input.", "days_since_last_purchase")]
+    value: Annotated[float | None, _about("Its value; null if missing.", 4.25)]
+    contribution: Annotated[float, _about("What it adds to the share of votes.", 0.08)]
+    description: Annotated[str, _about(None, "Days since the user's last purchase.")]
+    unit: Annotated[str, _about(None, "days")]
+
+
+class Contributions(TypedDict):
+    """Why the forest voted so: ``base``, the contributions of ``top`` and ``others`` add up to ``votes``."""
+
+    base: Annotated[float, _about("Mean share of votes of the training rows.", 0.5)]
+    votes: Annotated[
+        float, _about("Share of the forest's votes, which the calibration maps to the probability.", 0.63)
+    ]
+    top: Annotated[list[Contribution], _about("The ten largest contributions by amount, the largest first.")]
+    others: Annotated[float, _about("Sum of all other contributions.", 0.05)]
+
+
 class PredictionResponse(TypedDict):
     """A prediction."""
 
@@ -150,6 +189,9 @@ class PredictionResponse(TypedDict):
         str, _about("Request time, RFC 3339 in UTC.", _NOW, extra_json_schema={"format": "date-time"})
     ]
     known: Annotated[Known, _about(None, {"user": True, "product": True, "pair": False})]
+    contributions: NotRequired[
+        Annotated[Contributions, _about("Only with explain=contributions.", _CONTRIBUTIONS)]
+    ]
 
 
 class ItemProblem(ProblemDocument):

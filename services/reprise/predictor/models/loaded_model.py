@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from reprise.store.reader import Ids, OnlineRow, RowBlock
 
 if TYPE_CHECKING:
     from reprise.bundle.scorer import Scorer
+    from reprise.predictor.models.explanation import ForestExplainer
 
 ENTITIES = ("user", "product", "pair")
 
@@ -83,6 +85,14 @@ class LoadedModel:
     required_positions: tuple[int, ...]
     verdicts: VerdictTable = field(repr=False)
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @cached_property
+    def explainer(self) -> "ForestExplainer":
+        """The forest's trees, read at the first use; raises ``NoExplanationError``."""
+        # Imported here, because what is read of a graph needs a library that no other request does.
+        from reprise.predictor.models.explanation import ForestExplainer  # noqa: PLC0415
+
+        return ForestExplainer.of(self.bundle.model)
 
     @property
     def digest(self) -> str:
