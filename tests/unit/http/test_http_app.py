@@ -150,6 +150,17 @@ def test_body_of_the_limit_passes_and_one_beyond_is_refused_without_a_declared_l
         ("br", b"x", 415, "unsupported-media-type"),
         ("gzip, gzip", gzip.compress(gzip.compress(b"x")), 415, "unsupported-media-type"),
     ],
+    ids=[
+        "of the limit",
+        "in capitals",
+        "not compressed",
+        "beyond the limit",
+        "members beyond the limit",
+        "no gzip",
+        "cut off",
+        "brotli",
+        "gzip of gzip",
+    ],
 )
 def test_gzip_is_inflated_within_the_limit_and_other_encodings_are_refused(
     client: TestClient, coding: str, body: bytes, status: int, answer: int | str
