@@ -138,7 +138,7 @@ class MemoryConsumer:
 
     def _begin(self, partition: int) -> int:
         records = self._log.records[partition]
-        return records[0].offset if records else 0
+        return records[0].offset - records[0].absent if records else 0
 
     def lose(self, partition: int) -> None:
         """Have a partition go to another consumer."""

@@ -107,7 +107,13 @@ def write_events(
     """
     incarnations = _incarnations(store, topic_id, whole=whole)
     failures: list[RepriseError] = []
-    arrivals = _arrivals(store, incarnations, advance, failures)
+    counts: list[int] = []
+
+    def count(records: int) -> None:
+        counts.append(records)
+        advance(records)
+
+    arrivals = _arrivals(store, incarnations, count, failures)
     with (
         TemporaryDirectory(prefix="reprise-offline-") as spill,
         sql.connect(memory_limit=memory_limit, temp_directory=Path(spill)) as connection,
@@ -115,13 +121,13 @@ def write_events(
     ):
         connection.register("archived", pa.RecordBatchReader.from_batches(_ARRIVALS, arrivals))
         try:
-            count = sql.copy_to_parquet(connection, _SELECTS[order], incoming)
+            events = sql.copy_to_parquet(connection, _SELECTS[order], incoming)
         except duckdb.Error as error:
             # DuckDB has only the text of an error of its source
             if failures:
                 raise failures[0] from error
             raise
-    return ArchivedEvents(count, sum(found.records for found in incarnations), incarnations)
+    return ArchivedEvents(events, sum(counts), incarnations)
 
 
 def events_dataset(

@@ -4,9 +4,10 @@
 
     <url>/<topic>/<topic id>/date=2026-11-23/p00003-00000000000000120000-00000000000000129999.parquet
 
-A segment holds a contiguous range of offsets of one partition, named by partition, first and last offset, both
-included. The date is that of the first record's log timestamp, in UTC: the day on which it was appended, not the day of
-the event, so that a late event never changes the segments of an earlier day.
+A segment holds the records of a contiguous range of offsets of one partition, named by partition, first and last
+offset, both included. Offsets without a record, such as transaction markers, belong to the range of the record after
+them. The date is that of the first record's log timestamp, in UTC: the day on which it was appended, not the day of the
+event, so that a late event never changes the segments of an earlier day.
 
 ::
 
@@ -45,7 +46,7 @@ class Segment:
 
     @property
     def records(self) -> int:
-        """The number of records."""
+        """The number of offsets: that of records, and of offsets without one."""
         return self.last - self.first + 1
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -79,16 +80,16 @@ class OfflineStore:
 
         Raises:
             SegmentGoneError: A compaction has replaced the segment since it was listed.
-            CorruptSegmentError: The segment lacks a record of its name, or is no such Parquet file.
+            CorruptSegmentError: The segment ends elsewhere than its name says, or is no such Parquet file.
         """
         location = self.storage.location(part.segment.path)
         expected = part.segment.first
         for batch in self._batches(part.segment, location):
             offsets = batch.column("offset").to_numpy()
-            if not np.array_equal(offsets, np.arange(expected, expected + len(offsets))):
+            if not _ascend(offsets, expected):
                 raise CorruptSegmentError(location, f"the offsets from {expected:,} on are not in order")
-            skipped = min(max(part.first - expected, 0), len(offsets))
-            expected += len(offsets)
+            skipped = int(np.searchsorted(offsets, part.first))
+            expected = int(offsets[-1]) + 1
             if skipped < len(offsets):
                 yield batch.slice(skipped)
         if expected != part.segment.last + 1:
@@ -110,6 +111,10 @@ class OfflineStore:
         return _segments(topic, self.storage.files(directory))
 
 
+def _ascend(offsets: npt.NDArray[np.int64], first: int) -> bool:
+    return len(offsets) > 0 and bool(offsets[0] >= first and (np.diff(offsets) > 0).all())
+
+
 def _segments(topic: str, files: Iterable[str]) -> list[Segment]:
     found = (parse_path(topic, path) for path in files)
     return [segment for segment in found if segment is not None]
@@ -117,7 +122,7 @@ def _segments(topic: str, files: Iterable[str]) -> list[Segment]:
 
 def _require_rows(segment: Segment, table: pa.Table) -> None:
     offsets = table.column("offset").to_numpy()
-    if not np.array_equal(offsets, np.arange(segment.first, segment.last + 1)):
+    if not _ascend(offsets, segment.first) or offsets[-1] != segment.last:
         raise ValueError(f"{segment.path}: the table does not hold these offsets")
     if not (table.column("partition").to_numpy() == segment.partition).all():
         raise ValueError(f"{segment.path}: the table holds rows of other partitions")

@@ -13,10 +13,12 @@ from reprise.log.exceptions import (
     RecordTooLargeError,
     TopicGoneError,
     UnknownTopicError,
+    UnreadableRecordsError,
 )
 from reprise.log.interface import LogConsumer, LogProducer, Position, RebalanceListener, Record
 from reprise.log.settings import ClockSettings, EventLogSettings
 from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
+from reprise.log.unreadable import UnreadablePartitions
 
 __all__ = [
     "DEAD_LETTERS",
@@ -42,6 +44,8 @@ __all__ = [
     "Topic",
     "TopicGoneError",
     "UnknownTopicError",
+    "UnreadablePartitions",
+    "UnreadableRecordsError",
     "open_consumer",
     "open_producer",
 ]

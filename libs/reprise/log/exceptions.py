@@ -56,6 +56,16 @@ class OffsetOutOfRangeError(EventLogError):
     """The group's offset is not in the partition: unread records were deleted, or read records were lost."""
 
 
+class UnreadableRecordsError(EventLogError):
+    """Records from an offset on cannot be decoded: an unknown codec, or damaged bytes; a retry does not help."""
+
+    def __init__(self, topic: str, partition: int, offset: int, error: Exception) -> None:
+        self.partition = partition
+        self.offset = offset
+        reason = f"{type(error).__name__}: {error}"
+        super().__init__(f"{topic}, partition {partition}: offset {offset} cannot be read: {reason}")
+
+
 class CorruptLogError(EventLogError):
     """The embedded log's files are damaged."""
 

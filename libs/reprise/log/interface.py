@@ -16,7 +16,8 @@ MAX_RECORD_BYTES = 1024 * 1024
 class Record(NamedTuple):
     """One record as a consumer reads it.
 
-    Offsets of a partition are dense, from 0. ``timestamp_ms`` is the time of the append, milliseconds since 1970-01-01
+    ``absent`` is the number of offsets before it that hold no record for a reader: transaction markers, records of
+    aborted transactions, and compacted ones. ``timestamp_ms`` is the time of the append, milliseconds since 1970-01-01
     UTC. The key determines the partition.
     """
 
@@ -25,6 +26,7 @@ class Record(NamedTuple):
     timestamp_ms: int
     key: bytes
     value: bytes
+    absent: int = 0
 
 
 class Position(NamedTuple):
@@ -103,6 +105,8 @@ class LogConsumer(Protocol):
         Raises:
             TopicGoneError: The topic was deleted.
             OffsetOutOfRangeError: The next offset was deleted before it was read, or lies past the partition's end.
+            UnreadableRecordsError: Records cannot be decoded. Their partition is not read any more until it is
+                assigned again; all others are.
             CorruptLogError: The log's files are damaged.
             ClosedError: The consumer is closed.
         """
@@ -114,7 +118,10 @@ class LogConsumer(Protocol):
         """Return the first offset that the log retains, by assigned partition."""
 
     def end_offsets(self) -> Mapping[int, int]:
-        """Return the next offset to be written, by assigned partition; minus the position, it is the lag."""
+        """Return the end of what can be read, by assigned partition; minus the position, it is the lag.
+
+        It is the next offset to be written, or the beginning of the first transaction that is open.
+        """
 
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit the group's next offset to read, by partition.

@@ -51,6 +51,13 @@ class ArchiverMetrics:
             registry=registry,
         )
         self.lag = PartitionGauge(lag)
+        unreadable = Gauge(
+            "reprise_archiver_unreadable_offset",
+            "Offset of the records that cannot be decoded, of a partition that is not read any more for that.",
+            ("topic", "partition"),
+            registry=registry,
+        )
+        self.unreadable = PartitionGauge(unreadable)
 
     def begin(self, topic: str) -> None:
         """Start the topic's counters at zero: increase() misses the first count of one that starts later."""

@@ -19,6 +19,8 @@ from reprise.log import (
     NotAssignedError,
     OffsetOutOfRangeError,
     Record,
+    UnreadablePartitions,
+    UnreadableRecordsError,
 )
 from reprise.runtime.logs import get_logger
 from reprise.runtime.storage import StorageUnavailableError
@@ -32,10 +34,10 @@ class OpenSegment:
 
     A replay that starts at a segment's first record produces the same segments. A segment ends
 
-    - before an offset that is a multiple of ``segment_records``,
+    - before the next multiple of ``segment_records`` among the offsets,
     - once its keys and values reach ``segment_bytes``,
     - before a record whose log timestamp is in a later window than that of its first record,
-    - before a gap in the offsets.
+    - before a gap in the offsets, other than those that hold no record: these belong to the record after them.
 
     With ``last_offset``, because the same segment was written before, it ends there or before a gap.
 
@@ -69,9 +71,13 @@ class OpenSegment:
 
     def ends_before(self, record: Record) -> bool:
         """Return whether the record belongs to the next segment."""
-        if record.offset != self.next_offset:
+        if record.offset - record.absent != self.next_offset:
             return True
-        return self._last_offset is None and record.timestamp_ms >= self.window_end_ms
+        if self._last_offset is not None:
+            return record.offset > self._last_offset
+        size = self._settings.segment_records
+        is_in_next = record.offset // size != self.records[0].offset // size
+        return is_in_next or record.timestamp_ms >= self.window_end_ms
 
     def add(self, record: Record) -> None:
         """Append a record."""
@@ -122,6 +128,7 @@ class Worker:
         self._looked_up: set[int] = set()
         self._unread = 0
         self._deleted_before: dict[int, int] = {}
+        self._unreadable = UnreadablePartitions(lambda offsets: metrics.unreadable.show(offsets, topic))
         metrics.begin(topic)
 
     @property
@@ -132,12 +139,13 @@ class Worker:
                 f"the log deleted records of partitions {sorted(self._deleted_before)} before they were archived;"
                 " reset the group's offsets to continue"
             )
-        return self._problem
+        return self._unreadable.problem or self._problem
 
     def run(self, stop: threading.Event) -> None:
         """Archive until ``stop`` is set; finishes the current segment.
 
-        A partition whose next records were deleted is paused: an operator decides about a gap in the archive.
+        A partition whose next records were deleted or cannot be decoded is paused: an operator decides about a gap in
+        the archive.
 
         Raises:
             OffsetOutOfRangeError: A partition ends before its committed offset.
@@ -147,6 +155,11 @@ class Worker:
                 self._step(stop, self._settings.poll_seconds)
             except OffsetOutOfRangeError as error:
                 self._pause_before_hole(stop, error)
+            except UnreadableRecordsError as error:
+                self._handle_rebalance()
+                self._unreadable.add(error)
+                if error.partition in self._open:
+                    self._finish(error.partition, stop)
 
     def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
         """Archive until the lag is 0 and no record has come for ``idle_seconds``; then write all open segments.
@@ -156,6 +169,7 @@ class Worker:
 
         Raises:
             OffsetOutOfRangeError: The next records were deleted, or a partition ends before its committed offset.
+            UnreadableRecordsError: Records cannot be decoded.
         """
         started = last = time.monotonic()
         while not stop.is_set() and time.monotonic() - last < idle_seconds:
@@ -196,8 +210,8 @@ class Worker:
             return
         segment = self._open.get(partition)
         if segment is not None and segment.ends_before(record):
-            if lost := record.offset - segment.next_offset:
-                first, last = segment.next_offset, record.offset - 1
+            if lost := record.offset - record.absent - segment.next_offset:
+                first, last = segment.next_offset, record.offset - record.absent - 1
                 _log.error("records_lost", topic=self.topic, partition=partition, first=first, last=last)
                 self._metrics.lost.labels(self.topic).inc(lost)
             self._finish(partition, stop)
@@ -228,7 +242,9 @@ class Worker:
                 self._delay(stop, error)
                 continue
             self._looked_up.add(partition)
-            ends = [s.last for s in found if (s.partition, s.first) == (partition, first.offset)]
+            ends = [
+                s.last for s in found if (s.partition, s.first) == (partition, first.offset - first.absent)
+            ]
             return min(ends, default=None)
         return None
 
@@ -248,7 +264,7 @@ class Worker:
             self._consumer.topic_id,
             log_date(records[0].timestamp_ms),
             partition,
-            records[0].offset,
+            records[0].offset - records[0].absent,
             records[-1].offset,
         )
         table = archive_table(self.topic, segment.topic_id, records, self._settings.max_clock_skew_seconds)
@@ -264,9 +280,9 @@ class Worker:
         except (StorageUnavailableError, LogUnavailableError) as error:
             self._report_delay(error)
             return False
-        rejected = segment.records - table.column("problem").null_count
+        rejected = table.num_rows - table.column("problem").null_count
         self._metrics.records.labels(self.topic, "rejected").inc(rejected)
-        self._metrics.records.labels(self.topic, "archived").inc(segment.records - rejected)
+        self._metrics.records.labels(self.topic, "archived").inc(table.num_rows - rejected)
         self._metrics.segments.labels(self.topic).inc()
         self._metrics.written_bytes.labels(self.topic).inc(size)
         self._metrics.write.observe(time.perf_counter() - started)
@@ -326,6 +342,7 @@ class Worker:
             _log.warning("lag_unknown", topic=self.topic, reason=str(error))
             return
         self._observe_missing(positions)
+        self._unreadable.update(positions)
         lag = {partition: end - positions.get(partition, end) for partition, end in ends.items()}
         self._metrics.lag.show(lag, self.topic)
         self._unread = sum(lag.values())

@@ -53,3 +53,10 @@ class MaterializerMetrics:
             registry=registry,
         )
         self.lag = PartitionGauge(lag)
+        unreadable = Gauge(
+            "reprise_materializer_unreadable_offset",
+            "Offset of the records that cannot be decoded, of a partition that is not read any more for that.",
+            ("partition",),
+            registry=registry,
+        )
+        self.unreadable = PartitionGauge(unreadable)

@@ -18,6 +18,8 @@ from reprise.log import (
     LogUnavailableError,
     NotAssignedError,
     Record,
+    UnreadablePartitions,
+    UnreadableRecordsError,
 )
 from reprise.materializer.batch_fold import BatchFold, InvalidRecord
 from reprise.materializer.metrics import MaterializerMetrics
@@ -58,17 +60,29 @@ class Worker:
         self._metrics = metrics
         self._settings = settings
         self._lag_due = 0.0
-        self.problem: str | None = "nothing was polled yet"
+        self._problem: str | None = "nothing was polled yet"
+        self._unreadable = UnreadablePartitions(metrics.unreadable.show)
+
+    @property
+    def problem(self) -> str | None:
+        """Why nothing, or not everything, is being folded; ``None`` if there is no known problem."""
+        return self._unreadable.problem or self._problem
 
     def run(self, stop: threading.Event) -> None:
-        """Fold until ``stop`` is set; finishes the current batch."""
+        """Fold until ``stop`` is set; finishes the current batch. A partition that cannot be read waits alone."""
         while not stop.is_set():
-            self._step(stop, self._settings.poll_seconds)
+            try:
+                self._step(stop, self._settings.poll_seconds)
+            except UnreadableRecordsError as error:
+                self._unreadable.add(error)
 
     def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
         """Fold until no record has come for ``idle_seconds``, or ``stop`` is set.
 
         The idle time starts with the first assignment, which may take the group some seconds.
+
+        Raises:
+            UnreadableRecordsError: Records cannot be decoded.
         """
         started = last = time.monotonic()
         while not stop.is_set() and time.monotonic() - last < idle_seconds:
@@ -89,7 +103,7 @@ class Worker:
             return 0
         while polled and not self._fold_polled(polled):
             # the lag keeps growing meanwhile
-            self._observe_lag_when_due(delay=self.problem)
+            self._observe_lag_when_due(delay=self._problem)
             if stop.wait(self._settings.retry_seconds):
                 return 0
         self._observe_lag_when_due()
@@ -110,11 +124,11 @@ class Worker:
         except _TRANSIENT as error:
             self._report_delay(error)
             return False
-        self.problem = None
+        self._problem = None
         return True
 
     def _report_delay(self, error: Exception) -> None:
-        self.problem = str(error)
+        self._problem = str(error)
         _log.warning("folding_delayed", reason=str(error), error=type(error).__name__)
 
     def _observe_lag_when_due(self, delay: str | None = None) -> None:
@@ -127,11 +141,12 @@ class Worker:
             ends, positions = self._consumer.end_offsets(), self._consumer.positions()
         except EventLogError as error:
             self._metrics.event_log.failed(error)
-            self.problem = str(error)
+            self._problem = str(error)
             _log.warning("lag_unknown", reason=str(error))
             return
+        self._unreadable.update(positions)
         self._metrics.lag.show({p: end - positions.get(p, end) for p, end in ends.items()})
-        self.problem = delay
+        self._problem = delay
 
 
 def send_dead_letters(

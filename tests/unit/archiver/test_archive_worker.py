@@ -3,13 +3,14 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from reprise.archive import OfflineStore
+from reprise.archive import OfflineStore, compact, write_events
 from reprise.archiver.worker import Worker
 from reprise.log import EVENTS, OffsetOutOfRangeError, Record
 from reprise.runtime.storage import LocalStorage, StorageUnavailableError
@@ -278,6 +279,37 @@ def test_offsets_that_the_log_has_lost_end_a_segment_and_are_counted(tmp_path: P
 
 def missing(worker: Worker) -> float:
     return float(worker._metrics.missing.labels(EVENTS.name)._value.get())
+
+
+def sparse_log() -> MemoryLog:
+    """A log with offsets that hold no record, also at its beginning and over a multiple of the record count."""
+    places = [2, 3, 4, 6, 15, 16, 17, 25, 26, 28]
+    records = event_records(0, make_events(10), [0] * 10)
+    before = [-1, *places]
+    return MemoryLog(
+        {
+            0: [
+                record._replace(offset=place, absent=place - before[at] - 1)
+                for at, (record, place) in enumerate(zip(records, places, strict=True))
+            ]
+        }
+    )
+
+
+def test_offsets_without_a_record_are_no_gap_however_records_come(tmp_path: Path) -> None:
+    archive(sparse_log(), tmp_path / "whole", records=10)
+    assert [(s.first, s.last) for s in segments(tmp_path / "whole")] == [(0, 6), (7, 17), (18, 28)]
+    assert [row["offset"] for row in rows(tmp_path / "whole")] == [2, 3, 4, 6, 15, 16, 17, 25, 26, 28]
+    for dies_at in range(12):
+        log, root = sparse_log(), tmp_path / f"died-{dies_at}"
+        with pytest.raises(CrashError):
+            archive(log, root, records=10, chunk=1, boundaries=Boundaries(dies_at))
+        archive(log, root, records=10)
+        assert files_under(root) == files_under(tmp_path / "whole"), dies_at
+    store = OfflineStore(str(tmp_path / "whole"))
+    assert compact(store, EVENTS.name, before=date(2027, 1, 1)).written == 1
+    report = write_events(store, tmp_path / "events.parquet")
+    assert (report.events, report.records) == (10, 10)
 
 
 def test_a_partition_whose_next_records_were_deleted_stands_still_and_the_others_go_on(

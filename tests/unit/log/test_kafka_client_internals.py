@@ -10,14 +10,17 @@ from importlib.metadata import version
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.coordinator.base import Generation
+from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.structs import MemberState
 
+from reprise.log import UnreadableRecordsError
 from reprise.log.kafka.client_internals import (
     RebalanceBridge,
     abandon,
     finish_joins_between_polls,
     reset_positions,
     topic_id,
+    watch_fetches,
 )
 
 NOBODY = {"bootstrap_servers": "127.0.0.1:1", "api_version": (3, 9)}
@@ -118,3 +121,30 @@ def test_abandoned_producer_has_no_sender_thread() -> None:
     abandon(producer)
     assert not producer._sender.is_alive()
     producer.close(0)
+
+
+@pytest.mark.parametrize("codec", [1, 2, 3, 4])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_fetched_records_are_decoded_or_name_their_place_once(
+    consumer: KafkaConsumer, codec: int, damaged: bool
+) -> None:
+    builder = MemoryRecordsBuilder(magic=2, compression_type=codec, batch_size=10_000)
+    for _ in range(3):
+        builder.append(timestamp=1, key=b"k", value=b"v" * 50)
+    builder.close()
+    data = bytearray(builder.buffer())
+    if damaged:
+        data[61:] = bytes(len(data) - 61)
+    fetches: list[tuple[int, int]] = []
+    watch_fetches(consumer, lambda *fetch: fetches.append(fetch))
+    records = consumer._fetcher.PartitionRecords(0, PARTITION, MemoryRecords(bytes(data)), check_crcs=False)
+    assert fetches == [(0, 0)]
+    if damaged:
+        with pytest.raises(
+            UnreadableRecordsError, match=r"events, partition 0: offset 0 cannot be read: \w+: "
+        ):
+            records.take(5)
+        # the client goes on with other partitions
+        assert not records
+    else:
+        assert [record.value for record in records.take(5)] == [b"v" * 50] * 3

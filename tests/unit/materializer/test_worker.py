@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from prometheus_client import CollectorRegistry
 
-from reprise.log import LogConsumer, Record
+from reprise.log import LogConsumer, Record, UnreadableRecordsError
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
@@ -52,3 +52,50 @@ def test_the_lag_grows_for_all_to_see_while_the_store_is_away() -> None:
     worker.run(stop)
     assert registry.get_sample_value("reprise_materializer_lag_records", {"partition": "0"}) == 7000
     assert "connection refused" in (worker.problem or "")
+
+
+class PartlyUnreadableLog(GrowingLog):
+    """Partition 0 has records that cannot be decoded; partition 1 has others."""
+
+    assignment = frozenset({0, 1})
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._polls = 0
+        self._stop = stop
+        self.committed: dict[int, int] = {}
+
+    def poll(self, records: int, seconds: float) -> Mapping[int, Sequence[Record]]:
+        self._polls += 1
+        if self._polls == 1:
+            raise UnreadableRecordsError("ecommerce-events", 0, 7, ValueError("no codec"))
+        self._stop.set()
+        return {1: [Record(1, 3, 0, b"", b"")]}
+
+    def end_offsets(self) -> Mapping[int, int]:
+        return {0: 10, 1: 4}
+
+    def positions(self) -> Mapping[int, int]:
+        return {0: 7, 1: 4}
+
+    def commit(self, offsets: Mapping[int, int]) -> None:
+        self.committed.update(offsets)
+
+
+class NoFold:
+    def fold(self, topic_id: bytes, polled: Any) -> None: ...
+
+
+def test_a_partition_that_cannot_be_read_is_named_and_the_others_go_on() -> None:
+    registry, stop = CollectorRegistry(), threading.Event()
+    log = PartlyUnreadableLog(stop)
+    worker = Worker(
+        cast(LogConsumer, log),
+        cast(BatchFold, NoFold()),
+        MaterializerMetrics(registry),
+        MaterializerSettings(),
+    )
+    worker.run(stop)
+    assert log.committed == {1: 4}
+    labels = {"partition": "0"}
+    assert registry.get_sample_value("reprise_materializer_unreadable_offset", labels) == 7
+    assert worker.problem == ("ecommerce-events, partition 0: offset 7 cannot be read: ValueError: no codec")

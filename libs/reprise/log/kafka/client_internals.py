@@ -5,11 +5,14 @@
 
 import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener, TopicPartitionState
 from kafka.future import Future
 from kafka.structs import MemberState
+
+from reprise.log.exceptions import UnreadableRecordsError
 
 
 class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
@@ -70,6 +73,31 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 
         threading.Thread(target=run, name="rebalance", daemon=True).start()
         await done
+
+
+def watch_fetches(consumer: KafkaConsumer, fetched: Callable[[int, int], object]) -> None:
+    """Call ``fetched`` with the partition and offset of each fetch, before its records are returned.
+
+    ``poll`` then raises ``UnreadableRecordsError`` for records that cannot be decoded. The client raises whatever the
+    codec does, does not tell the partition, and polls the finished iterator for ever.
+    """
+
+    class WatchedRecords(consumer._fetcher.PartitionRecords):  # type: ignore[misc]
+        def __init__(self, fetch_offset: int, place: TopicPartition, *args: Any, **named: Any) -> None:
+            super().__init__(fetch_offset, place, *args, **named)
+            fetched(place.partition, fetch_offset)
+
+        def take(self, n: int | None = None) -> list[Any]:
+            """Return up to ``n`` records."""
+            try:
+                taken: list[Any] = super().take(n)
+            except Exception as error:
+                place, offset = self.topic_partition, self.next_fetch_offset
+                self.drain()
+                raise UnreadableRecordsError(place.topic, place.partition, offset, error) from error
+            return taken
+
+    consumer._fetcher.PartitionRecords = WatchedRecords
 
 
 def topic_id(consumer: KafkaConsumer, topic: str) -> bytes | None:

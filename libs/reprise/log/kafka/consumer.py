@@ -5,12 +5,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition, errors
+from kafka.consumer.fetcher import ConsumerRecord
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.structs import OffsetAndMetadata
 
-from reprise.log.exceptions import ClosedError, NotAssignedError, TopicGoneError
+from reprise.log.exceptions import ClosedError, NotAssignedError, TopicGoneError, UnreadableRecordsError
 from reprise.log.interface import RebalanceListener, Record
-from reprise.log.kafka.client_internals import RebalanceBridge, finish_joins_between_polls, topic_id
+from reprise.log.kafka.client_internals import (
+    RebalanceBridge,
+    finish_joins_between_polls,
+    topic_id,
+    watch_fetches,
+)
 from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import Topic
@@ -41,9 +47,12 @@ class KafkaLogConsumer:
         self._listener = listener
         self._assigned: frozenset[int] = frozenset()
         self._closed = False
+        # the offset after the last returned record, or of the first fetch since the assignment
+        self._next_offsets: dict[int, int] = {}
         self._consumer = connect(KafkaConsumer, _options(settings, group), settings, "connecting a consumer")
         try:
             finish_joins_between_polls(self._consumer)
+            watch_fetches(self._consumer, self._next_offsets.setdefault)
             self._topic_id = self._find_topic()
             bridge = RebalanceBridge(self._on_revoked, self._on_lost, self._on_assigned, self._consumer)
             self._consumer.subscribe([self._topic], listener=bridge)
@@ -78,16 +87,22 @@ class KafkaLogConsumer:
             except errors.NoOffsetForPartitionError as error:
                 self._consumer.seek_to_beginning(*error.args[0])
                 return {}
+            except UnreadableRecordsError as error:
+                self._consumer.pause(TopicPartition(self._topic, error.partition))
+                raise
         # fetches address the topic by id, so its new id is known before records of a recreated topic arrive
         self._check_topic()
         return {
-            partition.partition: [
-                Record(partition.partition, r.offset, r.timestamp, r.key or b"", r.value or b"")
-                for r in records
-            ]
+            partition.partition: [self._record(r) for r in records]
             for partition, records in polled.items()
             if partition.partition in self._assigned
         }
+
+    def _record(self, found: ConsumerRecord) -> Record:
+        partition, offset = found.partition, found.offset
+        absent = offset - self._next_offsets.get(partition, offset)
+        self._next_offsets[partition] = offset + 1
+        return Record(partition, offset, found.timestamp, found.key or b"", found.value or b"", absent)
 
     def positions(self) -> Mapping[int, int]:
         """Return the next offset to read, by assigned partition."""
@@ -99,7 +114,7 @@ class KafkaLogConsumer:
         return self._offsets(self._consumer.beginning_offsets, "querying beginning offsets")
 
     def end_offsets(self) -> Mapping[int, int]:
-        """Return the next offset to be written, by assigned partition; queries Kafka."""
+        """Return the last stable offset, by assigned partition; queries Kafka."""
         return self._offsets(self._consumer.end_offsets, "querying end offsets")
 
     def commit(self, offsets: Mapping[int, int]) -> None:
@@ -174,6 +189,8 @@ class KafkaLogConsumer:
 
     def _on_assigned(self, partitions: Sequence[int]) -> None:
         self._assigned |= set(partitions)
+        for partition in partitions:
+            self._next_offsets.pop(partition, None)
         if self._listener is not None:
             self._listener.assigned(partitions)
 
@@ -195,6 +212,7 @@ def _options(settings: EventLogSettings, group: str) -> dict[str, Any]:
         "group_id": group,
         "enable_auto_commit": False,
         "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
         "allow_auto_create_topics": False,
         # eager protocol: partitions are revoked before the rejoin, while their offsets can still be committed
         "partition_assignment_strategy": [RangePartitionAssignor],
