@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 
 from reprise.bundle import Manifest, SliceReport
+from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.reports.html import number
 from reprise.runtime.durations import format_duration
-from reprise.trainer.evaluation.held_out import scores_by_scorer
+from reprise.trainer.evaluation.held_out import MODEL, scores_by_scorer
 from reprise.trainer.pipeline import TrainingResult
 from reprise.trainer.promotion.baseline_comparison import NAMES
 from reprise.trainer.promotion.candidate import Proposal
@@ -31,9 +32,18 @@ def render_summary(result: TrainingResult) -> str:
             f"{data.sampled_rows:,} of {data.labelled_rows:,} rows used (--max-rows), sampled uniformly",
             "",
         ]
-    lines += _slice(f"Held-out rows, P(buys within {horizon})", evaluation.overall)
+    lines += _slice(
+        f"Held-out rows, P(buys within {horizon})", evaluation.overall, result.model.intervals["overall"]
+    )
     if evaluation.repeat_candidates is not None:
-        lines += ["", *_slice("Repeat candidates (bought before)", evaluation.repeat_candidates)]
+        lines += [
+            "",
+            *_slice(
+                "Repeat candidates (bought before)",
+                evaluation.repeat_candidates,
+                result.model.intervals["repeat_candidates"],
+            ),
+        ]
     lines += ["", *_questions(evaluation.questions)]
     manifest, refit = result.manifest, result.refit
     age = result.run.describe_age(refit.newest_row, data)
@@ -103,13 +113,19 @@ def _verdicts(manifest: Manifest) -> list[str]:
     return lines
 
 
-def _slice(title: str, report: SliceReport) -> list[str]:
+def _slice(title: str, report: SliceReport, intervals: Mapping[str, Interval]) -> list[str]:
     lines = [f"{title}: {report.rows:,} rows, {report.positives / report.rows:.1%} positive"]
     lines.append(" " * 18 + "".join(f"{column:>16}" for column, _ in _COLUMNS))
     for scorer, scores in scores_by_scorer(report).items():
         name = f"{scorer} alone" if scorer in report.baselines else scorer
         values = (number(getattr(scores, attribute)) for _, attribute in _COLUMNS)
         lines.append(f"  {name:<16}" + "".join(f"{value:>16}" for value in values))
+        if scorer == MODEL:
+            ranges = (
+                f"{number(each.lower)}-{number(each.upper)}"
+                for each in (intervals[name] for _, name in _COLUMNS)
+            )
+            lines.append(f"  {'95 % of users':<16}" + "".join(f"{each:>16}" for each in ranges))
     if report.share_of_achievable is not None:
         lines.append(f"  {report.share_of_achievable:.0%} of the achievable AUC above recency")
     return lines

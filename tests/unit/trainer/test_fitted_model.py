@@ -10,6 +10,7 @@ from reprise.evaluation.time_split import Span, TimeSplit, split_by_time
 from reprise.features.request_kinds import KindColumns
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.evaluation.held_out import score_intervals
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import fit_beta_calibration
 from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model
@@ -78,6 +79,27 @@ def test_probabilities_are_calibrated_despite_balanced_classes(fitted: FittedMod
         fitted.predictions.rows.labels.mean(), abs=0.02
     )
     assert model.calibration_error < 0.03
+
+
+def test_intervals_enclose_the_scores_and_are_wider_of_fewer_rows(fitted: FittedModel) -> None:
+    reports = {"overall": fitted.evaluation.overall, "repeat_candidates": fitted.evaluation.repeat_candidates}
+    for name, report in reports.items():
+        assert report is not None
+        for score, interval in fitted.intervals[name].items():
+            assert interval.value == pytest.approx(getattr(report.model, score))
+            assert 0 < interval.upper - interval.lower < 0.2
+            if score != "calibration_error":  # noise only adds to it, so a resample has more
+                assert interval.lower < interval.value < interval.upper
+    widths = [fitted.intervals[name]["roc_auc"] for name in reports]
+    assert widths[1].upper - widths[1].lower > widths[0].upper - widths[0].lower
+
+
+def test_intervals_are_over_users_not_rows(fitted: FittedModel) -> None:
+    rows = fitted.predictions.rows
+    copies = np.tile(np.arange(len(rows)), 4)
+    four_times = fitted.predictions.subset(copies)
+    again, once = (score_intervals(each)["brier"] for each in (four_times, fitted.predictions))
+    assert again.upper - again.lower == pytest.approx(once.upper - once.lower, rel=1e-6)
 
 
 def test_repeat_candidates_are_the_rows_with_an_earlier_purchase(fitted: FittedModel) -> None:

@@ -9,10 +9,14 @@ import numpy.typing as npt
 
 from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
 from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
+from reprise.evaluation.cluster_bootstrap import Interval, bootstrap
 from reprise.evaluation.time_split import Span
 from reprise.features.request_kinds import KINDS
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
+
+_DRAWS = 200
+INTERVALS = ("roc_auc", "average_precision", "brier", "log_loss", "calibration_error")
 
 MODEL = "model"
 PREVALENCE = "prevalence"
@@ -29,7 +33,7 @@ class Predictions:
     # The threshold of each row by scorer; infinite where a purchase is never predicted
     thresholds: Mapping[str, Floats] = field(default_factory=dict)
 
-    def subset(self, rows: slice | npt.NDArray[np.bool_]) -> "Predictions":
+    def subset(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Predictions":
         """Return the predictions for some of the rows."""
         parts = [
             {name: values[rows] for name, values in each.items()}
@@ -71,6 +75,29 @@ def evaluate(predictions: Predictions, kinds: npt.NDArray[np.int8]) -> Evaluatio
         repeat_candidates=_report(predictions.subset(before & repeat)) if (before & repeat).any() else None,
         questions={name: _report(predictions.subset(mask)) for name, mask in questions.items() if mask.any()},
     )
+
+
+def score_intervals(predictions: Predictions) -> dict[str, Interval]:
+    """Return the model's scores with 95% intervals, from 200 resamples of the users (cluster bootstrap)."""
+    labels, probabilities = predictions.rows.labels, predictions.by_scorer[MODEL]
+    ranked = RankedPredictions.of(labels, probabilities)
+    predicted = probabilities >= predictions.thresholds[MODEL]
+
+    def share(part: Labels, whole: Labels, weights: Floats | None) -> float:
+        total = np.count_nonzero(whole) if weights is None else weights[whole].sum()
+        right = np.count_nonzero(part) if weights is None else weights[part].sum()
+        return float(right / total) if total else float("nan")
+
+    def statistics(weights: Floats | None) -> dict[str, float]:
+        metrics, right = ranked.metrics(weights), predicted & labels
+        return {
+            **{name: getattr(metrics, name) for name in INTERVALS},
+            "precision": share(right, predicted, weights),
+            "recall": share(right, labels, weights),
+        }
+
+    users = np.unique(predictions.rows.users, return_inverse=True)[1]
+    return bootstrap(statistics, users, draws=_DRAWS, seed=0)
 
 
 def evaluate_over_time(predictions: Predictions, span: Span, parts: int = 6) -> list[TimeSlice]:

@@ -9,6 +9,7 @@ import numpy as np
 from reprise.bundle import Evaluation, Histogram, Importance, KindVerdict, Parity
 from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats
+from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.time_split import TimeSplit
 from reprise.features.request_kinds import ONE_KIND, KindColumns
 from reprise.runtime.durations import format_duration, timed
@@ -23,6 +24,7 @@ from reprise.trainer.evaluation.held_out import (
     TimeSlice,
     evaluate,
     evaluate_over_time,
+    score_intervals,
 )
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
 from reprise.trainer.evaluation.recency_baseline import fit_recency
@@ -65,6 +67,8 @@ class FittedModel:
     published: CalibratedForest  # Grown on all labelled rows after the burn-in
     selection: Selection  # The forest's hyperparameters and the cross-validation behind them
     evaluation: Evaluation
+    # The scores of all requests at events, and of repeat candidates if there are any, with 95% intervals over users
+    intervals: Mapping[str, Mapping[str, Interval]]
     verdicts: Mapping[str, KindVerdict]  # By the published thresholds, on the evaluation rows; by kind
     # The probabilities of the evaluation rows by the evaluated model, as all that follows
     predictions: Predictions
@@ -126,6 +130,11 @@ def fit_model(
             {MODEL: evaluated.thresholds.of(kinds), **thresholds},
         )
         predictions = everything.subset(evaluation.are_at_events)
+        slices = {
+            "overall": predictions,
+            "repeat_candidates": predictions.subset(predictions.rows.repeat_candidates),
+        }
+        intervals = {name: score_intervals(part) for name, part in slices.items() if len(part.rows)}
     with timed(durations, "importance"):
         impurity = evaluated.forest.impurity_importances()
         ranked = importances(
@@ -137,6 +146,7 @@ def fit_model(
         published=published,
         selection=selection,
         evaluation=evaluate(everything, kinds),
+        intervals=intervals,
         verdicts=judge_verdicts(kinds, evaluation.labels, scores, published.thresholds.by_kind),
         predictions=predictions,
         time_slices=evaluate_over_time(predictions, split.evaluation),

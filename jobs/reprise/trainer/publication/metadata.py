@@ -1,6 +1,7 @@
 """``metadata.json``: when and how long a model was trained, and its evaluation, for people and dashboards."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -67,6 +68,14 @@ def build_metadata(model: FittedModel, manifest: Manifest, refit: Refit, run: Ru
             "threshold": refit.evaluated_threshold,
         },
         "evaluation": model.evaluation.model_dump(mode="json"),
+        "intervals": {
+            name: {
+                score: [each.lower, each.upper]
+                for score, each in scores.items()
+                if not math.isnan(each.lower)
+            }
+            for name, scores in model.intervals.items()
+        },
         "over_time": [
             {
                 "start": format_timestamp(part.span.start_us),

@@ -1,9 +1,11 @@
 """The model card: one HTML file with the question, quality and limits of a model."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from reprise.bundle import DataSnapshot, Manifest, Refit, SliceReport, digest_of
+from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.features.plan import Plan
 from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
@@ -37,10 +39,14 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
     )
     evaluation = manifest.evaluation
     described = {item.name: item for item in plan.inputs}
-    slices = [("All held-out rows", evaluation.overall)]
+    slices = [("All held-out rows", evaluation.overall, model.intervals["overall"])]
     if evaluation.repeat_candidates is not None:
         slices.append(
-            ("Repeat candidates: the user has bought the product before", evaluation.repeat_candidates)
+            (
+                "Repeat candidates: the user has bought the product before",
+                evaluation.repeat_candidates,
+                model.intervals["repeat_candidates"],
+            )
         )
     return environment.get_template("model_card.html.j2").render(
         digest=digest_of(manifest.to_bytes()),
@@ -54,7 +60,7 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
         horizon=format_duration(run.settings.horizon),
         seconds=sum(run.durations.values()),
         overall=evaluation.overall,
-        slices=[(title, report, _comparison(report)) for title, report in slices],
+        slices=[(title, report, _comparison(report, intervals)) for title, report, intervals in slices],
         timeline=_timeline(manifest.data),
         inputs=[
             {"importance": importance, "input": described[importance.name]}
@@ -65,10 +71,10 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
     )
 
 
-def _comparison(report: SliceReport) -> dict[str, Any]:
+def _comparison(report: SliceReport, intervals: Mapping[str, Interval]) -> dict[str, Any]:
     scorers = scores_by_scorer(report)
     rows = [
-        (name, note, [getattr(scores, attribute) for scores in scorers.values()])
+        (name, note, [getattr(scores, attribute) for scores in scorers.values()], intervals[attribute])
         for name, attribute, note in _METRICS
     ]
     return {"columns": [plots.NAMES[name] for name in scorers], "rows": rows}
