@@ -125,7 +125,7 @@ def _slice(title: str, report: SliceReport, intervals: Mapping[str, Interval]) -
                 f"{number(each.lower)}-{number(each.upper)}"
                 for each in (intervals[name] for _, name in _COLUMNS)
             )
-            lines.append(f"  {'95 % of users':<16}" + "".join(f"{each:>16}" for each in ranges))
+            lines.append(f"  {'95% interval':<16}" + "".join(f"{each:>16}" for each in ranges))
     if report.share_of_achievable is not None:
         lines.append(f"  {report.share_of_achievable:.0%} of the achievable AUC above recency")
     return lines
