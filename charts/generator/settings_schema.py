@@ -34,7 +34,9 @@ COMPONENTS = {
     "predictor": Component(PredictorSettings, {
         "MODEL_STORE", "PREDICTOR_DRAIN_SECONDS", "PREDICTOR_METRICS_PORT", "PREDICTOR_API_KEYS_FILE",
     }),
-    "producer": Component(ProducerSettings, {"PRODUCER_DRAIN_SECONDS"}),
+    "producer": Component(ProducerSettings, {
+        "PRODUCER_DRAIN_SECONDS", "PRODUCER_METRICS_PORT", "PRODUCER_API_KEYS_FILE",
+    }),
     "materializer": Component(MaterializerSettings, {"MATERIALIZER_GROUP"}),
     "archiver": Component(ArchiverSettings, {"ARCHIVER_GROUP"}),
     "trainer": Component(TrainerSettings, {

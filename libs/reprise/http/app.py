@@ -68,6 +68,8 @@ def create_http_app(
         async with AsyncExitStack() as stack:
             if tracing is not None:
                 stack.push_async_callback(tracing.close)
+            if authentication is not None:
+                await stack.enter_async_context(authentication.keys.kept_fresh())
             if lifespan is not None:
                 await stack.enter_async_context(lifespan(app))
             if workers is not None:

@@ -4,9 +4,19 @@ import difflib
 import os
 import re
 from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -145,6 +155,12 @@ class ApiSettings(ProcessSettings):
         validation_alias="API_MAX_HEADER_FIELDS",
         description="Maximum number of headers of a request.",
     )
+    api_trusted_proxies: str | None = Field(
+        default=None,
+        validation_alias="API_TRUSTED_PROXIES",
+        description="Addresses or networks of proxies whose X-Forwarded-For names the client, separated by commas;"
+        " the peer is the client if absent.",
+    )
     api_keep_alive_seconds: int = Field(
         default=620,
         ge=1,
@@ -152,6 +168,47 @@ class ApiSettings(ProcessSettings):
         description="Idle timeout of a connection, seconds. It should exceed that of load balancers (nginx and AWS 60,"
         " Google 600): a request that meets a connection just being closed gets 502.",
     )
+
+    @field_validator("api_trusted_proxies")
+    @classmethod
+    def _proxies_are_networks(cls, proxies: str | None) -> str | None:
+        for proxy in proxies.split(",") if proxies else []:
+            ip_network(proxy.strip(), strict=True)
+        return proxies
+
+
+class KeySettings(ProcessSettings):
+    """API keys that a process accepts, and their rate limit."""
+
+    api_key_hashes: SecretStr | None = Field(
+        None,
+        description="SHA-256 digests of the accepted API keys in hexadecimal, each alone or as name:digest, separated "
+        "by commas. Without these and a file of them, no key is required.",
+    )
+    api_keys_file: Path | None = Field(
+        None,
+        description="File with one such digest per line, such as a mounted Secret; reloaded when it changes.",
+    )
+    rate_limit: float | None = Field(
+        None,
+        gt=0,
+        description="Maximum predictions or events per second of each API key; unlimited if absent.",
+    )
+    rate_burst: float = Field(
+        1000.0, ge=1, description="Maximum burst of predictions or events of an idle API key."
+    )
+
+    @property
+    def api_keys(self) -> list[str]:
+        """The entries of ``api_key_hashes``."""
+        listed = self.api_key_hashes.get_secret_value() if self.api_key_hashes else ""
+        return [entry.strip() for entry in listed.split(",") if entry.strip()]
+
+    @model_validator(mode="after")
+    def _rate_limit_needs_keys(self) -> Self:
+        if self.rate_limit is not None and not self.api_keys and self.api_keys_file is None:
+            raise ValueError(f"{self.env_names()['rate_limit']} needs API keys, and none are configured")
+        return self
 
 
 class RedisSettings(ProcessSettings):

@@ -22,7 +22,6 @@ from reprise.predictor.settings import PredictorSettings
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
-_API_KEYS_SECONDS = 2.0
 _FIRST_LOADS_SECONDS = 2.0
 _DESCRIPTION = """
 Reprise predicts whether a user will buy a product, for the first time or again, within the model's horizon.
@@ -118,8 +117,6 @@ def _background_tasks(context: PredictorContext) -> Iterator[tuple[str, Coroutin
     yield "store health", _repeat(context.reader.check, settings.redis_ping_seconds)
     if settings.model_reload_seconds:
         yield "model reload", _repeat(context.configured_model.refresh, settings.model_reload_seconds)
-    if context.authentication is not None and settings.api_keys_file is not None:
-        yield "API keys", context.authentication.keys.keep_fresh(_API_KEYS_SECONDS)
 
 
 async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:

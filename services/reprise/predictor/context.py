@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise.bundle import BundleStore, Histogram
 from reprise.http.metrics import process_registry
-from reprise.http.middleware.authentication import ApiKeys, Authentication, RateLimit
+from reprise.http.middleware.authentication import Authentication
 from reprise.http.tracing.factory import Tracing, open_tracing
 from reprise.log import EventLogSettings, LogProducer, open_producer
 from reprise.predictor.exceptions import NoModelError
@@ -112,7 +112,7 @@ def build_context(
         shadow_traffic=shadow_traffic,
         service=PredictionService(reader, metrics, shadow_traffic, settings, clock),
         prediction_log=prediction_log,
-        authentication=_authentication(settings),
+        authentication=Authentication.of(settings),
         single_admission=single_admission,
         batch_admission=batch_admission,
         tracing=tracing,
@@ -126,13 +126,3 @@ def _evaluation_scores(router: ModelRouter) -> dict[Arm, Histogram]:
         return {}
     arms = (*table.arms, *table.shadows)
     return {(arm.name, arm.model.digest): arm.model.bundle.manifest.score_histogram for arm in arms}
-
-
-def _authentication(settings: PredictorSettings) -> Authentication | None:
-    if not settings.api_keys and settings.api_keys_file is None:
-        return None
-    rate = settings.rate_limit
-    return Authentication(
-        ApiKeys(settings.api_keys, settings.api_keys_file),
-        None if rate is None else RateLimit(rate, settings.rate_burst),
-    )

@@ -1,22 +1,21 @@
 """Configuration of the predictor."""
 
 import re
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from reprise.events.event import EVENT_TYPE_PATTERN
 from reprise.log.settings import EventLogSettings
-from reprise.runtime.settings import ApiSettings, TraceSettings
+from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings
 from reprise.store.settings import OnlineStoreSettings
 
 LATEST = "latest"
 _EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 
 
-class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings, TraceSettings):
+class PredictorSettings(ApiSettings, KeySettings, OnlineStoreSettings, EventLogSettings, TraceSettings):
     """Settings of one predictor process."""
 
     model_config = SettingsConfigDict(env_prefix="PREDICTOR_")
@@ -103,19 +102,6 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings, Trac
         validation_alias="REPRISE_LOG_BUFFER_BYTES",
         description="Maximum size of records that wait for acknowledgement, bytes; more are dropped.",
     )
-    api_key_hashes: SecretStr | None = Field(
-        None,
-        description="SHA-256 digests of the accepted API keys in hexadecimal, each alone or as name:digest, separated "
-        "by commas. Without these and a file of them, no key is required.",
-    )
-    api_keys_file: Path | None = Field(
-        None,
-        description="File with one such digest per line, such as a mounted Secret; reloaded when it changes.",
-    )
-    rate_limit: float | None = Field(
-        None, gt=0, description="Maximum predictions per second of each API key; unlimited if absent."
-    )
-    rate_burst: float = Field(1000.0, ge=1, description="Maximum burst of predictions of an idle API key.")
     metrics_port: int | None = Field(
         None,
         ge=0,
@@ -139,18 +125,6 @@ class PredictorSettings(ApiSettings, OnlineStoreSettings, EventLogSettings, Trac
     def logs_predictions(self) -> bool:
         """Whether predictions are appended to the prediction log."""
         return self.kafka_servers is not None if self.prediction_log is None else self.prediction_log
-
-    @property
-    def api_keys(self) -> list[str]:
-        """The entries of ``api_key_hashes``."""
-        listed = self.api_key_hashes.get_secret_value() if self.api_key_hashes else ""
-        return [entry.strip() for entry in listed.split(",") if entry.strip()]
-
-    @model_validator(mode="after")
-    def _rate_limit_needs_keys(self) -> Self:
-        if self.rate_limit is not None and not self.api_keys and self.api_keys_file is None:
-            raise ValueError("PREDICTOR_RATE_LIMIT needs API keys, and none are configured")
-        return self
 
     @field_validator("event_types", mode="before")
     @classmethod

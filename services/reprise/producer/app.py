@@ -1,8 +1,14 @@
 """The producer's HTTP application."""
 
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
 from fastapi import FastAPI
 
 from reprise.http.app import create_http_app
+from reprise.http.middleware.authentication import Authentication
+from reprise.http.operations import health_router
+from reprise.http.server import metrics_server
 from reprise.http.tracing.factory import Tracing
 from reprise.log import LogProducer
 from reprise.producer.handlers.events import events_router
@@ -25,13 +31,26 @@ def create_app(
         problem = log.problem()
         return [] if problem is None else [f"event log: {problem}"]
 
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if settings.metrics_port is not None:
+                routes = health_router(readiness)
+                await stack.enter_async_context(
+                    metrics_server(metrics.registry, settings, settings.metrics_port, routes)
+                )
+            yield
+
     app = create_http_app(
         title="Reprise producer",
         description="Takes shopping events and appends them to the event log.",
         registry=metrics.registry,
         readiness=readiness,
+        lifespan=lifespan,
         workers=workers,
         max_body_bytes=settings.max_body_bytes,
+        serve_metrics=settings.metrics_port is None,
+        authentication=Authentication.of(settings),
         tracing=tracing,
     )
     ingest = EventIngest(log, metrics, settings.ack_timeout_seconds, settings.max_clock_skew_seconds)

@@ -4,10 +4,10 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from reprise.log import ClockSettings, EventLogSettings
-from reprise.runtime.settings import ApiSettings, TraceSettings
+from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings
 
 
-class ProducerSettings(ApiSettings, EventLogSettings, ClockSettings, TraceSettings):
+class ProducerSettings(ApiSettings, KeySettings, EventLogSettings, ClockSettings, TraceSettings):
     """The producer's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_")
@@ -35,4 +35,10 @@ class ProducerSettings(ApiSettings, EventLogSettings, ClockSettings, TraceSettin
         default=0.0,
         ge=0,
         description="Seconds to keep serving after SIGTERM while load balancers remove the process.",
+    )
+    metrics_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=65535,
+        description="Separate TCP port for /metrics, without API keys; the API's port if absent.",
     )

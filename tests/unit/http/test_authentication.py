@@ -143,6 +143,8 @@ def test_rotation_through_the_file_needs_no_restart_and_a_broken_file_changes_no
         assert callers() == [None, "shop", "ops"]
     assert [line["event"] for line in logs] == ["api_keys_refused"]
     assert "not a digest" not in str(logs)
+    file.write_text("# all revoked\n")
+    assert callers() == [None, None, "ops"]
 
 
 class Clock:
@@ -183,6 +185,16 @@ def test_without_a_key_nothing_is_told(guarded: TestClient, path: str) -> None:
         assert response.headers["www-authenticate"] == "Bearer"
         assert response.json()["type"] == "urn:reprise:problem:unauthenticated"
         assert response.headers["x-content-type-options"] == "nosniff"
+
+
+def test_peer_without_a_key_is_throttled_and_no_other(registry: CollectorRegistry) -> None:
+    authentication = Authentication(ApiKeys([digest("k")]))
+    app = build(registry, authentication=authentication)
+    guessing, other = (TestClient(app, client=(peer, 1)) for peer in ("10.0.0.1", "10.0.0.2"))
+    statuses = [guessing.get("/of/u", headers={"X-API-Key": "guess"}).status_code for _ in range(21)]
+    assert statuses == [401] * 20 + [429]
+    assert other.get("/of/u").status_code == 401
+    assert guessing.get("/of/u", headers=KEY).status_code == 200
 
 
 def test_health_and_documentation_are_open(guarded: TestClient) -> None:
@@ -277,6 +289,7 @@ def test_each_request_is_one_line_without_ids(capsys: pytest.CaptureFixture[str]
         ("GET", None, 401, None),
     ]
     assert all(line["milliseconds"] >= 0 and line["event"] == "request" for line in found)
+    assert {line["peer"] for line in found} == {"testclient"}
     assert "u-secret" not in str(found)
 
 

@@ -54,7 +54,8 @@ from reprise.http.app import create_http_app
 from reprise.http.server import metrics_server, run_service
 from reprise.runtime.settings import ApiSettings
 bounds = {"api_max_connections": 4, "api_max_header_bytes": 4096, "api_max_header_fields": 20}
-settings = ApiSettings.load(api_host="127.0.0.1", api_port=int(sys.argv[1]), api_keep_alive_seconds=1, **bounds)
+bounds |= {"api_trusted_proxies": "127.0.0.0/8", "api_keep_alive_seconds": 1}
+settings = ApiSettings.load(api_host="127.0.0.1", api_port=int(sys.argv[1]), **bounds)
 registry = CollectorRegistry()
 @asynccontextmanager
 async def lifespan(app):
@@ -64,6 +65,9 @@ app = create_http_app(title="t", description="d", registry=registry, readiness=l
 @app.post("/echo")
 async def echo(request: Request) -> int:
     return len(await request.body())
+@app.get("/peer")
+async def peer(request: Request) -> str:
+    return request.client.host
 run_service(app, settings)
 """
 
@@ -257,3 +261,9 @@ def test_idle_connection_ends_after_the_setting(bounded: dict[str, str]) -> None
     said = trickle(bounded["api"], [GET + b"\r\n"], 0.0)
     assert said.startswith(b"HTTP/1.1 200 OK")
     assert time.monotonic() - start < 4
+
+
+def test_client_behind_a_trusted_proxy_is_the_one_that_it_names(bounded: dict[str, str]) -> None:
+    head = b"GET /peer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    forwarded = b"X-Forwarded-For: 192.0.2.9, 198.51.100.7, 127.0.0.2\r\n\r\n"
+    assert trickle(bounded["api"], [head + forwarded], 0.0).endswith(b'"198.51.100.7"')

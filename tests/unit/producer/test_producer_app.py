@@ -1,15 +1,19 @@
+import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import orjson
 import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from reprise.log import LogUnavailableError
 from reprise.producer.app import create_app
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.settings import ProducerSettings
 from support.fake_log import FakeLogProducer
+from support.redis import free_port
 
 EVENT = {
     "event_id": "e",
@@ -168,3 +172,23 @@ async def test_documentation_has_the_body_and_every_answer(client: httpx.AsyncCl
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
     for example in examples.values():
         assert (await client.post("/events", json=example["value"])).status_code == 202
+
+
+def test_keys_guard_events_and_each_event_counts_toward_the_rate(
+    log: FakeLogProducer, metrics: ProducerMetrics
+) -> None:
+    port = free_port()
+    settings = ProducerSettings(
+        api_host="127.0.0.1",
+        api_key_hashes=SecretStr(f"shop:{hashlib.sha256(b'k').hexdigest()}"),
+        rate_limit=0.01,
+        rate_burst=5,
+        metrics_port=port,
+    )
+    with TestClient(create_app(settings, log, metrics), headers={"X-API-Key": "k"}) as client:
+        assert client.post("/events", json=EVENT, headers={"X-API-Key": "guess"}).status_code == 401
+        assert client.get("/metrics").status_code == 404
+        assert client.post("/events", json=[EVENT] * 4).status_code == 202
+        assert client.post("/events", json=EVENT).status_code == 429
+        assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
+    assert len(log.appended) == 4

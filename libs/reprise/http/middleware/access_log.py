@@ -49,6 +49,8 @@ class AccessLog:
             "status": status,
             "milliseconds": round(seconds * 1e3, 3),
         }
+        if scope.get("client"):
+            fields["peer"] = scope["client"][0]
         if CALLER in scope:
             fields["key"] = scope[CALLER]
         if request_id is not None:

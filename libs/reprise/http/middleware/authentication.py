@@ -9,9 +9,11 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from reprise.http.exceptions import InvalidKeysError
 from reprise.http.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemError, retry_after
 from reprise.runtime.logs import get_logger
+from reprise.runtime.settings import KeySettings
 
 CALLER = "reprise.caller"
 """Scope entry with the name of the request's key."""
@@ -28,6 +31,10 @@ _OPEN = frozenset(("/health", "/ready", DOCS_PATH, "/openapi.json"))
 _LIMIT = "reprise.rate_limit"
 _ENTRY = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]{1,64})[:\s]\s*)?(?P<digest>[0-9a-fA-F]{64})")
 _BEARER = b"bearer "
+_REFRESH_SECONDS = 2.0
+_REFUSALS_PER_SECOND = 1.0
+_REFUSAL_BURST = 20.0
+_MAX_BUCKETS = 10_000
 _log = get_logger(__name__)
 
 
@@ -37,13 +44,17 @@ class ApiKeys:
     An entry is ``sha256hex`` or ``name:sha256hex``. Keys of one name belong to one caller: they share its rate limit,
     and logs show the name. A key without a name is named by the first 8 digits of its digest. ``file`` has an entry a
     line and ``#`` comments. It raises ``InvalidKeysError`` if an entry is malformed, there is none, or the file is
-    unreadable.
+    unreadable. A file that is emptied later revokes its keys.
     """
 
     def __init__(self, entries: Iterable[str], file: Path | None = None) -> None:
         self._fixed = _parse(entries, "the list of API keys")
         self._file = file
         self._keys = self._load()
+        if not self._keys:
+            raise InvalidKeysError(
+                f"{file or 'the list of API keys'} holds no key, so every request would be refused"
+            )
 
     def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Return the name of the key in ``Authorization: Bearer`` or ``X-API-Key``; ``None`` if no key is accepted."""
@@ -61,11 +72,21 @@ class ApiKeys:
                 return self._keys[matching[0]]
         return None
 
-    async def keep_fresh(self, seconds: float) -> None:
-        """Read the file again every ``seconds`` until cancelled; a malformed file changes nothing."""
-        while self._file is not None:
-            await asyncio.sleep(seconds)
-            self.refresh()
+    @asynccontextmanager
+    async def kept_fresh(self) -> AsyncIterator[None]:
+        """Read the file again every two seconds meanwhile; a malformed file changes nothing."""
+
+        async def refresh() -> None:
+            while self._file is not None:
+                await asyncio.sleep(_REFRESH_SECONDS)
+                self.refresh()
+
+        task = asyncio.create_task(refresh())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def refresh(self) -> None:
         """Read the file again."""
@@ -87,9 +108,6 @@ class ApiKeys:
                 raise InvalidKeysError(f"{self._file} cannot be read: {error}") from error
             lines = (line.partition("#")[0].strip() for line in text.splitlines())
             keys = keys | _parse((line for line in lines if line), str(self._file))
-        if not keys:
-            where = self._file or "the list of API keys"
-            raise InvalidKeysError(f"{where} holds no key, so every request would be refused")
         return keys
 
 
@@ -108,7 +126,8 @@ def _parse(entries: Iterable[str], where: str) -> dict[bytes, str]:
 class RateLimit:
     """A token bucket for each caller (https://en.wikipedia.org/wiki/Token_bucket).
 
-    It gains ``rate`` tokens a second, up to ``burst``; it may be overdrawn, and then refills first.
+    It gains ``rate`` tokens a second, up to ``burst``; it may be overdrawn, and then refills first. Beyond ten thousand
+    callers, the one that has asked for nothing longest is forgotten.
     """
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -120,10 +139,12 @@ class RateLimit:
     def admit(self, caller: str) -> float:
         """Take a token and return 0, or return the seconds until there is one."""
         now = self._clock()
-        tokens, filled_at = self._buckets.get(caller, (self._burst, now))
+        tokens, filled_at = self._buckets.pop(caller, (self._burst, now))
         tokens = min(self._burst, tokens + (now - filled_at) * self._rate)
         admitted = tokens >= 1
         self._buckets[caller] = tokens - admitted, now
+        if len(self._buckets) > _MAX_BUCKETS:
+            del self._buckets[next(iter(self._buckets))]
         return 0.0 if admitted else (1 - tokens) / self._rate
 
     def charge(self, caller: str, tokens: float) -> None:
@@ -146,14 +167,33 @@ class Authentication:
     keys: ApiKeys
     limit: RateLimit | None = None
 
+    @classmethod
+    def of(cls, settings: KeySettings) -> Self | None:
+        """Return the authentication of these settings, or None without keys.
+
+        Raises:
+            InvalidKeysError: The API keys are invalid.
+        """
+        if not settings.api_keys and settings.api_keys_file is None:
+            return None
+        rate = settings.rate_limit
+        return cls(
+            ApiKeys(settings.api_keys, settings.api_keys_file),
+            None if rate is None else RateLimit(rate, settings.rate_burst),
+        )
+
 
 class AuthenticationMiddleware:
-    """ASGI middleware that requires an API key except for health and documentation."""
+    """ASGI middleware that requires an API key except for health and documentation.
+
+    A peer whose requests without a key are too many is answered 429 instead of 401.
+    """
 
     def __init__(self, app: ASGIApp, authentication: Authentication, registry: CollectorRegistry) -> None:
         self._app = app
         self._keys = authentication.keys
         self._limit = authentication.limit
+        self._refusals = RateLimit(_REFUSALS_PER_SECOND, _REFUSAL_BURST)
         self._refused = Counter(
             "reprise_http_turned_away",
             "Requests refused for a missing key or for their rate.",
@@ -176,6 +216,12 @@ class AuthenticationMiddleware:
     def _refusal(self, scope: Scope) -> ProblemError | None:
         caller = self._keys.caller(scope["headers"])
         if caller is None:
+            peer = scope["client"][0] if scope.get("client") else ""
+            if seconds := self._refusals.admit(peer):
+                detail = (
+                    f"Too many requests of this address had no accepted key; try again in {seconds:.3g} s."
+                )
+                return ProblemError(TOO_MANY_REQUESTS, detail, headers=retry_after(seconds))
             return ProblemError(
                 UNAUTHENTICATED,
                 "Send an API key of this service as Authorization: Bearer or as X-API-Key.",
