@@ -2,10 +2,14 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from html import escape
+from pathlib import Path
 
+import fastapi_offline
 from fastapi import FastAPI
-from fastapi_offline import FastAPIOffline
 from prometheus_client import CollectorRegistry, Gauge
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
 
 from reprise.http.metrics import LoopHistogram, installed_version
 from reprise.http.middleware.access_log import AccessLog
@@ -30,6 +34,31 @@ _REQUEST_BOUNDS = (
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
 
+# Addresses are relative, so that they hold below a root path; a script in the page would need a weaker policy.
+_DOCS_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+<link rel="icon" href="docs/assets/favicon.png">
+</head>
+<body>
+<div id="swagger-ui"></div>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
+"""
+_DOCS_START = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#swagger-ui",
+  deepLinking: true,
+  presets: [SwaggerUIBundle.presets.apis, SwaggerUIBundle.SwaggerUIStandalonePreset],
+});
+"""
+
 
 def create_http_app(
     *,
@@ -45,6 +74,7 @@ def create_http_app(
     access_log: AccessLog | None = None,
     tracing: Tracing | None = None,
     page_policies: Mapping[str, str] | None = None,
+    docs: bool = True,
 ) -> FastAPI:
     """Return an application with health, metrics, documentation and problem documents.
 
@@ -61,6 +91,7 @@ def create_http_app(
         access_log: Logs each request.
         tracing: Makes spans of requests; closed after the application.
         page_policies: The content security policy of each path that is a page for people.
+        docs: Whether the application serves ``/docs`` and ``/openapi.json``.
     """
 
     @asynccontextmanager
@@ -76,13 +107,14 @@ def create_http_app(
                 stack.enter_context(workers.running())
             yield
 
-    app = FastAPIOffline(
+    app = FastAPI(
         title=title,
         version=installed_version(),
         description=description,
         lifespan=whole_lifespan,
+        docs_url=None,
         redoc_url=None,
-        static_url=f"{DOCS_PATH}/assets",
+        openapi_url="/openapi.json" if docs else None,
         redirect_slashes=False,
         # Even unused, FastAPI's telemetry looks up three OpenTelemetry providers for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
@@ -119,7 +151,24 @@ def create_http_app(
         app.add_middleware(tracing.middleware)
     ready = Gauge("reprise_ready", "1 if /ready succeeds, else 0.", registry=registry)
     ready.set_function(lambda: float(not reasons()))
+    if docs:
+        _add_docs(app)
     app.include_router(health_router(reasons))
     if serve_metrics:
         app.include_router(metrics_router(registry))
     return app
+
+
+def _add_docs(app: FastAPI) -> None:
+    """Serve Swagger UI at ``/docs`` from the assets of a package, without another host."""
+
+    async def page() -> Response:
+        return Response(_DOCS_PAGE.format(title=escape(app.title)), media_type="text/html")
+
+    async def start() -> Response:
+        return Response(_DOCS_START, media_type="text/javascript")
+
+    assets = Path(fastapi_offline.__file__).parent / "static"
+    app.mount(f"{DOCS_PATH}/assets", StaticFiles(directory=assets))
+    app.add_api_route(DOCS_PATH, page, include_in_schema=False)
+    app.add_api_route(f"{DOCS_PATH}/start.js", start, include_in_schema=False)

@@ -137,6 +137,11 @@ class ApiSettings(ProcessSettings):
         description="TCP port to listen on for HTTP.",
     )
 
+    api_docs: bool = Field(
+        default=True,
+        validation_alias="API_DOCS",
+        description="Whether the API serves its documentation, /docs and /openapi.json.",
+    )
     api_max_connections: int = Field(
         default=1000,
         ge=1,

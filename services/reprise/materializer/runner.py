@@ -39,6 +39,7 @@ def serve(settings: MaterializerSettings) -> None:
             title="Reprise materializer",
             description="Folds the event log into online features.",
             registry=metrics.registry,
+            docs=settings.api_docs,
             readiness=lambda: [worker.problem] if worker.problem else [],
             workers=WorkerThreads({"worker": worker.run}, settings.stop_seconds),
         )

@@ -81,6 +81,7 @@ def create_app(context: PredictorContext) -> FastAPI:
         readiness=reasons,
         lifespan=lifespan,
         max_body_bytes=settings.max_body_bytes,
+        docs=settings.api_docs,
         serve_metrics=settings.metrics_port is None,
         authentication=context.authentication,
         access_log=_access_log(settings),

@@ -49,6 +49,7 @@ def create_app(
         lifespan=lifespan,
         workers=workers,
         max_body_bytes=settings.max_body_bytes,
+        docs=settings.api_docs,
         serve_metrics=settings.metrics_port is None,
         authentication=Authentication.of(settings),
         tracing=tracing,

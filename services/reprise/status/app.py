@@ -151,6 +151,7 @@ def create_app(
         title="Reprise status",
         description="What runs, how well, and what is wrong.",
         registry=metrics.registry,
+        docs=settings.api_docs,
         readiness=poller.reasons_not_ready,
         lifespan=lifespan,
         max_body_bytes=1024,

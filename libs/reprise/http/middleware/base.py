@@ -44,9 +44,9 @@ _API_HEADERS = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
 _PAGE_HEADERS = [*_SECURITY_HEADERS, (b"x-frame-options", b"DENY")]
-# The page of the documentation has one script in itself; it loads the others from this service.
+# Swagger UI has styles in itself; its scripts come from this service.
 _DOCS_POLICY = (
-    "default-src 'none'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
+    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'"
 )
 _GONE = "gone"
