@@ -51,5 +51,5 @@ def entity_set(events: pd.DataFrame, frames: Mapping[str, str]) -> ft.EntitySet:
 
 
 def pair_ids(events: pd.DataFrame) -> "pd.Series[Any]":
-    """Return the id of each event's pair: both ids with a unit separator between."""
-    return events["user_id"] + "\x1f" + events["product_id"]
+    """Return the id of each event's pair: both ids after the length of the first, as ids may have any separator."""
+    return events["user_id"].str.len().astype(str) + ":" + events["user_id"] + events["product_id"]
