@@ -8,6 +8,7 @@ import click
 # In the order of use.
 _COMPONENTS = {
     "datagen": "datagen",
+    "inspect": "cli.inspect",
     "features": "features",
     "train": "trainer",
     "topics": "topics",

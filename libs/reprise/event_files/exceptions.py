@@ -12,7 +12,13 @@ if TYPE_CHECKING:
 
 
 class EventFilesError(RepriseError):
-    """Root of this package's errors."""
+    """Root of this package's errors; ``source`` is what an import refused, if it did."""
+
+    source: Path | None = None
+
+    def __str__(self) -> str:
+        hint = f"\nTo see what would be read: reprise inspect {shlex.quote(str(self.source))}"
+        return super().__str__() + (hint if self.source else "")
 
 
 class InvalidOptionError(EventFilesError):
@@ -20,9 +26,10 @@ class InvalidOptionError(EventFilesError):
 
 
 class UnreadableFileError(EventFilesError):
-    """A file cannot be read."""
+    """A file cannot be read, or not with this encoding; ``encoding`` is then one to try."""
 
-    def __init__(self, path: Path, reason: str) -> None:
+    def __init__(self, path: Path, reason: str, encoding: str | None = None) -> None:
+        self.encoding = encoding
         super().__init__(f"{path}: {reason}")
 
 

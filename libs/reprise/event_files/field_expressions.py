@@ -1,6 +1,8 @@
 """SQL expressions that read an event's fields from columns of any type."""
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from reprise.event_files.exceptions import InvalidOptionError, MissingColumnsError, UnusableColumnError
@@ -25,6 +27,8 @@ _COMMON_NAMES = {
     "amount": ("total", "totalprice", "totalamount", "orderamount", "revenue", "salesvalue", "saleprice",
                "price", "value", "unitprice"),
 }  # fmt: skip
+_UNIT_PRICES = {"price", "unitprice"}
+_QUANTITIES = ("quantity", "qty")
 _COMMON_TYPES = {
     "view": ("view", "viewed", "views", "pageview", "productview", "viewitem", "detailview", "detail", "pv",
              "click", "clicked", "clicks"),
@@ -44,53 +48,117 @@ ABSENT = {
 """The fields that a file may lack."""
 
 
-def resolve_columns(connection: Any, source: SourceFile, options: ImportOptions) -> dict[str, str]:
-    """Return the file's column by field, without the fields that it lacks.
+def find_columns(source: SourceFile, options: ImportOptions) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the file's column by field without the fields that it lacks, and guesses of those.
 
     Names match exactly, or else case-insensitively.
-
-    Raises:
-        MissingColumnsError: Also if a column that looks like the event type is not mapped.
-        InvalidOptionError: All rows are to be purchases, but the file has event types.
     """
-    mapped = options.columns
     by_lower = {name.lower(): name for name in source.columns}
     found: dict[str, str] = {}
     for field in FIELDS:
-        wanted = mapped.get(field, field)
+        wanted = options.columns.get(field, field)
         if wanted in source.columns:
             found[field] = wanted
         elif wanted.lower() in by_lower:
             found[field] = by_lower[wanted.lower()]
-    if options.purchases_only and "event_type" in found:
-        raise InvalidOptionError(f"--purchases-only, but {source.path} has a column {found['event_type']}")
-    free = {
-        re.sub(r"[^a-z0-9]", "", name.lower()): name for name in source.columns if name not in found.values()
-    }
+    free = _free_columns(source, found)
     guesses = {
         field: next(free[common] for common in names if common in free)
         for field, names in _COMMON_NAMES.items()
         if field not in found and not free.keys().isdisjoint(names)
     }
-    repeated = {name.rpartition(" (column ")[0] for name in by_lower}
-    expected = {*REQUIRED_FIELDS, *mapped, *repeated}
+    return found, guesses
+
+
+def guess_product(
+    source: SourceFile, found: Mapping[str, str], guesses: Mapping[str, str]
+) -> tuple[str, str] | None:
+    """Return the columns of quantity and unit price, if the file has both and no column of their product."""
+    free = _free_columns(source, found)
+    price = next((name for word, name in free.items() if word in _UNIT_PRICES), None)
+    quantity = next((free[word] for word in _QUANTITIES if word in free), None)
+    if quantity is None or price is None or guesses.get("amount") != price:
+        return None
+    return quantity, price
+
+
+def _free_columns(source: SourceFile, found: Mapping[str, str]) -> dict[str, str]:
+    return {re.sub(r"[^a-z0-9]", "", name.lower()): name for name in unused_columns(source, found)}
+
+
+def add_amount_column(source: SourceFile, options: ImportOptions) -> tuple[SourceFile, ImportOptions]:
+    """Return the file with a column that shows quantity and unit price, mapped to the amount, if options ask for it.
+
+    Raises:
+        InvalidOptionError: The file lacks one of the columns, or the amount is mapped to another one.
+    """
+    if options.amount_from is None:
+        return source, options
+    if "amount" in options.columns:
+        raise InvalidOptionError("--amount-from and --column amount=... are given: give one of them")
+    by_lower = {name.lower(): name for name in source.columns}
+    missing = [name for name in options.amount_from if name.lower() not in by_lower]
+    if missing:
+        has = ", ".join(source.columns)
+        raise InvalidOptionError(f"--amount-from: {source.path} has no column {missing[0]}; it has: {has}")
+    pair = [name if name in source.columns else by_lower[name.lower()] for name in options.amount_from]
+    name = "*".join(pair)
+    factors = " || '*' || ".join(f"coalesce(CAST({identifier(part)} AS VARCHAR), '')" for part in pair)
+    return (
+        replace(
+            source,
+            columns={**source.columns, name: "VARCHAR"},
+            relation=f"(SELECT *, {factors} AS {identifier(name)} FROM {source.relation})",
+        ),
+        replace(options, amount_from=(pair[0], pair[1]), columns={**options.columns, "amount": name}),
+    )
+
+
+def as_return(source: SourceFile, event_type: Expression, quantity: str) -> Expression:
+    """Return an event type that is ``return`` instead of ``purchase`` where the quantity is negative."""
+    kind = event_type.sql
+    returned = f"{kind} = 'purchase' AND {_amount(source, quantity)} < 0"
+    return replace(event_type, sql=f"CASE WHEN {returned} THEN 'return' ELSE {kind} END")
+
+
+def unused_columns(source: SourceFile, found: Mapping[str, str]) -> list[str]:
+    """Return the columns of no field."""
+    return [name for name in source.columns if name not in found.values()]
+
+
+def resolve_columns(connection: Any, source: SourceFile, options: ImportOptions) -> dict[str, str]:
+    """Return the file's column by field, without the fields that it lacks.
+
+    Raises:
+        MissingColumnsError: Also if a column that looks like the event type is not mapped.
+        InvalidOptionError: All rows are to be purchases, but the file has event types.
+    """
+    found, guesses = find_columns(source, options)
+    if options.purchases_only and "event_type" in found:
+        raise InvalidOptionError(f"--purchases-only, but {source.path} has a column {found['event_type']}")
+    repeated = {name.lower().rpartition(" (column ")[0] for name in source.columns}
+    expected = {*REQUIRED_FIELDS, *options.columns, *repeated}
+    types: dict[str, str | None] = {}
     if "event_type" not in found and not options.purchases_only:
-        column = guesses.get("event_type") or _find_event_types(connection, source, list(free.values()))
+        column, types = find_event_types(connection, source, unused_columns(source, found), guesses)
         if column:
             guesses["event_type"] = column
             expected.add("event_type")
     missing = [field for field in FIELDS if field in expected and field not in found]
     if missing:
-        types = (
-            _count_types(connection, source, guesses["event_type"])
-            if "event_type" in missing and "event_type" in guesses
-            else {}
-        )
         raise MissingColumnsError(source.path, missing, list(source.columns), guesses, types)
     return found
 
 
-def _find_event_types(connection: Any, source: SourceFile, columns: list[str]) -> str | None:
+def find_event_types(
+    connection: Any, source: SourceFile, columns: Sequence[str], fields: Mapping[str, str]
+) -> tuple[str | None, dict[str, str | None]]:
+    """Return the column of the event types, if any, and our type, if it is known, by its most frequent values."""
+    column = fields.get("event_type") or _find_by_values(connection, source, columns)
+    return column, _count_types(connection, source, column) if column else {}
+
+
+def _find_by_values(connection: Any, source: SourceFile, columns: Sequence[str]) -> str | None:
     """Return the first column with few values, one of which commonly names an event type."""
     words = ", ".join(literal(word) for words in _COMMON_TYPES.values() for word in words)
     texts = [name for name in columns if source.columns[name] == "VARCHAR" or "ENUM" in source.columns[name]]
@@ -132,7 +200,7 @@ def field_sql(
         case "timestamp":
             return timestamp_sql(connection, source, column, options)
         case "amount":
-            return Expression(_amount(source, column))
+            return Expression(_product(source, options) if options.amount_from else _amount(source, column))
         case "metadata":
             name = identifier(column)
             if source.columns[column] in {"VARCHAR", "JSON"}:
@@ -169,6 +237,15 @@ def _id(source: SourceFile, column: str) -> Expression:
 def whole_note(column: str) -> str:
     """Return the note on an id column with whole numbers in floating point."""
     return f"{column}: whole numbers with a decimal point are read as integers (17850.0 is 17850)"
+
+
+def _product(source: SourceFile, options: ImportOptions) -> str:
+    quantity, price = (_amount(source, name) for name in options.amount_from or ())
+    return f"""
+        CASE WHEN isinf({quantity}) OR isinf({price}) THEN 'inf'::DOUBLE
+             WHEN {quantity} IS NOT NULL AND {price} IS NOT NULL
+             THEN coalesce(TRY(abs({quantity}) * {price}), 'inf'::DOUBLE) END
+    """
 
 
 def _amount(source: SourceFile, column: str) -> str:

@@ -54,9 +54,9 @@ def import_events(
         NoEventsError: No row is valid.
         EventFilesError: Another failure, such as files with the same events, or a full disk.
     """
-    files, left_out = find_files(source)
-    with _database(memory_limit, temp_directory or out.parent) as connection:
+    with database(memory_limit, temp_directory or out.parent) as connection:
         try:
+            files, left_out = find_files(source)
             staged = _stage(connection, files, options)
             has_ids = _have_event_ids(staged)
             id_notes = staging_table.unify_ids(connection, staged)
@@ -72,23 +72,11 @@ def import_events(
             with atomic_write(out) as partial:
                 staging_table.write_parquet(connection, partial, number_repeats=not has_ids)
             report = staging_table.report_result(connection, report)
-            notes = list(report.notes)
-            if left_out:
-                notes.append(f"files left out: {', '.join(str(path) for path in left_out)}")
-            if not has_ids:
-                equal = f"; {repeats:,} rows equal an earlier one and are kept as events of their own"
-                notes.append(
-                    f"no event_id column: ids are made from the rows' content{equal if repeats else ''}"
-                )
-            others = ", ".join(kind for kind in report.event_types if kind not in {"view", "purchase"})
-            if others:
-                notes.append(f"the delivered features use views and purchases, not {others}")
-            if "purchase" not in report.event_types:
-                kinds = ", ".join(report.event_types)
-                notes.append(
-                    f"no event is a purchase (types: {kinds}); map one with --event-type purchase=VALUE"
-                )
-            return replace(report, repeated_event_ids=repeats if has_ids else 0, notes=tuple(notes))
+            notes = _notes(report, left_out, repeats, has_ids=has_ids)
+            return replace(report, repeated_event_ids=repeats if has_ids else 0, notes=notes)
+        except EventFilesError as error:
+            error.source = source
+            raise
         except duckdb.OutOfMemoryException as error:
             problem = f"{memory_limit} of memory are not enough; raise --memory-limit: {first_line(error)}"
             raise EventFilesError(problem) from None
@@ -99,7 +87,12 @@ def import_events(
 
 
 @contextmanager
-def _database(memory_limit: str, folder: Path) -> Iterator[Any]:
+def database(memory_limit: str, folder: Path) -> Iterator[Any]:
+    """Open a DuckDB database that spills to a temporary folder in ``folder``.
+
+    Raises:
+        EventFilesError: There is no such folder, or the memory limit is not a size.
+    """
     if not folder.is_dir():
         raise EventFilesError(f"{folder}: no such folder")
     with tempfile.TemporaryDirectory(prefix=".import-", dir=folder) as spill:
@@ -121,6 +114,22 @@ def _stage(connection: Any, files: list[Path], options: ImportOptions) -> list[S
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise UnreadableFileError(path, first_line(error)) from None
     return staged
+
+
+def _notes(report: ImportReport, left_out: Sequence[Path], repeats: int, *, has_ids: bool) -> tuple[str, ...]:
+    notes = list(report.notes)
+    if left_out:
+        notes.append(f"files left out: {', '.join(str(path) for path in left_out)}")
+    if not has_ids:
+        equal = f"; {repeats:,} rows equal an earlier one and are kept as events of their own"
+        notes.append(f"no event_id column: ids are made from the rows' content{equal if repeats else ''}")
+    others = ", ".join(kind for kind in report.event_types if kind not in {"view", "purchase"})
+    if others:
+        notes.append(f"the delivered features use views and purchases, not {others}")
+    if "purchase" not in report.event_types:
+        kinds = ", ".join(report.event_types)
+        notes.append(f"no event is a purchase (types: {kinds}); map one with --event-type purchase=VALUE")
+    return tuple(notes)
 
 
 def _have_event_ids(staged: Sequence[StagedFile]) -> bool:

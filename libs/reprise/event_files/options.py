@@ -27,6 +27,7 @@ class ImportOptions:
     columns: Mapping[str, str] = field(default_factory=dict)
     event_types: Mapping[str, str] = field(default_factory=dict)
     purchases_only: bool = False
+    amount_from: tuple[str, str] | None = None  # Columns of the quantity and of the unit price
     timestamp_format: str | None = None
     timestamp_unit: Literal["auto", "d", "s", "ms", "us", "ns"] = "auto"
     timestamp_origin: datetime | None = None
@@ -34,6 +35,23 @@ class ImportOptions:
     header_names: tuple[str, ...] = ()
     on_bad_rows: Literal["refuse", "drop"] = "refuse"
     problem_limit: int = 20
+
+    def arguments(self) -> list[str]:
+        """Return the arguments of the command line that say what differs from the defaults."""
+        words = [f"--column {field}={column}" for field, column in self.columns.items()]
+        words += [f"--event-type {ours}={theirs}" for theirs, ours in self.event_types.items()]
+        words += ["--purchases-only"] if self.purchases_only else []
+        values = (
+            ("--amount-from", "*".join(self.amount_from or ())),
+            ("--timestamp-format", self.timestamp_format),
+            ("--timestamp-unit", None if self.timestamp_unit == "auto" else self.timestamp_unit),
+            ("--timestamp-origin", self.timestamp_origin and f"{self.timestamp_origin:%Y-%m-%d}"),
+            ("--encoding", None if self.encoding == "utf-8" else self.encoding),
+            ("--header-names", ",".join(self.header_names)),
+            ("--on-bad-rows", None if self.on_bad_rows == "refuse" else self.on_bad_rows),
+        )
+        words += [f"{option} {value}" for option, value in values if value]
+        return [part for word in words for part in word.split(" ", 1)]
 
 
 def _parse_columns(_context: object, _parameter: object, pairs: tuple[str, ...]) -> dict[str, str]:
@@ -64,6 +82,14 @@ def _parse_event_types(_context: object, _parameter: object, pairs: tuple[str, .
         if types.setdefault(key, name) != name:
             raise click.UsageError(f"--event-type {pair}: {value} is already mapped to {types[key]}")
     return types
+
+
+def _parse_product(_context: object, _parameter: object, text: str | None) -> tuple[str, str] | None:
+    """Return the two columns of ``quantity*price``."""
+    names = [name.strip() for name in (text or "").split("*")]
+    if text is not None and (len(names) != 2 or not all(names)):
+        raise click.UsageError(f"--amount-from {text}: expected QUANTITY*PRICE, the names of two columns")
+    return None if text is None else (names[0], names[1])
 
 
 def _parse_names(_context: object, _parameter: object, text: str | None) -> tuple[str, ...]:
@@ -101,6 +127,13 @@ _OPTIONS = (
         "--purchases-only",
         is_flag=True,
         help="Take every row as a purchase, although a column looks like an event type.",
+    ),
+    click.option(
+        "--amount-from",
+        callback=_parse_product,
+        metavar="QUANTITY*PRICE",
+        help="Columns of quantity and unit price, whose product is the amount, such as Quantity*UnitPrice."
+        " A purchase of a negative quantity is read as an event of type return.",
     ),
     click.option(
         "--timestamp-format",
@@ -143,7 +176,15 @@ _OPTIONS = (
     ),
 )
 _RECEIVED = (
-    *("columns", "event_types", "purchases_only", "timestamp_format", "timestamp_unit", "timestamp_origin"),
+    *(
+        "columns",
+        "event_types",
+        "purchases_only",
+        "amount_from",
+        "timestamp_format",
+        "timestamp_unit",
+        "timestamp_origin",
+    ),
     *("encoding", "header_names", "on_bad_rows"),
 )
 

@@ -44,12 +44,15 @@ class ImportReport:
     dropped: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[RowProblem, ...] = ()  # The first invalid values in file order
     proposal: str | None = None  # What unreadable timestamps look like, and the options that read them
+    formats: tuple[str, ...] = ()  # The values of ``--timestamp-format`` that read all of them
     repeated_event_ids: int = 0  # Rows dropped because an earlier row has the same ``event_id``
     cleared_amounts: int = 0  # Amounts of views, which were set to null
     # Events in the result by type; ``users`` and ``products`` are the distinct ones in the result
     event_types: Mapping[str, int] = field(default_factory=dict)
     users: int = 0
     products: int = 0
+    # The ``user_id`` and the ``product_id`` with the most events in the result, each with its share
+    largest: Mapping[str, tuple[str, float]] = field(default_factory=dict)
     # Earliest timestamp in the result, microseconds since 1970-01-01 UTC; ``last_us`` is the latest
     first_us: int | None = None
     last_us: int | None = None
@@ -61,7 +64,9 @@ class ImportReport:
         lines = [f"{self.rows_read:,} rows read from {name}"]
         types = ", ".join(f"{count:,} {kind}" for kind, count in self.event_types.items())
         lines.append(f"{self.rows_written:,} events kept ({types})")
-        lines.append(f"{self.users:,} users, {self.products:,} products")
+        shares = {name: f" ({value} has {share:.1%})" for name, (value, share) in self.largest.items()}
+        users = f"{self.users:,} users{shares.get('user_id', '')}"
+        lines.append(f"{users}, {self.products:,} products{shares.get('product_id', '')}")
         if self.first_us is not None and self.last_us is not None:
             lines.append(f"from {format_timestamp(self.first_us)} to {format_timestamp(self.last_us)}")
         if self.bad_rows:

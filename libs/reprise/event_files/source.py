@@ -4,6 +4,7 @@ import codecs
 import csv
 import glob
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ import pyarrow as pa
 from reprise.event_files.exceptions import InvalidOptionError, UnreadableFileError
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import RowProblem
+from reprise.event_files.unpacking import UNPACKERS, unpack
 from reprise.sql import first_line, identifier, literal
 
-_PACKED = ("", ".gz", ".zst")
+_PACKED = ("", ".gz", ".zst", ".bz2")
 CSV_SUFFIXES = tuple(kind + packed for kind in (".csv", ".tsv", ".txt") for packed in _PACKED)
 JSON_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson", ".json") for packed in _PACKED)
 PARQUET_SUFFIXES = (".parquet", ".pq")
-_SUFFIXES = CSV_SUFFIXES + JSON_SUFFIXES + PARQUET_SUFFIXES
+_SUFFIXES = (*CSV_SUFFIXES, *JSON_SUFFIXES, *PARQUET_SUFFIXES, ".zip", ".xlsx")
 _NO_DATA = re.compile(
     r"(readme|license)(\..*)?|.*\.(md|rst|html|pdf|png|svg|jpg|py|ipynb|sql|ya?ml|crc|md5|sha256)"
 )
@@ -76,17 +78,26 @@ def find_files(source: Path) -> tuple[list[Path], list[Path]]:
 
 
 def open_source(connection: Any, path: Path, options: ImportOptions) -> SourceFile:
-    """Read a file's columns."""
-    name = path.name.lower()
-    if (options.encoding != "utf-8" or options.header_names) and not name.endswith(CSV_SUFFIXES):
+    """Read a file's columns; what DuckDB cannot read is first unpacked beside its temporary files."""
+    data = path
+    if path.suffix.lower() in UNPACKERS:
+        folder = connection.execute("SELECT current_setting('temp_directory')").fetchone()[0]
+        data = unpack(path, Path(tempfile.mkdtemp(dir=folder)))
+    name = data.name.lower()
+    is_csv = name.endswith(CSV_SUFFIXES) and path.suffix.lower() != ".xlsx"
+    if (options.encoding != "utf-8" or options.header_names) and not is_csv:
         raise InvalidOptionError(f"--encoding and --header-names are for CSV files, but {path} is not CSV")
     if name.endswith(PARQUET_SUFFIXES):
-        return _open_parquet(connection, path)
-    return _open_json(connection, path) if name.endswith(JSON_SUFFIXES) else _open_csv(path, options)
+        return _open_parquet(connection, path, data)
+    if name.endswith(JSON_SUFFIXES):
+        return _open_json(connection, path, data)
+    if name.endswith(CSV_SUFFIXES):
+        return _open_csv(path, data, options)
+    raise UnreadableFileError(path, f"cannot read {data.name} in it; unpack or convert it")
 
 
-def _open_json(connection: Any, path: Path) -> SourceFile:
-    objects = f"read_json_objects({literal(glob.escape(str(path)))})"
+def _open_json(connection: Any, path: Path, data: Path) -> SourceFile:
+    objects = f"read_json_objects({literal(glob.escape(str(data)))})"
     keys = f"SELECT DISTINCT unnest(json_keys(json)) AS key FROM {objects} ORDER BY key"
     try:
         names = [row[0] for row in connection.execute(keys).fetchall() if row[0]]
@@ -103,9 +114,9 @@ def _open_json(connection: Any, path: Path) -> SourceFile:
     return SourceFile(path, dict.fromkeys(columns, "VARCHAR"), relation, "row_number() OVER ()")
 
 
-def _open_parquet(connection: Any, path: Path) -> SourceFile:
+def _open_parquet(connection: Any, path: Path, data: Path) -> SourceFile:
     # glob characters in an existing file's name must not be expanded
-    name = literal(glob.escape(str(path)))
+    name = literal(glob.escape(str(data)))
     relation = f"read_parquet({name}, file_row_number=true)"
     try:
         described = connection.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
@@ -115,8 +126,8 @@ def _open_parquet(connection: Any, path: Path) -> SourceFile:
     return SourceFile(path, columns, relation, "file_row_number + 1")
 
 
-def _open_csv(path: Path, options: ImportOptions) -> SourceFile:
-    names, delimiter = _read_header(path, options.encoding)
+def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
+    names, delimiter = _read_header(path, data, options.encoding)
     given = options.header_names
     if given and len(given) != len(names):
         problem = f"--header-names has {len(given)} names, but the first row has {len(names)} values"
@@ -126,7 +137,7 @@ def _open_csv(path: Path, options: ImportOptions) -> SourceFile:
     columns = dict.fromkeys(_distinct(names), "VARCHAR")
     types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     relation = (
-        f"read_csv({literal(glob.escape(str(path)))}, auto_detect=false, header={not given}, "
+        f"read_csv({literal(glob.escape(str(data)))}, auto_detect=false, header={not given}, "
         f"encoding={literal(options.encoding)}, "
         f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{types}}}, """
         "store_rejects=true, rejects_limit=0)"
@@ -134,10 +145,10 @@ def _open_csv(path: Path, options: ImportOptions) -> SourceFile:
     return SourceFile(path, columns, relation, "row_number() OVER ()", header_rows=0 if given else 1)
 
 
-def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
+def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str]:
     try:
-        packing = {".gz": "gzip", ".zst": "zstd"}.get(path.suffix.lower())
-        with pa.input_stream(str(path), compression=packing) as stream:
+        packing = {".gz": "gzip", ".zst": "zstd"}.get(file.suffix.lower())
+        with pa.input_stream(str(file), compression=packing) as stream:
             data = stream.read(_HEADER_BYTES)
     except OSError as error:
         raise UnreadableFileError(path, f"not readable as text: {error}") from None
@@ -145,11 +156,15 @@ def _read_header(path: Path, encoding: str) -> tuple[list[str], str]:
         raise UnreadableFileError(path, "it is UTF-16 in big-endian order; convert it to UTF-8")
     utf16 = data.startswith(codecs.BOM_UTF16_LE) or b"\0" in data
     if utf16 and encoding != "utf-16":
-        raise UnreadableFileError(path, f"not {encoding} text: it looks like UTF-16; give --encoding utf-16")
+        raise UnreadableFileError(
+            path, f"not {encoding} text: it looks like UTF-16; give --encoding utf-16", "utf-16"
+        )
     try:
         head = codecs.getincrementaldecoder(encoding.replace("utf-8", "utf-8-sig"))().decode(data)
     except UnicodeDecodeError as error:
-        raise UnreadableFileError(path, f"not {encoding} text: {error}; {_OTHER_ENCODING}") from None
+        raise UnreadableFileError(
+            path, f"not {encoding} text: {error}; {_OTHER_ENCODING}", "latin-1"
+        ) from None
     if not head.strip():
         raise UnreadableFileError(path, "the file is empty")
     lines = head.splitlines(keepends=True)
@@ -181,7 +196,9 @@ def rejected_rows(connection: Any, source: SourceFile) -> list[RowProblem]:
     undecoded = [line for line, _, _, fails in rows if fails]
     if undecoded:
         line = f"line {undecoded[0]:,}"
-        raise UnreadableFileError(source.path, f"{line} is not in the file's encoding; {_OTHER_ENCODING}")
+        raise UnreadableFileError(
+            source.path, f"{line} is not in the file's encoding; {_OTHER_ENCODING}", "latin-1"
+        )
     return [
         RowProblem(source.path, line - source.header_rows, None, text.strip("\r\n"), _rephrased(message))
         for line, message, text, _ in rows

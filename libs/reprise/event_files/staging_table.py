@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from reprise.event_files.exceptions import EventFilesError
-from reprise.event_files.field_expressions import ABSENT, field_sql, resolve_columns, whole_note
+from reprise.event_files.field_expressions import (
+    ABSENT,
+    add_amount_column,
+    as_return,
+    field_sql,
+    resolve_columns,
+    unused_columns,
+    whole_note,
+)
 from reprise.event_files.options import FIELDS, ImportOptions
 from reprise.event_files.report import ImportReport, RowProblem
 from reprise.event_files.source import SourceFile, rejected_rows
@@ -125,6 +133,7 @@ def create_table(connection: Any) -> None:
 
 def stage_file(connection: Any, source: SourceFile, number: int, options: ImportOptions) -> StagedFile:
     """Append a file's rows, each with the set of its faults."""
+    source, options = add_amount_column(source, options)
     columns = resolve_columns(connection, source, options)
     fields = {
         field: field_sql(connection, source, field, columns[field], options)
@@ -132,8 +141,10 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
         else ABSENT[field]
         for field in FIELDS
     }
+    if options.amount_from:
+        fields["event_type"] = as_return(source, fields["event_type"], options.amount_from[0])
     notes = [field.note for field in fields.values() if field.note]
-    unused = [name for name in source.columns if name not in columns.values()]
+    unused = [name for name in unused_columns(source, columns) if name not in (options.amount_from or ())]
     if unused:
         notes.append(f"columns not used: {', '.join(unused)}")
     connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
@@ -221,6 +232,7 @@ def report_staged(
         if count:
             dropped[f"{check.field}: {check.reason}"] = count
     notes = dict.fromkeys([*(note for file in files for note in file.notes), *id_notes])
+    proposal, formats = _propose_timestamps(connection) if dropped else (None, ())
     naive = sum(group[3] for group in groups)
     if naive:
         notes[f"{naive:,} timestamps without a zone are taken as UTC"] = None
@@ -230,13 +242,14 @@ def report_staged(
         bad_rows=rejected + sum(group[1] for group in groups if group[0]),
         dropped=dict(sorted(dropped.items(), key=lambda item: -item[1])),
         problems=tuple(_first_problems(connection, files, limit)),
-        proposal=_propose_timestamps(connection) if dropped else None,
+        proposal=proposal,
+        formats=formats,
         cleared_amounts=sum(group[2] for group in groups),
         notes=tuple(notes),
     )
 
 
-def _propose_timestamps(connection: Any) -> str | None:
+def _propose_timestamps(connection: Any) -> tuple[str | None, tuple[str, ...]]:
     bits = [
         bit
         for bit, check in enumerate(CHECKS)
@@ -322,19 +335,16 @@ def write_parquet(connection: Any, path: Path, *, number_repeats: bool) -> None:
     copy_to_parquet(connection, query, path)
 
 
-def _dominant_ids(connection: Any) -> list[str]:
-    """Return a note on each id with a fifth of the events and five times as many as the mean."""
-    return [
-        f"{field} {value} has {share * 100:.0f} % of all events; if it stands for unknown ones, leave its rows out"
-        for field in ("user_id", "product_id")
-        for value, share in connection.execute(
-            f"""
-            SELECT {field}, size / sum(size) OVER () AS share
-            FROM (SELECT {field}, count(*) AS size FROM result GROUP BY {field})
-            QUALIFY share >= 0.2 AND size >= 5 * avg(size) OVER () ORDER BY share DESC, {field}
-            """
-        ).fetchall()
-    ]
+def _largest_ids(connection: Any, field: str) -> list[tuple[str, float, bool]]:
+    """Return the largest ids, each with its share, and whether it has a fifth and five times as many as the mean."""
+    rows: list[tuple[str, float, bool]] = connection.execute(
+        f"""
+        SELECT {field}, size / sum(size) OVER () AS share, share >= 0.2 AND size >= 5 * avg(size) OVER ()
+        FROM (SELECT {field}, count(*) AS size FROM result GROUP BY {field})
+        ORDER BY share DESC, {field} LIMIT 5
+        """
+    ).fetchall()
+    return rows
 
 
 def report_result(connection: Any, report: ImportReport) -> ImportReport:
@@ -349,6 +359,13 @@ def report_result(connection: Any, report: ImportReport) -> ImportReport:
     types = connection.execute(
         "SELECT event_type, count(*) FROM result GROUP BY event_type ORDER BY count(*) DESC, event_type"
     ).fetchall()
+    largest = {field: _largest_ids(connection, field) for field in ("user_id", "product_id")}
+    dominant = [
+        f"{field} {value} has {share * 100:.0f} % of all events; if it stands for unknown ones, leave its rows out"
+        for field, ids in largest.items()
+        for value, share, dominates in ids
+        if dominates
+    ]
     return replace(
         report,
         rows_written=rows,
@@ -357,5 +374,6 @@ def report_result(connection: Any, report: ImportReport) -> ImportReport:
         first_us=first_us,
         last_us=last_us,
         event_types=dict(types),
-        notes=(*report.notes, *_dominant_ids(connection)),
+        largest={field: ids[0][:2] for field, ids in largest.items() if ids},
+        notes=(*report.notes, *dominant),
     )

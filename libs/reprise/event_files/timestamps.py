@@ -155,8 +155,11 @@ def _numeric(column: str, value: str, unit: str, origin: Any) -> Expression:
     return Expression(f"TRY(CAST(make_timestamp({micros}){shift} AS TIMESTAMPTZ))", note)
 
 
-def propose_reading(connection: Any, values: str) -> str | None:
-    """Return what the texts ``value`` of an SQL query look like and the options that read all of them, if any do."""
+def propose_reading(connection: Any, values: str) -> tuple[str | None, tuple[str, ...]]:
+    """Return what the texts ``value`` of an SQL query look like and the options that read all of them, if any do.
+
+    The formats among them are returned once more by themselves.
+    """
     era = "BETWEEN TIMESTAMP '1990-01-01' AND TIMESTAMP '2100-01-01'"
     tests = [f"CAST(try_strptime(value, {literal(form)}) AS TIMESTAMP) {era}" for form in _FORMATS]
     tests += [test for _, test, _ in _LIKENESSES] + ["n IS NOT NULL"]
@@ -164,9 +167,10 @@ def propose_reading(connection: Any, values: str) -> str | None:
     example, *hits = connection.execute(
         f"SELECT min(value), {selected} FROM (SELECT *, {number('value')} AS n FROM ({values}))"
     ).fetchone()
-    remedies = [f"--timestamp-format '{form}'" for form, hit in zip(_FORMATS, hits, strict=False) if hit]
+    formats = tuple(form for form, hit in zip(_FORMATS, hits, strict=False) if hit)
+    remedies = [f"--timestamp-format '{form}'" for form in formats]
     likenesses = zip(_LIKENESSES, hits[len(_FORMATS) :], strict=False)
     remedies += [f"{remedy} (if it is {what})" for (what, _, remedy), hit in likenesses if hit]
     if not remedies and hits[-1]:
         remedies = ["--column timestamp=COLUMN; these numbers look like no time"]
-    return f"timestamps such as {example}: {', or '.join(remedies)}" if remedies else None
+    return f"timestamps such as {example}: {', or '.join(remedies)}" if remedies else None, formats

@@ -11,6 +11,7 @@ from reprise.cli.main import command
 
 COMMANDS = (
     "datagen",
+    "inspect",
     "features",
     "train",
     "topics",

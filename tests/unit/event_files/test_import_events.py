@@ -1,7 +1,9 @@
+import bz2
 import datetime
 import gzip
 import os
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -494,6 +496,24 @@ def test_amounts_are_numbers_in_ascii_digits(tmp_path: Path, amount: str) -> Non
         load(tmp_path, f"user_id,product_id,timestamp,amount\nu,p,2026-01-01,{amount}\n")
 
 
+def test_amount_from_quantity_and_price_makes_returns_and_names_bad_values(tmp_path: Path) -> None:
+    values = ["2,2.5,purchase", "-2,2.5,purchase", "-1,1,view", "0,9,purchase", ",9,purchase", "1,,purchase"]
+    lines = "".join(f"u,p,2026-01-0{i},{value}\n" for i, value in enumerate(values, 1))
+    header = "user_id,product_id,timestamp,Quantity,price,event_type\n"
+    options = ImportOptions(amount_from=("quantity", "price"))
+    rows, report = load(tmp_path, header + lines, options)
+    assert [(row["event_type"], row["amount"]) for row in rows] == [
+        *(("purchase", 5), ("return", 5), ("view", None), ("purchase", 0)),
+        *(("purchase", None), ("purchase", None)),
+    ]
+    assert not any("columns not used" in note for note in report.notes)
+    for bad in ("x,0", "0,1e999", "1e300,1e300"):
+        with pytest.raises(BadRowsError, match=r"Quantity\*price: .* got '" + bad.replace(",", r"\*")):
+            load(tmp_path, f"{header}u,p,2026-01-01,{bad},purchase\n", options)
+    with pytest.raises(InvalidOptionError, match=r"has no column units; it has: user_id"):
+        load(tmp_path, header + lines, ImportOptions(amount_from=("units", "price")))
+
+
 @pytest.mark.parametrize("text", ["", "NA", "NaN", "NULL", "None", "\\N"])
 def test_missing_amounts_are_null_however_they_are_written(tmp_path: Path, text: str) -> None:
     rows, _ = load(tmp_path, f"user_id,product_id,timestamp,amount\nu,p,2026-01-01,{text}\n")
@@ -606,6 +626,64 @@ def test_kind_and_compression_are_told_by_the_name(tmp_path: Path, name: str) ->
     assert found in ({}, {"9": ('{"a":[1]}', 2.5)})
 
 
+@pytest.mark.parametrize("name", ["e.csv.bz2", "e.jsonl.bz2", "e.zip", "E.JSONL.ZIP", "e.parquet.zip"])
+def test_unpacked_files_are_read_and_leave_nothing(tmp_path: Path, name: str) -> None:
+    text = b"user_id,product_id,timestamp\nu,p,2026-01-01\n,p,2026-01-01\n"
+    if "json" in name.lower():
+        text = b'{"user_id": "u", "product_id": "p", "timestamp": "2026-01-01"}\n{"product_id": "p"}'
+    if "parquet" in name:
+        columns = {"user_id": ["u", None], "product_id": ["p", "p"], "timestamp": [JAN_1, JAN_1]}
+        pq.write_table(pa.table(columns), tmp_path / "x")
+        text = (tmp_path / "x").read_bytes()
+        (tmp_path / "x").unlink()
+    path = tmp_path / name
+    if path.suffix == ".bz2":
+        path.write_bytes(bz2.compress(text))
+    else:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("__MACOSX/._a.csv", b"x")
+            archive.writestr(f"folder/{path.stem}" if path.stem != "e" else "../e.csv", text)
+    report = import_events(path, tmp_path / "out.parquet", options=DROP)
+    assert [row["user_id"] for row in read(tmp_path / "out.parquet")] == ["u"]
+    assert str(report.problems[0]) == f"{name} row 2, user_id: missing"
+    assert sorted(os.listdir(tmp_path)) == sorted([name, "out.parquet"])
+
+
+@pytest.mark.parametrize("names", [[], ["a.csv", "b.csv"], ["a.xlsx"]])
+def test_zip_without_one_file_of_data_is_refused(tmp_path: Path, names: list[str]) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    with pytest.raises(UnreadableFileError, match=", ".join(names) or "found none"):
+        import_events(tmp_path / "a.zip", tmp_path / "out.parquet")
+
+
+def test_sheet_of_excel_is_read(tmp_path: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.create_sheet("empty")
+    book.active.append(["Customer ID", "StockCode", "InvoiceDate", "Price"])
+    book.active.append([17850.0, "85123A", datetime.datetime(2010, 12, 1, 8, 26), 2.55])
+    book.active.append([None, 71053, datetime.datetime(2010, 12, 1, 8, 26, 1), None])
+    book.save(tmp_path / "a.xlsx")
+    columns = {
+        "user_id": "Customer ID",
+        "product_id": "StockCode",
+        "timestamp": "InvoiceDate",
+        "amount": "Price",
+    }
+    options = ImportOptions(columns=columns, on_bad_rows="drop")
+    report = import_events(tmp_path / "a.xlsx", tmp_path / "out.parquet", options=options)
+    [row] = read(tmp_path / "out.parquet")
+    assert (row["user_id"], row["product_id"], row["amount"]) == ("17850", "85123A", 2.55)
+    assert row["timestamp"] == datetime.datetime(2010, 12, 1, 8, 26, tzinfo=datetime.UTC)
+    assert str(report.problems[0]) == "a.xlsx row 2, Customer ID: missing"
+    book.create_sheet("more").append(["x"])
+    book.save(tmp_path / "a.xlsx")
+    with pytest.raises(UnreadableFileError, match="found Sheet, more"):
+        import_events(tmp_path / "a.xlsx", tmp_path / "out.parquet", options=options)
+
+
 def test_folder_skips_hidden_names_and_documents_and_names_them(tmp_path: Path) -> None:
     folder = tmp_path / ".data" / "_in"
     names = ("a.csv", "_temporary/0/b.csv", ".ipynb_checkpoints/c.csv", "._a.csv", "_SUCCESS", "README.md")
@@ -621,7 +699,7 @@ def test_folder_skips_hidden_names_and_documents_and_names_them(tmp_path: Path) 
 
 
 def test_folder_with_data_of_unknown_kinds_is_refused_by_name(tmp_path: Path) -> None:
-    unknown = ("b.csv.zip", "c.csv.bz2", "d.xlsx", "e.avro", "part-00000", "f.gz")
+    unknown = ("d.xls", "e.avro", "part-00000", "f.gz")
     for name in ("a.csv", *unknown):
         (tmp_path / name).write_text("user_id,product_id,timestamp\nu,p,2026-01-01\n")
     with pytest.raises(UnreadableFileError) as caught:
@@ -728,7 +806,10 @@ def test_source_may_be_replaced_by_the_result(tmp_path: Path) -> None:
         ("events.csv", b"\xfe\xff\x00u", "convert it to UTF-8"),
         ("events.csv", "Stück\n".encode("latin-1"), "give --encoding latin-1"),
         ("events.parquet", b"not parquet at all", "not readable as Parquet"),
-        ("events.xlsx", b"PK", "expected names that end in .csv"),
+        ("events.xls", b"PK", "expected names that end in .csv"),
+        ("events.xlsx", b"PK", "not readable as xlsx"),
+        ("events.csv.bz2", b"BZh9", "not readable as bz2"),
+        ("events.zip", b"PK", "not readable as zip"),
         ("events.json", b"[]", "it has no JSON object"),
         ("events.jsonl", b'{"user_id": 1}\n{"user', "not readable as JSON"),
         ("events.csv.gz", b"plain", "not readable as text"),

@@ -1,0 +1,1 @@
+"""The ``inspect`` command: what an import would read of a file."""
