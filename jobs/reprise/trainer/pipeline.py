@@ -16,6 +16,7 @@ from reprise.bundle import (
     BundleNotFoundError,
     BundleStore,
     Digest,
+    InvalidBundleError,
     Manifest,
     Refit,
 )
@@ -153,7 +154,7 @@ def _latest(settings: TrainerSettings, store: BundleStore) -> tuple[_Serving | N
         if horizon != settings.horizon:
             return None, f"the horizon of {bundle.digest} is {format_duration(horizon)}"
         return _Serving(bundle, store.evaluated_model(bundle)), ""
-    except (BundleNotFoundError, BundleCorruptError) as error:
+    except (BundleNotFoundError, BundleCorruptError, InvalidBundleError) as error:
         return None, str(error)
 
 

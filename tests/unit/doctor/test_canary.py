@@ -15,6 +15,7 @@ from support.fake_services import FakePlatform
 from support.plans import checked_in_plan
 
 PLAN = checked_in_plan()
+NOW_US = 1_780_000_000_000_000
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_producer_that_refuses_fails_before_anything_is_left_behind(
 
 def test_without_a_producer_the_event_goes_to_the_log() -> None:
     log = FakeLogProducer()
-    event = Canary().event(PLAN, 1)
+    event = Canary().event(PLAN, NOW_US)
     send_to_log(lambda: log, 5.0, event)
     [(topic, key, value)] = log.appended
     assert (topic, key, decode_event(value)) == (EVENTS.name, event.user_id.encode(), event)
