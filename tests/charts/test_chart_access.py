@@ -259,3 +259,29 @@ def test_a_password_comes_from_the_secret_of_the_user_it_is_of(release: Release)
                 source = given["KAFKA_PASSWORD"].value_from
                 assert source is not None
                 assert source["secretKeyRef"]["name"] == given["KAFKA_USERNAME"].value, each.name
+
+
+def test_a_producer_with_keys_asks_for_them_everywhere_but_on_its_port_for_metrics() -> None:
+    keys = "--set=producer.apiKeys.existingSecret=senders,producer.apiKeys.testSecret=canary"
+    release = render("-f", "dev", EXTRAS, "--set=status.enabled=true", keys)
+    config = release.config("reprise-producer")
+    assert config["PRODUCER_API_KEYS_FILE"] == "/etc/reprise/keys/keys"
+    pod = next(pod for each, pod in release.pods() if each.name == "reprise-producer")
+    [producer] = pod.spec.containers
+    assert {port["name"]: port["containerPort"] for port in producer.ports} == {
+        "http": 8001,
+        "metrics": int(config["PRODUCER_METRICS_PORT"]),
+    }
+    assert {"name": "keys", "secret": {"secretName": "senders"}} in pod.spec.volumes
+    [monitor] = [each for each in release.of_kind("PodMonitor") if each.component == "producer"]
+    assert [each["port"] for each in monitor.spec["podMetricsEndpoints"]] == ["metrics"]
+    policy = release.find("NetworkPolicy", "reprise-producer")
+    assert [port["port"] for rule in policy.spec["ingress"] for port in rule["ports"]] == [
+        "http",
+        "http",
+        "metrics",
+        "metrics",
+    ]
+    doctor = next(pod for each, pod in release.pods() if each.component == "doctor")
+    [key] = [each for each in doctor.spec.containers[0].env if each.name == "DOCTOR_PRODUCER_API_KEY"]
+    assert key.value_from == {"secretKeyRef": {"name": "canary", "key": "key"}}

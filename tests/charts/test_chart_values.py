@@ -115,6 +115,7 @@ def test_values_beyond_their_bounds_are_refused() -> None:
         ("storage.models.enabled=false", "leaves components without it"),
         ("predictor.autoscaling.enabled=true,predictor.autoscaling.minReplicas=11", "exchange them"),
         ("predictor.settings.PREDICTOR_RATE_LIMIT=5", "predictor.apiKeys.existingSecret"),
+        ("producer.settings.PRODUCER_RATE_LIMIT=5", "producer.apiKeys.existingSecret"),
         ("predictor.ingress.tls.enabled=true", "set predictor.ingress.host"),
         ("kafdrop.ingress.host=", "set kafdrop.ingress.host"),
         ("feast.ui.ingress.host=", "set feast.ui.ingress.host"),

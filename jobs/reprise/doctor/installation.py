@@ -136,13 +136,16 @@ class Installation:
 
 def http_clients(settings: DoctorSettings) -> tuple[httpx.Client, httpx.Client | None]:
     """Return the clients of the predictor and, if one is configured, of the producer."""
-    key = settings.api_key
-    headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
     timeout = min(_RESPONSE_SECONDS, settings.check_seconds)
-    predictor = httpx.Client(base_url=settings.predictor_url, headers=headers, timeout=timeout)
+
+    def client(url: str, key: SecretStr | None) -> httpx.Client:
+        headers = {} if key is None else {"Authorization": f"Bearer {key.get_secret_value()}"}
+        return httpx.Client(base_url=url, headers=headers, timeout=timeout)
+
+    predictor = client(settings.predictor_url, settings.api_key)
     if settings.producer_url is None:
         return predictor, None
-    return predictor, httpx.Client(base_url=settings.producer_url, timeout=timeout)
+    return predictor, client(settings.producer_url, settings.producer_api_key)
 
 
 def examine(settings: DoctorSettings, only: Collection[str], skip: Collection[str]) -> list[CheckResult]:

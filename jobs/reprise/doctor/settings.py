@@ -52,6 +52,9 @@ class DoctorSettings(OnlineStoreSettings, EventLogSettings):
     api_key: SecretStr | None = Field(
         default=None, description="API key for the predictor, if it requires one."
     )
+    producer_api_key: SecretStr | None = Field(
+        default=None, description="API key for the producer, if it requires one."
+    )
     materializer_redis_username: str | None = Field(
         default=None,
         min_length=1,

@@ -50,9 +50,13 @@ def test_an_answer_that_asks_for_a_key_says_how_to_give_one(platform: FakePlatfo
     assert "DOCTOR_API_KEY" in failed.value.remedy.advice
 
 
-def test_the_key_goes_to_the_predictor_and_to_nobody_else() -> None:
-    settings = DoctorSettings.load(api_key="s3cret", producer_url="http://producer")
-    predictor, producer = http_clients(settings)
-    assert producer is not None
-    assert predictor.headers["authorization"] == "Bearer s3cret"
-    assert "authorization" not in producer.headers
+@pytest.mark.parametrize(
+    ("keys", "sent"),
+    [
+        ({"api_key": "s3cret"}, ["Bearer s3cret", None]),
+        ({"api_key": "s3cret", "producer_api_key": "other"}, ["Bearer s3cret", "Bearer other"]),
+    ],
+)
+def test_a_key_goes_to_its_service_and_to_nobody_else(keys: dict[str, str], sent: list[str | None]) -> None:
+    clients = http_clients(DoctorSettings.load(producer_url="http://producer", **keys))
+    assert [client and client.headers.get("authorization") for client in clients] == sent

@@ -6,11 +6,16 @@
 {{- end }}
 {{- end -}}
 
-{{/* API key of the predictor, and the Redis users to check. Takes (list $ "doctor"). */}}
+{{/* API keys of predictor and producer, and the Redis users to check. Takes (list $ "doctor"). */}}
 {{- define "reprise.doctor.env" -}}
 {{- $root := index . 0 -}}
 {{- with $root.Values.predictor.apiKeys.testSecret }}
 - name: DOCTOR_API_KEY
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: key}
+{{- end }}
+{{- with $root.Values.producer.apiKeys.testSecret }}
+- name: DOCTOR_PRODUCER_API_KEY
   valueFrom:
     secretKeyRef: {name: {{ . }}, key: key}
 {{- end }}

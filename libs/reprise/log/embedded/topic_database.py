@@ -8,6 +8,7 @@ import sqlite3
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class TopicDatabase:
             records: list[Record] = []
             size = 0
             with closing(rows):
-                for record in map(Record._make, rows):
+                for record in starmap(Record, rows):
                     records.append(record)
                     size += len(record.key) + len(record.value)
                     if size >= _READ_BYTES:
