@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import strategies as st
 
-from reprise.events import Event, event_from_fields, event_key
+from reprise.events import Event, event_key, parse_timestamp
 
 USERS = ("u", "u|p", "ü 2", "once")
 PRODUCTS = ("p", "p|p", "7")
@@ -56,15 +56,15 @@ def histories(draw: st.DrawFn, max_events: int = 30) -> list[Event]:
     for number in range(draw(st.integers(1, max_events))):
         instant += draw(_gaps_us)
         event_type = draw(_types)
-        fields = {
-            "event_id": f"event-{number}-{draw(st.integers(0, 9))}",
-            "user_id": draw(st.sampled_from(USERS[:3])) if number else USERS[3],
-            "product_id": draw(st.sampled_from(PRODUCTS)),
-            "event_type": event_type,
-            "timestamp": in_zone(instant, draw(_offsets)),
-            "amount": None if event_type == "view" else draw(_amounts),
-        }
-        events.append(event_from_fields(fields))
+        event = Event(
+            event_id=f"event-{number}-{draw(st.integers(0, 9))}",
+            user_id=draw(st.sampled_from(USERS[:3])) if number else USERS[3],
+            product_id=draw(st.sampled_from(PRODUCTS)),
+            event_type=event_type,
+            timestamp_us=parse_timestamp(in_zone(instant, draw(_offsets))),
+            amount=None if event_type == "view" else draw(_amounts),
+        )
+        events.append(event)
     if all(event.event_type == "cart" for event in events):
         events.append(Event("the-one", USERS[0], PRODUCTS[0], "view", instant))
     return events

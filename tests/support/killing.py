@@ -148,8 +148,9 @@ class Workers:
             process.terminate()
         codes = [process.wait(30) for process in self.running]
         self._log.close()
-        assert 0 in codes, self.log_file.read_text()[-4000:]
-        assert set(codes) <= {0, -signal.SIGTERM}, self.log_file.read_text()[-4000:]
+        said = f"exit statuses {codes}:\n{self.log_file.read_text()[-4000:]}"
+        assert 0 in codes, said
+        assert set(codes) <= {0, -signal.SIGTERM}, said
 
     def abandon(self) -> None:
         for process in self.running:

@@ -72,7 +72,7 @@ def plan_command(
     from reprise.features.discovery import planner
     from reprise.features.discovery.definition import load_definition
 
-    with error_messages(), _canonical(events, import_options) as canonical:
+    with error_messages(), _canonical(events, import_options, horizon=horizon) as canonical:
         if until is None and events is not None:
             until = planner.end_of_training(canonical, horizon)
         result = planner.make_plan(load_definition(repository), canonical, horizon, until)
@@ -189,8 +189,12 @@ def states_command(
 
 
 @contextmanager
-def _canonical(events: Path | None, import_options: Any, offline: str | None = None) -> Iterator[Path]:
+def _canonical(
+    events: Path | None, import_options: Any, offline: str | None = None, horizon: timedelta | None = None
+) -> Iterator[Path]:
     """Yield a canonical Parquet file of events: imported, archived, or else a sample of the synthetic shop.
+
+    With a horizon, imported events end where training takes history to end.
 
     Archived events include duplicates, are in the order of arrival, and have their log positions.
     """
@@ -204,7 +208,13 @@ def _canonical(events: Path | None, import_options: Any, offline: str | None = N
         elif events is not None:
             from reprise.event_files.importer import import_events
 
-            click.echo(import_events(events, path, options=import_options).render())
+            report = import_events(events, path, options=import_options)
+            if horizon is not None:
+                from reprise.event_files.history_end import leave_out_stray_end
+                from reprise.sql import MEMORY_LIMIT
+
+                report = leave_out_stray_end(path, report, horizon, MEMORY_LIMIT)
+            click.echo(report.render())
         else:
             from reprise.features.discovery.planner import write_sample
 

@@ -67,9 +67,9 @@ def show_command(settings: "DlqSettings", letter: str) -> None:
     click.echo(f"partition  {source.partition}")
     click.echo(f"offset     {source.offset}")
     click.echo(f"arrival    {format_timestamp(source.timestamp_ms * 1000)}")
-    click.echo(f"key        {found.key.decode(errors='backslashreplace')}")
+    click.echo(f"key        {_printable(found.key)}")
     click.echo(f"replayed   {'no' if replayed is None else f'as {replayed.partition}:{replayed.offset}'}")
-    click.echo(f"record     {found.value.decode(errors='backslashreplace')}")
+    click.echo(f"record     {_printable(found.value)}")
 
 
 @_command("replay")
@@ -142,6 +142,12 @@ def _read(settings: "DlqSettings") -> "list[DeadLetter]":
 def _shown(letter: "DeadLetter") -> str:
     position = letter.replayed_as
     return "" if position is None else f"{position.partition}:{position.offset}"
+
+
+def _printable(data: bytes) -> str:
+    """Return text without control characters, which a terminal would obey."""
+    text = data.decode(errors="backslashreplace")
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _pair(change: str) -> tuple[str, str]:

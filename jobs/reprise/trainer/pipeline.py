@@ -19,8 +19,10 @@ from reprise.bundle import (
     InvalidBundleError,
     Manifest,
     Refit,
+    UnusableModelError,
 )
 from reprise.event_files.options import ImportOptions
+from reprise.features.exceptions import FeatureEngineError
 from reprise.features.plan import Plan
 from reprise.features.request_kinds import KindColumns
 from reprise.runtime.durations import format_duration
@@ -89,7 +91,12 @@ def train(
         result = _publish(store, model, plan, history, Run(trained_at, durations, history.report, settings))
         comparison = None
         if serving is not None and serving.bundle.digest != result.digest:
-            comparison = _compare(serving, result, plan, history, Path(folder))
+            try:
+                comparison = _compare(serving, result, plan, history, Path(folder))
+            except (FeatureEngineError, UnusableModelError) as error:
+                if target is not None:
+                    raise
+                alone = str(error)
     if target is not None:
         return replace(result, proposal=_propose(target, result, comparison))
     if not settings.set_latest:
@@ -147,7 +154,7 @@ def _find_rollout(
 def _latest(settings: TrainerSettings, store: BundleStore) -> tuple[_Serving | None, str]:
     """Return the store's latest to compare with, or why there is none."""
     if not (settings.set_latest and settings.keep_better_latest):
-        return None, "none was asked for"
+        return None, "--no-keep-better-latest"
     try:
         bundle = store.fetch(store.latest())
         horizon = timedelta(seconds=bundle.manifest.horizon_seconds)
@@ -180,6 +187,8 @@ def _set_latest(
     store.set_latest(result.digest)
     if comparison is None:
         return f"yes, without a comparison: {alone or 'it was the latest'}"
+    if not comparison.metrics:
+        return f"yes, without a comparison: {comparison.objections[0]}"
     return f"yes, not shown to be worse than {comparison.baseline}"
 
 

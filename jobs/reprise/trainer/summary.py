@@ -122,8 +122,8 @@ def _slice(title: str, report: SliceReport, intervals: Mapping[str, Interval]) -
         lines.append(f"  {name:<16}" + "".join(f"{value:>16}" for value in values))
         if scorer == MODEL:
             ranges = (
-                f"{number(each.lower)}-{number(each.upper)}"
-                for each in (intervals[name] for _, name in _COLUMNS)
+                f"{number(each.lower)}-{number(each.upper)}" if each else ""
+                for each in (intervals.get(name) for _, name in _COLUMNS)
             )
             lines.append(f"  {'95% interval':<16}" + "".join(f"{each:>16}" for each in ranges))
     if report.share_of_achievable is not None:

@@ -51,7 +51,7 @@ def describe_rule(rule: str) -> str:
     return {
         "f1": "with the best F1 on the calibration rows of its kind",
         "cost": "with the least expected cost if a false alarm costs {:g} and a missed purchase {:g}",
-        "precision": "that finds most purchases with a precision of at least {:g} on those rows",
+        "precision": "that finds most purchases with a precision of at least {:g} on the calibration rows of its kind",
         "top": "reached by {:g}% of the calibration rows of its kind",
     }[name].format(*numbers)
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
+
 from reprise.event_files.exceptions import EventFilesError, NoEventsError, UnreadableFileError
 from reprise.event_files.field_expressions import (
     find_columns,
@@ -18,9 +20,10 @@ from reprise.event_files.importer import database, import_events
 from reprise.event_files.options import REQUIRED_FIELDS, ImportOptions
 from reprise.event_files.report import ImportReport
 from reprise.event_files.source import SourceFile, find_files, open_source
+from reprise.event_files.staging_table import UNREAD_TIMES
 from reprise.event_files.values import cleaned
 from reprise.events.event import EVENT_TYPE_PATTERN
-from reprise.sql import identifier
+from reprise.sql import first_line, identifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +88,17 @@ def _inspect(connection: Any, inspection: Inspection, out: Path, memory_limit: s
         report = import_events(inspection.source, out, options=dropping, memory_limit=memory_limit)
     except NoEventsError as error:
         report, inspection = error.report, replace(inspection, problem=_without_hint(error))
+    except duckdb.Error as error:
+        return replace(inspection, problem=f"{inspection.source}: {first_line(error)}")
     except EventFilesError as error:
         encoding = error.encoding if isinstance(error, UnreadableFileError) else None
         if encoding is None or inspection.options.encoding != "utf-8":
             return replace(inspection, problem=_without_hint(error))
         other = inspection.assume(f"the encoding is {encoding}", encoding=encoding)
         return _inspect(connection, other, out, memory_limit)
-    if report.formats and 2 * report.bad_rows > report.rows_read:
+    given = inspection.options.timestamp_format or inspection.options.timestamp_unit != "auto"
+    unread = sum(report.dropped.get(reason, 0) for reason in UNREAD_TIMES)
+    if report.formats and not given and 2 * unread > report.rows_read:
         form, *others = report.formats
         also = f", although {', '.join(others)} would read them too: check the day and the month"
         other = inspection.assume(f"timestamps are {form}{also if others else ''}", timestamp_format=form)
@@ -119,6 +126,10 @@ def _map_columns(connection: Any, inspection: Inspection) -> Inspection:
     product = options.amount_from or guess_product(source, found, guesses)
     if product:
         fields.pop("amount", None)
+    assumed = inspection.assumed
+    if product and not options.amount_from:
+        other = f"if {product[1]} is the total of a row, give --column amount={product[1]}"
+        assumed = (*assumed, f"assumed: the amount is {'*'.join(product)}; {other}")
     known = {theirs.lower(): ours for theirs, ours in types.items() if ours and ours != theirs.lower()}
     blanks = [f"--column {field}=<column>" for field in REQUIRED_FIELDS if field not in fields]
     blanks += [
@@ -137,6 +148,7 @@ def _map_columns(connection: Any, inspection: Inspection) -> Inspection:
             event_types={**known, **options.event_types},
             amount_from=product,
         ),
+        assumed=assumed,
         blanks=tuple(part for blank in blanks for part in blank.split(" ", 1)),
     )
 

@@ -54,6 +54,8 @@ _TIME_RANGE = (
 )
 
 _NO_UNIT = "a number of no known unit"
+UNREAD_TIMES = ("timestamp: unreadable", f"timestamp: {_NO_UNIT}")
+"""The keys of ``ImportReport.dropped`` whose rows ``ImportReport.formats`` would read."""
 _NO_VIEW = "v_event_type IS DISTINCT FROM 'view'"
 
 CHECKS: tuple[Check, ...] = (

@@ -51,7 +51,10 @@ class InvalidEventError(RepriseError):
         self.field = field
         self.value = value
         self.expected = expected
-        shown = repr(value)
+        try:
+            shown = repr(value)
+        except RecursionError:
+            shown = "a value of too many levels"
         if len(shown) > 80:
             shown = shown[:77] + "..."
         super().__init__(f"{field}: expected {expected}, got {shown}")
@@ -224,4 +227,11 @@ def _metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise InvalidEventError("metadata", metadata, "a JSON object, or null")
     unknown = {name: value for name, value in fields.items() if name not in _KNOWN}
-    return {**metadata, **unknown} if unknown else metadata
+    merged = {**metadata, **unknown} if unknown else metadata
+    if merged:
+        try:
+            # orjson reads more levels than it writes
+            orjson.dumps({"metadata": merged})
+        except orjson.JSONEncodeError as error:
+            raise InvalidEventError("metadata", merged, f"JSON that can be written ({error})") from None
+    return merged

@@ -6,6 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from http import HTTPStatus
+from itertools import count
 from typing import Any, cast
 
 import uvicorn
@@ -31,6 +32,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _SHUTDOWN_SECONDS = 20
 
 _FULL_LOG_SECONDS = 10.0
+_numbers = count()
 _COMMON: dict[str, Any] = {"access_log": False, "log_config": None, "server_header": False, "ws": "none"}
 
 
@@ -187,6 +189,8 @@ class _BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._receiving = True
+        # The clock has milliseconds; connections of the same one are closed in their order.
+        self._number = next(_numbers)
         self._started = self.loop.time()
         self._timer = self.loop.call_later(self.timeout_seconds, self._check)
         self._without_body = self._header_bytes = self._header_fields = 0
@@ -260,7 +264,7 @@ class _BoundedProtocol(HttpToolsProtocol):
         """Close the connection that has been idle longest, this one if none is idle."""
         others = cast("set[_BoundedProtocol]", self.connections - {self})
         idle = [each for each in others if each._is_idle() and not each.transport.is_closing()]
-        closed = min(idle, key=lambda each: each._started, default=self)
+        closed = min(idle, key=lambda each: (each._started, each._number), default=self)
         closed.transport.abort()
         now = self.loop.time()
         kind = type(self)

@@ -17,15 +17,18 @@ class UnreadablePartitions:
 
     def add(self, error: UnreadableRecordsError) -> None:
         """Log and show a partition."""
-        self._errors[error.partition] = error
         _log.error("partition_unreadable", reason=str(error))
-        self._show({partition: each.offset for partition, each in self._errors.items()})
+        self._replace({**self._errors, error.partition: error})
 
     def update(self, positions: Mapping[int, int]) -> None:
         """Forget the partitions that are not assigned any more, or whose positions are past the records."""
         errors = self._errors.items()
-        self._errors = {p: each for p, each in errors if p in positions and positions[p] <= each.offset}
-        self._show({partition: each.offset for partition, each in self._errors.items()})
+        self._replace({p: each for p, each in errors if p in positions and positions[p] <= each.offset})
+
+    def _replace(self, errors: dict[int, UnreadableRecordsError]) -> None:
+        # Never changed in place: another thread reads ``problem``.
+        self._errors = errors
+        self._show({partition: each.offset for partition, each in errors.items()})
 
     @property
     def problem(self) -> str | None:

@@ -57,15 +57,15 @@ def psi_noise_bound(bins: int, one: float, other: float, alpha: float = 0.001) -
     """
     freedom = max(1, bins - 1)
     spread = 2.0 / (9.0 * freedom)
-    quantile = freedom * (1.0 - spread + NormalDist().inv_cdf(1.0 - alpha) * math.sqrt(spread)) ** 3
+    quantile = freedom * (1.0 - spread + -NormalDist().inv_cdf(alpha) * math.sqrt(spread)) ** 3
     return (1.0 / one + 1.0 / other) * quantile
 
 
-def false_alarm_of_look(alpha: float, windows: float, looks_per_window: float) -> float:
-    """Return the false alarm probability of one look, if those of all looks shall sum to at most ``alpha``.
+def analysis_false_alarm(alpha: float, windows: float, analyses_per_window: float) -> float:
+    """Return the false alarm probability of one analysis, so that those of all analyses sum to at most ``alpha``.
 
     The n-th window gets 6 / (π² n²) of it, of which the sum over all n is 1 (a union bound), in equal parts for the
-    looks in it. ``windows`` is the number of windows since the first look, not necessarily a whole one.
+    analyses in it. ``windows`` is the number of windows since the first analysis, not necessarily a whole one.
     """
     number = 1 + math.floor(windows)
-    return alpha * 6.0 / (math.pi * number) ** 2 / max(1.0, looks_per_window)
+    return alpha * 6.0 / (math.pi * number) ** 2 / max(1.0, analyses_per_window)

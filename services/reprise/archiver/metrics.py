@@ -53,7 +53,7 @@ class ArchiverMetrics:
         self.lag = PartitionGauge(lag)
         unreadable = Gauge(
             "reprise_archiver_unreadable_offset",
-            "Offset of the records that cannot be decoded, of a partition that is not read any more for that.",
+            "Offset at which a partition is paused because its records cannot be decoded.",
             ("topic", "partition"),
             registry=registry,
         )

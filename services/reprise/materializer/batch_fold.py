@@ -102,6 +102,8 @@ class BatchFold:
                 event = decode_event(record.value)
                 check_clock(event, self._max_skew_seconds, record.timestamp_ms)
                 frame_event = self._fold.frame_event(event)
+            except MemoryError:
+                raise
             except Exception as error:  # noqa: BLE001 - whatever it is, the next records go on
                 invalid.append(_refused(record, error, outcomes))
                 continue

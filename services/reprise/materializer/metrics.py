@@ -55,7 +55,7 @@ class MaterializerMetrics:
         self.lag = PartitionGauge(lag)
         unreadable = Gauge(
             "reprise_materializer_unreadable_offset",
-            "Offset of the records that cannot be decoded, of a partition that is not read any more for that.",
+            "Offset at which a partition is paused because its records cannot be decoded.",
             ("partition",),
             registry=registry,
         )

@@ -32,6 +32,10 @@ _log = get_logger(__name__)
 _LAG_SECONDS = 1.0
 _ASSIGNMENT_SECONDS = 30.0
 _DEAD_LETTER_SECONDS = 10.0
+_LETTERS_IN_FLIGHT = 16
+_MAX_KEY_BYTES = 1024
+# JSON escapes a byte as at most six, so that a letter stays below the maximum size of a record, 1 MiB.
+_MAX_VALUE_BYTES = 128 * 1024
 _TRANSIENT = (
     StoreUnavailableError,
     LogUnavailableError,
@@ -160,13 +164,17 @@ def send_dead_letters(
     if not invalid:
         return
     with metrics.event_log.timed():
-        futures = [producer.append(DEAD_LETTERS.name, each.record.key, _letter(each)) for each in invalid]
-        for future in futures:
-            try:
-                future.result(_DEAD_LETTER_SECONDS)
-            except TimeoutError as error:
-                text = f"{DEAD_LETTERS.name}: not acknowledged within {_DEAD_LETTER_SECONDS:g} s"
-                raise LogTimeoutError(text) from error
+        for at in range(0, len(invalid), _LETTERS_IN_FLIGHT):
+            futures = [
+                producer.append(DEAD_LETTERS.name, each.record.key[:_MAX_KEY_BYTES], _letter(each))
+                for each in invalid[at : at + _LETTERS_IN_FLIGHT]
+            ]
+            for future in futures:
+                try:
+                    future.result(_DEAD_LETTER_SECONDS)
+                except TimeoutError as error:
+                    text = f"{DEAD_LETTERS.name}: not acknowledged within {_DEAD_LETTER_SECONDS:g} s"
+                    raise LogTimeoutError(text) from error
 
 
 def _letter(invalid: InvalidRecord) -> bytes:
@@ -180,8 +188,11 @@ def _letter(invalid: InvalidRecord) -> bytes:
         "offset": record.offset,
         "timestamp_ms": record.timestamp_ms,
     }
+    value = record.value[:_MAX_VALUE_BYTES]
+    if len(value) < len(record.value):
+        letter["truncated_from_bytes"] = len(record.value)
     try:
-        letter["value"] = record.value.decode()
+        letter["value"] = value.decode()
     except UnicodeDecodeError:
-        letter["value_base64"] = base64.b64encode(record.value).decode()
+        letter["value_base64"] = base64.b64encode(value).decode()
     return orjson.dumps(letter)

@@ -208,7 +208,7 @@ def test_missing_topic_is_named_with_the_command_that_makes_it(kafka_broker: Kaf
     admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
     admin.delete_topics([EVENTS.name])
     admin.close()
-    for use in opened(kafka_broker.settings()):
+    for use in opened(kafka_broker.settings(kafka_connect_seconds=3.0)):
         with pytest.raises(LogUnavailableError, match=r"no topic 'ecommerce-events'.*reprise topics"):
             use()
 

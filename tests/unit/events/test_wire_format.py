@@ -54,6 +54,13 @@ def test_offsets_are_turned_to_utc_and_unknown_fields_kept() -> None:
     assert event.metadata == {"channel": "app", "campaign": "spring"}
 
 
+def nested(levels: int) -> Any:
+    value: Any = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -76,6 +83,8 @@ def test_offsets_are_turned_to_utc_and_unknown_fields_kept() -> None:
         ({"timestamp": "2100-01-01T00:00:00Z"}, "timestamp"),
         ({"timestamp": 1_769_860_800}, "timestamp"),
         ({"metadata": [1]}, "metadata"),
+        ({"metadata": {"of": nested(300)}}, "metadata"),
+        ({"event_id": nested(900)}, "event_id"),
         ({"schema_version": 2}, "schema_version"),
         ({"schema_version": True}, "schema_version"),
     ],

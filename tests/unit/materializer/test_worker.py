@@ -4,14 +4,16 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import orjson
 from prometheus_client import CollectorRegistry
 
 from reprise.log import LogConsumer, Record, UnreadableRecordsError
-from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.batch_fold import BatchFold, InvalidRecord
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
-from reprise.materializer.worker import Worker
+from reprise.materializer.worker import Worker, send_dead_letters
 from reprise.store.exceptions import StoreUnavailableError
+from support.fake_log import FakeLogProducer
 
 
 class GrowingLog:
@@ -99,3 +101,16 @@ def test_a_partition_that_cannot_be_read_is_named_and_the_others_go_on() -> None
     labels = {"partition": "0"}
     assert registry.get_sample_value("reprise_materializer_unreadable_offset", labels) == 7
     assert worker.problem == ("ecommerce-events, partition 0: offset 7 cannot be read: ValueError: no codec")
+
+
+def test_letters_of_large_records_are_small_enough_for_the_log() -> None:
+    log, key = FakeLogProducer(), b"k" * 900_000
+    values = [b'"' * 1_000_000, b"\xff" * 1_000_000, b"\x00" * 1_000_000, b"no event"]
+    invalid = [
+        InvalidRecord(Record(0, at, 0, key, value), ValueError("no event")) for at, value in enumerate(values)
+    ]
+    send_dead_letters(log, MaterializerMetrics(CollectorRegistry()), invalid)
+    letters = [orjson.loads(value) for _, _, value in log.appended]
+    assert all(len(key) + len(value) < 1_000_000 for _, key, value in log.appended)
+    assert [letter.get("truncated_from_bytes") for letter in letters] == [1_000_000] * 3 + [None]
+    assert letters[3]["value"] == "no event"

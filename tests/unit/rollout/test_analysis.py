@@ -30,11 +30,11 @@ def test_few_users_with_many_scores_each_are_few_samples():
     assert finding(metric, many, pods=1).verdict == "Bad"
 
 
-def test_a_good_candidate_is_not_rolled_back_by_the_many_looks_at_its_scores():
+def test_a_good_candidate_is_not_rolled_back_by_the_many_analyses_of_its_scores():
     """A day of windows of 2 minutes with 60 users of the arm in each, who ask 5 times each and have one score."""
     generator = np.random.default_rng(5)
     shares, window = np.diff(stats.beta(2, 5).cdf(np.linspace(0, 1, 21))), timedelta(minutes=2)
-    metric, bad = Metric(type="ScoreDistance", max=0.1), {"one look": 0, "all looks": 0}
+    metric, bad = Metric(type="ScoreDistance", max=0.1), {"one analysis": 0, "all analyses": 0}
     for number in range(1, 721):
         arms = [
             ArmMeasurement(5 * users, 0, 0.01, tuple(5.0 * generator.multinomial(users, shares)))
@@ -42,10 +42,10 @@ def test_a_good_candidate_is_not_rolled_back_by_the_many_looks_at_its_scores():
         ]
         alone = finding(metric, Measurement(*arms, 60.0, 600.0), pods=1)
         among = Measurement(*arms, 60.0 * number, 600.0 * number)
-        bad["one look"] += alone.verdict == "Bad"
-        bad["all looks"] += finding(metric, among, pods=1, held=number * window).verdict == "Bad"
-    assert bad["one look"], "no alarm to avoid"
-    assert not bad["all looks"]
+        bad["one analysis"] += alone.verdict == "Bad"
+        bad["all analyses"] += finding(metric, among, pods=1, held=number * window).verdict == "Bad"
+    assert bad["one analysis"], "no alarm to avoid"
+    assert not bad["all analyses"]
 
 
 def test_other_scores_are_found_after_a_day_too():

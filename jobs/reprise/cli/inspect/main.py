@@ -23,7 +23,7 @@ def command(sources: tuple[Path, ...], html: Path | None, memory_limit: str, imp
     """Show what would be read of each file, folder or glob pattern, and the command line to train on it.
 
     Columns, units of time, event types and encoding are decided as an import decides them; options overrule it.
-    Exit status: 0 every source can be read as shown, 1 another one needs what is said.
+    Exit status: 0 every source can be read as shown, 1 a source is refused or needs a value in <brackets>.
     """
     from reprise.event_files.inspection import inspect_events
 
@@ -53,6 +53,7 @@ def _render(inspection: "Inspection") -> str:
     table = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows] if inspection.columns else []
     said = [inspection.report.render()] if inspection.report else []
     refused = [f"An import refuses this: {inspection.problem}"] if inspection.problem else []
-    wanted = ["Train on it with:" if not inspection.blanks else "Fill in what is in <brackets>:"]
-    lines = [*table, "", *said, *inspection.assumed, *refused, "", *wanted, f"  {inspection.command}"]
+    lead = "Fill in what is in <brackets>:" if inspection.blanks else "Train on it with:"
+    offered = ["", lead, f"  {inspection.command}"] if inspection.blanks or not inspection.problem else []
+    lines = [*table, "", *said, *inspection.assumed, *refused, *offered]
     return "\n".join([f"{inspection.source}", "", *lines])

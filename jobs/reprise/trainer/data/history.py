@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprise.evaluation.time_split import HistoryTooShortError, TimeSplit, split_by_time
+from reprise.event_files.history_end import leave_out_stray_end
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
@@ -13,7 +14,6 @@ from reprise.runtime.durations import timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.fingerprint import events_sha256
-from reprise.trainer.data.history_end import leave_out_stray_end
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.settings import TrainerSettings
 

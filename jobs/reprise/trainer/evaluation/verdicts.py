@@ -42,22 +42,21 @@ def judge_verdicts(
             above, right = _tail_shares(labels[used[0]], probabilities[used[0]])
             edges += [threshold, *reversed(above)]
             confidences += reversed(right or [threshold])
-        own, bought = yes[0], labels
         verdicts[name] = KindVerdict(
             threshold=threshold,
             edges=tuple(edges),
             confidences=tuple(confidences),
-            pooled=used[1] is not no[0] or (threshold is not None and used[0] is not own),
-            true_positives=int((own & bought).sum()),
-            false_positives=int((own & ~bought).sum()),
-            true_negatives=int((no[0] & ~bought).sum()),
-            false_negatives=int((no[0] & bought).sum()),
+            pooled=used[1] is not no[0] or (threshold is not None and used[0] is not yes[0]),
+            true_positives=int((yes[0] & labels).sum()),
+            false_positives=int((yes[0] & ~labels).sum()),
+            true_negatives=int((no[0] & ~labels).sum()),
+            false_negatives=int((no[0] & labels).sum()),
         )
     return verdicts
 
 
 def _tail_shares(right: Labels, extremeness: Floats) -> _Tail:
-    """Return the share of right verdicts among the most extreme rows, for up to 25 growing numbers of rows.
+    """Return the share of right verdicts among the most extreme rows, for up to 25 growing numbers of rows and for all.
 
     The rate of right verdicts is first made monotone in the probability by isotonic regression. Then the share of a
     tail never falls towards the extreme, and that of all rows, at the threshold, stays what it is: the precision or

@@ -74,7 +74,7 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
 def _comparison(report: SliceReport, intervals: Mapping[str, Interval]) -> dict[str, Any]:
     scorers = scores_by_scorer(report)
     rows = [
-        (name, note, [getattr(scores, attribute) for scores in scorers.values()], intervals[attribute])
+        (name, note, [getattr(scores, attribute) for scores in scorers.values()], intervals.get(attribute))
         for name, attribute, note in _METRICS
     ]
     return {"columns": [plots.NAMES[name] for name in scorers], "rows": rows}

@@ -91,6 +91,8 @@ def watch_fetches(consumer: KafkaConsumer, fetched: Callable[[int, int], object]
             """Return up to ``n`` records."""
             try:
                 taken: list[Any] = super().take(n)
+            except MemoryError:
+                raise
             except Exception as error:
                 place, offset = self.topic_partition, self.next_fetch_offset
                 self.drain()

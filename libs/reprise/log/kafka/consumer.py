@@ -26,6 +26,8 @@ _CLOSE_SECONDS = 5.0
 _METADATA_MS = 5_000
 _FETCH_WAIT_SECONDS = 0.1
 _HEARTBEATS_PER_SESSION = 5
+_LATEST_MS = 253_402_300_799_999
+"""The last millisecond that ``datetime`` knows; a client may write any timestamp."""
 
 
 class KafkaLogConsumer:
@@ -102,7 +104,8 @@ class KafkaLogConsumer:
         partition, offset = found.partition, found.offset
         absent = offset - self._next_offsets.get(partition, offset)
         self._next_offsets[partition] = offset + 1
-        return Record(partition, offset, found.timestamp, found.key or b"", found.value or b"", absent)
+        timestamp_ms = min(found.timestamp, _LATEST_MS)
+        return Record(partition, offset, timestamp_ms, found.key or b"", found.value or b"", absent)
 
     def positions(self) -> Mapping[int, int]:
         """Return the next offset to read, by assigned partition."""

@@ -31,7 +31,6 @@ _BATCH_BYTES = 128 * 1024
 _LINGER_SECONDS = 0.005
 _SILENT_SECONDS = 5.0
 _METADATA_SECONDS = 0.5
-_TOPIC_SECONDS = 5.0
 _STUCK_SECONDS = 5.0
 _RETRY_SECONDS = 2.0
 
@@ -127,7 +126,7 @@ class KafkaLogProducer:
 
     def _await_topics(self) -> None:
         for topic in sorted(self._topics):
-            deadline = time.monotonic() + _TOPIC_SECONDS
+            deadline = time.monotonic() + self._settings.kafka_connect_seconds
             while True:
                 try:
                     self._producer.partitions_for(topic)

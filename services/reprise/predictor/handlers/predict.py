@@ -22,6 +22,7 @@ from reprise.http.openapi import json_content, model_schemas, problem_responses
 from reprise.http.problems import INTERNAL_ERROR, FieldProblem, invalid_request
 from reprise.http.tracing.trace_context import TRACE, Trace
 from reprise.predictor.context import PredictorContext
+from reprise.predictor.exceptions import NoExplanationError
 from reprise.predictor.handlers.endpoint import PREDICTION_PROBLEMS, Endpoint, problem_of
 from reprise.predictor.handlers.request_decoder import DecodedBatch, RequestDecoder
 from reprise.predictor.models.api import (
@@ -167,15 +168,23 @@ class _PredictHandlers:
         results: list[Any] = [None] * len(batch)
         problems = dict(batch.problems)
         positions = batch.positions
+        retry_seconds = self._context.settings.retry_after_seconds
         for block in prediction.blocks:
-            for at, response in zip(block.positions, _block_responses(block, explain), strict=True):
+            try:
+                responses = _block_responses(block, explain)
+            except NoExplanationError as error:
+                problems |= {positions[at]: problem_of(error, retry_seconds) for at in block.positions}
+                continue
+            for at, response in zip(block.positions, responses, strict=True):
                 results[positions[at]] = response
         for at, outcome in prediction.outcomes.items():
-            if isinstance(outcome, Prediction):
-                results[positions[at]] = _response(outcome, explain)
-            else:
-                retry_seconds = self._context.settings.retry_after_seconds
-                problems[positions[at]] = problem_of(outcome, retry_seconds)
+            try:
+                if isinstance(outcome, Prediction):
+                    results[positions[at]] = _response(outcome, explain)
+                else:
+                    problems[positions[at]] = problem_of(outcome, retry_seconds)
+            except NoExplanationError as error:
+                problems[positions[at]] = problem_of(error, retry_seconds)
         for position, problem in problems.items():
             results[position] = {"index": position, **problem.document()}
         return {"results": results, "failed": len(problems)}

@@ -8,8 +8,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import orjson
-
 from reprise.events import (
     Event,
     InvalidEventError,
@@ -106,10 +104,7 @@ def _validated(item: Any, max_skew: float) -> tuple[Event, bytes]:
         raise InvalidEventError("event", item, "a JSON object")
     event = event_from_fields(item)
     check_clock(event, max_skew)
-    try:
-        value = encode_event(event)
-    except orjson.JSONEncodeError as error:
-        raise InvalidEventError("metadata", event.metadata, f"JSON that can be written ({error})") from None
+    value = encode_event(event)
     # rejects here, where the client gets an answer, what consumers would send to the dead letters
     decode_event(value)
     return event, value

@@ -12,7 +12,7 @@ from reprise.rollout.resource.status import AnalysisStatus, MetricStatus, at
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
 from reprise.routing import BUCKETS
 from reprise.routing.population_stability import (
-    false_alarm_of_look,
+    analysis_false_alarm,
     merge_bins,
     population_stability_index,
     psi_noise_bound,
@@ -119,7 +119,7 @@ def _score_distance(case: _Case) -> MetricStatus:
     parts = max(2, min(_DECILES, int(min(one, other) / _USERS_PER_BIN)))
     reference, scores = merge_bins(parts, reference, scores)
     index = population_stability_index(scores, reference)
-    alpha = false_alarm_of_look(FALSE_ALARM, windows, window / parse_duration(case.rules.interval))
+    alpha = analysis_false_alarm(FALSE_ALARM, windows, window / parse_duration(case.rules.interval))
     limit = max(case.metric.max or 0.0, psi_noise_bound(len(scores), one, other, alpha))
     good = index <= limit
     message = (

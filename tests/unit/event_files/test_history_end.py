@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from reprise.event_files.history_end import leave_out_stray_end
 from reprise.event_files.importer import import_events
-from reprise.trainer.data.history_end import leave_out_stray_end
 
 HORIZON = timedelta(days=30)
 
@@ -17,6 +17,7 @@ HORIZON = timedelta(days=30)
         (["2026-05-01T00:00:00Z"], 200),
         (["2026-05-01T00:00:00Z", "2027-01-01T00:00:00Z"], 200),
         (["2026-04-25T00:00:00Z"], 201),  # a pause as there was before
+        (["2026-05-01T00:00:00Z"] * 15, 215),  # too many for strays, although of one instant
         ([], 200),
     ],
 )
@@ -30,9 +31,8 @@ def test_history_ends_before_a_gap_that_only_a_few_events_follow(
         for at, day in enumerate(days)
     ]
     source, events = tmp_path / "in.csv", tmp_path / "events.parquet"
-    source.write_text(
-        "\n".join(["user_id,product_id,timestamp", *lines, *(f"u,p,{text}" for text in strays)]) + "\n"
-    )
+    lines += [f"u,s{at},{text}" for at, text in enumerate(strays)]
+    source.write_text("\n".join(["user_id,product_id,timestamp", *lines]) + "\n")
     report = import_events(source, events)
     ended = leave_out_stray_end(events, report, HORIZON, "1GiB")
     assert ended.rows_written == kept

@@ -29,7 +29,7 @@ def leave_out_stray_end(
             f"""
             WITH gaps AS (
                 SELECT ts, lag(ts) OVER (ORDER BY ts) AS before_ts, ts - before_ts AS gap,
-                       row_number() OVER (ORDER BY ts DESC) AS place
+                       count(*) OVER (ORDER BY ts DESC) AS place
                 FROM (SELECT epoch_us("timestamp") AS ts FROM read_parquet({sql.literal(events)}))
             )
             SELECT min(ts), arg_min(gap, ts), arg_min(before_ts, ts) FROM gaps
