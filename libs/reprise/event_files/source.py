@@ -127,7 +127,9 @@ def _open_parquet(connection: Any, path: Path, data: Path) -> SourceFile:
 
 
 def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
-    names, delimiter = _read_header(path, data, options.encoding)
+    names, delimiter, line_end = _read_header(path, data, options.encoding)
+    # DuckDB would take a line break in a value of the first row for the file's
+    new_line = f"new_line={line_end!r}, " if re.search(r"[\r\n]", "".join(names)) else ""
     given = options.header_names
     if given and len(given) != len(names):
         problem = f"--header-names has {len(given)} names, but the first row has {len(names)} values"
@@ -139,13 +141,14 @@ def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
     relation = (
         f"read_csv({literal(glob.escape(str(data)))}, auto_detect=false, header={not given}, "
         f"encoding={literal(options.encoding)}, "
-        f"""delim={literal(delimiter)}, quote='"', escape='"', columns={{{types}}}, """
+        f"""delim={literal(delimiter)}, {new_line}quote='"', escape='"', columns={{{types}}}, """
         "store_rejects=true, rejects_limit=0)"
     )
     return SourceFile(path, columns, relation, "row_number() OVER ()", header_rows=0 if given else 1)
 
 
-def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str]:
+def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str, str]:
+    """Return the values of the first row, their delimiter, and the row's line break."""
     try:
         packing = {".gz": "gzip", ".zst": "zstd"}.get(file.suffix.lower())
         with pa.input_stream(str(file), compression=packing) as stream:
@@ -168,12 +171,14 @@ def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str]
     if not head.strip():
         raise UnreadableFileError(path, "the file is empty")
     lines = head.splitlines(keepends=True)
+    readers = {delimiter: csv.reader(lines, delimiter=delimiter) for delimiter in _DELIMITERS}
     try:
-        headers = {delimiter: next(csv.reader(lines, delimiter=delimiter)) for delimiter in _DELIMITERS}
+        headers = {delimiter: next(reader) for delimiter, reader in readers.items()}
     except csv.Error as error:
         raise UnreadableFileError(path, f"the header row is not CSV: {error}") from None
     delimiter = max(headers, key=lambda delimiter: len(headers[delimiter]))
-    return headers[delimiter], delimiter
+    last = lines[readers[delimiter].line_num - 1]
+    return headers[delimiter], delimiter, last[len(last.rstrip("\r\n")) :]
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

@@ -131,6 +131,20 @@ def test_mapped_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("names", [(), ("user_id", "product_id", "timestamp")])
+def test_line_breaks_in_a_value_of_the_first_row_are_not_the_files(
+    tmp_path: Path, line_end: str, names: tuple[str, ...]
+) -> None:
+    header = "" if names else f'"user_id","product_id","timestamp","a\nb\rc"{line_end}'
+    more = "" if names else ",x"
+    rows = "".join(f'"{user}\n\r-","p","2026-01-01"{more}{line_end}' for user in "uvw")
+    source, out = tmp_path / "events.csv", tmp_path / "out.parquet"
+    source.write_bytes((header + rows).encode())
+    import_events(source, out, options=ImportOptions(header_names=names))
+    assert {row["user_id"] for row in read(out)} == {"u\n\r-", "v\n\r-", "w\n\r-"}
+
+
 def test_file_without_header_is_said_to_need_one(tmp_path: Path) -> None:
     with pytest.raises(MissingColumnsError, match="--header-names"):
         load(tmp_path, "196,242,881250949\n186,302,891717742\n")
