@@ -133,7 +133,7 @@ def event_from_fields(fields: Mapping[str, Any]) -> Event:
     """Return the event of a decoded JSON object.
 
     Raises:
-        InvalidEventError: A field is missing or invalid.
+        InvalidEventError: A field is missing or invalid, or the event cannot be written in 64 KiB.
     """
     version = fields.get("schema_version", SCHEMA_VERSION)
     if type(version) is not int or not 1 <= version <= SCHEMA_VERSION:
@@ -141,7 +141,7 @@ def event_from_fields(fields: Mapping[str, Any]) -> Event:
     event_type = fields.get("event_type")
     if not isinstance(event_type, str) or _EVENT_TYPE.fullmatch(event_type) is None:
         raise InvalidEventError("event_type", event_type, "a lower-case name of at most 64 characters")
-    return Event(
+    event = Event(
         event_id=_identifier(fields, "event_id"),
         user_id=_identifier(fields, "user_id"),
         product_id=_identifier(fields, "product_id"),
@@ -150,6 +150,16 @@ def event_from_fields(fields: Mapping[str, Any]) -> Event:
         amount=_amount(fields.get("amount"), event_type),
         metadata=_metadata(fields),
     )
+    if event.metadata:
+        # orjson reads more levels than it writes, and writes 1e15 in 18 bytes
+        try:
+            size = len(encode_event(event))
+        except orjson.JSONEncodeError as error:
+            expected = f"JSON that can be written ({error})"
+            raise InvalidEventError("metadata", event.metadata, expected) from None
+        if size > _MAX_EVENT_BYTES:
+            raise InvalidEventError("event", size, f"at most {_MAX_EVENT_BYTES} bytes when written")
+    return event
 
 
 def encode_event(event: Event) -> bytes:
@@ -227,11 +237,4 @@ def _metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(metadata, dict):
         raise InvalidEventError("metadata", metadata, "a JSON object, or null")
     unknown = {name: value for name, value in fields.items() if name not in _KNOWN}
-    merged = {**metadata, **unknown} if unknown else metadata
-    if merged:
-        try:
-            # orjson reads more levels than it writes
-            orjson.dumps({"metadata": merged})
-        except orjson.JSONEncodeError as error:
-            raise InvalidEventError("metadata", merged, f"JSON that can be written ({error})") from None
-    return merged
+    return {**metadata, **unknown} if unknown else metadata

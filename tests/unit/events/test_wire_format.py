@@ -54,6 +54,13 @@ def test_offsets_are_turned_to_utc_and_unknown_fields_kept() -> None:
     assert event.metadata == {"channel": "app", "campaign": "spring"}
 
 
+def test_event_that_grows_beyond_64_kib_when_written_is_refused() -> None:
+    whole = payload(metadata={"many": []})
+    assert decode_event(whole.replace(b"[]", b"[%s1]" % (b"1e15," * 3_000))).metadata
+    with pytest.raises(InvalidEventError, match="when written"):
+        decode_event(whole.replace(b"[]", b"[%s1]" % (b"1e15," * 12_000)))
+
+
 def nested(levels: int) -> Any:
     value: Any = []
     for _ in range(levels):
