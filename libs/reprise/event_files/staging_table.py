@@ -50,7 +50,7 @@ def _id_checks(name: str) -> tuple[Check, Check]:
 
 
 _TIME_RANGE = (
-    "v_timestamp < TIMESTAMPTZ '1900-01-01 00:00:00Z' OR v_timestamp >= TIMESTAMPTZ '2200-01-01 00:00:00Z'"
+    "v_timestamp < TIMESTAMPTZ '1900-01-01 00:00:00Z' OR v_timestamp >= TIMESTAMPTZ '2100-01-01 00:00:00Z'"
 )
 
 _NO_UNIT = "a number of no known unit"
@@ -71,7 +71,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("timestamp", "v_doubt = 'era'", _NO_UNIT, ERA_CHECK),
     Check("timestamp", "v_doubt = 'unit'", "not of the unit of most rows", "expected the unit of most rows"),
-    Check("timestamp", _TIME_RANGE, "implausible", "expected an instant between the years 1900 and 2200"),
+    Check("timestamp", _TIME_RANGE, "implausible", "expected an instant of the years 1900 to 2099"),
     Check("event_type", "v_event_type IS NULL OR v_event_type = ''", "missing", "missing"),
     Check(
         "event_type",

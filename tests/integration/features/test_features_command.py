@@ -130,6 +130,17 @@ def test_check_finds_no_mismatch_and_says_how_much_it_compared(some_csv: Path) -
     assert "The reference computed 12 of 1,500 rows" in result.output
 
 
+def test_check_takes_a_history_from_1900_to_2099(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    rows = ("purchase,5,1900-01-01T00:00:00Z", "view,,2026-01-01", "purchase,7,2099-12-31T23:59:59.999999Z")
+    path.write_text(
+        "user_id,product_id,event_type,amount,timestamp\n" + "".join(f"u,p,{row}\n" for row in rows)
+    )
+    result = features("check", "--events", path, "--reference-rows", "all")
+    assert result.exit_code == 0, result.output
+    assert f"{3 * len(checked_in_plan().inputs):,}" in result.output
+
+
 def redefined(repository: Path, old: str, new: str) -> None:
     path = repository / "definitions.py"
     text = path.read_text()
