@@ -204,7 +204,7 @@ def test_records_are_events_within_the_contract_or_dead_letters(tmp_path: Path, 
             error.add_note(f"seed {record.offset}")
             raise
     errors = [problem_of(record) for record in records]
-    assert 50 < errors.count(None) < BATCH - 50
+    assert 30 < errors.count(None) < BATCH - 30
     check_archived(records, errors)
     invalid = [InvalidRecord(r, e) for r, e in zip(records, errors, strict=True) if e is not None]
     check_letters(invalid, tmp_path)
