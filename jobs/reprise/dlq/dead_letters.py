@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from reprise.events import InvalidEventError, decode_event, encode_event, json_object
+from reprise.events import Event, InvalidEventError, encode_event, event_from_fields, json_object
 from reprise.log import (
     DEAD_LETTERS,
     EVENTS,
@@ -57,6 +57,9 @@ class DeadLetter:
     source: Source
     key: bytes
     value: bytes
+    size: (
+        int  # That of the record in bytes; of a larger one than fits in a letter, ``value`` is the beginning
+    )
     replayed_as: Position | None = None
 
     @property
@@ -98,7 +101,7 @@ def read_letters(settings: EventLogSettings, group: str, timeout: float) -> list
     return sorted(found, key=lambda each: each.place)
 
 
-def corrected(letter: DeadLetter, changes: Mapping[str, str], replacement: bytes | None = None) -> bytes:
+def corrected(letter: DeadLetter, changes: Mapping[str, str], replacement: bytes | None = None) -> Event:
     """Return the event of a letter as it would be replayed.
 
     Args:
@@ -115,22 +118,18 @@ def corrected(letter: DeadLetter, changes: Mapping[str, str], replacement: bytes
         if not isinstance(fields.get("event_id"), str) or not fields["event_id"]:
             source = letter.source
             fields["event_id"] = f"dlq-{source.partition}-{source.offset}-{source.timestamp_ms}"
-        event = decode_event(orjson.dumps(fields))
-        value = encode_event(event)
-        decode_event(value)
-    except (InvalidEventError, orjson.JSONEncodeError) as error:
+        return event_from_fields(fields)
+    except InvalidEventError as error:
         raise DeadLetterError(f"{letter.name}: {error}") from error
-    return value
 
 
-def replay(log: LogProducer, letter: DeadLetter, value: bytes, timeout: float) -> Position:
+def replay(log: LogProducer, letter: DeadLetter, event: Event, timeout: float) -> Position:
     """Append a corrected event to the events, and note the replay among the dead letters; return its position.
 
     Raises:
         EventLogError: The log did not acknowledge both within ``timeout`` seconds; a retry is safe.
     """
-    user_id = decode_event(value).user_id.encode()
-    position = _append(log, EVENTS.name, user_id, value, timeout)
+    position = _append(log, EVENTS.name, event.user_id.encode(), encode_event(event), timeout)
     note = {_REPLAYED: letter.source._asdict(), "partition": position.partition, "offset": position.offset}
     _append(log, DEAD_LETTERS.name, letter.key, orjson.dumps(note), timeout)
     return position
@@ -176,11 +175,12 @@ def _letter(record: Record) -> DeadLetter:
         source = _source(fields)
         encoded = fields.get("value_base64")
         value = fields["value"].encode() if encoded is None else base64.b64decode(encoded, validate=True)
-        return DeadLetter(place, str(fields["reason"]), source, record.key, value)
+        size = int(fields.get("truncated_from_bytes", len(value)))
+        return DeadLetter(place, str(fields["reason"]), source, record.key, value, size)
     except (InvalidEventError, KeyError, AttributeError, TypeError, ValueError) as error:
         reason = f"not in the format of dead letters: {type(error).__name__}: {error}"
         source = Source(DEAD_LETTERS.name, *place, record.timestamp_ms)
-        return DeadLetter(place, reason, source, record.key, record.value)
+        return DeadLetter(place, reason, source, record.key, record.value, len(record.value))
 
 
 def _replay(record: Record) -> tuple[Source, Position] | None:

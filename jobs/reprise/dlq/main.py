@@ -70,6 +70,8 @@ def show_command(settings: "DlqSettings", letter: str) -> None:
     click.echo(f"key        {_printable(found.key)}")
     click.echo(f"replayed   {'no' if replayed is None else f'as {replayed.partition}:{replayed.offset}'}")
     click.echo(f"record     {_printable(found.value)}")
+    if len(found.value) < found.size:
+        click.echo(f"           the first {len(found.value):,} of {found.size:,} bytes")
 
 
 @_command("replay")
@@ -98,6 +100,7 @@ def replay_command(
     appended. A letter that is still no valid event is reported and left; the exit status is then 1.
     """
     from reprise.dlq.dead_letters import DeadLetterError, corrected, replay, select
+    from reprise.events import encode_event
     from reprise.log import open_producer
 
     if bool(names) == everything:
@@ -114,15 +117,15 @@ def replay_command(
                 click.echo(f"{letter.name}: was replayed as {_shown(letter)}", err=True)
                 continue
             try:
-                value = corrected(letter, fields, replacement)
+                event = corrected(letter, fields, replacement)
             except DeadLetterError as error:
                 refused += 1
                 click.echo(str(error), err=True)
                 continue
             if log is None:
-                click.echo(f"{letter.name}: {value.decode()}")
+                click.echo(f"{letter.name}: {encode_event(event).decode()}")
             else:
-                position = replay(log, letter, value, settings.timeout_seconds)
+                position = replay(log, letter, event, settings.timeout_seconds)
                 click.echo(f"{letter.name}: appended as {position.partition}:{position.offset}")
     finally:
         if log is not None:

@@ -7,9 +7,13 @@ from pathlib import Path
 import orjson
 import pytest
 from click.testing import CliRunner, Result
+from prometheus_client import CollectorRegistry
 
 from reprise.dlq.main import command
-from reprise.log import DEAD_LETTERS, EVENTS, EventLogSettings, open_consumer, open_producer
+from reprise.log import DEAD_LETTERS, EVENTS, EventLogSettings, Record, open_consumer, open_producer
+from reprise.materializer.batch_fold import InvalidRecord
+from reprise.materializer.metrics import MaterializerMetrics
+from reprise.materializer.worker import send_dead_letters
 
 EVENT = {
     "event_id": "e",
@@ -73,6 +77,16 @@ def test_letters_are_listed_once_and_shown_with_their_record(shop: Shop) -> None
     missing = shop.run("show", "0:9")
     assert missing.exit_code == 1
     assert "0:9" in missing.stderr
+
+
+def test_a_letter_of_a_part_of_its_record_says_so(shop: Shop) -> None:
+    invalid = InvalidRecord(Record(0, 0, 0, b"u", b"x" * 200_000), ValueError("too large"))
+    log = open_producer(shop.settings)
+    send_dead_letters(log, MaterializerMetrics(CollectorRegistry()), [invalid])
+    log.close(10)
+    assert "the first 131,072 of 200,000 bytes" in shop.run("show", "0:4").stdout
+    assert shop.run("replay", "0:4").exit_code == 1
+    assert "bytes" not in shop.run("show", "0:0").stdout
 
 
 def test_corrected_letter_is_replayed_once(shop: Shop) -> None:

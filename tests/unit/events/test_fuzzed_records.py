@@ -191,7 +191,7 @@ def check_letters(invalid: list[InvalidRecord], folder: Path) -> None:
         assert letter.reason == str(each.error)
         assert letter.value == each.record.value[: 128 * 1024]
         with suppress(DeadLetterError):
-            decode_event(corrected(letter, {}))
+            decode_event(encode_event(corrected(letter, {})))
 
 
 @pytest.mark.parametrize("first", range(0, RECORDS, BATCH))

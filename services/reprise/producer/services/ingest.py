@@ -12,7 +12,6 @@ from reprise.events import (
     Event,
     InvalidEventError,
     check_clock,
-    decode_event,
     encode_event,
     event_from_fields,
 )
@@ -104,10 +103,7 @@ def _validated(item: Any, max_skew: float) -> tuple[Event, bytes]:
         raise InvalidEventError("event", item, "a JSON object")
     event = event_from_fields(item)
     check_clock(event, max_skew)
-    value = encode_event(event)
-    # rejects here, where the client gets an answer, what consumers would send to the dead letters
-    decode_event(value)
-    return event, value
+    return event, encode_event(event)
 
 
 async def _wait_for_all(futures: Sequence[Future[Position]], timeout: float) -> None:
