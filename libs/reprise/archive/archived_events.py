@@ -24,7 +24,7 @@ from reprise.archive.layout import Coverage
 from reprise.archive.offline_store import OfflineStore
 from reprise.archive.records import EVENT_RECORD_SCHEMA
 from reprise.event_files.schema import EVENT_SCHEMA
-from reprise.events.event import CANARY_PREFIX, MAX_AMOUNT, MAX_CLOCK_SKEW_SECONDS
+from reprise.events.event import CANARY_PREFIX, ERA_US, MAX_AMOUNT, MAX_CLOCK_SKEW_SECONDS
 from reprise.log import EVENTS
 from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.files import atomic_write
@@ -44,7 +44,7 @@ _FIRST_OF_ITS_ID = (
 # archives of earlier versions have events beyond the contract
 _VALID = f"""
     problem IS NULL AND NOT starts_with(user_id, '{CANARY_PREFIX}') AND coalesce(amount, 0) <= {MAX_AMOUNT!r}
-    AND "timestamp" >= TIMESTAMPTZ '1990-01-01 00:00:00Z'
+    AND epoch_us("timestamp") >= {ERA_US[0]}
     AND "timestamp" <= log_timestamp + INTERVAL {MAX_CLOCK_SKEW_SECONDS:.0f} SECONDS
 """
 _SELECTS = {

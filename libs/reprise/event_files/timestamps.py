@@ -8,6 +8,7 @@ from reprise.event_files.exceptions import InvalidOptionError, UnusableColumnErr
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.source import SourceFile
 from reprise.event_files.values import FLOATS, INTEGERS, Expression, cleaned, number
+from reprise.events.event import ERA_US
 from reprise.sql import first_line, identifier, literal
 
 _UNITS = {
@@ -17,8 +18,8 @@ _UNITS = {
     "us": ("microseconds", "* 1"),
     "ns": ("nanoseconds", "// 1000"),
 }
-_ERA = (631_152_000, 4_102_444_800)
-"""The seconds from 1970 to 1990 and 2100. Between them, the numbers of two units are never the same."""
+_ERA = tuple(instant // 1_000_000 for instant in ERA_US)
+"""In seconds. Between them, the numbers of two units are never the same."""
 
 ERA_CHECK = (
     "expected a number of seconds, ms, us or ns since 1970, or a date such as 20260131, from 1990 to 2099"

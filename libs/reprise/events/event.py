@@ -27,6 +27,9 @@ MAX_AMOUNT: Final = 1e12
 MAX_CLOCK_SKEW_SECONDS: Final = 86_400.0
 """Maximum of the setting for the allowed clock skew."""
 
+ERA_US: Final = (631_152_000_000_000, 4_102_444_800_000_000)
+"""The instants of events, from 1990 and before 2100, microseconds since 1970-01-01 UTC."""
+
 CANARY_PREFIX: Final = "reprise-doctor-"
 """Prefix of the user and product ids of synthetic canary events.
 
@@ -40,8 +43,6 @@ _KNOWN = frozenset(
 _MAX_EVENT_BYTES = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_ERA = (datetime(1990, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
-_ERA_US = [(moment - _EPOCH) // _MICROSECOND for moment in _ERA]
 
 
 class InvalidEventError(RepriseError):
@@ -208,7 +209,7 @@ def _identifier(fields: Mapping[str, Any], name: str) -> str:
 
 def _timestamp_us(text: object) -> int:
     timestamp_us = parse_timestamp(text)
-    if not _ERA_US[0] <= timestamp_us < _ERA_US[1]:
+    if not ERA_US[0] <= timestamp_us < ERA_US[1]:
         raise InvalidEventError("timestamp", text, "an instant of the years 1990 to 2099")
     return timestamp_us
 
