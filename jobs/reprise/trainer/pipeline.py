@@ -51,9 +51,8 @@ class TrainingResult:
     run: Run
     model: FittedModel
     proposal: Proposal | None = None
-    latest: str | None = (
-        None  # Whether it is the store's latest, and why or why not; None if that was not asked for
-    )
+    # Whether it is the store's latest, and why; None if that was not asked for
+    latest: str | None = None
 
 
 def train(

@@ -61,7 +61,7 @@ def make_plan(
     labelled = table.filter(table.column("label").is_valid())
     if labelled.num_rows == 0:
         raise NotEnoughEventsError(
-            f"the history is shorter than the horizon of {horizon}, or ends before --until: nothing is labelled"
+            f"the history is shorter than the horizon of {horizon}, or begins after --until: nothing is labelled"
         )
     values = np.column_stack([labelled.column(name).to_numpy() for name in names])
     selection = select(
