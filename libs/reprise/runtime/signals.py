@@ -10,6 +10,8 @@ from types import FrameType
 
 from reprise.runtime.logs import get_logger
 
+_AGAIN_SECONDS = 1.0
+
 _log = get_logger(__name__)
 
 
@@ -29,6 +31,26 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
     with _handled(handle, signal.SIGTERM, signal.SIGINT):
         yield stop
+
+
+@contextmanager
+def interrupt_on_signals() -> Iterator[None]:
+    """Raise ``KeyboardInterrupt`` in the main thread on SIGTERM and SIGINT, and every second until the block ends.
+
+    Python ignores an exception in a finalizer, which the garbage collector may run at any moment. A SIGINT that is
+    ignored, as in a shell's background jobs, stays so.
+    """
+
+    def handle(_number: int, _frame: FrameType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        raise KeyboardInterrupt
+
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    with _handled(handle, signal.SIGTERM, signal.SIGALRM, *([] if ignored else [signal.SIGINT])):
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager

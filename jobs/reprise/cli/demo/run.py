@@ -1,13 +1,11 @@
 """The demo from start to end."""
 
-import signal
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import httpx
@@ -29,6 +27,7 @@ from reprise.features.discovery.definition import load_definition
 from reprise.features.parity.check import check_parity
 from reprise.features.plan import Plan
 from reprise.log import EventLogSettings
+from reprise.runtime.signals import interrupt_on_signals
 
 _PREDICTIONS = 2_000
 _PROBES = 50
@@ -60,9 +59,8 @@ def run_demo(options: DemoOptions) -> int:
     """
     started = time.monotonic()
     paths = commands.DemoPaths(options.folder.resolve())
-    signal.signal(signal.SIGTERM, _interrupt)
-    commands.prepare(paths, options.definitions)
-    with ProcessTree(paths.logs) as tree, httpx.Client(timeout=10.0) as client:
+    with ProcessTree(paths.logs) as tree, httpx.Client(timeout=10.0) as client, interrupt_on_signals():
+        commands.prepare(paths, options.definitions)
         demo = _Demo(client, tree, options, paths)
         demo.start()
         result = demo.measure(started)
@@ -224,7 +222,3 @@ class _Demo:
 
 def _last_line(output: str) -> str:
     return next((line for line in reversed(output.splitlines()) if line.strip()), "")
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
