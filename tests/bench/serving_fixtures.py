@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -71,6 +72,7 @@ def fill_straightforward(
 
     from reprise.event_files.importer import import_events
     from reprise.event_files.options import ImportOptions
+    from reprise.features.formulas import formula_names
     from reprise.features.plan import Plan
     from reprise.features.training_rows import build_training_rows
     from reprise.trainer.model.forest import grow_forest
@@ -85,21 +87,22 @@ def fill_straightforward(
     forest = grow_forest(inputs, labelled["label"].to_numpy(bool), parameters, seed=0, jobs=2)
     forest.set_params(n_jobs=1)
     joblib.dump(forest, folder / "forest.joblib")
-    features = _materialize(folder, redis, plan, rows)
-    layout = {
-        "features": features,
-        "inputs": list(plan.input_names),
-        "ratios": {
-            described.name: (described.finish["numerator"], described.finish["denominator"])
-            for described in plan.request_inputs
-            if described.finish["kind"] == "ratio_of_inputs"
-        },
+    # What the service has the operands of; the others are materialized with the features of pairs.
+    formulas = {
+        described.name: described.finish["formula"]
+        for described in plan.request_inputs
+        if described.finish["kind"] == "formula"
+        and formula_names(described.finish["formula"]) <= set(plan.input_names)
     }
+    features = _materialize(folder, redis, plan, rows, formulas)
+    layout = {"features": features, "inputs": list(plan.input_names), "formulas": formulas}
     (folder / "layout.json").write_text(json.dumps(layout))
     return _requests(rows)
 
 
-def _materialize(folder: Path, redis: RedisServer, plan: Any, rows: Any) -> list[str]:
+def _materialize(
+    folder: Path, redis: RedisServer, plan: Any, rows: Any, computed: Mapping[str, str]
+) -> list[str]:
     import pandas as pd
     from feast import Entity, FeatureStore, FeatureView, Field, FileSource, ValueType
     from feast.types import Float64
@@ -117,6 +120,12 @@ def _materialize(folder: Path, redis: RedisServer, plan: Any, rows: Any) -> list
     features = []
     for entity, entities in keys.items():
         names = [described.name for described in plan.inputs if described.entity == entity]
+        if entity == "pair":
+            names += [
+                described.name
+                for described in plan.request_inputs
+                if described.finish["kind"] == "formula" and described.name not in computed
+            ]
         ids = [key.join_key for key in entities]
         latest = rows.groupby(ids, as_index=False).last()[[*ids, *names]]
         latest["timestamp"] = pd.Timestamp(datetime.now(UTC))

@@ -8,6 +8,7 @@ Run by uvicorn; STRAIGHTFORWARD_FOLDER names the folder that ``prepare`` of ``be
 """
 
 import json
+import math
 import os
 from pathlib import Path
 
@@ -23,7 +24,7 @@ MODEL = joblib.load(FOLDER / "forest.joblib")
 LAYOUT = json.loads((FOLDER / "layout.json").read_text())
 FEATURES = LAYOUT["features"]
 INPUTS = LAYOUT["inputs"]
-RATIOS = LAYOUT["ratios"]
+FORMULAS = LAYOUT["formulas"]
 
 app = FastAPI()
 
@@ -56,9 +57,10 @@ def answer(requests: list[PredictionRequest]) -> list[PredictionResponse]:
     frame = STORE.get_online_features(features=FEATURES, entity_rows=rows).to_df()
     frame["request_amount"] = pd.Series([request.amount for request in requests], dtype="float64")
     frame["request_is_purchase"] = [float(request.event_type == "purchase") for request in requests]
-    for name, (numerator, denominator) in RATIOS.items():
-        frame[name] = frame[numerator].astype("float64") / frame[denominator].astype("float64")
-    frame[INPUTS] = frame[INPUTS].astype("float64")
+    given = [name for name in INPUTS if name not in FORMULAS]
+    frame[given] = frame[given].astype("float64")
+    for name, formula in FORMULAS.items():
+        frame[name] = frame.eval(formula).replace([math.inf, -math.inf], math.nan)
     probabilities = MODEL.predict_proba(frame[INPUTS].to_numpy("float32"))[:, 1]
     shown = frame[
         ["total_spend", "avg_transaction_amount", "days_since_last_purchase", "repeat_purchase_count"]

@@ -105,31 +105,31 @@ class Tape(Expressions):
 class Symbol:
     """A number that is known only when the generated code runs."""
 
-    __slots__ = ("_expressions", "text")
+    __slots__ = ("expressions", "text")
 
     def __init__(self, expressions: Expressions, text: str) -> None:
-        self._expressions = expressions
+        self.expressions = expressions
         self.text = text
 
     def __sub__(self, other: Any) -> Symbol:
-        return self._expressions.step("{0} - {1}", self, other)
+        return self.expressions.step("{0} - {1}", self, other)
 
     def __mul__(self, other: Any) -> Symbol:
-        return self._expressions.step("{0} * {1}", self, other)
+        return self.expressions.step("{0} * {1}", self, other)
 
     def __truediv__(self, other: Any) -> Symbol:
-        return self._expressions.step("{0} / {1}", self, other)
+        return self.expressions.step("{0} / {1}", self, other)
 
     def __neg__(self) -> Symbol:
-        return self._expressions.step("-{0}", self)
+        return self.expressions.step("-{0}", self)
 
     def __bool__(self) -> bool:
         raise TypeError("a feature function must not branch: it uses an operation for that")
 
     def __getattr__(self, operation: str) -> Callable[..., Symbol]:
         """Return one of the operations of ``Dialect``."""
-        form = getattr(self._expressions.dialect, operation)
-        return lambda *others: self._expressions.step(form, self, *others)
+        form = getattr(self.expressions.dialect, operation)
+        return lambda *others: self.expressions.step(form, self, *others)
 
 
 def _std(n: Symbol, m2: Symbol) -> Symbol:
@@ -147,6 +147,11 @@ def _between(first: Symbol, last: Symbol, n: Symbol, *, unit_us: int) -> Symbol:
     return ((last - first) / unit_us).ratio(n - 1)
 
 
+def _span(first: Symbol, last: Symbol, *, unit_us: int) -> Symbol:
+    """Time from the first to the last event."""
+    return (last - first) / unit_us
+
+
 def _decayed(t: Symbol, value: Symbol, reference: Symbol, *, half_life_us: int) -> Symbol:
     """Value × 2^(−elapsed ÷ half-life); zero when there was no event."""
     half_lives = ((t - reference) / half_life_us).at_least_zero()
@@ -159,6 +164,7 @@ FUNCTIONS: Mapping[str, Callable[..., Symbol]] = {
     "std": _std,
     "since": _since,
     "between": _between,
+    "span": _span,
     "decayed": _decayed,
     "above": lambda of, *, threshold: of.above(threshold),
 }

@@ -5,6 +5,7 @@ reads it; nothing else defines a feature.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ import orjson
 from reprise.features.accumulators import Accumulator, accumulator
 from reprise.features.exceptions import PlanError
 from reprise.features.feature_functions import SQL, Expressions, Spec, Symbol, evaluate, spec_fields
+from reprise.features.formulas import evaluate_formula
 from reprise.store.feast.view import StateView
 
 PLAN_FORMAT = 1
@@ -34,7 +36,8 @@ _JOIN_KEYS: dict[str, tuple[str, ...]] = {
     "product": ("product_id",),
     "pair": ("user_id", "product_id"),
 }
-_REQUEST_FIELDS = ("amount", "is_purchase")
+REQUEST_FIELDS = ("timestamp_us", "amount", "is_purchase")
+"""What a request has besides its ids: its instant, its own amount, and 1.0 for a purchase, 0.0 for another event."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,12 @@ class EntityPlan:
     name: EntityName
     accumulators: tuple[Accumulator, ...]  # over the entity's events; of users and products also over pairs
     inputs: tuple[ModelInput, ...]
+    operands: tuple[ModelInput, ...] = ()  # features that only formulas read
+
+    @property
+    def features(self) -> tuple[ModelInput, ...]:
+        """All that is computed from its state."""
+        return (*self.inputs, *self.operands)
 
     @cached_property
     def view(self) -> StateView:
@@ -82,8 +91,8 @@ class EntityPlan:
 
     @cached_property
     def projection(self) -> StateProjection:
-        """The fields that the inputs are computed from; the other fields only keep the state up to date."""
-        used = {name for each in self.inputs for name in spec_fields(each.finish)}
+        """The fields that the features are computed from; the other fields only keep the state up to date."""
+        used = {name for each in self.features for name in spec_fields(each.finish)}
         fields = self.view.fields
         # A read asks for at least one field.
         positions = [at for at, each in enumerate(fields) if each.name in used] or [0]
@@ -122,6 +131,33 @@ class Plan:
         """The names of the model's inputs, in order."""
         return tuple(i.name for i in self.inputs)
 
+    def values(
+        self, states: Mapping[str, Mapping[str, Symbol]], request: Mapping[str, Symbol]
+    ) -> list[Symbol]:
+        """Return the value of each input in order, from the fields of the entities' states and of the request.
+
+        Raises:
+            PlanError: An input needs what there is not, or a parameter is no finite number.
+        """
+        t = request["timestamp_us"]
+        values = {
+            each.name: evaluate(each.finish, states[entity.name], t)
+            for entity in self.entities
+            for each in entity.features
+        }
+        for each in self.request_inputs:
+            match each.finish:
+                case {"kind": "request", "field": field} if field in request:
+                    values[each.name] = request[field]
+                case {"kind": "formula", "formula": str() as formula}:
+                    values[each.name] = evaluate_formula(formula, {**values, "timestamp_us": t})
+                # The only formula of earlier releases
+                case {"kind": "ratio_of_inputs", "numerator": numerator, "denominator": denominator}:
+                    values[each.name] = evaluate_formula(f"{numerator} / {denominator}", values)
+                case finish:
+                    raise PlanError(f"{each.name}: {dict(finish)} is no input of a request")
+        return [values[name] for name in self.input_names]
+
     @cached_property
     def hash(self) -> str:
         """Sha256 of the plan, hexadecimal."""
@@ -145,6 +181,8 @@ class Plan:
                 entity.name: {
                     "state": [dict(each.spec) for each in entity.accumulators],
                     "inputs": [each.to_dict() for each in entity.inputs],
+                    # Left out if empty, so that plans of earlier releases keep their hash
+                    **({"operands": [each.to_dict() for each in entity.operands]} if entity.operands else {}),
                 }
                 for entity in self.entities
             },
@@ -168,6 +206,9 @@ class Plan:
                     name=name,
                     accumulators=tuple(accumulator(spec) for spec in document["entities"][name]["state"]),
                     inputs=tuple(ModelInput(entity=name, **i) for i in document["entities"][name]["inputs"]),
+                    operands=tuple(
+                        ModelInput(entity=name, **i) for i in document["entities"][name].get("operands", ())
+                    ),
                 )
                 for name in ENTITY_NAMES
             }
@@ -205,9 +246,10 @@ class Plan:
 
 
 def _check(plan: Plan) -> None:
-    repeated = sorted({name for name in plan.input_names if plan.input_names.count(name) > 1})
+    operands = (operand.name for entity in plan.entities for operand in entity.operands)
+    repeated = sorted(name for name, count in Counter([*plan.input_names, *operands]).items() if count > 1)
     if repeated:
-        raise PlanError(f"inputs are named twice: {', '.join(repeated)}")
+        raise PlanError(f"features are named twice: {', '.join(repeated)}")
     missing = [name for name in REQUIRED_INPUTS if name not in plan.input_names]
     if missing:
         raise PlanError(f"the plan lacks inputs that the API promises: {', '.join(missing)}")
@@ -224,28 +266,10 @@ def _check(plan: Plan) -> None:
                 raise PlanError("the pair's own state cannot be over pairs")
             if each.inner is not None and each.inner not in plan.pair_values:
                 raise PlanError(f"{entity.name}: {each.id} needs the pair value {each.inner!r}")
-        state = {name: Symbol(symbols, name) for name in entity.field_index}
-        for model_input in entity.inputs:
-            evaluate(model_input.finish, state, Symbol(symbols, "t"))
+    states = {str(e.name): {f: Symbol(symbols, f) for f in e.field_index} for e in plan.entities}
+    plan.values(states, {name: Symbol(symbols, name) for name in REQUEST_FIELDS})
     for spec in plan.pair_values.values():
-        evaluate(spec, {name: Symbol(symbols, name) for name in plan.pair.field_index})
-    _check_request_inputs(plan)
-
-
-def _check_request_inputs(plan: Plan) -> None:
-    known = {i.name for entity in plan.entities for i in entity.inputs}
-    for model_input in plan.request_inputs:
-        spec = model_input.finish
-        if spec.get("kind") == "request":
-            if spec.get("field") not in _REQUEST_FIELDS:
-                raise PlanError(f"{model_input.name}: a request has no {spec.get('field')!r}")
-        elif spec.get("kind") == "ratio_of_inputs":
-            for part in (spec.get("numerator"), spec.get("denominator")):
-                if part not in known:
-                    raise PlanError(f"{model_input.name}: {part!r} is no input before it")
-        else:
-            raise PlanError(f"{model_input.name}: unknown kind {spec.get('kind')!r} of a request-time input")
-        known.add(model_input.name)
+        evaluate(spec, states["pair"])
 
 
 def _sha256(document: Mapping[str, Any]) -> str:

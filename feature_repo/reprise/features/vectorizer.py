@@ -1,19 +1,12 @@
 """The feature vector: from the states of a user, a product and their pair to the model's inputs."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from reprise.features.feature_functions import (
-    NUMPY,
-    PYTHON,
-    FloatArray,
-    Symbol,
-    evaluate,
-    generate_function,
-)
-from reprise.features.plan import Plan
+from reprise.features.feature_functions import NUMPY, PYTHON, FloatArray, generate_function
+from reprise.features.plan import REQUEST_FIELDS, Plan
 from reprise.store.feast.view import StateView
 
 StateRow = Sequence[float | int | None]
@@ -33,27 +26,12 @@ class FeatureVectorizer:
         views = [entity.view for entity in plan.entities] if views is None else views
         self.names = plan.input_names
 
-        def compute(
-            states: Mapping[str, Mapping[str, Symbol]], request: Mapping[str, Symbol]
-        ) -> Iterable[Symbol]:
-            values: dict[str, Symbol] = {}
-            for each in plan.inputs:
-                spec = each.finish
-                if each.entity != "request":
-                    values[each.name] = evaluate(spec, states[each.entity], request["t"])
-                elif spec["kind"] == "request":
-                    values[each.name] = request[spec["field"]]
-                else:
-                    values[each.name] = values[spec["numerator"]].ratio(values[spec["denominator"]])
-            return values.values()
-
         fields: dict[str, list[str]] = {
             entity.name: [field.name for field in view.fields]
             for entity, view in zip(plan.entities, views, strict=True)
         }
-        request = ("t", "amount", "is_purchase")
-        self._vector = generate_function(PYTHON, fields, request, compute)
-        self._matrix = generate_function(NUMPY, fields, request, compute)
+        self._vector = generate_function(PYTHON, fields, REQUEST_FIELDS, plan.values)
+        self._matrix = generate_function(NUMPY, fields, REQUEST_FIELDS, plan.values)
 
     def vector(
         self,

@@ -11,7 +11,7 @@ import pytest
 
 from reprise.features.discovery import planner
 from reprise.features.discovery.candidates import assemble, discover
-from reprise.features.discovery.definition import Definition
+from reprise.features.discovery.definition import Definition, FormulaInput
 from reprise.features.discovery.planner import (
     PlanningResult,
     end_of_training,
@@ -125,11 +125,18 @@ def test_a_named_feature_that_is_not_found_or_refused_is_an_error_that_names_it(
         discover(changed(users=replace(users, named={**users.named, "odd": source})))
 
 
-def test_a_ratio_of_an_input_that_is_not_there_is_an_error() -> None:
-    ratios = dict(definition().ratios)
-    ratios["odd"] = type(ratios["amount_to_user_average"])("request_amount", "tears", "per tear")
-    with pytest.raises(DefinitionError, match="ratio 'odd': 'tears' is no input"):
-        assemble(changed(ratios=ratios), discovery().candidates)
+def test_a_formula_of_a_feature_that_is_not_there_is_an_error() -> None:
+    formulas = definition().formulas | {"odd": FormulaInput("request_amount / tears", "per tear")}
+    with pytest.raises(DefinitionError, match="'odd' = request_amount / tears: there is no feature 'tears'"):
+        assemble(changed(formulas=formulas), discovery().candidates)
+
+
+def test_an_operand_of_formulas_is_no_input() -> None:
+    plan = assemble(definition(), discovery().candidates)
+    operands = [each.name for each in plan.pair.operands]
+    assert operands == ["pair_span_days"]
+    assert "pair_span_days" not in plan.input_names
+    assert Plan.from_dict(plan.to_dict()) == plan
 
 
 def test_a_history_shorter_than_the_horizon_cannot_be_planned_by(

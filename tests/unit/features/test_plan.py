@@ -147,26 +147,26 @@ REFUSED: dict[str, tuple[Edit, str]] = {
         state("user", kind="count", frame="views"),
         "user: two fields of the state have the same name",
     ),
-    "with two inputs of one name": (an_input("pair", "total_spend"), "inputs are named twice: total_spend"),
+    "with two inputs of one name": (an_input("pair", "total_spend"), "features are named twice: total_spend"),
     "with a request input of an entity's name": (
         an_input("request", "total_spend", kind="request", field="amount"),
-        "inputs are named twice: total_spend",
+        "features are named twice: total_spend",
     ),
     "with a request input of an unknown kind": (
         an_input("request", "odd", kind="weather"),
-        "odd: unknown kind 'weather' of a request-time input",
+        "odd: .*weather.* is no input of a request",
     ),
     "with a field that requests do not have": (
         an_input("request", "odd", kind="request", field="weather"),
-        "odd: a request has no 'weather'",
+        "odd: .*weather.* is no input of a request",
     ),
     "with a ratio to an unknown input": (
         an_input("request", "odd", kind="ratio_of_inputs", numerator="total_spend", denominator="tears"),
-        "odd: 'tears' is no input before it",
+        "'tears' is no feature before it",
     ),
-    "with a ratio to itself": (
-        an_input("request", "odd", kind="ratio_of_inputs", numerator="odd", denominator="total_spend"),
-        "odd: 'odd' is no input before it",
+    "with a formula of itself": (
+        an_input("request", "odd", kind="formula", formula="odd / total_spend"),
+        "'odd' is no feature before it",
     ),
 }
 

@@ -16,7 +16,7 @@ ROWS = 2_000
 
 def candidate(name: str, *, named: bool = False, depth: int = 1) -> Candidate:
     feature = SimpleNamespace(get_depth=lambda: depth)
-    return Candidate("user", name.upper(), name, named, Compiled((), {}, "events"), feature)
+    return Candidate("user", name.upper(), name, named, False, Compiled((), {}, "events"), feature)
 
 
 LABEL = np.random.default_rng(0).random(ROWS) < 0.3

@@ -13,6 +13,7 @@ from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.entity_set import TARGETS, entity_set
 from reprise.features.discovery.featuretools_compat import ft, suppress_warnings
 from reprise.features.exceptions import DefinitionError, RefusedFeatureError
+from reprise.features.formulas import formula_names
 from reprise.features.plan import ENTITY_NAMES, PLAN_FORMAT, EntityName, Plan
 
 
@@ -24,6 +25,7 @@ class Candidate:
     source: str  # the name that Deep Feature Synthesis gave it
     name: str  # its name as a model input
     named: bool  # whether the definition names it; selection always keeps it
+    operand: bool  # whether only formulas read it, so it is no input
     compiled: Compiled
     feature: Any  # the Featuretools object, for serialization and for the reference executor
 
@@ -59,7 +61,9 @@ def discover(definition: Definition) -> Discovery:
     unused: dict[EntityName, tuple[str, ...]] = {}
     wanted = (definition.users, definition.products, definition.user_products)
     for entity, part in zip(ENTITY_NAMES, wanted, strict=True):
-        names = {source: name for name, source in part.named.items()}
+        wanted_names = {**part.named, **part.operands}
+        names = {source: name for name, source in wanted_names.items()}
+        operands = set(part.operands.values()) - set(part.named.values())
         with suppress_warnings():
             features = ft.dfs(
                 entityset=es,
@@ -80,8 +84,10 @@ def discover(definition: Definition) -> Discovery:
                 refusals.append(Refusal(entity, source, str(refusal)))
                 continue
             name = names.get(source, f"{entity}_{_slug(source)}")
-            candidates.append(Candidate(entity, source, name, source in names, compiled, feature))
-        _check_named(entity, part.named, candidates, refusals)
+            candidates.append(
+                Candidate(entity, source, name, source in names, source in operands, compiled, feature)
+            )
+        _check_named(entity, wanted_names, candidates, refusals)
     return Discovery(tuple(candidates), tuple(refusals), unused)
 
 
@@ -89,15 +95,19 @@ def assemble(definition: Definition, candidates: Iterable[Candidate]) -> Plan:
     """Return the plan of these features, with exactly the state that they need.
 
     Raises:
-        DefinitionError: A ratio refers to an unknown input.
+        DefinitionError: A formula reads an unknown feature, or comes before what it reads.
     """
     chosen = list(candidates)
     pair_values = {name: spec for c in chosen for name, spec in c.compiled.pair_values.items()}
-    names = {candidate.name for candidate in chosen} | set(definition.request)
-    for name, ratio in definition.ratios.items():
-        for part in (ratio.numerator, ratio.denominator):
-            if part not in names:
-                raise DefinitionError(f"ratio {name!r}: {part!r} is no input; name it in `named` to keep it")
+    known = {candidate.name for candidate in chosen} | set(definition.request) | {"timestamp_us"}
+    for name, each in definition.formulas.items():
+        unknown = sorted(formula_names(each.formula) - known)
+        if unknown:
+            raise DefinitionError(
+                f"{name!r} = {each.formula}: there is no feature {unknown[0]!r} before it;"
+                " give it that name in `named` or `operands`"
+            )
+        known.add(name)
     return Plan.from_dict(
         {
             "format": PLAN_FORMAT,
@@ -116,9 +126,9 @@ def _entity(entity: EntityName, candidates: Sequence[Candidate]) -> dict[str, An
         specs += [spec for c in candidates for spec in c.compiled.pair_state]
     accumulators = {a.id: a for a in map(accumulator, specs)}
     in_order = sorted(accumulators.values(), key=lambda a: (a.frame is None, a.id))
-    return {
-        "state": [a.spec for a in in_order],
-        "inputs": [
+
+    def features(*, operands: bool) -> list[dict[str, Any]]:
+        return [
             {
                 "name": c.name,
                 "source": c.source,
@@ -127,7 +137,13 @@ def _entity(entity: EntityName, candidates: Sequence[Candidate]) -> dict[str, An
                 "finish": c.compiled.finish,
             }
             for c in own
-        ],
+            if c.operand == operands
+        ]
+
+    return {
+        "state": [a.spec for a in in_order],
+        "inputs": features(operands=False),
+        "operands": features(operands=True),
     }
 
 
@@ -140,14 +156,13 @@ def _request_inputs(definition: Definition) -> Iterable[dict[str, Any]]:
             "description": f"the request's own {field.replace('_', ' ')}",
             "finish": {"kind": "request", "field": field},
         }
-    for name, ratio in definition.ratios.items():
-        parts = {"numerator": ratio.numerator, "denominator": ratio.denominator}
+    for name, each in definition.formulas.items():
         yield {
             "name": name,
-            "source": f"{ratio.numerator} / {ratio.denominator}",
-            "unit": "ratio",
-            "description": ratio.description,
-            "finish": {"kind": "ratio_of_inputs", **parts},
+            "source": each.formula,
+            "unit": each.unit,
+            "description": each.description,
+            "finish": {"kind": "formula", "formula": each.formula},
         }
 
 

@@ -18,15 +18,16 @@ class EntityDefinition:
     transforms: Sequence[Any] = ()
     max_depth: int = 3  # how deep primitives may be stacked
     named: Mapping[str, str] = field(default_factory=dict)  # features always kept, by the names they get
+    operands: Mapping[str, str] = field(default_factory=dict)  # features that only formulas read, by name
 
 
 @dataclass(frozen=True)
-class RatioInput:
-    """A request-time input: one input divided by another, missing unless the denominator is positive."""
+class FormulaInput:
+    """A request-time input: a formula of features by name, see ``reprise.features.formulas``."""
 
-    numerator: str
-    denominator: str
+    formula: str  # reads inputs, operands, earlier formulas and ``timestamp_us``
     description: str
+    unit: str = "ratio"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Definition:
     products: EntityDefinition  # features of products
     user_products: EntityDefinition  # features of user–product pairs
     request: Mapping[str, str]  # inputs taken from the request itself, by name: ``amount`` or ``is_purchase``
-    ratios: Mapping[str, RatioInput]  # request-time inputs by name
+    formulas: Mapping[str, FormulaInput]  # request-time inputs by name
     max_inputs: int = 48  # maximum number of discovered features, besides the named ones
     duplicate_correlation: float = 0.995  # absolute rank correlation above which two features are duplicates
 

@@ -54,7 +54,8 @@ def make_plan(
     with TemporaryDirectory(prefix="reprise-plan-") as folder:
         rows = Path(folder) / "rows.parquet"
         build_training_rows(events, rows, full_plan, horizon)
-        names = [c.name for c in discovery.candidates]
+        inputs = [c for c in discovery.candidates if not c.operand]
+        names = [c.name for c in inputs]
         table = pq.read_table(rows, columns=[*names, "label", "timestamp"])
     if until is not None:
         table = table.filter(pc.less(table.column("timestamp"), pa.scalar(until)))
@@ -65,13 +66,14 @@ def make_plan(
         )
     values = np.column_stack([labelled.column(name).to_numpy() for name in names])
     selection = select(
-        discovery.candidates,
+        inputs,
         values,
         labelled.column("label").to_numpy().astype(bool),
         max_inputs=definition.max_inputs,
         duplicate_correlation=definition.duplicate_correlation,
     )
-    return PlanningResult(assemble(definition, selection.kept), discovery, selection)
+    kept = [c for c in discovery.candidates if c.operand or c in selection.kept]
+    return PlanningResult(assemble(definition, kept), discovery, selection)
 
 
 def end_of_training(events: Path, horizon: timedelta) -> datetime:
@@ -106,7 +108,7 @@ def planned_candidates(definition: Definition, plan: Plan) -> tuple[Candidate, .
         DefinitionError: The definition no longer makes this plan.
     """
     by_name = {c.name: c for c in discover(definition).candidates}
-    wanted = [i.name for entity in plan.entities for i in entity.inputs]
+    wanted = [i.name for entity in plan.entities for i in entity.features]
     missing = [name for name in wanted if name not in by_name]
     if missing:
         raise DefinitionError(

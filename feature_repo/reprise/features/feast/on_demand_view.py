@@ -9,11 +9,8 @@ import pandas as pd
 
 from reprise.features.exceptions import CollidingStatesError
 from reprise.features.feature_functions import FloatArray
-from reprise.features.plan import EntityPlan, Plan
+from reprise.features.plan import REQUEST_FIELDS, EntityPlan, Plan
 from reprise.features.vectorizer import FeatureVectorizer
-
-REQUEST_FIELDS = ("timestamp_us", "amount", "is_purchase")
-"""Fields of a request besides its ids; ``is_purchase`` is 1.0 or 0.0."""
 
 _FUNCTION = "model_inputs"
 _SOURCE = '''\

@@ -8,9 +8,9 @@ from feast import Entity, FeatureService, FeatureView, Field, FileSource, OnDema
 from feast.types import Bytes, FeastType, Float64, Int64, String
 from feast.value_type import ValueType
 
-from reprise.features.feast.on_demand_view import REQUEST_FIELDS, load_udf, udf_source
+from reprise.features.feast.on_demand_view import load_udf, udf_source
 from reprise.features.feast.state_files import EVENT_TIMESTAMP, state_file_name
-from reprise.features.plan import Plan
+from reprise.features.plan import REQUEST_FIELDS, Plan
 from reprise.store.feast.view import WATERMARKS, FieldKind, StateView
 
 FEATURES = "features"
