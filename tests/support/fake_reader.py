@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -18,7 +18,7 @@ class FakeReader:
     """Holds rows; ``failure`` makes every call raise, a corrupt key its own reads; ``delay`` is in seconds."""
 
     def __init__(self) -> None:
-        self.rows: dict[tuple[str, bytes], State] = {}
+        self.rows: dict[tuple[str, bytes], dict[str, Any]] = {}
         self.corrupt: set[bytes] = set()
         self.failure: Exception | None = None
         self.round_trips = 0
@@ -26,7 +26,8 @@ class FakeReader:
         self.started = False
 
     def put(self, codec: ViewCodec, state: State, *ids: str) -> None:
-        self.rows[codec.view.name, codec.key(*ids)] = state
+        values = dict(zip([field.name for field in codec.view.fields], state, strict=True))
+        self.rows.setdefault((codec.view.name, codec.key(*ids)), {}).update(values)
 
     async def __aenter__(self) -> Self:
         self.started = True
@@ -71,4 +72,4 @@ class FakeReader:
         state = self.rows.get((codec.view.name, key))
         if state is None:
             return OnlineRow([None] * len(codec.view.fields), known=False)
-        return OnlineRow(list(state), known=True)
+        return OnlineRow([state.get(field.name) for field in codec.view.fields], known=True)

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from reprise.events import Event, encode_event
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.feature_functions import FloatArray
 from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.store.feast.codec import ViewCodec
@@ -16,7 +16,7 @@ from reprise.store.online_store import OnlineStore, StoredRow
 
 PLAN_FILE = Path(__file__).parents[2] / "feature_repo/plan/plan.json"
 PROJECT = "reprise"
-BatchStates = dict[str, dict[tuple[str, ...], FloatArray]]
+BatchStates = dict[str, dict[tuple[str, ...], list[Any]]]
 _START_US = 1_767_225_600_000_000
 
 
@@ -75,16 +75,14 @@ def event_table(events: Sequence[Event]) -> pa.Table:
 
 
 def batch_states(plan: Plan, events: Sequence[Event]) -> BatchStates:
-    """The batch executor's final states by entity and ids, NaN where missing."""
+    """The batch executor's final states by entity and ids."""
     states: BatchStates = {}
     with BatchExecutor(plan) as executor:
         executor.load_events(event_table(events))
         for entity in plan.entities:
             rows = [row for batch in executor.final_states(entity.name) for row in batch.to_pylist()]
             states[entity.name] = {
-                tuple(row[key] for key in entity.view.join_keys): np.array(
-                    [row[field.name] for field in entity.view.fields], dtype=np.float64
-                )
+                tuple(row[key] for key in entity.view.join_keys): [row[f.name] for f in entity.view.fields]
                 for row in rows
             }
     return states
@@ -106,9 +104,14 @@ def assert_store_holds(store: OnlineStore, plan: Plan, states: BatchStates) -> i
 
 
 def _assert_equal(
-    view: str, ids: tuple[str, ...], names: Sequence[str], row: StoredRow, expected: FloatArray
+    view: str, ids: tuple[str, ...], names: Sequence[str], row: StoredRow, state: list[Any]
 ) -> None:
-    found = np.array([np.nan if value is None else value for value in row.state], dtype=np.float64)
+    lists = [(at, value) for at, value in enumerate(state) if isinstance(value, bytes)]
+    assert lists == [(at, value) for at, value in enumerate(row.state) if isinstance(value, bytes)]
+    found, expected = (
+        np.array([0.0 if isinstance(value, bytes) else value for value in values], dtype=np.float64)
+        for values in (row.state, state)
+    )
     scale = np.maximum(np.nan_to_num(np.abs(expected)), 1.0)
     scale[[at for at, name in enumerate(names) if name.endswith("_m2")]] *= 1e3
     wrong = (np.isnan(found) != np.isnan(expected)) | (np.abs(found - expected) > 1e-9 * scale)

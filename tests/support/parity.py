@@ -25,7 +25,7 @@ from reprise.runtime.progress import progress
 from support.hard_histories import Request, event_frame, largest_amount, request_frame
 from support.histories import event_table
 
-States = dict[tuple[str, ...], list[float | int | None]]
+States = dict[tuple[str, ...], list[float | int | bytes | None]]
 """An entity's states by its ids."""
 
 
@@ -118,13 +118,12 @@ def state_mismatches(entity: EntityPlan, left: States, right: States, amount: fl
     found = []
     for at, field in enumerate(entity.view.fields):
         values = {ids: (left[ids][at], right[ids][at]) for ids in left}
-        scale = max(
-            (abs(value) for pair in values.values() for value in pair if value is not None), default=0.0
-        )
+        numbers = (value for pair in values.values() for value in pair if isinstance(value, int | float))
+        scale = max(map(abs, numbers), default=0.0)
         if field.name.endswith("_m2"):
             scale = max(scale, amount**2 * len(left))
         for ids, (one, other) in values.items():
-            if field.kind == "int64" or one is None or other is None:
+            if field.kind != "double" or one is None or other is None:
                 same = one == other and type(one) is type(other)
             else:
                 same = abs(one - other) <= 1e-9 * scale

@@ -31,6 +31,7 @@ def small_plan() -> Plan:
                         {"kind": "moments", "frame": "purchases"},
                         {"kind": "last_time", "frame": "purchases"},
                         {"kind": "pair_sum", "inner": "bought_again"},
+                        {"kind": "latest_products", "frame": "purchases", "limit": 3},
                     ],
                     "inputs": [
                         _input("total_spend", "currency", {"kind": "value", "field": "purchases_amount_sum"}),

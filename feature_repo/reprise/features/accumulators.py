@@ -17,12 +17,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reprise.features.exceptions import PlanError
+from reprise.features.latest_products import merge_lists, pack_entry
 from reprise.store.feast.view import FieldKind, StateField
 
 MICROSECONDS_PER_DAY = 86_400_000_000
+LATEST_PRODUCTS = "latest_products"
+"""Kind of the accumulator of a user's products."""
+
+_MAX_PRODUCTS = 1_000
 
 Cell = tuple[Any, ...]
-"""The state of one accumulator: an int, a float or None for each of its fields."""
+"""The state of one accumulator: an int, a float, bytes or None for each of its fields."""
 
 Merge = Callable[[Cell, Cell], Cell]
 
@@ -35,6 +40,7 @@ class FrameEvent:
     timestamp_us: int  # when it happened
     key: int  # orders events of the same instant, see ``reprise.events.event_key``
     amount: float | None  # the amount paid, if any
+    product_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,10 @@ class Aggregation(ABC):
     @abstractmethod
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         """Return a decayed sum of ``weight``, and the instant at which it has that value."""
+
+    @abstractmethod
+    def latest_products(self, frame: str, limit: int) -> str:
+        """Return the packed list of a user's products with the latest events of a dataframe."""
 
     def count(self, value: str) -> str:
         """Return how many rows have the value; exact up to 2^53."""
@@ -243,6 +253,29 @@ def _decayed(
     )
 
 
+def _latest_products(frame: str, limit: int) -> Accumulator:
+    """The ``limit`` products that a user bought last; None where the row was begun by a plan without them.
+
+    Such a list would stay incomplete, so it is missing until a backfill.
+    """
+    if not 0 < limit <= _MAX_PRODUCTS:
+        raise PlanError(f"{frame}: a list of products has 1 to {_MAX_PRODUCTS:,}, not {limit!r}")
+    name = f"{frame}_latest_products"
+
+    def merge(left: Cell, right: Cell) -> Cell:
+        one, other = left[0], right[0]
+        return (None if one is None or other is None else merge_lists(one, other, limit),)
+
+    return Accumulator(
+        id=name,
+        fields=(StateField(name, "bytes"),),
+        empty=(b"",),
+        lift=lambda event: (pack_entry(event.timestamp_us, event.product_id),),
+        merge=merge,
+        sql=lambda past: (past.latest_products(frame, limit),),
+    )
+
+
 def _pair_sum(inner: str) -> Accumulator:
     """The sum of an inner feature over the pairs that have it, and the number of those pairs."""
 
@@ -313,6 +346,7 @@ OVER_EVENTS: Mapping[str, Callable[..., Accumulator]] = {
     "decayed_sum": lambda frame, half_life_us: _decayed(
         f"{frame}_decayed_sum", frame, half_life_us, lambda event: event.amount or 0.0, f"{frame}_amount"
     ),
+    LATEST_PRODUCTS: _latest_products,
 }
 """Accumulators over the events of a dataframe, by kind."""
 

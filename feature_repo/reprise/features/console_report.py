@@ -32,7 +32,7 @@ def print_check(report: ParityReport) -> None:
     """Print the number of values compared, and the first mismatches."""
     console = _console()
     table = Table("executors", "rows", "comparisons", "mismatches", "worst error ÷ scale")
-    rows = (report.reference_rows, report.rows)
+    rows = (report.reference_rows, report.rows, report.comparisons[-1].compared)
     for comparison, count in zip(report.comparisons, rows, strict=True):
         table.add_row(
             comparison.executors,

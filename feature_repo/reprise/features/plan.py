@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import orjson
 
-from reprise.features.accumulators import Accumulator, accumulator
+from reprise.features.accumulators import LATEST_PRODUCTS, Accumulator, accumulator
 from reprise.features.exceptions import PlanError
 from reprise.features.feature_functions import SQL, Expressions, Spec, Symbol, evaluate, spec_fields
 from reprise.features.formulas import evaluate_formula
@@ -61,7 +61,7 @@ class StateProjection:
     """Some fields of an entity's state: the view with only these, and their values for an entity without events."""
 
     view: StateView
-    empty: tuple[float | int | None, ...]
+    empty: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class EntityPlan:
         return StateView(f"{self.name}_state", _JOIN_KEYS[self.name], fields)
 
     @cached_property
-    def empty(self) -> tuple[float | int | None, ...]:
+    def empty(self) -> tuple[Any, ...]:
         """The state of an entity without events, in view order."""
         return tuple(value for a in self.accumulators for value in a.empty)
 
@@ -98,6 +98,16 @@ class EntityPlan:
         positions = [at for at, each in enumerate(fields) if each.name in used] or [0]
         view = StateView(self.view.name, self.view.join_keys, tuple(fields[at] for at in positions))
         return StateProjection(view, tuple(self.empty[at] for at in positions))
+
+    @cached_property
+    def product_list(self) -> StateProjection | None:
+        """The list of the user's products; None if the plan has none."""
+        lists = (each for each in self.accumulators if each.spec.get("kind") == LATEST_PRODUCTS)
+        found = next(lists, None)
+        view = self.view
+        if found is None:
+            return None
+        return StateProjection(StateView(view.name, view.join_keys, found.fields), found.empty)
 
     @cached_property
     def field_index(self) -> dict[str, int]:
@@ -262,6 +272,8 @@ def _check(plan: Plan) -> None:
                 raise PlanError(
                     f"{entity.name}: {each.id} is over {each.frame!r}, which is no frame of the plan"
                 )
+            if each.spec.get("kind") == LATEST_PRODUCTS and entity.name != "user":
+                raise PlanError(f"{entity.name}: only a user has a list of products")
             if each.frame is None and entity.name == "pair":
                 raise PlanError("the pair's own state cannot be over pairs")
             if each.inner is not None and each.inner not in plan.pair_values:

@@ -38,7 +38,7 @@ class StoredRow:
     It holds from ``event_timestamp_us`` on, microseconds since 1970-01-01 UTC.
     """
 
-    state: list[float | int | None]
+    state: list[Any]
     watermarks: bytes | None
     event_timestamp_us: int | None
 

@@ -24,8 +24,8 @@ _MANY = 100
 class OnlineRow(NamedTuple):
     """One entity's row."""
 
-    # The numbers in the order of the view's fields; all ``None`` where the entity is not known
-    state: list[float | int | None]
+    # The values in the order of the view's fields; all ``None`` where the entity is not known
+    state: list[Any]
     known: bool  # Whether the store has a row of the entity
 
 

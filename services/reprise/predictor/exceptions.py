@@ -35,6 +35,10 @@ class ModelFailedError(PredictorError):
     """The model of an arm returned no probability for a request."""
 
 
+class NoProductListError(PredictorError):
+    """The model's plan keeps no list of a user's products."""
+
+
 class NoExplanationError(PredictorError):
     """The contributions of a model's inputs cannot be computed; the message says why."""
 

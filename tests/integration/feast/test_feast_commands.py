@@ -64,7 +64,7 @@ def test_apply_registers_exactly_what_the_plan_says(applied: FeastRepository, fe
         view = views[entity.view.name]
         assert {field.name for field in view.entity_columns} == set(entity.view.join_keys)
         types = {field.name: str(field.dtype) for field in view.features}
-        kinds = {"int64": "Int64", "double": "Float64"}
+        kinds = {"int64": "Int64", "double": "Float64", "bytes": "Bytes"}
         assert types == {**{f.name: kinds[f.kind] for f in entity.view.fields}, WATERMARKS: "Bytes"}
     (on_demand,) = feast_store.list_on_demand_feature_views()
     assert tuple(field.name for field in on_demand.features) == plan.input_names

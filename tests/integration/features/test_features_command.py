@@ -128,6 +128,7 @@ def test_check_finds_no_mismatch_and_says_how_much_it_compared(some_csv: Path) -
     assert f"{12 * finished:,}" in result.output
     assert f"{1500 * len(plan.inputs):,}" in result.output
     assert "The reference computed 12 of 1,500 rows" in result.output
+    assert "lists: sorted, batch and stream" in result.output
 
 
 def test_check_takes_a_history_from_1900_to_2099(tmp_path: Path) -> None:

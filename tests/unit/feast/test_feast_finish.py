@@ -17,7 +17,7 @@ def state_frame(plan: Plan, rows: int, seed: int = 0) -> pd.DataFrame:
     columns = {
         f"{entity.view.name}__{field.name}": rng.integers(1, 1_000, rows).astype(np.float64)
         for entity in plan.entities
-        for field in entity.view.fields
+        for field in entity.projection.view.fields
     }
     columns["timestamp_us"] = np.full(rows, 2_000_000_000_000_000)
     columns["amount"], columns["is_purchase"] = rng.random(rows), np.ones(rows)
@@ -28,9 +28,10 @@ def test_the_source_alone_finishes_what_the_finisher_finishes() -> None:
     plan = checked_in_plan()
     rows = state_frame(plan, 20)
     found = load_udf(udf_source(plan))(rows)
-    vectorizer = FeatureVectorizer(plan)
+    views = [entity.projection.view for entity in plan.entities]
+    vectorizer = FeatureVectorizer(plan, views)
     for at, row in enumerate(rows.to_dict("records")):
-        states = [[row[f"{e.view.name}__{f.name}"] for f in e.view.fields] for e in plan.entities]
+        states = [[row[f"{view.name}__{f.name}"] for f in view.fields] for view in views]
         expected = vectorizer.vector(*states, row["timestamp_us"], row["amount"], "purchase")
         np.testing.assert_allclose(found.iloc[at].to_numpy(), expected, rtol=1e-12)
     assert tuple(found.columns) == plan.input_names
@@ -56,8 +57,8 @@ def test_an_entity_without_a_row_has_the_empty_state() -> None:
 def test_states_joined_by_bare_names_are_refused() -> None:
     plan = checked_in_plan()
     rows = state_frame(plan, 1)
-    shared = plan.user.view.fields[0].name
-    assert any(field.name == shared for field in plan.product.view.fields)
+    others = {field.name for field in plan.product.projection.view.fields}
+    shared = next(field.name for field in plan.user.projection.view.fields if field.name in others)
     with pytest.raises(CollidingStatesError, match="full_feature_names=True"):
         compute_inputs(finishing_plan(plan), rows.assign(**{shared: 1.0})[[shared, *rows.columns]])
 

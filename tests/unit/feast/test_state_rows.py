@@ -12,6 +12,7 @@ import pytest
 
 from reprise.events import Event
 from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.fold import Fold
 from reprise.features.feast.state_files import EVENT_TIMESTAMP, state_file_name, write_state_rows
 from reprise.features.feature_functions import FloatArray
 from reprise.features.parity.comparison import batch_inputs, compare, feature_scales
@@ -22,6 +23,7 @@ from reprise.store.watermarks import Watermarks
 from support.feast_repository import with_positions
 from support.hard_histories import largest_amount, random_history, request_frame, requests_at
 from support.histories import event_table
+from support.parity import folded_states
 from support.plans import checked_in_plan
 
 TOPIC_ID = "6f1d0c0e-5a0b-4d7e-9c3f-0123456789ab"
@@ -45,12 +47,29 @@ def found_at(states: Path, entity: EntityPlan, requests: pd.DataFrame) -> FloatA
         at=pd.to_datetime(requests["timestamp_us"], unit="us", utc=True).astype(rows["at"].dtype)
     )
     joined = pd.merge_asof(asked.sort_values("at"), rows, on="at", by=list(entity.view.join_keys))
-    found = joined.sort_values("row_id")[[field.name for field in entity.view.fields]]
-    return found.astype("float64").fillna(dict(zip(found.columns, _numbers(entity), strict=True))).to_numpy()
+    read = entity.projection
+    found = joined.sort_values("row_id")[[field.name for field in read.view.fields]]
+    empty = {name: value for name, value in zip(found.columns, read.empty, strict=True) if value is not None}
+    return found.astype("float64").fillna(empty).to_numpy()
 
 
-def _numbers(entity: EntityPlan) -> list[float]:
-    return [np.nan if value is None else float(value) for value in entity.empty]
+def test_a_users_rows_have_the_list_at_each_instant(tmp_path: Path) -> None:
+    document = checked_in_plan().to_dict()
+    (spec,) = (each for each in document["entities"]["user"]["state"] if each["kind"] == "latest_products")
+    spec["limit"] = 2
+    plan, events = Plan.from_dict(document), random_history(seed=8, count=120, users=3)
+    states, at = folded_states(plan, []), plan.user.field_index["purchases_latest_products"]
+    expected: dict[tuple[str, int], bytes] = {}
+    for event in events:
+        states.fold(Fold(plan), event)
+        expected[event.user_id, event.timestamp_us + 1] = states.users[event.user_id][at]
+    rows = rows_of(written(tmp_path, plan, event_table(events)), plan.user)
+    rows = rows[rows[EVENT_TIMESTAMP] > pd.Timestamp("1900-01-01", tz="UTC")]
+    instants = rows[EVENT_TIMESTAMP].astype("int64")
+    found = dict(
+        zip(zip(rows["user_id"], instants, strict=True), rows["purchases_latest_products"], strict=True)
+    )
+    assert found == expected
 
 
 @pytest.mark.parametrize("years", [0.01, 3, 40])  # 40 years are more half-lives than a double has room for
@@ -60,7 +79,8 @@ def test_the_last_row_at_an_instant_is_everything_strictly_before_it(tmp_path: P
     states = written(tmp_path, plan, event_table(events))
     user, product, pair = (found_at(states, entity, requests) for entity in plan.entities)
     request = (requests[name].to_numpy(np.float64) for name in ("timestamp_us", "amount", "is_purchase"))
-    found = FeatureVectorizer(plan).matrix(user, product, pair, *request)
+    views = [entity.projection.view for entity in plan.entities]
+    found = FeatureVectorizer(plan, views).matrix(user, product, pair, *request)
     with BatchExecutor(plan) as executor:
         executor.load_events(event_table(events))
         expected = batch_inputs(executor, plan, requests)
@@ -78,10 +98,9 @@ def test_each_entity_has_a_row_for_each_of_its_instants_and_an_empty_one_before(
         assert len(rows) == len(instants) + len(entities)
         first = rows.sort_values(EVENT_TIMESTAMP).drop_duplicates(list(entity.view.join_keys))
         assert (first[EVENT_TIMESTAMP] == pd.Timestamp("1900-01-01", tz="UTC")).all()
-        fields = [field.name for field in entity.view.fields]
-        np.testing.assert_array_equal(
-            first[fields].astype("float64").to_numpy(), np.tile(_numbers(entity), (len(first), 1))
-        )
+        for field, empty in zip(entity.view.fields, entity.empty, strict=True):
+            values = first[field.name]
+            assert values.isna().all() if empty is None else (values == empty).all(), field
 
 
 def watermarks(states: Path, entity: EntityPlan) -> dict[tuple[str, ...], list[dict[int, int]]]:

@@ -20,9 +20,11 @@ from reprise.features.accumulators import (
     accumulator,
 )
 from reprise.features.exceptions import PlanError
+from reprise.features.latest_products import unpack_list
 
 DAY_US = 86_400_000_000
 HALF_LIFE = {"half_life_us": 7 * DAY_US}
+PARAMETERS = {"decayed_count": HALF_LIFE, "decayed_sum": HALF_LIFE, "latest_products": {"limit": 3}}
 INNER = "purchases_count"
 OF_PAIRS = {
     "pair_count": accumulator({"kind": "pair_count"}),
@@ -31,8 +33,7 @@ OF_PAIRS = {
 }
 
 ACCUMULATORS = [
-    accumulator({"kind": kind, "frame": "purchases", **(HALF_LIFE if kind.startswith("decayed") else {})})
-    for kind in OVER_EVENTS
+    accumulator({"kind": kind, "frame": "purchases", **PARAMETERS.get(kind, {})}) for kind in OVER_EVENTS
 ]
 each_accumulator = pytest.mark.parametrize("kept", ACCUMULATORS, ids=lambda kept: kept.spec["kind"])
 
@@ -45,7 +46,8 @@ instants = st.integers(1_700_000_000_000_000, 1_700_000_000_000_003) | st.intege
 @st.composite
 def frame_events(draw: st.DrawFn, max_size: int = 12) -> list[FrameEvent]:
     keys = draw(st.lists(st.integers(0, 2**60 - 1), min_size=1, max_size=max_size, unique=True))
-    return [FrameEvent("purchases", draw(instants), key, draw(amounts)) for key in keys]
+    products = st.sampled_from(("p", "q", "pq", "é", "z" * 256))
+    return [FrameEvent("purchases", draw(instants), key, draw(amounts), draw(products)) for key in keys]
 
 
 def folded(kept: Accumulator, changes: Sequence[FrameEvent | PairTransition]) -> Cell:
@@ -54,8 +56,8 @@ def folded(kept: Accumulator, changes: Sequence[FrameEvent | PairTransition]) ->
 
 def assert_fits(kept: Accumulator, state: Cell) -> None:
     for value, field in zip(state, kept.fields, strict=True):
-        assert value is None or type(value) is (int if field.kind == "int64" else float), field
-        assert field.kind == "double" or value is None or -(2**63) <= value < 2**63
+        assert value is None or type(value) is {"int64": int, "double": float, "bytes": bytes}[field.kind]
+        assert field.kind != "int64" or value is None or -(2**63) <= value < 2**63
 
 
 def close(left: Cell, right: Cell, events: Sequence[FrameEvent]) -> bool:
@@ -63,7 +65,7 @@ def close(left: Cell, right: Cell, events: Sequence[FrameEvent]) -> bool:
     scale = sum((event.amount or 0.0) ** 2 for event in events)
     return len(left) == len(right) and all(
         a == b
-        if a is None or b is None or isinstance(a, int)
+        if a is None or b is None or isinstance(a, int | bytes)
         else math.isclose(a, b, rel_tol=1e-12, abs_tol=1e-12 * scale)
         for a, b in zip(left, right, strict=True)
     )
@@ -98,13 +100,15 @@ def test_merging_parts_is_folding_the_whole(
 
 def test_moments_are_count_sum_and_centred_squares_of_the_amounts_that_are_there() -> None:
     kept = accumulator({"kind": "moments", "frame": "purchases"})
-    events = [FrameEvent("purchases", 0, key, amount) for key, amount in enumerate((2.0, None, 4.0, 9.0))]
+    events = [
+        FrameEvent("purchases", 0, key, amount, "p") for key, amount in enumerate((2.0, None, 4.0, 9.0))
+    ]
     assert folded(kept, events) == (3, 15.0, pytest.approx(26.0, rel=1e-15))
 
 
 def test_moments_keep_the_spread_of_large_amounts() -> None:
     kept = accumulator({"kind": "moments", "frame": "purchases"})
-    events = [FrameEvent("purchases", 0, key, 1e9 + key % 2) for key in range(1000)]
+    events = [FrameEvent("purchases", 0, key, 1e9 + key % 2, "p") for key in range(1000)]
     assert folded(kept, events)[2] == pytest.approx(250.0, rel=1e-6)
 
 
@@ -113,22 +117,44 @@ def test_the_amount_at_an_end_is_the_events_own_and_ties_are_decided_by_the_key(
     kind: str, winner: float, end: int
 ) -> None:
     kept = accumulator({"kind": kind, "frame": "purchases"})
-    ties = [FrameEvent("purchases", 7, key, amount) for key, amount in ((5, 2.0), (1, 1.0), (9, 3.0))]
+    ties = [FrameEvent("purchases", 7, key, amount, "p") for key, amount in ((5, 2.0), (1, 1.0), (9, 3.0))]
     assert folded(kept, ties)[2] == winner
-    events = [FrameEvent("purchases", at, at, None if at == end else 5.0) for at in range(3)]
+    events = [FrameEvent("purchases", at, at, None if at == end else 5.0, "p") for at in range(3)]
     assert folded(kept, events) == (end, end, None)
 
 
 def test_a_decayed_count_halves_with_every_half_life() -> None:
     kept = accumulator({"kind": "decayed_count", "frame": "views", "half_life_us": DAY_US})
-    events = [FrameEvent("views", at * DAY_US, at, None) for at in (0, 1, 2)]
+    events = [FrameEvent("views", at * DAY_US, at, None, "p") for at in (0, 1, 2)]
     assert folded(kept, events) == (1.75, 2 * DAY_US)
 
 
 def test_a_decayed_value_survives_centuries_of_silence() -> None:
     kept = accumulator({"kind": "decayed_count", "frame": "views", "half_life_us": 3_600_000_000})
-    events = [FrameEvent("views", at, at, None) for at in (0, 300 * 365 * DAY_US)]
+    events = [FrameEvent("views", at, at, None, "p") for at in (0, 300 * 365 * DAY_US)]
     assert folded(kept, events) == folded(kept, events[::-1]) == (1.0, 300 * 365 * DAY_US)
+
+
+@given(events=frame_events(), again=st.lists(st.integers(0, 11)), shuffle=st.randoms(use_true_random=False))
+def test_a_list_has_the_products_bought_last_whatever_is_late_replayed_or_dropped_before(
+    events: list[FrameEvent], again: list[int], shuffle: random.Random
+) -> None:
+    kept = accumulator({"kind": "latest_products", "frame": "purchases", "limit": 2})
+    latest: dict[str, int] = {}
+    for event in events:
+        latest[event.product_id] = max(event.timestamp_us, latest.get(event.product_id, event.timestamp_us))
+    arrivals = events + [events[at % len(events)] for at in again]
+    shuffle.shuffle(arrivals)
+    state = folded(kept, arrivals)
+    expected = sorted(latest, key=lambda p: (latest[p], len(p.encode()), p.encode()), reverse=True)[:2]
+    assert unpack_list(state[0]) == [(latest[product], product) for product in expected]
+    assert kept.merge(state, state) == state
+
+
+def test_a_list_that_another_plan_began_stays_missing() -> None:
+    kept = accumulator({"kind": "latest_products", "frame": "purchases", "limit": 2})
+    bought = kept.lift(FrameEvent("purchases", 1, 1, None, "p"))
+    assert kept.merge((None,), bought) == kept.merge(bought, (None,)) == (None,)
 
 
 @st.composite
@@ -191,6 +217,7 @@ def test_a_sum_over_pairs_follows_values_that_fall_or_are_lost() -> None:
             {"kind": "median", "frame": "views"},
             "unknown accumulator kind 'median'; known are count, .*, pair_max",
         ),
+        ({"kind": "latest_products", "frame": "views", "limit": 0}, "1 to 1,000, not 0"),
         ({"frame": "views"}, "unknown accumulator kind None"),
         ({"kind": "count"}, "'frame'"),
         ({"kind": "count", "frame": "views", "half_life_us": 1}, "'half_life_us'"),

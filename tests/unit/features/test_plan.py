@@ -104,7 +104,7 @@ def test_views_have_the_state_of_every_accumulator_and_an_empty_row() -> None:
     for entity in plan.entities:
         assert len(entity.empty) == len(entity.view.fields) == sum(len(a.fields) for a in entity.accumulators)
         for field, value in zip(entity.view.fields, entity.empty, strict=True):
-            assert value is None or type(value) is (int if field.kind == "int64" else float)
+            assert value is None or type(value) is {"int64": int, "double": float, "bytes": bytes}[field.kind]
 
 
 def test_inputs_stand_in_the_order_user_product_pair_request() -> None:

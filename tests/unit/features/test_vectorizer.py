@@ -23,7 +23,9 @@ def state_rows(entity: EntityPlan) -> st.SearchStrategy[list[float | int | None]
     counts, instants = st.integers(0, 50), st.integers(NOW_US - 2000 * DAY_US, NOW_US)
     values: list[st.SearchStrategy[float | int | None]] = []
     for field, empty in zip(entity.view.fields, entity.empty, strict=True):
-        if field.kind == "int64":
+        if field.kind == "bytes":
+            values.append(st.none())
+        elif field.kind == "int64":
             values.append(st.none() | instants if empty is None else counts)
         else:
             values.append(st.floats(0, 1e9) if empty is not None else st.none() | st.floats(0, 1e9))

@@ -37,7 +37,7 @@ LABELS = {
     "candidate": "candidates of a rollout: about 3",
     "dependency": "`online_store`, `event_log`, `offline_store`",
     "digest": "the served models, or the one refused last: about 3",
-    "endpoint": "`/predict`, `/predict/batch`, `/features`",
+    "endpoint": "`/predict`, `/predict/batch`, `/rank`, `/users/buy-again`, `/features`",
     "entity": "`user`, `product`, `pair`",
     "event": "events of a candidate: about 5",
     "feature": "the model's inputs: about 60",

@@ -24,7 +24,7 @@ from reprise.http.problems import (
     UNAUTHENTICATED,
     ProblemType,
 )
-from reprise.predictor.handlers.endpoint import PREDICTION_PROBLEMS
+from reprise.predictor.handlers.endpoint import NO_PRODUCT_LIST, PREDICTION_PROBLEMS
 from reprise.predictor.settings import PredictorSettings
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
@@ -56,7 +56,9 @@ def shown(default: Any) -> str:
 def problems_table() -> Iterable[str]:
     yield "| status | `type`, after `urn:reprise:problem:` | when |"
     yield "| --- | --- | --- |"
-    kinds: dict[str, ProblemType] = {kind.slug: kind for kind in (*PREDICTION_PROBLEMS, *EVERYWHERE)}
+    kinds: dict[str, ProblemType] = {
+        kind.slug: kind for kind in (*PREDICTION_PROBLEMS, NO_PRODUCT_LIST, *EVERYWHERE)
+    }
     for kind in sorted(kinds.values(), key=lambda kind: (kind.status, kind.slug)):
         yield f"| {kind.status} | `{kind.slug}` | {kind.title}. |"
 
@@ -90,7 +92,15 @@ def test_python_of_the_page_can_be_read() -> None:
 
 def test_page_shows_every_address_with_curl_and_python() -> None:
     text = PAGE.read_text()
-    for address in ("predict", "predict/batch", "features/", "model/info", "ready"):
+    for address in (
+        "predict",
+        "predict/batch",
+        "users/u-1042/buy-again",
+        "rank",
+        "features/",
+        "model/info",
+        "ready",
+    ):
         assert re.search(rf"^curl .*localhost:8000/{address}", text, re.MULTILINE), address
         assert f"http://localhost:8000/{address}" in "".join(
             re.findall(r"```python\n(.*?)```", text, re.DOTALL)

@@ -33,6 +33,8 @@ OPERATIONS = [
     ("/predict", "POST"),
     ("/predict/batch", "POST"),
     ("/features/{user_id}", "GET"),
+    ("/rank", "POST"),
+    ("/users/{user_id}/buy-again", "GET"),
     ("/model/info", "GET"),
     ("/health", "GET"),
     ("/health", "HEAD"),
@@ -122,7 +124,7 @@ def test_every_operation_is_tested(api: Running) -> None:
     ("operation", "mode"),
     [
         *((operation, GenerationMode.POSITIVE) for operation in OPERATIONS),
-        *((operation, GenerationMode.NEGATIVE) for operation in OPERATIONS[:3]),
+        *((operation, GenerationMode.NEGATIVE) for operation in OPERATIONS[:5]),
     ],
     ids=lambda part: part.value if isinstance(part, GenerationMode) else f"{part[1]} {part[0]}",
 )

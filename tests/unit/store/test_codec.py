@@ -174,3 +174,15 @@ def test_a_view_without_fields_is_refused() -> None:
 
 def test_the_projects_of_one_store_do_not_share_rows() -> None:
     assert ViewCodec("other", USER).key("u") != USER_CODEC.key("u")
+
+
+def test_bytes_come_back_beside_numbers_and_empty_ones_are_not_missing() -> None:
+    view = StateView("lists", ("user_id",), (StateField("n", "int64"), StateField("packed", "bytes")))
+    codec = ViewCodec(PROJECT, view)
+    for state in ([3, b"\x00" * 300], [3, b""], [3, None]):
+        assert codec.decode(stored(codec.encode(state, None, 1), codec.fold_fields)) == state
+    assert codec.state_fields[1] not in codec.encode([4, b"same"], None, 1, previous=[3, b"same"])
+    with pytest.raises(CorruptRowError, match="packed"):
+        codec.decode([b"", protobuf.encode_int64(7), b""])
+    with pytest.raises(UnencodableStateError, match="packed"):
+        codec.encode([3, "text"], None, 1)

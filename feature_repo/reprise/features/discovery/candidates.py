@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from reprise.features.accumulators import accumulator
+from reprise.features.accumulators import LATEST_PRODUCTS, accumulator
 from reprise.features.discovery.compiler import Compiled, compile_feature
 from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.entity_set import TARGETS, entity_set
@@ -113,15 +113,17 @@ def assemble(definition: Definition, candidates: Iterable[Candidate]) -> Plan:
             "format": PLAN_FORMAT,
             "frames": definition.frames,
             "pair_values": dict(sorted(pair_values.items())),
-            "entities": {entity: _entity(entity, chosen) for entity in ENTITY_NAMES},
+            "entities": {entity: _entity(entity, chosen, definition) for entity in ENTITY_NAMES},
             "request_inputs": list(_request_inputs(definition)),
         }
     )
 
 
-def _entity(entity: EntityName, candidates: Sequence[Candidate]) -> dict[str, Any]:
+def _entity(entity: EntityName, candidates: Sequence[Candidate], definition: Definition) -> dict[str, Any]:
     own = [c for c in candidates if c.entity == entity]
     specs = [spec for c in own for spec in c.compiled.state]
+    if entity == "user" and (frame := definition.frames.get("purchase")):
+        specs.append({"kind": LATEST_PRODUCTS, "frame": frame, "limit": definition.latest_products})
     if entity == "pair":
         specs += [spec for c in candidates for spec in c.compiled.pair_state]
     accumulators = {a.id: a for a in map(accumulator, specs)}

@@ -40,6 +40,7 @@ class Definition:
     user_products: EntityDefinition  # features of user–product pairs
     request: Mapping[str, str]  # inputs taken from the request itself, by name: ``amount`` or ``is_purchase``
     formulas: Mapping[str, FormulaInput]  # request-time inputs by name
+    latest_products: int = 100  # maximum length of the list of a user's products, for ranking
     max_inputs: int = 48  # maximum number of discovered features, besides the named ones
     duplicate_correlation: float = 0.995  # absolute rank correlation above which two features are duplicates
 

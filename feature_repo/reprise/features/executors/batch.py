@@ -45,7 +45,8 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
 
     def __init__(self, plan: Plan, *, memory_limit: str = "4GiB", temp_directory: Path | None = None) -> None:
         self._plan = plan
-        self._vectorizer = FeatureVectorizer(plan)
+        self._views = [entity.projection.view for entity in plan.entities]
+        self._vectorizer = FeatureVectorizer(plan, self._views)
         self._positions: LogPositions | None = None
         self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
         self._connection = sql.connect(memory_limit=memory_limit, temp_directory=Path(self._spill.name))
@@ -115,8 +116,8 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         """Yield each batch, which must have ts, amount and is_purchase, with its model inputs, shape (rows, inputs)."""
         for batch in rows:
             states = []
-            for entity in self._plan.entities:
-                columns = [_floats(batch, f"{entity.name}__{field.name}") for field in entity.view.fields]
+            for entity, view in zip(self._plan.entities, self._views, strict=True):
+                columns = [_floats(batch, f"{entity.name}__{field.name}") for field in view.fields]
                 states.append(np.reshape(columns, (len(columns), batch.num_rows)).T)
             request = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
             yield batch, self._vectorizer.matrix(*states, *request)

@@ -11,9 +11,11 @@ same events make the same bits.
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Any
 
-from reprise.features.accumulators import Aggregation
+from reprise.features.accumulators import LATEST_PRODUCTS, Aggregation
 from reprise.features.feature_functions import feature_sql, spec_fields
+from reprise.features.latest_products import SQL_ENTRY
 from reprise.features.plan import EntityPlan, Plan
 from reprise.sql import literal
 
@@ -24,7 +26,7 @@ _BUCKET_POSITIONS = 2**38
 """Positions in one bucket, where one number orders buckets and positions."""
 
 _PARTITIONS = {"user": "user_id", "product": "product_id", "pair": "user_id, product_id"}
-_SQL_TYPES = {"int64": "BIGINT", "double": "DOUBLE"}
+_SQL_TYPES = {"int64": "BIGINT", "double": "DOUBLE", "bytes": "BLOB"}
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class _Past(Aggregation):
 
     def over(self, aggregate: str) -> str:
         return f"{aggregate} OVER {self._window}"
+
+    def latest_products(self, frame: str, limit: int) -> str:
+        # A column of ``_lists_select``: a window would keep all events of the past for every row.
+        return f"coalesce({frame}_latest_{limit}, ''::BLOB)"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         """Return the decayed sum at the row's own instant, and that instant; null without events.
@@ -121,6 +127,10 @@ class _Final(Aggregation):
     def last(self, value: str) -> str:
         return f"arg_max({value}, position)"
 
+    def latest_products(self, frame: str, limit: int) -> str:
+        packed = _packed_list(frame, limit, f"{frame}_t IS NOT NULL AND {frame}_is_last")
+        return f"coalesce({packed}, ''::BLOB)"
+
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         age = f"({frame}_t - {frame}_entity_last) / {float(half_life_us)!r}"
         return (
@@ -183,13 +193,16 @@ def past_select(
 ) -> str:
     """Return the query of the states strictly before each row's instant, named ``<entity>__<field>``.
 
+    It has the fields that the inputs are computed from.
+
     ``source`` is a query of ``transitions_select``, and ``span`` that of its rows. ``columns`` of it are passed on.
     The ``extra`` expressions, by name, may use the windows ``user_past``, ``product_past`` and ``pair_past``.
     """
     pasts = {entity.name: _Past(entity.name, span) for entity in plan.entities}
-    states = [
-        sql for entity in plan.entities for sql in _states(entity, pasts[entity.name], f"{entity.name}__")
-    ]
+    states = []
+    for entity in plan.entities:
+        needed = {field.name for field in entity.projection.view.fields}
+        states += _states(entity, pasts[entity.name], f"{entity.name}__", needed)
     more = [f"{sql} AS {name}" for name, sql in (extra or {}).items()]
     windows = ", ".join(past.window for past in pasts.values())
     return (
@@ -203,6 +216,11 @@ def final_select(plan: Plan, entity: EntityPlan, source: str) -> str:
     keys = _PARTITIONS[entity.name]
     lasts = [
         f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
+    ]
+    lasts += [
+        f"row_number() OVER (PARTITION BY {_PARTITIONS['pair']} ORDER BY {spec['frame']}_t DESC NULLS LAST) = 1"
+        f" AS {spec['frame']}_is_last"
+        for spec in _lists(entity)
     ]
     return (
         f"SELECT {keys}, {', '.join(_states(entity, _Final()))}, max(ts) AS last_us"
@@ -220,11 +238,37 @@ def running_select(
     """
     running, keys = _Inclusive(entity.name, span), _PARTITIONS[entity.name]
     more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
+    for spec in _lists(entity):
+        source = f"({source}) LEFT JOIN ({_lists_select(spec['frame'], spec['limit'], source)}) USING (user_id, ts)"
+        source = f"SELECT * FROM {source}"
     return (
         f"SELECT {', '.join([keys, *_states(entity, running), *more])}, ts,"
         f" row_number() OVER (PARTITION BY {keys} ORDER BY position DESC) = 1 AS is_last"
         f" FROM ({source}) WINDOW {running.window}"
         f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position DESC) = 1 ORDER BY {keys}, ts"
+    )
+
+
+def _lists(entity: EntityPlan) -> list[Mapping[str, Any]]:
+    return [each.spec for each in entity.accumulators if each.spec.get("kind") == LATEST_PRODUCTS]
+
+
+def _packed_list(frame: str, limit: int, condition: str) -> str:
+    entries = f"max({SQL_ENTRY.format(frame=frame)}, {limit}) FILTER (WHERE {condition})"
+    return f"unhex(array_to_string({entries}, ''))"
+
+
+def _lists_select(frame: str, limit: int, source: str) -> str:
+    """Return the query of each user's list after each instant: an event counts until the pair's next one."""
+    events = (
+        f"SELECT user_id, product_id, {frame}_t,"
+        f" lead({frame}_t) OVER (PARTITION BY {_PARTITIONS['pair']} ORDER BY position) AS next_t"
+        f" FROM ({source}) WHERE {frame}_t IS NOT NULL"
+    )
+    return (
+        f"SELECT user_id, ts, {_packed_list(frame, limit, 'true')} AS {frame}_latest_{limit}"
+        f" FROM (SELECT DISTINCT user_id, ts FROM ({source})) JOIN ({events}) USING (user_id)"
+        f" WHERE {frame}_t <= ts AND (next_t IS NULL OR next_t > ts) GROUP BY user_id, ts"
     )
 
 

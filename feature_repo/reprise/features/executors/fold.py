@@ -94,7 +94,9 @@ class Fold:
         frame = self._frames.get(event.event_type)
         if frame is None:
             return None
-        return FrameEvent(frame, event.timestamp_us, event_key(event.event_id), event.amount)
+        return FrameEvent(
+            frame, event.timestamp_us, event_key(event.event_id), event.amount, event.product_id
+        )
 
     def apply(self, event: FrameEvent, pair: StateRow) -> tuple[Change, list[float | int | None]]:
         """Return the event's changes, given the state of its pair before it, and the pair's new state."""

@@ -41,7 +41,7 @@ def load_udf(source: str) -> Callable[[pd.DataFrame], pd.DataFrame]:
 def compute_inputs(plan_json: str, rows: pd.DataFrame) -> pd.DataFrame:
     """Return every model input of every row, missing values as NaN.
 
-    The rows have the fields of the three state views as ``view__field``, and ``REQUEST_FIELDS``.
+    The rows have the inputs' fields of the three state views as ``view__field``, and ``REQUEST_FIELDS``.
 
     Raises:
         CollidingStatesError: The states were joined by their fields' names alone.
@@ -57,7 +57,7 @@ def compute_inputs(plan_json: str, rows: pd.DataFrame) -> pd.DataFrame:
 @lru_cache(maxsize=8)
 def _vectorizer(plan_json: str) -> tuple[Plan, FeatureVectorizer]:
     plan = Plan.from_dict(orjson.loads(plan_json))
-    return plan, FeatureVectorizer(plan)
+    return plan, FeatureVectorizer(plan, [entity.projection.view for entity in plan.entities])
 
 
 def _require_full_names(plan: Plan, columns: list[str]) -> None:
@@ -66,7 +66,9 @@ def _require_full_names(plan: Plan, columns: list[str]) -> None:
     Feast passes both forms of each name, first the requested one. Without full names, fields that several views
     share have overwritten one another.
     """
-    fields = [(field.name, entity.view.name) for entity in plan.entities for field in entity.view.fields]
+    fields = [
+        (field.name, entity.view.name) for entity in plan.entities for field in entity.projection.view.fields
+    ]
     for field, view in dict(reversed(fields)).items():  # for each name the first view that has it
         if field in columns and columns.index(field) < columns.index(f"{view}__{field}"):
             raise CollidingStatesError(
@@ -76,10 +78,11 @@ def _require_full_names(plan: Plan, columns: list[str]) -> None:
 
 def _states(rows: pd.DataFrame, entity: EntityPlan) -> FloatArray:
     """Return the states, shape (rows, fields); an entity without a row has the empty state."""
-    columns = [_floats(rows, f"{entity.view.name}__{field.name}") for field in entity.view.fields]
+    read = entity.projection
+    columns = [_floats(rows, f"{read.view.name}__{field.name}") for field in read.view.fields]
     filled = [
         values if empty is None else np.where(np.isnan(values), empty, values)
-        for values, empty in zip(columns, entity.empty, strict=True)
+        for values, empty in zip(columns, read.empty, strict=True)
     ]
     return np.reshape(filled, (len(filled), len(rows))).T
 

@@ -21,7 +21,7 @@ SERVICE = "reprise"
 
 FeastObject: TypeAlias = Entity | FeatureView | OnDemandFeatureView | FeatureService
 
-_TYPES: dict[FieldKind, FeastType] = {"int64": Int64, "double": Float64}
+_TYPES: dict[FieldKind, FeastType] = {"int64": Int64, "double": Float64, "bytes": Bytes}
 # State is never stale. With a time to live of zero the first `materialize-incremental` would begin a year ago, and
 # leave out entities without events since.
 _UNLIMITED = timedelta(days=200 * 365)
@@ -79,7 +79,7 @@ def _state_view(view: StateView, entities: Sequence[Entity], states: str) -> Fea
 
 def _features(plan: Plan, views: Sequence[FeatureView]) -> OnDemandFeatureView:
     source = udf_source(plan)
-    fields = [[field.name for field in entity.view.fields] for entity in plan.entities]
+    fields = [[field.name for field in entity.projection.view.fields] for entity in plan.entities]
     types = dict(zip(REQUEST_FIELDS, (Int64, Float64, Float64), strict=True))
     request = RequestSource(
         name="request", schema=[Field(name=name, dtype=feast_type) for name, feast_type in types.items()]

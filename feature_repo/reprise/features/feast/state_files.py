@@ -87,7 +87,7 @@ def state_rows_schema(view: StateView) -> pa.Schema:
     Feast converts integers to doubles if any is null. Counts and instants survive that. Event keys, integers of up to
     60 bits, do not, so they are decimals, which Feast converts to integers.
     """
-    types = {"int64": pa.int64(), "double": pa.float64()}
+    types = {"int64": pa.int64(), "double": pa.float64(), "bytes": pa.binary()}
     fields = [(f.name, pa.decimal128(19) if f.name.endswith("_key") else types[f.kind]) for f in view.fields]
     return pa.schema(
         [

@@ -14,6 +14,7 @@ from reprise.features.parity.comparison import (
     Comparison,
     batch_inputs,
     compare,
+    compare_lists,
     feature_scales,
     stream_inputs,
 )
@@ -68,9 +69,11 @@ def check_parity(
             is_purchase=(events["event_type"] == "purchase").astype(np.float64),
         )
         batch = batch_inputs(executor, plan, requests)
-    fields = [column.to_pylist() for column in table.select(_EVENT_FIELDS).columns]
+        fields = [column.to_pylist() for column in table.select(_EVENT_FIELDS).columns]
+        folded = [Event(*each) for each in zip(*fields, strict=True)]
+        lists = compare_lists(executor, plan, folded)
     with progress("Folding events", len(events), "events") as bar:
-        stream = stream_inputs(plan, [Event(*each) for each in zip(*fields, strict=True)], requests, bar)
+        stream = stream_inputs(plan, folded, requests, bar)
     largest = float(np.nan_to_num(events["amount"].to_numpy(dtype=np.float64)).max(initial=0.0))
 
     scales = feature_scales(plan, plan.input_names, batch, largest)
@@ -94,4 +97,5 @@ def check_parity(
         batch[drawn, :count],
         scales[:count],
     )
-    return ParityReport(len(events), len(requests), len(drawn), (reference_and_batch, batch_and_stream))
+    comparisons = (reference_and_batch, batch_and_stream, lists)
+    return ParityReport(len(events), len(requests), len(drawn), comparisons)

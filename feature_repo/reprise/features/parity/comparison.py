@@ -1,18 +1,21 @@
 """Parity: reference, batch SQL and fold must agree on every feature of every row."""
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import TYPE_CHECKING
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from reprise.events import Event
+from reprise.features.accumulators import Cell
 from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
 from reprise.features.executors.fold import Fold, InMemoryStates
 from reprise.features.feature_functions import FloatArray
+from reprise.features.latest_products import pack_entry, unpack_list
 from reprise.features.plan import Plan
 from reprise.features.vectorizer import FeatureVectorizer
 from reprise.runtime.progress import Progress
@@ -34,8 +37,8 @@ class Mismatch:
     executors: str
     feature: str
     row: int
-    left: float
-    right: float
+    left: Any
+    right: Any
 
     def __str__(self) -> str:
         return f"{self.executors}: {self.feature}, row {self.row}: {self.left!r} against {self.right!r}"
@@ -67,6 +70,40 @@ def compare(
         for row, column in zip(*np.nonzero(bad), strict=True)
     )
     return Comparison(executors, int(left.size), mismatches, float(error.max(initial=0.0)))
+
+
+def compare_lists(executor: BatchExecutor, plan: Plan, events: Sequence[Event]) -> Comparison:
+    """Compare each user's list of products after all events: sorted purchases, batch SQL and the fold.
+
+    The executor has loaded the same events, which are distinct. Rows are users, in order.
+    """
+    executors, kept = "lists: sorted, batch and stream", plan.user.product_list
+    if kept is None:
+        return Comparison(executors, 0, (), 0.0)
+    (name,) = (each.name for each in kept.view.fields)
+    accumulator = next(each for each in plan.user.accumulators if each.id == name)
+    fold = Fold(plan)
+    streamed: defaultdict[str, Cell] = defaultdict(lambda: accumulator.empty)
+    latest: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for event in events:
+        user, lifted = event.user_id, fold.frame_event(event)
+        if lifted is not None and lifted.frame == accumulator.frame:
+            streamed[user] = accumulator.merge(streamed[user], accumulator.lift(lifted))
+            before = latest[user].get(event.product_id, event.timestamp_us)
+            latest[user][event.product_id] = max(before, event.timestamp_us)
+    found = []
+    rows = [
+        row for batch in executor.final_states("user") for row in batch.select(["user_id", name]).to_pylist()
+    ]
+    for number, row in enumerate(sorted(rows, key=itemgetter("user_id"))):
+        user = row["user_id"]
+        packed = sorted((pack_entry(at, product) for product, at in latest[user].items()), reverse=True)
+        lists = [unpack_list(b"".join(packed[: accumulator.spec["limit"]]))]
+        lists += [unpack_list(each) for each in (row[name], streamed[user][0])]
+        wrong = next((each for each in lists[1:] if each != lists[0]), None)
+        if wrong is not None:
+            found.append(Mismatch(executors, name, number, lists[0], wrong))
+    return Comparison(executors, len(rows), tuple(found), float(bool(found)))
 
 
 def feature_scales(plan: Plan, names: Sequence[str], values: FloatArray, largest_amount: float) -> FloatArray:

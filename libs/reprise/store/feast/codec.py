@@ -1,4 +1,4 @@
-"""Encodes and decodes the rows of one view: the numbers of a state as the bytes of a Redis hash.
+"""Encodes and decodes the rows of one view: the numbers and lists of a state as the bytes of a Redis hash.
 
 A missing number is Feast's null, an empty ``Value``; NaN is one too, as in Feast's own writes. ``_ts`` is the instant
 from which the row holds: a microsecond after the newest event that was folded into it, in whatever order events came.
@@ -8,7 +8,7 @@ that is why it writes them, too.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import isnan
 from typing import Any, Final
 
@@ -24,11 +24,11 @@ from reprise.store.exceptions import (
 )
 from reprise.store.feast import layout, protobuf
 from reprise.store.feast.value_decoder import decode_values
-from reprise.store.feast.view import WATERMARKS, StateView
+from reprise.store.feast.view import WATERMARKS, FieldKind, StateView
 from reprise.store.transport.resp_rows import RespRows
 
-State = Sequence[float | int | None]
-"""The numbers of one row in the order of its view's fields, ``None`` for a null."""
+State = Sequence[Any]
+"""The numbers and bytes of one row in the order of its view's fields, ``None`` for a null."""
 
 Row = Sequence[bytes | None]
 """The reply to ``HMGET``: a value for each field, ``None`` where the hash does not have it."""
@@ -37,6 +37,16 @@ _SMALL_INTS = {protobuf.encode_int64(number): number for number in range(1024)}
 _SMALL_VALUES = {number: value for value, number in _SMALL_INTS.items()}
 _UNKNOWN: Final[Any] = object()
 _INSTANT_BYTES = 9  # tag and eight groups of seven bits: an instant in microseconds, from 1987 to 4253
+_ENCODERS: dict[FieldKind, Callable[[Any], bytes]] = {
+    "int64": protobuf.encode_int64,
+    "double": protobuf.encode_double,
+    "bytes": protobuf.encode_bytes,
+}
+_DECODERS: dict[FieldKind, Callable[[bytes], Any]] = {
+    "int64": protobuf.decode_int64,
+    "double": protobuf.decode_double,
+    "bytes": protobuf.decode_bytes,
+}
 _CONTINUED = sum(0x80 << 7 * group for group in range(7))
 _unpack_double = struct.Struct("<Bd").unpack
 
@@ -63,8 +73,9 @@ class ViewCodec:
         self.read_fields = [*self.state_fields, self.timestamp_field]
         self.fold_fields = [*self.state_fields, self.watermarks_field, self.timestamp_field]
         self._check_collisions()
-        self._is_double = [field.kind == "double" for field in view.fields]
-        self._is_double_array = np.array(self._is_double)
+        # None for bytes.
+        self._is_double = [None if each.kind == "bytes" else each.kind == "double" for each in view.fields]
+        self._is_double_array = np.array(self._is_double, np.bool_)
         self._key = layout.key_function(project, view.join_keys)
         self._read_head, self._read_tail = _command_parts(self.read_fields)
         self._fold_head, self._fold_tail = _command_parts(self.fold_fields)
@@ -118,6 +129,8 @@ class ViewCodec:
                     value = protobuf.NULL
                 elif is_double:
                     value = protobuf.NULL if isnan(number) else protobuf.encode_double(number)
+                elif is_double is None:
+                    value = protobuf.encode_bytes(number)
                 else:
                     value = (type(number) is int and small(number)) or protobuf.encode_int64(number)
                 row += (name, value)
@@ -131,11 +144,11 @@ class ViewCodec:
         )
         return row
 
-    def decode(self, row: Row, key: bytes | None = None) -> list[float | int | None]:
+    def decode(self, row: Row, key: bytes | None = None) -> list[Any]:
         """Return the state of a row of ``read_fields`` or ``fold_fields``; errors name the key."""
         if len(row) < len(self._is_double):
             raise self._short_row(row, key)
-        state: list[float | int | None] = []
+        state: list[float | int | bytes | None] = []
         append = state.append
         small = _SMALL_INTS.get
         try:
@@ -147,6 +160,8 @@ class ViewCodec:
                     if tag != protobuf.DOUBLE_TAG:
                         return self._decode_checked(row, key)
                     append(number)
+                elif is_double is None:
+                    append(protobuf.decode_bytes(value))
                 else:
                     integer = small(value)
                     append(_decode_integer(value) if integer is None else integer)
@@ -155,7 +170,7 @@ class ViewCodec:
         return state
 
     def decode_many(self, rows: Sequence[Row], keys: Sequence[bytes] | None = None) -> NDArray[np.float64]:
-        """Return the states of many rows of ``read_fields`` or ``fold_fields``; errors name the keys.
+        """Return the numbers of many rows of ``read_fields`` or ``fold_fields``; errors name the keys.
 
         Returns:
             An array of shape (rows, fields), NaN for a null. An integer beyond 2^53 is rounded to a double.
@@ -192,16 +207,16 @@ class ViewCodec:
         except ProtobufError as error:
             raise CorruptRowError(self.view.name, "_ts", key, str(error)) from None
 
-    def decode_field(self, position: int, value: bytes, key: bytes | None = None) -> float | int | None:
-        """Return one number of the state after checking all its bytes."""
-        decode = protobuf.decode_double if self._is_double[position] else protobuf.decode_int64
+    def decode_field(self, position: int, value: bytes, key: bytes | None = None) -> Any:
+        """Return one value of the state after checking all its bytes."""
+        decode = _DECODERS[self.view.fields[position].kind]
         try:
             return decode(value)
         except ProtobufError as error:
             field = self.view.fields[position].name
             raise CorruptRowError(self.view.name, field, key, str(error)) from None
 
-    def _decode_checked(self, row: Row, key: bytes | None) -> list[float | int | None]:
+    def _decode_checked(self, row: Row, key: bytes | None) -> list[Any]:
         return [
             self.decode_field(position, value, key) if value else None
             for position, value in enumerate(row[: len(self._is_double)])
@@ -213,10 +228,10 @@ class ViewCodec:
     def _encoding_error(self, state: State) -> UnencodableStateError:
         if len(state) != len(self._is_double):
             return UnencodableStateError(self.view.name, "*", list(state), f"{len(self._is_double)} numbers")
-        fits = (_fits(number, is_double) for number, is_double in zip(state, self._is_double, strict=True))
+        fits = (_fits(value, field.kind) for value, field in zip(state, self.view.fields, strict=True))
         position = next(at for at, fit in enumerate(fits) if not fit)
         field = self.view.fields[position]
-        expected = "a number" if field.kind == "double" else "an integer of 64 bits"
+        expected = {"double": "a number", "int64": "an integer of 64 bits", "bytes": "bytes"}[field.kind]
         return UnencodableStateError(self.view.name, field.name, state[position], expected)
 
     def _check_collisions(self) -> None:
@@ -237,11 +252,11 @@ def _command_parts(fields: Sequence[bytes]) -> tuple[bytes, bytes]:
     return head, b"".join(b"\r\n$%d\r\n%s" % (len(name), name) for name in fields) + b"\r\n"
 
 
-def _fits(number: Any, is_double: bool) -> bool:
-    if number is None:
+def _fits(value: Any, kind: FieldKind) -> bool:
+    if value is None:
         return True
     try:
-        (protobuf.encode_double if is_double else protobuf.encode_int64)(number)
+        _ENCODERS[kind](value)
     except (TypeError, ValueError, OverflowError, struct.error):
         return False
     return True

@@ -12,12 +12,12 @@ TICK_US = 1
 With it, what Feast finds at or before an instant happened strictly before that instant.
 """
 
-FieldKind = Literal["int64", "double"]
+FieldKind = Literal["int64", "double", "bytes"]
 
 
 @dataclass(frozen=True, slots=True)
 class StateField:
-    """One number of an entity's state."""
+    """One number, or a packed list, of an entity's state."""
 
     name: str
     kind: FieldKind

@@ -1,5 +1,6 @@
 """What all endpoints share: the problems that errors become, and the metrics of requests."""
 
+import re
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -29,6 +30,7 @@ from reprise.predictor.exceptions import (
     ModelFailedError,
     NoExplanationError,
     NoModelError,
+    NoProductListError,
     OverloadedError,
     PlanMismatchError,
     TimestampOutOfRangeError,
@@ -41,6 +43,7 @@ NO_MODEL = ProblemType("no-model", 503, "No model is loaded")
 OVERLOADED = ProblemType("overloaded", 503, "The service is overloaded")
 DEADLINE_EXCEEDED = ProblemType("deadline-exceeded", 503, "The prediction missed its deadline")
 MODEL_FAILED = ProblemType("model-failed", 500, "The model failed")
+NO_PRODUCT_LIST = ProblemType("no-product-list", 501, "The model keeps no list of products")
 UNREADABLE_STATE = ProblemType("unreadable-state", 500, "Stored state cannot be read")
 
 PREDICTION_PROBLEMS = (
@@ -51,6 +54,7 @@ PREDICTION_PROBLEMS = (
 
 _AWAY = "The online store does not answer."
 _MISMATCH = "The state of this user or product does not match the model's plan."
+_NO_LIST = "An older version trained the model. Plan, train, backfill and roll out with this one."
 _PROBLEMS: dict[type[Exception], tuple[ProblemType, str]] = {
     NoModelError: (NO_MODEL, "No model is loaded yet."),
     ModelFailedError: (MODEL_FAILED, "The model failed on this request."),
@@ -60,9 +64,11 @@ _PROBLEMS: dict[type[Exception], tuple[ProblemType, str]] = {
     StoreError: (STORE_UNAVAILABLE, _AWAY),
     CorruptRowError: (UNREADABLE_STATE, _MISMATCH),
     PlanMismatchError: (UNREADABLE_STATE, _MISMATCH),
+    NoProductListError: (NO_PRODUCT_LIST, _NO_LIST),
 }
 _EXPECTED_ERRORS: tuple[type[Exception], ...] = (*_PROBLEMS, NoExplanationError, TimestampOutOfRangeError)
 
+_PARAMETER = re.compile(r"/\{[^}]*\}")
 _Result = TypeVar("_Result")
 _log = get_logger(__name__)
 
@@ -126,7 +132,7 @@ def endpoint_route(context: PredictorContext) -> type[APIRoute]:
     class EndpointRoute(APIRoute):
         def get_route_handler(self) -> Any:
             handle = super().get_route_handler()
-            endpoint = Endpoint(self.path.partition("/{")[0], context)
+            endpoint = Endpoint(_PARAMETER.sub("", self.path), context)
             # A lambda is no coroutine function, so FastAPI would call it on a thread.
             return partial(endpoint.handle, handle)
 

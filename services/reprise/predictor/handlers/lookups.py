@@ -53,7 +53,7 @@ _ROUTING = {
     ],
     "refused": None,
 }
-_Identifier = Annotated[
+PathIdentifier = Annotated[
     str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=ID_PATTERN, description=ID_DESCRIPTION)
 ]
 
@@ -81,8 +81,8 @@ def features_router(context: PredictorContext, route_class: type[APIRoute]) -> A
         ),
     )
     async def features(
-        user_id: Annotated[_Identifier, Path(examples=["u-1042"])],
-        product_id: Annotated[_Identifier | None, Query(examples=["p-17"])] = None,
+        user_id: Annotated[PathIdentifier, Path(examples=["u-1042"])],
+        product_id: Annotated[PathIdentifier | None, Query(examples=["p-17"])] = None,
     ) -> FeaturesResponse:
         with context.single_admission:
             model = context.router.table.arm_of(user_id).model

@@ -1,19 +1,26 @@
-"""``POST /predict`` and ``POST /predict/batch``, on the fast path that bypasses FastAPI."""
+"""``POST /predict``, ``POST /predict/batch`` and ``POST /rank``, on the fast path that bypasses FastAPI.
+
+Also ``GET /users/{user_id}/buy-again``, whose path has a parameter.
+"""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
 import numpy as np
 import orjson
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Path, Query
 from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Scope
 
 from reprise.events import format_timestamp
+from reprise.features.accumulators import MICROSECONDS_PER_DAY
 from reprise.features.plan import REQUIRED_INPUTS
 from reprise.http.middleware.access_log import note_ids
 from reprise.http.middleware.authentication import charge
@@ -23,7 +30,14 @@ from reprise.http.problems import INTERNAL_ERROR, FieldProblem, invalid_request
 from reprise.http.tracing.trace_context import TRACE, Trace
 from reprise.predictor.context import PredictorContext
 from reprise.predictor.exceptions import NoExplanationError
-from reprise.predictor.handlers.endpoint import PREDICTION_PROBLEMS, Endpoint, problem_of
+from reprise.predictor.handlers.endpoint import (
+    NO_PRODUCT_LIST,
+    PREDICTION_PROBLEMS,
+    Endpoint,
+    endpoint_route,
+    problem_of,
+)
+from reprise.predictor.handlers.lookups import PathIdentifier
 from reprise.predictor.handlers.request_decoder import DecodedBatch, RequestDecoder
 from reprise.predictor.models.api import (
     MAX_EXPLAINED,
@@ -31,10 +45,13 @@ from reprise.predictor.models.api import (
     Contributions,
     ItemProblem,
     Known,
+    PredictionRequest,
     PredictionResponse,
+    RankedProduct,
+    RankResponse,
     component_schemas,
 )
-from reprise.predictor.models.loaded_model import LoadedModel
+from reprise.predictor.models.loaded_model import LoadedModel, RoutingTable
 from reprise.predictor.models.prediction import BatchPrediction, Prediction, PredictionBlock
 
 _KNOWN_WEIGHTS = np.array([4, 2, 1])
@@ -63,10 +80,11 @@ _EXPLAIN = {
 }
 _EXPLANATIONS = [("explain", "all"), ("explain", CONTRIBUTIONS)]
 _TOP = 10
+_TIMING_INPUTS = ("pair_days_since_purchase", "pair_repurchase_days", "product_repurchase_days")
 
 
 def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
-    """Add ``POST /predict`` and ``POST /predict/batch``."""
+    """Add the routes of predictions."""
     decoder = RequestDecoder(context.settings.event_types, context.settings.max_batch)
     handlers = _PredictHandlers(context, decoder)
 
@@ -85,7 +103,7 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
             "POST",
             path,
             partial(endpoint.handle, handler),
-            schemas=component_schemas(request, response) | model_schemas(ItemProblem),
+            schemas=component_schemas(request, response, RankedProduct) | model_schemas(ItemProblem),
             tags=["predictions"],
             description=request.__doc__,
             responses={200: answer, **problem_responses(*PREDICTION_PROBLEMS)},
@@ -113,6 +131,39 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
         operation_id="predictBatch",
         summary="Predict for several users and products",
     )
+    add(
+        "/rank",
+        handlers.rank,
+        decoder.rank,
+        RankResponse,
+        operation_id="rank",
+        summary="Rank products for a user",
+    )
+    router = APIRouter(route_class=endpoint_route(context))
+
+    @router.get(
+        "/users/{user_id:opaque}/buy-again",
+        operation_id="buyAgain",
+        tags=["predictions"],
+        summary="Rank the products that a user bought before",
+        response_class=Response,
+        responses={
+            200: {"content": json_content(RankResponse.__name__)},
+            **problem_responses(*PREDICTION_PROBLEMS, NO_PRODUCT_LIST),
+        },
+    )
+    async def buy_again(
+        request: Request,
+        user_id: Annotated[PathIdentifier, Path(examples=["u-1042"])],
+        limit: Annotated[int, Query(ge=1, le=1_000, description="Maximum length of the list.")] = 20,
+        explain: Annotated[
+            Literal["all", "contributions"] | None, Query(description=_EXPLAIN["description"])
+        ] = None,
+    ) -> Response:
+        body = await handlers.buy_again(request.scope, user_id, limit, explain or "")
+        return Response(body, media_type="application/json")
+
+    app.include_router(router)
 
 
 class _PredictHandlers:
@@ -148,9 +199,7 @@ class _PredictHandlers:
             start = time.perf_counter()
             explain = _parse_explain(query) if (query := scope["query_string"]) else ""
             batch = self._decoder.decode_batch(body)
-            if explain == CONTRIBUTIONS and len(batch) > MAX_EXPLAINED:
-                message = f"Expected at most {MAX_EXPLAINED} requests with explain=contributions"
-                raise invalid_request([FieldProblem(field="requests", message=message)])
+            _check_explained("requests", len(batch), explain)
             charge(scope, len(batch))
             self._observe_validate(time.perf_counter() - start)
             trace_id = _trace_id(scope)
@@ -161,6 +210,58 @@ class _PredictHandlers:
             if self._prediction_log is not None:
                 self._prediction_log.append_batch(batch.requests, prediction, trace_id)
             return response
+
+    async def rank(self, scope: Scope, body: bytes) -> bytes:
+        with self._context.batch_admission:
+            start = time.perf_counter()
+            explain = _parse_explain(query) if (query := scope["query_string"]) else ""
+            request = self._decoder.decode_rank(body)
+            self._observe_validate(time.perf_counter() - start)
+            return await self._ranked(
+                scope, self._router.table, request.user_id, request.product_ids, explain
+            )
+
+    async def buy_again(self, scope: Scope, user_id: str, limit: int, explain: str) -> bytes:
+        with self._context.batch_admission:
+            table = self._router.table
+            products = await self._service.purchased_products(table.arm_of(user_id).model, user_id)
+            return await self._ranked(scope, table, user_id, products, explain, limit)
+
+    async def _ranked(
+        self,
+        scope: Scope,
+        table: RoutingTable,
+        user_id: str,
+        product_ids: Sequence[str],
+        explain: str,
+        limit: int | None = None,
+    ) -> bytes:
+        """Return the products by falling probability; of equal ones the first given comes first."""
+        if self._logs_ids:
+            note_ids(scope, user_id=user_id)
+        _check_explained("product_ids", len(product_ids), explain)
+        charge(scope, len(product_ids))
+        trace_id = _trace_id(scope)
+        requests = [PredictionRequest(user_id, product_id) for product_id in product_ids]
+        prediction = await self._service.predict_batch(table, requests, trace_id)
+        start = time.perf_counter()
+        batch = DecodedBatch(requests, range(len(requests)), {})
+
+        def build() -> tuple[list[int], RankResponse]:
+            results = self._batch_response(batch, prediction, explain)["results"]
+            for position, timing in _timings(prediction).items():
+                if "probability" in results[position]:
+                    results[position].update(timing)
+            order = sorted(range(len(results)), key=lambda at: -results[at].get("probability", -1.0))[:limit]
+            shown = [results[at] for at in order]
+            return order, {"results": shown, "failed": sum("probability" not in each for each in shown)}
+
+        order, response = await asyncio.to_thread(build) if explain == CONTRIBUTIONS else build()
+        body = orjson.dumps(response)
+        self._observe_encode(time.perf_counter() - start)
+        if self._prediction_log is not None:
+            self._prediction_log.append_batch(requests, prediction, trace_id, set(order))
+        return body
 
     def _batch_response(
         self, batch: DecodedBatch, prediction: BatchPrediction, explain: str
@@ -188,6 +289,12 @@ class _PredictHandlers:
         for position, problem in problems.items():
             results[position] = {"index": position, **problem.document()}
         return {"results": results, "failed": len(problems)}
+
+
+def _check_explained(field: str, count: int, explain: str) -> None:
+    if explain == CONTRIBUTIONS and count > MAX_EXPLAINED:
+        message = f"Expected at most {MAX_EXPLAINED} {field} with explain=contributions"
+        raise invalid_request([FieldProblem(field=field, message=message)])
 
 
 async def _encoded(build: Callable[[], Any], explain: str) -> bytes:
@@ -240,6 +347,32 @@ def _response(prediction: Prediction, explain: str) -> PredictionResponse:
     if explain == CONTRIBUTIONS:
         (response["contributions"],) = _contributions(model, np.array([prediction.inputs], np.float64))
     return response
+
+
+def _timings(prediction: BatchPrediction) -> dict[int, dict[str, str | float | None]]:
+    """Return the last purchase, and in how many days the next is due, by the position of the request."""
+    rows = [
+        (block.positions, block.arm.model, block.inputs, block.timestamps_us) for block in prediction.blocks
+    ]
+    rows += [
+        ([at], each.model, np.array([each.inputs], np.float64), [each.timestamp_us])
+        for at, each in prediction.outcomes.items()
+        if isinstance(each, Prediction)
+    ]
+    timings: dict[int, dict[str, str | float | None]] = {}
+    for positions, model, inputs, timestamps_us in rows:
+        at = {name: column for column, name in enumerate(model.plan.input_names)}
+        since, own, usual = (
+            inputs[:, at[name]] if name in at else np.full(len(inputs), np.nan) for name in _TIMING_INPUTS
+        )
+        due = np.where(own > 0, own, usual) - since
+        lasts = np.array(timestamps_us) - since * MICROSECONDS_PER_DAY
+        for position, last_us, days in zip(positions, lasts.tolist(), due.tolist(), strict=True):
+            timings[position] = {
+                "last_purchase": None if math.isnan(last_us) else format_timestamp(round(last_us)),
+                "due_in_days": days,  # orjson writes NaN as null
+            }
+    return timings
 
 
 def _block_responses(block: PredictionBlock, explain: str) -> list[PredictionResponse]:

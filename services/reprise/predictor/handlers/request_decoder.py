@@ -12,9 +12,12 @@ from pydantic_core import from_json
 
 from reprise.http.problems import INVALID_JSON, FieldProblem, ProblemError, invalid_request
 from reprise.predictor.models.api import (
+    NUL_FAULT,
     PredictionRequest,
+    RankRequest,
     contract_faults,
     decode_timestamp,
+    nul_fields,
     request_types,
 )
 
@@ -42,15 +45,17 @@ class RequestDecoder:
     """
 
     def __init__(self, event_types: tuple[str, ...], max_batch: int) -> None:
-        self.request, self.batch = request_types(event_types, max_batch)
+        self.request, self.batch, self.rank = request_types(event_types, max_batch)
         items = Annotated[list[Any], Meta(min_length=1, max_length=max_batch)]
         self._batch_of_any = msgspec.defstruct("Batch", [("requests", items)], forbid_unknown_fields=True)
         # The types are made at run time, so mypy knows nothing of their fields.
         decoders = [
-            msgspec.json.Decoder(kind, dec_hook=decode_timestamp) for kind in (self.request, self.batch)
+            msgspec.json.Decoder(kind, dec_hook=decode_timestamp)
+            for kind in (self.request, self.batch, self.rank)
         ]
         self._decode: Callable[[bytes], Any] = decoders[0].decode
         self._decode_batch: Callable[[bytes], Any] = decoders[1].decode
+        self._decode_rank: Callable[[bytes], Any] = decoders[2].decode
 
     def decode(self, body: bytes) -> PredictionRequest:
         """Return the request of a body; raises ``ProblemError`` with the fields at fault."""
@@ -58,6 +63,13 @@ class RequestDecoder:
             return cast(PredictionRequest, self._decode(body))
         except _UNDECODABLE:
             return cast(PredictionRequest, _validated(self.request, _parse(body)))
+
+    def decode_rank(self, body: bytes) -> RankRequest:
+        """Return the request of a body; raises ``ProblemError`` with the fields at fault."""
+        try:
+            return cast(RankRequest, self._decode_rank(body))
+        except _UNDECODABLE:
+            return cast(RankRequest, _validated(self.rank, _parse(body)))
 
     def decode_batch(self, body: bytes) -> DecodedBatch:
         """Return the batch of a body; raises ``ProblemError`` if the batch itself breaks the contract."""
@@ -98,6 +110,7 @@ def _validated(kind: type[Struct], value: Any) -> Any:
                 valid[name] = getattr(converted, _VALUE)
             except msgspec.ValidationError as error:
                 message = expected or str(error).removesuffix(f" - at `$.{_VALUE}`")
+                message = message.replace(f"`$.{_VALUE}[", f"`$.{name}[")
                 faults.append(FieldProblem.holding(name, message, value[name]))
         elif field.required:
             faults.append(FieldProblem(field=name, message="Field required"))
@@ -108,6 +121,8 @@ def _validated(kind: type[Struct], value: Any) -> Any:
         faults += [
             FieldProblem.holding(name, text, value[name]) for name, text in contract_faults(**valid).items()
         ]
+    if issubclass(kind, RankRequest):
+        faults += [FieldProblem.holding(name, NUL_FAULT, value[name]) for name in nul_fields(**valid)]
     if not faults:
         raise refusal
     raise invalid_request(faults)

@@ -6,7 +6,7 @@ encodes those fastest. What FastAPI serves are pydantic models, as the parts of 
 
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NotRequired
 
 import msgspec
@@ -25,6 +25,7 @@ MAX_EXPLAINED = 100
 """Maximum requests of a batch that asks for contributions."""
 ID_PATTERN = r"^[^\u0000]+$"
 ID_DESCRIPTION = "Opaque id without NUL characters."
+NUL_FAULT = "Expected an id without NUL characters"
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
 _NOW = "2026-01-31T12:00:00Z"
 _REQUIRED_FEATURES = {
@@ -106,7 +107,7 @@ def contract_faults(
 ) -> dict[str, str]:
     """Return what was expected of each field that is at fault by a rule that its type does not say."""
     ids = {"user_id": user_id, "product_id": product_id, "event_id": event_id or ""}
-    faults = {name: "Expected an id without NUL characters" for name, value in ids.items() if "\0" in value}
+    faults = {name: NUL_FAULT for name, value in ids.items() if "\0" in value}
     if amount is not None and event_type == VIEW:
         faults["amount"] = "Expected null for a view, as it is in events"
     elif amount is not None and not math.isfinite(amount):
@@ -114,6 +115,23 @@ def contract_faults(
     if event_id is not None and event_type is None:
         faults["event_id"] = "Expected only together with the event_type of the event at hand"
     return faults
+
+
+class RankRequest(Struct, forbid_unknown_fields=True):
+    """Which of these products will this user buy (again) within the horizon? Asked idle: now, at no event."""
+
+    user_id: UserId
+    product_ids: list[ProductId]
+
+    def __post_init__(self) -> None:
+        if nul_fields(self.user_id, self.product_ids):
+            raise ValueError(NUL_FAULT)
+
+
+def nul_fields(user_id: str = "", product_ids: Sequence[str] = ()) -> list[str]:
+    """Return the fields of a ``RankRequest`` that have a NUL character."""
+    fields = {"user_id": (user_id,), "product_ids": product_ids}
+    return [name for name, ids in fields.items() if any("\0" in each for each in ids)]
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True):
@@ -194,15 +212,35 @@ class PredictionResponse(TypedDict):
     ]
 
 
+class RankedProduct(PredictionResponse):
+    """The prediction for one product of a ranking, and its usual timing."""
+
+    last_purchase: Annotated[
+        str | None,
+        _about(
+            "Time of the user's latest purchase of it, RFC 3339 in UTC; null if there is none.",
+            "2026-01-10T12:00:00Z",
+        ),
+    ]
+    due_in_days: Annotated[
+        float | None,
+        _about(
+            "Days until the usual time between purchases is over, the pair's own or else the product's; negative if"
+            " overdue, null if unknown.",
+            2.5,
+        ),
+    ]
+
+
 class ItemProblem(ProblemDocument):
     """The problem with one request of a batch."""
 
     index: int = Field(ge=0, description="Position of the request in the batch, from 0.")
 
 
-_RESULT = {
-    "anyOf": [{"$ref": REFERENCE.format(name=part.__name__)} for part in (PredictionResponse, ItemProblem)]
-}
+def _results(kind: type, description: str) -> Meta:
+    either = [{"$ref": REFERENCE.format(name=part.__name__)} for part in (kind, ItemProblem)]
+    return Meta(description=description, extra_json_schema={"items": {"anyOf": either}})
 
 
 class BatchResponse(TypedDict):
@@ -210,18 +248,27 @@ class BatchResponse(TypedDict):
 
     results: Annotated[
         list[Any],
-        Meta(
-            description="For each request its prediction, or the problem with it.",
-            extra_json_schema={"items": _RESULT},
-        ),
+        _results(PredictionResponse, "For each request its prediction, or the problem with it."),
     ]
     failed: Annotated[int, _about("Number of problems among the results.", 1, ge=0)]
 
 
+class RankResponse(TypedDict):
+    """The products by falling probability."""
+
+    results: Annotated[
+        list[Any],
+        _results(
+            RankedProduct, "For each product its prediction; last, the problems with those that have none."
+        ),
+    ]
+    failed: Annotated[int, _about("Number of problems among the results.", 0, ge=0)]
+
+
 def request_types(
     event_types: tuple[str, ...], max_batch: int
-) -> tuple[type[PredictionRequest], type[BatchRequest]]:
-    """Return the types of a request that accepts these event types, and of a batch of at most ``max_batch``."""
+) -> tuple[type[PredictionRequest], type[BatchRequest], type[RankRequest]]:
+    """Return the types of a request that accepts these event types, and of a batch and a ranking of ``max_batch``."""
     # msgspec leaves the type of an enum to its values.
     choice = Annotated[Literal[event_types], Meta(extra_json_schema={"type": "string"})]  # type: ignore[valid-type]
     narrowed = {"event_type": Annotated[choice | None, _about("Type of the event at hand.", "purchase")]}
@@ -231,7 +278,13 @@ def request_types(
     ]
     request = _narrowed(PredictionRequest, fields)
     many = Annotated[list[request], Meta(min_length=1, max_length=max_batch)]  # type: ignore[valid-type]
-    return request, _narrowed(BatchRequest, [("requests", many, msgspec.field())])
+    products = Annotated[list[ProductId], Meta(min_length=1, max_length=max_batch)]
+    rank = [("user_id", UserId, msgspec.field()), ("product_ids", products, msgspec.field())]
+    return (
+        request,
+        _narrowed(BatchRequest, [("requests", many, msgspec.field())]),
+        _narrowed(RankRequest, rank),
+    )
 
 
 def _narrowed(base: type[Struct], fields: list[tuple[str, Any, Any]]) -> Any:

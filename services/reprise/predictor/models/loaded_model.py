@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ENTITIES = ("user", "product", "pair")
 
-State = Sequence[float | int | None]
+State = Sequence[Any]
 
 
 class EntityState:
@@ -38,7 +38,8 @@ class EntityState:
         self.codec = ViewCodec(project, plan.view)
         self.empty: State = plan.empty
         self._never_null = [at for at, value in enumerate(plan.empty) if value is not None]
-        self._empty_row = np.array([np.nan if value is None else value for value in plan.empty], np.float64)
+        numbers = [value if isinstance(value, int | float) else np.nan for value in plan.empty]
+        self._empty_row = np.array(numbers, np.float64)
 
     def of_row(self, row: OnlineRow) -> State:
         """Return the state of a row, or the empty state if the entity is unknown; raises ``PlanMismatchError``."""
@@ -82,6 +83,7 @@ class LoadedModel:
     user: EntityState = field(repr=False)
     product: EntityState = field(repr=False)
     pair: EntityState = field(repr=False)
+    products: EntityState | None = field(repr=False)  # The list of a user's products, if the plan has one
     required_positions: tuple[int, ...]
     verdicts: VerdictTable = field(repr=False)
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))

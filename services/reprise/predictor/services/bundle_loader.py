@@ -65,6 +65,7 @@ def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
             user=EntityState(project, plan.user.projection),
             product=EntityState(project, plan.product.projection),
             pair=EntityState(project, plan.pair.projection),
+            products=None if (kept := plan.user.product_list) is None else EntityState(project, kept),
             required_positions=tuple(plan.input_names.index(name) for name in REQUIRED_INPUTS),
             verdicts=VerdictTable(manifest, plan),
         )

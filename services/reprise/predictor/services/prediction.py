@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from reprise.features.latest_products import unpack_list
 from reprise.predictor.exceptions import (
     DeadlineExceededError,
     ModelFailedError,
+    NoProductListError,
     OverloadedError,
     PlanMismatchError,
     TimestampOutOfRangeError,
@@ -124,6 +126,20 @@ class PredictionService:
             else:
                 outcomes.update(result)
         return BatchPrediction(blocks, outcomes)
+
+    async def purchased_products(self, model: LoadedModel, user_id: str) -> list[str]:
+        """Return the products that a user bought last, the latest first; raises as ``predict`` does.
+
+        Raises:
+            NoProductListError: The model's plan keeps no list.
+        """
+        kept = model.products
+        if kept is None:
+            raise NoProductListError("the model's plan keeps no list of a user's products")
+        start = time.perf_counter()
+        (row,) = await self._reader.read([(kept.codec, kept.codec.key(user_id))], self._read_deadline)
+        self._finish_read(start, self._batch_deadline)
+        return [product for _, product in unpack_list(kept.of_row(row)[0])]
 
     async def features(
         self, model: LoadedModel, user_id: str, product_id: str | None

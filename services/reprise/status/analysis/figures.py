@@ -19,7 +19,7 @@ CURVES = ("request_rate", "latency_p99", "error_share", "freshness_p95", "lag", 
 
 _REQUESTS = "reprise_predictor_requests_total"
 _SINGLE = "/predict"
-_PREDICTIONS = frozenset({_SINGLE, "/predict/batch"})
+_PREDICTIONS = frozenset({_SINGLE, "/predict/batch", "/rank", "/users/buy-again"})
 _FOLDED = "reprise_materializer_events_total"
 _REFUSED = frozenset({"invalid", "early", "failed"})
 _RECEIVED = "reprise_producer_events_total"
