@@ -126,6 +126,23 @@ class Plan:
     pair: EntityPlan
     request_inputs: tuple[ModelInput, ...]  # computed from the request, or from other inputs
 
+    @cached_property
+    def purchase_frame(self) -> str:
+        """The dataframe of the events that the model predicts, that of the user's ``days_since_last_purchase``."""
+        spec = next(i.finish for i in self.user.inputs if i.name == "days_since_last_purchase")
+        frames = {a.frame for a in self.user.accumulators if spec_fields(spec) & {f.name for f in a.fields}}
+        if len(frames) != 1 or None in frames:
+            raise PlanError("days_since_last_purchase must be about the events of one dataframe")
+        return str(frames.pop())
+
+    @cached_property
+    def purchase_type(self) -> str:
+        """The type of the events that the model predicts, which the API calls purchases."""
+        types = [kind for kind, frame in self.frames.items() if frame == self.purchase_frame]
+        if len(types) != 1:
+            raise PlanError(f"{self.purchase_frame}: events of one type are predicted, not of {len(types)}")
+        return types[0]
+
     @property
     def entities(self) -> tuple[EntityPlan, EntityPlan, EntityPlan]:
         """The three entities, in the order of the model's inputs."""
@@ -282,6 +299,7 @@ def _check(plan: Plan) -> None:
     plan.values(states, {name: Symbol(symbols, name) for name in REQUEST_FIELDS})
     for spec in plan.pair_values.values():
         evaluate(spec, states["pair"])
+    plan.purchase_type  # noqa: B018 - raises
 
 
 def _sha256(document: Mapping[str, Any]) -> str:

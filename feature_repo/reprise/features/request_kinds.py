@@ -32,7 +32,8 @@ class KindColumns:
             return next((at for at, i in enumerate(plan.inputs) if _is(i, entity, wanted)), None)
 
         return cls(
-            position("pair", "value", "purchases_count"), position("request", "request", "is_purchase")
+            position("pair", "value", f"{plan.purchase_frame}_count"),
+            position("request", "request", "is_purchase"),
         )
 
     def repeat(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:

@@ -23,19 +23,20 @@ AFTER_US = 60_000_000
 _KEYS = float(2**60)
 
 
-def sampled_questions(horizon_us: int) -> str:
+def sampled_questions(horizon_us: int, purchase_type: str) -> str:
     """Return the query of the sampled requests over the table ``events`` of ``BatchExecutor``, with ``asked``.
 
     Idle instants are uniform over the time in which a pair was known but not bought, and over the time since its first
     purchase, until the last instant with a label. So at any instant all pairs are equally likely. Each pair has a
     systematic sample: instants one period apart, from an offset that is the hash of its ids.
     """
+    is_purchase = f"event_type = {literal(purchase_type)}"
     offset = f"{event_key(_text('idle', 'user_id', 'product_id'))} / {_KEYS!r}"
     delay = f"1 + ({event_key(_text('after', 'event_id'))} / {_KEYS!r} * {AFTER_US})::BIGINT"
     return f"""
         WITH span AS (SELECT min(ts) AS first, max(ts) - {horizon_us} AS last, count(*) AS events FROM events),
         pairs AS (
-            SELECT user_id, product_id, min(ts) AS known, min(ts) FILTER (event_type = 'purchase') AS bought,
+            SELECT user_id, product_id, min(ts) AS known, min(ts) FILTER ({is_purchase}) AS bought,
                    {offset} AS pair_offset
             FROM events GROUP BY user_id, product_id
         ),
@@ -63,8 +64,8 @@ def sampled_questions(horizon_us: int) -> str:
         FROM idle
         UNION ALL
         SELECT event_key, event_id, user_id, product_id, event_type, ts + {delay}, amount, event_key,
-               (event_type = 'purchase')::DOUBLE, 'after'
-        FROM events WHERE event_type = 'purchase' OR event_key % 1000 < {AFTER_SHARE * 1000:.0f}
+               ({is_purchase})::DOUBLE, 'after'
+        FROM events WHERE {is_purchase} OR event_key % 1000 < {AFTER_SHARE * 1000:.0f}
     """
 
 

@@ -51,6 +51,7 @@ def build_training_rows(
     plan: Plan,
     horizon: timedelta,
     *,
+    refund_window: timedelta = timedelta(0),
     questions: bool = False,
     memory_limit: str = "4GiB",
     temp_directory: Path | None = None,
@@ -59,7 +60,8 @@ def build_training_rows(
     """Write the training rows of a file of events, ordered by time.
 
     The label says whether the same user buys the same product in (t, t + horizon]. It is null if the history ends
-    before the horizon is over. With ``questions`` there are also the rows of ``sampled_questions``.
+    before the horizon and the refund window are over, within which a returned purchase does not count; 0 counts all.
+    With ``questions`` there are also the rows of ``sampled_questions``.
 
     ``events`` is canonical Parquet, ``out`` a ``.parquet`` or ``.csv`` file. ``memory_limit`` and ``temp_directory``
     are as for ``BatchExecutor``. ``advance`` is called with the number of rows written since the last call.
@@ -71,11 +73,14 @@ def build_training_rows(
     horizon_us = horizon // timedelta(microseconds=1)
     if horizon_us <= 0:
         raise FeatureEngineError(f"the horizon must be positive, got {horizon}")
+    refund_us = refund_window // timedelta(microseconds=1)
     schema = training_schema(plan, questions=questions)
     names = _texts(questions)
     extra = {
-        "label": training_label(horizon_us, "(SELECT max(ts) FROM events)"),
-        "repeat_candidate": "count(purchases_t) OVER pair_past > 0",
+        "label": training_label(
+            plan.purchase_frame, horizon_us, f"(SELECT max(ts) - {refund_us} FROM events)"
+        ),
+        "repeat_candidate": f"count({plan.purchase_frame}_t) OVER pair_past > 0",
     }
     rows = labelled = positive = repeat = 0
     with (
@@ -83,12 +88,12 @@ def build_training_rows(
         atomic_write(out) as partial,
         _open_writer(out, partial, schema) as writer,
     ):
-        executor.load_events(events)
+        executor.load_events(events, refund_us)
         for batch, inputs in executor.with_inputs(
             executor.event_rows(
                 [*names, "ts", "amount", "is_purchase"],
                 extra,
-                requests=sampled_questions(horizon_us) if questions else None,
+                requests=sampled_questions(horizon_us + refund_us, plan.purchase_type) if questions else None,
             )
         ):
             label, candidate = batch.column("label"), batch.column("repeat_candidate")

@@ -25,6 +25,7 @@ class FeatureVectorizer:
     def __init__(self, plan: Plan, views: Sequence[StateView] | None = None) -> None:
         views = [entity.view for entity in plan.entities] if views is None else views
         self.names = plan.input_names
+        self._purchase_type = plan.purchase_type
 
         fields: dict[str, list[str]] = {
             entity.name: [field.name for field in view.fields]
@@ -46,10 +47,18 @@ class FeatureVectorizer:
 
         The instant is in microseconds since 1970-01-01 UTC; amount and event type are the request's own.
         """
-        is_purchase = math.nan if event_type is None else float(event_type == "purchase")
         return self._vector(
-            user, product, pair, timestamp_us, math.nan if amount is None else amount, is_purchase
+            user,
+            product,
+            pair,
+            timestamp_us,
+            math.nan if amount is None else amount,
+            self.is_purchase(event_type),
         )
+
+    def is_purchase(self, event_type: str | None) -> float:
+        """Return 1.0 for the type of event that is predicted, 0.0 for another, NaN for none."""
+        return math.nan if event_type is None else float(event_type == self._purchase_type)
 
     def matrix(
         self,

@@ -1,5 +1,7 @@
 """Errors of this package."""
 
+from collections.abc import Mapping
+
 from reprise.runtime.exceptions import RepriseError
 
 
@@ -11,9 +13,10 @@ class NothingArchivedError(OutcomesError):
     """There is nothing to evaluate yet."""
 
 
-class HorizonsDifferError(OutcomesError):
-    """The models of the arms predict over different horizons, so they have no outcome in common."""
+class LabelsDifferError(OutcomesError):
+    """The models of the arms predict different things, so they have no outcome in common."""
 
-    def __init__(self, horizons: dict[str, int]) -> None:
-        listed = ", ".join(f"{digest[:19]} {seconds:,} s" for digest, seconds in sorted(horizons.items()))
-        super().__init__(f"the models' horizons differ ({listed}); choose one with --horizon")
+    def __init__(self, name: str, values: Mapping[str, object]) -> None:
+        listed = ", ".join(f"{digest[:19]} {value}" for digest, value in sorted(values.items()))
+        setting = f"; choose one with --{name.replace(' ', '-')}" if name != "event type" else ""
+        super().__init__(f"the models differ in the {name} ({listed}){setting}")

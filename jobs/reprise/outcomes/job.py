@@ -1,18 +1,20 @@
 """One run: take a snapshot of the archive, join outcomes, measure, test, check, and write the results."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from reprise.bundle import Bundle, BundleNotFoundError, BundleStore
+from reprise.bundle import Bundle, BundleNotFoundError, BundleStore, Manifest
+from reprise.features.labels import Outcome
 from reprise.features.plan import Plan
 from reprise.outcomes.comparison.arm_metrics import measure_arms
 from reprise.outcomes.comparison.candidate_tests import CandidateTests, run_candidate_tests
 from reprise.outcomes.evaluation import Evaluation, build_evidence
-from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
+from reprise.outcomes.exceptions import LabelsDifferError, NothingArchivedError
 from reprise.outcomes.features.feature_consistency import Consistency, check_consistency
 from reprise.outcomes.features.feature_drift import ModelDrift, measure_drift
 from reprise.outcomes.metrics import exposition
@@ -20,7 +22,7 @@ from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot, take_snapshot
 from reprise.outcomes.tables.compared_arms import ComparedArms, arms_of_document, arms_of_predictions
-from reprise.outcomes.tables.outcome_join import join_outcomes
+from reprise.outcomes.tables.outcome_join import join_outcomes, open_predictions
 from reprise.routing import RoutingDocument
 from reprise.routing.store import RoutingStore
 from reprise.runtime.durations import microseconds
@@ -45,7 +47,7 @@ def run(settings: OutcomesSettings) -> JobResult:
 
     Raises:
         NothingArchivedError: There are no predictions or no events yet, or no model defines the horizon.
-        HorizonsDifferError: The arms' models predict over different horizons.
+        LabelsDifferError: The arms' models predict different things, such as other horizons.
         OfflineStoreError: The offline store cannot be read, or lacks events.
         BundleError: The model store cannot be read.
         StorageError: The report cannot be written.
@@ -89,12 +91,13 @@ def _evaluate(
     document: RoutingDocument | None,
 ) -> Evaluation:
     with progress("Joining predictions with outcomes", snapshot.prediction_count, "predictions") as joining:
-        join_outcomes(connection, snapshot)
+        open_predictions(connection, snapshot)
+        arms = arms_of_document(document) if document is not None else arms_of_predictions(connection)
+        bundles = _fetch_bundles(connection, arms, settings)
+        horizon_us, outcome = _label(arms, bundles, settings)
+        join_outcomes(connection, snapshot, outcome)
         joining.advance(snapshot.prediction_count)
-    arms = arms_of_document(document) if document is not None else arms_of_predictions(connection)
-    bundles = _fetch_bundles(connection, arms, settings)
-    horizon_us = _horizon_us(arms, bundles, settings)
-    until_us = snapshot.complete_until_us
+    until_us = snapshot.complete_until_us - outcome.refund_us
     with progress("Measuring", 2, "steps") as measuring:
         arm_results = measure_arms(connection, until_us, horizon_us, settings)
         tests = (
@@ -155,7 +158,7 @@ def _fetch_bundles(
     connection: Any, arms: ComparedArms | None, settings: OutcomesSettings
 ) -> dict[str, Bundle]:
     store = BundleStore(settings.model_store)
-    answered = connection.execute("SELECT DISTINCT digest FROM scored").fetchall()
+    answered = connection.execute("SELECT DISTINCT digest FROM predictions").fetchall()
     compared = {arm.digest for arm in arms.arms} if arms is not None else set()
     bundles = {}
     for digest in sorted({digest for (digest,) in answered} | compared):
@@ -166,16 +169,28 @@ def _fetch_bundles(
     return bundles
 
 
-def _horizon_us(arms: ComparedArms | None, bundles: Mapping[str, Bundle], settings: OutcomesSettings) -> int:
-    if settings.horizon is not None:
-        return microseconds(settings.horizon)
+def _label(
+    arms: ComparedArms | None, bundles: Mapping[str, Bundle], settings: OutcomesSettings
+) -> tuple[int, Outcome]:
+    """Return the horizon in microseconds and what is an outcome, of the settings or else of the arms' models."""
     digests = [arm.digest for arm in arms.arms] if arms is not None else list(bundles)
-    horizons = {digest: bundles[digest].manifest.horizon_seconds for digest in digests if digest in bundles}
-    if not horizons:
+    manifests = {digest: bundles[digest].manifest for digest in digests if digest in bundles}
+    if settings.horizon is None and not manifests:
         raise NothingArchivedError(
             f"{settings.model_store} has none of the models that answered, so the horizon is not known; set it with"
             " --horizon"
         )
-    if len(set(horizons.values())) > 1:
-        raise HorizonsDifferError(horizons)
-    return next(iter(horizons.values())) * 1_000_000
+
+    def common(name: str, value: Callable[[Manifest], Any], default: Any = None) -> Any:
+        values = {digest: value(manifest) for digest, manifest in manifests.items()}
+        if len(set(values.values())) > 1:
+            raise LabelsDifferError(name, values)
+        return next(iter(values.values()), default)
+
+    horizon, refund = settings.horizon, settings.refund_window
+    if horizon is None:
+        horizon = timedelta(seconds=common("horizon", lambda each: each.horizon_seconds))
+    if refund is None:
+        refund = timedelta(seconds=common("refund window", lambda each: each.refund_window_seconds, 0))
+    purchase_type = common("event type", lambda each: Plan.from_dict(each.plan).purchase_type, "purchase")
+    return microseconds(horizon), Outcome(purchase_type, microseconds(refund))

@@ -44,6 +44,12 @@ class OutcomesSettings(OnlineStoreSettings, JobSettings):
         default=None,
         description="Time in which a purchase counts, such as 30d; by default the horizon of the arms' models.",
     )
+    refund_window: Duration | None = Field(
+        default=None,
+        ge=timedelta(0),
+        description="A purchase that is returned within this time does not count; by default the refund window of the"
+        " arms' models.",
+    )
     early_horizon: Duration = Field(
         default=timedelta(days=1), description="Horizon of the early read of ranking metrics and conversion."
     )

@@ -140,13 +140,8 @@ def _find_rollout(
     namespace, name = rollout_name(settings.rollout or "")
     api = open_rollouts()
     baseline = store.fetch(serving_baseline(api.get(namespace, name)))
-    horizon = timedelta(seconds=baseline.manifest.horizon_seconds)
-    if horizon != settings.horizon:
-        raise RolloutRefusedError(
-            f"{namespace}/{name}",
-            f"the horizon of its baseline is {format_duration(horizon)} and the horizon of this training is"
-            f" {format_duration(settings.horizon)}: the two cannot be compared",
-        )
+    if differing := _other_label(settings, baseline):
+        raise RolloutRefusedError(f"{namespace}/{name}", f"{differing}: the two cannot be compared")
     return _RolloutTarget(api, namespace, name, _Serving(baseline, store.evaluated_model(baseline)))
 
 
@@ -156,12 +151,25 @@ def _latest(settings: TrainerSettings, store: BundleStore) -> tuple[_Serving | N
         return None, "--no-keep-better-latest"
     try:
         bundle = store.fetch(store.latest())
-        horizon = timedelta(seconds=bundle.manifest.horizon_seconds)
-        if horizon != settings.horizon:
-            return None, f"the horizon of {bundle.digest} is {format_duration(horizon)}"
+        if differing := _other_label(settings, bundle):
+            return None, differing
         return _Serving(bundle, store.evaluated_model(bundle)), ""
     except (BundleNotFoundError, BundleCorruptError, InvalidBundleError) as error:
         return None, str(error)
+
+
+def _other_label(settings: TrainerSettings, bundle: Bundle) -> str | None:
+    """Return how the label of a bundle differs from that of this training, ``None`` if it does not."""
+    for name, seconds, own in (
+        ("horizon", bundle.manifest.horizon_seconds, settings.horizon),
+        ("refund window", bundle.manifest.refund_window_seconds, settings.refund_window),
+    ):
+        if seconds != own.total_seconds():
+            theirs = format_duration(timedelta(seconds=seconds))
+            return (
+                f"the {name} of {bundle.digest} is {theirs}, and that of this training {format_duration(own)}"
+            )
+    return None
 
 
 def _compare(

@@ -26,6 +26,12 @@ class TrainerSettings(JobSettings):
     horizon: Duration = Field(
         timedelta(days=30), description="How far ahead a purchase counts, such as 30d or 12h."
     )
+    refund_window: Duration = Field(
+        timedelta(0),
+        ge=timedelta(0),
+        description="A purchase that is returned within this time, such as 14d, does not count as bought; 0s counts"
+        " every purchase.",
+    )
     truth: Path | None = Field(
         None,
         description="CSV or Parquet of the true probability of each event (columns event_id and probability), as "
@@ -100,6 +106,11 @@ class TrainerSettings(JobSettings):
         description="Final traffic of the candidate, percent of users. By default an existing candidate keeps its"
         " share, and a new one gets 50 or what the other candidates leave.",
     )
+
+    @property
+    def label_span(self) -> timedelta:
+        """How long after a row its label is known."""
+        return self.horizon + self.refund_window
 
     @field_validator("horizon")
     @classmethod

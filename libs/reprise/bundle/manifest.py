@@ -218,6 +218,9 @@ class Manifest(_Part):
     plan: dict[str, Any] = Field(description="The compiled plan; a predictor needs nothing else.")
     inputs: Annotated[tuple[InputColumn, ...], Field(min_length=1)]
     horizon_seconds: Annotated[int, Field(gt=0)]
+    refund_window_seconds: int = Field(
+        0, ge=0, description="Purchases that are returned within it are no label; 0 if every purchase is."
+    )
     threshold: Share = Field(
         description="Chosen for all requests at events together; ``verdicts`` has that of each kind."
     )

@@ -128,7 +128,10 @@ def _notes(report: ImportReport, left_out: Sequence[Path], repeats: int, *, has_
         notes.append(f"the delivered features use views and purchases, not {others}")
     if "purchase" not in report.event_types:
         kinds = ", ".join(report.event_types)
-        notes.append(f"no event is a purchase (types: {kinds}); map one with --event-type purchase=VALUE")
+        notes.append(
+            f"no event is of type purchase, which the delivered features predict (types: {kinds}); map one with"
+            " --event-type purchase=VALUE"
+        )
     return tuple(notes)
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from reprise import sql
 from reprise.bundle import BundleNotFoundError, BundleStore
 from reprise.datagen.main import command as datagen
 from reprise.evaluation.cluster_bootstrap import Interval
+from reprise.features.plan import Plan
 from reprise.trainer import pipeline
 from reprise.trainer.exceptions import RolloutRefusedError
 from reprise.trainer.pipeline import TrainingResult, train
@@ -19,6 +21,7 @@ from reprise.trainer.promotion.baseline_comparison import (
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.summary import render_summary
 from support.histories import PLAN_FILE
+from support.plans import checked_in_plan, with_other_names
 from support.rollout_resource import FakeRollouts
 from support.served_bundles import bundle_files
 
@@ -40,10 +43,10 @@ def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def trained(events: Path, models: Path, api: FakeRollouts | None = None, **others: object) -> TrainingResult:
+    given = {"plan": PLAN_FILE, "horizon": HORIZON} | others
     settings = TrainerSettings.load(
-        events=events, out=str(models), plan=PLAN_FILE, horizon=HORIZON, cv_folds=0,
-        rollout=None if api is None else "shop/model", **others,
-    )  # fmt: skip
+        events=events, out=str(models), cv_folds=0, rollout=None if api is None else "shop/model", **given
+    )
     return train(settings, open_rollouts=lambda: api or FakeRollouts(""))
 
 
@@ -112,3 +115,17 @@ def test_models_of_other_horizons_are_not_compared(events: Path, tmp_path: Path)
     other = BundleStore(str(tmp_path)).publish(bundle_files())
     with pytest.raises(RolloutRefusedError, match=r"30d.*10d"):
         trained(events, tmp_path, FakeRollouts(other))
+    with pytest.raises(RolloutRefusedError, match=r"refund window.*0s.*14d"):
+        trained(events, tmp_path, FakeRollouts(other), horizon="30d", refund_window="14d")
+
+
+def test_manifest_has_the_event_type_and_the_refund_window(events: Path, tmp_path: Path) -> None:
+    plan, orders = tmp_path / "plan.json", tmp_path / "orders.parquet"
+    plan.write_bytes(with_other_names(checked_in_plan()).dumps())
+    renamed = f"SELECT * REPLACE (replace(event_type, 'purchase', 'order') AS event_type) FROM '{events}'"
+    with sql.connect() as connection:
+        sql.copy_to_parquet(connection, renamed, orders)
+    manifest = trained(orders, tmp_path, plan=plan, refund_window="1d", set_latest=False).manifest
+    assert manifest.refund_window_seconds == 86_400
+    assert Plan.from_dict(manifest.plan).purchase_type == "order"
+    assert manifest.data.evaluation.positives > 0

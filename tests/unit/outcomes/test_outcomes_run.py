@@ -12,10 +12,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from reprise.bundle import BundleFiles, BundleStore
 from reprise.events import parse_timestamp
+from reprise.features.labels import Outcome
 from reprise.outcomes.comparison.confidence_sequence import Verdict
 from reprise.outcomes.comparison.results import Reproduction
 from reprise.outcomes.evaluation import Evaluation, build_evidence
-from reprise.outcomes.exceptions import HorizonsDifferError, NothingArchivedError
+from reprise.outcomes.exceptions import LabelsDifferError, NothingArchivedError
 from reprise.outcomes.features.feature_consistency import Consistency, check_consistency
 from reprise.outcomes.job import evaluate
 from reprise.outcomes.metrics import exposition
@@ -23,7 +24,12 @@ from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.report.summary import render_summary
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot, take_snapshot
-from reprise.outcomes.tables.outcome_join import join_outcomes, labelled_rows, model_arms
+from reprise.outcomes.tables.outcome_join import (
+    join_outcomes,
+    labelled_rows,
+    model_arms,
+    open_predictions,
+)
 from support.outcomes import (
     DAY_US,
     HORIZON_US,
@@ -65,7 +71,8 @@ def found(archive: Archive) -> Evaluation:
 def joined(archive: Archive, tmp_path: Path) -> Iterator[tuple[Any, ArchiveSnapshot]]:
     snapshot = take_snapshot(settings(archive), tmp_path)
     with duckdb.connect() as connection:
-        join_outcomes(connection, snapshot)
+        open_predictions(connection, snapshot)
+        join_outcomes(connection, snapshot, Outcome("purchase"))
         yield connection, snapshot
 
 
@@ -296,7 +303,7 @@ def test_models_of_other_horizons_are_not_compared_silently(archive: Archive, tm
     baseline, candidate = archive.document.arms
     arms = (baseline, candidate.model_copy(update={"digest": digest}))
     document = archive.document.model_copy(update={"arms": arms})
-    with pytest.raises(HorizonsDifferError, match="--horizon"):
+    with pytest.raises(LabelsDifferError, match="--horizon"):
         evaluate(settings(archive, model_store=str(tmp_path / "models")), document)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from reprise.archive import OfflineStore
 from reprise.events import Event, encode_event, format_timestamp
+from reprise.features.labels import Outcome
 from reprise.log import PREDICTIONS, Record
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import take_snapshot
@@ -20,11 +21,13 @@ from reprise.outcomes.tables.outcome_join import (
     final_user_values,
     join_outcomes,
     model_arms,
+    open_predictions,
 )
 from support.fake_log import FakeLogProducer
 from support.offline import put
+from support.plans import with_other_names
 from support.predictor import NOW_US, published, running_predictor
-from support.served_bundles import DAY_US, bundle_files
+from support.served_bundles import DAY_US, bundle_files, small_plan
 
 SECOND_US = 1_000_000
 UNTIL_US = NOW_US + 10 * DAY_US
@@ -34,6 +37,7 @@ UNTIL_US = NOW_US + 10 * DAY_US
 class Case:
     """Requests (seconds after now, product, event type, event id) and purchases (seconds, product, id) of one user.
 
+    ``returns`` are the seconds at which product p is returned; within an hour the purchase does not count.
     ``waits`` are the seconds from each request to its outcome; ``converted`` is whether the first one has any.
     """
 
@@ -41,6 +45,7 @@ class Case:
     purchases: list[tuple[int, str, str]]
     waits: list[int | None]
     converted: bool
+    returns: tuple[int, ...] = ()
 
 
 CASES = {
@@ -87,6 +92,14 @@ CASES = {
     ),
     "a view, then the purchase": Case([(0, "p", "view", None)], [(5, "p", "e1")], [5], True),
     "a view with id, then the purchase": Case([(0, "p", "view", "v1")], [(5, "p", "e1")], [5], True),
+    "a purchase that is returned, and another": Case(
+        [(0, "p", "view", None)], [(5, "p", "e1"), (50, "p", "e2")], [50], True, (20,)
+    ),
+    "a purchase that is returned": Case([(0, "p", "view", None)], [(5, "p", "e1")], [None], False, (3605,)),
+    "returned too late": Case([(0, "p", "view", None)], [(5, "p", "e1")], [5], True, (3606,)),
+    "asked before, without id, returned, and again": Case(
+        [(0, "p", "purchase", None)], [(2, "p", "e1"), (5, "p", "e2")], [5], True, (3,)
+    ),
     "idle": Case([(0, "p", None, None)], [(5, "p", "e1")], [5], True),
     "a basket": Case(
         [(0, "p", "purchase", "e1"), (0, "q", "purchase", None)],
@@ -107,20 +120,31 @@ def request_body(user: str, at: int, product: str, kind: str | None, event_id: s
     return body | {"timestamp": format_timestamp(NOW_US + at * SECOND_US)}
 
 
-@pytest.fixture(scope="module")
-def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+@pytest.fixture(scope="module", params=["purchase", "order"])
+def connection(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The join of what a predictor logged with what its users bought; users are named as their case."""
     folder: Path = tmp_path_factory.mktemp("shop")
-    published(folder / "models", bundle_files())
+    plan = small_plan() if request.param == "purchase" else with_other_names(small_plan())
+    assert plan.purchase_type == request.param
+    published(folder / "models", bundle_files(plan))
     log = FakeLogProducer()
-    with running_predictor(folder / "models", log, prediction_log=True) as predictor:
+    with running_predictor(
+        folder / "models", log, prediction_log=True, event_types=f"view,{request.param}"
+    ) as predictor:
         asked = [request_body(user, *each) for user, case in CASES.items() for each in case.requests]
+        for each in asked:
+            each["event_type"] = request.param if each["event_type"] == "purchase" else each["event_type"]
         answer = predictor.client.post("/predict/batch", json={"requests": asked}).json()
         assert answer["failed"] == 0
     purchases = [
-        Event(f"{user} {event_id}", user, product, "purchase", NOW_US + at * SECOND_US, 9.5)
+        Event(f"{user} {event_id}", user, product, request.param, NOW_US + at * SECOND_US, 9.5)
         for user, case in CASES.items()
         for at, product, event_id in case.purchases
+    ]
+    purchases += [
+        Event(f"{user} returned {at}", user, "p", "return", NOW_US + at * SECOND_US)
+        for user, case in CASES.items()
+        for at in case.returns
     ]
     events = [encode_event(each) for each in (*purchases, Event("last", "x", "p", "view", UNTIL_US))]
     store = OfflineStore(str(folder / "offline"))
@@ -131,7 +155,8 @@ def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     snapshot = take_snapshot(settings, folder)
     assert snapshot.prediction_count == len(asked)
     with duckdb.connect() as opened:
-        join_outcomes(opened, snapshot)
+        open_predictions(opened, snapshot)
+        join_outcomes(opened, snapshot, Outcome(request.param, 3600 * SECOND_US))
         yield opened
 
 

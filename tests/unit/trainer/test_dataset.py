@@ -58,6 +58,7 @@ def load(folder: Path, truth: str | None = None, max_rows: int = 1_000, seed: in
         folder / "events.parquet",
         folder / truth if truth else None,
         ("second", "first"),
+        purchase_type="purchase",
         max_rows=max_rows,
         seed=seed,
         memory_limit="200MiB",
@@ -157,7 +158,7 @@ def test_missing_input_is_named(folder: Path) -> None:
     with pytest.raises(RowsError, match="input third is missing"):
         load_dataset(
             folder / "rows.parquet", folder / "events.parquet", None, ("first", "third"),
-            max_rows=10, seed=0, memory_limit="200MiB",
+            purchase_type="purchase", max_rows=10, seed=0, memory_limit="200MiB",
         )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from reprise import sql
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors import batch_sql
 from reprise.features.feature_functions import FloatArray
+from reprise.features.labels import Outcome, refunded_purchases
 from reprise.features.plan import EntityName, EntityPlan, Plan
 from reprise.features.vectorizer import FeatureVectorizer
 
@@ -55,8 +56,10 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         self._connection.close()
         self._spill.cleanup()
 
-    def load_events(self, source: Path | pa.Table) -> int:
+    def load_events(self, source: Path | pa.Table, refund_us: int = 0) -> int:
         """Load canonical events, the first of each ``event_id``; return how many are of the plan's event types.
+
+        Purchases that are returned within ``refund_us`` are marked; see ``labels.refunded_purchases``.
 
         Raises:
             NotEnoughEventsError: There are none.
@@ -78,6 +81,11 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         [(count,)] = self._run("SELECT count(*) FROM events")
         if count == 0:
             raise NotEnoughEventsError(f"no event is of a type that makes features: {types}")
+        refunded = "SELECT ''::VARCHAR AS event_id WHERE false"
+        if refund_us:
+            distinct = f"(SELECT *, epoch_us(timestamp) AS ts FROM {rows} {sql.FIRST_OF_EACH_ID})"
+            refunded = refunded_purchases(distinct, Outcome(self._plan.purchase_type, refund_us))
+        self._run(f"CREATE OR REPLACE TEMP TABLE refunded AS {refunded}")
         return int(count)
 
     def events(self) -> pa.Table:
@@ -91,10 +99,13 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
     ) -> pa.RecordBatchReader:
         """Return one row per event: ``columns``, the ``extra`` expressions by name, and the states before it.
 
-        Expressions may use the columns of ``batch_sql.transitions_select``, and the table ``events``. ``requests`` is a
-        query of further rows, such as ``sampled_questions``; with it there is the column ``asked``.
+        Expressions may use the columns of ``batch_sql.transitions_select``, ``refunded``, and the table ``events``.
+        ``requests`` is a query of further rows, such as ``sampled_questions``; with it there is the column ``asked``.
         """
-        source = _events(is_row=True)
+        source = (
+            "SELECT *, event_id IN (SELECT event_id FROM refunded) AS refunded"
+            f" FROM ({self._events(is_row=True)})"
+        )
         if requests is not None:
             source = (
                 f"SELECT *, 'before' AS asked FROM ({source}) UNION ALL BY NAME"
@@ -109,7 +120,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             "SELECT row_id, NULL, user_id, product_id, NULL, timestamp_us, amount, NULL, false, true, is_purchase"
             " FROM requests"
         )
-        source = f"{_events(is_row=False)} UNION ALL {request_events}"
+        source = f"{self._events(is_row=False)} UNION ALL {request_events}"
         return self._past(source, ["row_id", "ts", "amount", "is_purchase"], None)
 
     def with_inputs(self, rows: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
@@ -125,7 +136,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
     def final_states(self, entity: EntityName) -> pa.RecordBatchReader:
         """Return every entity's state after all events: its ids, the state's fields, and ``last_us``."""
         entity_plan = next(e for e in self._plan.entities if e.name == entity)
-        transitions = self._lift(_events(is_row=True))
+        transitions = self._lift(self._events(is_row=True))
         return self._stream(batch_sql.final_select(self._plan, entity_plan, transitions))
 
     def load_positions(self, source: Path) -> LogPositions | None:
@@ -159,7 +170,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         Columns are its ids, the fields, ``ts``, and ``is_last``: whether it is the entity's state after all events.
         If positions are loaded, ``offset_<partition>`` is the last offset in the state, or null.
         """
-        source, offsets = _events(is_row=True), {}
+        source, offsets = self._events(is_row=True), {}
         if self._positions is not None:
             source = f"SELECT * FROM ({source}) LEFT JOIN positions USING (event_id)"
             of_topic = f"topic_id = {sql.literal(str(self._positions.topic))}"
@@ -181,6 +192,12 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         transitions = self._lift(source)
         return self._stream(batch_sql.past_select(self._plan, transitions, self._span(), columns, extra))
 
+    def _events(self, *, is_row: bool) -> str:
+        return (
+            f"SELECT NULL::BIGINT AS row_id, *, true AS is_event, {str(is_row).lower()} AS is_row,"
+            f" (event_type = {sql.literal(self._plan.purchase_type)})::DOUBLE AS is_purchase FROM events"
+        )
+
     def _lift(self, source: str) -> str:
         lifted = batch_sql.lifted_select(self._plan, f"({source})")
         self._run(f"CREATE OR REPLACE TEMP TABLE lifted AS {lifted}")
@@ -197,13 +214,6 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         """Run a statement and fetch its rows, without which the connection cannot run another."""
         rows: list[tuple[Any, ...]] = self._connection.execute(statement, list(parameters)).fetchall()
         return rows
-
-
-def _events(*, is_row: bool) -> str:
-    return (
-        f"SELECT NULL::BIGINT AS row_id, *, true AS is_event, {str(is_row).lower()} AS is_row,"
-        " (event_type = 'purchase')::DOUBLE AS is_purchase FROM events"
-    )
 
 
 def _floats(batch: pa.RecordBatch, column: str) -> FloatArray:

@@ -66,7 +66,7 @@ def check_parity(
         events["timestamp"] = pd.to_datetime(events["timestamp_us"], unit="us").astype("datetime64[ns]")
         requests = events.assign(
             row_id=np.arange(len(events), dtype=np.int64),
-            is_purchase=(events["event_type"] == "purchase").astype(np.float64),
+            is_purchase=(events["event_type"] == plan.purchase_type).astype(np.float64),
         )
         batch = batch_inputs(executor, plan, requests)
         fields = [column.to_pylist() for column in table.select(_EVENT_FIELDS).columns]

@@ -143,7 +143,7 @@ def stream_inputs(
             *states.of(user, product),
             at_us,
             None if np.isnan(amount) else amount,
-            None if np.isnan(is_purchase) else ("purchase" if is_purchase else "view"),
+            None if np.isnan(is_purchase) else (plan.purchase_type if is_purchase else "other"),
         )
     progress.advance(len(in_order) - folded)
     return out

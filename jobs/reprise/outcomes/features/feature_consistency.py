@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
 from reprise.features.feature_functions import FloatArray
@@ -95,7 +96,7 @@ def check_consistency(
     for digest, plan in plans.items():
         by_hash.setdefault(plan.hash, (plan, []))[1].append(digest)
     for plan, digests in by_hash.values():
-        rows = sample.filter(pa.compute.is_in(sample["digest"], pa.array(digests, pa.string())))
+        rows = sample.filter(pc.is_in(sample["digest"], pa.array(digests, pa.string())))
         if rows.num_rows:
             total += _check_plan(connection, rows, plan, snapshot.events, settings, folder)
     return total + Consistency(unknown_models=sample.num_rows - total.predictions)
@@ -156,7 +157,9 @@ def _computed_inputs(
 ) -> FloatArray:
     with BatchExecutor(plan, memory_limit=settings.memory_limit, temp_directory=folder) as executor:
         executor.load_events(events)
-        return batch_inputs(executor, plan, rows.select(list(REQUEST_COLUMNS)))
+        is_purchase = pc.equal(rows["event_type"], plan.purchase_type).cast(pa.float64())
+        requests = rows.append_column("is_purchase", is_purchase).select(list(REQUEST_COLUMNS))
+        return batch_inputs(executor, plan, requests)
 
 
 def _entities_in_flight(

@@ -29,7 +29,7 @@ PREDICTION_SCHEMA = pa.schema(
         pa.field("product_id", pa.string(), nullable=False),
         pa.field("event_id", pa.string()),
         pa.field("amount", pa.float64()),
-        pa.field("is_purchase", pa.float64()),
+        pa.field("event_type", pa.string()),
         pa.field("probability", pa.float64(), nullable=False),
         pa.field("digest", pa.string(), nullable=False),
         pa.field("arm", pa.string(), nullable=False),
@@ -39,7 +39,6 @@ PREDICTION_SCHEMA = pa.schema(
 )
 """Instants in microseconds since 1970-01-01 UTC; the features are a JSON object of numbers and nulls."""
 
-_PURCHASE = "purchase"
 _USER = 2  # column of a row
 
 
@@ -153,7 +152,7 @@ def _row(record: dict[str, Any]) -> tuple[Any, ...] | None:
             _text(record["product_id"]),
             None if record.get("event_id") is None else _text(record["event_id"]),
             record["amount"],
-            None if event_type is None else float(event_type == _PURCHASE),
+            None if event_type is None else _text(event_type),
             float(record["probability"]),
             _text(record["model_version"]),
             _text(record["arm"]),

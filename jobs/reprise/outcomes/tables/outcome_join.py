@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reprise.evaluation.classification_metrics import Floats, Indices, Labels
-from reprise.features.labels import bought_within, horizon_is_over
+from reprise.features.labels import Outcome, bought_within, horizon_is_over, refunded_purchases
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
 from reprise.sql import FIRST_OF_EACH_ID, event_key, literal, numbered_rows
 
@@ -41,22 +41,40 @@ class LabelledRows:
     share: float  # Share of the users in it; below 1 if users were sampled
 
 
-def join_outcomes(connection: Any, snapshot: ArchiveSnapshot) -> None:
-    """Create the view ``predictions`` and the tables ``users``, ``bought`` and ``scored``.
+def open_predictions(connection: Any, snapshot: ArchiveSnapshot) -> None:
+    """Create the view ``predictions``."""
+    connection.execute(
+        f"CREATE VIEW predictions AS SELECT * FROM read_parquet({literal(snapshot.predictions)})"
+    )
 
-    ``bought`` has every purchase with ``other_ts``, when the pair's first other purchase at this instant or later was.
-    ``scored`` has every prediction with its user's number, from 0, ``own_id``, the id of the event that it was made at,
-    and ``wait_us``, the time until the user next bought the product in another event, null if that has not happened.
+
+def join_outcomes(connection: Any, snapshot: ArchiveSnapshot, outcome: Outcome) -> None:
+    """Create the tables ``users``, ``purchases``, ``bought`` and ``scored``.
+
+    ``bought`` has every purchase that is an outcome, with ``other_ts``, when the pair's first other one at this instant
+    or later was. ``scored`` has every prediction with its user's number, from 0, ``own_id``, the id of the event that
+    it was made at, and ``wait_us``, the time until the user next bought the product in another event, null if that has
+    not happened.
     """
+    events = (
+        f'(SELECT *, epoch_us("timestamp") AS ts FROM {numbered_rows(snapshot.events)} {FIRST_OF_EACH_ID})'
+    )
+    counted = ""
+    if outcome.refund_us:
+        counted = f"WHERE event_id NOT IN ({refunded_purchases(events, outcome)})"
+    is_purchase = f"event_type = {literal(outcome.purchase_type)}"
     statements = (
-        f"CREATE VIEW predictions AS SELECT * FROM read_parquet({literal(snapshot.predictions)})",
+        f"""
+        CREATE TABLE purchases AS
+        SELECT event_id, user_id, product_id, ts FROM {events} WHERE {is_purchase}
+        """,
         f"""
         CREATE TABLE bought AS
-        SELECT event_id, user_id, product_id, epoch_us("timestamp") AS ts, min(ts) OVER (
+        SELECT *, min(ts) OVER (
             PARTITION BY user_id, product_id ORDER BY ts
             RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING EXCLUDE CURRENT ROW
         ) AS other_ts
-        FROM (SELECT * FROM {numbered_rows(snapshot.events)} {FIRST_OF_EACH_ID}) WHERE event_type = 'purchase'
+        FROM purchases {counted}
         """,
         """
         CREATE TABLE users AS
@@ -66,9 +84,9 @@ def join_outcomes(connection: Any, snapshot: ArchiveSnapshot) -> None:
         f"""
         CREATE TABLE scored AS
         WITH near AS (
-            SELECT p.row_id, b.event_id FROM predictions p ASOF JOIN bought b
+            SELECT p.row_id, b.event_id FROM predictions p ASOF JOIN purchases b
                 ON p.user_id = b.user_id AND p.product_id = b.product_id AND p.timestamp_us <= b.ts
-            WHERE p.is_purchase = 1 AND p.event_id IS NULL AND b.ts <= p.timestamp_us + {_OWN_PURCHASE_US}
+            WHERE p.{is_purchase} AND p.event_id IS NULL AND b.ts <= p.timestamp_us + {_OWN_PURCHASE_US}
         )
         SELECT p.row_id, u.user_number, p.user_id, {_DRAWN.replace("user_id", "p.user_id")} AS drawn,
                p.product_id, p.timestamp_us, p.probability, p.arm, p.digest, p.shadow,

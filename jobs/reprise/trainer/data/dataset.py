@@ -79,6 +79,7 @@ def load_dataset(
     truth: Path | None,
     input_names: tuple[str, ...],
     *,
+    purchase_type: str,
     max_rows: int,
     seed: int,
     memory_limit: str,
@@ -90,6 +91,7 @@ def load_dataset(
         events: The canonical Parquet of its events.
         truth: CSV or Parquet with ``event_id`` and ``probability``.
         input_names: The plan's inputs, in order.
+        purchase_type: The type of the events that are predicted.
         max_rows: Maximum rows.
         seed: Seed of the sample.
         memory_limit: Memory limit of DuckDB.
@@ -103,7 +105,7 @@ def load_dataset(
     missing = [name for name in input_names if name not in file.schema_arrow.names]
     if missing:
         raise RowsError(f"{rows}: the plan's input {missing[0]} is missing ({len(missing)} in all)")
-    columns = _read_columns(rows, events, truth, memory_limit)
+    columns = _read_columns(rows, events, truth, purchase_type, memory_limit)
     labelled = np.flatnonzero(columns["labelled"])
     if len(labelled) == 0:
         raise TrainingRefusedError(
@@ -146,7 +148,7 @@ def _sampled_positions(total: int, rows: int, seed: int) -> npt.NDArray[np.int64
 
 
 def _read_columns(
-    rows: Path, events: Path, truth: Path | None, memory_limit: str
+    rows: Path, events: Path, truth: Path | None, purchase_type: str, memory_limit: str
 ) -> dict[str, npt.NDArray[Any]]:
     with sql.connect(memory_limit=memory_limit, temp_directory=rows.parent) as connection:
         join, column = "", "CAST(NULL AS DOUBLE)"
@@ -167,12 +169,12 @@ def _read_columns(
                 list_position({list(ASKED)}, r.asked) - 1 AS asked
             FROM read_parquet($rows, file_row_number = true) r
             ASOF LEFT JOIN (
-                SELECT user_id, product_id, timestamp FROM read_parquet($events) WHERE event_type = 'purchase'
+                SELECT user_id, product_id, timestamp FROM read_parquet($events) WHERE event_type = $purchase_type
             ) p ON r.user_id = p.user_id AND r.product_id = p.product_id AND r.timestamp > p.timestamp
             {join}
             ORDER BY r.file_row_number
             """,
-            params={"rows": str(rows), "events": str(events)},
+            params={"rows": str(rows), "events": str(events), "purchase_type": purchase_type},
         ).to_arrow_table()
     columns = {
         name: result[name].to_numpy() for name in ("labelled", "label", "timestamp_us", "repeat_candidate")

@@ -47,7 +47,7 @@ def read_history(
         if report.first_us is None or report.last_us is None:
             raise TrainingRefusedError("there are no events", "a file that holds some")
         try:
-            split = split_by_time(report.first_us, report.last_us, settings.horizon)
+            split = split_by_time(report.first_us, report.last_us, settings.label_span)
         except HistoryTooShortError as error:
             raise TrainingRefusedError(error.reason, error.remedy) from None
         sha256 = events_sha256(events)
@@ -71,6 +71,7 @@ def compute_dataset(
             rows,
             plan,
             settings.horizon,
+            refund_window=settings.refund_window,
             questions=True,
             memory_limit=settings.memory_limit,
             temp_directory=rows.parent,
@@ -82,6 +83,7 @@ def compute_dataset(
             events,
             settings.truth,
             plan.input_names,
+            purchase_type=plan.purchase_type,
             max_rows=settings.max_rows,
             seed=settings.seed,
             memory_limit=settings.memory_limit,

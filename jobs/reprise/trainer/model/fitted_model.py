@@ -241,8 +241,8 @@ def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:
     if rows and positives == 0:
         raise TrainingRefusedError(
             f"only one class: in none of {rows:,} rows did the user buy the product within {within}",
-            "a longer --horizon, more history, or a check of whether the file's purchases are called purchase "
-            "(--event-type purchase=VALUE)",
+            "a longer --horizon, more history, or a check of whether the file's purchases have the event type of the"
+            " plan (purchase by default: --event-type purchase=VALUE)",
         )
     if rows and positives == rows:
         raise TrainingRefusedError(

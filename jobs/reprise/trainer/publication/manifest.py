@@ -77,6 +77,7 @@ def build_manifest(
         plan=plan.to_dict(),
         inputs=tuple(InputColumn(name=name) for name in plan.input_names),
         horizon_seconds=round(settings.horizon.total_seconds()),
+        refund_window_seconds=round(settings.refund_window.total_seconds()),
         threshold=published.thresholds.overall,
         verdicts=dict(model.verdicts),
         seed=settings.seed,

@@ -91,7 +91,7 @@ def score_batch(
             model.pair.of_block(pair),
             np.array(timestamps_us, np.float64),
             np.array([math.nan if each.amount is None else each.amount for each in requests], np.float64),
-            np.array([_is_purchase(each.event_type) for each in requests], np.float64),
+            np.array([model.vectorizer.is_purchase(each.event_type) for each in requests], np.float64),
         )
         observe_finish(time.perf_counter() - start)
         # Observing ends the stage's span, so the next stage begins after it.
@@ -115,7 +115,3 @@ def score_batch(
 
 def _failed(arm: LoadedArm, reason: str) -> ModelFailedError:
     return ModelFailedError(f"arm {arm.name}, model {arm.model.digest}: {reason}")
-
-
-def _is_purchase(event_type: str | None) -> float:
-    return math.nan if event_type is None else float(event_type == "purchase")
