@@ -1,11 +1,13 @@
 """Reads archived events: every record once, duplicates of an event resolved as the stream resolves them.
 
 The stream keeps the record of an ``event_id`` that arrives first. Arrival is the running maximum of log timestamps in
-the partition, so it is monotonic even if clocks differ. Records are in the order of (arrival, partition, offset).
+the partition, without those in the future, so it is monotonic even if clocks differ. Records are in the order of
+(arrival, partition, offset).
 
 Events of canaries (``reprise doctor``) are left out: training, outcomes and backfill are about the shop's users alone.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -168,12 +170,15 @@ def _arrivals(
     failures: list[RepriseError],
 ) -> Iterator[pa.RecordBatch]:
     """Yield the records of all incarnations with their arrival; keeps the error that ends the iteration."""
+    now_ms = time.time_ns() // 1_000_000
     try:
         for number, coverage in enumerate(incarnations):
             for parts in coverage.parts.values():
                 arrived = np.iinfo(np.int64).min
                 for batch in (batch for part in parts for batch in store.read(part)):
                     stamps = batch.column("log_timestamp").cast(pa.int64()).to_numpy()
+                    # a writer's clock may be in the future, and outcomes are complete until the newest arrival
+                    stamps = np.where(stamps > now_ms, 0, stamps)
                     arrivals = np.maximum(np.maximum.accumulate(stamps), arrived)
                     arrived = arrivals[-1]
                     numbers = pa.array(np.full(len(arrivals), number, np.int32))

@@ -126,6 +126,14 @@ def test_arrival_order_has_duplicates_and_places(tmp_path: Path) -> None:
     assert (report.events, report.records) == (3, 3)
 
 
+def test_a_writers_clock_in_the_future_does_not_move_the_newest_arrival(tmp_path: Path) -> None:
+    store, decade_ms = OfflineStore(str(tmp_path)), 10 * 365 * 86_400_000
+    put(store, [one("a", 0, 0, 100), one("b", 0, 1, decade_ms), one("c", 0, 2, 500)])
+    write_events(store, tmp_path / "arrivals.parquet", order="arrival")
+    arrivals = pq.read_table(tmp_path / "arrivals.parquet").column("arrival").cast(pa.timestamp("ms", "UTC"))
+    assert [each - START_MS for each in arrivals.cast(pa.int64()).to_pylist()] == [100, 100, 500]
+
+
 def test_broken_records_are_counted_and_left_out(tmp_path: Path) -> None:
     store = OfflineStore(str(tmp_path))
     put(store, [one("a", 0, 0, 0), Record(0, 1, START_MS, b"", b"broken")])
