@@ -56,6 +56,9 @@ class CrashingStorage(Storage):
     def read(self, path: str) -> bytes:
         return self._storage.read(path)
 
+    def version(self, path: str) -> str | None:
+        return self._storage.version(path)
+
     def write(self, path: str, content: bytes | Path) -> None:
         self._boundaries.cross()
         self._storage.write(path, content)

@@ -33,9 +33,12 @@ class EmbeddedShop:
         return str(self.folder / "offline")
 
     def append(self, events: Sequence[Event]) -> None:
+        self.append_records(EVENTS.name, [(event.user_id, encode_event(event)) for event in events])
+
+    def append_records(self, topic: str, records: Sequence[tuple[str, bytes]]) -> None:
         producer = open_producer(self.log)
-        for event in events:
-            producer.append(EVENTS.name, event.user_id.encode(), encode_event(event))
+        for user_id, value in records:
+            producer.append(topic, user_id.encode(), value)
         producer.close(10)
 
     def archive(self) -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from reprise.events.event import ERASED_PREFIX
 from reprise.features.exceptions import FeatureEngineError
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.labels import training_label
@@ -61,7 +63,7 @@ def build_training_rows(
 
     The label says whether the same user buys the same product in (t, t + horizon]. It is null if the history ends
     before the horizon and the refund window are over, within which a returned purchase does not count; 0 counts all.
-    With ``questions`` there are also the rows of ``sampled_questions``.
+    With ``questions`` there are also the rows of ``sampled_questions``. Erased users have no rows.
 
     ``events`` is canonical Parquet, ``out`` a ``.parquet`` or ``.csv`` file. ``memory_limit`` and ``temp_directory``
     are as for ``BatchExecutor``. ``advance`` is called with the number of rows written since the last call.
@@ -89,13 +91,15 @@ def build_training_rows(
         _open_writer(out, partial, schema) as writer,
     ):
         executor.load_events(events, refund_us)
-        for batch, inputs in executor.with_inputs(
+        for states, all_inputs in executor.with_inputs(
             executor.event_rows(
                 [*names, "ts", "amount", "is_purchase"],
                 extra,
                 requests=sampled_questions(horizon_us + refund_us, plan.purchase_type) if questions else None,
             )
         ):
+            kept = pc.invert(pc.starts_with(states.column("user_id"), ERASED_PREFIX))
+            batch, inputs = states.filter(kept), all_inputs[kept.to_numpy(zero_copy_only=False)]
             label, candidate = batch.column("label"), batch.column("repeat_candidate")
             texts = [batch.column(name) for name in names]
             instants = batch.column("ts").cast(schema.field("timestamp").type)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from itertools import islice
 
 from reprise.store.feast.codec import ViewCodec
+from reprise.store.feast.layout import join_values
 from reprise.store.online_store import OnlineStore
-from reprise.store.transport.resp import pack
+from reprise.store.transport.resp import glob_escaped, pack
 
 _BATCH_KEYS = 1_000
 _LENGTHS = struct.Struct("<II")
@@ -44,17 +45,9 @@ class ReplaceableStore(OnlineStore):
         return removed
 
     def _keys(self, codec: ViewCodec) -> Iterator[bytes]:
-        joins, project = len(codec.view.join_keys), codec.project.encode()
-        head = codec.key(*[""] * joins)[: -(_LENGTHS.size * joins + len(project))]
-        pattern = b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in head) + b"*"
+        joins, project = codec.view.join_keys, codec.project.encode()
+        head = codec.key(*[""] * len(joins))[: -(_LENGTHS.size * len(joins) + len(project))]
         with self.convert_errors("list the rows"):
-            for key in self.transport.scan(pattern, _BATCH_KEYS):
-                position = len(head)
-                try:
-                    for _ in range(joins):
-                        position += _LENGTHS.size + _LENGTHS.unpack_from(key, position)[1]
-                except struct.error:
-                    continue
-                # The project's name may be the end of another's.
-                if key[position:] == project:
+            for key in self.transport.scan(glob_escaped(head) + b"*", _BATCH_KEYS):
+                if join_values(key, project) is not None:
                     yield key

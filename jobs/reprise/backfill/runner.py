@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from prometheus_client import CollectorRegistry, Gauge
 
-from reprise.archive import OfflineStore
+from reprise.archive import OfflineStore, UserErasedError
 from reprise.backfill.history import History, collect_history
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.backfill.settings import BackfillSettings
@@ -70,7 +70,8 @@ def run(
         ReplaceableStore.connect(settings) as store,
     ):
         plan = Plan.load(settings.plan)
-        history = _history(Path(folder), events, offline, options, memory_limit)
+        archive = None if offline is None else OfflineStore(offline)
+        history = _history(Path(folder), events, archive, options, memory_limit)
         window = None if offline is None else timedelta(seconds=settings.duplicate_window_seconds)
         with progress("Writing states", None, "rows") as bar:
             report = backfill(
@@ -83,23 +84,39 @@ def run(
                 memory_limit=memory_limit,
                 advance=bar.advance,
             )
+        if archive is not None:
+            _require_same_erasures(archive)
         if group is not None:
             _seek_group(settings, group, history.watermarks, seek_timeout)
         BackfillMetrics(metrics.registry).set(report)
         return report
 
 
+def _require_same_erasures(archive: OfflineStore) -> None:
+    """Raise if a user was erased after the archive was read, since the user's rows may have been written again."""
+    try:
+        archive.require_same_erasures()
+    except UserErasedError as error:
+        raise BackfillError(
+            f"{error}: stop the materializers, and run this again with --replace, which removes the user's rows"
+        ) from error
+
+
 def _history(
-    folder: Path, events: Path | None, offline: str | None, options: ImportOptions, memory_limit: str
+    folder: Path,
+    events: Path | None,
+    archive: OfflineStore | None,
+    options: ImportOptions,
+    memory_limit: str,
 ) -> History:
     imported = folder / "history.parquet"
     if events is not None:
         import_events(events, imported, options=options)
-    if offline is None:
+    if archive is None:
         return History(imported)
     with progress("Reading the offline store", None, "records") as bar:
         return collect_history(
-            OfflineStore(offline),
+            archive,
             folder,
             before_log=None if events is None else imported,
             memory_limit=memory_limit,

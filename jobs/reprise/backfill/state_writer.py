@@ -16,11 +16,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from reprise import sql
 from reprise.backfill.history import History
 from reprise.backfill.replaceable_store import ReplaceableStore
+from reprise.events.event import ERASED_PREFIX
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.plan import EntityPlan, Plan
 from reprise.runtime.exceptions import RepriseError
@@ -138,7 +141,7 @@ class _ViewWriter:
         states = executor.final_states(entity.name)
         with pq.ParquetWriter(self._path, states.schema, compression="zstd") as writer:
             for batch in states:
-                writer.write_batch(batch)
+                writer.write_batch(_without_erased(batch))
 
     def check(self) -> None:
         """Raise if rows of the store include records that the history lacks."""
@@ -189,3 +192,10 @@ class _ViewWriter:
                 f"{len(excess):,} rows of {self.codec.view.name} hold events that this backfill would lose (one holds"
                 f" {excess[0]}); let the archiver catch up and try again, or pass --replace to write over them"
             )
+
+
+def _without_erased(states: pa.RecordBatch) -> pa.RecordBatch:
+    """Leave out the rows of erased users, whom nobody asks for."""
+    if "user_id" not in states.schema.names:
+        return states
+    return states.filter(pc.invert(pc.starts_with(states.column("user_id"), ERASED_PREFIX)))

@@ -19,6 +19,7 @@ _COMPONENTS = {
     "archive": "archiver",
     "serve": "predictor",
     "outcomes": "outcomes",
+    "forget": "forget",
     "status": "status",
     "doctor": "doctor",
     "demo": "cli.demo",

@@ -7,7 +7,7 @@ the materializer has forgotten the id.
 
 import base64
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from reprise.events import Event, InvalidEventError, encode_event, event_from_fields, json_object
+from reprise.events.erasure import ERASED_RECORD
 from reprise.log import (
     DEAD_LETTERS,
     EVENTS,
@@ -82,6 +83,8 @@ def read_letters(settings: EventLogSettings, group: str, timeout: float) -> list
     with closing(open_consumer(settings, DEAD_LETTERS, group)) as consumer:
         while True:
             for record in chain.from_iterable(consumer.poll(_MAX_RECORDS, _POLL_SECONDS).values()):
+                if record.value == ERASED_RECORD:
+                    continue
                 replay = _replay(record)
                 if replay is not None:
                     replays[replay[0]] = replay[1]
@@ -101,13 +104,19 @@ def read_letters(settings: EventLogSettings, group: str, timeout: float) -> list
     return sorted(found, key=lambda each: each.place)
 
 
-def corrected(letter: DeadLetter, changes: Mapping[str, str], replacement: bytes | None = None) -> Event:
+def corrected(
+    letter: DeadLetter,
+    changes: Mapping[str, str],
+    replacement: bytes | None = None,
+    kept_fields: Container[str] = (),
+) -> Event:
     """Return the event of a letter as it would be replayed.
 
     Args:
         letter: The letter.
         changes: New values of fields, as text; ``amount``, ``metadata`` and ``schema_version`` are JSON.
         replacement: The JSON of the event, instead of the letter's own record.
+        kept_fields: Names of the other fields that are kept as metadata.
 
     Raises:
         DeadLetterError: The result is no valid event, or a field is unknown.
@@ -118,7 +127,7 @@ def corrected(letter: DeadLetter, changes: Mapping[str, str], replacement: bytes
         if not isinstance(fields.get("event_id"), str) or not fields["event_id"]:
             source = letter.source
             fields["event_id"] = f"dlq-{source.partition}-{source.offset}-{source.timestamp_ms}"
-        return event_from_fields(fields)
+        return event_from_fields(fields, kept_fields)
     except InvalidEventError as error:
         raise DeadLetterError(f"{letter.name}: {error}") from error
 

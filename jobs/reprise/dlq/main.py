@@ -117,7 +117,7 @@ def replay_command(
                 click.echo(f"{letter.name}: was replayed as {_shown(letter)}", err=True)
                 continue
             try:
-                event = corrected(letter, fields, replacement)
+                event = corrected(letter, fields, replacement, settings.kept_fields)
             except DeadLetterError as error:
                 refused += 1
                 click.echo(str(error), err=True)

@@ -3,10 +3,10 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from reprise.log import EventLogSettings
+from reprise.log import EventLogSettings, MetadataSettings
 
 
-class DlqSettings(EventLogSettings):
+class DlqSettings(EventLogSettings, MetadataSettings):
     """Settings of the ``dlq`` commands."""
 
     model_config = SettingsConfigDict(env_prefix="DLQ_")

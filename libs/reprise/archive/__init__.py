@@ -6,11 +6,16 @@ from reprise.archive.archived_events import prepend_history as prepend_history
 from reprise.archive.archived_events import write_events as write_events
 from reprise.archive.compaction import CompactionReport as CompactionReport
 from reprise.archive.compaction import compact as compact
+from reprise.archive.compaction import expire as expire
+from reprise.archive.compaction import rewrite as rewrite
+from reprise.archive.erasures import ERASED as ERASED
+from reprise.archive.erasures import Erasure as Erasure
 from reprise.archive.exceptions import CorruptSegmentError as CorruptSegmentError
 from reprise.archive.exceptions import EmptyStoreError as EmptyStoreError
 from reprise.archive.exceptions import MissingRecordsError as MissingRecordsError
 from reprise.archive.exceptions import OfflineStoreError as OfflineStoreError
 from reprise.archive.exceptions import SegmentGoneError as SegmentGoneError
+from reprise.archive.exceptions import UserErasedError as UserErasedError
 from reprise.archive.layout import Coverage as Coverage
 from reprise.archive.layout import Gap as Gap
 from reprise.archive.layout import Part as Part

@@ -129,6 +129,7 @@ def write_events(
             if failures:
                 raise failures[0] from error
             raise
+        store.require_same_erasures()
     return ArchivedEvents(events, sum(counts), incarnations)
 
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from reprise.archive.layout import Part, Segment, cover
+from reprise.archive.layout import Gap, Part, Segment, cover
 from reprise.archive.offline_store import OfflineStore
 from reprise.archive.records import ROW_GROUP_ROWS, open_writer, schema_of
 
@@ -85,6 +85,49 @@ def _merged(run: Sequence[Part]) -> Segment:
 
 
 def _merge(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
+    versions = None
+    # a user may be erased from the sources while they are read: then they are merged again
+    while versions != (versions := [store.storage.version(part.segment.path) for part in run]):
+        store.erasures()
+        _write(store, run, target)
+
+
+def expire(store: OfflineStore, topic: str, *, before: date) -> int:
+    """Remove a topic's segments of the days before a day, and return how many; the last of a partition stays.
+
+    Their offsets become an accepted gap. A partition whose first offsets are missing and not accepted is left alone.
+
+    Raises:
+        StorageUnavailableError: The storage failed; expiring again is safe.
+    """
+    removed = 0
+    unaccepted = {
+        (c.topic_id, gap.partition) for c in store.coverage(topic) for gap in c.gaps if gap.first == 0
+    }
+    ordered = sorted(store.segments(topic), key=lambda s: (s.topic_id, s.partition, s.first))
+    for (topic_id, partition), group in groupby(ordered, key=lambda s: (s.topic_id, s.partition)):
+        segments = list(group)
+        kept = min((s.first for s in segments if s.date >= before), default=segments[-1].first)
+        expired = [s for s in segments if s.last < kept]
+        if not expired or (topic_id, partition) in unaccepted:
+            continue
+        store.accept(topic, topic_id, Gap(partition, 0, kept - 1))
+        for segment in expired:
+            store.remove(segment)
+        removed += len(expired)
+    return removed
+
+
+def rewrite(store: OfflineStore, segment: Segment) -> None:
+    """Replace a segment by its rows without what is erased.
+
+    Raises:
+        SegmentGoneError: A compaction has replaced the segment since it was listed.
+    """
+    _write(store, [Part(segment, segment.first)], segment)
+
+
+def _write(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
     with TemporaryDirectory(prefix="reprise-compaction-") as folder:
         path = Path(folder) / "segment.parquet"
         with open_writer(path, schema_of(target.topic)) as writer:

@@ -16,6 +16,13 @@ class SegmentGoneError(OfflineStoreError):
         super().__init__(f"{location} was removed while the store was read")
 
 
+class UserErasedError(SegmentGoneError):
+    """A user was erased since the store was listed: what was read may have half of the user's events."""
+
+    def __init__(self, location: str) -> None:
+        OfflineStoreError.__init__(self, f"a user was erased from {location} since it was read")
+
+
 class CorruptSegmentError(OfflineStoreError):
     """A segment does not match its name."""
 

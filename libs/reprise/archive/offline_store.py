@@ -1,15 +1,25 @@
 """The offline store: segments of archived topics under one URL."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute
 import pyarrow.parquet as pq
 
-from reprise.archive.exceptions import CorruptSegmentError, SegmentGoneError
+from reprise.archive.erasures import (
+    Erasure,
+    completed_note,
+    erase,
+    erasure_id_of,
+    erasure_path,
+    matching_rows,
+    parse_erasure,
+)
+from reprise.archive.exceptions import CorruptSegmentError, SegmentGoneError, UserErasedError
 from reprise.archive.layout import (
     Coverage,
     Gap,
@@ -21,7 +31,8 @@ from reprise.archive.layout import (
     parse_accepted,
     parse_path,
 )
-from reprise.archive.records import schema_of, to_parquet
+from reprise.archive.records import POSITION_FIELDS, REJECTED_FIELDS, schema_of, to_parquet
+from reprise.log import EVENTS
 from reprise.runtime.storage import Storage, convert_errors, open_storage
 
 _BATCH_ROWS = 65_536
@@ -40,17 +51,61 @@ class OfflineStore:
     def __init__(self, url: str, *, storage: Storage | None = None) -> None:
         self.url = url
         self.storage = storage if storage is not None else open_storage(url)
+        self._erasures: dict[str, Erasure | None] = {}
 
     def write(self, segment: Segment, table: pa.Table) -> int:
-        """Write or replace a segment, and return its size in bytes.
+        """Write or replace a segment, without the rows of erased users, and return its size in bytes.
 
         Raises:
             ValueError: The rows do not match the segment's name.
         """
         _require_rows(segment, table)
-        data = to_parquet(table)
-        self.storage.write(segment.path, data)
-        return len(data)
+        while True:
+            begun = _begun(self.erasures())
+            batches = [erase(batch, segment.topic, self._pending()) for batch in table.to_batches()]
+            data = to_parquet(pa.Table.from_batches(batches, table.schema))
+            self.storage.write(segment.path, data)
+            if _begun(self.erasures()) == begun:
+                return len(data)
+
+    def holds(self, segment: Segment) -> bool:
+        """Return whether one segment has all offsets of this one.
+
+        The log may still have what was erased from the store, so the store's offsets are not written again.
+        """
+        found = self.segments_of_day(segment.topic, segment.topic_id, segment.date)
+        return any(
+            s.partition == segment.partition and s.first <= segment.first and segment.last <= s.last
+            for s in found
+        )
+
+    def erasures(self) -> dict[str, Erasure | None]:
+        """Return all erasures by id, None for those that are complete, as of now."""
+        found: dict[str, Erasure | None] = {}
+        for path in self.storage.files("erasures"):
+            name = erasure_id_of(path)
+            if name is not None:
+                known = self._erasures.get(name, ())
+                found[name] = None if known is None else parse_erasure(self.storage.read(path))
+        self._erasures = found
+        return found
+
+    def put_erasure(self, erasure: Erasure) -> None:
+        """Write an erasure: from now on its rows are erased from what is read and written."""
+        self.storage.write(erasure.path, erasure.model_dump_json().encode())
+
+    def complete_erasure(self, erasure_id: str) -> None:
+        """Note that no segment has rows of an erasure any more."""
+        self.storage.write(erasure_path(erasure_id), completed_note())
+
+    def require_same_erasures(self) -> None:
+        """Raise ``UserErasedError`` if an erasure began since the segments were listed."""
+        listed = _begun(self._erasures)
+        if _begun(self.erasures()) != listed:
+            raise UserErasedError(self.url)
+
+    def _pending(self) -> list[Erasure]:
+        return [each for each in self._erasures.values() if each is not None]
 
     def remove(self, segment: Segment) -> None:
         """Remove a segment, if it is there."""
@@ -66,6 +121,7 @@ class OfflineStore:
 
     def coverage(self, topic: str) -> list[Coverage]:
         """Return the parts to read so that every record of a topic comes once, by incarnation."""
+        self.erasures()
         files = self.storage.files(topic)
         accepted = (parse_accepted(topic, path) for path in files)
         return cover(_segments(topic, files), (each for each in accepted if each is not None))
@@ -76,7 +132,7 @@ class OfflineStore:
         self.storage.write(accepted_path(topic, topic_id, gap), json.dumps(note).encode())
 
     def read(self, part: Part) -> Iterator[pa.RecordBatch]:
-        """Yield the rows of a part of a segment, in offset order.
+        """Yield the rows of a part of a segment, in offset order, without what is erased since it was listed.
 
         Raises:
             SegmentGoneError: A compaction has replaced the segment since it was listed.
@@ -91,24 +147,48 @@ class OfflineStore:
             skipped = int(np.searchsorted(offsets, part.first))
             expected = int(offsets[-1]) + 1
             if skipped < len(offsets):
-                yield batch.slice(skipped)
+                yield erase(batch.slice(skipped), part.segment.topic, self._pending())
         if expected != part.segment.last + 1:
             raise CorruptSegmentError(location, f"ends before offset {expected:,}")
 
-    def _batches(self, segment: Segment, location: str) -> Iterator[pa.RecordBatch]:
+    def matching_rows(
+        self, segment: Segment, erasures: Sequence[Erasure]
+    ) -> Iterator[tuple[Erasure, pa.RecordBatch]]:
+        """Yield the rows of a segment's file that erasures erase, by erasure and batch, without most columns.
+
+        Raises:
+            SegmentGoneError: A compaction has replaced the segment since it was listed.
+        """
+        content = ("event_id", "timestamp") if segment.topic == EVENTS.name else ()
+        columns = ["user_id", *content, *(field.name for field in (*POSITION_FIELDS, *REJECTED_FIELDS))]
+        for batch in self._batches(segment, self.storage.location(segment.path), columns):
+            for erasure in erasures:
+                mask = matching_rows(batch, segment.topic, erasure)
+                if pa.compute.any(mask).as_py():
+                    yield erasure, batch.filter(mask)
+
+    def _batches(
+        self, segment: Segment, location: str, columns: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         try:
             with self.storage.open(segment.path) as opened, convert_errors("read", location):
                 file = pq.ParquetFile(opened)
                 if not file.schema_arrow.equals(schema_of(segment.topic)):
                     raise CorruptSegmentError(location, "has other columns than this version writes")
-                yield from file.iter_batches(_BATCH_ROWS)
+                yield from file.iter_batches(_BATCH_ROWS, columns=columns)
         except FileNotFoundError as error:
             raise SegmentGoneError(location) from error
         except pa.ArrowInvalid as error:
             raise CorruptSegmentError(location, f"is no Parquet file: {error}") from error
 
     def _listed(self, topic: str, directory: str) -> list[Segment]:
+        self.erasures()
         return _segments(topic, self.storage.files(directory))
+
+
+def _begun(erasures: Mapping[str, Erasure | None]) -> set[str]:
+    """Return the erasures of which rows may be erased from the files."""
+    return {name for name, each in erasures.items() if each is None or each.topic_id is not None}
 
 
 def _ascend(offsets: npt.NDArray[np.int64], first: int) -> bool:

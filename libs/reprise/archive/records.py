@@ -2,7 +2,7 @@
 
 import io
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import orjson
@@ -42,6 +42,7 @@ PREDICTION_RECORD_SCHEMA = pa.schema(
 """A record of the predictions topic: its JSON as text, and its user and product."""
 
 _Row = tuple[Any, ...]
+_Read = Callable[[Record, float, Container[str]], _Row]
 
 
 def archive_table(
@@ -49,10 +50,12 @@ def archive_table(
     topic_id: bytes,
     records: Sequence[Record],
     max_skew_seconds: float = MAX_CLOCK_SKEW_SECONDS,
+    kept_fields: Container[str] = (),
 ) -> pa.Table:
     """Return the rows of records of one partition, in their order.
 
-    An event that is later than its record's timestamp by more than ``max_skew_seconds`` is invalid.
+    An event that is later than its record's timestamp by more than ``max_skew_seconds`` is invalid. Its metadata has
+    the ``kept_fields`` alone, whoever wrote it to the log.
 
     Raises:
         ValueError: The topic is not archived.
@@ -64,7 +67,7 @@ def archive_table(
         content: _Row
         rejected: _Row = (None, None)
         try:
-            content = read(record, max_skew_seconds)
+            content = read(record, max_skew_seconds, kept_fields)
         except InvalidEventError as error:
             content, rejected = (None,) * width, (str(error), record.value)
         rows.append((*content, identity, record.partition, record.offset, record.timestamp_ms, *rejected))
@@ -95,8 +98,8 @@ def schema_of(topic: str) -> pa.Schema:
     return _reader(topic)[0]
 
 
-def _read_event(record: Record, max_skew_seconds: float) -> _Row:
-    event = decode_event(record.value)
+def _read_event(record: Record, max_skew_seconds: float, kept_fields: Container[str]) -> _Row:
+    event = decode_event(record.value, kept_fields)
     check_clock(event, max_skew_seconds, record.timestamp_ms)
     metadata = orjson.dumps(dict(event.metadata)).decode() if event.metadata else None
     return (
@@ -110,19 +113,19 @@ def _read_event(record: Record, max_skew_seconds: float) -> _Row:
     )
 
 
-def _read_prediction(record: Record, _: float) -> _Row:
+def _read_prediction(record: Record, _: float, __: Container[str]) -> _Row:
     fields = json_object(record.value, "prediction")
     ids = (fields.get(name) for name in ("user_id", "product_id"))
     return (record.value.decode(), *(named if isinstance(named, str) else None for named in ids))
 
 
-def _reader(topic: str) -> tuple[pa.Schema, Callable[[Record, float], _Row], int]:
+def _reader(topic: str) -> tuple[pa.Schema, _Read, int]:
     if topic not in _READERS:
         raise ValueError(f"topic {topic!r} is not archived; expected one of {', '.join(_READERS)}")
     return _READERS[topic]
 
 
-_READERS: dict[str, tuple[pa.Schema, Callable[[Record, float], _Row], int]] = {
+_READERS: dict[str, tuple[pa.Schema, _Read, int]] = {
     EVENTS.name: (EVENT_RECORD_SCHEMA, _read_event, 7),
     PREDICTIONS.name: (PREDICTION_RECORD_SCHEMA, _read_prediction, 3),
 }

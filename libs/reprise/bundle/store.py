@@ -66,6 +66,12 @@ class BundleStore:
                 self._storage.write(_path(files.digest, name), data)
         return files.digest
 
+    def digests(self) -> list[Digest]:
+        """Return the digests of all bundles."""
+        files = self._storage.files(BUNDLES)
+        names = (path.split("/")[-2] for path in files if path.endswith(f"/{MANIFEST}"))
+        return [parse_digest(name.replace("sha256-", "sha256:")) for name in names]
+
     def fetch(self, digest: str) -> Bundle:
         """Return a bundle after verifying every byte of its manifest and model.
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import click
 
-from reprise.events.event import EVENT_TYPE_PATTERN
+from reprise.events.event import EVENT_TYPE_PATTERN, METADATA_FIELDS_PATTERN
 from reprise.sql import MEMORY_LIMIT
 
 FIELDS = ("event_id", "user_id", "product_id", "event_type", "amount", "timestamp", "metadata")
@@ -34,6 +34,7 @@ class ImportOptions:
     encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
     header_names: tuple[str, ...] = ()
     on_bad_rows: Literal["refuse", "drop"] = "refuse"
+    metadata_fields: tuple[str, ...] = ()  # Members of the metadata that are kept
     problem_limit: int = 20
 
     def arguments(self) -> list[str]:
@@ -48,6 +49,7 @@ class ImportOptions:
             ("--timestamp-origin", self.timestamp_origin and f"{self.timestamp_origin:%Y-%m-%d}"),
             ("--encoding", None if self.encoding == "utf-8" else self.encoding),
             ("--header-names", ",".join(self.header_names)),
+            ("--metadata-fields", ",".join(self.metadata_fields)),
             ("--on-bad-rows", None if self.on_bad_rows == "refuse" else self.on_bad_rows),
         )
         words += [f"{option} {value}" for option, value in values if value]
@@ -94,6 +96,12 @@ def _parse_product(_context: object, _parameter: object, text: str | None) -> tu
 
 def _parse_names(_context: object, _parameter: object, text: str | None) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
+
+
+def _parse_fields(context: object, parameter: object, text: str | None) -> tuple[str, ...]:
+    if re.fullmatch(METADATA_FIELDS_PATTERN, text or "") is None:
+        raise click.UsageError(f"--metadata-fields {text}: expected names of letters, digits, _ and -")
+    return _parse_names(context, parameter, text)
 
 
 memory_limit_option = click.option(
@@ -168,6 +176,14 @@ _OPTIONS = (
         help="Names of the columns of CSV files without a header row.",
     ),
     click.option(
+        "--metadata-fields",
+        callback=_parse_fields,
+        envvar="REPRISE_METADATA_FIELDS",
+        show_envvar=True,
+        metavar="NAME,NAME,...",
+        help="Members of the metadata column that are kept; others are dropped.",
+    ),
+    click.option(
         "--on-bad-rows",
         type=click.Choice(["refuse", "drop"]),
         default="refuse",
@@ -185,7 +201,7 @@ _RECEIVED = (
         "timestamp_unit",
         "timestamp_origin",
     ),
-    *("encoding", "header_names", "on_bad_rows"),
+    *("encoding", "header_names", "metadata_fields", "on_bad_rows"),
 )
 
 

@@ -150,7 +150,7 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
     if unused:
         notes.append(f"columns not used: {', '.join(unused)}")
     connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-    connection.execute(_insert_sql(source, number, columns, fields))
+    connection.execute(_insert_sql(source, number, columns, fields, options.metadata_fields))
     return StagedFile(source, columns, tuple(notes), rejected_rows(connection, source))
 
 
@@ -186,7 +186,11 @@ def refuse_copies(connection: Any, files: Sequence[StagedFile]) -> None:
 
 
 def _insert_sql(
-    source: SourceFile, number: int, columns: dict[str, str], fields: dict[str, Expression]
+    source: SourceFile,
+    number: int,
+    columns: dict[str, str],
+    fields: dict[str, Expression],
+    kept_members: Sequence[str],
 ) -> str:
     selected = ", ".join(f"{field.sql} AS v_{name}" for name, field in fields.items())
     faults = " + ".join(
@@ -201,7 +205,8 @@ def _insert_sql(
     return f"""
         INSERT INTO staged
         SELECT position, v_event_id, v_user_id, v_product_id, v_event_type,
-               CASE WHEN v_event_type = 'view' THEN NULL ELSE v_amount END, v_timestamp, v_metadata,
+               CASE WHEN v_event_type = 'view' THEN NULL ELSE v_amount END, v_timestamp,
+               CASE WHEN faults = 0 THEN {_members_sql(kept_members)} END,
                faults, CASE WHEN faults <> 0 THEN raw END,
                coalesce(faults = 0 AND v_event_type = 'view' AND v_amount IS NOT NULL, false),
                faults = 0 AND v_naive
@@ -215,6 +220,18 @@ def _insert_sql(
             )
         )
     """
+
+
+def _members_sql(names: Sequence[str]) -> str:
+    """Return the SQL of the metadata with these members alone, null where it has none."""
+    if not names:
+        return "NULL"
+    members = (
+        f"CASE WHEN json_exists(v_metadata, '$.\"{name}\"')"
+        f" THEN '\"{name}\":' || CAST(json_extract(v_metadata, '$.\"{name}\"') AS VARCHAR) END"
+        for name in names
+    )
+    return f"'{{' || nullif(concat_ws(',', {', '.join(members)}), '') || '}}'"
 
 
 def report_staged(

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -17,6 +17,9 @@ SCHEMA_VERSION = 1
 
 EVENT_TYPE_PATTERN: Final = "[a-z][a-z0-9_.-]{0,63}"
 """Regular expression of a whole event type, in Python and in SQL."""
+
+METADATA_FIELDS_PATTERN: Final = "([A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*)?"
+"""Regular expression of a list of names of fields that are kept as metadata."""
 
 MAX_ID_LENGTH: Final = 256
 """Maximum characters of the ids of events, users and products."""
@@ -36,6 +39,10 @@ CANARY_PREFIX: Final = "reprise-doctor-"
 Canaries are folded and predicted like all users. Readers of the archive skip them.
 """
 
+ERASED_PREFIX: Final = "reprise-erased-"
+"""Prefix of the ids that replace those of erased users and of their events."""
+
+_ERASED_ID = re.compile(ERASED_PREFIX + "([0-9a-f]{15})-")
 _EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 _KNOWN = frozenset(
     ("schema_version", "event_id", "user_id", "product_id", "event_type", "amount", "timestamp", "metadata")
@@ -75,14 +82,17 @@ class Event:
     event_type: str  # ``view``, ``purchase``, or another lower-case name
     timestamp_us: int  # time of the event, microseconds since 1970-01-01 UTC
     amount: float | None = None  # amount paid, in the shop's currency, 0 to ``MAX_AMOUNT``
-    metadata: Mapping[str, Any] = field(default_factory=dict)  # other fields of the event
+    metadata: Mapping[str, Any] = field(default_factory=dict)  # other fields, of the names that are kept
 
 
 def event_key(event_id: str) -> int:
     """Return the 60-bit number that orders events with equal timestamps.
 
     It is the first 15 hexadecimal digits of the id's MD5, which SQL can compute and a signed 64-bit integer can hold.
+    The id of an erased event has those of its former id.
     """
+    if event_id.startswith(ERASED_PREFIX) and (erased := _ERASED_ID.match(event_id)):
+        return int(erased[1], 16)
     return int(hashlib.md5(event_id.encode(), usedforsecurity=False).hexdigest()[:15], 16)
 
 
@@ -91,15 +101,15 @@ def is_canary(user_id: str) -> bool:
     return user_id.startswith(CANARY_PREFIX)
 
 
-def decode_event(payload: bytes) -> Event:
-    """Return the event of a JSON object; unknown fields are moved to ``metadata``.
+def decode_event(payload: bytes, kept_fields: Container[str] = ()) -> Event:
+    """Return the event of a JSON object; see ``event_from_fields``.
 
     Raises:
         InvalidEventError: The bytes are not a JSON object of at most 64 KiB, or a field is invalid.
     """
     if len(payload) > _MAX_EVENT_BYTES:
         raise InvalidEventError("event", len(payload), f"at most {_MAX_EVENT_BYTES} bytes")
-    return event_from_fields(json_object(payload, "event"))
+    return event_from_fields(json_object(payload, "event"), kept_fields)
 
 
 def check_clock(event: Event, max_skew_seconds: float, logged_ms: int | None = None) -> None:
@@ -130,8 +140,10 @@ def json_object(payload: bytes, name: str) -> dict[str, Any]:
     return fields
 
 
-def event_from_fields(fields: Mapping[str, Any]) -> Event:
+def event_from_fields(fields: Mapping[str, Any], kept_fields: Container[str] = ()) -> Event:
     """Return the event of a decoded JSON object.
+
+    Unknown fields and members of ``metadata`` are dropped, except those named in ``kept_fields``: they become metadata.
 
     Raises:
         InvalidEventError: A field is missing or invalid, or the event cannot be written in 64 KiB.
@@ -149,7 +161,7 @@ def event_from_fields(fields: Mapping[str, Any]) -> Event:
         event_type=event_type,
         timestamp_us=_timestamp_us(fields.get("timestamp")),
         amount=_amount(fields.get("amount"), event_type),
-        metadata=_metadata(fields),
+        metadata=_metadata(fields, kept_fields),
     )
     if event.metadata:
         # orjson reads more levels than it writes, and writes 1e15 in 18 bytes
@@ -231,11 +243,11 @@ def _amount(value: object, event_type: str) -> float | None:
     return amount
 
 
-def _metadata(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _metadata(fields: Mapping[str, Any], kept_fields: Container[str]) -> dict[str, Any]:
     metadata = fields.get("metadata")
     if metadata is None:
         metadata = {}
     if not isinstance(metadata, dict):
         raise InvalidEventError("metadata", metadata, "a JSON object, or null")
-    unknown = {name: value for name, value in fields.items() if name not in _KNOWN}
-    return {**metadata, **unknown} if unknown else metadata
+    others = (*metadata.items(), *((name, fields[name]) for name in fields.keys() - _KNOWN))
+    return {name: value for name, value in others if name in kept_fields}

@@ -16,7 +16,7 @@ from reprise.log.exceptions import (
     UnreadableRecordsError,
 )
 from reprise.log.interface import LogConsumer, LogProducer, Position, RebalanceListener, Record
-from reprise.log.settings import ClockSettings, EventLogSettings
+from reprise.log.settings import ClockSettings, EventLogSettings, MetadataSettings
 from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
 from reprise.log.unreadable import UnreadablePartitions
 
@@ -35,6 +35,7 @@ __all__ = [
     "LogProducer",
     "LogTimeoutError",
     "LogUnavailableError",
+    "MetadataSettings",
     "NotAssignedError",
     "OffsetOutOfRangeError",
     "Position",

@@ -3,13 +3,14 @@
 Functions raise ``LogUnavailableError`` where the log cannot be reached or denies access.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 
 from reprise.log.embedded.consumer import EmbeddedConsumer
 from reprise.log.embedded.producer import EmbeddedProducer
-from reprise.log.embedded.topic_database import inspect_topic
+from reprise.log.embedded.topic_database import TopicDatabase, inspect_topic
 from reprise.log.exceptions import LogUnavailableError
-from reprise.log.interface import LogConsumer, LogProducer, RebalanceListener
+from reprise.log.interface import LogConsumer, LogProducer, RebalanceListener, Record
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import Topic, TopicStatus
 
@@ -45,6 +46,18 @@ def describe_log(settings: EventLogSettings) -> str:
     if not settings.log_dir.is_dir():
         raise LogUnavailableError(f"{settings.log_dir}: no such folder")
     return f"the embedded log in {settings.log_dir}"
+
+
+def rewrite_records(
+    settings: EventLogSettings, topic: Topic, key: bytes, rewritten: Callable[[Record], bytes | None]
+) -> None:
+    """Replace the values of a key's records in the embedded log, and their keys; None keeps a record.
+
+    Kafka cannot: its records are deleted by their age.
+    """
+    if settings.kafka_servers is None:
+        with closing(TopicDatabase(settings.log_dir, topic)) as database:
+            database.rewrite(key, rewritten)
 
 
 def inspect_topics(settings: EventLogSettings, topics: Iterable[Topic]) -> list[TopicStatus]:

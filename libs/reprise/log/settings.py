@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 
-from reprise.events.event import MAX_CLOCK_SKEW_SECONDS
+from reprise.events.event import MAX_CLOCK_SKEW_SECONDS, METADATA_FIELDS_PATTERN
 from reprise.runtime.settings import KafkaSettings, ProcessSettings
 
 
@@ -95,6 +95,23 @@ class ClockSettings(ProcessSettings):
         description="Maximum time by which an event's timestamp may be later than its arrival, seconds; producer,"
         " materializer and archiver need the same.",
     )
+
+
+class MetadataSettings(ProcessSettings):
+    """Which other fields of events are kept."""
+
+    metadata_fields: str = Field(
+        default="",
+        pattern=f"^{METADATA_FIELDS_PATTERN}$",
+        validation_alias="REPRISE_METADATA_FIELDS",
+        description="Names of the fields that are kept in an event's metadata, separated by commas; other fields that"
+        " the contract does not name, and other members of metadata, are dropped. Producer and archiver need the same.",
+    )
+
+    @property
+    def kept_fields(self) -> frozenset[str]:
+        """The names of ``metadata_fields``."""
+        return frozenset(filter(None, self.metadata_fields.split(",")))
 
 
 class EventLogSettings(KafkaAccessSettings):

@@ -80,6 +80,13 @@ class Storage:
         with convert_errors("read", self.location(path)):
             return cast(bytes, self._filesystem.cat_file(self._absolute(path)))
 
+    def version(self, path: str) -> str | None:
+        """Return a text that changes when a file is replaced, None where there is none."""
+        with convert_errors("read", self.location(path)), suppress(FileNotFoundError):
+            self._filesystem.invalidate_cache()
+            return str(self._filesystem.ukey(self._absolute(path)))
+        return None
+
     def write(self, path: str, content: bytes | Path) -> None:
         """Replace a file atomically and durably by bytes, or by a copy of a local file.
 

@@ -11,6 +11,10 @@ FIRST_OF_EACH_ID = "QUALIFY row_number() OVER (PARTITION BY event_id ORDER BY fi
 """Keeps the first row of each event id among ``numbered_rows``."""
 
 
+# the same as in ``reprise.events``
+_ERASED_ID = "^reprise-erased-([0-9a-f]{15})-"
+
+
 def connect(*, memory_limit: str | None = None, temp_directory: Path | None = None) -> Any:
     """Return a connection to a new in-memory database, in UTC and without a progress bar.
 
@@ -47,8 +51,9 @@ def identifier(name: str) -> str:
 
 
 def event_key(text: str = "event_id") -> str:
-    """Return SQL of ``reprise.events.event_key`` of an expression: the first 60 bits of its MD5, as BIGINT."""
-    return f"('0x' || md5({text})[:15])::BIGINT"
+    """Return SQL of ``reprise.events.event_key`` of an expression: 60 bits, as BIGINT."""
+    digits = f"coalesce(nullif(regexp_extract({text}, '{_ERASED_ID}', 1), ''), md5({text})[:15])"
+    return f"('0x' || {digits})::BIGINT"
 
 
 def copy_to_parquet(connection: Any, query: str, path: Path) -> int:

@@ -7,9 +7,10 @@ notices, and Redis Cluster can run it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import islice
 from typing import Any
 
 import hiredis
@@ -18,9 +19,10 @@ from reprise.store.client import StoreClient
 from reprise.store.exceptions import CorruptRowError
 from reprise.store.feast import protobuf
 from reprise.store.feast.codec import State, ViewCodec
+from reprise.store.feast.layout import join_values
 from reprise.store.settings import OnlineStoreSettings
 from reprise.store.transport.blocking import BlockingTransport, ReplicationIds
-from reprise.store.transport.resp import Command, pack
+from reprise.store.transport.resp import Command, glob_escaped, pack
 
 # A row without watermarks, or with null ones as Feast may write them, compares as the empty string.
 WRITE_SCRIPT = b"""\
@@ -28,6 +30,8 @@ if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return 0 end
 redis.call('HSET', KEYS[1], unpack(ARGV, 3))
 return 1
 """
+_SCANNED_KEYS = 1_000
+_NOTED = timedelta(days=30)
 _WRITE_SHA = hashlib.sha1(WRITE_SCRIPT, usedforsecurity=False).hexdigest().encode()
 
 
@@ -72,6 +76,7 @@ class OnlineStore(StoreClient):
 
     def __init__(self, transport: BlockingTransport, settings: OnlineStoreSettings) -> None:
         super().__init__(transport, settings)
+        self._project = settings.feast_project.encode()
         self._dedup_prefix = b"seen:%s:" % settings.feast_project.encode()
         self._script_sent = False
 
@@ -170,6 +175,40 @@ class OnlineStore(StoreClient):
         """Let what ``claim_event_ids`` stored of an event id expire."""
         key, operation = self._dedup_key(event_id), "forget an event"
         self.raise_refusal(self.execute([pack(b"SET", key, b"", b"PX", 1)], [key], operation), operation)
+
+    def erase_users(self, user_ids: Collection[str]) -> int:
+        """Remove all rows of users and of their pairs, of all views, and return how many entities had some.
+
+        Every key of the store is listed, some million in a second.
+        """
+        pattern = b"*user_id*"
+        if len(user_ids) == 1:
+            pattern += glob_escaped(next(iter(user_ids)).encode(errors="surrogatepass")) + b"*"
+        operation = "erase users"
+        removed = 0
+        with self.convert_errors(operation):
+            found = (
+                key
+                for key in self.transport.scan(pattern, _SCANNED_KEYS)
+                if (ids := join_values(key, self._project)) and ids.get("user_id") in user_ids
+            )
+            while batch := list(islice(found, _SCANNED_KEYS)):
+                replies = self.execute([pack(b"UNLINK", key) for key in batch], batch, operation)
+                self.raise_refusal(replies, operation)
+                removed += sum(replies)
+        return removed
+
+    def note_erasure(self, erasure_id: str, position: bytes) -> None:
+        """Note that the user of an erasure has been erased, at its position as ``log_position`` returns it."""
+        self.claim_event_ids([(f"erased {erasure_id}", position)], _NOTED)
+
+    def erasure_position(self, erasure_id: str) -> bytes | None:
+        """Return the position of an erasure that was noted within a month, or None."""
+        key, operation = self._dedup_key(f"erased {erasure_id}"), "read an erasure"
+        replies = self.execute([pack(b"GET", key)], [key], operation)
+        self.raise_refusal(replies, operation)
+        position: bytes | None = replies[0]
+        return position
 
     def raise_first_error(
         self, replies: Sequence[Any], rows: Sequence[tuple[ViewCodec, bytes]], operation: str

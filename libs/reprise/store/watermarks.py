@@ -31,6 +31,12 @@ def log_position(topic: bytes, partition: int, offset: int) -> bytes:
     return topic + partition.to_bytes(4, "big") + offset.to_bytes(8, "big")
 
 
+def parse_log_position(position: bytes) -> tuple[bytes, int, int]:
+    """Return the topic's id, the partition and the offset of what ``log_position`` returned."""
+    topic, partition, offset = position[:_TOPIC_BYTES], position[_TOPIC_BYTES:-8], position[-8:]
+    return topic, int.from_bytes(partition, "big"), int.from_bytes(offset, "big")
+
+
 @dataclass(slots=True)
 class Watermarks:
     """The last folded offset of each partition of one topic; not to be changed."""

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--compact",
     "compact",
     is_flag=True,
-    help="Merge the small files of past days into large ones, then exit.",
+    help="Merge the small files of past days into large ones, remove predictions beyond their retention, then exit.",
 )
 @click.option(
     "--settled-after",

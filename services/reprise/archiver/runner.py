@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from reprise.archive import ArchivedEvents, CompactionReport, Gap, OfflineStore, compact, write_events
+from reprise.archive import ArchivedEvents, CompactionReport, Gap, OfflineStore, compact, expire, write_events
 from reprise.archiver.metrics import ArchiverMetrics
 from reprise.archiver.settings import ArchiverSettings
 from reprise.archiver.worker import RebalanceTracker, Worker
@@ -59,9 +59,17 @@ def archive_until_idle(settings: ArchiverSettings, idle_seconds: float) -> dict[
 
 
 def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dict[str, CompactionReport]:
-    """Compact the days that ended at least ``settled_after`` ago; return the report of each topic."""
+    """Compact the days that ended at least ``settled_after`` ago; return the report of each topic.
+
+    Expired predictions are removed before.
+    """
     store = OfflineStore(settings.offline_store)
-    before = (datetime.now(UTC) - settled_after).date()
+    now = datetime.now(UTC)
+    before = (now - settled_after).date()
+    if settings.predictions_retention is not None:
+        oldest = (now - settings.predictions_retention).date()
+        removed = expire(store, PREDICTIONS.name, before=oldest)
+        _log.info("predictions_expired", before=oldest.isoformat(), files=removed)
     with progress("Compacting", None, "records") as compacting:
         return {
             topic.name: compact(store, topic.name, before=before, advance=compacting.advance)

@@ -3,13 +3,13 @@
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from reprise.log import ClockSettings, EventLogSettings
-from reprise.runtime.settings import ApiSettings
+from reprise.log import ClockSettings, EventLogSettings, MetadataSettings
+from reprise.runtime.settings import ApiSettings, Duration
 
 _DAY_SECONDS = 86_400
 
 
-class ArchiverSettings(ApiSettings, EventLogSettings, ClockSettings):
+class ArchiverSettings(ApiSettings, EventLogSettings, ClockSettings, MetadataSettings):
     """The archiver's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="ARCHIVER_")
@@ -61,6 +61,12 @@ class ArchiverSettings(ApiSettings, EventLogSettings, ClockSettings):
     )
     stop_seconds: float = Field(
         default=20.0, gt=0, description="Maximum time in seconds to finish the current segment after SIGTERM."
+    )
+
+    predictions_retention: Duration | None = Field(
+        default=None,
+        description="Age, such as 400d, from which --compact removes archived predictions; kept if absent. The"
+        " outcomes job reads those of OUTCOMES_LOOKBACK, 90d.",
     )
 
     @field_validator("window_seconds")

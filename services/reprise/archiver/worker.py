@@ -267,10 +267,16 @@ class Worker:
             records[0].offset - records[0].absent,
             records[-1].offset,
         )
-        table = archive_table(self.topic, segment.topic_id, records, self._settings.max_clock_skew_seconds)
+        table = archive_table(
+            self.topic,
+            segment.topic_id,
+            records,
+            self._settings.max_clock_skew_seconds,
+            self._settings.kept_fields,
+        )
         try:
             with self._metrics.offline_store.timed():
-                size = self._store.write(segment, table)
+                size = 0 if self._store.holds(segment) else self._store.write(segment, table)
             with self._metrics.event_log.timed():
                 self._consumer.commit({partition: segment.last + 1})
         except NotAssignedError as error:

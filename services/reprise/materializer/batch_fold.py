@@ -13,10 +13,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, groupby
 from typing import NamedTuple
 
 from reprise.events import EarlyEventError, Event, InvalidEventError, check_clock, decode_event
+from reprise.events.erasure import ERASED_RECORD, ErasureRecord, decode_erasure
 from reprise.features.accumulators import FrameEvent
 from reprise.features.executors.fold import EntityFold, Fold
 from reprise.features.plan import EntityPlan, Plan
@@ -45,6 +46,11 @@ class _DecodedEvent(NamedTuple):
     record: Record
     event: Event
     frame_event: FrameEvent
+
+
+class _DecodedErasure(NamedTuple):
+    record: Record
+    erasure: ErasureRecord
 
 
 class BatchFold:
@@ -87,7 +93,10 @@ class BatchFold:
         started = time.perf_counter()
         outcomes: Counter[str] = Counter()
         decoded, invalid = self._decode(polled, outcomes)
-        self._fold_or_split(topic_id, decoded, outcomes)
+        for _, run in groupby(decoded, type):
+            records = list(run)
+            self._fold_or_split(topic_id, [r for r in records if isinstance(r, _DecodedEvent)], outcomes)
+            self._erase(topic_id, [r for r in records if isinstance(r, _DecodedErasure)], outcomes)
         self._refuse(invalid)
         for outcome, count in outcomes.items():
             self._metrics.events.labels(outcome).inc(count)
@@ -95,9 +104,16 @@ class BatchFold:
 
     def _decode(
         self, polled: Mapping[int, Sequence[Record]], outcomes: Counter[str]
-    ) -> tuple[list[_DecodedEvent], list[InvalidRecord]]:
-        decoded, invalid = [], []
+    ) -> tuple[list[_DecodedEvent | _DecodedErasure], list[InvalidRecord]]:
+        decoded: list[_DecodedEvent | _DecodedErasure] = []
+        invalid = []
         for record in chain.from_iterable(polled.values()):
+            if record.value == ERASED_RECORD:
+                outcomes["ignored"] += 1
+                continue
+            if (erasure := decode_erasure(record.value)) is not None:
+                decoded.append(_DecodedErasure(record, erasure))
+                continue
             try:
                 event = decode_event(record.value)
                 check_clock(event, self._max_skew_seconds, record.timestamp_ms)
@@ -112,6 +128,26 @@ class BatchFold:
             else:
                 decoded.append(_DecodedEvent(record, event, frame_event))
         return decoded, invalid
+
+    def _erase(self, topic_id: bytes, erasures: Sequence[_DecodedErasure], outcomes: Counter[str]) -> None:
+        """Remove the rows of users and of their pairs, after all earlier events of their partitions.
+
+        What a later event folded into a row that is removed by a replay is folded again, since it is replayed too.
+        """
+        users = {}
+        for record, erasure in erasures:
+            position = log_position(topic_id, record.partition, record.offset)
+            if self._store.erasure_position(erasure.erasure_id) in {None, position}:
+                users[erasure.user_id] = (erasure.erasure_id, position)
+        outcomes["erased" if users else "ignored"] += len(erasures)
+        if not users:
+            return
+        replication_ids = self._store.replication_ids()
+        removed = self._store.erase_users(users)
+        self._store.wait_for_replicas(replication_ids)
+        for erasure_id, position in users.values():
+            self._store.note_erasure(erasure_id, position)
+        _log.info("users_erased", users=len(users), rows=removed)
 
     def _fold_or_split(
         self, topic_id: bytes, decoded: Sequence[_DecodedEvent], outcomes: Counter[str]

@@ -54,6 +54,8 @@ def create_app(
         authentication=Authentication.of(settings),
         tracing=tracing,
     )
-    ingest = EventIngest(log, metrics, settings.ack_timeout_seconds, settings.max_clock_skew_seconds)
+    ingest = EventIngest(
+        log, metrics, settings.ack_timeout_seconds, settings.max_clock_skew_seconds, settings.kept_fields
+    )
     app.include_router(events_router(ingest, settings.max_events))
     return app

@@ -3,11 +3,13 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from reprise.log import ClockSettings, EventLogSettings
+from reprise.log import ClockSettings, EventLogSettings, MetadataSettings
 from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings
 
 
-class ProducerSettings(ApiSettings, KeySettings, EventLogSettings, ClockSettings, TraceSettings):
+class ProducerSettings(
+    ApiSettings, KeySettings, EventLogSettings, ClockSettings, MetadataSettings, TraceSettings
+):
     """The producer's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="PRODUCER_")

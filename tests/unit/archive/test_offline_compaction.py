@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from reprise.archive import CorruptSegmentError, OfflineStore, compact
+from reprise.archive import CorruptSegmentError, OfflineStore, compact, expire
 from reprise.log import EVENTS, PREDICTIONS, Record
 from reprise.runtime.storage import LocalStorage
 from support.archived import Boundaries, CrashError, CrashingStorage, event_records, files_under
@@ -154,3 +154,25 @@ def test_predictions_are_kept_as_they_are_with_the_ids_they_name(tmp_path: Path)
     assert [(row["user_id"], row["product_id"]) for row in found[:2]] == [("u1", "p1"), (None, None)]
     assert [row["raw"] for row in found] == [None, None, b"[1]", b"\xff"]
     assert [row["problem"] is None for row in found] == [True, True, False, False]
+
+
+def test_expired_days_become_an_accepted_gap_and_the_last_segment_stays(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    instants = [day * 86_400_000 for day in range(3) for _ in range(10)]
+    put_pieces(store, event_records(0, make_events(30), instants), 5)
+    assert expire(store, EVENTS.name, before=date(2026, 2, 1)) == 0
+    for before, removed, first in ((2, 2, 10), (2, 0, 10), (3, 2, 20), (28, 1, 25), (28, 0, 25)):
+        assert expire(store, EVENTS.name, before=date(2026, 2, before)) == removed
+        (coverage,) = store.coverage(EVENTS.name)
+        assert not coverage.gaps
+        assert coverage.parts[0][0].first == first
+        assert coverage.last_offsets == {0: 29}
+
+
+def test_expiry_leaves_a_partition_whose_beginning_was_lost(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    put_pieces(store, records_of()[20:], 10)
+    assert expire(store, EVENTS.name, before=date(2026, 3, 1)) == 0
+    assert [str(gap) for c in store.coverage(EVENTS.name) for gap in c.gaps] == [
+        "partition 0, offsets 0 to 19"
+    ]

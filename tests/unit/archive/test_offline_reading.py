@@ -1,5 +1,6 @@
 """Reading archived events: the canonical table, each event once, the one that the stream kept."""
 
+from collections.abc import Container
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -47,14 +48,13 @@ def test_events_come_back_canonical_as_they_were_appended(tmp_path: Path) -> Non
     assert table.equals(canonical(events))
 
 
-def test_metadata_comes_back_as_json_and_is_null_where_there_is_none(tmp_path: Path) -> None:
-    store = OfflineStore(str(tmp_path))
-    first, second = make_events(2)
-    put(store, event_records(0, [replace(first, metadata={"a": {"b": [1, "ü"]}}), second], [0, 1]))
-    assert sorted(events_dataset(store).column("metadata").to_pylist(), key=str) == [
-        None,
-        '{"a":{"b":[1,"ü"]}}',
-    ]
+@pytest.mark.parametrize(("kept", "expected"), [({"a", "c"}, '{"a":{"b":[1,"ü"]}}'), ((), None)])
+def test_archive_has_named_other_fields_alone_whoever_wrote_to_the_log(
+    kept: Container[str], expected: str | None
+) -> None:
+    written = replace(make_events(1)[0], metadata={"a": {"b": [1, "ü"]}, "email": "someone@example.com"})
+    table = archive_table(EVENTS.name, TOPIC_ID, event_records(0, [written], [0]), kept_fields=kept)
+    assert table.column("metadata").to_pylist() == [expected]
 
 
 def test_canaries_stay_in_the_archive_and_are_left_out_of_what_is_read(tmp_path: Path) -> None:

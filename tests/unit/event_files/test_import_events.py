@@ -83,10 +83,11 @@ def test_canonical_file_passes_unchanged(tmp_path: Path) -> None:
         "event_id,user_id,product_id,event_type,amount,timestamp,metadata\n"
         'b,u1,p1,purchase,9.5,2026-01-02T00:00:00Z,"{""a"": 1}"\n'
         "a,u2,p2,view,,2026-01-01T00:00:00Z,\n",
+        options := ImportOptions(metadata_fields=("a",)),
     )
-    report = import_events(tmp_path / "out.parquet", tmp_path / "again.parquet")
+    report = import_events(tmp_path / "out.parquet", tmp_path / "again.parquet", options=options)
     assert read(tmp_path / "again.parquet") == rows
-    assert rows[1]["metadata"] == '{"a": 1}'
+    assert rows[1]["metadata"] == '{"a":1}'
     assert report.notes == ()
 
 
@@ -549,9 +550,20 @@ def test_amounts_of_any_numeric_type_are_read(
     assert read_back == expected
 
 
-def test_structured_metadata_becomes_json(tmp_path: Path) -> None:
-    read_back, _ = load_column(tmp_path, "metadata", pa.array([{"page": 3}, None]))
-    assert read_back == ['{"page":3}', None]
+@pytest.mark.parametrize(
+    ("kept", "expected"),
+    [
+        ((), [None, None]),
+        (("none",), [None, None]),
+        (("page", "on"), ['{"page":[3,null],"on":null}', None]),
+    ],
+)
+def test_only_named_members_of_metadata_are_kept(
+    tmp_path: Path, kept: tuple[str, ...], expected: list[str | None]
+) -> None:
+    values = pa.array([{"page": [3, None], "on": None, "email": "someone@example.com"}, None])
+    read_back, _ = load_column(tmp_path, "metadata", values, ImportOptions(metadata_fields=kept))
+    assert read_back == expected
 
 
 @pytest.mark.parametrize(
@@ -634,7 +646,7 @@ def test_kind_and_compression_are_told_by_the_name(tmp_path: Path, name: str) ->
     packing = {".gz": "gzip", ".zst": "zstd"}.get(Path(name.lower()).suffix)
     with pa.output_stream(str(tmp_path / name), compression=packing) as stream:
         stream.write(text.encode())
-    import_events(tmp_path / name, tmp_path / "out.parquet")
+    import_events(tmp_path / name, tmp_path / "out.parquet", options=ImportOptions(metadata_fields=("a",)))
     found = {row["product_id"]: (row["metadata"], row["amount"]) for row in read(tmp_path / "out.parquet")}
     assert found.pop("17850") == (None, None)
     assert found in ({}, {"9": ('{"a":[1]}', 2.5)})

@@ -49,6 +49,8 @@ def materializer_user(name: str, connect: Connect | None, row: bytes, claim: byt
         (b"HSET", row, b"f", b"v"),
         (b"EVAL", b"return 1", b"1", row),
         (b"SET", claim, b"", b"NX", b"GET", b"PX", b"1"),
+        (b"SCAN", b"0"),
+        (b"UNLINK", row),
     )
     return RedisUser("the materializer", name, connect, allowed)
 

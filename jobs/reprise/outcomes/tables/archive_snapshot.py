@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from reprise import sql
-from reprise.archive import OfflineStore, SegmentGoneError, prepend_history, write_events
+from reprise.archive import ERASED, OfflineStore, SegmentGoneError, prepend_history, write_events
 from reprise.event_files.importer import import_events
 from reprise.events import InvalidEventError, is_canary, parse_timestamp
 from reprise.log import PREDICTIONS
@@ -104,7 +104,9 @@ def _write_predictions(
 ) -> tuple[int, int, int]:
     """Write the predictions since the day of an instant; return how many are valid, broken and missing."""
     coverages = store.coverage(PREDICTIONS.name)
-    missing = sum(gap.records for coverage in coverages for gap in (*coverage.gaps, *coverage.accepted))
+    # an accepted gap from the beginning is what retention removed
+    accepted = (gap for coverage in coverages for gap in coverage.accepted if gap.first > 0)
+    missing = sum(gap.records for gap in (*(gap for c in coverages for gap in c.gaps), *accepted))
     first_day = (EPOCH + timedelta(microseconds=since_us)).date()
     parts = [part for coverage in coverages for listed in coverage.parts.values() for part in listed]
     count = broken = 0
@@ -117,16 +119,18 @@ def _write_predictions(
                 count, broken = count + rows.num_rows, broken + refused
                 writer.write_batch(rows)
                 advance(batch.num_rows)
+    store.require_same_erasures()
     return count, broken, missing
 
 
 def prediction_batch(batch: pa.RecordBatch, first_row: int) -> tuple[pa.RecordBatch, int]:
     """Return the predictions of a batch of archived records, and how many records are invalid.
 
-    A valid record is a prediction of version 1, see ``docs/schemas``. Predictions for canaries are left out, uncounted.
-    The first prediction gets the number ``first_row``.
+    A valid record is a prediction of version 1, see ``docs/schemas``. Predictions for canaries and erased ones are left
+    out, uncounted. The first prediction gets the number ``first_row``.
     """
-    rows = list(_rows(batch))
+    is_erased = pa.compute.equal(batch.column("problem"), ERASED)
+    rows = list(_rows(batch.filter(pa.compute.invert(pa.compute.fill_null(is_erased, False)))))
     readable = [row for row in rows if row is not None]
     kept = [row for row in readable if not is_canary(row[_USER])]
     numbered = [(first_row + at, *row) for at, row in enumerate(kept)]

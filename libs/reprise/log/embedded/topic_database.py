@@ -6,7 +6,7 @@ import re
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import starmap
 from pathlib import Path
@@ -113,6 +113,23 @@ class TopicDatabase:
                     if size >= _READ_BYTES:
                         break
             return records
+
+    def rewrite(self, key: bytes, rewritten: Callable[[Record], bytes | None]) -> None:
+        """Replace the values of a key's records, except where the function returns None, and remove the key.
+
+        The replaced bytes are overwritten in the file.
+        """
+        with self.transaction() as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            for partition in range(self.partitions):
+                query = f"SELECT ?, * FROM records_{partition} WHERE key = ?"
+                for record in starmap(Record, connection.execute(query, (partition, key)).fetchall()):
+                    if (value := rewritten(record)) is not None:
+                        connection.execute(
+                            f"UPDATE records_{partition} SET key = x'', value = ? WHERE offset = ?",
+                            (value, record.offset),
+                        )
+        self.query("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def end_offset(self, partition: int) -> int:
         """Return the next offset to be written."""

@@ -63,6 +63,24 @@ def key_function(project: str, join_keys: Sequence[str]) -> Callable[..., bytes]
     return many
 
 
+def join_values(key: bytes, project: bytes) -> dict[str, str] | None:
+    """Return the id by join key of an entity of a project, or None for another key."""
+    texts: list[str] = []
+    try:
+        (count,) = struct.unpack_from("<I", key)
+        position = 4
+        # the project's name may be the end of another's, so that the ids are read up to their end
+        while len(texts) < 2 * count:
+            kind, length = struct.unpack_from("<II", key, position)
+            start, position = position + 8, position + 8 + length
+            if kind != _STRING or position > len(key):
+                return None
+            texts.append(key[start:position].decode())
+    except (struct.error, UnicodeDecodeError):
+        return None
+    return dict(zip(texts, texts[count:], strict=False)) if key[position:] == project else None
+
+
 def _prefix(join_keys: Sequence[str]) -> bytes:
     prefix = struct.pack("<I", len(join_keys))
     for name in map(str.encode, sorted(join_keys)):

@@ -30,6 +30,11 @@ def pack(*arguments: bytes | int) -> Command:
     return packed
 
 
+def glob_escaped(text: bytes) -> bytes:
+    """Return the pattern of SCAN that matches these bytes alone."""
+    return b"".join(b"\\" + bytes([c]) if c in b"*?[]\\^-" else bytes([c]) for c in text)
+
+
 PING: Final = pack(b"PING")
 ASKING: Final = pack(b"ASKING")
 CLUSTER_SLOTS: Final = pack(b"CLUSTER", b"SLOTS")

@@ -40,7 +40,8 @@ _EVENT_EXAMPLE: dict[str, Any] = {
 _EVENT_SCHEMA: dict[str, Any] = {
     "type": "object",
     "title": "Event",
-    "description": "A user's action on a product. Unknown fields are moved to metadata.",
+    "description": "A user's action on a product. Other fields are dropped, unless the producer is set to keep them as"
+    " metadata.",
     "required": ["event_id", "user_id", "product_id", "event_type", "timestamp"],
     "properties": {
         "event_id": {
@@ -67,7 +68,10 @@ _EVENT_SCHEMA: dict[str, Any] = {
             "format": "date-time",
             "description": "Time of the event, RFC 3339 with an offset, from 1990 to now and the allowed clock skew.",
         },
-        "metadata": {"type": ["object", "null"]},
+        "metadata": {
+            "type": ["object", "null"],
+            "description": "Other fields, of the names that the producer is set to keep; others are dropped.",
+        },
         "schema_version": {"type": "integer", "default": 1},
     },
     "examples": [_EVENT_EXAMPLE],

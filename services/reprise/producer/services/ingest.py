@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -43,15 +43,24 @@ class _Appended:
 
 
 class EventIngest:
-    """Validates events and appends them to the log; ``ack_timeout`` and ``max_skew`` are in seconds."""
+    """Validates events and appends them to the log; ``ack_timeout`` and ``max_skew`` are in seconds.
+
+    ``kept_fields`` names the fields that become metadata.
+    """
 
     def __init__(
-        self, log: LogProducer, metrics: ProducerMetrics, ack_timeout: float, max_skew: float
+        self,
+        log: LogProducer,
+        metrics: ProducerMetrics,
+        ack_timeout: float,
+        max_skew: float,
+        kept_fields: Container[str] = (),
     ) -> None:
         self._log = log
         self._metrics = metrics
         self._ack_timeout = ack_timeout
         self._max_skew = max_skew
+        self._kept_fields = kept_fields
 
     async def accept(self, items: Sequence[Any]) -> list[EventResult]:
         """Append the valid events among decoded JSON values; return the outcome of each, in order."""
@@ -73,7 +82,7 @@ class EventIngest:
         given = item.get("event_id") if isinstance(item, dict) else None
         event_id = given if isinstance(given, str) else None
         try:
-            event, value = _validated(item, self._max_skew)
+            event, value = _validated(item, self._max_skew, self._kept_fields)
         except InvalidEventError as error:
             return EventResult("rejected", event_id, field=error.field, reason=str(error))
         try:
@@ -98,10 +107,10 @@ class EventIngest:
         return EventResult(outcome, event_id, reason=str(error))
 
 
-def _validated(item: Any, max_skew: float) -> tuple[Event, bytes]:
+def _validated(item: Any, max_skew: float, kept_fields: Container[str]) -> tuple[Event, bytes]:
     if not isinstance(item, dict):
         raise InvalidEventError("event", item, "a JSON object")
-    event = event_from_fields(item)
+    event = event_from_fields(item, kept_fields)
     check_clock(event, max_skew)
     return event, encode_event(event)
 

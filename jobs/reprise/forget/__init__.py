@@ -1,0 +1,1 @@
+"""Erases users: online features, archive, embedded log."""

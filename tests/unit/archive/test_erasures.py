@@ -1,0 +1,161 @@
+"""Rows of erased users are gone from all that is read and written, whoever reads and writes meanwhile."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from reprise.archive import Erasure, OfflineStore, UserErasedError, compact, events_dataset, rewrite
+from reprise.events import Event, event_key
+from reprise.events.erasure import ErasureRecord, decode_erasure, erased_event_id
+from reprise.log import EVENTS
+from reprise.runtime.storage import LocalStorage
+from reprise.sql import connect
+from reprise.sql import event_key as event_key_sql
+from support.archived import TOPIC_ID, MemoryLog, archive_worker, event_records
+from support.histories import make_events
+from support.offline import put
+
+USER = "secret-person"
+ERASURE = Erasure(
+    erasure_id="e1",
+    user_id=USER,
+    salt="00" * 32,
+    requested_at=datetime(2026, 2, 1, tzinfo=UTC),
+    topic_id=str(uuid.UUID(bytes=TOPIC_ID)),
+    partition=0,
+    offset=39,
+)
+
+
+def history(count: int = 60) -> list[Event]:
+    return [
+        replace(e, user_id=USER, event_id=f"{USER}-{e.event_id}") if e.user_id == "u3" else e
+        for e in make_events(count, users=5)
+    ]
+
+
+def filled(storage: LocalStorage, size: int = 10) -> OfflineStore:
+    store = OfflineStore("", storage=storage)
+    records = event_records(0, history(), [at * 10 for at in range(60)])
+    for at in range(0, 60, size):
+        put(store, records[at : at + size])
+    return store
+
+
+def erase_files(store: OfflineStore) -> None:
+    for segment in store.segments(EVENTS.name):
+        if any(store.matching_rows(segment, [ERASURE])):
+            rewrite(store, segment)
+
+
+def erased_rows(root: Path) -> int:
+    """The number of rows of the files that name the user, before the erasure."""
+    tables = [pq.read_table(path) for path in root.rglob("*.parquet")]
+    rows = [row for table in tables for row in table.to_pylist()]
+    return sum(row["offset"] <= 39 and USER in str(row) for row in rows)
+
+
+def test_readers_see_the_same_before_during_and_after_the_files_are_rewritten(tmp_path: Path) -> None:
+    store = filled(LocalStorage(tmp_path))
+    raw = events_dataset(store)
+    store.put_erasure(ERASURE)
+    before = events_dataset(store)
+    rewrite(store, store.segments(EVENTS.name)[0])
+    during = events_dataset(store)
+    erase_files(store)
+    store.complete_erasure("e1")
+    assert before == during == events_dataset(store)
+    assert erased_rows(tmp_path) == 0
+    assert USER not in "".join(str(p.read_bytes()) for p in tmp_path.rglob("*.json"))
+    # order, products, times and amounts stay, and so do the user's later events
+    same = ["product_id", "event_type", "amount", "timestamp"]
+    assert before.select(same) == raw.select(same)
+    assert USER in before.column("user_id").to_pylist()
+    pairs = {(r["user_id"], r["product_id"]) for r in before.to_pylist() if "erased" in r["user_id"]}
+    assert len(pairs) == len({user for user, _ in pairs}) > 1
+
+
+def test_erasure_that_begins_during_a_read_is_noticed(tmp_path: Path) -> None:
+    store = filled(LocalStorage(tmp_path))
+    store.coverage(EVENTS.name)
+    store.put_erasure(ERASURE.model_copy(update={"topic_id": None}))
+    store.require_same_erasures()
+    store.put_erasure(ERASURE)
+    with pytest.raises(UserErasedError):
+        store.require_same_erasures()
+
+
+class ErasedMeanwhile(LocalStorage):
+    """A user is erased, from beginning to end, before the first merged file is there."""
+
+    def __init__(self, root: Path, erase: Callable[[], None]) -> None:
+        super().__init__(root)
+        self._erase: Callable[[], None] | None = erase
+
+    def write(self, path: str, content: bytes | Path) -> None:
+        if isinstance(content, Path) and self._erase is not None:
+            erase, self._erase = self._erase, None
+            erase()
+        super().write(path, content)
+
+
+def test_compaction_that_read_before_an_erasure_does_not_bring_the_user_back(tmp_path: Path) -> None:
+    other = filled(LocalStorage(tmp_path))
+
+    def erase() -> None:
+        other.put_erasure(ERASURE)
+        erase_files(other)
+        other.complete_erasure("e1")
+
+    report = compact(
+        OfflineStore("", storage=ErasedMeanwhile(tmp_path, erase)), EVENTS.name, before=date(2026, 2, 2)
+    )
+    assert report.removed == 6
+    assert erased_rows(tmp_path) == 0
+
+
+def test_archiver_that_reads_the_log_again_does_not_bring_the_user_back(tmp_path: Path) -> None:
+    log = MemoryLog({0: event_records(0, history(), [at * 10 for at in range(60)])})
+
+    def archive() -> None:
+        log.committed[0] = 0
+        worker, _ = archive_worker(log, tmp_path)
+        worker.run_until_idle(threading.Event(), 0.01)
+
+    archive()
+    store = OfflineStore(str(tmp_path))
+    store.put_erasure(ERASURE)
+    erase_files(store)
+    store.complete_erasure("e1")
+    archive()
+    assert erased_rows(tmp_path) == 0
+    compact(store, EVENTS.name, before=date(2026, 2, 2))
+    archive()
+    assert erased_rows(tmp_path) == 0
+    assert store.coverage(EVENTS.name)[0].records == 60
+
+
+def test_order_of_an_erased_event_is_that_of_the_event_in_python_and_sql() -> None:
+    ids = ["e1", f"{USER}-7", "reprise-erased-", "reprise-erased-0123-x"]
+    ids += [erased_event_id(b"salt", each) for each in ids]
+    assert [event_key(each) for each in ids[4:]] == [event_key(each) for each in ids[:4]]
+    with connect() as connection:
+        connection.register("ids", pa.table({"event_id": ids}))
+        found = connection.execute(f"SELECT {event_key_sql()} FROM ids").fetchall()
+    assert [key for (key,) in found] == [event_key(each) for each in ids]
+
+
+@pytest.mark.parametrize(
+    "other", [b'{"erasure_id":1,"user_id":"u"}', b'{"erasure_id":"e"}', b'{"erasure_id":', b"{}", b"\xff"]
+)
+def test_only_whole_records_of_an_erasure_are_read(other: bytes) -> None:
+    record = ErasureRecord("e", "u")
+    assert decode_erasure(record.to_bytes()) == record
+    assert decode_erasure(other) is None
