@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from reprise.http.problems import (
     BAD_REQUEST,
+    FORBIDDEN,
     INTERNAL_ERROR,
     INVALID_REQUEST,
     PROBLEM_MEDIA_TYPE,
@@ -86,7 +87,8 @@ def _with_problems(
         document["components"]["securitySchemes"] = _SCHEMES
     for path, operations in document["paths"].items():
         protected = is_protected is not None and is_protected(path)
-        kinds = [BAD_REQUEST, INTERNAL_ERROR, *([UNAUTHENTICATED, TOO_MANY_REQUESTS] if protected else [])]
+        of_keys = [UNAUTHENTICATED, FORBIDDEN, TOO_MANY_REQUESTS] if protected else []
+        kinds = [BAD_REQUEST, INTERNAL_ERROR, *of_keys]
         for operation in operations.values():
             if protected:
                 operation["security"] = [{name: []} for name in _SCHEMES]

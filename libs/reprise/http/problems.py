@@ -39,6 +39,7 @@ class ProblemType:
 INVALID_JSON = ProblemType("invalid-json", 400, "The body is not valid JSON")
 BAD_REQUEST = ProblemType("bad-request", 400, "The request cannot be understood")
 UNAUTHENTICATED = ProblemType("unauthenticated", 401, "An API key is needed")
+FORBIDDEN = ProblemType("forbidden", 403, "This key may not be used for that")
 NOT_FOUND = ProblemType("not-found", 404, "There is nothing at this address")
 METHOD_NOT_ALLOWED = ProblemType("method-not-allowed", 405, "This address does not take this method")
 REQUEST_TIMEOUT = ProblemType("request-timeout", 408, "The request did not arrive in time")

@@ -202,6 +202,10 @@ class KeySettings(ProcessSettings):
     rate_burst: float = Field(
         1000.0, ge=1, description="Maximum burst of predictions or events of an idle API key."
     )
+    access_log: Literal["off", "on", "ids"] = Field(
+        "on",
+        description="Whether requests are logged, with the name of the API key; ids adds the user and product ids.",
+    )
 
     @property
     def api_keys(self) -> list[str]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -18,7 +17,6 @@ from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.handlers.endpoint import endpoint_route
 from reprise.predictor.handlers.lookups import features_router, model_router, routing_router
 from reprise.predictor.handlers.predict import add_predict_routes
-from reprise.predictor.settings import PredictorSettings
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
@@ -84,7 +82,7 @@ def create_app(context: PredictorContext) -> FastAPI:
         docs=settings.api_docs,
         serve_metrics=settings.metrics_port is None,
         authentication=context.authentication,
-        access_log=_access_log(settings),
+        access_log=AccessLog.of(settings),
         tracing=context.tracing,
     )
     add_predict_routes(app, context)
@@ -124,10 +122,3 @@ async def _repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
     while True:
         await asyncio.sleep(seconds)
         await work()
-
-
-def _access_log(settings: PredictorSettings) -> AccessLog | None:
-    if settings.access_log == "off":
-        return None
-    json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
-    return AccessLog(ids=settings.access_log == "ids", json=json)

@@ -1,7 +1,7 @@
 """Configuration of the predictor."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
@@ -107,9 +107,6 @@ class PredictorSettings(ApiSettings, KeySettings, OnlineStoreSettings, EventLogS
         ge=0,
         le=65535,
         description="Separate TCP port for /metrics, without API keys; the API's port if absent.",
-    )
-    access_log: Literal["off", "on", "ids"] = Field(
-        "on", description="Whether requests are logged; ids adds the user and product ids."
     )
     event_types: Annotated[tuple[str, ...], NoDecode] = Field(
         ("view", "purchase"), min_length=1, description="Accepted event types, separated by commas."

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from fastapi import FastAPI
 
 from reprise.http.app import create_http_app
+from reprise.http.middleware.access_log import AccessLog
 from reprise.http.middleware.authentication import Authentication
 from reprise.http.operations import health_router
 from reprise.http.server import metrics_server
@@ -52,6 +53,7 @@ def create_app(
         docs=settings.api_docs,
         serve_metrics=settings.metrics_port is None,
         authentication=Authentication.of(settings),
+        access_log=AccessLog.of(settings),
         tracing=tracing,
     )
     ingest = EventIngest(

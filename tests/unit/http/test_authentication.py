@@ -17,7 +17,7 @@ from structlog.testing import capture_logs
 from reprise.http.app import create_http_app
 from reprise.http.exceptions import InvalidKeysError, ServerStartError
 from reprise.http.middleware.access_log import AccessLog, note_ids
-from reprise.http.middleware.authentication import ApiKeys, Authentication, RateLimit
+from reprise.http.middleware.authentication import ApiKeys, Authentication, Caller, RateLimit
 from reprise.http.middleware.fast_path import add_fast_route
 from reprise.http.operations import health_router
 from reprise.http.server import metrics_server
@@ -42,6 +42,10 @@ def header(key: str) -> list[tuple[bytes, bytes]]:
     return [(b"x-api-key", key.encode())]
 
 
+def name(caller: Caller | None) -> str | None:
+    return None if caller is None else caller.name
+
+
 async def double(scope: Scope, body: bytes) -> bytes:
     note_ids(scope, user_id="u-secret")
     return body + body
@@ -53,6 +57,10 @@ def build(registry: CollectorRegistry | None = None, **parts: Any) -> FastAPI:
         title="t", description="d", registry=registry, readiness=list, max_body_bytes=50, **parts
     )
     add_fast_route(app, "POST", "/double", double, summary="Double")
+
+    @app.get("/features/{user_id}")
+    async def features(user_id: str) -> str:
+        return user_id
 
     @app.get("/of/{user_id}")
     async def of(user_id: str) -> str:
@@ -86,9 +94,9 @@ def guarded(registry: CollectorRegistry) -> Iterator[TestClient]:
 
 def test_each_of_several_keys_is_known_by_its_name() -> None:
     keys = ApiKeys([f"shop:{digest('one')}", digest("two").upper(), f"shop:{digest('three')}"])
-    assert keys.caller(bearer("one")) == "shop"
-    assert keys.caller(header("two")) == digest("two")[:8]
-    assert keys.caller(header("three")) == "shop"
+    assert name(keys.caller(bearer("one"))) == "shop"
+    assert name(keys.caller(header("two"))) == digest("two")[:8]
+    assert name(keys.caller(header("three"))) == "shop"
 
 
 @pytest.mark.parametrize(
@@ -105,8 +113,8 @@ def test_anything_else_is_nobody(headers: list[tuple[bytes, bytes]]) -> None:
 
 def test_scheme_is_read_in_any_case_and_a_good_key_beside_a_bad_one_counts() -> None:
     keys = ApiKeys([f"shop:{digest('one')}"])
-    assert keys.caller([(b"authorization", b"bEARER  one ")]) == "shop"
-    assert keys.caller([*bearer("wrong"), *header("one")]) == "shop"
+    assert name(keys.caller([(b"authorization", b"bEARER  one ")])) == "shop"
+    assert name(keys.caller([*bearer("wrong"), *header("one")])) == "shop"
 
 
 @pytest.mark.parametrize("entry", ["secret-key-itself", "shop:", f"a b:{'0' * 64}", "0" * 63, f"{'0' * 64}x"])
@@ -114,6 +122,34 @@ def test_entry_that_is_none_is_refused_without_showing_it(entry: str) -> None:
     with pytest.raises(InvalidKeysError, match="entry 2 is neither") as caught:
         ApiKeys([digest("one"), entry])
     assert entry not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "status"),
+    [("", 200), (":features", 200), (" predict+features", 200), (":predict", 403), (":predict+events", 403)],
+)
+def test_key_is_good_for_its_scopes_and_who_asked_for_what_is_logged(
+    scopes: str, status: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    authentication = Authentication(ApiKeys([f"shop:{digest('k')}{scopes}"]))
+    with logging(authentication=authentication) as client:
+        response = client.get("/features/u-secret", headers=KEY)
+        assert client.get("/of/u", headers=KEY).status_code == 200
+    assert response.status_code == status
+    if status == 403:
+        assert response.json()["detail"] == "This key lacks the scope features."
+    line = lines(capsys)[0]
+    assert (line["key"], line["method"], line["status"]) == ("shop", "GET", status)
+    lacked = {"lacked_scope": "features", "path": None} if status == 403 else {"path": "/features/{user_id}"}
+    assert lacked.items() <= line.items()
+    assert "u-secret" not in str(line)
+
+
+def test_unknown_scope_is_refused_by_name() -> None:
+    with pytest.raises(
+        InvalidKeysError, match="entry 1 has the scope 'feature'; expected events, features, predict"
+    ):
+        ApiKeys([f"shop:{digest('one')}:predict+feature"])
 
 
 def test_no_entry_at_all_lets_nobody_in_rather_than_everybody(tmp_path: Path) -> None:
@@ -132,7 +168,7 @@ def test_rotation_through_the_file_needs_no_restart_and_a_broken_file_changes_no
 
     def callers() -> list[str | None]:
         keys.refresh()
-        return [keys.caller(header(key)) for key in ("old", "new", "ops")]
+        return [name(keys.caller(header(key))) for key in ("old", "new", "ops")]
 
     file.write_text(f"shop {digest('old')}\nshop {digest('new')}\n")
     assert callers() == ["shop", "shop", "ops"]

@@ -3,15 +3,16 @@
 import asyncio
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 
 import orjson
 from starlette.types import Scope
 
-from reprise.http.middleware.authentication import CALLER
+from reprise.http.middleware.authentication import CALLER, LACKED_SCOPE
 from reprise.http.operations import OPERATIONS_PATHS
 from reprise.http.tracing.trace_context import Trace, route_of
 from reprise.runtime.logs import get_logger
+from reprise.runtime.settings import KeySettings
 
 _log = get_logger(__name__)
 _IDS = "reprise.ids"
@@ -36,6 +37,14 @@ class AccessLog:
         self._lines: list[bytes] = []
         self._timer: asyncio.TimerHandle | None = None
 
+    @classmethod
+    def of(cls, settings: KeySettings) -> Self | None:
+        """Return the access log of these settings, or None if requests are not logged."""
+        if settings.access_log == "off":
+            return None
+        json = not sys.stderr.isatty() if settings.log_json is None else settings.log_json
+        return cls(ids=settings.access_log == "ids", json=json)
+
     def note(
         self, scope: Scope, status: int, seconds: float, request_id: str | None, trace: Trace | None
     ) -> None:
@@ -53,6 +62,8 @@ class AccessLog:
             fields["peer"] = scope["client"][0]
         if CALLER in scope:
             fields["key"] = scope[CALLER]
+        if LACKED_SCOPE in scope:
+            fields["lacked_scope"] = scope[LACKED_SCOPE]
         if request_id is not None:
             fields["request_id"] = request_id
         if trace is not None:

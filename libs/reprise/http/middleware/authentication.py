@@ -13,23 +13,37 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 from prometheus_client import CollectorRegistry, Counter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reprise.http.exceptions import InvalidKeysError
-from reprise.http.problems import TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemError, retry_after
+from reprise.http.problems import FORBIDDEN, TOO_MANY_REQUESTS, UNAUTHENTICATED, ProblemError, retry_after
 from reprise.runtime.logs import get_logger
 from reprise.runtime.settings import KeySettings
 
 CALLER = "reprise.caller"
 """Scope entry with the name of the request's key."""
 
+LACKED_SCOPE = "reprise.lacked_scope"
+"""Scope entry with the scope that the request's key lacks, if it lacks one."""
+
 DOCS_PATH = "/docs"
 _OPEN = frozenset(("/health", "/ready", DOCS_PATH, "/openapi.json"))
 _LIMIT = "reprise.rate_limit"
-_ENTRY = re.compile(r"(?:(?P<name>[A-Za-z0-9._-]{1,64})[:\s]\s*)?(?P<digest>[0-9a-fA-F]{64})")
+_SCOPES = {
+    "/predict": "predict",
+    "/rank": "predict",
+    "/users": "predict",
+    "/features": "features",
+    "/events": "events",
+}
+"""The scope that a path needs, by its first segment; other paths need any key."""
+_ALL_SCOPES = frozenset(_SCOPES.values())
+_ENTRY = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9._-]{1,64})[:\s]\s*)?(?P<digest>[0-9a-fA-F]{64})(?:[:\s]\s*(?P<scopes>[a-z+]+))?"
+)
 _BEARER = b"bearer "
 _REFRESH_SECONDS = 2.0
 _REFUSALS_PER_SECOND = 1.0
@@ -38,13 +52,21 @@ _MAX_BUCKETS = 10_000
 _log = get_logger(__name__)
 
 
+class Caller(NamedTuple):
+    """Who a key belongs to, and what it may be used for."""
+
+    name: str
+    scopes: frozenset[str]
+
+
 class ApiKeys:
     """The accepted keys; several at once allow rotation.
 
-    An entry is ``sha256hex`` or ``name:sha256hex``. Keys of one name belong to one caller: they share its rate limit,
-    and logs show the name. A key without a name is named by the first 8 digits of its digest. ``file`` has an entry a
-    line and ``#`` comments. It raises ``InvalidKeysError`` if an entry is malformed, there is none, or the file is
-    unreadable. A file that is emptied later revokes its keys.
+    An entry is ``sha256hex`` or ``name:sha256hex``; ``:predict+features`` after it limits the key to these scopes
+    (``predict``, ``features``, ``events``; all if absent). Keys of one name belong to one caller: they share its rate
+    limit, and logs show the name. A key without a name is named by the first 8 digits of its digest. ``file`` has an
+    entry a line and ``#`` comments. It raises ``InvalidKeysError`` if an entry is malformed, there is none, or the file
+    is unreadable. A file that is emptied later revokes its keys.
     """
 
     def __init__(self, entries: Iterable[str], file: Path | None = None) -> None:
@@ -56,8 +78,8 @@ class ApiKeys:
                 f"{file or 'the list of API keys'} holds no key, so every request would be refused"
             )
 
-    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-        """Return the name of the key in ``Authorization: Bearer`` or ``X-API-Key``; ``None`` if no key is accepted."""
+    def caller(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller | None:
+        """Return whose key is in ``Authorization: Bearer`` or ``X-API-Key``; ``None`` if no key is accepted."""
         for name, value in headers:
             if name == b"x-api-key":
                 key = value
@@ -99,7 +121,7 @@ class ApiKeys:
             self._keys = keys
             _log.info("api_keys_loaded", keys=len(keys))
 
-    def _load(self) -> dict[bytes, str]:
+    def _load(self) -> dict[bytes, Caller]:
         keys = self._fixed
         if self._file is not None:
             try:
@@ -111,15 +133,23 @@ class ApiKeys:
         return keys
 
 
-def _parse(entries: Iterable[str], where: str) -> dict[bytes, str]:
-    keys: dict[bytes, str] = {}
+def _parse(entries: Iterable[str], where: str) -> dict[bytes, Caller]:
+    keys: dict[bytes, Caller] = {}
     for number, entry in enumerate(entries, 1):
         match = _ENTRY.fullmatch(entry.strip())
         if match is None:
             # The entry may be a key itself, so the message does not show it.
-            raise InvalidKeysError(f"{where}: entry {number} is neither sha256hex nor name:sha256hex")
+            raise InvalidKeysError(
+                f"{where}: entry {number} is neither sha256hex nor name:sha256hex, with or without :scope+scope"
+            )
+        scopes = frozenset(match["scopes"].split("+")) if match["scopes"] else _ALL_SCOPES
+        if unknown := scopes - _ALL_SCOPES:
+            expected = ", ".join(sorted(_ALL_SCOPES))
+            raise InvalidKeysError(
+                f"{where}: entry {number} has the scope {min(unknown)!r}; expected {expected}"
+            )
         digest = match["digest"].lower()
-        keys[bytes.fromhex(digest)] = match["name"] or digest[:8]
+        keys[bytes.fromhex(digest)] = Caller(match["name"] or digest[:8], scopes)
     return keys
 
 
@@ -196,11 +226,11 @@ class AuthenticationMiddleware:
         self._refusals = RateLimit(_REFUSALS_PER_SECOND, _REFUSAL_BURST)
         self._refused = Counter(
             "reprise_http_turned_away",
-            "Requests refused for a missing key or for their rate.",
+            "Requests refused for a missing key, a missing scope or their rate.",
             ("reason",),
             registry=registry,
         )
-        for kind in (UNAUTHENTICATED, TOO_MANY_REQUESTS):
+        for kind in (UNAUTHENTICATED, FORBIDDEN, TOO_MANY_REQUESTS):
             self._refused.labels(kind.slug)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -227,18 +257,17 @@ class AuthenticationMiddleware:
                 "Send an API key of this service as Authorization: Bearer or as X-API-Key.",
                 headers={"WWW-Authenticate": "Bearer"},
             )
-        scope[CALLER] = caller
-        if self._limit is None:
+        scope[CALLER] = caller.name
+        if self._limit is not None:
+            scope[_LIMIT] = self._limit
+            if seconds := self._limit.admit(caller.name):
+                detail = f"This key has used up its rate; try again in {seconds:.3g} s."
+                return ProblemError(TOO_MANY_REQUESTS, detail, headers=retry_after(seconds))
+        needed = _SCOPES.get("/" + scope["path"].split("/", 2)[1])
+        if needed is None or needed in caller.scopes:
             return None
-        scope[_LIMIT] = self._limit
-        seconds = self._limit.admit(caller)
-        if not seconds:
-            return None
-        return ProblemError(
-            TOO_MANY_REQUESTS,
-            f"This key has used up its rate; try again in {seconds:.3g} s.",
-            headers=retry_after(seconds),
-        )
+        scope[LACKED_SCOPE] = needed
+        return ProblemError(FORBIDDEN, f"This key lacks the scope {needed}.")
 
 
 def is_protected(path: str) -> bool:
