@@ -10,6 +10,7 @@ from reprise.runtime.durations import DURATION
 from reprise.runtime.settings_command import settings_command
 
 if TYPE_CHECKING:
+    from reprise.events.user_ids import user_id_hash
     from reprise.forget.run import Forgotten
     from reprise.forget.settings import ForgetSettings
 
@@ -54,6 +55,8 @@ def command(
     from reprise.forget.run import describe_remains, forget, inactive_users, preview
 
     user_ids = [*users, *(line.rstrip("\r\n") for line in file or () if line.strip())]
+    if (hashed := user_id_hash(settings.user_id_key_file)) is not None:
+        user_ids = [hashed(user_id) for user_id in user_ids]
     if inactive is not None:
         user_ids += inactive_users(settings, inactive)
     if dry_run:

@@ -6,11 +6,11 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from reprise.log import EventLogSettings
-from reprise.runtime.settings import Duration
+from reprise.runtime.settings import Duration, UserIdSettings
 from reprise.store.settings import OnlineStoreSettings
 
 
-class ForgetSettings(OnlineStoreSettings, EventLogSettings):
+class ForgetSettings(OnlineStoreSettings, EventLogSettings, UserIdSettings):
     """Settings of the ``forget`` command."""
 
     model_config = SettingsConfigDict(env_prefix="FORGET_")

@@ -220,6 +220,17 @@ class KeySettings(ProcessSettings):
         return self
 
 
+class UserIdSettings(ProcessSettings):
+    """Keyed hashing of user ids."""
+
+    user_id_key_file: Path | None = Field(
+        default=None,
+        validation_alias="REPRISE_USER_ID_KEY_FILE",
+        description="File with a secret of at least 32 bytes. Producer and predictor replace user ids by their"
+        " HMAC-SHA256 with it before anything is stored; reprise forget needs it too. Without it ids stay as they are.",
+    )
+
+
 class RedisSettings(ProcessSettings):
     """Address of the online store."""
 

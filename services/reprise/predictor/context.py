@@ -8,6 +8,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from reprise.bundle import BundleStore, Histogram
+from reprise.events.user_ids import user_id_hash
 from reprise.http.metrics import process_registry
 from reprise.http.middleware.authentication import Authentication
 from reprise.http.tracing.factory import Tracing, open_tracing
@@ -48,6 +49,7 @@ class PredictorContext:
     service: PredictionService
     prediction_log: PredictionLog | None
     authentication: Authentication | None
+    hash_user_id: Callable[[str], str] | None
     single_admission: AdmissionControl
     batch_admission: AdmissionControl
     tracing: Tracing | None
@@ -70,7 +72,7 @@ def build_context(
         StorageAddressError: The model store's URL is invalid.
         StoreRefusedError: The CA file of the online store is not a PEM file.
         InvalidKeysError: The API keys are invalid.
-        InvalidSettingsError: Tracing is on, but OpenTelemetry is not installed.
+        InvalidSettingsError: Tracing is on, but OpenTelemetry is not installed, or the key of user ids is unusable.
     """
     registry = process_registry(DISTRIBUTION)
     tracing = trace(settings, DISTRIBUTION, registry)
@@ -113,6 +115,7 @@ def build_context(
         service=PredictionService(reader, metrics, shadow_traffic, settings, clock),
         prediction_log=prediction_log,
         authentication=Authentication.of(settings),
+        hash_user_id=user_id_hash(settings.user_id_key_file),
         single_admission=single_admission,
         batch_admission=batch_admission,
         tracing=tracing,

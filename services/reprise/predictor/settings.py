@@ -8,14 +8,16 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from reprise.events.event import EVENT_TYPE_PATTERN
 from reprise.log.settings import EventLogSettings
-from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings
+from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings, UserIdSettings
 from reprise.store.settings import OnlineStoreSettings
 
 LATEST = "latest"
 _EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 
 
-class PredictorSettings(ApiSettings, KeySettings, OnlineStoreSettings, EventLogSettings, TraceSettings):
+class PredictorSettings(
+    ApiSettings, KeySettings, OnlineStoreSettings, EventLogSettings, TraceSettings, UserIdSettings
+):
     """Settings of one predictor process."""
 
     model_config = SettingsConfigDict(env_prefix="PREDICTOR_")

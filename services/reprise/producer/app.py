@@ -5,6 +5,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
+from reprise.events.user_ids import user_id_hash
 from reprise.http.app import create_http_app
 from reprise.http.middleware.access_log import AccessLog
 from reprise.http.middleware.authentication import Authentication
@@ -57,7 +58,12 @@ def create_app(
         tracing=tracing,
     )
     ingest = EventIngest(
-        log, metrics, settings.ack_timeout_seconds, settings.max_clock_skew_seconds, settings.kept_fields
+        log,
+        metrics,
+        settings.ack_timeout_seconds,
+        settings.max_clock_skew_seconds,
+        settings.kept_fields,
+        user_id_hash(settings.user_id_key_file),
     )
     app.include_router(events_router(ingest, settings.max_events))
     return app

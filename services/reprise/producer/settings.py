@@ -4,11 +4,11 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from reprise.log import ClockSettings, EventLogSettings, MetadataSettings
-from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings
+from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings, UserIdSettings
 
 
 class ProducerSettings(
-    ApiSettings, KeySettings, EventLogSettings, ClockSettings, MetadataSettings, TraceSettings
+    ApiSettings, KeySettings, EventLogSettings, ClockSettings, MetadataSettings, TraceSettings, UserIdSettings
 ):
     """The producer's configuration."""
 

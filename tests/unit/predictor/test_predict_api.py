@@ -8,9 +8,12 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from reprise.events.user_ids import user_id_hash
 from reprise.store.exceptions import StoreUnavailableError
+from support.fake_log import FakeLogProducer
 from support.predictor import NOW_US, RunningPredictor, published, running_predictor
 from support.served_bundles import DAY_US, bundle_files
+from support.waiting import wait_until
 
 ASK = {"user_id": "u-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0}
 USER = (3, 90.0, 12.5, NOW_US - 2 * DAY_US, 4, 1.0)
@@ -438,3 +441,23 @@ def test_access_log_has_ids_only_if_configured(store: Path, capsys: pytest.Captu
         found = capsys.readouterr().err
         assert ("u-x1" in found and "p-x1" in found) == told
         assert ('"path":"/predict"' in found) == (mode != "off")
+
+
+def test_keyed_hash_replaces_user_ids_behind_the_api_alone(store: Path, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"k" * 32 + b"\n")
+    hashed = user_id_hash(key)
+    assert hashed is not None
+    log = FakeLogProducer()
+    with running_predictor(store, log, prediction_log=True, user_id_key_file=key) as predictor:
+        predictor.know(hashed("u-1"), "p-1", user=USER, product=(7,), pair=(2,))
+        answers = [
+            post(predictor, "/predict", ASK),
+            *post(predictor, "/predict/batch", {"requests": [ASK, {**ASK, "user_id": "u-2"}]})["results"],
+            predictor.client.get("/features/u-1").json(),
+        ]
+        wait_until("three predictions in the log", lambda: len(log.appended) == 3, 10)
+    assert [answer["user_id"] for answer in answers] == ["u-1", "u-1", "u-2", "u-1"]
+    assert [answer["known"]["user"] for answer in answers] == [True, True, False, True]
+    assert {key for _, key, _ in log.appended} == {hashed("u-1").encode(), hashed("u-2").encode()}
+    assert b'"u-1"' not in b"".join(value for _, _, value in log.appended)

@@ -1,14 +1,18 @@
 import asyncio
+import hmac
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from reprise.events import decode_event
+from reprise.events.user_ids import user_id_hash
 from reprise.log import EVENTS, LogUnavailableError
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.services.ingest import EventIngest
+from reprise.runtime.exceptions import InvalidSettingsError
 from support.fake_log import FakeLogProducer
 
 
@@ -57,6 +61,27 @@ async def test_only_named_other_fields_reach_the_log(ingest: EventIngest, log: F
     await ingest.accept([event(**others)])
     assert b"example.com" not in log.appended[0][2]
     assert decode_event(log.appended[0][2], {"page", "a"}).metadata == {"page": 3, "a": 1}
+
+
+async def test_keyed_hash_replaces_user_ids_but_those_of_canaries(
+    log: FakeLogProducer, metrics: ProducerMetrics, tmp_path: Path
+) -> None:
+    key = tmp_path / "key"
+    key.write_bytes(b"k" * 32)
+    ingest = EventIngest(log, metrics, ack_timeout=5.0, max_skew=300.0, hash_user_id=user_id_hash(key))
+    await ingest.accept([event(user_id="u-1"), event(1, user_id="reprise-doctor-1")])
+    # printf %s u-1 | openssl dgst -sha256 -hmac kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk
+    expected = hmac.new(b"k" * 32, b"u-1", "sha256").hexdigest()[:32]
+    assert [key.decode() for _, key, _ in log.appended] == [expected, "reprise-doctor-1"]
+    assert decode_event(log.appended[0][2]).user_id == expected
+
+
+@pytest.mark.parametrize("content", [None, b"", b"short"])
+def test_key_that_is_missing_or_short_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    if content is not None:
+        (tmp_path / "key").write_bytes(content)
+    with pytest.raises(InvalidSettingsError, match="REPRISE_USER_ID_KEY_FILE"):
+        user_id_hash(tmp_path / "key")
 
 
 async def test_event_that_a_consumer_could_not_read_is_rejected(

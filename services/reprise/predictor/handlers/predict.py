@@ -7,10 +7,12 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
 
+import msgspec
 import numpy as np
 import orjson
 from fastapi import APIRouter, FastAPI, Path, Query
@@ -173,6 +175,7 @@ class _PredictHandlers:
         self._decoder = decoder
         self._service = context.service
         self._prediction_log = context.prediction_log
+        self._hash_user_id = context.hash_user_id
         self._logs_ids = context.settings.access_log == "ids"
         self._observe_validate = context.metrics.stage("validate")
         self._observe_encode = context.metrics.stage("encode")
@@ -182,13 +185,16 @@ class _PredictHandlers:
             start = time.perf_counter()
             explain = _parse_explain(query) if (query := scope["query_string"]) else ""
             request = self._decoder.decode(body)
+            given_id = request.user_id
+            if self._hash_user_id is not None:
+                request = msgspec.structs.replace(request, user_id=self._own_id(given_id))
             if self._logs_ids:
                 note_ids(scope, user_id=request.user_id, product_id=request.product_id)
             self._observe_validate(time.perf_counter() - start)
             trace_id = _trace_id(scope)
             prediction = await self._service.predict(self._router.table, request, trace_id)
             start = time.perf_counter()
-            response = await _encoded(partial(_response, prediction, explain), explain)
+            response = await _encoded(partial(_response, prediction, explain, given_id), explain)
             self._observe_encode(time.perf_counter() - start)
             if self._prediction_log is not None:
                 self._prediction_log.append(request, prediction, trace_id)
@@ -200,12 +206,19 @@ class _PredictHandlers:
             explain = _parse_explain(query) if (query := scope["query_string"]) else ""
             batch = self._decoder.decode_batch(body)
             _check_explained("requests", len(batch), explain)
+            given_ids = [request.user_id for request in batch.requests]
+            if self._hash_user_id is not None:
+                hashed = zip(batch.requests, map(self._hash_user_id, given_ids), strict=True)
+                own = [msgspec.structs.replace(request, user_id=user_id) for request, user_id in hashed]
+                batch = replace(batch, requests=own)
             charge(scope, len(batch))
             self._observe_validate(time.perf_counter() - start)
             trace_id = _trace_id(scope)
             prediction = await self._service.predict_batch(self._router.table, batch.requests, trace_id)
             start = time.perf_counter()
-            response = await _encoded(partial(self._batch_response, batch, prediction, explain), explain)
+            response = await _encoded(
+                partial(self._batch_response, batch, given_ids, prediction, explain), explain
+            )
             self._observe_encode(time.perf_counter() - start)
             if self._prediction_log is not None:
                 self._prediction_log.append_batch(batch.requests, prediction, trace_id)
@@ -224,7 +237,8 @@ class _PredictHandlers:
     async def buy_again(self, scope: Scope, user_id: str, limit: int, explain: str) -> bytes:
         with self._context.batch_admission:
             table = self._router.table
-            products = await self._service.purchased_products(table.arm_of(user_id).model, user_id)
+            own_id = self._own_id(user_id)
+            products = await self._service.purchased_products(table.arm_of(own_id).model, own_id)
             return await self._ranked(scope, table, user_id, products, explain, limit)
 
     async def _ranked(
@@ -237,18 +251,19 @@ class _PredictHandlers:
         limit: int | None = None,
     ) -> bytes:
         """Return the products by falling probability; of equal ones the first given comes first."""
+        own_id, given_ids = self._own_id(user_id), [user_id] * len(product_ids)
         if self._logs_ids:
-            note_ids(scope, user_id=user_id)
+            note_ids(scope, user_id=own_id)
         _check_explained("product_ids", len(product_ids), explain)
         charge(scope, len(product_ids))
         trace_id = _trace_id(scope)
-        requests = [PredictionRequest(user_id, product_id) for product_id in product_ids]
+        requests = [PredictionRequest(own_id, product_id) for product_id in product_ids]
         prediction = await self._service.predict_batch(table, requests, trace_id)
         start = time.perf_counter()
         batch = DecodedBatch(requests, range(len(requests)), {})
 
         def build() -> tuple[list[int], RankResponse]:
-            results = self._batch_response(batch, prediction, explain)["results"]
+            results = self._batch_response(batch, given_ids, prediction, explain)["results"]
             for position, timing in _timings(prediction).items():
                 if "probability" in results[position]:
                     results[position].update(timing)
@@ -263,8 +278,12 @@ class _PredictHandlers:
             self._prediction_log.append_batch(requests, prediction, trace_id, set(order))
         return body
 
+    def _own_id(self, user_id: str) -> str:
+        """Return the id under which the user is stored."""
+        return user_id if self._hash_user_id is None else self._hash_user_id(user_id)
+
     def _batch_response(
-        self, batch: DecodedBatch, prediction: BatchPrediction, explain: str
+        self, batch: DecodedBatch, given_ids: Sequence[str], prediction: BatchPrediction, explain: str
     ) -> BatchResponse:
         results: list[Any] = [None] * len(batch)
         problems = dict(batch.problems)
@@ -272,7 +291,7 @@ class _PredictHandlers:
         retry_seconds = self._context.settings.retry_after_seconds
         for block in prediction.blocks:
             try:
-                responses = _block_responses(block, explain)
+                responses = _block_responses(block, explain, [given_ids[at] for at in block.positions])
             except NoExplanationError as error:
                 problems |= {positions[at]: problem_of(error, retry_seconds) for at in block.positions}
                 continue
@@ -281,7 +300,7 @@ class _PredictHandlers:
         for at, outcome in prediction.outcomes.items():
             try:
                 if isinstance(outcome, Prediction):
-                    results[positions[at]] = _response(outcome, explain)
+                    results[positions[at]] = _response(outcome, explain, given_ids[at])
                 else:
                     problems[positions[at]] = problem_of(outcome, retry_seconds)
             except NoExplanationError as error:
@@ -324,7 +343,7 @@ def _parse_explain(query: bytes) -> str:
     return given[-1][1] if given else ""
 
 
-def _response(prediction: Prediction, explain: str) -> PredictionResponse:
+def _response(prediction: Prediction, explain: str, user_id: str) -> PredictionResponse:
     """Return a prediction, with what is to be explained; NaN becomes null when encoded."""
     model = prediction.model
     probability = prediction.probability
@@ -336,7 +355,7 @@ def _response(prediction: Prediction, explain: str) -> PredictionResponse:
         "probability": probability,
         "confidence": confidence,
         "threshold": threshold,
-        "user_id": prediction.user_id,
+        "user_id": user_id,
         "product_id": prediction.product_id,
         "features_used": prediction.inputs_by_name() if explain == "all" else dict(required),
         "model_version": model.digest,
@@ -375,7 +394,9 @@ def _timings(prediction: BatchPrediction) -> dict[int, dict[str, str | float | N
     return timings
 
 
-def _block_responses(block: PredictionBlock, explain: str) -> list[PredictionResponse]:
+def _block_responses(
+    block: PredictionBlock, explain: str, user_ids: Sequence[str]
+) -> list[PredictionResponse]:
     arm, model = block.arm.name, block.arm.model
     probabilities = block.probabilities.astype(np.float64)
     verdicts = model.verdicts.of_block(probabilities, block.inputs)
@@ -387,7 +408,7 @@ def _block_responses(block: PredictionBlock, explain: str) -> list[PredictionRes
             "probability": probability,
             "confidence": confidence,
             "threshold": threshold,
-            "user_id": request.user_id,
+            "user_id": user_id,
             "product_id": request.product_id,
             "features_used": features,
             "model_version": digest,
@@ -395,7 +416,8 @@ def _block_responses(block: PredictionBlock, explain: str) -> list[PredictionRes
             "timestamp": _format_timestamp(timestamp_us),
             "known": _KNOWN[kind],
         }
-        for request, probability, predicted, confidence, threshold, features, timestamp_us, kind in zip(
+        for user_id, request, probability, predicted, confidence, threshold, features, timestamp_us, kind in zip(
+            user_ids,
             block.requests,
             probabilities.tolist(),
             *verdicts,

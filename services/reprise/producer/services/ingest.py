@@ -3,9 +3,9 @@
 import asyncio
 import threading
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reprise.events import (
@@ -45,7 +45,7 @@ class _Appended:
 class EventIngest:
     """Validates events and appends them to the log; ``ack_timeout`` and ``max_skew`` are in seconds.
 
-    ``kept_fields`` names the fields that become metadata.
+    ``kept_fields`` names the fields that become metadata; ``hash_user_id`` replaces user ids.
     """
 
     def __init__(
@@ -55,12 +55,14 @@ class EventIngest:
         ack_timeout: float,
         max_skew: float,
         kept_fields: Container[str] = (),
+        hash_user_id: Callable[[str], str] | None = None,
     ) -> None:
         self._log = log
         self._metrics = metrics
         self._ack_timeout = ack_timeout
         self._max_skew = max_skew
         self._kept_fields = kept_fields
+        self._hash_user_id = hash_user_id
 
     async def accept(self, items: Sequence[Any]) -> list[EventResult]:
         """Append the valid events among decoded JSON values; return the outcome of each, in order."""
@@ -82,13 +84,24 @@ class EventIngest:
         given = item.get("event_id") if isinstance(item, dict) else None
         event_id = given if isinstance(given, str) else None
         try:
-            event, value = _validated(item, self._max_skew, self._kept_fields)
+            event = self._validated(item)
         except InvalidEventError as error:
             return EventResult("rejected", event_id, field=error.field, reason=str(error))
         try:
-            return _Appended(event_id, self._log.append(EVENTS.name, event.user_id.encode(), value))
+            return _Appended(
+                event_id, self._log.append(EVENTS.name, event.user_id.encode(), encode_event(event))
+            )
         except EventLogError as error:
             return self._failed(event_id, error)
+
+    def _validated(self, item: Any) -> Event:
+        if not isinstance(item, dict):
+            raise InvalidEventError("event", item, "a JSON object")
+        event = event_from_fields(item, self._kept_fields)
+        check_clock(event, self._max_skew)
+        if self._hash_user_id is not None:
+            event = replace(event, user_id=self._hash_user_id(event.user_id))
+        return event
 
     def _result(self, entry: _Appended) -> EventResult:
         if not entry.future.done():
@@ -105,14 +118,6 @@ class EventIngest:
         self._metrics.event_log.failed(error)
         outcome: Outcome = "overloaded" if isinstance(error, BufferFullError) else "unavailable"
         return EventResult(outcome, event_id, reason=str(error))
-
-
-def _validated(item: Any, max_skew: float, kept_fields: Container[str]) -> tuple[Event, bytes]:
-    if not isinstance(item, dict):
-        raise InvalidEventError("event", item, "a JSON object")
-    event = event_from_fields(item, kept_fields)
-    check_clock(event, max_skew)
-    return event, encode_event(event)
 
 
 async def _wait_for_all(futures: Sequence[Future[Position]], timeout: float) -> None:
