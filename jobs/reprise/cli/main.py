@@ -11,6 +11,7 @@ _COMPONENTS = {
     "inspect": "cli.inspect",
     "features": "features",
     "train": "trainer",
+    "model": "cli.model",
     "topics": "topics",
     "backfill": "backfill",
     "produce": "producer",

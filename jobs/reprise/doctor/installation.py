@@ -61,6 +61,9 @@ class Installation:
         entrance = ("log", "producer") if self.producer is not None else ("log", "topics")
         embedded = settings.kafka_servers is None
 
+        model = partial(
+            check_model, settings.model_store, settings.model_digest, plan, open_store=settings.open_models
+        )
         check = partial(Check, seconds=settings.check_seconds)
         return [
             check("log", lambda _: check_log(partial(describe_log, settings)), LOG),
@@ -80,7 +83,7 @@ class Installation:
                 needs=("redis",),
             ),
             check("feast", lambda _: check_registry(settings.feast_registry, project, plan), REGISTRY),
-            check("model", partial(check_model, settings.model_store, settings.model_digest, plan), MODEL),
+            check("model", model, MODEL),
             check("producer", lambda _: check_producer(self.producer), SERVICE, follows=("log", "topics")),
             check("predictor", lambda _: self.predictor.check_ready(), SERVICE, follows=("redis", "model")),
             check(

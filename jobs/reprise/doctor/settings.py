@@ -5,13 +5,14 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
+from reprise.bundle.settings import TrustSettings
 from reprise.log import EventLogSettings
 from reprise.store.settings import OnlineStoreSettings
 
 LATEST = "latest"
 
 
-class DoctorSettings(OnlineStoreSettings, EventLogSettings):
+class DoctorSettings(OnlineStoreSettings, EventLogSettings, TrustSettings):
     """Addresses of an installation's components, and timeouts."""
 
     model_config = SettingsConfigDict(env_prefix="DOCTOR_")

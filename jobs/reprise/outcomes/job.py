@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from reprise.bundle import Bundle, BundleNotFoundError, BundleStore, Manifest
+from reprise.bundle import Bundle, BundleNotFoundError, Manifest
 from reprise.features.labels import Outcome
 from reprise.features.plan import Plan
 from reprise.outcomes.comparison.arm_metrics import measure_arms
@@ -157,7 +157,7 @@ def _check_consistency(
 def _fetch_bundles(
     connection: Any, arms: ComparedArms | None, settings: OutcomesSettings
 ) -> dict[str, Bundle]:
-    store = BundleStore(settings.model_store)
+    store = settings.open_models(settings.model_store)
     answered = connection.execute("SELECT DISTINCT digest FROM predictions").fetchall()
     compared = {arm.digest for arm in arms.arms} if arms is not None else set()
     bundles = {}

@@ -8,13 +8,14 @@ import click
 from pydantic import AwareDatetime, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from reprise.bundle.settings import TrustSettings
 from reprise.runtime.durations import EPOCH, microseconds
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
 from reprise.store.settings import OnlineStoreSettings
 
 
-class OutcomesSettings(OnlineStoreSettings, JobSettings):
+class OutcomesSettings(OnlineStoreSettings, TrustSettings, JobSettings):
     """Settings of the outcomes job: ``OUTCOMES_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="OUTCOMES_")

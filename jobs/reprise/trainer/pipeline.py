@@ -78,7 +78,7 @@ def train(
     trained_at = datetime.now(tz=UTC)
     durations: dict[str, float] = {}
     plan = Plan.load(settings.plan)
-    store = BundleStore(settings.out)
+    store = settings.open_models(settings.out, settings.signing_key_file)
     if settings.truth is not None:
         check_truth_file(settings.truth)
     target = None if settings.rollout is None else _find_rollout(settings, store, open_rollouts)

@@ -6,15 +6,16 @@ from pathlib import Path
 from typing import Annotated
 
 import click
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from reprise.bundle.settings import TrustSettings
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
 from reprise.trainer.threshold import parse_rule
 
 
-class TrainerSettings(JobSettings):
+class TrainerSettings(TrustSettings, JobSettings):
     """What to train on, how, and where the bundle goes; ``TRAINER_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="TRAINER_")
@@ -22,6 +23,11 @@ class TrainerSettings(JobSettings):
     events: Path = Field(description="CSV or Parquet file of events, a folder of them, or a pattern.")
     out: str = Field(
         description="Model store: a folder, or a URL such as file://./models or s3://bucket/models."
+    )
+    signing_key_file: FilePath | None = Field(
+        None,
+        validation_alias="REPRISE_SIGNING_KEY_FILE",
+        description="PEM file of the Ed25519 private key that signs the bundle; it is not signed if absent.",
     )
     horizon: Duration = Field(
         timedelta(days=30), description="How far ahead a purchase counts, such as 30d or 12h."

@@ -11,6 +11,7 @@ from reprise.bundle.manifest import Manifest
 
 MODEL = "model.onnx"
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"
 METADATA = "metadata.json"
 MODEL_CARD = "model_card.html"
 EVALUATED = "evaluated.onnx"
@@ -44,7 +45,7 @@ class BundleFiles:
 
     def __post_init__(self) -> None:
         for name in self.attachments:
-            if name in (MODEL, MANIFEST) or "/" in name or name.startswith("."):
+            if name in (MODEL, MANIFEST, SIGNATURE) or "/" in name or name.startswith("."):
                 raise InvalidBundleError(f"{name!r} cannot be the name of an attachment")
 
     @property

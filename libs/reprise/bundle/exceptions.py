@@ -1,5 +1,7 @@
 """Errors of this package."""
 
+from pathlib import Path
+
 from reprise.runtime.exceptions import RepriseError
 
 
@@ -36,4 +38,15 @@ class BundleCorruptError(BundleError):
 
 
 class UnusableModelError(BundleError):
-    """ONNX Runtime cannot run the model's graph."""
+    """The model's graph has an operator that is not allowed, or ONNX Runtime cannot run it."""
+
+
+class UntrustedBundleError(BundleError):
+    """A manifest is not signed by a trusted key."""
+
+
+class InvalidKeyFileError(BundleError):
+    """A file has no key for signatures, or one of another kind."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from reprise.bundle.bundle import Bundle
 from reprise.bundle.exceptions import UnusableModelError
+from reprise.bundle.onnx_model import check_operators
 
 
 class Scorer:
@@ -29,7 +30,7 @@ class Scorer:
         input_names: Names of a row's inputs, in order.
 
     Raises:
-        UnusableModelError: ONNX Runtime cannot run the graph.
+        UnusableModelError: The graph has an operator that is not allowed, or ONNX Runtime cannot run it.
     """
 
     def __init__(self, model: bytes, input_name: str, output_name: str, input_names: Sequence[str]) -> None:
@@ -75,6 +76,7 @@ class Scorer:
 
 
 def _open_session(model: bytes) -> Any:
+    check_operators(model)
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

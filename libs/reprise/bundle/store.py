@@ -1,13 +1,14 @@
 """The model store: bundles by digest, and a pointer to the latest."""
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reprise.bundle.bundle import (
     EVALUATED,
     MANIFEST,
     METADATA,
     MODEL,
+    SIGNATURE,
     Bundle,
     BundleFiles,
     Digest,
@@ -22,12 +23,19 @@ from reprise.bundle.exceptions import (
     BundleNotFoundError,
     InvalidBundleError,
     InvalidDigestError,
+    UntrustedBundleError,
 )
 from reprise.bundle.manifest import Manifest, canonical_json, read_json_object
 from reprise.runtime.storage import Storage, open_storage
 
+if TYPE_CHECKING:
+    from reprise.bundle.signature import SigningKey, TrustedKeys
+
 BUNDLES = "bundles"
 LATEST = "latest.json"
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+MAX_GRAPH_BYTES = 512 * 1024 * 1024
+"""Maximum sizes of files; nothing beyond them is read."""
 
 
 class BundleStore:
@@ -36,13 +44,25 @@ class BundleStore:
     Every byte that is fetched has been verified; a bundle is complete or absent. The URL is a plain path or any URL of
     fsspec (``file://``, ``s3://``, ``memory://``). Methods raise ``StorageUnavailableError`` where the storage fails.
 
+    With ``trusted`` keys, a bundle that none of them has signed raises ``UntrustedBundleError``; ``signing_key`` signs
+    what is published.
+
     Raises:
         StorageAddressError: The protocol is unknown, or the package for it is not installed.
     """
 
-    def __init__(self, url: str, *, storage: Storage | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        storage: Storage | None = None,
+        trusted: "TrustedKeys | None" = None,
+        signing_key: "SigningKey | None" = None,
+    ) -> None:
         self.url = url
         self._storage = storage if storage is not None else open_storage(url)
+        self._trusted = trusted
+        self._signing_key = signing_key
 
     def publish(self, files: BundleFiles) -> Digest:
         """Store a bundle, and return its digest.
@@ -50,20 +70,25 @@ class BundleStore:
         An intact bundle stays as it is, with the attachments of its first publication; a damaged one is restored.
 
         Raises:
-            InvalidBundleError: The manifest cannot be read, or belongs to another model.
+            InvalidBundleError: The manifest cannot be read, belongs to another model, or a file is too large.
         """
         manifest = Manifest.from_bytes(files.manifest)
+        _check_size(MANIFEST, files.manifest, MAX_MANIFEST_BYTES)
+        _check_size(MODEL, files.model, MAX_GRAPH_BYTES)
         try:
             verify_model(files.model, manifest, MODEL)
         except BundleCorruptError as error:
             raise InvalidBundleError(
                 f"{MODEL} has sha256 {error.actual}, but {MANIFEST} says {error.expected}"
             ) from None
-        if not self._is_intact(files.digest):
-            # The manifest comes last: a bundle exists once it has one.
-            content = {**files.attachments, MODEL: files.model, MANIFEST: files.manifest}
-            for name, data in content.items():
+        is_intact = self._is_intact(files.digest)
+        if not is_intact:
+            for name, data in {**files.attachments, MODEL: files.model}.items():
                 self._storage.write(_path(files.digest, name), data)
+        self._sign(files.digest, files.manifest)
+        if not is_intact:
+            # The manifest comes last: a bundle exists once it has one.
+            self._storage.write(_path(files.digest, MANIFEST), files.manifest)
         return files.digest
 
     def digests(self) -> list[Digest]:
@@ -72,6 +97,14 @@ class BundleStore:
         names = (path.split("/")[-2] for path in files if path.endswith(f"/{MANIFEST}"))
         return [parse_digest(name.replace("sha256-", "sha256:")) for name in names]
 
+    def sign(self, digest: str) -> Digest:
+        """Add a signature by the signing key to a bundle, and return its digest; raises as ``fetch``."""
+        address = parse_digest(digest)
+        data = self._manifest_bytes(address)
+        verify_manifest(data, address, self.location(address, MANIFEST))
+        self._sign(address, data)
+        return address
+
     def fetch(self, digest: str) -> Bundle:
         """Return a bundle after verifying every byte of its manifest and model.
 
@@ -79,11 +112,12 @@ class BundleStore:
             InvalidDigestError: The text is no digest.
             BundleNotFoundError: The store has no such bundle.
             BundleCorruptError: Stored bytes differ from what was published.
-            InvalidBundleError: This version does not read the bundle's format.
+            InvalidBundleError: A file is too large, or this version does not read the bundle's format.
+            UntrustedBundleError: No trusted key has signed it.
         """
         address = parse_digest(digest)
         manifest = self._manifest(address)
-        model = self._graph(address, MODEL, manifest.model.sha256, manifest.model.size)
+        model = self._graph(address, MODEL, manifest.model.sha256)
         return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
 
     def evaluated_model(self, bundle: Bundle) -> bytes:
@@ -125,19 +159,25 @@ class BundleStore:
         self._manifest(address)
         self._storage.write(LATEST, canonical_json({"digest": address}))
 
-    def _graph(self, digest: Digest, name: str, sha256: str, size: int | None = None) -> bytes:
-        data = self._read(_path(digest, name))
+    def _graph(self, digest: Digest, name: str, sha256: str) -> bytes:
+        data = self._read(_path(digest, name), MAX_GRAPH_BYTES)
         actual = "no file" if data is None else sha256_hex(data)
-        if data is None or actual != sha256 or size not in (None, len(data)):
+        if data is None or actual != sha256:
             raise BundleCorruptError(self.location(digest, name), expected=sha256, actual=actual)
         return data
 
     def _manifest(self, digest: Digest) -> Manifest:
-        path = _path(digest, MANIFEST)
-        data = self._read(path)
+        data, location = self._manifest_bytes(digest), self.location(digest, MANIFEST)
+        if self._trusted is not None:
+            signatures = self._read(_path(digest, SIGNATURE))
+            self._trusted.verify(data, signatures or b"", location)
+        return verify_manifest(data, digest, location)
+
+    def _manifest_bytes(self, digest: Digest) -> bytes:
+        data = self._read(_path(digest, MANIFEST))
         if data is None:
             raise BundleNotFoundError(f"{self.url} has no bundle {digest}")
-        return verify_manifest(data, digest, self._storage.location(path))
+        return data
 
     def _metadata(self, digest: Digest) -> dict[str, Any]:
         data = self._read(_path(digest, METADATA))
@@ -145,18 +185,34 @@ class BundleStore:
             return {}
         return read_json_object(data, self.location(digest, METADATA))
 
-    def _read(self, path: str) -> bytes | None:
+    def _sign(self, digest: Digest, manifest: bytes) -> None:
+        if self._signing_key is None:
+            return
+        path, signature = _path(digest, SIGNATURE), self._signing_key.sign(manifest)
+        others = (self._read(path) or b"").split()
+        if signature not in others:
+            self._storage.write(path, b"\n".join((*others, signature, b"")))
+
+    def _read(self, path: str, limit: int | None = None) -> bytes | None:
+        limit = MAX_MANIFEST_BYTES if limit is None else limit
         try:
-            return self._storage.read(path)
+            data = self._storage.read(path, limit + 1)
         except FileNotFoundError:
             return None
+        _check_size(self._storage.location(path), data, limit)
+        return data
 
     def _is_intact(self, digest: Digest) -> bool:
         try:
             self.evaluated_model(self.fetch(digest))
-        except (BundleNotFoundError, BundleCorruptError, InvalidBundleError):
+        except (BundleNotFoundError, BundleCorruptError, InvalidBundleError, UntrustedBundleError):
             return False
         return True
+
+
+def _check_size(name: str, data: bytes, limit: int) -> None:
+    if len(data) > limit:
+        raise InvalidBundleError(f"{name}: the file is larger than the maximum of {limit:,} bytes")
 
 
 def _path(digest: Digest, name: str) -> str:

@@ -75,10 +75,10 @@ class Storage:
         with convert_errors("read", self.location(path)):
             return cast(IO[bytes], self._filesystem.open(self._absolute(path), "rb"))
 
-    def read(self, path: str) -> bytes:
-        """Return the bytes of a file; raises FileNotFoundError."""
+    def read(self, path: str, limit: int | None = None) -> bytes:
+        """Return the bytes of a file, or its first ``limit``; raises FileNotFoundError."""
         with convert_errors("read", self.location(path)):
-            return cast(bytes, self._filesystem.cat_file(self._absolute(path)))
+            return cast(bytes, self._filesystem.cat_file(self._absolute(path), end=limit))
 
     def version(self, path: str) -> str | None:
         """Return a text that changes when a file is replaced, None where there is none."""

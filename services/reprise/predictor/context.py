@@ -7,7 +7,7 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry
 
-from reprise.bundle import BundleStore, Histogram
+from reprise.bundle import Histogram
 from reprise.events.user_ids import user_id_hash
 from reprise.http.metrics import process_registry
 from reprise.http.middleware.authentication import Authentication
@@ -72,6 +72,7 @@ def build_context(
         StorageAddressError: The model store's URL is invalid.
         StoreRefusedError: The CA file of the online store is not a PEM file.
         InvalidKeysError: The API keys are invalid.
+        InvalidKeyFileError: The file of trusted keys has no key.
         InvalidSettingsError: Tracing is on, but OpenTelemetry is not installed, or the key of user ids is unusable.
     """
     registry = process_registry(DISTRIBUTION)
@@ -87,7 +88,7 @@ def build_context(
     batch_admission = AdmissionControl("batches", settings.max_batches_in_flight)
     metrics.in_flight.labels("single").set_function(lambda: single_admission.in_flight)
     metrics.in_flight.labels("batch").set_function(lambda: batch_admission.in_flight)
-    loader = BundleLoader(BundleStore(settings.model_store), settings.feast_project)
+    loader = BundleLoader(settings.open_models(settings.model_store), settings.feast_project)
     configured_model = ConfiguredModel(loader, settings.model_digest, metrics)
     document_reader = None
     if fetch_routing is None:

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from reprise.bundle.settings import TrustSettings
 from reprise.events.event import EVENT_TYPE_PATTERN
 from reprise.log.settings import EventLogSettings
 from reprise.runtime.settings import ApiSettings, KeySettings, TraceSettings, UserIdSettings
@@ -16,7 +17,7 @@ _EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 
 
 class PredictorSettings(
-    ApiSettings, KeySettings, OnlineStoreSettings, EventLogSettings, TraceSettings, UserIdSettings
+    ApiSettings, KeySettings, OnlineStoreSettings, EventLogSettings, TrustSettings, TraceSettings, UserIdSettings
 ):
     """Settings of one predictor process."""
 

@@ -1,8 +1,11 @@
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from reprise.bundle import Bundle, Manifest, UnusableModelError
 from reprise.bundle.scorer import Scorer
@@ -48,5 +51,43 @@ def test_features_without_an_input_are_refused() -> None:
 
 
 def test_bytes_that_are_no_graph_are_refused() -> None:
-    with pytest.raises(UnusableModelError, match="cannot run the graph"):
+    with pytest.raises(UnusableModelError, match="no ONNX model"):
         Scorer(b"no graph", "inputs", "probability", ("a",))
+
+
+def with_operator(op: str, domain: str = "") -> Callable[[onnx.ModelProto], None]:
+    return lambda model: model.graph.node.append(helper.make_node(op, ["scores"], ["other"], domain=domain))
+
+
+def with_subgraph(model: onnx.ModelProto) -> None:
+    graph = helper.make_graph([], "inner", [], [])
+    model.graph.node[0].attribute.append(helper.make_attribute("body", graph))
+
+
+def with_data_in_a_file(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="/etc/passwd")
+
+
+def with_function(model: onnx.ModelProto) -> None:
+    model.functions.add(name="Add", domain="")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_operator("Loop"), "operator Loop is not allowed"),
+        (with_operator("Add", "com.example"), r"operator com\.example\.Add is not allowed"),
+        (with_subgraph, "IsNaN: its attribute body has a graph"),
+        (with_data_in_a_file, "data in other files"),
+        (with_function, "functions"),
+    ],
+)
+def test_graph_with_anything_but_allowed_operators_is_refused(
+    change: Callable[[onnx.ModelProto], None], message: str
+) -> None:
+    model = onnx.load_from_string(bundle_files().model)
+    change(model)
+    with pytest.raises(UnusableModelError, match=message):
+        Scorer(model.SerializeToString(), "inputs", "probability", ("a",))

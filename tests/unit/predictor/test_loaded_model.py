@@ -61,7 +61,7 @@ def with_another_input(model: onnx.ModelProto) -> None:
         ({"schema_hash": "1" * 64}, "schema_hash: .* 111"),
         ({"inputs": [{"name": name} for name in reversed(NAMES)]}, "input 0: .* request"),
         ({"inputs": [{"name": name} for name in NAMES[:-1]]}, "inputs?: "),
-        ({"graph": b"no graph"}, "cannot run the graph"),
+        ({"graph": b"no graph"}, "no ONNX model"),
         ({"graph": changed_graph(of_future_opset)}, "cannot run the graph"),
         ({"graph": changed_graph(with_another_input)}, "inputs are rows; .* inputs"),
         ({"graph": changed_graph(with_another_output)}, "outputs are score; .* probability"),

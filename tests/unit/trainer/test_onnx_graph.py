@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
 
+from reprise.bundle.onnx_model import OPERATORS
 from reprise.bundle.scorer import Scorer
 from reprise.features.request_kinds import KINDS, ONE_KIND, KindColumns
 from reprise.trainer.exceptions import GraphMismatchError
@@ -62,6 +63,11 @@ def largest_difference(forest: RandomForestClassifier, rows: Matrix) -> float:
 
 def test_graph_answers_as_scikit_learn_on_unseen_rows(forest: RandomForestClassifier) -> None:
     assert largest_difference(forest, make_rows(5_000, seed=9)[0]) < 2e-6
+
+
+def test_graph_has_the_operators_that_a_scorer_allows(forest: RandomForestClassifier) -> None:
+    model = onnx.load_from_string(graph_of(forest))
+    assert {node.op_type for node in model.graph.node} == OPERATORS
 
 
 def test_graph_takes_the_same_branch_on_either_side_of_every_threshold(

@@ -29,13 +29,19 @@ _RELOAD_SECONDS = 15.0
 _POLL_SECONDS = 0.5
 
 
-def check_model(store_url: str | None, wanted: str, plan: Plan, report: ReportProgress) -> Observation:
+def check_model(
+    store_url: str | None,
+    wanted: str,
+    plan: Plan,
+    report: ReportProgress,
+    open_store: Callable[[str], BundleStore] = BundleStore,
+) -> Observation:
     """Fetch the model, verify its bytes, and compare its plan's state with that of ``plan``."""
     if store_url is None:
         raise CheckSkippedError("no model store is configured (MODEL_STORE)")
     report(f"fetching the model from {store_url}")
     try:
-        store = BundleStore(store_url)
+        store = open_store(store_url)
         bundle = store.fetch(store.latest() if wanted == LATEST else wanted)
         own = Plan.from_dict(bundle.manifest.plan)
     except BundleNotFoundError as error:

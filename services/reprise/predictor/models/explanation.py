@@ -7,25 +7,15 @@ this with TreeSHAP.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from numpy.typing import NDArray
 
+from reprise.bundle.onnx_model import parse_model
 from reprise.predictor.exceptions import NoExplanationError
 
 _FOREST = "forest"
-_Field = descriptor_pb2.FieldDescriptorProto
-_KINDS = {"float": _Field.TYPE_FLOAT, "int64": _Field.TYPE_INT64, "string": _Field.TYPE_STRING}
-# The part of https://github.com/onnx/onnx/blob/main/onnx/onnx-ml.proto that is read: name, number, type, repeated.
-_MESSAGES = {
-    "Attribute": [("name", 1, "string", False), ("floats", 7, "float", True), ("ints", 8, "int64", True)],
-    "Node": [("name", 3, "string", False), ("attribute", 5, "Attribute", True)],
-    "Graph": [("node", 1, "Node", True)],
-    "Model": [("graph", 7, "Graph", False)],
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +38,7 @@ class ForestExplainer:
         Raises:
             NoExplanationError: It has no forest, or one without the number of training rows of its nodes.
         """
-        graph = _model_type().FromString(model).graph
+        graph = parse_model(model).graph
         node = next((each for each in graph.node if each.name == _FOREST), None)
         if node is None:
             raise NoExplanationError("the model's graph has no forest")
@@ -104,23 +94,3 @@ class ForestExplainer:
             nodes = after
         trees = len(self.roots)
         return float(self.votes[self.roots].mean()), total.reshape(count, width) / trees
-
-
-@lru_cache(maxsize=1)
-def _model_type() -> Any:
-    """Return the message type of an ONNX model; what it does not declare is skipped."""
-    file = descriptor_pb2.FileDescriptorProto(name="reprise/onnx.proto", package="reprise", syntax="proto2")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, number, kind, repeated in fields:
-            added = message.field.add(name=field, number=number, label=3 if repeated else 1)
-            if kind in _KINDS:
-                added.type = _KINDS[kind]
-            else:
-                added.type, added.type_name = (
-                    _Field.TYPE_MESSAGE,
-                    f".reprise.{kind}",
-                )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName("reprise.Model"))

@@ -1,0 +1,1 @@
+"""The ``model`` command: keys and signatures of model bundles."""
