@@ -113,7 +113,9 @@ class PretendPredictor:
             meter.failed.inc()
         else:
             meter.answered.inc()
-            meter.observe_score(0.99 if behaviour == GARBAGE else self._chance.random())
+            score = 0.99 if behaviour == GARBAGE else self._chance.random()
+            meter.observe_score(score)
+            meter.observe_user_scores((user,), (score,))
 
 
 class _QuietHandler(WSGIRequestHandler):
