@@ -4,6 +4,7 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import numpy as np
 import pytest
 
 from reprise.outcomes.tables.compared_arms import ComparedArm, ComparedArms, arm_sql
@@ -82,3 +83,16 @@ def test_power_of_the_sample_ratio_test_is_that_of_the_test() -> None:
     lost = round(100_000 * many.detectable_loss)
     assert sample_ratio([100_000 - lost, 100_000], [1, 1]).anytime_p_value < 0.001
     assert sample_ratio([1, 99], [1, 99]).detectable_loss > 1
+
+
+@pytest.mark.parametrize(("users", "share"), [(2_000, 0.5), (20_000, 0.1), (20_000, 0.05), (200_000, 0.01)])
+def test_a_loss_that_is_said_to_be_detectable_is_found_in_four_of_five_experiments(
+    users: int, share: float
+) -> None:
+    due = round(users * share)
+    loss = sample_ratio([due, users - due], [share, 1 - share]).detectable_loss
+    rng = np.random.default_rng(5)
+    entered = rng.binomial(users, share, 400)
+    left = zip(rng.binomial(entered, 1 - loss).tolist(), (users - entered).tolist(), strict=True)
+    alarms = [sample_ratio(arms, [share, 1 - share]).anytime_p_value < 0.001 for arms in left]
+    assert 0.72 < np.mean(alarms) < 0.92
