@@ -7,6 +7,7 @@ from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.reports.html import number
 from reprise.runtime.durations import format_duration
 from reprise.trainer.evaluation.held_out import MODEL, scores_by_scorer
+from reprise.trainer.evaluation.held_out import NAMES as SCORERS
 from reprise.trainer.pipeline import TrainingResult
 from reprise.trainer.promotion.baseline_comparison import NAMES
 from reprise.trainer.promotion.candidate import Proposal
@@ -117,9 +118,8 @@ def _slice(title: str, report: SliceReport, intervals: Mapping[str, Interval]) -
     lines = [f"{title}: {report.rows:,} rows, {report.positives / report.rows:.1%} positive"]
     lines.append(" " * 18 + "".join(f"{column:>16}" for column, _ in _COLUMNS))
     for scorer, scores in scores_by_scorer(report).items():
-        name = f"{scorer} alone" if scorer in report.baselines else scorer
         values = (number(getattr(scores, attribute)) for _, attribute in _COLUMNS)
-        lines.append(f"  {name:<16}" + "".join(f"{value:>16}" for value in values))
+        lines.append(f"  {SCORERS[scorer]:<16}" + "".join(f"{value:>16}" for value in values))
         if scorer == MODEL:
             ranges = (
                 f"{number(each.lower)}-{number(each.upper)}" if each else ""

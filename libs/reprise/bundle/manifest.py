@@ -92,7 +92,9 @@ class SliceReport(_Part):
     rows: Count
     positives: Count
     model: Scores
-    baselines: dict[str, Scores] = Field(description="``prevalence`` and ``recency``.")
+    baselines: dict[str, Scores] = Field(
+        description="``prevalence``, ``recency``, ``frequency``, ``rfm_tree`` and ``poisson_gamma``."
+    )
     oracle: Scores | None = Field(
         None, description="The generator's own probability: how good any model could be."
     )

@@ -81,6 +81,28 @@ def test_recency_is_the_days_since_the_pairs_last_earlier_purchase(folder: Path)
     assert table.recency_days == pytest.approx([np.nan, np.nan, np.nan, 3.0, np.nan, 7.0], nan_ok=True)
 
 
+def test_past_purchases_are_those_strictly_before_each_row(folder: Path) -> None:
+    purchases = [(START + timedelta(days=day), user) for day, user, kind in HISTORY if kind == "purchase"]
+    table, _ = load(folder)
+    assert table.past is not None
+    for row, (day, user, _) in enumerate(HISTORY[: len(table)]):
+        now = START + timedelta(days=day)
+        by_user: dict[str, list[float]] = {}
+        for at, buyer in purchases:
+            if at < now:
+                by_user.setdefault(buyer, []).append((now - at) / timedelta(days=1))
+        own = by_user.get(user, [])
+        bought = [len(own), min(own), max(own), 0.0] if own else [np.nan] * 4
+        sold = [
+            len(by_user),
+            sum(len(each) > 1 for each in by_user.values()),
+            sum(len(each) - 1 for each in by_user.values()),
+            sum(max(each) for each in by_user.values()),
+        ]
+        found = [getattr(table.past, name)[row] for name in table.past.__slots__]
+        assert found == pytest.approx(bought + (sold if by_user else [np.nan] * 4), nan_ok=True, abs=1e-6)
+
+
 def test_sample_is_even_in_size_decided_by_the_seed_and_in_order(folder: Path) -> None:
     (first, labelled), (again, _), (other, _) = (load(folder, max_rows=3, seed=seed) for seed in (1, 1, 3))
     assert labelled == 6

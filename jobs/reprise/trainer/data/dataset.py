@@ -1,6 +1,6 @@
 """The labelled rows of a history, in memory: one float32 matrix and a few columns next to it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from reprise import sql
+from reprise.evaluation.poisson_gamma import PastPurchases
 from reprise.evaluation.time_split import Span
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
 _BATCH_ROWS = 65_536
+_PAST = [field.name for field in fields(PastPurchases)]
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -31,6 +33,7 @@ class Dataset:
     asked: npt.NDArray[np.int8]  # When the row is asked: its place in ``ASKED``
     # The generator's own probability of the label, if known; NaN for idle rows
     truth: npt.NDArray[np.float64] | None
+    past: PastPurchases | None = None  # Of the baselines; None if it was not read
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,6 +54,7 @@ class Dataset:
             users=self.users[rows],
             asked=self.asked[rows],
             truth=None if self.truth is None else self.truth[rows],
+            past=None if self.past is None else self.past.subset(rows),
         )
 
     @property
@@ -127,6 +131,7 @@ def load_dataset(
         users=columns["user"][kept],
         asked=columns["asked"][kept],
         truth=columns["truth"][kept] if truth is not None else None,
+        past=PastPurchases(*(columns[name][kept] for name in _PAST)),
     )
     if (np.diff(dataset.timestamps_us) < 0).any():
         raise RowsError(f"{rows}: the rows are not in the order of their timestamps")
@@ -157,20 +162,42 @@ def _read_columns(
             join, column = "LEFT JOIN truth ON truth.event_id = r.event_id", "truth.probability"
         result = connection.sql(
             f"""
+            WITH purchases AS (
+                SELECT
+                    user_id, product_id, timestamp, CAST(coalesce(amount, 0) AS DOUBLE) AS amount,
+                    row_number() OVER (PARTITION BY user_id, product_id ORDER BY timestamp, event_id) AS number
+                FROM read_parquet($events) WHERE event_type = $purchase_type
+            ), pairs AS (
+                SELECT
+                    user_id, product_id, timestamp, count(*) OVER pair AS count, sum(amount) OVER pair AS spend,
+                    min(timestamp) OVER pair AS first
+                FROM purchases WINDOW pair AS (PARTITION BY user_id, product_id ORDER BY timestamp)
+            ), products AS (
+                SELECT
+                    product_id, timestamp,
+                    count(*) FILTER (number = 1) OVER sold AS customers,
+                    count(*) FILTER (number = 2) OVER sold AS repeat_customers,
+                    count(*) FILTER (number > 1) OVER sold AS repeats,
+                    sum(epoch_us(timestamp) / 86400e6) FILTER (number = 1) OVER sold AS first_days
+                FROM purchases WINDOW sold AS (PARTITION BY product_id ORDER BY timestamp)
+            )
             SELECT
                 r.label IS NOT NULL AS labelled,
                 coalesce(r.label, false) AS label,
                 epoch_us(r.timestamp) AS timestamp_us,
                 coalesce(r.repeat_candidate, false) AS repeat_candidate,
                 (epoch_us(r.timestamp) - epoch_us(p.timestamp)) / 86400e6 AS recency_days,
+                p.count, p.spend, q.customers, q.repeat_customers, q.repeats, recency_days AS since_last,
+                (epoch_us(r.timestamp) - epoch_us(p.first)) / 86400e6 AS since_first,
+                q.customers * (epoch_us(r.timestamp) / 86400e6) - q.first_days AS customer_days,
                 {column} AS truth,
                 r.event_id AS event_id,
                 r.user_id AS user_id,
                 list_position({list(ASKED)}, r.asked) - 1 AS asked
             FROM read_parquet($rows, file_row_number = true) r
-            ASOF LEFT JOIN (
-                SELECT user_id, product_id, timestamp FROM read_parquet($events) WHERE event_type = $purchase_type
-            ) p ON r.user_id = p.user_id AND r.product_id = p.product_id AND r.timestamp > p.timestamp
+            ASOF LEFT JOIN pairs p
+                ON r.user_id = p.user_id AND r.product_id = p.product_id AND r.timestamp > p.timestamp
+            ASOF LEFT JOIN products q ON r.product_id = q.product_id AND r.timestamp > q.timestamp
             {join}
             ORDER BY r.file_row_number
             """,
@@ -179,7 +206,7 @@ def _read_columns(
     columns = {
         name: result[name].to_numpy() for name in ("labelled", "label", "timestamp_us", "repeat_candidate")
     }
-    for name in ("recency_days", "truth"):
+    for name in ("recency_days", "truth", *_PAST):
         columns[name] = result[name].cast("float64").to_numpy()
     columns["asked"] = result["asked"].to_numpy().astype(np.int8)
     columns["event_id"] = result["event_id"]

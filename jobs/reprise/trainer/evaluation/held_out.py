@@ -14,20 +14,28 @@ from reprise.evaluation.time_split import Span
 from reprise.features.request_kinds import KINDS
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.evaluation.baselines import FREQUENCY, POISSON_GAMMA, PREVALENCE, RECENCY, RFM_TREE
 
 _DRAWS = 200
 # Not the calibration error: a resample adds noise to it, so that its percentile interval lies above it.
 INTERVALS = ("roc_auc", "average_precision", "brier", "log_loss")
 
 MODEL = "model"
-PREVALENCE = "prevalence"
-RECENCY = "recency"
 ORACLE = "oracle"
+NAMES = {
+    MODEL: "model",
+    RECENCY: "recency alone",
+    PREVALENCE: "prevalence",
+    FREQUENCY: "frequency alone",
+    RFM_TREE: "RFM tree",
+    POISSON_GAMMA: "Poisson-gamma",
+    ORACLE: "oracle",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """Probabilities of the same rows by scorer: model, prevalence, recency, and the oracle if known."""
+    """Probabilities of the same rows by scorer: model, baselines, and the oracle if known."""
 
     rows: Dataset
     by_scorer: Mapping[str, Floats]
@@ -135,7 +143,7 @@ def _report(predictions: Predictions) -> SliceReport:
         rows=len(predictions.rows),
         positives=predictions.rows.positives,
         model=scores[MODEL],
-        baselines={name: scores[name] for name in (PREVALENCE, RECENCY)},
+        baselines={name: each for name, each in scores.items() if name not in (MODEL, ORACLE)},
         oracle=oracle,
         share_of_achievable=share_of_achievable(scores[MODEL], scores[RECENCY], oracle) if oracle else None,
         reliability=tuple(ReliabilityBin(**asdict(point)) for point in curve),

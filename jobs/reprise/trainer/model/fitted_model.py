@@ -15,11 +15,10 @@ from reprise.features.request_kinds import ONE_KIND, KindColumns
 from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.evaluation.baselines import predict_baselines
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,
-    PREVALENCE,
-    RECENCY,
     Predictions,
     TimeSlice,
     evaluate,
@@ -27,7 +26,6 @@ from reprise.trainer.evaluation.held_out import (
     score_intervals,
 )
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
-from reprise.trainer.evaluation.recency_baseline import fit_recency
 from reprise.trainer.evaluation.verdicts import judge_verdicts
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import KindCalibration, fit_kind_calibration
@@ -126,7 +124,7 @@ def fit_model(
         scores = score_rows(evaluated.scorer, evaluation.inputs)
         everything = Predictions(
             evaluation,
-            {MODEL: scores, **_baselines(train, evaluation)},
+            {MODEL: scores, **_baselines(train, evaluation, settings)},
             {MODEL: evaluated.thresholds.of(kinds), **thresholds},
         )
         predictions = everything.subset(evaluation.are_at_events)
@@ -229,7 +227,7 @@ def _cross_fitted_votes(
 def _baseline_thresholds(train: Dataset, rows: Dataset, settings: TrainerSettings) -> dict[str, float]:
     found = {
         name: settings.threshold or choose_threshold(settings.threshold_rule, rows.labels, scores)
-        for name, scores in _baselines(train, rows).items()
+        for name, scores in _baselines(train, rows, settings).items()
     }
     return {name: np.inf if threshold is None else threshold for name, threshold in found.items()}
 
@@ -259,10 +257,6 @@ def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:
             )
 
 
-def _baselines(train: Dataset, rows: Dataset) -> dict[str, Floats]:
+def _baselines(train: Dataset, rows: Dataset, settings: TrainerSettings) -> dict[str, Floats]:
     oracle = {} if rows.truth is None else {ORACLE: rows.truth}
-    return {
-        PREVALENCE: np.full(len(rows), float(train.labels.mean())),
-        RECENCY: fit_recency(train.recency_days, train.labels).predict(rows.recency_days),
-        **oracle,
-    }
+    return {**predict_baselines(train, rows, settings.horizon), **oracle}

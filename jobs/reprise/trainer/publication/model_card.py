@@ -9,7 +9,7 @@ from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.features.plan import Plan
 from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
-from reprise.trainer.evaluation.held_out import scores_by_scorer
+from reprise.trainer.evaluation.held_out import NAMES, scores_by_scorer
 from reprise.trainer.evaluation.verdicts import MIN_TAIL_ROWS
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.publication import plots
@@ -77,7 +77,7 @@ def _comparison(report: SliceReport, intervals: Mapping[str, Interval]) -> dict[
         (name, note, [getattr(scores, attribute) for scores in scorers.values()], intervals.get(attribute))
         for name, attribute, note in _METRICS
     ]
-    return {"columns": [plots.NAMES[name] for name in scorers], "rows": rows}
+    return {"columns": [NAMES[name] for name in scorers], "rows": rows}
 
 
 def _timeline(data: DataSnapshot) -> list[dict[str, Any]]:

@@ -11,10 +11,10 @@ from reprise.bundle import Importance, Scores
 from reprise.evaluation.classification_metrics import RankedPredictions
 from reprise.reports import figures
 from reprise.reports.figures import GREY, INDIGO, PALE_INDIGO, SKY, SLATE, figure
-from reprise.trainer.evaluation.held_out import MODEL, ORACLE, PREVALENCE, RECENCY, Predictions, TimeSlice
+from reprise.trainer.evaluation.baselines import PREVALENCE, RECENCY
+from reprise.trainer.evaluation.held_out import MODEL, NAMES, ORACLE, Predictions, TimeSlice
 
 COLOURS = {MODEL: INDIGO, RECENCY: figures.AMBER, PREVALENCE: GREY, ORACLE: figures.GREEN}
-NAMES = {MODEL: "model", RECENCY: "recency alone", PREVALENCE: "prevalence", ORACLE: "oracle"}
 
 _MAX_POINTS = 400
 

@@ -1,0 +1,87 @@
+"""What the model is compared with: the purchase rate by one number, a small decision tree, and published models."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+from sklearn.tree import DecisionTreeRegressor
+
+from reprise.evaluation.classification_metrics import Floats, Labels
+from reprise.evaluation.poisson_gamma import PastPurchases, poisson_gamma
+from reprise.trainer.data.dataset import Dataset
+
+PREVALENCE = "prevalence"
+RECENCY = "recency"
+FREQUENCY = "frequency"
+RFM_TREE = "rfm_tree"
+POISSON_GAMMA = "poisson_gamma"
+
+_BINS = 30
+_PRIOR_ROWS = 20.0
+_LEAVES = 32
+_LEAF_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BinnedRate:
+    """Predicts the share of positives among training rows with a similar value, such as days since the last purchase.
+
+    The rate may rise and fall, so that it captures cycles. Pairs that were never bought have no value, but a rate.
+    """
+
+    edges: tuple[float, ...]
+    rates: tuple[float, ...]
+    never_rate: float
+
+    def predict(self, values: Floats) -> Floats:
+        """Return the rate for each row's value, NaN for never."""
+        bins = np.searchsorted(np.asarray(self.edges), values, side="right")
+        rates = np.asarray(self.rates)[np.minimum(bins, len(self.rates) - 1)]
+        return np.where(np.isnan(values), self.never_rate, rates)
+
+
+def fit_rate(values: Floats, labels: Labels) -> BinnedRate:
+    """Return the rates of up to 30 bins of equal count, each shrunk to the overall rate by a prior of 20 rows."""
+    overall = float(labels.mean())
+    bought = ~np.isnan(values)
+    known = values[bought]
+    quantiles = np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1]) if len(known) else np.empty(0)
+    edges = np.unique(quantiles)
+    bins = np.searchsorted(edges, known, side="right")
+    rows = np.bincount(bins, minlength=len(edges) + 1)
+    hits = np.bincount(bins, weights=labels[bought], minlength=len(edges) + 1)
+    rates = (hits + _PRIOR_ROWS * overall) / (rows + _PRIOR_ROWS)
+    never = labels[~bought]
+    never_rate = (float(never.sum()) + _PRIOR_ROWS * overall) / (len(never) + _PRIOR_ROWS)
+    return BinnedRate(tuple(edges.tolist()), tuple(rates.tolist()), never_rate)
+
+
+def predict_baselines(train: Dataset, rows: Dataset, horizon: timedelta) -> dict[str, Floats]:
+    """Return the probabilities of the baselines for some rows, each fitted on the training rows.
+
+    Without the past purchases of both these are prevalence and recency only.
+    """
+    values = {RECENCY: (train.recency_days, rows.recency_days)}
+    before, now, days = train.past, rows.past, horizon / timedelta(days=1)
+    if before is not None and now is not None:
+        values[FREQUENCY] = (before.count, now.count)
+        values[RFM_TREE] = _rfm_tree(before, train.labels, now)
+        values[POISSON_GAMMA] = (poisson_gamma(before, days), poisson_gamma(now, days))
+    return {PREVALENCE: np.full(len(rows), float(train.labels.mean()))} | {
+        name: fit_rate(fitted, train.labels).predict(wanted) for name, (fitted, wanted) in values.items()
+    }
+
+
+def _rfm_tree(train: PastPurchases, labels: Labels, rows: PastPurchases) -> tuple[Floats, Floats]:
+    """Return a tree's rates by recency, frequency and spend of the pair, NaN for pairs never bought."""
+    tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAF_ROWS, random_state=0)
+    bought = train.count > 0
+    if not bought.any():
+        return train.count, rows.count
+
+    def columns(past: PastPurchases) -> Floats:
+        return np.column_stack([past.since_last, past.count, past.spend])
+
+    tree.fit(columns(train)[bought], labels[bought].astype(np.float64))
+    fitted, wanted = (np.where(past.count > 0, tree.predict(columns(past)), np.nan) for past in (train, rows))
+    return fitted, wanted
