@@ -33,18 +33,12 @@ def render_summary(result: TrainingResult) -> str:
             f"{data.sampled_rows:,} of {data.labelled_rows:,} rows used (--max-rows), sampled uniformly",
             "",
         ]
+    if evaluation.repeat_candidates is not None:
+        title, intervals = "Repeat candidates (bought before)", result.model.intervals["repeat_candidates"]
+        lines += [*_slice(title, evaluation.repeat_candidates, intervals), ""]
     lines += _slice(
         f"Held-out rows, P(buys within {horizon})", evaluation.overall, result.model.intervals["overall"]
     )
-    if evaluation.repeat_candidates is not None:
-        lines += [
-            "",
-            *_slice(
-                "Repeat candidates (bought before)",
-                evaluation.repeat_candidates,
-                result.model.intervals["repeat_candidates"],
-            ),
-        ]
     lines += ["", *_questions(evaluation.questions)]
     manifest, refit = result.manifest, result.refit
     age = result.run.describe_age(refit.newest_row, data)

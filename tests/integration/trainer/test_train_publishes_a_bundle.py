@@ -95,7 +95,10 @@ def test_summary_names_digest_and_card_and_the_card_stands_alone(trained: tuple[
     card = Path(re.findall(r"model card  (.+)", result.output)[0])
     page = card.read_text()
     assert bundle.digest in page
-    assert page.count("data:image/svg+xml;base64,") == 7
+    assert page.count("data:image/svg+xml;base64,") == 9
+    for title in ("purchases of the pair", "customers of the product", "Cold start", "shuffled together"):
+        assert title in page
+    assert page.index("Repeat candidates") < page.index("All held-out rows")
     assert not re.search(r'(src|href)="(?!data:)', page)
     for name in bundle.manifest.input_names:
         assert name in page

@@ -6,15 +6,17 @@ import numpy as np
 import pytest
 
 from reprise.bundle import KindVerdict
+from reprise.evaluation.poisson_gamma import PastPurchases
 from reprise.evaluation.time_split import Span, TimeSplit, split_by_time
 from reprise.features.request_kinds import KindColumns
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
-from reprise.trainer.evaluation.held_out import score_intervals
+from reprise.trainer.evaluation.held_out import evaluate_slices, score_intervals
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import fit_beta_calibration
 from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model
 from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters
+from reprise.trainer.model.importance import group_importances
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.threshold import Thresholds
 
@@ -324,3 +326,23 @@ def test_coarsest_grain_among_equals_is_chosen() -> None:
 def test_candidates_go_from_coarse_to_fine() -> None:
     shares = [candidate.leaf_rows for candidate in CANDIDATES]
     assert shares == sorted(shares, reverse=True)
+
+
+def test_every_held_out_row_is_in_one_slice_of_each_dimension(fitted: FittedModel) -> None:
+    predictions = fitted.predictions.subset(slice(0, 600))
+    counts = np.random.default_rng(0).choice([np.nan, 1, 2, 4, 5, 19, 20, 500], len(predictions.rows))
+    with_past = replace(predictions, rows=replace(predictions.rows, past=PastPurchases(*[counts] * 8)))
+    slices = evaluate_slices(with_past)
+    assert [each.name for each in slices["purchases of the pair"]] == ["0", "1", "2 to 4", "5 or more"]
+    assert slices["purchases of the pair"][0].rows == np.isnan(counts).sum()
+    for parts in slices.values():
+        assert sum(each.rows for each in parts) == len(predictions.rows)
+        assert all(each.intervals["brier"].lower <= each.intervals["brier"].upper for each in parts)
+
+
+def test_group_of_inputs_matters_by_what_its_inputs_say_together(fitted: FittedModel) -> None:
+    groups = {"noise": [2, 3], "signal": [0, 1]}
+    found = group_importances(fitted.evaluated.scorer, fitted.predictions.rows, groups, seed=1)
+    assert list(found) == ["signal", "noise"]
+    assert found["signal"][0] > 0.1 > 10 * abs(found["noise"][0])
+    assert 0 < found["signal"][1] < 0.05

@@ -17,6 +17,7 @@ from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.evaluation.baselines import FREQUENCY, POISSON_GAMMA, PREVALENCE, RECENCY, RFM_TREE
 
 _DRAWS = 200
+_SLICE_DRAWS = 60
 # Not the calibration error: a resample adds noise to it, so that its percentile interval lies above it.
 INTERVALS = ("roc_auc", "average_precision", "brier", "log_loss")
 
@@ -62,6 +63,16 @@ class TimeSlice:
     aucs: Mapping[str, float | None]  # ROC AUC by scorer; ``None`` if only one label occurs
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluatedSlice:
+    """The model's scores on the rows of one value of a dimension."""
+
+    name: str
+    rows: int
+    positive_share: float
+    intervals: Mapping[str, Interval]
+
+
 def evaluate(predictions: Predictions, kinds: npt.NDArray[np.int8]) -> Evaluation:
     """Return the report on requests at events, all and those whose pair was bought before, and on each question.
 
@@ -86,8 +97,33 @@ def evaluate(predictions: Predictions, kinds: npt.NDArray[np.int8]) -> Evaluatio
     )
 
 
-def score_intervals(predictions: Predictions) -> dict[str, Interval]:
-    """Return the model's scores with 95% intervals, from 200 resamples of the users (cluster bootstrap)."""
+def evaluate_slices(predictions: Predictions) -> dict[str, list[EvaluatedSlice]]:
+    """Return the model's scores by month, by past purchases of the pair and by customers of its product."""
+    rows = predictions.rows
+    months = rows.timestamps_us.astype("datetime64[us]").astype("datetime64[M]").astype(str)
+    dimensions = {"month": months}
+    if rows.past is not None:
+        for name, edges, counts in (
+            ("purchases of the pair", (1, 2, 5), rows.past.count),
+            ("customers of the product", (1, 20, 100), rows.past.customers),
+        ):
+            texts = [
+                f"{low} to {high - 1}" if high > low + 1 else f"{low}" for low, high in pairwise((0, *edges))
+            ]
+            texts.append(f"{edges[-1]} or more")
+            dimensions[name] = np.array(texts)[np.searchsorted(edges, np.nan_to_num(counts), side="right")]
+    found: dict[str, list[EvaluatedSlice]] = {}
+    for dimension, values in dimensions.items():
+        for text in sorted(set(values.tolist()), key=lambda each: (len(each), each)):
+            part = predictions.subset(np.equal(values, text))
+            intervals = score_intervals(part, _SLICE_DRAWS)
+            slice_ = EvaluatedSlice(text, len(part.rows), float(part.rows.labels.mean()), intervals)
+            found.setdefault(dimension, []).append(slice_)
+    return found
+
+
+def score_intervals(predictions: Predictions, draws: int = _DRAWS) -> dict[str, Interval]:
+    """Return the model's scores with 95% intervals, from resamples of the users (cluster bootstrap)."""
     labels, probabilities = predictions.rows.labels, predictions.by_scorer[MODEL]
     ranked = RankedPredictions.of(labels, probabilities)
     predicted = probabilities >= predictions.thresholds[MODEL]
@@ -106,7 +142,7 @@ def score_intervals(predictions: Predictions) -> dict[str, Interval]:
         }
 
     users = np.unique(predictions.rows.users, return_inverse=True)[1]
-    return bootstrap(statistics, users, draws=_DRAWS, seed=0)
+    return bootstrap(statistics, users, draws=draws, seed=0)
 
 
 def evaluate_over_time(predictions: Predictions, span: Span, parts: int = 6) -> list[TimeSlice]:

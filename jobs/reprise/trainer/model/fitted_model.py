@@ -19,10 +19,12 @@ from reprise.trainer.evaluation.baselines import predict_baselines
 from reprise.trainer.evaluation.held_out import (
     MODEL,
     ORACLE,
+    EvaluatedSlice,
     Predictions,
     TimeSlice,
     evaluate,
     evaluate_over_time,
+    evaluate_slices,
     score_intervals,
 )
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
@@ -71,6 +73,7 @@ class FittedModel:
     # The probabilities of the evaluation rows by the evaluated model, as all that follows
     predictions: Predictions
     time_slices: list[TimeSlice]
+    slices: Mapping[str, list[EvaluatedSlice]]  # By dimension
     importances: tuple[Importance, ...]  # The inputs, the most important first
     score_histogram: Histogram
     feature_histograms: dict[str, Histogram]  # Each input over the rows that the published model is grown on
@@ -133,6 +136,7 @@ def fit_model(
             "repeat_candidates": predictions.subset(predictions.rows.repeat_candidates),
         }
         intervals = {name: score_intervals(part) for name, part in slices.items() if len(part.rows)}
+        by_dimension = evaluate_slices(predictions)
     with timed(durations, "importance"):
         impurity = evaluated.forest.impurity_importances()
         ranked = importances(
@@ -148,6 +152,7 @@ def fit_model(
         verdicts=judge_verdicts(kinds, evaluation.labels, scores, published.thresholds.by_kind),
         predictions=predictions,
         time_slices=evaluate_over_time(predictions, split.evaluation),
+        slices=by_dimension,
         importances=ranked,
         score_histogram=score_histogram(predictions.by_scorer[MODEL]),
         feature_histograms={name: feature_histogram(served[:, at]) for at, name in enumerate(input_names)},

@@ -1,5 +1,6 @@
 """How much each input matters to the model."""
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,6 +15,7 @@ from reprise.trainer.model.onnx_graph import score_rows
 
 PERMUTATION_ROWS = 4_000
 _REPEATS = 2
+_GROUP_REPEATS = 5
 
 
 def importances(
@@ -53,3 +55,25 @@ def importances(
             found.append(Importance(name=name, impurity=float(share), permutation=permutation))
             bar.advance()
     return tuple(sorted(found, key=lambda item: (-item.permutation, -item.impurity, item.name)))
+
+
+def group_importances(
+    scorer: Scorer, evaluation: Dataset, groups: Mapping[str, Sequence[int]], seed: int
+) -> dict[str, tuple[float, float]]:
+    """Return the drop of ROC AUC when all inputs of a group are shuffled together, the largest first.
+
+    Inputs that say the same stand in for each other, so a group can matter although none of its inputs does. Mean and
+    standard deviation over five shuffles, on at most 4,000 evaluation rows.
+    """
+    sample = evaluation.sample(PERMUTATION_ROWS, seed)
+    rows = np.ascontiguousarray(sample.inputs)
+    intact = roc_auc_score(sample.labels, score_rows(scorer, rows))
+    found = {}
+    for name, positions in groups.items():
+        random, drops = np.random.default_rng(seed), []
+        for _ in range(_GROUP_REPEATS):
+            shuffled, order = rows.copy(), random.permutation(len(rows))
+            shuffled[:, positions] = rows[order][:, positions]
+            drops.append(intact - roc_auc_score(sample.labels, score_rows(scorer, shuffled)))
+        found[name] = (float(np.mean(drops)), float(np.std(drops, ddof=1)))
+    return dict(sorted(found.items(), key=lambda item: -item[1][0]))

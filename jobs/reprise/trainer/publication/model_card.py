@@ -12,6 +12,7 @@ from reprise.runtime.durations import format_duration
 from reprise.trainer.evaluation.held_out import NAMES, scores_by_scorer
 from reprise.trainer.evaluation.verdicts import MIN_TAIL_ROWS
 from reprise.trainer.model.fitted_model import FittedModel
+from reprise.trainer.model.importance import group_importances
 from reprise.trainer.publication import plots
 from reprise.trainer.publication.metadata import Run
 from reprise.trainer.threshold import describe_rule
@@ -41,13 +42,15 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
     described = {item.name: item for item in plan.inputs}
     slices = [("All held-out rows", evaluation.overall, model.intervals["overall"])]
     if evaluation.repeat_candidates is not None:
-        slices.append(
-            (
-                "Repeat candidates: the user has bought the product before",
-                evaluation.repeat_candidates,
-                model.intervals["repeat_candidates"],
-            )
-        )
+        title = "Repeat candidates: the user has bought the product before"
+        slices.insert(0, (title, evaluation.repeat_candidates, model.intervals["repeat_candidates"]))
+    groups: dict[str, list[int]] = {}
+    for position, item in enumerate(plan.inputs):
+        groups.setdefault(item.entity, []).append(position)
+    constant = [
+        name for name, each in model.feature_histograms.items() if len(each.counts) + (each.missing > 0) == 1
+    ]
+    past = model.predictions.rows.past
     return environment.get_template("model_card.html.j2").render(
         digest=digest_of(manifest.to_bytes()),
         manifest=manifest,
@@ -60,6 +63,12 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
         horizon=format_duration(run.settings.horizon),
         seconds=sum(run.durations.values()),
         overall=evaluation.overall,
+        headline=slices[0],
+        by_dimension=model.slices,
+        groups=group_importances(model.evaluated.scorer, model.predictions.rows, groups, run.settings.seed),
+        constant=constant,
+        sold_before=None if past is None else float((past.customers > 0).mean()),
+        never_bought=1.0 - float(model.predictions.rows.repeat_candidates.mean()),
         slices=[(title, report, _comparison(report, intervals)) for title, report, intervals in slices],
         timeline=_timeline(manifest.data),
         inputs=[
@@ -107,6 +116,8 @@ def _plots(model: FittedModel, manifest: Manifest) -> dict[str, str]:
         "precision_recall": plots.precision_recall_plot(predictions, manifest.evaluation.overall.model),
         "calibration": plots.calibration_plot(predictions),
         "scores": plots.score_plot(predictions),
+        "gain": plots.gain_plot(predictions),
+        "cost": plots.cost_plot(predictions),
         "auc_over_time": plots.time_plot(model.time_slices),
         "rate_over_time": plots.rate_plot(model.time_slices),
         "importance": plots.importance_plot(manifest.importances),

@@ -86,6 +86,42 @@ def score_plot(predictions: Predictions) -> str:
     return image.data_uri
 
 
+def gain_plot(predictions: Predictions) -> str:
+    """Return which share of the purchases the rows with the highest probabilities have."""
+    with figure("Cumulative gain") as (axes, image):
+        for name, style in _curves(predictions):
+            found = predictions.rows.labels[np.argsort(-predictions.by_scorer[name], kind="stable")].cumsum()
+            kept = _thinned(len(found))
+            axes.plot((kept + 1) / len(found), found[kept] / found[-1], **style)
+        axes.plot([0, 1], [0, 1], color=GREY, ls=":", label="chance")
+        axes.set(xlabel="share of rows, the most probable first", ylabel="share of purchases among them")
+        axes.legend(loc="lower right")
+    return image.data_uri
+
+
+def cost_plot(predictions: Predictions) -> str:
+    """Return the cost curves: expected cost by the share of the cost of a false alarm in that of both errors.
+
+    A purchase is predicted from that share on, the threshold of the least expected cost (Drummond and Holte, 2006).
+    """
+    with figure("Expected cost") as (axes, image):
+        labels, shares = predictions.rows.labels, np.linspace(0.01, 0.99, 99)
+        for name, style in _curves(predictions):
+            scores = predictions.by_scorer[name]
+            negatives, positives = np.sort(scores[~labels]), np.sort(scores[labels])
+            false_alarms = len(negatives) - np.searchsorted(negatives, shares)
+            costs = (shares * false_alarms + (1 - shares) * np.searchsorted(positives, shares)) / len(labels)
+            axes.plot(shares, costs, **style)
+        rate = labels.mean()
+        trivial = np.minimum(shares * (1 - rate), (1 - shares) * rate)
+        axes.plot(shares, trivial, color=GREY, ls=":", label="always or never")
+        axes.set(
+            xlabel="cost of a false alarm ÷ (that + cost of a missed purchase)", ylabel="mean cost per row"
+        )
+        axes.legend(loc="upper right")
+    return image.data_uri
+
+
 def time_plot(slices: list[TimeSlice]) -> str:
     """Return the ROC AUC over the evaluation span."""
     with figure("ROC AUC over the evaluation span") as (axes, image):
