@@ -38,7 +38,7 @@ COMPONENTS = {
         "PRODUCER_DRAIN_SECONDS", "PRODUCER_METRICS_PORT", "PRODUCER_API_KEYS_FILE",
     }),
     "materializer": Component(MaterializerSettings, {"MATERIALIZER_GROUP"}),
-    "archiver": Component(ArchiverSettings, {"ARCHIVER_GROUP"}),
+    "archiver": Component(ArchiverSettings, {"ARCHIVER_GROUP", "PUSHGATEWAY_URL"}),
     "trainer": Component(TrainerSettings, {
         "TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH", "TRAINER_ROLLOUT", "PUSHGATEWAY_URL",
     }),

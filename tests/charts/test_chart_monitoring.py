@@ -99,6 +99,7 @@ def test_an_alert_fires_for_the_release_and_for_no_other(tmp_path: Path) -> None
         ("rollout.enabled=false", "reprise_rollout"),
         ("outcomes.enabled=false", "reprise_outcomes|reprise:feature_psi"),
         ("trainer.enabled=false", "-trainer"),
+        ("compaction.suspend=true", "-compaction"),
         ("predictor.autoscaling.enabled=false", "horizontalpodautoscaler"),
         ("predictor.ingress.tls.enabled=false", "certmanager"),
         ("redis.existingSecret=mine", "kube_secret"),
@@ -116,19 +117,22 @@ def test_what_is_off_has_no_rules_and_the_rest_keeps_its_own(option: str, gone: 
     about_it = {name for name, query in before.items() if re.search(gone, query)}
     assert about_it
     # some rules are about more than this part
-    missed = {"RepriseServiceMissing", "RepriseTrainerMissed"} if "trainer.enabled" not in option else set()
-    assert before.keys() - after.keys() == about_it - missed
+    shared = {"RepriseServiceMissing"}
+    if option == "monitoring.pushgateway=":
+        shared |= {"RepriseTrainerMissed", "RepriseCompactionMissed"}
+    assert before.keys() - after.keys() == about_it - shared
 
 
 def test_ages_of_alerts_follow_schedules_in_the_values() -> None:
     found = alerts(
         *EVERYTHING,
         "--set=monitoring.rules.trainerMissedHours=200,monitoring.rules.outcomesMissedHours=3",
-        "--set=monitoring.rules.modelOldDays=30",
+        "--set=monitoring.rules.modelOldDays=30,monitoring.rules.compactionMissedHours=50",
     )
     assert found["RepriseTrainerMissed"].endswith("> 200 * 3600")
     assert found["RepriseOutcomesMissed"].endswith("> 3 * 3600")
     assert found["RepriseModelOld"].endswith("> 30 * 86400")
+    assert found["RepriseCompactionMissed"].endswith("> 50 * 3600")
 
 
 def test_only_secrets_of_the_chart_grow_old() -> None:
@@ -174,7 +178,7 @@ def test_each_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:
     assert found == {f"reprise-{path.name}": json.loads(path.read_text()) for path in DASHBOARDS}
 
 
-@pytest.mark.parametrize("job", ["trainer", "backfill", "outcomes"])
+@pytest.mark.parametrize("job", ["trainer", "backfill", "outcomes", "compaction"])
 def test_jobs_know_the_pushgateway_and_the_way_there(job: str) -> None:
     gateway = "--set=outcomes.enabled=true,monitoring.pushgateway=http://pushgateway.monitoring:9091"
     release = render(*PLAIN, gateway)

@@ -78,7 +78,17 @@ def test_ids_of_users_and_groups_can_be_left_to_openshift() -> None:
 
 
 COMPONENTS = (
-    *("predictor", "producer", "materializer", "archiver", "rollout", "status", "outcomes", "trainer"),
+    *(
+        "predictor",
+        "producer",
+        "materializer",
+        "archiver",
+        "rollout",
+        "status",
+        "outcomes",
+        "trainer",
+        "compaction",
+    ),
     *("backfill", "doctor", "datagen", "seed", "topics", "feast", "redis", "kafdrop"),
 )
 ALL_ON = (

@@ -105,4 +105,4 @@ def test_trainings_do_not_overlap_and_end() -> None:
 
 def test_jobs_that_a_person_starts_never_start_by_themselves() -> None:
     for each in render("-f", "dev").of_kind("CronJob"):
-        assert each.spec["suspend"] is (each.component != "trainer"), each.name
+        assert each.spec["suspend"] is (each.component not in {"trainer", "compaction"}), each.name

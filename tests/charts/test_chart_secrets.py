@@ -30,7 +30,17 @@ READERS = {
     "kafka-ca": KAFKA,
     "redis-users": REDIS,
     "redis-ca": REDIS,
-    "s3": {"predictor", "archiver", "trainer", "backfill", "doctor", "feast", "outcomes", "seed"},
+    "s3": {
+        "predictor",
+        "archiver",
+        "compaction",
+        "trainer",
+        "backfill",
+        "doctor",
+        "feast",
+        "outcomes",
+        "seed",
+    },
 }
 OPTIONS = ("-f", "dev", *EXTERNAL, "--set=rollout.enabled=true,outcomes.enabled=true")
 

@@ -29,6 +29,7 @@ THIRD_PARTY = {
     "kafka_server_brokertopicmetrics_bytesin_total": "Kafka's JMX exporter (Strimzi)",
     "kafka_server_brokertopicmetrics_messagesin_total": "Kafka's JMX exporter (Strimzi)",
     "kafka_consumergroup_lag": "kafka_exporter (Strimzi)",
+    "kube_cronjob_created": "kube-state-metrics",
     "kube_cronjob_status_last_successful_time": "kube-state-metrics",
     "kube_horizontalpodautoscaler_spec_max_replicas": "kube-state-metrics",
     "kube_horizontalpodautoscaler_status_current_replicas": "kube-state-metrics",

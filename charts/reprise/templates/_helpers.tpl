@@ -67,7 +67,7 @@ labels:
 
 {{/* The settings of a component, as the data of a ConfigMap. */}}
 {{- define "reprise.settings" -}}
-{{- range $name, $value := mergeOverwrite (dict) (index . 0).Values.global.settings (index (index . 0).Values (index . 1)).settings }}
+{{- range $name, $value := mergeOverwrite (dict) (index . 0).Values.global.settings ((index (index . 0).Values (index . 1)).settings | default dict) }}
 {{- if not (kindIs "invalid" $value) }}
 {{ $name }}: {{ include "reprise.text" $value | quote }}
 {{- end }}
@@ -213,7 +213,7 @@ the pods. Those that the chart or Strimzi creates appear later than the first po
 {{- if has (index . 1) (list "predictor" "materializer" "backfill" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
 {{- if eq $values.redis.mode "bundled" }} {{ $values.redis.existingSecret }} {{ else }}{{ with $values.redis.external }} {{ .auth.existingSecret }} {{ .tls.caSecret.name }} {{ end }}{{ end -}}
 {{- end -}}
-{{- if has (index . 1) (list "predictor" "archiver" "trainer" "backfill" "outcomes" "doctor" "feast" "seed") }} {{ $values.storage.s3.existingSecret }} {{ end -}}
+{{- if has (index . 1) (list "predictor" "archiver" "compaction" "trainer" "backfill" "outcomes" "doctor" "feast" "seed") }} {{ $values.storage.s3.existingSecret }} {{ end -}}
 {{- end -}}
 
 {{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}
@@ -232,6 +232,38 @@ metadata:
     {{- include "reprise.labels" . | nindent 4 }}
 spec:
   {{- include (printf "reprise.%s.job" (index . 1)) (index . 0) | nindent 2 }}
+{{- end -}}
+
+{{/*
+CronJob of a component, whose Job's spec is the template reprise.<component>.job. Without a schedule in its values it is
+suspended for good: kubectl create job --from=cronjob/… starts it.
+*/}}
+{{- define "reprise.cronJob" -}}
+{{- $values := index (index . 0).Values (index . 1) -}}
+apiVersion: batch/v1
+kind: CronJob
+metadata:
+  {{- include "reprise.metadata" . | nindent 2 }}
+spec:
+  schedule: {{ $values.schedule | default "0 0 1 1 *" | quote }}
+  suspend: {{ not $values.schedule | or $values.suspend }}
+  {{- with $values.timeZone }}
+  timeZone: {{ . | quote }}
+  {{- end }}
+  {{- if $values.schedule }}
+  startingDeadlineSeconds: 600
+  {{- end }}
+  concurrencyPolicy: Forbid
+  successfulJobsHistoryLimit: {{ $values.successfulJobsHistoryLimit }}
+  failedJobsHistoryLimit: {{ $values.failedJobsHistoryLimit }}
+  jobTemplate:
+    metadata:
+      labels:
+        {{- include "reprise.labels" . | nindent 8 }}
+    spec:
+      activeDeadlineSeconds: {{ int $values.activeDeadlineSeconds }}
+      backoffLimit: {{ $values.backoffLimit | default 0 }}
+      {{- include (printf "reprise.%s.job" (index . 1)) (index . 0) | nindent 6 }}
 {{- end -}}
 
 {{/* Generates a history that ends yesterday, in the history folder, unless there is one. */}}

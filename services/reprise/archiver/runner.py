@@ -17,11 +17,14 @@ from reprise.http.app import create_http_app
 from reprise.http.metrics import process_registry
 from reprise.http.server import run_service
 from reprise.log import EVENTS, PREDICTIONS, open_consumer
+from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.logs import get_logger
 from reprise.runtime.progress import progress
 from reprise.runtime.worker_threads import WorkerThreads
 
 DISTRIBUTION = "reprise-archiver"
+COMPACTION = "reprise-compaction"
+"""The compaction's job in the Pushgateway."""
 _log = get_logger(__name__)
 _TOPICS = (EVENTS, PREDICTIONS)
 
@@ -66,11 +69,14 @@ def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dic
     store = OfflineStore(settings.offline_store)
     now = datetime.now(UTC)
     before = (now - settled_after).date()
-    if settings.predictions_retention is not None:
-        oldest = (now - settings.predictions_retention).date()
-        removed = expire(store, PREDICTIONS.name, before=oldest)
-        _log.info("predictions_expired", before=oldest.isoformat(), files=removed)
-    with progress("Compacting", None, "records") as compacting:
+    with (
+        reported_job(COMPACTION, settings.pushgateway_url),
+        progress("Compacting", None, "records") as compacting,
+    ):
+        if settings.predictions_retention is not None:
+            oldest = (now - settings.predictions_retention).date()
+            removed = expire(store, PREDICTIONS.name, before=oldest)
+            _log.info("predictions_expired", before=oldest.isoformat(), files=removed)
         return {
             topic.name: compact(store, topic.name, before=before, advance=compacting.advance)
             for topic in _TOPICS

@@ -4,12 +4,13 @@ from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from reprise.log import ClockSettings, EventLogSettings, MetadataSettings
+from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import ApiSettings, Duration
 
 _DAY_SECONDS = 86_400
 
 
-class ArchiverSettings(ApiSettings, EventLogSettings, ClockSettings, MetadataSettings):
+class ArchiverSettings(ApiSettings, EventLogSettings, ClockSettings, MetadataSettings, JobSettings):
     """The archiver's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="ARCHIVER_")

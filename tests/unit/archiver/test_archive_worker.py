@@ -115,6 +115,23 @@ def test_dying_at_every_boundary_leaves_the_files_of_an_undisturbed_run(tmp_path
         assert log.committed == {0: 30, 1: 30}
 
 
+def test_a_compaction_before_the_successor_of_a_dead_archiver_leaves_every_record_once(
+    tmp_path: Path,
+) -> None:
+    whole = Boundaries()
+    archive(log_of(6, 1), tmp_path / "undisturbed", boundaries=whole)
+    for dies_at in range(0, whole.passed, 3):
+        log, root = log_of(6, 1), tmp_path / f"died-{dies_at}"
+        store = OfflineStore(str(root))
+        with pytest.raises(CrashError):
+            archive(log, root, boundaries=Boundaries(dies_at))
+        compact(store, EVENTS.name, before=date(2027, 1, 1))
+        archive(log, root, chunk=13)
+        assert rows(root) == rows(tmp_path / "undisturbed"), dies_at
+        compact(store, EVENTS.name, before=date(2027, 1, 1))
+        assert rows(root) == rows(tmp_path / "undisturbed"), dies_at
+
+
 def test_dying_again_and_again_leaves_the_files_of_an_undisturbed_run(tmp_path: Path) -> None:
     archive(log_of(), tmp_path / "undisturbed")
     rng = np.random.default_rng(1)

@@ -10,8 +10,15 @@ The others are as in files/rules.yaml.
 {{- range $name := list "predictor" "materializer" -}}
 {{- if (index $values $name).enabled }}{{ $missing = append $missing (printf `absent(reprise_build_info{package="reprise-%s"})` $name) }}{{ end -}}
 {{- end -}}
-{{- $trained := list (printf `kube_cronjob_status_last_successful_time{cronjob="%s-trainer"}` $full) -}}
-{{- if .Values.monitoring.pushgateway }}{{ $trained = prepend $trained `reprise_job_last_success_timestamp_seconds{job="reprise-trainer"}` }}{{ end -}}
+{{- $late := dict -}}
+{{- range $name := list "trainer" "compaction" -}}
+{{- $cronJob := printf `{cronjob="%s-%s"}` $full $name -}}
+{{- $runs := list (printf "kube_cronjob_status_last_successful_time%s" $cronJob) (printf "kube_cronjob_created%s" $cronJob) -}}
+{{- if $values.monitoring.pushgateway }}{{ $runs = prepend $runs (printf `reprise_job_last_success_timestamp_seconds{job="reprise-%s"}` $name) }}{{ end -}}
+{{- $job := index $values $name -}}
+{{- $query := printf "time() - max by (namespace) (%s) > 36 * 3600" (join " or " $runs) -}}
+{{- $_ := set $late $name (ternary $query "" (and $job.enabled (not $job.suspend)) | toJson) -}}
+{{- end -}}
 {{- $pages := dict "predictor" .Values.predictor "producer" .Values.producer "status" .Values.status "kafdrop" .Values.kafdrop "feast-ui" .Values.feast.ui -}}
 {{- $certificates := list -}}
 {{- range $name, $page := $pages -}}
@@ -38,7 +45,8 @@ The others are as in files/rules.yaml.
 {{- end -}}
 {{- end -}}
 RepriseServiceMissing: {{ join " or " $missing | toJson }}
-RepriseTrainerMissed: {{ printf "time() - max by (namespace) (%s) > 36 * 3600" (join " or " $trained) | toJson }}
+RepriseTrainerMissed: {{ $late.trainer }}
+RepriseCompactionMissed: {{ $late.compaction }}
 RepriseCertificateExpires: {{ join " or " $expiry | toJson }}
 RepriseSecretOld: {{ ternary (printf `time() - max by (namespace, secret) (kube_secret_created{secret=~"%s-(%s)"}) > 180 * 86400` $full (join "|" $secrets)) "" (not (empty $secrets)) | toJson }}
 {{- $autoscaler := printf `{horizontalpodautoscaler="%s-predictor"}` $full }}
