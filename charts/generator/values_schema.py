@@ -203,6 +203,8 @@ _RULES: tuple[tuple[str, Schema], ...] = (
         {"pattern": _NAME},
     ),
     (r".*\.caSecret\.name", {"pattern": _NAME}),
+    (r"kafka\.topicPrefix", {"pattern": r"^$|^[a-z0-9]([-.a-z0-9]{0,98}[-.])?$"}),
+    (r".*\.group", {"pattern": r"^[A-Za-z0-9._-]{0,200}$"}),
     (r"kafka\.mode", {"enum": ["strimzi", "external"]}),
     (r"redis\.mode", {"enum": ["bundled", "external"]}),
     (r".*\.securityProtocol", {"enum": ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]}),

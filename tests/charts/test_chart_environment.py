@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from charts.conftest import PLAIN
+from reprise.log import TOPICS
 from reprise.runtime.settings import ProcessSettings, TraceSettings
 from support.chart import ROOT, Container, Manifest, Release, render
+from support.chart_api_server import render_on
 
 sys.path.insert(0, str(ROOT / "charts/generator"))
 from settings_schema import COMPONENTS
@@ -143,6 +146,58 @@ def test_traces_are_off_until_the_settings_say_so_and_then_go_where_they_say(
         "parentbased_traceidratio",
         0.01,
     )
+
+
+def groups(release: Release) -> dict[str, str]:
+    return {
+        name: release.config(f"reprise-{name}")[f"{name.upper()}_GROUP"]
+        for name in ("materializer", "archiver")
+    }
+
+
+def test_releases_on_one_kafka_have_groups_of_their_own_unless_they_have_others_already() -> None:
+    names = ("materializer", "archiver")
+    assert groups(render("-f", "dev")) == {name: name for name in names}
+    shop = (
+        "-f",
+        "dev",
+        "--namespace=shop",
+        "--api-versions=keda.sh/v1alpha1",
+        "--set=kafka.topicPrefix=shop.",
+    )
+    release = render(*shop, "--set=materializer.autoscaling.keda.enabled=true")
+    assert groups(release) == {name: f"shop.reprise.{name}" for name in names}
+    [trigger] = release.find("ScaledObject", "reprise-materializer").spec["triggers"]
+    assert trigger["metadata"]["consumerGroup"] == "shop.reprise.materializer"
+    assert trigger["metadata"]["topic"] == "shop.ecommerce-events"
+    resources = {
+        (user.component, acl["resource"]["name"])
+        for user in release.of_kind("KafkaUser")
+        for acl in user.spec["authorization"]["acls"]
+        if user.component != "kafdrop"
+    }
+    assert ("materializer", "shop.reprise.materializer") in resources
+    assert ("archiver", "shop.reprise.archiver-") in resources
+    assert all(name.startswith("shop.") for _, name in resources)
+    assert {each.name.removeprefix("shop.") for each in release.of_kind("KafkaTopic")} == {
+        topic.name for topic in TOPICS
+    }
+    installed = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"reprise-{name}"}, "data": data}
+        for name, data in (
+            ("materializer", {"MATERIALIZER_GROUP": "old"}),
+            ("archiver", {"ARCHIVER_GROUP": "arch"}),
+        )
+    ]
+    assert groups(render_on(installed, *PLAIN)) == {"materializer": "old", "archiver": "arch"}
+    mine = "--set=materializer.group=mine,archiver.group=kept"
+    assert groups(render_on(installed, *PLAIN, mine)) == {"materializer": "mine", "archiver": "kept"}
+
+
+def test_seed_trains_for_no_rollout() -> None:
+    pods = {each.component: pod for each, pod in render("-f", "dev", "--set=trainer.rollout.name=x").pods()}
+    [trainer] = pods["seed"].spec.containers
+    assert {each.name: each.value for each in trainer.env}["TRAINER_ROLLOUT"] == ""
 
 
 def test_every_component_that_reads_the_online_store_reads_the_same_one(release: Release) -> None:

@@ -254,6 +254,21 @@ def test_registry_and_tag_of_all_own_images_are_said_once() -> None:
     assert all(image.startswith(("registry.example/shop/reprise-", *foreign)) for image in own)
 
 
+def test_temporary_files_have_a_limit(release: Release) -> None:
+    beside = {"wait-for-seed", "copy-code", "exporter", "users", "properties"}
+    for each, pod in release.pods():
+        if each.kind == "Pod":
+            continue
+        for container in pod.spec.all_containers:
+            if container.name not in beside:
+                for part in ("requests", "limits"):
+                    assert "ephemeral-storage" in container.resources[part], (each.name, container.name)
+        unlimited = {
+            v["name"] for v in pod.spec.volumes if "emptyDir" in v and "sizeLimit" not in v["emptyDir"]
+        }
+        assert unlimited <= {"code"}, each.name
+
+
 def test_services_are_replaced_without_a_gap() -> None:
     release = render("-f", "production")
     for name in ("predictor", "producer", "materializer", "archiver"):

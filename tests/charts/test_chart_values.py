@@ -171,8 +171,8 @@ def test_a_development_install_answers_without_manual_steps() -> None:
     assert seed.pod is not None
     assert [container.name for container in seed.pod.spec.all_containers] == [
         "datagen",
-        "trainer",
         "backfill",
+        "trainer",
     ]
     materializer = release.find("Deployment", "reprise-materializer").pod
     assert materializer is not None

@@ -174,6 +174,6 @@ def render(*arguments: str, chart: Path = CHART) -> Release:
     given = [
         str(CHART / f"values-{text}.yaml") if text in {"dev", "production"} else text for text in arguments
     ]
-    text = helm("template", "reprise", str(chart), "--namespace", NAMESPACE, *given)
+    text = helm("template", "reprise", str(chart), f"--namespace={NAMESPACE}", *given)
     documents = yaml.load_all(text, Loader=yaml.CSafeLoader)
     return Release(tuple(Manifest(document) for document in documents if document))

@@ -138,6 +138,14 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* Volume for temporary files, up to the pod's limit of ephemeral storage. Takes (list $ "trainer" "tmp"). */}}
+{{- define "reprise.scratch" -}}
+{{- $values := index (index . 0).Values (index . 1) -}}
+- name: {{ index . 2 }}
+  emptyDir:
+    sizeLimit: {{ index $values.resources.limits "ephemeral-storage" }}
+{{- end -}}
+
 {{/* Spreads the replicas of a component over zones and nodes. */}}
 {{- define "reprise.spread" -}}
 topologySpreadConstraints:

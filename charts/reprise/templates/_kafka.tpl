@@ -28,6 +28,9 @@ securityContext:
 {{- $root := index . 0 -}}
 {{- $external := $root.Values.kafka.external -}}
 KAFKA_CLIENT_ID: {{ include "reprise.name" . }}
+{{- with $root.Values.kafka.topicPrefix }}
+KAFKA_TOPIC_PREFIX: {{ . | quote }}
+{{- end }}
 {{- if eq $root.Values.kafka.mode "strimzi" }}
 KAFKA_SERVERS: {{ include "reprise.kafka.servers" $root }}
 KAFKA_SECURITY_PROTOCOL: SASL_SSL
@@ -103,34 +106,47 @@ KAFKA_CA_FILE: /etc/reprise/kafka/ca.crt
 {{- if and .Values.materializer.autoscaling.keda.enabled (.Capabilities.APIVersions.Has "keda.sh/v1alpha1") -}}true{{- end -}}
 {{- end -}}
 
+{{/*
+Consumer group of a component, so that releases on one Kafka do not share the events of one group. A release keeps the group
+that it has, because another one would read the topic again from its start; so does the release reprise in the namespace
+reprise where nothing can be looked up.
+*/}}
+{{- define "reprise.group" -}}
+{{- $release := (index . 0).Release -}}
+{{- $live := (lookup "v1" "ConfigMap" $release.Namespace (include "reprise.name" .)).data | default dict -}}
+{{- $default := ternary (index . 1) (printf "%s.%s.%s" $release.Namespace $release.Name (index . 1)) (and (eq $release.Namespace "reprise") (eq $release.Name "reprise")) -}}
+{{- (index (index . 0).Values (index . 1)).group | default (get $live (printf "%s_GROUP" (upper (index . 1)))) | default $default -}}
+{{- end -}}
+
 {{/* Kafka ACLs of each component, explained in docs/kafka.md. */}}
 {{- define "reprise.kafka.acls" -}}
+{{- $prefix := .Values.kafka.topicPrefix -}}
 # appends predictions
 predictor:
-  - {type: topic, name: ecommerce-predictions, operations: [Write, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-predictions, operations: [Write, Describe]}
 # appends events
 producer:
-  - {type: topic, name: ecommerce-events, operations: [Write, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Write, Describe]}
 # reads events in its group, appends invalid ones to the dead letters
 materializer:
-  - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
-  - {type: topic, name: ecommerce-events-dlq, operations: [Write, Describe]}
-  - {type: topic, name: ecommerce-predictions, operations: [Describe]}
-  - {type: group, name: {{ .Values.materializer.group }}, operations: [Read, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-events-dlq, operations: [Write, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-predictions, operations: [Describe]}
+  - {type: group, name: {{ include "reprise.group" (list . "materializer") }}, operations: [Read, Describe]}
 # reads both topics, each in its own group
 archiver:
-  - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
-  - {type: topic, name: ecommerce-predictions, operations: [Read, Describe]}
-  - {type: group, name: {{ .Values.archiver.group }}-, patternType: prefix, operations: [Read, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-predictions, operations: [Read, Describe]}
+  - {type: group, name: {{ include "reprise.group" (list . "archiver") }}-, patternType: prefix, operations: [Read, Describe]}
 # --seek-group commits offsets for the materializer
 backfill:
-  - {type: topic, name: ecommerce-events, operations: [Read, Describe]}
-  - {type: group, name: {{ .Values.materializer.group }}, operations: [Read, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Describe]}
+  - {type: group, name: {{ include "reprise.group" (list . "materializer") }}, operations: [Read, Describe]}
 # compares topics with their declaration; without a producer it appends the canary's event itself
 doctor:
-  - {type: topic, name: ecommerce-, patternType: prefix, operations: [Describe, DescribeConfigs]}
+  - {type: topic, name: {{ $prefix }}ecommerce-, patternType: prefix, operations: [Describe, DescribeConfigs]}
   {{- if not .Values.producer.enabled }}
-  - {type: topic, name: ecommerce-events, operations: [Write]}
+  - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Write]}
   {{- end }}
 # reads topics, groups and records
 kafdrop:

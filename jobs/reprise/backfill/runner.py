@@ -65,7 +65,7 @@ def run(
             and ``replace`` is not set; or the group is busy.
     """
     with (
-        reported_job(JOB, settings.pushgateway_url) as metrics,
+        reported_job(JOB, settings) as metrics,
         TemporaryDirectory(prefix="reprise-backfill-") as folder,
         ReplaceableStore.connect(settings) as store,
     ):

@@ -45,7 +45,7 @@ def command(settings: "OutcomesSettings") -> None:
     from reprise.outcomes.report.summary import render_summary
     from reprise.runtime.job_metrics import reported_job
 
-    with reported_job(JOB, settings.pushgateway_url) as report:
+    with reported_job(JOB, settings) as report:
         result = run(settings)
         OutcomesMetrics(report.registry).show(result.evaluation)
     click.echo(render_summary(result.evaluation))

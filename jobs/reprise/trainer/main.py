@@ -37,7 +37,7 @@ def command(settings: "TrainerSettings", import_options: Any) -> None:
     from reprise.trainer.summary import render_summary
 
     try:
-        with reported_job(JOB, settings.pushgateway_url) as report:
+        with reported_job(JOB, settings) as report:
             result = train(settings, import_options)
             TrainerMetrics(report.registry).show(result)
     except TrainingRefusedError as refused:

@@ -41,6 +41,12 @@ class KafkaAccessSettings(KafkaSettings):
         validation_alias="KAFKA_CLIENT_ID",
         description="Client id in Kafka's logs, metrics and quotas.",
     )
+    kafka_topic_prefix: str = Field(
+        default="",
+        pattern=r"^[A-Za-z0-9._-]{0,100}$",
+        validation_alias="KAFKA_TOPIC_PREFIX",
+        description="Prefix of the topics' names in Kafka, such as shop., for installations that share a Kafka.",
+    )
     kafka_connect_seconds: float = Field(
         default=15.0,
         gt=0,

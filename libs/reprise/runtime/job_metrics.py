@@ -24,6 +24,12 @@ class JobSettings(ProcessSettings):
         description="Prometheus Pushgateway for the job's metrics, such as http://pushgateway:9091; not pushed if"
         " absent.",
     )
+    pushgateway_grouping: dict[str, str] = Field(
+        default={},
+        validation_alias="PUSHGATEWAY_GROUPING",
+        description="Labels of the job's group in the Pushgateway besides its name, as JSON, such as"
+        ' {"namespace": "shop"}, so that installations can share one.',
+    )
 
 
 class JobMetrics:
@@ -43,7 +49,7 @@ class JobMetrics:
 
 
 @contextmanager
-def reported_job(name: str, pushgateway_url: str | None) -> Iterator[JobMetrics]:
+def reported_job(name: str, settings: JobSettings) -> Iterator[JobMetrics]:
     """Push the metrics of the block as the job ``name``, whether it succeeds or raises.
 
     A successful run replaces all metrics of the job, so no series of an earlier model stays. A failed run keeps those
@@ -61,8 +67,9 @@ def reported_job(name: str, pushgateway_url: str | None) -> Iterator[JobMetrics]
     finally:
         metrics.ended.set_to_current_time()
         metrics.duration.set(time.monotonic() - started)
-        if pushgateway_url is not None:
+        url = settings.pushgateway_url
+        if url is not None:
             try:
-                push(pushgateway_url, name, metrics.registry, timeout=_PUSH_SECONDS)
+                push(url, name, metrics.registry, settings.pushgateway_grouping, timeout=_PUSH_SECONDS)
             except (OSError, ValueError) as error:
-                _log.warning("metrics_not_pushed", job=name, pushgateway=pushgateway_url, reason=str(error))
+                _log.warning("metrics_not_pushed", job=name, pushgateway=url, reason=str(error))

@@ -70,7 +70,7 @@ def compact_settled(settings: ArchiverSettings, settled_after: timedelta) -> dic
     now = datetime.now(UTC)
     before = (now - settled_after).date()
     with (
-        reported_job(COMPACTION, settings.pushgateway_url),
+        reported_job(COMPACTION, settings),
         progress("Compacting", None, "records") as compacting,
     ):
         if settings.predictions_retention is not None:

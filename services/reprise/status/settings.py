@@ -66,6 +66,11 @@ class StatusSettings(ApiSettings):
         description="Prometheus Pushgateway that keeps the jobs' metrics, such as http://pushgateway:9091; if absent"
         " the page has no jobs.",
     )
+    pushgateway_grouping: dict[str, str] = Field(
+        default={},
+        validation_alias="PUSHGATEWAY_GROUPING",
+        description="Labels of this installation's groups in the Pushgateway, as JSON; other groups are not shown.",
+    )
     prometheus_url: str | None = Field(
         default=None,
         pattern=r"^https?://",

@@ -1,14 +1,16 @@
 """The topics job makes what is missing, and leaves alone what exists."""
 
 import time
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner, Result
 from kafka import KafkaAdminClient
 
-from reprise.log import DEAD_LETTERS, EVENTS, TOPICS
+from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, open_consumer, open_producer
 from reprise.topics.main import command
 from support.kafka import KafkaBroker
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.kafka
 
@@ -75,3 +77,18 @@ def test_missing_servers_are_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> N
     result = CliRunner().invoke(command, [])
     assert result.exit_code == 2
     assert "KAFKA_SERVERS" in result.output
+
+
+def test_a_prefix_keeps_installations_on_one_kafka_apart(
+    kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_TOPIC_PREFIX", "shop.")
+    assert f"shop.{EVENTS.name}: created" in run(kafka_broker).output
+    own, others = kafka_broker.settings(), kafka_broker.settings(kafka_topic_prefix="")
+    producer = open_producer(own)
+    producer.append(EVENTS.name, b"ada", b"{}").result(30)
+    producer.close(5)
+    with closing(open_consumer(own, EVENTS, "own")) as consumer:
+        wait_until("the record", lambda: consumer.poll(10, 0.1) or None, 30)
+    with closing(open_consumer(others, EVENTS, "others")) as consumer:
+        assert sum(consumer.end_offsets().values()) == 0

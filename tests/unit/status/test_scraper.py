@@ -172,7 +172,8 @@ async def test_a_process_that_tells_nothing_is_there_with_the_reason(answer: Ans
 @pytest.mark.parametrize(
     ("text", "gateway", "failed", "problem"),
     [
-        ('reprise_job_failed{job="reprise-trainer"} 0\n', "http://push:9091", 0, None),
+        ('reprise_job_failed{job="reprise-trainer",namespace="shop"} 0\n', "http://push:9091", 0, None),
+        ('reprise_job_failed{job="reprise-trainer",namespace="other"} 1\n', "http://push:9091", None, None),
         ("go_goroutines 9\n", "http://push:9091", None, "no job has pushed anything to the Pushgateway yet"),
         ("", "http://away:9091", None, "the Pushgateway: it refuses the connection"),
         ("", None, None, "no Pushgateway is configured"),
@@ -183,7 +184,9 @@ async def test_jobs_are_what_the_pushgateway_keeps(
 ) -> None:
     platform = Platform()
     platform.answers["push:9091/metrics"] = httpx.Response(200, text=text)
-    found = await platform.look("producer=http://p:8001", pushgateway_url=gateway)
+    found = await platform.look(
+        "producer=http://p:8001", pushgateway_url=gateway, pushgateway_grouping={"namespace": "shop"}
+    )
     told = None if found.jobs is None else found.jobs.one("reprise_job_failed", job="reprise-trainer")
     assert (told, found.jobs_problem) == (failed, problem)
 

@@ -77,7 +77,7 @@ ReprisePredictorsAtLimit: {{ ternary (printf "kube_horizontalpodautoscaler_statu
 {{- $query := regexReplaceAll `\b((?:reprise|redis|kube)[_:][a-z0-9_:]+)` (index . 1) "${1}{}" | replace "{}{" "{" -}}
 {{- /* the first that fits: it replaces the opening brace, which the others look for */ -}}
 {{- range list
-    (list `reprise_(?:job|outcomes)_[a-z0-9_]+` $rules.pushedMatchers)
+    (list `reprise_(?:job|outcomes)_[a-z0-9_]+` ($rules.pushedMatchers | default $own))
     (list `reprise:feature_psi:[a-z0-9_]+` $release)
     (list `reprise[_:][a-z0-9_:]+` $own)
     (list `redis_[a-z0-9_]+` ($rules.redisMatchers | default $own))

@@ -45,7 +45,7 @@ class KafkaLogConsumer:
         listener: RebalanceListener | None = None,
     ) -> None:
         self._settings = settings
-        self._topic = topic.name
+        self._topic = settings.kafka_topic_prefix + topic.name
         self._listener = listener
         self._assigned: frozenset[int] = frozenset()
         self._closed = False

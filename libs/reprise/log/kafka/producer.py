@@ -69,6 +69,7 @@ class KafkaLogProducer:
     def append(self, topic: str, key: bytes, value: bytes) -> Future[Position]:
         """Queue a record for the client's sender thread."""
         size = self._pending.check(topic, key, value)
+        topic = self._settings.kafka_topic_prefix + topic
         self._replace_if_stuck()
         with self._pending.changed:
             if self._closed.is_set():
@@ -125,7 +126,7 @@ class KafkaLogProducer:
         self._producer.close(max(0.0, timeout - (time.monotonic() - started)))
 
     def _await_topics(self) -> None:
-        for topic in sorted(self._topics):
+        for topic in sorted(self._settings.kafka_topic_prefix + name for name in self._topics):
             deadline = time.monotonic() + self._settings.kafka_connect_seconds
             while True:
                 try:

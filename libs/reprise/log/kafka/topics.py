@@ -5,6 +5,7 @@ Functions raise ``LogUnavailableError`` where Kafka cannot be reached or denies 
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -32,7 +33,8 @@ def ensure_topics(
     A ``replication`` of ``None`` is the brokers' default. A dry run creates nothing.
     """
     with admin_client(settings, "inspecting topics" if dry_run else "creating topics") as admin:
-        return [_ensure(admin, topic, replication, dry_run) for topic in topics]
+        named = [replace(topic, name=settings.kafka_topic_prefix + topic.name) for topic in topics]
+        return [_ensure(admin, topic, replication, dry_run) for topic in named]
 
 
 def count_brokers(settings: KafkaAccessSettings) -> int:

@@ -38,6 +38,15 @@ class Samples:
             if labels.items() <= (series_labels := dict(pairs)).items():
                 yield series_labels, value
 
+    def having(self, labels: Labels) -> "Samples":
+        """Return the series that have these labels."""
+        kept = labels.items()
+        found = {
+            name: {pairs: value for pairs, value in series.items() if kept <= dict(pairs).items()}
+            for name, series in self.series.items()
+        }
+        return Samples(found)
+
     def one(self, name: str, **labels: str) -> float | None:
         """Return the value of the first such series, ``None`` if there is none."""
         return next((value for _, value in self.all(name, **labels)), None)

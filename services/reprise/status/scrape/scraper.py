@@ -138,7 +138,8 @@ class Scraper:
             return None, "no Pushgateway is configured"
         try:
             body = await self._get(f"{self._settings.pushgateway_url}/metrics")
-            return parse(body.decode(errors="replace")), None
+            samples = parse(body.decode(errors="replace"))
+            return samples.having(self._settings.pushgateway_grouping), None
         except NoMetricsError:
             return None, "no job has pushed anything to the Pushgateway yet"
         except UnreadableError as error:
