@@ -15,6 +15,7 @@ EXTERNAL = (
 )
 PLAIN = (
     "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true,networkPolicy.enabled=false",
+    "--set=redis.generatePasswords=true",
     "--set=predictor.ingress.enabled=true,predictor.ingress.host=p.example,predictor.ingress.tls.enabled=true",
 )
 EXTRAS = (

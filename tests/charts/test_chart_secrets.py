@@ -5,7 +5,7 @@ import json
 import pytest
 
 from charts.conftest import EXTERNAL
-from support.chart import Release, render
+from support.chart import Release, RenderingError, render
 from support.chart_api_server import render_on
 
 SECRETS = ("kafka-users", "kafka-ca", "redis-users", "redis-ca", "s3")
@@ -38,6 +38,7 @@ READERS = {
         "seed",
     },
 }
+RENDERED = ("--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",)
 OPTIONS = ("-f", "dev", *EXTERNAL, "--set=rollout.enabled=true,outcomes.enabled=true")
 
 
@@ -78,3 +79,23 @@ def test_readers_are_those_whose_pods_refer_to_the_secret() -> None:
             if each.kind != "Pod" and json.dumps(name) in json.dumps(text):
                 found[name].add(pod.metadata.labels["app.kubernetes.io/component"])
     assert found == READERS
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("-f", "production"), ("-f", "dev", "--set=redis.existingSecret=mine")]
+)
+def test_every_rendering_without_a_cluster_is_the_same(options: tuple[str, ...]) -> None:
+    assert render(*options, "--set=fullnameOverride=").manifests == render(*options).manifests
+
+
+def test_a_cluster_gets_generated_passwords_only_if_helm_is_told_to_and_keeps_those_it_has() -> None:
+    on_cluster = (*RENDERED, "--api-versions=apiregistration.k8s.io/v1")
+    with pytest.raises(RenderingError, match=r"--from-literal=predictor-password=\$\(openssl rand"):
+        render(*on_cluster)
+    for given in ("redis.existingSecret=mine", "redis.generatePasswords=true"):
+        assert render(*on_cluster, f"--set={given}").find("StatefulSet", "reprise-redis")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "reprise-redis"}}
+    before = {"predictor-password": "b2xk"}
+    after = render_on([secret | {"data": before}], *RENDERED).find("Secret", "reprise-redis").raw["data"]
+    assert before.items() < after.items()
+    assert "reprise-redis" not in {each.name for each in render(*RENDERED).of_kind("Secret")}

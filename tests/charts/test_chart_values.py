@@ -137,7 +137,7 @@ def test_defaults_render_and_a_cluster_asks_for_the_one_decision_that_they_canno
     helm("lint", "--strict", str(CHART))
     apis = ("apiregistration.k8s.io/v1", "kafka.strimzi.io/v1")
     with pytest.raises(RenderingError, match=r"storage.singleNode=true where all pods run on one node"):
-        render(*(f"--api-versions={each}" for each in apis))
+        render(*(f"--api-versions={each}" for each in apis), "--set=redis.generatePasswords=true")
 
 
 def test_pages_for_people_are_reached_through_the_ingress_in_development_and_by_nobody_in_production() -> (
