@@ -132,7 +132,8 @@ class KindVerdict(_Part):
     edges: tuple[Share, ...] = Field(description="Rising probabilities between the steps of ``confidences``.")
     confidences: tuple[Share, ...] = Field(
         description="Number i is of probabilities from edge i − 1 to edge i: of the rows at least as extreme on"
-        " the verdict's side, the share for which it was right."
+        " the verdict's side, the lower end of the 95% interval of the share for which it was right; at the threshold"
+        " that share itself, which no other is below."
     )
     pooled: bool = Field(description="Whether a side has rows of other kinds, because its own are too few.")
     true_positives: Count = Field(description="Of the kind's own held-out rows, as the next three.")

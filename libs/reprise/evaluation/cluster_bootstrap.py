@@ -9,10 +9,13 @@ needs a confidence sequence.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
 from reprise.evaluation.classification_metrics import Floats, Indices
+
+_Z = 1.96
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,16 @@ def bootstrap(
         for name, value in statistics(weights[users]).items():
             drawn[name].append(value)
     return {name: _interval(values[name], np.array(drawn[name])) for name in values}
+
+
+def wilson_interval(hits: float, total: int) -> Interval:
+    """Return a share with its 95% interval (Wilson, JASA 22, 1927)."""
+    if total == 0:
+        return Interval(float("nan"), float("nan"), float("nan"))
+    share, z2 = hits / total, _Z * _Z
+    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = _Z / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 
 def _interval(value: float, drawn: Floats) -> Interval:

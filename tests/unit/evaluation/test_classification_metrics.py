@@ -6,8 +6,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from reprise.evaluation.classification_metrics import RankedPredictions
-from reprise.evaluation.cluster_bootstrap import bootstrap
-from reprise.outcomes.comparison.arm_metrics import wilson_interval
+from reprise.evaluation.cluster_bootstrap import bootstrap, wilson_interval
 
 
 def rows(seed: int, count: int = 3_000) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

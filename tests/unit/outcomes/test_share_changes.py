@@ -3,8 +3,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from reprise.outcomes.tables.compared_arms import ComparedArm, ComparedArms, arm_sql

@@ -1,20 +1,18 @@
 """The metrics of each model in each arm, with 95% intervals over users."""
 
 from dataclasses import asdict
-from math import sqrt
 from typing import Any
 
 import numpy as np
 
 from reprise.evaluation.classification_metrics import RANKING_METRICS, Floats, RankedPredictions
-from reprise.evaluation.cluster_bootstrap import Interval, bootstrap
+from reprise.evaluation.cluster_bootstrap import bootstrap, wilson_interval
 from reprise.outcomes.comparison.results import ArmResult, HorizonResult
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.outcome_join import ModelArm, buyers, labelled_rows, model_arms
 from reprise.runtime.durations import microseconds
 
 HISTOGRAM_BINS = 20
-_Z = 1.96
 
 
 def measure_arms(
@@ -56,13 +54,3 @@ def _measure(
         calibration=() if early else ranked.calibration_curve(),
         histogram=tuple(histogram.tolist()),
     )
-
-
-def wilson_interval(hits: int, total: int) -> Interval:
-    """Return a share with its 95% interval (Wilson, JASA 22, 1927)."""
-    if total == 0:
-        return Interval(float("nan"), float("nan"), float("nan"))
-    share, z2 = hits / total, _Z * _Z
-    middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total * total))
-    return Interval(share, max(0.0, middle - half), min(1.0, middle + half))

@@ -7,7 +7,8 @@ import numpy.typing as npt
 from sklearn.isotonic import IsotonicRegression
 
 from reprise.bundle import KindVerdict
-from reprise.evaluation.classification_metrics import Floats, Labels
+from reprise.evaluation.classification_metrics import Floats, Indices, Labels
+from reprise.evaluation.cluster_bootstrap import wilson_interval
 from reprise.features.request_kinds import KINDS, pools
 
 MIN_TAIL_ROWS = 100
@@ -22,6 +23,7 @@ def judge_verdicts(
     labels: Labels,
     probabilities: Floats,
     thresholds: Sequence[float | None],
+    users: Indices,
 ) -> dict[str, KindVerdict]:
     """Return for each kind of question how often its verdicts are right on held-out rows.
 
@@ -30,16 +32,17 @@ def judge_verdicts(
         labels: Whether the user bought.
         probabilities: The probabilities of a model that has not seen the rows.
         thresholds: The threshold of each kind; None if a purchase is never predicted.
+        users: The number of each row's user.
     """
     verdicts = {}
     for name, threshold, parts in zip(KINDS, thresholds, pools(kinds), strict=True):
         predicted = probabilities >= (np.inf if threshold is None else threshold)
         yes, no = ([part & side for part in parts] for side in (predicted, ~predicted))
         used = [next((each for each in side if each.sum() >= MIN_TAIL_ROWS), side[-1]) for side in (yes, no)]
-        edges, confidences = _tail_shares(~labels[used[1]], -probabilities[used[1]])
+        edges, confidences = _tail_shares(~labels[used[1]], -probabilities[used[1]], users[used[1]])
         edges, confidences = [-edge for edge in edges], confidences or [1 - (threshold or 0.0)]
         if threshold is not None:
-            above, right = _tail_shares(labels[used[0]], probabilities[used[0]])
+            above, right = _tail_shares(labels[used[0]], probabilities[used[0]], users[used[0]])
             edges += [threshold, *reversed(above)]
             confidences += reversed(right or [threshold])
         verdicts[name] = KindVerdict(
@@ -55,16 +58,18 @@ def judge_verdicts(
     return verdicts
 
 
-def _tail_shares(right: Labels, extremeness: Floats) -> _Tail:
-    """Return the share of right verdicts among the most extreme rows, for up to 25 growing numbers of rows and for all.
+def _tail_shares(right: Labels, extremeness: Floats, users: Indices) -> _Tail:
+    """Return how often the verdicts of the most extreme rows are right, for up to 25 growing numbers of rows and all.
 
-    The rate of right verdicts is first made monotone in the probability by isotonic regression. Then the share of a
-    tail never falls towards the extreme, and that of all rows, at the threshold, stays what it is: the precision or
-    the negative predictive value. A cumulative maximum would state the luckiest tail instead.
+    For all rows, at the threshold, it is their share of right verdicts: the precision or the negative predictive value.
+    For fewer it is the lower end of the 95% interval of their share, but never less than for more rows. The rate is
+    first made monotone in the probability by isotonic regression, so that no lucky tail is stated. Rows of one user are
+    not independent, so the interval is that of as many rows as there are users. If no row was wrong, even the
+    share of all is that lower end.
 
     Returns:
         The edges that part the tails, the most extreme first, midway between two rows, one fewer than the shares; and
-        the share of each tail.
+        how often each tail is right.
     """
     if len(right) == 0:
         return [], []
@@ -80,4 +85,13 @@ def _tail_shares(right: Labels, extremeness: Floats) -> _Tail:
         wanted = np.geomspace(ends[0], ends[-1] + 1, _STEPS) - 1
         ends = np.unique(ends[np.searchsorted(ends, wanted)])
     edges = [float(upper + lower) / 2 for upper, lower in zip(ranked[ends], ranked[ends + 1], strict=True)]
-    return edges, np.maximum.accumulate(shares[[*ends, -1]][::-1])[::-1].tolist()
+    places = [*ends, -1]
+    new = np.zeros(len(order), dtype=np.bool_)
+    new[np.unique(users[order], return_index=True)[1]] = True
+    stated = [
+        wilson_interval(share * count, int(count)).lower
+        for share, count in zip(shares[places], new.cumsum()[places], strict=True)
+    ]
+    if not right.all():
+        stated[-1] = float(shares[-1])
+    return edges, np.maximum.accumulate(stated[::-1])[::-1].tolist()

@@ -149,7 +149,9 @@ def fit_model(
         selection=selection,
         evaluation=evaluate(everything, kinds),
         intervals=intervals,
-        verdicts=judge_verdicts(kinds, evaluation.labels, scores, published.thresholds.by_kind),
+        verdicts=judge_verdicts(
+            kinds, evaluation.labels, scores, published.thresholds.by_kind, evaluation.users
+        ),
         predictions=predictions,
         time_slices=evaluate_over_time(predictions, split.evaluation),
         slices=by_dimension,

@@ -182,7 +182,7 @@ class PredictionResponse(TypedDict):
         float,
         _about(
             "Of the held-out questions of the same kind at least as extreme on the prediction's side, the share for"
-            " which it was right.",
+            " which it was right, estimated conservatively.",
             0.71,
             ge=0,
             le=1,
