@@ -22,7 +22,6 @@ from featuretools.primitives import (
     Sum,
     TimeSinceFirst,
     TimeSinceLast,
-    TimeSpan,
     Trend,
 )
 
@@ -45,7 +44,6 @@ AGGREGATIONS = (
     TimeSinceFirst(unit="days"),
     TimeSinceLast(unit="days"),
     AvgTimeBetween(unit="days"),
-    TimeSpan(unit="days"),
     DecayedCount(half_life_days=7),
     DecayedCount(half_life_days=30),
     DecayedSum(half_life_days=30),
@@ -65,7 +63,6 @@ DEFINITION = Definition(
             "days_since_last_purchase": "TIME_SINCE_LAST(purchases.timestamp, unit=days)",
             "repeat_purchase_count": "NUM_TRUE(user_products.COUNT(purchases) > 1)",
         },
-        operands={"user_bought_products": "NUM_TRUE(user_products.COUNT(purchases) > 0)"},
     ),
     products=EntityDefinition(
         aggregations=AGGREGATIONS,
@@ -73,11 +70,6 @@ DEFINITION = Definition(
         named={
             "product_repeat_buyers": "NUM_TRUE(user_products.COUNT(purchases) > 1)",
             "product_repurchase_days": "MEAN(user_products.AVG_TIME_BETWEEN(purchases.timestamp, unit=days))",
-        },
-        operands={
-            "product_purchases": "COUNT(purchases)",
-            "product_buyers": "NUM_TRUE(user_products.COUNT(purchases) > 0)",
-            "product_span_days": "SUM(user_products.TIME_SPAN(purchases.timestamp))",
         },
     ),
     user_products=EntityDefinition(
@@ -88,7 +80,6 @@ DEFINITION = Definition(
             "pair_days_since_purchase": "TIME_SINCE_LAST(purchases.timestamp, unit=days)",
             "pair_repurchase_days": "AVG_TIME_BETWEEN(purchases.timestamp, unit=days)",
         },
-        operands={"pair_span_days": "TIME_SPAN(purchases.timestamp)"},
     ),
     request={"request_amount": "amount", "request_is_purchase": "is_purchase"},
     formulas={
@@ -101,32 +92,6 @@ DEFINITION = Definition(
         "product_cycle_position": FormulaInput(
             "pair_days_since_purchase / product_repurchase_days",
             "how much of the product's usual cycle has passed since the user bought it",
-        ),
-        "product_cycle_days": FormulaInput(
-            "product_span_days / (product_purchases - product_buyers)",
-            "the average time between purchases of the product by the same user",
-            unit="days",
-        ),
-        # The pair's own gaps and one more of the product's average: the less is known of the pair, the more the
-        # product counts.
-        "cycle_days": FormulaInput(
-            "(pair_span_days + product_cycle_days) / pair_purchases",
-            "the average time between purchases of the pair, and once the product's",
-            unit="days",
-        ),
-        "cycle_position": FormulaInput(
-            "pair_days_since_purchase / cycle_days",
-            "how much of the cycle has passed since the user bought it",
-        ),
-        "user_repurchase_share": FormulaInput(
-            "(repeat_purchase_count + 1) / (user_bought_products + 4)",
-            "of the products that the user bought, the share bought again; one of four without any",
-            unit="share",
-        ),
-        "product_repurchase_share": FormulaInput(
-            "(product_repeat_buyers + 1) / (product_buyers + 4)",
-            "of the product's buyers, the share that bought it again; one of four without any",
-            unit="share",
         ),
     },
 )

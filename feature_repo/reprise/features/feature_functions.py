@@ -147,11 +147,6 @@ def _between(first: Symbol, last: Symbol, n: Symbol, *, unit_us: int) -> Symbol:
     return ((last - first) / unit_us).ratio(n - 1)
 
 
-def _span(first: Symbol, last: Symbol, *, unit_us: int) -> Symbol:
-    """Time from the first to the last event."""
-    return (last - first) / unit_us
-
-
 def _decayed(t: Symbol, value: Symbol, reference: Symbol, *, half_life_us: int) -> Symbol:
     """Value × 2^(−elapsed ÷ half-life); zero when there was no event."""
     half_lives = ((t - reference) / half_life_us).at_least_zero()
@@ -164,7 +159,6 @@ FUNCTIONS: Mapping[str, Callable[..., Symbol]] = {
     "std": _std,
     "since": _since,
     "between": _between,
-    "span": _span,
     "decayed": _decayed,
     "above": lambda of, *, threshold: of.above(threshold),
 }

@@ -1,4 +1,4 @@
-"""Featuretools primitives: exponentially decayed count and sum, and the time from the first event to the last.
+"""Featuretools primitives: exponentially decayed count and sum.
 
 Featuretools loads this module through the entry point ``featuretools_primitives``, and exports the primitives from
 ``featuretools.primitives``. Saved features name this module.
@@ -73,25 +73,3 @@ class DecayedSum(_Decayed, AggregationPrimitive):  # type: ignore[misc]
             return float(np.nansum(np.asarray(numbers, dtype=np.float64) * self._weights(times, time)))
 
         return decayed_sum
-
-
-class TimeSpan(AggregationPrimitive):  # type: ignore[misc]
-    """The time from the first event to the last, in ``unit``; missing without events."""
-
-    name = "time_span"
-    input_types = [_TIME_INDEX]  # noqa: RUF012 (Featuretools' own interface)
-    return_type = _NUMERIC
-    stack_on_self = False
-    description_template = "the time from the first to the last of {}"
-
-    def __init__(self, unit: str = "days") -> None:
-        self.unit = unit
-
-    def get_function(self) -> Callable[..., float]:
-        """Return the function that Featuretools calls for each entity."""
-
-        def time_span(times: "pd.Series[Any]") -> float:
-            span = pd.Series(times).max() - pd.Series(times).min()
-            return float(span / pd.Timedelta(1, self.unit))
-
-        return time_span

@@ -17,7 +17,13 @@ _EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 
 
 class PredictorSettings(
-    ApiSettings, KeySettings, OnlineStoreSettings, EventLogSettings, TrustSettings, TraceSettings, UserIdSettings
+    ApiSettings,
+    KeySettings,
+    OnlineStoreSettings,
+    EventLogSettings,
+    TrustSettings,
+    TraceSettings,
+    UserIdSettings,
 ):
     """Settings of one predictor process."""
 

@@ -132,10 +132,15 @@ def test_a_formula_of_a_feature_that_is_not_there_is_an_error() -> None:
 
 
 def test_an_operand_of_formulas_is_no_input() -> None:
-    plan = assemble(definition(), discovery().candidates)
-    operands = [each.name for each in plan.pair.operands]
-    assert operands == ["pair_span_days"]
-    assert "pair_span_days" not in plan.input_names
+    products = replace(
+        definition().products, operands={"product_buyers": "NUM_TRUE(user_products.COUNT(purchases) > 0)"}
+    )
+    formulas = {"share": FormulaInput("(product_repeat_buyers + 1) / (product_buyers + 4)", "bought again")}
+    edited = changed(products=products, formulas=formulas)
+    plan = assemble(edited, discover(edited).candidates)
+    assert [each.name for each in plan.product.operands] == ["product_buyers"]
+    assert "product_buyers" not in plan.input_names
+    assert plan.input_names[-1] == "share"
     assert Plan.from_dict(plan.to_dict()) == plan
 
 

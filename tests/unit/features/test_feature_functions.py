@@ -41,7 +41,6 @@ VALUE = {"kind": "value", "field": "b"}
 RATIO = {"kind": "ratio", "numerator": "a", "denominator": "b"}
 STD = {"kind": "std", "n": "b", "m2": "a"}
 SINCE = {"kind": "since", "instant": "a", "unit_us": 10}
-SPAN = {"kind": "span", "first": "a", "last": "b", "unit_us": 10}
 BETWEEN = {"kind": "between", "first": "a", "last": "b", "n": "c", "unit_us": 10}
 DECAYED = {"kind": "decayed", "value": "a", "reference": "b", "half_life_us": 10}
 ABOVE = {"kind": "above", "of": {"kind": "value", "field": "a"}, "threshold": 1}
@@ -51,7 +50,6 @@ CASES: Mapping[str, tuple[Mapping[str, Any], st.SearchStrategy[tuple[float, floa
     "ratio": (RATIO, st.tuples(amount, count, count)),
     "std": (STD, st.tuples(st.floats(0, 1e18), count, count)),
     "since": ({**SINCE, "unit_us": DAY_US}, st.tuples(instant, count, count)),
-    "span": ({**SPAN, "unit_us": DAY_US}, st.tuples(instant, instant, count)),
     "between": ({**BETWEEN, "unit_us": DAY_US}, st.tuples(instant, instant, count)),
     "decayed": ({**DECAYED, "half_life_us": 7 * DAY_US}, st.tuples(amount, instant, count)),
     "above": (ABOVE, st.tuples(count | amount, count, count)),
@@ -83,8 +81,6 @@ def generated(spec: Mapping[str, Any], dialect: Dialect = PYTHON) -> Callable[[A
         (SINCE, (5, 0, 0), 30, 2.5),
         (SINCE, (5, 0, 0), 1, 0),
         (SINCE, (math.nan, 0, 0), 30, math.nan),
-        (SPAN, (5, 60, 4), 99, 5.5),
-        (SPAN, (None, None, 0), 99, math.nan),
         (BETWEEN, (0, 60, 4), 99, 2),
         (BETWEEN, (5, 5, 1), 99, math.nan),
         (DECAYED, (8, 5, 0), 35, 1),

@@ -1,12 +1,11 @@
 """Our own primitives, as Featuretools sees them."""
 
-import math
 from pathlib import Path
 
 import featuretools as ft
 import pandas as pd
 import pytest
-from featuretools.primitives import DecayedCount, DecayedSum, TimeSpan, get_aggregation_primitives
+from featuretools.primitives import DecayedCount, DecayedSum, get_aggregation_primitives
 
 from reprise.features import primitives
 
@@ -66,13 +65,6 @@ def test_each_event_weighs_half_as_much_after_each_half_life_also_of_saved_featu
         values = found.astype("float64").loc[["ann", "bob", "eve"]]
         assert values[COUNT].tolist() == [2.0**-7 + 0.5 + 1.0, 0.25, 0.0]
         assert values[SUM].tolist() == [16 * 2.0**-7 + 4 * 0.5, 2.0, 0.0]
-
-
-def test_the_time_span_is_from_the_first_event_to_the_last() -> None:
-    times = pd.Series(pd.to_datetime(["2026-01-03", "2026-01-01 12:00", "2026-01-02"], format="ISO8601"))
-    assert TimeSpan("days").get_function()(times) == 1.5
-    assert TimeSpan("hours").get_function()(times[:1]) == 0.0
-    assert math.isnan(TimeSpan().get_function()(times[:0]))
 
 
 def test_a_description_says_the_half_life(synthesized: list[ft.Feature]) -> None:

@@ -21,12 +21,11 @@ _UNBOUNDED = {
     "mode": "the most frequent value needs a count of every value ever seen",
     "trend": "the regression needs every past value against the time since the first",
 }
-_NEVER_FALLS = ("count", "sum", "max", "time_span")
+_NEVER_FALLS = ("count", "sum", "max")
 _PAIRS = "user_products"
 
 _ONE: Spec = {"kind": "value", "field": 0}
 _SINCE: Spec = {"kind": "since", "instant": 0}
-_SPAN: Spec = {"kind": "span", "first": 0, "last": 1}
 _BETWEEN: Spec = {"kind": "between", "first": 0, "last": 1, "n": 2}
 _DECAYED: Spec = {"kind": "decayed", "value": 0, "reference": 1}
 _MEAN: Spec = {"kind": "ratio", "numerator": 1, "denominator": 0}
@@ -47,7 +46,6 @@ _OVER_EVENTS: Mapping[str, Mapping[str, tuple[tuple[str, ...], Spec]]] = {
         "time_since_first": (("first_time",), _SINCE),
         "time_since_last": (("last_time",), _SINCE),
         "avg_time_between": (("first_time", "last_time", "count"), _BETWEEN),
-        "time_span": (("first_time", "last_time"), _SPAN),
         "decayed_count": (("decayed_count",), _DECAYED),
     },
 }
@@ -162,8 +160,6 @@ def _pair_value(base: Any, frames: Mapping[str, str]) -> tuple[str, Compiled, st
             return str(compiled.finish["field"]), compiled, kind
         case "avg_time_between":
             return f"{frame}_{base.primitive.unit}_between", compiled, kind
-        case "time_span":
-            return f"{frame}_{base.primitive.unit}_span", compiled, kind
         case "time_since_first" | "time_since_last" | "decayed_count" | "decayed_sum":
             raise RefusedFeatureError(
                 f"{kind} of every pair changes with time itself, so no stored sum stays right"
