@@ -110,7 +110,7 @@ class RowWriter:
         if not missing:
             return None
         state = self._merge(self.state(row), [change.delta for change in missing])
-        numbers = [0.0 if number is None or type(number) is bytes else number for number in state]
+        numbers = [number if isinstance(number, (int, float)) else 0.0 for number in state]
         if not isfinite(sum(numbers)):
             largest = max(range(len(numbers)), key=lambda at: abs(numbers[at]))
             name = self._codec.view.fields[largest].name

@@ -122,8 +122,10 @@ def assemble(definition: Definition, candidates: Iterable[Candidate]) -> Plan:
 def _entity(entity: EntityName, candidates: Sequence[Candidate], definition: Definition) -> dict[str, Any]:
     own = [c for c in candidates if c.entity == entity]
     specs = [spec for c in own for spec in c.compiled.state]
-    if entity == "user" and (frame := definition.frames.get("purchase")):
-        specs.append({"kind": LATEST_PRODUCTS, "frame": frame, "limit": definition.latest_products})
+    if entity == "user":
+        since = [c.compiled.state[0] for c in own if c.name == "days_since_last_purchase"]
+        limit = definition.latest_products
+        specs += [{"kind": LATEST_PRODUCTS, "frame": each["frame"], "limit": limit} for each in since]
     if entity == "pair":
         specs += [spec for c in candidates for spec in c.compiled.pair_state]
     accumulators = {a.id: a for a in map(accumulator, specs)}
