@@ -10,7 +10,6 @@ from reprise.runtime.durations import DURATION
 from reprise.runtime.settings_command import settings_command
 
 if TYPE_CHECKING:
-    from reprise.events.user_ids import user_id_hash
     from reprise.forget.run import Forgotten
     from reprise.forget.settings import ForgetSettings
 
@@ -52,6 +51,8 @@ def command(
     """
     from datetime import UTC, datetime
 
+    from reprise.bundle import BundleStore
+    from reprise.events.user_ids import user_id_hash
     from reprise.forget.run import describe_remains, forget, inactive_users, preview
 
     user_ids = [*users, *(line.rstrip("\r\n") for line in file or () if line.strip())]
@@ -59,6 +60,8 @@ def command(
         user_ids = [hashed(user_id) for user_id in user_ids]
     if inactive is not None:
         user_ids += inactive_users(settings, inactive)
+    bundles = len(BundleStore(settings.model_store).digests())
+    click.echo(f"{settings.model_store} has {bundles} bundles, which are compared with the users' events")
     if dry_run:
         _show(preview(settings, user_ids), "would erase")
         return

@@ -163,7 +163,7 @@ def test_predictions_letters_and_log_lose_the_user(shop: EmbeddedShop) -> None:
     shop.archive()
     assert "nobody to forget" in run(shop, "--dry-run", "--inactive", "1d").output
     shown = run(shop, "--dry-run", "--inactive", "1us").output
-    assert shown.startswith(f"user 1: would erase 2 of {EVENTS.name}")
+    assert f"user 1: would erase 2 of {EVENTS.name}" in shown
     shown = run(shop, "--dry-run", USER).output
     assert f"would erase 2 of {EVENTS.name}, 1 of {PREDICTIONS.name}" in shown
     assert USER in archived_text(shop)

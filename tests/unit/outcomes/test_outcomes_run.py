@@ -1,6 +1,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from reprise.archive import Erasure, OfflineStore, rewrite
 from reprise.bundle import BundleFiles, BundleStore
 from reprise.events import parse_timestamp
 from reprise.features.labels import Outcome
+from reprise.log import EVENTS, PREDICTIONS
 from reprise.outcomes.comparison.confidence_sequence import Verdict
 from reprise.outcomes.comparison.results import Reproduction
 from reprise.outcomes.evaluation import Evaluation, build_evidence
@@ -262,6 +265,35 @@ def test_a_feature_that_was_not_logged_is_a_mismatch(tmp_path: Path) -> None:
 
     archive = make_archive(tmp_path, Shop(users=40, corrupt=forget))
     assert evaluate(settings(archive), archive.document).consistency.mismatches == {"product_views": 1}
+
+
+def test_features_of_other_users_still_agree_after_users_were_erased(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, Shop(users=40))
+    before = evaluate(settings(archive), archive.document)
+    store = OfflineStore(archive.offline)
+    erased = {str(said["user_id"]) for said in archive.predictions[::40]}
+    for user_id in erased:
+        store.put_erasure(
+            Erasure(
+                erasure_id=user_id,
+                user_id=user_id,
+                salt="01" * 32,
+                requested_at=datetime.now(UTC),
+                topic_id="of another topic",
+                erased_at_ms=2**62,
+            )
+        )
+    for topic in (EVENTS.name, PREDICTIONS.name):
+        for segment in store.segments(topic):
+            rewrite(store, segment)
+    for user_id in erased:
+        store.complete_erasure(user_id)
+    after = evaluate(settings(archive), archive.document)
+    kept = sum(said["user_id"] not in erased for said in archive.predictions)
+    assert (before.predictions, after.predictions) == (len(archive.predictions), kept)
+    assert 0 < kept < before.predictions
+    assert after.consistency.predictions > 0
+    assert (after.consistency.mismatched, after.consistency.excluded, after.broken) == (0, 0, 0)
 
 
 def test_a_shadow_is_compared_on_the_predictions_that_the_baseline_answered(tmp_path: Path) -> None:
