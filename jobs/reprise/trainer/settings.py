@@ -65,6 +65,11 @@ class TrainerSettings(TrustSettings, JobSettings):
         " of a false alarm and of a missed purchase, such as cost:1,5; precision:SHARE, the lowest with at least this"
         " precision, such as precision:0.8; or top:PERCENT%, the rows with the highest probabilities, such as top:10%.",
     )
+    learning_curve: bool = Field(
+        False,
+        description="Measure how good the model would be with fewer rows and a shorter history, for the card: six more"
+        " forests.",
+    )
     max_rows: int = Field(
         1_000_000,
         ge=1_000,

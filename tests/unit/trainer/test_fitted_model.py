@@ -8,7 +8,7 @@ import pytest
 from reprise.bundle import KindVerdict
 from reprise.evaluation.poisson_gamma import PastPurchases
 from reprise.evaluation.time_split import Span, TimeSplit, split_by_time
-from reprise.features.request_kinds import KindColumns
+from reprise.features.request_kinds import ONE_KIND, KindColumns
 from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.evaluation.held_out import evaluate_slices, score_intervals
@@ -17,6 +17,7 @@ from reprise.trainer.model.beta_calibration import fit_beta_calibration
 from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model
 from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters
 from reprise.trainer.model.importance import group_importances
+from reprise.trainer.model.learning_curve import learning_curve
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.threshold import Thresholds
 
@@ -346,3 +347,15 @@ def test_group_of_inputs_matters_by_what_its_inputs_say_together(fitted: FittedM
     assert list(found) == ["signal", "noise"]
     assert found["signal"][0] > 0.1 > 10 * abs(found["noise"][0])
     assert 0 < found["signal"][1] < 0.05
+
+
+def test_learning_curve_rises_with_the_rows_and_ends_at_all_of_them() -> None:
+    table, split = make_table(4_000)
+    train, evaluation = table.within(split.train), table.within(split.evaluation)
+    curve = learning_curve(train, split.train, evaluation, ForestParameters(trees=10), ONE_KIND, SETTINGS)
+    assert [point.rows for point in curve][-1] == len(train)
+    assert {point.part: point.rows for point in curve}["10% of the rows"] == len(train) // 10
+    latest = {point.part: point for point in curve}["latest 50% of the time"]
+    assert latest.rows == pytest.approx(len(train) / 2, rel=0.1)
+    assert curve[0].overall < curve[-1].overall
+    assert curve[0].repeat_candidates < curve[-1].repeat_candidates

@@ -39,6 +39,7 @@ from reprise.trainer.model.forest import (
     grow_split_forest,
 )
 from reprise.trainer.model.importance import importances
+from reprise.trainer.model.learning_curve import CurvePoint, learning_curve
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.threshold import Thresholds, choose_threshold, choose_thresholds
@@ -75,6 +76,7 @@ class FittedModel:
     time_slices: list[TimeSlice]
     slices: Mapping[str, list[EvaluatedSlice]]  # By dimension
     importances: tuple[Importance, ...]  # The inputs, the most important first
+    learning_curve: tuple[CurvePoint, ...]  # Empty unless asked for
     score_histogram: Histogram
     feature_histograms: dict[str, Histogram]  # Each input over the rows that the published model is grown on
     durations: dict[str, float]  # Seconds by step
@@ -142,6 +144,10 @@ def fit_model(
         ranked = importances(
             impurity, evaluated.scorer, predictions.rows, seed=settings.seed, jobs=settings.jobs
         )
+    curve: tuple[CurvePoint, ...] = ()
+    if settings.learning_curve:
+        with timed(durations, "learning curve"):
+            curve = learning_curve(train, split.train, predictions.rows, parameters, columns, settings)
     served = refit.inputs[refit.are_at_events]
     return FittedModel(
         evaluated=evaluated,
@@ -156,6 +162,7 @@ def fit_model(
         time_slices=evaluate_over_time(predictions, split.evaluation),
         slices=by_dimension,
         importances=ranked,
+        learning_curve=curve,
         score_histogram=score_histogram(predictions.by_scorer[MODEL]),
         feature_histograms={name: feature_histogram(served[:, at]) for at, name in enumerate(input_names)},
         durations=durations,

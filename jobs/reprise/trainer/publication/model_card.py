@@ -76,6 +76,7 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
             for importance in manifest.importances
         ],
         selection=model.selection,
+        learning_curve=model.learning_curve,
         plots=_plots(model, manifest),
     )
 
