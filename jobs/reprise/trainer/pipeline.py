@@ -112,7 +112,7 @@ def _publish(
         attachments = {
             EVALUATED: model.evaluated.graph,
             METADATA: build_metadata(model, manifest, refit, run),
-            MODEL_CARD: render_card(model, manifest, refit, plan, run).encode(),
+            MODEL_CARD: render_card(model, manifest, refit, plan, run, history.doubts).encode(),
         }
         digest = store.publish(BundleFiles(manifest.to_bytes(), model.published.graph, attachments))
         bar.advance()

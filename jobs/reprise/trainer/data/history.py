@@ -1,8 +1,10 @@
 """The history that a model is trained on: events, rows and their split by time."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from reprise import sql
 from reprise.evaluation.time_split import HistoryTooShortError, TimeSplit, split_by_time
 from reprise.event_files.history_end import leave_out_stray_end
 from reprise.event_files.importer import import_events
@@ -28,6 +30,7 @@ class History:
     split: TimeSplit  # The spans of the evaluation
     dataset: Dataset  # The labelled rows that are used
     labelled_rows: int  # Number of labelled rows before sampling
+    doubts: Mapping[str, int]  # Number of events by what may be wrong with them
 
 
 def read_history(
@@ -51,9 +54,28 @@ def read_history(
         except HistoryTooShortError as error:
             raise TrainingRefusedError(error.reason, error.remedy) from None
         sha256 = events_sha256(events)
+        doubts = count_doubtful_events(events, settings.memory_limit)
         bar.advance()
     dataset, labelled = compute_dataset(events, rows, plan, settings, durations, report.rows_written)
-    return History(events, sha256, report, split, dataset, labelled)
+    return History(events, sha256, report, split, dataset, labelled, doubts)
+
+
+def count_doubtful_events(events: Path, memory_limit: str) -> dict[str, int]:
+    """Return how many events have what may be an error of their source."""
+    with sql.connect(memory_limit=memory_limit, temp_directory=events.parent) as connection:
+        result = connection.execute(
+            """
+            SELECT
+                count(*) FILTER (event_type = 'purchase' AND amount = 0) AS "purchases of amount 0",
+                count(*) FILTER (event_type = 'purchase' AND amount IS NULL) AS "purchases without an amount",
+                count(*) - count(DISTINCT (user_id, product_id, event_type, timestamp))
+                    AS "repetitions of another at its instant"
+            FROM read_parquet($1)
+            """,
+            [str(events)],
+        )
+        names = [column[0] for column in result.description]
+        return dict(zip(names, result.fetchone() or (), strict=True))
 
 
 def compute_dataset(

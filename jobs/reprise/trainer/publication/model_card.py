@@ -32,8 +32,13 @@ _METRICS = (
 )
 
 
-def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan, run: Run) -> str:
-    """Return the card as one self-contained HTML page, plots included."""
+def render_card(
+    model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan, run: Run, doubts: Mapping[str, int]
+) -> str:
+    """Return the card as one self-contained HTML page, plots included.
+
+    ``doubts`` are the numbers of events by what may be wrong with them.
+    """
     environment = html_environment(
         "reprise.trainer.publication",
         day=lambda text: datetime.fromisoformat(text).strftime("%d %b %Y"),
@@ -67,6 +72,7 @@ def render_card(model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan
         by_dimension=model.slices,
         groups=group_importances(model.evaluated.scorer, model.predictions.rows, groups, run.settings.seed),
         constant=constant,
+        doubts=doubts,
         sold_before=None if past is None else float((past.customers > 0).mean()),
         never_bought=1.0 - float(model.predictions.rows.repeat_candidates.mean()),
         slices=[(title, report, _comparison(report, intervals)) for title, report, intervals in slices],
