@@ -25,12 +25,18 @@ ERA_CHECK = (
     "expected a number of seconds, ms, us or ns since 1970, or a date such as 20260131, from 1990 to 2099"
 )
 
+# as seconds these would be of the years 2033 to 2036
+_IS_DATE_HOUR = r"""
+    regexp_full_match(CAST(TRY_CAST(v_number AS BIGINT) AS VARCHAR),
+                      '(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])')
+"""
+
 _DATES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y",
           "%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%b %d, %Y", "%Y%m%d", "%Y.%m.%d")  # fmt: skip
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _FORMATS = (
     *(date + time for date in _DATES for time in _TIMES),
-    *("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%Y%m", "%y%m%d", "%d%b%Y:%H:%M:%S"),
+    *("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%Y%m", "%y%m%d", "%Y%d%m", "%Y%j", "%d%b%Y:%H:%M:%S"),
     *("%a, %d %b %Y %H:%M:%S %Z", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Z %Y", "%d/%b/%Y:%H:%M:%S %z"),
 )
 _LIKENESSES = (
@@ -114,10 +120,12 @@ def _formatted(connection: Any, form: str) -> Expression:
 def _inferred(connection: Any, source: SourceFile, column: str, value: str) -> Expression:
     """Read each value in the unit of most; the units of numbers are told by their size."""
     most = connection.execute(
-        f"SELECT v_unit FROM {timed_relation(source, column)} GROUP BY v_unit HAVING v_unit <> 'none' "
-        "ORDER BY count(*) DESC, v_unit LIMIT 1"
+        f"SELECT v_unit, bool_and({_IS_DATE_HOUR}) FROM {timed_relation(source, column)}"
+        " GROUP BY v_unit HAVING v_unit <> 'none' ORDER BY count(*) DESC, v_unit LIMIT 1"
     ).fetchone()
-    chosen = most[0] if most else "s"
+    chosen, date_hours = most or ("s", False)
+    if chosen == "s" and date_hours:
+        return Expression("CAST(NULL AS TIMESTAMPTZ)", doubt="'era'")
     if chosen == "text":
         read = _textual()
     elif chosen == "date":
