@@ -170,7 +170,7 @@ _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 # The first pattern that matches a value's path says what its default cannot.
 _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.resources", _RESOURCES),
-    (r".*\.(podLabels|podAnnotations|nodeSelector|annotations|labels)", _TEXTS),
+    (r".*\.(podLabels|podAnnotations|nodeSelector|annotations|labels|existingSecrets)", _TEXTS),
     (r".*\.tolerations", {"type": "array", "items": _TOLERATION}),
     (r".*\.affinity", _AFFINITY),
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),

@@ -155,6 +155,8 @@ def test_the_probe_and_the_exporter_see_the_server_and_no_row(server: RedisServe
         ("backfill", ("FLUSHDB",)),
         ("backfill", ("CONFIG", "GET", "*")),
         ("feast", ("FLUSHALL",)),
+        ("feast", ("HSET", "x-reprise", "a", "1")),
+        ("feast", ("DEL", "x-reprise")),
         ("feast", ("ACL", "LIST")),
         ("exporter", ("CONFIG", "SET", "maxmemory", "1")),
         ("doctor", ("DEL", "x-reprise")),

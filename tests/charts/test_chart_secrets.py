@@ -35,6 +35,7 @@ READERS = {
         "doctor",
         "feast",
         "outcomes",
+        "rollout",
         "seed",
     },
 }
@@ -99,3 +100,42 @@ def test_a_cluster_gets_generated_passwords_only_if_helm_is_told_to_and_keeps_th
     after = render_on([secret | {"data": before}], *RENDERED).find("Secret", "reprise-redis").raw["data"]
     assert before.items() < after.items()
     assert "reprise-redis" not in {each.name for each in render(*RENDERED).of_kind("Secret")}
+def mounts_of(release: Release, name: str) -> set[str]:
+    return {
+        manifest.component
+        for manifest, pod in release.pods()
+        if any(mount.name == name for container in pod.all_containers for mount in container.volume_mounts)
+    }
+
+
+def test_models_are_verified_where_they_are_loaded_and_signed_only_by_the_trainer() -> None:
+    release = render(*OPTIONS, "--set=storage.models.trustedKeys=PEM,storage.models.signingKeySecret=signing")
+    loading = {"predictor", "trainer", "outcomes", "doctor", "rollout"}
+    for component in loading:
+        config = release.config(f"reprise-{component}")
+        assert config["REPRISE_TRUSTED_KEYS_FILE"] == "/etc/reprise/trusted-keys/trusted.pem"
+    assert release.config("reprise-trusted-keys") == {"trusted.pem": "PEM\n"}
+    assert mounts_of(release, "trusted-keys") == loading | {"seed"}
+    assert mounts_of(release, "signing-key") == {"trainer", "seed"}
+
+
+def test_production_refuses_unsigned_models() -> None:
+    assert "REPRISE_TRUSTED_KEYS_FILE" in render("-f", "production").config("reprise-predictor")
+    with pytest.raises(RenderingError, match=r"requireSignature needs storage\.models\.trustedKeys"):
+        render("-f", "production", "--set=storage.models.trustedKeys=")
+
+
+def test_a_component_has_its_own_s3_credentials_or_those_of_all() -> None:
+    release = render("-f", "production", "--set=storage.s3.existingSecrets.predictor=models-read")
+    secrets = {
+        manifest.component: {
+            variable.value_from["secretKeyRef"]["name"]
+            for container in pod.all_containers
+            for variable in container.env
+            if variable.value_from and variable.name.startswith("AWS_")
+        }
+        for manifest, pod in release.pods()
+    }
+    assert secrets["predictor"] == {"models-read"}
+    assert secrets["archiver"] == secrets["trainer"] == {"reprise-s3"}
+    assert secrets["materializer"] == set()

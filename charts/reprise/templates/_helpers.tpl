@@ -221,7 +221,7 @@ the pods. Those that the chart or Strimzi creates appear later than the first po
 {{- if has (index . 1) (list "predictor" "materializer" "backfill" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
 {{- if eq $values.redis.mode "bundled" }} {{ $values.redis.existingSecret }} {{ else }}{{ with $values.redis.external }} {{ .auth.existingSecret }} {{ .tls.caSecret.name }} {{ end }}{{ end -}}
 {{- end -}}
-{{- if has (index . 1) (list "predictor" "archiver" "compaction" "trainer" "backfill" "outcomes" "doctor" "feast" "seed") }} {{ $values.storage.s3.existingSecret }} {{ end -}}
+{{- if has (index . 1) (list "predictor" "archiver" "compaction" "trainer" "backfill" "rollout" "outcomes" "doctor" "feast" "seed") }} {{ include "reprise.s3.secret" . }} {{ end -}}
 {{- end -}}
 
 {{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}
@@ -292,7 +292,7 @@ spec:
 {{- $root := index $this 0 -}}
 {{- $variables := "" -}}
 {{- range index . 1 -}}
-{{- $variables = printf "%s%s" $variables (include (printf "reprise.%s.env" .) (ternary $root $this (eq . "s3"))) -}}
+{{- $variables = printf "%s%s" $variables (include (printf "reprise.%s.env" .) $this) -}}
 {{- end -}}
 {{- with trim (printf "%s\n%s" $variables (include "reprise.extra" (append $this "extraEnv"))) }}
 env:

@@ -96,8 +96,8 @@ materializer: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +eva
 backfill: "{{ $rows }} {{ $seen }} -@all +ping +hmget +hget +hset +eval +evalsha +get +set +scan +hdel"
 # writes and removes its own keys, removes the rows of canaries, checks ACLs with ACL DRYRUN
 doctor: "~reprise-doctor:{{ .Values.feast.project }}:* %W~*reprise-doctor-*{{ .Values.feast.project }} %R~{{ $routing }}:document -@all +ping +set +get +del +acl|dryrun"
-# feast apply, materialize and teardown
-feast: "{{ $rows }} -@all +@connection +@transaction +@read +@hash +@keyspace -@dangerous -@admin"
+# feast apply writes the registry alone; HMGET for reading features
+feast: "%R{{ $rows }} -@all +ping +hmget"
 # INFO and similar commands, no keys
 exporter: "resetkeys -@all +ping +info +client|setname +config|get +latency|latest +latency|histogram +slowlog|get +slowlog|len +dbsize +select"
 # the probes of the container

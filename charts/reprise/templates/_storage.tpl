@@ -21,6 +21,11 @@
   readOnly: {{ $readOnly }}
 {{- end }}
 {{- end }}
+{{- if and (has "models" (index . 1)) $root.Values.storage.models.trustedKeys }}
+- name: trusted-keys
+  mountPath: /etc/reprise/trusted-keys
+  readOnly: true
+{{- end }}
 {{- end -}}
 
 {{- define "reprise.storage.volumes" -}}
@@ -31,6 +36,37 @@
   persistentVolumeClaim:
     claimName: {{ include "reprise.storage.claim" (list $root .) }}
 {{- end }}
+{{- end }}
+{{- if and (has "models" (index . 1)) $root.Values.storage.models.trustedKeys }}
+- name: trusted-keys
+  configMap:
+    name: {{ include "reprise.fullname" $root }}-trusted-keys
+{{- end }}
+{{- end -}}
+
+{{/* Model store, and the keys by one of which its bundles have to be signed. Takes (list $ "MODEL_STORE"). */}}
+{{- define "reprise.models.config" -}}
+{{ index . 1 }}: {{ include "reprise.storage.url" (list (index . 0) "models") }}
+{{- if (index . 0).Values.storage.models.trustedKeys }}
+REPRISE_TRUSTED_KEYS_FILE: /etc/reprise/trusted-keys/trusted.pem
+{{- end }}
+{{- end -}}
+
+{{/* Private key that signs models. */}}
+{{- define "reprise.signing.mounts" -}}
+{{- if .Values.storage.models.signingKeySecret }}
+- name: signing-key
+  mountPath: /etc/reprise/signing-key
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.signing.volumes" -}}
+{{- with .Values.storage.models.signingKeySecret }}
+- name: signing-key
+  secret:
+    secretName: {{ . }}
+    defaultMode: 0440
 {{- end }}
 {{- end -}}
 
@@ -44,13 +80,21 @@ AWS_DEFAULT_REGION: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
+{{/* The Secret of a component, or the one of all. Takes (list $ "predictor"). */}}
+{{- define "reprise.s3.secret" -}}
+{{- with (index . 0).Values.storage.s3 -}}
+{{- get (.existingSecrets | default dict) (index $ 1) | default .existingSecret -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "reprise.s3.env" -}}
-{{- with .Values.storage.s3.existingSecret }}
+{{- with include "reprise.s3.secret" . }}
+{{- $secret := . }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: {{ $.Values.storage.s3.existingSecret }}
+      name: {{ $secret }}
       key: {{ . }}
 {{- end }}
 {{- end }}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from reprise.bundle import BundleError, BundleStore, UntrustedBundleError
 from reprise.rollout.clients.kubernetes import KubernetesClient, Pod, Resource
 from reprise.rollout.clients.prometheus import MeasurementQuery
 from reprise.rollout.exceptions import ClusterError, InvalidResourceError, MetricsError
@@ -18,6 +19,7 @@ from reprise.routing import BASELINE, InvalidRoutingError, RolloutEvidence, Rout
 from reprise.routing.store import RoutingStore
 from reprise.runtime.durations import parse_duration
 from reprise.runtime.logs import get_logger
+from reprise.runtime.storage import StorageError
 from reprise.store.exceptions import StoreError
 
 _log = get_logger(__name__)
@@ -29,7 +31,7 @@ class OperatorContext:
     """What a reconciliation reads and writes; nothing is written in a dry run.
 
     ``get_reports`` returns what each predictor has applied, ``measure`` measures a candidate beside the baseline or
-    raises ``MetricsError``, ``clock`` returns the time with a time zone.
+    raises ``MetricsError``, ``clock`` returns the time with a time zone. ``models`` is the model store, if configured.
     """
 
     kubernetes: KubernetesClient
@@ -37,6 +39,7 @@ class OperatorContext:
     get_reports: Callable[[Sequence[Pod]], tuple[PodReport, ...]]
     measure: Callable[[MeasurementQuery], Measurement]
     clock: Callable[[], datetime]
+    models: BundleStore | None = None
     dry_run: bool = False
 
 
@@ -52,6 +55,8 @@ class Reconciler:
     def __init__(self, context: OperatorContext, metrics: RolloutMetrics) -> None:
         self._context = context
         self._metrics = metrics
+        self._trusted: set[str] = set()
+        self._latest: str | None = None
 
     def rollouts(self) -> tuple[Resource, ...]:
         """Return all rollouts that are not being deleted."""
@@ -75,6 +80,8 @@ class Reconciler:
 
         Raises:
             ConflictError: Another client has written the resource meanwhile.
+            BundleError: The model store has no such bundle, or no trusted one.
+            StorageError: The model store is unavailable.
         """
         try:
             spec, status = RolloutSpec.parse(resource.spec), RolloutStatus.parse(resource.status)
@@ -85,6 +92,8 @@ class Reconciler:
         decision = decide(spec, status, observed, self._context.clock())
         self._apply(resource, status, observed, decision)
         self._metrics.show(resource.key, decision.status, decision.document)
+        if observed.rival is None:
+            self._follow_baseline(decision.status)
         pods, candidates = decision.status.pods, decision.status.candidates
         return pods.acknowledged >= pods.total and all(each.phase != "Loading" for each in candidates)
 
@@ -102,7 +111,34 @@ class Reconciler:
             measurements=self._measurements(spec, status),
             evidence=self._evidence(),
             rival=rival,
+            untrusted=self._untrusted([candidate.digest for candidate in spec.candidates]),
         )
+
+    def _untrusted(self, digests: Sequence[str]) -> dict[str, str]:
+        untrusted = {}
+        for digest in digests if self._context.models is not None else ():
+            if digest in self._trusted:
+                continue
+            try:
+                self._context.models.verify(digest)
+            except UntrustedBundleError as error:
+                untrusted[digest] = str(error)
+            except (BundleError, StorageError) as error:
+                # Predictors report it as well, and a store that is away for a moment is no reason to roll back.
+                _log.warning("bundle_unverified", digest=digest, reason=str(error))
+            else:
+                self._trusted.add(digest)
+        return untrusted
+
+    def _follow_baseline(self, status: RolloutStatus) -> None:
+        """Make the baseline the store's latest after a promotion: a release, or a new cluster, serves that one."""
+        models, baseline = self._context.models, status.baseline
+        if models is None or baseline is None or status.last_promoted_digest is None or self._context.dry_run:
+            return
+        if baseline.digest != self._latest:
+            models.set_latest(baseline.digest)
+            self._latest = baseline.digest
+            _log.info("latest_set", digest=baseline.digest)
 
     def _published(self) -> RoutingDocument | None:
         try:

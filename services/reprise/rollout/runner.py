@@ -25,7 +25,10 @@ def serve(settings: RolloutSettings) -> None:
     """Run the operator until SIGTERM or SIGINT.
 
     Raises:
-        RolloutError: There is no cluster, the CRD is not installed, or a port is in use.
+        RolloutError: There is no cluster, or the CRD is not installed.
+        ServerStartError: A port is in use.
+        StorageAddressError: The URL of the model store is invalid.
+        InvalidKeyFileError: The file of trusted keys has no key.
     """
     for chatty in ("aiohttp.access", "httpx", "kopf"):
         # They log every request and event; the operator's own log has what matters of both.
@@ -103,6 +106,7 @@ def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack)
         get_reports=predictors.get_reports,
         measure=measure,
         clock=lambda: datetime.now(UTC),
+        models=None if settings.model_store is None else settings.open_models(settings.model_store),
         dry_run=settings.dry_run,
     )
     host, port = settings.metrics_host, settings.metrics_port

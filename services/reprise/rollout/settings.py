@@ -3,10 +3,11 @@
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from reprise.bundle.settings import TrustSettings
 from reprise.store.settings import OnlineStoreSettings
 
 
-class RolloutSettings(OnlineStoreSettings):
+class RolloutSettings(OnlineStoreSettings, TrustSettings):
     """Settings of the operator: ``ROLLOUT_*`` in the environment."""
 
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_")
@@ -15,6 +16,13 @@ class RolloutSettings(OnlineStoreSettings):
         default="reprise",
         min_length=1,
         description="Namespace of the ModelRollouts and the predictors.",
+    )
+    model_store: str | None = Field(
+        default=None,
+        min_length=1,
+        validation_alias="MODEL_STORE",
+        description="Model store, whose latest follows the baseline after a promotion, and whose bundles are verified;"
+        " neither is done if absent.",
     )
     predictor_selector: str = Field(
         default="app.kubernetes.io/component=predictor",

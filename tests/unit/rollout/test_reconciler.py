@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry
 
+from reprise.bundle import BundleNotFoundError, BundleStore
+from reprise.bundle.signature import SigningKey, TrustedKeys
+from reprise.predictor.metrics import PredictorMetrics
+from reprise.predictor.services.bundle_loader import BundleLoader
+from reprise.predictor.services.configured_model import ConfiguredModel
 from reprise.rollout.exceptions import ClusterError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconciler import OperatorContext, Reconciler
@@ -30,6 +36,7 @@ from support.rollout_world import (
     spec,
     with_users,
 )
+from support.served_bundles import bundle_files
 
 
 @dataclass
@@ -41,6 +48,7 @@ class Play:
     kubernetes: FakeKubernetes = field(default_factory=FakeKubernetes)
     store: FakeStore = field(default_factory=FakeStore)
     provider: FakeMetrics = field(default_factory=lambda: FakeMetrics(GOOD))
+    models: BundleStore | None = None
 
     def __post_init__(self) -> None:
         self.predictors = FakePredictors(self.store)
@@ -54,6 +62,7 @@ class Play:
             self.predictors.get_reports,
             self.provider.measure,
             lambda: self.now,
+            self.models,
             dry_run=self.dry_run,
         )
         self.reconciler = Reconciler(world, self.metrics)
@@ -473,6 +482,66 @@ def test_deleting_a_rollout_releases_the_predictors_and_numbers_keep_rising(play
     play.apply()
     play.run(3)
     assert play.store.newest.generation > generation + 1
+
+
+def with_models(models: BundleStore, base: str, new: str) -> Play:
+    play = Play(models=models)
+    play.apply(
+        baseline={"digest": base}, candidates=[{"name": "forest", "digest": new, "trafficPercent": 50}]
+    )
+    play.run(10)
+    return play
+
+
+async def test_a_new_cluster_serves_the_promoted_model(tmp_path: Path) -> None:
+    models = BundleStore(str(tmp_path))
+    base, new = (models.publish(bundle_files(bias=bias)) for bias in (0.0, 1.0))
+    models.set_latest(base)
+    play = with_models(models, base, new)
+    assert models.latest() == base
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
+    play.run(2)
+    assert models.latest() == new
+    # The resource, the routing document and every process are lost; the bucket is left.
+    rebuilt = ConfiguredModel(
+        BundleLoader(BundleStore(str(tmp_path)), "reprise"), "latest", PredictorMetrics(CollectorRegistry())
+    )
+    await rebuilt.refresh()
+    assert rebuilt.current.digest == new
+    play.kubernetes.annotate(ROLLOUT, rollback="baseline")
+    play.run(2)
+    assert models.latest() == base
+
+
+def test_a_model_store_that_is_away_gets_the_promoted_model_later(tmp_path: Path) -> None:
+    models = BundleStore(str(tmp_path))
+    base, new = (models.publish(bundle_files(bias=bias)) for bias in (0.0, 1.0))
+    play = with_models(models, base, new)
+    folder = Path(models.location(new, ".")).resolve()
+    folder.rename(tmp_path / "away")
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
+    with pytest.raises(BundleNotFoundError):
+        play.run(2)
+    assert play.store.newest.arms[0].digest == new, "users are served meanwhile"
+    (tmp_path / "away").rename(folder)
+    play.run(1)
+    assert models.latest() == new
+
+
+def test_a_bundle_that_no_trusted_key_signed_never_gets_users(tmp_path: Path) -> None:
+    private, public = SigningKey.generate()
+    for name, content in ("key", private), ("trusted", public):
+        (tmp_path / name).write_bytes(content)
+    url, key = str(tmp_path / "models"), SigningKey(tmp_path / "key")
+    models = BundleStore(url, trusted=TrustedKeys(tmp_path / "trusted"))
+    base = BundleStore(url, signing_key=key).publish(bundle_files())
+    new = BundleStore(url).publish(bundle_files(bias=1.0))
+    play = with_models(models, base, new)
+    assert play.weights() == {"baseline": 10_000, "forest": 0}
+    assert "not signed by any key" in play.forest.message
+    BundleStore(url, signing_key=key).sign(new)
+    play.run(5)
+    assert play.forest.weight > 0
 
 
 def test_a_second_rollout_waits_for_the_first(play):

@@ -58,7 +58,8 @@ class ObservedState:
     """What the operator observed at one moment.
 
     ``rollout`` is the resource, namespace/name, and ``generation`` its own; ``published`` is the document in Redis,
-    ``rival`` another rollout that owns the predictors. ``measurements`` has those that were due, by candidate, ``None``
+    ``rival`` another rollout that owns the predictors. ``untrusted`` has the reason by digest why a bundle may not be
+    loaded. ``measurements`` has those that were due, by candidate, ``None``
     if Prometheus did not answer.
     """
 
@@ -70,6 +71,7 @@ class ObservedState:
     measurements: Mapping[str, Measurement | None] = field(default_factory=dict)
     evidence: RolloutEvidence | None = None
     rival: str | None = None
+    untrusted: Mapping[str, str] = field(default_factory=dict)
 
     def acknowledgements(self, fingerprint: str) -> int:
         """Return how many predictors have applied the document with this fingerprint."""
@@ -85,7 +87,9 @@ class ObservedState:
         return bool(arms) and all(arm is not None and arm.state == "loaded" for arm in arms)
 
     def load_failure(self, digest: str) -> str | None:
-        """Return why a predictor cannot load the bundle, ``None`` if none reports a failure."""
+        """Return why a bundle is not trusted or a predictor cannot load it, ``None`` if there is no failure."""
+        if digest in self.untrusted:
+            return self.untrusted[digest]
         for pod in self.pods:
             arm = pod.arm(digest)
             if arm is not None and arm.state == "failed":
