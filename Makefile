@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Bytecode of our own modules too, whatever the shell says: tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
+.PHONY: audit sbom dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -92,6 +92,12 @@ docs: setup ## Build the documentation site in build/site; fails on a broken lin
 
 dashboards: setup ## Generate the chart's Grafana dashboards
 	@PYTHONPATH=charts $(PY) -m dashboards
+
+sbom: setup ## Write build/sbom/<component>.cdx.json, the packages of each image as CycloneDX
+	@$(PY) .ci/sbom build/sbom
+
+audit: setup ## Look the lock up in the database of Python advisories (needs the Internet)
+	@.venv/bin/uv tool run pip-audit --strict --disable-pip --require-hashes --requirement requirements.txt
 
 lock: setup ## Pin every dependency in requirements.txt (LOCK=--upgrade for the newest versions)
 	@.ci/lock $(LOCK)

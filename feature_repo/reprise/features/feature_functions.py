@@ -239,7 +239,7 @@ def generate_function(
             source += [dialect.argument.format(each) for each in variables if each in used]
     namespace = dict(dialect.namespace)
     # The source holds finite numbers of the plan, and names made here.
-    exec("\n    ".join([f"def compute({', '.join([*rows, *numbers])}):", *source, *steps]), namespace)
+    exec("\n    ".join([f"def compute({', '.join([*rows, *numbers])}):", *source, *steps]), namespace)  # noqa: S102
     function: Callable[..., list[Any]] = namespace["compute"]
     return function
 
