@@ -104,7 +104,9 @@ def mounts_of(release: Release, name: str) -> set[str]:
     return {
         manifest.component
         for manifest, pod in release.pods()
-        if any(mount.name == name for container in pod.all_containers for mount in container.volume_mounts)
+        if any(
+            mount.name == name for container in pod.spec.all_containers for mount in container.volume_mounts
+        )
     }
 
 
@@ -130,7 +132,7 @@ def test_a_component_has_its_own_s3_credentials_or_those_of_all() -> None:
     secrets = {
         manifest.component: {
             variable.value_from["secretKeyRef"]["name"]
-            for container in pod.all_containers
+            for container in pod.spec.all_containers
             for variable in container.env
             if variable.value_from and variable.name.startswith("AWS_")
         }

@@ -115,12 +115,15 @@ class Reconciler:
         )
 
     def _untrusted(self, digests: Sequence[str]) -> dict[str, str]:
-        untrusted = {}
-        for digest in digests if self._context.models is not None else ():
+        untrusted: dict[str, str] = {}
+        models = self._context.models
+        if models is None:
+            return untrusted
+        for digest in digests:
             if digest in self._trusted:
                 continue
             try:
-                self._context.models.verify(digest)
+                models.verify(digest)
             except UntrustedBundleError as error:
                 untrusted[digest] = str(error)
             except (BundleError, StorageError) as error:
