@@ -203,11 +203,11 @@ def state_frame(plan: Plan, states: BatchStates, entity: str) -> pd.DataFrame:
         if entity == plan.user.name
         else next(e.view for e in plan.entities if e.name == entity)
     )
-    ids, rows = list(states[entity]), np.array(list(states[entity].values()))
+    ids, rows = list(states[entity]), list(states[entity].values())
     columns: dict[str, Any] = {key: [each[at] for each in ids] for at, key in enumerate(view.join_keys)}
     for at, field in enumerate(view.fields):
-        numbers = pd.Series(rows[:, at]).astype("Float64")
-        columns[field.name] = numbers.astype("Int64") if field.kind == "int64" else numbers
+        types = {"int64": "Int64", "double": "Float64", "bytes": "object"}
+        columns[field.name] = pd.Series([row[at] for row in rows], dtype=types[field.kind])
     columns["watermarks"] = pd.Series([bytes(17)] * len(ids), dtype=object)
     columns["event_timestamp"] = pd.Timestamp("2026-01-01", tz="UTC")
     return pd.DataFrame(columns)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -9,8 +10,8 @@ from reprise.features.feature_functions import NUMPY, PYTHON, FloatArray, genera
 from reprise.features.plan import REQUEST_FIELDS, Plan
 from reprise.store.feast.view import StateView
 
-StateRow = Sequence[float | int | None]
-"""An entity's state in view order; None is a missing value."""
+StateRow = Sequence[Any]
+"""An entity's state in view order: numbers, bytes for a packed list, None for a missing value."""
 
 _CHUNK_ROWS = 2_048
 """Rows that are computed at once; the arrays of all steps together fit into a processor's cache."""

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from reprise.bundle import (
@@ -25,12 +26,14 @@ from reprise.event_files.options import ImportOptions
 from reprise.features.exceptions import FeatureEngineError
 from reprise.features.plan import Plan
 from reprise.features.request_kinds import KindColumns
-from reprise.runtime.durations import format_duration
+from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, check_truth_file
 from reprise.trainer.data.history import History, compute_dataset, read_history
+from reprise.trainer.evaluation.buy_again import BuyAgainReport, evaluate_buy_again
 from reprise.trainer.exceptions import RolloutRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
+from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline
 from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
 from reprise.trainer.promotion.rollout_api import KubernetesRollouts, RolloutApi, rollout_name
@@ -50,6 +53,7 @@ class TrainingResult:
     card: str
     run: Run
     model: FittedModel
+    ranking: BuyAgainReport | None
     proposal: Proposal | None = None
     # Whether it is the store's latest, and why; None if that was not asked for
     latest: str | None = None
@@ -87,7 +91,9 @@ def train(
         history = read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
         model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
         durations.update(model.durations)
-        result = _publish(store, model, plan, history, Run(trained_at, durations, history.report, settings))
+        ranking = _rank(model, plan, history, settings, Path(folder), durations)
+        run = Run(trained_at, durations, history.report, settings)
+        result = _publish(store, model, ranking, plan, history, run)
         comparison = None
         if serving is not None and serving.bundle.digest != result.digest:
             try:
@@ -103,20 +109,47 @@ def train(
     return replace(result, latest=_set_latest(store, result, comparison, alone))
 
 
+def _rank(
+    model: FittedModel,
+    plan: Plan,
+    history: History,
+    settings: TrainerSettings,
+    folder: Path,
+    durations: dict[str, float],
+) -> BuyAgainReport | None:
+    with timed(durations, "rank"), progress("Ranking users' products", 1, "steps") as bar:
+        report = evaluate_buy_again(
+            history.events,
+            plan,
+            partial(score_rows, model.evaluated.scorer),
+            history.split.evaluation.start_us,
+            settings.horizon,
+            memory_limit=settings.memory_limit,
+            folder=folder,
+        )
+        bar.advance()
+    return report
+
+
 def _publish(
-    store: BundleStore, model: FittedModel, plan: Plan, history: History, run: Run
+    store: BundleStore,
+    model: FittedModel,
+    ranking: BuyAgainReport | None,
+    plan: Plan,
+    history: History,
+    run: Run,
 ) -> TrainingResult:
     with progress("Publishing the bundle", 1, "bundles") as bar:
         refit = describe_refit(history, model)
         manifest = build_manifest(model, plan, run.settings, describe_data(history), refit)
         attachments = {
             EVALUATED: model.evaluated.graph,
-            METADATA: build_metadata(model, manifest, refit, run),
-            MODEL_CARD: render_card(model, manifest, refit, plan, run, history.doubts).encode(),
+            METADATA: build_metadata(model, manifest, refit, run, ranking),
+            MODEL_CARD: render_card(model, manifest, refit, plan, run, history.doubts, ranking).encode(),
         }
         digest = store.publish(BundleFiles(manifest.to_bytes(), model.published.graph, attachments))
         bar.advance()
-    return TrainingResult(digest, manifest, refit, store.location(digest, MODEL_CARD), run, model)
+    return TrainingResult(digest, manifest, refit, store.location(digest, MODEL_CARD), run, model, ranking)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from reprise.bundle import Manifest, SliceReport
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.reports.html import number
 from reprise.runtime.durations import format_duration
+from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.evaluation.held_out import MODEL, scores_by_scorer
 from reprise.trainer.evaluation.held_out import NAMES as SCORERS
 from reprise.trainer.pipeline import TrainingResult
@@ -40,6 +41,8 @@ def render_summary(result: TrainingResult) -> str:
         f"Held-out rows, P(buys within {horizon})", evaluation.overall, result.model.intervals["overall"]
     )
     lines += ["", *_questions(evaluation.questions)]
+    if result.ranking is not None:
+        lines += ["", *_ranking(result.ranking)]
     manifest, refit = result.manifest, result.refit
     age = result.run.describe_age(refit.newest_row, data)
     lines += ["", *_verdicts(manifest)]
@@ -86,6 +89,22 @@ def _questions(questions: Mapping[str, SliceReport]) -> list[str]:
         ]
         values += map(number, (scores.roc_auc, scores.calibration_error, scores.precision, scores.recall))
         lines.append(f"  {name:<32}" + "".join(f"{value:>16}" for value in values))
+    return lines
+
+
+def _ranking(report: BuyAgainReport) -> list[str]:
+    metrics = list(report.rankings[MODEL])
+    lines = [
+        f"Which of a user's products first: {report.users:,} users, {report.products:,} products",
+        " " * 34 + "".join(f"{metric:>16}{'model ahead by':>28}" for metric in metrics),
+    ]
+    for name, found in report.rankings.items():
+        cells = (
+            f"{number(mean.value):>16}"
+            + f"{'' if name == MODEL else f'{lead.value:+.3f} ({lead.lower:+.3f} to {lead.upper:+.3f})':>28}"
+            for mean, lead in found.values()
+        )
+        lines.append(f"  {name:<32}" + "".join(cells))
     return lines
 
 

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from reprise.bundle import DataSnapshot, Manifest, Refit
+from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.event_files.report import ImportReport
 from reprise.events import format_timestamp
 from reprise.runtime.durations import format_duration
+from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.settings import TrainerSettings
 
@@ -35,7 +37,9 @@ class Run:
         return f"{age - self.age_days(data.last):.0f} days before the last event{ago}"
 
 
-def build_metadata(model: FittedModel, manifest: Manifest, refit: Refit, run: Run) -> bytes:
+def build_metadata(
+    model: FittedModel, manifest: Manifest, refit: Refit, run: Run, ranking: BuyAgainReport | None
+) -> bytes:
     """Return the JSON of what may differ between two trainings of the same model, and of its evaluation."""
     report, data = run.report, manifest.data
     content: dict[str, Any] = {
@@ -76,6 +80,7 @@ def build_metadata(model: FittedModel, manifest: Manifest, refit: Refit, run: Ru
             }
             for name, scores in model.intervals.items()
         },
+        "buy_again": None if ranking is None else _describe_ranking(ranking),
         "over_time": [
             {
                 "start": format_timestamp(part.span.start_us),
@@ -92,3 +97,21 @@ def build_metadata(model: FittedModel, manifest: Manifest, refit: Refit, run: Ru
         ],
     }
     return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _describe_ranking(ranking: BuyAgainReport) -> dict[str, Any]:
+    def known(interval: Interval) -> dict[str, float | None]:
+        return {name: None if math.isnan(value) else value for name, value in asdict(interval).items()}
+
+    return {
+        "instant": format_timestamp(ranking.instant_us),
+        "users": ranking.users,
+        "products": ranking.products,
+        "rankings": {
+            name: {
+                metric: {**known(mean), "lead_of_the_model": known(lead)}
+                for metric, (mean, lead) in found.items()
+            }
+            for name, found in ranking.rankings.items()
+        },
+    }

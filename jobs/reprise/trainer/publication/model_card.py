@@ -6,9 +6,11 @@ from typing import Any
 
 from reprise.bundle import DataSnapshot, Manifest, Refit, SliceReport, digest_of
 from reprise.evaluation.cluster_bootstrap import Interval
+from reprise.events import format_timestamp
 from reprise.features.plan import Plan
 from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
+from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.evaluation.held_out import NAMES, scores_by_scorer
 from reprise.trainer.evaluation.verdicts import MIN_TAIL_ROWS
 from reprise.trainer.model.fitted_model import FittedModel
@@ -33,7 +35,13 @@ _METRICS = (
 
 
 def render_card(
-    model: FittedModel, manifest: Manifest, refit: Refit, plan: Plan, run: Run, doubts: Mapping[str, int]
+    model: FittedModel,
+    manifest: Manifest,
+    refit: Refit,
+    plan: Plan,
+    run: Run,
+    doubts: Mapping[str, int],
+    ranking: BuyAgainReport | None,
 ) -> str:
     """Return the card as one self-contained HTML page, plots included.
 
@@ -83,6 +91,8 @@ def render_card(
         ],
         selection=model.selection,
         learning_curve=model.learning_curve,
+        ranking=ranking,
+        ranked_at=None if ranking is None else format_timestamp(ranking.instant_us),
         plots=_plots(model, manifest),
     )
 
