@@ -26,6 +26,7 @@ class DemoResult:
     predictions: str
     request: Mapping[str, Any]
     response: Mapping[str, Any]
+    buy_again: Mapping[str, Any]
     ab_test: Mapping[str, Any] | None
     seconds: float
 
@@ -95,6 +96,7 @@ def print_report(
         f"POST {addresses['predictor']}/predict  {orjson.dumps(result.request).decode()}", highlight=False
     )
     console.print(orjson.dumps(result.response, option=orjson.OPT_INDENT_2).decode(), highlight=False)
+    _print_buy_again(console, addresses["predictor"], result.buy_again)
     console.print("\n[bold]Where to look next[/bold]")
     console.print(f"  {'API':12} {addresses['predictor']}/docs", highlight=False)
     for name, path in files.items():
@@ -110,3 +112,13 @@ def _gap(overall: Mapping[str, Any]) -> str:
     gap = overall["oracle"]["roc_auc"] - overall["model"]["roc_auc"]
     known = "given hidden constants, last purchase and event type"
     return f"{gap:.3f} below the oracle ({known}): {share:.0%} of the achievable AUC above recency"
+
+
+def _print_buy_again(console: Console, predictor: str, answer: Mapping[str, Any]) -> None:
+    console.print("\n[bold]What to show a real user[/bold]")
+    console.print(f"GET {predictor}/users/{answer['user_id']}/buy-again?limit=5", highlight=False)
+    for each in answer["results"]:
+        days, last = each["due_in_days"], each["last_purchase"][:10]
+        due = "unknown" if days is None else f"in {days:.0f} days" if days >= 0 else f"{-days:.0f} days ago"
+        line = f"{each['probability']:6.1%}  {each['product_id']:12} bought {last}, due {due}"
+        console.print(f"  {line}", highlight=False)

@@ -2,11 +2,12 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -157,6 +158,7 @@ class _Demo:
             predictions=predictions,
             request=request,
             response=response,
+            buy_again=self._buy_again(pairs),
             ab_test=self._compare_arms() if tests_models else None,
             seconds=time.monotonic() - started,
         )
@@ -187,6 +189,15 @@ class _Demo:
         digests = weaker, models.latest()
         ab_test.simulate_users(self.client, self.addresses, models, digests, self.redis_port, pairs)
         time.sleep(commands.HORIZON_SECONDS + 2.0)
+
+    def _buy_again(self, pairs: Sequence[tuple[str, str]]) -> Mapping[str, Any]:
+        """Return the list of the first of some users who has one, and the user."""
+        for user_id in dict.fromkeys(user for user, _ in pairs):
+            url = f"{self.addresses['predictor']}/users/{quote(user_id, safe='')}/buy-again?limit=5"
+            found: Mapping[str, Any] = self.client.get(url).raise_for_status().json()
+            if found["results"]:
+                return {"user_id": user_id, **found}
+        return {"user_id": pairs[0][0], "results": []}
 
     def _compare_arms(self) -> Mapping[str, Any]:
         self.run("archive", {"REPRISE_LOG_DIR": str(self.paths.log), "LOG_LEVEL": "warning"})
