@@ -31,13 +31,20 @@ EVERYTHING = (
     '--set=predictor.ingress.tls.enabled=true,monitoring.rules.redisMatchers=job="redis"',
     '--set=monitoring.rules.pushedMatchers=namespace="pushed"',
 )
+FULL = (
+    *EVERYTHING,
+    "--set=kafka.mode=strimzi,materializer.autoscaling.keda.enabled=true",
+    "--api-versions=keda.sh/v1alpha1",
+)
 RELEASE = {'namespace="reprise"', 'app_kubernetes_io_instance="reprise"'}
 # whose series others scrape, or push, or name
 ELSEWHERE = {
     r"reprise_(job|outcomes)_.*": {'namespace="pushed"'},
     r"reprise:feature_psi:.*": {'app_kubernetes_io_instance="reprise"'},
     r"redis_.*": {'job="redis"'},
-    r"kube_.*": {'namespace="reprise"'},
+    r"kube(let)?_.*": {'namespace="reprise"'},
+    r"kafka_.*": {'namespace="reprise"', 'strimzi_io_cluster="reprise-kafka"'},
+    r"keda_.*": {'scaledObject="reprise-materializer"'},
     r"strimzi_.*": {'resource_namespace="reprise"', 'cluster="reprise-kafka"'},
     r"certmanager_.*": {'name=~"reprise-predictor-tls"'},
 }
@@ -54,10 +61,10 @@ def alerts(*options: str) -> dict[str, str]:
 
 def test_rules_about_everything_are_those_of_the_file() -> None:
     expected = [(r.get("alert"), r.get("record"), r.get("for")) for g in RULES for r in g["rules"]]
-    assert [(r.get("alert"), r.get("record"), r.get("for")) for r in rules(*EVERYTHING)] == expected
+    assert [(r.get("alert"), r.get("record"), r.get("for")) for r in rules(*FULL)] == expected
 
 
-@pytest.mark.parametrize("options", [EVERYTHING, (*EVERYTHING, "--set=kafka.mode=strimzi")])
+@pytest.mark.parametrize("options", [EVERYTHING, FULL])
 def test_every_series_of_a_rule_is_one_of_the_release(options: tuple[str, ...]) -> None:
     for rule in rules(*options):
         assert rule["labels"]["app_kubernetes_io_instance"] == "reprise"
@@ -121,6 +128,25 @@ def test_what_is_off_has_no_rules_and_the_rest_keeps_its_own(option: str, gone: 
     if option == "monitoring.pushgateway=":
         shared |= {"RepriseTrainerMissed", "RepriseCompactionMissed"}
     assert before.keys() - after.keys() == about_it - shared
+
+
+@pytest.mark.parametrize(
+    ("option", "gone"),
+    [
+        ("kafka.mode=external", {"RepriseKafkaUnderReplicated", "RepriseKafkaOffline"}),
+        ("materializer.autoscaling.keda.enabled=false", {"RepriseScalerFails"}),
+    ],
+)
+def test_kafka_and_keda_have_alerts_if_they_are_there(option: str, gone: set[str]) -> None:
+    assert alerts(*FULL).keys() - alerts(*FULL, f"--set={option}").keys() == gone
+
+
+def test_volumes_that_fill_are_those_of_the_release() -> None:
+    query = alerts(*FULL, "--set=storage.models.volume.existingClaim=mine")["RepriseVolumeFull"]
+    claims = 'persistentvolumeclaim=~"mine|reprise-offline|data-reprise-redis-0|data-[0-9]+-reprise-kafka-.*"'
+    assert query.count(claims) == 2
+    stored = "storage.models.url=s3://b/m,storage.offline.url=s3://b/o,storage.s3.workloadIdentity=true"
+    assert "RepriseVolumeFull" not in alerts(f"--set={stored},redis.persistence.enabled=false")
 
 
 def test_ages_of_alerts_follow_schedules_in_the_values() -> None:

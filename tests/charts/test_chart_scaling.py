@@ -1,9 +1,11 @@
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 
-from support.chart import Release, render
+from support.chart import Release, RenderingError, render
+from support.chart_api_server import render_on
 
 KEDA = "--api-versions=keda.sh/v1alpha1"
 SCALED = "--set=materializer.autoscaling.keda.enabled=true,materializer.autoscaling.keda.maxReplicas=50"
@@ -106,3 +108,47 @@ def test_trainings_do_not_overlap_and_end() -> None:
 def test_jobs_that_a_person_starts_never_start_by_themselves() -> None:
     for each in render("-f", "dev").of_kind("CronJob"):
         assert each.spec["suspend"] is (each.component not in {"trainer", "compaction"}), each.name
+
+
+def pool(name: str, roles: list[str], replicas: int) -> dict[str, object]:
+    spec = {"roles": roles, "replicas": replicas}
+    return {
+        "apiVersion": "kafka.strimzi.io/v1",
+        "kind": "KafkaNodePool",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
+def topic(copies: int) -> dict[str, object]:
+    metadata = {"name": "ecommerce-events"}
+    return {
+        "apiVersion": "kafka.strimzi.io/v1",
+        "kind": "KafkaTopic",
+        "metadata": metadata,
+        "spec": {"replicas": copies},
+    }
+
+
+DUAL = pool("broker", ["controller", "broker"], 3)
+DEDICATED = (pool("broker", ["broker"], 3), pool("controller", ["controller"], 3), topic(3))
+
+
+@pytest.mark.parametrize(
+    ("live", "brokers", "controllers", "refusal"),
+    [
+        ([DUAL, topic(3)], 3, 0, None),
+        ([DUAL], 5, 0, "the node pool broker has 3 controllers and would have 5"),
+        ([DUAL], 3, 3, "the node pool broker has 3 controllers and would have 0"),
+        (DEDICATED, 5, 3, None),
+        (DEDICATED, 3, 0, "the node pool controller has 3 controllers and would have 0"),
+        (DEDICATED, 3, 5, "the node pool controller has 3 controllers and would have 5"),
+        ([pool("broker", ["broker"], 1), topic(1)], 3, 3, "ecommerce-events has 1 copies and would have 3"),
+    ],
+)
+def test_what_strimzi_does_not_scale_is_refused(
+    live: list[dict[str, object]], brokers: int, controllers: int, refusal: str | None
+) -> None:
+    sizes = f"--set=kafka.strimzi.brokers.replicas={brokers},kafka.strimzi.controllers.replicas={controllers}"
+    with pytest.raises(RenderingError, match=refusal) if refusal else nullcontext():
+        render_on(live, "-f", "dev", sizes)

@@ -38,6 +38,10 @@ class ArchiverMetrics:
         self.waiting = gauge(
             "reprise_archiver_waiting_records", "Records read whose segment is not complete yet."
         )
+        self.oldest = gauge(
+            "reprise_archiver_oldest_record_timestamp_seconds",
+            "Append time of the first record that is read and not archived; 0 if there is none.",
+        )
         self.write = Histogram(
             "reprise_archiver_write_seconds",
             "Time to write and commit a segment, in seconds.",

@@ -341,6 +341,8 @@ class Worker:
         assigned = self._consumer.assignment
         waiting = sum(len(segment.records) for p, segment in self._open.items() if p in assigned)
         self._metrics.waiting.labels(self.topic).set(waiting)
+        first_ms = (s.records[0].timestamp_ms for p, s in self._open.items() if p in assigned)
+        self._metrics.oldest.labels(self.topic).set(min(first_ms, default=0) / 1_000)
         try:
             ends, positions = self._consumer.end_offsets(), self._consumer.positions()
         except EventLogError as error:

@@ -165,9 +165,12 @@ def test_a_window_that_is_over_is_written_without_waiting_for_the_next_record(tm
     worker, _ = archive_worker(log, tmp_path, now_ms=lambda: now[0])
     worker._step(threading.Event(), 0.01)
     assert files_under(tmp_path) == {}  # the grace is not over
+    oldest = "reprise_archiver_oldest_record_timestamp_seconds", {"topic": EVENTS.name}
+    assert worker._metrics.registry.get_sample_value(*oldest) == START_MS / 1_000
     now[0] += 200
     worker._step(threading.Event(), 0.01)
     assert log.committed == {0: 5}
+    assert worker._metrics.registry.get_sample_value(*oldest) == 0
 
 
 def test_a_window_is_not_ended_while_the_log_holds_more_of_it(tmp_path: Path) -> None:

@@ -50,6 +50,19 @@ RepriseCompactionMissed: {{ $late.compaction }}
 RepriseCertificateExpires: {{ join " or " $expiry | toJson }}
 RepriseSecretOld: {{ ternary (printf `time() - max by (namespace, secret) (kube_secret_created{secret=~"%s-(%s)"}) > 180 * 86400` $full (join "|" $secrets)) "" (not (empty $secrets)) | toJson }}
 {{- $autoscaler := printf `{horizontalpodautoscaler="%s-predictor"}` $full }}
+{{- $claims := list }}
+{{- range $name := list "models" "offline" "history" }}
+{{- if and (index $values.storage $name).enabled (not (get (index $values.storage $name) "url")) }}{{ $claims = append $claims (include "reprise.storage.claim" (list $ $name)) }}{{ end }}
+{{- end }}
+{{- if and (eq $values.redis.mode "bundled") $values.redis.persistence.enabled }}{{ $claims = append $claims (printf "data-%s-redis-0" $full) }}{{ end }}
+{{- if $strimzi }}{{ $claims = append $claims (printf "data-[0-9]+-%s-.*" (include "reprise.kafka.cluster" .)) }}{{ end }}
+{{- $volumes := printf `{persistentvolumeclaim=~"%s"}` (join "|" $claims) }}
+RepriseVolumeFull: {{ ternary (printf "kubelet_volume_stats_available_bytes%s / kubelet_volume_stats_capacity_bytes%s < 0.15" $volumes $volumes) "" (not (empty $claims)) | toJson }}
+{{- $scaled := printf "%s-materializer" $full }}
+{{- $errors := list }}
+{{- range $prefix := list "exported_" "" }}{{ $errors = append $errors (printf `increase(keda_scaler_detail_errors_total{%snamespace="%s",scaledObject="%s"}[10m])` $prefix $.Release.Namespace $scaled) }}{{ end }}
+{{- $inactive := printf `kube_horizontalpodautoscaler_status_condition{horizontalpodautoscaler="keda-hpa-%s",condition="ScalingActive",status="false"}` $scaled }}
+RepriseScalerFails: {{ ternary (printf "sum by (scaledObject) (%s) > 0 or max by (horizontalpodautoscaler) (%s) == 1" (join " or " $errors) $inactive) "" (and $values.materializer.enabled (not (empty (include "reprise.materializer.scaled" .)))) | toJson }}
 ReprisePredictorsAtLimit: {{ ternary (printf "kube_horizontalpodautoscaler_status_current_replicas%s >= kube_horizontalpodautoscaler_spec_max_replicas%s" $autoscaler $autoscaler) "" .Values.predictor.autoscaling.enabled | toJson }}
 {{- end -}}
 
@@ -59,6 +72,7 @@ ReprisePredictorsAtLimit: {{ ternary (printf "kube_horizontalpodautoscaler_statu
 {{- range $name := list "predictor" "producer" "materializer" "archiver" "rollout" "outcomes" "trainer" -}}
 {{- if not (index $.Values $name).enabled }}{{ $off = append $off (printf "reprise[-_]%s" $name) }}{{ end -}}
 {{- end -}}
+{{- if ne .Values.kafka.mode "strimzi" }}{{ $off = append $off "kafka_(server|controller)" }}{{ end -}}
 {{- if not .Values.monitoring.pushgateway }}{{ $off = append $off "reprise_(job|outcomes)_" }}{{ end -}}
 {{- if not .Values.monitoring.rules.redisMatchers -}}
 {{- if or (ne .Values.redis.mode "bundled") (not .Values.redis.exporter.enabled) }}{{ $off = append $off "redis_" }}{{ end -}}
@@ -74,14 +88,15 @@ ReprisePredictorsAtLimit: {{ ternary (printf "kube_horizontalpodautoscaler_statu
 {{- $namespace := printf `namespace="%s"` $root.Release.Namespace -}}
 {{- $release := printf `app_kubernetes_io_instance="%s"` $root.Release.Name -}}
 {{- $own := printf "%s,%s" $namespace $release -}}
-{{- $query := regexReplaceAll `\b((?:reprise|redis|kube)[_:][a-z0-9_:]+)` (index . 1) "${1}{}" | replace "{}{" "{" -}}
+{{- $query := regexReplaceAll `\b((?:reprise|redis|kube|kubelet|kafka)[_:][a-z0-9_:]+)` (index . 1) "${1}{}" | replace "{}{" "{" -}}
 {{- /* the first that fits: it replaces the opening brace, which the others look for */ -}}
 {{- range list
     (list `reprise_(?:job|outcomes)_[a-z0-9_]+` ($rules.pushedMatchers | default $own))
     (list `reprise:feature_psi:[a-z0-9_]+` $release)
     (list `reprise[_:][a-z0-9_:]+` $own)
     (list `redis_[a-z0-9_]+` ($rules.redisMatchers | default $own))
-    (list `kube_[a-z0-9_]+` $namespace) -}}
+    (list `kafka_[a-z0-9_]+` (printf `%s,strimzi_io_cluster="%s"` $namespace (include "reprise.kafka.cluster" $root)))
+    (list `kube(?:let)?_[a-z0-9_]+` $namespace) -}}
 {{- $query = regexReplaceAll (printf `\b(%s)\{` (index . 0)) $query (printf "${1}§%s," (index . 1)) -}}
 {{- end -}}
 {{- $query | replace "§," "§" | replace ",}" "}" | replace "§}" "" | replace "§" "{" -}}
