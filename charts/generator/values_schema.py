@@ -165,6 +165,7 @@ def _named(properties: Schema, *required: str) -> Schema:
     return {"type": "array", "items": items}
 
 
+_PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 
 # The first pattern that matches a value's path says what its default cannot.
@@ -174,6 +175,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.tolerations", {"type": "array", "items": _TOLERATION}),
     (r".*\.affinity", _AFFINITY),
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),
+    (r"networkPolicy\..*Ports", {"type": "array", "minItems": 1, "items": _PORT}),
     (r".*\.(args|command|pullSecrets|disabled)", {"type": "array", "items": _TEXT}),
     (r".*\.behavior", closed({"scaleUp": _SCALING, "scaleDown": _SCALING})),
     (r"(.*\.)?podSecurityContext", closed(_POD_SECURITY)),

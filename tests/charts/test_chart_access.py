@@ -285,3 +285,23 @@ def test_a_producer_with_keys_asks_for_them_everywhere_but_on_its_port_for_metri
     doctor = next(pod for each, pod in release.pods() if each.component == "doctor")
     [key] = [each for each in doctor.spec.containers[0].env if each.name == "DOCTOR_PRODUCER_API_KEY"]
     assert key.value_from == {"secretKeyRef": {"name": "canary", "key": "key"}}
+
+
+def test_ports_of_dns_and_of_the_api_and_the_agent_of_cloud_identities_are_those_of_the_cluster() -> None:
+    block = {"ipBlock": {"cidr": "10.0.0.0/28"}}
+    release = render(
+        *("-f", "production", "--set=networkPolicy.dnsPorts={53,5353},networkPolicy.apiServerPorts={16443}"),
+        f"--set-json=networkPolicy.apiServerTo={json.dumps([block])}",
+        "--set=storage.s3.existingSecret=,storage.s3.workloadIdentity=true,rollout.enabled=true",
+    )
+    for policy in release.of_kind("NetworkPolicy"):
+        for dns in (
+            rule for rule in policy.spec.get("egress", []) if rule["ports"][0].get("protocol") == "UDP"
+        ):
+            assert [port["port"] for port in dns["ports"]] == [53, 53, 5353, 5353]
+    rollout = release.find("NetworkPolicy", "reprise-rollout").spec["egress"]
+    assert {"ports": [{"port": 16443}], "to": [block]} in rollout
+    agent = [{"ipBlock": {"cidr": "169.254.170.23/32"}}, {"ipBlock": {"cidr": "fd00:ec2::23/128"}}]
+    assert {"to": agent, "ports": [{"port": 80}]} in release.find("NetworkPolicy", "reprise-predictor").spec[
+        "egress"
+    ]

@@ -3,8 +3,22 @@
 {{- define "reprise.egress.dns" -}}
 # DNS
 - ports:
-    - {port: 53, protocol: UDP}
-    - {port: 53, protocol: TCP}
+    {{- range .Values.networkPolicy.dnsPorts }}
+    - {port: {{ . }}, protocol: UDP}
+    - {port: {{ . }}, protocol: TCP}
+    {{- end }}
+{{- end -}}
+
+{{- define "reprise.egress.api" -}}
+# the Kubernetes API
+- ports:
+    {{- range .Values.networkPolicy.apiServerPorts }}
+    - port: {{ . }}
+    {{- end }}
+  {{- with .Values.networkPolicy.apiServerTo }}
+  to:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
 {{- end -}}
 
 {{- define "reprise.egress.kafka" -}}
@@ -66,6 +80,14 @@
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- if .Values.storage.s3.workloadIdentity }}
+# the agent of EKS Pod Identity; other roles come from the cloud's API, on the port above
+- to:
+    - ipBlock: {cidr: 169.254.170.23/32}
+    - ipBlock: {cidr: "fd00:ec2::23/128"}
+  ports:
+    - port: 80
+{{- end }}
 {{- end }}
 {{- end -}}
 
