@@ -236,7 +236,11 @@ def values_schema(values: Group) -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Values of the chart reprise",
     }
-    return head | _group(values)
+    schema = head | _group(values)
+    # of a chart that has this one as a subchart: its own globals, and the condition
+    schema["properties"]["global"]["additionalProperties"] = True
+    schema["properties"]["enabled"] = {"type": "boolean"}
+    return schema
 
 
 def _group(group: Group) -> Schema:

@@ -1,6 +1,9 @@
+import json
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -208,3 +211,17 @@ def test_names_follow_the_release_and_can_be_overridden() -> None:
 @pytest.mark.parametrize("values", ["dev", "production"])
 def test_helm_itself_finds_nothing_to_say(values: str) -> None:
     helm("lint", "--strict", str(CHART), "--values", str(CHART / f"values-{values}.yaml"))
+
+
+def test_it_can_be_a_subchart_of_a_chart_with_globals_of_its_own(tmp_path: Path) -> None:
+    dependency = {"name": "reprise", "version": "*", "condition": "reprise.enabled"}
+    (tmp_path / "Chart.yaml").write_text(
+        json.dumps({"apiVersion": "v2", "name": "shop", "version": "1.0.0", "dependencies": [dependency]})
+    )
+    shutil.copytree(CHART, tmp_path / "charts/reprise")
+    given = "--set=global.shop.name=x,global.image.tag=v9,reprise.enabled=true"
+    pods = {each.name: pod for each, pod in render(given, chart=tmp_path).pods()}
+    assert pods["reprise-predictor"].spec.containers[0].image == "reprise-predictor:v9"
+    assert render("--set=reprise.enabled=false", chart=tmp_path).manifests == ()
+    with pytest.raises(RenderingError, match="tga"):
+        render("--set=reprise.global.image.tga=v9", chart=tmp_path)
