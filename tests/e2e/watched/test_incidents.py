@@ -164,7 +164,8 @@ def test_the_autoscaler_is_at_its_limit(watched_platform: WatchedPlatform, on_ca
     incident.sees("ReprisePredictorsAtLimit")
     incident.runs("kubectl -n reprise get hpa")
     incident.runs(
-        "helm -n reprise upgrade reprise charts/reprise --reuse-values --set predictor.autoscaling.maxReplicas=6"
+        "helm -n reprise upgrade reprise charts/reprise --reset-then-reuse-values"
+        " --set predictor.autoscaling.maxReplicas=6"
     )
     incident.sees_cleared("ReprisePredictorsAtLimit")
 

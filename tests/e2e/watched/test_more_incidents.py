@@ -45,7 +45,7 @@ def test_redis_is_full(watched_platform: WatchedPlatform, on_call: Open) -> None
     incident.asks("redis_memory_used_bytes / redis_memory_max_bytes")
     incident.reads_log("deployment/reprise-materializer", "folding_delayed")
     incident.runs(
-        "helm -n reprise upgrade reprise charts/reprise --reuse-values --set-string redis.maxMemory=256mb"
+        "helm -n reprise upgrade reprise charts/reprise --reset-then-reuse-values --set-string redis.maxMemory=256mb"
     )
     incident.sees_cleared("RepriseRedisMemoryHigh", 180)
     incident.sees_cleared("RepriseNothingFolded", 180)

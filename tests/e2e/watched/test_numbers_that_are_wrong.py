@@ -68,7 +68,7 @@ def test_somebody_changes_states_in_the_online_store(
     incident.asks("topk(3, reprise_outcomes_feature_mismatches)")
     incident.asks("reprise_outcomes_features_in_flight")
     incident.runs(
-        "helm -n reprise upgrade reprise charts/reprise --reuse-values --set backfill.events.archive=true"
+        "helm -n reprise upgrade reprise charts/reprise --reset-then-reuse-values --set backfill.events.archive=true"
         " --set 'backfill.args={--replace,--seek-group=materializer}'"
     )
     incident.runs("kubectl -n reprise scale deploy/reprise-materializer --replicas=0")

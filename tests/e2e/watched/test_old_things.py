@@ -40,7 +40,7 @@ def test_the_model_knows_nothing_of_late(watched_platform: WatchedPlatform, on_c
         incident.asks("time() - max(reprise_predictor_model_data_timestamp_seconds > 0)")
         incident.looks("kubectl -n reprise get jobs -l app.kubernetes.io/component=trainer")
         incident.runs(
-            "helm -n reprise upgrade reprise charts/reprise --reuse-values --set trainer.events.archive=true"
+            "helm -n reprise upgrade reprise charts/reprise --reset-then-reuse-values --set trainer.events.archive=true"
         )
         incident.runs("kubectl -n reprise create job --from=cronjob/reprise-trainer train-newer")
         incident.looks("kubectl -n reprise wait --for=condition=complete --timeout=10m job/train-newer")
@@ -55,7 +55,7 @@ def test_passwords_are_old(watched_platform: WatchedPlatform, customers: Custome
         incident.sees("RepriseSecretOld", 360)
         incident.runs("kubectl -n reprise get secrets -l app.kubernetes.io/part-of=reprise")
         incident.runs("kubectl -n reprise delete secret reprise-redis")
-        incident.runs("helm -n reprise upgrade reprise charts/reprise --reuse-values")
+        incident.runs("helm -n reprise upgrade reprise charts/reprise --reset-then-reuse-values")
         incident.runs("kubectl -n reprise rollout restart statefulset/reprise-redis")
         incident.runs("kubectl -n reprise rollout status statefulset/reprise-redis --timeout=5m")
         incident.runs("kubectl -n reprise rollout restart deployment -l app.kubernetes.io/part-of=reprise")
