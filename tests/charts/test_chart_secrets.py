@@ -100,6 +100,8 @@ def test_a_cluster_gets_generated_passwords_only_if_helm_is_told_to_and_keeps_th
     after = render_on([secret | {"data": before}], *RENDERED).find("Secret", "reprise-redis").raw["data"]
     assert before.items() < after.items()
     assert "reprise-redis" not in {each.name for each in render(*RENDERED).of_kind("Secret")}
+
+
 def mounts_of(release: Release, name: str) -> set[str]:
     return {
         manifest.component
