@@ -14,9 +14,14 @@ def said(user: str, **others: object) -> str:
     return orjson.dumps(record | others).decode()
 
 
+def archived(texts: list[str | None]) -> pa.RecordBatch:
+    values = {"prediction": pa.array(texts, pa.string()), "problem": pa.nulls(len(texts), pa.string())}
+    return pa.RecordBatch.from_pydict(values)
+
+
 def test_predictions_for_canaries_are_left_out_and_are_not_broken() -> None:
     texts = [said("ada"), said(f"{CANARY_PREFIX}user-1"), said("eve", probability=2.0), None, said("bob")]
-    batch = pa.RecordBatch.from_pydict({"prediction": pa.array(texts, pa.string())})
+    batch = archived(texts)
     rows, broken = prediction_batch(batch, first_row=10)
     assert rows.column("user_id").to_pylist() == ["ada", "bob"]
     assert rows.column("row_id").to_pylist() == [10, 11]
@@ -25,7 +30,7 @@ def test_predictions_for_canaries_are_left_out_and_are_not_broken() -> None:
 
 def test_event_id_of_a_request_is_kept_and_may_be_absent_in_older_records() -> None:
     texts = [said("ada", event_id="e-1"), said("bob"), said("cyd", event_id=None), said("eve", event_id=7)]
-    batch = pa.RecordBatch.from_pydict({"prediction": pa.array(texts, pa.string())})
+    batch = archived(texts)
     rows, broken = prediction_batch(batch, first_row=0)
     assert rows.column("event_id").to_pylist() == ["e-1", None, None]
     assert broken == 1

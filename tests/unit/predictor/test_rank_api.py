@@ -138,10 +138,16 @@ def test_a_purchase_one_second_ago_moves_the_list_at_once(predictor: RunningPred
 
 
 def test_limit_bounds_what_is_answered_and_logged(predictor: RunningPredictor, log: FakeLogProducer) -> None:
-    before = len(log.appended)
-    assert [each["product_id"] for each in buy_again(predictor, "?limit=1&explain=all")["results"]] == ["p/é"]
-    wait_until("the prediction is logged", lambda: len(log.appended) > before, 5, every=0.01)
-    (record,) = (orjson.loads(value) for _, _, value in log.appended[before:])
+    trace = {"traceparent": f"00-{'5' * 32}-{'7' * 16}-01"}
+    answer = predictor.client.get("/users/u%2F1/buy-again?limit=1&explain=all", headers=trace).json()
+    assert [each["product_id"] for each in answer["results"]] == ["p/é"]
+
+    def logged() -> list[Any]:
+        records = [orjson.loads(value) for _, _, value in log.appended]
+        return [record for record in records if record["trace_id"] == "5" * 32]
+
+    wait_until("the prediction is logged", lambda: bool(logged()), 5, every=0.01)
+    (record,) = logged()
     assert (record["product_id"], record["event_type"]) == ("p/é", None)
     assert set(record["features"]) == set(PLAN.input_names)
 

@@ -71,7 +71,7 @@ def is_valid(request: dict[str, Any]) -> bool:
         and is_id(request.get("user_id"))
         and is_id(request.get("product_id"))
         and request.get("event_type") in (None, "view", "purchase")
-        and (amount is None or (is_number and amount >= 0 and request.get("event_type") != "view"))
+        and (amount is None or (is_number and 0 <= amount <= 1e12 and request.get("event_type") != "view"))
         and (event_id is None or (is_id(event_id) and request.get("event_type") is not None))
         and (timestamp is None or is_instant(timestamp))
     )

@@ -12,7 +12,7 @@ from reprise.trainer.settings import TrainerSettings
 
 def test_every_setting_is_an_option_of_the_same_name_and_variable() -> None:
     options = {option.name: option for option in command.options}
-    shared = {"log_level", "log_json", "pushgateway_url", "pushgateway_grouping"}
+    shared = {"log_level", "log_json", "pushgateway_url", "pushgateway_grouping", "trusted_keys_file"}
     names = TrainerSettings.env_names()
     assert set(options) == set(names) - shared
     for name in set(names) - shared:

@@ -157,9 +157,12 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
     async def buy_again(
         request: Request,
         user_id: Annotated[PathIdentifier, Path(examples=["u-1042"])],
-        limit: Annotated[int, Query(ge=1, le=1_000, description="Maximum length of the list.")] = 20,
+        limit: Annotated[
+            int, Query(ge=1, le=1_000, description="Maximum length of the list.", examples=[20])
+        ] = 20,
         explain: Annotated[
-            Literal["all", "contributions"] | None, Query(description=_EXPLAIN["description"])
+            Literal["all", "contributions"] | None,
+            Query(description=_EXPLAIN["description"], examples=["all"]),
         ] = None,
     ) -> Response:
         body = await handlers.buy_again(request.scope, user_id, limit, explain or "")
