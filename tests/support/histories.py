@@ -107,7 +107,8 @@ def _assert_equal(
     view: str, ids: tuple[str, ...], names: Sequence[str], row: StoredRow, state: list[Any]
 ) -> None:
     lists = [(at, value) for at, value in enumerate(state) if isinstance(value, bytes)]
-    assert lists == [(at, value) for at, value in enumerate(row.state) if isinstance(value, bytes)]
+    stored = [(at, value) for at, value in enumerate(row.state) if isinstance(value, bytes)]
+    assert stored == lists, f"{view} {ids}: stored {stored}, batch {lists}"
     found, expected = (
         np.array([0.0 if isinstance(value, bytes) else value for value in values], dtype=np.float64)
         for values in (row.state, state)

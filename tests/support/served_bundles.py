@@ -8,8 +8,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from reprise.bundle import BundleFiles, Manifest, sha256_hex
 from reprise.features.plan import Plan
+from reprise.store.feast.view import StateView
 
 DAY_US = 86_400_000_000
+
+
+def numbers_of(view: StateView) -> StateView:
+    """Return the view without its lists."""
+    return StateView(view.name, view.join_keys, tuple(f for f in view.fields if f.kind != "bytes"))
 
 
 def small_plan() -> Plan:

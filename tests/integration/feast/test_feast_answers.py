@@ -81,8 +81,8 @@ def test_history_is_strictly_before_the_instant_that_is_asked_for(
     rows = [(user, product, at + shift, shift) for (user, product), at in last.items() for shift in (0, 1)]
     asked = pd.DataFrame(rows, columns=["user_id", "product_id", "timestamp_us", "shift"])
     asked = with_event_timestamps(asked.assign(amount=np.nan, is_purchase=np.nan))
-    service = feast_store.get_feature_service("reprise")
-    answer = feast_store.get_historical_features(asked, service, full_feature_names=True).to_df()
+    features = ["pair_state:views_count", "pair_state:purchases_count"]
+    answer = feast_store.get_historical_features(asked, features, full_feature_names=True).to_df()
     counts = answer["pair_state__views_count"].fillna(0) + answer["pair_state__purchases_count"].fillna(0)
     by_pair = {
         (user, product, shift): int(count)

@@ -18,14 +18,14 @@ from reprise.routing import RoutingDocument, RoutingReport, Share, allocate, doc
 from reprise.store.feast.codec import ViewCodec
 from support.predictor import published
 from support.redis import RedisServer, free_port, running_redis
-from support.served_bundles import DAY_US, bundle_files, small_plan
+from support.served_bundles import DAY_US, bundle_files, numbers_of, small_plan
 from support.serving import Serving, serving
 
 pytestmark = pytest.mark.redis
 
 REPOSITORY = Path(__file__).parents[3]
 PLAN = small_plan()
-CODECS = {entity.name: ViewCodec("reprise", entity.view) for entity in PLAN.entities}
+CODECS = {entity.name: ViewCodec("reprise", numbers_of(entity.view)) for entity in PLAN.entities}
 ASK = {"user_id": "u-1", "product_id": "p-1"}
 
 

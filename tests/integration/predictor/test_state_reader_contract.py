@@ -12,11 +12,11 @@ from reprise.store.feast.codec import ViewCodec
 from reprise.store.reader import OnlineReader
 from support.fake_reader import FakeReader
 from support.redis import RedisServer
-from support.served_bundles import small_plan
+from support.served_bundles import numbers_of, small_plan
 
 pytestmark = pytest.mark.redis
 
-USER = ViewCodec("reprise", small_plan().user.view)
+USER = ViewCodec("reprise", numbers_of(small_plan().user.view))
 PAIR = ViewCodec("reprise", small_plan().pair.view)
 STATE = (3, 90.0, 12.5, None, 4, 1.0)
 
