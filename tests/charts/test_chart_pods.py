@@ -351,7 +351,7 @@ def test_every_claim_secret_and_configmap_of_a_pod_is_made_or_named_in_the_value
     made = {(each.kind, each.name) for each in release.manifests}
     given = {"s3", "kafka-users", "kafka-ca", "redis-users", "redis-ca"}
     given |= {"reprise-s3", "reprise-redis-users", "reprise-redis-ca", "reprise-api-keys"}
-    given |= {"reprise-producer-keys", "reprise-producer-test-key"}
+    given |= {"reprise-producer-keys", "reprise-producer-test-key", "reprise-signing-key"}
     # Strimzi makes a Secret for each KafkaUser, and one with the authority of its cluster
     given |= {each.name for each in release.of_kind("KafkaUser")} | {"reprise-kafka-cluster-ca-cert"}
     for each, pod in release.pods():
