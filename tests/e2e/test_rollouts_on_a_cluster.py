@@ -113,8 +113,9 @@ def _events(rollout: LiveRollout, reason: str) -> list[str]:
 def test_a_model_of_the_trainer_job_walks_its_steps_and_is_promoted(
     platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
 ) -> None:
-    rollout.apply(shelf.latest, None)
-    rollout.wait_for_baseline(shelf.latest)
+    before = shelf.latest
+    rollout.apply(before, None)
+    rollout.wait_for_baseline(before)
     platform.upgrade(TRAINER)
     log = platform.run_job("trainer", TRAINER_SEED="1")
     print(log)
@@ -132,7 +133,8 @@ def test_a_model_of_the_trainer_job_walks_its_steps_and_is_promoted(
     rollout.annotate(promote="trained")
     rollout.wait_for_phase("Promoted", 30)
     rollout.wait_for_baseline(proposed["digest"])
-    assert rollout.status["lastPromotedDigest"] == proposed["digest"] != shelf.latest
+    assert rollout.status["lastPromotedDigest"] == proposed["digest"] != before
+    wait_until("the store has it as the latest", lambda: shelf.latest == proposed["digest"], 30)
     print(rollout.kubectl("get", "modelrollouts"))
 
 
