@@ -13,10 +13,10 @@ The others are as in files/rules.yaml.
 {{- $late := dict -}}
 {{- range $name := list "trainer" "compaction" -}}
 {{- $cronJob := printf `{cronjob="%s-%s"}` $full $name -}}
-{{- $runs := list (printf "kube_cronjob_status_last_successful_time%s" $cronJob) (printf "kube_cronjob_created%s" $cronJob) -}}
+{{- $runs := list (printf "kube_cronjob_status_last_successful_time%s" $cronJob) -}}
 {{- if $values.monitoring.pushgateway }}{{ $runs = prepend $runs (printf `reprise_job_last_success_timestamp_seconds{job="reprise-%s"}` $name) }}{{ end -}}
 {{- $job := index $values $name -}}
-{{- $query := printf "time() - max by (namespace) (%s) > 36 * 3600" (join " or " $runs) -}}
+{{- $query := printf "time() - (max by (namespace) (%s) or max by (namespace) (kube_cronjob_created%s)) > 36 * 3600" (join " or " $runs) $cronJob -}}
 {{- $_ := set $late $name (ternary $query "" (and $job.enabled (not $job.suspend)) | toJson) -}}
 {{- end -}}
 {{- $pages := dict "predictor" .Values.predictor "producer" .Values.producer "status" .Values.status "kafdrop" .Values.kafdrop "feast-ui" .Values.feast.ui -}}
