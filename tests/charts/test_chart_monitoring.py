@@ -106,7 +106,6 @@ def test_an_alert_fires_for_the_release_and_for_no_other(tmp_path: Path) -> None
         ("rollout.enabled=false", "reprise_rollout"),
         ("outcomes.enabled=false", "reprise_outcomes|reprise:feature_psi"),
         ("trainer.enabled=false", "-trainer"),
-        ("compaction.suspend=true", "-compaction"),
         ("predictor.autoscaling.enabled=false", "horizontalpodautoscaler"),
         ("predictor.ingress.tls.enabled=false", "certmanager"),
         ("redis.existingSecret=mine", "kube_secret"),

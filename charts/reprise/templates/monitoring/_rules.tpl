@@ -17,7 +17,7 @@ The others are as in files/rules.yaml.
 {{- if $values.monitoring.pushgateway }}{{ $runs = prepend $runs (printf `reprise_job_last_success_timestamp_seconds{job="reprise-%s"}` $name) }}{{ end -}}
 {{- $job := index $values $name -}}
 {{- $query := printf "time() - (max by (namespace) (%s) or max by (namespace) (kube_cronjob_created%s)) > 36 * 3600" (join " or " $runs) $cronJob -}}
-{{- $_ := set $late $name (ternary $query "" (and $job.enabled (not $job.suspend)) | toJson) -}}
+{{- $_ := set $late $name (ternary $query "" $job.enabled | toJson) -}}
 {{- end -}}
 {{- $pages := dict "predictor" .Values.predictor "producer" .Values.producer "status" .Values.status "kafdrop" .Values.kafdrop "feast-ui" .Values.feast.ui -}}
 {{- $certificates := list -}}
