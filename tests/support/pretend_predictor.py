@@ -113,9 +113,7 @@ class PretendPredictor:
             meter.failed.inc()
         else:
             meter.answered.inc()
-            score = 0.99 if behaviour == GARBAGE else self._chance.random()
-            meter.observe_score(score)
-            meter.observe_user_scores((user,), (score,))
+            meter.observe_score(0.99 if behaviour == GARBAGE else self._chance.random())
 
 
 class _QuietHandler(WSGIRequestHandler):

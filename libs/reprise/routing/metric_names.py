@@ -18,11 +18,5 @@ SCORES: Final = "reprise_predictor_arm_score"
 USERS: Final = "reprise_predictor_arm_users"
 """Counter, ``_total``: distinct users since the document was applied, by assigned arm, whether or not it answers."""
 
-USER_SCORES: Final = "reprise_predictor_arm_user_score"
-"""Histogram: the first probability of each user in each :data:`USER_PERIOD_SECONDS`, in the bins of :data:`SCORES`."""
-
-USER_PERIOD_SECONDS: Final = 120.0
-"""How long a user who has a score in :data:`USER_SCORES` gets no other; the default window of an analysis."""
-
 SCORE_BOUNDS: Final = tuple(number / 20 for number in range(1, 21))
 """Upper bounds of the bins of :data:`SCORES`."""

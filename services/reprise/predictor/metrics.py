@@ -1,7 +1,6 @@
 """Metrics of the predictor: of requests and models, and of each arm of a rollout."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -13,16 +12,7 @@ from reprise.events import parse_timestamp
 from reprise.http.metrics import DependencyMetrics, LoopHistogram, Observe, ObserveMany
 from reprise.http.tracing.factory import Tracing
 from reprise.http.tracing.trace_context import StageKind
-from reprise.routing import DistinctUsers
-from reprise.routing.metric_names import (
-    ANSWERS,
-    SCORE_BOUNDS,
-    SCORES,
-    SECONDS,
-    USER_PERIOD_SECONDS,
-    USER_SCORES,
-    USERS,
-)
+from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
 
 _SECONDS_BOUNDS = (
     *(1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3),
@@ -128,14 +118,12 @@ class ArmMeter:
     observe_seconds: Observe
     observe_score: Observe
     observe_scores: ObserveMany
-    observe_user_scores: Callable[[Iterable[str], Iterable[float]], None]
 
 
 class ArmMetrics:
     """Metrics of all arms and of the routing document; the rollout operator queries those of ``metric_names``."""
 
-    def __init__(self, registry: CollectorRegistry, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._answers = Counter(
             ANSWERS,
             "Requests scored by an arm: answered, or failed so that the baseline answered instead.",
@@ -153,13 +141,6 @@ class ArmMetrics:
         )
         self._scores = LoopHistogram(
             SCORES, "Probabilities that an arm returned.", _ARM_LABELS, SCORE_BOUNDS, registry
-        )
-        self._user_scores = LoopHistogram(
-            USER_SCORES,
-            "First probability of each user in each two minutes, by the arm that answers.",
-            _ARM_LABELS,
-            SCORE_BOUNDS,
-            registry,
         )
         gauge = partial(Gauge, registry=registry)
         self._weight = gauge(
@@ -198,7 +179,6 @@ class ArmMetrics:
             self._seconds.of(arm, digest),
             self._scores.of(arm, digest),
             self._scores.many_of(arm, digest),
-            _observe_first(self._user_scores.of(arm, digest), self._clock),
         )
 
     def set_arm(self, arm: str, digest: str, weight: int, *, loaded: bool) -> None:
@@ -214,28 +194,6 @@ class ArmMetrics:
             self._users.remove(*arm)
             self._seconds.remove(*arm)
             self._scores.remove(*arm)
-            self._user_scores.remove(*arm)
         self._exported &= arms
         self._weight.clear()
         self._loaded.clear()
-
-
-def _observe_first(
-    observe: Observe, clock: Callable[[], float]
-) -> Callable[[Iterable[str], Iterable[float]], None]:
-    """Return a function that observes each user's first probability of a period: one independent value per user.
-
-    Periods are those of the clock, so that they are the same for all arms and predictors.
-    """
-    seen, period = DistinctUsers(), 0.0
-
-    def observe_first(user_ids: Iterable[str], probabilities: Iterable[float]) -> None:
-        nonlocal period
-        if (now := clock() // USER_PERIOD_SECONDS) != period:
-            seen.reset()
-            period = now
-        for user_id, probability in zip(user_ids, probabilities, strict=True):
-            if seen.is_new(user_id):
-                observe(probability)
-
-    return observe_first

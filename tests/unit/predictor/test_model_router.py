@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from reprise.bundle import BundleStore
-from reprise.predictor.metrics import ArmMetrics
 from reprise.routing import BASELINE, RoutingDocument, RoutingReport, Share, allocate, assign
-from reprise.routing.metric_names import USER_PERIOD_SECONDS
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from support.predictor import RunningPredictor, published, running_predictor
 from support.served_bundles import HUGE, bundle_files, small_plan
@@ -286,18 +283,6 @@ def test_model_of_a_removed_arm_is_dropped(
     assert candidate not in predictor.context.router._models
     labels = {"arm": "deeper", "digest": candidate, "outcome": "answered"}
     assert predictor.context.registry.get_sample_value("reprise_predictor_arm_answers_total", labels) is None
-
-
-def test_a_user_has_one_score_in_each_period():
-    registry, times = CollectorRegistry(), iter((1.0, USER_PERIOD_SECONDS - 1, USER_PERIOD_SECONDS))
-    meter = ArmMetrics(registry, times.__next__).meter("deeper", "sha256:0")
-    counts = []
-    for _ in range(3):
-        meter.observe_user_scores(("a", "b", "a"), (0.1, 0.9, 0.2))
-        labels = {"arm": "deeper", "digest": "sha256:0"}
-        counts.append(registry.get_sample_value("reprise_predictor_arm_user_score_count", labels))
-    assert counts == [2, 2, 4]
-    assert registry.get_sample_value("reprise_predictor_arm_user_score_sum", labels) == 2.0
 
 
 def test_new_users_are_counted_once_by_their_arm_until_another_document(

@@ -69,9 +69,6 @@ def test_shadow_scores_what_the_baseline_answers_and_is_logged_as_a_shadow(
     assert shadows[0]["features"]["request_amount"] == 2.0
     assert scored(predictor, candidate) == 151
     assert predictor.metric("reprise_predictor_arm_score_count", arm="quiet", digest=candidate) == 151
-    assert predictor.metric("reprise_predictor_arm_user_score_count", arm="quiet", digest=candidate) <= 2, (
-        "one user, in two periods at most"
-    )
 
 
 def test_failing_shadow_harms_no_answer(predictor: RunningPredictor, tmp_path: Path) -> None:

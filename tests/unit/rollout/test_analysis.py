@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from reprise.rollout.resource.spec import Analysis, Metric, basis_points
 from reprise.rollout.state_machine.analysis import analyse
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
-from reprise.routing.metric_names import USER_PERIOD_SECONDS
 from support.rollout_world import ERRING, GOOD, NOTHING, SLOW, START, spec, with_users
 
 AT_ONCE = timedelta()
@@ -21,51 +21,39 @@ def finding(
     return analyse(analysis, measured, None, weight=weight, pods=pods, held=held, now=START).metrics[0]
 
 
-def returning_users(
-    candidate: int,
-    baseline: int,
-    shift: float = 0.0,
-    *,
-    windows: int,
-    day: float = 0.0,
-    once: bool = True,
-    seed: int = 0,
-) -> list[bool]:
-    """Return which windows of a step ScoreDistance finds bad, ``day`` days after its start.
-
-    In a window an arm has that many requests, of half as many users, who return in later windows. A few users
-    ask most, and a user has one score. ``shift`` raises the candidate's. Windows lie across two periods of the count;
-    without ``once`` every request counts.
-    """
-    rng, metric = np.random.default_rng(seed), Metric(type="ScoreDistance", max=0.1)
-    arms, verdicts = [], []
-    for requests, added in ((candidate, shift), (baseline, 0.0)):
-        rates = rng.lognormal(0.0, 1.2, requests // 2).cumsum()
-        bins = np.minimum(20 * (rng.beta(2, 5, requests // 2) + added), 19).astype(int)
-        arms.append((requests, bins, rates / rates[-1], [np.empty(0)]))
-    for window in range(windows):
-        measured = []
-        for requests, bins, rates, seen in arms:
-            ended, begun = np.searchsorted(rates, rng.random((2, requests // 2)))
-            counted = np.concatenate([ended, begun])
-            if once:
-                counted = np.concatenate([np.setdiff1d(ended, seen[-1]), np.unique(begun)])
-            seen[-1] = begun
-            scores = np.bincount(bins[counted], minlength=20).astype(float)
-            measured.append(ArmMeasurement(requests, 0, 0.01, tuple(scores)))
-        held = timedelta(days=day, seconds=window * USER_PERIOD_SECONDS)
-        verdicts.append(finding(metric, Measurement(*measured), pods=1, held=held).verdict == "Bad")
-    return verdicts
+def test_few_users_with_many_scores_each_are_few_samples():
+    one = (100.0,) * 10 + (300.0,) * 10
+    measured = Measurement(ArmMeasurement(4000, 0, 0.01, one), GOOD.baseline, 60.0, 6000.0)
+    metric = Metric(type="ScoreDistance", max=0.1)
+    assert finding(metric, measured, pods=1).verdict == "Good"
+    many = Measurement(ArmMeasurement(4000, 0, 0.01, one), GOOD.baseline, 6000.0, 6000.0)
+    assert finding(metric, many, pods=1).verdict == "Bad"
 
 
-def test_users_who_return_and_ask_much_raise_no_alarm():
-    assert any(returning_users(400, 4000, windows=20, once=False)), "no alarm to avoid"
-    assert not any(returning_users(400, 4000, windows=90))
+def test_a_good_candidate_is_not_rolled_back_by_the_many_analyses_of_its_scores():
+    """A day of windows of 2 minutes with 60 users of the arm in each, who ask 5 times each and have one score."""
+    generator = np.random.default_rng(5)
+    shares, window = np.diff(stats.beta(2, 5).cdf(np.linspace(0, 1, 21))), timedelta(minutes=2)
+    metric, bad = Metric(type="ScoreDistance", max=0.1), {"one analysis": 0, "all analyses": 0}
+    for number in range(1, 721):
+        arms = [
+            ArmMeasurement(5 * users, 0, 0.01, tuple(5.0 * generator.multinomial(users, shares)))
+            for users in (60, 600)
+        ]
+        alone = finding(metric, Measurement(*arms, 60.0, 600.0), pods=1)
+        among = Measurement(*arms, 60.0 * number, 600.0 * number)
+        bad["one analysis"] += alone.verdict == "Bad"
+        bad["all analyses"] += finding(metric, among, pods=1, held=number * window).verdict == "Bad"
+    assert bad["one analysis"], "no alarm to avoid"
+    assert not bad["all analyses"]
 
 
-@pytest.mark.parametrize("day", [0.0, 1.0, 14.0])
-def test_other_scores_are_found_at_once_however_long_a_step_lasts(day):
-    assert all(returning_users(1200, 12000, 0.1, windows=5, day=day))
+def test_other_scores_are_found_after_a_day_too():
+    shifted = Measurement(
+        ArmMeasurement(4000, 0, 0.01, (100.0,) * 10 + (300.0,) * 10), GOOD.baseline, 720_000.0, 6_000_000.0
+    )
+    metric = Metric(type="ScoreDistance", max=0.1)
+    assert finding(metric, shifted, pods=1, held=timedelta(days=1)).verdict == "Bad"
 
 
 @pytest.mark.parametrize(

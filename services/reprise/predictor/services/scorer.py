@@ -58,7 +58,6 @@ def score_request(
     observe_infer(end - inferring)
     meter.answered.inc()
     meter.observe_score(probability)
-    meter.observe_user_scores((request.user_id,), (probability,))
     meter.observe_seconds(end - start)
     return Prediction(
         request.user_id,
@@ -108,9 +107,7 @@ def score_batch(
     end = time.perf_counter()
     observe_infer(end - inferring)
     meter.answered.inc(len(requests))
-    scores = probabilities.tolist()
-    meter.observe_scores(scores)
-    meter.observe_user_scores((request.user_id for request in requests), scores)
+    meter.observe_scores(probabilities.tolist())
     meter.observe_seconds(end - start)
     known = np.stack([block.known for block in blocks])
     return PredictionBlock(arm, positions, requests, timestamps_us, probabilities, inputs, known)

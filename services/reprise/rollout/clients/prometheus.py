@@ -9,7 +9,7 @@ import httpx
 
 from reprise.rollout.exceptions import MetricsError
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
-from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SECONDS, USER_SCORES, USERS
+from reprise.routing.metric_names import ANSWERS, SCORE_BOUNDS, SCORES, SECONDS, USERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class PrometheusProvider:
         labels = ",".join(filter(None, [f'arm="{arm[0]}"', f'digest="{arm[1]}"', self._matchers]))
         range_ = f"{{{labels}}}[{_duration(window)}]"
         outcomes = self._query(f"sum by (outcome) (increase({ANSWERS}_total{range_}))", "outcome")
-        buckets = self._query(f"sum by (le) (increase({USER_SCORES}_bucket{range_}))", "le")
+        buckets = self._query(f"sum by (le) (increase({SCORES}_bucket{range_}))", "le")
         quantile = f"histogram_quantile(0.99, sum by (le) (increase({SECONDS}_bucket{range_})))"
         return ArmMeasurement(
             answered=outcomes.get("answered", 0.0),

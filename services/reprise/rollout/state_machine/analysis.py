@@ -11,7 +11,6 @@ from reprise.rollout.resource.spec import Analysis, Metric
 from reprise.rollout.resource.status import AnalysisStatus, MetricStatus, at
 from reprise.rollout.state_machine.observed_state import ArmMeasurement, Measurement
 from reprise.routing import BUCKETS
-from reprise.routing.metric_names import USER_PERIOD_SECONDS
 from reprise.routing.population_stability import (
     analysis_false_alarm,
     merge_bins,
@@ -105,17 +104,18 @@ def _within_limits(what: str, of: Callable[[ArmMeasurement], float | None], case
 def _score_distance(case: _Case) -> MetricStatus:
     measurement = case.measurement
     scores, reference = measurement.candidate.scores, measurement.baseline.scores
-    samples = round(min(measurement.candidate.answered, measurement.baseline.answered))
-    if samples < case.min_samples or len(scores) != len(reference) or not (sum(scores) and sum(reference)):
-        message = f"{samples} requests of the smaller arm, {case.min_samples} are needed"
+    samples = round(min(sum(scores), sum(reference)))
+    if samples < case.min_samples or len(scores) != len(reference):
+        message = f"{samples} scores in the smaller arm, {case.min_samples} are needed"
         return case.result(None, message, samples=samples)
     window = parse_duration(case.rules.window)
     windows = case.held / window
-    # Scores of one user are correlated, so each predictor counts a user once in each period. The design effect
-    # Σm²/Σm of users who count m times in a window of k periods is at most k + 1/2 if they ask as Poisson processes:
-    # the first and the last period, cut by the window, both count a user with a probability of at most 1/4.
-    design_effect = case.pods * (math.ceil(window.total_seconds() / USER_PERIOD_SECONDS) + 0.5)
-    one, other = (max(1.0, sum(counts) / design_effect) for counts in (scores, reference))
+    # Scores of one user are correlated, so users are the independent observations, where their number is known. It is
+    # that of the whole time since the weight changed; a window of it sees at least its share of them, on average.
+    one, other = (
+        min(sum(counts), max(1.0, (users or math.inf) / case.pods / max(1.0, windows)))
+        for counts, users in ((scores, measurement.users), (reference, measurement.other_users))
+    )
     parts = max(2, min(_DECILES, int(min(one, other) / _USERS_PER_BIN)))
     reference, scores = merge_bins(parts, reference, scores)
     index = population_stability_index(scores, reference)

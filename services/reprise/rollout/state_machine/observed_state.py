@@ -22,9 +22,8 @@ class PodReport:
 
 @dataclass(frozen=True, slots=True)
 class ArmMeasurement:
-    """What one arm did within a window: answered and failed requests.
+    """What one arm did within a window: answered and failed requests, and the number of probabilities in each bin.
 
-    ``scores`` are the numbers of users whose first probability is in each bin, see ``USER_SCORES``.
     ``p99`` is the 99th percentile of its latency, seconds; ``None`` without requests.
     """
 
