@@ -6,10 +6,10 @@ from pydantic import Field
 
 from reprise.log import EventLogSettings
 from reprise.runtime.job_metrics import JobSettings
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import DuplicateWindowSettings, OnlineStoreSettings
 
 
-class BackfillSettings(OnlineStoreSettings, EventLogSettings, JobSettings):
+class BackfillSettings(OnlineStoreSettings, DuplicateWindowSettings, EventLogSettings, JobSettings):
     """The backfill's configuration."""
 
     plan: Path = Field(
@@ -22,10 +22,4 @@ class BackfillSettings(OnlineStoreSettings, EventLogSettings, JobSettings):
         min_length=1,
         validation_alias="REPRISE_OFFLINE_STORE",
         description="The offline store: a folder, or a URL such as s3://bucket/offline.",
-    )
-    duplicate_window_seconds: float = Field(
-        default=86_400.0,
-        gt=0,
-        validation_alias="MATERIALIZER_DUPLICATE_WINDOW_SECONDS",
-        description="Seconds for which event ids are kept to drop duplicates.",
     )

@@ -25,6 +25,7 @@ from reprise.log import (
     LogTimeoutError,
     Position,
     Record,
+    acknowledged,
     open_consumer,
 )
 from reprise.runtime.exceptions import RepriseError
@@ -159,10 +160,7 @@ def select(letters: Sequence[DeadLetter], names: Sequence[str], reason: str | No
 
 
 def _append(log: LogProducer, topic: str, key: bytes, value: bytes, timeout: float) -> Position:
-    try:
-        return log.append(topic, key, value).result(timeout)
-    except TimeoutError as error:
-        raise LogTimeoutError(f"{topic}: not acknowledged within {timeout:g} s") from error
+    return acknowledged(log.append(topic, key, value), topic, timeout)
 
 
 def _parsed(name: str, text: str) -> Any:

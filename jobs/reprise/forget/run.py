@@ -29,9 +29,9 @@ from reprise.log import (
     DEAD_LETTERS,
     EVENTS,
     PREDICTIONS,
-    LogTimeoutError,
     Record,
     Topic,
+    acknowledged,
     open_consumer,
     open_producer,
 )
@@ -186,11 +186,7 @@ def _append(settings: ForgetSettings, erasures: Sequence[Erasure]) -> None:
             for e in erasures
         ]
         for future in futures:
-            try:
-                future.result(_APPEND_SECONDS)
-            except TimeoutError as error:
-                text = f"{EVENTS.name}: not acknowledged within {_APPEND_SECONDS:g} s"
-                raise LogTimeoutError(text) from error
+            acknowledged(future, EVENTS.name, _APPEND_SECONDS)
     finally:
         log.close(_APPEND_SECONDS)
 

@@ -8,30 +8,21 @@ import click
 from pydantic import AwareDatetime, Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from reprise.bundle.settings import TrustSettings
+from reprise.archive.settings import OfflineStoreSettings
+from reprise.bundle.settings import ModelStoreSettings, TrustSettings
 from reprise.runtime.durations import EPOCH, microseconds
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
 from reprise.store.settings import OnlineStoreSettings
 
 
-class OutcomesSettings(OnlineStoreSettings, TrustSettings, JobSettings):
+class OutcomesSettings(
+    OnlineStoreSettings, OfflineStoreSettings, ModelStoreSettings, TrustSettings, JobSettings
+):
     """Settings of the outcomes job: ``OUTCOMES_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="OUTCOMES_")
 
-    offline_store: str = Field(
-        default="data/offline",
-        min_length=1,
-        validation_alias="REPRISE_OFFLINE_STORE",
-        description="Offline store: a folder, or a URL such as s3://bucket/offline.",
-    )
-    model_store: str = Field(
-        default="models",
-        min_length=1,
-        validation_alias="MODEL_STORE",
-        description="Model store: a folder, or an fsspec URL such as s3://bucket/models.",
-    )
     out: str = Field(
         default="outcomes",
         min_length=1,

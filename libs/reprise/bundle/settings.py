@@ -8,6 +8,17 @@ from reprise.bundle.store import BundleStore
 from reprise.runtime.settings import ProcessSettings
 
 
+class ModelStoreSettings(ProcessSettings):
+    """Address of the model store."""
+
+    model_store: str = Field(
+        default="models",
+        min_length=1,
+        validation_alias="MODEL_STORE",
+        description="Model store: a folder, or an fsspec URL such as s3://bucket/models.",
+    )
+
+
 class TrustSettings(ProcessSettings):
     """Which bundles a process loads."""
 

@@ -15,7 +15,14 @@ from reprise.log.exceptions import (
     UnknownTopicError,
     UnreadableRecordsError,
 )
-from reprise.log.interface import LogConsumer, LogProducer, Position, RebalanceListener, Record
+from reprise.log.interface import (
+    LogConsumer,
+    LogProducer,
+    Position,
+    RebalanceListener,
+    Record,
+    acknowledged,
+)
 from reprise.log.settings import ClockSettings, EventLogSettings, MetadataSettings
 from reprise.log.topics import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, Topic
 from reprise.log.unreadable import UnreadablePartitions
@@ -47,6 +54,7 @@ __all__ = [
     "UnknownTopicError",
     "UnreadablePartitions",
     "UnreadableRecordsError",
+    "acknowledged",
     "open_consumer",
     "open_producer",
 ]

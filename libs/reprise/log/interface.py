@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
+from reprise.log.exceptions import LogTimeoutError
+
 MAX_RECORD_BYTES = 1024 * 1024
 """Maximum size of a record: Kafka's default ``message.max.bytes``."""
 
@@ -69,6 +71,19 @@ class LogProducer(Protocol):
 
     def close(self, timeout: float) -> None:
         """Flush, then release all resources; records unacknowledged after ``timeout`` seconds fail. Idempotent."""
+
+
+def acknowledged(future: Future[Position], topic: str, timeout: float) -> Position:
+    """Return the position of an appended record, once the log has acknowledged it.
+
+    Raises:
+        LogTimeoutError: The log has not within ``timeout`` seconds.
+        EventLogError: The record failed.
+    """
+    try:
+        return future.result(timeout)
+    except TimeoutError as error:
+        raise LogTimeoutError(f"{topic}: not acknowledged within {timeout:g} s") from error
 
 
 class RebalanceListener(Protocol):

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, FilePath, ValidationInfo, field_validator
 
-from reprise.runtime.settings import RedisSettings
+from reprise.runtime.settings import ProcessSettings, RedisSettings
 
 
 class Address(NamedTuple):
@@ -16,6 +16,17 @@ class Address(NamedTuple):
     def __str__(self) -> str:
         """Return ``host:port``."""
         return f"{self.host}:{self.port}"
+
+
+class DuplicateWindowSettings(ProcessSettings):
+    """How long the materializer knows an event id."""
+
+    duplicate_window_seconds: float = Field(
+        default=86_400.0,
+        gt=0,
+        validation_alias="MATERIALIZER_DUPLICATE_WINDOW_SECONDS",
+        description="Seconds for which event ids are kept to drop duplicates.",
+    )
 
 
 class OnlineStoreSettings(RedisSettings):

@@ -3,6 +3,7 @@
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from reprise.archive.settings import OfflineStoreSettings
 from reprise.log import ClockSettings, EventLogSettings, MetadataSettings
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import ApiSettings, Duration
@@ -10,7 +11,9 @@ from reprise.runtime.settings import ApiSettings, Duration
 _DAY_SECONDS = 86_400
 
 
-class ArchiverSettings(ApiSettings, EventLogSettings, ClockSettings, MetadataSettings, JobSettings):
+class ArchiverSettings(
+    ApiSettings, EventLogSettings, OfflineStoreSettings, ClockSettings, MetadataSettings, JobSettings
+):
     """The archiver's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="ARCHIVER_")
@@ -21,12 +24,6 @@ class ArchiverSettings(ApiSettings, EventLogSettings, ClockSettings, MetadataSet
         le=65535,
         validation_alias="API_PORT",
         description="TCP port of health, readiness and metrics.",
-    )
-    offline_store: str = Field(
-        default="data/offline",
-        min_length=1,
-        validation_alias="REPRISE_OFFLINE_STORE",
-        description="The offline store: a folder, or a URL such as s3://bucket/offline.",
     )
     group: str = Field(
         default="archiver",

@@ -7,10 +7,12 @@ from pydantic_settings import SettingsConfigDict
 
 from reprise.log import ClockSettings, EventLogSettings
 from reprise.runtime.settings import ApiSettings
-from reprise.store.settings import OnlineStoreSettings
+from reprise.store.settings import DuplicateWindowSettings, OnlineStoreSettings
 
 
-class MaterializerSettings(ApiSettings, EventLogSettings, ClockSettings, OnlineStoreSettings):
+class MaterializerSettings(
+    ApiSettings, EventLogSettings, ClockSettings, OnlineStoreSettings, DuplicateWindowSettings
+):
     """The materializer's configuration."""
 
     model_config = SettingsConfigDict(env_prefix="MATERIALIZER_")
@@ -32,11 +34,6 @@ class MaterializerSettings(ApiSettings, EventLogSettings, ClockSettings, OnlineS
         default=8000, ge=1, description="Maximum records of all partitions per batch and commit."
     )
     poll_seconds: float = Field(default=0.5, gt=0, description="Poll timeout in seconds.")
-    duplicate_window_seconds: float = Field(
-        default=86_400.0,
-        gt=0,
-        description="Seconds for which event ids are kept to drop duplicates.",
-    )
     retry_seconds: float = Field(
         default=1.0,
         gt=0,

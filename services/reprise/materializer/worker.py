@@ -20,6 +20,7 @@ from reprise.log import (
     Record,
     UnreadablePartitions,
     UnreadableRecordsError,
+    acknowledged,
 )
 from reprise.materializer.batch_fold import BatchFold, InvalidRecord
 from reprise.materializer.metrics import MaterializerMetrics
@@ -170,11 +171,7 @@ def send_dead_letters(
                 for each in invalid[at : at + _LETTERS_IN_FLIGHT]
             ]
             for future in futures:
-                try:
-                    future.result(_DEAD_LETTER_SECONDS)
-                except TimeoutError as error:
-                    text = f"{DEAD_LETTERS.name}: not acknowledged within {_DEAD_LETTER_SECONDS:g} s"
-                    raise LogTimeoutError(text) from error
+                acknowledged(future, DEAD_LETTERS.name, _DEAD_LETTER_SECONDS)
 
 
 def _letter(invalid: InvalidRecord) -> bytes:

@@ -37,10 +37,10 @@ def online(redis_server: RedisServer) -> Iterator[OnlineStore]:
         yield connected
 
 
-def run(shop: EmbeddedShop, *arguments: str) -> Result:
+def run(shop: EmbeddedShop, *arguments: str, timeout: str = "1m") -> Result:
     address = ["--redis-host", shop.redis.host, "--redis-port", str(shop.redis.port)]
     stores = ["--store", shop.offline, "--model-store", str(shop.folder / "models")]
-    log = ["--log-dir", str(shop.log.log_dir), "--timeout", "100ms"]
+    log = ["--log-dir", str(shop.log.log_dir), "--timeout", timeout]
     runner = CliRunner(env={"FORGET_IN_FLIGHT": "0s"})
     return runner.invoke(command, [*address, *stores, *log, *arguments])
 
@@ -94,11 +94,11 @@ def restore(shop: EmbeddedShop, records: Sequence[Record]) -> None:
 
 def forget(shop: EmbeddedShop) -> Result:
     """Forget the user in a run for each part of the platform that reads the erasure."""
-    first = run(shop, USER)
+    first = run(shop, USER, timeout="0s")
     assert first.exit_code == 1
     assert "materializer" in first.output
     shop.fold()
-    second = run(shop)
+    second = run(shop, timeout="2s")  # it joins its consumer group before
     assert second.exit_code == 1
     assert "archiver" in second.output
     shop.archive()
@@ -136,7 +136,7 @@ def test_log_that_is_read_again_brings_nobody_back(shop: EmbeddedShop, online: O
     shop.append(before)
     shop.archive()
     shop.fold()
-    run(shop, USER)
+    run(shop, USER, timeout="0s")
     raw = records(shop)
     shop.fold()
     shop.archive()
