@@ -51,14 +51,17 @@ def command(
     """
     from datetime import UTC, datetime
 
+    from reprise.archive import OfflineStore
     from reprise.bundle import BundleStore
     from reprise.events.user_ids import user_id_hash
-    from reprise.forget.run import describe_remains, forget, inactive_users, preview
+    from reprise.forget.run import describe_remains, forget, inactive_users, preview, wait_for_archive
 
     user_ids = [*users, *(line.rstrip("\r\n") for line in file or () if line.strip())]
     if (hashed := user_id_hash(settings.user_id_key_file)) is not None:
         user_ids = [hashed(user_id) for user_id in user_ids]
     if inactive is not None:
+        if not dry_run:  # a user who came back is active
+            wait_for_archive(settings, OfflineStore(settings.offline_store))
         user_ids += inactive_users(settings, inactive)
     bundles = len(BundleStore(settings.model_store).digests())
     click.echo(f"{settings.model_store} has {bundles} bundles, which are compared with the users' events")

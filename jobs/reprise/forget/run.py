@@ -17,12 +17,19 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from reprise import sql
-from reprise.archive import Erasure, OfflineStore, SegmentGoneError, rewrite, write_events
-from reprise.bundle import BundleStore
+from reprise.archive import Erasure, OfflineStore, Segment, SegmentGoneError, rewrite, write_events
+from reprise.bundle import BundleStore, Digest
 from reprise.events import InvalidEventError, decode_event, encode_event, parse_timestamp
-from reprise.events.erasure import ERASED_RECORD, ErasureRecord, erased_event_id, erased_user_id
+from reprise.events.erasure import (
+    ERASED_RECORD,
+    ErasureRecord,
+    decode_erasure,
+    erased_event_id,
+    erased_user_id,
+)
 from reprise.events.event import ERASED_PREFIX
 from reprise.forget.settings import ForgetSettings
 from reprise.log import (
@@ -71,7 +78,8 @@ def preview(settings: ForgetSettings, user_ids: Sequence[str]) -> list[Forgotten
         for user_id in dict.fromkeys(user_ids)
     ]
     counted = _survey(store, erasures)
-    return [_forgotten(settings, *counted[each.erasure_id]) for each in erasures]
+    spans = _trained_spans(settings)
+    return [_forgotten(spans, *counted[each.erasure_id]) for each in erasures]
 
 
 def inactive_users(settings: ForgetSettings, age: timedelta) -> list[str]:
@@ -106,6 +114,7 @@ def forget(
     """
     store = OfflineStore(settings.offline_store)
     report(describe_log(settings))
+    spans = _trained_spans(settings)
     pending = {each.user_id: each for each in store.erasures().values() if each is not None}
     for user_id in user_ids:
         if user_id not in pending:
@@ -116,14 +125,14 @@ def forget(
     with OnlineStore.connect(settings) as online:
         erasures = _erase_online(settings, store, online, list(pending.values()))
         report(f"{len(erasures)} users: features removed")
-        _wait_for_archive(settings, store)
+        wait_for_archive(settings, store)
         counted = _survey(store, erasures)
         for erasure, _ in counted.values():
             store.put_erasure(erasure)
         _erase_files(settings, store, online, erasures)
     for erasure in erasures:
         _erase_log(settings, erasure)
-    forgotten = [_forgotten(settings, *each) for each in counted.values()]
+    forgotten = [_forgotten(spans, *each) for each in counted.values()]
     for erasure in erasures:
         store.complete_erasure(erasure.erasure_id)
     return forgotten
@@ -134,7 +143,8 @@ def describe_remains(settings: ForgetSettings, now: datetime) -> list[str]:
     if settings.kafka_servers is None:
         return []
     return [
-        f"{topic.name}: its records until {(now + topic.retention).date()}, unless its retention was changed"
+        f"{settings.kafka_topic_prefix}{topic.name}: its records until {(now + topic.retention).date()},"
+        " unless its retention was changed"
         for topic in (EVENTS, PREDICTIONS, DEAD_LETTERS)
     ]
 
@@ -144,7 +154,6 @@ def _new_erasure(user_id: str) -> Erasure:
         erasure_id=uuid.uuid4().hex,
         user_id=user_id,
         salt=secrets.token_hex(32),
-        requested_at=datetime.now(UTC),
     )
 
 
@@ -191,8 +200,12 @@ def _append(settings: ForgetSettings, erasures: Sequence[Erasure]) -> None:
         log.close(_APPEND_SECONDS)
 
 
-def _wait_for_archive(settings: ForgetSettings, store: OfflineStore) -> None:
-    """Wait until the archive has all that the log has now."""
+def wait_for_archive(settings: ForgetSettings, store: OfflineStore) -> None:
+    """Wait until the archive has all that the log has now.
+
+    Raises:
+        UnfinishedError: It has not in time.
+    """
     deadline = time.monotonic() + settings.timeout.total_seconds()
     for topic in _ARCHIVED:
         with closing(open_consumer(settings, topic, settings.group)) as consumer:
@@ -214,6 +227,7 @@ def _wait_for_archive(settings: ForgetSettings, store: OfflineStore) -> None:
             time.sleep(_POLL_SECONDS)
 
 
+@retry(retry=retry_if_exception_type(SegmentGoneError), stop=stop_after_attempt(5), reraise=True)
 def _survey(store: OfflineStore, erasures: Sequence[Erasure]) -> dict[str, tuple[Erasure, dict[str, int]]]:
     """Return by id each erasure, with the times of the user's events, and the number of rows to erase by topic."""
     found = {each.erasure_id: (each, dict.fromkeys((t.name for t in _ARCHIVED), 0)) for each in erasures}
@@ -237,10 +251,12 @@ def _erase_files(
     """Rewrite segments until none has rows of the users."""
     recent_ms = _now_ms() - int(settings.duplicate_window_seconds * 1_000)
     for topic in _ARCHIVED:
-        dirty = True
+        dirty, clean = True, set[Segment]()
         while dirty:
             dirty = False
             for segment in store.segments(topic.name):
+                if segment in clean:
+                    continue
                 try:
                     matching = [rows for _, rows in store.matching_rows(segment, erasures)]
                     # sent again, such an event is the new user's: neither archive nor stream knows its id
@@ -250,6 +266,7 @@ def _erase_files(
                     if matching:
                         rewrite(store, segment)
                         dirty = True
+                    clean.add(segment)
                 except SegmentGoneError:
                     dirty = True
 
@@ -259,6 +276,9 @@ def _erase_log(settings: ForgetSettings, erasure: Erasure) -> None:
     salt = bytes.fromhex(erasure.salt)
 
     def erased_event(record: Record) -> bytes | None:
+        mark = decode_erasure(record.value)
+        if mark is not None and mark.erasure_id == erasure.erasure_id:
+            return ERASED_RECORD
         if record.partition == erasure.partition and record.offset > erasure.offset:
             return None
         try:
@@ -278,16 +298,23 @@ def _erase_log(settings: ForgetSettings, erasure: Erasure) -> None:
         rewrite_records(settings, topic, erasure.user_id.encode(), rewritten)
 
 
-def _forgotten(settings: ForgetSettings, erasure: Erasure, rows: Mapping[str, int]) -> Forgotten:
-    models = []
-    if erasure.first_us is not None and erasure.last_us is not None:
-        store = BundleStore(settings.model_store)
-        for digest in store.digests():
-            data = store.fetch(digest).manifest.data
-            if parse_timestamp(data.first) <= erasure.last_us and erasure.first_us <= parse_timestamp(
-                data.last
-            ):
-                models.append(digest)
+def _trained_spans(settings: ForgetSettings) -> dict[Digest, tuple[int, int]]:
+    """Return the times of the first and last event that each bundle was trained on."""
+    store = BundleStore(settings.model_store)
+    data = {digest: store.verify(digest).data for digest in store.digests()}
+    return {
+        digest: (parse_timestamp(each.first), parse_timestamp(each.last)) for digest, each in data.items()
+    }
+
+
+def _forgotten(
+    spans: Mapping[Digest, tuple[int, int]], erasure: Erasure, rows: Mapping[str, int]
+) -> Forgotten:
+    if erasure.first_us is None or erasure.last_us is None:
+        return Forgotten(rows, [])
+    models = [
+        d for d, (first, last) in spans.items() if first <= erasure.last_us and erasure.first_us <= last
+    ]
     return Forgotten(rows, models)
 
 

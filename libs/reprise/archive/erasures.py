@@ -5,15 +5,14 @@
     <url>/erasures/<erasure id>.json
 
 names the user and the rows to erase, until the files hold none of them any more. Meanwhile whoever reads or writes
-segments erases them on the way, so all readers see the same rows whenever they read. Then the file keeps the id alone,
-by which readers notice that a user was erased while they read.
+segments erases them on the way, so all readers see the same rows whenever they read. Then an empty file
+``<erasure id>.done`` replaces it, by which readers notice that a user was erased while they read.
 
 An event of an erased user stays, for the sake of the product's aggregates, with other ids and without metadata. A
 prediction or an invalid record becomes a row with the problem ``erased``.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -27,7 +26,10 @@ from reprise.log import EVENTS
 ERASED = "erased"
 """The problem of a row that is erased."""
 
-_DIRECTORY = "erasures"
+DIRECTORY = "erasures"
+"""Where the files of erasures are, under the store's URL."""
+
+_PENDING, _DONE = ".json", ".done"
 
 
 class Erasure(BaseModel):
@@ -38,7 +40,6 @@ class Erasure(BaseModel):
     erasure_id: str
     user_id: str
     salt: str  # Of the replacing ids, hexadecimal
-    requested_at: datetime
     topic_id: str | None = (
         None  # Position of the record of the erasure in the events topic, the id as UUID text
     )
@@ -55,26 +56,20 @@ class Erasure(BaseModel):
         return erasure_path(self.erasure_id)
 
 
-def erasure_path(erasure_id: str) -> str:
-    """Return the path of an erasure's file."""
-    return f"{_DIRECTORY}/{erasure_id}.json"
+def erasure_path(erasure_id: str, *, done: bool = False) -> str:
+    """Return the path of an erasure's file, or of the empty file that says that it is complete."""
+    return f"{DIRECTORY}/{erasure_id}{_DONE if done else _PENDING}"
 
 
-def erasure_id_of(path: str) -> str | None:
-    """Return the id of the erasure with this file, None for another file."""
-    directory, _, name = path.rpartition("/")
-    return name.removesuffix(".json") if directory == _DIRECTORY and name.endswith(".json") else None
-
-
-def completed_note() -> bytes:
-    """Return what the file of a complete erasure keeps."""
-    return orjson.dumps({"completed_at": datetime.now(UTC).isoformat(timespec="seconds")})
-
-
-def parse_erasure(data: bytes) -> Erasure | None:
-    """Return the erasure in a file, None if it is complete."""
-    fields = orjson.loads(data)
-    return None if "completed_at" in fields else Erasure.model_validate(fields)
+def erasure_ids(paths: Iterable[str]) -> tuple[set[str], set[str]]:
+    """Return the ids of the erasures with files among these: those that are complete, and the others."""
+    names = [
+        name for directory, _, name in (path.rpartition("/") for path in paths) if directory == DIRECTORY
+    ]
+    done, begun = (
+        {name.removesuffix(suffix) for name in names if name.endswith(suffix)} for suffix in (_DONE, _PENDING)
+    )
+    return done, begun - done
 
 
 def matching_rows(batch: pa.RecordBatch, topic: str, erasure: Erasure) -> pa.Array:
@@ -104,9 +99,17 @@ def matching_rows(batch: pa.RecordBatch, topic: str, erasure: Erasure) -> pa.Arr
     return pc.and_(named, is_before)
 
 
-def erase(batch: pa.RecordBatch, topic: str, erasures: Iterable[Erasure]) -> pa.RecordBatch:
+def relevant(batch: pa.RecordBatch, erasures: Sequence[Erasure]) -> Sequence[Erasure]:
+    """Return the erasures whose users a batch may name."""
+    if not erasures or batch.column("raw").null_count < batch.num_rows:
+        return erasures
+    users = set(batch.column("user_id").unique().to_pylist())
+    return [each for each in erasures if each.user_id in users]
+
+
+def erase(batch: pa.RecordBatch, topic: str, erasures: Sequence[Erasure]) -> pa.RecordBatch:
     """Return the rows of a topic without what the erasures erase."""
-    for erasure in erasures:
+    for erasure in relevant(batch, erasures):
         mask = matching_rows(batch, topic, erasure)
         if pc.any(mask).as_py():
             batch = _erased(batch, topic, mask, erasure)

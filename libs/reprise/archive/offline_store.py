@@ -11,13 +11,13 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from reprise.archive.erasures import (
+    DIRECTORY,
     Erasure,
-    completed_note,
     erase,
-    erasure_id_of,
+    erasure_ids,
     erasure_path,
     matching_rows,
-    parse_erasure,
+    relevant,
 )
 from reprise.archive.exceptions import CorruptSegmentError, SegmentGoneError, UserErasedError
 from reprise.archive.layout import (
@@ -69,24 +69,28 @@ class OfflineStore:
                 return len(data)
 
     def holds(self, segment: Segment) -> bool:
-        """Return whether one segment has all offsets of this one.
+        """Return whether the store's segments have all offsets of this one.
 
         The log may still have what was erased from the store, so the store's offsets are not written again.
         """
         found = self.segments_of_day(segment.topic, segment.topic_id, segment.date)
-        return any(
-            s.partition == segment.partition and s.first <= segment.first and segment.last <= s.last
-            for s in found
-        )
+        needed = segment.first
+        for each in sorted((s for s in found if s.partition == segment.partition), key=lambda s: s.first):
+            if each.first <= needed <= each.last:
+                needed = each.last + 1
+        return needed > segment.last
 
     def erasures(self) -> dict[str, Erasure | None]:
         """Return all erasures by id, None for those that are complete, as of now."""
-        found: dict[str, Erasure | None] = {}
-        for path in self.storage.files("erasures"):
-            name = erasure_id_of(path)
-            if name is not None:
-                known = self._erasures.get(name, ())
-                found[name] = None if known is None else parse_erasure(self.storage.read(path))
+        done, pending = erasure_ids(self.storage.files(DIRECTORY))
+        found: dict[str, Erasure | None] = dict.fromkeys(done)
+        for name in pending:
+            try:
+                data = self.storage.read(erasure_path(name))
+            except FileNotFoundError:  # completed meanwhile
+                found[name] = None
+            else:
+                found[name] = Erasure.model_validate_json(data)
         self._erasures = found
         return found
 
@@ -96,7 +100,8 @@ class OfflineStore:
 
     def complete_erasure(self, erasure_id: str) -> None:
         """Note that no segment has rows of an erasure any more."""
-        self.storage.write(erasure_path(erasure_id), completed_note())
+        self.storage.write(erasure_path(erasure_id, done=True), b"")
+        self.storage.remove(erasure_path(erasure_id))
 
     def require_same_erasures(self) -> None:
         """Raise ``UserErasedError`` if an erasure began since the segments were listed."""
@@ -162,7 +167,7 @@ class OfflineStore:
         content = ("event_id", "timestamp") if segment.topic == EVENTS.name else ()
         columns = ["user_id", *content, *(field.name for field in (*POSITION_FIELDS, *REJECTED_FIELDS))]
         for batch in self._batches(segment, self.storage.location(segment.path), columns):
-            for erasure in erasures:
+            for erasure in relevant(batch, erasures):
                 mask = matching_rows(batch, segment.topic, erasure)
                 if pa.compute.any(mask).as_py():
                     yield erasure, batch.filter(mask)

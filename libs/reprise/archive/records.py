@@ -9,8 +9,10 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from reprise.archive.erasures import ERASED
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import InvalidEventError, check_clock, decode_event, json_object
+from reprise.events.erasure import ERASED_RECORD, decode_erasure
 from reprise.events.event import MAX_CLOCK_SKEW_SECONDS
 from reprise.log import EVENTS, PREDICTIONS, Record
 
@@ -69,11 +71,18 @@ def archive_table(
         try:
             content = read(record, max_skew_seconds, kept_fields)
         except InvalidEventError as error:
-            content, rejected = (None,) * width, (str(error), record.value)
+            content, rejected = (None,) * width, _rejected(record, error)
         rows.append((*content, identity, record.partition, record.offset, record.timestamp_ms, *rejected))
     columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
     arrays = [pa.array(list(column), field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _rejected(record: Record, error: InvalidEventError) -> _Row:
+    """Return the problem and the bytes; not those of an erasure, which name the user."""
+    if record.value == ERASED_RECORD or decode_erasure(record.value) is not None:
+        return ERASED, None
+    return str(error), record.value
 
 
 def to_parquet(table: pa.Table) -> bytes:

@@ -120,9 +120,9 @@ class BundleStore:
         model = self._graph(address, MODEL, manifest.model.sha256)
         return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
 
-    def verify(self, digest: str) -> None:
-        """Return if the store has the manifest of a bundle and a trusted key has signed it; raises as ``fetch``."""
-        self._manifest(parse_digest(digest))
+    def verify(self, digest: str) -> Manifest:
+        """Return the manifest of a bundle, which a trusted key has signed; raises as ``fetch``."""
+        return self._manifest(parse_digest(digest))
 
     def evaluated_model(self, bundle: Bundle) -> bytes:
         """Return the verified graph that the evaluation is of: the published one, unless it was refit.

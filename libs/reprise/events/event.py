@@ -249,5 +249,7 @@ def _metadata(fields: Mapping[str, Any], kept_fields: Container[str]) -> dict[st
         metadata = {}
     if not isinstance(metadata, dict):
         raise InvalidEventError("metadata", metadata, "a JSON object, or null")
-    others = (*metadata.items(), *((name, fields[name]) for name in fields.keys() - _KNOWN))
-    return {name: value for name, value in others if name in kept_fields}
+    if not kept_fields:
+        return {}
+    others = {name: value for name, value in fields.items() if name not in _KNOWN}
+    return {name: value for name, value in {**metadata, **others}.items() if name in kept_fields}

@@ -10,10 +10,10 @@ writes. Otherwise a failover could keep a pair, which marks the event as folded,
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain, groupby
+from itertools import chain
 from typing import NamedTuple
 
 from reprise.events import EarlyEventError, Event, InvalidEventError, check_clock, decode_event
@@ -93,10 +93,9 @@ class BatchFold:
         started = time.perf_counter()
         outcomes: Counter[str] = Counter()
         decoded, invalid = self._decode(polled, outcomes)
-        for _, run in groupby(decoded, type):
-            records = list(run)
-            self._fold_or_split(topic_id, [r for r in records if isinstance(r, _DecodedEvent)], outcomes)
-            self._erase(topic_id, [r for r in records if isinstance(r, _DecodedErasure)], outcomes)
+        for events, erasures in _steps(decoded):
+            self._fold_or_split(topic_id, events, outcomes)
+            self._erase(topic_id, erasures, outcomes)
         self._refuse(invalid)
         for outcome, count in outcomes.items():
             self._metrics.events.labels(outcome).inc(count)
@@ -134,19 +133,18 @@ class BatchFold:
 
         What a later event folded into a row that is removed by a replay is folded again, since it is replayed too.
         """
-        users = {}
-        for record, erasure in erasures:
-            position = log_position(topic_id, record.partition, record.offset)
-            if self._store.erasure_position(erasure.erasure_id) in {None, position}:
-                users[erasure.user_id] = (erasure.erasure_id, position)
-        outcomes["erased" if users else "ignored"] += len(erasures)
-        if not users:
+        positions = [(e, log_position(topic_id, r.partition, r.offset)) for r, e in erasures]
+        found = [(e, at) for e, at in positions if self._store.erasure_position(e.erasure_id) in {None, at}]
+        outcomes["ignored"] += len(erasures) - len(found)
+        if not found:
             return
+        outcomes["erased"] += len(found)
+        users = {erasure.user_id for erasure, _ in found}
         replication_ids = self._store.replication_ids()
         removed = self._store.erase_users(users)
         self._store.wait_for_replicas(replication_ids)
-        for erasure_id, position in users.values():
-            self._store.note_erasure(erasure_id, position)
+        for erasure, position in found:
+            self._store.note_erasure(erasure.erasure_id, position)
         _log.info("users_erased", users=len(users), rows=removed)
 
     def _fold_or_split(
@@ -254,3 +252,25 @@ def _refused(record: Record, error: Exception, outcomes: Counter[str]) -> Invali
         name = type(error).__name__
         _log.error("record_not_folded", partition=record.partition, offset=record.offset, error=name)
     return InvalidRecord(record, error)
+
+
+def _steps(
+    decoded: Iterable[_DecodedEvent | _DecodedErasure],
+) -> Iterator[tuple[list[_DecodedEvent], list[_DecodedErasure]]]:
+    """Yield events and the erasures after them, with as few steps as the order needs.
+
+    A step ends before an event of a user whose erasure precedes it. Other events do not depend on an erasure.
+    """
+    events: list[_DecodedEvent] = []
+    erasures: list[_DecodedErasure] = []
+    users = set()
+    for each in decoded:
+        if isinstance(each, _DecodedErasure):
+            erasures.append(each)
+            users.add(each.erasure.user_id)
+            continue
+        if each.event.user_id in users:
+            yield events, erasures
+            events, erasures, users = [], [], set()
+        events.append(each)
+    yield events, erasures

@@ -4,7 +4,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.archive import Erasure, OfflineStore, UserErasedError, compact, events_dataset, rewrite
+from reprise.archive.records import archive_table
 from reprise.events import Event, event_key
-from reprise.events.erasure import ErasureRecord, decode_erasure, erased_event_id
-from reprise.log import EVENTS
+from reprise.events.erasure import ERASED_RECORD, ErasureRecord, decode_erasure, erased_event_id
+from reprise.log import EVENTS, Record
 from reprise.runtime.storage import LocalStorage
 from reprise.sql import connect
 from reprise.sql import event_key as event_key_sql
@@ -27,7 +28,6 @@ ERASURE = Erasure(
     erasure_id="e1",
     user_id=USER,
     salt="00" * 32,
-    requested_at=datetime(2026, 2, 1, tzinfo=UTC),
     topic_id=str(uuid.UUID(bytes=TOPIC_ID)),
     partition=0,
     offset=39,
@@ -140,6 +140,31 @@ def test_archiver_that_reads_the_log_again_does_not_bring_the_user_back(tmp_path
     archive()
     assert erased_rows(tmp_path) == 0
     assert store.coverage(EVENTS.name)[0].records == 60
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "held"),
+    [(0, 59, True), (5, 34, True), (10, 19, True), (55, 60, False), (60, 61, False)],
+)
+def test_offsets_are_held_by_whichever_segments_the_store_has(
+    tmp_path: Path, first: int, last: int, held: bool
+) -> None:
+    store = filled(LocalStorage(tmp_path))
+    segment = replace(store.segments(EVENTS.name)[0], first=first, last=last)
+    assert store.holds(segment) == held
+
+
+def test_offsets_of_a_gap_between_segments_are_not_held(tmp_path: Path) -> None:
+    store = filled(LocalStorage(tmp_path))
+    segments = sorted(store.segments(EVENTS.name), key=lambda each: each.first)
+    store.remove(segments[2])
+    assert not store.holds(replace(segments[1], last=segments[3].last))
+
+
+@pytest.mark.parametrize("value", [ErasureRecord("e1", USER).to_bytes(), ERASED_RECORD])
+def test_record_of_an_erasure_is_archived_without_the_user(value: bytes) -> None:
+    (row,) = archive_table(EVENTS.name, TOPIC_ID, [Record(0, 7, 0, b"k", value)]).to_pylist()
+    assert (row["offset"], row["problem"], row["raw"]) == (7, "erased", None)
 
 
 def test_order_of_an_erased_event_is_that_of_the_event_in_python_and_sql() -> None:

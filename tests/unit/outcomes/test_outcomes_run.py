@@ -1,7 +1,6 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +277,6 @@ def test_features_of_other_users_still_agree_after_users_were_erased(tmp_path: P
                 erasure_id=user_id,
                 user_id=user_id,
                 salt="01" * 32,
-                requested_at=datetime.now(UTC),
                 topic_id="of another topic",
                 erased_at_ms=2**62,
             )

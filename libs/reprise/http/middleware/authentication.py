@@ -33,11 +33,11 @@ DOCS_PATH = "/docs"
 _OPEN = frozenset(("/health", "/ready", DOCS_PATH, "/openapi.json"))
 _LIMIT = "reprise.rate_limit"
 _SCOPES = {
-    "/predict": "predict",
-    "/rank": "predict",
-    "/users": "predict",
-    "/features": "features",
-    "/events": "events",
+    "predict": "predict",
+    "rank": "predict",
+    "users": "predict",
+    "features": "features",
+    "events": "events",
 }
 """The scope that a path needs, by its first segment; other paths need any key."""
 _ALL_SCOPES = frozenset(_SCOPES.values())
@@ -263,7 +263,7 @@ class AuthenticationMiddleware:
             if seconds := self._limit.admit(caller.name):
                 detail = f"This key has used up its rate; try again in {seconds:.3g} s."
                 return ProblemError(TOO_MANY_REQUESTS, detail, headers=retry_after(seconds))
-        needed = _SCOPES.get("/" + scope["path"].split("/", 2)[1])
+        needed = _SCOPES.get(scope["path"].lstrip("/").partition("/")[0])
         if needed is None or needed in caller.scopes:
             return None
         scope[LACKED_SCOPE] = needed
