@@ -168,10 +168,15 @@ def _named(properties: Schema, *required: str) -> Schema:
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 
+_STORE_READERS = (
+    "predictor", "archiver", "compaction", "trainer", "backfill", "rollout", "outcomes", "doctor", "feast",
+)  # fmt: skip
+
 # The first pattern that matches a value's path says what its default cannot.
 _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.resources", _RESOURCES),
-    (r".*\.(podLabels|podAnnotations|nodeSelector|annotations|labels|existingSecrets)", _TEXTS),
+    (r".*\.(podLabels|podAnnotations|nodeSelector|annotations|labels)", _TEXTS),
+    (r"storage\.s3\.existingSecrets", closed(dict.fromkeys(_STORE_READERS, _TEXT))),
     (r".*\.tolerations", {"type": "array", "items": _TOLERATION}),
     (r".*\.affinity", _AFFINITY),
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),

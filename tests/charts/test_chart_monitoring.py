@@ -98,6 +98,11 @@ def test_an_alert_fires_for_the_release_and_for_no_other(tmp_path: Path) -> None
     promtool(["test", "rules", str(tmp_path / "tests.yaml")])
 
 
+def test_a_suspended_job_is_still_missed() -> None:
+    suspended = rules(*EVERYTHING, "--set=trainer.suspend=true,compaction.suspend=true")
+    assert suspended == rules(*EVERYTHING)
+
+
 @pytest.mark.parametrize(
     ("option", "gone"),
     [
@@ -106,6 +111,7 @@ def test_an_alert_fires_for_the_release_and_for_no_other(tmp_path: Path) -> None
         ("rollout.enabled=false", "reprise_rollout"),
         ("outcomes.enabled=false", "reprise_outcomes|reprise:feature_psi"),
         ("trainer.enabled=false", "-trainer"),
+        ("compaction.enabled=false", "-compaction"),
         ("predictor.autoscaling.enabled=false", "horizontalpodautoscaler"),
         ("predictor.ingress.tls.enabled=false", "certmanager"),
         ("redis.existingSecret=mine", "kube_secret"),

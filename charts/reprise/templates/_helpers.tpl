@@ -67,7 +67,7 @@ labels:
 
 {{/* The settings of a component, as the data of a ConfigMap. */}}
 {{- define "reprise.settings" -}}
-{{- range $name, $value := mergeOverwrite (dict) (index . 0).Values.global.settings ((index (index . 0).Values (index . 1)).settings | default dict) }}
+{{- range $name, $value := mergeOverwrite (dict) (index . 0).Values.global.settings (index (index . 0).Values (index . 1)).settings }}
 {{- if not (kindIs "invalid" $value) }}
 {{ $name }}: {{ include "reprise.text" $value | quote }}
 {{- end }}

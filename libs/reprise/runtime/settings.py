@@ -204,7 +204,8 @@ class KeySettings(ProcessSettings):
     )
     access_log: Literal["off", "on", "ids"] = Field(
         "on",
-        description="Whether requests are logged, with the name of the API key; ids adds, in the predictor, the user and product ids.",
+        description="Whether requests are logged, with the name of the API key; ids adds, in the predictor, the user"
+        " and product ids.",
     )
 
     @property

@@ -55,7 +55,10 @@ def test_passwords_are_old(watched_platform: WatchedPlatform, customers: Custome
         incident.sees("RepriseSecretOld", 360)
         incident.runs("kubectl -n reprise get secrets -l app.kubernetes.io/part-of=reprise")
         incident.runs("kubectl -n reprise delete secret reprise-redis")
-        incident.runs("helm -n reprise upgrade reprise charts/reprise --reset-then-reuse-values")
+        incident.runs(
+            "helm -n reprise upgrade reprise charts/reprise --reset-then-reuse-values"
+            " --set redis.generatePasswords=true"
+        )
         incident.runs("kubectl -n reprise rollout restart statefulset/reprise-redis")
         incident.runs("kubectl -n reprise rollout status statefulset/reprise-redis --timeout=5m")
         incident.runs("kubectl -n reprise rollout restart deployment -l app.kubernetes.io/part-of=reprise")
