@@ -20,7 +20,6 @@ class PastPurchases:
     """The purchases of a pair and of its product strictly before each row; NaN without any."""
 
     count: Floats  # Number of purchases of the pair
-    since_last: Floats  # Days
     since_first: Floats  # Days
     spend: Floats  # Sum of the pair's amounts
     customers: Floats  # Number of users who bought the product
@@ -33,18 +32,19 @@ class PastPurchases:
         return type(self)(*(getattr(self, name)[rows] for name in self.__slots__))
 
 
-def poisson_gamma(past: PastPurchases, horizon_days: float) -> Floats:
+def poisson_gamma(fitted_on: PastPurchases, past: PastPurchases, horizon_days: float) -> Floats:
     """Return the probability of a purchase within the horizon, NaN where the pair has none before.
+
+    What products with few customers are shrunk to comes from ``fitted_on``.
 
     It is Q·(1 − (b / (b + horizon))^a): the user is a repeat customer of the product with probability Q, and buys it at
     a rate whose gamma prior has the mean of the product's repeat customers and shape 1; a and b are its posterior's.
     """
-    bought = past.count > 0
-    share = float(past.repeat_customers[bought].sum()) / max(1.0, float(past.customers[bought].sum()))
+    pairs = fitted_on.subset(fitted_on.count > 0)
+    share = float(pairs.repeat_customers.sum()) / max(1.0, float(pairs.customers.sum()))
     q = (past.repeat_customers + _PRIOR_CUSTOMERS * share) / (past.customers + _PRIOR_CUSTOMERS)
-    repeats, days = (float(each[bought].sum()) for each in (past.repeats, past.customer_days))
-    mean_rate = max(repeats / max(1.0, days), 1e-9)
+    mean_rate = max(float(pairs.repeats.sum()) / max(1.0, float(pairs.customer_days.sum())), 1e-9)
     rate = (past.repeats + 1.0) / (past.customer_days + 1.0 / mean_rate)
     b = _SHAPE * np.maximum(q, 1e-9) / rate + past.since_first
     probability = q * (1.0 - (b / (b + horizon_days)) ** (_SHAPE + past.count - 1.0))
-    return np.where(bought, probability, np.nan)
+    return np.where(past.count > 0, probability, np.nan)

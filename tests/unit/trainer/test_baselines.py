@@ -37,7 +37,6 @@ def test_poisson_gamma_is_calibrated_where_its_assumptions_hold() -> None:
     never = np.full(users, np.nan)
     past = PastPurchases(
         count=again + 1.0,
-        since_last=never,
         since_first=observed,
         spend=never,
         customers=np.full(users, float(users)),
@@ -46,11 +45,11 @@ def test_poisson_gamma_is_calibrated_where_its_assumptions_hold() -> None:
         customer_days=np.full(users, observed.sum()),
     )
     bought = random.random(users) > np.exp(-rates * horizon)
-    found = poisson_gamma(past, horizon)
+    found = poisson_gamma(past, past, horizon)
     many = again > 8
     assert (found[many] / past.repeat_customers[0] * users).mean() == pytest.approx(
         bought[many].mean(), abs=0.02
     )
     assert roc_auc_score(bought, found) > 0.97 * roc_auc_score(bought, rates)
-    nobody = PastPurchases(*[np.full(1, np.nan)] * 8)
-    assert np.isnan(poisson_gamma(nobody, horizon)).all()
+    nobody = PastPurchases(*[np.full(1, np.nan)] * 7)
+    assert np.isnan(poisson_gamma(past, nobody, horizon)).all()

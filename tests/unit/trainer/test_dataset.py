@@ -85,7 +85,6 @@ def test_recency_is_the_days_since_the_pairs_last_earlier_purchase(folder: Path)
 def test_past_purchases_are_those_strictly_before_each_row(folder: Path) -> None:
     purchases = [(START + timedelta(days=day), user) for day, user, kind in HISTORY if kind == "purchase"]
     table, _ = load(folder)
-    assert table.past is not None
     for row, (day, user, _) in enumerate(HISTORY[: len(table)]):
         now = START + timedelta(days=day)
         by_user: dict[str, list[float]] = {}
@@ -93,7 +92,7 @@ def test_past_purchases_are_those_strictly_before_each_row(folder: Path) -> None
             if at < now:
                 by_user.setdefault(buyer, []).append((now - at) / timedelta(days=1))
         own = by_user.get(user, [])
-        bought = [len(own), min(own), max(own), 0.0] if own else [np.nan] * 4
+        bought = [len(own), max(own), 0.0] if own else [np.nan] * 3
         sold = [
             len(by_user),
             sum(len(each) > 1 for each in by_user.values()),

@@ -46,6 +46,7 @@ def make_table(rows: int = 12_000, *, seed: int = 0, truth: bool = True) -> tupl
         users=random.integers(0, 400, rows),
         asked=np.zeros(rows, np.int8),
         truth=probability if truth else None,
+        past=PastPurchases(*[np.where(np.isnan(recency), np.nan, 1.0)] * 7),
     )
     return table, split_by_time(0, 365 * DAY_US, HORIZON)
 
@@ -332,7 +333,7 @@ def test_candidates_go_from_coarse_to_fine() -> None:
 def test_every_held_out_row_is_in_one_slice_of_each_dimension(fitted: FittedModel) -> None:
     predictions = fitted.predictions.subset(slice(0, 600))
     counts = np.random.default_rng(0).choice([np.nan, 1, 2, 4, 5, 19, 20, 500], len(predictions.rows))
-    with_past = replace(predictions, rows=replace(predictions.rows, past=PastPurchases(*[counts] * 8)))
+    with_past = replace(predictions, rows=replace(predictions.rows, past=PastPurchases(*[counts] * 7)))
     slices = evaluate_slices(with_past)
     assert [each.name for each in slices["purchases of the pair"]] == ["0", "1", "2 to 4", "5 or more"]
     assert slices["purchases of the pair"][0].rows == np.isnan(counts).sum()

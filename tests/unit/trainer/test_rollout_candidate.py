@@ -6,6 +6,7 @@ import pytest
 
 from reprise.bundle import Bundle, BundleStore
 from reprise.evaluation.cluster_bootstrap import Interval
+from reprise.evaluation.poisson_gamma import PastPurchases
 from reprise.features.plan import Plan
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.evaluation.held_out import Predictions
@@ -236,6 +237,7 @@ def _table(inputs: np.ndarray, labels: np.ndarray) -> Dataset:
         users=np.arange(rows, dtype=np.int64) % 10,
         asked=np.zeros(rows, np.int8),
         truth=None,
+        past=PastPurchases(*[np.full(rows, np.nan)] * 7),
     )
 
 

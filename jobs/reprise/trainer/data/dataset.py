@@ -33,7 +33,7 @@ class Dataset:
     asked: npt.NDArray[np.int8]  # When the row is asked: its place in ``ASKED``
     # The generator's own probability of the label, if known; NaN for idle rows
     truth: npt.NDArray[np.float64] | None
-    past: PastPurchases | None = None  # Of the baselines; None if it was not read
+    past: PastPurchases  # Read by the baselines
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -54,7 +54,7 @@ class Dataset:
             users=self.users[rows],
             asked=self.asked[rows],
             truth=None if self.truth is None else self.truth[rows],
-            past=None if self.past is None else self.past.subset(rows),
+            past=self.past.subset(rows),
         )
 
     @property
@@ -187,7 +187,7 @@ def _read_columns(
                 epoch_us(r.timestamp) AS timestamp_us,
                 coalesce(r.repeat_candidate, false) AS repeat_candidate,
                 (epoch_us(r.timestamp) - epoch_us(p.timestamp)) / 86400e6 AS recency_days,
-                p.count, p.spend, q.customers, q.repeat_customers, q.repeats, recency_days AS since_last,
+                p.count, p.spend, q.customers, q.repeat_customers, q.repeats,
                 (epoch_us(r.timestamp) - epoch_us(p.first)) / 86400e6 AS since_first,
                 q.customers * (epoch_us(r.timestamp) / 86400e6) - q.first_days AS customer_days,
                 {column} AS truth,

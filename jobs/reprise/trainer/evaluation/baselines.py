@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.tree import DecisionTreeRegressor
 
 from reprise.evaluation.classification_metrics import Floats, Labels
-from reprise.evaluation.poisson_gamma import PastPurchases, poisson_gamma
+from reprise.evaluation.poisson_gamma import poisson_gamma
 from reprise.trainer.data.dataset import Dataset
 
 PREVALENCE = "prevalence"
@@ -57,31 +57,28 @@ def fit_rate(values: Floats, labels: Labels) -> BinnedRate:
 
 
 def predict_baselines(train: Dataset, rows: Dataset, horizon: timedelta) -> dict[str, Floats]:
-    """Return the probabilities of the baselines for some rows, each fitted on the training rows.
-
-    Without the past purchases of both these are prevalence and recency only.
-    """
-    values = {RECENCY: (train.recency_days, rows.recency_days)}
-    before, now, days = train.past, rows.past, horizon / timedelta(days=1)
-    if before is not None and now is not None:
-        values[FREQUENCY] = (before.count, now.count)
-        values[RFM_TREE] = _rfm_tree(before, train.labels, now)
-        values[POISSON_GAMMA] = (poisson_gamma(before, days), poisson_gamma(now, days))
+    """Return the probabilities of the baselines for some rows, each fitted on the training rows."""
+    days = horizon / timedelta(days=1)
+    values = {
+        RECENCY: [each.recency_days for each in (train, rows)],
+        FREQUENCY: [each.past.count for each in (train, rows)],
+        RFM_TREE: _rfm_tree(train, rows),
+        POISSON_GAMMA: [poisson_gamma(train.past, each.past, days) for each in (train, rows)],
+    }
     return {PREVALENCE: np.full(len(rows), float(train.labels.mean()))} | {
         name: fit_rate(fitted, train.labels).predict(wanted) for name, (fitted, wanted) in values.items()
     }
 
 
-def _rfm_tree(train: PastPurchases, labels: Labels, rows: PastPurchases) -> tuple[Floats, Floats]:
-    """Return a tree's rates by recency, frequency and spend of the pair, NaN for pairs never bought."""
+def _rfm_tree(train: Dataset, rows: Dataset) -> list[Floats]:
+    """Return a tree's rates of both by recency, frequency and spend of the pair, NaN for pairs never bought."""
     tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAF_ROWS, random_state=0)
-    bought = train.count > 0
+    bought = train.past.count > 0
     if not bought.any():
-        return train.count, rows.count
+        return [train.past.count, rows.past.count]
 
-    def columns(past: PastPurchases) -> Floats:
-        return np.column_stack([past.since_last, past.count, past.spend])
+    def columns(each: Dataset) -> Floats:
+        return np.column_stack([each.recency_days, each.past.count, each.past.spend])
 
-    tree.fit(columns(train)[bought], labels[bought].astype(np.float64))
-    fitted, wanted = (np.where(past.count > 0, tree.predict(columns(past)), np.nan) for past in (train, rows))
-    return fitted, wanted
+    tree.fit(columns(train)[bought], train.labels[bought].astype(np.float64))
+    return [np.where(each.past.count > 0, tree.predict(columns(each)), np.nan) for each in (train, rows)]

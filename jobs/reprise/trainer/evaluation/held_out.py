@@ -102,16 +102,15 @@ def evaluate_slices(predictions: Predictions) -> dict[str, list[EvaluatedSlice]]
     rows = predictions.rows
     months = rows.timestamps_us.astype("datetime64[us]").astype("datetime64[M]").astype(str)
     dimensions = {"month": months}
-    if rows.past is not None:
-        for name, edges, counts in (
-            ("purchases of the pair", (1, 2, 5), rows.past.count),
-            ("customers of the product", (1, 20, 100), rows.past.customers),
-        ):
-            texts = [
-                f"{low} to {high - 1}" if high > low + 1 else f"{low}" for low, high in pairwise((0, *edges))
-            ]
-            texts.append(f"{edges[-1]} or more")
-            dimensions[name] = np.array(texts)[np.searchsorted(edges, np.nan_to_num(counts), side="right")]
+    for name, edges, counts in (
+        ("purchases of the pair", (1, 2, 5), rows.past.count),
+        ("customers of the product", (1, 20, 100), rows.past.customers),
+    ):
+        texts = [
+            f"{low} to {high - 1}" if high > low + 1 else f"{low}" for low, high in pairwise((0, *edges))
+        ]
+        texts.append(f"{edges[-1]} or more")
+        dimensions[name] = np.array(texts)[np.searchsorted(edges, np.nan_to_num(counts), side="right")]
     found: dict[str, list[EvaluatedSlice]] = {}
     for dimension, values in dimensions.items():
         for text in sorted(set(values.tolist()), key=lambda each: (len(each), each)):

@@ -1,6 +1,6 @@
 """How much each input matters to the model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -31,20 +31,11 @@ def importances(
     Permutation importance is the mean drop of ROC AUC over two shuffles of the column, on at most 4,000
     evaluation rows. It is 0 for an input that no tree uses.
     """
-    sample = evaluation.sample(PERMUTATION_ROWS, seed)
-    rows = np.ascontiguousarray(sample.inputs)
-    intact = roc_auc_score(sample.labels, score_rows(scorer, rows))
+    drops = _drops(scorer, evaluation, seed)
 
     def drop(position: int) -> float:
-        if impurity[position] == 0.0:
-            return 0.0
-        random = np.random.default_rng([seed, position])
-        shuffled = rows.copy()
-        aucs = []
-        for _ in range(_REPEATS):
-            shuffled[:, position] = random.permutation(rows[:, position])
-            aucs.append(roc_auc_score(sample.labels, score_rows(scorer, shuffled)))
-        return float(intact - np.mean(aucs))
+        used = impurity[position] != 0.0
+        return float(np.mean(drops([position], _REPEATS, [seed, position]))) if used else 0.0
 
     found, names = [], scorer.input_names
     with (
@@ -65,15 +56,28 @@ def group_importances(
     Inputs that say the same stand in for each other, so a group can matter although none of its inputs does. Mean and
     standard deviation over five shuffles, on at most 4,000 evaluation rows.
     """
+    drops = _drops(scorer, evaluation, seed)
+    found = {}
+    for name, positions in groups.items():
+        values = drops(positions, _GROUP_REPEATS, [seed])
+        found[name] = (float(np.mean(values)), float(np.std(values, ddof=1)))
+    return dict(sorted(found.items(), key=lambda item: -item[1][0]))
+
+
+def _drops(
+    scorer: Scorer, evaluation: Dataset, seed: int
+) -> Callable[[Sequence[int], int, Sequence[int]], list[float]]:
+    """Return a function of columns, repeats and a seed: the drops of ROC AUC when the columns are shuffled."""
     sample = evaluation.sample(PERMUTATION_ROWS, seed)
     rows = np.ascontiguousarray(sample.inputs)
     intact = roc_auc_score(sample.labels, score_rows(scorer, rows))
-    found = {}
-    for name, positions in groups.items():
-        random, drops = np.random.default_rng(seed), []
-        for _ in range(_GROUP_REPEATS):
-            shuffled, order = rows.copy(), random.permutation(len(rows))
+
+    def drops(positions: Sequence[int], repeats: int, shuffle_seed: Sequence[int]) -> list[float]:
+        random, shuffled, found = np.random.default_rng(shuffle_seed), rows.copy(), []
+        for _ in range(repeats):
+            order = random.permutation(len(rows))
             shuffled[:, positions] = rows[order][:, positions]
-            drops.append(intact - roc_auc_score(sample.labels, score_rows(scorer, shuffled)))
-        found[name] = (float(np.mean(drops)), float(np.std(drops, ddof=1)))
-    return dict(sorted(found.items(), key=lambda item: -item[1][0]))
+            found.append(float(intact - roc_auc_score(sample.labels, score_rows(scorer, shuffled))))
+        return found
+
+    return drops

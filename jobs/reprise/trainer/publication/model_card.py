@@ -63,7 +63,6 @@ def render_card(
     constant = [
         name for name, each in model.feature_histograms.items() if len(each.counts) + (each.missing > 0) == 1
     ]
-    past = model.predictions.rows.past
     return environment.get_template("model_card.html.j2").render(
         digest=digest_of(manifest.to_bytes()),
         manifest=manifest,
@@ -81,7 +80,7 @@ def render_card(
         groups=group_importances(model.evaluated.scorer, model.predictions.rows, groups, run.settings.seed),
         constant=constant,
         doubts=doubts,
-        sold_before=None if past is None else float((past.customers > 0).mean()),
+        sold_before=float((model.predictions.rows.past.customers > 0).mean()),
         never_bought=1.0 - float(model.predictions.rows.repeat_candidates.mean()),
         slices=[(title, report, _comparison(report, intervals)) for title, report, intervals in slices],
         timeline=_timeline(manifest.data),
