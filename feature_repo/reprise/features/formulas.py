@@ -74,7 +74,10 @@ def evaluate_formula(formula: str, values: Mapping[str, Symbol]) -> Symbol:
             case _:
                 raise PlanError(f"formula {formula!r}: {ast.unparse(part)!r} is not allowed")
 
-    result = value(_parse(formula))
+    try:
+        result = value(_parse(formula))
+    except (RecursionError, OverflowError) as error:
+        raise PlanError(f"formula {formula[:60]!r}…: {error}") from None
     if not isinstance(result, Symbol):
         raise PlanError(f"formula {formula!r} reads no input")
     return result
@@ -83,7 +86,7 @@ def evaluate_formula(formula: str, values: Mapping[str, Symbol]) -> Symbol:
 def _parse(formula: str) -> ast.expr:
     try:
         return ast.parse(formula, mode="eval").body
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise PlanError(f"formula {formula!r} is no expression: {error}") from None
 
 

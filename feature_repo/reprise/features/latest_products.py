@@ -5,7 +5,6 @@ all big-endian. The time is 2^62 microseconds more than since 1970-01-01 UTC, so
 """
 
 import struct
-from collections.abc import Iterator
 
 _TIME_OFFSET = 1 << 62
 _HEAD = struct.Struct(">QH")
@@ -30,7 +29,7 @@ def merge_lists(left: bytes, right: bytes, limit: int) -> bytes:
     Purchases are never taken back, so a product beyond the limit returns only with a later purchase of its own.
     """
     latest: dict[bytes, bytes] = {}
-    for entry in (*_entries(left), *_entries(right)):
+    for entry in _entries(left + right):
         product = entry[_TIME_BYTES:]
         if latest.get(product, b"") < entry:
             latest[product] = entry
@@ -45,9 +44,10 @@ def unpack_list(packed: bytes) -> list[tuple[int, str]]:
     ]
 
 
-def _entries(packed: bytes) -> Iterator[bytes]:
-    start = 0
+def _entries(packed: bytes) -> list[bytes]:
+    entries, start = [], 0
     while start < len(packed):
-        end = start + _HEAD.size + int.from_bytes(packed[start + _TIME_BYTES : start + _HEAD.size])
-        yield packed[start:end]
+        end = start + _HEAD.size + (packed[start + _TIME_BYTES] << 8) + packed[start + _TIME_BYTES + 1]
+        entries.append(packed[start:end])
         start = end
+    return entries

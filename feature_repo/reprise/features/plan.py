@@ -100,14 +100,17 @@ class EntityPlan:
         return StateProjection(view, tuple(self.empty[at] for at in positions))
 
     @cached_property
+    def latest_products(self) -> Accumulator | None:
+        """The accumulator of the user's list of products; None if the plan has none."""
+        return next((each for each in self.accumulators if each.spec.get("kind") == LATEST_PRODUCTS), None)
+
+    @cached_property
     def product_list(self) -> StateProjection | None:
         """The list of the user's products; None if the plan has none."""
-        lists = (each for each in self.accumulators if each.spec.get("kind") == LATEST_PRODUCTS)
-        found = next(lists, None)
-        view = self.view
-        if found is None:
+        kept, view = self.latest_products, self.view
+        if kept is None:
             return None
-        return StateProjection(StateView(view.name, view.join_keys, found.fields), found.empty)
+        return StateProjection(StateView(view.name, view.join_keys, kept.fields), kept.empty)
 
     @cached_property
     def field_index(self) -> dict[str, int]:
@@ -284,13 +287,13 @@ def _check(plan: Plan) -> None:
     for entity in plan.entities:
         if len(entity.field_index) != len(entity.view.fields):
             raise PlanError(f"{entity.name}: two fields of the state have the same name")
+        if entity.latest_products is not None and entity.name != "user":
+            raise PlanError(f"{entity.name}: only a user has a list of products")
         for each in entity.accumulators:
             if each.frame is not None and each.frame not in plan.frames.values():
                 raise PlanError(
                     f"{entity.name}: {each.id} is over {each.frame!r}, which is no frame of the plan"
                 )
-            if each.spec.get("kind") == LATEST_PRODUCTS and entity.name != "user":
-                raise PlanError(f"{entity.name}: only a user has a list of products")
             if each.frame is None and entity.name == "pair":
                 raise PlanError("the pair's own state cannot be over pairs")
             if each.inner is not None and each.inner not in plan.pair_values:

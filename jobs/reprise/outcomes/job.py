@@ -189,8 +189,10 @@ def _label(
 
     horizon, refund = settings.horizon, settings.refund_window
     if horizon is None:
-        horizon = timedelta(seconds=common("horizon", lambda each: each.horizon_seconds))
+        horizon = common("horizon", lambda each: timedelta(seconds=each.horizon_seconds))
     if refund is None:
-        refund = timedelta(seconds=common("refund window", lambda each: each.refund_window_seconds, 0))
+        refund = common(
+            "refund window", lambda each: timedelta(seconds=each.refund_window_seconds), timedelta()
+        )
     purchase_type = common("event type", lambda each: Plan.from_dict(each.plan).purchase_type, "purchase")
     return microseconds(horizon), Outcome(purchase_type, microseconds(refund))

@@ -138,6 +138,9 @@ def test_keygen_replaces_no_file(tmp_path: Path, make_key: MakeKey) -> None:
     assert again.exit_code == 1
     assert "File exists" in again.output
     assert (tmp_path / "key.pem").read_bytes() == before
+    other = [str(tmp_path / "new.pem"), str(tmp_path / "key.pub")]
+    assert "key.pub: File exists" in CliRunner().invoke(command, ["model", "keygen", *other]).output
+    assert not (tmp_path / "new.pem").exists()
 
 
 @pytest.mark.parametrize(

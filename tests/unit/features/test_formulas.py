@@ -80,6 +80,9 @@ def test_hours_and_weekdays_of_an_instant() -> None:
         ("3", "reads no input"),
         ("a +", "is no expression"),
         ("a + 1e999", "expected a finite number"),
+        (f"a + 1{400 * '0'}", "too large"),
+        ("a" + " + a" * 2_000, "recursion"),
+        ("(" * 500 + "a" + ")" * 500, "is no expression"),
     ],
 )
 def test_what_is_no_formula_is_refused(formula: str, complaint: str) -> None:

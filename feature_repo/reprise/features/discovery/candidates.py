@@ -52,7 +52,7 @@ def discover(definition: Definition) -> Discovery:
     """Run Deep Feature Synthesis per entity and compile the features that it finds.
 
     Raises:
-        DefinitionError: A named feature is not discovered, or is refused.
+        DefinitionError: A named feature is not discovered, is refused, or is also an operand.
     """
     with suppress_warnings():
         es = _example(definition.frames)
@@ -63,7 +63,11 @@ def discover(definition: Definition) -> Discovery:
     for entity, part in zip(ENTITY_NAMES, wanted, strict=True):
         wanted_names = {**part.named, **part.operands}
         names = {source: name for name, source in wanted_names.items()}
-        operands = set(part.operands.values()) - set(part.named.values())
+        operands = set(part.operands.values())
+        if both := sorted(operands.intersection(part.named.values())):
+            raise DefinitionError(
+                f"{both[0]} of {TARGETS[entity]} is in `named` and in `operands`; keep it in `named`"
+            )
         with suppress_warnings():
             features = ft.dfs(
                 entityset=es,

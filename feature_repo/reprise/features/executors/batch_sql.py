@@ -13,7 +13,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
-from reprise.features.accumulators import LATEST_PRODUCTS, Aggregation
+from reprise.features.accumulators import Aggregation
 from reprise.features.feature_functions import feature_sql, spec_fields
 from reprise.features.latest_products import SQL_ENTRY
 from reprise.features.plan import EntityPlan, Plan
@@ -217,11 +217,12 @@ def final_select(plan: Plan, entity: EntityPlan, source: str) -> str:
     lasts = [
         f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
     ]
-    lasts += [
-        f"row_number() OVER (PARTITION BY {_PARTITIONS['pair']} ORDER BY {spec['frame']}_t DESC NULLS LAST) = 1"
-        f" AS {spec['frame']}_is_last"
-        for spec in _lists(entity)
-    ]
+    if entity.latest_products is not None:
+        frame = entity.latest_products.frame
+        lasts.append(
+            f"row_number() OVER (PARTITION BY {_PARTITIONS['pair']} ORDER BY {frame}_t DESC NULLS LAST) = 1"
+            f" AS {frame}_is_last"
+        )
     return (
         f"SELECT {keys}, {', '.join(_states(entity, _Final()))}, max(ts) AS last_us"
         f" FROM (SELECT *, {', '.join(lasts)} FROM ({source}) WHERE is_event) GROUP BY {keys}"
@@ -238,7 +239,8 @@ def running_select(
     """
     running, keys = _Inclusive(entity.name, span), _PARTITIONS[entity.name]
     more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
-    for spec in _lists(entity):
+    if entity.latest_products is not None:
+        spec = entity.latest_products.spec
         source = f"({source}) LEFT JOIN ({_lists_select(spec['frame'], spec['limit'], source)}) USING (user_id, ts)"
         source = f"SELECT * FROM {source}"
     return (
@@ -247,10 +249,6 @@ def running_select(
         f" FROM ({source}) WINDOW {running.window}"
         f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position DESC) = 1 ORDER BY {keys}, ts"
     )
-
-
-def _lists(entity: EntityPlan) -> list[Mapping[str, Any]]:
-    return [each.spec for each in entity.accumulators if each.spec.get("kind") == LATEST_PRODUCTS]
 
 
 def _packed_list(frame: str, limit: int, condition: str) -> str:

@@ -77,32 +77,32 @@ def compare_lists(executor: BatchExecutor, plan: Plan, events: Sequence[Event]) 
 
     The executor has loaded the same events, which are distinct. Rows are users, in order.
     """
-    executors, kept = "lists: sorted, batch and stream", plan.user.product_list
+    executors, kept = "lists: sorted, batch and stream", plan.user.latest_products
     if kept is None:
         return Comparison(executors, 0, (), 0.0)
-    (name,) = (each.name for each in kept.view.fields)
-    accumulator = next(each for each in plan.user.accumulators if each.id == name)
     fold = Fold(plan)
-    streamed: defaultdict[str, Cell] = defaultdict(lambda: accumulator.empty)
+    streamed: defaultdict[str, Cell] = defaultdict(lambda: kept.empty)
     latest: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for event in events:
         user, lifted = event.user_id, fold.frame_event(event)
-        if lifted is not None and lifted.frame == accumulator.frame:
-            streamed[user] = accumulator.merge(streamed[user], accumulator.lift(lifted))
+        if lifted is not None and lifted.frame == kept.frame:
+            streamed[user] = kept.merge(streamed[user], kept.lift(lifted))
             before = latest[user].get(event.product_id, event.timestamp_us)
             latest[user][event.product_id] = max(before, event.timestamp_us)
     found = []
     rows = [
-        row for batch in executor.final_states("user") for row in batch.select(["user_id", name]).to_pylist()
+        row
+        for batch in executor.final_states("user")
+        for row in batch.select(["user_id", kept.id]).to_pylist()
     ]
     for number, row in enumerate(sorted(rows, key=itemgetter("user_id"))):
         user = row["user_id"]
         packed = sorted((pack_entry(at, product) for product, at in latest[user].items()), reverse=True)
-        lists = [unpack_list(b"".join(packed[: accumulator.spec["limit"]]))]
-        lists += [unpack_list(each) for each in (row[name], streamed[user][0])]
+        lists = [unpack_list(b"".join(packed[: kept.spec["limit"]]))]
+        lists += [unpack_list(each) for each in (row[kept.id], streamed[user][0])]
         wrong = next((each for each in lists[1:] if each != lists[0]), None)
         if wrong is not None:
-            found.append(Mismatch(executors, name, number, lists[0], wrong))
+            found.append(Mismatch(executors, kept.id, number, lists[0], wrong))
     return Comparison(executors, len(rows), tuple(found), float(bool(found)))
 
 

@@ -26,6 +26,8 @@ def keygen(private_key: Path, public_key: Path) -> None:
     from reprise.bundle.signature import SigningKey
 
     private, public = SigningKey.generate()
+    if public_key.exists():
+        raise click.ClickException(f"{public_key}: File exists")
     for path, content, mode in (private_key, private, 0o600), (public_key, public, 0o644):
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
@@ -129,8 +130,7 @@ def prediction_batch(batch: pa.RecordBatch, first_row: int) -> tuple[pa.RecordBa
     A valid record is a prediction of version 1, see ``docs/schemas``. Predictions for canaries and erased ones are left
     out, uncounted. The first prediction gets the number ``first_row``.
     """
-    is_erased = pa.compute.equal(batch.column("problem"), ERASED)
-    rows = list(_rows(batch.filter(pa.compute.invert(pa.compute.fill_null(is_erased, False)))))
+    rows = list(_rows(batch.filter(pc.fill_null(pc.not_equal(batch.column("problem"), ERASED), True))))
     readable = [row for row in rows if row is not None]
     kept = [row for row in readable if not is_canary(row[_USER])]
     numbered = [(first_row + at, *row) for at, row in enumerate(kept)]
