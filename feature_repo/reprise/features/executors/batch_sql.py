@@ -11,7 +11,6 @@ same events make the same bits.
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any
 
 from reprise.features.accumulators import Aggregation
 from reprise.features.feature_functions import feature_sql, spec_fields
