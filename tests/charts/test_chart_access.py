@@ -37,10 +37,11 @@ FLOWS = {
         )
     ),
 }
-# what the code calls of the Kubernetes API, by component; each rule as (API group, resource, verbs)
+# what the code calls of the Kubernetes API and the admission policy asks for, by component; each rule as (API group,
+# resource, verbs)
 RULES: dict[str, set[tuple[str, str, frozenset[str]]]] = {
     "rollout": {
-        ("reprise.dev", "modelrollouts", frozenset({"get", "list", "watch", "patch"})),
+        ("reprise.dev", "modelrollouts", frozenset({"get", "list", "watch", "patch", "promote"})),
         ("reprise.dev", "modelrollouts/status", frozenset({"update"})),
         ("", "pods", frozenset({"list"})),
         ("events.k8s.io", "events", frozenset({"create"})),
@@ -166,6 +167,24 @@ def test_the_kubernetes_api_is_open_to_whom_the_code_calls_it_from_and_nobody_el
         }
     assert granted.items() <= RULES.items()
     assert {each.component for each in release.of_kind("RoleBinding")} == set(granted)
+
+
+def test_rights_on_rollouts_are_part_of_the_clusters_roles() -> None:
+    roles = render("-f", "dev", "--set=rollout.enabled=true,rollout.clusterRoles.enabled=true").of_kind(
+        "ClusterRole"
+    )
+    aggregated = {
+        label: each.raw["rules"][0]["verbs"]
+        for each in roles
+        for label in each.metadata.labels
+        if label.startswith("rbac.authorization.k8s.io/aggregate-to-")
+    }
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    assert aggregated == {
+        prefix + "view": ["get", "list", "watch"],
+        prefix + "edit": ["create", "update", "patch", "delete"],
+        prefix + "admin": ["promote"],
+    }
 
 
 def test_topics_are_as_the_platform_declares_them() -> None:

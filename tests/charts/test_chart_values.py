@@ -162,6 +162,34 @@ def test_pages_for_people_are_reached_through_the_ingress_in_development_and_by_
     assert {each.name for each in render(*PRODUCTION).of_kind("Ingress")} == {"reprise-predictor"}
 
 
+def test_hosts_are_served_by_an_ingress_and_by_gateways() -> None:
+    release = render(
+        *PRODUCTION,
+        "--set=predictor.ingress.host=a.example,predictor.ingress.additionalHosts={b.example}",
+        "--set=predictor.ingress.gateways[0].name=public,predictor.ingress.gateways[0].namespace=gateways",
+        "--set=status.ingress.gateways[0].name=inner",
+    )
+    ingress = release.find("Ingress", "reprise-predictor").spec
+    assert [each["host"] for each in ingress["rules"]] == ["a.example", "b.example"]
+    assert ingress["tls"][0]["hosts"] == ["a.example", "b.example"]
+    route = release.find("HTTPRoute", "reprise-predictor").spec
+    assert route["hostnames"] == ["a.example", "b.example"]
+    assert route["parentRefs"] == [{"name": "public", "namespace": "gateways"}]
+    assert route["rules"] == [
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+            "backendRefs": [{"name": "reprise-predictor", "port": 80}],
+        }
+    ]
+    status = release.find("HTTPRoute", "reprise-status").spec
+    assert [each["path"] for each in status["rules"][0]["matches"]] == [
+        {"type": "Exact", "value": "/status"},
+        {"type": "Exact", "value": "/status.json"},
+    ]
+    assert "hostnames" not in status
+    assert not [each for each in release.of_kind("Ingress") if each.name == "reprise-status"]
+
+
 def test_what_is_for_trying_out_is_off_in_production() -> None:
     components = {each.component for each in render(*PRODUCTION).manifests}
     assert components.isdisjoint({"kafdrop", "feast-ui", "seed", "datagen", "redis"})

@@ -1,11 +1,13 @@
 """Whole rollouts on a real API server, Redis and Prometheus; the predictors are pretended."""
 
+import json
 import time
 from datetime import UTC, datetime
 
 import pytest
 
 from e2e.support.cluster import CommandError
+from support.chart import render
 from support.collection import SOAK
 from support.pretend_predictor import CORRUPT, ERRING, GARBAGE, SLOW
 from support.rollout_world import BASE, NEW, evidence
@@ -180,3 +182,46 @@ def test_kubectl_explains_and_lists(stage):
     print(listed)
     for shown in ("PHASE", "WEIGHTS", "Progressing", "baseline 90%, forest 10%", "1/3", "True"):
         assert shown in listed
+
+
+def test_who_proposes_models_cannot_promote_one(stage):
+    namespace = stage.namespace
+    release = render(
+        f"--namespace={namespace}",
+        "--set=rollout.enabled=true,rollout.admissionPolicy.enabled=true,trainer.rollout.name=repurchase",
+    )
+    kinds = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    policy = [each.raw for kind in kinds for each in release.of_kind(kind)]
+    rights = [release.find(kind, "reprise-trainer").raw for kind in ("Role", "RoleBinding")]
+    trainer = f"--as=system:serviceaccount:{namespace}:reprise-trainer"
+
+    def as_trainer(*arguments):
+        try:
+            return stage.kubectl(*arguments, trainer, "--dry-run=server")
+        except CommandError as refused:
+            return str(refused)
+
+    def patch(**spec):
+        return as_trainer("patch", "mr", "repurchase", "--type=merge", "--patch", json.dumps({"spec": spec}))
+
+    stage.apply()
+    stage.kubectl(
+        "apply", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": policy + rights})
+    )
+    try:
+        wait_until(
+            "the policy is in force",
+            lambda: (
+                'need the verb "promote"'
+                in as_trainer("annotate", "mr", "repurchase", "reprise.dev/promote=forest")
+            ),
+            30,
+        )
+        assert "changes beyond spec.candidates" in patch(promotion={"rule": "NotWorse"})
+        assert "patched" in patch(candidates=[{"name": "forest", "digest": NEW, "trafficPercent": 50}])
+        stage.wait_for_weight(1000, 10)
+        stage.annotate(promote="forest")
+        stage.wait_for_phase("Promoted", 10)
+    finally:
+        for each in policy:
+            stage.kubectl("delete", each["kind"], each["metadata"]["name"])
