@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from reprise.archiver.settings import ArchiverSettings
 from reprise.backfill.settings import BackfillSettings
 from reprise.doctor.settings import DoctorSettings
+from reprise.forget.settings import ForgetSettings
 from reprise.materializer.settings import MaterializerSettings
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.predictor.settings import PredictorSettings
@@ -43,6 +44,7 @@ COMPONENTS = {
         "TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH", "TRAINER_ROLLOUT",
     }),
     "backfill": Component(BackfillSettings),
+    "forget": Component(ForgetSettings, {"FORGET_GROUP", "MODEL_STORE"}),
     "rollout": Component(RolloutSettings, {
         "MODEL_STORE", "ROLLOUT_NAMESPACE", "ROLLOUT_PREDICTOR_SELECTOR", "ROLLOUT_PREDICTOR_PORT_NAME",
         "ROLLOUT_PROMETHEUS_URL",

@@ -169,7 +169,8 @@ _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 
 _STORE_READERS = (
-    "predictor", "archiver", "compaction", "trainer", "backfill", "rollout", "outcomes", "doctor", "feast",
+    "predictor", "archiver", "compaction", "trainer", "backfill", "forget", "rollout", "outcomes", "doctor",
+    "feast",
 )  # fmt: skip
 
 # The first pattern that matches a value's path says what its default cannot.

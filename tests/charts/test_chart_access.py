@@ -8,7 +8,7 @@ from support.chart import COMPONENT, Release, render
 
 EXTRAS = (
     "--set=monitoring.enabled=true,kafdrop.enabled=true,feast.ui.enabled=true,redis.exporter.enabled=true,"
-    "rollout.enabled=true,outcomes.enabled=true"
+    "rollout.enabled=true,outcomes.enabled=true,forget.enabled=true"
 )
 
 # from, to, port; within the release and with its Kafka
@@ -21,7 +21,16 @@ FLOWS = {
     *(("status", name, "metrics") for name in ("predictor", "materializer", "archiver", "rollout")),
     *(
         (name, "kafka", 9093)
-        for name in ("predictor", "producer", "materializer", "archiver", "backfill", "doctor", "kafdrop")
+        for name in (
+            "predictor",
+            "producer",
+            "materializer",
+            "archiver",
+            "backfill",
+            "forget",
+            "doctor",
+            "kafdrop",
+        )
     ),
     *(
         (name, "redis", "redis")
@@ -29,6 +38,7 @@ FLOWS = {
             "predictor",
             "materializer",
             "backfill",
+            "forget",
             "seed",
             "feast",
             "rollout",

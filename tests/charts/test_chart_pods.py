@@ -89,11 +89,11 @@ COMPONENTS = (
         "trainer",
         "compaction",
     ),
-    *("backfill", "doctor", "datagen", "seed", "topics", "feast", "redis", "kafdrop"),
+    *("backfill", "forget", "doctor", "datagen", "seed", "topics", "feast", "redis", "kafdrop"),
 )
 ALL_ON = (
     "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,rollout.enabled=true,outcomes.enabled=true",
-    "--set=trainer.rollout.name=model",
+    "--set=trainer.rollout.name=model,forget.enabled=true",
 )
 
 
@@ -350,7 +350,13 @@ def test_every_mount_has_its_volume_and_every_volume_its_mount(release: Release)
 def test_every_claim_secret_and_configmap_of_a_pod_is_made_or_named_in_the_values(release: Release) -> None:
     made = {(each.kind, each.name) for each in release.manifests}
     given = {"s3", "kafka-users", "kafka-ca", "redis-users", "redis-ca"}
-    given |= {"reprise-s3", "reprise-redis-users", "reprise-redis-ca", "reprise-api-keys"}
+    given |= {
+        "reprise-s3",
+        "reprise-redis-users",
+        "reprise-redis-ca",
+        "reprise-api-keys",
+        "reprise-forget-users",
+    }
     given |= {"reprise-producer-keys", "reprise-producer-test-key", "reprise-signing-key"}
     # Strimzi makes a Secret for each KafkaUser, and one with the authority of its cluster
     given |= {each.name for each in release.of_kind("KafkaUser")} | {"reprise-kafka-cluster-ca-cert"}

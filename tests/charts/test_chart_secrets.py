@@ -15,12 +15,13 @@ KAFKA = {
     "materializer",
     "archiver",
     "backfill",
+    "forget",
     "doctor",
     "topics",
     "seed",
     "kafdrop",
 }
-REDIS = {"predictor", "materializer", "backfill", "doctor", "feast", "rollout", "outcomes", "seed"}
+REDIS = {"predictor", "materializer", "backfill", "forget", "doctor", "feast", "rollout", "outcomes", "seed"}
 READERS = {
     "kafka-users": KAFKA,
     "kafka-ca": KAFKA,
@@ -32,6 +33,7 @@ READERS = {
         "compaction",
         "trainer",
         "backfill",
+        "forget",
         "doctor",
         "feast",
         "outcomes",
@@ -40,7 +42,7 @@ READERS = {
     },
 }
 RENDERED = ("--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",)
-OPTIONS = ("-f", "dev", *EXTERNAL, "--set=rollout.enabled=true,outcomes.enabled=true")
+OPTIONS = ("-f", "dev", *EXTERNAL, "--set=rollout.enabled=true,outcomes.enabled=true,forget.enabled=true")
 
 
 def checksums(secrets: dict[str, str]) -> dict[str, str]:
@@ -119,7 +121,8 @@ def test_models_are_verified_where_they_are_loaded_and_signed_only_by_the_traine
         config = release.config(f"reprise-{component}")
         assert config["REPRISE_TRUSTED_KEYS_FILE"] == "/etc/reprise/trusted-keys/trusted.pem"
     assert release.config("reprise-trusted-keys") == {"trusted.pem": "PEM\n"}
-    assert mounts_of(release, "trusted-keys") == loading | {"seed"}
+    # the job that erases users reads the store's manifests and loads no model
+    assert mounts_of(release, "trusted-keys") == loading | {"seed", "forget"}
     assert mounts_of(release, "signing-key") == {"trainer", "seed"}
 
 

@@ -124,6 +124,17 @@ def test_an_event_sent_through_the_ingress_changes_the_features(
     wait_until("the purchase counts", lambda: _purchases(serving, user, product) == before + 1, 20, every=0.1)
 
 
+def test_a_job_erases_the_users_of_a_secret(platform: Platform, serving: httpx.Client) -> None:
+    user, product = "e2e-erased", "e2e-erased-product"
+    event = _event(user, product, "purchase", 3.0)
+    assert serving.post("/events", json=event).status_code == 202
+    wait_until("the purchase counts", lambda: _purchases(serving, user, product) == 1, 20, every=0.1)
+    platform.kubectl("create", "secret", "generic", "reprise-forget-users", f"--from-literal=users={user}")
+    log = platform.run_job("forget")
+    assert "user 1: erased 1 of ecommerce-events" in log
+    assert _purchases(serving, user, product) == 0
+
+
 def test_helm_test_makes_a_prediction(platform: Platform, serving: httpx.Client) -> None:
     assert "200" in platform.helm("test", RELEASE, "--logs")
 

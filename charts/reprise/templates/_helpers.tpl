@@ -215,13 +215,13 @@ the pods. Those that the chart or Strimzi creates appear later than the first po
 */}}
 {{- define "reprise.secrets" -}}
 {{- $values := (index . 0).Values -}}
-{{- if has (index . 1) (list "predictor" "producer" "materializer" "archiver" "backfill" "doctor" "topics" "seed" "kafdrop") -}}
+{{- if has (index . 1) (list "predictor" "producer" "materializer" "archiver" "backfill" "forget" "doctor" "topics" "seed" "kafdrop") -}}
 {{- if eq $values.kafka.mode "external" }}{{ with $values.kafka.external }} {{ .auth.existingSecret }} {{ .caSecret.name }} {{ end }}{{ end -}}
 {{- end -}}
-{{- if has (index . 1) (list "predictor" "materializer" "backfill" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
+{{- if has (index . 1) (list "predictor" "materializer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
 {{- if eq $values.redis.mode "bundled" }} {{ $values.redis.existingSecret }} {{ else }}{{ with $values.redis.external }} {{ .auth.existingSecret }} {{ .tls.caSecret.name }} {{ end }}{{ end -}}
 {{- end -}}
-{{- if has (index . 1) (list "predictor" "archiver" "compaction" "trainer" "backfill" "rollout" "outcomes" "doctor" "feast" "seed") }} {{ include "reprise.s3.secret" . }} {{ end -}}
+{{- if has (index . 1) (list "predictor" "archiver" "compaction" "trainer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed") }} {{ include "reprise.s3.secret" . }} {{ end -}}
 {{- end -}}
 
 {{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}

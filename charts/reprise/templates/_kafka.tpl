@@ -142,6 +142,11 @@ archiver:
 backfill:
   - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Describe]}
   - {type: group, name: {{ include "reprise.group" (list . "materializer") }}, operations: [Read, Describe]}
+# appends erasures, and reads the ends of the topics in its group
+forget:
+  - {type: topic, name: {{ $prefix }}ecommerce-events, operations: [Read, Write, Describe]}
+  - {type: topic, name: {{ $prefix }}ecommerce-predictions, operations: [Read, Describe]}
+  - {type: group, name: {{ include "reprise.group" (list . "forget") }}, operations: [Read, Describe]}
 # compares topics with their declaration; without a producer it appends the canary's event itself
 doctor:
   - {type: topic, name: {{ $prefix }}ecommerce-, patternType: prefix, operations: [Describe, DescribeConfigs]}

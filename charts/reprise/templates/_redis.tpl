@@ -36,17 +36,18 @@ REDIS_CA_FILE: /etc/reprise/redis/ca.crt
 
 {{- define "reprise.redis.env" -}}
 {{- $root := index . 0 -}}
+{{- $user := ternary "backfill" (index . 1) (eq (index . 1) "forget") -}}
 {{- $auth := $root.Values.redis.external.auth -}}
 {{- if eq $root.Values.redis.mode "bundled" }}
 - name: REDIS_USERNAME
-  value: {{ index . 1 }}
+  value: {{ $user }}
 - name: REDIS_PASSWORD
   valueFrom:
     secretKeyRef:
       name: {{ include "reprise.redis.secret" $root }}
-      key: {{ index . 1 }}-password
+      key: {{ $user }}-password
 {{- else if $auth.existingSecret }}
-{{- $prefix := ternary (printf "%s-" (index . 1)) "" $auth.perComponent }}
+{{- $prefix := ternary (printf "%s-" $user) "" $auth.perComponent }}
 - name: REDIS_USERNAME
   valueFrom:
     secretKeyRef:
