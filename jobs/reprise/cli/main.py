@@ -19,6 +19,7 @@ _COMPONENTS = {
     "dlq": "dlq",
     "archive": "archiver",
     "serve": "predictor",
+    "score": "scoring",
     "outcomes": "outcomes",
     "forget": "forget",
     "status": "status",

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reprise import sql
+from reprise.events.event import ERASED_PREFIX, format_timestamp
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.executors import batch_sql
 from reprise.features.feature_functions import FloatArray
@@ -37,6 +38,15 @@ class LogPositions:
     last_offsets: Mapping[int, int]
 
 
+@dataclass(frozen=True)
+class EventsSummary:
+    """Number of loaded events, the instant of the last, and a hash of their content in any order."""
+
+    count: int
+    last_us: int
+    content: int
+
+
 class BatchExecutor(AbstractContextManager["BatchExecutor"]):
     """Computes states and model inputs from a file of events; a context manager.
 
@@ -56,10 +66,13 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         self._connection.close()
         self._spill.cleanup()
 
-    def load_events(self, source: Path | pa.Table, refund_us: int = 0) -> int:
+    def load_events(
+        self, source: Path | pa.Table, refund_us: int = 0, *, before_us: int | None = None
+    ) -> int:
         """Load canonical events, the first of each ``event_id``; return how many are of the plan's event types.
 
-        Purchases that are returned within ``refund_us`` are marked; see ``labels.refunded_purchases``.
+        Purchases that are returned within ``refund_us`` are marked; see ``labels.refunded_purchases``. Events at
+        ``before_us`` and later are left out.
 
         Raises:
             NotEnoughEventsError: There are none.
@@ -70,17 +83,19 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             self._connection.register("given_events", source)
             rows = "(SELECT *, row_number() OVER () AS file_row_number FROM given_events)"
         types = ", ".join(sql.literal(event_type) for event_type in self._plan.frames)
+        past = "true" if before_us is None else f"epoch_us(timestamp) < {before_us}"
         self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE events AS
             SELECT event_id, user_id, product_id, event_type, epoch_us(timestamp) AS ts, amount,
                    {sql.event_key()} AS event_key
-            FROM {rows} WHERE event_type IN ({types}) {sql.FIRST_OF_EACH_ID}
+            FROM {rows} WHERE event_type IN ({types}) {sql.FIRST_OF_EACH_ID} AND {past}
             """
         )
         [(count,)] = self._run("SELECT count(*) FROM events")
         if count == 0:
-            raise NotEnoughEventsError(f"no event is of a type that makes features: {types}")
+            when = "" if before_us is None else f" before {format_timestamp(before_us)}"
+            raise NotEnoughEventsError(f"no event{when} is of a type that makes features: {types}")
         refunded = "SELECT ''::VARCHAR AS event_id WHERE false"
         if refund_us:
             distinct = f"(SELECT *, epoch_us(timestamp) AS ts FROM {rows} {sql.FIRST_OF_EACH_ID})"
@@ -138,6 +153,64 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         entity_plan = next(e for e in self._plan.entities if e.name == entity)
         transitions = self._lift(self._events(is_row=True))
         return self._stream(batch_sql.final_select(self._plan, entity_plan, transitions))
+
+    def summary(self) -> EventsSummary:
+        """Return what is loaded."""
+        columns = "event_id, user_id, product_id, event_type, ts, amount"
+        [found] = self._run(f"SELECT count(*), max(ts), bit_xor(hash({columns})) FROM events")
+        return EventsSummary(*found)
+
+    def load_pairs(self, part_rows: int) -> list[int]:
+        """Compute the states of all pairs with a purchase, for ``pair_rows``; return the number of pairs by part.
+
+        A part is all pairs of some users, chosen by a hash of their ids: about ``part_rows`` pairs. Erased users are
+        left out.
+        """
+        self._run(
+            f"""
+            CREATE OR REPLACE TEMP TABLE bought AS
+            SELECT user_id, product_id, count(*) AS purchases, avg(amount) AS mean_amount,
+                   make_timestamptz(max(ts)) AS last_purchase
+            FROM events
+            WHERE event_type = {sql.literal(self._plan.purchase_type)}
+                AND NOT starts_with(user_id, {sql.literal(ERASED_PREFIX)})
+            GROUP BY user_id, product_id
+            """
+        )
+        [(pairs,)] = self._run("SELECT count(*) FROM bought")
+        parts = -(-pairs // part_rows) or 1
+        self._run(
+            f"CREATE OR REPLACE TEMP TABLE parts AS SELECT user_id, {sql.event_key('user_id')} % {parts} AS part"
+            " FROM (SELECT DISTINCT user_id FROM bought)"
+        )
+        transitions = self._lift(self._events(is_row=True))
+        joins = {
+            "user": "JOIN parts USING (user_id) ORDER BY part",
+            "product": "",
+            "pair": "JOIN bought USING (user_id, product_id) JOIN parts USING (user_id) ORDER BY part",
+        }
+        for entity, view in zip(self._plan.entities, self._views, strict=True):
+            needed = {field.name for field in view.fields}
+            states = batch_sql.final_select(self._plan, entity, transitions, f"{entity.name}__", needed)
+            self._run(
+                f"CREATE OR REPLACE TEMP TABLE {entity.name}_states AS"
+                f" SELECT * EXCLUDE (last_us) FROM ({states}) {joins[entity.name]}"
+            )
+        counts = dict(self._run("SELECT part, count(*) FROM pair_states GROUP BY part"))
+        return [counts.get(part, 0) for part in range(parts)]
+
+    def pair_rows(self, part: int, instant_us: int) -> pa.RecordBatchReader:
+        """Return the idle requests of a part of ``load_pairs``, in order: an instant after all events, and the states.
+
+        With the number of ``purchases``, their ``mean_amount``, and ``last_purchase``.
+        """
+        return self._stream(
+            f"""
+            SELECT *, {instant_us}::BIGINT AS ts, NULL::DOUBLE AS amount, NULL::DOUBLE AS is_purchase
+            FROM pair_states JOIN user_states USING (part, user_id) JOIN product_states USING (product_id)
+            WHERE part = {part} ORDER BY user_id, product_id
+            """
+        )
 
     def load_positions(self, source: Path) -> LogPositions | None:
         """Load the log position of each event from the file of the events, in the order of arrival.

@@ -210,8 +210,13 @@ def past_select(
     )
 
 
-def final_select(plan: Plan, entity: EntityPlan, source: str) -> str:
-    """Return the query of each entity's state after all events: its ids, its fields, and ``last_us``."""
+def final_select(
+    plan: Plan, entity: EntityPlan, source: str, prefix: str = "", needed: AbstractSet[str] | None = None
+) -> str:
+    """Return the query of each entity's state after all events: its ids, its fields, and ``last_us``.
+
+    Fields have the prefix; with ``needed`` only those fields are there.
+    """
     keys = _PARTITIONS[entity.name]
     lasts = [
         f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
@@ -223,7 +228,7 @@ def final_select(plan: Plan, entity: EntityPlan, source: str) -> str:
             f" AS {frame}_is_last"
         )
     return (
-        f"SELECT {keys}, {', '.join(_states(entity, _Final()))}, max(ts) AS last_us"
+        f"SELECT {', '.join([keys, *_states(entity, _Final(), prefix, needed)])}, max(ts) AS last_us"
         f" FROM (SELECT *, {', '.join(lasts)} FROM ({source}) WHERE is_event) GROUP BY {keys}"
     )
 

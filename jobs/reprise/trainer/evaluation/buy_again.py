@@ -57,12 +57,8 @@ def evaluate_buy_again(
     the 100 products with the latest purchases. The baselines are fitted on all purchases before the instant. None if
     no user bought again.
     """
-    before = folder / "events-before.parquet"
     with sql.connect(memory_limit=memory_limit, temp_directory=folder) as connection:
         source = f"read_parquet({sql.literal(events)})"
-        sql.copy_to_parquet(
-            connection, f"SELECT * FROM {source} WHERE epoch_us(timestamp) < {instant_us}", before
-        )
         table = connection.sql(
             _pairs(source, instant_us, horizon // timedelta(microseconds=1))
         ).to_arrow_table()
@@ -83,7 +79,7 @@ def evaluate_buy_again(
         }
     )
     with BatchExecutor(plan, memory_limit=memory_limit, temp_directory=folder) as executor:
-        executor.load_events(before)
+        executor.load_events(events, before_us=instant_us)
         inputs = batch_inputs(executor, plan, requests)
     baselines = BuyAgainBaselines.fit(pairs).scores(pairs.subset(judged), horizon / timedelta(days=1))
     scores = {MODEL: score(inputs.astype(np.float32)), **baselines}

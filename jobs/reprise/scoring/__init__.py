@@ -1,0 +1,1 @@
+"""Scores all pairs of users and the products that they bought, as files."""

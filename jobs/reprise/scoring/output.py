@@ -1,0 +1,88 @@
+"""The files of one run: a directory of parts, and a manifest that is written last."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+
+from reprise.runtime.storage import open_storage
+from reprise.scoring.exceptions import ScoringError
+
+MANIFEST = "_manifest.json"
+SCHEMA = pa.schema(
+    [
+        ("user_id", pa.string()),
+        ("product_id", pa.string()),
+        ("probability", pa.float32()),
+        ("purchases", pa.int64()),
+        ("mean_amount", pa.float64()),
+        ("last_purchase", pa.timestamp("us", "UTC")),
+    ]
+)
+"""Columns of the scores; ``mean_amount`` is of the pair's purchases that have an amount."""
+
+
+class Manifest(BaseModel):
+    """What a directory of scores holds. A directory without it is incomplete."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: AwareDatetime
+    model: str
+    format: str
+    horizon_seconds: int
+    chunk: int
+    events: int  # Before the instant
+    last_event: AwareDatetime
+    pairs: int
+    files: list[str]
+
+
+class ScoreDirectory:
+    """The directory of an instant's date and a model, under the URL of the output."""
+
+    def __init__(self, url: str, at: datetime, digest: str) -> None:
+        self._storage = open_storage(url)
+        self._path = f"date={at:%Y-%m-%d}/model={digest.removeprefix('sha256:')[:12]}"
+        self.location = self._storage.location(self._path)
+
+    def manifest(self) -> Manifest | None:
+        """Return the manifest, None where there is none; raises ``ScoringError`` if it cannot be read."""
+        path = f"{self._path}/{MANIFEST}"
+        with suppress(FileNotFoundError):
+            try:
+                return Manifest.model_validate_json(self._storage.read(path))
+            except ValidationError as error:
+                problem = f"{self._storage.location(path)} is no manifest of scores; remove it to score again"
+                raise ScoringError(problem) from error
+        return None
+
+    def begin(self, names: Iterable[str]) -> set[str]:
+        """Remove the manifest and the files of other runs; return which of these files are there."""
+        self._storage.remove(f"{self._path}/{MANIFEST}")
+        present = {path.rpartition("/")[2] for path in self._storage.files(self._path)}
+        for name in present - set(names):
+            self._storage.remove(f"{self._path}/{name}")
+        return present & set(names)
+
+    def write(
+        self, name: str, batches: Iterable[pa.RecordBatch], folder: Path, advance: Callable[[int], object]
+    ) -> None:
+        """Write one file, by way of a local folder; ``advance`` is called with the number of rows of each batch."""
+        local = folder / name
+        writer = pq.ParquetWriter if local.suffix == ".parquet" else pacsv.CSVWriter
+        with writer(local, SCHEMA) as opened:
+            for batch in batches:
+                opened.write_batch(batch)
+                advance(batch.num_rows)
+        self._storage.write(f"{self._path}/{name}", local)
+        local.unlink()
+
+    def finish(self, manifest: Manifest) -> None:
+        """Write the manifest."""
+        self._storage.write(f"{self._path}/{MANIFEST}", manifest.model_dump_json(indent=2).encode())

@@ -1,0 +1,34 @@
+"""The scoring job's configuration."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from reprise.bundle.settings import ModelStoreSettings, TrustSettings
+from reprise.runtime.job_metrics import JobSettings
+
+
+class ScoringSettings(ModelStoreSettings, TrustSettings, JobSettings):
+    """Which model scores, and where the scores go; ``SCORING_*`` in the environment, or options."""
+
+    model_config = SettingsConfigDict(env_prefix="SCORING_")
+
+    offline_store: str | None = Field(
+        default=None,
+        min_length=1,
+        validation_alias="REPRISE_OFFLINE_STORE",
+        description="The offline store: a folder, or a URL such as s3://bucket/offline.",
+    )
+    out: str = Field(
+        default="scores", min_length=1, description="Output: a folder, or a URL such as s3://bucket/scores."
+    )
+    model: str = Field(
+        default="latest", description="Digest of the model, sha256:…; latest is the model store's latest."
+    )
+    format: Literal["parquet", "csv"] = Field(default="parquet", description="Format of the scores.")
+    chunk: int = Field(
+        default=500_000,
+        ge=1,
+        description="Pairs in one file, about; a file has all pairs of its users. A smaller number takes less memory.",
+    )
