@@ -212,6 +212,17 @@ class LogContract(ProducerContract):
             p: [r.offset for r in records[committed[p] :]] for p, records in seen.items()
         }
 
+    def test_seek_continues_at_an_offset(self, stack: ExitStack, producer: LogProducer) -> None:
+        [first, *_] = append_all(producer, ["a"] * 10)
+        consumer = self.consumer(stack)
+        drain(consumer, 10)
+        consumer.seek({first.partition: 4})
+        again = drain(consumer, 6)[first.partition]
+        assert [(record.offset, record.absent) for record in again] == [(at, 0) for at in range(4, 10)]
+        with pytest.raises(NotAssignedError):
+            consumer.seek({first.partition: 2, 10_000: 0})
+        assert not consumer.poll(10, 0.2)
+
     def test_what_was_not_committed_is_read_again(self, stack: ExitStack, producer: LogProducer) -> None:
         append_all(producer, [f"u{number}" for number in range(60)])
         first = self.open_consumer("readers")

@@ -138,6 +138,13 @@ class LogConsumer(Protocol):
         It is the next offset to be written, or the beginning of the first transaction that is open.
         """
 
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Continue reading at these offsets, by partition.
+
+        Raises:
+            NotAssignedError: A partition is not assigned to this consumer; nothing was changed.
+        """
+
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit the group's next offset to read, by partition.
 

@@ -7,7 +7,7 @@ notices, and Redis Cluster can run it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -204,11 +204,21 @@ class OnlineStore(StoreClient):
 
     def erasure_position(self, erasure_id: str) -> bytes | None:
         """Return the position of an erasure that was noted within a month, or None."""
-        key, operation = self._dedup_key(f"erased {erasure_id}"), "read an erasure"
-        replies = self.execute([pack(b"GET", key)], [key], operation)
-        self.raise_refusal(replies, operation)
-        position: bytes | None = replies[0]
+        [position] = self.read_values([self._dedup_key(f"erased {erasure_id}")])
         return position
+
+    def read_values(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return the values of keys, in order; None where there is none."""
+        operation = f"read {len(keys)} values"
+        replies = self.execute([pack(b"GET", key) for key in keys], keys, operation)
+        self.raise_refusal(replies, operation)
+        return replies
+
+    def write_values(self, values: Mapping[bytes, bytes]) -> None:
+        """Set the values of keys for a month."""
+        operation, seconds = f"write {len(values)} values", int(_NOTED.total_seconds())
+        commands = [pack(b"SET", key, value, b"EX", seconds) for key, value in values.items()]
+        self.raise_refusal(self.execute(commands, list(values), operation), operation)
 
     def raise_first_error(
         self, replies: Sequence[Any], rows: Sequence[tuple[ViewCodec, bytes]], operation: str

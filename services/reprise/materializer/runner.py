@@ -13,6 +13,7 @@ from reprise.http.metrics import process_registry
 from reprise.http.server import run_service
 from reprise.log import EVENTS, open_consumer, open_producer
 from reprise.materializer.batch_fold import BatchFold
+from reprise.materializer.checkpoints import Checkpoints
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
 from reprise.materializer.worker import Worker, send_dead_letters
@@ -24,7 +25,10 @@ DISTRIBUTION = "reprise-materializer"
 _log = get_logger(__name__)
 _CLOSE_SECONDS = 10.0
 _GC_THRESHOLD = 100_000
-_TIMED = ("read", "write_guarded", "claim_event_ids", "replication_ids", "wait_for_replicas")
+_TIMED = (
+    *("read", "write_guarded", "claim_event_ids", "replication_ids", "wait_for_replicas"),
+    *("read_values", "write_values"),
+)
 
 
 def serve(settings: MaterializerSettings) -> None:
@@ -79,4 +83,6 @@ def open_worker(settings: MaterializerSettings, metrics: MaterializerMetrics) ->
         consumer = open_consumer(settings, EVENTS, settings.group)
         stack.callback(consumer.close)
         _log.info("folding", plan=plan.hash[:12], schema=plan.schema_hash[:12], group=settings.group)
-        yield Worker(consumer, fold, metrics, settings)
+        # the nodes of a cluster lose different writes
+        checkpoints = Checkpoints(store, settings.feast_project, settings.group)
+        yield Worker(consumer, fold, metrics, settings, None if settings.is_cluster else checkpoints)

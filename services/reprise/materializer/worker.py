@@ -4,6 +4,7 @@ import base64
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import orjson
 
@@ -23,6 +24,7 @@ from reprise.log import (
     acknowledged,
 )
 from reprise.materializer.batch_fold import BatchFold, InvalidRecord
+from reprise.materializer.checkpoints import Checkpoints
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.row_writer import ContendedRowError
 from reprise.materializer.settings import MaterializerSettings
@@ -59,8 +61,10 @@ class Worker:
         fold: BatchFold,
         metrics: MaterializerMetrics,
         settings: MaterializerSettings,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
         self._consumer = consumer
+        self._checkpoints = checkpoints
         self._fold = fold
         self._metrics = metrics
         self._settings = settings
@@ -117,11 +121,17 @@ class Worker:
     def _fold_polled(self, polled: Mapping[int, Sequence[Record]]) -> bool:
         """Fold and commit the batch; return False if it has to be retried."""
         try:
-            self._fold.fold(self._consumer.topic_id, polled)
+            topic_id = self._consumer.topic_id
+            read_again = self._read_again(topic_id, polled)
+            folded = {p: records for p, records in polled.items() if p not in read_again}
+            if not folded:
+                return True
+            self._fold.fold(topic_id, folded)
+            offsets = {partition: records[-1].offset + 1 for partition, records in folded.items()}
+            if self._checkpoints is not None:
+                self._checkpoints.save(topic_id, offsets)
             with self._metrics.event_log.timed():
-                self._consumer.commit(
-                    {partition: records[-1].offset + 1 for partition, records in polled.items()}
-                )
+                self._consumer.commit(offsets)
         except NotAssignedError as error:
             # the partitions' new owners fold these records again from their committed offsets
             self._report_delay(error)
@@ -131,6 +141,24 @@ class Worker:
             return False
         self._problem = None
         return True
+
+    def _read_again(self, topic_id: bytes, polled: Mapping[int, Sequence[Record]]) -> AbstractSet[int]:
+        """Go back to what the store has lost since it was folded; return the partitions that continue there."""
+        if self._checkpoints is None:
+            return frozenset()
+        behind = self._checkpoints.behind(topic_id, polled)
+        if behind:
+            beginnings = self._consumer.beginning_offsets()
+            starts = {p: polled[p][0].offset - polled[p][0].absent for p in behind}
+            behind = {
+                p: max(offset, beginnings[p]) for p, offset in behind.items() if beginnings[p] < starts[p]
+            }
+            self._consumer.seek(behind)
+            for partition, offset in behind.items():
+                _log.error(
+                    "store_lost_writes", partition=partition, read_from=offset, read_until=starts[partition]
+                )
+        return behind.keys()
 
     def _report_delay(self, error: Exception) -> None:
         self._problem = str(error)

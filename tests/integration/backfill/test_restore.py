@@ -7,6 +7,7 @@ kept as it is there, raw field by raw field. Then Redis is emptied, and restored
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -93,6 +94,27 @@ def test_a_replay_of_the_log_restores_the_bytes(lived: Lived) -> None:
     shop.seek_to_the_beginning()
     shop.fold()
     assert dump(shop) == after
+
+
+def test_what_a_crash_of_redis_lost_is_folded_again(tmp_path: Path, redis_server: RedisServer) -> None:
+    events = make_events(3 * A_ROUND, users=40, products=20, seed=6)
+    shop = EmbeddedShop(tmp_path, redis_server)
+    shop.append(events[:A_ROUND])
+    shop.fold()
+    with redis_server.client() as client:
+        on_disk = {key: client.dump(key) for key in client.scan_iter()}
+        shop.append(events[A_ROUND : 2 * A_ROUND])
+        shop.fold()
+        redis_server.flush()
+        for key, content in on_disk.items():
+            client.restore(key, 0, content)
+    shop.append(events[2 * A_ROUND :])
+    assert shop.fold() == {"folded": 2 * A_ROUND}
+    after = dump(shop)
+    redis_server.flush()
+    shop.seek_to_the_beginning()
+    assert shop.fold() == {"folded": 3 * A_ROUND}
+    assert_same_bytes(dump(shop), after)
 
 
 def test_a_copy_of_redis_goes_on_from_where_it_was_taken(lived: Lived) -> None:

@@ -81,6 +81,11 @@ class EmbeddedConsumer:
         """Return the next offset to be written, by assigned partition."""
         return {partition: self._database.end_offset(partition) for partition in self._positions}
 
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Continue reading at these offsets."""
+        NotAssignedError.check(offsets, self._positions)
+        self._positions.update(offsets)
+
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Replace the group's committed offsets of these partitions."""
         NotAssignedError.check(offsets, self._positions)

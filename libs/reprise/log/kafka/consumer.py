@@ -120,6 +120,14 @@ class KafkaLogConsumer:
         """Return the last stable offset, by assigned partition; queries Kafka."""
         return self._offsets(self._consumer.end_offsets, "querying end offsets")
 
+    def seek(self, offsets: Mapping[int, int]) -> None:
+        """Continue reading at these offsets."""
+        self._check_open()
+        NotAssignedError.check(offsets, self._assigned)
+        for partition, offset in offsets.items():
+            self._consumer.seek(TopicPartition(self._topic, partition), offset)
+            self._next_offsets[partition] = offset
+
     def commit(self, offsets: Mapping[int, int]) -> None:
         """Commit, and wait for Kafka's acknowledgement."""
         self._check_open()

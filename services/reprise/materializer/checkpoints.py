@@ -1,0 +1,47 @@
+"""How far the store has the log: in the store itself, so that it is lost with what the store loses.
+
+A Redis that crashes, or a replica that takes its place, may lack the last writes that it acknowledged, although their
+offsets are committed. It has all writes up to some instant: so it has an earlier checkpoint, too.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from reprise.log import Record
+from reprise.store.online_store import OnlineStore
+
+
+class Checkpoints:
+    """The offsets before which the store has everything of a consumer group, by partition.
+
+    Not for Redis Cluster, whose nodes lose different writes; there, writes can wait for replicas.
+    """
+
+    def __init__(self, store: OnlineStore, project: str, group: str) -> None:
+        self._store = store
+        self._prefix = f"settled:{project}:{group}:"
+
+    def behind(self, topic_id: bytes, polled: Mapping[int, Sequence[Record]]) -> dict[int, int]:
+        """Return the partitions of which the store lacks records before the polled ones, and from where.
+
+        A partition without a checkpoint is not among them.
+
+        Raises:
+            StoreError: The store is unavailable or refuses.
+        """
+        partitions = list(polled)
+        values = self._store.read_values([self._key(topic_id, partition) for partition in partitions])
+        found = {p: int(value) for p, value in zip(partitions, values, strict=True) if value is not None}
+        starts = {p: polled[p][0].offset - polled[p][0].absent for p in found}
+        return {p: offset for p, offset in found.items() if offset < starts[p]}
+
+    def save(self, topic_id: bytes, offsets: Mapping[int, int]) -> None:
+        """Set the checkpoints, after everything before them was written.
+
+        Raises:
+            StoreError: The store is unavailable or refuses.
+        """
+        values = {self._key(topic_id, partition): b"%d" % offset for partition, offset in offsets.items()}
+        self._store.write_values(values)
+
+    def _key(self, topic_id: bytes, partition: int) -> bytes:
+        return f"{self._prefix}{topic_id.hex()}:{partition}".encode()
