@@ -55,6 +55,14 @@ def test_bytes_that_are_no_graph_are_refused() -> None:
         Scorer(b"no graph", "inputs", "probability", ("a",))
 
 
+def test_what_was_checked_is_what_runs() -> None:
+    # Producer "ORTM" after an unknown field: an ONNX model whose first bytes are those of ONNX Runtime's own format
+    model = bytes([0x28, 0, 0x12, 4]) + b"ORTM" + bundle_files(weights={"total_spend": 1.0}).model
+    disguised = Scorer(model, "inputs", "probability", scorer_of({}).input_names)
+    row = [1.0] * len(disguised.input_names)
+    assert disguised.score_row(row) == scorer_of({"total_spend": 1.0}).score_row(row)
+
+
 def with_operator(op: str, domain: str = "") -> Callable[[onnx.ModelProto], None]:
     return lambda model: model.graph.node.append(helper.make_node(op, ["scores"], ["other"], domain=domain))
 
