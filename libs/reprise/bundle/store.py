@@ -1,6 +1,7 @@
 """The model store: bundles by digest, and a pointer to the latest."""
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from reprise.bundle.bundle import (
@@ -36,6 +37,7 @@ LATEST = "latest.json"
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 MAX_GRAPH_BYTES = 512 * 1024 * 1024
 """Maximum sizes of files; nothing beyond them is read."""
+_MANIFEST = re.compile(rf"{BUNDLES}/sha256-([0-9a-f]{{64}})/{re.escape(MANIFEST)}")
 
 
 class BundleStore:
@@ -92,10 +94,9 @@ class BundleStore:
         return files.digest
 
     def digests(self) -> list[Digest]:
-        """Return the digests of all bundles."""
-        files = self._storage.files(BUNDLES)
-        names = (path.split("/")[-2] for path in files if path.endswith(f"/{MANIFEST}"))
-        return [parse_digest(name.replace("sha256-", "sha256:")) for name in names]
+        """Return the digests of all bundles; other files are ignored."""
+        found = map(_MANIFEST.fullmatch, self._storage.files(BUNDLES))
+        return [parse_digest(f"sha256:{match[1]}") for match in found if match]
 
     def sign(self, digest: str) -> Digest:
         """Add a signature by the signing key to a bundle, and return its digest; raises as ``fetch``."""

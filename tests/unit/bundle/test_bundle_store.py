@@ -80,8 +80,7 @@ def local_file(store: BundleStore, digest: str, name: str) -> Path:
 
 def bundles(store: BundleStore) -> list[str]:
     """The digests of the complete bundles."""
-    paths = open_storage(store.url).files("bundles")
-    return sorted(path.split("/")[1].replace("-", ":") for path in paths if path.endswith("/manifest.json"))
+    return sorted(store.digests())
 
 
 def test_published_bundle_is_fetched_byte_for_byte(open_store: StoreFactory) -> None:
@@ -97,6 +96,13 @@ def test_published_bundle_is_fetched_byte_for_byte(open_store: StoreFactory) -> 
     assert bundle.metadata == {"trained_at": "2026-11-23"}
     card = f"bundles/{digest.replace(':', '-')}/model_card.html"
     assert open_storage(open_store().url).read(card) == b"<html>"
+    assert bundles(open_store()) == [digest]
+
+
+def test_foreign_folders_are_no_bundles(open_store: StoreFactory) -> None:
+    digest = open_store().publish(make_files())
+    for name in "copy", f"{digest.replace(':', '-')}.bak", f"copy/{digest.replace(':', '-')}":
+        open_storage(open_store().url).write(f"bundles/{name}/manifest.json", b"{}")
     assert bundles(open_store()) == [digest]
 
 
