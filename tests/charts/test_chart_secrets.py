@@ -130,6 +130,10 @@ def test_production_refuses_unsigned_models() -> None:
     assert "REPRISE_TRUSTED_KEYS_FILE" in render("-f", "production").config("reprise-predictor")
     with pytest.raises(RenderingError, match=r"requireSignature needs storage\.models\.trustedKeys"):
         render("-f", "production", "--set=storage.models.trustedKeys=")
+    unsigned = "storage.models.signingKeySecret="
+    with pytest.raises(RenderingError, match=r"name the Secret .* in storage\.models\.signingKeySecret"):
+        render("-f", "production", f"--set={unsigned}")
+    render("-f", "production", f"--set={unsigned},trainer.settings.TRAINER_SET_LATEST=false")
 
 
 def test_a_component_has_its_own_s3_credentials_or_those_of_all() -> None:
