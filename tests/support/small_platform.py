@@ -23,19 +23,8 @@ USERS: dict[str, tuple[str, ...]] = {
     "predictor": (f"%R~{ROWS}", f"%R~routing:{PROJECT}:document", "-@all", "+ping", "+hmget", "+get"),
     "materializer": (
         *(f"~{ROWS}", f"~seen:{PROJECT}:*", f"~settled:{PROJECT}:*"),
-        *(
-            "-@all",
-            "+ping",
-            "+hmget",
-            "+hget",
-            "+hset",
-            "+eval",
-            "+evalsha",
-            "+get",
-            "+set",
-            "+scan",
-            "+unlink",
-        ),
+        *("-@all", "+ping", "+hmget", "+hget", "+hset", "+eval", "+evalsha"),
+        *("+get", "+set", "+scan", "+unlink"),
     ),
     "doctor": (
         *(f"~reprise-doctor:{PROJECT}:*", f"%W~*reprise-doctor-{ROWS}", f"%R~routing:{PROJECT}:document"),

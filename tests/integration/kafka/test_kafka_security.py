@@ -1,4 +1,4 @@
-"""TLS with a CA file and SCRAM are asked of Kafka, and what is wrong with them is said."""
+"""Connections to Kafka by TLS with a CA file and SCRAM, and the error where either is wrong."""
 
 import re
 from pathlib import Path

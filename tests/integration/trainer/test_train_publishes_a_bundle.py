@@ -237,7 +237,7 @@ def test_unknown_store_is_refused_before_any_work(history: Path) -> None:
     assert "gopher" in result.output
 
 
-def test_sampling_is_said(history: Path, tmp_path: Path) -> None:
+def test_sampled_rows_are_in_manifest_and_summary(history: Path, tmp_path: Path) -> None:
     result = train(
         history / "events.parquet",
         tmp_path / "models",

@@ -57,7 +57,7 @@ def test_all_is_well_where_something_was_checked_and_nothing_failed(
     assert all_passed(results) is well
 
 
-def test_that_nothing_was_checked_is_said() -> None:
+def test_report_without_a_check_reads_nothing_was_checked() -> None:
     assert "nothing was checked" in printed(LEFT_OUT)
 
 

@@ -179,7 +179,7 @@ def test_ids_in_lists_are_refused_with_the_column_and_its_type(tmp_path: Path) -
         load_column(tmp_path, "user_id", pa.array([["a"]]))
 
 
-def test_whole_floats_in_a_csv_id_column_lose_their_point_and_it_is_said(tmp_path: Path) -> None:
+def test_whole_floats_in_a_csv_id_column_lose_their_point_with_a_note(tmp_path: Path) -> None:
     rows, report = load(
         tmp_path, "user_id,product_id,timestamp\n17850.0,1.0,2026-01-01\n12.0,v1.0,2026-01-01\n"
     )
@@ -306,7 +306,7 @@ def test_timestamps_of_many_kinds_are_read(tmp_path: Path, text: str, expected: 
         "2026-01-01T00:00:00.000",
     ],
 )
-def test_timestamps_without_a_zone_are_utc_and_it_is_said(tmp_path: Path, text: str) -> None:
+def test_timestamps_without_a_zone_are_utc_with_a_note(tmp_path: Path, text: str) -> None:
     rows, report = load(tmp_path, f"user_id,product_id,timestamp\nu,p,{text}\nu,p,2026-01-02T00:00:00Z\n")
     assert rows[0]["timestamp"] == JAN_1
     assert "1 timestamps without a zone are taken as UTC" in report.notes

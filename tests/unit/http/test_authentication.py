@@ -214,7 +214,7 @@ def test_bucket_that_was_overdrawn_is_to_be_paid_back_first() -> None:
 
 
 @pytest.mark.parametrize("path", ["/double", "/of/u", "/nowhere", "/metrics", "/health/", "//health"])
-def test_without_a_key_nothing_is_told(guarded: TestClient, path: str) -> None:
+def test_every_path_without_a_key_has_the_same_answer(guarded: TestClient, path: str) -> None:
     for method in ("GET", "POST", "DELETE"):
         response = guarded.request(method, path)
         assert response.status_code == 401

@@ -122,7 +122,7 @@ def test_the_better_model_is_found_on_the_same_predictions(found: Evaluation) ->
     assert found.reproduction.differing == 0
 
 
-def test_probabilities_that_differ_are_told(found: Evaluation) -> None:
+def test_probabilities_that_differ_are_counted_in_the_summary(found: Evaluation) -> None:
     told = render_summary(replace(found, reproduction=Reproduction(compared=900, differing=3)))
     assert "900 logged probabilities computed again by their models: 3 differ" in told
 

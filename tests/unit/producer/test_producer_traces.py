@@ -47,7 +47,7 @@ async def test_events_are_a_span_with_their_append() -> None:
     assert not [span for span in spans.all() if "secret" in span.to_json()]
 
 
-async def test_a_log_that_refuses_is_told() -> None:
+async def test_a_log_that_refuses_is_an_event_of_the_span() -> None:
     spans = KeptSpans()
     log = FakeLogProducer()
     log.failure = lambda _: LogUnavailableError("kafka:9092")

@@ -233,7 +233,7 @@ def test_alert_that_says_more_than_the_finding_of_its_section_is_shown_too() -> 
     assert "The archiver is far behind." in [each.sentence for each in verdict.findings]
 
 
-def test_prometheus_that_does_not_answer_is_told() -> None:
+def test_prometheus_that_does_not_answer_is_a_finding() -> None:
     finding = only(with_alerts(problem="Prometheus: it refuses the connection"))
     assert finding.level == "watch"
     assert finding.sentence == "The alerts are not known: Prometheus: it refuses the connection."

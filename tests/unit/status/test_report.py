@@ -126,7 +126,7 @@ def test_model_that_most_predictors_answer_with() -> None:
     assert (arm.name, arm.share, arm.loaded, arm.of) == ("everybody", 1, 2, 3)
 
 
-def test_model_of_which_nothing_more_is_told() -> None:
+def test_model_without_details_is_reported_by_its_digest() -> None:
     info = f'reprise_predictor_model_info{{digest="{OTHER}",plan_hash="p",schema_hash="s"}}'
     model = reported(healthy(0, predictor=[process({"reprise_ready": 1, info: 1})])).model
     assert model is not None
