@@ -11,7 +11,7 @@ from reprise.rollout.exceptions import ClusterError, InvalidResourceError, Metri
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.resource.spec import RolloutSpec
 from reprise.rollout.resource.status import RolloutStatus
-from reprise.rollout.state_machine.candidate import analysis_due
+from reprise.rollout.state_machine.candidate import ACTIVE_PHASES, analysis_due
 from reprise.rollout.state_machine.conditions import failed_status
 from reprise.rollout.state_machine.decision import Decision, decide
 from reprise.rollout.state_machine.observed_state import Measurement, ObservedState, PodReport
@@ -46,8 +46,9 @@ class OperatorContext:
 class Reconciler:
     """Brings routing in line with the resources, and the resources' status in line with what is observed.
 
-    It has no state of its own. The status is written before the document is published, and the document follows from
-    the status alone: after a crash in between, the next reconciliation publishes the same document.
+    The status is written before the document is published, and the document follows from the status alone: after a
+    crash in between, the next reconciliation publishes the same document. What is kept in memory only saves reads and
+    writes of the model store.
 
     Every method raises ``ClusterError`` if the API server is unavailable or refuses, and ``StoreError`` if Redis does.
     """
@@ -111,17 +112,16 @@ class Reconciler:
             measurements=self._measurements(spec, status),
             evidence=self._evidence(),
             rival=rival,
-            untrusted=self._untrusted([candidate.digest for candidate in spec.candidates]),
+            untrusted=self._untrusted(status),
         )
 
-    def _untrusted(self, digests: Sequence[str]) -> dict[str, str]:
+    def _untrusted(self, status: RolloutStatus) -> dict[str, str]:
         untrusted: dict[str, str] = {}
         models = self._context.models
         if models is None:
             return untrusted
-        for digest in digests:
-            if digest in self._trusted:
-                continue
+        active = {each.digest for each in status.candidates if each.phase in ACTIVE_PHASES}
+        for digest in active - self._trusted:
             try:
                 models.verify(digest)
             except UntrustedBundleError as error:
@@ -134,7 +134,10 @@ class Reconciler:
         return untrusted
 
     def _follow_baseline(self, status: RolloutStatus) -> None:
-        """Make the baseline the store's latest after a promotion: a release, or a new cluster, serves that one."""
+        """Make the baseline the store's latest after a promotion, and once again when the operator starts.
+
+        So predictors serve the same model without the rollout, and a new cluster does.
+        """
         models, baseline = self._context.models, status.baseline
         if models is None or baseline is None or status.last_promoted_digest is None or self._context.dry_run:
             return

@@ -25,8 +25,7 @@ def serve(settings: RolloutSettings) -> None:
     """Run the operator until SIGTERM or SIGINT.
 
     Raises:
-        RolloutError: There is no cluster, or the CRD is not installed.
-        ServerStartError: A port is in use.
+        RolloutError: There is no cluster, the CRD is not installed, or a port is in use.
         StorageAddressError: The URL of the model store is invalid.
         InvalidKeyFileError: The file of trusted keys has no key.
     """

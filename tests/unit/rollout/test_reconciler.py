@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reprise.bundle import BundleNotFoundError, BundleStore
+from reprise.bundle import BundleNotFoundError, BundleStore, Manifest
 from reprise.bundle.signature import SigningKey, TrustedKeys
 from reprise.predictor.metrics import PredictorMetrics
 from reprise.predictor.services.bundle_loader import BundleLoader
@@ -484,6 +484,14 @@ def test_deleting_a_rollout_releases_the_predictors_and_numbers_keep_rising(play
     assert play.store.newest.generation > generation + 1
 
 
+class CountedStore(BundleStore):
+    verified = 0
+
+    def verify(self, digest: str) -> Manifest:
+        self.verified += 1
+        return super().verify(digest)
+
+
 def with_models(models: BundleStore, base: str, new: str) -> Play:
     play = Play(models=models)
     play.apply(
@@ -508,6 +516,12 @@ async def test_a_new_cluster_serves_the_promoted_model(tmp_path: Path) -> None:
     )
     await rebuilt.refresh()
     assert rebuilt.current.digest == new
+    models.set_latest(base)  # By somebody else, to whom it is left until the operator starts again
+    play.run(2)
+    assert models.latest() == base
+    play.restart()
+    play.run(2)
+    assert models.latest() == new
     play.kubernetes.annotate(ROLLOUT, rollback="baseline")
     play.run(2)
     assert models.latest() == base
@@ -533,15 +547,23 @@ def test_a_bundle_that_no_trusted_key_signed_never_gets_users(tmp_path: Path) ->
     for name, content in ("key", private), ("trusted", public):
         (tmp_path / name).write_bytes(content)
     url, key = str(tmp_path / "models"), SigningKey(tmp_path / "key")
-    models = BundleStore(url, trusted=TrustedKeys(tmp_path / "trusted"))
+    models = CountedStore(url, trusted=TrustedKeys(tmp_path / "trusted"))
     base = BundleStore(url, signing_key=key).publish(bundle_files())
     new = BundleStore(url).publish(bundle_files(bias=1.0))
     play = with_models(models, base, new)
     assert play.weights() == {"baseline": 10_000, "forest": 0}
     assert "not signed by any key" in play.forest.message
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
+    play.run(10)
+    assert (play.forest.phase, play.forest.weight) == ("RolledBack", 0)
+    verified = models.verified
     BundleStore(url, signing_key=key).sign(new)
     play.run(5)
+    assert models.verified == verified, "nothing is fetched for a candidate that was rolled back"
+    play.kubernetes.annotate(ROLLOUT, retry="forest")
+    play.run(5)
     assert play.forest.weight > 0
+    assert models.verified == verified + 1
 
 
 def test_a_second_rollout_waits_for_the_first(play):

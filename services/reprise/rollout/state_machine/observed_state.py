@@ -58,8 +58,7 @@ class ObservedState:
 
     ``rollout`` is the resource, namespace/name, and ``generation`` its own; ``published`` is the document in Redis,
     ``rival`` another rollout that owns the predictors. ``untrusted`` has the reason by digest why a bundle may not be
-    loaded. ``measurements`` has those that were due, by candidate, ``None``
-    if Prometheus did not answer.
+    loaded. ``measurements`` has those that were due, by candidate, ``None`` if Prometheus did not answer.
     """
 
     rollout: str
@@ -81,8 +80,8 @@ class ObservedState:
         return bool(self.pods) and self.acknowledgements(fingerprint) == len(self.pods)
 
     def all_loaded(self, digest: str) -> bool:
-        """Return whether there are predictors and all have loaded the bundle."""
-        arms = [pod.arm(digest) for pod in self.pods]
+        """Return whether the bundle may be loaded, and there are predictors and all have loaded it."""
+        arms = [] if digest in self.untrusted else [pod.arm(digest) for pod in self.pods]
         return bool(arms) and all(arm is not None and arm.state == "loaded" for arm in arms)
 
     def load_failure(self, digest: str) -> str | None:
