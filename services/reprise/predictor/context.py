@@ -49,7 +49,7 @@ class PredictorContext:
     service: PredictionService
     prediction_log: PredictionLog | None
     authentication: Authentication | None
-    hash_user_id: Callable[[str], str] | None
+    stored_id: Callable[[str], str]  # Returns the id under which a user is stored
     single_admission: AdmissionControl
     batch_admission: AdmissionControl
     tracing: Tracing | None
@@ -116,7 +116,7 @@ def build_context(
         service=PredictionService(reader, metrics, shadow_traffic, settings, clock),
         prediction_log=prediction_log,
         authentication=Authentication.of(settings),
-        hash_user_id=user_id_hash(settings.user_id_key_file),
+        stored_id=user_id_hash(settings.user_id_key_file) or str,
         single_admission=single_admission,
         batch_admission=batch_admission,
         tracing=tracing,

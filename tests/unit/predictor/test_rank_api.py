@@ -152,6 +152,14 @@ def test_limit_bounds_what_is_answered_and_logged(predictor: RunningPredictor, l
     assert set(record["features"]) == set(PLAN.input_names)
 
 
+def test_limit_of_explained_products_is_named(predictor: RunningPredictor) -> None:
+    query = "explain=contributions"
+    assert predictor.client.get(f"/users/u%2F1/buy-again?limit=100&{query}").status_code == 200
+    response = predictor.client.get(f"/users/u%2F1/buy-again?limit=101&{query}")
+    assert response.status_code == 422
+    assert [error["field"] for error in response.json()["errors"]] == ["limit"]
+
+
 def test_an_unknown_user_has_an_empty_list(predictor: RunningPredictor) -> None:
     assert buy_again(predictor, user="nobody") == {"results": [], "failed": 0}
     assert predictor.reader.round_trips == 1
@@ -193,12 +201,14 @@ def test_what_breaks_the_contract_is_named(predictor: RunningPredictor, body: An
     assert [error["field"] for error in response.json()["errors"]] == [field]
 
 
-def test_store_that_is_away_is_said(predictor: RunningPredictor) -> None:
+def test_store_that_is_away_is_answered_with_503(predictor: RunningPredictor) -> None:
     predictor.reader.failure = StoreUnavailableError("read rows", "away")
     assert predictor.client.get("/users/u%2F1/buy-again").status_code == 503
 
 
-def test_state_and_models_without_a_list_are_said(predictor: RunningPredictor, tmp_path: Path) -> None:
+def test_state_and_models_without_a_list_are_problems_of_their_own(
+    predictor: RunningPredictor, tmp_path: Path
+) -> None:
     products = predictor.context.configured_model.current.products
     assert products is not None
     predictor.reader.put(products.codec, [None], "old")  # written by a plan without the list

@@ -85,7 +85,7 @@ def features_router(context: PredictorContext, route_class: type[APIRoute]) -> A
         product_id: Annotated[PathIdentifier | None, Query(examples=["p-17"])] = None,
     ) -> FeaturesResponse:
         with context.single_admission:
-            stored_id = user_id if context.hash_user_id is None else context.hash_user_id(user_id)
+            stored_id = context.stored_id(user_id)
             model = context.router.table.arm_of(stored_id).model
             values, known, now_us = await context.service.features(model, stored_id, product_id)
         return FeaturesResponse(

@@ -7,7 +7,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Annotated, Any, Literal
 from urllib.parse import parse_qsl
@@ -50,6 +49,7 @@ from reprise.predictor.models.api import (
     PredictionRequest,
     PredictionResponse,
     RankedProduct,
+    RankRequest,
     RankResponse,
     component_schemas,
 )
@@ -178,7 +178,6 @@ class _PredictHandlers:
         self._decoder = decoder
         self._service = context.service
         self._prediction_log = context.prediction_log
-        self._hash_user_id = context.hash_user_id
         self._logs_ids = context.settings.access_log == "ids"
         self._observe_validate = context.metrics.stage("validate")
         self._observe_encode = context.metrics.stage("encode")
@@ -189,8 +188,7 @@ class _PredictHandlers:
             explain = _parse_explain(query) if (query := scope["query_string"]) else ""
             request = self._decoder.decode(body)
             given_id = request.user_id
-            if self._hash_user_id is not None:
-                request = msgspec.structs.replace(request, user_id=self._own_id(given_id))
+            request = self._stored(request)
             if self._logs_ids:
                 note_ids(scope, user_id=request.user_id, product_id=request.product_id)
             self._observe_validate(time.perf_counter() - start)
@@ -209,22 +207,16 @@ class _PredictHandlers:
             explain = _parse_explain(query) if (query := scope["query_string"]) else ""
             batch = self._decoder.decode_batch(body)
             _check_explained("requests", len(batch), explain)
-            given_ids = [request.user_id for request in batch.requests]
-            if self._hash_user_id is not None:
-                hashed = zip(batch.requests, map(self._hash_user_id, given_ids), strict=True)
-                own = [msgspec.structs.replace(request, user_id=user_id) for request, user_id in hashed]
-                batch = replace(batch, requests=own)
+            stored = list(map(self._stored, batch.requests))
             charge(scope, len(batch))
             self._observe_validate(time.perf_counter() - start)
             trace_id = _trace_id(scope)
-            prediction = await self._service.predict_batch(self._router.table, batch.requests, trace_id)
+            prediction = await self._service.predict_batch(self._router.table, stored, trace_id)
             start = time.perf_counter()
-            response = await _encoded(
-                partial(self._batch_response, batch, given_ids, prediction, explain), explain
-            )
+            response = await _encoded(partial(self._batch_response, batch, prediction, explain), explain)
             self._observe_encode(time.perf_counter() - start)
             if self._prediction_log is not None:
-                self._prediction_log.append_batch(batch.requests, prediction, trace_id)
+                self._prediction_log.append_batch(stored, prediction, trace_id)
             return response
 
     async def rank(self, scope: Scope, body: bytes) -> bytes:
@@ -232,65 +224,69 @@ class _PredictHandlers:
             start = time.perf_counter()
             explain = _parse_explain(query) if (query := scope["query_string"]) else ""
             request = self._decoder.decode_rank(body)
+            _check_explained("product_ids", len(request.product_ids), explain)
             self._observe_validate(time.perf_counter() - start)
-            return await self._ranked(
-                scope, self._router.table, request.user_id, request.product_ids, explain
-            )
+            stored_id = self._context.stored_id(request.user_id)
+            return await self._ranked(scope, self._router.table, request, stored_id, explain)
 
     async def buy_again(self, scope: Scope, user_id: str, limit: int, explain: str) -> bytes:
         with self._context.batch_admission:
-            table = self._router.table
-            own_id = self._own_id(user_id)
-            products = await self._service.purchased_products(table.arm_of(own_id).model, own_id)
-            return await self._ranked(scope, table, user_id, products, explain, limit)
+            _check_explained("limit", limit, explain)
+            table, stored_id = self._router.table, self._context.stored_id(user_id)
+            products = await self._service.purchased_products(table.arm_of(stored_id).model, stored_id)
+            return await self._ranked(scope, table, RankRequest(user_id, products), stored_id, explain, limit)
 
     async def _ranked(
         self,
         scope: Scope,
         table: RoutingTable,
-        user_id: str,
-        product_ids: Sequence[str],
+        request: RankRequest,
+        stored_id: str,
         explain: str,
         limit: int | None = None,
     ) -> bytes:
         """Return the products by falling probability; of equal ones the first given comes first."""
-        own_id, given_ids = self._own_id(user_id), [user_id] * len(product_ids)
         if self._logs_ids:
-            note_ids(scope, user_id=own_id)
-        _check_explained("product_ids", len(product_ids), explain)
-        charge(scope, len(product_ids))
+            note_ids(scope, user_id=stored_id)
+        products = request.product_ids
+        charge(scope, len(products))
         trace_id = _trace_id(scope)
-        requests = [PredictionRequest(own_id, product_id) for product_id in product_ids]
-        prediction = await self._service.predict_batch(table, requests, trace_id)
+        stored = [PredictionRequest(stored_id, product_id) for product_id in products]
+        prediction = await self._service.predict_batch(table, stored, trace_id)
         start = time.perf_counter()
-        batch = DecodedBatch(requests, range(len(requests)), {})
+        order = prediction.ranking(len(products))[:limit]
+        shown = prediction.at(set(order))
+        given = [PredictionRequest(request.user_id, product_id) for product_id in products]
 
-        def build() -> tuple[list[int], RankResponse]:
-            results = self._batch_response(batch, given_ids, prediction, explain)["results"]
-            for position, timing in _timings(prediction).items():
+        def build() -> BatchResponse:
+            response = self._batch_response(DecodedBatch(given, range(len(given)), {}), shown, explain)
+            results = response["results"]
+            for position, timing in _timings(shown).items():
                 if "probability" in results[position]:
                     results[position].update(timing)
-            order = sorted(range(len(results)), key=lambda at: -results[at].get("probability", -1.0))[:limit]
-            shown = [results[at] for at in order]
-            return order, {"results": shown, "failed": sum("probability" not in each for each in shown)}
+            ranked = sorted((results[at] for at in order), key=lambda each: "probability" not in each)
+            return {**response, "results": ranked}
 
-        order, response = await asyncio.to_thread(build) if explain == CONTRIBUTIONS else build()
-        body = orjson.dumps(response)
+        body = await _encoded(build, explain)
         self._observe_encode(time.perf_counter() - start)
         if self._prediction_log is not None:
-            self._prediction_log.append_batch(requests, prediction, trace_id, set(order))
+            self._prediction_log.append_batch(stored, shown, trace_id)
         return body
 
-    def _own_id(self, user_id: str) -> str:
-        """Return the id under which the user is stored."""
-        return user_id if self._hash_user_id is None else self._hash_user_id(user_id)
+    def _stored(self, request: PredictionRequest) -> PredictionRequest:
+        """Return a request with the id under which its user is stored."""
+        stored_id = self._context.stored_id(request.user_id)
+        if stored_id is request.user_id:
+            return request
+        return msgspec.structs.replace(request, user_id=stored_id)
 
     def _batch_response(
-        self, batch: DecodedBatch, given_ids: Sequence[str], prediction: BatchPrediction, explain: str
+        self, batch: DecodedBatch, prediction: BatchPrediction, explain: str
     ) -> BatchResponse:
+        """Return the response to a batch, whose requests have the user ids that were given."""
         results: list[Any] = [None] * len(batch)
         problems = dict(batch.problems)
-        positions = batch.positions
+        positions, given_ids = batch.positions, [request.user_id for request in batch.requests]
         retry_seconds = self._context.settings.retry_after_seconds
         for block in prediction.blocks:
             try:
@@ -315,7 +311,7 @@ class _PredictHandlers:
 
 def _check_explained(field: str, count: int, explain: str) -> None:
     if explain == CONTRIBUTIONS and count > MAX_EXPLAINED:
-        message = f"Expected at most {MAX_EXPLAINED} {field} with explain=contributions"
+        message = f"Expected at most {MAX_EXPLAINED} with explain=contributions"
         raise invalid_request([FieldProblem(field=field, message=message)])
 
 

@@ -12,12 +12,10 @@ from pydantic_core import from_json
 
 from reprise.http.problems import INVALID_JSON, FieldProblem, ProblemError, invalid_request
 from reprise.predictor.models.api import (
-    NUL_FAULT,
     PredictionRequest,
     RankRequest,
     contract_faults,
     decode_timestamp,
-    nul_fields,
     request_types,
 )
 
@@ -116,13 +114,11 @@ def _validated(kind: type[Struct], value: Any) -> Any:
             faults.append(FieldProblem(field=name, message="Field required"))
     unknown = value.keys() - set(kind.__struct_fields__)
     faults += [FieldProblem.holding(name, "Unknown field", value[name]) for name in sorted(unknown)]
-    if issubclass(kind, PredictionRequest):
+    if issubclass(kind, PredictionRequest | RankRequest):
         valid.pop("timestamp", None)
         faults += [
             FieldProblem.holding(name, text, value[name]) for name, text in contract_faults(**valid).items()
         ]
-    if issubclass(kind, RankRequest):
-        faults += [FieldProblem.holding(name, NUL_FAULT, value[name]) for name in nul_fields(**valid)]
     if not faults:
         raise refusal
     raise invalid_request(faults)

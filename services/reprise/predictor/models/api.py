@@ -25,7 +25,6 @@ MAX_EXPLAINED = 100
 """Maximum requests of a batch that asks for contributions."""
 ID_PATTERN = r"^[^\u0000]+$"
 ID_DESCRIPTION = "Opaque id without NUL characters."
-NUL_FAULT = "Expected an id without NUL characters"
 _DIGEST = "sha256:" + "0123456789abcdef" * 4
 _NOW = "2026-01-31T12:00:00Z"
 _REQUIRED_FEATURES = {
@@ -104,10 +103,12 @@ def contract_faults(
     event_type: str | None = None,
     amount: float | None = None,
     event_id: str | None = None,
+    product_ids: Sequence[str] = (),
 ) -> dict[str, str]:
     """Return what was expected of each field that is at fault by a rule that its type does not say."""
     ids = {"user_id": user_id, "product_id": product_id, "event_id": event_id or ""}
-    faults = {name: NUL_FAULT for name, value in ids.items() if "\0" in value}
+    ids["product_ids"] = "".join(product_ids)
+    faults = {name: "Expected an id without NUL characters" for name, text in ids.items() if "\0" in text}
     if amount is not None and event_type == VIEW:
         faults["amount"] = "Expected null for a view, as it is in events"
     elif amount is not None and not math.isfinite(amount):
@@ -124,14 +125,8 @@ class RankRequest(Struct, forbid_unknown_fields=True):
     product_ids: list[ProductId]
 
     def __post_init__(self) -> None:
-        if nul_fields(self.user_id, self.product_ids):
-            raise ValueError(NUL_FAULT)
-
-
-def nul_fields(user_id: str = "", product_ids: Sequence[str] = ()) -> list[str]:
-    """Return the fields of a ``RankRequest`` that have a NUL character."""
-    fields = {"user_id": (user_id,), "product_ids": product_ids}
-    return [name for name, ids in fields.items() if any("\0" in each for each in ids)]
+        if faults := contract_faults(self.user_id, product_ids=self.product_ids):
+            raise ValueError(str(faults))
 
 
 class BatchRequest(Struct, forbid_unknown_fields=True):

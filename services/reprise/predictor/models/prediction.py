@@ -1,6 +1,6 @@
 """The predictions for one request and for a batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -74,3 +74,32 @@ class BatchPrediction:
 
     blocks: Sequence[PredictionBlock]
     outcomes: Mapping[int, Outcome]
+
+    def ranking(self, count: int) -> list[int]:
+        """Return the positions of ``count`` requests by falling probability; those without one come last."""
+        probabilities = np.full(count, -1.0)
+        for block in self.blocks:
+            probabilities[block.positions] = block.probabilities
+        for position, outcome in self.outcomes.items():
+            if isinstance(outcome, Prediction):
+                probabilities[position] = outcome.probability
+        order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
+        return order
+
+    def at(self, positions: Container[int]) -> "BatchPrediction":
+        """Return the predictions at some positions, which they keep."""
+        blocks = []
+        for block in self.blocks:
+            rows = [row for row, position in enumerate(block.positions) if position in positions]
+            part = PredictionBlock(
+                block.arm,
+                positions=[block.positions[row] for row in rows],
+                requests=[block.requests[row] for row in rows],
+                timestamps_us=[block.timestamps_us[row] for row in rows],
+                probabilities=block.probabilities[rows],
+                inputs=block.inputs[rows],
+                known=block.known[:, rows],
+            )
+            blocks.append(part)
+        outcomes = {at: outcome for at, outcome in self.outcomes.items() if at in positions}
+        return BatchPrediction(blocks, outcomes)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Annotated, Literal, NamedTuple
 
@@ -164,20 +164,14 @@ class PredictionLog:
         self._queue.append(_Entry(request, prediction, self._clock() // 1000, trace_id, shadow))
 
     def append_batch(
-        self,
-        requests: Sequence[PredictionRequest],
-        batch: BatchPrediction,
-        trace_id: str | None,
-        shown: Container[int] | None = None,
+        self, requests: Sequence[PredictionRequest], batch: BatchPrediction, trace_id: str | None
     ) -> None:
-        """Queue the predictions of a batch, all or those at the ``shown`` positions; never blocks."""
+        """Queue the predictions of a batch; never blocks."""
         for block in batch.blocks:
-            rows = zip(block.positions, block.requests, block.predictions(), strict=True)
-            for position, request, prediction in rows:
-                if shown is None or position in shown:
-                    self.append(request, prediction, trace_id)
+            for request, prediction in zip(block.requests, block.predictions(), strict=True):
+                self.append(request, prediction, trace_id)
         for position, outcome in batch.outcomes.items():
-            if isinstance(outcome, Prediction) and (shown is None or position in shown):
+            if isinstance(outcome, Prediction):
                 self.append(requests[position], outcome, trace_id)
 
     def close(self, seconds: float) -> None:
