@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
 from reprise.http.problems import (
+    FORBIDDEN,
     HEADERS_TOO_LARGE,
     INTERNAL_ERROR,
     METHOD_NOT_ALLOWED,
@@ -30,7 +31,7 @@ from reprise.predictor.settings import PredictorSettings
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
 EVERYWHERE = (
-    *(UNAUTHENTICATED, TOO_MANY_REQUESTS, NOT_FOUND, METHOD_NOT_ALLOWED),
+    *(UNAUTHENTICATED, FORBIDDEN, TOO_MANY_REQUESTS, NOT_FOUND, METHOD_NOT_ALLOWED),
     *(HEADERS_TOO_LARGE, REQUEST_TIMEOUT, NOT_READY, INTERNAL_ERROR),
 )
 
