@@ -23,7 +23,7 @@ from reprise.bundle import (
     UnusableModelError,
 )
 from reprise.event_files.options import ImportOptions
-from reprise.features.exceptions import FeatureEngineError
+from reprise.features.exceptions import FeatureEngineError, PlanError
 from reprise.features.plan import Plan
 from reprise.features.request_kinds import KindColumns
 from reprise.runtime.durations import format_duration, timed
@@ -85,8 +85,8 @@ def train(
     store = settings.open_models(settings.out, settings.signing_key_file)
     if settings.truth is not None:
         check_truth_file(settings.truth)
-    target = None if settings.rollout is None else _find_rollout(settings, store, open_rollouts)
-    serving, alone = _latest(settings, store) if target is None else (target.serving, "")
+    target = None if settings.rollout is None else _find_rollout(settings, plan, store, open_rollouts)
+    serving, alone = _latest(settings, plan, store) if target is None else (target.serving, "")
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
         history = read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
         model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
@@ -145,7 +145,7 @@ def _publish(
         attachments = {
             EVALUATED: model.evaluated.graph,
             METADATA: build_metadata(model, manifest, refit, run, ranking),
-            MODEL_CARD: render_card(model, manifest, refit, plan, run, history.doubts, ranking).encode(),
+            MODEL_CARD: render_card(model, manifest, refit, plan, run, history.anomalies, ranking).encode(),
         }
         digest = store.publish(BundleFiles(manifest.to_bytes(), model.published.graph, attachments))
         bar.advance()
@@ -167,42 +167,45 @@ class _RolloutTarget:
 
 
 def _find_rollout(
-    settings: TrainerSettings, store: BundleStore, open_rollouts: Callable[[], RolloutApi]
+    settings: TrainerSettings, plan: Plan, store: BundleStore, open_rollouts: Callable[[], RolloutApi]
 ) -> _RolloutTarget:
     """Return the rollout of the settings; before the training, which takes long."""
     namespace, name = rollout_name(settings.rollout or "")
     api = open_rollouts()
     baseline = store.fetch(serving_baseline(api.get(namespace, name)))
-    if differing := _other_label(settings, baseline):
+    if differing := _other_label(settings, plan, baseline):
         raise RolloutRefusedError(f"{namespace}/{name}", f"{differing}: the two cannot be compared")
     return _RolloutTarget(api, namespace, name, _Serving(baseline, store.evaluated_model(baseline)))
 
 
-def _latest(settings: TrainerSettings, store: BundleStore) -> tuple[_Serving | None, str]:
+def _latest(settings: TrainerSettings, plan: Plan, store: BundleStore) -> tuple[_Serving | None, str]:
     """Return the store's latest to compare with, or why there is none."""
     if not (settings.set_latest and settings.keep_better_latest):
         return None, "--no-keep-better-latest"
     try:
         bundle = store.fetch(store.latest())
-        if differing := _other_label(settings, bundle):
+        if differing := _other_label(settings, plan, bundle):
             return None, differing
         return _Serving(bundle, store.evaluated_model(bundle)), ""
-    except (BundleNotFoundError, BundleCorruptError, InvalidBundleError) as error:
+    except (BundleNotFoundError, BundleCorruptError, InvalidBundleError, PlanError) as error:
         return None, str(error)
 
 
-def _other_label(settings: TrainerSettings, bundle: Bundle) -> str | None:
+def _other_label(settings: TrainerSettings, plan: Plan, bundle: Bundle) -> str | None:
     """Return how the label of a bundle differs from that of this training, ``None`` if it does not."""
-    for name, seconds, own in (
-        ("horizon", bundle.manifest.horizon_seconds, settings.horizon),
-        ("refund window", bundle.manifest.refund_window_seconds, settings.refund_window),
+    manifest = bundle.manifest
+    for name, theirs, own in (
+        ("event type", Plan.from_dict(manifest.plan).purchase_type, plan.purchase_type),
+        ("horizon", *_durations(manifest.horizon_seconds, settings.horizon)),
+        ("refund window", *_durations(manifest.refund_window_seconds, settings.refund_window)),
     ):
-        if seconds != own.total_seconds():
-            theirs = format_duration(timedelta(seconds=seconds))
-            return (
-                f"the {name} of {bundle.digest} is {theirs}, and that of this training {format_duration(own)}"
-            )
+        if theirs != own:
+            return f"the {name} of {bundle.digest} is {theirs}, and that of this training {own}"
     return None
+
+
+def _durations(seconds: int, own: timedelta) -> tuple[str, str]:
+    return format_duration(timedelta(seconds=seconds)), format_duration(own)
 
 
 def _compare(

@@ -10,6 +10,7 @@ from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from reprise.bundle.settings import TrustSettings
+from reprise.runtime.durations import format_duration
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
 from reprise.trainer.threshold import parse_rule
@@ -122,6 +123,12 @@ class TrainerSettings(TrustSettings, JobSettings):
     def label_span(self) -> timedelta:
         """How long after a row its label is known."""
         return self.horizon + self.refund_window
+
+    @property
+    def label_text(self) -> str:
+        """The horizon, and what a refund window leaves out."""
+        refund = f", not returned within {format_duration(self.refund_window)}" if self.refund_window else ""
+        return format_duration(self.horizon) + refund
 
     @field_validator("horizon")
     @classmethod

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from reprise.bundle import Manifest, SliceReport
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.reports.html import number
-from reprise.runtime.durations import format_duration
 from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.evaluation.held_out import MODEL, scores_by_scorer
 from reprise.trainer.evaluation.held_out import NAMES as SCORERS
@@ -27,7 +26,6 @@ _COLUMNS = (
 def render_summary(result: TrainingResult) -> str:
     """Return the scores next to those of baselines and oracle, and where the model and its card are."""
     evaluation, data = result.manifest.evaluation, result.manifest.data
-    horizon = format_duration(result.run.settings.horizon)
     lines = [result.run.report.render(), ""]
     if data.sampled_rows < data.labelled_rows:
         lines += [
@@ -37,9 +35,8 @@ def render_summary(result: TrainingResult) -> str:
     if evaluation.repeat_candidates is not None:
         title, intervals = "Repeat candidates (bought before)", result.model.intervals["repeat_candidates"]
         lines += [*_slice(title, evaluation.repeat_candidates, intervals), ""]
-    lines += _slice(
-        f"Held-out rows, P(buys within {horizon})", evaluation.overall, result.model.intervals["overall"]
-    )
+    title = f"Held-out rows, P(buys within {result.run.settings.label_text})"
+    lines += _slice(title, evaluation.overall, result.model.intervals["overall"])
     lines += ["", *_questions(evaluation.questions)]
     if result.ranking is not None:
         lines += ["", *_ranking(result.ranking)]

@@ -11,8 +11,8 @@ from reprise.runtime.exceptions import RepriseError
 
 TRAIN_SHARE = 0.65
 CALIBRATION_SHARE = 0.13
-MIN_HORIZONS = 4
-"""Fewest horizons of history: one at the end without labels, two gaps, and one to learn and judge from."""
+MIN_WINDOWS = 4
+"""Fewest label windows of history: one at the end without labels, two gaps, and one to learn and judge from."""
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -46,9 +46,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TimeSplit:
-    """Three spans in order, one horizon between each and the next.
+    """Three spans in order, one label window between each and the next: the horizon and the refund window after it.
 
-    A row's label looks one horizon ahead, so a row that is less than a horizon before the next span
+    A row's label looks one such window ahead, so a row that is less than that before the next span
     would tell of that span; the rows of the gaps are not used to evaluate.
     """
 
@@ -58,13 +58,14 @@ class TimeSplit:
 
     @property
     def refit(self) -> Span:
-        """What the published model is grown on: all of history whose horizon is over, after a burn-in.
+        """What the published model is grown on: all of history whose labels are known, after a burn-in.
 
-        The burn-in is one horizon, at most a fifth: features of the first days know hardly anything of their users.
+        The burn-in is one label window, at most a fifth: features of the first days know hardly anything of their
+        users.
         """
-        horizon_us = self.evaluation.start_us - self.calibration.end_us
+        window_us = self.evaluation.start_us - self.calibration.end_us
         labelled_us = self.evaluation.end_us - self.train.start_us
-        return Span(self.train.start_us + min(horizon_us, labelled_us // 5), self.evaluation.end_us)
+        return Span(self.train.start_us + min(window_us, labelled_us // 5), self.evaluation.end_us)
 
     @property
     def refit_calibration(self) -> Span:
@@ -72,30 +73,37 @@ class TimeSplit:
         return Span(self.calibration.start_us, self.evaluation.end_us)
 
 
-def split_by_time(first_us: int, last_us: int, horizon: timedelta) -> TimeSplit:
+def split_by_time(
+    first_us: int, last_us: int, horizon: timedelta, refund_window: timedelta = timedelta(0)
+) -> TimeSplit:
     """Split history from its first to its last event, microseconds since 1970-01-01 UTC, both inclusive.
 
     Raises:
-        HistoryTooShortError: History is shorter than four horizons.
+        HistoryTooShortError: History is shorter than four label windows.
     """
-    horizon_us = horizon // _MICROSECOND
-    usable = (last_us - first_us) - 3 * horizon_us
-    if usable < (MIN_HORIZONS - 3) * horizon_us:
+    window = horizon + refund_window
+    window_us = window // _MICROSECOND
+    usable = (last_us - first_us) - 3 * window_us
+    if usable < (MIN_WINDOWS - 3) * window_us:
         history = timedelta(microseconds=last_us - first_us)
+        window_text, shorter = f"a horizon of {format_duration(horizon)}", "horizon"
+        if refund_window:
+            window_text += f" and a refund window of {format_duration(refund_window)}"
+            shorter += " or refund window"
         raise HistoryTooShortError(
-            f"the events span {_days(history)}, too short for a horizon of {format_duration(horizon)}: the last "
-            "horizon has no labels yet, and training, calibration and evaluation are kept one horizon apart",
-            f"at least {_days(MIN_HORIZONS * horizon)} of events, or a shorter horizon"
-            + _longest_horizon(history),
+            f"the events span {_days(history)}, too short for {window_text}: the last {_days(window)} have no labels "
+            "yet, and training, calibration and evaluation are kept as far apart",
+            f"at least {_days(MIN_WINDOWS * window)} of events, or a shorter {shorter}"
+            + _longest_horizon(history, refund_window),
         )
     train_end = first_us + int(usable * TRAIN_SHARE)
-    calibration_start = train_end + horizon_us
+    calibration_start = train_end + window_us
     calibration_end = calibration_start + int(usable * CALIBRATION_SHARE)
-    evaluation_start = calibration_end + horizon_us
+    evaluation_start = calibration_end + window_us
     return TimeSplit(
         train=Span(first_us, train_end),
         calibration=Span(calibration_start, calibration_end),
-        evaluation=Span(evaluation_start, last_us - horizon_us + 1),
+        evaluation=Span(evaluation_start, last_us - window_us + 1),
     )
 
 
@@ -104,8 +112,8 @@ def _days(duration: timedelta) -> str:
     return f"{days:,.0f} days" if days >= 10 else f"{days:,.2g} days"
 
 
-def _longest_horizon(history: timedelta) -> str:
-    longest = history / MIN_HORIZONS
+def _longest_horizon(history: timedelta, refund_window: timedelta) -> str:
+    longest = history / MIN_WINDOWS - refund_window
     for unit, text in ((timedelta(days=1), "d"), (timedelta(hours=1), "h"), (timedelta(minutes=1), "m")):
         if longest >= unit:
             return f" (--horizon {longest // unit}{text})"

@@ -23,7 +23,7 @@ from reprise.trainer.summary import render_summary
 from support.histories import PLAN_FILE
 from support.plans import checked_in_plan, with_other_names
 from support.rollout_resource import FakeRollouts
-from support.served_bundles import bundle_files
+from support.served_bundles import bundle_files, small_plan
 
 HORIZON = timedelta(days=10)
 
@@ -111,12 +111,15 @@ def test_the_latest_stays_if_the_new_model_is_shown_to_be_worse(
     )
 
 
-def test_models_of_other_horizons_are_not_compared(events: Path, tmp_path: Path) -> None:
+def test_models_of_other_labels_are_not_compared(events: Path, tmp_path: Path) -> None:
     other = BundleStore(str(tmp_path)).publish(bundle_files())
     with pytest.raises(RolloutRefusedError, match=r"30d.*10d"):
         trained(events, tmp_path, FakeRollouts(other))
     with pytest.raises(RolloutRefusedError, match=r"refund window.*0s.*14d"):
         trained(events, tmp_path, FakeRollouts(other), horizon="30d", refund_window="14d")
+    orders = BundleStore(str(tmp_path)).publish(bundle_files(with_other_names(small_plan())))
+    with pytest.raises(RolloutRefusedError, match=r"event type.*order.*purchase"):
+        trained(events, tmp_path, FakeRollouts(orders), horizon="30d")
 
 
 def test_manifest_has_the_event_type_and_the_refund_window(events: Path, tmp_path: Path) -> None:
@@ -125,7 +128,10 @@ def test_manifest_has_the_event_type_and_the_refund_window(events: Path, tmp_pat
     renamed = f"SELECT * REPLACE (replace(event_type, 'purchase', 'order') AS event_type) FROM '{events}'"
     with sql.connect() as connection:
         sql.copy_to_parquet(connection, renamed, orders)
-    manifest = trained(orders, tmp_path, plan=plan, refund_window="1d", set_latest=False).manifest
+    result = trained(orders, tmp_path, plan=plan, refund_window="1d", set_latest=False)
+    manifest = result.manifest
+    assert result.ranking is not None
+    assert "buys within 10d, not returned within 1d" in render_summary(result)
     assert manifest.refund_window_seconds == 86_400
     assert Plan.from_dict(manifest.plan).purchase_type == "order"
     assert manifest.data.evaluation.positives > 0

@@ -40,14 +40,21 @@ def test_year_is_split_by_shares_of_what_the_gaps_leave() -> None:
 
 
 @pytest.mark.parametrize("days", [0.0, 30.0, 90.0, 119.9])
-def test_short_history_is_refused_with_a_horizon_that_works(days: float) -> None:
-    last = int(days * DAY)
-    with pytest.raises(HistoryTooShortError, match="too short for a horizon of 30d") as refused:
-        split_by_time(0, last, MONTH)
-    assert "at least 120 days of events" in refused.value.remedy
-    if days:
+@pytest.mark.parametrize(
+    ("refunds", "windows", "needed"),
+    [(0, "a horizon of 30d", 120), (14, "a horizon of 30d and a refund window of 14d", 176)],
+)
+def test_short_history_is_refused_with_a_horizon_that_works(
+    days: float, refunds: int, windows: str, needed: int
+) -> None:
+    last, refund_window = int(days * DAY), timedelta(days=refunds)
+    with pytest.raises(HistoryTooShortError, match=f"too short for {windows}: ") as refused:
+        split_by_time(0, last, MONTH, refund_window)
+    assert f"at least {needed} days of events" in refused.value.remedy
+    assert ("--horizon" in refused.value.remedy) == (days / 4 > refunds)
+    if days / 4 > refunds:
         suggested = refused.value.remedy.split("--horizon ")[1].rstrip(")")
-        split_by_time(0, last, parse_duration(suggested))
+        split_by_time(0, last, parse_duration(suggested), refund_window)
 
 
 def test_span_takes_its_start_and_leaves_its_end() -> None:

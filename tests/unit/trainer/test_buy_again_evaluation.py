@@ -1,5 +1,7 @@
 """Users' products are ranked by what was known at the instant, and judged by what they bought after it."""
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,9 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.events import Event
+from reprise.features.plan import Plan
 from reprise.trainer.evaluation.buy_again import BuyAgainReport, evaluate_buy_again
 from support.histories import event_table
-from support.plans import checked_in_plan
+from support.plans import checked_in_plan, with_other_names
 
 DAY_US = 86_400_000_000
 INSTANT_US = 20_000 * DAY_US
@@ -29,11 +32,11 @@ def purchases(*bought: tuple[str, str, float]) -> list[Event]:
     ]
 
 
-def evaluated(folder: Path, events: list[Event]) -> BuyAgainReport | None:
+def evaluated(folder: Path, events: list[Event], plan: Plan = PLAN) -> BuyAgainReport | None:
     path = folder / "events.parquet"
     pq.write_table(event_table(events), path)
     return evaluate_buy_again(
-        path, PLAN, by_recency, INSTANT_US, timedelta(days=30), memory_limit="1GiB", folder=folder
+        path, plan, by_recency, INSTANT_US, timedelta(days=30), memory_limit="1GiB", folder=folder
     )
 
 
@@ -68,6 +71,16 @@ def test_a_ranking_by_recency_is_the_last_purchase_order_and_is_judged_by_the_ne
         *("model", "last purchase", "frequency", "repeat customers", "aggregate time distribution"),
         *("Poisson-gamma", "modified Poisson-gamma"),
     }
+
+
+def test_purchases_and_the_length_of_lists_are_the_plans(tmp_path: Path) -> None:
+    text = with_other_names(PLAN).dumps().decode()
+    plan = Plan.from_dict(json.loads(text.replace('"limit": 100', '"limit": 2')))
+    bought = purchases(*(("a", product, -day) for day, product in enumerate("xyz", 1)), ("a", "x", 3))
+    orders = [replace(event, event_type="order") for event in bought]
+    report = evaluated(tmp_path, [*orders, replace(bought[0], event_id="other", product_id="other")], plan)
+    assert report is not None
+    assert (report.users, report.products) == (1, 2)
 
 
 def test_without_a_user_who_bought_again_there_is_no_ranking(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.trainer.data.dataset import Dataset, load_dataset
-from reprise.trainer.data.history import count_doubtful_events
+from reprise.trainer.data.history import count_anomalies
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -192,7 +192,7 @@ def test_rows_out_of_order_are_refused(folder: Path) -> None:
         load(folder)
 
 
-def test_doubtful_events_are_counted(folder: Path) -> None:
+def test_anomalies_are_counted(folder: Path) -> None:
     events = pq.read_table(folder / "events.parquet").to_pylist()
     first, second, third = (event for event in events if event["event_type"] == "purchase")
     first["amount"], second["amount"] = 0.0, 5.0
@@ -201,4 +201,6 @@ def test_doubtful_events_are_counted(folder: Path) -> None:
         folder / "events.parquet",
     )
     assert third["amount"] is None
-    assert list(count_doubtful_events(folder / "events.parquet", "200MiB").values()) == [1, 1, 1]
+    path = folder / "events.parquet"
+    assert list(count_anomalies(path, "purchase", "200MiB").values()) == [1, 1, 1]
+    assert list(count_anomalies(path, "order", "200MiB").values()) == [0, 0, 1]

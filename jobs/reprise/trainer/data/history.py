@@ -30,7 +30,7 @@ class History:
     split: TimeSplit  # The spans of the evaluation
     dataset: Dataset  # The labelled rows that are used
     labelled_rows: int  # Number of labelled rows before sampling
-    doubts: Mapping[str, int]  # Number of events by what may be wrong with them
+    anomalies: Mapping[str, int]  # Number of events by anomaly
 
 
 def read_history(
@@ -50,29 +50,29 @@ def read_history(
         if report.first_us is None or report.last_us is None:
             raise TrainingRefusedError("there are no events", "a file that holds some")
         try:
-            split = split_by_time(report.first_us, report.last_us, settings.label_span)
+            split = split_by_time(report.first_us, report.last_us, settings.horizon, settings.refund_window)
         except HistoryTooShortError as error:
             raise TrainingRefusedError(error.reason, error.remedy) from None
         sha256 = events_sha256(events)
-        doubts = count_doubtful_events(events, settings.memory_limit)
+        anomalies = count_anomalies(events, plan.purchase_type, settings.memory_limit)
         bar.advance()
     dataset, labelled = compute_dataset(events, rows, plan, settings, durations, report.rows_written)
-    return History(events, sha256, report, split, dataset, labelled, doubts)
+    return History(events, sha256, report, split, dataset, labelled, anomalies)
 
 
-def count_doubtful_events(events: Path, memory_limit: str) -> dict[str, int]:
-    """Return how many events have what may be an error of their source."""
+def count_anomalies(events: Path, purchase_type: str, memory_limit: str) -> dict[str, int]:
+    """Return how many events have each anomaly that may be an error of their source."""
     with sql.connect(memory_limit=memory_limit, temp_directory=events.parent) as connection:
         result = connection.execute(
             """
             SELECT
-                count(*) FILTER (event_type = 'purchase' AND amount = 0) AS "purchases of amount 0",
-                count(*) FILTER (event_type = 'purchase' AND amount IS NULL) AS "purchases without an amount",
+                count(*) FILTER (event_type = $2 AND amount = 0) AS "purchases of amount 0",
+                count(*) FILTER (event_type = $2 AND amount IS NULL) AS "purchases without an amount",
                 count(*) - count(DISTINCT (user_id, product_id, event_type, timestamp))
                     AS "repetitions of another at its instant"
             FROM read_parquet($1)
             """,
-            [str(events)],
+            [str(events), purchase_type],
         )
         names = [column[0] for column in result.description]
         return dict(zip(names, result.fetchone() or (), strict=True))

@@ -14,13 +14,14 @@ from reprise.evaluation.buy_again_baselines import BuyAgainBaselines, PairHistor
 from reprise.evaluation.classification_metrics import Floats
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.ranking_metrics import compare_rankings
+from reprise.features.accumulators import LATEST_PRODUCTS
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs
 from reprise.features.plan import Plan
 from reprise.trainer.evaluation.held_out import MODEL
 
 _USERS = 2_000
-_LISTED = 100
+_LISTED = 100  # If the plan has no list of products
 _DAY_US = timedelta(days=1) // timedelta(microseconds=1)
 _COLUMNS = ("purchases", "days_since_first", "days_since_last", "intervals", "log_days", "squared_log_days")
 
@@ -53,14 +54,14 @@ def evaluate_buy_again(
 ) -> BuyAgainReport | None:
     """Rank the products of at most 2,000 users, drawn by a hash of their ids, by idle requests at the instant.
 
-    ``events`` is canonical Parquet. ``score`` returns the evaluated model's probabilities of rows of inputs. A list has
-    the 100 products with the latest purchases. The baselines are fitted on all purchases before the instant. None if
-    no user bought again.
+    ``events`` is canonical Parquet. ``score`` returns the evaluated model's probabilities of rows of inputs. A list
+    has the products with the latest purchases, as many as the plan's list. The baselines are fitted on all
+    purchases before the instant. None if no user bought again.
     """
     with sql.connect(memory_limit=memory_limit, temp_directory=folder) as connection:
         source = f"read_parquet({sql.literal(events)})"
         table = connection.sql(
-            _pairs(source, instant_us, horizon // timedelta(microseconds=1))
+            _pairs(source, plan, instant_us, horizon // timedelta(microseconds=1))
         ).to_arrow_table()
     judged = table["judged"].to_numpy()
     if not judged.any():
@@ -89,13 +90,16 @@ def evaluate_buy_again(
     )
 
 
-def _pairs(source: str, instant_us: int, horizon_us: int) -> str:
+def _pairs(source: str, plan: Plan, instant_us: int, horizon_us: int) -> str:
     """Return the query of all pairs bought before the instant: their histories, and which of them are ranked."""
+    lists = (each.spec for each in plan.user.accumulators if each.spec.get("kind") == LATEST_PRODUCTS)
+    limit = next((spec["limit"] for spec in lists), _LISTED)
     past = f"FILTER (WHERE t < {instant_us})"
     intervals = f"FILTER (WHERE t < {instant_us} AND days > 0)"
     return f"""
     WITH instants AS (
-        SELECT user_id, product_id, epoch_us(timestamp) AS t FROM {source} WHERE event_type = 'purchase'
+        SELECT user_id, product_id, epoch_us(timestamp) AS t FROM {source}
+        WHERE event_type = {sql.literal(plan.purchase_type)}
     ), bought AS (
         SELECT *, (t - lag(t) OVER (PARTITION BY user_id, product_id ORDER BY t)) / {_DAY_US} AS days FROM instants
     ), pairs AS (
@@ -109,7 +113,7 @@ def _pairs(source: str, instant_us: int, horizon_us: int) -> str:
         FROM bought GROUP BY user_id, product_id HAVING purchases > 0
     ), numbered AS (
         SELECT *, dense_rank() OVER (ORDER BY product_id) - 1 AS product,
-            row_number() OVER (PARTITION BY user_id ORDER BY days_since_last, product_id) <= {_LISTED} AS listed
+            row_number() OVER (PARTITION BY user_id ORDER BY days_since_last, product_id) <= {limit} AS listed
         FROM pairs
     ), drawn AS (
         SELECT user_id FROM numbered WHERE listed GROUP BY user_id

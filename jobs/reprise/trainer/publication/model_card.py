@@ -40,15 +40,13 @@ def render_card(
     refit: Refit,
     plan: Plan,
     run: Run,
-    doubts: Mapping[str, int],
+    anomalies: Mapping[str, int],
     ranking: BuyAgainReport | None,
 ) -> str:
-    """Return the card as one self-contained HTML page, plots included.
-
-    ``doubts`` are the numbers of events by what may be wrong with them.
-    """
+    """Return the card as one self-contained HTML page, plots included."""
     environment = html_environment(
         "reprise.trainer.publication",
+        duration=format_duration,
         day=lambda text: datetime.fromisoformat(text).strftime("%d %b %Y"),
     )
     evaluation = manifest.evaluation
@@ -79,7 +77,7 @@ def render_card(
         by_dimension=model.slices,
         groups=group_importances(model.evaluated.scorer, model.predictions.rows, groups, run.settings.seed),
         constant=constant,
-        doubts=doubts,
+        anomalies=anomalies,
         sold_before=float((model.predictions.rows.past.customers > 0).mean()),
         never_bought=1.0 - float(model.predictions.rows.repeat_candidates.mean()),
         slices=[(title, report, _comparison(report, intervals)) for title, report, intervals in slices],
