@@ -33,7 +33,8 @@ def merge_bins(
 ) -> tuple[tuple[float, ...], ...]:
     """Return the histograms with neighbouring bins merged until each has at least 1/``parts`` of the reference.
 
-    The index is usually taken over the reference's deciles, because nearly empty bins add mostly noise.
+    The index is usually taken over the reference's deciles, because nearly empty bins add mostly noise. Where that
+    leaves one bin, there are two: the fullest of the reference, and all others. One bin would hide any difference.
     """
     enough = sum(reference) / parts
     merged: list[list[float]] = []
@@ -45,6 +46,9 @@ def merge_bins(
     if len(merged) > 1 and merged[-1][0] < enough:
         last = merged.pop()
         merged[-1] = [have + more for have, more in zip(merged[-1], last, strict=True)]
+    if len(merged) == 1:
+        fullest = max(range(len(reference)), key=reference.__getitem__)
+        return tuple((each[fullest], sum(each) - each[fullest]) for each in (reference, *others))
     return tuple(zip(*merged, strict=True))
 
 

@@ -3,9 +3,11 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from reprise.routing.population_stability import (
     merge_bins,
@@ -65,8 +67,32 @@ def test_merged_bins_hold_all_and_a_tenth_of_the_reference_each(
 ) -> None:
     merged, follows = merge_bins(10, reference, other)
     assert (sum(merged), sum(follows)) == (sum(reference), sum(other))
-    assert len(merged) == len(follows) <= 10
-    assert all(count >= sum(reference) / 10 for count in merged)
+    assert 2 <= len(merged) == len(follows) <= 10
+    assert len(merged) == 2 or all(count >= sum(reference) / 10 for count in merged)
+
+
+@pytest.mark.parametrize("reference", [(58, 2, 0, 0), (0, 0, 1, 59), (0, 60, 0, 0)])
+def test_a_shift_of_everything_is_seen_where_the_reference_is_in_one_bin(reference: tuple[int, ...]) -> None:
+    moved = [0, 0, 60, 0]
+    index = population_stability_index(*merge_bins(2, reference, moved))
+    assert index > psi_noise_bound(2, 60, 60, 1e-5)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.3, 0.1, 0.05, 0.02, 0.003])
+@pytest.mark.parametrize(("one", "other"), [(8, 8), (20, 300), (100, 100)])
+def test_two_bins_pass_the_bound_by_chance_at_most_twice_as_often_as_promised(
+    one: int, other: int, share: float
+) -> None:
+    """Exact, for bins of any size: the shares of the fuller bin are two binomials."""
+    bound = psi_noise_bound(2, one, other, 0.001)
+    rare, others = (binom.pmf(np.arange(size + 1), size, share) for size in (one, other))
+    passes = sum(
+        rare[a] * others[b]
+        for a in range(one + 1)
+        for b in range(other + 1)
+        if rare[a] * others[b] > 1e-12 and population_stability_index((a, one - a), (b, other - b)) > bound
+    )
+    assert passes <= 0.002
 
 
 def test_the_distance_is_the_textbooks() -> None:
