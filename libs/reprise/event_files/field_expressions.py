@@ -23,7 +23,7 @@ _COMMON_NAMES = {
                   "orderdate", "purchasedate", "occurredat", "unixtime", "tdat"),
     "event_type": ("event", "eventname", "eventtype", "action", "actiontype", "behavior", "behaviour",
                    "behaviortype", "activity", "activitytype", "interaction", "interactiontype",
-                   "transactiontype"),
+                   "transactiontype", "ispurchase", "purchased", "isorder", "ordered", "bought", "converted"),
     "amount": ("total", "totalprice", "totalamount", "orderamount", "revenue", "salesvalue", "saleprice",
                "price", "value", "unitprice"),
 }  # fmt: skip

@@ -139,11 +139,14 @@ def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
     columns = dict.fromkeys(_distinct(names), "VARCHAR")
     types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     relation = (
-        f"read_csv({literal(glob.escape(str(data)))}, auto_detect=false, header={not given}, "
+        f"read_csv({literal(glob.escape(str(data)))}, auto_detect=false, header={not given and not new_line}, "
         f"encoding={literal(options.encoding)}, "
         f"""delim={literal(delimiter)}, {new_line}quote='"', escape='"', columns={{{types}}}, """
         "store_rejects=true, rejects_limit=0)"
     )
+    if new_line and not given:
+        # after a byte order mark, DuckDB would take only the first line for the header
+        relation = f"(SELECT * FROM {relation} OFFSET 1)"
     return SourceFile(path, columns, relation, "row_number() OVER ()", header_rows=0 if given else 1)
 
 

@@ -20,7 +20,7 @@ from reprise.event_files.report import ImportReport, RowProblem
 from reprise.event_files.source import SourceFile, rejected_rows
 from reprise.event_files.timestamps import ERA_CHECK, propose_reading, timed_relation
 from reprise.event_files.values import Expression
-from reprise.events.event import EVENT_TYPE_PATTERN, MAX_AMOUNT, MAX_ID_LENGTH
+from reprise.events.event import ERA_US, EVENT_TYPE_PATTERN, MAX_AMOUNT, MAX_ID_LENGTH
 from reprise.sql import copy_to_parquet, event_key, identifier
 
 _FILE_SHIFT = 40  # a row's position is the file's number in the high bits and its row number in the low ones
@@ -49,9 +49,7 @@ def _id_checks(name: str) -> tuple[Check, Check]:
     )
 
 
-_TIME_RANGE = (
-    "v_timestamp < TIMESTAMPTZ '1900-01-01 00:00:00Z' OR v_timestamp >= TIMESTAMPTZ '2100-01-01 00:00:00Z'"
-)
+_TIME_RANGE = f"epoch_us(v_timestamp) < {ERA_US[0]} OR epoch_us(v_timestamp) >= {ERA_US[1]}"
 
 _NO_UNIT = "a number of no known unit"
 UNREAD_TIMES = ("timestamp: unreadable", f"timestamp: {_NO_UNIT}")
@@ -71,7 +69,7 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check("timestamp", "v_doubt = 'era'", _NO_UNIT, ERA_CHECK),
     Check("timestamp", "v_doubt = 'unit'", "not of the unit of most rows", "expected the unit of most rows"),
-    Check("timestamp", _TIME_RANGE, "implausible", "expected an instant of the years 1900 to 2099"),
+    Check("timestamp", _TIME_RANGE, "implausible", "expected an instant of the years 1990 to 2099"),
     Check("event_type", "v_event_type IS NULL OR v_event_type = ''", "missing", "missing"),
     Check(
         "event_type",

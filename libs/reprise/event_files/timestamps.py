@@ -25,6 +25,9 @@ ERA_CHECK = (
     "expected a number of seconds, ms, us or ns since 1970, or a date such as 20260131, from 1990 to 2099"
 )
 
+_TICKS = (630_822_816 * 10**9, 646_602_048 * 10**9)
+"""Ticks of .NET, 100 ns since the year 1, of the years 2000 to 2049; as nanoseconds these would be of early 1990."""
+
 # as seconds these would be of the years 2033 to 2036
 _IS_DATE_HOUR = r"""
     regexp_full_match(CAST(TRY_CAST(v_number AS BIGINT) AS VARCHAR),
@@ -48,6 +51,11 @@ _LIKENESSES = (
     ("a day number", "n BETWEEN 0 AND 7304", "--timestamp-unit d --timestamp-origin DATE, the date of day 0"),
     ("days since 1970", "n BETWEEN 7305 AND 32873", "--timestamp-unit d"),
     (
+        "ticks of .NET",
+        f"n BETWEEN {_TICKS[0]} AND {_TICKS[1]}",
+        "write seconds instead, (ticks - 621355968000000000) / 10000000",
+    ),
+    (
         "a spreadsheet's serial",
         "n BETWEEN 32874 AND 73050",
         "--timestamp-unit d --timestamp-origin 1899-12-30",
@@ -63,9 +71,10 @@ def timed_relation(source: SourceFile, column: str) -> str:
     ranges = (
         f"WHEN v_number >= {_ERA[0] * k} AND v_number < {_ERA[1] * k} THEN '{unit}'" for unit, k in scales
     )
+    ticks = f"WHEN v_number BETWEEN {_TICKS[0]} AND {_TICKS[1]} THEN 'none'"
     return f"""
         (SELECT *, CASE WHEN v_text IS NULL THEN NULL WHEN v_number IS NULL THEN 'text'
-                        WHEN v_number BETWEEN 19900101 AND 20991231 THEN 'date' {" ".join(ranges)}
+                        WHEN v_number BETWEEN 19900101 AND 20991231 THEN 'date' {ticks} {" ".join(ranges)}
                         ELSE 'none' END AS v_unit
          FROM (SELECT *, {size if _is_numeric(kind) or kind == "VARCHAR" else "NULL"} AS v_number
                FROM (SELECT *, {cleaned(name)} AS v_text FROM {source.relation})))

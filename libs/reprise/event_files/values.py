@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+from reprise.events.event import NUMBER_PATTERN
+
 INTEGERS = frozenset(
     f"{sign}{size}INT" for sign in ("", "U") for size in ("TINY", "SMALL", "BIG", "HUGE")
 ) | {"INTEGER", "UINTEGER"}
 FLOATS = frozenset(("FLOAT", "DOUBLE"))
 
-_BLANK = r"[\s\v\x{a0}\x{feff}]"
-_MISSING = r"null|<null>|\(null\)|nan|none|nat|n/?a|#n/a|<na>|\\n"
+_BLANK = r"[\s\v\p{Z}\x{200b}\x{feff}]"
+_MISSING = r"null|<null>|\(null\)|nan|none|\(none\)|nat|n/?a|#n/a|<na>|nil|undefined|\(not set\)|\\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,5 +38,5 @@ def cleaned(value: str) -> str:
 
 def number(text: str) -> str:
     """Return SQL of a number or a text in ASCII digits as ``DOUBLE``; null if it is none, such as ``1_000``."""
-    written = rf"regexp_full_match(CAST({text} AS VARCHAR), '[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')"
+    written = f"regexp_full_match(CAST({text} AS VARCHAR), '{NUMBER_PATTERN}')"
     return f"CASE WHEN {written} THEN TRY_CAST({text} AS DOUBLE) END"

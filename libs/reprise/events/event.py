@@ -18,6 +18,9 @@ SCHEMA_VERSION = 1
 EVENT_TYPE_PATTERN: Final = "[a-z][a-z0-9_.-]{0,63}"
 """Regular expression of a whole event type, in Python and in SQL."""
 
+NUMBER_PATTERN: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+"""Regular expression of a number in text, in Python and in SQL."""
+
 METADATA_FIELDS_PATTERN: Final = "([A-Za-z0-9_-]+(,[A-Za-z0-9_-]+)*)?"
 """Regular expression of a list of names of fields that are kept as metadata."""
 
@@ -44,6 +47,7 @@ ERASED_PREFIX: Final = "reprise-erased-"
 
 _ERASED_ID = re.compile(ERASED_PREFIX + "([0-9a-f]{15})-")
 _EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
+_NUMBER = re.compile(rf"\s*{NUMBER_PATTERN}\s*")
 _KNOWN = frozenset(
     ("schema_version", "event_id", "user_id", "product_id", "event_type", "amount", "timestamp", "metadata")
 )
@@ -230,7 +234,11 @@ def _amount(value: object, event_type: str) -> float | None:
     if value is None:
         return None
     expected = f"a number from 0 to {MAX_AMOUNT:g}, or null"
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, int | float | str)
+        or (isinstance(value, str) and not _NUMBER.fullmatch(value))
+    ):
         raise InvalidEventError("amount", value, expected)
     try:
         amount = float(value)

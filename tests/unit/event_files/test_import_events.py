@@ -134,14 +134,15 @@ def test_mapped_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 @pytest.mark.parametrize("names", [(), ("user_id", "product_id", "timestamp")])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_line_breaks_in_a_value_of_the_first_row_are_not_the_files(
-    tmp_path: Path, line_end: str, names: tuple[str, ...]
+    tmp_path: Path, line_end: str, names: tuple[str, ...], mark: str
 ) -> None:
-    header = "" if names else f'"user_id","product_id","timestamp","a\nb\rc"{line_end}'
-    more = "" if names else ",x"
-    rows = "".join(f'"{user}\n\r-","p","2026-01-01"{more}{line_end}' for user in "uvw")
+    header = "" if names else f'"a\nb\rc","user_id","product_id","timestamp"{line_end}'
+    more = "" if names else '"x",'
+    rows = "".join(f'{more}"{user}\n\r-","p","2026-01-01"{line_end}' for user in "uvw")
     source, out = tmp_path / "events.csv", tmp_path / "out.parquet"
-    source.write_bytes((header + rows).encode())
+    source.write_bytes((mark + header + rows).encode())
     import_events(source, out, options=ImportOptions(header_names=names))
     assert {row["user_id"] for row in read(out)} == {"u\n\r-", "v\n\r-", "w\n\r-"}
 
@@ -201,10 +202,32 @@ def test_ids_are_one_whether_or_not_they_have_a_decimal_point_anywhere_in_the_fi
     assert sum("17850.0 is 17850" in note for note in report.notes) == 2
 
 
-@pytest.mark.parametrize("missing", ["NA", "<NA>", "NULL", "nan", "None", "N/A", " ", "\\N", "\t", "\u00a0"])
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "NA",
+        "<NA>",
+        "NULL",
+        "nan",
+        "None",
+        "N/A",
+        " ",
+        "\\N",
+        "\t",
+        "\u00a0",
+        "undefined",
+        "nil",
+        "(none)",
+        "(not set)",
+        "\u3000",
+        "\u200b",
+    ],
+)
 def test_ids_that_spell_a_missing_value_are_missing(tmp_path: Path, missing: str) -> None:
     rows, report = load(
-        tmp_path, f"user_id,product_id,timestamp\n{missing},p,2026-01-01\n u\u00a0, p ,2026-01-01\n", DROP
+        tmp_path,
+        f"user_id,product_id,timestamp\n{missing},p,2026-01-01\n u\u00a0, p\u2003,2026-01-01\n",
+        DROP,
     )
     assert [(row["user_id"], row["product_id"]) for row in rows] == [("u", "p")]
     assert report.dropped == {"user_id: missing": 1}
@@ -332,10 +355,8 @@ def test_typed_timestamps_are_read(tmp_path: Path, values: pa.Array, note: str |
 
 
 def test_unit_of_numeric_timestamps_can_be_said(tmp_path: Path) -> None:
-    rows, _ = load(
-        tmp_path, "user_id,product_id,timestamp\nu,p,86400000\n", ImportOptions(timestamp_unit="ms")
-    )
-    assert rows[0]["timestamp"] == datetime.datetime(1970, 1, 2, tzinfo=datetime.UTC)
+    rows, _ = load(tmp_path, "user_id,product_id,timestamp\nu,p,10957\n", ImportOptions(timestamp_unit="d"))
+    assert rows[0]["timestamp"] == datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.int64()])
@@ -365,6 +386,7 @@ def test_origin_of_numeric_timestamps_can_be_said(tmp_path: Path, kind: pa.DataT
         (["1.2.2023", "31.1.2023"], "--timestamp-format '%d.%m.%Y'"),
         (["Tue, 31 Jan 2023 10:11:12 GMT"], "--timestamp-format '%a, %d %b %Y %H:%M:%S %Z'"),
         (["-5", "0"], "look like no time"),
+        (["638107146720000000"], "(if it is ticks of .NET)"),
     ],
 )
 def test_unread_timestamps_get_a_proposal(tmp_path: Path, values: list[str], proposal: str) -> None:
@@ -424,7 +446,7 @@ def test_every_kind_of_problem_is_said_at_once_by_row_column_and_value(tmp_path:
         "e1,,p,purchase,1,2026-01-01T00:00:00Z,\n"
         f"e2,{'x' * 300},p,purchase,1,2026-01-01T00:00:00Z,\n"
         "e3,u,p,purchase,1,yesterday,\n"
-        "e4,u,p,purchase,1,0001-01-01T00:00:00Z,\n"
+        "e4,u,p,purchase,1,1989-12-31T23:59:59Z,\n"
         "e5,u,p,purchase,-3,,\n"
         "e6,u,p,add to cart,1,2026-01-01T00:00:00Z,\n"
         'e7,u,p,purchase,"1,50",2026-01-01T00:00:00Z,\n'
@@ -456,7 +478,7 @@ def test_every_kind_of_problem_is_said_at_once_by_row_column_and_value(tmp_path:
         (1, "user_id", None),
         (2, "user_id", "x" * 300),
         (3, "timestamp", "yesterday"),
-        (4, "timestamp", "0001-01-01T00:00:00Z"),
+        (4, "timestamp", "1989-12-31T23:59:59Z"),
         (5, "timestamp", None),
         (5, "amount", "-3"),
         (6, "event_type", "add to cart"),
@@ -579,6 +601,7 @@ def test_only_named_members_of_metadata_are_kept(
         ),
         ("kind", "Add to Cart,Buy", "--event-type cart='Add to Cart' --event-type purchase=Buy"),
         ("Action Type", "0,2", "--event-type '<type>'=0"),
+        ("is_purchase", "0,1", "--event-type '<type>'=0"),
     ],
 )
 def test_column_that_looks_like_the_event_type_must_be_mapped(
@@ -892,7 +915,7 @@ def test_large_file_spills_under_a_small_memory_limit(tmp_path: Path) -> None:
             "event_id": [f"event-number-{i:020d}" for i in range(size)],
             "user_id": [f"user-{i % 977}" for i in range(size)],
             "product_id": [f"product-{i % 101}" for i in range(size)],
-            "timestamp": pa.array(range(size, 0, -1), pa.timestamp("s", tz="UTC")),
+            "timestamp": pa.array(range(10**9, 10**9 - size, -1), pa.timestamp("s", tz="UTC")),
         }
     )
     pq.write_table(table, tmp_path / "big.parquet")

@@ -88,6 +88,8 @@ def nested(levels: int) -> Any:
         ({"amount": True}, "amount"),
         ({"amount": "many"}, "amount"),
         ({"amount": "inf"}, "amount"),
+        ({"amount": "1_000"}, "amount"),
+        ({"amount": "\u0663"}, "amount"),
         ({"amount": 1e308}, "amount"),
         ({"amount": 1.001e12}, "amount"),
         ({"amount": 1.0, "event_type": "view"}, "amount"),
