@@ -20,6 +20,7 @@ from reprise.bundle import (
     InvalidBundleError,
     Manifest,
     Refit,
+    UntrustedBundleError,
     UnusableModelError,
 )
 from reprise.event_files.options import ImportOptions
@@ -187,7 +188,13 @@ def _latest(settings: TrainerSettings, plan: Plan, store: BundleStore) -> tuple[
         if differing := _other_label(settings, plan, bundle):
             return None, differing
         return _Serving(bundle, store.evaluated_model(bundle)), ""
-    except (BundleNotFoundError, BundleCorruptError, InvalidBundleError, PlanError) as error:
+    except (
+        BundleNotFoundError,
+        BundleCorruptError,
+        InvalidBundleError,
+        UntrustedBundleError,
+        PlanError,
+    ) as error:
         return None, str(error)
 
 
