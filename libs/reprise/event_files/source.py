@@ -17,7 +17,7 @@ import pyarrow as pa
 from reprise.event_files.exceptions import InvalidOptionError, UnreadableFileError
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import RowProblem
-from reprise.event_files.unpacking import UNPACKERS, unpack
+from reprise.event_files.unpacking import PACKINGS, UNPACKERS, decode_latin1, unpack
 from reprise.sql import first_line, identifier, literal
 
 _PACKED = ("", ".gz", ".zst", ".bz2")
@@ -26,12 +26,13 @@ JSON_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson", ".json") f
 PARQUET_SUFFIXES = (".parquet", ".pq")
 _SUFFIXES = (*CSV_SUFFIXES, *JSON_SUFFIXES, *PARQUET_SUFFIXES, ".zip", ".xlsx")
 _NO_DATA = re.compile(
-    r"(readme|license)(\..*)?|.*\.(md|rst|html|pdf|png|svg|jpg|py|ipynb|sql|ya?ml|crc|md5|sha256)"
+    r"(readme|license)(\..*)?|thumbs\.db|desktop\.ini|.*\.(md|rst|html|pdf|png|svg|jpg|py|ipynb|sql|ya?ml|crc|md5|sha256)"
 )
 
 _DELIMITERS = ",\t;|"
 _OTHER_ENCODING = "if it is ISO 8859-1 or Windows text, give --encoding latin-1"
 _HEADER_BYTES = 1 << 20
+_TEMP_FOLDER = "SELECT current_setting('temp_directory')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class SourceFile:
 def find_files(source: Path) -> tuple[list[Path], list[Path]]:
     """Return the sorted files of a path, folder, or glob pattern such as ``events/*.csv.gz``, and those left out.
 
-    Documents are left out, and names that begin with a dot or an underscore, which ``source`` does not have.
+    Documents are left out, and names that begin with a dot, an underscore or a tilde, which ``source`` does not have.
 
     Raises:
         UnreadableFileError: There is no file, or one that may be data is of an unknown kind.
@@ -63,7 +64,7 @@ def find_files(source: Path) -> tuple[list[Path], list[Path]]:
     files: list[Path] = []
     left_out: list[Path] = []
     for path in sorted(filter(Path.is_file, found)):
-        hidden = any(part[0] in "._" for part in path.parts if part not in source.parts)
+        hidden = any(part[0] in "._~" for part in path.parts if part not in source.parts)
         no_data = path != source and _NO_DATA.fullmatch(path.name.lower()) is not None
         (left_out if hidden or no_data else files).append(path)
     if not files:
@@ -81,7 +82,7 @@ def open_source(connection: Any, path: Path, options: ImportOptions) -> SourceFi
     """Read a file's columns; what DuckDB cannot read is first unpacked beside its temporary files."""
     data = path
     if path.suffix.lower() in UNPACKERS:
-        folder = connection.execute("SELECT current_setting('temp_directory')").fetchone()[0]
+        folder = connection.execute(_TEMP_FOLDER).fetchone()[0]
         data = unpack(path, Path(tempfile.mkdtemp(dir=folder)))
     name = data.name.lower()
     is_csv = name.endswith(CSV_SUFFIXES) and path.suffix.lower() != ".xlsx"
@@ -92,6 +93,8 @@ def open_source(connection: Any, path: Path, options: ImportOptions) -> SourceFi
     if name.endswith(JSON_SUFFIXES):
         return _open_json(connection, path, data)
     if name.endswith(CSV_SUFFIXES):
+        if options.encoding == "latin-1":
+            data = decode_latin1(data, connection.execute(_TEMP_FOLDER).fetchone()[0])
         return _open_csv(path, data, options)
     raise UnreadableFileError(path, f"cannot read {data.name} in it; unpack or convert it")
 
@@ -127,7 +130,8 @@ def _open_parquet(connection: Any, path: Path, data: Path) -> SourceFile:
 
 
 def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
-    names, delimiter, line_end = _read_header(path, data, options.encoding)
+    encoding = "utf-16" if options.encoding == "utf-16" else "utf-8"
+    names, delimiter, line_end = _read_header(path, data, encoding)
     # DuckDB would take a line break in a value of the first row for the file's
     new_line = f"new_line={line_end!r}, " if re.search(r"[\r\n]", "".join(names)) else ""
     given = options.header_names
@@ -140,7 +144,7 @@ def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
     types = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in columns)
     relation = (
         f"read_csv({literal(glob.escape(str(data)))}, auto_detect=false, header={not given and not new_line}, "
-        f"encoding={literal(options.encoding)}, "
+        f"encoding={literal(encoding)}, "
         f"""delim={literal(delimiter)}, {new_line}quote='"', escape='"', columns={{{types}}}, """
         "store_rejects=true, rejects_limit=0)"
     )
@@ -153,20 +157,21 @@ def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
 def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str, str]:
     """Return the values of the first row, their delimiter, and the row's line break."""
     try:
-        packing = {".gz": "gzip", ".zst": "zstd"}.get(file.suffix.lower())
+        packing = PACKINGS.get(file.suffix.lower())
         with pa.input_stream(str(file), compression=packing) as stream:
             data = stream.read(_HEADER_BYTES)
     except OSError as error:
         raise UnreadableFileError(path, f"not readable as text: {error}") from None
-    if data.startswith(codecs.BOM_UTF16_BE):
+    if data.startswith((codecs.BOM_UTF16_BE, b"\0")):
         raise UnreadableFileError(path, "it is UTF-16 in big-endian order; convert it to UTF-8")
-    utf16 = data.startswith(codecs.BOM_UTF16_LE) or b"\0" in data
+    utf16 = data.startswith(codecs.BOM_UTF16_LE) or 3 * data[:100].count(0) > len(data[:100])
     if utf16 and encoding != "utf-16":
         raise UnreadableFileError(
             path, f"not {encoding} text: it looks like UTF-16; give --encoding utf-16", "utf-16"
         )
     try:
-        head = codecs.getincrementaldecoder(encoding.replace("utf-8", "utf-8-sig"))().decode(data)
+        head = codecs.getincrementaldecoder(encoding.replace("16", "16-le"))().decode(data)
+        head = head.removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise UnreadableFileError(
             path, f"not {encoding} text: {error}; {_OTHER_ENCODING}", "latin-1"

@@ -28,10 +28,14 @@ ERA_CHECK = (
 _TICKS = (630_822_816 * 10**9, 646_602_048 * 10**9)
 """Ticks of .NET, 100 ns since the year 1, of the years 2000 to 2049; as nanoseconds these would be of early 1990."""
 
-# as seconds these would be of the years 2033 to 2036
+# abbreviations that ICU takes for other zones than most people, such as BST for Dhaka
+_AMBIGUOUS_ZONES = "act|aet|agt|art|ast|bet|bst|cnt|ctt|ect|iet|mit|net|nst|plt|pnt|prt|sst|vst"
+
+# as seconds these would be after 2030
 _IS_DATE_HOUR = r"""
     regexp_full_match(CAST(TRY_CAST(v_number AS BIGINT) AS VARCHAR),
-                      '(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])')
+                      '(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])'
+                      || '|[2-4]\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])([01]\d|2[0-3])[0-5]\d')
 """
 
 _DATES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y", "%m-%d-%Y", "%d-%m-%Y",
@@ -39,7 +43,17 @@ _DATES = ("%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%Y", "%d.%m.%y"
 _TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
 _FORMATS = (
     *(date + time for date in _DATES for time in _TIMES),
-    *("%Y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%Y%m", "%y%m%d", "%Y%d%m", "%Y%j", "%d%b%Y:%H:%M:%S"),
+    *(
+        "%Y%m%d%H%M%S",
+        "%Y%m%d%H%M",
+        "%Y%m%d%H",
+        "%y%m%d%H%M",
+        "%Y%m",
+        "%y%m%d",
+        "%Y%d%m",
+        "%Y%j",
+        "%d%b%Y:%H:%M:%S",
+    ),
     *("%a, %d %b %Y %H:%M:%S %Z", "%a %b %d %H:%M:%S %Y", "%a %b %d %H:%M:%S %Z %Y", "%d/%b/%Y:%H:%M:%S %z"),
 )
 _LIKENESSES = (
@@ -143,7 +157,7 @@ def _inferred(connection: Any, source: SourceFile, column: str, value: str) -> E
         read = Expression(f"CAST(try_strptime({digits}, '%Y%m%d') AS TIMESTAMPTZ)", note)
     else:
         read = _numeric(column, value, chosen, None)
-        read = Expression(read.sql, f"{read.note} (decided by their size)")
+        read = Expression(read.sql, f"{read.note} (decided by their size)" if most else None)
     doubt = f"CASE WHEN v_unit = 'none' THEN 'era' WHEN v_unit <> '{chosen}' THEN 'unit' END"
     return Expression(f"CASE WHEN v_unit = '{chosen}' THEN {read.sql} END", read.note, read.naive, doubt)
 
@@ -153,7 +167,8 @@ def _textual() -> Expression:
     iso = r"regexp_replace(v_text, '^(\d{4})(\d\d)(\d\d)[T ](\d\d):?(\d\d):?(\d\d)', '\1-\2-\3T\4:\5:\6')"
     iso = rf"regexp_replace(regexp_replace({iso}, '(:\d\d),(\d)', '\1.\2'), ' ([+-]\d\d)', '\1')"
     iso = f"regexp_replace({iso}, ' ?[zZ]$', 'Z')"
-    iso = rf"CASE WHEN regexp_matches(v_text, '^\d{{8}}[T ]|,| [zZ+-]|z$') THEN {iso} ELSE v_text END"
+    ambiguous = rf"WHEN regexp_matches(v_text, '(?i)\b({_AMBIGUOUS_ZONES})$') THEN NULL"
+    iso = rf"CASE {ambiguous} WHEN regexp_matches(v_text, '^\d{{8}}[T ]|,| [zZ+-]|z$') THEN {iso} ELSE v_text END"
     # a zone can be added to a timestamp that has none
     zoned = f"TRY_CAST({iso} || ' EST' AS TIMESTAMPTZ), TRY_CAST({iso} || ' 00:00 EST' AS TIMESTAMPTZ)"
     naive = f"CASE WHEN suffix(v_text, 'Z') THEN false ELSE coalesce({zoned}) IS NOT NULL END"

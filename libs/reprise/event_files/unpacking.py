@@ -3,6 +3,7 @@
 import bz2
 import csv
 import shutil
+import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -10,7 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from reprise.event_files.exceptions import UnreadableFileError
+
+PACKINGS = {".gz": "gzip", ".zst": "zstd"}
+_WINDOWS = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(0x80, 0xA0)}
 
 
 def unpack(path: Path, folder: Path) -> Path:
@@ -23,6 +29,19 @@ def unpack(path: Path, folder: Path) -> Path:
         return UNPACKERS[path.suffix.lower()](path, folder)
     except (OSError, EOFError, RuntimeError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         raise UnreadableFileError(path, f"not readable as {path.suffix.lower()[1:]}: {error}") from None
+
+
+def decode_latin1(path: Path, folder: str) -> Path:
+    """Return a text file in UTF-8, written to a folder; the bytes 80 to 9f are those of Windows-1252."""
+    target = Path(tempfile.mkdtemp(dir=folder)) / "decoded.csv"
+    try:
+        packing = PACKINGS.get(path.suffix.lower())
+        with pa.input_stream(str(path), compression=packing) as packed, target.open("wb") as file:
+            while chunk := packed.read(1 << 20):
+                file.write(chunk.decode("latin-1").translate(_WINDOWS).encode())
+    except OSError as error:
+        raise UnreadableFileError(path, f"not readable as text: {error}") from None
+    return target
 
 
 def _unpack_bzip2(path: Path, folder: Path) -> Path:

@@ -379,6 +379,7 @@ def test_origin_of_numeric_timestamps_can_be_said(tmp_path: Path, kind: pa.DataT
         (["20230131101112"], "--timestamp-format '%Y%m%d%H%M%S'"),
         (["202301311011"], "--timestamp-format '%Y%m%d%H%M'"),
         (["2023013110", "2023123123"], "--timestamp-format '%Y%m%d%H'"),
+        (["2301311011"], "--timestamp-format '%y%m%d%H%M'"),
         (["20233101", "20232512"], "--timestamp-format '%Y%d%m'"),
         (["2023031", "2023365"], "--timestamp-format '%Y%j'"),
         (["230131"], "--timestamp-format '%y%m%d'"),
@@ -738,7 +739,16 @@ def test_sheet_of_excel_is_read(tmp_path: Path) -> None:
 
 def test_folder_skips_hidden_names_and_documents_and_names_them(tmp_path: Path) -> None:
     folder = tmp_path / ".data" / "_in"
-    names = ("a.csv", "_temporary/0/b.csv", ".ipynb_checkpoints/c.csv", "._a.csv", "_SUCCESS", "README.md")
+    names = (
+        "a.csv",
+        "_temporary/0/b.csv",
+        ".ipynb_checkpoints/c.csv",
+        "._a.csv",
+        "_SUCCESS",
+        "~$a.xlsx",
+        "Thumbs.db",
+        "README.md",
+    )
     for number, name in enumerate(names):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -795,12 +805,34 @@ def test_delimiter_is_not_taken_from_within_a_quoted_name(tmp_path: Path) -> Non
     assert rows[0]["user_id"] == "u"
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "utf-16"])
-def test_encoding_of_a_file_can_be_said(tmp_path: Path, encoding: Any) -> None:
-    text = "user_id,product_id,timestamp\nJürgen,p,2026-01-01\n"
-    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode(encoding)))
+@pytest.mark.parametrize(
+    ("encoding", "codec", "user"),
+    [
+        ("utf-8", "utf-8", "Jürgen"),
+        ("latin-1", "latin-1", "Jürgen\x81"),
+        ("latin-1", "cp1252", "Jürgen’s €"),
+        ("utf-16", "utf-16", "Jürgen’s €"),
+        ("utf-16", "utf-16-le", "Jürgen’s €"),
+    ],
+)
+def test_encoding_of_a_file_can_be_said(tmp_path: Path, encoding: Any, codec: str, user: str) -> None:
+    text = f"user_id,product_id,timestamp\n{user},p,2026-01-01\n"
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress(text.encode(codec)))
     import_events(tmp_path / "a.csv.gz", tmp_path / "out.parquet", options=ImportOptions(encoding=encoding))
-    assert [row["user_id"] for row in read(tmp_path / "out.parquet")] == ["Jürgen"]
+    assert [row["user_id"] for row in read(tmp_path / "out.parquet")] == [user]
+
+
+def test_nul_in_an_id_is_refused_by_row_and_is_no_encoding(tmp_path: Path) -> None:
+    _, report = load(tmp_path, "user_id,product_id,timestamp\nu,p,2026-01-01\na\0b,p,2026-01-01\n", DROP)
+    assert [(each.row, each.column, each.value) for each in report.problems] == [(2, "user_id", "a\0b")]
+
+
+@pytest.mark.parametrize("zone", ["BST", "ast", "XYZ", "CEST"])
+def test_zones_that_are_ambiguous_or_unknown_are_refused(tmp_path: Path, zone: str) -> None:
+    lines = f"u,p,2026-01-01 00:00:00 {zone}\nv,p,2026-01-01 00:00:00 CET\n"
+    rows, report = load(tmp_path, "user_id,product_id,timestamp\n" + lines, DROP)
+    assert [row["user_id"] for row in rows] == ["v"]
+    assert [each.row for each in report.problems] == [1]
 
 
 def test_row_in_another_encoding_far_down_refuses_the_file(tmp_path: Path) -> None:
@@ -856,6 +888,7 @@ def test_source_may_be_replaced_by_the_result(tmp_path: Path) -> None:
         ("events.csv", b"\xff\xfeu\x00", "give --encoding utf-16"),
         ("events.csv", b"u\x00s\x00", "give --encoding utf-16"),
         ("events.csv", b"\xfe\xff\x00u", "convert it to UTF-8"),
+        ("events.csv", b"\x00u", "convert it to UTF-8"),
         ("events.csv", "Stück\n".encode("latin-1"), "give --encoding latin-1"),
         ("events.parquet", b"not parquet at all", "not readable as Parquet"),
         ("events.xls", b"PK", "expected names that end in .csv"),
