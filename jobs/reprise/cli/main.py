@@ -20,6 +20,7 @@ _COMPONENTS = {
     "archive": "archiver",
     "serve": "predictor",
     "score": "scoring",
+    "demand": "scoring.demand",
     "outcomes": "outcomes",
     "forget": "forget",
     "status": "status",

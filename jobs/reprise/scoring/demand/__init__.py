@@ -1,0 +1,1 @@
+"""Forecasts the demand for each product within the model's horizon."""

@@ -1,0 +1,32 @@
+"""The ``demand`` command."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reprise.runtime.settings_command import settings_command
+from reprise.scoring.options import OPTIONS, source_options
+
+if TYPE_CHECKING:
+    from reprise.scoring.settings import ScoringSettings
+
+
+@settings_command("demand", "reprise.scoring.settings:ScoringSettings", options=OPTIONS)
+@click.option(
+    "--backtests",
+    type=click.IntRange(0, 24),
+    default=3,
+    show_default=True,
+    help="Earlier instants, a horizon apart, whose forecast errors give the intervals; each takes as long as the"
+    " forecast.",
+)
+@source_options
+def command(settings: "ScoringSettings", **others: Any) -> None:
+    """Forecast the demand for each product within the model's horizon: buyers, units and revenue.
+
+    Writes demand-YYYY-MM-DD-<digest>.parquet (or .csv), with 80 % intervals, and prints the largest products and how
+    good the forecasts of earlier instants were.
+    """
+    from reprise.scoring.demand.run import forecast_demand
+
+    click.echo(str(forecast_demand(settings, **others)))

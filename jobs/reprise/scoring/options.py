@@ -1,0 +1,52 @@
+"""Options that the scoring commands share."""
+
+import functools
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from reprise.event_files.options import event_file_options, memory_limit_option
+from reprise.runtime.instants import INSTANT
+
+OPTIONS = {f"--{name.replace('_', '-')}": name for name in ("out", "model_store", "model", "format", "chunk")}
+"""Field of each option of the settings."""
+
+
+def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of the events and the instant; the command receives ``events``, ``offline`` (a URL) and ``at``.
+
+    It is a usage error if there is no source of events.
+    """
+
+    @click.option(
+        "--events",
+        type=click.Path(path_type=Path),
+        help="History, CSV or Parquet: a file, a folder or a pattern; with --offline, all events from before the log.",
+    )
+    @click.option(
+        "--offline",
+        metavar="URL",
+        help="Offline store.  [default: REPRISE_OFFLINE_STORE, unless --events is given]",
+    )
+    @click.option(
+        "--at",
+        type=INSTANT,
+        help="The instant: earlier events count, later ones do not; a date is midnight UTC."
+        "  [default: today, 00:00 UTC]",
+    )
+    @memory_limit_option
+    @event_file_options
+    @functools.wraps(command)
+    def wrapped(
+        settings: Any, events: Path | None, offline: str | None, at: datetime | None, **others: Any
+    ) -> Any:
+        url = offline or (settings.offline_store if events is None else None)
+        if events is None and url is None:
+            raise click.UsageError("give --events, --offline, or REPRISE_OFFLINE_STORE")
+        instant = at or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+        return command(settings, events=events, offline=url, at=instant.astimezone(UTC), **others)
+
+    return wrapped
