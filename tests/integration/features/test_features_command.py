@@ -131,7 +131,7 @@ def test_check_finds_no_mismatch_and_says_how_much_it_compared(some_csv: Path) -
     assert "lists: sorted, batch and stream" in result.output
 
 
-def test_check_takes_a_history_from_1900_to_2099(tmp_path: Path) -> None:
+def test_check_takes_a_history_from_1990_to_2099(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     rows = ("purchase,5,1990-01-01T00:00:00Z", "view,,2026-01-01", "purchase,7,2099-12-31T23:59:59.999999Z")
     path.write_text(
