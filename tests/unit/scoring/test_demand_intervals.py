@@ -69,6 +69,15 @@ def test_a_sum_of_bernoullis_alone_would_be_too_narrow() -> None:
     assert 0.72 < covered["fitted"] < 0.92
 
 
+def test_products_that_nobody_expected_do_not_widen_the_others_intervals() -> None:
+    rng = np.random.default_rng(7)
+    means = np.concatenate([np.full(5, 0.05), rng.uniform(5, 200, 95)])
+    counts = rng.poisson(means).astype(float)
+    counts[:5] = 20
+    low, high = interval(means, fit_dispersion(means, counts))
+    assert ((high - low)[5:] < 2 * 1.2816 * 1.3 * np.sqrt(means[5:]) + 2).all()
+
+
 def test_without_counts_there_is_no_dispersion() -> None:
     assert fit_dispersion(np.zeros(3), np.zeros(3)) == 0.0
     assert fit_dispersion(np.array([]), np.array([])) == 0.0
