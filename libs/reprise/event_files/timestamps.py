@@ -85,10 +85,9 @@ def timed_relation(source: SourceFile, column: str) -> str:
     ranges = (
         f"WHEN v_number >= {_ERA[0] * k} AND v_number < {_ERA[1] * k} THEN '{unit}'" for unit, k in scales
     )
-    ticks = f"WHEN v_number BETWEEN {_TICKS[0]} AND {_TICKS[1]} THEN 'none'"
     return f"""
         (SELECT *, CASE WHEN v_text IS NULL THEN NULL WHEN v_number IS NULL THEN 'text'
-                        WHEN v_number BETWEEN 19900101 AND 20991231 THEN 'date' {ticks} {" ".join(ranges)}
+                        WHEN v_number BETWEEN 19900101 AND 20991231 THEN 'date' {" ".join(ranges)}
                         ELSE 'none' END AS v_unit
          FROM (SELECT *, {size if _is_numeric(kind) or kind == "VARCHAR" else "NULL"} AS v_number
                FROM (SELECT *, {cleaned(name)} AS v_text FROM {source.relation})))
@@ -143,11 +142,12 @@ def _formatted(connection: Any, form: str) -> Expression:
 def _inferred(connection: Any, source: SourceFile, column: str, value: str) -> Expression:
     """Read each value in the unit of most; the units of numbers are told by their size."""
     most = connection.execute(
-        f"SELECT v_unit, bool_and({_IS_DATE_HOUR}) FROM {timed_relation(source, column)}"
+        f"SELECT v_unit, bool_and({_IS_DATE_HOUR} OR v_number BETWEEN {_TICKS[0]} AND {_TICKS[1]})"
+        f" FROM {timed_relation(source, column)}"
         " GROUP BY v_unit HAVING v_unit <> 'none' ORDER BY count(*) DESC, v_unit LIMIT 1"
     ).fetchone()
-    chosen, date_hours = most or ("s", False)
-    if chosen == "s" and date_hours:
+    chosen, misread = most or ("s", False)
+    if chosen in {"s", "ns"} and misread:
         return Expression("CAST(NULL AS TIMESTAMPTZ)", doubt="'era'")
     if chosen == "text":
         read = _textual()
