@@ -131,7 +131,9 @@ def random_id(rng: random.Random, dialect: Dialect, kind: int) -> str:
 
 def random_time(rng: random.Random, times: str) -> str:
     """Return an instant of the years 1990 to 2099 in one of the spellings of ``times``."""
-    us = rng.randrange(631_152_000 * 10**6, 4_102_444_800 * 10**6)
+    # a file of nanoseconds of 1990 alone is refused as ticks of .NET
+    first = 662_688_000 if times == "ns" else 631_152_000
+    us = rng.randrange(first * 10**6, 4_102_444_800 * 10**6)
     moment = EPOCH + us * MICROSECOND
     if times == "text":
         zone = timezone(timedelta(minutes=rng.choice((60, -300, 330))))
