@@ -75,7 +75,7 @@ def command(
 
 def _show(users: "Sequence[Forgotten]", verb: str) -> None:
     for number, user in enumerate(users, 1):
-        rows = ", ".join(f"{count:,} of {topic}" for topic, count in user.rows.items())
+        rows = ", ".join(f"{count:,} of {topic}" for topic, count in user.rows.items()) or "no archived rows"
         click.echo(f"user {number}: {verb} {rows}")
         for digest in user.models:
             click.echo(f"user {number}: {digest} was trained on events of the user's time; train again")
