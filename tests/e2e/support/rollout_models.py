@@ -54,7 +54,7 @@ def evaluated_from(start: str) -> BundleFiles:
 
 def slow() -> BundleFiles:
     """A model that takes its time: a product of matrices that depend on the request."""
-    side = np.random.default_rng(7).random((600, 600), np.float32)
+    side = np.random.default_rng(7).random((450, 450), np.float32)
     nodes = [
         helper.make_node("IsNaN", ["inputs"], ["missing"]),
         helper.make_node("Where", ["missing", "zero", "inputs"], ["present"]),
