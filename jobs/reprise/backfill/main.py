@@ -66,9 +66,7 @@ def command(
     """Fill the online store with the state after a history of events."""
     from reprise.backfill.runner import run
 
-    url = offline or (settings.offline_store if events is None else None)
-    if events is None and url is None:
-        raise click.UsageError("give --events, --offline, or REPRISE_OFFLINE_STORE")
+    url = settings.offline_url(events, offline)
     if group is not None and url is None:
         raise click.UsageError("--seek-group needs --offline: a file's events are no records of the log")
     report = run(settings, events, url, import_options, group=group, **others)

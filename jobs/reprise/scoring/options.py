@@ -43,9 +43,7 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapped(
         settings: Any, events: Path | None, offline: str | None, at: datetime | None, **others: Any
     ) -> Any:
-        url = offline or (settings.offline_store if events is None else None)
-        if events is None and url is None:
-            raise click.UsageError("give --events, --offline, or REPRISE_OFFLINE_STORE")
+        url = settings.offline_url(events, offline)
         instant = at or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
         return command(settings, events=events, offline=url, at=instant.astimezone(UTC), **others)
 

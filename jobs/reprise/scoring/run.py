@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from reprise import sql
 from reprise.archive import OfflineStore, prepend_history, write_events
-from reprise.bundle import Bundle
+from reprise.bundle import Bundle, BundleStore
 from reprise.bundle.scorer import Scorer
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
@@ -78,14 +78,11 @@ def score(
     """
     started, at = time.monotonic(), at.astimezone(UTC)
     with reported_job(JOB, settings), TemporaryDirectory(prefix="reprise-scores-") as name:
-        models = settings.open_models(settings.model_store)
-        bundle = models.fetch(models.latest() if settings.model == "latest" else settings.model)
+        _, bundle = open_bundle(settings)
         out = ScoreDirectory(settings.out, at, bundle.digest)
         complete = out.manifest()
-        if complete and (complete.at, complete.model, complete.format) == (
-            *(at, bundle.digest),
-            settings.format,
-        ):
+        wanted = (at, bundle.digest, settings.format)
+        if complete and (complete.at, complete.model, complete.format) == wanted:
             return ScoringReport(complete, out.location)
         history = read_history(Path(name), events, offline, import_options, memory_limit)
         plan = Plan.from_dict(bundle.manifest.plan)
@@ -94,6 +91,12 @@ def score(
             manifest, scored, present = _write_scores(executor, bundle, at, settings, out, Path(name))
     seconds = time.monotonic() - started
     return ScoringReport(manifest, out.location, False, scored, present, seconds, bundle.manifest.data.last)
+
+
+def open_bundle(settings: ScoringSettings) -> tuple[BundleStore, Bundle]:
+    """Return the model store and the bundle that scores; raises ``BundleError`` or ``StorageError``."""
+    models = settings.open_models(settings.model_store)
+    return models, models.fetch(models.latest() if settings.model == "latest" else settings.model)
 
 
 def _write_scores(

@@ -5,21 +5,16 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from reprise.archive.settings import EventSourceSettings
 from reprise.bundle.settings import ModelStoreSettings, TrustSettings
 from reprise.runtime.job_metrics import JobSettings
 
 
-class ScoringSettings(ModelStoreSettings, TrustSettings, JobSettings):
+class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, JobSettings):
     """Which model scores, and where the scores go; ``SCORING_*`` in the environment, or options."""
 
     model_config = SettingsConfigDict(env_prefix="SCORING_")
 
-    offline_store: str | None = Field(
-        default=None,
-        min_length=1,
-        validation_alias="REPRISE_OFFLINE_STORE",
-        description="The offline store: a folder, or a URL such as s3://bucket/offline.",
-    )
     out: str = Field(
         default="scores", min_length=1, description="Output: a folder, or a URL such as s3://bucket/scores."
     )

@@ -20,8 +20,8 @@ class Checkpoints:
         self._store = store
         self._prefix = f"settled:{project}:{group}:"
 
-    def behind(self, topic_id: bytes, polled: Mapping[int, Sequence[Record]]) -> dict[int, int]:
-        """Return the partitions of which the store lacks records before the polled ones, and from where.
+    def lost(self, topic_id: bytes, polled: Mapping[int, Sequence[Record]]) -> dict[int, range]:
+        """Return the offsets before the polled records of which the store lacks records, by partition.
 
         A partition without a checkpoint is not among them.
 
@@ -30,9 +30,12 @@ class Checkpoints:
         """
         partitions = list(polled)
         values = self._store.read_values([self._key(topic_id, partition) for partition in partitions])
-        found = {p: int(value) for p, value in zip(partitions, values, strict=True) if value is not None}
-        starts = {p: polled[p][0].offset - polled[p][0].absent for p in found}
-        return {p: offset for p, offset in found.items() if offset < starts[p]}
+        spans = {
+            p: range(int(value), polled[p][0].offset - polled[p][0].absent)
+            for p, value in zip(partitions, values, strict=True)
+            if value is not None
+        }
+        return {p: span for p, span in spans.items() if span}
 
     def save(self, topic_id: bytes, offsets: Mapping[int, int]) -> None:
         """Set the checkpoints, after everything before them was written.

@@ -146,19 +146,17 @@ class Worker:
         """Go back to what the store has lost since it was folded; return the partitions that continue there."""
         if self._checkpoints is None:
             return frozenset()
-        behind = self._checkpoints.behind(topic_id, polled)
-        if behind:
+        lost = self._checkpoints.lost(topic_id, polled)
+        if lost:
             beginnings = self._consumer.beginning_offsets()
-            starts = {p: polled[p][0].offset - polled[p][0].absent for p in behind}
-            behind = {
-                p: max(offset, beginnings[p]) for p, offset in behind.items() if beginnings[p] < starts[p]
-            }
-            self._consumer.seek(behind)
-            for partition, offset in behind.items():
+            lost = {p: span[max(0, beginnings[p] - span.start) :] for p, span in lost.items()}
+            lost = {p: span for p, span in lost.items() if span}
+            self._consumer.seek({p: span.start for p, span in lost.items()})
+            for partition, span in lost.items():
                 _log.error(
-                    "store_lost_writes", partition=partition, read_from=offset, read_until=starts[partition]
+                    "store_lost_writes", partition=partition, read_from=span.start, read_until=span.stop
                 )
-        return behind.keys()
+        return lost.keys()
 
     def _report_delay(self, error: Exception) -> None:
         self._problem = str(error)

@@ -14,8 +14,9 @@ from functools import reduce
 
 import numpy as np
 
+from reprise.evaluation.classification_metrics import Floats
 from reprise.runtime.durations import microseconds
-from reprise.scoring.demand.purchases import Floats, Purchases, Totals
+from reprise.scoring.demand.purchases import Purchases, Totals
 from reprise.scoring.exceptions import ScoringError
 
 _WINDOWS = 3

@@ -5,11 +5,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from reprise import sql
-
-Floats = npt.NDArray[np.float64]
+from reprise.evaluation.classification_metrics import Floats
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from reprise.bundle.scorer import Scorer
+from reprise.evaluation.classification_metrics import Floats
 from reprise.event_files.options import ImportOptions
 from reprise.events import parse_timestamp
 from reprise.features.executors.batch import BatchExecutor
@@ -23,8 +24,8 @@ from reprise.runtime.progress import progress
 from reprise.runtime.storage import open_storage
 from reprise.scoring.demand.forecast import Forecast, forecast, wape
 from reprise.scoring.demand.intervals import fit_dispersion, interval
-from reprise.scoring.demand.purchases import Floats, Purchases, Totals
-from reprise.scoring.run import read_history, score_pairs
+from reprise.scoring.demand.purchases import Purchases, Totals
+from reprise.scoring.run import open_bundle, read_history, score_pairs
 from reprise.scoring.settings import ScoringSettings
 
 JOB = "reprise-demand"
@@ -92,8 +93,7 @@ def forecast_demand(
         RepriseError: The events, the model or the output is unavailable or unusable, or the history is too short.
     """
     at = at.astimezone(UTC)
-    models = settings.open_models(settings.model_store)
-    bundle = models.fetch(models.latest() if settings.model == "latest" else settings.model)
+    models, bundle = open_bundle(settings)
     manifest = bundle.manifest
     horizon = timedelta(seconds=manifest.horizon_seconds)
     plan, horizon_us = Plan.from_dict(manifest.plan), microseconds(horizon)

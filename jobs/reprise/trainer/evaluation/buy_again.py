@@ -14,7 +14,6 @@ from reprise.evaluation.buy_again_baselines import BuyAgainBaselines, PairHistor
 from reprise.evaluation.classification_metrics import Floats
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.ranking_metrics import compare_rankings
-from reprise.features.accumulators import LATEST_PRODUCTS
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs
 from reprise.features.plan import Plan
@@ -92,8 +91,8 @@ def evaluate_buy_again(
 
 def _pairs(source: str, plan: Plan, instant_us: int, horizon_us: int) -> str:
     """Return the query of all pairs bought before the instant: their histories, and which of them are ranked."""
-    lists = (each.spec for each in plan.user.accumulators if each.spec.get("kind") == LATEST_PRODUCTS)
-    limit = next((spec["limit"] for spec in lists), _LISTED)
+    products = plan.user.latest_products
+    limit = _LISTED if products is None else products.spec["limit"]
     past = f"FILTER (WHERE t < {instant_us})"
     intervals = f"FILTER (WHERE t < {instant_us} AND days > 0)"
     return f"""
