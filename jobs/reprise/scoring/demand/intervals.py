@@ -15,9 +15,9 @@ _SMALLEST_DISPERSION = 1e-9  # As good as a Poisson distribution
 def fit_dispersion(means: Floats, counts: Floats) -> float:
     """Return the dispersion φ of counts with the variance mean + φ · mean².
 
-    It is the φ with which 80 % of the errors are within 1.28 standard deviations, as a normal distribution has it. Few
-    products of which anything may be true do not widen the others' intervals, as they would by the mean of the squares.
-    Counts with a mean below 1 say little about φ, and are left out. 0 where a Poisson distribution is already as wide.
+    It is the smallest φ with which 80 % of the errors are within 1.28 standard deviations, as in a normal distribution.
+    A few products with extreme errors do not widen the intervals of the others, as a mean of squares would let them.
+    Counts with a mean below 1 say little about φ and are left out. 0 where a Poisson distribution is as wide.
     """
     judged = means >= _SMALLEST_MEAN
     mean, errors = means[judged], (counts[judged] - means[judged]) / _DEVIATIONS
