@@ -289,9 +289,8 @@ def test_deleting_the_rollout_gives_everybody_the_configured_model(
 def test_uninstalling_with_a_rollout_under_way_does_not_hang(
     platform: Platform, rollout: ChartRollout, shelf: ModelShelf, all_traffic: ShopTraffic
 ) -> None:
-    rollout.apply(
-        shelf.latest, shelf.publish(models.by_amount()), steps=[{"trafficPercent": 10, "hold": "1h"}]
-    )
+    base, new = (shelf.publish(models.telling({"request_amount": 0.01}, bias)) for bias in (0.3, 0.31))
+    rollout.apply(base, new, steps=[{"trafficPercent": 10, "hold": "1h"}])
     rollout.wait_for_phase("Progressing", 60)
     all_traffic.stop()
     platform.helm("uninstall", RELEASE, "--wait", "--timeout=2m")
