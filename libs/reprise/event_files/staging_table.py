@@ -249,7 +249,8 @@ def report_staged(
         if count:
             dropped[f"{check.field}: {check.reason}"] = count
     notes = dict.fromkeys([*(note for file in files for note in file.notes), *id_notes])
-    proposal, formats = _propose_timestamps(connection) if dropped else (None, ())
+    unread = not dropped.keys().isdisjoint(UNREAD_TIMES)
+    proposal, formats = _propose_timestamps(connection) if unread else (None, ())
     naive = sum(group[3] for group in groups)
     if naive:
         notes[f"{naive:,} timestamps without a zone are taken as UTC"] = None

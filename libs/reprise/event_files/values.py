@@ -10,7 +10,10 @@ INTEGERS = frozenset(
 FLOATS = frozenset(("FLOAT", "DOUBLE"))
 
 _BLANK = r"[\s\v\p{Z}\x{200b}\x{feff}]"
-_MISSING = r"null|<null>|\(null\)|nan|none|\(none\)|nat|n/?a|#n/a|<na>|nil|undefined|\(not set\)|\\n"
+_MISSING = (
+    r"null|<null>|\(null\)|nan|none|\(none\)|nat|n/?a|<na>|nil|undefined|\(not set\)|\\n|[-?]+|\."
+    r"|#(n/a|null!|ref!|value!|name\?|div/0!)"  # of spreadsheets and SPSS
+)
 
 
 @dataclass(frozen=True, slots=True)

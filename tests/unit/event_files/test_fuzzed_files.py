@@ -21,10 +21,10 @@ from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import RowProblem
 from support.collection import SOAK
 
-FILES = 10_000 if SOAK else 30
+FILES = 10_000 if SOAK else 500
 """How many files are read; each import starts a database, which takes a tenth of a second."""
 
-MISSING = ("", "  ", "NA", "n/a", "<NA>", "NULL", "nan", "None", "NaT", "\\N", "(null)", "\u00a0")
+MISSING = ("", "  ", "NA", "n/a", "<NA>", "NULL", "nan", "None", "NaT", "\\N", "(null)", "\u00a0", "-", "?", "#REF!")
 BLANKS = " \t\n\r\f\v\u00a0\ufeff"
 LETTERS = {"utf-8": "aé日😀Ω", "utf-8-sig": "aé日Ω", "latin-1": "aéÜ£", "utf-16": "aé日Ω"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -358,6 +358,7 @@ def check_file(seed: int, folder: Path) -> None:
     path.unlink()
 
 
+@pytest.mark.slow
 def test_files_are_read_as_pandas_reads_them_or_refused_by_row_column_and_value(tmp_path: Path) -> None:
     for seed in range(FILES):
         try:
