@@ -194,10 +194,12 @@ def test_releases_on_one_kafka_have_groups_of_their_own_unless_they_have_others_
     assert groups(render_on(installed, *PLAIN, mine)) == {"materializer": "mine", "archiver": "kept"}
 
 
-def test_seed_trains_for_no_rollout() -> None:
-    pods = {each.component: pod for each, pod in render("-f", "dev", "--set=trainer.rollout.name=x").pods()}
+def test_seed_trains_the_latest_model_and_for_no_rollout() -> None:
+    trainer_alone = ("--set=trainer.rollout.name=x", "--set=trainer.settings.TRAINER_SET_LATEST=false")
+    pods = {each.component: pod for each, pod in render("-f", "dev", *trainer_alone).pods()}
     [trainer] = pods["seed"].spec.containers
-    assert {each.name: each.value for each in trainer.env}["TRAINER_ROLLOUT"] == ""
+    environment = {each.name: each.value for each in trainer.env}
+    assert (environment["TRAINER_ROLLOUT"], environment["TRAINER_SET_LATEST"]) == ("", "true")
 
 
 def test_every_component_that_reads_the_online_store_reads_the_same_one(release: Release) -> None:

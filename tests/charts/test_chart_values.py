@@ -3,11 +3,14 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.chart import CHART, NAMESPACE, ROOT, RenderingError, helm, render
+from support.chart_api_server import render_on
 
 PRODUCTION = ("-f", "production")
 DEV = ("-f", "dev")
@@ -253,3 +256,24 @@ def test_it_can_be_a_subchart_of_a_chart_with_globals_of_its_own(tmp_path: Path)
     assert render("--set=reprise.enabled=false", chart=tmp_path).manifests == ()
     with pytest.raises(RenderingError, match="tga"):
         render("--set=reprise.global.image.tga=v9", chart=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("served", "options", "refused"),
+    [
+        ({}, [], False),
+        ({"reprise.dev/definition": "of before"}, [], True),
+        (None, [], True),
+        (None, ["--set=rollout.checkDefinition=false"], False),
+        (None, ["--set=rollout.enabled=false"], False),
+    ],
+)
+def test_a_definition_of_another_version_is_refused_with_the_command_that_upgrades_it(
+    served: dict[str, str] | None, options: list[str], refused: bool
+) -> None:
+    definition = yaml.safe_load((CHART / "crds/modelrollouts.yaml").read_text())
+    annotations = None if served is None else definition["metadata"]["annotations"] | served
+    live = definition | {"metadata": {"name": definition["metadata"]["name"], "annotations": annotations}}
+    command = "kubectl apply --server-side --force-conflicts -f charts/reprise/crds"
+    with pytest.raises(RenderingError, match=command) if refused else nullcontext():
+        render_on([live], *DEV, "--set=rollout.enabled=true", *options)

@@ -9,6 +9,7 @@ from typing import Any
 
 from support.chart import NAMESPACE, Release, render
 
+_GLOBAL = "CustomResourceDefinition"
 _RELEASE = {"meta.helm.sh/release-name": "reprise", "meta.helm.sh/release-namespace": NAMESPACE}
 
 
@@ -25,7 +26,7 @@ def _api_server(kinds: set[tuple[str, str]], objects: list[dict[str, Any]]) -> I
     kinds = (
         kinds
         | {(each["apiVersion"], each["kind"]) for each in objects}
-        | {("v1", "Secret"), ("v1", "ConfigMap")}
+        | {("v1", "Secret"), ("v1", "ConfigMap"), ("apiextensions.k8s.io/v1", _GLOBAL)}
     )
     versions = sorted({version for version, _ in kinds} - {"v1"})
     served: dict[str, dict[str, Any]] = {
@@ -38,13 +39,14 @@ def _api_server(kinds: set[tuple[str, str]], objects: list[dict[str, Any]]) -> I
             "kind": "APIResourceList",
             "groupVersion": version,
             "resources": [
-                {"name": f"{kind.lower()}s", "kind": kind, "namespaced": True, "verbs": ["get"]}
+                {"name": f"{kind.lower()}s", "kind": kind, "namespaced": kind != _GLOBAL, "verbs": ["get"]}
                 for of, kind in sorted(kinds)
                 if of == version
             ],
         }
     for each in objects:
-        folder = f"{_root(each['apiVersion'])}/namespaces/{NAMESPACE}/{each['kind'].lower()}s"
+        namespace = "" if each["kind"] == _GLOBAL else f"namespaces/{NAMESPACE}/"
+        folder = f"{_root(each['apiVersion'])}/{namespace}{each['kind'].lower()}s"
         owned = {"labels": {"app.kubernetes.io/managed-by": "Helm"}, "annotations": _RELEASE}
         served[f"{folder}/{each['metadata']['name']}"] = each | {"metadata": owned | each["metadata"]}
 

@@ -1,5 +1,7 @@
 """The custom resource definition, generated from the models of spec and status."""
 
+import hashlib
+import json
 from typing import Any
 
 import yaml
@@ -12,6 +14,8 @@ VERSION = "v1alpha1"
 KIND = "ModelRollout"
 PLURAL = "modelrollouts"
 SHORT = "mr"
+DEFINITION = f"{GROUP}/definition"
+"""Annotation with the hash of the definition, by which Helm knows one of another version."""
 
 _DROPPED = frozenset({"title", "additionalProperties", "const", "$defs"})
 _COLUMNS = (
@@ -34,32 +38,34 @@ _COLUMNS = (
 
 def definition() -> dict[str, Any]:
     """Return the definition."""
+    spec = {
+        "group": GROUP,
+        "scope": "Namespaced",
+        "names": {
+            "kind": KIND,
+            "listKind": f"{KIND}List",
+            "plural": PLURAL,
+            "singular": KIND.lower(),
+            "shortNames": [SHORT],
+            "categories": ["reprise"],
+        },
+        "versions": [
+            {
+                "name": VERSION,
+                "served": True,
+                "storage": True,
+                "subresources": {"status": {}},
+                "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
+                "schema": {"openAPIV3Schema": _schema()},
+            }
+        ],
+    }
+    version = hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": f"{PLURAL}.{GROUP}"},
-        "spec": {
-            "group": GROUP,
-            "scope": "Namespaced",
-            "names": {
-                "kind": KIND,
-                "listKind": f"{KIND}List",
-                "plural": PLURAL,
-                "singular": KIND.lower(),
-                "shortNames": [SHORT],
-                "categories": ["reprise"],
-            },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "subresources": {"status": {}},
-                    "additionalPrinterColumns": [_column(*column) for column in _COLUMNS],
-                    "schema": {"openAPIV3Schema": _schema()},
-                }
-            ],
-        },
+        "metadata": {"name": f"{PLURAL}.{GROUP}", "annotations": {DEFINITION: version}},
+        "spec": spec,
     }
 
 
