@@ -22,7 +22,7 @@ def model_bundle() -> str:
         events, truth, store = (str(Path(folder) / name) for name in ("e.parquet", "t.parquet", "models"))
         _reprise("datagen", *_SHOP, "--out", events, "--truth", truth)
         history = {
-            name: digest(pq.read_table(path).to_pylist())
+            name: digest(_rounded(pq.read_table(path).to_pylist()))
             for name, path in (("events", events), ("truth", truth))
         }
         _reprise(
@@ -57,7 +57,17 @@ def _comparable(manifest: dict[str, Any]) -> dict[str, Any]:
     libraries = sorted(
         {name.split("-")[0] if name.startswith(ROOT_COMMAND) else name for name in manifest["libraries"]}
     )
-    return manifest | {"libraries": libraries}
+    rounded: dict[str, Any] = _rounded(manifest)
+    return rounded | {"libraries": libraries}
+
+
+def _rounded(node: Any) -> Any:
+    """Return a value with six digits of each number: the last ones depend on the processor."""
+    if isinstance(node, dict):
+        return {key: _rounded(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_rounded(value) for value in node]
+    return float(f"{node:.6g}") if isinstance(node, float) else node
 
 
 def _shortened(manifest: dict[str, Any]) -> dict[str, Any]:
