@@ -36,7 +36,8 @@ class UnreadableFileError(EventFilesError):
 class MissingColumnsError(EventFilesError):
     """A file lacks columns of required fields, or has event types that are not mapped; proposes a mapping.
 
-    ``types`` has our type, if it is known, by the values of the column that looks like the event type.
+    ``types`` has our type, if it is known, by the values of the column that looks like the event type. ``product`` has
+    the columns of quantity and unit price, if the file has no column of their product.
     """
 
     def __init__(
@@ -46,18 +47,25 @@ class MissingColumnsError(EventFilesError):
         available: Sequence[str],
         guesses: Mapping[str, str],
         types: Mapping[str, str | None],
+        product: tuple[str, str] | None,
     ) -> None:
         self.missing = tuple(missing)
         self.available = tuple(available)
-        fields = dict.fromkeys([*missing, *guesses])
-        options = [f"--column {field}={shlex.quote(guesses.get(field, '<column>'))}" for field in fields]
+        options = [
+            f"--column {field}={shlex.quote(guesses.get(field, '<column>'))}"
+            for field in dict.fromkeys([*missing, *guesses])
+            if field != "amount" or product is None
+        ]
         options += [f"--event-type {ours or '<type>'}={shlex.quote(value)}" for value, ours in types.items()]
         hint = ""
+        if product is not None:
+            options.append(f"--amount-from {shlex.quote('*'.join(product))}")
+            hint = f"\nIf {product[1]} is the total of a row, give --column amount={shlex.quote(product[1])}."
         if types:
             unused = [value for value, ours in types.items() if ours not in {"view", "purchase"}]
-            hint = "\nIf instead every row is a purchase, give --purchases-only."
             if unused:
-                hint = f"\nThe delivered features use views and purchases, not {', '.join(unused)}.{hint}"
+                hint += f"\nThe delivered features use views and purchases, not {', '.join(unused)}."
+            hint += "\nIf instead every row is a purchase, give --purchases-only."
         if not all(any(c.isalpha() for c in name) for name in available):
             hint += "\nIf the first row is data, the file needs a header row; name its columns with --header-names."
         super().__init__(

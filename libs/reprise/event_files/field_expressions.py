@@ -1,6 +1,7 @@
 """SQL expressions that read an event's fields from columns of any type."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -121,6 +122,20 @@ def as_return(source: SourceFile, event_type: Expression, quantity: str) -> Expr
     return replace(event_type, sql=f"CASE WHEN {returned} THEN 'return' ELSE {kind} END")
 
 
+def absent_amount(source: SourceFile, columns: Mapping[str, str]) -> Expression:
+    """Return no amount, with a note of the option that reads the column that looks like one, if any does."""
+    _, guesses = find_columns(source, ImportOptions(columns=columns))
+    if "amount" not in guesses:
+        return ABSENT["amount"]
+    product = guess_product(source, columns, guesses)
+    option = (
+        f"--amount-from {shlex.quote('*'.join(product))}"
+        if product
+        else f"--column amount={shlex.quote(guesses['amount'])}"
+    )
+    return replace(ABSENT["amount"], note=f"{ABSENT['amount'].note}; to read amounts, give {option}")
+
+
 def unused_columns(source: SourceFile, found: Mapping[str, str]) -> list[str]:
     """Return the columns of no field."""
     return [name for name in source.columns if name not in found.values()]
@@ -146,7 +161,8 @@ def resolve_columns(connection: Any, source: SourceFile, options: ImportOptions)
             expected.add("event_type")
     missing = [field for field in FIELDS if field in expected and field not in found]
     if missing:
-        raise MissingColumnsError(source.path, missing, list(source.columns), guesses, types)
+        product = guess_product(source, found, guesses)
+        raise MissingColumnsError(source.path, missing, list(source.columns), guesses, types, product)
     return found
 
 

@@ -105,7 +105,12 @@ def _open_json(connection: Any, path: Path, data: Path) -> SourceFile:
     try:
         names = [row[0] for row in connection.execute(keys).fetchall() if row[0]]
     except duckdb.Error as error:
-        raise UnreadableFileError(path, f"not readable as JSON: {first_line(error)}") from None
+        reason = first_line(error)
+        if _is_utf16(_read_head(path, data)):
+            reason = "it looks like UTF-16; convert it to UTF-8"
+        elif "UTF-8" in reason:
+            reason += "; if it is ISO 8859-1 or Windows text, convert it to UTF-8"
+        raise UnreadableFileError(path, f"not readable as JSON: {reason}") from None
     if not names:
         raise UnreadableFileError(path, "it has no JSON object")
     paths = [f'$."{name}"' for name in (n.replace("\\", "\\\\").replace('"', '\\"') for n in names)]
@@ -154,18 +159,27 @@ def _open_csv(path: Path, data: Path, options: ImportOptions) -> SourceFile:
     return SourceFile(path, columns, relation, "row_number() OVER ()", header_rows=0 if given else 1)
 
 
-def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str, str]:
-    """Return the values of the first row, their delimiter, and the row's line break."""
+def _read_head(path: Path, file: Path) -> bytes:
+    """Return the first bytes of a text file, decompressed."""
     try:
         packing = PACKINGS.get(file.suffix.lower())
         with pa.input_stream(str(file), compression=packing) as stream:
-            data = stream.read(_HEADER_BYTES)
+            return bytes(stream.read(_HEADER_BYTES))
     except OSError as error:
         raise UnreadableFileError(path, f"not readable as text: {error}") from None
+
+
+def _is_utf16(data: bytes) -> bool:
+    marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    return data.startswith(marks) or 3 * data[:100].count(0) > len(data[:100])
+
+
+def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str, str]:
+    """Return the values of the first row, their delimiter, and the row's line break."""
+    data = _read_head(path, file)
     if data.startswith((codecs.BOM_UTF16_BE, b"\0")):
         raise UnreadableFileError(path, "it is UTF-16 in big-endian order; convert it to UTF-8")
-    utf16 = data.startswith(codecs.BOM_UTF16_LE) or 3 * data[:100].count(0) > len(data[:100])
-    if utf16 and encoding != "utf-16":
+    if _is_utf16(data) and encoding != "utf-16":
         raise UnreadableFileError(
             path, f"not {encoding} text: it looks like UTF-16; give --encoding utf-16", "utf-16"
         )

@@ -8,6 +8,7 @@ from typing import Any
 from reprise.event_files.exceptions import EventFilesError
 from reprise.event_files.field_expressions import (
     ABSENT,
+    absent_amount,
     add_amount_column,
     as_return,
     field_sql,
@@ -141,6 +142,8 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
         else ABSENT[field]
         for field in FIELDS
     }
+    if "amount" not in columns:
+        fields["amount"] = absent_amount(source, columns)
     if options.amount_from:
         fields["event_type"] = as_return(source, fields["event_type"], options.amount_from[0])
     notes = [field.note for field in fields.values() if field.note]

@@ -24,7 +24,23 @@ from support.collection import SOAK
 FILES = 10_000 if SOAK else 500
 """How many files are read; each import starts a database, which takes a tenth of a second."""
 
-MISSING = ("", "  ", "NA", "n/a", "<NA>", "NULL", "nan", "None", "NaT", "\\N", "(null)", "\u00a0", "-", "?", "#REF!")
+MISSING = (
+    "",
+    "  ",
+    "NA",
+    "n/a",
+    "<NA>",
+    "NULL",
+    "nan",
+    "None",
+    "NaT",
+    "\\N",
+    "(null)",
+    "\u00a0",
+    "-",
+    "?",
+    "#REF!",
+)
 BLANKS = " \t\n\r\f\v\u00a0\ufeff"
 LETTERS = {"utf-8": "aé日😀Ω", "utf-8-sig": "aé日Ω", "latin-1": "aéÜ£", "utf-16": "aé日Ω"}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

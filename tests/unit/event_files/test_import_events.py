@@ -25,6 +25,7 @@ from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
 from reprise.event_files.schema import EVENT_SCHEMA
 from reprise.events import event_key
+from support.train_command import run_import
 
 TAKEN_AS_IS = ImportOptions()
 DROP = ImportOptions(on_bad_rows="drop")
@@ -121,6 +122,48 @@ def test_missing_columns_are_named_with_a_way_to_map_them(tmp_path: Path) -> Non
     assert (
         "--column user_id=CustomerID --column product_id=StockCode --column timestamp=InvoiceDate" in message
     )
+
+
+RETAIL = "Customer ID,StockCode,InvoiceDate,Quantity,Price\n1,a,2026-01-01,2,2.5\n1,a,2026-01-02,-1,2.5\n"
+
+
+def test_proposed_options_read_quantity_and_unit_price_as_purchases_and_returns(tmp_path: Path) -> None:
+    with pytest.raises(MissingColumnsError) as caught:
+        load(tmp_path, RETAIL)
+    options = next(line for line in str(caught.value).splitlines() if line.startswith("Map its columns: "))
+    assert "amount=Price" not in options
+    command_line = (
+        f"reprise train --events {tmp_path / 'events.csv'} {options.removeprefix('Map its columns: ')}"
+    )
+    report = run_import(command_line, tmp_path / "out.parquet")
+    assert report.event_types == {"purchase": 1, "return": 1}
+    assert [row["amount"] for row in read(tmp_path / "out.parquet")] == [5, 2.5]
+
+
+@pytest.mark.parametrize(
+    ("columns", "option"),
+    [
+        ("Unit Price", "--column amount='Unit Price'"),
+        ("revenue,Quantity,Price", "--column amount=revenue"),
+        ("Quantity,Price", "--amount-from 'Quantity*Price'"),
+        ("brand", None),
+    ],
+)
+@pytest.mark.parametrize("user", ["user_id", "customer"])
+def test_column_that_looks_like_an_unmapped_amount_is_named_with_its_option(
+    tmp_path: Path, columns: str, option: str | None, user: str
+) -> None:
+    count = columns.count(",") + 1
+    text = f"{user},product_id,timestamp,{columns}\nu,p,2026-01-01{',2' * count}\n"
+    _, report = load(tmp_path, text, ImportOptions(columns={"user_id": user}))
+    (note,) = (note for note in report.notes if note.startswith("no amount column"))
+    if option is None:
+        assert "to read amounts" not in note
+        return
+    assert note.endswith(f"to read amounts, give {option}")
+    command_line = f"reprise train --events {tmp_path / 'events.csv'} --column user_id={user} {option}"
+    run_import(command_line, tmp_path / "out.parquet")
+    assert read(tmp_path / "out.parquet")[0]["amount"] == (4 if "*" in option else 2)
 
 
 def test_mapped_column_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -904,6 +947,17 @@ def test_source_may_be_replaced_by_the_result(tmp_path: Path) -> None:
         ("events.zip", b"PK", "not readable as zip"),
         ("events.json", b"[]", "it has no JSON object"),
         ("events.jsonl", b'{"user_id": 1}\n{"user', "not readable as JSON"),
+        (
+            "events.jsonl",
+            '{"user_id": "Jürgen"}'.encode("latin-1"),
+            "if it is ISO 8859-1 or Windows text, convert it to UTF-8",
+        ),
+        ("events.json", '{"user_id": "Jürgen"}'.encode("utf-16"), "looks like UTF-16; convert it to UTF-8"),
+        (
+            "events.ndjson",
+            '{"user_id": "Jürgen"}'.encode("utf-16-be"),
+            "looks like UTF-16; convert it to UTF-8",
+        ),
         ("events.csv.gz", b"plain", "not readable as text"),
     ],
 )
