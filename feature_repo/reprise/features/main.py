@@ -104,7 +104,7 @@ def build_command(
     from reprise.features.training_rows import build_training_rows
     from reprise.runtime.progress import progress
 
-    with error_messages(), _canonical(events, import_options) as canonical:
+    with error_messages(), _canonical(events, import_options, horizon=horizon) as canonical:
         plan = Plan.load(repository / "plan" / "plan.json")
         with progress("Building training rows", None, "rows") as bar:
             report = build_training_rows(
@@ -210,10 +210,10 @@ def _canonical(
 
             report = import_events(events, path, options=import_options)
             if horizon is not None:
-                from reprise.event_files.history_end import leave_out_stray_end
+                from reprise.event_files.history_end import end_history
                 from reprise.sql import MEMORY_LIMIT
 
-                report = leave_out_stray_end(path, report, horizon, MEMORY_LIMIT)
+                report = end_history(path, report, horizon, MEMORY_LIMIT)
             click.echo(report.render())
         else:
             from reprise.features.discovery.planner import write_sample

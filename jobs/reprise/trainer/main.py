@@ -30,6 +30,7 @@ def command(settings: "TrainerSettings", import_options: Any) -> None:
     of the same parameters on everything labelled and publishes it: an ONNX graph with its manifest, and a model card
     to read in a browser.
     """
+    from reprise.event_files.exceptions import inspect_hint
     from reprise.runtime.job_metrics import reported_job
     from reprise.trainer.exceptions import TrainingRefusedError
     from reprise.trainer.metrics import JOB, TrainerMetrics
@@ -41,6 +42,8 @@ def command(settings: "TrainerSettings", import_options: Any) -> None:
             result = train(settings, import_options)
             TrainerMetrics(report.registry).show(result)
     except TrainingRefusedError as refused:
-        click.echo(f"This data is not enough to train on: {refused}", err=True)
+        click.echo(
+            f"This data is not enough to train on: {refused}\n{inspect_hint(settings.events)}", err=True
+        )
         sys.exit(REFUSED)
     click.echo(render_summary(result))

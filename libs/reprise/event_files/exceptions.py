@@ -11,14 +11,18 @@ if TYPE_CHECKING:
     from reprise.event_files.report import ImportReport
 
 
+def inspect_hint(source: Path) -> str:
+    """Return the sentence that points to the command which shows how files are read."""
+    return f"To see what would be read: reprise inspect {shlex.quote(str(source))}"
+
+
 class EventFilesError(RepriseError):
     """Root of this package's errors; ``source`` is what an import refused, if it did."""
 
     source: Path | None = None
 
     def __str__(self) -> str:
-        hint = f"\nTo see what would be read: reprise inspect {shlex.quote(str(self.source))}"
-        return super().__str__() + (hint if self.source else "")
+        return super().__str__() + (f"\n{inspect_hint(self.source)}" if self.source else "")
 
 
 class InvalidOptionError(EventFilesError):

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
 from reprise.event_files.source import find_files, open_source
 from reprise.event_files.staging_table import StagedFile
+from reprise.events.event import MAX_CLOCK_SKEW_SECONDS
 from reprise.runtime.files import atomic_write
 from reprise.sql import connect, first_line
 
 _DEFAULTS = ImportOptions()
+_SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
 
 
 def import_events(
@@ -33,6 +36,7 @@ def import_events(
     options: ImportOptions = _DEFAULTS,
     memory_limit: str = "2GiB",
     temp_directory: Path | None = None,
+    latest: datetime | None = None,
 ) -> ImportReport:
     """Write the events of CSV, JSON or Parquet files to one canonical Parquet file, atomically.
 
@@ -45,6 +49,7 @@ def import_events(
         out: The Parquet file to write; may be one of the sources.
         options: How to read the files, and what to do with invalid rows.
         memory_limit: DuckDB's memory limit before it spills to ``temp_directory``, by default the folder of ``out``.
+        latest: The latest valid timestamp, by default a day from now, after which the stream refuses events too.
 
     Raises:
         UnreadableFileError: A file is missing, empty, or of another kind.
@@ -57,6 +62,7 @@ def import_events(
     with database(memory_limit, temp_directory or out.parent) as connection:
         try:
             files, left_out = find_files(source)
+            staging_table.create_table(connection, latest or datetime.now(UTC) + _SKEW)
             staged = _stage(connection, files, options)
             has_ids = _have_event_ids(staged)
             id_notes = staging_table.unify_ids(connection, staged)
@@ -81,7 +87,9 @@ def import_events(
             problem = f"{memory_limit} of memory are not enough; raise --memory-limit: {first_line(error)}"
             raise EventFilesError(problem) from None
         except duckdb.Error as error:
-            raise EventFilesError(f"{source}: {first_line(error)}") from error
+            refusal = EventFilesError(f"{source}: {first_line(error)}")
+            refusal.source = source
+            raise refusal from error
         except OSError as error:
             raise EventFilesError(f"{out}: {error.strerror or error}") from error
 
@@ -105,7 +113,6 @@ def database(memory_limit: str, folder: Path) -> Iterator[Any]:
 
 
 def _stage(connection: Any, files: list[Path], options: ImportOptions) -> list[StagedFile]:
-    staging_table.create_table(connection)
     staged = []
     for number, path in enumerate(files):
         try:

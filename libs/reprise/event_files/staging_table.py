@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from reprise.event_files.source import SourceFile, rejected_rows
 from reprise.event_files.timestamps import ERA_CHECK, propose_reading, timed_relation
 from reprise.event_files.values import Expression
 from reprise.events.event import ERA_US, EVENT_TYPE_PATTERN, MAX_AMOUNT, MAX_ID_LENGTH
+from reprise.runtime.durations import EPOCH, microseconds
 from reprise.sql import copy_to_parquet, event_key, identifier
 
 _FILE_SHIFT = 40  # a row's position is the file's number in the high bits and its row number in the low ones
@@ -51,6 +53,7 @@ def _id_checks(name: str) -> tuple[Check, Check]:
 
 
 _TIME_RANGE = f"epoch_us(v_timestamp) < {ERA_US[0]} OR epoch_us(v_timestamp) >= {ERA_US[1]}"
+_LATER = f"epoch_us(v_timestamp) > getvariable('latest_us') AND epoch_us(v_timestamp) < {ERA_US[1]}"
 
 _NO_UNIT = "a number of no known unit"
 UNREAD_TIMES = ("timestamp: unreadable", f"timestamp: {_NO_UNIT}")
@@ -71,6 +74,7 @@ CHECKS: tuple[Check, ...] = (
     Check("timestamp", "v_doubt = 'era'", _NO_UNIT, ERA_CHECK),
     Check("timestamp", "v_doubt = 'unit'", "not of the unit of most rows", "expected the unit of most rows"),
     Check("timestamp", _TIME_RANGE, "implausible", "expected an instant of the years 1990 to 2099"),
+    Check("timestamp", _LATER, "later than today", "expected an instant at most a day from now"),
     Check("event_type", "v_event_type IS NULL OR v_event_type = ''", "missing", "missing"),
     Check(
         "event_type",
@@ -119,8 +123,9 @@ class StagedFile:
     rejected: list[RowProblem]
 
 
-def create_table(connection: Any) -> None:
-    """Create the empty staging table."""
+def create_table(connection: Any, latest: datetime) -> None:
+    """Create the empty staging table, whose valid rows have timestamps up to ``latest``."""
+    connection.execute(f"SET VARIABLE latest_us = {microseconds(latest - EPOCH)}")
     connection.execute(
         """
         CREATE TABLE staged (

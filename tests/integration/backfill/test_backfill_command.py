@@ -93,6 +93,22 @@ def test_a_file_of_events_alone_lets_the_stream_fold_every_record_and_is_refused
     assert "of which none is included" in again.output
 
 
+def test_file_with_an_event_later_than_the_stream_takes_is_refused_by_row(
+    shop: EmbeddedShop,
+) -> None:
+    source = shop.folder / "history.csv"
+    source.write_text("user_id,product_id,timestamp\nu,p,2026-01-01\nu,p,2099-01-01\n")
+    done = shop.backfill("--events", str(source))
+    assert done.exit_code == 1
+    assert (
+        "history.csv row 2, timestamp: expected an instant at most a day from now, got '2099-01-01'"
+        in done.output
+    )
+    assert f"reprise inspect {source}" in done.output
+    done = shop.backfill("--events", str(source), "--on-bad-rows", "drop")
+    assert done.output.startswith("1 events: ")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -1,6 +1,7 @@
 """``reprise features`` as a person at a terminal uses it."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pyarrow.csv as pacsv
@@ -113,6 +114,25 @@ def test_build_writes_csv_where_the_name_ends_so(tmp_path: Path, some_csv: Path)
     assert pacsv.read_csv(path).num_rows == 1_500
 
 
+def test_build_labels_no_row_by_a_stray_event_after_a_gap(tmp_path: Path, some_csv: Path) -> None:
+    text = some_csv.read_text()
+    last = pacsv.read_csv(some_csv)["timestamp"].to_pylist()[-1]
+    names = text.partition("\n")[0].replace('"', "").split(",")
+    stray = {"event_id": "stray", "user_id": "u", "product_id": "p", "event_type": "view"}
+    stray["timestamp"] = f"{last + timedelta(days=45):%Y-%m-%d %H:%M:%SZ}"
+    theirs = tmp_path / "theirs.csv"
+    theirs.write_text(text + ",".join(stray.get(name, "") for name in names) + "\n")
+    tables = []
+    for source in (some_csv, theirs):
+        path = tmp_path / f"{source.stem}.parquet"
+        result = features("build", "--events", source, "--out", path, "--horizon", "7d")
+        assert result.exit_code == 0, result.output
+        tables.append(pq.read_table(path))
+    assert "1 events from " in result.output
+    assert tables[0].equals(tables[1])
+    assert tables[0]["label"].null_count > 0
+
+
 def test_build_without_a_plan_says_what_to_run(tmp_path: Path, some_csv: Path) -> None:
     result = features("build", "--events", some_csv, "--out", tmp_path / "rows.csv", "--repository", tmp_path)
     assert result.exit_code == 1
@@ -131,9 +151,9 @@ def test_check_finds_no_mismatch_and_says_how_much_it_compared(some_csv: Path) -
     assert "lists: sorted, batch and stream" in result.output
 
 
-def test_check_takes_a_history_from_1990_to_2099(tmp_path: Path) -> None:
+def test_check_takes_a_history_of_decades(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
-    rows = ("purchase,5,1990-01-01T00:00:00Z", "view,,2026-01-01", "purchase,7,2099-12-31T23:59:59.999999Z")
+    rows = ("purchase,5,1990-01-01T00:00:00Z", "view,,2006-01-01", "purchase,7,2026-01-01T23:59:59.999999Z")
     path.write_text(
         "user_id,product_id,event_type,amount,timestamp\n" + "".join(f"u,p,{row}\n" for row in rows)
     )

@@ -212,6 +212,7 @@ def test_history_that_cannot_be_learnt_from_is_refused_with_a_remedy(
     assert result.exit_code == REFUSED
     assert message in result.output
     assert "What would help" in result.output
+    assert f"reprise inspect {history / 'events.parquet'}" in result.output
     assert not (tmp_path / "models").exists()
 
 

@@ -404,6 +404,21 @@ def test_typed_timestamps_are_read(tmp_path: Path, values: pa.Array, note: str |
     assert len(said) == (note is not None)
 
 
+def test_rows_later_than_the_latest_instant_are_invalid(tmp_path: Path) -> None:
+    source, out = tmp_path / "events.csv", tmp_path / "out.parquet"
+    source.write_text("user_id,product_id,timestamp\nu,p,2026-01-01\nu,p,2026-01-01T00:00:00.000001Z\n")
+    report = import_events(source, out, options=DROP, latest=JAN_1)
+    assert (report.rows_written, dict(report.dropped)) == (1, {"timestamp: later than today": 1})
+    assert [(each.row, each.column) for each in report.problems] == [(2, "timestamp")]
+
+
+@pytest.mark.parametrize(("hours", "kept"), [(23, 2), (25, 1)])
+def test_rows_are_valid_until_a_day_from_now(tmp_path: Path, hours: int, kept: int) -> None:
+    instant = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours)
+    text = f"user_id,product_id,timestamp\nu,p,2026-01-01\nu,p,{instant.isoformat()}\n"
+    assert load(tmp_path, text, DROP)[1].rows_written == kept
+
+
 def test_unit_of_numeric_timestamps_can_be_said(tmp_path: Path) -> None:
     rows, _ = load(tmp_path, "user_id,product_id,timestamp\nu,p,10957\n", ImportOptions(timestamp_unit="d"))
     assert rows[0]["timestamp"] == datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from reprise import sql
 from reprise.evaluation.time_split import HistoryTooShortError, TimeSplit, split_by_time
-from reprise.event_files.history_end import leave_out_stray_end
+from reprise.event_files.history_end import end_history
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
@@ -46,7 +46,7 @@ def read_history(
             memory_limit=settings.memory_limit,
             temp_directory=folder,
         )
-        report = leave_out_stray_end(events, report, settings.horizon, settings.memory_limit)
+        report = end_history(events, report, settings.horizon, settings.memory_limit)
         if report.first_us is None or report.last_us is None:
             raise TrainingRefusedError("there are no events", "a file that holds some")
         try:
