@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from reprise.event_files.options import event_file_options, memory_limit_option
 from reprise.runtime.durations import DURATION
 from reprise.runtime.instants import INSTANT
 from reprise.runtime.settings_command import error_messages
+
+if TYPE_CHECKING:
+    from reprise.features.plan import Plan
 
 _repository = click.option(
     "--repository",
@@ -104,9 +107,12 @@ def build_command(
     from reprise.features.training_rows import build_training_rows
     from reprise.runtime.progress import progress
 
-    with error_messages(), _canonical(events, import_options, horizon=horizon) as canonical:
+    with error_messages():
         plan = Plan.load(repository / "plan" / "plan.json")
-        with progress("Building training rows", None, "rows") as bar:
+        with (
+            _canonical(events, import_options, horizon=horizon, plan=plan) as canonical,
+            progress("Building training rows", None, "rows") as bar,
+        ):
             report = build_training_rows(
                 canonical, out, plan, horizon, memory_limit=memory_limit, advance=bar.advance
             )
@@ -137,14 +143,16 @@ def check_command(
         raise click.BadParameter(
             f"{reference_rows!r} is neither a number nor all", param_hint="--reference-rows"
         )
-    with error_messages(), _canonical(events, import_options) as canonical:
-        report = check_parity(
-            canonical,
-            Plan.load(repository / "plan" / "plan.json"),
-            load_definition(repository),
-            reference_rows=None if reference_rows == "all" else int(reference_rows),
-            memory_limit=memory_limit,
-        )
+    with error_messages():
+        plan = Plan.load(repository / "plan" / "plan.json")
+        with _canonical(events, import_options, plan=plan) as canonical:
+            report = check_parity(
+                canonical,
+                plan,
+                load_definition(repository),
+                reference_rows=None if reference_rows == "all" else int(reference_rows),
+                memory_limit=memory_limit,
+            )
     print_check(report)
     sys.exit(1 if report.mismatches else 0)
 
@@ -190,11 +198,15 @@ def states_command(
 
 @contextmanager
 def _canonical(
-    events: Path | None, import_options: Any, offline: str | None = None, horizon: timedelta | None = None
+    events: Path | None,
+    import_options: Any,
+    offline: str | None = None,
+    horizon: timedelta | None = None,
+    plan: "Plan | None" = None,
 ) -> Iterator[Path]:
     """Yield a canonical Parquet file of events: imported, archived, or else a sample of the synthetic shop.
 
-    With a horizon, imported events end where training takes history to end.
+    With a horizon, imported events end where training takes history to end. Notes name the event types of the plan.
 
     Archived events include duplicates, are in the order of arrival, and have their log positions.
     """
@@ -206,9 +218,15 @@ def _canonical(
             archived = write_events(OfflineStore(offline), path, order="arrival")
             click.echo(f"{archived.records:,} records of {offline}")
         elif events is not None:
-            from reprise.event_files.importer import import_events
+            from reprise.event_files.importer import DELIVERED_FRAMES, import_events
 
-            report = import_events(events, path, options=import_options)
+            report = import_events(
+                events,
+                path,
+                options=import_options,
+                frames=plan.frames if plan else DELIVERED_FRAMES,
+                purchase_type=plan.purchase_type if plan else "purchase",
+            )
             if horizon is not None:
                 from reprise.event_files.history_end import end_history
                 from reprise.sql import MEMORY_LIMIT

@@ -1,7 +1,7 @@
 """Import of event files into a canonical Parquet file."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -25,6 +25,9 @@ from reprise.events.event import MAX_CLOCK_SKEW_SECONDS
 from reprise.runtime.files import atomic_write
 from reprise.sql import connect, first_line
 
+DELIVERED_FRAMES: Mapping[str, str] = {"view": "views", "purchase": "purchases"}
+"""The dataframe by event type of the delivered features."""
+
 _DEFAULTS = ImportOptions()
 _SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
 
@@ -37,6 +40,8 @@ def import_events(
     memory_limit: str = "2GiB",
     temp_directory: Path | None = None,
     latest: datetime | None = None,
+    frames: Mapping[str, str] = DELIVERED_FRAMES,
+    purchase_type: str = "purchase",
 ) -> ImportReport:
     """Write the events of CSV, JSON or Parquet files to one canonical Parquet file, atomically.
 
@@ -50,6 +55,8 @@ def import_events(
         options: How to read the files, and what to do with invalid rows.
         memory_limit: DuckDB's memory limit before it spills to ``temp_directory``, by default the folder of ``out``.
         latest: The latest valid timestamp, by default a day from now, after which the stream refuses events too.
+        frames: The plan's dataframe by event type, and
+        purchase_type: the type that it predicts, for the notes on types without a use.
 
     Raises:
         UnreadableFileError: A file is missing, empty, or of another kind.
@@ -79,6 +86,7 @@ def import_events(
                 staging_table.write_parquet(connection, partial, number_repeats=not has_ids)
             report = staging_table.report_result(connection, report)
             notes = _notes(report, left_out, repeats, has_ids=has_ids)
+            notes += _type_notes(report.event_types, frames, purchase_type)
             return replace(report, repeated_event_ids=repeats if has_ids else 0, notes=notes)
         except EventFilesError as error:
             error.source = source
@@ -130,14 +138,19 @@ def _notes(report: ImportReport, left_out: Sequence[Path], repeats: int, *, has_
     if not has_ids:
         equal = f"; {repeats:,} rows equal an earlier one and are kept as events of their own"
         notes.append(f"no event_id column: ids are made from the rows' content{equal if repeats else ''}")
-    others = ", ".join(kind for kind in report.event_types if kind not in {"view", "purchase"})
+    return tuple(notes)
+
+
+def _type_notes(types: Mapping[str, int], frames: Mapping[str, str], purchase_type: str) -> tuple[str, ...]:
+    features = "the delivered features" if frames == DELIVERED_FRAMES else "the plan's features"
+    notes = []
+    others = ", ".join(kind for kind in types if kind not in frames)
     if others:
-        notes.append(f"the delivered features use views and purchases, not {others}")
-    if "purchase" not in report.event_types:
-        kinds = ", ".join(report.event_types)
+        notes.append(f"{features} use {' and '.join(frames.values())}, not {others}")
+    if purchase_type not in types:
         notes.append(
-            f"no event is of type purchase, which the delivered features predict (types: {kinds}); map one with"
-            " --event-type purchase=VALUE"
+            f"no event is of type {purchase_type}, which {features} predict (types: {', '.join(types)}); map one with"
+            f" --event-type {purchase_type}=VALUE"
         )
     return tuple(notes)
 

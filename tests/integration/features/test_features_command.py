@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from reprise.features.discovery.planner import PlanningResult
 from reprise.features.main import command
 from reprise.features.plan import Plan
-from support.plans import REPOSITORY, checked_in_plan
+from support.plans import REPOSITORY, checked_in_plan, with_other_names
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +160,21 @@ def test_check_takes_a_history_of_decades(tmp_path: Path) -> None:
     result = features("check", "--events", path, "--reference-rows", "all")
     assert result.exit_code == 0, result.output
     assert f"{3 * len(checked_in_plan().inputs):,}" in result.output
+
+
+def test_check_takes_a_shop_that_calls_purchases_orders(
+    repository: Path, tmp_path: Path, some_csv: Path
+) -> None:
+    definition = repository / "definitions.py"
+    text = definition.read_text().replace("purchases", "orders")
+    definition.write_text(text.replace('"view": "views", "purchase"', '"view": "pageviews", "order"'))
+    plan = with_other_names(checked_in_plan())
+    (repository / "plan" / "plan.json").write_bytes(plan.dumps())
+    path = tmp_path / "events.csv"
+    path.write_text(some_csv.read_text().replace('"purchase"', '"order"'))
+    result = features("check", "--repository", repository, "--events", path, "--reference-rows", "12")
+    assert result.exit_code == 0, result.output
+    assert f"{1500 * len(plan.inputs):,}" in result.output
 
 
 def redefined(repository: Path, old: str, new: str) -> None:

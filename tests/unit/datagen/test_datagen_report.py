@@ -2,16 +2,19 @@
 
 import re
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from reprise.datagen import history
 from reprise.datagen.history import HistoryOptions, generate_history
 from reprise.datagen.statistics import GAP_DAYS, HistoryStatistics
 from reprise.runtime.durations import EPOCH, microseconds
-from reprise.shop import Shop, ShopConfig
+from reprise.shop import EventBatch, Shop, ShopConfig
 from reprise.shop.config import DAY_US
 
 SHOP = ShopConfig(seed=9, users=250, products=40)
@@ -40,6 +43,22 @@ def statistics(plan: HistoryOptions) -> HistoryStatistics:
             if len(piece):
                 statistics.add(piece)
     return statistics
+
+
+def test_rate_excludes_the_time_of_the_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = 0
+
+    def add_slowly(self: HistoryStatistics, batch: EventBatch) -> None:
+        nonlocal seconds
+        seconds += 100
+        add(self, batch)
+
+    add = HistoryStatistics.add
+    monkeypatch.setattr(HistoryStatistics, "add", add_slowly)
+    monkeypatch.setattr(history, "time", SimpleNamespace(monotonic=lambda: seconds))
+    options = HistoryOptions(tmp_path / "h.csv", SHOP, START, days=2, report=tmp_path / "r.html")
+    assert generate_history(options).seconds == 0
+    assert seconds > 0
 
 
 def test_counts_equal_a_plain_count_of_the_file(plan: HistoryOptions, statistics: HistoryStatistics) -> None:

@@ -3,9 +3,10 @@
 A failure names the seed, which makes the same file again. The soak reads 10,000 files.
 """
 
+import gzip
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -358,11 +359,40 @@ def assert_told(
             assert row[fields[each.column]] == each.value
 
 
+def in_another_kind(
+    rng: random.Random, path: Path, dialect: Dialect, cells: pd.DataFrame, faults: list[Fault]
+) -> tuple[Path, Dialect, pd.DataFrame, list[Fault]]:
+    """Write a file of CSV again, compressed, or as JSON Lines or Parquet, which have no rows of the wrong width."""
+    kind = rng.choice((".gz", ".jsonl", ".parquet"))
+    other = path.with_name(path.name + kind)
+    if kind == ".gz":
+        other.write_bytes(gzip.compress(path.read_bytes()))
+        return other, dialect, cells, faults
+    kept = cells[~cells["wrong"]]
+    places = {row: at for at, row in enumerate(kept.index + 1, 1)}
+    names = {field: name.strip() for field, name in dialect.header.items() if name.strip()}
+    table = kept[list(names)].rename(columns=names)
+    if kind == ".jsonl":
+        other.write_text(table.to_json(orient="records", lines=True, force_ascii=rng.random() < 0.5), "utf-8")
+    else:
+        table.to_parquet(other)
+    options = {
+        name: given for name, given in dialect.options.items() if name not in {"encoding", "header_names"}
+    }
+    moved = [replace(fault, row=places[fault.row]) for fault in faults if fault.row in places]
+    return other, replace(dialect, options=options), kept.reset_index(drop=True), moved
+
+
 def check_file(seed: int, folder: Path) -> None:
     rng = random.Random(seed)
     path, out = folder / rng.choice(("events.csv", "events.tsv", "events.txt")), folder / "out.parquet"
     dialect, faults = random_file(rng, path)
     cells = raw_cells(path, dialect)
+    other = random.Random(seed ^ 0xFFFF)  # leaves the CSV files of the seeds as they are
+    if other.random() < 0.3:
+        first = path
+        path, dialect, cells, faults = in_another_kind(other, path, dialect, cells, faults)
+        first.unlink()
     options = ImportOptions(**dialect.options, problem_limit=1000)
     if faults:
         with pytest.raises(BadRowsError) as caught:

@@ -2,6 +2,7 @@ import bz2
 import datetime
 import gzip
 import os
+import shlex
 import uuid
 import zipfile
 from pathlib import Path
@@ -479,6 +480,14 @@ def test_unit_is_that_of_the_whole_column_and_others_are_refused_by_row(
     assert [problem.row for problem in report.problems] == [1, 4, 5, 6]
 
 
+def test_unit_of_most_rows_is_not_that_of_the_first_ones(tmp_path: Path) -> None:
+    lines = ["u,p,1767225600000"] * 11_000 + ["u,p,1767225600"] * 12_000
+    _, report = load(tmp_path, "\n".join(["user_id,product_id,timestamp", *lines]), DROP)
+    assert report.dropped == {"timestamp: not of the unit of most rows": 11_000}
+    assert report.problems[0].row == 1
+    assert report.first_us == report.last_us == 1_767_225_600_000_000
+
+
 def test_text_and_numbers_in_one_column_are_mixed(tmp_path: Path) -> None:
     head = "user_id,product_id,timestamp\n" + "u,p,2026-01-01\n" * 3
     _, report = load(tmp_path, head + "u,p,1767225600\nu,p,20260101\n", DROP)
@@ -658,20 +667,26 @@ def test_only_named_members_of_metadata_are_kept(
 
 
 @pytest.mark.parametrize(
-    ("column", "values", "proposal"),
+    ("column", "values", "proposal", "unused"),
     [
         (
             "event",
             "view,addtocart,transaction",
             "view=view --event-type cart=addtocart --event-type purchase=transaction",
+            "addtocart",
         ),
-        ("kind", "Add to Cart,Buy", "--event-type cart='Add to Cart' --event-type purchase=Buy"),
-        ("Action Type", "0,2", "--event-type '<type>'=0"),
-        ("is_purchase", "0,1", "--event-type '<type>'=0"),
+        (
+            "kind",
+            "Add to Cart,Buy",
+            "--event-type cart='Add to Cart' --event-type purchase=Buy",
+            "Add to Cart",
+        ),
+        ("Action Type", "0,2", "--event-type '<type>'=0", "0, 2"),
+        ("is_purchase", "0,1", "--event-type '<type>'=0", "0, 1"),
     ],
 )
 def test_column_that_looks_like_the_event_type_must_be_mapped(
-    tmp_path: Path, column: str, values: str, proposal: str
+    tmp_path: Path, column: str, values: str, proposal: str, unused: str
 ) -> None:
     kinds = values.split(",")
     lines = "".join(f"u,p,2026-01-0{i},{kind},5\n" for i, kind in enumerate(kinds, 1) for _ in range(9 - i))
@@ -684,7 +699,8 @@ def test_column_that_looks_like_the_event_type_must_be_mapped(
         load(tmp_path, text, ImportOptions(columns=columns))
     assert caught.value.missing == ("event_type",)
     assert proposal.replace("'<type>'", "<type>") in str(caught.value)
-    assert "--column amount=price" in str(caught.value)
+    assert f"--column event_type={shlex.quote(column)} --column amount=price" in str(caught.value)
+    assert f"The delivered features use views and purchases, not {unused}.\n" in str(caught.value)
     assert "--purchases-only" in str(caught.value)
     rows, _ = load(tmp_path, text, ImportOptions(columns=columns, purchases_only=True))
     assert {row["event_type"] for row in rows} == {"purchase"}
@@ -712,6 +728,15 @@ def test_unused_columns_are_named_in_the_report(tmp_path: Path) -> None:
 def test_file_without_purchases_says_how_to_name_them(tmp_path: Path) -> None:
     _, report = load(tmp_path, "user_id,product_id,timestamp,event_type\nu,p,2026-01-01,buy\n")
     assert any("map one with --event-type purchase=VALUE" in note for note in report.notes)
+
+
+def test_notes_name_the_event_types_of_the_plan(tmp_path: Path) -> None:
+    source = tmp_path / "events.csv"
+    source.write_text("user_id,product_id,timestamp,event_type\nu,p,2026-01-01,purchase\n")
+    frames = {"view": "pageviews", "order": "orders"}
+    report = import_events(source, tmp_path / "out.parquet", frames=frames, purchase_type="order")
+    assert "the plan's features use pageviews and orders, not purchase" in report.notes
+    assert any("map one with --event-type order=VALUE" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -823,6 +848,31 @@ def test_folder_skips_hidden_names_and_documents_and_names_them(tmp_path: Path) 
         assert report.files == (folder / "a.csv",)
     left_out = next(note for note in report.notes if note.startswith("files left out"))
     assert "README.md" in left_out
+
+
+@pytest.mark.parametrize("excel", [False, True])
+def test_folder_of_many_kinds_is_read_whole(tmp_path: Path, *, excel: bool) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    header = "user_id,product_id,timestamp\n"
+    (folder / "a.csv").write_text(header + "csv,p,2026-01-01\n")
+    with zipfile.ZipFile(folder / "b.csv.zip", "w") as archive:
+        archive.writestr("b.csv", header + "zip,p,2026-01-01\n")
+    (folder / "c.csv.bz2").write_bytes(bz2.compress(f"{header}bz2,p,2026-01-01\n".encode()))
+    with pa.output_stream(str(folder / "d.csv.zst"), compression="zstd") as stream:
+        stream.write(f"{header}zst,p,2026-01-01\n".encode())
+    (folder / "e.jsonl").write_text('{"user_id": "jsonl", "product_id": "p", "timestamp": "2026-01-01"}\n')
+    users = {"csv", "zip", "bz2", "zst", "jsonl"}
+    if excel:
+        openpyxl = pytest.importorskip("openpyxl", reason="Excel files need the extra")
+        book = openpyxl.Workbook()
+        book.active.append(["user_id", "product_id", "timestamp"])
+        book.active.append(["xlsx", "p", "2026-01-01"])
+        book.save(folder / "f.xlsx")
+        users.add("xlsx")
+    report = import_events(folder, tmp_path / "out.parquet")
+    assert {row["user_id"] for row in read(tmp_path / "out.parquet")} == users
+    assert (report.users, len(report.files)) == (len(users), len(users))
 
 
 def test_folder_with_data_of_unknown_kinds_is_refused_by_name(tmp_path: Path) -> None:

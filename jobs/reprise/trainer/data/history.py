@@ -45,6 +45,8 @@ def read_history(
             options=options,
             memory_limit=settings.memory_limit,
             temp_directory=folder,
+            frames=plan.frames,
+            purchase_type=plan.purchase_type,
         )
         report = end_history(events, report, settings.horizon, settings.memory_limit)
         if report.first_us is None or report.last_us is None:

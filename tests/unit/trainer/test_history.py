@@ -1,0 +1,47 @@
+"""The history that a model is trained on."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from reprise.event_files.options import ImportOptions
+from reprise.events import Event
+from reprise.trainer.data.history import History, read_history
+from reprise.trainer.settings import TrainerSettings
+from support.hard_histories import random_history
+from support.histories import event_table
+from support.served_bundles import small_plan
+
+DAY_US = 86_400_000_000
+EVENTS = random_history(5, 600, years=0.5)
+
+
+def history(folder: Path, events: Sequence[Event], **settings: object) -> History:
+    folder.mkdir()
+    pq.write_table(event_table(events), folder / "in.parquet")
+    loaded = TrainerSettings.load(events=folder / "in.parquet", out=str(folder), horizon="10d", **settings)
+    return read_history(loaded, small_plan(), ImportOptions(), folder, {})
+
+
+def test_stray_events_after_a_gap_are_left_out(tmp_path: Path) -> None:
+    stray = replace(EVENTS[-1], event_id="stray", timestamp_us=EVENTS[-1].timestamp_us + 45 * DAY_US)
+    plain, other = history(tmp_path / "a", EVENTS), history(tmp_path / "b", [*EVENTS, stray])
+    assert (other.sha256, other.split) == (plain.sha256, plain.split)
+    np.testing.assert_array_equal(other.dataset.labels, plain.dataset.labels)
+    assert "1 events from" in other.report.notes[-1]
+
+
+def test_purchases_returned_within_the_refund_window_are_no_positives(tmp_path: Path) -> None:
+    bought = [each for each in EVENTS if each.event_type == "purchase"][::2]
+    returns = [
+        replace(
+            each, event_id=f"{each.event_id}-back", event_type="return", timestamp_us=each.timestamp_us + 1
+        )
+        for each in bought
+    ]
+    events = sorted([*EVENTS, *returns], key=lambda each: each.timestamp_us)
+    without = history(tmp_path / "a", events, refund_window="0s").dataset.positives
+    assert 0 < history(tmp_path / "b", events, refund_window="1d").dataset.positives < without
