@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from reprise.event_files.exceptions import inspect_hint
 from reprise.event_files.options import event_file_options, memory_limit_option
+from reprise.features.exceptions import NotEnoughEventsError
 from reprise.runtime.durations import DURATION
 from reprise.runtime.instants import INSTANT
 from reprise.runtime.settings_command import error_messages
@@ -237,4 +239,9 @@ def _canonical(
             from reprise.features.discovery.planner import write_sample
 
             click.echo(f"sample of the synthetic shop: {write_sample(path):,} events")
-        yield path
+        try:
+            yield path
+        except NotEnoughEventsError as error:
+            if events is None:
+                raise
+            raise NotEnoughEventsError(f"{error}\n{inspect_hint(events)}") from None

@@ -109,6 +109,14 @@ def test_file_with_an_event_later_than_the_stream_takes_is_refused_by_row(
     assert done.output.startswith("1 events: ")
 
 
+def test_file_without_events_of_the_plan_is_to_be_inspected(shop: EmbeddedShop) -> None:
+    source = shop.folder / "history.csv"
+    source.write_text("user_id,product_id,timestamp,event_type\nu,p,2026-01-01,cart\n")
+    done = shop.backfill("--events", str(source))
+    assert done.exit_code == 1
+    assert done.output.rstrip().endswith(f"reprise inspect {source}")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -114,6 +114,16 @@ def test_build_writes_csv_where_the_name_ends_so(tmp_path: Path, some_csv: Path)
     assert pacsv.read_csv(path).num_rows == 1_500
 
 
+@pytest.mark.parametrize("name", ["build", "check"])
+@pytest.mark.parametrize("line", ["u,p,2026-01-01,cart", "u,,2026-01-01,view"])
+def test_refused_file_is_to_be_inspected(tmp_path: Path, name: str, line: str) -> None:
+    path = tmp_path / "events.csv"
+    path.write_text(f"user_id,product_id,timestamp,event_type\n{line}\n")
+    result = features(name, "--events", path, *(("--out", tmp_path / "rows.csv") if name == "build" else ()))
+    assert result.exit_code == 1
+    assert result.output.rstrip().endswith(f"reprise inspect {path}")
+
+
 def test_build_labels_no_row_by_a_stray_event_after_a_gap(tmp_path: Path, some_csv: Path) -> None:
     text = some_csv.read_text()
     last = pacsv.read_csv(some_csv)["timestamp"].to_pylist()[-1]

@@ -203,6 +203,7 @@ def test_csv_of_another_shop_trains(tmp_path: Path) -> None:
     [
         (["--horizon", "60d"], "too short for a horizon of 60d"),
         (["--event-type", "cart=purchase"], "only one class"),
+        (["--event-type", "cart=purchase", "--event-type", "cart=view"], "of a type that makes features"),
     ],
 )
 def test_history_that_cannot_be_learnt_from_is_refused_with_a_remedy(

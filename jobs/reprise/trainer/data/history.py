@@ -10,6 +10,7 @@ from reprise.event_files.history_end import end_history
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
+from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.durations import timed
@@ -58,7 +59,10 @@ def read_history(
         sha256 = events_sha256(events)
         anomalies = count_anomalies(events, plan.purchase_type, settings.memory_limit)
         bar.advance()
-    dataset, labelled = compute_dataset(events, rows, plan, settings, durations, report.rows_written)
+    try:
+        dataset, labelled = compute_dataset(events, rows, plan, settings, durations, report.rows_written)
+    except NotEnoughEventsError as error:
+        raise TrainingRefusedError(str(error), "event types mapped with --event-type TYPE=VALUE") from None
     return History(events, sha256, report, split, dataset, labelled, anomalies)
 
 
