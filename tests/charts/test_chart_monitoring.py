@@ -213,7 +213,10 @@ def test_each_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:
 def test_jobs_know_the_pushgateway_and_the_way_there(job: str) -> None:
     gateway = "--set=outcomes.enabled=true,monitoring.pushgateway=http://pushgateway.monitoring:9091"
     release = render(*PLAIN, gateway)
-    assert release.config(f"reprise-{job}")["PUSHGATEWAY_URL"] == "http://pushgateway.monitoring:9091"
+    config = release.config(f"reprise-{job}")
+    assert config["PUSHGATEWAY_URL"] == "http://pushgateway.monitoring:9091"
+    grouping = json.loads(config["PUSHGATEWAY_GROUPING"])
+    assert grouping == {"namespace": "reprise", "app_kubernetes_io_instance": "reprise"}
     egress = release.find("NetworkPolicy", f"reprise-{job}").spec["egress"]
     assert {"ports": [{"port": 9091}]} in egress
     without = render(*PLAIN, "--set=outcomes.enabled=true")

@@ -254,6 +254,17 @@ def test_registry_and_tag_of_all_own_images_are_said_once() -> None:
     assert all(image.startswith(("registry.example/shop/reprise-", *foreign)) for image in own)
 
 
+def test_every_pod_has_the_secrets_of_a_private_registry() -> None:
+    release = render("-f", "dev", "--set=global.image.pullSecrets[0]=registry-key")
+    own = [manifest for manifest, pod in release.pods() if pod.spec.all_containers]
+    assert len(own) > 10
+    for manifest in own:
+        template = manifest.spec.get("jobTemplate", {"spec": manifest.spec})["spec"].get(
+            "template", manifest.raw
+        )
+        assert template["spec"]["imagePullSecrets"] == [{"name": "registry-key"}], manifest.name
+
+
 def test_temporary_files_have_a_limit(release: Release) -> None:
     beside = {"wait-for-seed", "copy-code", "exporter", "users", "properties"}
     for each, pod in release.pods():

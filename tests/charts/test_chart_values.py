@@ -229,6 +229,7 @@ def test_the_notes_tell_the_next_command(values: tuple[str, ...]) -> None:
     assert "helm -n reprise test shop --logs" in notes
     assert ("job/shop-reprise-seed-" in notes) == (values == DEV)
     assert "delete kafkatopics -l strimzi.io/cluster=shop-reprise-kafka" in notes
+    assert ("If the node of Redis is lost" in notes) == (values != PRODUCTION)
     assert "<no value>" not in notes
 
 

@@ -1,4 +1,7 @@
-"""Rollouts with the chart's own pods, under 100 requests a second through the Ingress; in this order."""
+"""Rollouts with the chart's own pods, under 100 requests a second through the Ingress; in this order.
+
+The outcomes come early: their job reads all that was predicted so far.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +79,12 @@ def shelf(platform: Platform) -> ModelShelf:
 
 
 @pytest.fixture(scope="module")
+def trained(shelf: ModelShelf) -> str:
+    """The digest of the first model."""
+    return shelf.latest
+
+
+@pytest.fixture(scope="module")
 def rollout(platform: Platform) -> ChartRollout:
     """The rollout, which is not there yet."""
     return ChartRollout(cluster=platform.cluster, namespace=platform.namespace)
@@ -111,11 +120,10 @@ def _events(rollout: LiveRollout, reason: str) -> list[str]:
 
 
 def test_a_model_of_the_trainer_job_walks_its_steps_and_is_promoted(
-    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, trained: str, traffic: ShopTraffic
 ) -> None:
-    before = shelf.latest
-    rollout.apply(before, None)
-    rollout.wait_for_baseline(before)
+    rollout.apply(trained, None)
+    rollout.wait_for_baseline(trained)
     platform.upgrade(TRAINER)
     log = platform.run_job("trainer", TRAINER_SEED="1")
     print(log)
@@ -133,9 +141,56 @@ def test_a_model_of_the_trainer_job_walks_its_steps_and_is_promoted(
     rollout.annotate(promote="trained")
     rollout.wait_for_phase("Promoted", 30)
     rollout.wait_for_baseline(proposed["digest"])
-    assert rollout.status["lastPromotedDigest"] == proposed["digest"] != before
+    assert rollout.status["lastPromotedDigest"] == proposed["digest"] != trained
     wait_until("the store has it as the latest", lambda: shelf.latest == proposed["digest"], 30)
     print(rollout.kubectl("get", "modelrollouts"))
+
+
+def test_outcomes_promote_no_candidate_that_is_as_good_as_the_baseline(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+) -> None:
+    traffic.behaviour = FollowsBothAlike()
+    base, new = (shelf.publish(made) for made in (models.by_event_type(0.01), models.by_amount(0.01)))
+    rollout.apply(base, new, promotion={"rule": "Better"})
+    rollout.wait_for_phase("Measuring", 120, new)
+    for _ in range(2):
+        time.sleep(25)
+        log = platform.run_job("outcomes")
+    print(log)
+    wait_until("the operator has read the evidence", lambda: _evidence(rollout) is not None, 20)
+    said = _evidence(rollout)
+    assert said is not None
+    assert said["lower"] <= 0 <= said["upper"]
+    assert said["verdict"] in {"undecided", "not_worse"}
+    assert (
+        rollout.wait_for_phase("Measuring", 1, new)["message"]
+        == f"the outcomes of its users are {said['verdict']}"
+    )
+    assert rollout.status["baseline"]["digest"] == base
+
+
+def test_outcomes_promote_a_candidate_that_predicts_better(
+    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
+) -> None:
+    traffic.behaviour = follows_the_amount
+    base, new = (shelf.publish(made) for made in (models.by_event_type(), models.by_amount()))
+    rollout.apply(base, new, promotion={"rule": "Better", "maxEvidenceAge": "1s"})
+    rollout.wait_for_phase("Measuring", 120, new)
+
+    def better() -> str | None:
+        log = platform.run_job("outcomes")
+        return log if "forest against the baseline: better" in log else None
+
+    print(wait_until("the outcomes are better", better, 600, every=10))
+    time.sleep(5)
+    found = rollout.wait_for_phase("Measuring", 1, new)
+    assert found["message"] == "waits for the outcomes of its users", "evidence counts that is too old"
+    rollout.apply(base, new, promotion={"rule": "Better"})
+    rollout.wait_for_phase("Promoted", 30, new)
+    rollout.wait_for_baseline(new)
+    promoted = rollout.status["history"][0]
+    assert (promoted["event"], promoted["by"], promoted["digest"]) == ("Promoted", "Rule", new)
+    print(rollout.kubectl("get", "modelrollouts"), rollout.kubectl("describe", "modelrollout", NAME))
 
 
 def test_the_trainer_job_proposes_no_model_that_cannot_be_compared(
@@ -152,7 +207,9 @@ def test_the_trainer_job_proposes_no_model_that_cannot_be_compared(
 
 
 @pytest.mark.parametrize("harm", ["errs", "is slow", "scores garbage", "is corrupt"])
-def test_a_candidate_that(rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic, harm: str) -> None:
+def test_a_candidate_that(
+    rollout: ChartRollout, shelf: ModelShelf, trained: str, traffic: ShopTraffic, harm: str
+) -> None:
     made, reason, metric = {
         "errs": (models.failing_on_huge_inputs(), "ErrorRateBreached", METRICS[0]),
         # How long anything takes depends on who else is on the machine; how much longer does not.
@@ -163,7 +220,7 @@ def test_a_candidate_that(rollout: ChartRollout, shelf: ModelShelf, traffic: Sho
     digest = shelf.publish(made)
     if harm == "is corrupt":
         shelf.damage(digest)
-    rollout.apply(shelf.latest, digest, analysis=ANALYSIS | {"metrics": [metric]})
+    rollout.apply(trained, digest, analysis=ANALYSIS | {"metrics": [metric]})
     began = time.monotonic()
     found = rollout.wait_for_phase("RolledBack", 90, digest)
     took = time.monotonic() - began
@@ -223,53 +280,6 @@ def test_an_operator_whose_pod_is_killed_again_and_again_brings_the_rollout_to_t
     minutes = int((time.monotonic() - began) / 60) + 1
     went_back = _ask_prometheus(platform, f"resets(reprise_predictor_routing_generation[{minutes}m])")
     assert went_back == [0.0, 0.0], "a predictor saw an older document again"
-
-
-def test_outcomes_promote_no_candidate_that_is_as_good_as_the_baseline(
-    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
-) -> None:
-    traffic.behaviour = FollowsBothAlike()
-    base, new = (shelf.publish(made) for made in (models.by_event_type(0.01), models.by_amount(0.01)))
-    rollout.apply(base, new, promotion={"rule": "Better"})
-    rollout.wait_for_phase("Measuring", 120, new)
-    for _ in range(2):
-        time.sleep(25)
-        log = platform.run_job("outcomes")
-    print(log)
-    wait_until("the operator has read the evidence", lambda: _evidence(rollout) is not None, 20)
-    said = _evidence(rollout)
-    assert said is not None
-    assert said["lower"] <= 0 <= said["upper"]
-    assert said["verdict"] in {"undecided", "not_worse"}
-    assert (
-        rollout.wait_for_phase("Measuring", 1, new)["message"]
-        == f"the outcomes of its users are {said['verdict']}"
-    )
-    assert rollout.status["baseline"]["digest"] == base
-
-
-def test_outcomes_promote_a_candidate_that_predicts_better(
-    platform: Platform, rollout: ChartRollout, shelf: ModelShelf, traffic: ShopTraffic
-) -> None:
-    traffic.behaviour = follows_the_amount
-    base, new = (shelf.publish(made) for made in (models.by_event_type(), models.by_amount()))
-    rollout.apply(base, new, promotion={"rule": "Better", "maxEvidenceAge": "1s"})
-    rollout.wait_for_phase("Measuring", 120, new)
-
-    def better() -> str | None:
-        log = platform.run_job("outcomes")
-        return log if "forest against the baseline: better" in log else None
-
-    print(wait_until("the outcomes are better", better, 600, every=10))
-    time.sleep(5)
-    found = rollout.wait_for_phase("Measuring", 1, new)
-    assert found["message"] == "waits for the outcomes of its users", "evidence counts that is too old"
-    rollout.apply(base, new, promotion={"rule": "Better"})
-    rollout.wait_for_phase("Promoted", 30, new)
-    rollout.wait_for_baseline(new)
-    promoted = rollout.status["history"][0]
-    assert (promoted["event"], promoted["by"], promoted["digest"]) == ("Promoted", "Rule", new)
-    print(rollout.kubectl("get", "modelrollouts"), rollout.kubectl("describe", "modelrollout", NAME))
 
 
 def test_deleting_the_rollout_gives_everybody_the_configured_model(

@@ -32,6 +32,15 @@ async def client(log: FakeLogProducer, metrics: ProducerMetrics) -> AsyncIterato
         yield client
 
 
+@pytest.mark.parametrize(("shown", "status"), [(True, 200), (False, 404)])
+async def test_documentation_can_be_turned_off(
+    log: FakeLogProducer, metrics: ProducerMetrics, shown: bool, status: int
+) -> None:
+    transport = httpx.ASGITransport(app=create_app(ProducerSettings(api_docs=shown), log, metrics))
+    async with httpx.AsyncClient(transport=transport, base_url="http://producer") as client:
+        assert [(await client.get(path)).status_code for path in ("/docs", "/openapi.json")] == [status] * 2
+
+
 def problem(response: httpx.Response) -> dict[str, Any]:
     assert response.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = response.json()
