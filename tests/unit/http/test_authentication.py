@@ -145,6 +145,25 @@ def test_key_is_good_for_its_scopes_and_who_asked_for_what_is_logged(
     assert "u-secret" not in str(line)
 
 
+@pytest.mark.parametrize(
+    ("path", "needed"),
+    [
+        ("/predict", "predict"),
+        ("/predict/batch", "predict"),
+        ("/rank", "predict"),
+        ("/users/u/buy-again", "predict"),
+        ("/features/u", "features"),
+        ("/events", "events"),
+    ],
+)
+def test_each_path_needs_its_scope(path: str, needed: str) -> None:
+    for scope in ("predict", "features", "events"):
+        keys = Authentication(ApiKeys([f"shop:{digest('k')}:{scope}"]))
+        with TestClient(build(authentication=keys)) as client:
+            refused = client.post(path, headers=KEY).status_code == 403
+        assert refused == (scope != needed)
+
+
 def test_unknown_scope_is_refused_by_name() -> None:
     with pytest.raises(
         InvalidKeysError, match="entry 1 has the scope 'feature'; expected events, features, predict"
