@@ -87,7 +87,7 @@ def registry() -> CollectorRegistry:
 
 @pytest.fixture
 def guarded(registry: CollectorRegistry) -> Iterator[TestClient]:
-    authentication = Authentication(ApiKeys([f"shop:{digest('k')}"]), RateLimit(rate=0.5, burst=3))
+    authentication = Authentication(ApiKeys([f"shop:{digest('k')}"]), RateLimit(0.5, 3, clock=lambda: 0.0))
     with TestClient(build(registry, authentication=authentication)) as client:
         yield client
 
