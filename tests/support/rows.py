@@ -28,5 +28,5 @@ EMPTY: list[float | int | None] = [None] * len(FIELDS)
 def states() -> st.SearchStrategy[list[float | int | None]]:
     """Every state that a row of these views can hold."""
     integer = st.none() | st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(0, 5000)
-    double = st.none() | st.floats(allow_nan=False)
+    double = st.none() | st.floats(allow_nan=False, allow_infinity=False)
     return st.tuples(*(double if field.kind == "double" else integer for field in FIELDS)).map(list)

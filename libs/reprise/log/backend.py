@@ -1,6 +1,6 @@
 """The log that the settings select: Kafka if bootstrap servers are set, else the embedded log.
 
-Functions raise ``LogUnavailableError`` where the log cannot be reached or denies access.
+Functions raise ``LogUnavailableError`` where the log cannot be reached, ``LogRefusedError`` where it denies access.
 """
 
 from collections.abc import Callable, Iterable

@@ -14,6 +14,10 @@ class LogUnavailableError(EventLogError):
     """The log cannot be reached or failed to write; a retry may succeed."""
 
 
+class LogRefusedError(EventLogError):
+    """The log refuses a request because of access rights, configuration or versions; a retry does not help."""
+
+
 class BufferFullError(EventLogError):
     """The producer's buffer is full; retry once some of it is written."""
 
@@ -57,7 +61,7 @@ class OffsetOutOfRangeError(EventLogError):
 
 
 class UnreadableRecordsError(EventLogError):
-    """Records from an offset on cannot be decoded: an unknown codec, or damaged bytes; a retry does not help."""
+    """Records from an offset on cannot be read: an unknown codec, or damaged bytes; a retry does not help."""
 
     def __init__(self, topic: str, partition: int, offset: int, error: Exception) -> None:
         self.partition = partition

@@ -45,7 +45,7 @@ class LogProducer(Protocol):
         """Queue a record; never blocks.
 
         Records with the same key go to the same partition, in call order. The future resolves to the record's
-        position once the log has acknowledged it, or fails with ``LogUnavailableError``. A failed record may have
+        position once the log has acknowledged it, or fails with an ``EventLogError``. A failed record may have
         been written.
 
         Raises:
@@ -99,7 +99,8 @@ class RebalanceListener(Protocol):
 class LogConsumer(Protocol):
     """Reads the partitions of one topic that its consumer group assigns to it; not thread-safe.
 
-    Methods and properties raise ``LogUnavailableError`` where the log cannot be reached.
+    Methods and properties raise ``LogUnavailableError`` where the log cannot be reached, ``LogRefusedError`` where it
+    refuses a request for good.
     """
 
     @property
@@ -120,7 +121,7 @@ class LogConsumer(Protocol):
         Raises:
             TopicGoneError: The topic was deleted.
             OffsetOutOfRangeError: The next offset was deleted before it was read, or lies past the partition's end.
-            UnreadableRecordsError: Records cannot be decoded. Their partition is not read any more until it is
+            UnreadableRecordsError: Records cannot be read. Their partition is not read any more until it is
                 assigned again; all others are.
             CorruptLogError: The log's files are damaged.
             ClosedError: The consumer is closed.

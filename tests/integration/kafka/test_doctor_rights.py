@@ -15,7 +15,7 @@ from kafka.admin import (
     ResourceType,
 )
 
-from reprise.log import TOPICS, LogUnavailableError
+from reprise.log import TOPICS, LogRefusedError
 from reprise.log.backend import describe_log, inspect_topics
 from support.kafka import KafkaBroker
 
@@ -51,5 +51,5 @@ def test_the_rights_of_the_documentation_are_enough(guarded: Any) -> None:
 
 
 def test_a_user_who_may_not_ask_for_settings_is_told_which_right_is_missing(guarded: Any) -> None:
-    with pytest.raises(LogUnavailableError, match="the user needs DESCRIBE_CONFIGS"):
+    with pytest.raises(LogRefusedError, match="the user needs DESCRIBE_CONFIGS"):
         inspect_topics(guarded.settings("half-doctor"), TOPICS)

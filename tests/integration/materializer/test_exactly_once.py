@@ -17,6 +17,7 @@ from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold, InvalidRecord
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.store.exceptions import StoreError, StoreRefusedError, StoreUnavailableError
+from reprise.store.feast import protobuf
 from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.watermarks import Watermarks
@@ -258,8 +259,9 @@ def test_a_record_that_cannot_be_folded_stops_no_other_and_changes_no_row(
     if kept == "text":
         redis_server.client().set(key, "no hash")
     else:
-        state = [math.inf if field.kind == "double" else 1 for field in plan.pair.view.fields]
-        store.write_guarded([GuardedWrite(codec, key, None, state, watermarks, 1)])
+        store.write_guarded([GuardedWrite(codec, key, None, [1] * len(codec.state_fields), watermarks, 1)])
+        doubles = [name for name, f in zip(codec.state_fields, plan.pair.view.fields, strict=True) if f.kind == "double"]
+        redis_server.client().hset(key, mapping=dict.fromkeys(doubles, protobuf.encode_double(math.inf)))
     events = make_events(40)
     bad = replace(events[20], event_id="bad", user_id="u-bad", product_id="p-bad")
     worse = replace(bad, event_id="worse")

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition, errors
+from kafka.consumer.fetcher import CompletedFetch
 from kafka.coordinator.base import Generation
 from kafka.record.memory_records import MemoryRecords, MemoryRecordsBuilder
 from kafka.structs import MemberState
@@ -148,3 +150,39 @@ def test_fetched_records_are_decoded_or_name_their_place_once(
         assert not records
     else:
         assert [record.value for record in records.take(5)] == [b"v" * 50] * 3
+
+
+def fetched(consumer: KafkaConsumer, error_code: int, records: bytes = b"") -> CompletedFetch:
+    """A broker's answer to the fetch of offset 7."""
+    consumer.subscribe([PARTITION.topic])
+    consumer._subscription.assign_from_subscribed([PARTITION])
+    consumer.seek(PARTITION, 7)
+    data = SimpleNamespace(
+        error_code=error_code,
+        high_watermark=9,
+        records=records,
+        aborted_transactions=[],
+        diverging_epoch=None,
+        current_leader=None,
+    )
+    return CompletedFetch(PARTITION, 7, 12, data, None)
+
+
+@pytest.mark.parametrize(
+    ("error_code", "records"), [(errors.CorruptRecordError.errno, b""), (0, b"half of a batch")]
+)
+def test_what_the_broker_cannot_read_names_its_place(
+    consumer: KafkaConsumer, error_code: int, records: bytes
+) -> None:
+    watch_fetches(consumer, lambda *_: None)
+    with pytest.raises(UnreadableRecordsError, match="events, partition 0: offset 7 cannot be read"):
+        consumer._fetcher._parse_fetched_data(fetched(consumer, error_code, records))
+
+
+@pytest.mark.parametrize("error", [errors.TopicAuthorizationFailedError, errors.UnknownError])
+def test_other_errors_of_a_fetch_are_not_about_the_records(
+    consumer: KafkaConsumer, error: type[errors.BrokerResponseError]
+) -> None:
+    watch_fetches(consumer, lambda *_: None)
+    with pytest.raises(error):
+        consumer._fetcher._parse_fetched_data(fetched(consumer, error.errno))

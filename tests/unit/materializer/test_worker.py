@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import orjson
+import pytest
+from kafka.errors import TopicAuthorizationFailedError
 from prometheus_client import CollectorRegistry
 
-from reprise.log import LogConsumer, Record, UnreadableRecordsError
+from reprise.log import EventLogSettings, LogConsumer, LogRefusedError, Record, UnreadableRecordsError
+from reprise.log.kafka.connection import convert_error
 from reprise.materializer.batch_fold import BatchFold, InvalidRecord
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
@@ -101,6 +104,31 @@ def test_a_partition_that_cannot_be_read_is_named_and_the_others_go_on() -> None
     labels = {"partition": "0"}
     assert registry.get_sample_value("reprise_materializer_unreadable_offset", labels) == 7
     assert worker.problem == ("ecommerce-events, partition 0: offset 7 cannot be read: ValueError: no codec")
+
+
+class ForbiddenLog(GrowingLog):
+    """Kafka no longer lets this user read the topic."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+
+    def poll(self, records: int, seconds: float) -> Mapping[int, Sequence[Record]]:
+        self._stop.set()  # a worker that retries ends without an error
+        settings = EventLogSettings.load(kafka_servers="kafka:9092")
+        error = TopicAuthorizationFailedError({"ecommerce-events"})
+        raise convert_error(error, settings, "ecommerce-events: reading")
+
+
+def test_a_permanent_error_of_the_log_ends_the_worker_with_the_topic_and_the_reason() -> None:
+    stop = threading.Event()
+    worker = Worker(
+        cast(LogConsumer, ForbiddenLog(stop)),
+        cast(BatchFold, NoFold()),
+        MaterializerMetrics(CollectorRegistry()),
+        MaterializerSettings(retry_seconds=0.001),
+    )
+    with pytest.raises(LogRefusedError, match=r"ecommerce-events: reading: .*TopicAuthorizationFailedError"):
+        worker.run(stop)
 
 
 def test_letters_of_large_records_are_small_enough_for_the_log() -> None:

@@ -112,8 +112,10 @@ def test_an_id_without_utf8_is_refused_by_name() -> None:
     [
         ([1.5, 1.0, 1, 1.0], r"user_state\.purchases: expected an integer of 64 bits, got 1.5"),
         ([1 << 63, 1.0, 1, 1.0], r"user_state\.purchases: expected an integer of 64 bits"),
-        ([1, "x", 1, 1.0], r"user_state\.spend: expected a number, got 'x'"),
-        ([1, 10**400, 1, 1.0], r"user_state\.spend: expected a number"),
+        ([1, "x", 1, 1.0], r"user_state\.spend: expected a finite number, got 'x'"),
+        ([1, 10**400, 1, 1.0], r"user_state\.spend: expected a finite number"),
+        ([1, 1.0, 1, math.inf], r"user_state\.decayed_views: expected a finite number, got inf"),
+        ([1, -math.inf, 1, math.nan], r"user_state\.spend: expected a finite number, got -inf"),
         ([1, 1.0, 1], r"user_state\.\*: expected 4 numbers, got \[1, 1.0, 1\]"),
     ],
 )

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition, errors
 from kafka.consumer.subscription_state import AsyncConsumerRebalanceListener, TopicPartitionState
 from kafka.future import Future
 from kafka.structs import MemberState
@@ -78,11 +78,23 @@ class RebalanceBridge(AsyncConsumerRebalanceListener):  # type: ignore[misc]
 def watch_fetches(consumer: KafkaConsumer, fetched: Callable[[int, int], object]) -> None:
     """Call ``fetched`` with the partition and offset of each fetch, before its records are returned.
 
-    ``poll`` then raises ``UnreadableRecordsError`` for records that cannot be decoded. The client raises whatever the
-    codec does, does not tell the partition, and polls the finished iterator for ever.
+    ``poll`` then raises ``UnreadableRecordsError`` for records that cannot be decoded, and for those that the broker
+    itself finds corrupt. The client raises whatever the codec does, does not tell the partition, and polls the finished
+    iterator for ever.
     """
+    fetcher = consumer._fetcher
+    parse = fetcher._parse_fetched_data
 
-    class WatchedRecords(consumer._fetcher.PartitionRecords):  # type: ignore[misc]
+    def parse_or_name_place(fetch: Any) -> Any:
+        try:
+            return parse(fetch)
+        except errors.KafkaError as error:
+            if isinstance(error, errors.BrokerResponseError) and not isinstance(error, errors.CorruptRecordError):
+                raise
+            place = fetch.topic_partition
+            raise UnreadableRecordsError(place.topic, place.partition, fetch.fetched_offset, error) from error
+
+    class WatchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]
         def __init__(self, fetch_offset: int, place: TopicPartition, *args: Any, **named: Any) -> None:
             super().__init__(fetch_offset, place, *args, **named)
             fetched(place.partition, fetch_offset)
@@ -99,7 +111,8 @@ def watch_fetches(consumer: KafkaConsumer, fetched: Callable[[int, int], object]
                 raise UnreadableRecordsError(place.topic, place.partition, offset, error) from error
             return taken
 
-    consumer._fetcher.PartitionRecords = WatchedRecords
+    fetcher.PartitionRecords = WatchedRecords
+    fetcher._parse_fetched_data = parse_or_name_place
 
 
 def topic_id(consumer: KafkaConsumer, topic: str) -> bytes | None:

@@ -9,6 +9,7 @@ from kafka import KafkaAdminClient, errors
 
 from reprise.log.exceptions import (
     EventLogError,
+    LogRefusedError,
     LogUnavailableError,
     NotAssignedError,
     OffsetOutOfRangeError,
@@ -24,6 +25,30 @@ _LOST_MEMBERSHIP = (
     errors.IllegalGenerationError,
     errors.RebalanceInProgressError,
     errors.UnknownMemberIdError,
+)
+_REFUSED = (
+    errors.AuthorizationError,
+    errors.CorruptRecordError,
+    errors.IllegalArgumentError,
+    errors.IllegalSaslStateError,
+    errors.InconsistentGroupProtocolError,
+    errors.InvalidConfigurationError,
+    errors.InvalidGroupIdError,
+    errors.InvalidPartitionsError,
+    errors.InvalidReplicationFactorError,
+    errors.InvalidRequestError,
+    errors.InvalidRequiredAcksError,
+    errors.InvalidSessionTimeoutError,
+    errors.InvalidTopicError,
+    errors.KafkaConfigurationError,
+    errors.PolicyViolationError,
+    errors.SaslAuthenticationFailedError,
+    errors.SecurityDisabledError,
+    errors.UnsupportedCodecError,
+    errors.UnsupportedCompressionTypeError,
+    errors.UnsupportedForMessageFormatError,
+    errors.UnsupportedSaslMechanismError,
+    errors.UnsupportedVersionError,
 )
 
 T = TypeVar("T")
@@ -83,7 +108,8 @@ def admin_client(settings: KafkaAccessSettings, action: str) -> Iterator[KafkaAd
     """Give an admin client, and convert the errors of its use.
 
     Raises:
-        LogUnavailableError: Kafka cannot be reached or denies access.
+        LogUnavailableError: Kafka cannot be reached.
+        LogRefusedError: Kafka denies access, or refuses a request for good.
     """
     client = connect(KafkaAdminClient, client_options(settings), settings, "connecting")
     try:
@@ -105,6 +131,8 @@ def convert_error(error: Exception, settings: KafkaAccessSettings, action: str) 
         return OffsetOutOfRangeError(message)
     if isinstance(error, errors.MessageSizeTooLargeError | errors.RecordListTooLargeError):
         return RecordTooLargeError(message)
+    if isinstance(error, _REFUSED):
+        return LogRefusedError(message)
     return LogUnavailableError(message)
 
 

@@ -35,6 +35,7 @@ class KafkaLogConsumer:
 
     Raises:
         LogUnavailableError: Kafka cannot be reached or lacks the topic.
+        LogRefusedError: Kafka denies access.
     """
 
     def __init__(

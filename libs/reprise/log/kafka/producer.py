@@ -45,6 +45,7 @@ class KafkaLogProducer:
 
     Raises:
         LogUnavailableError: Kafka cannot be reached or lacks a topic.
+        LogRefusedError: Kafka denies access.
     """
 
     def __init__(

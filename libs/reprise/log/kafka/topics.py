@@ -1,6 +1,6 @@
 """Creation of the declared topics in Kafka, and comparison of existing ones with their declaration.
 
-Functions raise ``LogUnavailableError`` where Kafka cannot be reached or denies access.
+Functions raise ``LogUnavailableError`` where Kafka cannot be reached, ``LogRefusedError`` where it denies access.
 """
 
 import time

@@ -9,7 +9,7 @@ that is why it writes them, too.
 
 import struct
 from collections.abc import Callable, Sequence
-from math import isnan
+from math import isfinite, isinf, isnan
 from typing import Any, Final
 
 import numpy as np
@@ -115,7 +115,7 @@ class ViewCodec:
         hold already, because ``previous`` has the same, are left out.
 
         Raises:
-            UnencodableStateError: A number does not fit its field, or present are too few or too many.
+            UnencodableStateError: A number does not fit its field or is infinite, or present are too few or too many.
         """
         row: list[bytes] = []
         small = _SMALL_VALUES.get
@@ -128,7 +128,12 @@ class ViewCodec:
                 if number is None:
                     value = protobuf.NULL
                 elif is_double:
-                    value = protobuf.NULL if isnan(number) else protobuf.encode_double(number)
+                    if isfinite(number):
+                        value = protobuf.encode_double(number)
+                    elif isnan(number):
+                        value = protobuf.NULL
+                    else:
+                        raise self._encoding_error(state)
                 elif is_double is None:
                     value = protobuf.encode_bytes(number)
                 else:
@@ -231,7 +236,7 @@ class ViewCodec:
         fits = (_fits(value, field.kind) for value, field in zip(state, self.view.fields, strict=True))
         position = next(at for at, fit in enumerate(fits) if not fit)
         field = self.view.fields[position]
-        expected = {"double": "a number", "int64": "an integer of 64 bits", "bytes": "bytes"}[field.kind]
+        expected = {"double": "a finite number", "int64": "an integer of 64 bits", "bytes": "bytes"}[field.kind]
         return UnencodableStateError(self.view.name, field.name, state[position], expected)
 
     def _check_collisions(self) -> None:
@@ -257,9 +262,9 @@ def _fits(value: Any, kind: FieldKind) -> bool:
         return True
     try:
         _ENCODERS[kind](value)
+        return kind != "double" or not isinf(value)
     except (TypeError, ValueError, OverflowError, struct.error):
         return False
-    return True
 
 
 def _decode_integer(value: bytes) -> int:

@@ -17,6 +17,7 @@ from reprise.log import (
     BufferFullError,
     EventLogError,
     LogProducer,
+    LogRefusedError,
     LogUnavailableError,
     Position,
 )
@@ -201,7 +202,7 @@ class PredictionLog:
         while True:
             try:
                 return self._open_producer()
-            except LogUnavailableError as error:
+            except (LogUnavailableError, LogRefusedError) as error:
                 self._warn("prediction_log_away", error)
             if self._stopping.wait(backoff):
                 return None
