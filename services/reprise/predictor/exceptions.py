@@ -16,7 +16,7 @@ class NoModelError(PredictorError):
 
 
 class PlanMismatchError(PredictorError):
-    """A row of state was written by another plan than the model's."""
+    """A row of state was written by another plan than the model's, or has an infinite number."""
 
 
 class CircuitOpenError(PredictorError):

@@ -274,6 +274,19 @@ def test_row_of_another_plan_is_a_problem(predictor: RunningPredictor) -> None:
     refused(response, "unreadable-state", 500)
 
 
+@pytest.mark.parametrize("spend", [math.inf, -math.inf])
+def test_an_infinite_number_is_a_problem_of_its_own_row_only(
+    predictor: RunningPredictor, spend: float
+) -> None:
+    user = (3, spend, 12.5, NOW_US - 2 * DAY_US, 4, 1.0)
+    predictor.know("u-inf", "p-1", user=user, product=None, pair=None)
+    broken = {**ASK, "user_id": "u-inf"}
+    batch = post(predictor, "/predict/batch", {"requests": [ASK, broken, ASK]})
+    assert [result.get("status") for result in batch["results"]] == [None, 500, None]
+    assert batch["results"][1]["type"] == "urn:reprise:problem:unreadable-state"
+    refused(predictor.client.post("/predict", json=broken), "unreadable-state", 500)
+
+
 def test_unavailable_store_is_503_with_retry_after_without_its_address(predictor: RunningPredictor) -> None:
     predictor.reader.failure = StoreUnavailableError("read rows at redis://secret-host:6379/0", "no answer")
     for path, body in (("/predict", ASK), ("/predict/batch", {"requests": [ASK]})):

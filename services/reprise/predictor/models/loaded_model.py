@@ -1,5 +1,6 @@
 """Bundles that are loaded and ready to score, and the arms of a rollout that they answer for."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from reprise.predictor.models.explanation import ForestExplainer
 
 ENTITIES = ("user", "product", "pair")
+_INFINITE = (math.inf, -math.inf)
 
 State = Sequence[Any]
 
@@ -42,7 +44,10 @@ class EntityState:
         self._empty_row = np.array(numbers, np.float64)
 
     def of_row(self, row: OnlineRow) -> State:
-        """Return the state of a row, or the empty state if the entity is unknown; raises ``PlanMismatchError``."""
+        """Return the state of a row, or the empty state if the entity is unknown; raises ``PlanMismatchError``.
+
+        Infinite numbers, which no version writes now, are a mismatch too.
+        """
         if not row.known:
             return self.empty
         state = row.state
@@ -50,6 +55,8 @@ class EntityState:
             for at in self._never_null:
                 if state[at] is None:
                     raise self._mismatch(at)
+        if math.inf in state or -math.inf in state:
+            raise self._mismatch(next(at for at, value in enumerate(state) if value in _INFINITE))
         return state
 
     def of_block(self, block: RowBlock) -> NDArray[np.float64]:
@@ -58,13 +65,16 @@ class EntityState:
         null = np.isnan(state[:, self._never_null]).any(axis=0)
         if null.any():
             raise self._mismatch(self._never_null[int(null.argmax())])
+        infinite = np.isinf(state).any(axis=0)
+        if infinite.any():
+            raise self._mismatch(int(infinite.argmax()))
         return state
 
     def _mismatch(self, at: int) -> PlanMismatchError:
         view = self.codec.view
         return PlanMismatchError(
-            f"{view.name}.{view.fields[at].name} is null, but the model's plan always writes it; another plan wrote"
-            " this row"
+            f"{view.name}.{view.fields[at].name} is null or infinite, but the model's plan always writes a finite"
+            " number; another plan or version wrote this row"
         )
 
 
