@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 from redis import Redis
 
 from golden.text import as_text, digest
-from reprise.events import Event, encode_event
+from reprise.events import ArrivalWindow, Event, encode_event
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
 from reprise.materializer.metrics import MaterializerMetrics
@@ -61,7 +61,8 @@ def online_store() -> str:
     with running_redis() as server:
         settings = server.settings()
         with OnlineStore.connect(settings) as store:
-            fold = BatchFold(checked_in_plan(), store, PROJECT, metrics, timedelta(days=1), 300.0, refuse)
+            arrivals, duplicates = ArrivalWindow(300.0), timedelta(days=1)
+            fold = BatchFold(checked_in_plan(), store, PROJECT, metrics, duplicates, arrivals, refuse)
             for partition, records in _history().items():
                 for at in range(0, len(records), 37):
                     fold.fold(_TOPIC_ID, {partition: records[at : at + 37]})

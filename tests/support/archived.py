@@ -1,5 +1,6 @@
 """A log in memory for the archiver, that outlives its consumers, and a storage that dies when told to."""
 
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from reprise.archiver.metrics import ArchiverMetrics
 from reprise.archiver.settings import ArchiverSettings
 from reprise.archiver.worker import RebalanceTracker, Worker
 from reprise.events import Event, encode_event
-from reprise.log import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record
+from reprise.log import EVENTS, NotAssignedError, OffsetOutOfRangeError, Record, UnreadableRecordsError
 from reprise.runtime.storage import LocalStorage, Storage
 
 TOPIC_ID = bytes(range(16))
@@ -90,6 +91,8 @@ class MemoryConsumer:
         self._turn = 0
         self.listener: RebalanceTracker | None = None
         self.fails_with: Exception | None = None
+        self.unreadable_from: dict[int, int] = {}
+        self._paused: set[int] = set()
 
     @property
     def topic_id(self) -> bytes:
@@ -109,10 +112,15 @@ class MemoryConsumer:
         for _ in self._positions:
             self._turn += 1
             partition = sorted(self._positions)[self._turn % len(self._positions)]
-            position = self._positions[partition]
+            if partition in self._paused:
+                continue
+            position, end = self._positions[partition], self.unreadable_from.get(partition, sys.maxsize)
+            if position == end:
+                self._paused.add(partition)
+                raise UnreadableRecordsError(EVENTS.name, partition, position, ValueError("no codec"))
             if self._begin(partition) > position:
                 raise OffsetOutOfRangeError(f"partition {partition} has no offset {position} any more")
-            found = [r for r in self._log.records[partition] if r.offset >= position][: self._chunk]
+            found = [r for r in self._log.records[partition] if position <= r.offset < end][: self._chunk]
             if found:
                 self._positions[partition] = found[-1].offset + 1
                 return {partition: found}

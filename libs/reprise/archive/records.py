@@ -11,9 +11,8 @@ import pyarrow.parquet as pq
 
 from reprise.archive.erasures import ERASED
 from reprise.event_files.schema import EVENT_SCHEMA
-from reprise.events import InvalidEventError, check_clock, decode_event, json_object
+from reprise.events import ArrivalWindow, InvalidEventError, decode_event, json_object
 from reprise.events.erasure import ERASED_RECORD, decode_erasure
-from reprise.events.event import MAX_CLOCK_SKEW_SECONDS
 from reprise.log import EVENTS, PREDICTIONS, Record
 
 ROW_GROUP_ROWS = 131_072
@@ -44,20 +43,21 @@ PREDICTION_RECORD_SCHEMA = pa.schema(
 """A record of the predictions topic: its JSON as text, and its user and product."""
 
 _Row = tuple[Any, ...]
-_Read = Callable[[Record, float, Container[str]], _Row]
+_Read = Callable[[Record, ArrivalWindow, Container[str]], _Row]
+_WIDEST = ArrivalWindow()
 
 
 def archive_table(
     topic: str,
     topic_id: bytes,
     records: Sequence[Record],
-    max_skew_seconds: float = MAX_CLOCK_SKEW_SECONDS,
+    window: ArrivalWindow = _WIDEST,
     kept_fields: Container[str] = (),
 ) -> pa.Table:
     """Return the rows of records of one partition, in their order.
 
-    An event that is later than its record's timestamp by more than ``max_skew_seconds`` is invalid. Its metadata has
-    the ``kept_fields`` alone, whoever wrote it to the log.
+    An event whose timestamp is outside the ``window`` around that of its record is invalid. Its metadata has the
+    ``kept_fields`` alone, whoever wrote it to the log.
 
     Raises:
         ValueError: The topic is not archived.
@@ -69,7 +69,7 @@ def archive_table(
         content: _Row
         rejected: _Row = (None, None)
         try:
-            content = read(record, max_skew_seconds, kept_fields)
+            content = read(record, window, kept_fields)
         except InvalidEventError as error:
             content, rejected = (None,) * width, _rejected(record, error)
         rows.append((*content, identity, record.partition, record.offset, record.timestamp_ms, *rejected))
@@ -107,9 +107,9 @@ def schema_of(topic: str) -> pa.Schema:
     return _reader(topic)[0]
 
 
-def _read_event(record: Record, max_skew_seconds: float, kept_fields: Container[str]) -> _Row:
+def _read_event(record: Record, window: ArrivalWindow, kept_fields: Container[str]) -> _Row:
     event = decode_event(record.value, kept_fields)
-    check_clock(event, max_skew_seconds, record.timestamp_ms)
+    window.check(event, record.timestamp_ms)
     metadata = orjson.dumps(dict(event.metadata)).decode() if event.metadata else None
     return (
         event.event_id,
@@ -122,7 +122,7 @@ def _read_event(record: Record, max_skew_seconds: float, kept_fields: Container[
     )
 
 
-def _read_prediction(record: Record, _: float, __: Container[str]) -> _Row:
+def _read_prediction(record: Record, _: ArrivalWindow, __: Container[str]) -> _Row:
     fields = json_object(record.value, "prediction")
     ids = (fields.get(name) for name in ("user_id", "product_id"))
     return (record.value.decode(), *(named if isinstance(named, str) else None for named in ids))

@@ -54,6 +54,7 @@ _KNOWN = frozenset(
 _MAX_EVENT_BYTES = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_DAY_US = 86_400_000_000
 
 
 class InvalidEventError(RepriseError):
@@ -74,6 +75,10 @@ class InvalidEventError(RepriseError):
 
 class EarlyEventError(InvalidEventError):
     """An event's timestamp is later than its arrival and the allowed clock skew."""
+
+
+class LateEventError(InvalidEventError):
+    """An event arrived later than its maximum age."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,21 +121,32 @@ def decode_event(payload: bytes, kept_fields: Container[str] = ()) -> Event:
     return event_from_fields(json_object(payload, "event"), kept_fields)
 
 
-def check_clock(event: Event, max_skew_seconds: float, logged_ms: int | None = None) -> None:
-    """Check that an event is no later than its arrival and the allowed clock skew.
+@dataclass(frozen=True, slots=True)
+class ArrivalWindow:
+    """How far the timestamp of an event may be from its arrival."""
 
-    It arrived when the log appended it, in milliseconds since 1970-01-01, so that a replay decides the same. The
-    writer's clock may have set that timestamp: one in the future, or a negative one, counts as now.
+    max_skew_seconds: float = MAX_CLOCK_SKEW_SECONDS  # after the arrival
+    max_age_days: float = 0  # before the arrival; 0 for no maximum
 
-    Raises:
-        EarlyEventError: The event is later.
-    """
-    arrived_us = time.time_ns() // 1_000
-    if logged_ms is not None and logged_ms >= 0:
-        arrived_us = min(arrived_us, logged_ms * 1_000)
-    if event.timestamp_us > arrived_us + max_skew_seconds * 1e6:
-        expected = f"at most {max_skew_seconds:g} s after its arrival at {format_timestamp(arrived_us)}"
-        raise EarlyEventError("timestamp", format_timestamp(event.timestamp_us), expected)
+    def check(self, event: Event, logged_ms: int | None = None) -> None:
+        """Check that an event is neither later than its arrival and the clock skew nor older than the maximum age.
+
+        It arrived when the log appended it, in milliseconds since 1970-01-01, so that a replay decides the same. The
+        writer's clock may have set that timestamp: one in the future, or a negative one, counts as now.
+
+        Raises:
+            EarlyEventError: The event is later.
+            LateEventError: The event is older.
+        """
+        arrived_us = time.time_ns() // 1_000
+        if logged_ms is not None and logged_ms >= 0:
+            arrived_us = min(arrived_us, logged_ms * 1_000)
+        if event.timestamp_us > arrived_us + self.max_skew_seconds * 1e6:
+            bound = f"{self.max_skew_seconds:g} s after"
+            raise EarlyEventError(*_beyond(event, bound, arrived_us))
+        if self.max_age_days and event.timestamp_us < arrived_us - self.max_age_days * _DAY_US:
+            bound = f"{self.max_age_days:g} days before"
+            raise LateEventError(*_beyond(event, bound, arrived_us))
 
 
 def json_object(payload: bytes, name: str) -> dict[str, Any]:
@@ -214,6 +230,11 @@ def format_timestamp(timestamp_us: int) -> str:
     """Return the RFC 3339 text, in UTC, of an instant in microseconds since 1970-01-01."""
     text = (_EPOCH + timestamp_us * _MICROSECOND).isoformat()
     return text.removesuffix("+00:00") + "Z"
+
+
+def _beyond(event: Event, bound: str, arrived_us: int) -> tuple[str, str, str]:
+    expected = f"at most {bound} its arrival at {format_timestamp(arrived_us)}"
+    return "timestamp", format_timestamp(event.timestamp_us), expected
 
 
 def _identifier(fields: Mapping[str, Any], name: str) -> str:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 
-from reprise.events.event import MAX_CLOCK_SKEW_SECONDS, METADATA_FIELDS_PATTERN
+from reprise.events.event import MAX_CLOCK_SKEW_SECONDS, METADATA_FIELDS_PATTERN, ArrivalWindow
 from reprise.runtime.settings import KafkaSettings, ProcessSettings
 
 
@@ -101,6 +101,18 @@ class ClockSettings(ProcessSettings):
         description="Maximum time by which an event's timestamp may be later than its arrival, seconds; producer,"
         " materializer and archiver need the same.",
     )
+    max_event_age_days: float = Field(
+        default=3650.0,
+        ge=0,
+        validation_alias="REPRISE_MAX_EVENT_AGE_DAYS",
+        description="Maximum age of an event at its arrival, days; 0 for no maximum. Producer, materializer and"
+        " archiver need the same.",
+    )
+
+    @property
+    def arrival_window(self) -> ArrivalWindow:
+        """The allowed difference between an event's timestamp and its arrival."""
+        return ArrivalWindow(self.max_clock_skew_seconds, self.max_event_age_days)
 
 
 class MetadataSettings(ProcessSettings):

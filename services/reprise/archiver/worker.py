@@ -271,7 +271,7 @@ class Worker:
             self.topic,
             segment.topic_id,
             records,
-            self._settings.max_clock_skew_seconds,
+            self._settings.arrival_window,
             self._settings.kept_fields,
         )
         try:

@@ -16,7 +16,14 @@ from datetime import timedelta
 from itertools import chain
 from typing import NamedTuple
 
-from reprise.events import EarlyEventError, Event, InvalidEventError, check_clock, decode_event
+from reprise.events import (
+    ArrivalWindow,
+    EarlyEventError,
+    Event,
+    InvalidEventError,
+    LateEventError,
+    decode_event,
+)
 from reprise.events.erasure import ERASED_RECORD, ErasureRecord, decode_erasure
 from reprise.features.accumulators import FrameEvent
 from reprise.features.executors.fold import EntityFold, Fold
@@ -32,6 +39,7 @@ from reprise.store.transport.blocking import ReplicationIds
 from reprise.store.watermarks import Watermarks, log_position
 
 _log = get_logger(__name__)
+_REASONS: dict[type[Exception], str] = {EarlyEventError: "early", LateEventError: "late"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +71,14 @@ class BatchFold:
         project: str,
         metrics: MaterializerMetrics,
         duplicate_window: timedelta,
-        max_skew_seconds: float,
+        window: ArrivalWindow,
         refuse: Callable[[Sequence[InvalidRecord]], None],
     ) -> None:
         self._fold = Fold(plan)
         self._store = store
         self._metrics = metrics
         self._duplicate_window = duplicate_window
-        self._max_skew_seconds = max_skew_seconds
+        self._window = window
         self._refuse = refuse
 
         def writer(entity: EntityPlan, fold: EntityFold) -> RowWriter:
@@ -115,7 +123,7 @@ class BatchFold:
                 continue
             try:
                 event = decode_event(record.value)
-                check_clock(event, self._max_skew_seconds, record.timestamp_ms)
+                self._window.check(event, record.timestamp_ms)
                 frame_event = self._fold.frame_event(event)
             except MemoryError:
                 raise
@@ -246,7 +254,7 @@ class BatchFold:
 
 def _refused(record: Record, error: Exception, outcomes: Counter[str]) -> InvalidRecord:
     if isinstance(error, InvalidEventError):
-        outcomes["early" if isinstance(error, EarlyEventError) else "invalid"] += 1
+        outcomes[_REASONS.get(type(error), "invalid")] += 1
     else:
         outcomes["failed"] += 1
         name = type(error).__name__

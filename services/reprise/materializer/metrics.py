@@ -4,7 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from reprise.http.metrics import DependencyMetrics, PartitionGauge
 
-_OUTCOMES = ("folded", "replayed", "duplicate", "ignored", "erased", "invalid", "early", "failed")
+_OUTCOMES = ("folded", "replayed", "duplicate", "ignored", "erased", "invalid", "early", "late", "failed")
 _FRESHNESS_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 _BATCH_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -21,7 +21,8 @@ class MaterializerMetrics:
             "reprise_materializer_events",
             "Records by outcome. folded; replayed: redelivered and already folded; duplicate: event_id already"
             " claimed; ignored: of a type without features; erased: erasures of users. Sent to the dead letters:"
-            " invalid; early: later than its arrival and the allowed clock skew; failed: folding it raised an error.",
+            " invalid; early: later than its arrival and the allowed clock skew; late: beyond the maximum age at its"
+            " arrival; failed: folding it raised an error.",
             ("outcome",),
             registry=registry,
         )

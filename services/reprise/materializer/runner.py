@@ -70,7 +70,7 @@ def open_worker(settings: MaterializerSettings, metrics: MaterializerMetrics) ->
     # a batch holds tens of thousands of objects, none of them in a cycle
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
     plan = Plan.load(settings.plan)
-    window = timedelta(seconds=settings.duplicate_window_seconds)
+    duplicates = timedelta(seconds=settings.duplicate_window_seconds)
     with ExitStack() as stack:
         store = stack.enter_context(OnlineStore.connect(settings))
         for name in _TIMED:
@@ -78,8 +78,9 @@ def open_worker(settings: MaterializerSettings, metrics: MaterializerMetrics) ->
         producer = open_producer(settings)
         stack.callback(producer.close, _CLOSE_SECONDS)
         refuse = partial(send_dead_letters, producer, metrics)
-        skew = settings.max_clock_skew_seconds
-        fold = BatchFold(plan, store, settings.feast_project, metrics, window, skew, refuse)
+        fold = BatchFold(
+            plan, store, settings.feast_project, metrics, duplicates, settings.arrival_window, refuse
+        )
         consumer = open_consumer(settings, EVENTS, settings.group)
         stack.callback(consumer.close)
         _log.info("folding", plan=plan.hash[:12], schema=plan.schema_hash[:12], group=settings.group)

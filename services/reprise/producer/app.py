@@ -61,7 +61,7 @@ def create_app(
         log,
         metrics,
         settings.ack_timeout_seconds,
-        settings.max_clock_skew_seconds,
+        settings.arrival_window,
         settings.kept_fields,
         user_id_hash(settings.user_id_key_file),
     )

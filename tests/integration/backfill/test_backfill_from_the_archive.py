@@ -17,7 +17,7 @@ from reprise.archive import EmptyStoreError, MissingRecordsError, OfflineStore
 from reprise.backfill.history import collect_history
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.backfill.state_writer import BackfillError, BackfillReport, backfill
-from reprise.events import Event
+from reprise.events import ArrivalWindow, Event
 from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
@@ -93,7 +93,9 @@ class World:
     def stream(self, partitions: Partitions, topic_id: bytes = TOPIC_ID) -> dict[str, float]:
         """Fold all records from offset 0, and return how many events had which outcome."""
         metrics = MaterializerMetrics(CollectorRegistry())
-        fold = BatchFold(PLAN, self.store, PROJECT, metrics, timedelta(days=1), 300.0, refuse_none)
+        fold = BatchFold(
+            PLAN, self.store, PROJECT, metrics, timedelta(days=1), ArrivalWindow(300.0), refuse_none
+        )
         for partition, records in partitions.items():
             for at in range(0, len(records), 29):
                 fold.fold(topic_id, {partition: records[at : at + 29]})

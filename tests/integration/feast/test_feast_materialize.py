@@ -15,7 +15,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from redis.exceptions import NoPermissionError
 
-from reprise.events import Event
+from reprise.events import ArrivalWindow, Event
 from reprise.features.executors.batch import BatchExecutor
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
@@ -56,7 +56,9 @@ class Stream:
     def __init__(self, repository: FeastRepository, store: OnlineStore) -> None:
         self._metrics = MaterializerMetrics(CollectorRegistry())
         window = timedelta(days=1)
-        self._fold = BatchFold(repository.plan, store, PROJECT, self._metrics, window, 300.0, refuse_none)
+        self._fold = BatchFold(
+            repository.plan, store, PROJECT, self._metrics, window, ArrivalWindow(300.0), refuse_none
+        )
 
     def fold(self, partitions: Mapping[int, Sequence[Record]], size: int = 41) -> None:
         for partition, records in partitions.items():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from reprise.events import EarlyEventError, Event, encode_event
+from reprise.events import ArrivalWindow, EarlyEventError, Event, LateEventError, decode_event, encode_event
 from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold, InvalidRecord
@@ -22,6 +22,7 @@ from reprise.store.feast.codec import ViewCodec
 from reprise.store.online_store import GuardedWrite, OnlineStore
 from reprise.store.watermarks import Watermarks
 from support.collection import SOAK
+from support.fuzzed_records import BATCH, RECORDS, WINDOW, problem_of, random_record
 from support.histories import (
     PLAN_FILE,
     PROJECT,
@@ -35,7 +36,8 @@ from support.redis import RedisServer
 
 TOPIC = bytes(range(16))
 PARTITIONS = 3
-WINDOW = timedelta(days=1)
+DUPLICATES = timedelta(days=1)
+ARRIVALS = ArrivalWindow(300.0, 3650)
 
 pytestmark = pytest.mark.redis
 
@@ -91,10 +93,13 @@ def plan() -> Plan:
 
 
 def fold_of(
-    plan: Plan, store: OnlineStore, refuse: Callable[[Sequence[InvalidRecord]], None] = refuse_none
+    plan: Plan,
+    store: OnlineStore,
+    refuse: Callable[[Sequence[InvalidRecord]], None] = refuse_none,
+    arrivals: ArrivalWindow = ARRIVALS,
 ) -> BatchFold:
     metrics = MaterializerMetrics(CollectorRegistry())
-    return BatchFold(plan, store, PROJECT, metrics, WINDOW, 300.0, refuse)
+    return BatchFold(plan, store, PROJECT, metrics, DUPLICATES, arrivals, refuse)
 
 
 def outcome(fold: BatchFold, name: str) -> float:
@@ -228,6 +233,43 @@ def test_broken_and_uninteresting_records_do_not_stop_the_stream(store: OnlineSt
     assert_store_holds(store, plan, batch_states(plan, events))
 
 
+@pytest.mark.parametrize("first", range(0, RECORDS, BATCH))
+def test_random_records_are_folded_or_refused_as_the_contract_says(
+    store: OnlineStore, plan: Plan, first: int
+) -> None:
+    records = [random_record(seed) for seed in range(first, first + BATCH)]
+    polled: dict[int, list[Record]] = {}
+    for record in records:
+        polled.setdefault(record.partition, []).append(record)
+    invalid: list[InvalidRecord] = []
+    fold = fold_of(plan, store, invalid.extend, WINDOW)
+    fold.fold(TOPIC, polled)
+    expected = [record.offset for record in records if problem_of(record) is not None]
+    assert sorted(each.record.offset for each in invalid) == expected
+    assert outcome(fold, "folded") > 0
+    assert outcome(fold, "failed") == 0
+
+
+def test_an_error_of_any_class_while_decoding_refuses_its_record_only(
+    store: OnlineStore, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = make_events(20)
+    fatal = encode_event(events[7])
+
+    def decode(payload: bytes) -> Event:
+        if payload == fatal:
+            raise RecursionError("too deep")
+        return decode_event(payload)
+
+    monkeypatch.setattr("reprise.materializer.batch_fold.decode_event", decode)
+    invalid: list[InvalidRecord] = []
+    fold = fold_of(plan, store, invalid.extend)
+    fold.fold(TOPIC, {0: as_partitions(events, 1)[0]})
+    assert [(each.record.value, type(each.error)) for each in invalid] == [(fatal, RecursionError)]
+    assert outcome(fold, "failed") == 1
+    assert_store_holds(store, plan, batch_states(plan, [*events[:7], *events[8:]]))
+
+
 def as_records(values: Sequence[bytes], appended_us: int) -> list[Record]:
     return [Record(0, offset, appended_us // 1000, b"key", value) for offset, value in enumerate(values)]
 
@@ -250,6 +292,22 @@ def test_an_event_from_the_future_is_refused_at_every_replay(
     assert_store_holds(store, plan, batch_states(plan, [*events, soon]))
 
 
+def test_an_event_beyond_the_maximum_age_is_refused_at_every_replay(store: OnlineStore, plan: Plan) -> None:
+    events = make_events(6)
+    now_us = events[-1].timestamp_us
+    oldest_us = now_us // 1000 * 1000 - timedelta(days=3650) // timedelta(microseconds=1)
+    late = replace(events[2], event_id="late", timestamp_us=oldest_us - 1)
+    oldest = replace(events[3], event_id="oldest", timestamp_us=oldest_us)
+    values = [encode_event(event) for event in (late, oldest, *events)]
+    invalid: list[InvalidRecord] = []
+    fold = fold_of(plan, store, invalid.extend)
+    for _ in range(2):
+        fold.fold(TOPIC, {0: as_records(values, now_us)})
+    assert [(each.record.offset, type(each.error)) for each in invalid] == [(0, LateEventError)] * 2
+    assert outcome(fold, "late") == 2
+    assert_store_holds(store, plan, batch_states(plan, [oldest, *events]))
+
+
 @pytest.mark.parametrize(("kept", "error"), [("text", "CorruptRowError"), ("inf", "UnencodableStateError")])
 def test_a_record_that_cannot_be_folded_stops_no_other_and_changes_no_row(
     store: OnlineStore, plan: Plan, redis_server: RedisServer, kept: str, error: str
@@ -260,7 +318,11 @@ def test_a_record_that_cannot_be_folded_stops_no_other_and_changes_no_row(
         redis_server.client().set(key, "no hash")
     else:
         store.write_guarded([GuardedWrite(codec, key, None, [1] * len(codec.state_fields), watermarks, 1)])
-        doubles = [name for name, f in zip(codec.state_fields, plan.pair.view.fields, strict=True) if f.kind == "double"]
+        doubles = [
+            name
+            for name, f in zip(codec.state_fields, plan.pair.view.fields, strict=True)
+            if f.kind == "double"
+        ]
         redis_server.client().hset(key, mapping=dict.fromkeys(doubles, protobuf.encode_double(math.inf)))
     events = make_events(40)
     bad = replace(events[20], event_id="bad", user_id="u-bad", product_id="p-bad")

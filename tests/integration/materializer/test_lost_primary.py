@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from prometheus_client import CollectorRegistry
 
+from reprise.events import ArrivalWindow
 from reprise.features.plan import Plan
 from reprise.log import Record
 from reprise.materializer.batch_fold import BatchFold
@@ -86,7 +87,7 @@ def store_of(cluster: RedisCluster, replicas: int) -> OnlineStore:
 
 def fold(plan: Plan, store: object, records: Sequence[Record]) -> None:
     metrics = MaterializerMetrics(CollectorRegistry())
-    fold = BatchFold(plan, store, PROJECT, metrics, WINDOW, 300.0, refuse_none)  # type: ignore[arg-type]
+    fold = BatchFold(plan, store, PROJECT, metrics, WINDOW, ArrivalWindow(300.0), refuse_none)  # type: ignore[arg-type]
     fold.fold(TOPIC, {0: records})
 
 

@@ -23,7 +23,7 @@ from reprise.archive import (
     write_events,
 )
 from reprise.event_files.schema import EVENT_SCHEMA
-from reprise.events import CANARY_PREFIX, Event, encode_event, event_key
+from reprise.events import CANARY_PREFIX, ArrivalWindow, Event, encode_event, event_key
 from reprise.log import EVENTS, Record
 from reprise.runtime.storage import LocalStorage, StorageAddressError
 from support.archived import START_MS, TOPIC_ID, event_records
@@ -141,20 +141,24 @@ def test_broken_records_are_counted_and_left_out(tmp_path: Path) -> None:
     assert (report.events, report.records) == (1, 2)
 
 
-def test_events_from_the_future_are_rejected_and_those_of_earlier_versions_left_out(tmp_path: Path) -> None:
+def test_events_outside_the_window_are_rejected_and_those_of_earlier_versions_left_out(
+    tmp_path: Path,
+) -> None:
     store = OfflineStore(str(tmp_path))
-    skew_us = [299_000_000, 301_000_000, 0, 0]
-    products = ["soon", "early", "large", "next year"]
+    day_us = 86_400_000_000
+    skew_us = [299_000_000, 301_000_000, 0, 0, -10 * day_us, -10 * day_us - 1]
+    products = ["soon", "early", "large", "next year", "ten days old", "older"]
     records = [one(p, 0, at, 0, skew_us[at]) for at, p in enumerate(products)]
     records = [r._replace(value=r.value.replace(b'"same"', b'"%d"' % at)) for at, r in enumerate(records)]
-    table = archive_table(EVENTS.name, TOPIC_ID, records, 300.0)
-    assert [problem is None for problem in table.column("problem").to_pylist()] == [True, False, True, True]
+    table = archive_table(EVENTS.name, TOPIC_ID, records, ArrivalWindow(300.0, 10))
+    rejected = [at for at, problem in enumerate(table.column("problem").to_pylist()) if problem]
+    assert [products[at] for at in rejected] == ["early", "older"]
     rows = table.to_pylist()
     rows[2]["amount"] = 1e308
     rows[3]["timestamp"] += timedelta(days=365)
-    segment = Segment(EVENTS.name, TOPIC_ID, log_date(START_MS), 0, 0, 3)
+    segment = Segment(EVENTS.name, TOPIC_ID, log_date(START_MS), 0, 0, 5)
     store.write(segment, pa.Table.from_pylist(rows, table.schema))
-    assert kept(store) == ["soon"]
+    assert kept(store) == ["ten days old", "soon"]
 
 
 def test_missing_records_are_refused_unless_told_otherwise(tmp_path: Path) -> None:

@@ -379,3 +379,17 @@ def test_a_partition_that_ends_before_what_was_read_of_it_ends_the_worker(tmp_pa
     consumer.fails_with = OffsetOutOfRangeError("partition 0 ends at 110")
     with pytest.raises(OffsetOutOfRangeError, match="ends at 110"):
         worker.run(threading.Event())
+
+
+def test_beside_a_partition_that_cannot_be_read_the_others_are_archived_to_their_end(tmp_path: Path) -> None:
+    log = log_of()
+    worker, consumer = archive_worker(log, tmp_path, records=1_000, now_ms=lambda: START_MS + 10**9)
+    consumer.unreadable_from[0] = 25
+    with in_a_thread(worker):
+        wait_until("the other is archived", lambda: log.committed[1] == 110, 10, every=0.001)
+        wait_until("the problem is named", lambda: worker.problem is not None, 10, every=0.001)
+        wait_until("what was gathered is committed", lambda: log.committed[0] == 25, 10, every=0.001)
+        assert "partition 0: offset 25 cannot be read" in (worker.problem or "")
+    assert log.committed == {0: 25, 1: 110}
+    found = positions(rows(tmp_path))
+    assert found == [*((0, offset) for offset in range(25)), *((1, offset) for offset in range(110))]

@@ -11,6 +11,8 @@ import click
 import pytest
 
 from reprise.cli.main import command as reprise
+from reprise.status.scrape.scraper import OPTIONAL_SERVICE
+from reprise.status.settings import StatusSettings
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
@@ -158,3 +160,16 @@ def test_site_builds_without_a_broken_link(tmp_path: Path) -> None:
         r'<(?:script|link)[^>]+(?:src|href)="(https?:[^"]+)"', (tmp_path / "site/index.html").read_text()
     )
     assert scripts == []
+
+
+def test_the_steps_of_the_readme_start_every_service_that_the_status_page_expects() -> None:
+    steps = (ROOT / "README.md").read_text().split("\n## Step by step\n")[1].split("\n#")[0]
+    lines = _SHELL.search(steps)
+    assert lines is not None
+    background = [line for line in lines[0].splitlines() if re.search(r" &($| )", line)]
+    started = {
+        str(resolve(words)[0].callback.__module__).split(".")[1]
+        for words in commands("\n".join(["```bash", *background, "```"]))
+    }
+    expected = {target.service for target in StatusSettings().targets}
+    assert expected - {OPTIONAL_SERVICE} == started

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.events import (
+    ArrivalWindow,
     EarlyEventError,
     Event,
     InvalidEventError,
-    check_clock,
+    LateEventError,
     decode_event,
     encode_event,
     event_key,
@@ -115,17 +116,32 @@ def test_what_breaks_the_contract_is_named(changes: dict[str, Any], field: str) 
 def test_an_events_clock_is_compared_with_its_arrival_or_with_now_where_that_is_no_time() -> None:
     event = decode_event(payload())
     logged_ms = event.timestamp_us // 1000 - 299_000
-    check_clock(event, 300, logged_ms)
+    ArrivalWindow(300).check(event, logged_ms)
     with pytest.raises(
         EarlyEventError, match=r"timestamp: expected at most 298 s after its arrival at 2026-01"
     ):
-        check_clock(event, 298, logged_ms)
+        ArrivalWindow(298).check(event, logged_ms)
     # the writer's clock is wrong in both, or the record has no time
     early = replace(event, timestamp_us=(time.time_ns() + 10**15) // 1000)
     for future_ms in (early.timestamp_us // 1000, -1, None):
-        check_clock(event, 300, future_ms)
+        ArrivalWindow(300).check(event, future_ms)
         with pytest.raises(EarlyEventError):
-            check_clock(early, 300, future_ms)
+            ArrivalWindow(300).check(early, future_ms)
+
+
+def test_an_events_age_at_its_arrival_has_a_maximum_unless_that_is_zero() -> None:
+    event = decode_event(payload())
+    logged_ms = event.timestamp_us // 1000 + 10 * 86_400_000
+    ArrivalWindow(300, 10).check(event, logged_ms)
+    with pytest.raises(
+        LateEventError, match=r"timestamp: expected at most 10 days before its arrival at 2026-02"
+    ):
+        ArrivalWindow(300, 10).check(event, logged_ms + 1)
+    oldest = decode_event(payload(timestamp="1990-01-01T00:00:00Z"))
+    for arrived_ms in (logged_ms, time.time_ns(), -1, None):
+        ArrivalWindow(300, 0).check(oldest, arrived_ms)
+        with pytest.raises(LateEventError):
+            ArrivalWindow(300, 3650).check(oldest, arrived_ms)
 
 
 @pytest.mark.parametrize("broken", [b"", b"no json", b"[]", b'"text"', b"{", b"x" * 70_000])

@@ -1,4 +1,6 @@
+import gzip
 import hashlib
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -157,6 +159,10 @@ def test_single_prediction_takes_one_round_trip(predictor: RunningPredictor) -> 
         ({**ASK, "timestamp": "2026-01-31T12:00:00"}, "timestamp"),
         ({**ASK, "timestamp": "2026-01-31T11:54:59Z"}, "timestamp"),
         ({**ASK, "timestamp": "2026-01-31T12:05:01Z"}, "timestamp"),
+        ({**ASK, "timestamp": "0001-01-01T00:00:00+23:59"}, "timestamp"),
+        ({**ASK, "timestamp": "0001-01-01T00:00:00Z"}, "timestamp"),
+        ({**ASK, "timestamp": "9999-12-31T23:59:59.999999Z"}, "timestamp"),
+        ({**ASK, "timestamp": "9999-12-31T23:59:59.999999-23:59"}, "timestamp"),
         ({**ASK, "colour": "red"}, "colour"),
     ],
 )
@@ -254,6 +260,15 @@ def test_invalid_batch_is_refused_as_a_whole(predictor: RunningPredictor, body: 
     response = predictor.client.post("/predict/batch", json=body)
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] in {"requests", "more"}
+
+
+@pytest.mark.parametrize(("path", "body"), [("/predict", ASK), ("/predict/batch", {"requests": [ASK]})])
+def test_request_may_be_gzip(predictor: RunningPredictor, path: str, body: Any) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    content = gzip.compress(json.dumps(body).encode())
+    response = predictor.client.post(path, content=content, headers=headers)
+    assert response.status_code == 200
+    assert response.json() == post(predictor, path, body)
 
 
 def test_batch_of_the_limit_is_answered(predictor: RunningPredictor) -> None:

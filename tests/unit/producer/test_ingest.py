@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reprise.events import decode_event
+from reprise.events import ArrivalWindow, decode_event
 from reprise.events.user_ids import user_id_hash
 from reprise.log import EVENTS, LogUnavailableError
 from reprise.producer.metrics import ProducerMetrics
@@ -30,7 +30,7 @@ def event(number: int = 0, **changed: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def ingest(log: FakeLogProducer, metrics: ProducerMetrics) -> EventIngest:
-    return EventIngest(log, metrics, ack_timeout=5.0, max_skew=300.0, kept_fields={"page", "a"})
+    return EventIngest(log, metrics, ack_timeout=5.0, window=ArrivalWindow(300.0), kept_fields={"page", "a"})
 
 
 async def test_events_go_to_the_events_topic_in_order_keyed_by_user(
@@ -68,7 +68,9 @@ async def test_keyed_hash_replaces_user_ids_but_those_of_canaries(
 ) -> None:
     key = tmp_path / "key"
     key.write_bytes(b"k" * 32)
-    ingest = EventIngest(log, metrics, ack_timeout=5.0, max_skew=300.0, hash_user_id=user_id_hash(key))
+    ingest = EventIngest(
+        log, metrics, ack_timeout=5.0, window=ArrivalWindow(300.0), hash_user_id=user_id_hash(key)
+    )
     await ingest.accept([event(user_id="u-1"), event(1, user_id="reprise-doctor-1")])
     # printf %s u-1 | openssl dgst -sha256 -hmac kkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk
     expected = hmac.new(b"k" * 32, b"u-1", "sha256").hexdigest()[:32]

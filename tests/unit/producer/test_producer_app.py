@@ -1,3 +1,4 @@
+import gzip
 import hashlib
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from reprise.log import LogUnavailableError
+from reprise.events import decode_event
+from reprise.log import EVENTS, LogUnavailableError
 from reprise.producer.app import create_app
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.settings import ProducerSettings
@@ -87,8 +89,15 @@ async def test_body_that_holds_no_event_is_a_problem(
     assert problem(response)["status"] == status
 
 
-@pytest.mark.parametrize("timestamp", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
-async def test_timestamp_outside_the_range_in_utc_breaks_the_contract(
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        *("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"),
+        *("0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z", "1970-01-21T12:00:00Z"),
+        *("1990-01-01T00:00:00Z", "2099-12-31T23:59:59.999999Z"),
+    ],
+)
+async def test_timestamp_outside_the_window_breaks_the_contract(
     client: httpx.AsyncClient, timestamp: str
 ) -> None:
     response = await client.post("/events", json={**EVENT, "timestamp": timestamp})
@@ -114,6 +123,14 @@ async def test_media_type_may_have_a_charset(client: httpx.AsyncClient) -> None:
     headers = {"content-type": "application/json; charset=utf-8"}
     response = await client.post("/events", content=orjson.dumps(EVENT), headers=headers)
     assert response.status_code == 202
+
+
+async def test_event_may_be_gzip(client: httpx.AsyncClient, log: FakeLogProducer) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    response = await client.post("/events", content=gzip.compress(orjson.dumps(EVENT)), headers=headers)
+    assert response.status_code == 202
+    ((topic, key, value),) = log.appended
+    assert (topic, key, decode_event(value).event_id) == (EVENTS.name, b"u", EVENT["event_id"])
 
 
 def away(_: int) -> LogUnavailableError:

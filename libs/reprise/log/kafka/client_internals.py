@@ -89,7 +89,9 @@ def watch_fetches(consumer: KafkaConsumer, fetched: Callable[[int, int], object]
         try:
             return parse(fetch)
         except errors.KafkaError as error:
-            if isinstance(error, errors.BrokerResponseError) and not isinstance(error, errors.CorruptRecordError):
+            if isinstance(error, errors.BrokerResponseError) and not isinstance(
+                error, errors.CorruptRecordError
+            ):
                 raise
             place = fetch.topic_partition
             raise UnreadableRecordsError(place.topic, place.partition, fetch.fetched_offset, error) from error

@@ -236,7 +236,9 @@ class ViewCodec:
         fits = (_fits(value, field.kind) for value, field in zip(state, self.view.fields, strict=True))
         position = next(at for at, fit in enumerate(fits) if not fit)
         field = self.view.fields[position]
-        expected = {"double": "a finite number", "int64": "an integer of 64 bits", "bytes": "bytes"}[field.kind]
+        expected = {"double": "a finite number", "int64": "an integer of 64 bits", "bytes": "bytes"}[
+            field.kind
+        ]
         return UnencodableStateError(self.view.name, field.name, state[position], expected)
 
     def _check_collisions(self) -> None:

@@ -66,7 +66,7 @@ _EVENT_SCHEMA: dict[str, Any] = {
         "timestamp": {
             "type": "string",
             "format": "date-time",
-            "description": "Time of the event, RFC 3339 with an offset, from 1990 to now and the allowed clock skew.",
+            "description": "Time of the event, RFC 3339 with an offset, within the maximum age and the clock skew.",
         },
         "metadata": {
             "type": ["object", "null"],

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from reprise.events import (
+    ArrivalWindow,
     Event,
     InvalidEventError,
-    check_clock,
     encode_event,
     event_from_fields,
 )
@@ -43,7 +43,7 @@ class _Appended:
 
 
 class EventIngest:
-    """Validates events and appends them to the log; ``ack_timeout`` and ``max_skew`` are in seconds.
+    """Validates events and appends them to the log; ``ack_timeout`` is in seconds, ``window`` that of timestamps.
 
     ``kept_fields`` names the fields that become metadata; ``hash_user_id`` replaces user ids.
     """
@@ -53,14 +53,14 @@ class EventIngest:
         log: LogProducer,
         metrics: ProducerMetrics,
         ack_timeout: float,
-        max_skew: float,
+        window: ArrivalWindow,
         kept_fields: Container[str] = (),
         hash_user_id: Callable[[str], str] | None = None,
     ) -> None:
         self._log = log
         self._metrics = metrics
         self._ack_timeout = ack_timeout
-        self._max_skew = max_skew
+        self._window = window
         self._kept_fields = kept_fields
         self._hash_user_id = hash_user_id
 
@@ -98,7 +98,7 @@ class EventIngest:
         if not isinstance(item, dict):
             raise InvalidEventError("event", item, "a JSON object")
         event = event_from_fields(item, self._kept_fields)
-        check_clock(event, self._max_skew)
+        self._window.check(event)
         if self._hash_user_id is not None:
             event = replace(event, user_id=self._hash_user_id(event.user_id))
         return event

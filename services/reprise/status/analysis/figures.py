@@ -21,7 +21,7 @@ _REQUESTS = "reprise_predictor_requests_total"
 _SINGLE = "/predict"
 _PREDICTIONS = frozenset({_SINGLE, "/predict/batch", "/rank", "/users/buy-again"})
 _FOLDED = "reprise_materializer_events_total"
-_REFUSED = frozenset({"invalid", "early", "failed"})
+_REFUSED = frozenset({"invalid", "early", "late", "failed"})
 _RECEIVED = "reprise_producer_events_total"
 _NO_REQUEST = "no request in the last minute"
 

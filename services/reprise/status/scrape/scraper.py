@@ -27,7 +27,7 @@ _log = get_logger(__name__)
 _MAX_BYTES = 8 * 1024 * 1024
 _MAX_MODELS = 32
 _PREDICTOR = "predictor"
-_OPTIONAL = "archiver"
+OPTIONAL_SERVICE = "archiver"
 """Service that a platform on one machine can do without: left out of the default targets until it answers."""
 _ALERT_PREFIX = "Reprise"
 
@@ -64,8 +64,12 @@ class Scraper:
         (jobs, jobs_problem), (alerts, alerts_problem), services = await asyncio.gather(
             self._jobs(), self._alerts(), asyncio.gather(*(self._service(name) for name in names))
         )
-        self._expects_all |= any(service.name == _OPTIONAL and service.answering for service in services)
-        shown = tuple(service for service in services if self._expects_all or service.name != _OPTIONAL)
+        self._expects_all |= any(
+            service.name == OPTIONAL_SERVICE and service.answering for service in services
+        )
+        shown = tuple(
+            service for service in services if self._expects_all or service.name != OPTIONAL_SERVICE
+        )
         at, models = self._clock(), dict(self._models)
         return Snapshot(at, shown, jobs, jobs_problem, models, alerts, alerts_problem)
 
