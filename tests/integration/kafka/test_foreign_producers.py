@@ -1,6 +1,7 @@
 """Topics as other people write them: transactions, committed, aborted and open, and every codec."""
 
 import threading
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,13 @@ from reprise.archive import OfflineStore, events_dataset
 from reprise.archiver.runner import archive_until_idle
 from reprise.archiver.settings import ArchiverSettings
 from reprise.events import encode_event
-from reprise.log import EVENTS, open_consumer
+from reprise.log import EVENTS, UnreadableRecordsError, open_consumer
 from reprise.materializer import runner
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.settings import MaterializerSettings
 from support.histories import PLAN_FILE, make_events
 from support.kafka import KafkaBroker
-from support.log_contract import drain, poll_until
+from support.log_contract import RecordedRebalances, drain, poll_until
 from support.redis import RedisServer
 from support.waiting import wait_until
 
@@ -90,3 +91,57 @@ def test_every_codec_is_read(kafka_broker: KafkaBroker, codec: str) -> None:
     (records,) = drain(consumer, 20).values()
     consumer.close()
     assert [record.value for record in records] == [b"v" * 300] * 20
+
+
+class Latin1(str):
+    """A name of a header that is no UTF-8, which the broker does not look at."""
+
+    def encode(self, *_: object) -> bytes:
+        return b"gr\xfc\xdfe"
+
+
+def test_a_batch_that_cannot_be_decoded_pauses_its_partition_alone(kafka_broker: KafkaBroker) -> None:
+    producer = KafkaProducer(bootstrap_servers=kafka_broker.servers, compression_type="gzip")
+    producer.send(EVENTS.name, b"good", b"u", partition=0).get(30)
+    producer.send(EVENTS.name, b"v" * 300, b"u", partition=0, headers=[(Latin1("name"), b"")]).get(30)
+    for _ in range(20):
+        producer.send(EVENTS.name, b"w" * 300, b"u", partition=1)
+    producer.flush()
+    found: defaultdict[int, list[bytes]] = defaultdict(list)
+    problems: list[str] = []
+
+    def begin_again(_: object) -> None:
+        found.clear()
+        problems.clear()
+
+    rebalances = RecordedRebalances(on_assigned=begin_again)
+    consumer = open_consumer(kafka_broker.settings(), EVENTS, "reader", rebalances)
+
+    def poll() -> None:
+        try:
+            polled = consumer.poll(1000, 0.1)
+        except UnreadableRecordsError as error:
+            problems.append(str(error))
+            return
+        for partition, records in polled.items():
+            found[partition] += [record.value for record in records]
+
+    def is_read() -> bool:
+        poll()
+        return bool(problems) and len(found[1]) == 20
+
+    def goes_on() -> bool:
+        poll()
+        return found[1][-1:] == [b"later"]
+
+    wait_until("partition 1 is read and 0 is named", is_read, 60.0, 0.0)
+    producer.send(EVENTS.name, b"later", b"u", partition=1)
+    producer.close()
+    wait_until("partition 1 goes on", goes_on, 60.0, 0.0)
+    for _ in range(10):
+        poll()
+    assert found == {0: [b"good"], 1: [*[b"w" * 300] * 20, b"later"]}
+    (problem,) = problems
+    assert problem.startswith("ecommerce-events, partition 0: offset 1 cannot be read: ")
+    assert consumer.positions()[0] == 1
+    consumer.close()

@@ -200,6 +200,20 @@ def test_topic_that_is_made_anew_is_noticed_before_its_records_are_returned(
     again.close()
 
 
+def test_topic_that_is_deleted_ends_its_consumer(kafka_broker: KafkaBroker) -> None:
+    producer = open_producer(kafka_broker.settings())
+    append_all(producer, ["a"])
+    producer.close(TIMEOUT)
+    consumer = open_consumer(kafka_broker.settings(kafka_connect_seconds=1.0), EVENTS, "readers")
+    drain(consumer, 1)
+    admin = KafkaAdminClient(bootstrap_servers=kafka_broker.servers)
+    admin.delete_topics([EVENTS.name])
+    admin.close()
+    with pytest.raises(TopicGoneError, match="topic 'ecommerce-events' was deleted"):
+        poll_until(lambda: False, consumer)
+    consumer.close()
+
+
 def opened(settings: EventLogSettings) -> list[Callable[[], object]]:
     return [lambda: open_producer(settings), lambda: open_consumer(settings, EVENTS, "readers")]
 

@@ -1,5 +1,6 @@
 """The consumer of the Kafka log."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -57,6 +58,7 @@ class KafkaLogConsumer:
             finish_joins_between_polls(self._consumer)
             watch_fetches(self._consumer, self._next_offsets.setdefault)
             self._topic_id = self._find_topic()
+            self._topic_known = time.monotonic()
             bridge = RebalanceBridge(self._on_revoked, self._on_lost, self._on_assigned, self._consumer)
             self._consumer.subscribe([self._topic], listener=bridge)
         except BaseException:
@@ -178,8 +180,14 @@ class KafkaLogConsumer:
         return found
 
     def _check_topic(self) -> None:
-        if topic_id(self._consumer, self._topic) not in (None, self._topic_id):
+        found, now = topic_id(self._consumer, self._topic), time.monotonic()
+        if found == self._topic_id:
+            self._topic_known = now
+        elif found is not None:
             raise TopicGoneError(f"topic {self._topic!r} was deleted and recreated while it was open")
+        elif now - self._topic_known > self._settings.kafka_connect_seconds:
+            # a broker that has just started may not know the topic yet
+            raise TopicGoneError(f"topic {self._topic!r} was deleted while it was open")
 
     def _check_open(self) -> None:
         if self._closed:
