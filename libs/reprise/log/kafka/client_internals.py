@@ -89,14 +89,13 @@ def watch_fetches(consumer: KafkaConsumer, fetched: Callable[[int, int], object]
         try:
             return parse(fetch)
         except errors.KafkaError as error:
-            if isinstance(error, errors.BrokerResponseError) and not isinstance(
-                error, errors.CorruptRecordError
-            ):
+            by_broker = isinstance(error, errors.BrokerResponseError)
+            if by_broker and not isinstance(error, errors.CorruptRecordError):
                 raise
             place = fetch.topic_partition
             raise UnreadableRecordsError(place.topic, place.partition, fetch.fetched_offset, error) from error
 
-    class WatchedRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+    class WatchedRecords(consumer._fetcher.PartitionRecords):  # type: ignore[misc]
         def __init__(self, fetch_offset: int, place: TopicPartition, *args: Any, **named: Any) -> None:
             super().__init__(fetch_offset, place, *args, **named)
             fetched(place.partition, fetch_offset)
