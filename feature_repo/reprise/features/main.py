@@ -92,6 +92,13 @@ def plan_command(
 @command.command("build")
 @_repository
 @_horizon
+@click.option(
+    "--refund-window",
+    type=DURATION,
+    default="0s",
+    show_default=True,
+    help="A purchase that is returned within this time, such as 14d, does not count; 0s counts every purchase.",
+)
 @memory_limit_option
 @_events
 @click.option(
@@ -102,7 +109,13 @@ def plan_command(
 )
 @event_file_options
 def build_command(
-    repository: Path, horizon: timedelta, memory_limit: str, events: Path, out: Path, import_options: Any
+    repository: Path,
+    horizon: timedelta,
+    refund_window: timedelta,
+    memory_limit: str,
+    events: Path,
+    out: Path,
+    import_options: Any,
 ) -> None:
     """Build training rows: one per event, computed at its instant, with its label."""
     from reprise.features.plan import Plan
@@ -116,7 +129,13 @@ def build_command(
             progress("Building training rows", None, "rows") as bar,
         ):
             report = build_training_rows(
-                canonical, out, plan, horizon, memory_limit=memory_limit, advance=bar.advance
+                canonical,
+                out,
+                plan,
+                horizon,
+                refund_window=refund_window,
+                memory_limit=memory_limit,
+                advance=bar.advance,
             )
         click.echo(f"{out}: {report}")
 

@@ -36,7 +36,11 @@ _COMMON_TYPES = {
     "purchase": ("purchase", "purchased", "purchases", "buy", "bought", "buys", "order", "ordered", "orders",
                  "sale", "transaction"),
     "cart": ("cart", "addtocart", "addcart", "basket", "addtobasket"),
+    "return": ("return", "returned", "refund", "refunded"),
+    "cancellation": ("cancelled", "canceled", "cancellation"),
 }  # fmt: skip
+# statuses of an order, which tell purchases only beside one of a return or cancellation
+_KEPT_STATUSES = ("delivered", "shipped", "completed", "complete", "paid", "invoiced", "fulfilled")
 _MANY_TYPES = 50
 
 
@@ -198,7 +202,8 @@ def _count_types(connection: Any, source: SourceFile, column: str) -> dict[str, 
         f"SELECT {cleaned(identifier(column))} AS value, any_value({_word(column)}) FROM {source.relation} "
         f"GROUP BY value HAVING value IS NOT NULL ORDER BY count(*) DESC, value LIMIT {_MANY_TYPES}"
     ).fetchall()
-    known = {word: ours for ours, words in _COMMON_TYPES.items() for word in words}
+    known = dict.fromkeys(_KEPT_STATUSES, "purchase")
+    known |= {word: ours for ours, words in _COMMON_TYPES.items() for word in words}
     return {value: known.get(word) for value, word in rows}
 
 

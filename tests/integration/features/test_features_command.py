@@ -143,6 +143,19 @@ def test_build_labels_no_row_by_a_stray_event_after_a_gap(tmp_path: Path, some_c
     assert tables[0]["label"].null_count > 0
 
 
+def test_build_may_leave_returned_purchases_out_of_the_labels(tmp_path: Path) -> None:
+    source, out = tmp_path / "events.csv", tmp_path / "rows.csv"
+    days = ["01-01,view", "01-02,purchase", "01-04,return", "01-20,view"]
+    lines = [f"u,p,2026-{day}" for day in days]
+    source.write_text("user_id,product_id,timestamp,event_type\n" + "\n".join(lines) + "\n")
+    labels = []
+    for options in ((), ("--refund-window", "3d")):
+        result = features("build", "--events", source, "--out", out, "--horizon", "7d", *options)
+        assert result.exit_code == 0, result.output
+        labels.append(pacsv.read_csv(out)["label"].to_pylist()[0])
+    assert labels == [True, False]
+
+
 def test_build_without_a_plan_says_what_to_run(tmp_path: Path, some_csv: Path) -> None:
     result = features("build", "--events", some_csv, "--out", tmp_path / "rows.csv", "--repository", tmp_path)
     assert result.exit_code == 1

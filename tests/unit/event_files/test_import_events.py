@@ -683,6 +683,12 @@ def test_only_named_members_of_metadata_are_kept(
         ),
         ("Action Type", "0,2", "--event-type '<type>'=0", "0, 2"),
         ("is_purchase", "0,1", "--event-type '<type>'=0", "0, 1"),
+        (
+            "order_status",
+            "delivered,shipped,canceled",
+            "--event-type purchase=delivered --event-type purchase=shipped --event-type cancellation=canceled",
+            "canceled",
+        ),
     ],
 )
 def test_column_that_looks_like_the_event_type_must_be_mapped(
@@ -709,6 +715,15 @@ def test_column_that_looks_like_the_event_type_must_be_mapped(
     )
     _, report = load(tmp_path, text, options)
     assert "the delivered features use views and purchases, not cart" in report.notes
+
+
+def test_statuses_without_a_return_or_cancellation_are_those_of_purchases(tmp_path: Path) -> None:
+    rows, report = load(
+        tmp_path,
+        "user_id,product_id,timestamp,status\nu,p,2026-01-01,delivered\nu,p,2026-01-02,paid\n",
+    )
+    assert [row["event_type"] for row in rows] == ["purchase", "purchase"]
+    assert "columns not used: status" in report.notes
 
 
 def test_purchases_only_is_refused_for_a_file_with_event_types(tmp_path: Path) -> None:
