@@ -36,6 +36,8 @@ SERVER_CORE, LOAD_CORE = "0", "1"
 ROUNDS = 3
 BATCH = 1000
 BATCHES = 100
+RANKED = 100
+RANKINGS = 200
 REQUIRED = {
     "times_straightforward": 40.0,
     "share_of_empty_endpoint": 0.5,
@@ -119,6 +121,7 @@ def _measure(
             part("single predictions at half of the rate", partial(_at_half, port, bodies, half, seconds))
         for name in running.keys() & {"predictor", "straightforward"}:
             part(f"batches: {name}", partial(_batches, name, running[name], prepared.requests))
+            part(f"rankings: {name}", partial(_rankings, name, running[name], prepared.requests))
         if "predictor" in running:
             part("memory", lambda: {"predictor_rss_mib": _resident_mib(running["predictor"].port)})
     part("the model alone", partial(_model_call, prepared.models))
@@ -141,6 +144,10 @@ _RATIOS = {
     "share_of_rate_with_prediction_log": ("predictor_with_prediction_log_per_second", "predictor_per_second"),
     "batch_client_times_straightforward": ("straightforward_batch_client_ms", "batch_client_ms"),
     "batch_processor_times_straightforward": ("straightforward_batch_processor_ms", "batch_processor_ms"),
+    "ranking_processor_times_straightforward": (
+        "straightforward_ranking_processor_ms",
+        "ranking_processor_ms",
+    ),
 }
 
 
@@ -282,6 +289,33 @@ def _batches(name: str, server: _Running, requests: list[dict[str, Any]]) -> dic
     figures[f"{prefix}batch_client_ms"] = statistics.median(taken) * 1e3
     figures[f"{prefix}batch_processor_ms"] = spent * 1e3
     return figures
+
+
+def _rankings(name: str, server: _Running, requests: list[dict[str, Any]]) -> dict[str, float]:
+    """Time rankings of products for a user, one at a time; the straightforward service scores them as a batch."""
+    products = list(dict.fromkeys(request["product_id"] for request in requests))[:RANKED]
+    users = [request["user_id"] for request in requests]
+    ours = name == "predictor"
+    count = RANKINGS if ours else RANKINGS // 10
+    taken = []
+    with httpx.Client(timeout=60, base_url=f"http://127.0.0.1:{server.port}") as client:
+        for number in range(count + 1):
+            user = users[number]
+            asked: dict[str, Any] = {"user_id": user, "product_ids": products}
+            if not ours:
+                asked = {"requests": [{"user_id": user, "product_id": each} for each in products]}
+            start = time.perf_counter()
+            client.post("/rank" if ours else "/predict/batch", json=asked).raise_for_status()
+            taken.append(time.perf_counter() - start)
+            if number == 0:
+                processor = server.processor_seconds()
+    spent = (server.processor_seconds() - processor) / count
+    prefix = "" if ours else f"{name}_"
+    return {
+        f"{prefix}ranking_client_p50_ms": statistics.median(taken[1:]) * 1e3,
+        f"{prefix}ranking_client_p99_ms": sorted(taken[1:])[int(0.99 * count)] * 1e3,
+        f"{prefix}ranking_processor_ms": spent * 1e3,
+    }
 
 
 def _batch(client: httpx.Client, port: int, body: bytes) -> float:

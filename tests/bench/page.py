@@ -95,6 +95,17 @@ ROWS = (
         plotted="batch of 1,000, latency at the client: naive service",
     ),
     Row("the same, wall time in the server", ("predictor.figures.batch_server_ms", "{:.1f} ms")),
+    Row(
+        "ranking of 100 products for a user, CPU time of the server",
+        ("predictor.figures.ranking_processor_ms", "{:.1f} ms"),
+        "naive service, a batch: {:,.0f} ms",
+        "predictor.figures.straightforward_ranking_processor_ms",
+        "predictor.figures.ranking_processor_times_straightforward",
+        plotted="ranking of 100, CPU time: naive service",
+    ),
+    Row(
+        "the same, p99 of the latency at the client", ("predictor.figures.ranking_client_p99_ms", "{:.1f} ms")
+    ),
     Row("model call, one row, p99", ("predictor.figures.model_call_p99_us", "{:.0f} µs")),
     Row(
         "two processes on the same two cores",
