@@ -30,8 +30,8 @@ class GraphMismatchError(TrainerError):
     def __init__(self, rows: int, max_abs_diff: float, tolerance: float) -> None:
         self.max_abs_diff = max_abs_diff
         super().__init__(
-            f"ONNX differs from scikit-learn by up to {max_abs_diff:.3g} on {rows:,} rows, allowed is "
-            f"{tolerance:g}; the bundle was not published"
+            f"ONNX differs from scikit-learn by up to {max_abs_diff:.3g} more than rounding explains, on {rows:,}"
+            f" rows; allowed is {tolerance:g}; the bundle was not published"
         )
 
 

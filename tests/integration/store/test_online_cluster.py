@@ -159,7 +159,7 @@ def test_a_server_that_is_no_cluster_is_refused_by_name(redis_server: RedisServe
 def test_what_replicas_have_is_settled_and_stays_after_the_primary_died(
     redis_cluster: RedisCluster,
 ) -> None:
-    settings = redis_cluster.settings(redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
+    settings = redis_cluster.settings(redis_nodes=redis_cluster.nodes, redis_timeout=5.0)
     with OnlineStore.connect(settings) as store:
         for number in range(30):
             replication_ids = store.replication_ids()
@@ -188,7 +188,7 @@ def test_a_write_that_its_primary_took_along_is_not_settled_by_the_next_one(
     """The store was told that it wrote, and finds the new primary without it: who asks has to fold again."""
     primary = redis_cluster.primaries()[0]
     replica = redis_cluster.replica_of(primary)
-    settings = redis_cluster.settings(redis_nodes=redis_cluster.nodes, redis_timeout=1.0)
+    settings = redis_cluster.settings(redis_nodes=redis_cluster.nodes, redis_timeout=5.0)
     with OnlineStore.connect(settings) as store:
         assert all(write(store, None, b"1", 1))
         store.wait_for_replicas(store.replication_ids())

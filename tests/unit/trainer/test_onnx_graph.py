@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -15,6 +17,7 @@ from reprise.trainer.model.forest import ForestParameters, SplitForest, grow_for
 from reprise.trainer.model.onnx_graph import (
     INPUT,
     OUTPUT,
+    TOLERANCE,
     build_graph,
     check_parity,
     floor_to_float32,
@@ -144,6 +147,38 @@ def test_graph_of_another_calibration_is_caught(forest: RandomForestClassifier) 
     assert caught.value.max_abs_diff > 1e-5
     scorer = scorer_of(forest, CALIBRATION)
     assert check_parity(scorer, SplitForest(forest), of_one_kind(CALIBRATION), rows, jobs=2) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def almost_sure() -> tuple[RandomForestClassifier, Any, Any]:
+    """A forest, its rows and its votes, of which some are 1 and others almost."""
+    inputs = np.random.default_rng(3).normal(size=(4_000, 1)).astype(np.float32)
+    labels = inputs[:, 0] > 0
+    labels[inputs[:, 0].argmax()] = False
+    forest = grow_forest(inputs, labels, ForestParameters(trees=200, leaf_rows=20), seed=0, jobs=1)
+    votes = score_forest(forest, inputs, jobs=1)
+    assert (votes == 1.0).any()
+    assert ((votes > 0.99) & (votes < 1.0)).any()
+    return forest, inputs, votes
+
+
+def test_a_vote_of_all_trees_is_calibrated_as_exactly_as_any(almost_sure: tuple[Any, Any, Any]) -> None:
+    forest, inputs, votes = almost_sure
+    calibration = BetaCalibration(a=0.0, b=2.0, c=-40 * np.log(2.0))  # to one half where all trees agree
+    found = scorer_of(forest, calibration).score(inputs[votes == 1.0])
+    assert found == pytest.approx(0.5, abs=1e-6)
+
+
+def test_what_a_calibration_makes_of_rounded_votes_is_no_mismatch(almost_sure: tuple[Any, Any, Any]) -> None:
+    forest, inputs, votes = almost_sure
+    nearest = votes[votes < 1.0].max()
+    turning_there = {"a": 0.0, "b": 500.0, "c": 500.0 * np.log(1.0 - nearest)}
+    calibration = BetaCalibration(**turning_there)
+    scorer = scorer_of(forest, calibration)
+    assert check_parity(scorer, SplitForest(forest), of_one_kind(calibration), inputs, jobs=1) > TOLERANCE
+    other = of_one_kind(BetaCalibration(**turning_there | {"b": 510.0}))
+    with pytest.raises(GraphMismatchError):
+        check_parity(scorer, SplitForest(forest), other, inputs, jobs=1)
 
 
 def test_each_row_is_answered_by_the_forest_and_the_calibration_of_its_kind() -> None:

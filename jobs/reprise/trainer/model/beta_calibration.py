@@ -18,8 +18,8 @@ from reprise.features.request_kinds import KINDS, KindColumns, Matrix
 MIN_KIND_LABELS = 50
 """Fewest rows of each label with which a kind of request gets a calibration of its own."""
 
-CLIP = 1e-6
-"""Scores are kept this far from 0 and 1, where the logarithm diverges."""
+CLIP = 2.0**-20
+"""Scores are kept this far from 0 and 1, where the logarithm diverges. float32 holds 1 - CLIP exactly."""
 
 Floats = npt.NDArray[np.float64]
 
