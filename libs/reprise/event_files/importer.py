@@ -30,6 +30,7 @@ DELIVERED_FRAMES: Mapping[str, str] = {"view": "views", "purchase": "purchases"}
 
 _DEFAULTS = ImportOptions()
 _SKEW = timedelta(seconds=MAX_CLOCK_SKEW_SECONDS)
+_LONG_AGO = timedelta(days=20 * 365)
 
 
 def import_events(
@@ -66,10 +67,11 @@ def import_events(
         NoEventsError: No row is valid.
         EventFilesError: Another failure, such as files with the same events, or a full disk.
     """
+    latest = latest or datetime.now(UTC) + _SKEW
     with database(memory_limit, temp_directory or out.parent) as connection:
         try:
             files, left_out = find_files(source)
-            staging_table.create_table(connection, latest or datetime.now(UTC) + _SKEW)
+            staging_table.create_table(connection, latest)
             staged = _stage(connection, files, options)
             has_ids = _have_event_ids(staged)
             id_notes = staging_table.unify_ids(connection, staged)
@@ -85,7 +87,7 @@ def import_events(
             with atomic_write(out) as partial:
                 staging_table.write_parquet(connection, partial, number_repeats=not has_ids)
             report = staging_table.report_result(connection, report)
-            notes = _notes(report, left_out, repeats, has_ids=has_ids)
+            notes = _notes(report, left_out, repeats, latest - _LONG_AGO, has_ids=has_ids)
             notes += _type_notes(report.event_types, frames, purchase_type)
             return replace(report, repeated_event_ids=repeats if has_ids else 0, notes=notes)
         except EventFilesError as error:
@@ -131,8 +133,16 @@ def _stage(connection: Any, files: list[Path], options: ImportOptions) -> list[S
     return staged
 
 
-def _notes(report: ImportReport, left_out: Sequence[Path], repeats: int, *, has_ids: bool) -> tuple[str, ...]:
+def _notes(
+    report: ImportReport, left_out: Sequence[Path], repeats: int, long_ago: datetime, *, has_ids: bool
+) -> tuple[str, ...]:
     notes = list(report.notes)
+    newest = datetime.fromtimestamp((report.last_us or 0) / 1e6, UTC)
+    if newest < long_ago and any("since 1970-01-01" in note for note in notes):
+        notes.append(
+            f"the newest event is of {newest.year}; if its numbers count from another date than 1970-01-01, give"
+            " --timestamp-unit and --timestamp-origin, such as 2001-01-01 for Cocoa"
+        )
     if left_out:
         notes.append(f"files left out: {', '.join(str(path) for path in left_out)}")
     if not has_ids:

@@ -717,6 +717,17 @@ def test_column_that_looks_like_the_event_type_must_be_mapped(
     assert "the delivered features use views and purchases, not cart" in report.notes
 
 
+@pytest.mark.parametrize(("seconds", "noted"), [(750_000_000, True), (1_700_000_000, False)])
+def test_numbers_of_long_ago_may_count_from_another_date(tmp_path: Path, seconds: int, noted: bool) -> None:
+    text = f"user_id,product_id,timestamp\nu,p,{seconds}\n"
+    _, report = load(tmp_path, text)
+    assert noted == any("--timestamp-origin, such as 2001-01-01 for Cocoa" in note for note in report.notes)
+    cocoa = ImportOptions(timestamp_unit="s", timestamp_origin=datetime.datetime(2001, 1, 1))
+    rows, report = load(tmp_path, text.replace(str(seconds), "750000000"), cocoa)
+    assert rows[0]["timestamp"] == datetime.datetime(2024, 10, 7, 13, 20, tzinfo=datetime.UTC)
+    assert not any("Cocoa" in note for note in report.notes)
+
+
 def test_statuses_without_a_return_or_cancellation_are_those_of_purchases(tmp_path: Path) -> None:
     rows, report = load(
         tmp_path,
