@@ -172,11 +172,14 @@ class Worker:
             UnreadableRecordsError: Records cannot be decoded.
         """
         started = last = time.monotonic()
-        while not stop.is_set() and time.monotonic() - last < idle_seconds:
+        while not stop.is_set():
             records = self._step(stop, min(self._settings.poll_seconds, idle_seconds))
-            unassigned = not self._consumer.assignment and time.monotonic() - started < _ASSIGNMENT_SECONDS
+            now = time.monotonic()
+            unassigned = not self._consumer.assignment and now - started < _ASSIGNMENT_SECONDS
             if records or unassigned or self.problem is not None or self._unread:
-                last = time.monotonic()
+                last = now
+            elif now - last >= idle_seconds:
+                break
         self._finish_fully_read(set(self._open), stop)
 
     def _step(self, stop: threading.Event, poll_seconds: float) -> int:
