@@ -200,7 +200,7 @@ def _read_header(path: Path, file: Path, encoding: str) -> tuple[list[str], str,
         raise UnreadableFileError(path, f"the header row is not CSV: {error}") from None
     delimiter = max(headers, key=lambda delimiter: len(headers[delimiter]))
     last = lines[readers[delimiter].line_num - 1]
-    return headers[delimiter], delimiter, last[len(last.rstrip("\r\n")) :]
+    return headers[delimiter], delimiter, last[len(last.rstrip("\r\n")) :] or "\n"
 
 
 def _distinct(names: Sequence[str]) -> list[str]:

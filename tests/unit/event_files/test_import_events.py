@@ -191,6 +191,12 @@ def test_line_breaks_in_a_value_of_the_first_row_are_not_the_files(
     assert {row["user_id"] for row in read(out)} == {"u\n\r-", "v\n\r-", "w\n\r-"}
 
 
+def test_line_breaks_in_the_only_row_are_not_the_files(tmp_path: Path) -> None:
+    names = ("timestamp", "product_id", "user_id")
+    rows, _ = load(tmp_path, '2026-01-01,p,"u\n\r-"', ImportOptions(header_names=names))
+    assert [row["user_id"] for row in rows] == ["u\n\r-"]
+
+
 def test_file_without_header_is_said_to_need_one(tmp_path: Path) -> None:
     with pytest.raises(MissingColumnsError, match="--header-names"):
         load(tmp_path, "196,242,881250949\n186,302,891717742\n")
