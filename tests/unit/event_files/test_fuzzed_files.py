@@ -329,7 +329,8 @@ def read_by_pandas(cells: pd.DataFrame, dialect: Dialect, faulty: Sequence[int])
     amounts: list[float | None] = [None] * len(valid)
     if "amount" in valid.columns:
         texts = zip(types, cleaned(valid["amount"]), strict=True)
-        amounts = [None if kind == "view" or text is None else float(text) for kind, text in texts]
+        # adding 0.0 makes -0.0 positive, which sorts apart
+        amounts = [None if kind == "view" or text is None else float(text) + 0.0 for kind, text in texts]
     times = instants(cleaned(valid["timestamp"]), dialect)
     return sorted(zip(valid["user_id"], valid["product_id"], types, amounts, times, strict=True), key=repr)
 

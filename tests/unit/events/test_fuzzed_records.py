@@ -40,7 +40,8 @@ def deep_json() -> Iterator[None]:
 def read_by_others(payload: bytes) -> tuple[str, str, str, float | None, int]:
     """Return user, product, type, amount and instant as the standard library and pandas read them."""
     fields = json.loads(payload)
-    text, amount = fields["timestamp"], fields.get("amount")
+    # pandas drops a fraction after a comma without a word
+    text, amount = fields["timestamp"].replace(",", "."), fields.get("amount")
     instant = pd.to_datetime(text, format="%G-W%V-%uT%H:%M:%S%z") if "-W" in text else pd.Timestamp(text)
     return (
         *(fields[name] for name in ("user_id", "product_id", "event_type")),
