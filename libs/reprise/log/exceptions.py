@@ -15,7 +15,7 @@ class LogUnavailableError(EventLogError):
 
 
 class LogRefusedError(EventLogError):
-    """The log refuses a request because of access rights, configuration or versions; a retry does not help."""
+    """The log refuses a request because of access rights or configuration; a retry does not help."""
 
 
 class BufferFullError(EventLogError):

@@ -28,8 +28,8 @@ SETTINGS = EventLogSettings.load(kafka_servers="kafka:9092")
         (errors.InvalidTopicError("a b"), LogRefusedError),
         (errors.InvalidSessionTimeoutError(), LogRefusedError),
         (errors.KafkaConfigurationError("group.id"), LogRefusedError),
-        (errors.UnsupportedVersionError(), LogRefusedError),
-        (errors.IncompatibleBrokerVersion(), LogRefusedError),
+        # the client raises it too while it does not know the version of a broker that restarts
+        (errors.IncompatibleBrokerVersion(), LogUnavailableError),
         (errors.UnknownTopicOrPartitionError(), LogUnavailableError),
         (errors.NotLeaderForPartitionError(), LogUnavailableError),
         (errors.KafkaConnectionError("reset"), LogUnavailableError),

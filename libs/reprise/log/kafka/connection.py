@@ -48,7 +48,6 @@ _REFUSED = (
     errors.UnsupportedCompressionTypeError,
     errors.UnsupportedForMessageFormatError,
     errors.UnsupportedSaslMechanismError,
-    errors.UnsupportedVersionError,
 )
 
 T = TypeVar("T")

@@ -58,7 +58,7 @@ class KafkaLogConsumer:
             finish_joins_between_polls(self._consumer)
             watch_fetches(self._consumer, self._next_offsets.setdefault)
             self._topic_id = self._find_topic()
-            self._topic_known = time.monotonic()
+            self._topic_missing_since: float | None = None
             bridge = RebalanceBridge(self._on_revoked, self._on_lost, self._on_assigned, self._consumer)
             self._consumer.subscribe([self._topic], listener=bridge)
         except BaseException:
@@ -182,11 +182,13 @@ class KafkaLogConsumer:
     def _check_topic(self) -> None:
         found, now = topic_id(self._consumer, self._topic), time.monotonic()
         if found == self._topic_id:
-            self._topic_known = now
+            self._topic_missing_since = None
         elif found is not None:
             raise TopicGoneError(f"topic {self._topic!r} was deleted and recreated while it was open")
-        elif now - self._topic_known > self._settings.kafka_connect_seconds:
+        elif self._topic_missing_since is None:
             # a broker that has just started may not know the topic yet
+            self._topic_missing_since = now
+        elif now - self._topic_missing_since > self._settings.kafka_connect_seconds:
             raise TopicGoneError(f"topic {self._topic!r} was deleted while it was open")
 
     def _check_open(self) -> None:
