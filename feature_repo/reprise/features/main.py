@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from reprise.event_files.exceptions import inspect_hint
+from reprise.event_files.exceptions import pointing_to_inspect
 from reprise.event_files.options import event_file_options, memory_limit_option
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.runtime.durations import DURATION
@@ -258,9 +258,5 @@ def _canonical(
             from reprise.features.discovery.planner import write_sample
 
             click.echo(f"sample of the synthetic shop: {write_sample(path):,} events")
-        try:
+        with pointing_to_inspect(events, NotEnoughEventsError):
             yield path
-        except NotEnoughEventsError as error:
-            if events is None:
-                raise
-            raise NotEnoughEventsError(f"{error}\n{inspect_hint(events)}") from None

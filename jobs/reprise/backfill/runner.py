@@ -13,7 +13,7 @@ from reprise.backfill.history import History, collect_history
 from reprise.backfill.replaceable_store import ReplaceableStore
 from reprise.backfill.settings import BackfillSettings
 from reprise.backfill.state_writer import BackfillError, BackfillReport, backfill
-from reprise.event_files.exceptions import inspect_hint
+from reprise.event_files.exceptions import pointing_to_inspect
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.features.exceptions import NotEnoughEventsError
@@ -75,22 +75,20 @@ def run(
         archive = None if offline is None else OfflineStore(offline)
         history = _history(Path(folder), events, archive, options, memory_limit)
         window = None if offline is None else timedelta(seconds=settings.duplicate_window_seconds)
-        try:
-            with progress("Writing states", None, "rows") as bar:
-                report = backfill(
-                    history,
-                    plan,
-                    store,
-                    settings.feast_project,
-                    duplicate_window=window,
-                    replace=replace,
-                    memory_limit=memory_limit,
-                    advance=bar.advance,
-                )
-        except NotEnoughEventsError as error:
-            if events is None:
-                raise
-            raise NotEnoughEventsError(f"{error}\n{inspect_hint(events)}") from None
+        with (
+            pointing_to_inspect(events, NotEnoughEventsError),
+            progress("Writing states", None, "rows") as bar,
+        ):
+            report = backfill(
+                history,
+                plan,
+                store,
+                settings.feast_project,
+                duplicate_window=window,
+                replace=replace,
+                memory_limit=memory_limit,
+                advance=bar.advance,
+            )
         if archive is not None:
             _require_same_erasures(archive)
         if group is not None:

@@ -1,7 +1,8 @@
 """Errors of an import."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,17 @@ if TYPE_CHECKING:
 def inspect_hint(source: Path) -> str:
     """Return the sentence that points to the command which shows how files are read."""
     return f"To see what would be read: reprise inspect {shlex.quote(str(source))}"
+
+
+@contextmanager
+def pointing_to_inspect(source: Path | None, kind: type[RepriseError]) -> Iterator[None]:
+    """Add the hint to an error of this kind about a file; without a file the error stays as it is."""
+    try:
+        yield
+    except kind as error:
+        if source is None:
+            raise
+        raise kind(f"{error}\n{inspect_hint(source)}") from None
 
 
 class EventFilesError(RepriseError):

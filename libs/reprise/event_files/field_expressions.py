@@ -39,7 +39,7 @@ _COMMON_TYPES = {
     "return": ("return", "returned", "refund", "refunded"),
     "cancellation": ("cancelled", "canceled", "cancellation"),
 }  # fmt: skip
-# statuses of an order, which tell purchases only beside one of a return or cancellation
+# statuses of an order; a column of them alone is no event type, because all its rows are purchases
 _KEPT_STATUSES = ("delivered", "shipped", "completed", "complete", "paid", "invoiced", "fulfilled")
 _MANY_TYPES = 50
 

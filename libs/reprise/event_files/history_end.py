@@ -1,26 +1,21 @@
-"""The end of history: the last events before a few that stand apart, such as one with a wrong date; and its gaps."""
+"""The end of a history, before a few events that stand apart, such as one with a wrong date; and its longest gap."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 from reprise import sql
 from reprise.event_files.report import ImportReport
 from reprise.events import format_timestamp
-from reprise.runtime.durations import format_duration
+from reprise.runtime.durations import format_duration, microseconds
 
 _SHARE = 0.001
 _ROWS = 10
 _TIMES_THE_LARGEST = 3
 _OF_A_HORIZON = 0.1
 _TIMES_ANY_OTHER = 2
-_LONG_GAP_US = 7 * 86_400_000_000
-_GAPS = """
-    SELECT ts, lag(ts) OVER (ORDER BY ts) AS before_ts, ts - before_ts AS gap,
-           count(*) OVER (ORDER BY ts DESC) AS place
-    FROM (SELECT epoch_us("timestamp") AS ts FROM read_parquet({events}))
-"""
+_LONG_GAP_US = microseconds(timedelta(days=7))
 
 
 def end_history(events: Path, report: ImportReport, horizon: timedelta, memory_limit: str) -> ImportReport:
@@ -32,9 +27,16 @@ def end_history(events: Path, report: ImportReport, horizon: timedelta, memory_l
     """
     tail = max(_ROWS, int(report.rows_written * _SHARE))
     with sql.connect(memory_limit=memory_limit, temp_directory=events.parent) as connection:
+        connection.execute(
+            f"""
+            CREATE TEMP TABLE gaps AS
+            SELECT ts, lag(ts) OVER (ORDER BY ts) AS before_ts, ts - before_ts AS gap,
+                   count(*) OVER (ORDER BY ts DESC) AS place
+            FROM (SELECT epoch_us("timestamp") AS ts FROM read_parquet({sql.literal(events)}))
+            """
+        )
         first_us, gap_us, before_us = connection.execute(
             f"""
-            WITH gaps AS ({_GAPS.format(events=sql.literal(events))})
             SELECT min(ts), arg_min(gap, ts), arg_min(before_ts, ts) FROM gaps
             WHERE place <= {tail} AND gap > greatest(
                 {horizon / timedelta(microseconds=1) * _OF_A_HORIZON},
@@ -55,16 +57,16 @@ def end_history(events: Path, report: ImportReport, horizon: timedelta, memory_l
                 f" {_duration(gap_us)} after the one before, and history is taken to end there"
             )
             report = replace(report, rows_written=rows, last_us=before_us, notes=(*report.notes, note))
-        return replace(report, notes=(*report.notes, *_note_gap(connection, events)))
+        longest = connection.execute(
+            "SELECT gap, before_ts, ts FROM gaps WHERE gap IS NOT NULL AND ts <= ? ORDER BY gap DESC LIMIT 2",
+            [report.last_us],
+        ).fetchall()
+        return replace(report, notes=(*report.notes, *_note_gap(longest)))
 
 
-def _note_gap(connection: Any, events: Path) -> list[str]:
-    longest, *others = connection.execute(
-        f"""
-        SELECT gap, before_ts, ts FROM ({_GAPS.format(events=sql.literal(events))})
-        WHERE gap IS NOT NULL ORDER BY gap DESC LIMIT 2
-        """
-    ).fetchall() or [(0, 0, 0)]
+def _note_gap(gaps: Sequence[tuple[int, int, int]]) -> list[str]:
+    """Return a note on the first of the two longest gaps, each its length, start and end, if it is long."""
+    longest, *others = gaps or [(0, 0, 0)]
     gap_us, start_us, end_us = longest
     if not others or gap_us < max(_LONG_GAP_US, _TIMES_ANY_OTHER * others[0][0]):
         return []

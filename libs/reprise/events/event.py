@@ -54,7 +54,7 @@ _KNOWN = frozenset(
 _MAX_EVENT_BYTES = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_DAY_US = 86_400_000_000
+_DAY_US = timedelta(days=1) // _MICROSECOND
 
 
 class InvalidEventError(RepriseError):

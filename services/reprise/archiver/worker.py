@@ -22,11 +22,11 @@ from reprise.log import (
     UnreadablePartitions,
     UnreadableRecordsError,
 )
+from reprise.log.idle import run_until_idle
 from reprise.runtime.logs import get_logger
 from reprise.runtime.storage import StorageUnavailableError
 
 _log = get_logger(__name__)
-_ASSIGNMENT_SECONDS = 30.0
 
 
 class OpenSegment:
@@ -164,22 +164,16 @@ class Worker:
     def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
         """Archive until the lag is 0 and no record has come for ``idle_seconds``; then write all open segments.
 
-        The group assigns partitions once the session of former consumers has expired. After 30 seconds without any,
-        other consumers hold them all.
-
         Raises:
             OffsetOutOfRangeError: The next records were deleted, or a partition ends before its committed offset.
             UnreadableRecordsError: Records cannot be decoded.
         """
-        started = last = time.monotonic()
-        while not stop.is_set():
-            records = self._step(stop, min(self._settings.poll_seconds, idle_seconds))
-            now = time.monotonic()
-            unassigned = not self._consumer.assignment and now - started < _ASSIGNMENT_SECONDS
-            if records or unassigned or self.problem is not None or self._unread:
-                last = now
-            elif now - last >= idle_seconds:
-                break
+        poll_seconds = min(self._settings.poll_seconds, idle_seconds)
+
+        def step() -> bool:
+            return self._step(stop, poll_seconds) > 0 or self.problem is not None or self._unread > 0
+
+        run_until_idle(step, self._consumer, stop, idle_seconds)
         self._finish_fully_read(set(self._open), stop)
 
     def _step(self, stop: threading.Event, poll_seconds: float) -> int:

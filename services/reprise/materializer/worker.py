@@ -23,6 +23,7 @@ from reprise.log import (
     UnreadableRecordsError,
     acknowledged,
 )
+from reprise.log.idle import run_until_idle
 from reprise.materializer.batch_fold import BatchFold, InvalidRecord
 from reprise.materializer.checkpoints import Checkpoints
 from reprise.materializer.metrics import MaterializerMetrics
@@ -33,7 +34,6 @@ from reprise.store.exceptions import StoreUnavailableError
 
 _log = get_logger(__name__)
 _LAG_SECONDS = 1.0
-_ASSIGNMENT_SECONDS = 30.0
 _DEAD_LETTER_SECONDS = 10.0
 _LETTERS_IN_FLIGHT = 16
 _MAX_KEY_BYTES = 1024
@@ -88,18 +88,11 @@ class Worker:
     def run_until_idle(self, stop: threading.Event, idle_seconds: float) -> None:
         """Fold until no record has come for ``idle_seconds``, or ``stop`` is set.
 
-        The idle time starts with the first assignment, which may take the group some seconds.
-
         Raises:
             UnreadableRecordsError: Records cannot be decoded.
         """
-        started = last = time.monotonic()
-        while not stop.is_set() and time.monotonic() - last < idle_seconds:
-            records = self._step(stop, min(self._settings.poll_seconds, idle_seconds))
-            now = time.monotonic()
-            unassigned = not self._consumer.assignment and now - started < _ASSIGNMENT_SECONDS
-            if records or unassigned:
-                last = now
+        poll_seconds = min(self._settings.poll_seconds, idle_seconds)
+        run_until_idle(lambda: self._step(stop, poll_seconds) > 0, self._consumer, stop, idle_seconds)
 
     def _step(self, stop: threading.Event, poll_seconds: float) -> int:
         """Poll once and fold the batch; return the number of records."""

@@ -220,8 +220,8 @@ def check_parity(
 ) -> float:
     """Return the largest difference between ONNX and scikit-learn: all rows in chunks, some of them one by one.
 
-    The graph averages votes in float32. Near a vote of 1 the calibration makes much of the rounding, so a probability
-    is compared with those of the least and the largest votes that rounding explains.
+    The graph averages votes in float32, and near a vote of 1 the calibration amplifies the rounding. So a probability
+    is compared with those of the smallest and the largest vote that rounding explains.
 
     Raises:
         GraphMismatchError: A probability is farther from these than the tolerance, or NaN.
