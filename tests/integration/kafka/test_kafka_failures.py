@@ -4,9 +4,11 @@ import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.errors import KafkaConnectionError
 
 from reprise.log import (
     EVENTS,
@@ -214,7 +216,7 @@ def test_topic_that_is_deleted_ends_its_consumer(kafka_broker: KafkaBroker) -> N
     consumer.close()
 
 
-def opened(settings: EventLogSettings) -> list[Callable[[], object]]:
+def opened(settings: EventLogSettings) -> list[Callable[[], Any]]:
     return [lambda: open_producer(settings), lambda: open_consumer(settings, EVENTS, "readers")]
 
 
@@ -225,6 +227,32 @@ def test_missing_topic_is_named_with_the_command_that_makes_it(kafka_broker: Kaf
     for use in opened(kafka_broker.settings(kafka_connect_seconds=3.0)):
         with pytest.raises(LogUnavailableError, match=r"no topic 'ecommerce-events'.*reprise topics"):
             use()
+
+
+@pytest.mark.parametrize(
+    ("client", "name", "use"),
+    [(KafkaProducer, "partitions_for", 0), (KafkaConsumer, "partitions_for_topic", 1)],
+)
+def test_broker_that_goes_away_just_after_the_connection_is_waited_for(
+    kafka_broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch, client: type, name: str, use: int
+) -> None:
+    look, lost = getattr(client, name), [2]
+
+    def look_or_lose(self: object, topic: str) -> object:
+        if lost[0]:
+            lost[0] -= 1
+            raise KafkaConnectionError("reset")
+        return look(self, topic)
+
+    monkeypatch.setattr(client, name, look_or_lose)
+    found = opened(kafka_broker.settings())[use]()
+    found.close(*((TIMEOUT,) if client is KafkaProducer else ()))
+    assert lost == [0]
+    lost[0] = 10**9
+    with pytest.raises(
+        LogUnavailableError, match="looking for topic 'ecommerce-events': KafkaConnectionError"
+    ):
+        opened(kafka_broker.settings(kafka_connect_seconds=0.3))[use]()
 
 
 def test_partition_chosen_is_that_of_a_plain_kafka_client(kafka_broker: KafkaBroker) -> None:

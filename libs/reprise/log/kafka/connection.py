@@ -1,6 +1,7 @@
 """Options, connection and error conversion of the Kafka clients."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ from reprise.log.settings import KafkaAccessSettings
 
 _REQUEST_SECONDS = 10.0
 _RECONNECT_SECONDS = 2.0
+_RETRY_SECONDS = 0.1
 _LOST_MEMBERSHIP = (
     errors.CommitFailedError,
     errors.FencedInstanceIdError,
@@ -100,6 +102,21 @@ def connect(
         raise LogUnavailableError(f"{convert_error(error, settings, action)}{logged}") from error
     finally:
         logger.removeHandler(handler)
+
+
+def wait_for_connection(settings: KafkaAccessSettings, look: Callable[[], T]) -> T:
+    """Return what ``look`` returns; it is repeated for ``kafka_connect_seconds`` while connections are lost.
+
+    A broker may go away just after a client has connected.
+    """
+    deadline = time.monotonic() + settings.kafka_connect_seconds
+    while True:
+        try:
+            return look()
+        except errors.KafkaConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
 
 
 @contextmanager

@@ -18,7 +18,13 @@ from reprise.log.kafka.client_internals import (
     topic_id,
     watch_fetches,
 )
-from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
+from reprise.log.kafka.connection import (
+    client_options,
+    connect,
+    convert_error,
+    missing_topic,
+    wait_for_connection,
+)
 from reprise.log.settings import EventLogSettings
 from reprise.log.topics import Topic
 
@@ -174,7 +180,11 @@ class KafkaLogConsumer:
         return found
 
     def _find_topic(self) -> bytes:
-        partitions, found = self.partitions, topic_id(self._consumer, self._topic)
+        with self._errors_converted(f"looking for topic {self._topic!r}"):
+            partitions = wait_for_connection(
+                self._settings, lambda: self._consumer.partitions_for_topic(self._topic)
+            )
+        found = topic_id(self._consumer, self._topic)
         if not partitions or found is None:
             raise missing_topic(self._settings, self._topic)
         return found

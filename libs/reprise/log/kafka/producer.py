@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from kafka import KafkaProducer, errors
@@ -20,7 +21,13 @@ from reprise.log.exceptions import (
 )
 from reprise.log.interface import MAX_RECORD_BYTES, Position
 from reprise.log.kafka.client_internals import abandon
-from reprise.log.kafka.connection import client_options, connect, convert_error, missing_topic
+from reprise.log.kafka.connection import (
+    client_options,
+    connect,
+    convert_error,
+    missing_topic,
+    wait_for_connection,
+)
 from reprise.log.partitioner import partition_of
 from reprise.log.pending import PendingRecords
 from reprise.log.settings import EventLogSettings
@@ -131,7 +138,7 @@ class KafkaLogProducer:
             deadline = time.monotonic() + self._settings.kafka_connect_seconds
             while True:
                 try:
-                    self._producer.partitions_for(topic)
+                    wait_for_connection(self._settings, partial(self._producer.partitions_for, topic))
                     break
                 except errors.KafkaTimeoutError as error:
                     if time.monotonic() > deadline:
