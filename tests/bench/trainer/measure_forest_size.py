@@ -24,6 +24,7 @@ from reprise.features.training_rows import build_training_rows
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.evaluation.baselines import fit_rate
 from reprise.trainer.model.beta_calibration import fit_kind_calibration
+from reprise.trainer.model.fitted_model import recency_weights
 from reprise.trainer.model.forest import ForestParameters, grow_split_forest
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, build_graph, score_rows
 
@@ -94,7 +95,8 @@ def main() -> None:
         forest = grow_split_forest(train, columns, parameters, seed=0, jobs=JOBS)
         seconds = time.perf_counter() - start
         votes = forest.score(calibration.inputs, jobs=JOBS)
-        by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns)
+        weights = recency_weights(calibration.timestamps_us, HORIZON)
+        by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns, weights)
         graph = build_graph(forest, by_kind)
         scorer = Scorer(graph, INPUT, OUTPUT, plan.input_names)
         scores = score_rows(scorer, evaluation.inputs)

@@ -49,3 +49,12 @@ def test_certain_votes_stay_finite() -> None:
     )
     assert np.isfinite([fitted.a, fitted.b, fitted.c]).all()
     assert np.isfinite(fitted.apply(np.array([0.0, 1.0]))).all()
+
+
+def test_newer_rows_weigh_more() -> None:
+    """The rate of labels rises from 0.2 to 0.6 halfway; an old row weighs a hundredth of a new one."""
+    random = np.random.default_rng(0)
+    new = np.arange(20_000) >= 10_000
+    labels = random.random(20_000) < np.where(new, 0.6, 0.2)
+    fitted = fit_beta_calibration(random.random(20_000), labels, np.where(new, 1.0, 0.01))
+    assert fitted.apply(np.array([0.5])) == pytest.approx(0.6, abs=0.02)

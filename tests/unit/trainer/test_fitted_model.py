@@ -14,8 +14,8 @@ from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.evaluation.held_out import evaluate_slices, score_intervals
 from reprise.trainer.exceptions import TrainingRefusedError
 from reprise.trainer.model.beta_calibration import fit_beta_calibration
-from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model
-from reprise.trainer.model.forest import CANDIDATES, ForestParameters, choose_parameters
+from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model, recency_weights
+from reprise.trainer.model.forest import LEAF_ROWS, ForestParameters, choose_parameters, grow_split_forest
 from reprise.trainer.model.importance import group_importances
 from reprise.trainer.model.learning_curve import learning_curve
 from reprise.trainer.settings import TrainerSettings
@@ -140,8 +140,16 @@ def test_published_model_is_calibrated_by_a_forest_that_has_not_seen_the_rows(fi
     table, split = make_table()
     rows = table.within(split.evaluation)
     # its own votes for rows that it was grown on are right too often, so what it says of them is too cautious
-    own = fit_beta_calibration(fitted.published.scorer.score(rows.inputs), rows.labels)
+    weights = recency_weights(rows.timestamps_us, SETTINGS.horizon)
+    own = fit_beta_calibration(fitted.published.scorer.score(rows.inputs), rows.labels, weights)
     assert own.a + own.b > 2.2
+
+
+@pytest.mark.parametrize(("days", "half_life"), [(60, 15), (20, 15), (200, 50)])
+def test_weights_halve_with_a_half_label_window_or_a_quarter_of_the_time(days: int, half_life: int) -> None:
+    ages = np.array([days, half_life, 0])
+    weights = recency_weights((days - ages) * DAY_US, timedelta(days=30))
+    assert weights.tolist() == pytest.approx([0.5 ** (days / half_life), 0.5, 1.0])
 
 
 ASKED_COLUMNS = KindColumns(purchases=4, is_purchase=5)
@@ -317,17 +325,34 @@ def test_span_without_rows_is_refused() -> None:
         fit(table.subset(kept), split)
 
 
-def test_coarsest_grain_among_equals_is_chosen() -> None:
+def test_largest_leaf_among_equals_is_chosen() -> None:
     table, _ = make_table(3_000)
-    same = (ForestParameters(leaf_rows=100), ForestParameters(leaf_rows=99))
-    selection = choose_parameters(table, 2, seed=0, jobs=1, candidates=same)
-    assert selection.parameters == same[0]
-    assert [len(score.aucs) for score in selection.candidates] == [2, 2]
+    selection = choose_parameters(table, 2, seed=0, jobs=1, leaf_rows=(100, 99))
+    assert selection.parameters.leaf_rows == selection.parameters.repeat_leaf_rows == 100
+    assert [len(score.first_aucs) for score in selection.candidates] == [2, 2]
 
 
-def test_candidates_go_from_coarse_to_fine() -> None:
-    shares = [candidate.leaf_rows for candidate in CANDIDATES]
-    assert shares == sorted(shares, reverse=True)
+def test_leaf_sizes_go_from_large_to_small() -> None:
+    assert list(LEAF_ROWS) == sorted(LEAF_ROWS, reverse=True)
+
+
+def test_each_group_of_pairs_has_its_own_leaf_size() -> None:
+    """Half of the rows have a noisy linear trend, the others a fine pattern that large leaves cannot follow."""
+    rng = np.random.default_rng(0)
+    table, _ = make_table(6_000)
+    purchases, position = rng.integers(0, 2, len(table)), rng.random(len(table))
+    trend, pattern = 0.4 + 0.2 * position, position * 40 % 2 < 1
+    labels = rng.random(len(table)) < np.where(purchases > 0, pattern, trend)
+    inputs = np.column_stack((purchases, position)).astype(np.float32)
+    columns = KindColumns(purchases=0)
+    chosen = choose_parameters(
+        replace(table, inputs=inputs, labels=labels), 3, columns, seed=0, jobs=1
+    ).parameters
+    assert chosen.leaf_rows > chosen.repeat_leaf_rows
+    grown = grow_split_forest(
+        replace(table, inputs=inputs, labels=labels), columns, replace(chosen, trees=2), seed=0, jobs=1
+    )
+    assert [forest.min_samples_leaf for forest in grown.parts] == [chosen.leaf_rows, chosen.repeat_leaf_rows]
 
 
 def test_every_held_out_row_is_in_one_slice_of_each_dimension(fitted: FittedModel) -> None:

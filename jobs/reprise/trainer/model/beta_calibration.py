@@ -18,6 +18,9 @@ from reprise.features.request_kinds import KINDS, KindColumns, Matrix
 MIN_KIND_LABELS = 50
 """Fewest rows of each label with which a kind of request gets a calibration of its own."""
 
+MIN_WEIGHTED_LABELS = 200
+"""Least weight of the rows of either label with which the rows of a kind are weighted."""
+
 CLIP = 2.0**-20
 """Scores are kept this far from 0 and 1, where the logarithm diverges. float32 holds 1 - CLIP exactly."""
 
@@ -65,22 +68,25 @@ class KindCalibration:
 
 
 def fit_kind_calibration(
-    scores: Floats, rows: Matrix, labels: npt.NDArray[np.bool_], columns: KindColumns
+    scores: Floats, rows: Matrix, labels: npt.NDArray[np.bool_], columns: KindColumns, weights: Floats
 ) -> KindCalibration:
     """Fit a calibration for each kind of request.
 
     A kind with fewer than fifty rows of either label takes the calibration of its group, which is all pairs that were
-    bought before or all others; such a group takes that of all rows. Both labels must occur.
+    bought before or all others; such a group takes that of all rows. Both labels must occur. Where the weight of either
+    label is below 200, the (positive) weights are not used.
     """
     kinds = columns.kinds(rows)
-    fallback = fit_beta_calibration(scores, labels)
 
-    def fit(mask: npt.NDArray[np.bool_], otherwise: BetaCalibration) -> BetaCalibration:
-        positives, count = int(labels[mask].sum()), int(mask.sum())
-        if min(positives, count - positives) < MIN_KIND_LABELS:
+    def fit(mask: npt.NDArray[np.bool_], otherwise: BetaCalibration | None = None) -> BetaCalibration:
+        own_scores, own_labels, own_weights = scores[mask], labels[mask], weights[mask]
+        positives, count = int(own_labels.sum()), len(own_labels)
+        if otherwise is not None and min(positives, count - positives) < MIN_KIND_LABELS:
             return otherwise
-        return fit_beta_calibration(scores[mask], labels[mask])
+        enough = min(own_weights[own_labels].sum(), own_weights[~own_labels].sum()) >= MIN_WEIGHTED_LABELS
+        return fit_beta_calibration(own_scores, own_labels, own_weights if enough else None)
 
+    fallback = fit(np.ones(len(rows), np.bool_))
     fitted = []
     for group in columns.groups():
         common = fit(np.isin(kinds, group), fallback)
@@ -88,8 +94,10 @@ def fit_kind_calibration(
     return KindCalibration(columns, tuple(fitted))
 
 
-def fit_beta_calibration(scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_]) -> BetaCalibration:
-    """Fit the calibration by maximum likelihood on scores of rows that the forest has not seen.
+def fit_beta_calibration(
+    scores: npt.NDArray[np.floating], labels: npt.NDArray[np.bool_], weights: Floats | None = None
+) -> BetaCalibration:
+    """Fit the calibration by (weighted) maximum likelihood on scores of rows that the forest has not seen.
 
     Where the unconstrained fit would make a coefficient negative, that coefficient is 0 and the others
     are fitted again, as the paper does. Both labels must occur.
@@ -98,11 +106,12 @@ def fit_beta_calibration(scores: npt.NDArray[np.floating], labels: npt.NDArray[n
     terms = np.column_stack((np.log(clipped), -np.log1p(-clipped)))
     used = [0, 1]
     while used:
-        model = LogisticRegression(C=1e6, solver="newton-cholesky", max_iter=200).fit(terms[:, used], labels)
+        model = LogisticRegression(C=1e6, solver="newton-cholesky", max_iter=200)
+        model.fit(terms[:, used], labels, sample_weight=weights)
         coefficients = model.coef_[0]
         if (coefficients >= 0).all():
             slopes = dict(zip(used, coefficients.tolist(), strict=True))
             return BetaCalibration(a=slopes.get(0, 0.0), b=slopes.get(1, 0.0), c=float(model.intercept_[0]))
         used.remove(used[int(coefficients.argmin())])
-    rate = float(labels.mean())
+    rate = float(np.average(labels, weights=weights))
     return BetaCalibration(a=0.0, b=0.0, c=float(np.log(rate / (1.0 - rate))))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
+import numpy.typing as npt
 
 from reprise.bundle import Evaluation, Histogram, Importance, KindVerdict, Parity
 from reprise.bundle.scorer import Scorer
@@ -183,7 +184,7 @@ def fit_forest(
 
     Args:
         train: The rows that it is grown on.
-        calibration: The rows that calibration and threshold are fitted on.
+        calibration: The rows that calibration and threshold are fitted on; the calibration weighs newer rows more.
         parameters: Hyperparameters of the forest.
         input_names: Names of the inputs.
         settings: Seed, threads and threshold.
@@ -198,7 +199,8 @@ def fit_forest(
     forest = grow_split_forest(train, columns, parameters, seed=settings.seed, jobs=jobs)
     if votes is None:
         votes = forest.score(calibration.inputs, jobs=jobs)
-    by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns)
+    weights = recency_weights(calibration.timestamps_us, settings.horizon + settings.refund_window)
+    by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns, weights)
     probabilities = by_kind.apply(votes, calibration.inputs)
     rule = settings.threshold_rule if settings.threshold is None else settings.threshold
     kinds, at_events = columns.kinds(calibration.inputs), calibration.are_at_events
@@ -214,6 +216,16 @@ def fit_forest(
     difference = check_parity(scorer, forest, by_kind, calibration.inputs, jobs=jobs)
     parity = Parity(rows=len(calibration), max_abs_diff=difference, tolerance=TOLERANCE)
     return CalibratedForest(forest, by_kind, graph, scorer, thresholds, parity)
+
+
+def recency_weights(timestamps_us: npt.NDArray[np.int64], label_window: timedelta) -> Floats:
+    """Return weights that halve with each half label window before the last of the ascending timestamps.
+
+    If the rows span more than two label windows, they halve with each quarter of their time.
+    """
+    age_us = (timestamps_us[-1] - timestamps_us).astype(np.float64)
+    half_life_us = max(label_window / timedelta(microseconds=2), age_us[0] / 4)
+    return np.asarray(0.5 ** (age_us / half_life_us), np.float64)
 
 
 def _cross_fitted_votes(

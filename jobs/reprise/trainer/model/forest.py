@@ -1,6 +1,6 @@
 """The random forest: growing, scoring, and choosing its leaf size by cross-validation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,27 +33,27 @@ class ForestParameters:
 
     trees: int = 60  # Number of trees
     leaf_rows: int = 40  # Minimum rows of a leaf
+    repeat_leaf_rows: int = 40  # The same in the forest of pairs that were bought before
     input_share: float = 0.35  # Share of the inputs that each split chooses from
     max_leaves: int = 512  # Maximum leaves of a tree, which bounds the size of the model
     rows_per_tree: int = 20_000  # Maximum rows drawn for a tree
 
 
 DEFAULT = ForestParameters()
-CANDIDATES = tuple(replace(DEFAULT, leaf_rows=leaf_rows) for leaf_rows in (160, 40, 10))
-"""Hyperparameters that cross-validation compares, the largest leaves first."""
+LEAF_ROWS = (160, 40, 10)
+"""Minimum rows of a leaf that cross-validation compares, the largest first."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidateScore:
-    """ROC AUC of one candidate in each fold: the mean of pairs that were bought before and of others."""
+    """ROC AUC of one leaf size in each fold, of pairs never bought and of those bought before.
 
-    parameters: ForestParameters
-    aucs: tuple[float, ...]
+    A fold is left out of a group of which it has too few labels.
+    """
 
-    @property
-    def mean(self) -> float:
-        """Mean ROC AUC over the folds."""
-        return float(np.mean(self.aucs))
+    leaf_rows: int
+    first_aucs: tuple[float, ...]
+    repeat_aucs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +138,16 @@ def grow_split_forest(
     """Return a forest for each group of pairs, or one for all if a group has fewer than thirty rows of either label."""
     repeat = columns.repeat(dataset.inputs)
 
-    def grow(rows: Dataset) -> RandomForestClassifier:
-        return grow_forest(rows.inputs, rows.labels, parameters, seed=seed, jobs=jobs)
+    def grow(rows: Dataset, leaf_rows: int) -> RandomForestClassifier:
+        sized = replace(parameters, leaf_rows=leaf_rows)
+        return grow_forest(rows.inputs, rows.labels, sized, seed=seed, jobs=jobs)
 
-    groups = [dataset.subset(mask) for mask in (~repeat, repeat)]
-    if any(min(group.positives, len(group) - group.positives) < MIN_GROUP_LABELS for group in groups):
-        return SplitForest(grow(dataset), None, columns)
-    first, repeat_forest = map(grow, groups)
-    return SplitForest(first, repeat_forest, columns)
+    first, second = dataset.subset(~repeat), dataset.subset(repeat)
+    if any(
+        min(group.positives, len(group) - group.positives) < MIN_GROUP_LABELS for group in (first, second)
+    ):
+        return SplitForest(grow(dataset, parameters.leaf_rows), None, columns)
+    return SplitForest(grow(first, parameters.leaf_rows), grow(second, parameters.repeat_leaf_rows), columns)
 
 
 def score_in_chunks(
@@ -167,13 +169,14 @@ def choose_parameters(
     *,
     seed: int,
     jobs: int,
-    candidates: tuple[ForestParameters, ...] = CANDIDATES,
+    leaf_rows: tuple[int, ...] = LEAF_ROWS,
 ) -> Selection:
-    """Return the first candidate within 0.001 of the best mean ROC AUC over the folds; the default without folds.
+    """Return the default parameters with, for each group of pairs, the leaf size of the best mean ROC AUC.
 
-    Each fold is a part of the users, judged by forests that are grown on the rows of the others. So the forests learn
-    from as long a time as the one that is chosen for. Folds with fewer than ten rows of either label on a side are left
-    out. Rows are sampled to 40,000 and the forests are small, because only the order of the candidates matters.
+    Of leaf sizes within 0.001 of the best, the first is chosen. Each fold is a part of the users, judged by forests
+    that are grown on the rows of the others. So the forests learn from as long a time as the one that is chosen for.
+    Without a fold that has ten rows of either label, pairs never bought have the default, and others the same. Rows
+    are sampled to 40,000 and the forests are small, because only the order of the sizes matters.
     """
     sample = dataset.sample(_CV_ROWS, seed)
     fold = np.random.default_rng(seed).integers(0, max(folds, 1), int(dataset.users.max(initial=0)) + 1)[
@@ -181,30 +184,29 @@ def choose_parameters(
     ]
     parts = [(sample.subset(fold != number), sample.subset(fold == number)) for number in range(folds)]
     usable = [pair for pair in parts if all(_has_both_labels(part.labels) for part in pair)]
-    if not usable:
-        return Selection(DEFAULT, (), 0)
     scores = []
-    with progress("Choosing the leaf size", len(usable) * len(candidates), "forests") as bar:
-        for candidate in candidates:
-            small = replace(candidate, trees=_CV_TREES)
-            aucs = []
+    with progress("Choosing the leaf size", len(usable) * len(leaf_rows), "forests") as bar:
+        for size in leaf_rows:
+            small = replace(DEFAULT, trees=_CV_TREES, leaf_rows=size, repeat_leaf_rows=size)
+            aucs: tuple[list[float], list[float]] = ([], [])
             for train, validation in usable:
                 forest = grow_split_forest(train, columns, small, seed=seed, jobs=jobs)
                 votes = forest.score(validation.inputs, jobs=jobs)
-                aucs.append(_mean_auc(votes, validation, columns))
+                repeat = columns.repeat(validation.inputs)
+                for found, mask in zip(aucs, (~repeat, repeat), strict=True):
+                    if _has_both_labels(validation.labels[mask]):
+                        found.append(float(roc_auc_score(validation.labels[mask], votes[mask])))
                 bar.advance()
-            scores.append(CandidateScore(candidate, tuple(aucs)))
-    best = max(score.mean for score in scores)
-    chosen = next(score for score in scores if score.mean >= best - _NO_WORSE)
-    return Selection(chosen.parameters, tuple(scores), len(usable))
+            scores.append(CandidateScore(size, *map(tuple, aucs)))
+    first = _best_leaf_rows({score.leaf_rows: score.first_aucs for score in scores}, DEFAULT.leaf_rows)
+    second = _best_leaf_rows({score.leaf_rows: score.repeat_aucs for score in scores}, first)
+    chosen = replace(DEFAULT, leaf_rows=first, repeat_leaf_rows=second)
+    return Selection(chosen, tuple(scores) if usable else (), len(usable))
 
 
-def _mean_auc(votes: Floats, rows: Dataset, columns: KindColumns) -> float:
-    """Return the mean ROC AUC of the two groups of pairs; of all rows if a group has too few labels."""
-    repeat = columns.repeat(rows.inputs)
-    groups = [mask for mask in (repeat, ~repeat) if _has_both_labels(rows.labels[mask])]
-    groups = groups if len(groups) == 2 else [np.ones(len(rows), np.bool_)]
-    return float(np.mean([roc_auc_score(rows.labels[mask], votes[mask]) for mask in groups]))
+def _best_leaf_rows(aucs: Mapping[int, Sequence[float]], otherwise: int) -> int:
+    means = {size: float(np.mean(values)) for size, values in aucs.items() if values}
+    return next((size for size, mean in means.items() if mean >= max(means.values()) - _NO_WORSE), otherwise)
 
 
 def _has_both_labels(labels: npt.NDArray[np.bool_]) -> bool:

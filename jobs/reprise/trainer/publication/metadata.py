@@ -92,9 +92,7 @@ def build_metadata(
             }
             for part in model.time_slices
         ],
-        "cross_validation": [
-            {**asdict(score.parameters), "roc_auc": list(score.aucs)} for score in model.selection.candidates
-        ],
+        "cross_validation": [asdict(score) for score in model.selection.candidates],
     }
     return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 

@@ -1,0 +1,76 @@
+"""Measure a published model in its first month in service: the table of docs/model.md.
+
+    python tests/bench/trainer/measure_first_month.py SEED START
+
+A shop of datagen with this seed runs for 240 days from START. A model is trained on the first 180 days as
+`reprise train` does it, and judged on the next 30; the last 30 complete the labels. It takes about four minutes.
+"""
+
+import sys
+import tempfile
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from measure_forest_size import read
+from sklearn.metrics import roc_auc_score
+
+from reprise import sql
+from reprise.cli.main import command
+from reprise.evaluation.classification_metrics import RankedPredictions
+from reprise.features.plan import Plan
+from reprise.features.request_kinds import KINDS, KindColumns
+from reprise.trainer.model.onnx_graph import score_rows
+from reprise.trainer.pipeline import train
+from reprise.trainer.settings import TrainerSettings
+
+PLAN = Path("feature_repo/plan/plan.json")
+
+
+def main() -> None:
+    seed, start = sys.argv[1], datetime.fromisoformat(f"{sys.argv[2]}T00:00:00+00:00")
+    end = start + timedelta(days=180)
+    plan = Plan.load(PLAN)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        events, truth, known = (folder / f"{each}.parquet" for each in ("events", "truth", "known"))
+        options = ["--seed", seed, "--days", "240", "--start", sys.argv[2], "--truth", str(truth)]
+        command(["datagen", str(events), *options], standalone_mode=False)
+        with sql.connect() as connection:
+            query = f"COPY (FROM '{events}' WHERE timestamp < '{end.isoformat()}') TO '{known}'"
+            connection.execute(query)
+        settings = TrainerSettings.load(events=known, out=str(folder / "models"), plan=PLAN)
+        model = train(settings).model.published
+        rows, _ = read(events, truth, plan)
+    first_us = int(end.timestamp() * 1e6)
+    month = (rows.timestamps_us >= first_us) & (rows.timestamps_us < first_us + 30 * 86_400_000_000)
+    rows = rows.subset(month)
+    scores = score_rows(model.scorer, rows.inputs)
+    assert rows.truth is not None
+    print(f"seed {seed}, days 181 to 210 from {sys.argv[2]}")
+    for title, part in (
+        ("all requests at events", rows.are_at_events),
+        ("repeat candidates", rows.are_at_events & rows.repeat_candidates),
+    ):
+        own, oracle = (roc_auc_score(rows.labels[part], each[part]) for each in (scores, rows.truth))
+        print(f"  ROC AUC, {title}: {own:.4f}, oracle {oracle:.4f}, {(own - 0.5) / (oracle - 0.5):.3f} of it")
+    kinds = np.array(KINDS)[KindColumns.of(plan).kinds(rows.inputs)]
+    before, after, idle = (rows.asked == number for number in range(3))
+    purchase, view = np.char.endswith(kinds, "purchase"), np.char.endswith(kinds, " event")
+    for title, part in (
+        ("views", before & view),
+        ("purchases, before they are stored", before & purchase),
+        ("purchases, after they are stored", after & purchase),
+        ("idle, bought before", idle & rows.repeat_candidates),
+    ):
+        labels, probabilities = rows.labels[part], scores[part]
+        error = RankedPredictions.of(labels, probabilities).metrics().calibration_error
+        known = "" if title.startswith("idle") else f", oracle {rows.truth[part].mean():.3f}"
+        print(
+            f"  {title}: ECE {error:.3f}, mean probability {probabilities.mean():.3f}{known},"
+            f" share bought {labels.mean():.3f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
