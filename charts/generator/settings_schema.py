@@ -18,6 +18,7 @@ from reprise.producer.settings import ProducerSettings
 from reprise.rollout.settings import RolloutSettings
 from reprise.runtime.logs import LEVELS
 from reprise.runtime.settings import ProcessSettings
+from reprise.scoring.settings import ScoringSettings
 from reprise.status.settings import StatusSettings
 from reprise.topics.settings import TopicsSettings
 from reprise.trainer.settings import TrainerSettings
@@ -53,6 +54,7 @@ COMPONENTS = {
     "outcomes": Component(OutcomesSettings, {
         "MODEL_STORE", "OUTCOMES_EVENTS", "OUTCOMES_OUT", "OUTCOMES_PUBLISH", "OUTCOMES_WORK_DIR",
     }),
+    "scoring": Component(ScoringSettings, {"MODEL_STORE", "SCORING_OUT"}),
     "status": Component(StatusSettings, {
         "STATUS_TARGETS", "STATUS_DOCUMENTATION", "STATUS_PROMETHEUS_URL", "STATUS_PROMETHEUS_NAMESPACE",
     }),

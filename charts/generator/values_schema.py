@@ -169,8 +169,8 @@ _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 
 _STORE_READERS = (
-    "predictor", "archiver", "compaction", "trainer", "backfill", "forget", "rollout", "outcomes", "doctor",
-    "feast",
+    "predictor", "archiver", "compaction", "trainer", "backfill", "forget", "rollout", "outcomes", "scoring",
+    "doctor", "feast",
 )  # fmt: skip
 
 # The first pattern that matches a value's path says what its default cannot.
@@ -224,7 +224,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r"topics\.replication", {"type": ["integer", "null"], "minimum": 1}),
     (r"feast\.project", {"pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]*$"}),
     (r"monitoring\.pushgateway", {"pattern": r"^$|^https?://[^/\s]+$"}),
-    (r"storage\.(models|offline)\.url", {"pattern": _URL}),
+    (r"storage\.(models|offline)\.url|scoring\.out", {"pattern": _URL}),
     (r".*\.schedule", {"pattern": r"^(@(yearly|annually|monthly|weekly|daily|hourly)|\S+( \S+){4})$"}),
     (r"monitoring\.rules\..*Matchers", {"pattern": r"^$|^[a-z_]+(=|!=|=~|!~)\".*\"$"}),
     (r"fullnameOverride", {"pattern": r"^$|^[a-z]([-a-z0-9]{0,38}[a-z0-9])?$"}),

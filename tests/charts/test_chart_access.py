@@ -8,7 +8,7 @@ from support.chart import COMPONENT, Release, render
 
 EXTRAS = (
     "--set=monitoring.enabled=true,kafdrop.enabled=true,feast.ui.enabled=true,redis.exporter.enabled=true,"
-    "rollout.enabled=true,outcomes.enabled=true,forget.enabled=true"
+    "rollout.enabled=true,outcomes.enabled=true,forget.enabled=true,scoring.enabled=true"
 )
 
 # from, to, port; within the release and with its Kafka

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from charts.conftest import PLAIN
+from charts.conftest import EXTERNAL, PLAIN
 from reprise.log import TOPICS
 from reprise.runtime.settings import ProcessSettings, TraceSettings
-from support.chart import ROOT, Container, Manifest, Release, render
+from support.chart import ROOT, Container, Manifest, Release, RenderingError, render
 from support.chart_api_server import render_on
 
 sys.path.insert(0, str(ROOT / "charts/generator"))
 from settings_schema import COMPONENTS
 
+SCORING = "--set=scoring.enabled=true"
 # What containers read besides a settings class: boto's names, matplotlib's, the test's, and those of others' images.
 FOREIGN = {
     *("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
@@ -227,3 +228,35 @@ def test_the_trainer_and_the_backfill_read_where_the_archiver_writes(release: Re
     store = release.config("reprise-archiver")["REPRISE_OFFLINE_STORE"]
     assert release.config("reprise-trainer")["REPRISE_OFFLINE_STORE"] == store
     assert release.config("reprise-backfill")["REPRISE_OFFLINE_STORE"] == store
+
+
+def test_the_scores_go_to_a_folder_of_the_offline_store_or_where_the_values_say() -> None:
+    folder = "/var/lib/reprise/offline/scores"
+    assert render(*PLAIN, SCORING).config("reprise-scoring")["SCORING_OUT"] == folder
+    stored = render(*EXTERNAL, SCORING, "--set=storage.offline.url=s3://b/offline/")
+    assert stored.config("reprise-scoring")["SCORING_OUT"] == "s3://b/offline/scores"
+    elsewhere = (SCORING, "--set=scoring.out=s3://lake/reprise,storage.s3.existingSecret=s3")
+    release = render(*PLAIN, "--set=networkPolicy.enabled=true", *elsewhere)
+    assert release.config("reprise-scoring")["SCORING_OUT"] == "s3://lake/reprise"
+    egress = release.find("NetworkPolicy", "reprise-scoring").spec["egress"]
+    assert 443 in {int(port["port"]) for rule in egress for port in rule["ports"]}
+    with pytest.raises(RenderingError, match="needs credentials"):
+        render(*PLAIN, SCORING, "--set=scoring.out=s3://lake/reprise")
+    with pytest.raises(RenderingError, match=r"no such folder; give an s3:// address"):
+        render(*PLAIN, SCORING, "--set=scoring.out=/scores")
+
+
+def test_scores_come_from_the_archive_the_files_of_history_or_both() -> None:
+    def args(*options: str) -> list[str]:
+        pod = render("-f", "dev", SCORING, *options).find("CronJob", "reprise-scoring").pod
+        assert pod is not None
+        [container] = pod.spec.containers
+        return list(container.args)
+
+    archive, history = "--offline=/var/lib/reprise/offline", "--events=/var/lib/reprise/history"
+    assert args() == [archive]
+    both = "--set=scoring.events.history=true"
+    assert args(both, "--set=scoring.args={--backtests=6}") == [history, archive, "--backtests=6"]
+    assert args(both, "--set=scoring.events.archive=false") == [history]
+    with pytest.raises(RenderingError, match="scoring has no events"):
+        args("--set=scoring.events.archive=false")

@@ -27,6 +27,7 @@ def objects(kind: str, *options: str) -> list[dict[str, Any]]:
 
 EVERYTHING = (
     "--set=outcomes.enabled=true,rollout.enabled=true,redis.exporter.enabled=true,monitoring.pushgateway=http://push:9091",
+    "--set=scoring.enabled=true",
     "--set=predictor.autoscaling.enabled=true,predictor.ingress.enabled=true,predictor.ingress.host=p.example",
     '--set=predictor.ingress.tls.enabled=true,monitoring.rules.redisMatchers=job="redis"',
     '--set=monitoring.rules.pushedMatchers=namespace="pushed"',
@@ -99,7 +100,7 @@ def test_an_alert_fires_for_the_release_and_for_no_other(tmp_path: Path) -> None
 
 
 def test_a_suspended_job_is_still_missed() -> None:
-    suspended = rules(*EVERYTHING, "--set=trainer.suspend=true,compaction.suspend=true")
+    suspended = rules(*EVERYTHING, "--set=trainer.suspend=true,compaction.suspend=true,scoring.suspend=true")
     assert suspended == rules(*EVERYTHING)
 
 
@@ -112,6 +113,7 @@ def test_a_suspended_job_is_still_missed() -> None:
         ("outcomes.enabled=false", "reprise_outcomes|reprise:feature_psi"),
         ("trainer.enabled=false", "-trainer"),
         ("compaction.enabled=false", "-compaction"),
+        ("scoring.enabled=false", "-scoring"),
         ("predictor.autoscaling.enabled=false", "horizontalpodautoscaler"),
         ("predictor.ingress.tls.enabled=false", "certmanager"),
         ("redis.existingSecret=mine", "kube_secret"),
@@ -131,7 +133,7 @@ def test_what_is_off_has_no_rules_and_the_rest_keeps_its_own(option: str, gone: 
     # some rules are about more than this part
     shared = {"RepriseServiceMissing"}
     if option == "monitoring.pushgateway=":
-        shared |= {"RepriseTrainerMissed", "RepriseCompactionMissed"}
+        shared |= {"RepriseTrainerMissed", "RepriseCompactionMissed", "RepriseScoringMissed"}
     assert before.keys() - after.keys() == about_it - shared
 
 
@@ -159,11 +161,13 @@ def test_ages_of_alerts_follow_schedules_in_the_values() -> None:
         *EVERYTHING,
         "--set=monitoring.rules.trainerMissedHours=200,monitoring.rules.outcomesMissedHours=3",
         "--set=monitoring.rules.modelOldDays=30,monitoring.rules.compactionMissedHours=50",
+        "--set=monitoring.rules.scoringMissedHours=180",
     )
     assert found["RepriseTrainerMissed"].endswith("> 200 * 3600")
     assert found["RepriseOutcomesMissed"].endswith("> 3 * 3600")
     assert found["RepriseModelOld"].endswith("> 30 * 86400")
     assert found["RepriseCompactionMissed"].endswith("> 50 * 3600")
+    assert found["RepriseScoringMissed"].endswith("> 180 * 3600")
 
 
 def test_only_secrets_of_the_chart_grow_old() -> None:
@@ -209,9 +213,9 @@ def test_each_dashboard_is_a_config_map_that_the_sidecar_finds() -> None:
     assert found == {f"reprise-{path.name}": json.loads(path.read_text()) for path in DASHBOARDS}
 
 
-@pytest.mark.parametrize("job", ["trainer", "backfill", "outcomes", "compaction"])
+@pytest.mark.parametrize("job", ["trainer", "backfill", "outcomes", "compaction", "scoring"])
 def test_jobs_know_the_pushgateway_and_the_way_there(job: str) -> None:
-    gateway = "--set=outcomes.enabled=true,monitoring.pushgateway=http://pushgateway.monitoring:9091"
+    gateway = "--set=outcomes.enabled=true,scoring.enabled=true,monitoring.pushgateway=http://pushgateway.monitoring:9091"
     release = render(*PLAIN, gateway)
     config = release.config(f"reprise-{job}")
     assert config["PUSHGATEWAY_URL"] == "http://pushgateway.monitoring:9091"
@@ -219,7 +223,7 @@ def test_jobs_know_the_pushgateway_and_the_way_there(job: str) -> None:
     assert grouping == {"namespace": "reprise", "app_kubernetes_io_instance": "reprise"}
     egress = release.find("NetworkPolicy", f"reprise-{job}").spec["egress"]
     assert {"ports": [{"port": 9091}]} in egress
-    without = render(*PLAIN, "--set=outcomes.enabled=true")
+    without = render(*PLAIN, "--set=outcomes.enabled=true,scoring.enabled=true")
     assert "PUSHGATEWAY_URL" not in without.config(f"reprise-{job}")
     assert {"ports": [{"port": 9091}]} not in without.find("NetworkPolicy", f"reprise-{job}").spec["egress"]
 

@@ -89,11 +89,11 @@ COMPONENTS = (
         "trainer",
         "compaction",
     ),
-    *("backfill", "forget", "doctor", "datagen", "seed", "topics", "feast", "redis", "kafdrop"),
+    *("scoring", "backfill", "forget", "doctor", "datagen", "seed", "topics", "feast", "redis", "kafdrop"),
 )
 ALL_ON = (
     "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,rollout.enabled=true,outcomes.enabled=true",
-    "--set=trainer.rollout.name=model,forget.enabled=true",
+    "--set=trainer.rollout.name=model,forget.enabled=true,scoring.enabled=true",
 )
 
 
@@ -153,11 +153,12 @@ def test_more_objects_are_installed_with_their_templates_evaluated() -> None:
 
 def test_schedules_are_in_the_time_zone_of_the_values() -> None:
     zones = "--set=trainer.timeZone=Europe/Paris,outcomes.timeZone=Etc/UTC,outcomes.enabled=true"
-    release = render("-f", "dev", zones)
+    release = render("-f", "dev", zones, "--set=scoring.timeZone=Asia/Tokyo,scoring.enabled=true")
     found = {each.component: each.spec.get("timeZone") for each in release.of_kind("CronJob")}
     assert {name: zone for name, zone in found.items() if zone} == {
         "trainer": "Europe/Paris",
         "outcomes": "Etc/UTC",
+        "scoring": "Asia/Tokyo",
     }
 
 

@@ -106,8 +106,8 @@ def test_trainings_do_not_overlap_and_end() -> None:
 
 
 def test_jobs_that_a_person_starts_never_start_by_themselves() -> None:
-    for each in render("-f", "dev").of_kind("CronJob"):
-        assert each.spec["suspend"] is (each.component not in {"trainer", "compaction"}), each.name
+    for each in render("-f", "dev", "--set=scoring.enabled=true").of_kind("CronJob"):
+        assert each.spec["suspend"] is (each.component not in {"trainer", "compaction", "scoring"}), each.name
 
 
 def pool(name: str, roles: list[str], replicas: int) -> dict[str, object]:

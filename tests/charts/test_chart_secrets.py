@@ -31,6 +31,7 @@ READERS = {
         "predictor",
         "archiver",
         "compaction",
+        "scoring",
         "trainer",
         "backfill",
         "forget",
@@ -42,7 +43,10 @@ READERS = {
     },
 }
 RENDERED = ("--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",)
-OPTIONS = ("-f", "dev", *EXTERNAL, "--set=rollout.enabled=true,outcomes.enabled=true,forget.enabled=true")
+OPTIONS = (
+    *("-f", "dev", *EXTERNAL),
+    "--set=rollout.enabled=true,outcomes.enabled=true,forget.enabled=true,scoring.enabled=true",
+)
 
 
 def checksums(secrets: dict[str, str]) -> dict[str, str]:
@@ -116,7 +120,7 @@ def mounts_of(release: Release, name: str) -> set[str]:
 
 def test_models_are_verified_where_they_are_loaded_and_signed_only_by_the_trainer() -> None:
     release = render(*OPTIONS, "--set=storage.models.trustedKeys=PEM,storage.models.signingKeySecret=signing")
-    loading = {"predictor", "trainer", "outcomes", "doctor", "rollout"}
+    loading = {"predictor", "trainer", "outcomes", "scoring", "doctor", "rollout"}
     for component in loading:
         config = release.config(f"reprise-{component}")
         assert config["REPRISE_TRUSTED_KEYS_FILE"] == "/etc/reprise/trusted-keys/trusted.pem"

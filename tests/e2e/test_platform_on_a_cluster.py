@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -26,6 +28,19 @@ pytestmark = pytest.mark.e2e
 
 PLAN = Plan.load(ROOT / "feature_repo/plan/plan.json")
 STRIMZI = "kafka.strimzi.io"
+# What the job wrote into the volume of the offline store, which the archiver mounts too.
+SCORED = """
+import json, pathlib
+import pyarrow.parquet as pq
+out = pathlib.Path("/var/lib/reprise/offline/scores")
+[scores], [demand] = out.glob("date=*/model=*/_manifest.json"), out.glob("demand-*.json")
+found = {"scores": json.loads(scores.read_text()), "demand": json.loads(demand.read_text())}
+parts = [pq.read_table(scores.parent / name) for name in found["scores"]["files"]]
+found["rows"] = sum(len(part) for part in parts)
+found["probability"] = max(part["probability"].to_numpy().max() for part in parts).item()
+found["products"] = pq.read_table(out / found["demand"]["file"]).to_pylist()
+print(json.dumps(found))
+"""
 PAIRS = [(f"u{user:06d}", f"p{product:05d}") for user, product in zip(range(600), range(120), strict=False)]
 
 
@@ -135,6 +150,26 @@ def test_a_job_erases_the_users_of_a_secret(platform: Platform, serving: httpx.C
     assert "1 users: features removed" in log
     assert "user 1: erased" in log
     assert _purchases(serving, user, product) == 0
+
+
+def test_a_night_scores_every_pair_of_the_history_and_forecasts_the_demand(
+    platform: Platform, serving: httpx.Client, history: Path
+) -> None:
+    platform.run_job("scoring")
+    read = ("exec", "deployment/reprise-archiver", "--", "python3", "-c", SCORED)
+    found = json.loads(platform.kubectl(*read))
+    # The history ends at midnight, which is the night's instant; live events are later
+    events = pq.read_table(history, columns=["user_id", "product_id", "event_type"])
+    bought = events.filter(pc.equal(events["event_type"], "purchase"))
+    pairs = len(bought.group_by(["user_id", "product_id"]).aggregate([]))
+    assert found["scores"]["pairs"] == found["rows"] == pairs
+    assert 0 < found["probability"] <= 1
+    assert found["scores"]["model"] == serving.get("/model/info").json()["digest"]
+    assert {row["product_id"] for row in found["products"]} == set(bought["product_id"].to_pylist())
+    assert sum(row["units"] for row in found["products"]) == pytest.approx(found["demand"]["units"])
+    assert len(found["demand"]["backtests"]) == 2
+    assert platform.run_job("scoring").count("nothing to do") == 2
+    assert json.loads(platform.kubectl(*read)) == found
 
 
 def test_helm_test_makes_a_prediction(platform: Platform, serving: httpx.Client) -> None:

@@ -32,6 +32,10 @@ from reprise.producer.runner import DISTRIBUTION as PRODUCER
 from reprise.producer.settings import ProducerSettings
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.runtime.job_metrics import JobMetrics
+from reprise.scoring.demand.metrics import JOB as DEMAND
+from reprise.scoring.demand.metrics import DemandMetrics
+from reprise.scoring.metrics import JOB as SCORING
+from reprise.scoring.metrics import ScoringMetrics
 from reprise.status.app import DISTRIBUTION as STATUS
 from reprise.status.app import StatusMetrics
 from reprise.trainer.metrics import JOB as TRAINER
@@ -90,7 +94,7 @@ _UNITS = (
 
 OPERATOR = "reprise-rollout"
 SERVICES = (PREDICTOR, PRODUCER, materializer.DISTRIBUTION, archiver.DISTRIBUTION)
-JOBS = (TRAINER, BACKFILL, OUTCOMES)
+JOBS = (TRAINER, BACKFILL, OUTCOMES, SCORING, DEMAND)
 
 
 @cache
@@ -106,6 +110,8 @@ def registries() -> dict[str, CollectorRegistry]:
         TRAINER: _job(TrainerMetrics),
         BACKFILL: _job(BackfillMetrics),
         OUTCOMES: _job(OutcomesMetrics),
+        SCORING: _job(ScoringMetrics),
+        DEMAND: _job(DemandMetrics),
     }
 
 

@@ -264,12 +264,14 @@ def _start(platform: Platform, say: Callable[[str], None]) -> None:
     tree, paths, ports = platform.tree, platform.paths, platform.ports
     listening = f"--web.listen-address=127.0.0.1:{ports['pushgateway']}"
     tree.start("pushgateway", ["prometheus-pushgateway", listening, "--persistence.file="])
-    say("making a history, training, filling Redis")
+    say("making a history, training, filling Redis, scoring")
     tree.run("datagen", commands.steps(paths, SHOP)["datagen"])
     history = ["--events", str(paths.history), "--plan", str(paths.plan)]
     quick = ["--cv-folds", "0", "--max-rows", "3000", "--out", str(paths.models)]
     platform.run_job("train", "train", *history, "--truth", str(paths.truth), *quick)
     platform.run_job("backfill", "backfill", *history)
+    places = ["--model-store", str(paths.models), "--out", str(paths.root / "scores")]
+    platform.run_job("nightly", "nightly", "--events", str(paths.history), *places, "--backtests", "2")
     if platform.kafka is None:
         say(f"the log is the embedded one, for {platform.without_kafka}: Kafka's panels are left out")
     else:

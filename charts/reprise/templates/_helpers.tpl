@@ -221,7 +221,7 @@ the pods. Those that the chart or Strimzi creates appear later than the first po
 {{- if has (index . 1) (list "predictor" "materializer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
 {{- if eq $values.redis.mode "bundled" }} {{ $values.redis.existingSecret }} {{ else }}{{ with $values.redis.external }} {{ .auth.existingSecret }} {{ .tls.caSecret.name }} {{ end }}{{ end -}}
 {{- end -}}
-{{- if has (index . 1) (list "predictor" "archiver" "compaction" "trainer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed") }} {{ include "reprise.s3.secret" . }} {{ end -}}
+{{- if has (index . 1) (list "predictor" "archiver" "compaction" "scoring" "trainer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed") }} {{ include "reprise.s3.secret" . }} {{ end -}}
 {{- end -}}
 
 {{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}
@@ -300,15 +300,16 @@ env:
 {{- end }}
 {{- end -}}
 
-{{/* Source of the online store: the history, the archive, or both in this order. */}}
-{{- define "reprise.backfill.args" -}}
-{{- if .Values.backfill.events.history }}
+{{/* Arguments of a job that reads events: the history, the archive, or both in this order. Takes (list $ "backfill"). */}}
+{{- define "reprise.events.args" -}}
+{{- $job := index (index . 0).Values (index . 1) -}}
+{{- if $job.events.history }}
 - --events=/var/lib/reprise/history
 {{- end }}
-{{- if .Values.backfill.events.archive }}
-- --offline={{ include "reprise.storage.url" (list . "offline") }}
+{{- if $job.events.archive }}
+- --offline={{ include "reprise.storage.url" (list (index . 0) "offline") }}
 {{- end }}
-{{- with .Values.backfill.args }}
+{{- with $job.args }}
 {{ toYaml . }}
 {{- end }}
 {{- end -}}

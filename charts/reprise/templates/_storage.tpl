@@ -105,5 +105,5 @@ AWS_DEFAULT_REGION: {{ . | quote }}
 {{- end -}}
 
 {{- define "reprise.s3.used" -}}
-{{- if or (hasPrefix "s3://" .Values.storage.models.url) (hasPrefix "s3://" .Values.storage.offline.url) -}}true{{- end -}}
+{{- if or (hasPrefix "s3://" .Values.storage.models.url) (hasPrefix "s3://" .Values.storage.offline.url) (and .Values.scoring.enabled (hasPrefix "s3://" .Values.scoring.out)) -}}true{{- end -}}
 {{- end -}}

@@ -14,6 +14,15 @@ from reprise.runtime.instants import INSTANT
 OPTIONS = {f"--{name.replace('_', '-')}": name for name in ("out", "model_store", "model", "format", "chunk")}
 """Field of each option of the settings."""
 
+backtests_option = click.option(
+    "--backtests",
+    type=click.IntRange(0, 24),
+    default=3,
+    show_default=True,
+    help="Earlier instants, a horizon apart, whose forecast errors give the intervals; each takes as long as the"
+    " forecast.",
+)
+
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of the events and the instant; the command receives ``events``, ``offline`` (a URL) and ``at``.

@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from reprise.runtime.storage import open_storage
+from reprise.runtime.storage import Storage, open_storage
 from reprise.scoring.exceptions import ScoringError
 
 MANIFEST = "_manifest.json"
@@ -25,6 +26,9 @@ SCHEMA = pa.schema(
     ]
 )
 """Columns of the scores; ``mean_amount`` is of the pair's purchases that have an amount."""
+
+
+Read = TypeVar("Read", bound=BaseModel)
 
 
 class Manifest(BaseModel):
@@ -53,14 +57,7 @@ class ScoreDirectory:
 
     def manifest(self) -> Manifest | None:
         """Return the manifest, None where there is none; raises ``ScoringError`` if it cannot be read."""
-        path = f"{self._path}/{MANIFEST}"
-        with suppress(FileNotFoundError):
-            try:
-                return Manifest.model_validate_json(self._storage.read(path))
-            except ValidationError as error:
-                problem = f"{self._storage.location(path)} is no manifest of scores; remove it to score again"
-                raise ScoringError(problem) from error
-        return None
+        return read_manifest(self._storage, f"{self._path}/{MANIFEST}", Manifest)
 
     def begin(self, names: Iterable[str]) -> set[str]:
         """Remove the manifest and the files of other runs; return which of these files are there."""
@@ -86,3 +83,14 @@ class ScoreDirectory:
     def finish(self, manifest: Manifest) -> None:
         """Write the manifest."""
         self._storage.write(f"{self._path}/{MANIFEST}", manifest.model_dump_json(indent=2).encode())
+
+
+def read_manifest(storage: Storage, path: str, kind: type[Read]) -> Read | None:
+    """Return the manifest at a path, None where there is none; raises ``ScoringError`` if it cannot be read."""
+    with suppress(FileNotFoundError):
+        try:
+            return kind.model_validate_json(storage.read(path))
+        except ValidationError as error:
+            problem = f"{storage.location(path)} is no manifest of scores; remove it to score again"
+            raise ScoringError(problem) from error
+    return None

@@ -24,10 +24,10 @@ from reprise.runtime.durations import EPOCH, format_duration, microseconds
 from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
 from reprise.scoring.exceptions import ScoringError
+from reprise.scoring.metrics import JOB, ScoringMetrics
 from reprise.scoring.output import SCHEMA, Manifest, ScoreDirectory
 from reprise.scoring.settings import ScoringSettings
 
-JOB = "reprise-scoring"
 _DEFAULTS = ImportOptions()
 
 
@@ -77,18 +77,21 @@ def score(
         RepriseError: The events, the model or the output is unavailable or unusable, or nobody bought anything.
     """
     started, at = time.monotonic(), at.astimezone(UTC)
-    with reported_job(JOB, settings), TemporaryDirectory(prefix="reprise-scores-") as name:
+    with reported_job(JOB, settings) as job, TemporaryDirectory(prefix="reprise-scores-") as name:
+        metrics = ScoringMetrics(job.registry)
         _, bundle = open_bundle(settings)
         out = ScoreDirectory(settings.out, at, bundle.digest)
         complete = out.manifest()
         wanted = (at, bundle.digest, settings.format)
         if complete and (complete.at, complete.model, complete.format) == wanted:
+            metrics.show(complete)
             return ScoringReport(complete, out.location)
         history = read_history(Path(name), events, offline, import_options, memory_limit)
         plan = Plan.from_dict(bundle.manifest.plan)
         with BatchExecutor(plan, memory_limit=memory_limit, temp_directory=Path(name)) as executor:
             executor.load_events(history, before_us=microseconds(at - EPOCH))
             manifest, scored, present = _write_scores(executor, bundle, at, settings, out, Path(name))
+        metrics.show(manifest)
     seconds = time.monotonic() - started
     return ScoringReport(manifest, out.location, False, scored, present, seconds, bundle.manifest.data.last)
 

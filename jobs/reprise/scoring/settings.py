@@ -27,3 +27,8 @@ class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, Jo
         ge=1,
         description="Pairs in one file, about; a file has all pairs of its users. A smaller number takes less memory.",
     )
+    keep_days: int = Field(
+        default=30,
+        ge=0,
+        description="Days for which a night keeps the scores of earlier dates, which have ids of users; 0 keeps all.",
+    )

@@ -31,6 +31,7 @@ def two_arms(watched_platform: WatchedPlatform, customers: Customers) -> Iterato
         await_both_arms(platform)
         customers.await_sent(301, 90)
         platform.run_job("outcomes")
+        platform.run_job("scoring")
         yield
     finally:
         platform.kubectl("delete", "modelrollout", "panels", "--timeout=30s")

@@ -48,7 +48,7 @@ def extra(name: str) -> set[str]:
 
 def test_every_component_has_an_image_and_an_extra() -> None:
     folders = {path.name for part in ("services", "jobs") for path in (ROOT / part / "reprise").iterdir()}
-    assert set(COMPONENTS) == folders - {"cli", "dlq", "scoring", "__pycache__"} | {"feast"}
+    assert set(COMPONENTS) == folders - {"cli", "dlq", "__pycache__"} | {"feast"}
     assert set(COMPONENTS) <= PROJECT["optional-dependencies"].keys()
 
 

@@ -48,6 +48,7 @@ LABELS = {
     "kind": "our own error classes, or kinds of requests: about 10",
     "major": "1",
     "measure": "measures of a model: about 10",
+    "method": "`forecast`, `seasonal_naive`, `moving_average`",
     "metric": "metrics of the analysis: about 5",
     "minor": "1",
     "outcome": "listed in the description: up to 6",

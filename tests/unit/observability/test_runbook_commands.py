@@ -61,6 +61,7 @@ def test_every_alert_is_made_on_a_cluster() -> None:
     # tests/alerts only; a broker refuses to store what cannot be decoded
     simulated = {
         "RepriseCompactionMissed",
+        "RepriseScoringMissed",
         "RepriseArchiveLate",
         "ReprisePartitionUnreadable",
         "RepriseArchivePartitionUnreadable",

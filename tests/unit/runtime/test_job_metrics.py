@@ -1,44 +1,11 @@
 """A job's metrics outlive its pod in a Pushgateway."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-
 import pytest
 from prometheus_client import Gauge
 from structlog.testing import capture_logs
 
 from reprise.runtime.job_metrics import JobSettings, reported_job
-
-
-class Gateway(BaseHTTPRequestHandler):
-    """Keeps what is pushed, as a Pushgateway would."""
-
-    pushed: list[tuple[str, str, str]]
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-        self.pushed.append((self.command, self.path, body))
-        self.send_response(202)
-        self.end_headers()
-
-    def do_PUT(self) -> None:
-        self.do_POST()
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-
-@contextmanager
-def gateway() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    Gateway.pushed = []
-    with HTTPServer(("127.0.0.1", 0), Gateway) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", Gateway.pushed
-        server.shutdown()
-        thread.join()
+from support.pushgateway import gateway
 
 
 def settings(url: str | None) -> JobSettings:

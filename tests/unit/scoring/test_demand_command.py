@@ -1,6 +1,6 @@
 """``reprise demand`` adds up the scores of what was known at the instant, and judges itself at earlier ones."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -11,56 +11,28 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
-from reprise.bundle import BundleStore
 from reprise.scoring.demand.forecast import wape
 from reprise.scoring.demand.main import command
-from support.served_bundles import bundle_files
+from reprise.scoring.demand.manifest import DemandManifest
+from support.demand_shop import AT, arguments, publish_model, purchases
 
-AT = datetime(2026, 5, 1, tzinfo=UTC)
 MONTH = timedelta(days=30)
-RNG = np.random.default_rng(2)
-
-
-def purchases(count: int = 3_000) -> pa.Table:
-    """Purchases from 150 days before the instant until 30 days after it; product-3 is new, product-0 has no amount."""
-    days = np.sort(RNG.uniform(-150, 30, count))
-    products = RNG.choice(4, count, p=[0.4, 0.3, 0.2, 0.1])
-    kept = (products < 3) | (days > -20)
-    days, products = days[kept], products[kept]
-    return pa.table(
-        {
-            "event_id": [f"e{at}" for at in range(len(days))],
-            "user_id": [f"u{user}" for user in RNG.integers(0, 400, len(days))],
-            "product_id": [f"product-{product}" for product in products],
-            "event_type": ["purchase"] * len(days),
-            "amount": pa.array(RNG.uniform(1, 9, len(days)), mask=products == 0),
-            "timestamp": pa.array([AT + timedelta(days=day) for day in days], pa.timestamp("us", "UTC")),
-        }
-    )
-
-
 HISTORY = purchases()
 PAST = HISTORY.filter(pc.less(HISTORY["timestamp"], pa.scalar(AT)))
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A model of the number of the pair's purchases, evaluated on the time from March on."""
-    store = BundleStore(str(tmp_path_factory.mktemp("models")))
-    files = bundle_files(weights={"pair_purchases": 0.5}, bias=-2.0, evaluation_start="2026-03-15T00:00:00Z")
-    store.set_latest(store.publish(files))
-    return store.url
+    return publish_model(tmp_path_factory.mktemp("models"))
 
 
-def run(models: str, folder: Path, history: pa.Table, *arguments: str) -> Result:
-    pq.write_table(history, folder / "events.parquet")
-    words = ("--events", str(folder / "events.parquet"), "--model-store", models, "--out", str(folder))
-    words = (*words, "--at", AT.isoformat(), *arguments)
+def run(models: str, folder: Path, history: pa.Table, *more: str) -> Result:
+    words = (*arguments(models, folder, history), *more)
     return CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(command, words, catch_exceptions=False)
 
 
 def written(folder: Path) -> list[dict[str, float]]:
-    (path,) = folder.glob("demand-2026-05-01-*")
+    (path,) = folder.glob("demand-2026-05-01-*[!n]")
     return (pq.read_table if path.suffix == ".parquet" else pacsv.read_csv)(path).to_pylist()
 
 
@@ -100,6 +72,28 @@ def test_later_events_change_nothing(models: str, tmp_path: Path) -> None:
         assert row == pytest.approx(other)
 
 
+def test_the_manifest_has_totals_and_errors_and_a_complete_forecast_is_not_repeated(
+    models: str, tmp_path: Path
+) -> None:
+    run(models, tmp_path, HISTORY, "--backtests", "2")
+    (path,) = tmp_path.glob("demand-*.json")
+    manifest = DemandManifest.model_validate_json(path.read_bytes())
+    rows = written(tmp_path)
+    assert manifest.products == len(rows)
+    for name in ("units", "repeat_buyers", "new_buyers", "revenue"):
+        assert getattr(manifest, name) == pytest.approx(sum(row[name] for row in rows))
+    first, second = manifest.backtests
+    assert (first.covered, first.in_sample, second.in_sample) == (None, True, False)
+    assert 0 <= second.covered <= 1
+    assert 0 < second.wape < 1
+    before = {each.name: each.stat().st_mtime_ns for each in tmp_path.glob("demand-*")}
+    assert run(models, tmp_path, HISTORY, "--backtests", "2").output.startswith("nothing to do")
+    assert {each.name: each.stat().st_mtime_ns for each in tmp_path.glob("demand-*")} == before
+    replaced = run(models, tmp_path, HISTORY, "--backtests", "1", "--format", "csv")
+    assert not replaced.output.startswith("nothing to do")
+    assert sorted(each.suffix for each in tmp_path.glob("demand-*")) == [".csv", ".json"]
+
+
 def test_a_history_without_a_whole_backtest_gives_no_interval(models: str, tmp_path: Path) -> None:
     recent = HISTORY.filter(pc.greater(HISTORY["timestamp"], pa.scalar(AT - timedelta(days=50))))
     result = run(models, tmp_path, recent)
@@ -117,4 +111,4 @@ def test_a_history_shorter_than_the_horizon_is_refused(models: str, tmp_path: Pa
 
 def test_error_is_weighted_by_what_was_sold() -> None:
     assert wape(np.array([8.0, 0.0]), np.array([10.0, 10.0])) == pytest.approx(0.6)
-    assert np.isnan(wape(np.ones(2), np.zeros(2)))
+    assert wape(np.ones(2), np.zeros(2)) is None

@@ -11,7 +11,7 @@ The others are as in files/rules.yaml.
 {{- if (index $values $name).enabled }}{{ $missing = append $missing (printf `absent(reprise_build_info{package="reprise-%s"})` $name) }}{{ end -}}
 {{- end -}}
 {{- $late := dict -}}
-{{- range $name := list "trainer" "compaction" -}}
+{{- range $name := list "trainer" "compaction" "scoring" -}}
 {{- $cronJob := printf `{cronjob="%s-%s"}` $full $name -}}
 {{- $runs := list (printf "kube_cronjob_status_last_successful_time%s" $cronJob) -}}
 {{- if $values.monitoring.pushgateway }}{{ $runs = prepend $runs (printf `reprise_job_last_success_timestamp_seconds{job="reprise-%s"}` $name) }}{{ end -}}
@@ -47,6 +47,7 @@ The others are as in files/rules.yaml.
 RepriseServiceMissing: {{ join " or " $missing | toJson }}
 RepriseTrainerMissed: {{ $late.trainer }}
 RepriseCompactionMissed: {{ $late.compaction }}
+RepriseScoringMissed: {{ $late.scoring }}
 RepriseCertificateExpires: {{ join " or " $expiry | toJson }}
 RepriseSecretOld: {{ ternary (printf `time() - max by (namespace, secret) (kube_secret_created{secret=~"%s-(%s)"}) > 180 * 86400` $full (join "|" $secrets)) "" (not (empty $secrets)) | toJson }}
 {{- $autoscaler := printf `{horizontalpodautoscaler="%s-predictor"}` $full }}

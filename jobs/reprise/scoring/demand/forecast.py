@@ -72,6 +72,6 @@ def forecast(
     )
 
 
-def wape(expected: Floats, actual: Floats) -> float:
-    """Return the weighted absolute percentage error: Σ |actual − expected| ÷ Σ actual; NaN without any."""
-    return float(np.abs(actual - expected).sum() / actual.sum()) if actual.sum() else float("nan")
+def wape(expected: Floats, actual: Floats) -> float | None:
+    """Return the weighted absolute percentage error: Σ |actual − expected| ÷ Σ actual; None if the latter is 0."""
+    return float(np.abs(actual - expected).sum() / actual.sum()) if actual.any() else None

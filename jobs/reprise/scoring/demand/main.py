@@ -5,21 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reprise.runtime.settings_command import settings_command
-from reprise.scoring.options import OPTIONS, source_options
+from reprise.scoring.options import OPTIONS, backtests_option, source_options
 
 if TYPE_CHECKING:
     from reprise.scoring.settings import ScoringSettings
 
 
 @settings_command("demand", "reprise.scoring.settings:ScoringSettings", options=OPTIONS)
-@click.option(
-    "--backtests",
-    type=click.IntRange(0, 24),
-    default=3,
-    show_default=True,
-    help="Earlier instants, a horizon apart, whose forecast errors give the intervals; each takes as long as the"
-    " forecast.",
-)
+@backtests_option
 @source_options
 def command(settings: "ScoringSettings", **others: Any) -> None:
     """Forecast the demand for each product within the model's horizon: buyers, units and revenue.

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from reprise.bundle import Bundle, BundleStore
 from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats
 from reprise.event_files.options import ImportOptions
@@ -24,12 +25,15 @@ from reprise.runtime.progress import progress
 from reprise.runtime.storage import open_storage
 from reprise.scoring.demand.forecast import Forecast, forecast, wape
 from reprise.scoring.demand.intervals import fit_dispersion, interval
+from reprise.scoring.demand.manifest import BacktestErrors, DemandManifest, manifest_path
+from reprise.scoring.demand.metrics import JOB, DemandMetrics
 from reprise.scoring.demand.purchases import Purchases, Totals
+from reprise.scoring.output import read_manifest
 from reprise.scoring.run import open_bundle, read_history, score_pairs
 from reprise.scoring.settings import ScoringSettings
 
-JOB = "reprise-demand"
 _SHOWN = 5
+_TOTALS = ("repeat_buyers", "new_buyers", "units", "revenue")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,32 +44,36 @@ class Backtest:
     forecast: Forecast
     actual: Totals
     in_sample: bool  # Whether the model has learnt from the outcome
-    covered: float | None = (
-        None  # Share of products whose units are in the interval by the backtests before it
-    )
+    covered: float | None = None  # Share of products inside the interval of the backtests before it
 
-    def __str__(self) -> str:
-        errors = (
-            wape(each, self.actual.units)
-            for each in (self.forecast.units, self.forecast.seasonal_naive, self.forecast.moving_average)
-        )
-        covered = "–" if self.covered is None else f"{self.covered:.0%}"
-        texts = "".join(f"{error:>16.1%}" for error in errors)
-        note = "  the model has learnt from it" if self.in_sample else ""
-        return f"{self.at:%Y-%m-%d}{texts}{covered:>16}{note}"
+    @property
+    def errors(self) -> BacktestErrors:
+        """Errors of the forecast and of the baselines."""
+        sold, found = self.actual.units, self.forecast
+        forecasts = {
+            "wape": found.units,
+            "seasonal_naive": found.seasonal_naive,
+            "moving_average": found.moving_average,
+        }
+        errors = {name: wape(units, sold) for name, units in forecasts.items()}
+        return BacktestErrors(at=self.at, in_sample=self.in_sample, covered=self.covered, **errors)
 
 
 @dataclass(frozen=True, slots=True)
 class DemandReport:
-    """The table of all products, where it is, and the backtests, the earliest first."""
+    """The manifest of a forecast, the location of its file, and its table unless the file was there."""
 
-    table: pa.Table
+    manifest: DemandManifest
     location: str
-    title: str
-    backtests: Sequence[Backtest]
+    table: pa.Table | None = None
 
     def __str__(self) -> str:
-        lines = [f"{self.location}: {self.title}"]
+        found = self.manifest
+        horizon = format_duration(timedelta(seconds=found.horizon_seconds))
+        title = f"{found.products:,} products, {horizon} from {found.at.isoformat()} by {found.model}"
+        if self.table is None:
+            return f"nothing to do: {self.location} has the demand of {title}"
+        lines = [f"{self.location}: {title}"]
         head = ("units", "80 % interval", "repeat buyers", "new buyers", "revenue")
         lines += ["", f"{'product':<16}" + "".join(f"{name:>16}" for name in head)]
         for row in self.table.sort_by([("units", "descending")]).slice(0, _SHOWN).to_pylist():
@@ -74,7 +82,7 @@ class DemandReport:
             lines.append(f"{row['product_id']:<16}{row['units']:>16,.1f}{bounds:>16}" + "".join(numbers))
         errors = ("WAPE", "seasonal-naive", "moving average", "in interval")
         lines += ["", f"{'backtest':<10}" + "".join(f"{name:>16}" for name in errors)]
-        lines += [str(each) for each in self.backtests] or ["none: the history is too short, so no interval"]
+        lines += [str(each) for each in found.backtests] or ["none: the history is too short, so no interval"]
         return "\n".join(lines)
 
 
@@ -93,45 +101,72 @@ def forecast_demand(
         RepriseError: The events, the model or the output is unavailable or unusable, or the history is too short.
     """
     at = at.astimezone(UTC)
-    models, bundle = open_bundle(settings)
-    manifest = bundle.manifest
-    horizon = timedelta(seconds=manifest.horizon_seconds)
-    plan, horizon_us = Plan.from_dict(manifest.plan), microseconds(horizon)
-    evaluated = Scorer(
-        models.evaluated_model(bundle), manifest.model.input, manifest.model.output, manifest.input_names
-    )
-    held_out_us = parse_timestamp(manifest.data.evaluation.start)
-    with reported_job(JOB, settings), TemporaryDirectory(prefix="reprise-demand-") as name:
+    with reported_job(JOB, settings) as job, TemporaryDirectory(prefix="reprise-demand-") as name:
+        metrics = DemandMetrics(job.registry)
+        models, bundle = open_bundle(settings)
+        storage, path = open_storage(settings.out), manifest_path(at, bundle.digest)
+        complete = read_manifest(storage, path, DemandManifest)
+        if complete is not None:
+            found = (complete.at, complete.model, complete.format, complete.wanted_backtests)
+            if found == (at, bundle.digest, settings.format, backtests):
+                metrics.show(complete)
+                return DemandReport(complete, storage.location(complete.file))
+            storage.remove(path)
+            storage.remove(complete.file)
         history = read_history(Path(name), events, offline, import_options, memory_limit)
-        with (
-            Purchases(history, plan.purchase_type, microseconds(at - EPOCH), memory_limit) as purchases,
-            BatchExecutor(plan, memory_limit=memory_limit, temp_directory=Path(name)) as executor,
-        ):
-            earlier = (at - back * horizon for back in range(backtests, 0, -1))
-            instants = [
-                each for each in earlier if microseconds(each - EPOCH) - horizon_us >= purchases.start_us
-            ]
-            found: list[Backtest] = []
-            with progress("Forecasting", len(instants) + 1, "instants") as bar:
-                for instant in instants:
-                    start_us = microseconds(instant - EPOCH)
-                    expected = _forecast(
-                        executor, evaluated, purchases, history, instant, horizon_us, settings
-                    )
-                    actual = purchases.within(start_us, start_us + horizon_us)
-                    covered = _coverage(expected, actual, found)
-                    found.append(Backtest(instant, expected, actual, start_us < held_out_us, covered))
-                    bar.advance()
-                final = _forecast(executor, Scorer.of(bundle), purchases, history, at, horizon_us, settings)
+        products, final, past = _forecasts(models, bundle, history, at, backtests, settings, memory_limit)
+        table = _table(products, final, past)
+        manifest = DemandManifest(
+            at=at,
+            model=bundle.digest,
+            format=settings.format,
+            horizon_seconds=bundle.manifest.horizon_seconds,
+            wanted_backtests=backtests,
+            file=f"{path.removesuffix('.json')}.{settings.format}",
+            products=len(table),
+            **{each: float(getattr(final, each).sum()) for each in _TOTALS},
+            backtests=[each.errors for each in past],
+        )
+        sink = pa.BufferOutputStream()
+        (pq.write_table if settings.format == "parquet" else pacsv.write_csv)(table, sink)
+        storage.write(manifest.file, sink.getvalue().to_pybytes())
+        storage.write(path, manifest.model_dump_json(indent=2).encode())
+        metrics.show(manifest)
+    return DemandReport(manifest, storage.location(manifest.file), table)
+
+
+def _forecasts(
+    models: BundleStore,
+    bundle: Bundle,
+    history: Path,
+    at: datetime,
+    backtests: int,
+    settings: ScoringSettings,
+    memory_limit: str,
+) -> tuple[pa.Array, Forecast, Sequence[Backtest]]:
+    """Return the products, their forecast, and the backtests, the earliest first."""
+    model = bundle.manifest.model
+    plan, horizon = Plan.from_dict(bundle.manifest.plan), timedelta(seconds=bundle.manifest.horizon_seconds)
+    horizon_us, held_out_us = microseconds(horizon), parse_timestamp(bundle.manifest.data.evaluation.start)
+    evaluated = Scorer(models.evaluated_model(bundle), model.input, model.output, bundle.manifest.input_names)
+    with (
+        Purchases(history, plan.purchase_type, microseconds(at - EPOCH), memory_limit) as purchases,
+        BatchExecutor(plan, memory_limit=memory_limit, temp_directory=history.parent) as executor,
+    ):
+        earlier = (at - back * horizon for back in range(backtests, 0, -1))
+        instants = [each for each in earlier if microseconds(each - EPOCH) - horizon_us >= purchases.start_us]
+        found: list[Backtest] = []
+        with progress("Forecasting", len(instants) + 1, "instants") as bar:
+            for instant in instants:
+                start_us = microseconds(instant - EPOCH)
+                expected = _forecast(executor, evaluated, purchases, history, instant, horizon_us, settings)
+                actual = purchases.within(start_us, start_us + horizon_us)
+                covered = _coverage(expected, actual, found)
+                found.append(Backtest(instant, expected, actual, start_us < held_out_us, covered))
                 bar.advance()
-    table = _table(purchases.products, final, found)
-    path = f"demand-{at:%Y-%m-%d}-{bundle.digest.removeprefix('sha256:')[:12]}.{settings.format}"
-    storage = open_storage(settings.out)
-    sink = pa.BufferOutputStream()
-    (pq.write_table if settings.format == "parquet" else pacsv.write_csv)(table, sink)
-    storage.write(path, sink.getvalue().to_pybytes())
-    title = f"{len(table):,} products, {format_duration(horizon)} from {at.isoformat()} by {bundle.digest}"
-    return DemandReport(table, storage.location(path), title, found)
+            final = _forecast(executor, Scorer.of(bundle), purchases, history, at, horizon_us, settings)
+            bar.advance()
+        return purchases.products, final, found
 
 
 def _forecast(
@@ -182,7 +217,7 @@ def _table(products: pa.Array, found: Forecast, backtests: Sequence[Backtest]) -
         price = np.divide(found.revenue, found.units, out=np.zeros_like(found.units), where=found.units > 0)
         bounds["revenue"] = (bounds["units"][0] * price, bounds["units"][1] * price)
     columns = {"product_id": products}
-    for name in ("repeat_buyers", "new_buyers", "units", "revenue"):
+    for name in _TOTALS:
         columns[name] = pa.array(getattr(found, name))
         for end, values in zip(("low", "high"), bounds.get(name, ()), strict=False):
             columns[f"{name}_{end}"] = pa.array(values, from_pandas=True)

@@ -1,0 +1,51 @@
+"""What a file of demand holds, and how good its forecasts of earlier instants were."""
+
+from datetime import datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+
+class BacktestErrors(BaseModel):
+    """Errors of the forecast at an earlier instant; None without a purchase in the horizon after it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: AwareDatetime
+    in_sample: bool  # Whether the model has learnt from the outcome
+    wape: float | None
+    seasonal_naive: float | None
+    moving_average: float | None
+    covered: (
+        float | None
+    )  # Share of products inside the interval of the backtests before it; None for the first
+
+    def __str__(self) -> str:
+        numbers = (self.wape, self.seasonal_naive, self.moving_average)
+        errors = "".join(f"{'–' if error is None else f'{error:.1%}':>16}" for error in numbers)
+        covered = "–" if self.covered is None else f"{self.covered:.0%}"
+        note = "  the model has learnt from it" if self.in_sample else ""
+        return f"{self.at:%Y-%m-%d}{errors}{covered:>16}{note}"
+
+
+class DemandManifest(BaseModel):
+    """The forecast of an instant. It is written last: a file without it is incomplete."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: AwareDatetime
+    model: str
+    format: str
+    horizon_seconds: int
+    wanted_backtests: int
+    file: str
+    products: int
+    units: float
+    repeat_buyers: float
+    new_buyers: float
+    revenue: float
+    backtests: list[BacktestErrors]  # The earliest first; fewer than wanted in a short history
+
+
+def manifest_path(at: datetime, digest: str) -> str:
+    """Return the path of the manifest of an instant's date and a model; that of the file differs in its suffix."""
+    return f"demand-{at:%Y-%m-%d}-{digest.removeprefix('sha256:')[:12]}.json"

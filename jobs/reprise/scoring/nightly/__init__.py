@@ -1,0 +1,1 @@
+"""All answers of a night, one after another."""

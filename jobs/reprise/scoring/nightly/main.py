@@ -1,0 +1,29 @@
+"""The ``nightly`` command, and the scoring job's container."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reprise.runtime.settings_command import settings_command
+from reprise.scoring.options import OPTIONS, backtests_option, source_options
+
+if TYPE_CHECKING:
+    from reprise.scoring.settings import ScoringSettings
+
+
+@settings_command(
+    "nightly", "reprise.scoring.settings:ScoringSettings", options=OPTIONS | {"--keep-days": "keep_days"}
+)
+@backtests_option
+@source_options
+def command(settings: "ScoringSettings", backtests: int, **source: Any) -> None:
+    """Write all answers of a night to the output: score, then demand.
+
+    What is there already is not computed again, so a run that failed can be repeated. An answer that fails does not
+    keep the others from being written; the exit status is 1 then. In the end, scores of dates before --keep-days are
+    removed.
+    """
+    from reprise.scoring.nightly.run import run_night
+
+    for said in run_night(settings, backtests, source):
+        click.echo(said)

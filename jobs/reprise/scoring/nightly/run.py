@@ -1,0 +1,54 @@
+"""One night: each answer in order, then the removal of old scores."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from datetime import date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from reprise.runtime.exceptions import RepriseError
+from reprise.runtime.storage import Storage, open_storage
+from reprise.scoring.demand.run import forecast_demand
+from reprise.scoring.exceptions import ScoringError
+from reprise.scoring.run import score
+from reprise.scoring.settings import ScoringSettings
+
+_DATE = re.compile(r"(?:^|/)date=(\d{4}-\d{2}-\d{2})/")
+
+
+def run_night(settings: ScoringSettings, backtests: int, source: Mapping[str, Any]) -> Iterator[str]:
+    """Write each answer from a source of events, as ``source_options`` gives it, and yield its summary.
+
+    Raises:
+        ScoringError: Some answers failed; the others are written.
+        StorageError: Old scores cannot be removed.
+    """
+    answers: dict[str, Callable[..., object]] = {
+        "score": score,
+        "demand": partial(forecast_demand, backtests=backtests),
+    }
+    failures = []
+    for name, answer in answers.items():
+        try:
+            yield f"{name}: {answer(settings, **source)}\n"
+        except RepriseError as error:
+            failures.append(f"{name} failed: {error}")
+    if settings.keep_days:
+        at: datetime = source["at"]
+        before = (at - timedelta(days=settings.keep_days)).date()
+        removed = remove_scores(open_storage(settings.out), before)
+        yield f"removed {removed:,} files of dates before {before}"
+    if failures:
+        raise ScoringError("\n".join(failures))
+
+
+def remove_scores(storage: Storage, before: date) -> int:
+    """Remove the files in directories of dates before this one, manifests first; return how many."""
+    old = [
+        path
+        for path in storage.files("")
+        if (found := _DATE.search(path)) and date.fromisoformat(found[1]) < before
+    ]
+    for path in old:
+        storage.remove(path)
+    return len(old)

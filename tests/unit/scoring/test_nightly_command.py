@@ -1,0 +1,93 @@
+"""``reprise nightly`` writes all answers, repeats none, and keeps the scores of the last days."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from reprise.scoring.nightly.main import command
+from support.demand_shop import AT, arguments, publish_model, purchases
+from support.pushgateway import gateway
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return publish_model(tmp_path_factory.mktemp("models"))
+
+
+def run(models: str, folder: Path, *more: str, **environment: str) -> Result:
+    words = (*arguments(models, folder, purchases()), "--backtests", "2", *more)
+    runner = CliRunner(env={"REPRISE_PROGRESS": "off", **environment})
+    return runner.invoke(command, words, catch_exceptions=False)
+
+
+def test_all_answers_are_written_and_none_is_repeated(models: str, tmp_path: Path) -> None:
+    first = run(models, tmp_path)
+    assert first.exit_code == 0, first.output
+    (scores,) = tmp_path.glob("date=2026-05-01/model=*/_manifest.json")
+    (demand,) = tmp_path.glob("demand-2026-05-01-*.json")
+    assert json.loads(scores.read_bytes())["model"] == json.loads(demand.read_bytes())["model"]
+    before = {path: path.stat().st_mtime_ns for path in (scores, demand)}
+    again = run(models, tmp_path)
+    assert again.exit_code == 0, again.output
+    assert again.output.count("nothing to do") == 2
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_answer_that_fails_does_not_keep_the_others_from_being_written(
+    models: str, tmp_path: Path
+) -> None:
+    (tmp_path / "date=2026-05-01").write_text("a file where the scores' directory would be")
+    result = run(models, tmp_path)
+    assert result.exit_code == 1
+    assert "score failed" in result.output
+    assert list(tmp_path.glob("demand-2026-05-01-*.json"))
+
+
+@pytest.mark.parametrize(("days", "kept"), [("10", {10, 0}), ("0", {40, 11, 10, 0})])
+def test_scores_of_dates_before_the_days_to_keep_are_removed(
+    models: str, tmp_path: Path, days: str, kept: set[int]
+) -> None:
+    others = [tmp_path / "notes.txt", tmp_path / "demand-2026-01-01-0123456789ab.json"]
+    for path in others:
+        path.write_text("")
+    for age in (40, 11, 10):
+        folder = tmp_path / f"date={AT - timedelta(days=age):%Y-%m-%d}" / "model=0123456789ab"
+        folder.mkdir(parents=True)
+        for name in ("_manifest.json", "part-00000-of-00001-0.parquet"):
+            (folder / name).write_text("")
+    result = run(models, tmp_path, "--keep-days", days)
+    assert result.exit_code == 0, result.output
+    found = {path.parent.parent.name for path in tmp_path.glob("date=*/*/_manifest.json")}
+    assert found == {f"date={AT - timedelta(days=age):%Y-%m-%d}" for age in kept}
+    assert {path.parent.parent.name for path in tmp_path.glob("date=*/*/part-*")} == found
+    assert all(path.exists() for path in others)
+
+
+def test_each_answer_pushes_what_it_has_also_if_it_was_there(models: str, tmp_path: Path) -> None:
+    found: list[dict[str, dict[str, float]]] = []
+    for _ in range(2):
+        with gateway() as (url, pushed):
+            assert run(models, tmp_path, PUSHGATEWAY_URL=url).exit_code == 0
+        found.append({path.rpartition("/")[2]: samples(body) for _, path, body in pushed})
+    (scores,) = tmp_path.rglob("_manifest.json")
+    (demand,) = tmp_path.glob("demand-*.json")
+    manifest, backtest = json.loads(demand.read_bytes()), json.loads(demand.read_bytes())["backtests"][-1]
+    for metrics in found:
+        own, units = metrics["reprise-scoring"], metrics["reprise-demand"]
+        assert own["reprise_scoring_pairs"] == json.loads(scores.read_bytes())["pairs"]
+        assert own["reprise_scoring_instant_timestamp_seconds"] == AT.timestamp()
+        assert units["reprise_demand_units"] == pytest.approx(manifest["units"])
+        assert units["reprise_demand_products"] == manifest["products"]
+        assert units["reprise_demand_backtest_coverage"] == pytest.approx(backtest["covered"])
+        for method, name in (("forecast", "wape"), ("seasonal_naive", "seasonal_naive")):
+            error = units[f'reprise_demand_backtest_wape{{method="{method}"}}']
+            assert error == pytest.approx(backtest[name])
+        assert own["reprise_job_failed"] == units["reprise_job_failed"] == 0
+
+
+def samples(body: str) -> dict[str, float]:
+    lines = (line.rpartition(" ") for line in body.splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in lines}
