@@ -38,6 +38,7 @@ found = {"scores": json.loads(scores.read_text()), "demand": json.loads(demand.r
 parts = [pq.read_table(scores.parent / name) for name in found["scores"]["files"]]
 found["rows"] = sum(len(part) for part in parts)
 found["probability"] = max(part["probability"].to_numpy().max() for part in parts).item()
+found["report"] = len((out / "report.html").read_text())
 found["products"] = pq.read_table(out / found["demand"]["file"]).to_pylist()
 print(json.dumps(found))
 """
@@ -168,6 +169,7 @@ def test_a_night_scores_every_pair_of_the_history_and_forecasts_the_demand(
     assert {row["product_id"] for row in found["products"]} == set(bought["product_id"].to_pylist())
     assert sum(row["units"] for row in found["products"]) == pytest.approx(found["demand"]["units"])
     assert len(found["demand"]["backtests"]) == 2
+    assert found["report"] > 10_000
     assert platform.run_job("scoring").count("nothing to do") == 2
     assert json.loads(platform.kubectl(*read)) == found
 

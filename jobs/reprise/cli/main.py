@@ -21,6 +21,7 @@ _COMPONENTS = {
     "serve": "predictor",
     "score": "scoring",
     "demand": "scoring.demand",
+    "report": "scoring.report",
     "nightly": "scoring.nightly",
     "outcomes": "outcomes",
     "forget": "forget",

@@ -29,6 +29,7 @@ def test_all_answers_are_written_and_none_is_repeated(models: str, tmp_path: Pat
     (scores,) = tmp_path.glob("date=2026-05-01/model=*/_manifest.json")
     (demand,) = tmp_path.glob("demand-2026-05-01-*.json")
     assert json.loads(scores.read_bytes())["model"] == json.loads(demand.read_bytes())["model"]
+    assert "What to expect" in (tmp_path / "report.html").read_text()
     before = {path: path.stat().st_mtime_ns for path in (scores, demand)}
     again = run(models, tmp_path)
     assert again.exit_code == 0, again.output
@@ -50,7 +51,7 @@ def test_an_answer_that_fails_does_not_keep_the_others_from_being_written(
 def test_scores_of_dates_before_the_days_to_keep_are_removed(
     models: str, tmp_path: Path, days: str, kept: set[int]
 ) -> None:
-    others = [tmp_path / "notes.txt", tmp_path / "demand-2026-01-01-0123456789ab.json"]
+    others = [tmp_path / "notes.txt", tmp_path / "demand-2026-01-01-0123456789ab.parquet"]
     for path in others:
         path.write_text("")
     for age in (40, 11, 10):

@@ -10,6 +10,7 @@ from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.storage import Storage, open_storage
 from reprise.scoring.demand.run import forecast_demand
 from reprise.scoring.exceptions import ScoringError
+from reprise.scoring.report.run import write_report
 from reprise.scoring.run import score
 from reprise.scoring.settings import ScoringSettings
 
@@ -26,6 +27,7 @@ def run_night(settings: ScoringSettings, backtests: int, source: Mapping[str, An
     answers: dict[str, Callable[..., object]] = {
         "score": score,
         "demand": partial(forecast_demand, backtests=backtests),
+        "report": lambda settings, **_: write_report(settings),
     }
     failures = []
     for name, answer in answers.items():

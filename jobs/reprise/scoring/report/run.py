@@ -1,0 +1,103 @@
+"""The page of a night's answers."""
+
+from datetime import timedelta
+from typing import Any
+
+from reprise.reports.figures import AMBER, GREY, INDIGO, PALE_INDIGO, date_axis, figure
+from reprise.reports.html import html_environment
+from reprise.runtime.durations import format_duration
+from reprise.runtime.job_metrics import reported_job
+from reprise.runtime.storage import open_storage
+from reprise.scoring.report.answers import Answers, read_answers
+from reprise.scoring.settings import ScoringSettings
+
+JOB = "reprise-report"
+PAGE = "report.html"
+_PRODUCTS = 15
+_REORDERED = 10
+
+
+def write_report(settings: ScoringSettings) -> str:
+    """Write the page beside the answers, and return its location.
+
+    Raises:
+        ScoringError: There is no forecast of the demand, or a manifest cannot be read.
+        StorageError: The output is unavailable.
+    """
+    with reported_job(JOB, settings):
+        storage = open_storage(settings.out)
+        storage.write(PAGE, render_page(read_answers(storage)).encode())
+        return storage.location(PAGE)
+
+
+def render_page(answers: Answers) -> str:
+    """Return the page."""
+    latest = answers.latest
+    horizon = timedelta(seconds=latest.horizon_seconds)
+    largest, reorder = (
+        answers.demand.sort_by([(name, "descending") for name in order])
+        for order in (("units", "product_id"), ("revenue", "units", "product_id"))
+    )
+    environment = html_environment(
+        "reprise.scoring",
+        rounded=lambda value: "–" if value is None else f"{value:,.0f}",
+        day=lambda at: f"{at:%d %b %Y}",
+    )
+    return environment.get_template("answers.html.j2").render(
+        latest=latest,
+        until=latest.at + horizon,
+        horizon=format_duration(horizon),
+        scores=answers.scores,
+        retention=answers.retention,
+        reorder=reorder.slice(0, _REORDERED).to_pylist(),
+        demand_plot=_demand_plot(largest.slice(0, _PRODUCTS).to_pylist()),
+        shown=min(_PRODUCTS, latest.products),
+        error_plot=_error_plot(answers) if len(answers.nights) > 1 else None,
+        nights=len(answers.nights),
+        missing=[
+            (what, command)
+            for what, command, found in (
+                ("Scores of all pairs", "reprise score", answers.scores),
+                ("Users at risk", "reprise retention", answers.retention),
+            )
+            if found is None
+        ],
+    )
+
+
+def _demand_plot(rows: list[dict[str, Any]]) -> str:
+    """Return bars of the expected units, the largest at the top, with their intervals."""
+    with figure(size=(4.0, 0.6 + 0.3 * len(rows))) as (axes, image):
+        places = range(len(rows), 0, -1)
+        axes.barh(places, [row["units"] for row in rows], 0.7, color=PALE_INDIGO)
+        for place, row in zip(places, rows, strict=True):
+            if row["units_low"] is not None:
+                axes.plot([row["units_low"], row["units_high"]], [place, place], "|-", color=INDIGO, ms=7)
+        axes.set_yticks(list(places), [_short(row["product_id"]) for row in rows])
+        axes.set(xlabel="units", xlim=(0, None))
+        axes.grid(axis="y", visible=False)
+    return image.data_uri
+
+
+def _error_plot(answers: Answers) -> str:
+    """Return the error of each night's latest backtest, and of the baselines."""
+    tested = [(each.at, each.backtests[-1]) for each in answers.nights if each.backtests]
+    with figure(size=(4.0, 2.8)) as (axes, image):
+        for name, label, colour in (
+            ("seasonal_naive", "seasonal-naive", GREY),
+            ("moving_average", "moving average", AMBER),
+            ("wape", "forecast", INDIGO),
+        ):
+            known = [(at, error) for at, test in tested if (error := getattr(test, name)) is not None]
+            axes.plot(
+                [at for at, _ in known], [error for _, error in known], "o-", ms=3, color=colour, label=label
+            )
+        axes.yaxis.set_major_formatter(lambda error, _: f"{error:.0%}")
+        axes.set(ylabel="WAPE", ylim=(0, None))
+        axes.legend(loc="lower left", fontsize=8.5)
+        date_axis(axes, minticks=2, maxticks=5)
+    return image.data_uri
+
+
+def _short(product: str) -> str:
+    return product if len(product) <= 16 else f"{product[:15]}…"

@@ -1,0 +1,131 @@
+"""``reprise report`` shows what an output has on one page that loads nothing and fits a phone."""
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner, Result
+
+from reprise.scoring.demand.manifest import DemandManifest
+from reprise.scoring.nightly.main import command as nightly
+from reprise.scoring.report.main import command as report
+from support.demand_shop import arguments, publish_model, purchases
+from support.status_page import MISSING, chromium_path, opened, running_chromium
+
+RETENTION = {
+    "at": "2026-05-01T00:00:00Z",
+    "users": 1_234,
+    "bands": [
+        {"low": 0.0, "high": 0.2, "users": 700, "expected_buyers": 31.4, "at_risk": 56, "value": 1.0},
+        {"low": 0.2, "high": 1.0, "users": 534, "expected_buyers": 300.0, "at_risk": 7, "value": 9.0},
+    ],
+}
+
+
+def run(folder: Path) -> Result:
+    return CliRunner().invoke(report, ["--out", str(folder)], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module", params=["parquet", "csv"])
+def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The output of a night, without retention."""
+    folder, models = tmp_path_factory.mktemp("out"), publish_model(tmp_path_factory.mktemp("models"))
+    words = (*arguments(models, folder, purchases()), "--backtests", "2", "--format", request.param)
+    done = CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(nightly, words)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def demand(out: Path) -> DemandManifest:
+    (path,) = out.glob("demand-2026-05-01-*.json")
+    return DemandManifest.model_validate_json(path.read_bytes())
+
+
+def text(page: str) -> str:
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page.partition("</style>")[2]))
+
+
+def test_page_has_the_demand_of_the_latest_forecast_and_says_what_is_missing(out: Path) -> None:
+    assert run(out).output.strip() == str(out / "report.html")
+    page = (out / "report.html").read_text()
+    found, manifest = text(page), demand(out)
+    assert f"{manifest.units:,.0f} units" in found
+    assert f"{manifest.backtests[-1].wape:.1%} error a horizon ago" in found
+    assert "01 Apr 2026" in found
+    assert "02 Mar 2026 *" in found
+    assert page.count("<img") == 1
+    assert "Users at risk: reprise retention has not written to this output" in found
+    assert "reprise score has not" not in found
+    assert not re.search(r"<script|https?://(?!www\.w3\.org)", page)
+
+
+def test_products_to_reorder_come_by_revenue_and_those_without_amounts_by_units(out: Path) -> None:
+    page = (out / "report.html").read_text()
+    table = page.partition('id="reorder"')[2].partition("</table>")[0]
+    shown = re.findall(r"<tr><td>(.*?)</td><td>(.*?)</td>", table)
+    if (path := next(out.glob("demand-*.parquet"), None)) is not None:
+        rows = sorted(pq.read_table(path).to_pylist(), key=lambda row: (-row["revenue"], -row["units"]))
+        assert shown == [(row["product_id"], f"{row['units_high']:,.0f}") for row in rows]
+    assert [product for product, _ in shown][-1] == "product-0"
+
+
+def test_errors_are_drawn_over_nights_and_users_at_risk_shown_where_they_are(
+    out: Path, tmp_path: Path
+) -> None:
+    manifest = demand(out)
+    for back in range(3):
+        at = manifest.at - timedelta(days=back)
+        night = manifest.model_copy(update={"at": at})
+        (tmp_path / f"demand-{at:%Y-%m-%d}-0.json").write_text(night.model_dump_json())
+    (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
+    folder = tmp_path / "retention/date=2026-05-01/model=0"
+    folder.mkdir(parents=True)
+    (folder / "_manifest.json").write_text(json.dumps(RETENTION))
+    assert run(tmp_path).exit_code == 0
+    page = (tmp_path / "report.html").read_text()
+    assert "Over 3 nights" in page
+    assert page.count("<img") == 2
+    assert "0.0–0.2 700 31 56" in text(page)
+    assert "1,234 users" in page
+    assert "reprise score has not written to this output" in text(page)
+    less = {"at": RETENTION["at"], "bands": [{"low": 0.0, "high": 1.0, "users": 5}]}
+    (folder / "_manifest.json").write_text(json.dumps(less))
+    assert run(tmp_path).exit_code == 0
+    assert "0.0–1.0 5" in text((tmp_path / "report.html").read_text())
+
+
+def test_an_output_without_a_forecast_is_refused(tmp_path: Path) -> None:
+    result = run(tmp_path)
+    assert result.exit_code == 1
+    assert "run reprise demand first" in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(chromium_path() is None, reason=MISSING)
+def test_page_fits_a_phone_and_loads_nothing(out: Path, tmp_path: Path) -> None:
+    manifest = demand(out)
+    for each in out.glob("demand-*"):
+        (tmp_path / each.name).write_bytes(each.read_bytes())
+    night = manifest.model_copy(update={"at": manifest.at - timedelta(days=1)})
+    (tmp_path / "demand-0.json").write_text(night.model_dump_json())
+    folder = tmp_path / "retention/date=2026-05-01/model=0"
+    folder.mkdir(parents=True)
+    (folder / "_manifest.json").write_text(json.dumps(RETENTION))
+    assert run(tmp_path).exit_code == 0
+    with running_chromium() as browser, opened(browser, phone=True) as page:
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "report.html").as_uri())
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= 390
+        assert page.evaluate("innerWidth") == 390
+        beyond = page.evaluate(
+            "[...document.querySelectorAll('main *')]"
+            ".filter(each => each.getBoundingClientRect().right > 390.5).map(each => each.outerHTML.slice(0, 200))"
+        )
+        assert beyond == []
+        assert page.evaluate("[...document.images].every(each => each.complete && each.naturalWidth > 0)")
+        assert page.locator("section").count() == 4
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
