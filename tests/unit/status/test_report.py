@@ -182,6 +182,25 @@ def test_jobs_as_the_pushgateway_keeps_them() -> None:
     assert (report.value("mismatches"), report.value("checked_values")) == (0, 500)
 
 
+def test_jobs_of_the_night_are_shown_where_they_have_run() -> None:
+    series = {
+        'reprise_job_end_timestamp_seconds{job="reprise-scoring"}': NOON - 60,
+        'reprise_scoring_pairs{job="reprise-scoring"}': 41_234,
+        'reprise_job_end_timestamp_seconds{job="reprise-demand"}': NOON - 50,
+        'reprise_job_failed{job="reprise-demand"}': 1,
+        'reprise_demand_units{job="reprise-demand"}': 8_021.4,
+        'reprise_demand_backtest_wape{job="reprise-demand",method="forecast"}': 0.184,
+    }
+    services = {service.name: service.processes for service in healthy(0).services}
+    *_, scores, demand = reported(look(0, services, jobs=parse(exposed(series)))).jobs
+    assert (scores.title, scores.failed, scores.notes) == ("Scores", False, ("41,234 pairs",))
+    assert (demand.title, demand.failed, demand.notes) == (
+        "Demand",
+        True,
+        ("8,021 units expected", "WAPE 18.4%"),
+    )
+
+
 def test_without_a_pushgateway_nothing_is_known_of_jobs_and_parity() -> None:
     report = reported(healthy(0))
     assert {job.unknown for job in report.jobs} == {"no Pushgateway is configured"}
@@ -193,7 +212,7 @@ def test_every_metric_that_is_read_exists() -> None:
     text = "".join(path.read_text() for path in SOURCES.rglob("*.py"))
     read = set(
         re.findall(
-            r'"(reprise_(?:predictor|producer|materializer|archiver|outcomes|trainer|backfill|job)_\w+|reprise_ready|reprise_build_info)"',
+            r'"(reprise_(?:predictor|producer|materializer|archiver|outcomes|trainer|backfill|scoring|demand|job)_\w+|reprise_ready|reprise_build_info)"',
             text,
         )
     )

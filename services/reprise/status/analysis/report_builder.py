@@ -16,9 +16,19 @@ from reprise.status.scrape.snapshot import ProcessSnapshot, ServiceSnapshot, Sna
 TRAINER = "reprise-trainer"
 OUTCOMES = "reprise-outcomes"
 BACKFILL = "reprise-backfill"
+SCORING = "reprise-scoring"
+DEMAND = "reprise-demand"
 _ANSWERS = "reprise_predictor_arm_answers_total"
 _PSI = "reprise_predictor_score_psi"
-TITLES = {TRAINER: "Training", OUTCOMES: "Outcomes", BACKFILL: "Backfill"}
+TITLES = {
+    TRAINER: "Training",
+    OUTCOMES: "Outcomes",
+    BACKFILL: "Backfill",
+    SCORING: "Scores",
+    DEMAND: "Demand",
+}
+_OF_THE_NIGHT = (SCORING, DEMAND)
+"""Jobs of shops that want them; they are left out where they have not run."""
 
 
 def build_report(snapshot: Snapshot, history: History, title: str, interval_seconds: float) -> Report:
@@ -49,7 +59,11 @@ def build_report(snapshot: Snapshot, history: History, title: str, interval_seco
         ),
         arms=_arms(snapshot, history, model),
         rollout=_rollout(snapshot),
-        jobs=tuple(_job(snapshot, name, job_title) for name, job_title in TITLES.items()),
+        jobs=tuple(
+            job
+            for name, job_title in TITLES.items()
+            if not (job := _job(snapshot, name, job_title)).unknown or name not in _OF_THE_NIGHT
+        ),
     )
     return report.model_copy(update={"verdict": overall_status(report, snapshot)})
 
@@ -181,6 +195,16 @@ def _notes(jobs: Samples, name: str) -> list[str]:
     if name == BACKFILL:
         rows = [rows for _, rows in jobs.all("reprise_backfill_rows")]
         return [f"wrote {count(sum(rows), 'row')}"] if rows else []
+    if name == SCORING:
+        pairs = jobs.one("reprise_scoring_pairs")
+        return [count(pairs, "pair")] if pairs is not None else []
+    if name == DEMAND:
+        units = jobs.one("reprise_demand_units")
+        error = jobs.one("reprise_demand_backtest_wape", method="forecast")
+        return [
+            *([f"{count(round(units), 'unit')} expected"] if units is not None else []),
+            *([f"WAPE {error:.1%}"] if error is not None else []),
+        ]
     checked, wrong = jobs.one("reprise_outcomes_checked_values"), jobs.one("reprise_outcomes_mismatches")
     if checked is None or wrong is None:
         return []
