@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from rich.table import Table
 from reprise.cli.demo.ab_test import result_lines
 from reprise.features.parity.comparison import Comparison
 
+_REORDERED = 5
+
 
 @dataclass(frozen=True)
 class DemoResult:
     """All results of the demo."""
 
     evaluation: Mapping[str, Any]
+    ranking: Mapping[str, Any] | None
+    demand: Mapping[str, Any]
     comparisons: tuple[Comparison, ...]
     history_events: int
     streamed_events: int
@@ -97,6 +102,13 @@ def print_report(
     )
     console.print(orjson.dumps(result.response, option=orjson.OPT_INDENT_2).decode(), highlight=False)
     _print_buy_again(console, addresses["predictor"], result.buy_again)
+    _print_reorder(console, result.demand)
+    console.print("\n[bold]How good these answers were[/bold]")
+    for name, line in (
+        ("buy again", _ranking_line(result.ranking)),
+        ("demand", _demand_line(result.demand)),
+    ):
+        console.print(f"  {name:12} {line}", highlight=False)
     console.print("\n[bold]Where to look next[/bold]")
     console.print(f"  {'API':12} {addresses['predictor']}/docs", highlight=False)
     for name, path in files.items():
@@ -122,3 +134,41 @@ def _print_buy_again(console: Console, predictor: str, answer: Mapping[str, Any]
         due = "unknown" if days is None else f"in {days:.0f} days" if days >= 0 else f"{-days:.0f} days ago"
         line = f"{each['probability']:6.1%}  {each['product_id']:12} bought {last}, due {due}"
         console.print(f"  {line}", highlight=False)
+
+
+def _print_reorder(console: Console, demand: Mapping[str, Any]) -> None:
+    until = datetime.fromisoformat(demand["at"]) + timedelta(seconds=demand["horizon_seconds"])
+    console.print(f"\n[bold]What to reorder first, until {until:%Y-%m-%d}[/bold]")
+    for row in demand["by_revenue"][:_REORDERED]:
+        line = f"{row['product_id']:12} stock up to {_bound(row):>5}, expected {row['units']:.0f}"
+        console.print(f"  {line}, revenue {row['revenue']:,.0f}", highlight=False)
+
+
+def _bound(row: Mapping[str, Any]) -> str:
+    return "–" if row["units_high"] is None else f"{row['units_high']:,.0f}"
+
+
+def _ranking_line(ranking: Mapping[str, Any] | None) -> str:
+    if ranking is None:
+        return "no user of the evaluation bought anything again"
+    found = {name: metrics["NDCG@10"]["value"] for name, metrics in ranking["rankings"].items()}
+    model = found.pop("model")
+    best = max(found, key=found.__getitem__)
+    others = f"last purchase {found['last purchase']:.3f}, best baseline, {best}, {found[best]:.3f}"
+    return f"NDCG@10 {model:.3f} for {ranking['users']:,} users ({others})"
+
+
+def _demand_line(demand: Mapping[str, Any]) -> str:
+    if not demand["backtests"]:
+        return "the history is too short for a backtest"
+    test = demand["backtests"][-1]
+    others = (
+        f"seasonal-naive {_share(test['seasonal_naive'])}, moving average {_share(test['moving_average'])}"
+    )
+    covered = f"{_share(test['covered'])} of the products in the interval"
+    note = "; the model has learnt from it" if test["in_sample"] else ""
+    return f"WAPE from {test['at'][:10]} {_share(test['wape'])} ({others}), {covered}{note}"
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

@@ -67,6 +67,7 @@ def run_demo(options: DemoOptions) -> int:
         result = demo.measure(started)
         files = {
             "model card": paths.bundle / "model_card.html",
+            "tonight": paths.scores / "report.html",
             **({"A/B test": paths.outcomes / "report.html"} if result.ab_test is not None else {}),
             "history": paths.history_report,
             "logs": paths.logs,
@@ -148,8 +149,11 @@ class _Demo:
         online = compare_online(
             client, addresses["predictor"], plan, paths.history, streamed, [*pairs[:_ONLINE_ROWS], *unknown]
         )
+        metadata: Mapping[str, Any] = orjson.loads((paths.bundle / "metadata.json").read_bytes())
         return DemoResult(
-            evaluation=orjson.loads((paths.bundle / "metadata.json").read_bytes())["evaluation"],
+            evaluation=metadata["evaluation"],
+            ranking=metadata["buy_again"],
+            demand=self._forecast_demand(),
             comparisons=(*offline.comparisons, online),
             history_events=pq.read_metadata(paths.history).num_rows,
             streamed_events=len(streamed),
@@ -198,6 +202,14 @@ class _Demo:
             if found["results"]:
                 return {"user_id": user_id, **found}
         return {"user_id": pairs[0][0], "results": []}
+
+    def _forecast_demand(self) -> Mapping[str, Any]:
+        """Return the manifest of the night's forecast, and its products by revenue."""
+        self.run("nightly")
+        [path] = self.paths.scores.glob("demand-*.json")
+        manifest: Mapping[str, Any] = orjson.loads(path.read_bytes())
+        table = pq.read_table(self.paths.scores / manifest["file"])
+        return {**manifest, "by_revenue": table.sort_by([("revenue", "descending")]).to_pylist()}
 
     def _compare_arms(self) -> Mapping[str, Any]:
         self.run("archive", {"REPRISE_LOG_DIR": str(self.paths.log), "LOG_LEVEL": "warning"})

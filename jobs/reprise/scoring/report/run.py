@@ -3,6 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
+from matplotlib.ticker import MaxNLocator
+
 from reprise.reports.figures import AMBER, GREY, INDIGO, PALE_INDIGO, date_axis, figure
 from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
@@ -92,6 +94,8 @@ def _error_plot(answers: Answers) -> str:
             axes.plot(
                 [at for at, _ in known], [error for _, error in known], "o-", ms=3, color=colour, label=label
             )
+        axes.margins(y=0.15)
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(lambda error, _: f"{error:.0%}")
         axes.set(ylabel="WAPE", ylim=(0, None))
         axes.legend(loc="lower left", fontsize=8.5)

@@ -1,0 +1,85 @@
+"""What the demo prints of the shop's answers."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from reprise.cli.demo.report import DemoResult, print_report
+
+BACKTEST = {
+    "at": "2026-10-30T00:00:00Z",
+    "in_sample": False,
+    "wape": 0.184,
+    "seasonal_naive": 0.173,
+    "moving_average": None,
+    "covered": 0.87,
+}
+PRODUCTS = [
+    {"product_id": f"p{number}", "units": 40.4 - number, "units_high": 52.0, "revenue": 1_234.0}
+    for number in range(7)
+]
+
+
+def printed(**changed: Any) -> str:
+    measures = {"roc_auc": 0.8}
+    demand = {
+        "at": "2026-11-29T00:00:00Z",
+        "horizon_seconds": 30 * 86_400,
+        "backtests": [BACKTEST],
+        "by_revenue": PRODUCTS,
+    }
+    ranking = {
+        "users": 318,
+        "rankings": {
+            name: {"NDCG@10": {"value": value}}
+            for name, value in (("model", 0.71), ("last purchase", 0.654), ("frequency", 0.7))
+        },
+    }
+    result = DemoResult(
+        evaluation={"overall": {"model": measures, "baselines": {}, "rows": 10}, "questions": {}},
+        ranking=changed.get("ranking", ranking),
+        demand={**demand, **changed.get("demand", {})},
+        comparisons=(),
+        history_events=1,
+        streamed_events=1,
+        folded=1,
+        freshness="",
+        predictions="",
+        request={},
+        response={},
+        buy_again={"user_id": "u1", "results": []},
+        ab_test=None,
+        seconds=1.0,
+    )
+    out = io.StringIO()
+    print_report(
+        Console(file=out, width=200), result, {"predictor": "http://p"}, {"tonight": Path("page.html")}
+    )
+    return out.getvalue()
+
+
+def test_five_products_are_to_be_reordered_first_and_each_answer_has_its_backtest() -> None:
+    found = printed()
+    assert "What to reorder first, until 2026-12-29" in found
+    assert "p0           stock up to    52, expected 40, revenue 1,234" in found
+    assert "p4 " in found
+    assert "p5 " not in found
+    assert "NDCG@10 0.710 for 318 users (last purchase 0.654, best baseline, frequency, 0.700)" in found
+    assert (
+        "WAPE from 2026-10-30 18.4% (seasonal-naive 17.3%, moving average –), 87.0% of the products in the interval"
+        in found
+    )
+    assert "learnt" not in found
+    assert "tonight" in found
+
+
+def test_answers_without_a_backtest_say_so() -> None:
+    no_bound = [PRODUCTS[0] | {"units_high": None}]
+    found = printed(ranking=None, demand={"backtests": [], "by_revenue": no_bound})
+    assert "too short for a backtest" in found
+    assert "no user of the evaluation bought anything again" in found
+    assert "stock up to     –" in found
+    learnt = printed(demand={"backtests": [BACKTEST | {"in_sample": True, "covered": None}]})
+    assert "– of the products in the interval; the model has learnt from it" in learnt
