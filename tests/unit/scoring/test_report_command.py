@@ -23,6 +23,25 @@ RETENTION = {
         {"low": 0.2, "high": 1.0, "users": 534, "expected_buyers": 300.0, "at_risk": 7, "value": 9.0},
     ],
 }
+CAMPAIGN = {
+    "campaign": "spring <b>",
+    "at": "2026-05-01T00:00:00Z",
+    "bands": [
+        {"name": "low", "written": 90, "held_out": 9},
+        {"name": "high", "written": 1_000, "held_out": 110},
+    ],
+}
+
+
+def write_manifests(out: Path) -> None:
+    """Write what retention and a campaign leave beside the demand."""
+    for name, manifest in (
+        ("retention/date=2026-05-01/model=0", RETENTION),
+        ("campaigns/spring", CAMPAIGN),
+        ("campaigns/older", {"campaign": "older", "at": "2026-04-01T00:00:00Z"}),
+    ):
+        (out / name).mkdir(parents=True)
+        (out / name / "_manifest.json").write_text(json.dumps(manifest))
 
 
 def run(folder: Path) -> Result:
@@ -58,6 +77,7 @@ def test_page_has_the_demand_of_the_latest_forecast_and_says_what_is_missing(out
     assert "02 Mar 2026 *" in found
     assert page.count("<img") == 1
     assert "Users at risk: reprise retention has not written to this output" in found
+    assert "Audiences: reprise audience has not written to this output" in found
     assert "reprise score has not" not in found
     assert not re.search(r"<script|https?://(?!www\.w3\.org)", page)
 
@@ -72,7 +92,7 @@ def test_products_to_reorder_come_by_revenue_and_those_without_amounts_by_units(
     assert [product for product, _ in shown][-1] == "product-0"
 
 
-def test_errors_are_drawn_over_nights_and_users_at_risk_shown_where_they_are(
+def test_errors_are_drawn_over_nights_and_users_at_risk_and_audiences_shown_where_they_are(
     out: Path, tmp_path: Path
 ) -> None:
     manifest = demand(out)
@@ -81,9 +101,7 @@ def test_errors_are_drawn_over_nights_and_users_at_risk_shown_where_they_are(
         night = manifest.model_copy(update={"at": at})
         (tmp_path / f"demand-{at:%Y-%m-%d}-0.json").write_text(night.model_dump_json())
     (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
-    folder = tmp_path / "retention/date=2026-05-01/model=0"
-    folder.mkdir(parents=True)
-    (folder / "_manifest.json").write_text(json.dumps(RETENTION))
+    write_manifests(tmp_path)
     assert run(tmp_path).exit_code == 0
     page = (tmp_path / "report.html").read_text()
     assert "Over 3 nights" in page
@@ -91,8 +109,9 @@ def test_errors_are_drawn_over_nights_and_users_at_risk_shown_where_they_are(
     assert "0.0–0.2 700 31 56" in text(page)
     assert "1,234 users" in page
     assert "reprise score has not written to this output" in text(page)
+    assert "spring &lt;b&gt; 2026-05-01 1,090 119 older 2026-04-01 – –" in text(page)
     less = {"at": RETENTION["at"], "bands": [{"low": 0.0, "high": 1.0, "users": 5}]}
-    (folder / "_manifest.json").write_text(json.dumps(less))
+    (tmp_path / "retention/date=2026-05-01/model=0/_manifest.json").write_text(json.dumps(less))
     assert run(tmp_path).exit_code == 0
     assert "0.0–1.0 5" in text((tmp_path / "report.html").read_text())
 
@@ -111,9 +130,7 @@ def test_page_fits_a_phone_and_loads_nothing(out: Path, tmp_path: Path) -> None:
         (tmp_path / each.name).write_bytes(each.read_bytes())
     night = manifest.model_copy(update={"at": manifest.at - timedelta(days=1)})
     (tmp_path / "demand-0.json").write_text(night.model_dump_json())
-    folder = tmp_path / "retention/date=2026-05-01/model=0"
-    folder.mkdir(parents=True)
-    (folder / "_manifest.json").write_text(json.dumps(RETENTION))
+    write_manifests(tmp_path)
     assert run(tmp_path).exit_code == 0
     with running_chromium() as browser, opened(browser, phone=True) as page:
         asked: list[str] = []
@@ -127,5 +144,5 @@ def test_page_fits_a_phone_and_loads_nothing(out: Path, tmp_path: Path) -> None:
         )
         assert beyond == []
         assert page.evaluate("[...document.images].every(each => each.complete && each.naturalWidth > 0)")
-        assert page.locator("section").count() == 4
+        assert page.locator("section").count() == 5
         assert [url for url in asked if not url.startswith(("file:", "data:"))] == []

@@ -16,6 +16,7 @@ from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.output import MANIFEST, Manifest, read_manifest
 
 _DEMAND = re.compile(r"demand-[^/]+\.json")
+_CAMPAIGN = re.compile(rf"campaigns/[^/]+/{MANIFEST}")
 _NIGHTS = 90
 _DIRECTORY = rf"date=[^/]+/model=[^/]+/{MANIFEST}"
 
@@ -27,7 +28,9 @@ class Answers:
     nights: Sequence[DemandManifest]  # The forecasts of the last dates, the earliest first
     demand: pa.Table  # Of the last one
     scores: Manifest | None
-    retention: Mapping[str, Any] | None  # The manifest of ``reprise retention``
+    # Manifests of retention, and of the campaigns, the latest first; of any version, so a field may be missing
+    retention: Mapping[str, Any] | None
+    campaigns: Sequence[Mapping[str, Any]]
 
     @property
     def latest(self) -> DemandManifest:
@@ -57,6 +60,11 @@ def read_answers(storage: Storage) -> Answers:
         demand=demand,
         scores=None if scores is None else read_manifest(storage, scores, Manifest),
         retention=None if retention is None else json.loads(storage.read(retention)),
+        campaigns=sorted(
+            (json.loads(storage.read(path)) for path in paths if _CAMPAIGN.fullmatch(path)),
+            key=lambda each: str(each.get("at")),
+            reverse=True,
+        ),
     )
 
 

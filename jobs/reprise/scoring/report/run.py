@@ -1,5 +1,6 @@
 """The page of a night's answers."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ JOB = "reprise-report"
 PAGE = "report.html"
 _PRODUCTS = 15
 _REORDERED = 10
+_CAMPAIGNS = 10
 
 
 def write_report(settings: ScoringSettings) -> str:
@@ -51,6 +53,7 @@ def render_page(answers: Answers) -> str:
         horizon=format_duration(horizon),
         scores=answers.scores,
         retention=answers.retention,
+        campaigns=[_campaign(each) for each in answers.campaigns[:_CAMPAIGNS]],
         reorder=reorder.slice(0, _REORDERED).to_pylist(),
         demand_plot=_demand_plot(largest.slice(0, _PRODUCTS).to_pylist()),
         shown=min(_PRODUCTS, latest.products),
@@ -61,10 +64,21 @@ def render_page(answers: Answers) -> str:
             for what, command, found in (
                 ("Scores of all pairs", "reprise score", answers.scores),
                 ("Users at risk", "reprise retention", answers.retention),
+                ("Audiences", "reprise audience", answers.campaigns or None),
             )
             if found is None
         ],
     )
+
+
+def _campaign(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the name and day of a campaign, and its sizes as far as they are there."""
+    bands = manifest.get("bands", ())
+    sizes = {
+        name: sum(band[name] for band in bands) if bands and all(name in band for band in bands) else None
+        for name in ("written", "held_out")
+    }
+    return {"name": manifest.get("campaign", "–"), "day": str(manifest.get("at", "–"))[:10], **sizes}
 
 
 def _demand_plot(rows: list[dict[str, Any]]) -> str:
