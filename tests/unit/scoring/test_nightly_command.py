@@ -51,13 +51,15 @@ def test_an_answer_that_fails_does_not_keep_the_others_from_being_written(
 def test_scores_of_dates_before_the_days_to_keep_are_removed(
     models: str, tmp_path: Path, days: str, kept: set[int]
 ) -> None:
-    others = [tmp_path / "notes.txt", tmp_path / "demand-2026-01-01-0123456789ab.parquet"]
+    foreign = ("notes.txt", "demand-2026-01-01-0123456789ab.parquet", "lake/date=2026-01-01/part-0.parquet")
+    others = [tmp_path / name for name in (*foreign, "date=2026-01-01/model=0123456789ab/mine.parquet")]
     for path in others:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
     for age in (40, 11, 10):
         folder = tmp_path / f"date={AT - timedelta(days=age):%Y-%m-%d}" / "model=0123456789ab"
         folder.mkdir(parents=True)
-        for name in ("_manifest.json", "part-00000-of-00001-0.parquet"):
+        for name in ("_manifest.json", "part-00000-of-00001-0a1b2c3d.parquet"):
             (folder / name).write_text("")
     result = run(models, tmp_path, "--keep-days", days)
     assert result.exit_code == 0, result.output

@@ -14,7 +14,10 @@ from reprise.scoring.report.run import write_report
 from reprise.scoring.run import score
 from reprise.scoring.settings import ScoringSettings
 
-_DATE = re.compile(r"(?:^|/)date=(\d{4}-\d{2}-\d{2})/")
+_SCORES = re.compile(
+    r"(?:retention/)?date=(\d{4}-\d{2}-\d{2})/model=[0-9a-f]{12}/"
+    r"(?:_manifest\.json|part-\d+-of-\d+-[0-9a-f]{8}\.(?:parquet|csv))"
+)
 
 
 def run_night(settings: ScoringSettings, backtests: int, source: Mapping[str, Any]) -> Iterator[str]:
@@ -45,11 +48,11 @@ def run_night(settings: ScoringSettings, backtests: int, source: Mapping[str, An
 
 
 def remove_scores(storage: Storage, before: date) -> int:
-    """Remove the files in directories of dates before this one, manifests first; return how many."""
+    """Remove the scores of dates before this one, manifests first, and no other files; return how many."""
     old = [
         path
         for path in storage.files("")
-        if (found := _DATE.search(path)) and date.fromisoformat(found[1]) < before
+        if (found := _SCORES.fullmatch(path)) and date.fromisoformat(found[1]) < before
     ]
     for path in old:
         storage.remove(path)
