@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import s3fs
-from moto.server import ThreadedMotoServer
 
 from reprise.archive import OfflineStore, compact, events_dataset
 from reprise.log import EVENTS
@@ -15,32 +14,15 @@ from reprise.runtime.storage import LocalStorage, StorageUnavailableError, open_
 from support.archived import Boundaries, CrashError, MemoryLog, archive_worker, event_records
 from support.histories import make_events
 from support.offline import put
+from support.s3 import s3_bucket
 
 BUCKET = "reprise-offline-test"
 
 
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[ThreadedMotoServer]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    yield server
-    server.stop()
-
-
 @pytest.fixture
-def s3_url(s3_server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The URL of an empty bucket; where S3 is comes from the environment, as it does in a container."""
-    host, port = s3_server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    s3fs.S3FileSystem.clear_instance_cache()
-    filesystem = s3fs.S3FileSystem()
-    filesystem.mkdir(BUCKET)
-    yield f"s3://{BUCKET}/offline"
-    filesystem.rm(BUCKET, recursive=True)
-    s3fs.S3FileSystem.clear_instance_cache()
+def s3_url() -> Iterator[str]:
+    with s3_bucket(BUCKET) as url:
+        yield f"{url}/offline"
 
 
 def log_of(count: int = 60) -> MemoryLog:
