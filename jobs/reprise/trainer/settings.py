@@ -10,6 +10,7 @@ from pydantic import Field, FilePath, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from reprise.bundle.settings import TrustSettings
+from reprise.events.event import METADATA_FIELDS_PATTERN
 from reprise.runtime.durations import format_duration
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
@@ -71,6 +72,12 @@ class TrainerSettings(TrustSettings, JobSettings):
         description="Measure how good the model would be with fewer rows and a shorter history, for the card: six more"
         " forests.",
     )
+    slice_by: str = Field(
+        "",
+        pattern=f"^{METADATA_FIELDS_PATTERN}$",
+        description="Columns of the events, or members of their metadata, by which the card shows the scores too,"
+        " separated by commas: category,channel.",
+    )
     max_rows: int = Field(
         1_000_000,
         ge=1_000,
@@ -118,6 +125,11 @@ class TrainerSettings(TrustSettings, JobSettings):
         description="Final traffic of the candidate, percent of users. By default an existing candidate keeps its"
         " share, and a new one gets 50 or what the other candidates leave.",
     )
+
+    @property
+    def slices(self) -> tuple[str, ...]:
+        """The names of ``slice_by``."""
+        return tuple(filter(None, self.slice_by.split(",")))
 
     @property
     def label_span(self) -> timedelta:

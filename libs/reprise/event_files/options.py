@@ -34,7 +34,7 @@ class ImportOptions:
     encoding: Literal["utf-8", "latin-1", "utf-16"] = "utf-8"
     header_names: tuple[str, ...] = ()
     on_bad_rows: Literal["refuse", "drop"] = "refuse"
-    metadata_fields: tuple[str, ...] = ()  # Members of the metadata that are kept
+    metadata_fields: tuple[str, ...] = ()  # Members of the metadata, and other columns, that are kept
     problem_limit: int = 20
 
     def arguments(self) -> list[str]:
@@ -181,7 +181,7 @@ _OPTIONS = (
         envvar="REPRISE_METADATA_FIELDS",
         show_envvar=True,
         metavar="NAME,NAME,...",
-        help="Members of the metadata column that are kept; others are dropped.",
+        help="Members of the metadata column, and other columns, that are kept as metadata; others are dropped.",
     ),
     click.option(
         "--on-bad-rows",

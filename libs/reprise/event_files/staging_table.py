@@ -21,7 +21,7 @@ from reprise.event_files.options import FIELDS, ImportOptions
 from reprise.event_files.report import ImportReport, RowProblem
 from reprise.event_files.source import SourceFile, rejected_rows
 from reprise.event_files.timestamps import ERA_CHECK, propose_reading, timed_relation
-from reprise.event_files.values import Expression
+from reprise.event_files.values import FLOATS, Expression, cleaned
 from reprise.events.event import ERA_US, EVENT_TYPE_PATTERN, MAX_AMOUNT, MAX_ID_LENGTH
 from reprise.runtime.durations import EPOCH, microseconds
 from reprise.sql import copy_to_parquet, event_key, identifier
@@ -153,10 +153,12 @@ def stage_file(connection: Any, source: SourceFile, number: int, options: Import
         fields["event_type"] = as_return(source, fields["event_type"], options.amount_from[0])
     notes = [field.note for field in fields.values() if field.note]
     unused = [name for name in unused_columns(source, columns) if name not in (options.amount_from or ())]
+    kept = [name for name in options.metadata_fields if name in unused]
+    unused = [name for name in unused if name not in kept]
     if unused:
         notes.append(f"columns not used: {', '.join(unused)}")
     connection.execute("DROP TABLE IF EXISTS reject_errors; DROP TABLE IF EXISTS reject_scans")
-    connection.execute(_insert_sql(source, number, columns, fields, options.metadata_fields))
+    connection.execute(_insert_sql(source, number, columns, fields, options.metadata_fields, kept))
     return StagedFile(source, columns, tuple(notes), rejected_rows(connection, source))
 
 
@@ -197,8 +199,10 @@ def _insert_sql(
     columns: dict[str, str],
     fields: dict[str, Expression],
     kept_members: Sequence[str],
+    kept_columns: Sequence[str],
 ) -> str:
-    selected = ", ".join(f"{field.sql} AS v_{name}" for name, field in fields.items())
+    selected = [f"{field.sql} AS v_{name}" for name, field in fields.items()]
+    selected += [f"{_json_sql(source, name)} AS {identifier('m_' + name)}" for name in kept_columns]
     faults = " + ".join(
         f"CASE WHEN coalesce({check.sql}, false) THEN {1 << bit} ELSE 0 END"
         for bit, check in enumerate(CHECKS)
@@ -212,14 +216,14 @@ def _insert_sql(
         INSERT INTO staged
         SELECT position, v_event_id, v_user_id, v_product_id, v_event_type,
                CASE WHEN v_event_type = 'view' THEN NULL ELSE v_amount END, v_timestamp,
-               CASE WHEN faults = 0 THEN {_members_sql(kept_members)} END,
+               CASE WHEN faults = 0 THEN {_members_sql(kept_members, kept_columns)} END,
                faults, CASE WHEN faults <> 0 THEN raw END,
                coalesce(faults = 0 AND v_event_type = 'view' AND v_amount IS NOT NULL, false),
                faults = 0 AND v_naive
         FROM (
             SELECT *, {faults} AS faults
             FROM (
-                SELECT {number << _FILE_SHIFT} + {source.row_number} AS position, {selected},
+                SELECT {number << _FILE_SHIFT} + {source.row_number} AS position, {", ".join(selected)},
                        {fields["timestamp"].naive} AS v_naive, {fields["timestamp"].doubt} AS v_doubt,
                        [{raw}] AS raw, v_text AS raw_timestamp
                 FROM {timed_relation(source, columns["timestamp"])}
@@ -228,15 +232,32 @@ def _insert_sql(
     """
 
 
-def _members_sql(names: Sequence[str]) -> str:
-    """Return the SQL of the metadata with these members alone, null where it has none."""
+def _json_sql(source: SourceFile, column: str) -> str:
+    """Return the SQL of a column as JSON text, null where it is missing."""
+    name, kind = identifier(column), source.columns[column]
+    value = cleaned(name) if kind == "VARCHAR" else name
+    if kind in FLOATS:
+        value = f"CASE WHEN isfinite({name}) THEN {name} END"
+    return f"CAST(to_json({value}) AS VARCHAR)"
+
+
+def _members_sql(names: Sequence[str], columns: Sequence[str]) -> str:
+    """Return the SQL of the metadata with these members alone, null where it has none.
+
+    A member of the name of one of the columns is the column's value, which ``m_`` and its name has as JSON.
+    """
     if not names:
         return "NULL"
-    members = (
-        f"CASE WHEN json_exists(v_metadata, '$.\"{name}\"')"
-        f" THEN '\"{name}\":' || CAST(json_extract(v_metadata, '$.\"{name}\"') AS VARCHAR) END"
-        for name in names
-    )
+
+    def member(name: str) -> str:
+        if name in columns:
+            return f"'\"{name}\":' || {identifier('m_' + name)}"
+        return (
+            f"CASE WHEN json_exists(v_metadata, '$.\"{name}\"')"
+            f" THEN '\"{name}\":' || CAST(json_extract(v_metadata, '$.\"{name}\"') AS VARCHAR) END"
+        )
+
+    members = map(member, names)
     return f"'{{' || nullif(concat_ws(',', {', '.join(members)}), '') || '}}'"
 
 

@@ -5,6 +5,7 @@ import os
 import shlex
 import uuid
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -670,6 +671,34 @@ def test_only_named_members_of_metadata_are_kept(
     values = pa.array([{"page": [3, None], "on": None, "email": "someone@example.com"}, None])
     read_back, _ = load_column(tmp_path, "metadata", values, ImportOptions(metadata_fields=kept))
     assert read_back == expected
+
+
+def test_other_columns_are_kept_as_metadata_if_they_are_named(tmp_path: Path) -> None:
+    rows, report = load(
+        tmp_path,
+        "user_id,product_id,event_type,timestamp,category,stars,note\n"
+        'u,p,view,2026-01-01,"tea ""green""",4,a\nu,p,view,2026-01-02,,nan,b\nu,p,view,2026-01-03,mugs,,c\n',
+        ImportOptions(metadata_fields=("category", "stars", "none")),
+    )
+    assert [row["metadata"] for row in rows] == [
+        '{"category":"tea \\"green\\"","stars":"4"}',
+        None,
+        '{"category":"mugs"}',
+    ]
+    assert "columns not used: note" in report.notes
+
+
+def test_numbers_that_are_kept_as_metadata_stay_numbers(tmp_path: Path) -> None:
+    events = {
+        "user_id": ["u"] * 3,
+        "product_id": ["p"] * 3,
+        "timestamp": [JAN_1 + datetime.timedelta(seconds=i) for i in range(3)],
+        "stars": pa.array([4.5, float("nan"), None]),
+    }
+    source, out = tmp_path / "in.parquet", tmp_path / "out.parquet"
+    pq.write_table(pa.table(events), source)
+    import_events(source, out, options=replace(TAKEN_AS_IS, metadata_fields=("stars",)))
+    assert [row["metadata"] for row in read(out)] == ['{"stars":4.5}', None, None]
 
 
 @pytest.mark.parametrize(

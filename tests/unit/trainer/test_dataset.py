@@ -53,7 +53,13 @@ def write_rows(folder: Path, **columns: Any) -> None:
     pq.write_table(pa.table({**table, **columns}), folder / "rows.parquet", row_group_size=3)
 
 
-def load(folder: Path, truth: str | None = None, max_rows: int = 1_000, seed: int = 0) -> tuple[Dataset, int]:
+def load(
+    folder: Path,
+    truth: str | None = None,
+    max_rows: int = 1_000,
+    seed: int = 0,
+    slice_by: tuple[str, ...] = (),
+) -> tuple[Dataset, int]:
     return load_dataset(
         folder / "rows.parquet",
         folder / "events.parquet",
@@ -63,7 +69,20 @@ def load(folder: Path, truth: str | None = None, max_rows: int = 1_000, seed: in
         max_rows=max_rows,
         seed=seed,
         memory_limit="200MiB",
+        slice_by=slice_by,
     )
+
+
+def test_rows_have_the_members_of_metadata_that_slices_are_by(folder: Path) -> None:
+    events = pq.read_table(folder / "events.parquet")
+    metadata = ['{"shop":"north","n":1}', None, '{"n":2}', *[None] * (len(events) - 3)]
+    changed = events.set_column(events.schema.get_field_index("metadata"), "metadata", [metadata])
+    pq.write_table(changed, folder / "events.parquet")
+    table, _ = load(folder, slice_by=("n", "shop"))
+    assert table.metadata["shop"].tolist() == ["north", *[None] * 5]
+    assert table.subset(slice(1, 4)).metadata["n"].tolist() == [None, "2", None]
+    with pytest.raises(TrainingRefusedError, match="--slice-by colour: no event has this member"):
+        load(folder, slice_by=("n", "colour"))
 
 
 def test_rows_without_a_label_are_left_out_and_inputs_keep_the_plans_order(folder: Path) -> None:

@@ -367,6 +367,17 @@ def test_every_held_out_row_is_in_one_slice_of_each_dimension(fitted: FittedMode
         assert all(each.intervals["brier"].lower <= each.intervals["brier"].upper for each in parts)
 
 
+def test_slices_by_metadata_are_of_the_most_frequent_values(fitted: FittedModel) -> None:
+    predictions = fitted.predictions.subset(slice(0, 600))
+    texts = np.array([*"abcdefghijklmn", None], object)[np.minimum(np.arange(600) // 10, 14)]
+    sliced = evaluate_slices(replace(predictions, rows=replace(predictions.rows, metadata={"shop": texts})))
+    rows = {each.name: each.rows for each in sliced["shop"]}
+    assert rows["(missing)"] == 460
+    assert rows["(others)"] == 30
+    assert len(rows) == 13
+    assert sum(rows.values()) == 600
+
+
 def test_group_of_inputs_matters_by_what_its_inputs_say_together(fitted: FittedModel) -> None:
     groups = {"noise": [2, 3], "signal": [0, 1]}
     found = group_importances(fitted.evaluated.scorer, fitted.predictions.rows, groups, seed=1)

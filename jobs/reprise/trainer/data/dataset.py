@@ -1,6 +1,7 @@
 """The labelled rows of a history, in memory: one float32 matrix and a few columns next to it."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,8 @@ class Dataset:
     # The generator's own probability of the label, if known; NaN for idle rows
     truth: npt.NDArray[np.float64] | None
     past: PastPurchases  # Read by the baselines
+    # Texts by member of the metadata that slices are by; None where an event lacks it or there is no event
+    metadata: Mapping[str, npt.NDArray[np.object_]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,6 +58,7 @@ class Dataset:
             asked=self.asked[rows],
             truth=None if self.truth is None else self.truth[rows],
             past=self.past.subset(rows),
+            metadata={name: texts[rows] for name, texts in self.metadata.items()},
         )
 
     @property
@@ -87,6 +91,7 @@ def load_dataset(
     max_rows: int,
     seed: int,
     memory_limit: str,
+    slice_by: Sequence[str] = (),
 ) -> tuple[Dataset, int]:
     """Return the labelled rows, at most ``max_rows`` of them sampled uniformly, and the number of labelled rows.
 
@@ -99,17 +104,18 @@ def load_dataset(
         max_rows: Maximum rows.
         seed: Seed of the sample.
         memory_limit: Memory limit of DuckDB.
+        slice_by: Members of the metadata that are read.
 
     Raises:
         RowsError: The rows lack an input of the plan, or hold a number beyond float32.
         TruthError: The truth file lacks a column or an event, or holds something that is no probability.
-        TrainingRefusedError: No row has a label.
+        TrainingRefusedError: No row has a label, or no event has one of the members.
     """
     file = pq.ParquetFile(rows)
     missing = [name for name in input_names if name not in file.schema_arrow.names]
     if missing:
         raise RowsError(f"{rows}: the plan's input {missing[0]} is missing ({len(missing)} in all)")
-    columns = _read_columns(rows, events, truth, purchase_type, memory_limit)
+    columns = _read_columns(rows, events, truth, purchase_type, memory_limit, slice_by)
     labelled = np.flatnonzero(columns["labelled"])
     if len(labelled) == 0:
         raise TrainingRefusedError(
@@ -132,6 +138,7 @@ def load_dataset(
         asked=columns["asked"][kept],
         truth=columns["truth"][kept] if truth is not None else None,
         past=PastPurchases(*(columns[name][kept] for name in _PAST)),
+        metadata={name: columns[f"metadata {name}"][kept] for name in slice_by},
     )
     if (np.diff(dataset.timestamps_us) < 0).any():
         raise RowsError(f"{rows}: the rows are not in the order of their timestamps")
@@ -153,13 +160,23 @@ def _sampled_positions(total: int, rows: int, seed: int) -> npt.NDArray[np.int64
 
 
 def _read_columns(
-    rows: Path, events: Path, truth: Path | None, purchase_type: str, memory_limit: str
+    rows: Path,
+    events: Path,
+    truth: Path | None,
+    purchase_type: str,
+    memory_limit: str,
+    slice_by: Sequence[str],
 ) -> dict[str, npt.NDArray[Any]]:
+    members = ", ".join(
+        f'json_extract_string(e.metadata, \'$."{name}"\') AS "metadata {name}"' for name in slice_by
+    )
     with sql.connect(memory_limit=memory_limit, temp_directory=rows.parent) as connection:
         join, column = "", "CAST(NULL AS DOUBLE)"
         if truth is not None:
             _create_truth_table(connection, truth)
             join, column = "LEFT JOIN truth ON truth.event_id = r.event_id", "truth.probability"
+        if slice_by:
+            join += " LEFT JOIN read_parquet($events) e ON e.event_id = r.event_id"
         result = connection.sql(
             f"""
             WITH purchases AS (
@@ -193,7 +210,8 @@ def _read_columns(
                 {column} AS truth,
                 r.event_id AS event_id,
                 r.user_id AS user_id,
-                list_position({list(ASKED)}, r.asked) - 1 AS asked
+                list_position({list(ASKED)}, r.asked) - 1 AS asked,
+                {members}
             FROM read_parquet($rows, file_row_number = true) r
             ASOF LEFT JOIN pairs p
                 ON r.user_id = p.user_id AND r.product_id = p.product_id AND r.timestamp > p.timestamp
@@ -210,6 +228,14 @@ def _read_columns(
         columns[name] = result[name].cast("float64").to_numpy()
     columns["asked"] = result["asked"].to_numpy().astype(np.int8)
     columns["event_id"] = result["event_id"]
+    for name in slice_by:
+        texts = result[f"metadata {name}"]
+        if texts.null_count == len(texts):
+            raise TrainingRefusedError(
+                f"--slice-by {name}: no event has this member of the metadata",
+                f"a file with a column {name}, or a producer and an archiver that keep it (REPRISE_METADATA_FIELDS)",
+            )
+        columns[f"metadata {name}"] = texts.to_numpy()
     # encoded first: the ids themselves may be more than one Arrow string array can hold
     users = result["user_id"].dictionary_encode().combine_chunks()
     columns["user"] = users.indices.to_numpy().astype(np.int64)

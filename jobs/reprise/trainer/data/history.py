@@ -1,7 +1,7 @@
 """The history that a model is trained on: events, rows and their split by time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reprise import sql
@@ -43,7 +43,9 @@ def read_history(
         report = import_events(
             settings.events,
             events,
-            options=options,
+            options=replace(
+                options, metadata_fields=tuple(dict.fromkeys([*options.metadata_fields, *settings.slices]))
+            ),
             memory_limit=settings.memory_limit,
             temp_directory=folder,
             frames=plan.frames,
@@ -115,6 +117,7 @@ def compute_dataset(
             max_rows=settings.max_rows,
             seed=settings.seed,
             memory_limit=settings.memory_limit,
+            slice_by=settings.slices,
         )
         bar.advance()
     return loaded

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
 from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
@@ -18,6 +19,7 @@ from reprise.trainer.evaluation.baselines import FREQUENCY, POISSON_GAMMA, PREVA
 
 _DRAWS = 200
 _SLICE_DRAWS = 60
+_MOST_SLICES = 12
 # Not the calibration error: a resample adds noise to it, so that its percentile interval lies above it.
 INTERVALS = ("roc_auc", "average_precision", "brier", "log_loss")
 
@@ -98,7 +100,10 @@ def evaluate(predictions: Predictions, kinds: npt.NDArray[np.int8]) -> Evaluatio
 
 
 def evaluate_slices(predictions: Predictions) -> dict[str, list[EvaluatedSlice]]:
-    """Return the model's scores by month, by past purchases of the pair and by customers of its product."""
+    """Return the model's scores by month, past purchases of the pair, customers of its product, and metadata.
+
+    Of the metadata, the most frequent values are shown, and the others together.
+    """
     rows = predictions.rows
     months = rows.timestamps_us.astype("datetime64[us]").astype("datetime64[M]").astype(str)
     dimensions = {"month": months}
@@ -111,6 +116,10 @@ def evaluate_slices(predictions: Predictions) -> dict[str, list[EvaluatedSlice]]
         ]
         texts.append(f"{edges[-1]} or more")
         dimensions[name] = np.array(texts)[np.searchsorted(edges, np.nan_to_num(counts), side="right")]
+    for name, members in rows.metadata.items():
+        found_texts = pd.Series(members).fillna("(missing)")
+        common = found_texts.value_counts().index[:_MOST_SLICES]
+        dimensions[name] = found_texts.where(found_texts.isin(common), "(others)").to_numpy(str)
     found: dict[str, list[EvaluatedSlice]] = {}
     for dimension, values in dimensions.items():
         for text in sorted(set(values.tolist()), key=lambda each: (len(each), each)):
