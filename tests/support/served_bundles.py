@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from reprise.bundle import BundleFiles, Manifest, sha256_hex
+from reprise.bundle import EVALUATED_USERS, USERS, BundleFiles, Manifest, sha256_hex
 from reprise.features.plan import Plan
 from reprise.store.feast.view import StateView
 
@@ -144,9 +144,13 @@ def bundle_files(
     graph: bytes | None = None,
     fails_on_huge_inputs: bool = False,
     evaluation_start: str = "2026-01-01T00:00:00Z",
+    users: tuple[bytes, bytes] | None = None,
     **overrides: Any,
 ) -> BundleFiles:
-    """A bundle of a plan whose model is ``logistic_graph``; ``overrides`` replace parts of the manifest."""
+    """A bundle of a plan whose model is ``logistic_graph``; ``overrides`` replace parts of the manifest.
+
+    ``users`` are the graphs of a users' model, published and evaluated.
+    """
     plan = of or small_plan()
     model = graph
     if model is None:
@@ -158,6 +162,16 @@ def bundle_files(
         "precision": 0.5, "recall": 0.6,
     }  # fmt: skip
     window = {"start": "2026-01-01T00:00:00Z", "end": "2026-02-01T00:00:00Z", "rows": 10, "positives": 2}
+    if users is not None:
+        overrides["users"] = {
+            "sha256": sha256_hex(users[0]), "evaluated_sha256": sha256_hex(users[1]),
+            "inputs": [each.name for each in plan.user.inputs], "users": 10, "train": window,
+            "calibration": {"a": 1.0}, "rows": 10, "positives": 2, "intervals": {},
+            "reliability": [], "parity": {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5},
+        }  # fmt: skip
+        overrides["users"]["scores"] = {
+            "model": {name: scores[name] for name in ("roc_auc", "brier", "log_loss", "calibration_error")}
+        }
     manifest = Manifest.model_validate(
         {
             "model": {
@@ -186,7 +200,8 @@ def bundle_files(
         | overrides
     )  # fmt: skip
     metadata = b'{"trained_at": "2026-11-01T00:00:00Z"}'
-    return BundleFiles(manifest.to_bytes(), model, {"metadata.json": metadata})
+    graphs = {} if users is None else dict(zip((USERS, EVALUATED_USERS), users, strict=True))
+    return BundleFiles(manifest.to_bytes(), model, {"metadata.json": metadata, **graphs})
 
 
 def _input(name: str, unit: str, finish: Mapping[str, Any]) -> dict[str, Any]:

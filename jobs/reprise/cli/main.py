@@ -23,6 +23,7 @@ _COMPONENTS = {
     "demand": "scoring.demand",
     "report": "scoring.report",
     "nightly": "scoring.nightly",
+    "retention": "scoring.retention",
     "outcomes": "outcomes",
     "forget": "forget",
     "status": "status",

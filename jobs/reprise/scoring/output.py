@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 Read = TypeVar("Read", bound=BaseModel)
 
 
-class Manifest(BaseModel):
+class RunManifest(BaseModel):
     """What a directory of scores holds. A directory without it is incomplete."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -43,21 +43,32 @@ class Manifest(BaseModel):
     chunk: int
     events: int  # Before the instant
     last_event: AwareDatetime
-    pairs: int
     files: list[str]
 
 
-class ScoreDirectory:
-    """The directory of an instant's date and a model, under the URL of the output."""
+class Manifest(RunManifest):
+    """What a directory of the scores of pairs holds."""
 
-    def __init__(self, url: str, at: datetime, digest: str) -> None:
+    pairs: int
+
+
+class ScoreDirectory(Generic[Read]):
+    """The directory of an instant's date and a model, under the URL of the output.
+
+    ``kind`` is the class of its manifest, and ``schema`` that of its files.
+    """
+
+    def __init__(
+        self, url: str, at: datetime, digest: str, kind: type[Read], schema: pa.Schema = SCHEMA
+    ) -> None:
         self._storage = open_storage(url)
+        self._kind, self._schema = kind, schema
         self._path = f"date={at:%Y-%m-%d}/model={digest.removeprefix('sha256:')[:12]}"
         self.location = self._storage.location(self._path)
 
-    def manifest(self) -> Manifest | None:
+    def manifest(self) -> Read | None:
         """Return the manifest, None where there is none; raises ``ScoringError`` if it cannot be read."""
-        return read_manifest(self._storage, f"{self._path}/{MANIFEST}", Manifest)
+        return read_manifest(self._storage, f"{self._path}/{MANIFEST}", self._kind)
 
     def begin(self, names: Iterable[str]) -> set[str]:
         """Remove the manifest and the files of other runs; return which of these files are there."""
@@ -73,14 +84,14 @@ class ScoreDirectory:
         """Write one file, by way of a local folder; ``advance`` is called with the number of rows of each batch."""
         local = folder / name
         writer = pq.ParquetWriter if local.suffix == ".parquet" else pacsv.CSVWriter
-        with writer(local, SCHEMA) as opened:
+        with writer(local, self._schema) as opened:
             for batch in batches:
                 opened.write_batch(batch)
                 advance(batch.num_rows)
         self._storage.write(f"{self._path}/{name}", local)
         local.unlink()
 
-    def finish(self, manifest: Manifest) -> None:
+    def finish(self, manifest: Read) -> None:
         """Write the manifest."""
         self._storage.write(f"{self._path}/{MANIFEST}", manifest.model_dump_json(indent=2).encode())
 

@@ -55,11 +55,7 @@ class ScoringReport:
             f"{found.events:,} events before the instant, the last at {found.last_event.isoformat()}",
             f"scored {self.scored:,} pairs in {self.seconds:.1f} s{present}",
         ]
-        if parse_timestamp(self.model_knows_until) >= microseconds(found.at - EPOCH):
-            lines.append(
-                f"the model has learnt from events until {self.model_knows_until}: compared with what users did after"
-                " the instant, these scores look better than they are"
-            )
+        lines += later_knowledge(self.model_knows_until, found.at)
         return "\n".join(lines)
 
 
@@ -80,7 +76,7 @@ def score(
     with reported_job(JOB, settings) as job, TemporaryDirectory(prefix="reprise-scores-") as name:
         metrics = ScoringMetrics(job.registry)
         _, bundle = open_bundle(settings)
-        out = ScoreDirectory(settings.out, at, bundle.digest)
+        out = ScoreDirectory(settings.out, at, bundle.digest, Manifest)
         complete = out.manifest()
         wanted = (at, bundle.digest, settings.format)
         if complete and (complete.at, complete.model, complete.format) == wanted:
@@ -102,12 +98,22 @@ def open_bundle(settings: ScoringSettings) -> tuple[BundleStore, Bundle]:
     return models, models.fetch(models.latest() if settings.model == "latest" else settings.model)
 
 
+def later_knowledge(model_knows_until: str, at: datetime) -> list[str]:
+    """Return the line that says so if the model has learnt from events at the instant or later."""
+    if parse_timestamp(model_knows_until) < microseconds(at - EPOCH):
+        return []
+    return [
+        f"the model has learnt from events until {model_knows_until}: compared with what users did after"
+        " the instant, these scores look better than they are"
+    ]
+
+
 def _write_scores(
     executor: BatchExecutor,
     bundle: Bundle,
     at: datetime,
     settings: ScoringSettings,
-    out: ScoreDirectory,
+    out: ScoreDirectory[Manifest],
     folder: Path,
 ) -> tuple[Manifest, int, int]:
     """Write the parts that are missing, and the manifest; return it, the pairs scored and the parts found."""

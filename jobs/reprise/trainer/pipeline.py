@@ -9,8 +9,10 @@ from pathlib import Path
 
 from reprise.bundle import (
     EVALUATED,
+    EVALUATED_USERS,
     METADATA,
     MODEL_CARD,
+    USERS,
     Bundle,
     BundleCorruptError,
     BundleFiles,
@@ -32,7 +34,7 @@ from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, check_truth_file
 from reprise.trainer.data.history import History, compute_dataset, read_history
 from reprise.trainer.evaluation.buy_again import BuyAgainReport, evaluate_buy_again
-from reprise.trainer.exceptions import RolloutRefusedError
+from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
 from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline
@@ -42,6 +44,7 @@ from reprise.trainer.publication.manifest import build_manifest, describe_data, 
 from reprise.trainer.publication.metadata import Run, build_metadata
 from reprise.trainer.publication.model_card import render_card
 from reprise.trainer.settings import TrainerSettings
+from reprise.trainer.users.model import FittedUserModel, train_user_model
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,7 @@ class TrainingResult:
     run: Run
     model: FittedModel
     ranking: BuyAgainReport | None
+    users: FittedUserModel | str  # The users' model, or why there is none
     proposal: Proposal | None = None
     # Whether it is the store's latest, and why; None if that was not asked for
     latest: str | None = None
@@ -93,8 +97,9 @@ def train(
         model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
         durations.update(model.durations)
         ranking = _rank(model, plan, history, settings, Path(folder), durations)
+        users = _train_users(history, plan, settings, durations)
         run = Run(trained_at, durations, history.report, settings)
-        result = _publish(store, model, ranking, plan, history, run)
+        result = _publish(store, model, ranking, users, plan, history, run)
         comparison = None
         if serving is not None and serving.bundle.digest != result.digest:
             try:
@@ -132,10 +137,22 @@ def _rank(
     return report
 
 
+def _train_users(
+    history: History, plan: Plan, settings: TrainerSettings, durations: dict[str, float]
+) -> FittedUserModel | str:
+    """Return the users' model; or why the data is not enough for one, which is no reason to publish nothing."""
+    try:
+        with timed(durations, "users"):
+            return train_user_model(history, plan, settings)
+    except TrainingRefusedError as error:
+        return error.reason
+
+
 def _publish(
     store: BundleStore,
     model: FittedModel,
     ranking: BuyAgainReport | None,
+    users: FittedUserModel | str,
     plan: Plan,
     history: History,
     run: Run,
@@ -143,14 +160,22 @@ def _publish(
     with progress("Publishing the bundle", 1, "bundles") as bar:
         refit = describe_refit(history, model)
         manifest = build_manifest(model, plan, run.settings, describe_data(history), refit)
+        graphs = {EVALUATED: model.evaluated.graph}
+        if isinstance(users, FittedUserModel):
+            manifest = manifest.model_copy(update={"users": users.description})
+            graphs |= {USERS: users.published, EVALUATED_USERS: users.evaluated}
         attachments = {
-            EVALUATED: model.evaluated.graph,
-            METADATA: build_metadata(model, manifest, refit, run, ranking),
-            MODEL_CARD: render_card(model, manifest, refit, plan, run, history.anomalies, ranking).encode(),
+            **graphs,
+            METADATA: build_metadata(model, manifest, refit, run, ranking, users),
+            MODEL_CARD: render_card(
+                model, manifest, refit, plan, run, history.anomalies, ranking, users
+            ).encode(),
         }
         digest = store.publish(BundleFiles(manifest.to_bytes(), model.published.graph, attachments))
         bar.advance()
-    return TrainingResult(digest, manifest, refit, store.location(digest, MODEL_CARD), run, model, ranking)
+    return TrainingResult(
+        digest, manifest, refit, store.location(digest, MODEL_CARD), run, model, ranking, users
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ def render_summary(result: TrainingResult) -> str:
     lines += ["", *_questions(evaluation.questions)]
     if result.ranking is not None:
         lines += ["", *_ranking(result.ranking)]
+    lines += ["", *_users(result)]
     manifest, refit = result.manifest, result.refit
     age = result.run.describe_age(refit.newest_row, data)
     lines += ["", *_verdicts(manifest)]
@@ -102,6 +103,24 @@ def _ranking(report: BuyAgainReport) -> list[str]:
             for mean, lead in found.values()
         )
         lines.append(f"  {name:<32}" + "".join(cells))
+    return lines
+
+
+def _users(result: TrainingResult) -> list[str]:
+    if isinstance(result.users, str):
+        return [f"no model of users: {result.users}"]
+    found, label = result.users.description, result.run.settings.label_text
+    lines = [
+        f"Users at random instants, P(buys anything within {label}):"
+        f" {found.rows:,} rows, {found.positives / found.rows:.1%} positive",
+        " " * 34 + "".join(f"{name:>16}" for name in ("ROC AUC", "Brier", "log loss", "calibration err")),
+    ]
+    for name, each in found.scores.items():
+        values = map(number, (each.roc_auc, each.brier, each.log_loss, each.calibration_error))
+        lines.append(f"  {name.replace('_', ' × '):<32}" + "".join(f"{value:>16}" for value in values))
+        if name == MODEL:
+            ranges = (f"{number(low)}-{number(high)}" for low, high in found.intervals.values())
+            lines.append(f"  {'95% interval':<32}" + "".join(f"{text:>16}" for text in ranges))
     return lines
 
 

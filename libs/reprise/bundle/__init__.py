@@ -1,8 +1,10 @@
 """Model bundles: format, content-addressed store, verification."""
 
 from reprise.bundle.bundle import EVALUATED as EVALUATED
+from reprise.bundle.bundle import EVALUATED_USERS as EVALUATED_USERS
 from reprise.bundle.bundle import METADATA as METADATA
 from reprise.bundle.bundle import MODEL_CARD as MODEL_CARD
+from reprise.bundle.bundle import USERS as USERS
 from reprise.bundle.bundle import Bundle as Bundle
 from reprise.bundle.bundle import BundleFiles as BundleFiles
 from reprise.bundle.bundle import Digest as Digest
@@ -29,6 +31,8 @@ from reprise.bundle.manifest import Refit as Refit
 from reprise.bundle.manifest import ReliabilityBin as ReliabilityBin
 from reprise.bundle.manifest import Scores as Scores
 from reprise.bundle.manifest import SliceReport as SliceReport
+from reprise.bundle.manifest import UserModel as UserModel
+from reprise.bundle.manifest import UserScores as UserScores
 from reprise.bundle.manifest import Window as Window
 from reprise.bundle.manifest import canonical_json as canonical_json
 from reprise.bundle.store import BundleStore as BundleStore

@@ -16,6 +16,9 @@ METADATA = "metadata.json"
 MODEL_CARD = "model_card.html"
 EVALUATED = "evaluated.onnx"
 """The graph that the evaluation is of, in a bundle whose model was refit on later rows."""
+USERS = "users.onnx"
+EVALUATED_USERS = "evaluated-users.onnx"
+"""The graphs of the users' model, if the manifest has one: published and evaluated."""
 
 Digest = NewType("Digest", str)
 """``sha256:`` and the 64 lower-case hexadecimal digits of the manifest's sha256."""
@@ -40,7 +43,7 @@ class BundleFiles:
 
     manifest: bytes = field(repr=False)  # Bytes of ``manifest.json``
     model: bytes = field(repr=False)  # Bytes of ``model.onnx``
-    # Bytes by name of other files; the digest covers only ``evaluated.onnx``, whose sha256 the manifest has
+    # Bytes by name of other files; the digest covers only the graphs, whose sha256 the manifest has
     attachments: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -203,6 +203,44 @@ class Parity(_Part):
     tolerance: Annotated[float, Field(gt=0.0)]
 
 
+class UserScores(_Part):
+    """How good probabilities of the users' question are on held-out rows."""
+
+    roc_auc: Share
+    brier: Share
+    log_loss: Annotated[float, Field(ge=0.0)]
+    calibration_error: Share = Field(description="Expected calibration error over 10 bins of equal count.")
+
+
+class UserModel(_Part):
+    """The model of the second question: whether a user with a purchase buys anything within the horizon.
+
+    Its graph has the form of the other, and is judged and refit over the same spans.
+    """
+
+    sha256: Sha256 = Field(description="Of ``users.onnx``, the published graph.")
+    evaluated_sha256: Sha256 = Field(
+        description="Of ``evaluated-users.onnx``, the graph that the evaluation is of."
+    )
+    inputs: Annotated[tuple[str, ...], Field(min_length=1)] = Field(
+        description="Names of its inputs, in order: those of the plan's user entity."
+    )
+    users: Count = Field(description="Users that it has learnt from.")
+    train: Window = Field(description="Rows that the published graph was grown on.")
+    calibration: dict[str, float] = Field(description="Coefficients of the published graph's calibration.")
+    rows: Count = Field(description="Held-out rows.")
+    positives: Count
+    scores: dict[str, UserScores] = Field(
+        description="On held-out rows: ``model``; ``recency_frequency``, a tree of days since the last purchase and"
+        " number of purchases; and ``prevalence``."
+    )
+    intervals: dict[str, tuple[float, float]] = Field(
+        description="95% intervals of the model's scores over users."
+    )
+    reliability: tuple[ReliabilityBin, ...]
+    parity: Parity
+
+
 class Importance(_Part):
     """The importance of one input."""
 
@@ -241,6 +279,9 @@ class Manifest(_Part):
     importances: tuple[Importance, ...]
     data: DataSnapshot = Field(description="The rows of the evaluated model.")
     refit: Refit | None = Field(None, description="None: the published model is the evaluated one.")
+    users: UserModel | None = Field(
+        None, description="None: the data was not enough for it, or an earlier version trained the bundle."
+    )
     parity: Parity
     score_histogram: Histogram = Field(description="Of the probabilities of the evaluation rows.")
     feature_histograms: dict[str, Histogram] = Field(

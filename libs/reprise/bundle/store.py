@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from reprise.bundle.bundle import (
     EVALUATED,
+    EVALUATED_USERS,
     MANIFEST,
     METADATA,
     MODEL,
     SIGNATURE,
+    USERS,
     Bundle,
     BundleFiles,
     Digest,
@@ -135,6 +137,18 @@ class BundleStore:
             return bundle.model
         return self._graph(bundle.digest, EVALUATED, bundle.manifest.refit.evaluated_sha256)
 
+    def user_models(self, bundle: Bundle) -> tuple[bytes, bytes] | None:
+        """Return the verified graphs of the users' model, published and evaluated; None if the bundle has none.
+
+        Raises:
+            BundleCorruptError: A graph is missing, or differs from what was published.
+        """
+        users = bundle.manifest.users
+        if users is None:
+            return None
+        published = self._graph(bundle.digest, USERS, users.sha256)
+        return published, self._graph(bundle.digest, EVALUATED_USERS, users.evaluated_sha256)
+
     def location(self, digest: str, name: str) -> str:
         """Return the address of a bundle's file: a path in a local store, a URL otherwise."""
         return self._storage.location(_path(parse_digest(digest), name))
@@ -209,7 +223,9 @@ class BundleStore:
 
     def _is_intact(self, digest: Digest) -> bool:
         try:
-            self.evaluated_model(self.fetch(digest))
+            bundle = self.fetch(digest)
+            self.evaluated_model(bundle)
+            self.user_models(bundle)
         except (BundleNotFoundError, BundleCorruptError, InvalidBundleError, UntrustedBundleError):
             return False
         return True

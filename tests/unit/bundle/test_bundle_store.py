@@ -7,6 +7,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from reprise.bundle import (
     EVALUATED,
+    EVALUATED_USERS,
+    USERS,
     BundleCorruptError,
     BundleFiles,
     BundleNotFoundError,
@@ -18,6 +20,7 @@ from reprise.bundle import (
     sha256_hex,
 )
 from reprise.runtime.storage import Storage, StorageAddressError, open_storage
+from support.served_bundles import bundle_files
 
 StoreFactory = Callable[[], BundleStore]
 
@@ -212,6 +215,19 @@ def test_evaluated_graph_of_a_refit_model_is_verified_and_else_the_model_itself(
         store.evaluated_model(bundle)
     store.publish(BundleFiles(manifest, files.model, {EVALUATED: b"evaluated"}))
     assert store.evaluated_model(bundle) == b"evaluated"
+
+
+def test_graphs_of_the_users_model_are_verified_and_a_bundle_without_one_has_none(tmp_path: Path) -> None:
+    store, files = BundleStore(str(tmp_path)), bundle_files(users=(b"published", b"evaluated"))
+    assert store.user_models(store.fetch(store.publish(bundle_files()))) is None
+    bundle = store.fetch(store.publish(files))
+    assert store.user_models(bundle) == (b"published", b"evaluated")
+    for name in (USERS, EVALUATED_USERS):
+        local_file(store, bundle.digest, name).write_bytes(b"other")
+        with pytest.raises(BundleCorruptError, match=name):
+            store.user_models(bundle)
+        store.publish(files)
+    assert store.user_models(bundle) == (b"published", b"evaluated")
 
 
 def test_manifest_of_another_model_is_not_published(tmp_path: Path) -> None:

@@ -1,9 +1,16 @@
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
 
 from reprise.bundle import BundleStore
 from reprise.bundle.signature import SigningKey
+from reprise.evaluation.time_split import split_by_time
 from reprise.trainer import pipeline
 from reprise.trainer.settings import TrainerSettings
+from support.hard_histories import random_history
+from support.histories import event_table
 from support.served_bundles import bundle_files, small_plan
 
 
@@ -18,3 +25,16 @@ def test_a_latest_that_no_trusted_key_signed_is_not_compared_with(tmp_path: Path
     serving, reason = pipeline._latest(settings, small_plan(), settings.open_models(settings.out))
     assert serving is None
     assert "not signed by any key" in reason
+
+
+def test_too_few_users_for_a_model_of_theirs_are_no_reason_to_publish_nothing(tmp_path: Path) -> None:
+    events = random_history(3, 60, users=3, products=2)
+    pq.write_table(event_table(events), tmp_path / "events.parquet")
+    settings = TrainerSettings.load(events=tmp_path, out="models", horizon="1d")
+    times = [event.timestamp_us for event in events]
+    split = split_by_time(min(times), max(times), timedelta(days=1))
+    history = SimpleNamespace(events=tmp_path / "events.parquet", split=split)
+    durations: dict[str, float] = {}
+    reason = pipeline._train_users(history, small_plan(), settings, durations)
+    assert isinstance(reason, str)
+    assert "rows of users" in reason

@@ -15,6 +15,7 @@ from reprise.runtime.durations import format_duration
 from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.settings import TrainerSettings
+from reprise.trainer.users.model import FittedUserModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,12 @@ class Run:
 
 
 def build_metadata(
-    model: FittedModel, manifest: Manifest, refit: Refit, run: Run, ranking: BuyAgainReport | None
+    model: FittedModel,
+    manifest: Manifest,
+    refit: Refit,
+    run: Run,
+    ranking: BuyAgainReport | None,
+    users: FittedUserModel | str,
 ) -> bytes:
     """Return the JSON of what may differ between two trainings of the same model, and of its evaluation."""
     report, data = run.report, manifest.data
@@ -81,6 +87,7 @@ def build_metadata(
             for name, scores in model.intervals.items()
         },
         "buy_again": None if ranking is None else _describe_ranking(ranking),
+        "users": {"refused": users} if isinstance(users, str) else users.description.model_dump(mode="json"),
         "over_time": [
             {
                 "start": format_timestamp(part.span.start_us),

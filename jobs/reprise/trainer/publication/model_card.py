@@ -18,6 +18,7 @@ from reprise.trainer.model.importance import group_importances
 from reprise.trainer.publication import plots
 from reprise.trainer.publication.metadata import Run
 from reprise.trainer.threshold import describe_rule
+from reprise.trainer.users.model import FittedUserModel
 
 _METRICS = (
     ("ROC AUC", "roc_auc", "probability that a positive row ranks above a negative one; 0.5 is chance"),
@@ -42,6 +43,7 @@ def render_card(
     run: Run,
     anomalies: Mapping[str, int],
     ranking: BuyAgainReport | None,
+    users: FittedUserModel | str,
 ) -> str:
     """Return the card as one self-contained HTML page, plots included."""
     environment = html_environment(
@@ -89,6 +91,7 @@ def render_card(
         selection=model.selection,
         learning_curve=model.learning_curve,
         ranking=ranking,
+        users_refused=users if isinstance(users, str) else None,
         ranked_at=None if ranking is None else format_timestamp(ranking.instant_us),
         plots=_plots(model, manifest),
     )

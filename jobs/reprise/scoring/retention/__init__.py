@@ -1,0 +1,1 @@
+"""Whether each user buys anything within the horizon: whom to keep."""

@@ -1,0 +1,32 @@
+"""The ``retention`` command."""
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from reprise.runtime.settings_command import settings_command
+from reprise.scoring.options import OPTIONS, source_options
+
+if TYPE_CHECKING:
+    from reprise.scoring.settings import ScoringSettings
+
+
+@settings_command("retention", "reprise.scoring.settings:ScoringSettings", options=OPTIONS)
+@click.option(
+    "--backtests",
+    type=click.IntRange(0, 24),
+    default=3,
+    show_default=True,
+    help="Earlier instants, a horizon apart, at which the probabilities are compared with what users then did.",
+)
+@source_options
+def command(settings: "ScoringSettings", **others: Any) -> None:
+    """Score every user with a purchase: the probability of buying anything within the model's horizon.
+
+    Writes retention/date=YYYY-MM-DD/model=<digest>/part-*.parquet (or .csv) with the drop since one horizon before, the
+    usual gap between purchases and the spend in a horizon, then _manifest.json. Prints the users by band, and
+    how good the probabilities of earlier instants were. Does nothing if the manifest of the instant and model is there.
+    """
+    from reprise.scoring.retention.run import score_users
+
+    click.echo(str(score_users(settings, **others)))

@@ -1,0 +1,1 @@
+"""The model of users: whether a user buys anything within the horizon."""

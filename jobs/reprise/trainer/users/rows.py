@@ -1,0 +1,69 @@
+"""The labelled rows of users, in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from reprise.evaluation.classification_metrics import Floats, Indices, Labels
+from reprise.evaluation.time_split import Span
+from reprise.features.user_rows import UserRows
+from reprise.runtime.durations import microseconds
+
+MAX_ROWS = 100_000
+MAX_USERS = 50_000
+_DAY_US = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class UserDataset:
+    """Rows of users at random instants, in time order."""
+
+    inputs: npt.NDArray[np.float32]  # The user inputs of the plan, NaN where missing
+    labels: Labels  # Whether the user bought anything within the horizon
+    timestamps_us: Indices
+    users: Indices  # The number of the row's user, from 0
+    recency_days: Floats  # Days since the last purchase
+    purchases: Floats  # Number of purchases
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def positives(self) -> int:
+        """Number of rows whose label is true."""
+        return int(np.count_nonzero(self.labels))
+
+    def subset(self, rows: slice | npt.NDArray[np.bool_]) -> Self:
+        """Return some of the rows."""
+        return type(self)(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    def within(self, span: Span) -> Self:
+        """Return the rows of a span of time."""
+        return self.subset(span.rows(self.timestamps_us))
+
+
+def load_user_dataset(
+    rows: UserRows, names: Sequence[str], start_us: int, end_us: int, horizon: timedelta
+) -> UserDataset:
+    """Return labelled rows of random instants of a span whose labels are known."""
+    horizon_us = microseconds(horizon)
+    sampled = rows.sampled(start_us, end_us, horizon_us, MAX_ROWS)
+    past, inputs = rows.past(sampled), np.empty((len(sampled), len(names)), np.float32)
+    filled = 0
+    for batch in rows.inputs(sampled):
+        inputs[filled : filled + len(batch)] = batch
+        filled += len(batch)
+    timestamps = past["ts"].to_numpy()
+    wait = past["next_us"].cast("float64").to_numpy() - timestamps
+    return UserDataset(
+        inputs=inputs,
+        labels=wait <= horizon_us,  # False for NaN: no purchase followed
+        timestamps_us=timestamps,
+        users=past["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
+        recency_days=(timestamps - past["last_us"].to_numpy()) / _DAY_US,
+        purchases=past["purchases"].to_numpy().astype(np.float64),
+    )
