@@ -24,6 +24,7 @@ _COMPONENTS = {
     "report": "scoring.report",
     "nightly": "scoring.nightly",
     "retention": "scoring.retention",
+    "audience": "scoring.audience",
     "outcomes": "outcomes",
     "forget": "forget",
     "status": "status",

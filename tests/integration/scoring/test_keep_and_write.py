@@ -1,10 +1,11 @@
-"""From a generated history to whom to keep: train, then score the users."""
+"""From a generated history to what a campaign changed: train, score the users, choose an audience, measure the lift."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -86,3 +87,43 @@ def test_probabilities_of_users_are_what_then_happens(shop: Path) -> None:
     assert abs(outcome.sum() - probability.sum()) < spread
     assert probability[outcome].mean() > probability[~outcome].mean() + 0.2
     assert [backtest["in_sample"] for backtest in manifest["backtests"]][-1] is False
+
+
+def test_a_campaign_that_makes_users_buy_has_a_lift_and_one_that_does_not_has_none(shop: Path) -> None:
+    retention(shop)
+    lifts = {}
+    for campaign in ("nothing", "offer"):
+        run(
+            "audience", "--campaign", campaign, "--holdout", "30%", "--bands", "0.5", "--out", shop / "scores"
+        )
+        folder, events = (
+            shop / "scores" / "campaigns" / campaign,
+            pq.read_table(shop / "events.parquet").to_pandas(),
+        )
+        written = pd.concat(
+            pd.read_csv(path, dtype={"user_id": str})
+            for path in folder.glob("write-*.csv")
+            if path.stat().st_size
+        )
+        assert written["reason"].str.match(r"(usually buys every|bought)").all()
+        if campaign == "offer":  # Every second user who would not have bought buys
+            later = events["timestamp"].between("2026-05-01", "2026-05-11", inclusive="right")
+            bought = set(events[later & (events["event_type"] == "purchase")]["user_id"])
+            won = [user for user in written["user_id"] if user not in bought][::2]
+            extra = events.iloc[: len(won)].assign(
+                event_id=[f"won-{user}" for user in won], user_id=won, event_type="purchase", amount=10.0,
+                timestamp=pd.Timestamp("2026-05-05", tz="UTC"),
+            )  # fmt: skip
+            events = pd.concat([events, extra])
+        events.to_parquet(shop / f"{campaign}.parquet")
+        arguments = ("--events", shop / f"{campaign}.parquet", "--at", "2026-05-11", "--out", shop / "scores")
+        lifts[campaign] = run("audience", "lift", "--campaign", campaign, *arguments).output
+        report = json.loads((folder / "lift.json").read_bytes())
+        assert report["is_over"]
+        whole = report["bands"][0]
+        assert whole["written"] == len(written)
+        assert whole["written"] + whole["held_out"] == sum(
+            band["written"] + band["held_out"] for band in report["bands"][1:]
+        )
+    assert "no effect is shown" in lifts["nothing"]
+    assert "won buyers" in lifts["offer"]

@@ -1,0 +1,1 @@
+"""Whom a campaign writes to, whom it holds out, and what it changed."""

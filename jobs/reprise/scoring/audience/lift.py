@@ -1,0 +1,204 @@
+"""What a campaign changed: who bought among the users written to and those held out."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+from reprise import sql
+from reprise.evaluation.cluster_bootstrap import Interval
+from reprise.evaluation.proportion_difference import Group, share_difference, spend_difference
+from reprise.event_files.options import ImportOptions
+from reprise.runtime.durations import EPOCH, format_duration, microseconds
+from reprise.runtime.storage import open_storage
+from reprise.scoring.audience.campaign import campaign_path, read_audience, read_campaign
+from reprise.scoring.exceptions import ScoringError
+from reprise.scoring.run import read_history
+from reprise.scoring.settings import ScoringSettings
+
+ALL = "all"
+_QUIET = timedelta(days=1)
+"""Longest time without any event of the shop."""
+
+
+class Difference(BaseModel):
+    """A difference, written to less held out, and its 95% interval; None where there is none."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    value: float | None
+    lower: float | None
+    upper: float | None
+
+    @classmethod
+    def of(cls, interval: Interval) -> Self:
+        """Return the difference of an interval, in which NaN is undefined."""
+        return cls(
+            **{
+                name: None if math.isnan(getattr(interval, name)) else getattr(interval, name)
+                for name in cls.model_fields
+            }
+        )
+
+
+class BandLift(BaseModel):
+    """Both groups of a band, and their differences."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    band: str
+    written: int
+    written_buyers: int
+    held_out: int
+    held_out_buyers: int
+    conversion: Difference
+    spend: Difference  # Per user
+
+
+class LiftReport(BaseModel):
+    """What a campaign changed, by band and over all of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    campaign: str
+    start: AwareDatetime
+    end: AwareDatetime
+    last_event: AwareDatetime  # Of those that count
+    is_over: bool  # Whether the events reach the end of the window
+    bands: list[BandLift]  # All of them together first
+
+    def __str__(self) -> str:
+        window = format_duration(self.end - self.start)
+        lines = [f"{self.campaign}: purchases within {window} after {self.start.isoformat()}"]
+        if not self.is_over:
+            lines.append(
+                f"the last event is of {self.last_event.isoformat()}, before the window ends: numbers will change"
+            )
+        head = ("written", "bought", "held out", "bought", "difference", "95 % interval", "spend per user")
+        lines += ["", f"{'band':<16}" + "".join(f"{name:>18}" for name in head)]
+        lines += [_line(each) for each in self.bands]
+        whole = self.bands[0]
+        found = whole.conversion
+        if found.value is None or found.lower is None or found.upper is None:
+            return "\n".join([*lines, "", "without users on both sides nothing can be compared"])
+        effect = "no effect is shown"
+        if found.lower > 0 or found.upper < 0:
+            effect = f"the campaign {'won' if found.lower > 0 else 'lost'} buyers"
+        numbers = [round(whole.written * bound) for bound in (found.value, found.lower, found.upper)]
+        lines += ["", f"{numbers[0]:+,} buyers by writing ({numbers[1]:+,} to {numbers[2]:+,}): {effect}"]
+        return "\n".join(lines)
+
+
+def measure_lift(
+    settings: ScoringSettings,
+    campaign: str,
+    start: datetime | None,
+    window: timedelta | None,
+    events: Path | None,
+    offline: str | None,
+    at: datetime,
+    import_options: ImportOptions,
+    memory_limit: str,
+) -> LiftReport:
+    """Compare both groups of a campaign by the purchases in (start, start + window], and write the result.
+
+    Raises:
+        ScoringError: There is no such campaign, or it begins after all events.
+        RepriseError: The events or the output are unavailable or unusable.
+    """
+    storage = open_storage(settings.out)
+    manifest = read_campaign(storage, campaign)
+    if manifest is None:
+        raise ScoringError(f"{storage.location(campaign_path(campaign))} has no manifest: no such campaign")
+    begins = (start or manifest.at).astimezone(UTC)
+    ends = begins + (window or timedelta(seconds=manifest.horizon_seconds))
+    bounds = [microseconds(each - EPOCH) for each in (begins, min(ends, at), at)]
+    with TemporaryDirectory(prefix="reprise-lift-") as name:
+        history = read_history(Path(name), events, offline, import_options, memory_limit)
+        with sql.connect(memory_limit=memory_limit, temp_directory=Path(name) / "spill") as connection:
+            connection.register("audience", read_audience(storage, manifest))
+            groups = _groups(connection, history, manifest.purchase_type, bounds)
+            last_us = connection.execute(
+                f"SELECT max(epoch_us(timestamp)) FROM read_parquet({sql.literal(history)})"
+                f" WHERE epoch_us(timestamp) < {bounds[2]}"
+            ).fetchone()[0]
+    if last_us is None or last_us <= bounds[0]:
+        raise ScoringError(f"there is no event after {begins.isoformat()}, when the campaign began")
+    last_event = EPOCH + timedelta(microseconds=last_us)
+    names = [ALL, *(band.name for band in reversed(manifest.bands))]
+    empty = Group(0, 0)
+    report = LiftReport(
+        campaign=campaign,
+        start=begins,
+        end=ends,
+        last_event=last_event,
+        is_over=min(at, last_event + _QUIET) >= ends,
+        bands=[
+            _band(name, groups.get((name, False), empty), groups.get((name, True), empty)) for name in names
+        ],
+    )
+    storage.write(f"{manifest.path}/lift.json", report.model_dump_json(indent=2).encode())
+    return report
+
+
+def _groups(
+    connection: Any, history: Path, purchase_type: str, bounds: Sequence[int]
+) -> dict[tuple[str, bool], Group]:
+    """Return the groups by band and whether they are held out."""
+    start, end, _ = bounds
+    rows = connection.execute(
+        f"""
+        WITH spent AS (
+            SELECT user_id, coalesce(sum(CAST(amount AS DOUBLE)), 0) AS spend FROM (
+                SELECT * FROM {sql.numbered_rows(history)} {sql.FIRST_OF_EACH_ID}
+            )
+            WHERE event_type = {sql.literal(purchase_type)} AND epoch_us(timestamp) > {start}
+                AND epoch_us(timestamp) <= {end}
+            GROUP BY user_id
+        )
+        SELECT coalesce(band, {sql.literal(ALL)}), held_out, count(*), count(spend), coalesce(sum(spend), 0),
+               coalesce(sum(spend * spend), 0)
+        FROM audience LEFT JOIN spent USING (user_id)
+        GROUP BY GROUPING SETS ((band, held_out), (held_out))
+        """
+    ).fetchall()
+    return {(band, held_out): Group(*numbers) for band, held_out, *numbers in rows}
+
+
+def _band(name: str, written: Group, held_out: Group) -> BandLift:
+    return BandLift(
+        band=name,
+        written=written.users,
+        written_buyers=written.buyers,
+        held_out=held_out.users,
+        held_out_buyers=held_out.buyers,
+        conversion=Difference.of(share_difference(written, held_out)),
+        spend=Difference.of(spend_difference(written, held_out)),
+    )
+
+
+def _line(band: BandLift) -> str:
+    def share(buyers: int, users: int) -> str:
+        return f"{buyers / users:.1%}" if users else "–"
+
+    found, spend = band.conversion, band.spend
+    difference = "–" if found.value is None else f"{found.value:+.1%}"
+    bounds = "–"
+    if found.lower is not None and found.upper is not None:
+        bounds = f"{found.lower:+.1%} to {found.upper:+.1%}"
+    spent = "–" if spend.value is None else f"{spend.value:+.2f}"
+    if spend.lower is not None and spend.upper is not None:
+        spent += f" ({spend.lower:+.2f} to {spend.upper:+.2f})"
+    cells = (
+        f"{band.written:,}",
+        share(band.written_buyers, band.written),
+        f"{band.held_out:,}",
+        share(band.held_out_buyers, band.held_out),
+        difference,
+        bounds,
+    )
+    return f"{band.band:<16}" + "".join(f"{cell:>18}" for cell in cells) + f"    {spent}"
