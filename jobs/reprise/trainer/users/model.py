@@ -13,13 +13,14 @@ from reprise.evaluation.cluster_bootstrap import bootstrap
 from reprise.evaluation.time_split import Span, TimeSplit
 from reprise.events import format_timestamp
 from reprise.features.plan import Plan
-from reprise.features.request_kinds import KINDS, ONE_KIND
+from reprise.features.request_kinds import ONE_KIND
 from reprise.features.user_rows import UserRows
 from reprise.runtime.durations import format_duration, microseconds
 from reprise.runtime.progress import progress
 from reprise.trainer.data.history import History
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.model.beta_calibration import BetaCalibration, KindCalibration, fit_beta_calibration
+from reprise.trainer.model.beta_calibration import BetaCalibration, fit_kind_calibration
+from reprise.trainer.model.fitted_model import recency_weights
 from reprise.trainer.model.forest import DEFAULT, SplitForest, grow_forest, score_forest
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
 from reprise.trainer.settings import TrainerSettings
@@ -140,13 +141,14 @@ def _fit(
     grown = grow_forest(train.inputs, train.labels, DEFAULT, seed=settings.seed, jobs=settings.jobs)
     if votes is None:
         votes = score_forest(grown, calibration.inputs, jobs=settings.jobs)
-    beta = fit_beta_calibration(votes, calibration.labels)
-    forest, by_kind = SplitForest(grown), KindCalibration(ONE_KIND, (beta,) * len(KINDS))
+    weights = recency_weights(calibration.timestamps_us, settings.label_span)
+    by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, ONE_KIND, weights)
+    forest = SplitForest(grown)
     graph = build_graph(forest, by_kind)
     scorer = Scorer(graph, INPUT, OUTPUT, names)
     difference = check_parity(scorer, forest, by_kind, calibration.inputs, jobs=settings.jobs)
     parity = Parity(rows=len(calibration), max_abs_diff=difference, tolerance=TOLERANCE)
-    return _Graph(graph, scorer, beta, parity)
+    return _Graph(graph, scorer, by_kind.by_kind[0], parity)
 
 
 def _cross_fitted_votes(rows: UserDataset, settings: TrainerSettings) -> Floats:
