@@ -36,6 +36,8 @@ from reprise.scoring.demand.metrics import JOB as DEMAND
 from reprise.scoring.demand.metrics import DemandMetrics
 from reprise.scoring.metrics import JOB as SCORING
 from reprise.scoring.metrics import ScoringMetrics
+from reprise.scoring.retention.metrics import JOB as RETENTION
+from reprise.scoring.retention.metrics import RetentionMetrics
 from reprise.status.app import DISTRIBUTION as STATUS
 from reprise.status.app import StatusMetrics
 from reprise.trainer.metrics import JOB as TRAINER
@@ -94,7 +96,7 @@ _UNITS = (
 
 OPERATOR = "reprise-rollout"
 SERVICES = (PREDICTOR, PRODUCER, materializer.DISTRIBUTION, archiver.DISTRIBUTION)
-JOBS = (TRAINER, BACKFILL, OUTCOMES, SCORING, DEMAND)
+JOBS = (TRAINER, BACKFILL, OUTCOMES, SCORING, DEMAND, RETENTION)
 
 
 @cache
@@ -112,6 +114,7 @@ def registries() -> dict[str, CollectorRegistry]:
         OUTCOMES: _job(OutcomesMetrics),
         SCORING: _job(ScoringMetrics),
         DEMAND: _job(DemandMetrics),
+        RETENTION: _job(RetentionMetrics),
     }
 
 

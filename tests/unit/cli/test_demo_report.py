@@ -16,6 +16,19 @@ BACKTEST = {
     "moving_average": None,
     "covered": 0.87,
 }
+RETENTION = {
+    "backtests": [
+        {
+            "at": "2026-10-30T00:00:00Z",
+            "users": 1_200,
+            "expected_buyers": 803.6,
+            "buyers": 790,
+            "roc_auc": 0.81,
+            "recency_roc_auc": None,
+            "in_sample": False,
+        }
+    ]
+}
 PRODUCTS = [
     {"product_id": f"p{number}", "units": 40.4 - number, "units_high": 52.0, "revenue": 1_234.0}
     for number in range(7)
@@ -41,6 +54,7 @@ def printed(**changed: Any) -> str:
         evaluation={"overall": {"model": measures, "baselines": {}, "rows": 10}, "questions": {}},
         ranking=changed.get("ranking", ranking),
         demand={**demand, **changed.get("demand", {})},
+        retention=changed.get("retention", RETENTION),
         comparisons=(),
         history_events=1,
         streamed_events=1,
@@ -71,13 +85,18 @@ def test_five_products_are_to_be_reordered_first_and_each_answer_has_its_backtes
         "WAPE from 2026-10-30 18.4% (seasonal-naive 17.3%, moving average –), 87.0% of the products in the interval"
         in found
     )
+    assert (
+        "from 2026-10-30 ROC AUC 0.810 (by recency –), 804 of 1,200 users expected to buy, 790 bought"
+        in found
+    )
     assert "learnt" not in found
     assert "tonight" in found
 
 
 def test_answers_without_a_backtest_say_so() -> None:
     no_bound = [PRODUCTS[0] | {"units_high": None}]
-    found = printed(ranking=None, demand={"backtests": [], "by_revenue": no_bound})
+    found = printed(ranking=None, demand={"backtests": [], "by_revenue": no_bound}, retention=None)
+    assert "too few users for a model of users" in found
     assert "too short for a backtest" in found
     assert "no user of the evaluation bought anything again" in found
     assert "stock up to     –" in found

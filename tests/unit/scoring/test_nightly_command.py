@@ -29,6 +29,7 @@ def test_all_answers_are_written_and_none_is_repeated(models: str, tmp_path: Pat
     (scores,) = tmp_path.glob("date=2026-05-01/model=*/_manifest.json")
     (demand,) = tmp_path.glob("demand-2026-05-01-*.json")
     assert json.loads(scores.read_bytes())["model"] == json.loads(demand.read_bytes())["model"]
+    assert "retention is left out: sha256:" in first.output
     assert "What to expect" in (tmp_path / "report.html").read_text()
     before = {path: path.stat().st_mtime_ns for path in (scores, demand)}
     again = run(models, tmp_path)

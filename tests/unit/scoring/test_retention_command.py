@@ -15,7 +15,9 @@ from click.testing import CliRunner, Result
 
 from reprise.bundle import BundleStore
 from reprise.events.event import ERASED_PREFIX
+from reprise.scoring.nightly.main import command as nightly
 from reprise.scoring.retention.main import command
+from support.pushgateway import gateway
 from support.served_bundles import bundle_files, logistic_graph, small_plan
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
@@ -104,6 +106,22 @@ def probability(last: datetime, at: datetime, slope: float = SLOPE) -> float:
 def scored(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
     out = tmp_path_factory.mktemp("scores")
     return out, run(shop, out, "--chunk", "60")
+
+
+def test_a_night_has_the_scores_of_users_and_pushes_their_numbers(shop: Path, tmp_path: Path) -> None:
+    words = ["--events", str(shop / "events.parquet"), "--model-store", str(shop / "models")]
+    words += ["--out", str(tmp_path), "--at", AT.isoformat()]
+    with gateway() as (url, pushed):
+        runner = CliRunner(env={"REPRISE_PROGRESS": "off", "PUSHGATEWAY_URL": url})
+        result = runner.invoke(nightly, words, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    _, manifest, rows = written(tmp_path)
+    (body,) = [body for _, path, body in pushed if path.endswith("reprise-retention")]
+    at_risk = sum(row["drop"] is not None and row["drop"] >= 0.2 for row in rows)
+    assert f"reprise_retention_users {len(rows)}.0" in body
+    assert f"reprise_retention_users_at_risk {at_risk}.0" in body
+    assert f"reprise_retention_backtest_roc_auc {manifest['backtests'][-1]['roc_auc']}" in body
+    assert f"{len(rows):,} users, 01 May 2026" in (tmp_path / "report.html").read_text()
 
 
 def test_every_user_is_scored_by_what_was_known_at_the_instant(scored: tuple[Path, Result]) -> None:

@@ -23,6 +23,7 @@ class DemoResult:
     evaluation: Mapping[str, Any]
     ranking: Mapping[str, Any] | None
     demand: Mapping[str, Any]
+    retention: Mapping[str, Any] | None
     comparisons: tuple[Comparison, ...]
     history_events: int
     streamed_events: int
@@ -107,6 +108,7 @@ def print_report(
     for name, line in (
         ("buy again", _ranking_line(result.ranking)),
         ("demand", _demand_line(result.demand)),
+        ("retention", _retention_line(result.retention)),
     ):
         console.print(f"  {name:12} {line}", highlight=False)
     console.print("\n[bold]Where to look next[/bold]")
@@ -168,6 +170,22 @@ def _demand_line(demand: Mapping[str, Any]) -> str:
     covered = f"{_share(test['covered'])} of the products in the interval"
     note = "; the model has learnt from it" if test["in_sample"] else ""
     return f"WAPE from {test['at'][:10]} {_share(test['wape'])} ({others}), {covered}{note}"
+
+
+def _retention_line(retention: Mapping[str, Any] | None) -> str:
+    if retention is None:
+        return "too few users for a model of users"
+    if not retention["backtests"]:
+        return "the history is too short for a backtest"
+    test = retention["backtests"][-1]
+    ranked = f"ROC AUC {_number(test['roc_auc'])} (by recency {_number(test['recency_roc_auc'])})"
+    bought = f"{test['expected_buyers']:,.0f} of {test['users']:,} users expected to buy, {test['buyers']:,} bought"
+    note = "; the model has learnt from it" if test["in_sample"] else ""
+    return f"from {test['at'][:10]} {ranked}, {bought}{note}"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _share(value: float | None) -> str:

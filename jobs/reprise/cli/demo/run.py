@@ -149,11 +149,13 @@ class _Demo:
         online = compare_online(
             client, addresses["predictor"], plan, paths.history, streamed, [*pairs[:_ONLINE_ROWS], *unknown]
         )
+        demand, retention = self._night()
         metadata: Mapping[str, Any] = orjson.loads((paths.bundle / "metadata.json").read_bytes())
         return DemoResult(
             evaluation=metadata["evaluation"],
             ranking=metadata["buy_again"],
-            demand=self._forecast_demand(),
+            demand=demand,
+            retention=retention,
             comparisons=(*offline.comparisons, online),
             history_events=pq.read_metadata(paths.history).num_rows,
             streamed_events=len(streamed),
@@ -203,13 +205,17 @@ class _Demo:
                 return {"user_id": user_id, **found}
         return {"user_id": pairs[0][0], "results": []}
 
-    def _forecast_demand(self) -> Mapping[str, Any]:
-        """Return the manifest of the night's forecast, and its products by revenue."""
+    def _night(self) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+        """Compute the night's answers; return the manifests of demand, with its products by revenue, and retention."""
         self.run("nightly")
         [path] = self.paths.scores.glob("demand-*.json")
-        manifest: Mapping[str, Any] = orjson.loads(path.read_bytes())
-        table = pq.read_table(self.paths.scores / manifest["file"])
-        return {**manifest, "by_revenue": table.sort_by([("revenue", "descending")]).to_pylist()}
+        demand = orjson.loads(path.read_bytes())
+        table = pq.read_table(self.paths.scores / demand["file"])
+        demand["by_revenue"] = table.sort_by([("revenue", "descending")]).to_pylist()
+        users = [
+            orjson.loads(each.read_bytes()) for each in self.paths.scores.glob("retention/*/*/_manifest.json")
+        ]
+        return demand, users[0] if users else None
 
     def _compare_arms(self) -> Mapping[str, Any]:
         self.run("archive", {"REPRISE_LOG_DIR": str(self.paths.log), "LOG_LEVEL": "warning"})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @backtests_option
 @source_options
 def command(settings: "ScoringSettings", backtests: int, **source: Any) -> None:
-    """Write all answers of a night to the output: score, demand, then report.
+    """Write all answers of a night to the output: score, demand, retention, then report.
 
     What is there already is not computed again, so a run that failed can be repeated. An answer that fails does not
     keep the others from being written; the exit status is 1 then. In the end, scores of dates before --keep-days are

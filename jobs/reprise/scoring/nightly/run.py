@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -11,7 +12,8 @@ from reprise.runtime.storage import Storage, open_storage
 from reprise.scoring.demand.run import forecast_demand
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.report.run import write_report
-from reprise.scoring.run import score
+from reprise.scoring.retention.run import score_users
+from reprise.scoring.run import open_bundle, score
 from reprise.scoring.settings import ScoringSettings
 
 _SCORES = re.compile(
@@ -30,8 +32,14 @@ def run_night(settings: ScoringSettings, backtests: int, source: Mapping[str, An
     answers: dict[str, Callable[..., object]] = {
         "score": score,
         "demand": partial(forecast_demand, backtests=backtests),
+        "retention": partial(score_users, backtests=backtests),
         "report": lambda settings, **_: write_report(settings),
     }
+    with suppress(RepriseError):  # Each answer says itself that there is no bundle
+        _, bundle = open_bundle(settings)
+        if bundle.manifest.users is None:
+            del answers["retention"]
+            yield f"retention is left out: {bundle.digest} has no model of users (its model card says why)\n"
     failures = []
     for name, answer in answers.items():
         try:

@@ -1,19 +1,19 @@
 """The answers that an output has."""
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from reprise.runtime.storage import Storage
+from reprise.scoring.audience.campaign import CampaignManifest
 from reprise.scoring.demand.manifest import DemandManifest
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.output import MANIFEST, Manifest, read_manifest
+from reprise.scoring.retention.output import FOLDER, RetentionManifest
 
 _DEMAND = re.compile(r"demand-[^/]+\.json")
 _CAMPAIGN = re.compile(rf"campaigns/[^/]+/{MANIFEST}")
@@ -28,9 +28,8 @@ class Answers:
     nights: Sequence[DemandManifest]  # The forecasts of the last dates, the earliest first
     demand: pa.Table  # Of the last one
     scores: Manifest | None
-    # Manifests of retention, and of the campaigns, the latest first; of any version, so a field may be missing
-    retention: Mapping[str, Any] | None
-    campaigns: Sequence[Mapping[str, Any]]
+    retention: RetentionManifest | None
+    campaigns: Sequence[CampaignManifest]  # The latest first
 
     @property
     def latest(self) -> DemandManifest:
@@ -54,15 +53,16 @@ def read_answers(storage: Storage) -> Answers:
     with storage.open(nights[-1].file) as opened:
         demand = pq.read_table(opened) if nights[-1].format == "parquet" else pacsv.read_csv(opened)
     scores = _latest(paths, _DIRECTORY)
-    retention = _latest(paths, f"retention/{_DIRECTORY}")
+    retention = _latest(paths, f"{FOLDER}/{_DIRECTORY}")
+    campaigns = [path for path in paths if _CAMPAIGN.fullmatch(path)]
     return Answers(
         nights=list({each.at.date(): each for each in nights}.values()),
         demand=demand,
         scores=None if scores is None else read_manifest(storage, scores, Manifest),
-        retention=None if retention is None else json.loads(storage.read(retention)),
+        retention=None if retention is None else read_manifest(storage, retention, RetentionManifest),
         campaigns=sorted(
-            (json.loads(storage.read(path)) for path in paths if _CAMPAIGN.fullmatch(path)),
-            key=lambda each: str(each.get("at")),
+            filter(None, (read_manifest(storage, path, CampaignManifest) for path in campaigns)),
+            key=lambda each: each.at,
             reverse=True,
         ),
     )

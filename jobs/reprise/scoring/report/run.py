@@ -1,6 +1,5 @@
 """The page of a night's answers."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -53,7 +52,7 @@ def render_page(answers: Answers) -> str:
         horizon=format_duration(horizon),
         scores=answers.scores,
         retention=answers.retention,
-        campaigns=[_campaign(each) for each in answers.campaigns[:_CAMPAIGNS]],
+        campaigns=answers.campaigns[:_CAMPAIGNS],
         reorder=reorder.slice(0, _REORDERED).to_pylist(),
         demand_plot=_demand_plot(largest.slice(0, _PRODUCTS).to_pylist()),
         shown=min(_PRODUCTS, latest.products),
@@ -69,16 +68,6 @@ def render_page(answers: Answers) -> str:
             if found is None
         ],
     )
-
-
-def _campaign(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the name and day of a campaign, and its sizes as far as they are there."""
-    bands = manifest.get("bands", ())
-    sizes = {
-        name: sum(band[name] for band in bands) if bands and all(name in band for band in bands) else None
-        for name in ("written", "held_out")
-    }
-    return {"name": manifest.get("campaign", "–"), "day": str(manifest.get("at", "–"))[:10], **sizes}
 
 
 def _demand_plot(rows: list[dict[str, Any]]) -> str:

@@ -24,6 +24,7 @@ from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.output import ScoreDirectory
+from reprise.scoring.retention.metrics import JOB, RetentionMetrics
 from reprise.scoring.retention.output import (
     AT_RISK,
     FOLDER,
@@ -36,7 +37,6 @@ from reprise.scoring.retention.output import (
 from reprise.scoring.run import open_bundle, read_history
 from reprise.scoring.settings import ScoringSettings
 
-JOB = "reprise-retention"
 _DAY_US = 86_400_000_000
 _BANDS = 5
 
@@ -75,13 +75,15 @@ def score_users(
     """
     at = at.astimezone(UTC)
     at_us = microseconds(at - EPOCH)
-    with reported_job(JOB, settings), TemporaryDirectory(prefix="reprise-retention-") as name:
+    with reported_job(JOB, settings) as job, TemporaryDirectory(prefix="reprise-retention-") as name:
+        metrics = RetentionMetrics(job.registry)
         models, bundle = open_bundle(settings)
         scorers = _open_scorers(models, bundle)
         out = ScoreDirectory(f"{settings.out}/{FOLDER}", at, bundle.digest, RetentionManifest, SCHEMA)
         complete = out.manifest()
         wanted = (at, bundle.digest, settings.format, backtests)
         if complete and (complete.at, complete.model, complete.format, complete.wanted_backtests) == wanted:
+            metrics.show(complete)
             return RetentionReport(complete, out.location)
         history = read_history(Path(name), events, offline, import_options, memory_limit)
         manifest = bundle.manifest
@@ -128,6 +130,7 @@ def score_users(
             model_knows_until=manifest.data.last,
         )
         out.finish(found)
+        metrics.show(found)
     return RetentionReport(found, out.location, is_complete=False)
 
 

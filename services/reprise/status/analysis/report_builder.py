@@ -18,6 +18,7 @@ OUTCOMES = "reprise-outcomes"
 BACKFILL = "reprise-backfill"
 SCORING = "reprise-scoring"
 DEMAND = "reprise-demand"
+RETENTION = "reprise-retention"
 _ANSWERS = "reprise_predictor_arm_answers_total"
 _PSI = "reprise_predictor_score_psi"
 TITLES = {
@@ -26,8 +27,9 @@ TITLES = {
     BACKFILL: "Backfill",
     SCORING: "Scores",
     DEMAND: "Demand",
+    RETENTION: "Users",
 }
-_OF_THE_NIGHT = (SCORING, DEMAND)
+_OF_THE_NIGHT = (SCORING, DEMAND, RETENTION)
 """Jobs of shops that want them; they are left out where they have not run."""
 
 
@@ -195,17 +197,28 @@ def _notes(jobs: Samples, name: str) -> list[str]:
     if name == BACKFILL:
         rows = [rows for _, rows in jobs.all("reprise_backfill_rows")]
         return [f"wrote {count(sum(rows), 'row')}"] if rows else []
-    if name == SCORING:
-        pairs = jobs.one("reprise_scoring_pairs")
-        return [count(pairs, "pair")] if pairs is not None else []
-    if name == DEMAND:
-        units = jobs.one("reprise_demand_units")
-        error = jobs.one("reprise_demand_backtest_wape", method="forecast")
-        return [
-            *([f"{count(round(units), 'unit')} expected"] if units is not None else []),
-            *([f"WAPE {error:.1%}"] if error is not None else []),
-        ]
+    if name in _OF_THE_NIGHT:
+        return _notes_of_the_night(jobs, name)
     checked, wrong = jobs.one("reprise_outcomes_checked_values"), jobs.one("reprise_outcomes_mismatches")
     if checked is None or wrong is None:
         return []
     return [f"{count(checked, 'feature')} recomputed, {plain(wrong)} of them differ"]
+
+
+def _notes_of_the_night(jobs: Samples, name: str) -> list[str]:
+    if name == SCORING:
+        pairs = jobs.one("reprise_scoring_pairs")
+        return [count(pairs, "pair")] if pairs is not None else []
+    if name == RETENTION:
+        users = jobs.one("reprise_retention_users")
+        at_risk = jobs.one("reprise_retention_users_at_risk")
+        return [
+            *([count(users, "user")] if users is not None else []),
+            *([f"{plain(at_risk)} at risk"] if at_risk is not None else []),
+        ]
+    units = jobs.one("reprise_demand_units")
+    error = jobs.one("reprise_demand_backtest_wape", method="forecast")
+    return [
+        *([f"{count(round(units), 'unit')} expected"] if units is not None else []),
+        *([f"WAPE {error:.1%}"] if error is not None else []),
+    ]
