@@ -37,7 +37,7 @@ COMPONENTS = {
         "MODEL_STORE", "PREDICTOR_DRAIN_SECONDS", "PREDICTOR_METRICS_PORT", "PREDICTOR_API_KEYS_FILE",
     }),
     "producer": Component(ProducerSettings, {
-        "PRODUCER_DRAIN_SECONDS", "PRODUCER_METRICS_PORT", "PRODUCER_API_KEYS_FILE",
+        "PRODUCER_DRAIN_SECONDS", "PRODUCER_METRICS_PORT", "PRODUCER_API_KEYS_FILE", "PRODUCER_ALLOW_ANONYMOUS",
     }),
     "materializer": Component(MaterializerSettings, {"MATERIALIZER_GROUP"}),
     "archiver": Component(ArchiverSettings, {"ARCHIVER_GROUP"}),

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from reprise.log import TOPICS
-from support.chart import COMPONENT, Release, render
+from support.chart import COMPONENT, ROOT, Release, render
 
 EXTRAS = (
     "--set=monitoring.enabled=true,kafdrop.enabled=true,feast.ui.enabled=true,redis.exporter.enabled=true,"
@@ -17,8 +17,10 @@ FLOWS = {
     ("rollout", "predictor", "metrics"),
     ("doctor", "predictor", "http"),
     ("doctor", "producer", "http"),
-    ("status", "producer", "http"),
-    *(("status", name, "metrics") for name in ("predictor", "materializer", "archiver", "rollout")),
+    *(
+        ("status", name, "metrics")
+        for name in ("predictor", "producer", "materializer", "archiver", "rollout")
+    ),
     *(
         (name, "kafka", 9093)
         for name in (
@@ -314,6 +316,26 @@ def test_a_producer_with_keys_asks_for_them_everywhere_but_on_its_port_for_metri
     doctor = next(pod for each, pod in release.pods() if each.component == "doctor")
     [key] = [each for each in doctor.spec.containers[0].env if each.name == "DOCTOR_PRODUCER_API_KEY"]
     assert key.value_from == {"secretKeyRef": {"name": "canary", "key": "key"}}
+
+
+def _clients_of_the_producer(release: Release) -> list[Any]:
+    rules = release.find("NetworkPolicy", "reprise-producer").spec["ingress"] or []
+    senders = [peer for rule in rules if {"port": "http"} in rule["ports"] for peer in rule["from"]]
+    return [peer for peer in senders if "namespaceSelector" in peer]
+
+
+def test_the_producer_is_closed_unless_the_values_open_it() -> None:
+    closed = render("--set=doctor.enabled=false,status.enabled=false")
+    assert not closed.find("NetworkPolicy", "reprise-producer").spec.get("ingress")
+    assert "PRODUCER_ALLOW_ANONYMOUS" not in closed.config("reprise-producer")
+    assert not _clients_of_the_producer(render("--set=monitoring.enabled=true"))
+    shop = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}}
+    production = render("-f", "production")
+    assert _clients_of_the_producer(production) == [shop]
+    assert "PRODUCER_ALLOW_ANONYMOUS" not in production.config("reprise-producer")
+    for opened in (render("-f", "dev"), render("-f", str(ROOT / "k8s/e2e/values.yaml"))):
+        assert _clients_of_the_producer(opened) == [{"namespaceSelector": {}}]
+        assert opened.config("reprise-producer")["PRODUCER_ALLOW_ANONYMOUS"] == "true"
 
 
 def test_ports_of_dns_and_of_the_api_and_the_agent_of_cloud_identities_are_those_of_the_cluster() -> None:

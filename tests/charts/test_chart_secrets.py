@@ -42,7 +42,10 @@ READERS = {
         "seed",
     },
 }
-RENDERED = ("--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",)
+RENDERED = (
+    "--set=kafka.mode=external,kafka.external.bootstrapServers=kafka:9092,storage.singleNode=true",
+    "--set=producer.apiKeys.existingSecret=keys",
+)
 OPTIONS = (
     *("-f", "dev", *EXTERNAL),
     "--set=rollout.enabled=true,outcomes.enabled=true,forget.enabled=true,scoring.enabled=true",

@@ -122,6 +122,7 @@ def test_values_beyond_their_bounds_are_refused() -> None:
         ("predictor.autoscaling.enabled=true,predictor.autoscaling.minReplicas=11", "exchange them"),
         ("predictor.settings.PREDICTOR_RATE_LIMIT=5", "predictor.apiKeys.existingSecret"),
         ("producer.settings.PRODUCER_RATE_LIMIT=5", "producer.apiKeys.existingSecret"),
+        ("networkPolicy.producerFrom=null", "no peer may reach it"),
         ("predictor.ingress.tls.enabled=true", "set predictor.ingress.host"),
         ("kafdrop.ingress.host=", "set kafdrop.ingress.host"),
         ("feast.ui.ingress.host=", "set feast.ui.ingress.host"),
@@ -138,12 +139,18 @@ def test_an_impossible_combination_is_refused_with_what_to_do(given: str, senten
     assert sentence in str(refused.value)
 
 
-def test_defaults_render_and_a_cluster_asks_for_the_one_decision_that_they_cannot_take() -> None:
+def test_defaults_render_and_a_cluster_asks_for_the_decisions_that_they_cannot_take() -> None:
     assert render().find("Deployment", "reprise-predictor")
     helm("lint", "--strict", str(CHART))
     apis = ("apiregistration.k8s.io/v1", "kafka.strimzi.io/v1")
-    with pytest.raises(RenderingError, match=r"storage.singleNode=true where all pods run on one node"):
-        render(*(f"--api-versions={each}" for each in apis), "--set=redis.generatePasswords=true")
+    on_cluster = (*(f"--api-versions={each}" for each in apis), "--set=redis.generatePasswords=true")
+    with pytest.raises(RenderingError, match=r"name the Secret .* in producer\.apiKeys\.existingSecret"):
+        render(*on_cluster)
+    keys = "--set=producer.apiKeys.existingSecret=keys"
+    for decided in (keys, "--set=producer.allowAnonymous=true"):
+        with pytest.raises(RenderingError, match=r"storage.singleNode=true where all pods run on one node"):
+            render(*on_cluster, decided)
+    assert render(*on_cluster, keys, "--set=storage.singleNode=true")
 
 
 def test_pages_for_people_are_reached_through_the_ingress_in_development_and_by_nobody_in_production() -> (

@@ -1,7 +1,7 @@
 {{/* Components that the status page polls, each with the name and number of its container's port. */}}
 {{- define "reprise.status.sources" -}}
 predictor: {port: metrics, number: 9090}
-producer: {port: http, number: 8001}
+producer: {port: metrics, number: 9090}
 materializer: {port: metrics, number: 8002}
 archiver: {port: metrics, number: 8003}
 rollout: {port: metrics, number: 9090}

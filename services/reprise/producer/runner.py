@@ -16,6 +16,7 @@ from reprise.producer.app import create_app
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.services.simulator import Simulator, simulated_events
 from reprise.producer.settings import ProducerSettings
+from reprise.runtime.exceptions import InvalidSettingsError
 from reprise.runtime.progress import progress
 from reprise.runtime.signals import stop_on_signals
 from reprise.runtime.worker_threads import WorkerThreads
@@ -39,9 +40,16 @@ def serve(settings: ProducerSettings, *, shop: ShopConfig | None = None, rate: f
 
     Raises:
         ServerStartError: The address is in use.
-        InvalidSettingsError: Tracing is enabled but cannot be set up.
+        InvalidSettingsError: Tracing is enabled but cannot be set up, or anybody could send events.
         Exception: What the simulator raised.
     """
+    if settings.is_open and not settings.allow_anonymous:
+        raise InvalidSettingsError(
+            [
+                f"API_HOST: anybody who reaches {settings.api_host} could send events: configure API keys"
+                " (PRODUCER_API_KEYS_FILE), listen on 127.0.0.1, or set PRODUCER_ALLOW_ANONYMOUS=true"
+            ]
+        )
     with _opened(settings, traced=True) as context:
         workers = None
         if shop is not None:

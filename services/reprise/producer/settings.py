@@ -1,5 +1,7 @@
 """The producer's configuration."""
 
+from ipaddress import ip_address
+
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
@@ -38,9 +40,24 @@ class ProducerSettings(
         ge=0,
         description="Seconds to keep serving after SIGTERM while load balancers remove the process.",
     )
+    allow_anonymous: bool = Field(
+        default=False,
+        description="Whether events from other machines are accepted without API keys. Without keys and this, the"
+        " producer listens on loopback addresses only.",
+    )
     metrics_port: int | None = Field(
         default=None,
         ge=0,
         le=65535,
         description="Separate TCP port for /metrics, without API keys; the API's port if absent.",
     )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether other machines may reach it without an API key."""
+        if self.api_keys or self.api_keys_file is not None:
+            return False
+        try:
+            return not ip_address(self.api_host).is_loopback
+        except ValueError:
+            return self.api_host != "localhost"

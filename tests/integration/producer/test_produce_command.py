@@ -118,6 +118,18 @@ def test_serve_mode_simulates_nothing(tmp_path: Path) -> None:
     assert len(read_events(tmp_path)) == 1
 
 
+def test_without_keys_other_machines_are_listened_to_only_if_that_is_set(tmp_path: Path) -> None:
+    refused = run(tmp_path, "--mode", "serve", "--port", str(free_port()))
+    assert refused.returncode == 1
+    assert "PRODUCER_ALLOW_ANONYMOUS=true" in refused.stderr
+    port = free_port()
+    options = ("--mode", "serve", "--port", str(port))
+    with running(tmp_path, *options, PRODUCER_ALLOW_ANONYMOUS="true"):
+        wait_until_ready(f"http://127.0.0.1:{port}")
+    with running(tmp_path, *options, PRODUCER_API_KEY_HASHES="a" * 64):
+        wait_until_ready(f"http://127.0.0.1:{port}")
+
+
 def test_continuous_mode_without_http_stops_on_ctrl_c(tmp_path: Path) -> None:
     with running(tmp_path, "--no-http", "--rate", "500") as process:
         assert read_events(tmp_path)

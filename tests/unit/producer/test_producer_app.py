@@ -43,6 +43,26 @@ async def test_documentation_can_be_turned_off(
         assert [(await client.get(path)).status_code for path in ("/docs", "/openapi.json")] == [status] * 2
 
 
+@pytest.mark.parametrize(
+    ("settings", "is_open"),
+    [
+        ({"api_host": "0.0.0.0"}, True),
+        ({"api_host": "::"}, True),
+        ({"api_host": ""}, True),
+        ({"api_host": "producer.example"}, True),
+        ({"api_host": "127.0.0.2"}, False),
+        ({"api_host": "::1"}, False),
+        ({"api_host": "localhost"}, False),
+        ({"api_key_hashes": SecretStr("a" * 64)}, False),
+        ({"api_keys_file": "/keys"}, False),
+    ],
+)
+def test_whoever_reaches_it_may_send_events_without_keys_beyond_loopback(
+    settings: dict[str, Any], is_open: bool
+) -> None:
+    assert ProducerSettings(**settings).is_open is is_open
+
+
 def problem(response: httpx.Response) -> dict[str, Any]:
     assert response.headers["content-type"] == "application/problem+json"
     document: dict[str, Any] = response.json()
