@@ -356,3 +356,8 @@ def test_ports_of_dns_and_of_the_api_and_the_agent_of_cloud_identities_are_those
     assert {"to": agent, "ports": [{"port": 80}]} in release.find("NetworkPolicy", "reprise-predictor").spec[
         "egress"
     ]
+
+
+def test_production_counts_purchases_of_authenticated_senders_alone() -> None:
+    release = render("-f", "production", "--set=outcomes.enabled=true")
+    assert release.config("reprise-outcomes")["OUTCOMES_SENDERS"] == "authenticated"

@@ -95,7 +95,7 @@ def _evaluate(
         arms = arms_of_document(document) if document is not None else arms_of_predictions(connection)
         bundles = _fetch_bundles(connection, arms, settings)
         horizon_us, outcome = _label(arms, bundles, settings)
-        join_outcomes(connection, snapshot, outcome)
+        join_outcomes(connection, snapshot, outcome, settings.senders)
         joining.advance(snapshot.prediction_count)
     until_us = snapshot.complete_until_us - outcome.refund_us
     with progress("Measuring", 2, "steps") as measuring:

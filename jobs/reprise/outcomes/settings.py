@@ -15,6 +15,8 @@ from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
 from reprise.store.settings import OnlineStoreSettings
 
+_SENDER = "(authenticated|kafka|key:[A-Za-z0-9._-]{1,64})"
+
 
 class OutcomesSettings(
     OnlineStoreSettings, OfflineStoreSettings, ModelStoreSettings, TrustSettings, JobSettings
@@ -41,6 +43,13 @@ class OutcomesSettings(
         ge=timedelta(0),
         description="A purchase that is returned within this time does not count; by default the refund window of the"
         " arms' models.",
+    )
+    senders: str | None = Field(
+        default=None,
+        pattern=rf"^{_SENDER}(,{_SENDER})*$",
+        description="Whose purchases and returns count, separated by commas: authenticated (all but events posted"
+        " without an API key), kafka (events written to Kafka directly, and the history), key:NAME (events posted with"
+        " this API key); everybody's if absent.",
     )
     early_horizon: Duration = Field(
         default=timedelta(days=1), description="Horizon of the early read of ranking metrics and conversion."

@@ -31,7 +31,7 @@ from reprise.archive.layout import (
     parse_accepted,
     parse_path,
 )
-from reprise.archive.records import POSITION_FIELDS, REJECTED_FIELDS, schema_of, to_parquet
+from reprise.archive.records import POSITION_FIELDS, POSTED_BY, REJECTED_FIELDS, schema_of, to_parquet
 from reprise.log import EVENTS
 from reprise.runtime.storage import Storage, convert_errors, open_storage
 
@@ -178,9 +178,13 @@ class OfflineStore:
         try:
             with self.storage.open(segment.path) as opened, convert_errors("read", location):
                 file = pq.ParquetFile(opened)
-                if not file.schema_arrow.equals(schema_of(segment.topic)):
+                schema, written = schema_of(segment.topic), file.schema_arrow
+                if not written.equals(
+                    pa.schema([f for f in schema if f != POSTED_BY or f.name in written.names])
+                ):
                     raise CorruptSegmentError(location, "has other columns than this version writes")
-                yield from file.iter_batches(_BATCH_ROWS, columns=columns)
+                for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+                    yield batch if columns or written.equals(schema) else _with_all_columns(batch, schema)
         except FileNotFoundError as error:
             raise SegmentGoneError(location) from error
         except pa.ArrowInvalid as error:
@@ -194,6 +198,12 @@ class OfflineStore:
 def _begun(erasures: Mapping[str, Erasure | None]) -> set[str]:
     """Return the erasures of which rows may be erased from the files."""
     return {name for name, each in erasures.items() if each is None or each.topic_id is not None}
+
+
+def _with_all_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    there = set(batch.schema.names)
+    arrays = [batch.column(f.name) if f.name in there else pa.nulls(len(batch), f.type) for f in schema]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def _ascend(offsets: npt.NDArray[np.int64], first: int) -> bool:

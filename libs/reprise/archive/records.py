@@ -28,7 +28,10 @@ POSITION_FIELDS = (
 REJECTED_FIELDS = (pa.field("problem", pa.string()), pa.field("raw", pa.binary()))
 """Why a record is invalid, and its bytes; both null for a valid record."""
 
-EVENT_RECORD_SCHEMA = pa.schema([*EVENT_SCHEMA, *POSITION_FIELDS, *REJECTED_FIELDS])
+POSTED_BY = pa.field("posted_by", pa.string())
+"""Who posted an event over HTTP; segments of earlier versions have no such column."""
+
+EVENT_RECORD_SCHEMA = pa.schema([*EVENT_SCHEMA, POSTED_BY, *POSITION_FIELDS, *REJECTED_FIELDS])
 """A record of the events topic; the event's columns are null where ``problem`` is not."""
 
 PREDICTION_RECORD_SCHEMA = pa.schema(
@@ -119,6 +122,7 @@ def _read_event(record: Record, window: ArrivalWindow, kept_fields: Container[st
         event.amount,
         event.timestamp_us,
         metadata,
+        event.posted_by,
     )
 
 
@@ -135,6 +139,6 @@ def _reader(topic: str) -> tuple[pa.Schema, _Read, int]:
 
 
 _READERS: dict[str, tuple[pa.Schema, _Read, int]] = {
-    EVENTS.name: (EVENT_RECORD_SCHEMA, _read_event, 7),
+    EVENTS.name: (EVENT_RECORD_SCHEMA, _read_event, 8),
     PREDICTIONS.name: (PREDICTION_RECORD_SCHEMA, _read_prediction, 3),
 }

@@ -45,11 +45,20 @@ Canaries are folded and predicted like all users. Readers of the archive skip th
 ERASED_PREFIX: Final = "reprise-erased-"
 """Prefix of the ids that replace those of erased users and of their events."""
 
+ANONYMOUS: Final = "anonymous"
+"""``posted_by`` of events that were posted without an API key."""
+
+KEY_PREFIX: Final = "key:"
+"""Prefix of the name of an API key in ``posted_by``."""
+
 _ERASED_ID = re.compile(ERASED_PREFIX + "([0-9a-f]{15})-")
 _EVENT_TYPE = re.compile(EVENT_TYPE_PATTERN)
 _NUMBER = re.compile(rf"\s*{NUMBER_PATTERN}\s*")
 _KNOWN = frozenset(
-    ("schema_version", "event_id", "user_id", "product_id", "event_type", "amount", "timestamp", "metadata")
+    (
+        *("schema_version", "event_id", "user_id", "product_id", "event_type"),
+        *("amount", "timestamp", "metadata", "posted_by"),
+    )
 )
 _MAX_EVENT_BYTES = 64 * 1024
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -92,6 +101,7 @@ class Event:
     timestamp_us: int  # time of the event, microseconds since 1970-01-01 UTC
     amount: float | None = None  # amount paid, in the shop's currency, 0 to ``MAX_AMOUNT``
     metadata: Mapping[str, Any] = field(default_factory=dict)  # other fields, of the names that are kept
+    posted_by: str | None = None  # ``key:NAME`` or ``anonymous`` if it came over HTTP, as the producer says
 
 
 def event_key(event_id: str) -> int:
@@ -182,6 +192,7 @@ def event_from_fields(fields: Mapping[str, Any], kept_fields: Container[str] = (
         timestamp_us=_timestamp_us(fields.get("timestamp")),
         amount=_amount(fields.get("amount"), event_type),
         metadata=_metadata(fields, kept_fields),
+        posted_by=None if fields.get("posted_by") is None else _identifier(fields, "posted_by"),
     )
     if event.metadata:
         # orjson reads more levels than it writes, and writes 1e15 in 18 bytes
@@ -197,18 +208,17 @@ def event_from_fields(fields: Mapping[str, Any], kept_fields: Container[str] = (
 
 def encode_event(event: Event) -> bytes:
     """Return the event as JSON with a fixed field order and the timestamp in UTC."""
-    return orjson.dumps(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "event_id": event.event_id,
-            "user_id": event.user_id,
-            "product_id": event.product_id,
-            "event_type": event.event_type,
-            "amount": event.amount,
-            "timestamp": format_timestamp(event.timestamp_us),
-            "metadata": dict(event.metadata),
-        }
-    )
+    fields = {
+        "schema_version": SCHEMA_VERSION,
+        "event_id": event.event_id,
+        "user_id": event.user_id,
+        "product_id": event.product_id,
+        "event_type": event.event_type,
+        "amount": event.amount,
+        "timestamp": format_timestamp(event.timestamp_us),
+        "metadata": dict(event.metadata),
+    }
+    return orjson.dumps(fields if event.posted_by is None else fields | {"posted_by": event.posted_by})
 
 
 def parse_timestamp(text: object, field: str = "timestamp") -> int:

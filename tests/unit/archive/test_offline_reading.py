@@ -57,6 +57,23 @@ def test_archive_has_named_other_fields_alone_whoever_wrote_to_the_log(
     assert table.column("metadata").to_pylist() == [expected]
 
 
+def test_archive_tells_who_posted_an_event_and_reads_segments_from_before_it_did(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path / "store"))
+    before, after = make_events(4)[:2], [replace(event, posted_by="key:shop") for event in make_events(4)[2:]]
+    records = event_records(0, [*before, *after], range(4))
+    segment = put(store, records[:2])
+    put(store, records[2:])
+    path = store.storage.location(segment.path)
+    pq.write_table(pq.read_table(path).drop_columns(["posted_by"]), path)
+    for _ in range(2):
+        write_events(store, tmp_path / "arrivals.parquet", order="arrival")
+        arrivals = pq.read_table(tmp_path / "arrivals.parquet")
+        assert arrivals.column("posted_by").to_pylist() == [None, None, "key:shop", "key:shop"]
+        assert events_dataset(store).equals(canonical(make_events(4)))
+        compact(store, EVENTS.name, before=date(2999, 1, 1))
+    assert len(store.segments(EVENTS.name)) == 1
+
+
 def test_canaries_stay_in_the_archive_and_are_left_out_of_what_is_read(tmp_path: Path) -> None:
     store = OfflineStore(str(tmp_path / "store"))
     events = make_events(20)

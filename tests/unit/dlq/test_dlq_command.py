@@ -22,6 +22,7 @@ EVENT = {
     "event_type": "purchase",
     "amount": -1,
     "timestamp": "2026-01-01T00:00:00Z",
+    "posted_by": "anonymous",
 }
 
 
@@ -99,7 +100,7 @@ def test_corrected_letter_is_replayed_once(shop: Shop) -> None:
     for _ in range(2):
         assert shop.run("replay", "0:0", "--set", "amount=12.5").exit_code == 0
     (event,) = shop.events()
-    assert (event["event_id"], event["amount"]) == ("e", 12.5)
+    assert (event["event_id"], event["amount"], event["posted_by"]) == ("e", 12.5, "anonymous")
     assert not shop.run("list").stdout.startswith("0:0 ")
     assert shop.run("list", "--all").stdout.startswith("0:0 ")
 

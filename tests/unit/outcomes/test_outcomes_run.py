@@ -7,12 +7,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from reprise.archive import Erasure, OfflineStore, rewrite
+from reprise.archive import Erasure, OfflineStore, rewrite, write_events
 from reprise.bundle import BundleFiles, BundleStore
-from reprise.events import parse_timestamp
+from reprise.events import Event, parse_timestamp
 from reprise.features.labels import Outcome
 from reprise.log import EVENTS, PREDICTIONS
 from reprise.outcomes.comparison.confidence_sequence import Verdict
@@ -25,13 +26,16 @@ from reprise.outcomes.metrics import exposition
 from reprise.outcomes.report.report_page import render_html, render_json
 from reprise.outcomes.report.summary import render_summary
 from reprise.outcomes.settings import OutcomesSettings
-from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot, take_snapshot
+from reprise.outcomes.tables.archive_snapshot import PREDICTION_SCHEMA, ArchiveSnapshot, take_snapshot
 from reprise.outcomes.tables.outcome_join import (
     join_outcomes,
     labelled_rows,
     model_arms,
     open_predictions,
 )
+from reprise.runtime.exceptions import InvalidSettingsError
+from support.archived import event_records
+from support.offline import put
 from support.outcomes import (
     DAY_US,
     HORIZON_US,
@@ -76,6 +80,56 @@ def joined(archive: Archive, tmp_path: Path) -> Iterator[tuple[Any, ArchiveSnaps
         open_predictions(connection, snapshot)
         join_outcomes(connection, snapshot, Outcome("purchase"))
         yield connection, snapshot
+
+
+@pytest.mark.parametrize(
+    ("senders", "counted"),
+    [
+        (None, {"real", "forged", "direct", "other"}),
+        ("authenticated", {"real", "direct", "other"}),
+        ("key:shop", {"real"}),
+        ("kafka", {"direct"}),
+        ("key:shop,kafka", {"real", "direct"}),
+    ],
+)
+def test_purchases_count_if_their_senders_do(tmp_path: Path, senders: str | None, counted: set[str]) -> None:
+    posted = {"real": "key:shop", "forged": "anonymous", "direct": None, "other": "key:shop-2"}
+    events = [
+        Event(name, "u", f"p-{name}", "purchase", START_US + at, 1.0, posted_by=posted_by)
+        for at, (name, posted_by) in enumerate(posted.items())
+    ]
+    # somebody without a key knew the id of a purchase and was faster
+    squatting = replace(events[0], product_id="p-squatted", posted_by="anonymous")
+    store = OfflineStore(str(tmp_path / "offline"))
+    logged = [events[1], squatting, *events] if senders else events
+    put(store, event_records(0, logged, range(len(logged))))
+    write_events(store, tmp_path / "events.parquet", order="arrival")
+    snapshot = ArchiveSnapshot(tmp_path / "events.parquet", tmp_path / "predictions.parquet", 0, 0, 0, 0)
+    pq.write_table(PREDICTION_SCHEMA.empty_table(), snapshot.predictions)
+    with duckdb.connect() as connection:
+        open_predictions(connection, snapshot)
+        join_outcomes(connection, snapshot, Outcome("purchase"), senders)
+        bought = connection.execute("SELECT event_id, product_id FROM bought").fetchall()
+    assert sorted(bought) == sorted((name, f"p-{name}") for name in counted)
+
+
+def test_only_what_authenticated_senders_posted_is_evidence(archive: Archive, found: Evaluation) -> None:
+    # the events of this shop were written to Kafka directly
+    conversions = {
+        senders: [arm.full.conversion.value for arm in evaluation.arms if arm.full is not None]
+        for senders in ("authenticated", "key:shop")
+        for evaluation in [evaluate(settings(archive, senders=senders), archive.document)]
+    }
+    assert conversions == {
+        "authenticated": [arm.full.conversion.value for arm in found.arms if arm.full is not None],
+        "key:shop": [0.0, 0.0],
+    }
+
+
+@pytest.mark.parametrize("senders", ["", "everybody", "key:", "kafka,", "key:a b"])
+def test_senders_are_named_as_the_setting_says(archive: Archive, senders: str) -> None:
+    with pytest.raises(InvalidSettingsError):
+        settings(archive, senders=senders)
 
 
 def test_labels_are_those_of_training_and_only_of_horizons_that_are_over(

@@ -234,7 +234,15 @@ def test_keys_guard_events_and_each_event_counts_toward_the_rate(
     with TestClient(create_app(settings, log, metrics), headers={"X-API-Key": "k"}) as client:
         assert client.post("/events", json=EVENT, headers={"X-API-Key": "guess"}).status_code == 401
         assert client.get("/metrics").status_code == 404
-        assert client.post("/events", json=[EVENT] * 4).status_code == 202
+        forged = [{**EVENT, "posted_by": "key:somebody"}] * 4
+        assert client.post("/events", json=forged).status_code == 202
         assert client.post("/events", json=EVENT).status_code == 429
         assert httpx.get(f"http://127.0.0.1:{port}/metrics").status_code == 200
-    assert len(log.appended) == 4
+    assert [decode_event(value).posted_by for _, _, value in log.appended] == ["key:shop"] * 4
+
+
+async def test_events_without_a_key_are_marked_as_anonymous(
+    client: httpx.AsyncClient, log: FakeLogProducer
+) -> None:
+    await client.post("/events", json=[EVENT, {**EVENT, "posted_by": "key:shop"}])
+    assert [decode_event(value).posted_by for _, _, value in log.appended] == ["anonymous"] * 2

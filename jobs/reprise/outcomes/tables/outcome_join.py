@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from reprise.evaluation.classification_metrics import Floats, Indices, Labels
+from reprise.events.event import ANONYMOUS
 from reprise.features.labels import Outcome, bought_within, horizon_is_over, refunded_purchases
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
 from reprise.sql import FIRST_OF_EACH_ID, event_key, literal, numbered_rows
@@ -48,17 +49,18 @@ def open_predictions(connection: Any, snapshot: ArchiveSnapshot) -> None:
     )
 
 
-def join_outcomes(connection: Any, snapshot: ArchiveSnapshot, outcome: Outcome) -> None:
+def join_outcomes(
+    connection: Any, snapshot: ArchiveSnapshot, outcome: Outcome, senders: str | None = None
+) -> None:
     """Create the tables ``users``, ``purchases``, ``bought`` and ``scored``.
 
     ``bought`` has every purchase that is an outcome, with ``other_ts``, when the pair's first other one at this instant
     or later was. ``scored`` has every prediction with its user's number, from 0, ``own_id``, the id of the event that
     it was made at, and ``wait_us``, the time until the user next bought the product in another event, null if that has
-    not happened.
+    not happened. Events of others than the ``senders`` do not count, nor as the first of their id.
     """
-    events = (
-        f'(SELECT *, epoch_us("timestamp") AS ts FROM {numbered_rows(snapshot.events)} {FIRST_OF_EACH_ID})'
-    )
+    rows = f"{numbered_rows(snapshot.events)} WHERE {_is_of(senders)}"
+    events = f'(SELECT *, epoch_us("timestamp") AS ts FROM {rows} {FIRST_OF_EACH_ID})'
     counted = ""
     if outcome.refund_us:
         counted = f"WHERE event_id NOT IN ({refunded_purchases(events, outcome)})"
@@ -99,6 +101,16 @@ def join_outcomes(connection: Any, snapshot: ArchiveSnapshot, outcome: Outcome) 
     )
     for statement in statements:
         connection.execute(statement).fetchall()
+
+
+def _is_of(senders: str | None) -> str:
+    """Return SQL for whether an event counts; ``senders`` is the setting."""
+    named = {
+        "authenticated": f"posted_by IS DISTINCT FROM {literal(ANONYMOUS)}",
+        "kafka": "posted_by IS NULL",
+    }
+    listed = senders.split(",") if senders else []
+    return " OR ".join(named.get(each, f"posted_by = {literal(each)}") for each in listed) or "true"
 
 
 def model_arms(connection: Any) -> list[ModelArm]:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from reprise.events.event import EVENT_TYPE_PATTERN, MAX_AMOUNT, MAX_ID_LENGTH
-from reprise.http.middleware.authentication import charge
+from reprise.http.middleware.authentication import CALLER, charge
 from reprise.http.openapi import problem_responses
 from reprise.http.problems import (
     BAD_REQUEST,
@@ -174,7 +174,7 @@ def events_router(ingest: EventIngest, max_events: int) -> APIRouter:
         _check_content_type(request)
         items = _items(await request.body(), max_events)
         charge(request.scope, len(items))
-        return _response(await ingest.accept(items))
+        return _response(await ingest.accept(items, request.scope.get(CALLER)))
 
     return router
 

@@ -15,6 +15,7 @@ from reprise.events import (
     encode_event,
     event_from_fields,
 )
+from reprise.events.event import ANONYMOUS, KEY_PREFIX
 from reprise.log import EVENTS, BufferFullError, EventLogError, LogProducer, LogTimeoutError, Position
 from reprise.producer.metrics import ProducerMetrics
 
@@ -64,10 +65,14 @@ class EventIngest:
         self._kept_fields = kept_fields
         self._hash_user_id = hash_user_id
 
-    async def accept(self, items: Sequence[Any]) -> list[EventResult]:
-        """Append the valid events among decoded JSON values; return the outcome of each, in order."""
+    async def accept(self, items: Sequence[Any], caller: str | None = None) -> list[EventResult]:
+        """Append the valid events among decoded JSON values; return the outcome of each, in order.
+
+        ``caller`` is the name of the request's API key, which the events will have, or None without one.
+        """
         started = time.perf_counter()
-        entries = [self._append(item) for item in items]
+        posted_by = ANONYMOUS if caller is None else KEY_PREFIX + caller
+        entries = [self._append(item, posted_by) for item in items]
         futures = [entry.future for entry in entries if isinstance(entry, _Appended)]
         if futures:
             await _wait_for_all(futures, self._ack_timeout)
@@ -80,11 +85,11 @@ class EventIngest:
             self._metrics.events.labels("http", outcome).inc()
         return results
 
-    def _append(self, item: Any) -> _Appended | EventResult:
+    def _append(self, item: Any, posted_by: str) -> _Appended | EventResult:
         given = item.get("event_id") if isinstance(item, dict) else None
         event_id = given if isinstance(given, str) else None
         try:
-            event = self._validated(item)
+            event = self._validated(item, posted_by)
         except InvalidEventError as error:
             return EventResult("rejected", event_id, field=error.field, reason=str(error))
         try:
@@ -94,10 +99,10 @@ class EventIngest:
         except EventLogError as error:
             return self._failed(event_id, error)
 
-    def _validated(self, item: Any) -> Event:
+    def _validated(self, item: Any, posted_by: str) -> Event:
         if not isinstance(item, dict):
             raise InvalidEventError("event", item, "a JSON object")
-        event = event_from_fields(item, self._kept_fields)
+        event = event_from_fields(item | {"posted_by": posted_by}, self._kept_fields)
         self._window.check(event)
         if self._hash_user_id is not None:
             event = replace(event, user_id=self._hash_user_id(event.user_id))
