@@ -305,6 +305,32 @@ def test_other_outcomes_promote_nobody(play, rule, outcomes):
         assert play.forest.evidence.verdict == "better"
 
 
+def test_a_rule_that_needs_approval_recommends_once_and_a_person_promotes(play):
+    play.apply(promotion={"rule": "Better", "requireApproval": True})
+    play.run(160)
+    play.store.said = evidence("better", play.now)
+    play.run(120)
+    assert play.status.last_promoted_digest is None
+    assert (play.forest.phase, play.forest.reason) == ("Measuring", "AwaitingApproval")
+    assert "reprise.dev/promote=forest" in play.status.message
+    assert [event.reason for event in play.kubernetes.events].count("AwaitingApproval") == 1
+    play.kubernetes.annotate(ROLLOUT, promote="forest")
+    play.run(2)
+    assert play.status.last_promoted_digest == NEW
+    assert play.status.history[0].by == "Annotation"
+
+
+def test_a_rule_that_needs_approval_recommends_nobody_without_its_verdict(play):
+    play.apply(promotion={"rule": "Better", "requireApproval": True})
+    play.run(160)
+    play.store.said = evidence("not_worse", play.now)
+    play.run(60)
+    assert (play.forest.phase, play.forest.reason) == ("Measuring", "Measuring")
+    play.store.said = evidence("worse", play.now)
+    play.run(2)
+    assert play.forest.phase == "RolledBack"
+
+
 def test_worse_outcomes_roll_back(play):
     play.apply()
     play.run(70)

@@ -146,9 +146,14 @@ def only_what_every_predictor_has_loaded_gets_users(
 
 
 @settings(max_examples=150)
-@given(st.lists(moments, min_size=5, max_size=40), st.sampled_from(["Manual", "Better", "NotWorse"]))
-def test_invariants_hold_whatever_happens(happenings, rule):
-    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": rule}))
+@given(
+    st.lists(moments, min_size=5, max_size=40),
+    st.sampled_from(["Manual", "Better", "NotWorse"]),
+    st.booleans(),
+)
+def test_invariants_hold_whatever_happens(happenings, rule, approval):
+    promotion = {"rule": rule, "requireApproval": approval}
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion=promotion))
     contents: dict[int, RoutingDocument] = {}
     latest = 0
     for moment in happenings:
@@ -156,6 +161,8 @@ def test_invariants_hold_whatever_happens(happenings, rule):
         shares_are_whole_and_rise_by_one_step(story, before, decision)
         candidates_follow_the_transition_table(before, decision, moment["asked"])
         only_what_every_predictor_has_loaded_gets_users(before, decision, seen)
+        if approval:
+            assert "Rule" not in {entry.by for entry in decision.status.history}
         # Numbers of documents rise, and each means one content.
         assert decision.document.generation >= latest
         latest = decision.document.generation
@@ -163,9 +170,10 @@ def test_invariants_hold_whatever_happens(happenings, rule):
 
 
 @settings(max_examples=80)
-@given(st.lists(moments, min_size=5, max_size=40))
-def test_a_decision_is_final_until_something_is_seen(happenings):
-    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion={"rule": "Better"}))
+@given(st.lists(moments, min_size=5, max_size=40), st.booleans())
+def test_a_decision_is_final_until_something_is_seen(happenings, approval):
+    promotion = {"rule": "Better", "requireApproval": approval}
+    story = Story(spec(candidates=TWO, analysis=ANALYSIS, promotion=promotion))
     for moment in happenings:
         story.happen(moment)
         # once what was published is acknowledged, looks without news settle after at most one more of them

@@ -176,6 +176,10 @@ class Promotion(Part):
         description="Manual: by kubectl annotate modelrollout NAME reprise.dev/promote=CANDIDATE. Better, NotWorse:"
         " also automatically, on that verdict of the sequential test of user outcomes.",
     )
+    require_approval: bool = Field(
+        False,
+        description="Whether Better and NotWorse only recommend: the candidate waits until a person promotes it.",
+    )
     max_evidence_age: Duration = Field("26h", description="Maximum age of the evidence from user outcomes.")
 
 

@@ -42,6 +42,7 @@ _NOT_LOADED = "not every predictor has loaded it yet"
 _LOADING = "predictors are loading it"
 _IS_BASELINE = "it is the baseline"
 _REQUESTED = "requested by annotation"
+_APPROVAL = "AwaitingApproval"
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,9 +241,18 @@ def _measuring(case: Case) -> Iterator[Transition]:
     elif not case.observed.all_loaded(case.candidate.digest):
         # A predictor that has just started must load the model before it answers all users.
         yield case.move("Measuring", "Measuring", _NOT_LOADED)
+    elif case.spec.promotion.require_approval:
+        yield _await_approval(case, evidence)
     elif case.may_promote and not case.requested(PROMOTE):
         message = f"{evidence.interval}: {evidence.verdict}"
         yield case.move("Promoted", "Promoted", message, by="Rule")
+
+
+def _await_approval(case: Case, evidence: EvidenceStatus) -> Transition:
+    asks = f"waits for approval by the annotation {PROMOTE}={case.candidate.name}"
+    message = f"{evidence.interval}: {evidence.verdict}; {asks}"
+    event = None if case.status.reason == _APPROVAL else (_APPROVAL, f": {message}")
+    return case.move("Measuring", _APPROVAL, message, event=event)
 
 
 def _shadow_change(case: Case) -> Iterator[Transition]:
