@@ -7,12 +7,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 import kopf
-from prometheus_client import CollectorRegistry, disable_created_metrics, start_http_server
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
+from reprise.http.operations import Health
+from reprise.http.problems import NOT_READY, ProblemError
+from reprise.http.server import metrics_server
 from reprise.rollout.clients.kubernetes import KubernetesClient, connect
 from reprise.rollout.clients.predictors import PredictorClient
 from reprise.rollout.clients.prometheus import PrometheusProvider, no_metrics
-from reprise.rollout.exceptions import RolloutError
+from reprise.rollout.exceptions import StuckError
 from reprise.rollout.metrics import RolloutMetrics
 from reprise.rollout.reconcile_loop import ReconcileLoop
 from reprise.rollout.reconciler import OperatorContext, Reconciler
@@ -25,7 +29,8 @@ def serve(settings: RolloutSettings) -> None:
     """Run the operator until SIGTERM or SIGINT.
 
     Raises:
-        RolloutError: There is no cluster, the CRD is not installed, or a port is in use.
+        RolloutError: There is no cluster, or the CRD is not installed.
+        ServerStartError: The port is in use.
         StorageAddressError: The URL of the model store is invalid.
         InvalidKeyFileError: The file of trusted keys has no key.
     """
@@ -33,16 +38,29 @@ def serve(settings: RolloutSettings) -> None:
         # They log every request and event; the operator's own log has what matters of both.
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger().level))
     disable_created_metrics()  # type: ignore[no-untyped-call]
+    metrics = RolloutMetrics(CollectorRegistry())
     with ExitStack() as stack:
-        loop = _build(settings, RolloutMetrics(CollectorRegistry()), stack)
-        asyncio.run(
-            kopf.operator(
-                registry=build_registry(loop),
-                namespaces=[settings.namespace],
-                standalone=True,
-                liveness_endpoint=f"http://{settings.metrics_host}:{settings.liveness_port}/healthz",
-            )
-        )
+        asyncio.run(_operate(_build(settings, metrics, stack), settings, metrics))
+
+
+async def _operate(loop: ReconcileLoop, settings: RolloutSettings, metrics: RolloutMetrics) -> None:
+    async with metrics_server(metrics.registry, settings, settings.api_port, liveness_router(loop)):
+        await kopf.operator(registry=build_registry(loop), namespaces=[settings.namespace], standalone=True)
+
+
+def liveness_router(loop: ReconcileLoop) -> APIRouter:
+    """Return ``GET /healthz``, which fails when the loop no longer reconciles."""
+    router = APIRouter()
+
+    @router.get("/healthz")
+    async def healthz() -> Health:
+        try:
+            loop.check()
+        except StuckError as error:
+            raise ProblemError(NOT_READY, str(error)) from error
+        return Health(status="ok")
+
+    return router
 
 
 def build_registry(loop: ReconcileLoop) -> kopf.OperatorRegistry:
@@ -69,12 +87,6 @@ def build_registry(loop: ReconcileLoop) -> kopf.OperatorRegistry:
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def resource_changed(**_: Any) -> None:
         loop.wake()
-
-    # An error is the response of /healthz, so kopf must not retry it.
-    @kopf.on.probe(id="looks", errors=kopf.ErrorsMode.PERMANENT, registry=registry)
-    async def liveness(**_: Any) -> str:
-        loop.check()
-        return "taken"
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
@@ -108,10 +120,4 @@ def _build(settings: RolloutSettings, metrics: RolloutMetrics, stack: ExitStack)
         models=None if settings.model_store is None else settings.open_models(settings.model_store),
         dry_run=settings.dry_run,
     )
-    host, port = settings.metrics_host, settings.metrics_port
-    try:
-        server, _ = start_http_server(port, addr=host, registry=metrics.registry)
-    except OSError as error:
-        raise RolloutError(f"cannot listen on {host}:{port}: {error}") from error
-    stack.callback(server.shutdown)
     return ReconcileLoop(Reconciler(context, metrics), settings, metrics)

@@ -4,14 +4,22 @@ from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from reprise.bundle.settings import TrustSettings
+from reprise.runtime.settings import ApiSettings
 from reprise.store.settings import OnlineStoreSettings
 
 
-class RolloutSettings(OnlineStoreSettings, TrustSettings):
+class RolloutSettings(ApiSettings, OnlineStoreSettings, TrustSettings):
     """Settings of the operator: ``ROLLOUT_*`` in the environment."""
 
     model_config = SettingsConfigDict(env_prefix="ROLLOUT_")
 
+    api_port: int = Field(
+        default=9090,
+        ge=0,
+        le=65535,
+        validation_alias="API_PORT",
+        description="TCP port of /metrics and /healthz.",
+    )
     namespace: str = Field(
         default="reprise",
         min_length=1,
@@ -59,9 +67,6 @@ class RolloutSettings(OnlineStoreSettings, TrustSettings):
         gt=0,
         description="Interval of reconciliation while a predictor has yet to load or apply something, seconds.",
     )
-    metrics_host: str = Field(default="0.0.0.0", description="Address to listen on for /metrics.")
-    metrics_port: int = Field(default=9090, ge=0, le=65535, description="TCP port of /metrics.")
-    liveness_port: int = Field(default=8080, ge=0, le=65535, description="TCP port of /healthz.")
     dry_run: bool = Field(
         default=False, description="Decide and log, but write no status, document or event."
     )

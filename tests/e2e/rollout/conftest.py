@@ -76,13 +76,12 @@ class Stage(LiveRollout):
 
     def start_operator(self, *options: str) -> None:
         """Start the operator, and return once it is at work."""
-        liveness = free_port()
+        port = free_port()
         environment = os.environ | {
             "ROLLOUT_NAMESPACE": self.namespace,
             "ROLLOUT_PROMETHEUS_URL": self.prometheus,
-            "ROLLOUT_METRICS_HOST": "127.0.0.1",
-            "ROLLOUT_METRICS_PORT": str(free_port()),
-            "ROLLOUT_LIVENESS_PORT": str(liveness),
+            "API_HOST": "127.0.0.1",
+            "API_PORT": str(port),
             "REDIS_HOST": self.server.host,
             "REDIS_PORT": str(self.server.port),
             "LOG_JSON": "false",
@@ -94,7 +93,7 @@ class Stage(LiveRollout):
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        wait_until("the operator is at work", lambda: _is_alive(liveness), 60, every=0.1)
+        wait_until("the operator is at work", lambda: _is_alive(port), 60, every=0.1)
 
     def kill_operator(self) -> None:
         """End the operator without giving it time for anything."""
