@@ -16,6 +16,11 @@ from reprise.runtime.exceptions import RepriseError
 BUCKETS: Final = 10_000
 """Number of buckets that users are hashed to, one per basis point."""
 
+MAX_BYTES: Final = 256 * 1024
+"""Maximum size of a document, report or evidence; 32 arms with all buckets in ranges of one take 120 KiB."""
+
+_MAX_PROBLEMS = 10
+
 BASELINE: Final = "baseline"
 """Name of the arm of users who are in no candidate."""
 
@@ -55,12 +60,18 @@ class StrictModel(BaseModel):
     @classmethod
     def from_bytes(cls, data: bytes | str) -> Self:
         """Return the document in the JSON; raises ``InvalidRoutingError`` if it breaks the format."""
+        if len(data) > MAX_BYTES:
+            raise InvalidRoutingError(
+                cls.KIND, [f"document: {len(data):,} bytes; the maximum is {MAX_BYTES:,}"]
+            )
         try:
             return cls.model_validate_json(data)
         except ValidationError as error:
-            raise InvalidRoutingError(
-                cls.KIND, list(map(_problem, error.errors(include_url=False)))
-            ) from None
+            problems = error.errors(include_url=False)
+            shown = [_problem(each) for each in problems[:_MAX_PROBLEMS]]
+            if len(problems) > _MAX_PROBLEMS:
+                shown.append(f"and {len(problems) - _MAX_PROBLEMS:,} more")
+            raise InvalidRoutingError(cls.KIND, shown) from None
 
     def to_bytes(self) -> bytes:
         """Return the JSON, the same bytes for the same content."""

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reprise.bundle import BundleStore
+from reprise.bundle.signature import SigningKey
 from reprise.routing import BASELINE, RoutingDocument, RoutingReport, Share, allocate, assign
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from support.predictor import RunningPredictor, published, running_predictor
@@ -235,6 +236,27 @@ def test_invalid_document_is_refused_and_the_previous_one_stays(
     predictor.route(routing(baseline, generation=3))
     assert report(predictor).refused is None
     assert predictor.metric("reprise_predictor_routing_refused") == 0
+
+
+def test_a_document_can_only_choose_among_bundles_that_a_trusted_key_has_signed(tmp_path: Path) -> None:
+    private, public = SigningKey.generate()
+    for name, content in ("key", private), ("trusted", public):
+        (tmp_path / name).write_bytes(content)
+    models = tmp_path / "models"
+    signing = BundleStore(str(models), signing_key=SigningKey(tmp_path / "key"))
+    good = signing.publish(bundle_files())
+    signing.set_latest(good)
+    foreign = BundleStore(str(models)).publish(bundle_files(bias=2.0))
+    with running_predictor(models, trusted_keys_file=tmp_path / "trusted") as predictor:
+        predictor.route(routing(good, Share("foreign", foreign, 5000)))
+        assert {answer["model_version"] for answer in ask_all(predictor)} == {good}
+        [_, arm] = report(predictor).arms
+        assert (arm.state, arm.reason.split(":")[0]) == ("failed", "UntrustedBundleError")
+        predictor.route(routing(foreign, generation=2))
+        said = report(predictor)
+        assert (said.generation, {answer["model_version"] for answer in ask_all(predictor)}) == (1, {good})
+        assert said.refused is not None
+        assert "UntrustedBundleError" in said.refused
 
 
 def test_document_whose_baseline_cannot_be_loaded_is_refused(

@@ -4,6 +4,7 @@ import pytest
 
 from reprise.routing import (
     BUCKETS,
+    Arm,
     CandidateEvidence,
     InvalidRoutingError,
     RolloutEvidence,
@@ -14,6 +15,7 @@ from reprise.routing import (
     document_key,
     evidence_key,
 )
+from reprise.routing.document import MAX_BYTES
 
 BASE = "sha256:" + "a" * 64
 NEW = "sha256:" + "b" * 64
@@ -51,6 +53,36 @@ def test_the_fingerprint_tells_documents_of_one_generation_apart():
     assert one.generation == other.generation
     assert one.fingerprint != other.fingerprint
     assert one.fingerprint == RoutingDocument.from_bytes(one.to_bytes()).fingerprint
+
+
+def test_a_document_of_any_shares_is_within_the_maximum_and_a_larger_one_is_not_parsed():
+    digests = [f"sha256:{number:064x}" for number in range(32)]
+    arms = [
+        Arm(
+            name="baseline" if number == 0 else f"{number:0>63}",
+            digest=digest,
+            weight=len(buckets),
+            buckets=tuple((bucket, bucket + 1) for bucket in buckets),
+        )
+        for number, digest in enumerate(digests)
+        for buckets in [range(number, BUCKETS, 32)]
+    ]
+    largest = RoutingDocument(generation=10**18, rollout="r" * 317, salt="s" * 253, arms=tuple(arms))
+    data = largest.to_bytes()
+    assert 100_000 < len(data) < MAX_BYTES
+    assert RoutingDocument.from_bytes(data) == largest
+    padded = data + b" " * (MAX_BYTES - len(data))
+    assert RoutingDocument.from_bytes(padded) == largest
+    with pytest.raises(InvalidRoutingError, match="262,145 bytes; the maximum is 262,144"):
+        RoutingDocument.from_bytes(padded + b" ")
+
+
+def test_the_problems_of_a_document_are_told_up_to_ten():
+    def change(content) -> None:
+        content.update({f"field-{number}": number for number in range(1000)})
+
+    assert len(broken(change)) < 1000
+    assert broken(change).endswith("and 990 more")
 
 
 def test_a_document_without_arms_releases():
