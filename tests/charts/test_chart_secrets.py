@@ -157,3 +157,24 @@ def test_a_component_has_its_own_s3_credentials_or_those_of_all() -> None:
     assert secrets["predictor"] == {"models-read"}
     assert secrets["archiver"] == secrets["trainer"] == {"reprise-s3"}
     assert secrets["materializer"] == set()
+
+
+def test_whoever_uses_the_object_store_verifies_it_by_a_ca_of_the_values() -> None:
+    ca = "--set=storage.s3.caSecret.name=s3-ca,storage.s3.caSecret.key=root.pem"
+    release = render(*OPTIONS, ca, "--set=predictor.extraVolumes[0].name=more")
+    secret = {"secretName": "s3-ca", "items": [{"key": "root.pem", "path": "ca.crt"}]}
+    verifying = set()
+    for each, pod in release.pods():
+        for container in pod.spec.all_containers:
+            configs = [release.config(source["configMapRef"]["name"]) for source in container.env_from]
+            bundle = next((config.get("AWS_CA_BUNDLE") for config in configs), None)
+            uses = "AWS_ACCESS_KEY_ID" in {variable.name for variable in container.env}
+            assert (bundle == "/etc/reprise/s3/ca.crt") is uses, (each.name, container.name)
+            if uses:
+                verifying.add(each.component)
+                assert "/etc/reprise/s3" in {mount.mount_path for mount in container.volume_mounts}
+                assert pod.spec.volumes.count({"name": "s3-ca", "secret": secret}) == 1
+    assert verifying == {*READERS["s3"], "feast-ui"}
+    without = render(*OPTIONS)
+    assert "AWS_CA_BUNDLE" not in without.config("reprise-predictor")
+    assert not [each.name for each, pod in without.pods() if "s3-ca" in str(pod.spec.volumes)]

@@ -88,9 +88,14 @@ labels:
 {{- (index (index . 0).Values (index . 1)).serviceAccount.name | default (include "reprise.name" .) -}}
 {{- end -}}
 
-{{/* What the values add to a component's pods: extraEnv, extraVolumes, extraVolumeMounts, extraContainers. Takes (list $ "predictor" "extraEnv"). */}}
+{{/*
+What the values add to a component's pods: extraEnv, extraVolumes, extraVolumeMounts, extraContainers; and the CA of the object
+store where it is used. Takes (list $ "predictor" "extraEnv").
+*/}}
 {{- define "reprise.extra" -}}
-{{- with index (index . 0).Values (index . 1) (index . 2) }}{{ toYaml . }}{{ end -}}
+{{- with index (index . 0).Values (index . 1) (index . 2) }}{{ toYaml . }}
+{{ end -}}
+{{- if include "reprise.s3.reads" . }}{{ include (printf "reprise.s3.ca.%s" (index . 2)) (index . 0) }}{{ end -}}
 {{- end -}}
 
 {{- define "reprise.podMetadata" -}}
@@ -221,7 +226,7 @@ the pods. Those that the chart or Strimzi creates appear later than the first po
 {{- if has (index . 1) (list "predictor" "materializer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
 {{- if eq $values.redis.mode "bundled" }} {{ $values.redis.existingSecret }} {{ else }}{{ with $values.redis.external }} {{ .auth.existingSecret }} {{ .tls.caSecret.name }} {{ end }}{{ end -}}
 {{- end -}}
-{{- if has (index . 1) (list "predictor" "archiver" "compaction" "scoring" "trainer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed") }} {{ include "reprise.s3.secret" . }} {{ end -}}
+{{- if include "reprise.s3.reads" . }} {{ include "reprise.s3.secret" . }} {{ $values.storage.s3.caSecret.name }} {{ end -}}
 {{- end -}}
 
 {{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}

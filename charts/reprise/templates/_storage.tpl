@@ -78,7 +78,38 @@ AWS_ENDPOINT_URL: {{ . | quote }}
 {{- with .Values.storage.s3.region }}
 AWS_DEFAULT_REGION: {{ . | quote }}
 {{- end }}
+{{- if .Values.storage.s3.caSecret.name }}
+AWS_CA_BUNDLE: /etc/reprise/s3/ca.crt
+{{- end }}
 {{- end -}}
+
+{{/* Whether a component reads or writes the object store. Takes (list $ "predictor"). */}}
+{{- define "reprise.s3.reads" -}}
+{{- if has (index . 1) (list "predictor" "archiver" "compaction" "scoring" "trainer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed") -}}true{{- end -}}
+{{- end -}}
+
+{{/* The CA of the object store's certificate, for reprise.extra. */}}
+{{- define "reprise.s3.ca.extraVolumes" -}}
+{{- with .Values.storage.s3.caSecret }}
+{{- if .name -}}
+- name: s3-ca
+  secret:
+    secretName: {{ .name }}
+    items: [{key: {{ .key }}, path: ca.crt}]
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.s3.ca.extraVolumeMounts" -}}
+{{- if .Values.storage.s3.caSecret.name -}}
+- name: s3-ca
+  mountPath: /etc/reprise/s3
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.s3.ca.extraEnv" -}}{{- end -}}
+{{- define "reprise.s3.ca.extraContainers" -}}{{- end -}}
 
 {{/* The Secret of a component, or the one of all. Takes (list $ "predictor"). */}}
 {{- define "reprise.s3.secret" -}}

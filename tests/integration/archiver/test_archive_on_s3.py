@@ -5,13 +5,17 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
+import boto3
 import pytest
 import s3fs
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 from reprise.archive import OfflineStore, compact, events_dataset
 from reprise.log import EVENTS
 from reprise.runtime.storage import LocalStorage, StorageUnavailableError, open_storage
 from support.archived import Boundaries, CrashError, MemoryLog, archive_worker, event_records
+from support.certificates import self_signed
 from support.histories import make_events
 from support.offline import put
 from support.s3 import s3_bucket
@@ -23,6 +27,43 @@ BUCKET = "reprise-offline-test"
 def s3_url() -> Iterator[str]:
     with s3_bucket(BUCKET) as url:
         yield f"{url}/offline"
+
+
+@pytest.fixture
+def s3_with_a_private_ca(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A server whose certificate the returned file verifies; it has a bucket."""
+    key, certificate = self_signed(tmp_path)
+    application = DomainDispatcherApplication(create_backend_app)
+    server = make_server("127.0.0.1", 0, application, threaded=True, ssl_context=(str(certificate), str(key)))
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"https://localhost:{server.server_port}")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    s3fs.S3FileSystem.clear_instance_cache()
+    yield certificate
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def test_a_store_with_a_private_ca_is_used_with_its_bundle_alone(
+    s3_with_a_private_ca: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(StorageUnavailableError):
+        open_storage(f"s3://{BUCKET}/offline").read("file")
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(s3_with_a_private_ca))
+    s3fs.S3FileSystem.clear_instance_cache()
+    filesystem = s3fs.S3FileSystem()
+    filesystem.mkdir(BUCKET)
+    storage = open_storage(f"s3://{BUCKET}/offline")
+    storage.write("file", b"content")
+    assert storage.read("file") == b"content"
+    # Feast's registry
+    assert boto3.client("s3").list_buckets()["Buckets"][0]["Name"] == BUCKET
+    filesystem.rm(BUCKET, recursive=True)
 
 
 def log_of(count: int = 60) -> MemoryLog:
