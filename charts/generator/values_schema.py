@@ -166,6 +166,10 @@ def _named(properties: Schema, *required: str) -> Schema:
 
 
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
+_ADDRESS = r"(\[[0-9a-fA-F:.]+\]|[^,:\s]+):[0-9]+"
+_AGENT = closed({"cidr": {"pattern": "^[0-9a-fA-F:.]+/[0-9]+$", **_TEXT}, "port": _PORT}) | {
+    "required": ["cidr", "port"]
+}
 _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 
 _STORE_READERS = (
@@ -218,8 +222,12 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r"redis\.mode", {"enum": ["bundled", "external"]}),
     (r".*\.securityProtocol", {"enum": ["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]}),
     (r".*\.saslMechanism", {"enum": ["SCRAM-SHA-512", "SCRAM-SHA-256"]}),
-    (r".*\.bootstrapServers", {"pattern": r"^$|^[^,:\s]+:[0-9]+(,[^,:\s]+:[0-9]+)*$"}),
-    (r"redis\.external\.nodes", {"pattern": r"^$|^[^,:\s]+:[0-9]+(,[^,:\s]+:[0-9]+)*$"}),
+    (r".*\.bootstrapServers", {"pattern": rf"^$|^{_ADDRESS}(,{_ADDRESS})*$"}),
+    (r"redis\.external\.nodes", {"pattern": rf"^$|^{_ADDRESS}(,{_ADDRESS})*$"}),
+    (r"network\.listen", {"pattern": r"^$|^[0-9a-fA-F:.]+$"}),
+    (r"network\.ipFamilyPolicy", {"enum": ["", "SingleStack", "PreferDualStack", "RequireDualStack"]}),
+    (r"network\.ipFamilies", {"type": "array", "maxItems": 2, "items": {"enum": ["IPv4", "IPv6"]}}),
+    (r"networkPolicy\.identityAgents", {"type": "array", "items": _AGENT}),
     (r"redis\.maxMemory", {"pattern": r"^$|^[0-9]+([kmg]b?)?$"}),
     (r"topics\.replication", {"type": ["integer", "null"], "minimum": 1}),
     (r"feast\.project", {"pattern": r"^[A-Za-z0-9][A-Za-z0-9_-]*$"}),

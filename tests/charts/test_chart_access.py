@@ -352,10 +352,28 @@ def test_ports_of_dns_and_of_the_api_and_the_agent_of_cloud_identities_are_those
             assert [port["port"] for port in dns["ports"]] == [53, 53, 5353, 5353]
     rollout = release.find("NetworkPolicy", "reprise-rollout").spec["egress"]
     assert {"ports": [{"port": 16443}], "to": [block]} in rollout
-    agent = [{"ipBlock": {"cidr": "169.254.170.23/32"}}, {"ipBlock": {"cidr": "fd00:ec2::23/128"}}]
-    assert {"to": agent, "ports": [{"port": 80}]} in release.find("NetworkPolicy", "reprise-predictor").spec[
-        "egress"
-    ]
+    assert _agents(release) == {("169.254.170.23/32", 80), ("fd00:ec2::23/128", 80)}
+
+
+def _agents(release: Release) -> set[tuple[str, int]]:
+    return {
+        (peer["ipBlock"]["cidr"], port["port"])
+        for rule in release.find("NetworkPolicy", "reprise-predictor").spec["egress"]
+        for peer in rule.get("to", [])
+        if "ipBlock" in peer
+        for port in rule["ports"]
+    }
+
+
+def test_agents_of_another_clouds_identities_can_be_reached_instead() -> None:
+    gke = [{"cidr": "169.254.169.254/32", "port": 80}, {"cidr": "169.254.169.252/32", "port": 988}]
+    agents = f"--set-json=networkPolicy.identityAgents={json.dumps(gke)}"
+    identity = "--set=storage.s3.existingSecret=,storage.s3.workloadIdentity=true"
+    assert _agents(render("-f", "production", identity, agents)) == {
+        ("169.254.169.254/32", 80),
+        ("169.254.169.252/32", 988),
+    }
+    assert _agents(render("-f", "production", agents)) == set()
 
 
 def test_production_counts_purchases_of_authenticated_senders_alone() -> None:

@@ -260,3 +260,34 @@ def test_scores_come_from_the_archive_the_files_of_history_or_both() -> None:
     assert args(both, "--set=scoring.events.archive=false") == [history]
     with pytest.raises(RenderingError, match="scoring has no events"):
         args("--set=scoring.events.archive=false")
+
+
+def test_a_cluster_with_ipv6_has_servers_and_services_of_both_families() -> None:
+    dual = ("--set=network.listen=::,network.ipFamilyPolicy=PreferDualStack,network.ipFamilies={IPv6,IPv4}",)
+    everything = ("-f", "dev", "--set=rollout.enabled=true,monitoring.enabled=true,kafdrop.enabled=true")
+    release = render(*everything, *dual)
+    for name in ("predictor", "producer", "materializer", "archiver", "status", "rollout"):
+        assert release.config(f"reprise-{name}")["API_HOST"] == "::"
+        assert "API_HOST" not in render(*everything).config(f"reprise-{name}")
+    [ui] = release.find("Deployment", "reprise-feast-ui").pod.spec.containers
+    assert ui.args[ui.args.index("--host") + 1] == "::"
+    families = {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]}
+    services = release.of_kind("Service")
+    assert len(services) > 6
+    for service in services:
+        assert families.items() <= service.spec.items(), service.name
+    template = release.find("Kafka", "reprise-kafka").spec["kafka"]["template"]
+    assert template["bootstrapService"] == template["brokersService"] == families
+    assert not [s.name for s in render(*everything).of_kind("Service") if "ipFamilyPolicy" in s.spec]
+
+
+def test_addresses_of_ipv6_are_taken_in_brackets() -> None:
+    release = render(
+        *("-f", "dev", "--set=kafka.mode=external,kafka.external.bootstrapServers=[fd00::1]:9092"),
+        "--set=redis.mode=external,redis.external.host=redis,redis.external.cluster=true",
+        "--set=redis.external.nodes=[fd00::2]:6380",
+    )
+    config = release.config("reprise-materializer")
+    assert (config["KAFKA_SERVERS"], config["REDIS_NODES"]) == ("[fd00::1]:9092", "[fd00::2]:6380")
+    egress = release.find("NetworkPolicy", "reprise-materializer").spec["egress"]
+    assert {9092, 6380} <= {port["port"] for rule in egress for port in rule["ports"]}

@@ -98,6 +98,21 @@ store where it is used. Takes (list $ "predictor" "extraEnv").
 {{- if include "reprise.s3.reads" . }}{{ include (printf "reprise.s3.ca.%s" (index . 2)) (index . 0) }}{{ end -}}
 {{- end -}}
 
+{{- define "reprise.listen" -}}
+{{- with .Values.network.listen }}API_HOST: {{ . | quote }}{{ end -}}
+{{- end -}}
+
+{{- define "reprise.ipFamilies" -}}
+{{- with .Values.network }}
+{{- with .ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .ipFamilies }}
+ipFamilies: {{ toJson . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
 {{- define "reprise.podMetadata" -}}
 {{- $component := index (index . 0).Values (index . 1) -}}
 {{- with merge (dict) $component.podAnnotations (include "reprise.checksum" . | fromYaml) }}

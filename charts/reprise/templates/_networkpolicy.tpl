@@ -81,12 +81,13 @@
     {{- toYaml . | nindent 4 }}
   {{- end }}
 {{- if .Values.storage.s3.workloadIdentity }}
-# the agent of EKS Pod Identity; other roles come from the cloud's API, on the port above
+# agents of workload identity; other roles come from the cloud's API, on the port above
+{{- range .Values.networkPolicy.identityAgents }}
 - to:
-    - ipBlock: {cidr: 169.254.170.23/32}
-    - ipBlock: {cidr: "fd00:ec2::23/128"}
+    - ipBlock: {cidr: {{ .cidr | quote }}}
   ports:
-    - port: 80
+    - port: {{ .port }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -22,6 +22,7 @@ metadata:
   labels:
     {{- include "reprise.labels" (list $root $component) | nindent 4 }}
 spec:
+  {{- include "reprise.ipFamilies" $root | nindent 2 }}
   clusterIP: None
   publishNotReadyAddresses: true
   selector:

@@ -76,11 +76,8 @@ def run_service(
         **_COMMON,
     )
     server = _DrainingServer(config, app, drain_seconds)
-    try:
-        server.run()
-    except SystemExit as error:
-        address = f"{settings.api_host}:{settings.api_port}"
-        raise ServerStartError(f"cannot listen on {address}; is the port taken?") from error
+    with _bound_socket(settings.api_host, settings.api_port) as listener:
+        server.run(sockets=[listener])
     if not server.started:
         raise ServerStartError("the application did not start; the log says why")
     workers: WorkerThreads | None = app.state.workers
@@ -99,13 +96,6 @@ async def metrics_server(
     Raises:
         ServerStartError: The address is taken.
     """
-    host = settings.api_host
-    try:
-        listener = socket.create_server(
-            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
-        )
-    except OSError as error:
-        raise ServerStartError(f"cannot listen on {host}:{port} for metrics: {error}") from error
     app = FastAPI(openapi_url=None, telemetry={"tracing": False, "metrics": False, "logs": False})
     add_problem_handlers(app)
     for router in (metrics_router(registry), *others):
@@ -117,13 +107,31 @@ async def metrics_server(
     server = uvicorn.Server(config)
     # The signals are left to the application's own server.
     server.capture_signals = nullcontext  # type: ignore[method-assign,assignment]
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    with _bound_socket(settings.api_host, port) as listener:
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.should_exit = True
+            await serving
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    """Return a socket that does not listen yet; ``::`` is every address, of IPv4 too."""
+    is_v6 = ":" in host
+    bound = socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET)
     try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        await serving
-        listener.close()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_v6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise ServerStartError(
+            f"cannot listen on {f'[{host}]' if is_v6 else host}:{port}: {error}"
+        ) from error
+    _log.info("bound", host=host, port=bound.getsockname()[1])
+    return bound
 
 
 class _DrainingServer(uvicorn.Server):

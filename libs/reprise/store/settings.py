@@ -14,8 +14,8 @@ class Address(NamedTuple):
     port: int
 
     def __str__(self) -> str:
-        """Return ``host:port``."""
-        return f"{self.host}:{self.port}"
+        """Return ``host:port``, an IPv6 address in brackets."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class DuplicateWindowSettings(ProcessSettings):
@@ -123,5 +123,5 @@ def _addresses(nodes: str) -> tuple[Address, ...]:
         host, _, port = node.rpartition(":")
         if not (host and port.isdecimal() and 0 < int(port) < 65536):
             raise ValueError(f"expected host:port,host:port, got {node!r}")
-        found.append(Address(host, int(port)))
+        found.append(Address(host.removeprefix("[").removesuffix("]"), int(port)))
     return tuple(found)

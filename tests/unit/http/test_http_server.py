@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -82,14 +82,14 @@ def bounded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 @contextmanager
 def serving(
-    tmp_path: Path, argument: float, source: str = PROGRAM
+    tmp_path: Path, argument: float, source: str = PROGRAM, host: str = "127.0.0.1"
 ) -> Iterator[tuple[subprocess.Popen[str], str]]:
     port = free_port()
     program = tmp_path / "program.py"
     program.write_text(source)
     command = [sys.executable, str(program), str(port), str(argument)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    base = f"http://127.0.0.1:{port}"
+    base = f"http://{host}:{port}"
     try:
         deadline = time.monotonic() + 120
         while True:
@@ -132,7 +132,7 @@ def test_request_under_way_finishes_after_the_signal(tmp_path: Path) -> None:
             text=True,
         )
         assert process.stdout is not None
-        assert process.stdout.readline() == "under way\n"
+        assert "under way\n" in iter(process.stdout.readline, "")
         os.kill(process.pid, signal.SIGTERM)
         assert client.communicate(timeout=10)[0] == '"finished"\n'
         assert process.wait(60) == 0
@@ -164,6 +164,28 @@ def test_taken_port_is_named(base: str) -> None:
     app = create_http_app(title="t", description="d", registry=CollectorRegistry(), readiness=list)
     with pytest.raises(ServerStartError, match=f"cannot listen on 127.0.0.1:{port}"):
         run_service(app, ApiSettings.load(api_host="127.0.0.1", api_port=port))
+
+
+@pytest.mark.parametrize(
+    ("host", "families"),
+    [
+        ("::", {"127.0.0.1", "::1"}),
+        ("::1", {"::1"}),
+        ("0.0.0.0", {"127.0.0.1"}),
+        ("127.0.0.1", {"127.0.0.1"}),
+    ],
+)
+def test_an_address_is_listened_on_in_its_families(tmp_path: Path, host: str, families: set[str]) -> None:
+    metrics_port = free_port()
+    source = BOUNDED.replace('api_host="127.0.0.1"', f'api_host="{host}"')
+    first = min(families)
+    with serving(tmp_path, metrics_port, source, f"[{first}]" if ":" in first else first) as (_, base):
+        for port in (int(base.rsplit(":", 1)[1]), metrics_port):
+            reached = set()
+            for address in ("127.0.0.1", "::1"):
+                with suppress(OSError), socket.create_connection((address, port), timeout=5):
+                    reached.add(address)
+            assert reached == families
 
 
 def trickle(base: str, pieces: list[bytes], pause: float) -> bytes:

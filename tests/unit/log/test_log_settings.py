@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from kafka.cluster import collect_hosts
 
 from reprise.log import EventLogSettings
 from reprise.log.kafka.connection import client_options
@@ -24,6 +25,11 @@ def test_server_that_is_no_address_is_refused(servers: str) -> None:
 def test_several_servers_may_have_spaces_between_them() -> None:
     options = client_options(EventLogSettings.load(kafka_servers="a:1, b:2"))
     assert options["bootstrap_servers"] == ["a:1", "b:2"]
+
+
+def test_a_server_may_be_an_ipv6_address_in_brackets() -> None:
+    options = client_options(EventLogSettings.load(kafka_servers="[fd00::1]:9092"))
+    assert collect_hosts(options["bootstrap_servers"])[0][:2] == ("fd00::1", 9092)
 
 
 @pytest.mark.parametrize("given", [{}, {"kafka_username": "u"}, {"kafka_password": "p"}])

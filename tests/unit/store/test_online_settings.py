@@ -35,6 +35,13 @@ def test_a_cluster_is_named_in_feasts_words(monkeypatch: pytest.MonkeyPatch) -> 
     assert settings.redis_address == "redis://redis-0:6379,redis-1:6379,redis-2:7000 (cluster)"
 
 
+def test_addresses_of_ipv6_are_in_brackets_before_a_port() -> None:
+    given = {"redis_type": "redis_cluster", "redis_host": "fd00::1", "redis_nodes": "[fd00::2]:7000"}
+    settings = OnlineStoreSettings.load(**given)
+    assert settings.redis_addresses == (("fd00::1", 6379), ("fd00::2", 7000))
+    assert settings.redis_address == "redis://[fd00::1]:6379,[fd00::2]:7000 (cluster)"
+
+
 def test_replicas_are_waited_for_on_a_cluster_unless_told_otherwise() -> None:
     assert OnlineStoreSettings().replicas_waited_for == 0
     assert OnlineStoreSettings(redis_wait_replicas=1).replicas_waited_for == 1
