@@ -166,6 +166,9 @@ def _named(properties: Schema, *required: str) -> Schema:
 
 
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
+_PATH = closed(
+    {"path": {"pattern": "^/", **_TEXT}, "pathType": {"enum": ["Exact", "Prefix", "ImplementationSpecific"]}}
+) | {"required": ["path", "pathType"]}
 _ADDRESS = r"(\[[0-9a-fA-F:.]+\]|[^,:\s]+):[0-9]+"
 _AGENT = closed({"cidr": {"pattern": "^[0-9a-fA-F:.]+/[0-9]+$", **_TEXT}, "port": _PORT}) | {
     "required": ["cidr", "port"]
@@ -187,6 +190,7 @@ _RULES: tuple[tuple[str, Schema], ...] = (
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),
     (r"networkPolicy\..*Ports", {"type": "array", "minItems": 1, "items": _PORT}),
     (r".*\.gateways", _objects("name")),
+    (r".*\.additionalPaths", {"type": "array", "items": _PATH}),
     (r".*\.(args|command|pullSecrets|disabled|additionalHosts)", {"type": "array", "items": _TEXT}),
     (r".*\.behavior", closed({"scaleUp": _SCALING, "scaleDown": _SCALING})),
     (r"(.*\.)?podSecurityContext", closed(_POD_SECURITY)),

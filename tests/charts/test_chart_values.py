@@ -200,6 +200,26 @@ def test_hosts_are_served_by_an_ingress_and_by_gateways() -> None:
     assert not [each for each in release.of_kind("Ingress") if each.name == "reprise-status"]
 
 
+def test_several_paths_and_a_prefix_are_exposed() -> None:
+    paths = [{"path": "/reprise/rank", "pathType": "Exact"}, {"path": "/reprise/users", "pathType": "Prefix"}]
+    release = render(
+        *PRODUCTION,
+        "--set=predictor.ingress.path=/reprise/predict,predictor.ingress.gateways[0].name=public",
+        f"--set-json=predictor.ingress.additionalPaths={json.dumps(paths)}",
+        "--set=predictor.settings.API_ROOT_PATH=/reprise",
+    )
+    assert release.config("reprise-predictor")["API_ROOT_PATH"] == "/reprise"
+    [rule] = release.find("Ingress", "reprise-predictor").spec["rules"]
+    exposed = [(each["path"], each["pathType"]) for each in rule["http"]["paths"]]
+    assert exposed == [
+        ("/reprise/predict", "Prefix"),
+        ("/reprise/rank", "Exact"),
+        ("/reprise/users", "Prefix"),
+    ]
+    [rule] = release.find("HTTPRoute", "reprise-predictor").spec["rules"]
+    assert [each["path"]["value"] for each in rule["matches"]] == [path for path, _ in exposed]
+
+
 def test_what_is_for_trying_out_is_off_in_production() -> None:
     components = {each.component for each in render(*PRODUCTION).manifests}
     assert components.isdisjoint({"kafdrop", "feast-ui", "seed", "datagen", "redis"})

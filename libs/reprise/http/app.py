@@ -21,6 +21,7 @@ from reprise.http.middleware.authentication import (
 )
 from reprise.http.middleware.base import BaseMiddleware
 from reprise.http.middleware.fast_path import FastPathMiddleware
+from reprise.http.middleware.root_path import RootPathMiddleware
 from reprise.http.openapi import document_problems
 from reprise.http.operations import Readiness, health_router, metrics_router
 from reprise.http.problems import add_problem_handlers
@@ -75,6 +76,7 @@ def create_http_app(
     tracing: Tracing | None = None,
     page_policies: Mapping[str, str] | None = None,
     docs: bool = True,
+    root_path: str = "",
 ) -> FastAPI:
     """Return an application with health, metrics, documentation and problem documents.
 
@@ -92,6 +94,7 @@ def create_http_app(
         tracing: Makes spans of requests; closed after the application.
         page_policies: The content security policy of each path that is a page for people.
         docs: Whether the application serves ``/docs`` and ``/openapi.json``.
+        root_path: Path below which a proxy serves the application; empty if there is none.
     """
 
     @asynccontextmanager
@@ -116,6 +119,7 @@ def create_http_app(
         redoc_url=None,
         openapi_url="/openapi.json" if docs else None,
         redirect_slashes=False,
+        servers=[{"url": root_path}] if root_path else None,
         # Even unused, FastAPI's telemetry looks up three OpenTelemetry providers for each request.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
@@ -149,6 +153,8 @@ def create_http_app(
     )
     if tracing is not None:
         app.add_middleware(tracing.middleware)
+    if root_path:
+        app.add_middleware(RootPathMiddleware, root_path=root_path)
     ready = Gauge("reprise_ready", "1 if /ready succeeds, else 0.", registry=registry)
     ready.set_function(lambda: float(not reasons()))
     if docs:

@@ -142,6 +142,13 @@ class ApiSettings(ProcessSettings):
         validation_alias="API_DOCS",
         description="Whether the API serves its documentation, /docs and /openapi.json.",
     )
+    api_root_path: str = Field(
+        default="",
+        pattern=r"^(/[A-Za-z0-9._~-]+)*$",
+        validation_alias="API_ROOT_PATH",
+        description="Path below which a proxy serves the API, such as /reprise; with and without it, requests are"
+        " answered.",
+    )
     api_max_connections: int = Field(
         default=1000,
         ge=1,

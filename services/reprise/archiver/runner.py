@@ -42,6 +42,7 @@ def serve(settings: ArchiverSettings) -> None:
             description="Keeps the event log and the prediction log as Parquet.",
             registry=metrics.registry,
             docs=settings.api_docs,
+            root_path=settings.api_root_path,
             readiness=lambda: [f"{w.topic}: {w.problem}" for w in workers if w.problem is not None],
             workers=WorkerThreads({worker.topic: worker.run for worker in workers}, settings.stop_seconds),
         )

@@ -44,6 +44,7 @@ def serve(settings: MaterializerSettings) -> None:
             description="Folds the event log into online features.",
             registry=metrics.registry,
             docs=settings.api_docs,
+            root_path=settings.api_root_path,
             readiness=lambda: [worker.problem] if worker.problem else [],
             workers=WorkerThreads({"worker": worker.run}, settings.stop_seconds),
         )

@@ -80,6 +80,7 @@ def create_app(context: PredictorContext) -> FastAPI:
         lifespan=lifespan,
         max_body_bytes=settings.max_body_bytes,
         docs=settings.api_docs,
+        root_path=settings.api_root_path,
         serve_metrics=settings.metrics_port is None,
         authentication=context.authentication,
         access_log=AccessLog.of(settings),

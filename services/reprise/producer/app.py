@@ -52,6 +52,7 @@ def create_app(
         workers=workers,
         max_body_bytes=settings.max_body_bytes,
         docs=settings.api_docs,
+        root_path=settings.api_root_path,
         serve_metrics=settings.metrics_port is None,
         authentication=Authentication.of(settings),
         access_log=AccessLog.of(settings),

@@ -152,6 +152,7 @@ def create_app(
         description="What runs, how well, and what is wrong.",
         registry=metrics.registry,
         docs=settings.api_docs,
+        root_path=settings.api_root_path,
         readiness=poller.reasons_not_ready,
         lifespan=lifespan,
         max_body_bytes=1024,

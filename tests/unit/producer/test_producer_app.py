@@ -14,6 +14,7 @@ from reprise.log import EVENTS, LogUnavailableError
 from reprise.producer.app import create_app
 from reprise.producer.metrics import ProducerMetrics
 from reprise.producer.settings import ProducerSettings
+from reprise.runtime.exceptions import InvalidSettingsError
 from support.fake_log import FakeLogProducer
 from support.redis import free_port
 
@@ -61,6 +62,32 @@ def test_whoever_reaches_it_may_send_events_without_keys_beyond_loopback(
     settings: dict[str, Any], is_open: bool
 ) -> None:
     assert ProducerSettings(**settings).is_open is is_open
+
+
+@pytest.mark.parametrize("prefix", ["", "/shop/reprise"])
+async def test_below_a_root_path_the_api_is_the_same_with_and_without_it(
+    log: FakeLogProducer, metrics: ProducerMetrics, prefix: str
+) -> None:
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("all", "narrow")}
+    keys = SecretStr(f"all:{digests['all']},narrow:{digests['narrow']}:predict")
+    settings = ProducerSettings(api_root_path="/shop/reprise", api_key_hashes=keys)
+    transport = httpx.ASGITransport(app=create_app(settings, log, metrics))
+    async with httpx.AsyncClient(transport=transport, base_url=f"http://producer{prefix}/") as client:
+        assert (await client.get("health")).status_code == 200
+        document = (await client.get("openapi.json")).json()
+        assert document["servers"] == [{"url": "/shop/reprise"}]
+        assert "/events" in document["paths"]
+        assert (await client.get("docs/assets/swagger-ui.css")).status_code == 200
+        for key, status in ("all", 202), ("narrow", 403), ("none", 401):
+            response = await client.post("events", json=EVENT, headers={"X-API-Key": key})
+            assert response.status_code == status
+        assert (await client.get("shop/reprise-2/health")).status_code == 401
+
+
+def test_a_root_path_begins_with_a_slash_and_ends_without_one() -> None:
+    for path in ("reprise", "/", "/reprise/", "/a b"):
+        with pytest.raises(InvalidSettingsError, match="API_ROOT_PATH"):
+            ProducerSettings.load(api_root_path=path)
 
 
 def problem(response: httpx.Response) -> dict[str, Any]:
