@@ -81,6 +81,25 @@ def test_without_keda_there_are_replicas(more: tuple[str, ...]) -> None:
     assert release.find("Deployment", "reprise-materializer").spec["replicas"] == 4
 
 
+@pytest.mark.parametrize("running", [0, 5])
+def test_turning_an_autoscaler_on_keeps_the_pods_that_there_are(running: int) -> None:
+    options = ("-f", "dev", SCALED, KEDA, "--set=predictor.autoscaling.enabled=true")
+    names = ("reprise-materializer", "reprise-predictor")
+    live = [
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": name},
+            "spec": {"replicas": running},
+        }
+        for name in names
+    ]
+    upgraded, installed = render_on(live, *options), render_on([], *options)
+    for name in names:
+        assert upgraded.find("Deployment", name).spec["replicas"] == running
+        assert "replicas" not in installed.find("Deployment", name).spec
+
+
 def test_keda_signs_in_to_kafka_as_the_materializer() -> None:
     release = render("-f", "dev", SCALED, KEDA)
     [authentication] = release.of_kind("TriggerAuthentication")

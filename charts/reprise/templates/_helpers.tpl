@@ -98,6 +98,16 @@ store where it is used. Takes (list $ "predictor" "extraEnv").
 {{- if include "reprise.s3.reads" . }}{{ include (printf "reprise.s3.ca.%s" (index . 2)) (index . 0) }}{{ end -}}
 {{- end -}}
 
+{{/*
+Replicas of a Deployment that an autoscaler scales: those that it has. Without the field, the upgrade that turns the
+autoscaler on would remove it, and one pod would be left. Takes (list $ "predictor").
+*/}}
+{{- define "reprise.scaledReplicas" -}}
+{{- with lookup "apps/v1" "Deployment" (index . 0).Release.Namespace (include "reprise.name" .) }}
+replicas: {{ int .spec.replicas }}
+{{- end }}
+{{- end -}}
+
 {{- define "reprise.listen" -}}
 {{- with .Values.network.listen }}API_HOST: {{ . | quote }}{{ end -}}
 {{- end -}}
