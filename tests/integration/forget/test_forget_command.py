@@ -174,3 +174,22 @@ def test_predictions_letters_and_log_lose_the_user(shop: EmbeddedShop) -> None:
     assert USER not in text
     assert "b'broken'" in text
     assert '"user_id":"u"' in text
+
+
+def test_inactive_users_are_erased_once_the_archive_knows_who_came_back(shop: EmbeddedShop) -> None:
+    shop.append(history(60, seed=5))
+    waiting = run(shop, "--inactive", "1us", timeout="2s")
+    assert waiting.exit_code == 1
+    assert "archiver" in waiting.output
+    shop.archive()
+    shop.fold()
+    assert "nobody to forget" in run(shop, "--inactive", "1d").output
+    begun = run(shop, "--inactive", "1us", timeout="2s")  # it joins its consumer group before
+    assert begun.exit_code == 1
+    assert "materializer" in begun.output
+    shop.fold()
+    shop.archive()
+    assert run(shop).exit_code == 0
+    assert USER not in archived_text(shop)
+    assert rows_of_user(shop) == []
+    assert "nobody to forget" in run(shop, "--inactive", "1us").output
