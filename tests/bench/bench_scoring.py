@@ -1,0 +1,152 @@
+"""Speed of ``reprise score``: all pairs of a history, features included, on one core.
+
+Run ``PYTHONPATH=tests python tests/bench/bench_scoring.py [scale]``; a scale below 1 shrinks everything. The baseline
+asks Featuretools for the same features of a sample of the pairs, and scikit-learn for their probabilities, which are
+compared with the file's.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from reprise.datagen.history import HistoryOptions, generate_history
+from reprise.event_files.options import ImportOptions
+from reprise.events import Event
+from reprise.features.discovery.planner import planned_candidates
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.parity.comparison import batch_inputs
+from reprise.runtime.durations import EPOCH, microseconds
+from reprise.scoring.run import score
+from reprise.scoring.settings import ScoringSettings
+from reprise.shop import ShopConfig
+from reprise.trainer.pipeline import train
+from reprise.trainer.settings import TrainerSettings
+from support.discovered import definition
+from support.hard_histories import Request, request_frame
+from support.parity import reference_answers
+from support.plans import checked_in_plan
+
+PLAN = checked_in_plan()
+START = datetime(2026, 1, 1, tzinfo=UTC)
+SAMPLE = 500
+REQUIRED_RATIO = 10.0
+TOLERANCE = 1e-5
+Numbers = dict[str, float | int]
+
+
+def history(folder: Path, name: str, events: int, users: int, products: int) -> Path:
+    path = folder / f"{name}.parquet"
+    shop = ShopConfig(seed=11, users=users, products=products)
+    generate_history(HistoryOptions(path, shop, START, events=events))
+    return path
+
+
+def one_score(models: str, events: str, out: str) -> None:
+    """Score all pairs on one core and print the numbers; runs in a process of its own."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    settings = ScoringSettings(model_store=models, out=out)
+    began = time.perf_counter()
+    report = score(settings, Path(events), None, end_of(Path(events)), ImportOptions())
+    seconds = time.perf_counter() - began
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    numbers = {
+        "events": report.manifest.events,
+        "pairs": report.manifest.pairs,
+        "seconds": round(seconds, 1),
+        "pairs_per_minute_on_one_core": round(60 * report.manifest.pairs / seconds),
+        "peak_gib": round(used.ru_maxrss / 2**20, 2),
+    }
+    print(json.dumps(numbers))
+
+
+def end_of(events: Path) -> datetime:
+    last: datetime = pc.max(pq.read_table(events, columns=["timestamp"])["timestamp"]).as_py()
+    return last.astimezone(UTC) + timedelta(seconds=1)
+
+
+def scored(models: Path, events: Path, out: Path) -> Numbers:
+    command = [sys.executable, __file__, "--score", *map(str, (models, events, out))]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    numbers: Numbers = json.loads(done.stdout.splitlines()[-1])
+    return numbers
+
+
+def straightforward(events: Path, model: object, out: Path) -> Numbers:
+    """Compute a sample of the pairs with Featuretools and scikit-learn; return pairs a minute and the largest error."""
+    columns = ("event_id", "user_id", "product_id", "event_type", "timestamp", "amount")
+    table = pq.read_table(events, columns=list(columns))
+    table = table.set_column(4, "timestamp", table["timestamp"].cast("int64"))
+    happened = [Event(*row) for row in zip(*(table[name].to_pylist() for name in columns), strict=True)]
+    rows = pq.read_table(out, columns=["user_id", "product_id", "probability"]).to_pylist()
+    drawn = np.random.default_rng(0).choice(len(rows), min(SAMPLE, len(rows)), replace=False)
+    sample = [rows[at] for at in np.sort(drawn)]
+    at_us = microseconds(end_of(events) - EPOCH)
+    asked = [Request(row["user_id"], row["product_id"], at_us) for row in sample]
+    with BatchExecutor(PLAN) as executor:
+        executor.load_events(events)
+        inputs = batch_inputs(executor, PLAN, request_frame(asked)).astype(np.float32)
+    began = time.perf_counter()
+    reference_answers(happened, asked, planned_candidates(definition(), PLAN), definition())
+    probabilities = model.calibration.apply(model.forest.score(inputs, jobs=1), inputs)  # type: ignore[attr-defined]
+    seconds = time.perf_counter() - began
+    errors = np.abs(probabilities - [row["probability"] for row in sample])
+    return {
+        "baseline_events": len(happened),
+        "baseline_pairs": len(sample),
+        "baseline_pairs_per_minute": round(60 * len(sample) / seconds),
+        "largest_difference_of_probabilities": float(errors.max()),
+    }
+
+
+def run(scale: float = 1.0) -> Numbers:
+    """Measure everything; the baseline gets a small history, on which Featuretools is fastest."""
+    with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
+        folder = Path(name)
+        small = history(folder, "small", max(30_000, round(40_000 * scale)), 400, 100)
+        large = history(folder, "large", round(3_000_000 * scale), round(60_000 * scale), 2_000)
+        settings = TrainerSettings.load(
+            events=small, out=str(folder / "models"), plan=Path("feature_repo/plan/plan.json"), cv_folds=0,
+            horizon=timedelta(days=7),
+        )  # fmt: skip
+        model = train(settings).model.published
+        numbers = scored(folder / "models", large, folder / "scores")
+        scored(folder / "models", small, folder / "few")
+        baseline = straightforward(small, model, folder / "few")
+        ratio = numbers["pairs_per_minute_on_one_core"] / baseline["baseline_pairs_per_minute"]
+        return {**numbers, **baseline, "times_as_fast": round(ratio, 1)}
+
+
+def misses(numbers: Numbers) -> list[str]:
+    """Say which of the required figures are missed; they are ratios within the run."""
+    checks = {
+        f"{REQUIRED_RATIO:g} times Featuretools and scikit-learn": numbers["times_as_fast"] >= REQUIRED_RATIO,
+        "the same probabilities": numbers["largest_difference_of_probabilities"] <= TOLERANCE,
+    }
+    return [what for what, held in checks.items() if not held]
+
+
+def main(arguments: Sequence[str]) -> int:
+    os.environ.setdefault("REPRISE_PROGRESS", "off")
+    if arguments[:1] == ["--score"]:
+        one_score(*arguments[1:])
+        return 0
+    numbers = run(float(arguments[0]) if arguments else 1.0)
+    print(json.dumps(numbers, indent=2))
+    for what in (missed := misses(numbers)):
+        print(f"missed: {what}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
