@@ -332,6 +332,18 @@ def test_largest_leaf_among_equals_is_chosen() -> None:
     assert [len(score.first_aucs) for score in selection.candidates] == [2, 2]
 
 
+def test_one_forest_for_all_pairs_has_the_leaf_size_that_is_best_over_all() -> None:
+    """A fine pattern, in which fewer than thirty pairs were bought before."""
+    rng = np.random.default_rng(0)
+    table, _ = make_table(6_000)
+    position = rng.random(len(table))
+    inputs = np.column_stack((np.arange(len(table)) < 20, position)).astype(np.float32)
+    changed = replace(table, inputs=inputs, labels=position * 40 % 2 < 1)
+    selection = choose_parameters(changed, 3, KindColumns(purchases=0), seed=0, jobs=1)
+    assert selection.parameters.leaf_rows < LEAF_ROWS[0]
+    assert all(not score.repeat_aucs for score in selection.candidates)
+
+
 def test_leaf_sizes_go_from_large_to_small() -> None:
     assert list(LEAF_ROWS) == sorted(LEAF_ROWS, reverse=True)
 
@@ -370,11 +382,15 @@ def test_every_held_out_row_is_in_one_slice_of_each_dimension(fitted: FittedMode
 def test_slices_by_metadata_are_of_the_most_frequent_values(fitted: FittedModel) -> None:
     predictions = fitted.predictions.subset(slice(0, 600))
     texts = np.array([*"abcdefghijklmn", None], object)[np.minimum(np.arange(600) // 10, 14)]
-    sliced = evaluate_slices(replace(predictions, rows=replace(predictions.rows, metadata={"shop": texts})))
+    sliced = evaluate_slices(
+        replace(predictions, rows=replace(predictions.rows, metadata={"shop": texts, "month": texts}))
+    )
     rows = {each.name: each.rows for each in sliced["shop"]}
     assert rows["(missing)"] == 460
     assert rows["(others)"] == 30
     assert len(rows) == 13
+    assert [each.name for each in sliced["month of the event"]] == [each.name for each in sliced["shop"]]
+    assert all(each.name.startswith("19") for each in sliced["month"])
     assert sum(rows.values()) == 600
 
 

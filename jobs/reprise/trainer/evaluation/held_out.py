@@ -119,7 +119,8 @@ def evaluate_slices(predictions: Predictions) -> dict[str, list[EvaluatedSlice]]
     for name, members in rows.metadata.items():
         found_texts = pd.Series(members).fillna("(missing)")
         common = found_texts.value_counts().index[:_MOST_SLICES]
-        dimensions[name] = found_texts.where(found_texts.isin(common), "(others)").to_numpy(str)
+        unique = f"{name} of the event" if name in dimensions else name
+        dimensions[unique] = found_texts.where(found_texts.isin(common), "(others)").to_numpy(str)
     found: dict[str, list[EvaluatedSlice]] = {}
     for dimension, values in dimensions.items():
         for text in sorted(set(values.tolist()), key=lambda each: (len(each), each)):

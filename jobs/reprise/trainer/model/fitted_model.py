@@ -199,7 +199,7 @@ def fit_forest(
     forest = grow_split_forest(train, columns, parameters, seed=settings.seed, jobs=jobs)
     if votes is None:
         votes = forest.score(calibration.inputs, jobs=jobs)
-    weights = recency_weights(calibration.timestamps_us, settings.horizon + settings.refund_window)
+    weights = recency_weights(calibration.timestamps_us, settings.label_span)
     by_kind = fit_kind_calibration(votes, calibration.inputs, calibration.labels, columns, weights)
     probabilities = by_kind.apply(votes, calibration.inputs)
     rule = settings.threshold_rule if settings.threshold is None else settings.threshold

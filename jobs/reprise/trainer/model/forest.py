@@ -175,8 +175,9 @@ def choose_parameters(
 
     Of leaf sizes within 0.001 of the best, the first is chosen. Each fold is a part of the users, judged by forests
     that are grown on the rows of the others. So the forests learn from as long a time as the one that is chosen for.
-    Without a fold that has ten rows of either label, pairs never bought have the default, and others the same. Rows
-    are sampled to 40,000 and the forests are small, because only the order of the sizes matters.
+    Where a fold has one forest for all pairs, its AUC over all counts as that of pairs never bought. Without a fold
+    that has ten rows of either label, these have the default size, and others the same. Rows are sampled to 40,000
+    and the forests are small, because only the order of the sizes matters.
     """
     sample = dataset.sample(_CV_ROWS, seed)
     fold = np.random.default_rng(seed).integers(0, max(folds, 1), int(dataset.users.max(initial=0)) + 1)[
@@ -193,7 +194,8 @@ def choose_parameters(
                 forest = grow_split_forest(train, columns, small, seed=seed, jobs=jobs)
                 votes = forest.score(validation.inputs, jobs=jobs)
                 repeat = columns.repeat(validation.inputs)
-                for found, mask in zip(aucs, (~repeat, repeat), strict=True):
+                groups = (np.ones_like(repeat),) if forest.repeat is None else (~repeat, repeat)
+                for found, mask in zip(aucs, groups, strict=False):
                     if _has_both_labels(validation.labels[mask]):
                         found.append(float(roc_auc_score(validation.labels[mask], votes[mask])))
                 bar.advance()
