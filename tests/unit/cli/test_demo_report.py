@@ -69,7 +69,7 @@ def printed(**changed: Any) -> str:
     )
     out = io.StringIO()
     print_report(
-        Console(file=out, width=200), result, {"predictor": "http://p"}, {"tonight": Path("page.html")}
+        Console(file=out, width=200), result, {"predictor": "http://p"}, {"report": Path("page.html")}
     )
     return out.getvalue()
 
@@ -90,7 +90,7 @@ def test_five_products_are_to_be_reordered_first_and_each_answer_has_its_backtes
         in found
     )
     assert "learnt" not in found
-    assert "tonight" in found
+    assert "report       page.html" in found
 
 
 def test_answers_without_a_backtest_say_so() -> None:

@@ -67,7 +67,7 @@ def run_demo(options: DemoOptions) -> int:
         result = demo.measure(started)
         files = {
             "model card": paths.bundle / "model_card.html",
-            "tonight": paths.scores / "report.html",
+            "report": paths.scores / "report.html",
             **({"A/B test": paths.outcomes / "report.html"} if result.ab_test is not None else {}),
             "history": paths.history_report,
             "logs": paths.logs,
