@@ -82,7 +82,10 @@ def test_without_keda_there_are_replicas(more: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("running", [0, 5])
-def test_turning_an_autoscaler_on_keeps_the_pods_that_there_are(running: int) -> None:
+@pytest.mark.parametrize("autoscaled", [False, True])
+def test_upgrades_to_and_with_an_autoscaler_keep_the_pods_that_there_are(
+    running: int, autoscaled: bool
+) -> None:
     options = ("-f", "dev", SCALED, KEDA, "--set=predictor.autoscaling.enabled=true")
     names = ("reprise-materializer", "reprise-predictor")
     live = [
@@ -94,6 +97,17 @@ def test_turning_an_autoscaler_on_keeps_the_pods_that_there_are(running: int) ->
         }
         for name in names
     ]
+    if autoscaled:
+        live.append(
+            {"apiVersion": "keda.sh/v1alpha1", "kind": "ScaledObject", "metadata": {"name": names[0]}}
+        )
+        live.append(
+            {
+                "apiVersion": "autoscaling/v2",
+                "kind": "HorizontalPodAutoscaler",
+                "metadata": {"name": names[1]},
+            }
+        )
     upgraded, installed = render_on(live, *options), render_on([], *options)
     for name in names:
         assert upgraded.find("Deployment", name).spec["replicas"] == running

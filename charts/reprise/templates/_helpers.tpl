@@ -99,8 +99,8 @@ store where it is used. Takes (list $ "predictor" "extraEnv").
 {{- end -}}
 
 {{/*
-Replicas of a Deployment that an autoscaler scales: those that it has. Without the field, the upgrade that turns the
-autoscaler on would remove it, and one pod would be left. Takes (list $ "predictor").
+Replicas of a Deployment that an autoscaler scales: those that it has. Helm resets a field that the last release had and
+this one lacks to its default, one pod; so once in a release, the field stays in all later ones. Takes (list $ "predictor").
 */}}
 {{- define "reprise.scaledReplicas" -}}
 {{- with lookup "apps/v1" "Deployment" (index . 0).Release.Namespace (include "reprise.name" .) }}
