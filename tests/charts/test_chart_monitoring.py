@@ -133,7 +133,7 @@ def test_what_is_off_has_no_rules_and_the_rest_keeps_its_own(option: str, gone: 
     # some rules are about more than this part
     shared = {"RepriseServiceMissing"}
     if option == "monitoring.pushgateway=":
-        shared |= {"RepriseTrainerMissed", "RepriseCompactionMissed", "RepriseScoringMissed"}
+        shared |= {"RepriseTrainerMissed", "RepriseCompactionMissed"}
     assert before.keys() - after.keys() == about_it - shared
 
 
@@ -168,6 +168,7 @@ def test_ages_of_alerts_follow_schedules_in_the_values() -> None:
     assert found["RepriseModelOld"].endswith("> 30 * 86400")
     assert found["RepriseCompactionMissed"].endswith("> 50 * 3600")
     assert found["RepriseScoringMissed"].endswith("> 180 * 3600")
+    assert "reprise_job" not in found["RepriseScoringMissed"]
 
 
 def test_only_secrets_of_the_chart_grow_old() -> None:
