@@ -159,15 +159,15 @@ def create_app(
         page_policies=dict.fromkeys(PAGES, CONTENT_SECURITY_POLICY),
     )
     app.state.poller = poller
-    _add_pages(app, poller, settings.documentation)
+    _add_pages(app, poller, settings)
     return app
 
 
-def _add_pages(app: FastAPI, poller: Poller, documentation: str) -> None:
+def _add_pages(app: FastAPI, poller: Poller, settings: StatusSettings) -> None:
     async def page() -> HTMLResponse:
         if poller.report is None:
             return HTMLResponse(render_waiting(), status_code=503, headers=retry_after(1))
-        return HTMLResponse(render(poller.report, documentation))
+        return HTMLResponse(render(poller.report, settings.documentation, settings.api_root_path))
 
     for path in PAGES:
         app.get(path, include_in_schema=False)(page)

@@ -39,11 +39,15 @@ CONTENT_SECURITY_POLICY = (
 """Allows only this style and this script, whatever text a service reports."""
 
 
-def render(report: Report, documentation: str) -> str:
-    """Return the page; ``documentation`` is the URL of the folder that contains ``docs``, or empty."""
+def render(report: Report, documentation: str, root_path: str = "") -> str:
+    """Return the page; ``documentation`` is the URL of the folder that contains ``docs``, or empty.
+
+    ``root_path`` is the path below which a proxy serves it.
+    """
     return _ENVIRONMENT.get_template("page.html.j2").render(
         report=report,
         documentation=documentation.rstrip("/"),
+        root_path=root_path,
         icon_colour=_ICON_COLOURS[report.verdict.level],
         curves={name: sparkline(values, min_top=_MIN_TOP[name]) for name, values in report.curves.items()},
         covers=formatting.duration(max(1.0, report.covers_seconds)),

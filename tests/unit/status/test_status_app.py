@@ -41,6 +41,22 @@ def test_the_page_is_at_two_addresses_with_its_own_policy(client: TestClient, pa
     assert "shop &lt;1&gt;" in answer.text
 
 
+def test_below_a_root_path_the_page_is_at_the_prefix_and_its_link_stays_below_it() -> None:
+    settings = StatusSettings.load(
+        targets="producer=http://p:8001", api_root_path="/reprise", interval_seconds=0.2
+    )
+    with TestClient(create_app(settings, nowhere)) as client:
+        while client.get("/ready").status_code != 200:
+            pass
+        for path in ("/", "/status", "/reprise", "/reprise/", "/reprise/status", "/repris%65/status"):
+            page = client.get(path)
+            assert page.status_code == 200
+            assert page.headers.get_list("content-security-policy") == [CONTENT_SECURITY_POLICY]
+            assert 'href="/reprise/status.json"' in page.text
+        Report.model_validate_json(client.get("/reprise/status.json").content)
+        assert client.get("/reprises").status_code == 404
+
+
 def test_json_tells_the_same(client: TestClient) -> None:
     answer = client.get("/status.json")
     assert answer.headers["content-type"] == "application/json"
