@@ -178,7 +178,8 @@ class Promotion(Part):
     )
     require_approval: bool = Field(
         False,
-        description="Whether Better and NotWorse only recommend: the candidate waits until a person promotes it.",
+        description="Whether Better and NotWorse only recommend a promotion, and a person decides by the annotation"
+        " reprise.dev/promote=CANDIDATE, which works at any time.",
     )
     max_evidence_age: Duration = Field("26h", description="Maximum age of the evidence from user outcomes.")
 
