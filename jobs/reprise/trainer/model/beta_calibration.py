@@ -19,7 +19,7 @@ MIN_KIND_LABELS = 50
 """Fewest rows of each label with which a kind of request gets a calibration of its own."""
 
 MIN_WEIGHTED_LABELS = 200
-"""Least weight of the rows of either label with which the rows of a kind are weighted."""
+"""Minimum total weight per label; below it, rows are not weighted."""
 
 CLIP = 2.0**-20
 """Scores are kept this far from 0 and 1, where the logarithm diverges. float32 holds 1 - CLIP exactly."""
@@ -73,8 +73,8 @@ def fit_kind_calibration(
     """Fit a calibration for each kind of request.
 
     A kind with fewer than fifty rows of either label takes the calibration of its group, which is all pairs that were
-    bought before or all others; such a group takes that of all rows. Both labels must occur. Where the weight of either
-    label is below 200, the (positive) weights are not used.
+    bought before or all others; such a group takes that of all rows. Both labels must occur. Where the total
+    weight of either label is below 200, rows are not weighted. Weights are positive.
     """
     kinds = columns.kinds(rows)
 
