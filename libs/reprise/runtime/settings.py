@@ -146,8 +146,8 @@ class ApiSettings(ProcessSettings):
         default="",
         pattern=r"^(/[A-Za-z0-9._~-]+)*$",
         validation_alias="API_ROOT_PATH",
-        description="Path below which a proxy serves the API, such as /reprise; with and without it, requests are"
-        " answered.",
+        description="Path below which a proxy serves the API, such as /reprise. Requests with and without the prefix"
+        " are accepted.",
     )
     api_max_connections: int = Field(
         default=1000,

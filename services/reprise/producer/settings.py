@@ -43,7 +43,7 @@ class ProducerSettings(
     allow_anonymous: bool = Field(
         default=False,
         description="Whether events from other machines are accepted without API keys. Without keys and this, the"
-        " producer listens on loopback addresses only.",
+        " producer refuses to start unless API_HOST is a loopback address.",
     )
     metrics_port: int | None = Field(
         default=None,
