@@ -95,7 +95,7 @@ store where it is used. Takes (list $ "predictor" "extraEnv").
 {{- define "reprise.extra" -}}
 {{- with index (index . 0).Values (index . 1) (index . 2) }}{{ toYaml . }}
 {{ end -}}
-{{- if include "reprise.s3.reads" . }}{{ include (printf "reprise.s3.ca.%s" (index . 2)) (index . 0) }}{{ end -}}
+{{- if and (has (index . 2) (list "extraVolumes" "extraVolumeMounts")) (include "reprise.s3.reads" .) }}{{ include (printf "reprise.s3.ca.%s" (index . 2)) (index . 0) }}{{ end -}}
 {{- end -}}
 
 {{/*

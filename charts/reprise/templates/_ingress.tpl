@@ -1,10 +1,15 @@
 {{/* The Ingress and the HTTPRoute of a component's Service. Takes (list $ "status" ingress port paths), where a path is
-     (list "/status" "Exact"). */}}
+     (list "/status" "Exact"), or no paths, which are then the values'. */}}
 {{- define "reprise.exposed" -}}
 {{- $this := list (index . 0) (index . 1) -}}
 {{- $ingress := index . 2 -}}
 {{- $port := index . 3 -}}
-{{- $paths := index . 4 -}}
+{{- $paths := list -}}
+{{- if gt (len .) 4 -}}
+{{- $paths = index . 4 -}}
+{{- else -}}
+{{- range prepend $ingress.additionalPaths $ingress }}{{ $paths = append $paths (list .path .pathType) }}{{ end -}}
+{{- end -}}
 {{- $name := include "reprise.name" $this -}}
 {{- $hosts := compact (prepend $ingress.additionalHosts $ingress.host) -}}
 {{- if $ingress.enabled }}

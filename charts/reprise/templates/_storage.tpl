@@ -108,9 +108,6 @@ AWS_CA_BUNDLE: /etc/reprise/s3/ca.crt
 {{- end }}
 {{- end -}}
 
-{{- define "reprise.s3.ca.extraEnv" -}}{{- end -}}
-{{- define "reprise.s3.ca.extraContainers" -}}{{- end -}}
-
 {{/* The Secret of a component, or the one of all. Takes (list $ "predictor"). */}}
 {{- define "reprise.s3.secret" -}}
 {{- with (index . 0).Values.storage.s3 -}}
