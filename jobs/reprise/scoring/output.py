@@ -105,3 +105,21 @@ def read_manifest(storage: Storage, path: str, kind: type[Read]) -> Read | None:
             problem = f"{storage.location(path)} is no manifest of scores; remove it to score again"
             raise ScoringError(problem) from error
     return None
+
+
+def read_table(storage: Storage, path: str, schema: pa.Schema) -> pa.Table:
+    """Return the rows of a Parquet or CSV file with the columns of a schema; raises ``StorageError``."""
+    content = pa.BufferReader(storage.read(path))
+    if path.endswith(".parquet"):
+        return pq.read_table(content)
+    types = pacsv.ConvertOptions(column_types=schema, strings_can_be_null=False)
+    return pacsv.read_csv(
+        content, parse_options=pacsv.ParseOptions(newlines_in_values=True), convert_options=types
+    )
+
+
+def write_table(storage: Storage, path: str, table: pa.Table) -> None:
+    """Write rows to a Parquet or CSV file; raises ``StorageError``."""
+    sink = pa.BufferOutputStream()
+    (pq.write_table if path.endswith(".parquet") else pacsv.write_csv)(table, sink)
+    storage.write(path, sink.getvalue().to_pybytes())

@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -55,12 +57,16 @@ def run(folder: Path) -> Result:
     return CliRunner().invoke(report, ["--out", str(folder)], catch_exceptions=False)
 
 
+def night(models: str, folder: Path, history: pa.Table, *more: str) -> Result:
+    words = (*arguments(models, folder, history), *more)
+    return CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(nightly, words)
+
+
 @pytest.fixture(scope="module", params=["parquet", "csv"])
 def out(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The output of a night, without retention."""
     folder, models = tmp_path_factory.mktemp("out"), publish_model(tmp_path_factory.mktemp("models"))
-    words = (*arguments(models, folder, purchases()), "--backtests", "2", "--format", request.param)
-    done = CliRunner(env={"REPRISE_PROGRESS": "off"}).invoke(nightly, words)
+    done = night(models, folder, purchases(), "--backtests", "2", "--format", request.param)
     assert done.exit_code == 0, done.output
     return folder
 
@@ -97,6 +103,16 @@ def test_products_to_reorder_come_by_revenue_and_those_without_amounts_by_units(
         rows = sorted(pq.read_table(path).to_pylist(), key=lambda row: (-row["revenue"], -row["units"]))
         assert shown == [(row["product_id"], f"{row['units_high']:,.0f}") for row in rows]
     assert [product for product, _ in shown][-1] == "product-0"
+
+
+def test_product_ids_of_digits_are_shown_as_they_are_in_a_csv(tmp_path: Path) -> None:
+    history = purchases()
+    digits = pc.replace_substring(history["product_id"], "product-", "00")
+    history = history.set_column(2, "product_id", digits)
+    assert night(publish_model(tmp_path / "models"), tmp_path, history, "--format", "csv").exit_code == 0
+    assert run(tmp_path).exit_code == 0
+    table = (tmp_path / "report.html").read_text().partition('id="reorder"')[2].partition("</table>")[0]
+    assert set(re.findall(r"<tr><td>(.*?)</td>", table)) == {"000", "001", "002", "003"}
 
 
 def test_errors_are_drawn_over_nights_and_users_at_risk_and_audiences_shown_where_they_are(

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from reprise.evaluation.classification_metrics import Floats
@@ -19,7 +17,7 @@ from reprise.routing import BUCKETS, bucket_of
 from reprise.runtime.durations import format_duration
 from reprise.runtime.storage import Storage, open_storage
 from reprise.scoring.exceptions import ScoringError
-from reprise.scoring.output import MANIFEST, read_manifest
+from reprise.scoring.output import MANIFEST, read_manifest, read_table, write_table
 from reprise.scoring.retention.output import AT_RISK, FOLDER, SCHEMA, RetentionManifest
 from reprise.scoring.settings import ScoringSettings
 
@@ -128,9 +126,7 @@ def choose_audience(
     """
     storage = open_storage(settings.out)
     folder, scores = _find_scores(storage, at, model)
-    rows = pa.concat_tables(
-        _read(storage, f"{folder}/{name}", SCHEMA, scores.format) for name in scores.files
-    )
+    rows = pa.concat_tables(read_table(storage, f"{folder}/{name}", SCHEMA) for name in scores.files)
     if at_risk:
         rows = rows.filter(pa.array(np.nan_to_num(_floats(rows, "drop"), nan=-1.0) >= AT_RISK))
     listed = set() if suppress is None else _read_list(suppress)
@@ -188,7 +184,7 @@ def choose_audience(
         ],
         files=list(files),
     )
-    return _write(storage, manifest, table, files, format)
+    return _write(storage, manifest, table, files)
 
 
 def read_campaign(storage: Storage, campaign: str) -> CampaignManifest | None:
@@ -200,7 +196,7 @@ def read_audience(storage: Storage, manifest: CampaignManifest) -> pa.Table:
     """Return the users of a campaign: ``user_id``, ``band`` and ``held_out``."""
     tables = []
     for name in manifest.files:
-        table = _read(storage, f"{manifest.path}/{name}", AUDIENCE, name.rpartition(".")[2])
+        table = read_table(storage, f"{manifest.path}/{name}", AUDIENCE)
         held_out = pa.array(np.full(len(table), name.startswith(HOLDOUT)))
         tables.append(table.select(["user_id", "band"]).append_column("held_out", held_out))
     return pa.concat_tables(tables)
@@ -234,17 +230,8 @@ def _find_scores(storage: Storage, at: datetime | None, model: str | None) -> tu
     return chosen[0]
 
 
-def _read(storage: Storage, path: str, schema: pa.Schema, kind: str) -> pa.Table:
-    content = pa.BufferReader(storage.read(path))
-    if kind == "parquet":
-        return pq.read_table(content)
-    types = pacsv.ConvertOptions(column_types=schema, strings_can_be_null=False)
-    lines = pacsv.ParseOptions(newlines_in_values=True)
-    return pacsv.read_csv(content, parse_options=lines, convert_options=types)
-
-
 def _write(
-    storage: Storage, manifest: CampaignManifest, table: pa.Table, files: dict[str, Floats], kind: str
+    storage: Storage, manifest: CampaignManifest, table: pa.Table, files: dict[str, Floats]
 ) -> AudienceReport:
     location = storage.location(manifest.path)
     present = read_campaign(storage, manifest.campaign)
@@ -259,9 +246,7 @@ def _write(
     for path in storage.files(manifest.path):
         storage.remove(path)
     for name, mask in files.items():
-        sink = pa.BufferOutputStream()
-        (pq.write_table if kind == "parquet" else pacsv.write_csv)(table.filter(pa.array(mask)), sink)
-        storage.write(f"{manifest.path}/{name}", sink.getvalue().to_pybytes())
+        write_table(storage, f"{manifest.path}/{name}", table.filter(pa.array(mask)))
     storage.write(f"{manifest.path}/{MANIFEST}", manifest.model_dump_json(indent=2).encode())
     return AudienceReport(manifest, location, is_complete=False)
 

@@ -2,7 +2,25 @@
 
 from datetime import datetime
 
+import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict
+
+SCHEMA = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("repeat_buyers", pa.float64()),
+        ("repeat_buyers_low", pa.float64()),  # Of the 80 % interval; null without backtests, as all bounds
+        ("repeat_buyers_high", pa.float64()),
+        ("new_buyers", pa.float64()),
+        ("units", pa.float64()),
+        ("units_low", pa.float64()),
+        ("units_high", pa.float64()),
+        ("revenue", pa.float64()),
+        ("revenue_low", pa.float64()),
+        ("revenue_high", pa.float64()),
+    ]
+)
+"""Columns of the demand."""
 
 
 class BacktestErrors(BaseModel):

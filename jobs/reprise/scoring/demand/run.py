@@ -9,8 +9,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from reprise.bundle import Bundle, BundleStore
 from reprise.bundle.scorer import Scorer
@@ -25,10 +23,10 @@ from reprise.runtime.progress import progress
 from reprise.runtime.storage import open_storage
 from reprise.scoring.demand.forecast import Forecast, forecast, wape
 from reprise.scoring.demand.intervals import fit_dispersion, interval
-from reprise.scoring.demand.manifest import BacktestErrors, DemandManifest, manifest_path
+from reprise.scoring.demand.manifest import SCHEMA, BacktestErrors, DemandManifest, manifest_path
 from reprise.scoring.demand.metrics import JOB, DemandMetrics
 from reprise.scoring.demand.purchases import Purchases, Totals
-from reprise.scoring.output import read_manifest
+from reprise.scoring.output import read_manifest, write_table
 from reprise.scoring.run import open_bundle, read_history, score_pairs
 from reprise.scoring.settings import ScoringSettings
 
@@ -127,9 +125,7 @@ def forecast_demand(
             **{each: float(getattr(final, each).sum()) for each in _TOTALS},
             backtests=[each.errors for each in past],
         )
-        sink = pa.BufferOutputStream()
-        (pq.write_table if settings.format == "parquet" else pacsv.write_csv)(table, sink)
-        storage.write(manifest.file, sink.getvalue().to_pybytes())
+        write_table(storage, manifest.file, table)
         storage.write(path, manifest.model_dump_json(indent=2).encode())
         metrics.show(manifest)
     return DemandReport(manifest, storage.location(manifest.file), table)
@@ -221,4 +217,4 @@ def _table(products: pa.Array, found: Forecast, backtests: Sequence[Backtest]) -
         columns[name] = pa.array(getattr(found, name))
         for end, values in zip(("low", "high"), bounds.get(name, ()), strict=False):
             columns[f"{name}_{end}"] = pa.array(values, from_pandas=True)
-    return pa.table(columns)
+    return pa.table(columns, schema=SCHEMA)

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
-import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from reprise.runtime.storage import Storage
 from reprise.scoring.audience.campaign import CampaignManifest
-from reprise.scoring.demand.manifest import DemandManifest
+from reprise.scoring.demand.manifest import SCHEMA, DemandManifest
 from reprise.scoring.exceptions import ScoringError
-from reprise.scoring.output import MANIFEST, Manifest, read_manifest
+from reprise.scoring.output import MANIFEST, Manifest, read_manifest, read_table
 from reprise.scoring.retention.output import FOLDER, RetentionManifest
 
 _DEMAND = re.compile(r"demand-[^/]+\.json")
@@ -50,8 +48,7 @@ def read_answers(storage: Storage) -> Answers:
     nights = sorted((each for each in found if each is not None), key=lambda each: each.at)
     if not nights:
         raise ScoringError(f"{storage.location('')} has no forecast of the demand: run reprise demand first")
-    with storage.open(nights[-1].file) as opened:
-        demand = pq.read_table(opened) if nights[-1].format == "parquet" else pacsv.read_csv(opened)
+    demand = read_table(storage, nights[-1].file, SCHEMA)
     scores = _latest(paths, _DIRECTORY)
     retention = _latest(paths, f"{FOLDER}/{_DIRECTORY}")
     campaigns = [path for path in paths if _CAMPAIGN.fullmatch(path)]
