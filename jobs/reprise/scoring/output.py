@@ -63,7 +63,7 @@ class ScoreDirectory(Generic[Read]):
     ) -> None:
         self._storage = open_storage(url)
         self._kind, self._schema = kind, schema
-        self._path = f"date={at:%Y-%m-%d}/model={digest.removeprefix('sha256:')[:12]}"
+        self._path = f"date={at:%Y-%m-%d}/model={short_digest(digest)}"
         self.location = self._storage.location(self._path)
 
     def manifest(self) -> Read | None:
@@ -94,6 +94,11 @@ class ScoreDirectory(Generic[Read]):
     def finish(self, manifest: Read) -> None:
         """Write the manifest."""
         self._storage.write(f"{self._path}/{MANIFEST}", manifest.model_dump_json(indent=2).encode())
+
+
+def short_digest(digest: str) -> str:
+    """Return how a model's digest is written in paths."""
+    return digest.removeprefix("sha256:")[:12]
 
 
 def read_manifest(storage: Storage, path: str, kind: type[Read]) -> Read | None:

@@ -4,12 +4,18 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
 
+from reprise.bundle import BundleStore
+from reprise.event_files.options import ImportOptions
 from reprise.scoring.nightly.main import command
+from reprise.scoring.nightly.run import run_night
+from reprise.scoring.settings import ScoringSettings
 from support.demand_shop import AT, arguments, publish_model, purchases
 from support.pushgateway import gateway
+from support.served_bundles import bundle_files
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +52,34 @@ def test_an_answer_that_fails_does_not_keep_the_others_from_being_written(
     assert result.exit_code == 1
     assert "score failed" in result.output
     assert list(tmp_path.glob("demand-2026-05-01-*.json"))
+
+
+def test_an_error_of_a_library_ends_neither_the_night_nor_the_removal_of_old_scores(
+    models: str, tmp_path: Path
+) -> None:
+    old = tmp_path / "date=2026-01-01" / "model=0123456789ab" / "_manifest.json"
+    old.parent.mkdir(parents=True)
+    old.write_text("")
+    result = run(models, tmp_path, "--memory-limit", "1MB")
+    assert result.exit_code == 1
+    assert "score failed" in result.output
+    assert "demand failed" in result.output
+    assert not old.exists()
+
+
+def test_all_answers_are_of_the_latest_model_when_the_night_begins(tmp_path: Path) -> None:
+    models = publish_model(tmp_path / "models")
+    store = BundleStore(models)
+    first = store.latest()
+    other = store.publish(bundle_files(weights={"pair_purchases": 0.1}, bias=-1.0))
+    source = {"events": tmp_path / "events.parquet", "offline": None, "at": AT}
+    pq.write_table(purchases(), source["events"])
+    settings = ScoringSettings(model_store=models, out=str(tmp_path / "out"))
+    for _ in run_night(settings, 0, {**source, "import_options": ImportOptions(), "memory_limit": "1GB"}):
+        store.set_latest(other)  # Another model is published while the night runs
+    found = [*tmp_path.glob("out/date=*/model=*/_manifest.json"), *tmp_path.glob("out/demand-*.json")]
+    assert [json.loads(path.read_bytes())["model"] for path in found] == [first, first]
+    assert f"<code>{first[7:19]}</code>" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize(("days", "kept"), [("10", {10, 0}), ("0", {40, 11, 10, 0})])

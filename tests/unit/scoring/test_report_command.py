@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from reprise.scoring.audience.campaign import CampaignBand, CampaignManifest
 from reprise.scoring.demand.manifest import DemandManifest
 from reprise.scoring.nightly.main import command as nightly
+from reprise.scoring.output import short_digest
 from reprise.scoring.report.main import command as report
 from reprise.scoring.retention.output import Band, RetentionManifest
 from support.demand_shop import arguments, publish_model, purchases
@@ -40,11 +41,11 @@ CAMPAIGN = CampaignManifest(
 )
 
 
-def write_manifests(out: Path) -> None:
-    """Write what retention and campaigns leave beside the demand."""
+def write_manifests(out: Path, model: str) -> None:
+    """Write what retention with a model and campaigns leave beside the demand."""
     older = {"campaign": "older", "at": AT - timedelta(days=30), "bands": []}
     manifests: dict[str, BaseModel] = {
-        "retention/date=2026-05-01/model=0": RETENTION,
+        f"retention/date=2026-05-01/model={short_digest(model)}": RETENTION,
         "campaigns/spring": CAMPAIGN,
         "campaigns/older": CAMPAIGN.model_copy(update=older),
     }
@@ -124,7 +125,7 @@ def test_errors_are_drawn_over_nights_and_users_at_risk_and_audiences_shown_wher
         night = manifest.model_copy(update={"at": at})
         (tmp_path / f"demand-{at:%Y-%m-%d}-0.json").write_text(night.model_dump_json())
     (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
-    write_manifests(tmp_path)
+    write_manifests(tmp_path, manifest.model)
     assert run(tmp_path).exit_code == 0
     page = (tmp_path / "report.html").read_text()
     assert "Over 3 nights" in page
@@ -135,10 +136,49 @@ def test_errors_are_drawn_over_nights_and_users_at_risk_and_audiences_shown_wher
     assert "spring &lt;b&gt; 01 May 2026 1,090 119 older 01 Apr 2026 0 0" in text(page)
 
 
-def test_an_output_without_a_forecast_is_refused(tmp_path: Path) -> None:
+def test_nights_without_a_backtest_have_no_plot_of_errors(out: Path, tmp_path: Path) -> None:
+    manifest = demand(out)
+    for back in range(2):
+        night = manifest.model_copy(update={"at": manifest.at - timedelta(days=back), "backtests": []})
+        (tmp_path / f"demand-{night.at:%Y-%m-%d}-0.json").write_text(night.model_dump_json())
+    (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
+    assert run(tmp_path).exit_code == 0
+    assert (tmp_path / "report.html").read_text().count("<img") == 1
+
+
+def test_page_without_a_forecast_of_the_demand_says_that_it_is_missing(tmp_path: Path) -> None:
+    write_manifests(tmp_path, RETENTION.model)
+    result = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    page = text((tmp_path / "report.html").read_text())
+    assert "Demand by product: reprise demand has not written to this output" in page
+    assert "0.0–0.2 700 31 56" in page
+    assert "Reorder first" not in page
+
+
+def test_page_is_of_one_model_where_several_answered_on_a_date(out: Path, tmp_path: Path) -> None:
+    manifest = demand(out)
+    models = [f"sha256:{digit * 64}" for digit in "0f"]
+    (tmp_path / manifest.file).write_bytes((out / manifest.file).read_bytes())
+    for users, model in enumerate(models):
+        name = f"demand-2026-05-01-{short_digest(model)}.json"
+        (tmp_path / name).write_text(manifest.model_copy(update={"model": model}).model_dump_json())
+        folder = tmp_path / f"retention/date=2026-05-01/model={short_digest(model)}"
+        folder.mkdir(parents=True)
+        found = RETENTION.model_copy(update={"model": model, "users": 1_000 + users})
+        (folder / "_manifest.json").write_text(found.model_dump_json())
+    for users, model in enumerate(models):
+        done = CliRunner(env={"SCORING_MODEL": model}).invoke(report, ["--out", str(tmp_path)])
+        assert done.exit_code == 0, done.output
+        page = (tmp_path / "report.html").read_text()
+        assert f"<code>{model[7:19]}</code>" in page
+        assert f"1,00{users} users" in page
+
+
+def test_an_output_without_answers_is_refused(tmp_path: Path) -> None:
     result = run(tmp_path)
     assert result.exit_code == 1
-    assert "run reprise demand first" in result.output
+    assert "run reprise nightly first" in result.output
 
 
 @pytest.mark.slow
@@ -149,7 +189,7 @@ def test_page_fits_a_phone_and_loads_nothing(out: Path, tmp_path: Path) -> None:
         (tmp_path / each.name).write_bytes(each.read_bytes())
     night = manifest.model_copy(update={"at": manifest.at - timedelta(days=1)})
     (tmp_path / "demand-0.json").write_text(night.model_dump_json())
-    write_manifests(tmp_path)
+    write_manifests(tmp_path, manifest.model)
     assert run(tmp_path).exit_code == 0
     with running_chromium() as browser, opened(browser, phone=True) as page:
         asked: list[str] = []

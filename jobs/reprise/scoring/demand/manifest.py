@@ -5,6 +5,8 @@ from datetime import datetime
 import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
+from reprise.scoring.output import short_digest
+
 SCHEMA = pa.schema(
     [
         ("product_id", pa.string()),
@@ -66,4 +68,4 @@ class DemandManifest(BaseModel):
 
 def manifest_path(at: datetime, digest: str) -> str:
     """Return the path of the manifest of an instant's date and a model; that of the file differs in its suffix."""
-    return f"demand-{at:%Y-%m-%d}-{digest.removeprefix('sha256:')[:12]}.json"
+    return f"demand-{at:%Y-%m-%d}-{short_digest(digest)}.json"

@@ -20,10 +20,10 @@ def command(settings: "ScoringSettings", backtests: int, **source: Any) -> None:
     """Write all answers of a night to the output: score, demand, retention, then report.
 
     What is there already is not computed again, so a run that failed can be repeated. An answer that fails does not
-    keep the others from being written; the exit status is 1 then. In the end, scores of dates before --keep-days are
+    keep the others from being written; the exit status is 1 then. First, scores of dates before --keep-days are
     removed.
     """
     from reprise.scoring.nightly.run import run_night
 
-    for said in run_night(settings, backtests, source):
-        click.echo(said)
+    for summary in run_night(settings, backtests, source):
+        click.echo(summary)

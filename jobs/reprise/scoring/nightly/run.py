@@ -1,4 +1,4 @@
-"""One night: each answer in order, then the removal of old scores."""
+"""One night: the removal of old scores, then each answer in order."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -6,6 +6,8 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from functools import partial
 from typing import Any
+
+import duckdb
 
 from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.storage import Storage, open_storage
@@ -20,23 +22,29 @@ _SCORES = re.compile(
     r"(?:retention/)?date=(\d{4}-\d{2}-\d{2})/model=[0-9a-f]{12}/"
     r"(?:_manifest\.json|part-\d+-of-\d+-[0-9a-f]{8}\.(?:parquet|csv))"
 )
+_FAILURES = (RepriseError, duckdb.Error, OSError)  # The last two: out of memory, no space left
 
 
 def run_night(settings: ScoringSettings, backtests: int, source: Mapping[str, Any]) -> Iterator[str]:
-    """Write each answer from a source of events, as ``source_options`` gives it, and yield its summary.
+    """Remove old scores, write each answer from a source of events, and yield the summaries.
+
+    ``source`` is as ``source_options`` gives it. All answers are of the model that is the latest when the night begins.
 
     Raises:
-        ScoringError: Some answers failed; the others are written.
-        StorageError: Old scores cannot be removed.
+        ScoringError: Some of it failed; the others are done.
     """
     answers: dict[str, Callable[..., object]] = {
+        "expiry": _expire,
         "score": score,
         "demand": partial(forecast_demand, backtests=backtests),
         "retention": partial(score_users, backtests=backtests),
         "report": lambda settings, **_: write_report(settings),
     }
-    with suppress(RepriseError):  # Each answer says itself that there is no bundle
+    if not settings.keep_days:
+        del answers["expiry"]
+    with suppress(*_FAILURES):  # Each answer reports that there is no bundle
         _, bundle = open_bundle(settings)
+        settings = settings.model_copy(update={"model": bundle.digest})
         if bundle.manifest.users is None:
             del answers["retention"]
             yield f"retention is left out: {bundle.digest} has no model of users (its model card says why)\n"
@@ -44,15 +52,16 @@ def run_night(settings: ScoringSettings, backtests: int, source: Mapping[str, An
     for name, answer in answers.items():
         try:
             yield f"{name}: {answer(settings, **source)}\n"
-        except RepriseError as error:
+        except _FAILURES as error:
             failures.append(f"{name} failed: {error}")
-    if settings.keep_days:
-        at: datetime = source["at"]
-        before = (at - timedelta(days=settings.keep_days)).date()
-        removed = remove_scores(open_storage(settings.out), before)
-        yield f"removed {removed:,} files of dates before {before}"
     if failures:
         raise ScoringError("\n".join(failures))
+
+
+def _expire(settings: ScoringSettings, at: datetime, **_: Any) -> str:
+    before = (at - timedelta(days=settings.keep_days)).date()
+    removed = remove_scores(open_storage(settings.out), before)
+    return f"removed {removed:,} files of dates before {before}"
 
 
 def remove_scores(storage: Storage, before: date) -> int:

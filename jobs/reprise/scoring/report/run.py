@@ -1,8 +1,10 @@
 """The page of a night's answers."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
+import pyarrow as pa
 from matplotlib.ticker import MaxNLocator
 
 from reprise.reports.figures import AMBER, GREY, INDIGO, PALE_INDIGO, date_axis, figure
@@ -10,6 +12,9 @@ from reprise.reports.html import html_environment
 from reprise.runtime.durations import format_duration
 from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.storage import open_storage
+from reprise.scoring.demand.manifest import BacktestErrors, DemandManifest
+from reprise.scoring.exceptions import ScoringError
+from reprise.scoring.output import RunManifest
 from reprise.scoring.report.answers import Answers, read_answers
 from reprise.scoring.settings import ScoringSettings
 
@@ -24,43 +29,50 @@ def write_report(settings: ScoringSettings) -> str:
     """Write the page beside the answers, and return its location.
 
     Raises:
-        ScoringError: There is no forecast of the demand, or a manifest cannot be read.
+        ScoringError: There are no answers, or a manifest cannot be read.
         StorageError: The output is unavailable.
     """
     with reported_job(JOB, settings):
         storage = open_storage(settings.out)
-        storage.write(PAGE, render_page(read_answers(storage)).encode())
+        model = None if settings.model == "latest" else settings.model
+        answers = read_answers(storage, model)
+        if (basis := answers.latest or answers.scores or answers.retention) is None:
+            raise ScoringError(f"{storage.location('')} has no answers: run reprise nightly first")
+        storage.write(PAGE, render_page(answers, basis).encode())
         return storage.location(PAGE)
 
 
-def render_page(answers: Answers) -> str:
-    """Return the page."""
-    latest = answers.latest
-    horizon = timedelta(seconds=latest.horizon_seconds)
+def render_page(answers: Answers, basis: DemandManifest | RunManifest) -> str:
+    """Return the page; its instant, horizon and model are those of ``basis``."""
+    horizon = timedelta(seconds=basis.horizon_seconds)
     largest, reorder = (
-        answers.demand.sort_by([(name, "descending") for name in order])
-        for order in (("units", "product_id"), ("revenue", "units", "product_id"))
+        [] if answers.demand is None else _first(answers.demand, *order)
+        for order in ((_PRODUCTS, "units", "product_id"), (_REORDERED, "revenue", "units", "product_id"))
     )
+    tests = [(each.at, each.backtests[-1]) for each in answers.nights if each.backtests]
+    known = [(at, test) for at, test in tests if test.wape is not None]
     environment = html_environment(
-        "reprise.scoring",
+        "reprise.scoring.report",
         rounded=lambda value: "–" if value is None else f"{value:,.0f}",
         day=lambda at: f"{at:%d %b %Y}",
     )
-    return environment.get_template("answers.html.j2").render(
-        latest=latest,
-        until=latest.at + horizon,
+    return environment.get_template("report.html.j2").render(
+        basis=basis,
+        latest=answers.latest,
+        until=basis.at + horizon,
         horizon=format_duration(horizon),
         scores=answers.scores,
         retention=answers.retention,
         campaigns=answers.campaigns[:_CAMPAIGNS],
-        reorder=reorder.slice(0, _REORDERED).to_pylist(),
-        demand_plot=_demand_plot(largest.slice(0, _PRODUCTS).to_pylist()),
-        shown=min(_PRODUCTS, latest.products),
-        error_plot=_error_plot(answers) if len(answers.nights) > 1 else None,
-        nights=len(answers.nights),
+        reorder=reorder,
+        demand_plot=_demand_plot(largest) if largest else None,
+        shown=len(largest),
+        error_plot=_error_plot(known) if len(known) > 1 else None,
+        nights=len(known),
         missing=[
             (what, command)
             for what, command, found in (
+                ("Demand by product", "reprise demand", answers.latest),
                 ("Scores of all pairs", "reprise score", answers.scores),
                 ("Users at risk", "reprise retention", answers.retention),
                 ("Audiences", "reprise audience", answers.campaigns or None),
@@ -68,6 +80,12 @@ def render_page(answers: Answers) -> str:
             if found is None
         ],
     )
+
+
+def _first(table: pa.Table, count: int, *names: str) -> list[dict[str, Any]]:
+    """Return the rows with the largest values."""
+    rows: list[dict[str, Any]] = table.sort_by([(name, "descending") for name in names])[:count].to_pylist()
+    return rows
 
 
 def _demand_plot(rows: list[dict[str, Any]]) -> str:
@@ -84,19 +102,16 @@ def _demand_plot(rows: list[dict[str, Any]]) -> str:
     return image.data_uri
 
 
-def _error_plot(answers: Answers) -> str:
+def _error_plot(tests: Sequence[tuple[datetime, BacktestErrors]]) -> str:
     """Return the error of each night's latest backtest, and of the baselines."""
-    tested = [(each.at, each.backtests[-1]) for each in answers.nights if each.backtests]
     with figure(size=(4.0, 2.8)) as (axes, image):
         for name, label, colour in (
             ("seasonal_naive", "seasonal-naive", GREY),
             ("moving_average", "moving average", AMBER),
             ("wape", "forecast", INDIGO),
         ):
-            known = [(at, error) for at, test in tested if (error := getattr(test, name)) is not None]
-            axes.plot(
-                [at for at, _ in known], [error for _, error in known], "o-", ms=3, color=colour, label=label
-            )
+            errors = [getattr(test, name) for _, test in tests]
+            axes.plot([at for at, _ in tests], errors, "o-", ms=3, color=colour, label=label)
         axes.margins(y=0.15)
         axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         axes.yaxis.set_major_formatter(lambda error, _: f"{error:.0%}")
