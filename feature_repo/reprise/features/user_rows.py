@@ -175,15 +175,16 @@ class UserRows(AbstractContextManager["UserRows"]):
         """Return how each user buys, by ``user_id``, from all that is loaded, which is before the instant.
 
         ``gap_days`` is the median time between days with a purchase, null with one such day. ``value`` is the spend in
-        a horizon with a purchase; horizons are counted back from the instant. It is null if no amount is known.
+        a horizon with a purchase; horizons are counted back from the instant. Returned purchases are not in it. It
+        is null if no amount is known.
         """
         return self._connection.sql(
             f"""
             SELECT user_id, gap_days, spend / horizons AS value FROM (
                 SELECT user_id, sum(amount ORDER BY amount) AS spend,
                        count(DISTINCT ({at_us} - 1 - ts) // {horizon_us}) AS horizons
-                FROM purchases GROUP BY user_id
-            ) JOIN (
+                FROM purchases WHERE kept GROUP BY user_id
+            ) RIGHT JOIN (
                 SELECT user_id, median(gap) AS gap_days FROM (
                     SELECT user_id, day - lag(day) OVER (PARTITION BY user_id ORDER BY day) AS gap
                     FROM (SELECT DISTINCT user_id, ts // 86400000000 AS day FROM purchases)

@@ -59,7 +59,7 @@ def spend_difference(treated: Group, control: Group) -> Interval:
     if min(treated.buyers, control.buyers) < MIN_BUYERS:
         return Interval(value, float("nan"), float("nan"))
     variance = sum(
-        (group.spend_squared - group.users * group.mean_spend**2) / (group.users - 1) / group.users
+        max(0.0, group.spend_squared - group.users * group.mean_spend**2) / (group.users - 1) / group.users
         for group in (treated, control)
     )
     half = _Z * sqrt(variance)

@@ -42,6 +42,14 @@ def test_the_interval_is_newcombes() -> None:
         assert (found.lower, found.upper) == (pytest.approx(lower, abs=1e-4), pytest.approx(upper, abs=1e-4))
 
 
+def test_equal_amounts_have_no_variance() -> None:
+    groups = [Group(users, users, users * 0.1, users * 0.1**2) for users in range(30, 300)]
+    for group in groups:
+        found = spend_difference(group, groups[0])
+        assert found.lower <= found.value <= found.upper
+        assert found.upper - found.lower < 1e-6
+
+
 def test_without_a_holdout_nothing_is_known() -> None:
     found = share_difference(Group(10, 3), Group(0, 0))
     assert math.isnan(found.value)

@@ -90,6 +90,23 @@ def test_later_events_are_unknown_and_habits_are_those_of_days_and_horizons(even
         assert row["value"] == pytest.approx(sum(amounts) / len(horizons) if amounts else None)
 
 
+def test_returned_purchases_are_not_in_the_value(tmp_path: Path) -> None:
+    day, at = 86_400_000_000, 100 * 86_400_000_000
+    history = [
+        Event("a", "kept", "p", "purchase", 10 * day, 5.0),
+        Event("b", "kept", "q", "purchase", 50 * day, 7.0),
+        Event("c", "kept", "q", "return", 51 * day, None),
+        Event("d", "returned", "p", "purchase", 10 * day, 5.0),
+        Event("e", "returned", "p", "return", 11 * day, None),
+    ]
+    pq.write_table(event_table(history), tmp_path / "events.parquet")
+    found = []
+    for refund_us in (0, 2 * day):
+        with UserRows(PLAN, tmp_path / "events.parquet", before_us=at, refund_us=refund_us) as rows:
+            found.append([(row["user_id"], row["value"]) for row in rows.habits(at, 30 * day).to_pylist()])
+    assert found == [[("kept", 6.0), ("returned", 5.0)], [("kept", 5.0), ("returned", None)]]
+
+
 def test_sampled_rows_are_even_over_time_and_users(tmp_path: Path) -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     early, late = start, start + timedelta(days=50)

@@ -5,6 +5,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,9 @@ def scores() -> pa.Table:
 SCORES = scores()
 
 
-def write_scores(out: Path, at: datetime = AT, model: str = MODEL, kind: str = "csv") -> None:
+def write_scores(
+    out: Path, at: datetime = AT, model: str = MODEL, kind: str = "csv", refund_seconds: int = 0
+) -> None:
     directory = ScoreDirectory(str(out / "retention"), at, model, RetentionManifest, SCHEMA)
     names = [f"part-{number}.{kind}" for number in range(2)]
     for number, name in enumerate(names):
@@ -65,7 +68,8 @@ def write_scores(out: Path, at: datetime = AT, model: str = MODEL, kind: str = "
     directory.finish(
         RetentionManifest(
             at=at, model=model, format=kind, horizon_seconds=2_592_000, chunk=2_000, events=9, last_event=at,
-            files=names, users=len(SCORES), purchase_type="order", bands=[], wanted_backtests=0, backtests=[],
+            files=names, users=len(SCORES), purchase_type="order",
+            refund_window_seconds=refund_seconds, bands=[], wanted_backtests=0, backtests=[],
             model_knows_until="2026-04-01T00:00:00Z",
         )
     )  # fmt: skip
@@ -161,6 +165,28 @@ def test_the_same_choice_is_not_written_twice_and_another_is_refused(out: Path) 
     assert files(out, "spring") == before
 
 
+def test_a_campaign_stays_as_it_is_when_later_scores_come_and_its_own_are_removed(out: Path) -> None:
+    first = run(out, "--campaign", "spring", "--by", "value")
+    before = files(out, "spring")
+    write_scores(out, AT + timedelta(days=1), model="sha256:" + "cd" * 32)
+    assert run(out, "--campaign", "spring", "--by", "value").output == f"nothing to do: {first.output}"
+    rmtree(out / "retention")
+    assert run(out, "--campaign", "spring", "--by", "value").output == f"nothing to do: {first.output}"
+    assert files(out, "spring") == before
+    for other in (("--at", "2026-05-02"), ("--bands", "5"), ("--format", "parquet")):
+        result = run(out, "--campaign", "spring", "--by", "value", *other)
+        assert result.exit_code == 1
+        assert "written with another choice" in result.output
+
+
+def test_a_list_of_ids_that_are_unknown_is_refused(out: Path, tmp_path: Path) -> None:
+    (tmp_path / "never.csv").write_text("user_id\nann@example.com\nbob@example.com\n")
+    result = run(out, "--campaign", "spring", "--suppress", str(tmp_path / "never.csv"))
+    assert result.exit_code == 1
+    assert "none of its 2 ids is among" in result.output
+    assert not (out / "campaigns").exists()
+
+
 def test_campaigns_draw_their_holdouts_independently(out: Path) -> None:
     drawn = []
     for campaign in ("spring", "summer"):
@@ -203,6 +229,8 @@ def test_the_latest_scores_are_taken_and_several_models_of_an_instant_are_not_gu
         (("--campaign", "x", "--holdout", "half"), 2, "not a percentage"),
         (("--campaign", "x", "--holdout", "95%"), 2, "not a percentage"),
         (("--campaign", "x", "--bands", "0.5,0.2"), 2, "not rising"),
+        (("--campaign", "x", "--bands", "0.1,0.10000001,0.10000002"), 2, "equal in six digits"),
+        (("--campaign", "x", "--bands", "20,50"), 2, "probabilities are below 1"),
         (("--campaign", "x", "--at", "2020-01-01"), 1, "run reprise retention first"),
         (("lift", "--campaign", "x", "--events", "e.csv"), 1, "no such campaign"),
         (("lift", "--events", "e.csv"), 2, "Missing option '--campaign'"),
@@ -272,6 +300,26 @@ def test_lift_is_the_difference_between_those_written_to_and_those_held_out(out:
     assert [band["band"] for band in report["bands"]] == ["all", "0.5-up", "0-0.5"]
     assert re.search(r"\+\d+ buyers by writing .*: the campaign won buyers", result.output)
     assert "numbers will change" not in result.output
+
+
+def test_purchases_that_are_returned_within_the_refund_window_are_no_lift(tmp_path: Path) -> None:
+    write_scores(tmp_path, refund_seconds=5 * 86_400)
+    run(tmp_path, "--campaign", "spring", "--holdout", "0%")
+    users = ["00010", "00011", "00012"]
+    events = pq.read_table(purchases(tmp_path, dict.fromkeys(users, 5.0), days=9))
+    returns = [
+        {"event_id": f"r{user}", "user_id": user, "product_id": "p", "event_type": "return", "amount": None,
+         "timestamp": AT + timedelta(days=9 + after)}
+        for user, after in zip(users, (4, 6, 5), strict=True)
+    ]  # fmt: skip
+    pq.write_table(
+        pa.concat_tables([events, pa.Table.from_pylist(returns, events.schema)]), tmp_path / "events.parquet"
+    )
+    source = ("lift", "--campaign", "spring", "--events", str(tmp_path / "events.parquet"), "--at")
+    for at, buyers in (("2026-05-14T00:00:00Z", 3), ("2026-07-01", 1)):  # The first return is not yet known
+        assert run(tmp_path, *source, at).exit_code == 0
+        report = json.loads((tmp_path / "campaigns" / "spring" / "lift.json").read_bytes())
+        assert report["bands"][0]["written_buyers"] == buyers
 
 
 def test_a_window_that_is_not_over_is_said_and_nothing_before_the_start_counts(out: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
-from reprise.scoring.audience.campaign import CampaignBand, CampaignManifest
+from reprise.scoring.audience.output import CampaignBand, CampaignManifest
 from reprise.scoring.demand.manifest import DemandManifest
 from reprise.scoring.nightly.main import command as nightly
 from reprise.scoring.output import short_digest

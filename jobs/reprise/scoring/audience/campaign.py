@@ -1,7 +1,7 @@
-"""The users of a campaign: bands, holdout and suppressions, as files with a manifest that is written last."""
+"""The choice of a campaign's users: bands, holdout and suppressions."""
 
 import csv
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from itertools import pairwise
@@ -10,99 +10,31 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from numpy.typing import NDArray
 
 from reprise.evaluation.classification_metrics import Floats
 from reprise.routing import BUCKETS, bucket_of
 from reprise.runtime.durations import format_duration
 from reprise.runtime.storage import Storage, open_storage
+from reprise.scoring.audience.output import (
+    AUDIENCE,
+    HOLDOUT,
+    AudienceReport,
+    CampaignBand,
+    CampaignManifest,
+    campaign_path,
+    read_campaign,
+    write_campaign,
+)
 from reprise.scoring.exceptions import ScoringError
-from reprise.scoring.output import MANIFEST, read_manifest, read_table, write_table
+from reprise.scoring.output import MANIFEST, read_manifest, read_table
 from reprise.scoring.retention.output import AT_RISK, FOLDER, SCHEMA, RetentionManifest
 from reprise.scoring.settings import ScoringSettings
 
-HOLDOUT = "holdout"
-AUDIENCE = pa.schema(
-    [
-        ("user_id", pa.string()),
-        ("band", pa.string()),
-        ("probability", pa.float32()),
-        ("expected_value", pa.float64()),
-        ("reason", pa.string()),
-    ]
-)
-"""Columns of the files of a campaign."""
 _PROBABILITY_EDGES = (0.2, 0.4, 0.6, 0.8)
+_FROM_SCORES = {"at", "model", "horizon_seconds", "purchase_type", "refund_window_seconds"}
 
-
-class CampaignBand(BaseModel):
-    """The number of users in a band who are written to and who are held out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    written: int
-    held_out: int
-    expected_buyers: float  # Of both, without the campaign
-    expected_value: float
-
-
-class CampaignManifest(BaseModel):
-    """What was chosen for a campaign, and how."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    campaign: str
-    at: AwareDatetime  # Instant of the scores
-    model: str
-    horizon_seconds: int
-    purchase_type: str
-    by: str
-    margin: float
-    edges: list[float]
-    at_risk: bool
-    holdout: float
-    salt: str  # Of the hash that draws the holdout
-    suppressed: int  # Users who would be in the campaign but for the list
-    suppressed_sha256: str | None  # Of the file of the list
-    bands: list[CampaignBand]
-    files: list[str]  # Those written to by band, then the holdout
-
-    @property
-    def path(self) -> str:
-        """The campaign's directory under the output."""
-        return campaign_path(self.campaign)
-
-
-@dataclass(frozen=True, slots=True)
-class AudienceReport:
-    """The manifest of a campaign, its location, and whether it was there before the run."""
-
-    manifest: CampaignManifest
-    location: str
-    is_complete: bool
-
-    def __str__(self) -> str:
-        found = self.manifest
-        lines = [
-            f"{'nothing to do: ' if self.is_complete else ''}{self.location}: users at {found.at.isoformat()}"
-            f" by {found.by}, {found.holdout:.0%} held out",
-            f"{found.suppressed:,} more users are on the list of those who are not written to"
-            if found.suppressed_sha256
-            else "no list of users who are not written to (--suppress)",
-            "",
-            f"{'band':<16}"
-            + "".join(f"{name:>16}" for name in ("written", "held out", "would buy", "worth")),
-        ]
-        for band in reversed(found.bands):
-            cells = (
-                f"{band.written:,}",
-                f"{band.held_out:,}",
-                f"{band.expected_buyers:,.0f}",
-                f"{band.expected_value:,.0f}",
-            )
-            lines.append(f"{band.name:<16}" + "".join(f"{cell:>16}" for cell in cells))
-        return "\n".join(lines)
+Mask = NDArray[np.bool_]
 
 
 def choose_audience(
@@ -120,30 +52,51 @@ def choose_audience(
 ) -> AudienceReport:
     """Choose the users of a campaign from the files of ``reprise retention``, and write them.
 
+    A campaign that was written with the same choices stays as it is, also if later or no scores are there.
+
     Raises:
-        ScoringError: There are no such files, nobody is chosen, or the campaign was written with other choices.
+        ScoringError: There are no such files, nobody is chosen, the suppressed users are unknown, or the campaign was
+            written with other choices.
         StorageError: The output is unavailable.
     """
-    storage = open_storage(settings.out)
+    storage, location = open_storage(settings.out), campaign_path(campaign)
+    edges = bands or (_PROBABILITY_EDGES if by == "probability" else None)
+    choice = {
+        "by": by,
+        "margin": margin,
+        "quartiles": edges is None,
+        "at_risk": at_risk,
+        "holdout": holdout,
+        "suppressed_sha256": None if suppress is None else sha256(suppress.read_bytes()).hexdigest(),
+    }
+    if (present := read_campaign(storage, campaign)) is not None:
+        given = {"at": at, "model": model, "edges": edges and list(edges), "format": format}
+        wanted = choice | {name: value for name, value in given.items() if value is not None}
+        _check_choice(present, wanted, storage.location(location))
+        return AudienceReport(present, storage.location(location), is_complete=True)
     folder, scores = _find_scores(storage, at, model)
-    rows = pa.concat_tables(read_table(storage, f"{folder}/{name}", SCHEMA) for name in scores.files)
-    if at_risk:
-        rows = rows.filter(pa.array(np.nan_to_num(_floats(rows, "drop"), nan=-1.0) >= AT_RISK))
-    listed = set() if suppress is None else _read_list(suppress)
-    allowed = np.array([user not in listed for user in rows["user_id"].to_pylist()], np.bool_)
-    suppressed, rows = int(np.count_nonzero(~allowed)), rows.filter(pa.array(allowed))
-    if not len(rows):
-        raise ScoringError(f"{folder}: nobody is left to write to")
-    salt = f"campaign:{campaign}"
-    held_out = np.array(
-        [bucket_of(salt, user) < holdout * BUCKETS for user in rows["user_id"].to_pylist()], np.bool_
-    )
+    rows, suppressed = _read_users(storage, folder, scores, at_risk, suppress)
     probability, value = _floats(rows, "probability"), np.nan_to_num(_floats(rows, "value"))
     expected = probability * value * margin
     measure = probability if by == "probability" else expected
-    edges = bands or (_PROBABILITY_EDGES if by == "probability" else _quartiles(measure))
-    names = _band_names(edges)
-    place = np.searchsorted(edges, measure, side="right")
+    edges = edges or _quartiles(measure)
+    names, place = _band_names(edges), np.searchsorted(edges, measure, side="right")
+    salt, users = f"campaign:{campaign}", rows["user_id"].to_pylist()
+    held_out = np.array([bucket_of(salt, user) < holdout * BUCKETS for user in users], np.bool_)
+    files = {f"write-{name}.{format}": ~held_out & (place == number) for number, name in enumerate(names)}
+    files[f"{HOLDOUT}.{format}"] = held_out
+    manifest = CampaignManifest(
+        campaign=campaign,
+        **scores.model_dump(include=_FROM_SCORES),
+        **choice,
+        edges=list(edges),
+        salt=salt,
+        suppressed=suppressed,
+        bands=[
+            _band(name, place == number, held_out, probability, expected) for number, name in enumerate(names)
+        ],
+        files=list(files),
+    )
     horizon = timedelta(seconds=scores.horizon_seconds)
     table = pa.table(
         [
@@ -155,56 +108,47 @@ def choose_audience(
         ],
         schema=AUDIENCE,
     )
-    files = {f"write-{name}.{format}": ~held_out & (place == number) for number, name in enumerate(names)}
-    files[f"{HOLDOUT}.{format}"] = held_out
-    manifest = CampaignManifest(
-        campaign=campaign,
-        at=scores.at,
-        model=scores.model,
-        horizon_seconds=scores.horizon_seconds,
-        purchase_type=scores.purchase_type,
-        by=by,
-        margin=margin,
-        edges=list(edges),
-        at_risk=at_risk,
-        holdout=holdout,
-        salt=salt,
-        suppressed=suppressed,
-        suppressed_sha256=None if suppress is None else sha256(suppress.read_bytes()).hexdigest(),
-        bands=[
-            CampaignBand(
-                name=name,
-                written=int(np.count_nonzero(mine & ~held_out)),
-                held_out=int(np.count_nonzero(mine & held_out)),
-                expected_buyers=float(probability[mine].sum()),
-                expected_value=float(expected[mine].sum()),
-            )
-            for number, name in enumerate(names)
-            for mine in [place == number]
-        ],
-        files=list(files),
+    write_campaign(storage, manifest, table, files)
+    return AudienceReport(manifest, storage.location(location), is_complete=False)
+
+
+def _check_choice(present: CampaignManifest, wanted: Mapping[str, Any], location: str) -> None:
+    differing = [name for name, value in wanted.items() if value != getattr(present, name)]
+    if differing:
+        raise ScoringError(
+            f"{location} was written with another choice ({', '.join(differing)}); who was written to and held out"
+            " must stay known: take another name"
+        )
+
+
+def _read_users(
+    storage: Storage, folder: str, scores: RetentionManifest, at_risk: bool, suppress: Path | None
+) -> tuple[pa.Table, int]:
+    """Return the scores of the users of a campaign, and how many more are suppressed."""
+    rows = pa.concat_tables(read_table(storage, f"{folder}/{name}", SCHEMA) for name in scores.files)
+    listed = set() if suppress is None else _read_list(suppress)
+    if listed and listed.isdisjoint(rows["user_id"].to_pylist()):
+        raise ScoringError(
+            f"{suppress}: none of its {len(listed):,} ids is among the {len(rows):,} scored users, so nobody would be"
+            " suppressed; write the ids as the events have them, hashed in the same way"
+        )
+    if at_risk:
+        rows = rows.filter(pa.array(np.nan_to_num(_floats(rows, "drop"), nan=-1.0) >= AT_RISK))
+    allowed = np.array([user not in listed for user in rows["user_id"].to_pylist()], np.bool_)
+    chosen = rows.filter(pa.array(allowed))
+    if not len(chosen):
+        raise ScoringError(f"{folder}: nobody is left to write to")
+    return chosen, len(rows) - len(chosen)
+
+
+def _band(name: str, mine: Mask, held_out: Mask, probability: Floats, expected: Floats) -> CampaignBand:
+    return CampaignBand(
+        name=name,
+        written=int(np.count_nonzero(mine & ~held_out)),
+        held_out=int(np.count_nonzero(mine & held_out)),
+        expected_buyers=float(probability[mine].sum()),
+        expected_value=float(expected[mine].sum()),
     )
-    return _write(storage, manifest, table, files)
-
-
-def read_campaign(storage: Storage, campaign: str) -> CampaignManifest | None:
-    """Return the manifest of a campaign, None if there is none; raises ``ScoringError`` if it cannot be read."""
-    return read_manifest(storage, f"{campaign_path(campaign)}/{MANIFEST}", CampaignManifest)
-
-
-def read_audience(storage: Storage, manifest: CampaignManifest) -> pa.Table:
-    """Return the users of a campaign: ``user_id``, ``band`` and ``held_out``."""
-    tables = []
-    for name in manifest.files:
-        table = read_table(storage, f"{manifest.path}/{name}", AUDIENCE)
-        held_out = pa.array(np.full(len(table), name.startswith(HOLDOUT)))
-        tables.append(table.select(["user_id", "band"]).append_column("held_out", held_out))
-    return pa.concat_tables(tables)
-
-
-def campaign_path(campaign: str) -> str:
-    """Return the directory of a campaign under the output."""
-    return f"campaigns/{campaign}"
 
 
 def _find_scores(storage: Storage, at: datetime | None, model: str | None) -> tuple[str, RetentionManifest]:
@@ -228,27 +172,6 @@ def _find_scores(storage: Storage, at: datetime | None, model: str | None) -> tu
             f"there are scores of several models at {wanted}: {models}; choose one with --model"
         )
     return chosen[0]
-
-
-def _write(
-    storage: Storage, manifest: CampaignManifest, table: pa.Table, files: dict[str, Floats]
-) -> AudienceReport:
-    location = storage.location(manifest.path)
-    present = read_campaign(storage, manifest.campaign)
-    if present == manifest:
-        return AudienceReport(manifest, location, is_complete=True)
-    if present is not None:
-        differing = [name for name, value in present if value != getattr(manifest, name)]
-        raise ScoringError(
-            f"{location} was written with another choice ({', '.join(differing)}); who was written to and held out"
-            " must stay known: take another name"
-        )
-    for path in storage.files(manifest.path):
-        storage.remove(path)
-    for name, mask in files.items():
-        write_table(storage, f"{manifest.path}/{name}", table.filter(pa.array(mask)))
-    storage.write(f"{manifest.path}/{MANIFEST}", manifest.model_dump_json(indent=2).encode())
-    return AudienceReport(manifest, location, is_complete=False)
 
 
 def _read_list(path: Path) -> set[str]:

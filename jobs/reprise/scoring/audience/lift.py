@@ -13,9 +13,10 @@ from reprise import sql
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.proportion_difference import Group, share_difference, spend_difference
 from reprise.event_files.options import ImportOptions
+from reprise.features.labels import Outcome, refunded_purchases
 from reprise.runtime.durations import EPOCH, format_duration, microseconds
 from reprise.runtime.storage import open_storage
-from reprise.scoring.audience.campaign import campaign_path, read_audience, read_campaign
+from reprise.scoring.audience.output import campaign_path, read_audience, read_campaign
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.run import read_history
 from reprise.scoring.settings import ScoringSettings
@@ -68,7 +69,7 @@ class LiftReport(BaseModel):
     start: AwareDatetime
     end: AwareDatetime
     last_event: AwareDatetime  # Of those that count
-    is_over: bool  # Whether the events reach the end of the window
+    is_over: bool  # Whether the events reach the end of the window, and of the refund window after it
     bands: list[BandLift]  # All of them together first
 
     def __str__(self) -> str:
@@ -76,7 +77,8 @@ class LiftReport(BaseModel):
         lines = [f"{self.campaign}: purchases within {window} after {self.start.isoformat()}"]
         if not self.is_over:
             lines.append(
-                f"the last event is of {self.last_event.isoformat()}, before the window ends: numbers will change"
+                f"the last event is of {self.last_event.isoformat()}, before the window and the time for"
+                " returns end: numbers will change"
             )
         head = ("written", "bought", "held out", "bought", "difference", "95 % interval", "spend per user")
         lines += ["", f"{'band':<16}" + "".join(f"{name:>18}" for name in head)]
@@ -106,6 +108,8 @@ def measure_lift(
 ) -> LiftReport:
     """Compare both groups of a campaign by the purchases in (start, start + window], and write the result.
 
+    Purchases that are returned within the model's refund window do not count.
+
     Raises:
         ScoringError: There is no such campaign, or it begins after all events.
         RepriseError: The events or the output are unavailable or unusable.
@@ -116,12 +120,13 @@ def measure_lift(
         raise ScoringError(f"{storage.location(campaign_path(campaign))} has no manifest: no such campaign")
     begins = (start or manifest.at).astimezone(UTC)
     ends = begins + (window or timedelta(seconds=manifest.horizon_seconds))
+    outcome = Outcome(manifest.purchase_type, manifest.refund_window_seconds * 1_000_000)
     bounds = [microseconds(each - EPOCH) for each in (begins, min(ends, at), at)]
     with TemporaryDirectory(prefix="reprise-lift-") as name:
         history = read_history(Path(name), events, offline, import_options, memory_limit)
         with sql.connect(memory_limit=memory_limit, temp_directory=Path(name) / "spill") as connection:
             connection.register("audience", read_audience(storage, manifest))
-            groups = _groups(connection, history, manifest.purchase_type, bounds)
+            groups = _groups(connection, history, outcome, bounds)
             last_us = connection.execute(
                 f"SELECT max(epoch_us(timestamp)) FROM read_parquet({sql.literal(history)})"
                 f" WHERE epoch_us(timestamp) < {bounds[2]}"
@@ -136,7 +141,7 @@ def measure_lift(
         start=begins,
         end=ends,
         last_event=last_event,
-        is_over=min(at, last_event + _QUIET) >= ends,
+        is_over=min(at, last_event + _QUIET) >= ends + timedelta(seconds=manifest.refund_window_seconds),
         bands=[
             _band(name, groups.get((name, False), empty), groups.get((name, True), empty)) for name in names
         ],
@@ -146,18 +151,20 @@ def measure_lift(
 
 
 def _groups(
-    connection: Any, history: Path, purchase_type: str, bounds: Sequence[int]
+    connection: Any, history: Path, outcome: Outcome, bounds: Sequence[int]
 ) -> dict[tuple[str, bool], Group]:
     """Return the groups by band and whether they are held out."""
-    start, end, _ = bounds
+    start, end, at = bounds
+    known = f"{sql.numbered_rows(history)} WHERE epoch_us(timestamp) < {at}"
+    events = f"(SELECT *, epoch_us(timestamp) AS ts FROM {known} {sql.FIRST_OF_EACH_ID})"
+    kept = "true"
+    if outcome.refund_us:
+        kept = f"event_id NOT IN ({refunded_purchases(events, outcome)})"
     rows = connection.execute(
         f"""
         WITH spent AS (
-            SELECT user_id, coalesce(sum(CAST(amount AS DOUBLE)), 0) AS spend FROM (
-                SELECT * FROM {sql.numbered_rows(history)} {sql.FIRST_OF_EACH_ID}
-            )
-            WHERE event_type = {sql.literal(purchase_type)} AND epoch_us(timestamp) > {start}
-                AND epoch_us(timestamp) <= {end}
+            SELECT user_id, coalesce(sum(CAST(amount AS DOUBLE)), 0) AS spend FROM {events}
+            WHERE event_type = {sql.literal(outcome.purchase_type)} AND ts > {start} AND ts <= {end} AND {kept}
             GROUP BY user_id
         )
         SELECT coalesce(band, {sql.literal(ALL)}), held_out, count(*), count(spend), coalesce(sum(spend), 0),

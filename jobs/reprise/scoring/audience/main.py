@@ -43,6 +43,8 @@ class _EdgesType(click.ParamType[tuple[float, ...]]):
             edges = tuple(map(float, str(value).split(",")))
         except ValueError:
             self.fail(f"{value!r} is not a list of numbers, such as 0.2,0.5", param, ctx)
+        if len({f"{edge:g}" for edge in edges}) < len(edges):
+            self.fail(f"{value!r} has numbers that are equal in six digits", param, ctx)
         if list(edges) != sorted({edge for edge in edges if edge > 0}):
             self.fail(f"{value!r} are not rising numbers above 0", param, ctx)
         return edges
@@ -65,7 +67,9 @@ def _campaign(required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
 
 @settings_command("audience", _SETTINGS, options={"--out": "out"}, group=True)
 @_campaign(required=False)
-@click.option("--at", type=INSTANT, help="Instant of the users' scores.  [default: the latest]")
+@click.option(
+    "--at", type=INSTANT, help="Instant of the users' scores.  [default: the campaign's, or the latest]"
+)
 @click.option(
     "--model", metavar="DIGEST", help="Model of the scores, sha256:…; needed if several scored the instant."
 )
@@ -104,7 +108,8 @@ def _campaign(required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
 @click.option(
     "--suppress",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="File of user ids, the first column of a CSV or one on each line, who are never written to.",
+    help="File of user ids, the first column of a CSV or one on each line, who are never written to; as the"
+    " events have them, hashed if theirs are.",
 )
 @click.option(
     "--format",
@@ -118,12 +123,14 @@ def command(settings: "ScoringSettings", campaign: str | None, **others: Any) ->
 
     Writes campaigns/NAME/write-BAND.csv with the user ids and the reason of each in words, holdout.csv with those who
     are not written to, and _manifest.json. The holdout is drawn by a hash of campaign and user, so that the same
-    command gives the same files.
+    command gives the same files. A campaign that is there is not changed by later scores.
     """
     from reprise.scoring.audience.campaign import choose_audience
 
     if campaign is None:
         raise click.UsageError("Missing option '--campaign'.")
+    if others["by"] == "probability" and others["bands"] and others["bands"][-1] >= 1:
+        raise click.BadParameter("probabilities are below 1, such as 0.2,0.5", param_hint="--bands")
     click.echo(str(choose_audience(settings, campaign, **others)))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from reprise.runtime.storage import Storage
-from reprise.scoring.audience.campaign import CampaignManifest
+from reprise.scoring.audience.output import CampaignManifest
 from reprise.scoring.demand.manifest import SCHEMA, DemandManifest
 from reprise.scoring.output import MANIFEST, Manifest, read_manifest, read_table, short_digest
 from reprise.scoring.retention.output import FOLDER, RetentionManifest

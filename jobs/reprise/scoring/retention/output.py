@@ -23,10 +23,8 @@ SCHEMA = pa.schema(
         ("usual_gap_days", pa.float64()),  # Median between days with a purchase; null with one such day
         ("days_since_last", pa.float64()),
         ("purchases", pa.int64()),
-        (
-            "value",
-            pa.float64(),
-        ),  # Mean spend in a horizon since the first purchase; null if no amount is known
+        # Mean spend of the horizons with a purchase; null if no amount is known
+        ("value", pa.float64()),
         ("last_purchase", pa.timestamp("us", "UTC")),
     ]
 )
@@ -66,6 +64,7 @@ class RetentionManifest(RunManifest):
 
     users: int
     purchase_type: str  # Type of the events that are predicted
+    refund_window_seconds: int = 0  # A purchase that is returned within it does not count; 0 if all count
     bands: list[Band]
     wanted_backtests: int
     backtests: list[Backtest]  # The earliest first

@@ -125,6 +125,7 @@ def score_users(
             users=len(table),
             bands=_bands(table),
             purchase_type=plan.purchase_type,
+            refund_window_seconds=manifest.refund_window_seconds,
             wanted_backtests=backtests,
             backtests=_backtests(scores, earlier[:backtests], horizon_us, held_out_us),
             model_knows_until=manifest.data.last,
