@@ -19,8 +19,8 @@ backtests_option = click.option(
     type=click.IntRange(0, 24),
     default=3,
     show_default=True,
-    help="Earlier instants, a horizon apart, whose forecast errors give the intervals; each takes as long as the"
-    " forecast.",
+    help="Earlier instants, a horizon apart, at which demand and retention are compared with what users then did. The"
+    " errors of the demand give its intervals; each instant takes as long as the forecast.",
 )
 
 

@@ -11,6 +11,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from reprise.events import parse_timestamp
+from reprise.runtime.durations import EPOCH, microseconds
 from reprise.runtime.storage import Storage, open_storage
 from reprise.scoring.exceptions import ScoringError
 
@@ -28,7 +30,7 @@ SCHEMA = pa.schema(
 """Columns of the scores; ``mean_amount`` is of the pair's purchases that have an amount."""
 
 
-Read = TypeVar("Read", bound=BaseModel)
+ManifestT = TypeVar("ManifestT", bound=BaseModel)
 
 
 class RunManifest(BaseModel):
@@ -52,21 +54,21 @@ class Manifest(RunManifest):
     pairs: int
 
 
-class ScoreDirectory(Generic[Read]):
+class ScoreDirectory(Generic[ManifestT]):
     """The directory of an instant's date and a model, under the URL of the output.
 
     ``kind`` is the class of its manifest, and ``schema`` that of its files.
     """
 
     def __init__(
-        self, url: str, at: datetime, digest: str, kind: type[Read], schema: pa.Schema = SCHEMA
+        self, url: str, at: datetime, digest: str, kind: type[ManifestT], schema: pa.Schema = SCHEMA
     ) -> None:
         self._storage = open_storage(url)
         self._kind, self._schema = kind, schema
         self._path = f"date={at:%Y-%m-%d}/model={short_digest(digest)}"
         self.location = self._storage.location(self._path)
 
-    def manifest(self) -> Read | None:
+    def manifest(self) -> ManifestT | None:
         """Return the manifest, None where there is none; raises ``ScoringError`` if it cannot be read."""
         return read_manifest(self._storage, f"{self._path}/{MANIFEST}", self._kind)
 
@@ -91,7 +93,7 @@ class ScoreDirectory(Generic[Read]):
         self._storage.write(f"{self._path}/{name}", local)
         local.unlink()
 
-    def finish(self, manifest: Read) -> None:
+    def finish(self, manifest: ManifestT) -> None:
         """Write the manifest."""
         self._storage.write(f"{self._path}/{MANIFEST}", manifest.model_dump_json(indent=2).encode())
 
@@ -101,7 +103,17 @@ def short_digest(digest: str) -> str:
     return digest.removeprefix("sha256:")[:12]
 
 
-def read_manifest(storage: Storage, path: str, kind: type[Read]) -> Read | None:
+def in_sample_warning(model_knows_until: str, at: datetime) -> list[str]:
+    """Return the line that says so if the model has learnt from events at the instant or later."""
+    if parse_timestamp(model_knows_until) < microseconds(at - EPOCH):
+        return []
+    return [
+        f"the model has learnt from events until {model_knows_until}: compared with what users did after"
+        " the instant, these scores look better than they are"
+    ]
+
+
+def read_manifest(storage: Storage, path: str, kind: type[ManifestT]) -> ManifestT | None:
     """Return the manifest at a path, None where there is none; raises ``ScoringError`` if it cannot be read."""
     with suppress(FileNotFoundError):
         try:

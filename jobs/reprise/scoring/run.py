@@ -17,7 +17,6 @@ from reprise.bundle import Bundle, BundleStore
 from reprise.bundle.scorer import Scorer
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
-from reprise.events import parse_timestamp
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.plan import Plan
 from reprise.runtime.durations import EPOCH, format_duration, microseconds
@@ -25,7 +24,7 @@ from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.metrics import JOB, ScoringMetrics
-from reprise.scoring.output import SCHEMA, Manifest, ScoreDirectory
+from reprise.scoring.output import SCHEMA, Manifest, ScoreDirectory, in_sample_warning
 from reprise.scoring.settings import ScoringSettings
 
 _DEFAULTS = ImportOptions()
@@ -55,7 +54,7 @@ class ScoringReport:
             f"{found.events:,} events before the instant, the last at {found.last_event.isoformat()}",
             f"scored {self.scored:,} pairs in {self.seconds:.1f} s{present}",
         ]
-        lines += later_knowledge(self.model_knows_until, found.at)
+        lines += in_sample_warning(self.model_knows_until, found.at)
         return "\n".join(lines)
 
 
@@ -96,16 +95,6 @@ def open_bundle(settings: ScoringSettings) -> tuple[BundleStore, Bundle]:
     """Return the model store and the bundle that scores; raises ``BundleError`` or ``StorageError``."""
     models = settings.open_models(settings.model_store)
     return models, models.fetch(models.latest() if settings.model == "latest" else settings.model)
-
-
-def later_knowledge(model_knows_until: str, at: datetime) -> list[str]:
-    """Return the line that says so if the model has learnt from events at the instant or later."""
-    if parse_timestamp(model_knows_until) < microseconds(at - EPOCH):
-        return []
-    return [
-        f"the model has learnt from events until {model_knows_until}: compared with what users did after"
-        " the instant, these scores look better than they are"
-    ]
 
 
 def _write_scores(

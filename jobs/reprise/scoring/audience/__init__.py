@@ -1,1 +1,1 @@
-"""Whom a campaign writes to, whom it holds out, and what it changed."""
+"""Whom a campaign writes to, its holdout, and what it changed."""

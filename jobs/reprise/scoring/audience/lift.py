@@ -1,4 +1,4 @@
-"""What a campaign changed: who bought among the users written to and those held out."""
+"""What a campaign changed: who bought among the users written to and the holdout."""
 
 import math
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ _QUIET = timedelta(days=1)
 
 
 class Difference(BaseModel):
-    """A difference, written to less held out, and its 95% interval; None where there is none."""
+    """The users written to minus the holdout, and the 95% interval; None where there is none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -153,7 +153,7 @@ def measure_lift(
 def _groups(
     connection: Any, history: Path, outcome: Outcome, bounds: Sequence[int]
 ) -> dict[tuple[str, bool], Group]:
-    """Return the groups by band and whether they are held out."""
+    """Return the groups by band and whether they are the holdout."""
     start, end, at = bounds
     known = f"{sql.numbered_rows(history)} WHERE epoch_us(timestamp) < {at}"
     events = f"(SELECT *, epoch_us(timestamp) AS ts FROM {known} {sql.FIRST_OF_EACH_ID})"

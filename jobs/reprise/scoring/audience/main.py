@@ -61,7 +61,7 @@ def _campaign(required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
         metavar="NAME",
         required=required,
         callback=check,
-        help="Name of the campaign; it decides who is held out.",
+        help="Name of the campaign; it decides who is in the holdout.",
     )
 
 
@@ -148,7 +148,7 @@ def lift(
     window: timedelta | None,
     **others: Any,
 ) -> None:
-    """Compare who bought among the users written to and those held out, when the campaign is over.
+    """Compare who bought among the users written to and the holdout, when the campaign is over.
 
     Prints shares of buyers and their difference with a 95% interval, overall and by band, and the spend per user; and
     writes them to campaigns/NAME/lift.json.

@@ -25,7 +25,7 @@ AUDIENCE = pa.schema(
 
 
 class CampaignBand(BaseModel):
-    """The number of users in a band who are written to and who are held out."""
+    """The number of users in a band who are written to and who are in the holdout."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

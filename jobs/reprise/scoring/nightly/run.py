@@ -1,27 +1,23 @@
 """One night: the removal of old scores, then each answer in order."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import duckdb
 
 from reprise.runtime.exceptions import RepriseError
-from reprise.runtime.storage import Storage, open_storage
+from reprise.runtime.storage import open_storage
 from reprise.scoring.demand.run import forecast_demand
 from reprise.scoring.exceptions import ScoringError
+from reprise.scoring.expiry import remove_scores
 from reprise.scoring.report.run import write_report
 from reprise.scoring.retention.run import score_users
 from reprise.scoring.run import open_bundle, score
 from reprise.scoring.settings import ScoringSettings
 
-_SCORES = re.compile(
-    r"(?:retention/)?date=(\d{4}-\d{2}-\d{2})/model=[0-9a-f]{12}/"
-    r"(?:_manifest\.json|part-\d+-of-\d+-[0-9a-f]{8}\.(?:parquet|csv))"
-)
 _FAILURES = (RepriseError, duckdb.Error, OSError)  # The last two: out of memory, no space left
 
 
@@ -62,15 +58,3 @@ def _expire(settings: ScoringSettings, at: datetime, **_: Any) -> str:
     before = (at - timedelta(days=settings.keep_days)).date()
     removed = remove_scores(open_storage(settings.out), before)
     return f"removed {removed:,} files of dates before {before}"
-
-
-def remove_scores(storage: Storage, before: date) -> int:
-    """Remove the scores of dates before this one, manifests first, and no other files; return how many."""
-    old = [
-        path
-        for path in storage.files("")
-        if (found := _SCORES.fullmatch(path)) and date.fromisoformat(found[1]) < before
-    ]
-    for path in old:
-        storage.remove(path)
-    return len(old)

@@ -5,20 +5,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from reprise.runtime.settings_command import settings_command
-from reprise.scoring.options import OPTIONS, source_options
+from reprise.scoring.options import OPTIONS, backtests_option, source_options
 
 if TYPE_CHECKING:
     from reprise.scoring.settings import ScoringSettings
 
 
 @settings_command("retention", "reprise.scoring.settings:ScoringSettings", options=OPTIONS)
-@click.option(
-    "--backtests",
-    type=click.IntRange(0, 24),
-    default=3,
-    show_default=True,
-    help="Earlier instants, a horizon apart, at which the probabilities are compared with what users then did.",
-)
+@backtests_option
 @source_options
 def command(settings: "ScoringSettings", **others: Any) -> None:
     """Score every user with a purchase: the probability of buying anything within the model's horizon.

@@ -7,8 +7,7 @@ import pyarrow as pa
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from reprise.runtime.durations import format_duration
-from reprise.scoring.output import RunManifest
-from reprise.scoring.run import later_knowledge
+from reprise.scoring.output import RunManifest, in_sample_warning
 
 FOLDER = "retention"
 AT_RISK = 0.2
@@ -87,7 +86,7 @@ class RetentionReport:
         lines = [
             f"nothing to do: {self.location} has {what}" if self.is_complete else f"{self.location}: {what}",
             f"{found.events:,} events before the instant, the last at {found.last_event.isoformat()}",
-            *later_knowledge(found.model_knows_until, found.at),
+            *in_sample_warning(found.model_knows_until, found.at),
             "",
             f"{'probability':<12}" + "".join(f"{name:>20}" for name in head),
         ]

@@ -29,7 +29,7 @@ TITLES = {
     DEMAND: "Demand",
     RETENTION: "Users",
 }
-_OF_THE_NIGHT = (SCORING, DEMAND, RETENTION)
+NIGHTLY_JOBS = (SCORING, DEMAND, RETENTION)
 """Jobs of shops that want them; they are left out where they have not run."""
 
 
@@ -64,7 +64,7 @@ def build_report(snapshot: Snapshot, history: History, title: str, interval_seco
         jobs=tuple(
             job
             for name, job_title in TITLES.items()
-            if not (job := _job(snapshot, name, job_title)).unknown or name not in _OF_THE_NIGHT
+            if not (job := _job(snapshot, name, job_title)).unknown or name not in NIGHTLY_JOBS
         ),
     )
     return report.model_copy(update={"verdict": overall_status(report, snapshot)})
@@ -197,7 +197,7 @@ def _notes(jobs: Samples, name: str) -> list[str]:
     if name == BACKFILL:
         rows = [rows for _, rows in jobs.all("reprise_backfill_rows")]
         return [f"wrote {count(sum(rows), 'row')}"] if rows else []
-    if name in _OF_THE_NIGHT:
+    if name in NIGHTLY_JOBS:
         return _notes_of_the_night(jobs, name)
     checked, wrong = jobs.one("reprise_outcomes_checked_values"), jobs.one("reprise_outcomes_mismatches")
     if checked is None or wrong is None:
