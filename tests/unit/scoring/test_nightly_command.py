@@ -4,6 +4,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import duckdb
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner, Result
@@ -54,16 +55,23 @@ def test_an_answer_that_fails_does_not_keep_the_others_from_being_written(
     assert list(tmp_path.glob("demand-2026-05-01-*.json"))
 
 
+@pytest.mark.parametrize(
+    "error", [duckdb.OutOfMemoryException("out of memory"), OSError(28, "No space left")]
+)
 def test_an_error_of_a_library_ends_neither_the_night_nor_the_removal_of_old_scores(
-    models: str, tmp_path: Path
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("reprise.scoring.nightly.run.score", fail)
     old = tmp_path / "date=2026-01-01" / "model=0123456789ab" / "_manifest.json"
     old.parent.mkdir(parents=True)
     old.write_text("")
-    result = run(models, tmp_path, "--memory-limit", "1MB")
+    result = run(models, tmp_path)
     assert result.exit_code == 1
-    assert "score failed" in result.output
-    assert "demand failed" in result.output
+    assert f"score failed: {error}" in result.output
+    assert list(tmp_path.glob("demand-2026-05-01-*.json"))
     assert not old.exists()
 
 
