@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from reprise.bundle import Evaluation, ReliabilityBin, Scores, SliceReport
 from reprise.evaluation.classification_metrics import Floats, Labels, RankedPredictions
@@ -117,10 +116,11 @@ def evaluate_slices(predictions: Predictions) -> dict[str, list[EvaluatedSlice]]
         texts.append(f"{edges[-1]} or more")
         dimensions[name] = np.array(texts)[np.searchsorted(edges, np.nan_to_num(counts), side="right")]
     for name, members in rows.metadata.items():
-        found_texts = pd.Series(members).fillna("(missing)")
-        common = found_texts.value_counts().index[:_MOST_SLICES]
+        texts_of_rows = np.array(["(missing)" if text is None else text for text in members], np.str_)
+        distinct, sizes = np.unique(texts_of_rows, return_counts=True)
+        common = distinct[np.argsort(-sizes, kind="stable")[:_MOST_SLICES]]
         unique = f"{name} of the event" if name in dimensions else name
-        dimensions[unique] = found_texts.where(found_texts.isin(common), "(others)").to_numpy(str)
+        dimensions[unique] = np.where(np.isin(texts_of_rows, common), texts_of_rows, "(others)")
     found: dict[str, list[EvaluatedSlice]] = {}
     for dimension, values in dimensions.items():
         for text in sorted(set(values.tolist()), key=lambda each: (len(each), each)):
