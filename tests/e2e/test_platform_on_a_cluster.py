@@ -153,10 +153,10 @@ def test_a_job_erases_the_users_of_a_secret(platform: Platform, serving: httpx.C
     assert _purchases(serving, user, product) == 0
 
 
-def test_a_night_scores_every_pair_of_the_history_and_forecasts_the_demand(
+def test_a_night_scores_every_pair_and_user_of_the_history_and_forecasts_the_demand(
     platform: Platform, serving: httpx.Client, history: Path
 ) -> None:
-    platform.run_job("scoring")
+    said = platform.run_job("scoring")
     read = ("exec", "deployment/reprise-archiver", "--", "python3", "-c", SCORED)
     found = json.loads(platform.kubectl(*read))
     # The history ends at midnight, which is the night's instant; live events are later
@@ -169,8 +169,9 @@ def test_a_night_scores_every_pair_of_the_history_and_forecasts_the_demand(
     assert {row["product_id"] for row in found["products"]} == set(bought["product_id"].to_pylist())
     assert sum(row["units"] for row in found["products"]) == pytest.approx(found["demand"]["units"])
     assert len(found["demand"]["backtests"]) == 2
+    assert f"{len(pc.unique(bought['user_id'])):,} users" in said
     assert found["report"] > 10_000
-    assert platform.run_job("scoring").count("nothing to do") == 2
+    assert platform.run_job("scoring").count("nothing to do") == 3
     assert json.loads(platform.kubectl(*read)) == found
 
 
