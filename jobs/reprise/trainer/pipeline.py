@@ -159,11 +159,11 @@ def _publish(
 ) -> TrainingResult:
     with progress("Publishing the bundle", 1, "bundles") as bar:
         refit = describe_refit(history, model)
-        manifest = build_manifest(model, plan, run.settings, describe_data(history), refit)
-        graphs = {EVALUATED: model.evaluated.graph}
+        graphs, description = {EVALUATED: model.evaluated.graph}, None
         if isinstance(users, FittedUserModel):
-            manifest = manifest.model_copy(update={"users": users.description})
             graphs |= {USERS: users.published, EVALUATED_USERS: users.evaluated}
+            description = users.description
+        manifest = build_manifest(model, plan, run.settings, describe_data(history), refit, description)
         attachments = {
             **graphs,
             METADATA: build_metadata(model, manifest, refit, run, ranking, users),

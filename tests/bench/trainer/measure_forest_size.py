@@ -23,8 +23,7 @@ from reprise.features.request_kinds import KindColumns
 from reprise.features.training_rows import build_training_rows
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.evaluation.baselines import fit_rate
-from reprise.trainer.model.beta_calibration import fit_kind_calibration
-from reprise.trainer.model.fitted_model import recency_weights
+from reprise.trainer.model.beta_calibration import fit_kind_calibration, recency_weights
 from reprise.trainer.model.forest import ForestParameters, grow_split_forest
 from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, build_graph, score_rows
 

@@ -13,8 +13,8 @@ from reprise.features.sampled_questions import ASKED
 from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.evaluation.held_out import evaluate_slices, score_intervals
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.model.beta_calibration import fit_beta_calibration
-from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model, recency_weights
+from reprise.trainer.model.beta_calibration import fit_beta_calibration, recency_weights
+from reprise.trainer.model.fitted_model import CalibratedForest, FittedModel, fit_model
 from reprise.trainer.model.forest import LEAF_ROWS, ForestParameters, choose_parameters, grow_split_forest
 from reprise.trainer.model.importance import group_importances
 from reprise.trainer.model.learning_curve import learning_curve

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from reprise import sql
 from reprise.evaluation.poisson_gamma import PastPurchases
-from reprise.evaluation.time_split import Span
 from reprise.features.sampled_questions import ASKED
+from reprise.trainer.data.labelled_rows import LabelledRows
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
 _BATCH_ROWS = 65_536
@@ -22,7 +22,7 @@ _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True, slots=True)
-class Dataset:
+class Dataset(LabelledRows):
     """Labelled rows in time order."""
 
     inputs: npt.NDArray[np.float32]  # The model inputs (rows, inputs), float32, NaN where missing
@@ -37,14 +37,6 @@ class Dataset:
     past: PastPurchases  # Read by the baselines
     # Texts by member of the metadata that slices are by; None where an event lacks it or there is no event
     metadata: Mapping[str, npt.NDArray[np.object_]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def positives(self) -> int:
-        """Number of rows whose label is true."""
-        return int(np.count_nonzero(self.labels))
 
     def subset(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Dataset":
         """Return some of the rows; a slice copies nothing."""
@@ -71,10 +63,6 @@ class Dataset:
         """Whether each row is asked at an event, before it is stored."""
         before: npt.NDArray[np.bool_] = self.asked == ASKED.index("before")
         return before
-
-    def within(self, span: Span) -> "Dataset":
-        """Return the rows of a span of time."""
-        return self.subset(span.rows(self.timestamps_us))
 
     def sample(self, rows: int, seed: int) -> "Dataset":
         """Return at most that many rows, a uniform sample by the seed, still in time order."""

@@ -70,9 +70,14 @@ def predict_baselines(train: Dataset, rows: Dataset, horizon: timedelta) -> dict
     }
 
 
+def fit_tree(columns: Floats, labels: Labels) -> DecisionTreeRegressor:
+    """Return a small tree of the rates of positives."""
+    tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAF_ROWS, random_state=0)
+    return tree.fit(columns, labels.astype(np.float64))
+
+
 def _rfm_tree(train: Dataset, rows: Dataset) -> list[Floats]:
     """Return a tree's rates of both by recency, frequency and spend of the pair, NaN for pairs never bought."""
-    tree = DecisionTreeRegressor(max_leaf_nodes=_LEAVES, min_samples_leaf=_LEAF_ROWS, random_state=0)
     bought = train.past.count > 0
     if not bought.any():
         return [train.past.count, rows.past.count]
@@ -80,5 +85,5 @@ def _rfm_tree(train: Dataset, rows: Dataset) -> list[Floats]:
     def columns(each: Dataset) -> Floats:
         return np.column_stack([each.recency_days, each.past.count, each.past.spend])
 
-    tree.fit(columns(train)[bought], train.labels[bought].astype(np.float64))
+    tree = fit_tree(columns(train)[bought], train.labels[bought])
     return [np.where(each.past.count > 0, tree.predict(columns(each)), np.nan) for each in (train, rows)]

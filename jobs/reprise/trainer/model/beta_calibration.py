@@ -8,6 +8,7 @@ numbers that any ONNX runtime evaluates. Each kind of request has its own three.
 """
 
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -115,3 +116,13 @@ def fit_beta_calibration(
         used.remove(used[int(coefficients.argmin())])
     rate = float(np.average(labels, weights=weights))
     return BetaCalibration(a=0.0, b=0.0, c=float(np.log(rate / (1.0 - rate))))
+
+
+def recency_weights(timestamps_us: npt.NDArray[np.int64], label_window: timedelta) -> Floats:
+    """Return weights that halve with each half label window before the last of the ascending timestamps.
+
+    If the rows span more than two label windows, they halve with each quarter of their time.
+    """
+    age_us = (timestamps_us[-1] - timestamps_us).astype(np.float64)
+    half_life_us = max(label_window / timedelta(microseconds=2), age_us[0] / 4)
+    return np.asarray(0.5 ** (age_us / half_life_us), np.float64)

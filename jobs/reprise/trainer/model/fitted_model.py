@@ -5,10 +5,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import numpy as np
-import numpy.typing as npt
 
-from reprise.bundle import Evaluation, Histogram, Importance, KindVerdict, Parity
-from reprise.bundle.scorer import Scorer
+from reprise.bundle import Evaluation, Histogram, Importance, KindVerdict
 from reprise.evaluation.classification_metrics import Floats
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.time_split import TimeSplit
@@ -16,6 +14,7 @@ from reprise.features.request_kinds import ONE_KIND, KindColumns
 from reprise.runtime.durations import format_duration, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset
+from reprise.trainer.data.labelled_rows import too_few_labels
 from reprise.trainer.evaluation.baselines import predict_baselines
 from reprise.trainer.evaluation.held_out import (
     MODEL,
@@ -31,7 +30,8 @@ from reprise.trainer.evaluation.held_out import (
 from reprise.trainer.evaluation.histograms import feature_histogram, score_histogram
 from reprise.trainer.evaluation.verdicts import judge_verdicts
 from reprise.trainer.exceptions import TrainingRefusedError
-from reprise.trainer.model.beta_calibration import KindCalibration, fit_kind_calibration
+from reprise.trainer.model.beta_calibration import KindCalibration, fit_kind_calibration, recency_weights
+from reprise.trainer.model.cross_fitting import cross_fitted_votes
 from reprise.trainer.model.forest import (
     ForestParameters,
     Selection,
@@ -41,24 +41,18 @@ from reprise.trainer.model.forest import (
 )
 from reprise.trainer.model.importance import importances
 from reprise.trainer.model.learning_curve import CurvePoint, learning_curve
-from reprise.trainer.model.onnx_graph import INPUT, OUTPUT, TOLERANCE, build_graph, check_parity, score_rows
+from reprise.trainer.model.onnx_graph import ExportedForest, export_forest, score_rows
 from reprise.trainer.settings import TrainerSettings
 from reprise.trainer.threshold import Thresholds, choose_threshold, choose_thresholds
 
-MIN_TRAIN_LABELS = 30
-MIN_HELD_OUT_LABELS = 10
-
 
 @dataclass(frozen=True, slots=True)
-class CalibratedForest:
-    """A forest, the calibration of its votes, and the graph of both."""
+class CalibratedForest(ExportedForest):
+    """An exported forest with what it was made of, and thresholds."""
 
     forest: SplitForest
     calibration: KindCalibration
-    graph: bytes  # The ONNX model, which ends with ``calibration``
-    scorer: Scorer  # Runs the graph
     thresholds: Thresholds  # Chosen on the rows that the calibration is fitted on
-    parity: Parity  # ONNX Runtime against scikit-learn
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +110,13 @@ def fit_model(
             evaluated = fit_forest(train, calibration, parameters, input_names, settings, columns)
             bar.advance()
         with timed(durations, "calibrate"):
-            votes = _cross_fitted_votes(refit, columns, parameters, settings)
+            fewer = replace(parameters, trees=parameters.trees // 2)
+            votes = cross_fitted_votes(
+                refit,
+                lambda rows: grow_split_forest(rows, columns, fewer, seed=settings.seed, jobs=settings.jobs),
+                seed=settings.seed,
+                jobs=settings.jobs,
+            )
             bar.advance()
         with timed(durations, "refit"):
             published = fit_forest(
@@ -211,43 +211,8 @@ def fit_forest(
             f" held-out rows, of which {calibration.positives / len(calibration):.1%} were followed by a purchase",
             "a lower precision, or another --threshold-rule",
         )
-    graph = build_graph(forest, by_kind)
-    scorer = Scorer(graph, INPUT, OUTPUT, input_names)
-    difference = check_parity(scorer, forest, by_kind, calibration.inputs, jobs=jobs)
-    parity = Parity(rows=len(calibration), max_abs_diff=difference, tolerance=TOLERANCE)
-    return CalibratedForest(forest, by_kind, graph, scorer, thresholds, parity)
-
-
-def recency_weights(timestamps_us: npt.NDArray[np.int64], label_window: timedelta) -> Floats:
-    """Return weights that halve with each half label window before the last of the ascending timestamps.
-
-    If the rows span more than two label windows, they halve with each quarter of their time.
-    """
-    age_us = (timestamps_us[-1] - timestamps_us).astype(np.float64)
-    half_life_us = max(label_window / timedelta(microseconds=2), age_us[0] / 4)
-    return np.asarray(0.5 ** (age_us / half_life_us), np.float64)
-
-
-def _cross_fitted_votes(
-    rows: Dataset, columns: KindColumns, parameters: ForestParameters, settings: TrainerSettings
-) -> Floats:
-    """Return the votes for the rows of each half of the users by a forest of half the trees, grown on the other half.
-
-    So no forest votes for a user whom it has seen, and all have seen as late rows as the published forest.
-    """
-    half = np.random.default_rng(settings.seed).integers(0, 2, int(rows.users.max()) + 1)[rows.users] == 1
-    fewer, jobs = replace(parameters, trees=parameters.trees // 2), settings.jobs
-    votes = np.empty(len(rows))
-    for mine in (half, ~half):
-        others = rows.subset(~mine)
-        if not 0 < others.positives < len(others):
-            raise TrainingRefusedError(
-                "half of the users have rows of one label only, too few to calibrate a model on the others",
-                "events of more users",
-            )
-        forest = grow_split_forest(others, columns, fewer, seed=settings.seed, jobs=jobs)
-        votes[mine] = forest.score(rows.inputs[mine], jobs=jobs)
-    return votes
+    exported = export_forest(forest, by_kind, calibration.inputs, input_names, jobs=jobs)
+    return CalibratedForest(exported.graph, exported.scorer, exported.parity, forest, by_kind, thresholds)
 
 
 def _baseline_thresholds(train: Dataset, rows: Dataset, settings: TrainerSettings) -> dict[str, float]:
@@ -273,14 +238,10 @@ def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:
             f"only one class: in all of {rows:,} rows the user bought the product within {within}",
             "a shorter --horizon, or events of users who do not buy",
         )
-    for name, part in spans.items():
-        least = MIN_TRAIN_LABELS if name == "training" else MIN_HELD_OUT_LABELS
-        if min(part.positives, len(part) - part.positives) < least:
-            raise TrainingRefusedError(
-                f"too few labels: the {name} span has {len(part):,} rows, of which {part.positives:,} were followed by"
-                f" a purchase within {within}; at least {least} with and {least} without are needed",
-                "more events, a longer history, or another --horizon",
-            )
+    if (problem := too_few_labels(spans, horizon)) is not None:
+        raise TrainingRefusedError(
+            f"too few labels: {problem}", "more events, a longer history, or another --horizon"
+        )
 
 
 def _baselines(train: Dataset, rows: Dataset, settings: TrainerSettings) -> dict[str, Floats]:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from reprise.bundle import Parity
 from reprise.bundle.scorer import Scorer
 from reprise.features.request_kinds import KindColumns
 from reprise.trainer.exceptions import GraphMismatchError
@@ -203,6 +204,25 @@ def _ensemble(name: str, output: str, targets: int, aggregate: str, trees: Itera
         post_transform="NONE",
         **{key: np.concatenate(parts).tolist() for key, parts in columns.items()},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedForest:
+    """The ONNX model of a forest with its calibration."""
+
+    graph: bytes
+    scorer: Scorer  # Runs the graph
+    parity: Parity  # ONNX Runtime against scikit-learn
+
+
+def export_forest(
+    forest: SplitForest, calibration: KindCalibration, rows: Matrix, input_names: Sequence[str], *, jobs: int
+) -> ExportedForest:
+    """Build the graph, and compare it with scikit-learn on some rows; raises ``GraphMismatchError``."""
+    graph = build_graph(forest, calibration)
+    scorer = Scorer(graph, INPUT, OUTPUT, tuple(input_names))
+    difference = check_parity(scorer, forest, calibration, rows, jobs=jobs)
+    return ExportedForest(graph, scorer, Parity(rows=len(rows), max_abs_diff=difference, tolerance=TOLERANCE))
 
 
 def score_rows(scorer: Scorer, rows: Matrix) -> Floats:

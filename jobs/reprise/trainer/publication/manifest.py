@@ -4,11 +4,9 @@ import platform
 from dataclasses import asdict
 from importlib.metadata import version
 
-from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Refit, Window, sha256_hex
-from reprise.evaluation.time_split import Span
+from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Refit, UserModel, sha256_hex
 from reprise.events import format_timestamp
 from reprise.features.plan import Plan
-from reprise.trainer.data.dataset import Dataset
 from reprise.trainer.data.history import History
 from reprise.trainer.model.fitted_model import FittedModel
 from reprise.trainer.model.onnx_graph import INPUT, OPSETS, OUTPUT
@@ -27,9 +25,9 @@ def describe_data(history: History) -> DataSnapshot:
         last=format_timestamp(report.last_us or 0),
         labelled_rows=history.labelled_rows,
         sampled_rows=len(dataset),
-        train=_window(dataset, split.train),
-        calibration=_window(dataset, split.calibration),
-        evaluation=_window(dataset, split.evaluation),
+        train=dataset.window(split.train),
+        calibration=dataset.window(split.calibration),
+        evaluation=dataset.window(split.evaluation),
     )
 
 
@@ -37,16 +35,21 @@ def describe_refit(history: History, model: FittedModel) -> Refit:
     """Return what the published model was grown and calibrated on."""
     dataset, split = history.dataset, history.split
     return Refit(
-        train=_window(dataset, split.refit),
+        train=dataset.window(split.refit),
         newest_row=format_timestamp(int(dataset.timestamps_us[-1])),
-        calibration=_window(dataset, split.refit_calibration),
+        calibration=dataset.window(split.refit_calibration),
         evaluated_sha256=sha256_hex(model.evaluated.graph),
         evaluated_threshold=model.evaluated.thresholds.overall,
     )
 
 
 def build_manifest(
-    model: FittedModel, plan: Plan, settings: TrainerSettings, data: DataSnapshot, refit: Refit
+    model: FittedModel,
+    plan: Plan,
+    settings: TrainerSettings,
+    data: DataSnapshot,
+    refit: Refit,
+    users: UserModel | None,
 ) -> Manifest:
     """Return the manifest, which does not depend on when, where or how fast the model was trained."""
     published = model.published
@@ -87,18 +90,9 @@ def build_manifest(
         importances=model.importances,
         data=data,
         refit=refit,
+        users=users,
         parity=published.parity,
         score_histogram=model.score_histogram,
         feature_histograms=model.feature_histograms,
         libraries={"python": platform.python_version(), **{name: version(name) for name in _LIBRARIES}},
-    )
-
-
-def _window(dataset: Dataset, span: Span) -> Window:
-    rows = dataset.within(span)
-    return Window(
-        start=format_timestamp(span.start_us),
-        end=format_timestamp(span.end_us),
-        rows=len(rows),
-        positives=rows.positives,
     )

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reprise.evaluation.classification_metrics import Floats, Indices, Labels
-from reprise.evaluation.time_split import Span
 from reprise.features.user_rows import UserRows
 from reprise.runtime.durations import microseconds
+from reprise.trainer.data.labelled_rows import LabelledRows
 
 MAX_ROWS = 100_000
 MAX_USERS = 50_000
@@ -19,7 +19,7 @@ _DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class UserDataset:
+class UserDataset(LabelledRows):
     """Rows of users at random instants, in time order."""
 
     inputs: npt.NDArray[np.float32]  # The user inputs of the plan, NaN where missing
@@ -29,21 +29,9 @@ class UserDataset:
     recency_days: Floats  # Days since the last purchase
     purchases: Floats  # Number of purchases
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def positives(self) -> int:
-        """Number of rows whose label is true."""
-        return int(np.count_nonzero(self.labels))
-
-    def subset(self, rows: slice | npt.NDArray[np.bool_]) -> Self:
+    def subset(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> Self:
         """Return some of the rows."""
         return type(self)(*(getattr(self, name)[rows] for name in self.__slots__))
-
-    def within(self, span: Span) -> Self:
-        """Return the rows of a span of time."""
-        return self.subset(span.rows(self.timestamps_us))
 
 
 def load_user_dataset(
