@@ -8,7 +8,6 @@ Run ``PYTHONPATH=tests python tests/bench/bench_features.py [scale]``; a scale b
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from standalone import run_alone
 
 from reprise.datagen.history import HistoryOptions, generate_history
 from reprise.events import Event
@@ -179,12 +179,7 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["--build"]:
         one_build(Path(arguments[1]), Path(arguments[2]))
         return 0
-    os.environ.setdefault("REPRISE_PROGRESS", "off")
-    numbers = run(float(arguments[0]) if arguments else 1.0)
-    print(json.dumps(numbers, indent=2))
-    for what in (missed := misses(numbers)):
-        print(f"missed: {what}", file=sys.stderr)
-    return 1 if missed else 0
+    return run_alone(run, misses, arguments)
 
 
 if __name__ == "__main__":

@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from standalone import run_alone
 
 from reprise.datagen.history import HistoryOptions, generate_history
-from reprise.event_files.options import ImportOptions
 from reprise.events import Event
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs
 from reprise.runtime.durations import EPOCH, microseconds
+from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.run import score
 from reprise.scoring.settings import ScoringSettings
 from reprise.shop import ShopConfig
@@ -57,7 +58,8 @@ def one_score(models: str, events: str, out: str) -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     settings = ScoringSettings(model_store=models, out=out)
     began = time.perf_counter()
-    report = score(settings, Path(events), None, end_of(Path(events)), ImportOptions())
+    with ScoringInputs(settings, Path(events), None, end_of(Path(events))) as inputs:
+        report = score(inputs)
     seconds = time.perf_counter() - began
     used = resource.getrusage(resource.RUSAGE_SELF)
     numbers = {
@@ -141,11 +143,7 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["--score"]:
         one_score(*arguments[1:])
         return 0
-    numbers = run(float(arguments[0]) if arguments else 1.0)
-    print(json.dumps(numbers, indent=2))
-    for what in (missed := misses(numbers)):
-        print(f"missed: {what}", file=sys.stderr)
-    return 1 if missed else 0
+    return run_alone(run, misses, arguments)
 
 
 if __name__ == "__main__":

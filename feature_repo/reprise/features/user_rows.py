@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from reprise import sql
 from reprise.events.event import ERASED_PREFIX
+from reprise.features.accumulators import MICROSECONDS_PER_DAY
 from reprise.features.executors.batch import BatchExecutor, EventsSummary
 from reprise.features.feature_functions import FloatArray
 from reprise.features.labels import Outcome, refunded_purchases
@@ -187,7 +188,7 @@ class UserRows(AbstractContextManager["UserRows"]):
             ) RIGHT JOIN (
                 SELECT user_id, median(gap) AS gap_days FROM (
                     SELECT user_id, day - lag(day) OVER (PARTITION BY user_id ORDER BY day) AS gap
-                    FROM (SELECT DISTINCT user_id, ts // 86400000000 AS day FROM purchases)
+                    FROM (SELECT DISTINCT user_id, ts // {MICROSECONDS_PER_DAY} AS day FROM purchases)
                 ) GROUP BY user_id
             ) USING (user_id) ORDER BY user_id
             """

@@ -1,6 +1,6 @@
 """The ``score`` command."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,12 +8,12 @@ from reprise.runtime.settings_command import settings_command
 from reprise.scoring.options import OPTIONS, source_options
 
 if TYPE_CHECKING:
-    from reprise.scoring.settings import ScoringSettings
+    from reprise.scoring.inputs import ScoringInputs
 
 
 @settings_command("score", "reprise.scoring.settings:ScoringSettings", options=OPTIONS)
 @source_options
-def command(settings: "ScoringSettings", **others: Any) -> None:
+def command(inputs: "ScoringInputs") -> None:
     """Score every product that each user bought: the probability of buying it again within the model's horizon.
 
     Writes date=YYYY-MM-DD/model=<digest>/part-*.parquet (or .csv), and _manifest.json when all parts are there. Scores
@@ -22,4 +22,4 @@ def command(settings: "ScoringSettings", **others: Any) -> None:
     """
     from reprise.scoring.run import score
 
-    click.echo(str(score(settings, **others)))
+    click.echo(str(score(inputs)))

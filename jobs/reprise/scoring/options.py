@@ -25,7 +25,7 @@ backtests_option = click.option(
 
 
 def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the events and the instant; the command receives ``events``, ``offline`` (a URL) and ``at``.
+    """Add the options of the events and the instant; the command receives ``ScoringInputs`` instead of settings.
 
     It is a usage error if there is no source of events.
     """
@@ -50,10 +50,19 @@ def source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @event_file_options
     @functools.wraps(command)
     def wrapped(
-        settings: Any, events: Path | None, offline: str | None, at: datetime | None, **others: Any
+        settings: Any,
+        events: Path | None,
+        offline: str | None,
+        at: datetime | None,
+        import_options: Any,
+        memory_limit: str,
+        **others: Any,
     ) -> Any:
+        from reprise.scoring.inputs import ScoringInputs  # noqa: PLC0415 - as in main.py
+
         url = settings.offline_url(events, offline)
         instant = at or datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-        return command(settings, events=events, offline=url, at=instant.astimezone(UTC), **others)
+        with ScoringInputs(settings, events, url, instant, import_options, memory_limit) as inputs:
+            return command(inputs, **others)
 
     return wrapped

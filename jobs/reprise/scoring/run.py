@@ -3,31 +3,22 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from datetime import datetime, timedelta
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from reprise import sql
-from reprise.archive import OfflineStore, prepend_history, write_events
-from reprise.bundle import Bundle, BundleStore
 from reprise.bundle.scorer import Scorer
-from reprise.event_files.importer import import_events
-from reprise.event_files.options import ImportOptions
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.plan import Plan
 from reprise.runtime.durations import EPOCH, format_duration, microseconds
 from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
 from reprise.scoring.exceptions import ScoringError
+from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.metrics import JOB, ScoringMetrics
 from reprise.scoring.output import SCHEMA, Manifest, ScoreDirectory, in_sample_warning
-from reprise.scoring.settings import ScoringSettings
-
-_DEFAULTS = ImportOptions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,85 +49,53 @@ class ScoringReport:
         return "\n".join(lines)
 
 
-def score(
-    settings: ScoringSettings,
-    events: Path | None,
-    offline: str | None,
-    at: datetime,
-    import_options: ImportOptions = _DEFAULTS,
-    memory_limit: str = sql.MEMORY_LIMIT,
-) -> ScoringReport:
-    """Score the pairs with a purchase before an instant, from a file of events, the offline store, or both.
+def score(inputs: ScoringInputs) -> ScoringReport:
+    """Score the pairs with a purchase before the instant, and write the scores to files.
 
     Raises:
         RepriseError: The events, the model or the output is unavailable or unusable, or nobody bought anything.
     """
-    started, at = time.monotonic(), at.astimezone(UTC)
-    with reported_job(JOB, settings) as job, TemporaryDirectory(prefix="reprise-scores-") as name:
-        metrics = ScoringMetrics(job.registry)
-        _, bundle = open_bundle(settings)
-        out = ScoreDirectory(settings.out, at, bundle.digest, Manifest)
+    started, settings = time.monotonic(), inputs.settings
+    with reported_job(JOB, settings) as job:
+        metrics, bundle = ScoringMetrics(job.registry), inputs.bundle
+        out = ScoreDirectory(settings.out, inputs.at, bundle.digest, Manifest)
         complete = out.manifest()
-        wanted = (at, bundle.digest, settings.format)
+        wanted = (inputs.at, bundle.digest, settings.format)
         if complete and (complete.at, complete.model, complete.format) == wanted:
             metrics.show(complete)
             return ScoringReport(complete, out.location)
-        history = read_history(Path(name), events, offline, import_options, memory_limit)
-        plan = Plan.from_dict(bundle.manifest.plan)
-        with BatchExecutor(plan, memory_limit=memory_limit, temp_directory=Path(name)) as executor:
-            executor.load_events(history, before_us=microseconds(at - EPOCH))
-            manifest, scored, present = _write_scores(executor, bundle, at, settings, out, Path(name))
+        with BatchExecutor(
+            inputs.plan, memory_limit=inputs.memory_limit, temp_directory=inputs.folder
+        ) as executor:
+            executor.load_events(inputs.history, before_us=inputs.at_us)
+            manifest, scored, present = _write_scores(executor, inputs, out)
         metrics.show(manifest)
     seconds = time.monotonic() - started
     return ScoringReport(manifest, out.location, False, scored, present, seconds, bundle.manifest.data.last)
 
 
-def open_bundle(settings: ScoringSettings) -> tuple[BundleStore, Bundle]:
-    """Return the model store and the bundle that scores; raises ``BundleError`` or ``StorageError``."""
-    models = settings.open_models(settings.model_store)
-    return models, models.fetch(models.latest() if settings.model == "latest" else settings.model)
-
-
 def _write_scores(
-    executor: BatchExecutor,
-    bundle: Bundle,
-    at: datetime,
-    settings: ScoringSettings,
-    out: ScoreDirectory[Manifest],
-    folder: Path,
+    executor: BatchExecutor, inputs: ScoringInputs, out: ScoreDirectory[Manifest]
 ) -> tuple[Manifest, int, int]:
     """Write the parts that are missing, and the manifest; return it, the pairs scored and the parts found."""
     with progress("Computing states", 1, "steps") as bar:
-        pairs = executor.load_pairs(settings.chunk)
+        pairs = executor.load_pairs(inputs.settings.chunk)
         bar.advance()
     events = executor.summary()
     if not sum(pairs):
-        raise ScoringError(f"there are {events.count:,} events before {at.isoformat()}, but no purchase")
-    # Parts of other events, another instant of the date or another chunk are not this run's
-    tag = sha256(f"{at} {bundle.digest} {settings.chunk} {events}".encode()).hexdigest()[:8]
-    parts = {
-        f"part-{number:05}-of-{len(pairs):05}-{tag}.{settings.format}": number
-        for number, count in enumerate(pairs)
-        if count
-    }
+        raise ScoringError(
+            f"there are {events.count:,} events before {inputs.at.isoformat()}, but no purchase"
+        )
+    names = inputs.part_names(len(pairs), events)
+    parts = {names[number]: number for number, count in enumerate(pairs) if count}
     present = out.begin(parts)
-    scorer = Scorer.of(bundle)
+    scorer = Scorer.of(inputs.bundle)
     missing = {name: number for name, number in parts.items() if name not in present}
     with progress("Scoring", sum(pairs[number] for number in missing.values()), "pairs") as bar:
         for name, number in missing.items():
-            rows = score_pairs(executor, scorer, number, at)
-            out.write(name, rows, folder, bar.advance)
-    manifest = Manifest(
-        at=at,
-        model=bundle.digest,
-        format=settings.format,
-        horizon_seconds=bundle.manifest.horizon_seconds,
-        chunk=settings.chunk,
-        events=events.count,
-        last_event=EPOCH + timedelta(microseconds=events.last_us),
-        pairs=sum(pairs),
-        files=list(parts),
-    )
+            rows = score_pairs(executor, scorer, number, inputs.at)
+            out.write(name, rows, inputs.folder, bar.advance)
+    manifest = Manifest(**inputs.describe(events, list(parts)), pairs=sum(pairs))
     out.finish(manifest)
     return manifest, bar.finished, len(present)
 
@@ -145,30 +104,15 @@ def score_pairs(executor: BatchExecutor, scorer: Scorer, part: int, at: datetime
     """Yield the scores of a part of the executor's pairs, ``output.SCHEMA``; raises ``ScoringError``."""
     rows = executor.pair_rows(part, microseconds(at - EPOCH))
     for batch, inputs in executor.with_inputs(rows):
-        probabilities = scorer.score(inputs)
-        if not np.all((probabilities >= 0) & (probabilities <= 1)):
-            raise ScoringError("the model's graph gives a score that is not a probability")
+        probabilities = checked_scores(scorer, inputs)
         ids = [batch.column(name) for name in ("user_id", "product_id")]
         bought = [batch.column(name) for name in ("purchases", "mean_amount", "last_purchase")]
         yield pa.RecordBatch.from_arrays([*ids, pa.array(probabilities), *bought], schema=SCHEMA)
 
 
-def read_history(
-    folder: Path, events: Path | None, offline: str | None, options: ImportOptions, memory_limit: str
-) -> Path:
-    """Return a Parquet file of the events of files, of the offline store, or of files and then the store."""
-    imported, archived, both = (folder / f"{name}.parquet" for name in ("imported", "archived", "both"))
-    if events is not None:
-        with progress("Reading the events", 1, "steps") as bar:
-            import_events(events, imported, options=options, memory_limit=memory_limit, temp_directory=folder)
-            bar.advance()
-    if offline is None:
-        return imported
-    with progress("Reading the offline store", None, "records") as bar:
-        write_events(
-            OfflineStore(offline), archived, order="arrival", memory_limit=memory_limit, advance=bar.advance
-        )
-    if events is None:
-        return archived
-    prepend_history(imported, archived, both, memory_limit)
-    return both
+def checked_scores(scorer: Scorer, inputs: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """Return the scores of rows; raises ``ScoringError`` if one is not a probability."""
+    scores = scorer.score(inputs)
+    if not np.all((scores >= 0) & (scores <= 1)):  # nor NaN
+        raise ScoringError("the model's graph gives a score that is not a probability")
+    return scores

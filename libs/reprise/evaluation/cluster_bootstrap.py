@@ -15,7 +15,8 @@ import numpy as np
 
 from reprise.evaluation.classification_metrics import Floats, Indices
 
-_Z = 1.96
+NORMAL_95 = 1.96
+"""Standard errors from the mean to each end of a 95% interval of the normal distribution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,9 @@ def wilson_interval(hits: float, total: int) -> Interval:
     """Return a share with its 95% interval (Wilson, JASA 22, 1927)."""
     if total == 0:
         return Interval(float("nan"), float("nan"), float("nan"))
-    share, z2 = hits / total, _Z * _Z
+    share, z2 = hits / total, NORMAL_95 * NORMAL_95
     middle = (share + z2 / (2 * total)) / (1 + z2 / total)
-    half = _Z / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total * total))
+    half = NORMAL_95 / (1 + z2 / total) * sqrt(share * (1 - share) / total + z2 / (4 * total * total))
     return Interval(share, max(0.0, middle - half), min(1.0, middle + half))
 
 

@@ -8,9 +8,8 @@ combined by squares. Unlike p ± 1.96 standard errors it does not shrink to noth
 from dataclasses import dataclass
 from math import sqrt
 
-from reprise.evaluation.cluster_bootstrap import Interval, wilson_interval
+from reprise.evaluation.cluster_bootstrap import NORMAL_95, Interval, wilson_interval
 
-_Z = 1.96
 MIN_BUYERS = 30
 """Fewest users with a sum above zero in each group for an interval of the difference of means."""
 
@@ -62,5 +61,5 @@ def spend_difference(treated: Group, control: Group) -> Interval:
         max(0.0, group.spend_squared - group.users * group.mean_spend**2) / (group.users - 1) / group.users
         for group in (treated, control)
     )
-    half = _Z * sqrt(variance)
+    half = NORMAL_95 * sqrt(variance)
     return Interval(value, value - half, value + half)

@@ -3,6 +3,7 @@
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow.parquet as pq
@@ -10,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from reprise.bundle import BundleStore
-from reprise.event_files.options import ImportOptions
+from reprise.event_files.importer import import_events
+from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.nightly.main import command
 from reprise.scoring.nightly.run import run_night
 from reprise.scoring.settings import ScoringSettings
@@ -43,6 +45,21 @@ def test_all_answers_are_written_and_none_is_repeated(models: str, tmp_path: Pat
     assert again.exit_code == 0, again.output
     assert again.output.count("nothing to do") == 2
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_all_answers_share_one_reading_of_the_events_and_complete_ones_need_none(
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counting(events: Path, *arguments: Any, **options: Any) -> object:
+        read.append(events)
+        return import_events(events, *arguments, **options)
+
+    monkeypatch.setattr("reprise.scoring.inputs.import_events", counting)
+    for _ in range(2):
+        assert run(models, tmp_path).exit_code == 0
+        assert read == [tmp_path / "events.parquet"]
 
 
 def test_an_answer_that_fails_does_not_keep_the_others_from_being_written(
@@ -80,11 +97,11 @@ def test_all_answers_are_of_the_latest_model_when_the_night_begins(tmp_path: Pat
     store = BundleStore(models)
     first = store.latest()
     other = store.publish(bundle_files(weights={"pair_purchases": 0.1}, bias=-1.0))
-    source = {"events": tmp_path / "events.parquet", "offline": None, "at": AT}
-    pq.write_table(purchases(), source["events"])
+    pq.write_table(purchases(), tmp_path / "events.parquet")
     settings = ScoringSettings(model_store=models, out=str(tmp_path / "out"))
-    for _ in run_night(settings, 0, {**source, "import_options": ImportOptions(), "memory_limit": "1GB"}):
-        store.set_latest(other)  # Another model is published while the night runs
+    with ScoringInputs(settings, tmp_path / "events.parquet", None, AT) as inputs:
+        for _ in run_night(inputs, 0):
+            store.set_latest(other)  # Another model is published while the night runs
     found = [*tmp_path.glob("out/date=*/model=*/_manifest.json"), *tmp_path.glob("out/demand-*.json")]
     assert [json.loads(path.read_bytes())["model"] for path in found] == [first, first]
     assert f"<code>{first[7:19]}</code>" in (tmp_path / "out" / "report.html").read_text()

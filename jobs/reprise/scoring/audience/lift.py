@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
@@ -12,17 +11,15 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from reprise import sql
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.proportion_difference import Group, share_difference, spend_difference
-from reprise.event_files.options import ImportOptions
 from reprise.features.labels import Outcome, refunded_purchases
 from reprise.runtime.durations import EPOCH, format_duration, microseconds
 from reprise.runtime.storage import open_storage
 from reprise.scoring.audience.output import campaign_path, read_audience, read_campaign
 from reprise.scoring.exceptions import ScoringError
-from reprise.scoring.run import read_history
-from reprise.scoring.settings import ScoringSettings
+from reprise.scoring.inputs import ScoringInputs
 
 ALL = "all"
-_QUIET = timedelta(days=1)
+MAX_EVENT_GAP = timedelta(days=1)
 """Longest time without any event of the shop."""
 
 
@@ -96,15 +93,7 @@ class LiftReport(BaseModel):
 
 
 def measure_lift(
-    settings: ScoringSettings,
-    campaign: str,
-    start: datetime | None,
-    window: timedelta | None,
-    events: Path | None,
-    offline: str | None,
-    at: datetime,
-    import_options: ImportOptions,
-    memory_limit: str,
+    inputs: ScoringInputs, campaign: str, start: datetime | None, window: timedelta | None
 ) -> LiftReport:
     """Compare both groups of a campaign by the purchases in (start, start + window], and write the result.
 
@@ -114,23 +103,21 @@ def measure_lift(
         ScoringError: There is no such campaign, or it begins after all events.
         RepriseError: The events or the output are unavailable or unusable.
     """
-    storage = open_storage(settings.out)
+    storage = open_storage(inputs.settings.out)
     manifest = read_campaign(storage, campaign)
     if manifest is None:
         raise ScoringError(f"{storage.location(campaign_path(campaign))} has no manifest: no such campaign")
     begins = (start or manifest.at).astimezone(UTC)
     ends = begins + (window or timedelta(seconds=manifest.horizon_seconds))
     outcome = Outcome(manifest.purchase_type, manifest.refund_window_seconds * 1_000_000)
-    bounds = [microseconds(each - EPOCH) for each in (begins, min(ends, at), at)]
-    with TemporaryDirectory(prefix="reprise-lift-") as name:
-        history = read_history(Path(name), events, offline, import_options, memory_limit)
-        with sql.connect(memory_limit=memory_limit, temp_directory=Path(name) / "spill") as connection:
-            connection.register("audience", read_audience(storage, manifest))
-            groups = _groups(connection, history, outcome, bounds)
-            last_us = connection.execute(
-                f"SELECT max(epoch_us(timestamp)) FROM read_parquet({sql.literal(history)})"
-                f" WHERE epoch_us(timestamp) < {bounds[2]}"
-            ).fetchone()[0]
+    bounds = [microseconds(each - EPOCH) for each in (begins, min(ends, inputs.at), inputs.at)]
+    with sql.connect(memory_limit=inputs.memory_limit, temp_directory=inputs.folder / "spill") as connection:
+        connection.register("audience", read_audience(storage, manifest))
+        groups = _groups(connection, inputs.history, outcome, bounds)
+        last_us = connection.execute(
+            f"SELECT max(epoch_us(timestamp)) FROM read_parquet({sql.literal(inputs.history)})"
+            f" WHERE epoch_us(timestamp) < {bounds[2]}"
+        ).fetchone()[0]
     if last_us is None or last_us <= bounds[0]:
         raise ScoringError(f"there is no event after {begins.isoformat()}, when the campaign began")
     last_event = EPOCH + timedelta(microseconds=last_us)
@@ -141,7 +128,8 @@ def measure_lift(
         start=begins,
         end=ends,
         last_event=last_event,
-        is_over=min(at, last_event + _QUIET) >= ends + timedelta(seconds=manifest.refund_window_seconds),
+        is_over=min(inputs.at, last_event + MAX_EVENT_GAP)
+        >= ends + timedelta(seconds=manifest.refund_window_seconds),
         bands=[
             _band(name, groups.get((name, False), empty), groups.get((name, True), empty)) for name in names
         ],

@@ -14,6 +14,7 @@ from reprise.runtime.settings_command import settings_command
 from reprise.scoring.options import source_options
 
 if TYPE_CHECKING:
+    from reprise.scoring.inputs import ScoringInputs
     from reprise.scoring.settings import ScoringSettings
 
 _SETTINGS = "reprise.scoring.settings:ScoringSettings"
@@ -141,13 +142,7 @@ def command(settings: "ScoringSettings", campaign: str | None, **others: Any) ->
 )
 @click.option("--window", type=DURATION, help="How long a purchase counts.  [default: the model's horizon]")
 @source_options
-def lift(
-    settings: "ScoringSettings",
-    campaign: str,
-    start: datetime | None,
-    window: timedelta | None,
-    **others: Any,
-) -> None:
+def lift(inputs: "ScoringInputs", campaign: str, start: datetime | None, window: timedelta | None) -> None:
     """Compare who bought among the users written to and the holdout, when the campaign is over.
 
     Prints shares of buyers and their difference with a 95% interval, overall and by band, and the spend per user; and
@@ -155,7 +150,7 @@ def lift(
     """
     from reprise.scoring.audience.lift import measure_lift
 
-    click.echo(str(measure_lift(settings, campaign, start, window, **others)))
+    click.echo(str(measure_lift(inputs, campaign, start, window)))
 
 
 command.add_command(lift)

@@ -1,6 +1,6 @@
 """The ``demand`` command."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,13 +8,13 @@ from reprise.runtime.settings_command import settings_command
 from reprise.scoring.options import OPTIONS, backtests_option, source_options
 
 if TYPE_CHECKING:
-    from reprise.scoring.settings import ScoringSettings
+    from reprise.scoring.inputs import ScoringInputs
 
 
 @settings_command("demand", "reprise.scoring.settings:ScoringSettings", options=OPTIONS)
 @backtests_option
 @source_options
-def command(settings: "ScoringSettings", **others: Any) -> None:
+def command(inputs: "ScoringInputs", backtests: int) -> None:
     """Forecast the demand for each product within the model's horizon: buyers, units and revenue.
 
     Writes demand-YYYY-MM-DD-<digest>.parquet (or .csv), with 80 % intervals, and prints the largest products and how
@@ -22,4 +22,4 @@ def command(settings: "ScoringSettings", **others: Any) -> None:
     """
     from reprise.scoring.demand.run import forecast_demand
 
-    click.echo(str(forecast_demand(settings, **others)))
+    click.echo(str(forecast_demand(inputs, backtests)))

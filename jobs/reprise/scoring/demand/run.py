@@ -2,21 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from datetime import datetime, timedelta
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.bundle import Bundle, BundleStore
 from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats
-from reprise.event_files.options import ImportOptions
 from reprise.events import parse_timestamp
 from reprise.features.executors.batch import BatchExecutor
-from reprise.features.plan import Plan
 from reprise.runtime.durations import EPOCH, format_duration, microseconds
 from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
@@ -26,9 +21,9 @@ from reprise.scoring.demand.intervals import fit_dispersion, interval
 from reprise.scoring.demand.manifest import SCHEMA, BacktestErrors, DemandManifest, manifest_path
 from reprise.scoring.demand.metrics import JOB, DemandMetrics
 from reprise.scoring.demand.purchases import Purchases, Totals
+from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.output import read_manifest, write_table
-from reprise.scoring.run import open_bundle, read_history, score_pairs
-from reprise.scoring.settings import ScoringSettings
+from reprise.scoring.run import score_pairs
 
 _SHOWN = 5
 _TOTALS = ("repeat_buyers", "new_buyers", "units", "revenue")
@@ -84,24 +79,15 @@ class DemandReport:
         return "\n".join(lines)
 
 
-def forecast_demand(
-    settings: ScoringSettings,
-    events: Path | None,
-    offline: str | None,
-    at: datetime,
-    backtests: int,
-    import_options: ImportOptions,
-    memory_limit: str,
-) -> DemandReport:
-    """Forecast each product's demand within the model's horizon from an instant, and write it to a file.
+def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
+    """Forecast each product's demand within the model's horizon from the instant, and write it to a file.
 
     Raises:
         RepriseError: The events, the model or the output is unavailable or unusable, or the history is too short.
     """
-    at = at.astimezone(UTC)
-    with reported_job(JOB, settings) as job, TemporaryDirectory(prefix="reprise-demand-") as name:
-        metrics = DemandMetrics(job.registry)
-        models, bundle = open_bundle(settings)
+    settings, at = inputs.settings, inputs.at
+    with reported_job(JOB, settings) as job:
+        metrics, bundle = DemandMetrics(job.registry), inputs.bundle
         storage, path = open_storage(settings.out), manifest_path(at, bundle.digest)
         complete = read_manifest(storage, path, DemandManifest)
         if complete is not None:
@@ -111,8 +97,7 @@ def forecast_demand(
                 return DemandReport(complete, storage.location(complete.file))
             storage.remove(path)
             storage.remove(complete.file)
-        history = read_history(Path(name), events, offline, import_options, memory_limit)
-        products, final, past = _forecasts(models, bundle, history, at, backtests, settings, memory_limit)
+        products, final, past = _forecasts(inputs, backtests)
         table = _table(products, final, past)
         manifest = DemandManifest(
             at=at,
@@ -131,23 +116,18 @@ def forecast_demand(
     return DemandReport(manifest, storage.location(manifest.file), table)
 
 
-def _forecasts(
-    models: BundleStore,
-    bundle: Bundle,
-    history: Path,
-    at: datetime,
-    backtests: int,
-    settings: ScoringSettings,
-    memory_limit: str,
-) -> tuple[pa.Array, Forecast, Sequence[Backtest]]:
+def _forecasts(inputs: ScoringInputs, backtests: int) -> tuple[pa.Array, Forecast, Sequence[Backtest]]:
     """Return the products, their forecast, and the backtests, the earliest first."""
-    model = bundle.manifest.model
-    plan, horizon = Plan.from_dict(bundle.manifest.plan), timedelta(seconds=bundle.manifest.horizon_seconds)
+    bundle, history, at = inputs.bundle, inputs.history, inputs.at
+    model, horizon = bundle.manifest.model, timedelta(seconds=bundle.manifest.horizon_seconds)
     horizon_us, held_out_us = microseconds(horizon), parse_timestamp(bundle.manifest.data.evaluation.start)
-    evaluated = Scorer(models.evaluated_model(bundle), model.input, model.output, bundle.manifest.input_names)
+    graph = inputs.models.evaluated_model(bundle)
+    evaluated = Scorer(graph, model.input, model.output, bundle.manifest.input_names)
     with (
-        Purchases(history, plan.purchase_type, microseconds(at - EPOCH), memory_limit) as purchases,
-        BatchExecutor(plan, memory_limit=memory_limit, temp_directory=history.parent) as executor,
+        Purchases(history, inputs.plan.purchase_type, inputs.at_us, inputs.memory_limit) as purchases,
+        BatchExecutor(
+            inputs.plan, memory_limit=inputs.memory_limit, temp_directory=inputs.folder
+        ) as executor,
     ):
         earlier = (at - back * horizon for back in range(backtests, 0, -1))
         instants = [each for each in earlier if microseconds(each - EPOCH) - horizon_us >= purchases.start_us]
@@ -155,30 +135,24 @@ def _forecasts(
         with progress("Forecasting", len(instants) + 1, "instants") as bar:
             for instant in instants:
                 start_us = microseconds(instant - EPOCH)
-                expected = _forecast(executor, evaluated, purchases, history, instant, horizon_us, settings)
+                expected = _forecast(executor, evaluated, purchases, inputs, instant)
                 actual = purchases.within(start_us, start_us + horizon_us)
                 covered = _coverage(expected, actual, found)
                 found.append(Backtest(instant, expected, actual, start_us < held_out_us, covered))
                 bar.advance()
-            final = _forecast(executor, Scorer.of(bundle), purchases, history, at, horizon_us, settings)
+            final = _forecast(executor, Scorer.of(bundle), purchases, inputs, at)
             bar.advance()
         return purchases.products, final, found
 
 
 def _forecast(
-    executor: BatchExecutor,
-    scorer: Scorer,
-    purchases: Purchases,
-    history: Path,
-    at: datetime,
-    horizon_us: int,
-    settings: ScoringSettings,
+    executor: BatchExecutor, scorer: Scorer, purchases: Purchases, inputs: ScoringInputs, at: datetime
 ) -> Forecast:
     """Return the forecast from the scores of all pairs at an instant."""
     at_us, size = microseconds(at - EPOCH), len(purchases.products)
-    executor.load_events(history, before_us=at_us)
+    executor.load_events(inputs.history, before_us=at_us)
     mean_amount, buyers, spend = purchases.mean_amount(at_us), np.zeros(size), np.zeros(size)
-    for part in range(len(executor.load_pairs(settings.chunk))):
+    for part in range(len(executor.load_pairs(inputs.settings.chunk))):
         for batch in score_pairs(executor, scorer, part, at):
             product = pc.index_in(batch.column("product_id"), value_set=purchases.products).to_numpy()
             amount = batch.column("mean_amount").to_numpy(zero_copy_only=False)
@@ -186,6 +160,7 @@ def _forecast(
             probability = batch.column("probability").to_numpy().astype(np.float64)
             buyers += np.bincount(product, probability, size)
             spend += np.bincount(product, probability * amount, size)
+    horizon_us = inputs.bundle.manifest.horizon_seconds * 1_000_000
     return forecast(purchases, at_us, horizon_us, buyers, spend)
 
 

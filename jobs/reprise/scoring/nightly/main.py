@@ -1,6 +1,6 @@
 """The ``nightly`` command, and the scoring job's container."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,7 +8,7 @@ from reprise.runtime.settings_command import settings_command
 from reprise.scoring.options import OPTIONS, backtests_option, source_options
 
 if TYPE_CHECKING:
-    from reprise.scoring.settings import ScoringSettings
+    from reprise.scoring.inputs import ScoringInputs
 
 
 @settings_command(
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 )
 @backtests_option
 @source_options
-def command(settings: "ScoringSettings", backtests: int, **source: Any) -> None:
+def command(inputs: "ScoringInputs", backtests: int) -> None:
     """Write all answers of a night to the output: score, demand, retention, then report.
 
     What is there already is not computed again, so a run that failed can be repeated. An answer that fails does not
@@ -25,5 +25,5 @@ def command(settings: "ScoringSettings", backtests: int, **source: Any) -> None:
     """
     from reprise.scoring.nightly.run import run_night
 
-    for summary in run_night(settings, backtests, source):
+    for summary in run_night(inputs, backtests):
         click.echo(summary)

@@ -25,8 +25,9 @@ _REORDERED = 10
 _CAMPAIGNS = 10
 
 
-def write_report(settings: ScoringSettings) -> str:
-    """Write the page beside the answers, and return its location.
+def write_report(settings: ScoringSettings, model: str | None = None) -> str:
+    """Write the page beside the answers, and return its location; ``model`` is as for ``read_answers``,
+    by default that of the settings.
 
     Raises:
         ScoringError: There are no answers, or a manifest cannot be read.
@@ -34,8 +35,8 @@ def write_report(settings: ScoringSettings) -> str:
     """
     with reported_job(JOB, settings):
         storage = open_storage(settings.out)
-        model = None if settings.model == "latest" else settings.model
-        answers = read_answers(storage, model)
+        chosen = None if settings.model == "latest" else settings.model
+        answers = read_answers(storage, model or chosen)
         if (basis := answers.latest or answers.scores or answers.retention) is None:
             raise ScoringError(f"{storage.location('')} has no answers: run reprise nightly first")
         storage.write(PAGE, render_page(answers, basis).encode())

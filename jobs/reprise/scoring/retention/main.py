@@ -1,6 +1,6 @@
 """The ``retention`` command."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,13 +8,13 @@ from reprise.runtime.settings_command import settings_command
 from reprise.scoring.options import OPTIONS, backtests_option, source_options
 
 if TYPE_CHECKING:
-    from reprise.scoring.settings import ScoringSettings
+    from reprise.scoring.inputs import ScoringInputs
 
 
 @settings_command("retention", "reprise.scoring.settings:ScoringSettings", options=OPTIONS)
 @backtests_option
 @source_options
-def command(settings: "ScoringSettings", **others: Any) -> None:
+def command(inputs: "ScoringInputs", backtests: int) -> None:
     """Score every user with a purchase: the probability of buying anything within the model's horizon.
 
     Writes retention/date=YYYY-MM-DD/model=<digest>/part-*.parquet (or .csv) with the drop since one horizon before, the
@@ -23,4 +23,4 @@ def command(settings: "ScoringSettings", **others: Any) -> None:
     """
     from reprise.scoring.retention.run import score_users
 
-    click.echo(str(score_users(settings, **others)))
+    click.echo(str(score_users(inputs, backtests)))

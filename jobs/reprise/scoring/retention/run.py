@@ -3,10 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from hashlib import sha256
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from datetime import timedelta
 
 import numpy as np
 import pyarrow as pa
@@ -15,14 +12,14 @@ import pyarrow.compute as pc
 from reprise.bundle import Bundle, BundleStore
 from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats, RankedPredictions
-from reprise.event_files.options import ImportOptions
 from reprise.events import parse_timestamp
-from reprise.features.plan import Plan
+from reprise.features.accumulators import MICROSECONDS_PER_DAY
 from reprise.features.user_rows import UserRows
-from reprise.runtime.durations import EPOCH, microseconds
+from reprise.runtime.durations import EPOCH
 from reprise.runtime.job_metrics import reported_job
 from reprise.runtime.progress import progress
 from reprise.scoring.exceptions import ScoringError
+from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.output import ScoreDirectory
 from reprise.scoring.retention.metrics import JOB, RetentionMetrics
 from reprise.scoring.retention.output import (
@@ -34,10 +31,8 @@ from reprise.scoring.retention.output import (
     RetentionManifest,
     RetentionReport,
 )
-from reprise.scoring.run import open_bundle, read_history
-from reprise.scoring.settings import ScoringSettings
+from reprise.scoring.run import checked_scores
 
-_DAY_US = 86_400_000_000
 _BANDS = 5
 
 
@@ -58,73 +53,53 @@ class _Scores:
         )
 
 
-def score_users(
-    settings: ScoringSettings,
-    events: Path | None,
-    offline: str | None,
-    at: datetime,
-    backtests: int,
-    import_options: ImportOptions,
-    memory_limit: str,
-) -> RetentionReport:
-    """Score the users with a purchase before an instant, and write the scores to files.
+def score_users(inputs: ScoringInputs, backtests: int) -> RetentionReport:
+    """Score the users with a purchase before the instant, and write the scores to files.
 
     Raises:
         RepriseError: The events, the model or the output is unavailable or unusable, nobody bought anything, or the
             bundle has no model of users.
     """
-    at = at.astimezone(UTC)
-    at_us = microseconds(at - EPOCH)
-    with reported_job(JOB, settings) as job, TemporaryDirectory(prefix="reprise-retention-") as name:
-        metrics = RetentionMetrics(job.registry)
-        models, bundle = open_bundle(settings)
-        scorers = _open_scorers(models, bundle)
-        out = ScoreDirectory(f"{settings.out}/{FOLDER}", at, bundle.digest, RetentionManifest, SCHEMA)
+    settings = inputs.settings
+    with reported_job(JOB, settings) as job:
+        metrics, bundle = RetentionMetrics(job.registry), inputs.bundle
+        scorers = _open_scorers(inputs.models, bundle)
+        out = ScoreDirectory(f"{settings.out}/{FOLDER}", inputs.at, bundle.digest, RetentionManifest, SCHEMA)
         complete = out.manifest()
-        wanted = (at, bundle.digest, settings.format, backtests)
+        wanted = (inputs.at, bundle.digest, settings.format, backtests)
         if complete and (complete.at, complete.model, complete.format, complete.wanted_backtests) == wanted:
             metrics.show(complete)
             return RetentionReport(complete, out.location)
-        history = read_history(Path(name), events, offline, import_options, memory_limit)
         manifest = bundle.manifest
-        plan, horizon_us = Plan.from_dict(manifest.plan), manifest.horizon_seconds * 1_000_000
+        at_us, horizon_us = inputs.at_us, manifest.horizon_seconds * 1_000_000
         with UserRows(
-            plan,
-            history,
+            inputs.plan,
+            inputs.history,
             before_us=at_us,
             refund_us=manifest.refund_window_seconds * 1_000_000,
-            memory_limit=memory_limit,
+            memory_limit=inputs.memory_limit,
         ) as rows:
             summary = rows.summary()
             if not rows.users:
                 raise ScoringError(
-                    f"there are {summary.count:,} events before {at.isoformat()}, but no purchase"
+                    f"there are {summary.count:,} events before {inputs.at.isoformat()}, but no purchase"
                 )
             earlier = [at_us - back * horizon_us for back in range(max(backtests, 1), 0, -1)]
             scores = _score(rows, scorers, [*earlier, at_us], at_us - horizon_us)
             table = _table(scores, rows.habits(at_us, horizon_us), at_us, horizon_us)
-        tag = sha256(f"{at} {bundle.digest} {settings.chunk} {summary}".encode()).hexdigest()[:8]
-        parts = math.ceil(len(table) / settings.chunk)
-        names = [f"part-{part:05}-of-{parts:05}-{tag}.{settings.format}" for part in range(parts)]
+        names = inputs.part_names(math.ceil(len(table) / settings.chunk), summary)
         present = out.begin(names)
         with progress("Writing", len(table), "users") as bar:
             for part, file in enumerate(names):
                 if file not in present:
                     chosen = table.slice(part * settings.chunk, settings.chunk)
-                    out.write(file, chosen.to_batches(), Path(name), bar.advance)
+                    out.write(file, chosen.to_batches(), inputs.folder, bar.advance)
         held_out_us = parse_timestamp(manifest.data.evaluation.start)
         found = RetentionManifest(
-            at=at,
-            model=bundle.digest,
-            format=settings.format,
-            horizon_seconds=manifest.horizon_seconds,
-            chunk=settings.chunk,
-            events=summary.count,
-            last_event=EPOCH + timedelta(microseconds=summary.last_us),
-            files=names,
+            **inputs.describe(summary, names),
             users=len(table),
             bands=_bands(table),
-            purchase_type=plan.purchase_type,
+            purchase_type=inputs.plan.purchase_type,
             refund_window_seconds=manifest.refund_window_seconds,
             wanted_backtests=backtests,
             backtests=_backtests(scores, earlier[:backtests], horizon_us, held_out_us),
@@ -159,14 +134,11 @@ def _score(
     with progress("Scoring", len(buyers), "users") as bar:
         for inputs in rows.inputs(buyers):
             place = slice(done, done + len(inputs))
-            found[1, place] = evaluated.score(inputs)
+            found[1, place] = checked_scores(evaluated, inputs)
             if (skipped := max(0, first - done)) < len(inputs):
-                found[0, done + skipped : place.stop] = published.score(inputs[skipped:])
+                found[0, done + skipped : place.stop] = checked_scores(published, inputs[skipped:])
             done = place.stop
             bar.advance(len(inputs))
-    wanted = np.concatenate([found[0, first:], found[1]])
-    if not np.all((wanted >= 0) & (wanted <= 1)):  # nor NaN
-        raise ScoringError("the users' model gives a score that is not a probability")
     return _Scores(past, found[0], found[1])
 
 
@@ -182,7 +154,7 @@ def _table(scores: _Scores, habits: pa.Table, at_us: int, horizon_us: int) -> pa
         pa.array(earlier.astype(np.float32), from_pandas=True),
         pa.array((earlier - now.published).astype(np.float32), from_pandas=True),
         own["gap_days"],
-        pa.array((at_us - past["last_us"].to_numpy()) / _DAY_US),
+        pa.array((at_us - past["last_us"].to_numpy()) / MICROSECONDS_PER_DAY),
         past["purchases"],
         own["value"],
         past["last_us"].cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC")),

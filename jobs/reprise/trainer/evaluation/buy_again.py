@@ -14,6 +14,7 @@ from reprise.evaluation.buy_again_baselines import BuyAgainBaselines, PairHistor
 from reprise.evaluation.classification_metrics import Floats
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.ranking_metrics import compare_rankings
+from reprise.features.accumulators import MICROSECONDS_PER_DAY
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs
 from reprise.features.plan import Plan
@@ -21,7 +22,6 @@ from reprise.trainer.evaluation.held_out import MODEL
 
 _USERS = 2_000
 _LISTED = 100  # If the plan has no list of products
-_DAY_US = timedelta(days=1) // timedelta(microseconds=1)
 _COLUMNS = ("purchases", "days_since_first", "days_since_last", "intervals", "log_days", "squared_log_days")
 
 
@@ -100,11 +100,12 @@ def _pairs(source: str, plan: Plan, instant_us: int, horizon_us: int) -> str:
         SELECT user_id, product_id, epoch_us(timestamp) AS t FROM {source}
         WHERE event_type = {sql.literal(plan.purchase_type)}
     ), bought AS (
-        SELECT *, (t - lag(t) OVER (PARTITION BY user_id, product_id ORDER BY t)) / {_DAY_US} AS days FROM instants
+        SELECT *, (t - lag(t) OVER (PARTITION BY user_id, product_id ORDER BY t)) / {MICROSECONDS_PER_DAY} AS days
+        FROM instants
     ), pairs AS (
         SELECT user_id, product_id, count(*) {past} AS purchases,
-            ({instant_us} - min(t)) / {_DAY_US} AS days_since_first,
-            ({instant_us} - max(t) {past}) / {_DAY_US} AS days_since_last,
+            ({instant_us} - min(t)) / {MICROSECONDS_PER_DAY} AS days_since_first,
+            ({instant_us} - max(t) {past}) / {MICROSECONDS_PER_DAY} AS days_since_last,
             count(*) {intervals} AS intervals,
             coalesce(sum(ln(days)) {intervals}, 0) AS log_days,
             coalesce(sum(ln(days) ** 2) {intervals}, 0) AS squared_log_days,

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from reprise.evaluation.classification_metrics import Floats, Indices, Labels
+from reprise.features.accumulators import MICROSECONDS_PER_DAY
 from reprise.features.user_rows import UserRows
 from reprise.runtime.durations import microseconds
 from reprise.trainer.data.labelled_rows import LabelledRows
 
 MAX_ROWS = 100_000
 MAX_USERS = 50_000
-_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,6 @@ def load_user_dataset(
         labels=wait <= horizon_us,  # False for NaN: no purchase followed
         timestamps_us=timestamps,
         users=past["user_id"].combine_chunks().dictionary_encode().indices.to_numpy().astype(np.int64),
-        recency_days=(timestamps - past["last_us"].to_numpy()) / _DAY_US,
+        recency_days=(timestamps - past["last_us"].to_numpy()) / MICROSECONDS_PER_DAY,
         purchases=past["purchases"].to_numpy().astype(np.float64),
     )

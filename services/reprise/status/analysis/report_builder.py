@@ -198,14 +198,14 @@ def _notes(jobs: Samples, name: str) -> list[str]:
         rows = [rows for _, rows in jobs.all("reprise_backfill_rows")]
         return [f"wrote {count(sum(rows), 'row')}"] if rows else []
     if name in NIGHTLY_JOBS:
-        return _notes_of_the_night(jobs, name)
+        return _nightly_notes(jobs, name)
     checked, wrong = jobs.one("reprise_outcomes_checked_values"), jobs.one("reprise_outcomes_mismatches")
     if checked is None or wrong is None:
         return []
     return [f"{count(checked, 'feature')} recomputed, {plain(wrong)} of them differ"]
 
 
-def _notes_of_the_night(jobs: Samples, name: str) -> list[str]:
+def _nightly_notes(jobs: Samples, name: str) -> list[str]:
     if name == SCORING:
         pairs = jobs.one("reprise_scoring_pairs")
         return [count(pairs, "pair")] if pairs is not None else []

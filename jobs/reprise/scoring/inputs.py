@@ -1,0 +1,135 @@
+"""What answers are computed from: events, an instant and a model."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from reprise import sql
+from reprise.archive import OfflineStore, prepend_history, write_events
+from reprise.bundle import Bundle, BundleStore
+from reprise.event_files.importer import import_events
+from reprise.event_files.options import ImportOptions
+from reprise.features.executors.batch import EventsSummary
+from reprise.features.plan import Plan
+from reprise.runtime.durations import EPOCH, microseconds
+from reprise.runtime.progress import progress
+from reprise.scoring.settings import ScoringSettings
+
+_DEFAULTS = ImportOptions()
+
+
+class ScoringInputs(AbstractContextManager["ScoringInputs"]):
+    """The events, the instant and the model of one answer or several; a context manager.
+
+    The model is fetched, and the events are read into a temporary folder, when an answer first needs them. All
+    answers have the same.
+
+    Args:
+        settings: Which model, and the form of the output.
+        events: A file, a folder or a pattern of events; with ``offline``, those from before the log.
+        offline: URL of the offline store.
+        at: The instant: earlier events count, later ones do not.
+        import_options: How the files are read.
+        memory_limit: Memory limit of DuckDB.
+    """
+
+    def __init__(
+        self,
+        settings: ScoringSettings,
+        events: Path | None,
+        offline: str | None,
+        at: datetime,
+        import_options: ImportOptions = _DEFAULTS,
+        memory_limit: str = sql.MEMORY_LIMIT,
+    ) -> None:
+        self.settings = settings
+        self.at = at.astimezone(UTC)
+        self.memory_limit = memory_limit
+        self._source = (events, offline)
+        self._import_options = import_options
+        self._temporary = TemporaryDirectory(prefix="reprise-scoring-")
+
+    def __exit__(self, *_: object) -> None:
+        self._temporary.cleanup()
+
+    @property
+    def folder(self) -> Path:
+        """A folder for temporary files."""
+        return Path(self._temporary.name)
+
+    @property
+    def at_us(self) -> int:
+        """The instant, microseconds since 1970-01-01 UTC."""
+        return microseconds(self.at - EPOCH)
+
+    @cached_property
+    def models(self) -> BundleStore:
+        """The model store; raises ``StorageAddressError``."""
+        return self.settings.open_models(self.settings.model_store)
+
+    @cached_property
+    def bundle(self) -> Bundle:
+        """The bundle that scores; raises ``BundleError`` or ``StorageError``."""
+        wanted = self.settings.model
+        return self.models.fetch(self.models.latest() if wanted == "latest" else wanted)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The bundle's plan; raises ``PlanError``."""
+        return Plan.from_dict(self.bundle.manifest.plan)
+
+    @cached_property
+    def history(self) -> Path:
+        """A Parquet file of the events; raises ``RepriseError`` if they are unavailable or unusable."""
+        (events, offline), limit = self._source, self.memory_limit
+        imported, archived, both = (
+            self.folder / f"{name}.parquet" for name in ("imported", "archived", "both")
+        )
+        if events is not None:
+            with progress("Reading the events", 1, "steps") as bar:
+                import_events(
+                    events,
+                    imported,
+                    options=self._import_options,
+                    memory_limit=limit,
+                    temp_directory=self.folder,
+                )
+                bar.advance()
+        if offline is None:
+            return imported
+        with progress("Reading the offline store", None, "records") as bar:
+            write_events(
+                OfflineStore(offline), archived, order="arrival", memory_limit=limit, advance=bar.advance
+            )
+        if events is None:
+            return archived
+        prepend_history(imported, archived, both, limit)
+        return both
+
+    def part_names(self, count: int, events: EventsSummary) -> list[str]:
+        """Return the names of the files of one answer.
+
+        Files of other events, another instant of the date or another chunk have other names.
+        """
+        run = sha256(f"{self.at} {self.bundle.digest} {self.settings.chunk} {events}".encode()).hexdigest()[
+            :8
+        ]
+        return [f"part-{number:05}-of-{count:05}-{run}.{self.settings.format}" for number in range(count)]
+
+    def describe(self, events: EventsSummary, files: Sequence[str]) -> dict[str, Any]:
+        """Return the fields of ``RunManifest``."""
+        return {
+            "at": self.at,
+            "model": self.bundle.digest,
+            "format": self.settings.format,
+            "horizon_seconds": self.bundle.manifest.horizon_seconds,
+            "chunk": self.settings.chunk,
+            "events": events.count,
+            "last_event": EPOCH + timedelta(microseconds=events.last_us),
+            "files": list(files),
+        }
