@@ -76,9 +76,8 @@ class UserRows(AbstractContextManager["UserRows"]):
         self, purchase_type: str, events: Path, before_us: int | None, refund_us: int, max_users: int | None
     ) -> None:
         past = "true" if before_us is None else f"epoch_us(timestamp) < {before_us}"
-        distinct = (
-            f"(SELECT *, epoch_us(timestamp) AS ts FROM {sql.numbered_rows(events)} {sql.FIRST_OF_EACH_ID})"
-        )
+        rows = sql.first_of_each_id(sql.numbered_rows(events))
+        distinct = f"(SELECT *, epoch_us(timestamp) AS ts FROM {rows})"
         refunded = "SELECT ''::VARCHAR AS event_id WHERE false"
         if refund_us:
             refunded = refunded_purchases(distinct, Outcome(purchase_type, refund_us))

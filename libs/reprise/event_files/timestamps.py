@@ -78,8 +78,12 @@ _LIKENESSES = (
 
 
 def timed_relation(source: SourceFile, column: str) -> str:
-    """Return the relation of a file with its timestamps as ``v_text`` and ``v_number``, and their ``v_unit``."""
+    """Return the relation of a file with its timestamps as ``v_text`` and ``v_number``, and their ``v_unit``.
+
+    Values that are timestamps already stay as they are in ``v_text``.
+    """
     kind, name = source.columns[column], identifier(column)
+    text = name if kind.startswith("TIMESTAMP") else cleaned(name)
     size = number("v_text") if kind == "VARCHAR" else f"CAST({name} AS DOUBLE)"
     scales = (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9))
     ranges = (
@@ -90,7 +94,7 @@ def timed_relation(source: SourceFile, column: str) -> str:
                         WHEN v_number BETWEEN 19900101 AND 20991231 THEN 'date' {" ".join(ranges)}
                         ELSE 'none' END AS v_unit
          FROM (SELECT *, {size if _is_numeric(kind) or kind == "VARCHAR" else "NULL"} AS v_number
-               FROM (SELECT *, {cleaned(name)} AS v_text FROM {source.relation})))
+               FROM (SELECT *, {text} AS v_text FROM {source.relation})))
     """
 
 

@@ -27,6 +27,9 @@ REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", 
 POSITION_COLUMNS = ("topic_id", "partition", "offset")
 """Columns of an event's position in the log: the topic's id as UUID text, the partition, the offset."""
 
+_CHANGES = ("lifted_events", "pair_values")
+"""Tables of ``batch_sql.lifted_events_select`` and ``batch_sql.pair_values_select``."""
+
 _BATCH_ROWS = 50_000
 
 
@@ -59,6 +62,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         self._views = [entity.projection.view for entity in plan.entities]
         self._vectorizer = FeatureVectorizer(plan, self._views)
         self._positions: LogPositions | None = None
+        self._has_changes = False
         self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
         self._connection = sql.connect(memory_limit=memory_limit, temp_directory=Path(self._spill.name))
 
@@ -83,22 +87,24 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             self._connection.register("given_events", source)
             rows = "(SELECT *, row_number() OVER () AS file_row_number FROM given_events)"
         types = ", ".join(sql.literal(event_type) for event_type in self._plan.frames)
+        known = f"(SELECT * FROM {rows} WHERE event_type IN ({types}))"
         past = "true" if before_us is None else f"epoch_us(timestamp) < {before_us}"
         self._run(
             f"""
             CREATE OR REPLACE TEMP TABLE events AS
             SELECT event_id, user_id, product_id, event_type, epoch_us(timestamp) AS ts, amount,
                    {sql.event_key()} AS event_key
-            FROM {rows} WHERE event_type IN ({types}) {sql.FIRST_OF_EACH_ID} AND {past}
+            FROM {sql.first_of_each_id(known)} WHERE {past}
             """
         )
+        self._has_changes = False
         [(count,)] = self._run("SELECT count(*) FROM events")
         if count == 0:
             when = "" if before_us is None else f" before {format_timestamp(before_us)}"
             raise NotEnoughEventsError(f"no event{when} is of a type that makes features: {types}")
         refunded = "SELECT ''::VARCHAR AS event_id WHERE false"
         if refund_us:
-            distinct = f"(SELECT *, epoch_us(timestamp) AS ts FROM {rows} {sql.FIRST_OF_EACH_ID})"
+            distinct = f"(SELECT *, epoch_us(timestamp) AS ts FROM {sql.first_of_each_id(rows)})"
             refunded = refunded_purchases(distinct, Outcome(self._plan.purchase_type, refund_us))
         self._run(f"CREATE OR REPLACE TEMP TABLE refunded AS {refunded}")
         return int(count)
@@ -151,8 +157,8 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
     def final_states(self, entity: EntityName) -> pa.RecordBatchReader:
         """Return every entity's state after all events: its ids, the state's fields, and ``last_us``."""
         entity_plan = next(e for e in self._plan.entities if e.name == entity)
-        transitions = self._lift(self._events(is_row=True))
-        return self._stream(batch_sql.final_select(self._plan, entity_plan, transitions))
+        self._load_changes()
+        return self._stream(batch_sql.final_select(self._plan, entity_plan, *_CHANGES))
 
     def summary(self) -> EventsSummary:
         """Return what is loaded."""
@@ -183,7 +189,13 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             f"CREATE OR REPLACE TEMP TABLE parts AS SELECT user_id, {sql.event_key('user_id')} % {parts} AS part"
             " FROM (SELECT DISTINCT user_id FROM bought)"
         )
-        transitions = self._lift(self._events(is_row=True))
+        self._load_changes()
+        events, pair_values = _CHANGES
+        sources = {
+            "user": f"(SELECT * FROM {events} SEMI JOIN parts USING (user_id))",
+            "product": events,
+            "pair": f"(SELECT * FROM {events} SEMI JOIN bought USING (user_id, product_id))",
+        }
         joins = {
             "user": "JOIN parts USING (user_id) ORDER BY part",
             "product": "",
@@ -191,7 +203,9 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         }
         for entity, view in zip(self._plan.entities, self._views, strict=True):
             needed = {field.name for field in view.fields}
-            states = batch_sql.final_select(self._plan, entity, transitions, f"{entity.name}__", needed)
+            states = batch_sql.final_select(
+                self._plan, entity, sources[entity.name], pair_values, f"{entity.name}__", needed
+            )
             self._run(
                 f"CREATE OR REPLACE TEMP TABLE {entity.name}_states AS"
                 f" SELECT * EXCLUDE (last_us) FROM ({states}) {joins[entity.name]}"
@@ -225,7 +239,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             f"""
             CREATE OR REPLACE TEMP TABLE positions AS
             SELECT event_id, topic_id, "partition" AS log_partition, "offset" AS log_offset
-            FROM {rows} {sql.FIRST_OF_EACH_ID}
+            FROM {sql.first_of_each_id(rows)}
             """
         )
         [(topic,)] = self._run(f"SELECT arg_max(topic_id, file_row_number) FROM {rows}")
@@ -275,6 +289,18 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         lifted = batch_sql.lifted_select(self._plan, f"({source})")
         self._run(f"CREATE OR REPLACE TEMP TABLE lifted AS {lifted}")
         return batch_sql.transitions_select(self._plan, "lifted")
+
+    def _load_changes(self) -> None:
+        """Compute what final states are aggregated from, the tables of ``_CHANGES``, once for the loaded events."""
+        if self._has_changes:
+            return
+        events, pairs = _CHANGES
+        self._run(
+            f"CREATE OR REPLACE TEMP TABLE {events} AS {batch_sql.lifted_events_select(self._plan, 'events')}"
+        )
+        values = batch_sql.pair_values_select(self._plan, events)
+        self._run(f"CREATE OR REPLACE TEMP TABLE {pairs} AS {values}")
+        self._has_changes = True
 
     def _span(self) -> batch_sql.Span:
         [(first, last)] = self._run("SELECT min(ts), max(ts) FROM lifted")

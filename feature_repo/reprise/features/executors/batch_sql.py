@@ -8,11 +8,11 @@ All windows are ordered by ``position``, which is unique. So sums are added up i
 same events make the same bits.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from reprise.features.accumulators import Aggregation
+from reprise.features.accumulators import Accumulator, Aggregation
 from reprise.features.feature_functions import feature_sql, spec_fields
 from reprise.features.latest_products import SQL_ENTRY
 from reprise.features.plan import EntityPlan, Plan
@@ -145,19 +145,28 @@ def lifted_select(plan: Plan, source: str) -> str:
     ``source`` has columns ``row_id, event_id, user_id, product_id, event_type, ts, amount, event_key, is_event,
     is_row``. Rows that are no events are requests, and contribute nothing.
     """
-    columns = [
-        f"CASE WHEN is_event AND event_type = {literal(event_type)} THEN {value} END AS {frame}_{name}"
-        for event_type, frame in plan.frames.items()
-        for value, name in (("ts", "t"), ("amount", "amount"))
-    ]
-    columns += [
+    peers = [
         f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
         for entity, keys in _PARTITIONS.items()
     ]
     return (
-        f"SELECT *, {', '.join(columns)} FROM"
+        f"SELECT {', '.join(['*', *_frame_columns(plan, 'is_event'), *peers])} FROM"
         f" (SELECT *, row_number() OVER (ORDER BY ts, event_key, row_id) AS position FROM {source})"
     )
+
+
+def lifted_events_select(plan: Plan, source: str) -> str:
+    """Return the query that adds the columns of its dataframe to each event, and its ``position`` in their order."""
+    position = f"ts::HUGEINT * {2**60} + event_key AS position"  # keys have 60 bits
+    return f"SELECT {', '.join(['*', *_frame_columns(plan, 'true'), position])} FROM {source}"
+
+
+def _frame_columns(plan: Plan, condition: str) -> list[str]:
+    return [
+        f"CASE WHEN {condition} AND event_type = {literal(event_type)} THEN {value} END AS {frame}_{name}"
+        for event_type, frame in plan.frames.items()
+        for value, name in (("ts", "t"), ("amount", "amount"))
+    ]
 
 
 def transitions_select(plan: Plan, source: str) -> str:
@@ -166,7 +175,7 @@ def transitions_select(plan: Plan, source: str) -> str:
         return f"SELECT * FROM {source}"
     running = _Inclusive("pair", Span(0, 0))  # values of pairs do not decay
     needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
-    states = _states(plan.pair, running, "after_", needed)
+    states = _states(plan.pair.accumulators, running, "after_", needed)
     events = running.count("CASE WHEN is_event THEN 1 END")
     after = [
         f"CASE WHEN pair_events > 0 THEN {feature_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
@@ -201,7 +210,7 @@ def past_select(
     states = []
     for entity in plan.entities:
         needed = {field.name for field in entity.projection.view.fields}
-        states += _states(entity, pasts[entity.name], f"{entity.name}__", needed)
+        states += _states(entity.accumulators, pasts[entity.name], f"{entity.name}__", needed)
     more = [f"{sql} AS {name}" for name, sql in (extra or {}).items()]
     windows = ", ".join(past.window for past in pasts.values())
     return (
@@ -210,12 +219,39 @@ def past_select(
     )
 
 
+def pair_values_select(plan: Plan, source: str) -> str:
+    """Return the query of each pair's inner values after all events, as one change from those of no event.
+
+    It has the columns that ``transitions_select`` adds, whose sums over a pair's events telescope to it.
+    """
+    needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
+    states = _states(plan.pair.accumulators, _Final(), "final_", needed)  # values of pairs do not decay
+    columns = [
+        f"{feature_sql(spec, lambda f: f'final_{f}')} AS {name}_after"
+        for name, spec in plan.pair_values.items()
+    ]
+    for name in plan.pair_values:
+        columns += [
+            f"({name}_after IS NOT NULL)::INT::DOUBLE AS {name}_gained",
+            f"coalesce({name}_after, 0) AS {name}_moved",
+        ]
+    keys = _PARTITIONS["pair"]
+    grouped = f"SELECT {', '.join([keys, *states])} FROM {source} GROUP BY {keys}"
+    return f"SELECT {', '.join([keys, '1.0 AS pair_is_new', *columns])} FROM ({grouped})"
+
+
 def final_select(
-    plan: Plan, entity: EntityPlan, source: str, prefix: str = "", needed: AbstractSet[str] | None = None
+    plan: Plan,
+    entity: EntityPlan,
+    source: str,
+    pair_values: str,
+    prefix: str = "",
+    needed: AbstractSet[str] | None = None,
 ) -> str:
     """Return the query of each entity's state after all events: its ids, its fields, and ``last_us``.
 
-    Fields have the prefix; with ``needed`` only those fields are there.
+    Fields have the prefix; with ``needed`` only those fields are there. ``source`` is a table or query in parentheses
+    of ``lifted_events_select``, and ``pair_values`` one of ``pair_values_select``.
     """
     keys = _PARTITIONS[entity.name]
     lasts = [
@@ -227,10 +263,17 @@ def final_select(
             f"row_number() OVER (PARTITION BY {_PARTITIONS['pair']} ORDER BY {frame}_t DESC NULLS LAST) = 1"
             f" AS {frame}_is_last"
         )
-    return (
-        f"SELECT {', '.join([keys, *_states(entity, _Final(), prefix, needed)])}, max(ts) AS last_us"
-        f" FROM (SELECT *, {', '.join(lasts)} FROM ({source}) WHERE is_event) GROUP BY {keys}"
+    over_events = [accumulator for accumulator in entity.accumulators if accumulator.frame]
+    over_pairs = [accumulator for accumulator in entity.accumulators if not accumulator.frame]
+    query = (
+        f"SELECT {', '.join([keys, *_states(over_events, _Final(), prefix, needed)])}, max(ts) AS last_us"
+        f" FROM (SELECT *, {', '.join(lasts)} FROM {source}) GROUP BY {keys}"
     )
+    if not over_pairs:
+        return query
+    states = _states(over_pairs, _Final(), prefix, needed)
+    pairs = f"SELECT {', '.join([keys, *states])} FROM {pair_values} GROUP BY {keys}"
+    return f"SELECT * FROM ({query}) JOIN ({pairs}) USING ({keys})"
 
 
 def running_select(
@@ -248,7 +291,7 @@ def running_select(
         source = f"({source}) LEFT JOIN ({_lists_select(spec['frame'], spec['limit'], source)}) USING (user_id, ts)"
         source = f"SELECT * FROM {source}"
     return (
-        f"SELECT {', '.join([keys, *_states(entity, running), *more])}, ts,"
+        f"SELECT {', '.join([keys, *_states(entity.accumulators, running), *more])}, ts,"
         f" row_number() OVER (PARTITION BY {keys} ORDER BY position DESC) = 1 AS is_last"
         f" FROM ({source}) WINDOW {running.window}"
         f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position DESC) = 1 ORDER BY {keys}, ts"
@@ -275,11 +318,14 @@ def _lists_select(frame: str, limit: int, source: str) -> str:
 
 
 def _states(
-    entity: EntityPlan, aggregation: Aggregation, prefix: str = "", needed: AbstractSet[str] | None = None
+    accumulators: Iterable[Accumulator],
+    aggregation: Aggregation,
+    prefix: str = "",
+    needed: AbstractSet[str] | None = None,
 ) -> list[str]:
     return [
         f"({sql})::{_SQL_TYPES[field.kind]} AS {prefix}{field.name}"
-        for accumulator in entity.accumulators
+        for accumulator in accumulators
         for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True)
         if needed is None or field.name in needed
     ]

@@ -25,7 +25,7 @@ from reprise.features.plan import Plan
 from reprise.outcomes.settings import OutcomesSettings
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
 from reprise.runtime.durations import microseconds
-from reprise.sql import FIRST_OF_EACH_ID, literal, numbered_rows
+from reprise.sql import first_of_each_id, literal, numbered_rows
 
 _EXAMPLES = 5
 
@@ -185,7 +185,7 @@ def _entities_in_flight(
         f"""
         WITH arrived AS (
             SELECT user_id, product_id, epoch_us("timestamp") AS ts, coalesce(epoch_us(arrival), 0) AS arrived_us
-            FROM {numbered_rows(events)} {FIRST_OF_EACH_ID}
+            FROM {first_of_each_id(numbered_rows(events))}
         ), possible AS ({joined % "d.user_id = a.user_id"} UNION ALL {joined % "d.product_id = a.product_id"})
         SELECT row_id, bool_or("user"), bool_or(product), bool_or("user" AND product) FROM possible GROUP BY row_id
         """

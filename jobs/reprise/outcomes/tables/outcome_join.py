@@ -14,7 +14,7 @@ from reprise.evaluation.classification_metrics import Floats, Indices, Labels
 from reprise.events.event import ANONYMOUS
 from reprise.features.labels import Outcome, bought_within, horizon_is_over, refunded_purchases
 from reprise.outcomes.tables.archive_snapshot import ArchiveSnapshot
-from reprise.sql import FIRST_OF_EACH_ID, event_key, literal, numbered_rows
+from reprise.sql import event_key, first_of_each_id, literal, numbered_rows
 
 _SAMPLE_PARTS = 1_000_000
 _DRAWN = f"{event_key('user_id')} % {_SAMPLE_PARTS}"
@@ -59,8 +59,8 @@ def join_outcomes(
     it was made at, and ``wait_us``, the time until the user next bought the product in another event, null if that has
     not happened. Events of others than the ``senders`` do not count, nor as the first of their id.
     """
-    rows = f"{numbered_rows(snapshot.events)} WHERE {_is_of(senders)}"
-    events = f'(SELECT *, epoch_us("timestamp") AS ts FROM {rows} {FIRST_OF_EACH_ID})'
+    rows = f"(SELECT * FROM {numbered_rows(snapshot.events)} WHERE {_is_of(senders)})"
+    events = f'(SELECT *, epoch_us("timestamp") AS ts FROM {first_of_each_id(rows)})'
     counted = ""
     if outcome.refund_us:
         counted = f"WHERE event_id NOT IN ({refunded_purchases(events, outcome)})"

@@ -42,7 +42,7 @@ class Purchases(AbstractContextManager["Purchases"]):
             SELECT dense_rank() OVER (ORDER BY product_id) - 1 AS product, product_id, user_id, ts, amount,
                 min(ts) OVER (PARTITION BY product_id, user_id) AS first_us
             FROM (
-                SELECT *, epoch_us(timestamp) AS ts FROM {sql.numbered_rows(events)} {sql.FIRST_OF_EACH_ID}
+                SELECT *, epoch_us(timestamp) AS ts FROM {sql.first_of_each_id(sql.numbered_rows(events))}
             ) WHERE event_type = {sql.literal(purchase_type)} AND ts < {before_us}
             """
         )
