@@ -131,5 +131,7 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
             "chunk": self.settings.chunk,
             "events": events.count,
             "last_event": EPOCH + timedelta(microseconds=events.last_us),
+            "purchase_type": self.plan.purchase_type,
+            "refund_window_seconds": self.bundle.manifest.refund_window_seconds,
             "files": list(files),
         }

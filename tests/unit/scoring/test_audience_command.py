@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,8 @@ from click.testing import CliRunner, Result
 from reprise.evaluation.proportion_difference import Group, share_difference
 from reprise.routing import bucket_of
 from reprise.scoring.audience.main import command
-from reprise.scoring.output import ScoreDirectory
+from reprise.scoring.output import SCHEMA as PAIRS
+from reprise.scoring.output import Manifest, ScoreDirectory
 from reprise.scoring.retention.output import SCHEMA, RetentionManifest
 
 AT = datetime(2026, 5, 1, tzinfo=UTC)
@@ -232,6 +234,8 @@ def test_the_latest_scores_are_taken_and_several_models_of_an_instant_are_not_gu
         (("--campaign", "x", "--bands", "0.1,0.10000001,0.10000002"), 2, "equal in six digits"),
         (("--campaign", "x", "--bands", "20,50"), 2, "probabilities are below 1"),
         (("--campaign", "x", "--at", "2020-01-01"), 1, "run reprise retention first"),
+        (("--campaign", "x", "--product", "p"), 1, "run reprise score first"),
+        (("--campaign", "x", "--product", "p", "--at-risk"), 2, "leave it out with --product"),
         (("lift", "--campaign", "x", "--events", "e.csv"), 1, "no such campaign"),
         (("lift", "--events", "e.csv"), 2, "Missing option '--campaign'"),
     ],
@@ -300,6 +304,43 @@ def test_lift_is_the_difference_between_those_written_to_and_those_held_out(out:
     assert [band["band"] for band in report["bands"]] == ["all", "0.5-up", "0-0.5"]
     assert re.search(r"\+\d+ buyers by writing .*: the campaign won buyers", result.output)
     assert "numbers will change" not in result.output
+
+
+def write_pair_scores(out: Path) -> None:
+    """Two users who bought the product, at different instants, one of them another product too."""
+    bought = [("u1", "p", 0.6, 3, 20.0, 12), ("u1", "other", 0.1, 1, 5.0, 2), ("u2", "p", 0.2, 1, None, 40)]
+    rows = [(*row[:5], AT - timedelta(days=row[5])) for row in bought]
+    table = pa.Table.from_arrays(
+        [pa.array(column, field.type) for column, field in zip(zip(*rows, strict=True), PAIRS, strict=True)],
+        schema=PAIRS,
+    )
+    directory = ScoreDirectory(str(out), AT, MODEL, Manifest)
+    directory.write("part-0.csv", table.to_batches(), out, lambda _: None)
+    directory.finish(
+        Manifest(
+            at=AT, model=MODEL, format="csv", horizon_seconds=2_592_000, chunk=2_000, events=9, last_event=AT,
+            files=["part-0.csv"], pairs=len(table), purchase_type="order",
+        )
+    )  # fmt: skip
+
+
+def test_the_buyers_of_a_product_are_chosen_by_its_pairs_and_its_purchases_alone_are_lift(out: Path) -> None:
+    write_pair_scores(out)
+    assert "nobody among the scored pairs" in run(out, "--campaign", "x", "--product", "no").output
+    result = run(out, "--campaign", "beans", "--product", "p", "--bands", "0.5", "--holdout", "0%")
+    assert "buyers of p at 2026-05-01" in result.output
+    [first], [second] = (files(out, "beans")[name] for name in ("write-0.5-up", "write-0-0.5"))
+    assert (first["user_id"], first["expected_value"]) == ("u1", pytest.approx(12.0))
+    assert first["reason"] == "bought p 3 times, last 12 days ago"
+    assert (second["user_id"], second["reason"]) == ("u2", "bought p once, 40 days ago")
+    events = purchases(out, {"u1": 9.0, "u2": 7.0}, days=3)
+    table = pq.read_table(events)
+    of_another = pc.if_else(pc.equal(table["user_id"], "u2"), "other", table["product_id"])
+    pq.write_table(table.set_column(2, "product_id", of_another), events)
+    lift = run(out, "lift", "--campaign", "beans", "--events", str(events), "--at", "2026-07-01")
+    assert "beans: purchases of p within" in lift.output
+    [everyone, *_] = json.loads((out / "campaigns" / "beans" / "lift.json").read_bytes())["bands"]
+    assert (everyone["written"], everyone["written_buyers"]) == (2, 1)
 
 
 def test_purchases_that_are_returned_within_the_refund_window_are_no_lift(tmp_path: Path) -> None:

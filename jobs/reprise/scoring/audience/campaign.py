@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from reprise.evaluation.classification_metrics import Floats
@@ -27,7 +28,8 @@ from reprise.scoring.audience.output import (
     write_campaign,
 )
 from reprise.scoring.exceptions import ScoringError
-from reprise.scoring.output import MANIFEST, read_manifest, read_table
+from reprise.scoring.output import MANIFEST, Manifest, RunManifest, read_manifest, read_table
+from reprise.scoring.output import SCHEMA as PAIRS
 from reprise.scoring.retention.output import AT_RISK, FOLDER, SCHEMA, RetentionManifest
 from reprise.scoring.settings import ScoringSettings
 
@@ -45,12 +47,13 @@ def choose_audience(
     by: str,
     margin: float,
     bands: tuple[float, ...] | None,
+    product: str | None,
     at_risk: bool,
     holdout: float,
     suppress: Path | None,
     format: str,  # noqa: A002 - the option's name
 ) -> AudienceReport:
-    """Choose the users of a campaign from the files of ``reprise retention``, and write them.
+    """Choose the users of a campaign from the files of ``reprise retention`` or ``reprise score``, and write them.
 
     A campaign that was written with the same choices stays as it is, also if later or no scores are there.
 
@@ -65,6 +68,7 @@ def choose_audience(
         "by": by,
         "margin": margin,
         "quartiles": edges is None,
+        "product": product,
         "at_risk": at_risk,
         "holdout": holdout,
         "suppressed_sha256": None if suppress is None else sha256(suppress.read_bytes()).hexdigest(),
@@ -74,8 +78,15 @@ def choose_audience(
         wanted = choice | {name: value for name, value in given.items() if value is not None}
         _check_choice(present, wanted, storage.location(location))
         return AudienceReport(present, storage.location(location), is_complete=True)
-    folder, scores = _find_scores(storage, at, model)
-    rows, suppressed = _read_users(storage, folder, scores, at_risk, suppress)
+    if product is None:
+        folder, scores = _find_scores(storage, at, model, FOLDER, RetentionManifest)
+        rows = _read_rows(storage, folder, scores, SCHEMA)
+    else:
+        folder, scores = _find_scores(storage, at, model, "", Manifest)
+        rows = _buyers(_read_rows(storage, folder, scores, PAIRS), product, scores.at)
+    if at_risk:
+        rows = rows.filter(pa.array(np.nan_to_num(_floats(rows, "drop"), nan=-1.0) >= AT_RISK))
+    rows, suppressed = _without_suppressed(rows, suppress, folder)
     probability, value = _floats(rows, "probability"), np.nan_to_num(_floats(rows, "value"))
     expected = probability * value * margin
     measure = probability if by == "probability" else expected
@@ -121,19 +132,27 @@ def _check_choice(present: CampaignManifest, wanted: Mapping[str, Any], location
         )
 
 
-def _read_users(
-    storage: Storage, folder: str, scores: RetentionManifest, at_risk: bool, suppress: Path | None
-) -> tuple[pa.Table, int]:
-    """Return the scores of the users of a campaign, and how many more are suppressed."""
-    rows = pa.concat_tables(read_table(storage, f"{folder}/{name}", SCHEMA) for name in scores.files)
+def _read_rows(storage: Storage, folder: str, scores: RunManifest, schema: pa.Schema) -> pa.Table:
+    return pa.concat_tables(read_table(storage, f"{folder}/{name}", schema) for name in scores.files)
+
+
+def _buyers(pairs: pa.Table, product: str, at: datetime) -> pa.Table:
+    """Return the pairs of a product with the columns of users' scores that a campaign needs."""
+    bought = pairs.filter(pc.equal(pairs["product_id"], product))
+    if not len(bought):
+        raise ScoringError(f"nobody among the scored pairs has bought the product {product!r}")
+    days = [(at - last).total_seconds() / 86_400 for last in bought["last_purchase"].to_pylist()]
+    return bought.rename_columns({"mean_amount": "value"}).append_column("days_since_last", pa.array(days))
+
+
+def _without_suppressed(rows: pa.Table, suppress: Path | None, folder: str) -> tuple[pa.Table, int]:
+    """Return the rows of the users who may be written to, and how many others there are."""
     listed = set() if suppress is None else _read_list(suppress)
     if listed and listed.isdisjoint(rows["user_id"].to_pylist()):
         raise ScoringError(
             f"{suppress}: none of its {len(listed):,} ids is among the {len(rows):,} scored users, so nobody would be"
             " suppressed; write the ids as the events have them, hashed in the same way"
         )
-    if at_risk:
-        rows = rows.filter(pa.array(np.nan_to_num(_floats(rows, "drop"), nan=-1.0) >= AT_RISK))
     allowed = np.array([user not in listed for user in rows["user_id"].to_pylist()], np.bool_)
     chosen = rows.filter(pa.array(allowed))
     if not len(chosen):
@@ -151,21 +170,23 @@ def _band(name: str, mine: Mask, held_out: Mask, probability: Floats, expected: 
     )
 
 
-def _find_scores(storage: Storage, at: datetime | None, model: str | None) -> tuple[str, RetentionManifest]:
-    """Return the directory of the users' scores of an instant, the latest by default, and its manifest."""
+def _find_scores(
+    storage: Storage, at: datetime | None, model: str | None, folder: str, kind: type[RunManifest]
+) -> tuple[str, RunManifest]:
+    """Return the directory of the scores of an instant, the latest by default, in a folder, and its manifest."""
     found = [
         (path.removesuffix(f"/{MANIFEST}"), manifest)
-        for path in storage.files(FOLDER)
-        if path.endswith(f"/{MANIFEST}")
-        and (manifest := read_manifest(storage, path, RetentionManifest)) is not None
+        for path in storage.files(folder)
+        if path.removeprefix(f"{folder}/").startswith("date=")
+        and path.endswith(f"/{MANIFEST}")
+        and (manifest := read_manifest(storage, path, kind)) is not None
     ]
     wanted = at.astimezone(UTC) if at else max((each.at for _, each in found), default=None)
     chosen = [(path, each) for path, each in found if each.at == wanted and model in (None, each.model)]
     if not chosen:
         what = f" at {wanted.isoformat()}" if wanted else ""
-        raise ScoringError(
-            f"{storage.location(FOLDER)} has no scores of users{what}; run reprise retention first"
-        )
+        command = "retention" if folder else "score"
+        raise ScoringError(f"{storage.location(folder)} has no scores{what}; run reprise {command} first")
     if len(chosen) > 1:
         models = ", ".join(each.model for _, each in chosen)
         raise ScoringError(
@@ -197,12 +218,15 @@ def _band_names(edges: tuple[float, ...]) -> list[str]:
 
 def _reason(row: dict[str, Any], horizon: timedelta) -> str:
     """Return why a user is in a band, in words."""
-    gap, since, drop = row["usual_gap_days"], row["days_since_last"], row["drop"]
+    product = f"{row['product_id']} " if "product_id" in row else ""
+    gap, since, drop = row.get("usual_gap_days"), row["days_since_last"], row.get("drop")
     ago = "today" if since < 1 else f"{_days(since)} ago"
     if gap is not None:
         reason = f"usually buys every {'day' if gap < 1.5 else _days(gap)}, last bought {ago}"
     elif row["purchases"] == 1:
-        reason = f"bought once, {ago}"
+        reason = f"bought {product}once, {ago}"
+    elif product:
+        reason = f"bought {product}{row['purchases']:,} times, last {ago}"
     else:
         reason = f"bought {row['purchases']} times on one day, {ago}"
     if drop is not None and drop >= AT_RISK:

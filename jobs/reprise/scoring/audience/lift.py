@@ -63,6 +63,7 @@ class LiftReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     campaign: str
+    product: str | None = None  # Whose purchases count; None if all do
     start: AwareDatetime
     end: AwareDatetime
     last_event: AwareDatetime  # Of those that count
@@ -71,7 +72,8 @@ class LiftReport(BaseModel):
 
     def __str__(self) -> str:
         window = format_duration(self.end - self.start)
-        lines = [f"{self.campaign}: purchases within {window} after {self.start.isoformat()}"]
+        what = "purchases" if self.product is None else f"purchases of {self.product}"
+        lines = [f"{self.campaign}: {what} within {window} after {self.start.isoformat()}"]
         if not self.is_over:
             lines.append(
                 f"the last event is of {self.last_event.isoformat()}, before the window and the time for"
@@ -113,7 +115,7 @@ def measure_lift(
     bounds = [microseconds(each - EPOCH) for each in (begins, min(ends, inputs.at), inputs.at)]
     with sql.connect(memory_limit=inputs.memory_limit, temp_directory=inputs.folder / "spill") as connection:
         connection.register("audience", read_audience(storage, manifest))
-        groups = _groups(connection, inputs.history, outcome, bounds)
+        groups = _groups(connection, inputs.history, outcome, manifest.product, bounds)
         last_us = connection.execute(
             f"SELECT max(epoch_us(timestamp)) FROM read_parquet({sql.literal(inputs.history)})"
             f" WHERE epoch_us(timestamp) < {bounds[2]}"
@@ -125,6 +127,7 @@ def measure_lift(
     empty = Group(0, 0)
     report = LiftReport(
         campaign=campaign,
+        product=manifest.product,
         start=begins,
         end=ends,
         last_event=last_event,
@@ -139,15 +142,18 @@ def measure_lift(
 
 
 def _groups(
-    connection: Any, history: Path, outcome: Outcome, bounds: Sequence[int]
+    connection: Any, history: Path, outcome: Outcome, product: str | None, bounds: Sequence[int]
 ) -> dict[tuple[str, bool], Group]:
     """Return the groups by band and whether they are the holdout."""
     start, end, at = bounds
-    known = f"{sql.numbered_rows(history)} WHERE epoch_us(timestamp) < {at}"
-    events = f"(SELECT *, epoch_us(timestamp) AS ts FROM {known} {sql.FIRST_OF_EACH_ID})"
+    events = sql.first_of_each_id(
+        f"(SELECT *, epoch_us(timestamp) AS ts FROM {sql.numbered_rows(history)} WHERE epoch_us(timestamp) < {at})"
+    )
     kept = "true"
     if outcome.refund_us:
         kept = f"event_id NOT IN ({refunded_purchases(events, outcome)})"
+    if product is not None:
+        kept += f" AND product_id = {sql.literal(product)}"
     rows = connection.execute(
         f"""
         WITH spent AS (

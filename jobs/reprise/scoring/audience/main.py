@@ -79,8 +79,8 @@ def _campaign(required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
     type=click.Choice(["probability", "value"]),
     default="probability",
     show_default=True,
-    help="What the bands are of: the probability of buying anything, or the expected value, which is probability"
-    " times spend in a horizon times margin.",
+    help="What the bands are of: the probability, or the expected value, which is probability times spend in a horizon"
+    " (with --product, its mean amount) times margin.",
 )
 @click.option(
     "--margin",
@@ -94,6 +94,11 @@ def _campaign(required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
     type=_EdgesType(),
     metavar="NUMBERS",
     help="Rising edges between the bands.  [default: 0.2,0.4,0.6,0.8; the quartiles with --by value]",
+)
+@click.option(
+    "--product",
+    metavar="ID",
+    help="Only users who bought this product, by the probability of buying it again, from the files of reprise score.",
 )
 @click.option(
     "--at-risk", is_flag=True, help="Only users whose probability fell by 0.2 or more within a horizon."
@@ -120,7 +125,7 @@ def _campaign(required: bool) -> Callable[[Callable[..., Any]], Callable[..., An
     help="Format of the files of users.",
 )
 def command(settings: "ScoringSettings", campaign: str | None, **others: Any) -> None:
-    """Choose whom a campaign writes to, from the files of reprise retention.
+    """Choose whom a campaign writes to, from the files of reprise retention or reprise score.
 
     Writes campaigns/NAME/write-BAND.csv with the user ids and the reason of each in words, holdout.csv with those who
     are not written to, and _manifest.json. The holdout is drawn by a hash of campaign and user, so that the same
@@ -130,6 +135,8 @@ def command(settings: "ScoringSettings", campaign: str | None, **others: Any) ->
 
     if campaign is None:
         raise click.UsageError("Missing option '--campaign'.")
+    if others["product"] is not None and others["at_risk"]:
+        raise click.UsageError("--at-risk is about buying anything; leave it out with --product")
     if others["by"] == "probability" and others["bands"] and others["bands"][-1] >= 1:
         raise click.BadParameter("probabilities are below 1, such as 0.2,0.5", param_hint="--bands")
     click.echo(str(choose_audience(settings, campaign, **others)))

@@ -51,6 +51,7 @@ class CampaignManifest(BaseModel):
     margin: float
     edges: list[float]
     quartiles: bool = False  # Whether the edges are the measure's quartiles
+    product: str | None = None  # That the users bought and the probability is of; None if of anything
     at_risk: bool
     holdout: float
     salt: str  # Of the hash that draws the holdout
@@ -80,8 +81,9 @@ class AudienceReport:
 
     def __str__(self) -> str:
         found = self.manifest
+        whose = f"buyers of {found.product}" if found.product else "users"
         lines = [
-            f"{'nothing to do: ' if self.is_complete else ''}{self.location}: users at {found.at.isoformat()}"
+            f"{'nothing to do: ' if self.is_complete else ''}{self.location}: {whose} at {found.at.isoformat()}"
             f" by {found.by}, {found.holdout:.0%} held out",
             f"{found.suppressed:,} more users are on the list of those who are not written to"
             if found.suppressed_sha256

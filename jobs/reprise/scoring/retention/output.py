@@ -62,8 +62,6 @@ class RetentionManifest(RunManifest):
     """What a directory of users' probabilities holds."""
 
     users: int
-    purchase_type: str  # Type of the events that are predicted
-    refund_window_seconds: int = 0  # A purchase that is returned within it does not count; 0 if all count
     bands: list[Band]
     wanted_backtests: int
     backtests: list[Backtest]  # The earliest first

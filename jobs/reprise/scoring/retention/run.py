@@ -99,8 +99,6 @@ def score_users(inputs: ScoringInputs, backtests: int) -> RetentionReport:
             **inputs.describe(summary, names),
             users=len(table),
             bands=_bands(table),
-            purchase_type=inputs.plan.purchase_type,
-            refund_window_seconds=manifest.refund_window_seconds,
             wanted_backtests=backtests,
             backtests=_backtests(scores, earlier[:backtests], horizon_us, held_out_us),
             model_knows_until=manifest.data.last,
