@@ -187,13 +187,15 @@ def section(figures: Mapping[str, Any]) -> str:
 
 
 def machines(described: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return sentences on the machines of the figures."""
+    """Return sentences on the machines of the table's figures."""
+    shown = {row.figure[0].partition(".")[0] for row in ROWS}
     if not described:
         return "`make bench` measures on your machine."
     sentences = {
         f"Measured on {one['date']} by `make bench`: {one['processor']}, {one['cores']} cores, "
         f"{one['memory_gib']} GiB, {one['system']}, Python {one['python']}."
-        for one in described.values()
+        for name, one in described.items()
+        if name in shown
     }
     return " ".join([*sorted(sentences), "The figures of a row are from one run. Targets are for ratios."])
 

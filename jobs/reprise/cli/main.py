@@ -12,6 +12,7 @@ _COMPONENTS = {
     "features": "features",
     "train": "trainer",
     "model": "cli.model",
+    "size": "cli.size",
     "topics": "topics",
     "backfill": "backfill",
     "produce": "producer",

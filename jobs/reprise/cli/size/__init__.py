@@ -1,0 +1,1 @@
+"""What a load of a given size needs, from measured costs."""

@@ -1,0 +1,72 @@
+"""The ``size`` command: how many of each component a load needs."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+_NUMBER = click.FloatRange(min=0)
+_AT_LEAST_ONE = click.FloatRange(min=1)
+
+
+@click.command("size")
+@click.option("--events-per-day", type=_AT_LEAST_ONE, required=True, help="Events of a day, such as 1e9.")
+@click.option("--users", type=_AT_LEAST_ONE, required=True, help="Users with a row in the online store.")
+@click.option(
+    "--products", type=_AT_LEAST_ONE, required=True, help="Products with a row in the online store."
+)
+@click.option(
+    "--pairs-per-user",
+    type=_NUMBER,
+    default=30.0,
+    show_default=True,
+    help="Products that a user has an event with.",
+)
+@click.option("--predictions-per-second", type=_NUMBER, default=0.0, help="Predictions a second at the peak.")
+@click.option(
+    "--peak", type=_AT_LEAST_ONE, default=3.0, show_default=True, help="Peak of events over the day's mean."
+)
+@click.option("--kafka-days", type=_NUMBER, default=7.0, show_default=True, help="Retention of the topic.")
+@click.option(
+    "--archive-days", type=_NUMBER, default=365.0, show_default=True, help="Retention of the archive."
+)
+@click.option(
+    "--training-days", type=_NUMBER, default=180.0, show_default=True, help="History of a training."
+)
+@click.option(
+    "--zones", type=click.IntRange(2), default=3, show_default=True, help="Zones, one of which may be lost."
+)
+@click.option(
+    "--utilization",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=0.6,
+    show_default=True,
+    help="Share of a processor that is used at the peak.",
+)
+@click.option(
+    "--bench",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Costs measured by make bench on your machine, build/bench.json.  [default: those of docs/bench.json]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(zones: int, utilization: float, bench: Path | None, as_json: bool, **load: float) -> None:
+    """Say what a load needs: partitions, materializers, predictors, Redis, brokers, storage.
+
+    Multiplies costs that were measured for one core. Then simulates the stream in a burst, a rolling update and the
+    loss of a zone, and says how late events would be.
+    """
+    from reprise.cli.size.report import Report
+    from reprise.cli.size.sizes import Load, Margins
+    from reprise.cli.size.unit_costs import UnitCosts
+
+    costs = UnitCosts()
+    if bench is not None:
+        try:
+            costs = UnitCosts.of(json.loads(bench.read_bytes()))
+        except KeyError as error:
+            raise click.BadParameter(f"{bench} has no figure {error.args[0]}", param_hint="--bench") from None
+        except ValueError as error:
+            raise click.BadParameter(f"{bench} is no JSON: {error}", param_hint="--bench") from None
+    report = Report.of(Load(**load), costs, Margins(utilization=utilization, zones=zones))
+    click.echo(json.dumps(asdict(report), indent=2) if as_json else str(report))
