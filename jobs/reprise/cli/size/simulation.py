@@ -118,4 +118,5 @@ def _lag(arrived: Floats, folded: Floats) -> Floats:
         for column, done in zip(arrived.T, folded.T, strict=True)
     ]
     waiting = arrived - folded > 1e-6
-    return np.max(np.where(waiting.T, ages, 0), axis=0).astype(np.float64)
+    lag: Floats = np.max(np.where(waiting.T, ages, 0), axis=0).astype(np.float64)
+    return lag
