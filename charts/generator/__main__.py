@@ -63,6 +63,7 @@ def _topics() -> list[dict[str, object]]:
             "partitions": topic.partitions,
             "retentionMs": round(topic.retention.total_seconds() * 1000),
             "cleanup": topic.cleanup,
+            "byUser": topic.by_user,
         }
         for topic in TOPICS
     ]

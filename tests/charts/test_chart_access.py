@@ -217,6 +217,13 @@ def test_topics_are_as_the_platform_declares_them() -> None:
     assert {each.spec["replicas"] for each in topics} == {3}
 
 
+def test_topics_by_user_and_the_components_have_the_partitions_of_the_values() -> None:
+    release = render("-f", "production", "--set=kafka.partitions=24,materializer.replicas=20")
+    made = {each.name: each.spec["partitions"] for each in release.of_kind("KafkaTopic")}
+    assert made == {topic.name: 24 if topic.by_user else 1 for topic in TOPICS}
+    assert release.config("reprise-doctor")["KAFKA_PARTITIONS"] == "24"
+
+
 def test_uninstalling_keeps_kafka_and_its_topics() -> None:
     release = render("-f", "production")
     kept = {

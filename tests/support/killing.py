@@ -18,7 +18,7 @@ from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailable
 
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
-from reprise.log import DEAD_LETTERS, EVENTS, Topic, open_producer
+from reprise.log import DEAD_LETTERS, EVENTS, LogProducer, Topic, open_producer
 from reprise.store.online_store import OnlineStore
 from reprise.store.settings import OnlineStoreSettings
 from support.histories import PLAN_FILE, assert_store_holds, batch_states
@@ -34,9 +34,11 @@ class Load:
     """Appends events at a steady rate from a thread, some of them twice, and now and then nonsense."""
 
     def __init__(self, broker: KafkaBroker, events: list[Event], rate: int) -> None:
-        self._producer = open_producer(broker.settings(kafka_delivery_seconds=120.0))
+        self._broker = broker
+        self._producers = [self._open()]
         self._events = events
         self._rate = rate
+        self._rng = random.Random(5)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._futures: list[object] = []
@@ -47,18 +49,24 @@ class Load:
     def start(self) -> None:
         self._thread.start()
 
+    def add_producer(self) -> None:
+        """Append with one more producer, at random; it knows the partitions that there are now."""
+        self._producers = [*self._producers, self._open()]
+
     def finish(self) -> list[Event]:
         """Stop, see every record acknowledged, and return the events that are in the log."""
         self._stop.set()
         self._thread.join()
-        self._producer.flush(120)
+        for producer in self._producers:
+            producer.flush(120)
         for future in self._futures:
             future.result(0)  # type: ignore[attr-defined]
-        self._producer.close(10)
+        for producer in self._producers:
+            producer.close(10)
         return self._events[: self.sent]
 
     def _run(self) -> None:
-        rng = random.Random(5)
+        rng = self._rng
         started = time.monotonic()
         while not self._stop.is_set() and self.sent < len(self._events):
             event = self._events[self.sent]
@@ -74,7 +82,11 @@ class Load:
             self._stop.wait(max(0.0, started + self.sent / self._rate - time.monotonic()))
 
     def _append(self, user_id: str, value: bytes) -> None:
-        self._futures.append(self._producer.append(EVENTS.name, user_id.encode(), value))
+        producer = self._rng.choice(self._producers)
+        self._futures.append(producer.append(EVENTS.name, user_id.encode(), value))
+
+    def _open(self) -> LogProducer:
+        return open_producer(self._broker.settings(kafka_delivery_seconds=120.0))
 
 
 class Workers:
@@ -193,7 +205,9 @@ def lag(broker: KafkaBroker) -> int:
 def end_offsets(broker: KafkaBroker, topic: Topic) -> dict[int, int]:
     consumer = KafkaConsumer(bootstrap_servers=broker.servers)
     try:
-        ends = consumer.end_offsets([TopicPartition(topic.name, at) for at in range(topic.partitions)])
+        partitions = consumer.partitions_for_topic(topic.name)
+        assert partitions is not None, f"{topic.name} is unknown"
+        ends = consumer.end_offsets([TopicPartition(topic.name, at) for at in partitions])
     finally:
         consumer.close()
     return {at.partition: end for at, end in ends.items()}
@@ -202,7 +216,7 @@ def end_offsets(broker: KafkaBroker, topic: Topic) -> dict[int, int]:
 def committed(broker: KafkaBroker) -> dict[int, int]:
     """The offset that the group has committed, by partition; none while nobody leads the group."""
     admin = KafkaAdminClient(bootstrap_servers=broker.servers)
-    partitions = [TopicPartition(EVENTS.name, number) for number in range(EVENTS.partitions)]
+    partitions = [TopicPartition(EVENTS.name, number) for number in end_offsets(broker, EVENTS)]
     try:
         found = admin.list_group_offsets({GROUP: partitions})[GROUP]
     except (CoordinatorLoadInProgressError, CoordinatorNotAvailableError):

@@ -31,6 +31,7 @@ KAFKA_CLIENT_ID: {{ include "reprise.name" . }}
 {{- with $root.Values.kafka.topicPrefix }}
 KAFKA_TOPIC_PREFIX: {{ . | quote }}
 {{- end }}
+KAFKA_PARTITIONS: {{ include "reprise.partitions" $root | quote }}
 {{- if eq $root.Values.kafka.mode "strimzi" }}
 KAFKA_SERVERS: {{ include "reprise.kafka.servers" $root }}
 KAFKA_SECURITY_PROTOCOL: SASL_SSL
@@ -99,7 +100,7 @@ KAFKA_CA_FILE: /etc/reprise/kafka/ca.crt
 
 {{/* Number of partitions: more consumers would be idle. */}}
 {{- define "reprise.partitions" -}}
-{{- range .Files.Get "files/topics.json" | fromJsonArray }}{{ if eq .name "ecommerce-events" }}{{ int .partitions }}{{ end }}{{ end -}}
+{{ int .Values.kafka.partitions }}
 {{- end -}}
 
 {{- define "reprise.materializer.scaled" -}}

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 
 from reprise.events.event import MAX_CLOCK_SKEW_SECONDS, METADATA_FIELDS_PATTERN, ArrivalWindow
+from reprise.log.topics import PARTITIONS
 from reprise.runtime.settings import KafkaSettings, ProcessSettings
 
 
@@ -46,6 +47,12 @@ class KafkaAccessSettings(KafkaSettings):
         pattern=r"^[A-Za-z0-9._-]{0,100}$",
         validation_alias="KAFKA_TOPIC_PREFIX",
         description="Prefix of the topics' names in Kafka, such as shop., for installations that share a Kafka.",
+    )
+    kafka_partitions: int = Field(
+        default=PARTITIONS,
+        ge=1,
+        validation_alias="KAFKA_PARTITIONS",
+        description="Partitions of the topics of events and predictions, at least; used when they are created.",
     )
     kafka_connect_seconds: float = Field(
         default=15.0,

@@ -9,24 +9,28 @@ from typing import Literal
 class Topic:
     """The declaration of a topic.
 
-    The number of partitions can be raised later, never lowered. Retention and ``cleanup.policy`` are Kafka's; the
-    embedded log deletes nothing.
+    The number of partitions can be raised later, never lowered. In Kafka, topics ``by_user`` have that of the
+    settings. Retention and ``cleanup.policy`` are Kafka's; the embedded log deletes nothing.
     """
 
     name: str
     partitions: int
     retention: timedelta = timedelta(days=14)
     cleanup: Literal["delete", "compact"] = "delete"
+    by_user: bool = False  # Whether it is keyed by ``user_id``
 
 
-EVENTS = Topic("ecommerce-events", partitions=6)
-"""User events, keyed by ``user_id``."""
+PARTITIONS = 6
+"""Default number of partitions of the topics by user."""
+
+EVENTS = Topic("ecommerce-events", PARTITIONS, by_user=True)
+"""User events."""
 
 DEAD_LETTERS = Topic("ecommerce-events-dlq", partitions=1, retention=timedelta(days=90))
 """Invalid events with the reason, keyed like the original record."""
 
-PREDICTIONS = Topic("ecommerce-predictions", partitions=6)
-"""Predictions, keyed by ``user_id``."""
+PREDICTIONS = Topic("ecommerce-predictions", PARTITIONS, by_user=True)
+"""Predictions."""
 
 TOPICS: tuple[Topic, ...] = (EVENTS, DEAD_LETTERS, PREDICTIONS)
 

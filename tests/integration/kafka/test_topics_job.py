@@ -63,6 +63,23 @@ def test_topic_with_other_settings_is_reported_and_not_changed(
     assert len(admin.describe_topics([EVENTS.name])[0]["partitions"]) == 2
 
 
+def test_topics_by_user_have_the_partitions_of_the_settings_or_more(
+    kafka_broker: KafkaBroker, admin: KafkaAdminClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delete(admin, *(topic.name for topic in TOPICS))
+    monkeypatch.setenv("KAFKA_PARTITIONS", "12")
+    assert run(kafka_broker).exit_code == 0
+    found = admin.describe_topics([topic.name for topic in TOPICS])
+    assert {topic["name"]: len(topic["partitions"]) for topic in found} == {
+        topic.name: 12 if topic.by_user else 1 for topic in TOPICS
+    }
+    monkeypatch.setenv("KAFKA_PARTITIONS", "24")
+    assert "partitions is 12, declared 24" in run(kafka_broker).output
+    monkeypatch.delenv("KAFKA_PARTITIONS")
+    more = run(kafka_broker)
+    assert (more.exit_code, more.output.count("as declared")) == (0, len(TOPICS))
+
+
 def test_replication_that_the_brokers_cannot_give_is_refused_with_the_reason(
     kafka_broker: KafkaBroker, admin: KafkaAdminClient
 ) -> None:

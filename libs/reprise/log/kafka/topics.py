@@ -33,8 +33,15 @@ def ensure_topics(
     A ``replication`` of ``None`` is the brokers' default. A dry run creates nothing.
     """
     with admin_client(settings, "inspecting topics" if dry_run else "creating topics") as admin:
-        named = [replace(topic, name=settings.kafka_topic_prefix + topic.name) for topic in topics]
-        return [_ensure(admin, topic, replication, dry_run) for topic in named]
+        return [_ensure(admin, _in_kafka(topic, settings), replication, dry_run) for topic in topics]
+
+
+def _in_kafka(topic: Topic, settings: KafkaAccessSettings) -> Topic:
+    return replace(
+        topic,
+        name=settings.kafka_topic_prefix + topic.name,
+        partitions=settings.kafka_partitions if topic.by_user else topic.partitions,
+    )
 
 
 def count_brokers(settings: KafkaAccessSettings) -> int:
@@ -93,11 +100,13 @@ def _config(admin: KafkaAdminClient, topic: Topic) -> dict[str, str] | None:
 def _differences(
     topic: Topic, found: dict[str, Any], config: dict[str, str], replication: int | None
 ) -> tuple[ConfigDifference, ...]:
-    declared = {"partitions": str(topic.partitions)} | _declared_config(topic)
-    actual = {"partitions": str(len(found["partitions"]))} | config
+    declared, actual = _declared_config(topic), config
+    if len(found["partitions"]) < topic.partitions:
+        declared = {"partitions": str(topic.partitions)} | declared
+        actual = {"partitions": str(len(found["partitions"]))} | actual
     if replication is not None:
-        declared["replication"] = str(replication)
-        actual["replication"] = str(min(len(p["replica_nodes"]) for p in found["partitions"]))
+        declared |= {"replication": str(replication)}
+        actual |= {"replication": str(min(len(p["replica_nodes"]) for p in found["partitions"]))}
     return tuple(
         ConfigDifference(name, value, actual[name])
         for name, value in declared.items()
