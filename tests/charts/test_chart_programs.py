@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,10 +16,13 @@ from pathlib import Path
 import pytest
 
 from support.chart import CHART
+from support.redis import free_port
 
 
 @contextmanager
-def predictor(status: int, body: dict[str, object], seen: list[dict[str, str]]) -> Iterator[int]:
+def predictor(
+    status: int, body: dict[str, object], seen: list[dict[str, str]], port: int = 0
+) -> Iterator[int]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -30,7 +34,7 @@ def predictor(status: int, body: dict[str, object], seen: list[dict[str, str]]) 
         def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class calls it so
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
+    server = HTTPServer(("127.0.0.1", port), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -55,6 +59,15 @@ def test_helm_test_asks_for_one_prediction() -> None:
     assert seen == [
         {"path": "/predict", "key": "Bearer k", "user_id": "helm-test", "product_id": "helm-test"}
     ]
+
+
+def test_helm_test_waits_for_a_network_that_lets_a_new_pod_through_late() -> None:
+    port = free_port()
+    with ThreadPoolExecutor() as executor:
+        asked = executor.submit(ask_once, port)
+        time.sleep(1.5)  # it has been refused by then
+        with predictor(200, {"probability": 0.25}, [], port):
+            assert asked.result(60).returncode == 0
 
 
 @pytest.mark.parametrize(("status", "body"), [(503, {"detail": "no model"}), (200, {"probability": 2.0})])

@@ -17,6 +17,7 @@ import yaml
 from click.testing import CliRunner
 
 from e2e.support.cluster import CHART, FIXTURES, RELEASE, ROOT, Platform
+from e2e.support.connections import connects, idle_job, is_refused, strangers
 from e2e.support.steady_load import SteadyLoad
 from reprise.cli.demo.parity import compare_online
 from reprise.datagen.main import command as datagen
@@ -42,6 +43,16 @@ found["report"] = len((out / "report.html").read_text())
 found["products"] = pq.read_table(out / found["demand"]["file"]).to_pylist()
 print(json.dumps(found))
 """
+# An address, who must not connect to it, and who does
+FLOWS = [
+    ("reprise-redis:6379", "pod/stranger", "deployment/reprise-predictor"),
+    ("reprise-redis:6379", "deployment/reprise-archiver", "deployment/reprise-materializer"),
+    ("reprise-predictor-metrics:9090", "pod/stranger", "deployment/reprise-status"),
+    ("kubernetes.default:443", "deployment/reprise-predictor", "pod/stranger"),
+    ("kafka:9092", "job/idle-trainer", "deployment/reprise-archiver"),
+    # outside of the release, as the Internet is
+    ("stranger:8000", "job/idle-trainer", "pod/closed"),
+]
 PAIRS = [(f"u{user:06d}", f"p{product:05d}") for user, product in zip(range(600), range(120), strict=False)]
 
 
@@ -200,6 +211,18 @@ def test_the_status_page_finds_every_pod_without_a_token(platform: Platform, ser
     page = serving.get("/status").raise_for_status()
     assert digest.removeprefix("sha256:")[:12] in page.text
     assert "script-src 'sha256-" in page.headers["content-security-policy"]
+
+
+def test_only_pods_that_a_policy_names_connect(platform: Platform, serving: httpx.Client) -> None:
+    with strangers(platform), idle_job(platform, "trainer"):
+        if not is_refused(platform, "pod/stranger", "closed:8000"):
+            pytest.skip(
+                "a pod reaches another that a NetworkPolicy closes: the network does not enforce them"
+            )
+        for address, stranger, client in FLOWS:
+            assert connects(platform, client, address), f"{client} does not connect to {address}"
+            assert is_refused(platform, stranger, address), f"{stranger} connects to {address}"
+            assert connects(platform, client, address), f"{client} no longer connects to {address}"
 
 
 def test_a_materializer_that_is_killed_loses_nothing_and_counts_nothing_twice(
