@@ -131,7 +131,7 @@ def _write(store: OfflineStore, run: Sequence[Part], target: Segment) -> None:
     with TemporaryDirectory(prefix="reprise-compaction-") as folder:
         path = Path(folder) / "segment.parquet"
         with open_writer(path, schema_of(target.topic)) as writer:
-            for group in _row_groups(batch for part in run for batch in store.read(part)):
+            for group in _row_groups(batch for part in run for batch in store.read(part, to_rewrite=True)):
                 writer.write_table(group, ROW_GROUP_ROWS)
         store.storage.write(target.path, path)
 

@@ -136,8 +136,10 @@ class OfflineStore:
         note = {"accepted_at": datetime.now(UTC).isoformat(timespec="seconds"), "records": gap.records}
         self.storage.write(accepted_path(topic, topic_id, gap), json.dumps(note).encode())
 
-    def read(self, part: Part) -> Iterator[pa.RecordBatch]:
+    def read(self, part: Part, *, to_rewrite: bool = False) -> Iterator[pa.RecordBatch]:
         """Yield the rows of a part of a segment, in offset order, without what is erased since it was listed.
+
+        Columns of later versions are left out; with ``to_rewrite``, which would lose them, they are an error.
 
         Raises:
             SegmentGoneError: A compaction has replaced the segment since it was listed.
@@ -145,7 +147,9 @@ class OfflineStore:
         """
         location = self.storage.location(part.segment.path)
         expected = part.segment.first
-        for batch in self._batches(part.segment, location):
+        schema = schema_of(part.segment.topic)
+        for read in self._batches(part.segment, location, None if to_rewrite else schema.names):
+            batch = _with_all_columns(read, schema)
             offsets = batch.column("offset").to_numpy()
             if not _ascend(offsets, expected):
                 raise CorruptSegmentError(location, f"the offsets from {expected:,} on are not in order")
@@ -179,12 +183,12 @@ class OfflineStore:
             with self.storage.open(segment.path) as opened, convert_errors("read", location):
                 file = pq.ParquetFile(opened)
                 schema, written = schema_of(segment.topic), file.schema_arrow
-                if not written.equals(
+                kept = pa.schema([f for f in written if columns is None or f.name in schema.names])
+                if not kept.equals(
                     pa.schema([f for f in schema if f != POSTED_BY or f.name in written.names])
                 ):
                     raise CorruptSegmentError(location, "has other columns than this version writes")
-                for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
-                    yield batch if columns or written.equals(schema) else _with_all_columns(batch, schema)
+                yield from file.iter_batches(_BATCH_ROWS, columns=columns)
         except FileNotFoundError as error:
             raise SegmentGoneError(location) from error
         except pa.ArrowInvalid as error:
@@ -201,6 +205,8 @@ def _begun(erasures: Mapping[str, Erasure | None]) -> set[str]:
 
 
 def _with_all_columns(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    if batch.num_columns == len(schema):
+        return batch
     there = set(batch.schema.names)
     arrays = [batch.column(f.name) if f.name in there else pa.nulls(len(batch), f.type) for f in schema]
     return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -310,7 +310,7 @@ class Manifest(_Part):
 
     @classmethod
     def from_bytes(cls, data: bytes, *, location: str = "manifest.json") -> Self:
-        """Read a manifest.
+        """Read a manifest; fields of later versions are ignored, since one that a reader must know raises ``FORMAT``.
 
         Raises:
             InvalidBundleError: The bytes are no JSON object, the format is unknown, or a field is wrong.
@@ -319,7 +319,7 @@ class Manifest(_Part):
         if content.get("format") != FORMAT:
             raise InvalidBundleError(f"{location}: expected format {FORMAT}, got {content.get('format')!r}")
         try:
-            return cls.model_validate(content)
+            return cls.model_validate(content, extra="ignore")
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "manifest"

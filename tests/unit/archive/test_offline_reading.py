@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from reprise.archive import (
+    CorruptSegmentError,
     EmptyStoreError,
     MissingRecordsError,
     OfflineStore,
@@ -20,6 +21,7 @@ from reprise.archive import (
     compact,
     events_dataset,
     log_date,
+    rewrite,
     write_events,
 )
 from reprise.event_files.schema import EVENT_SCHEMA
@@ -72,6 +74,27 @@ def test_archive_tells_who_posted_an_event_and_reads_segments_from_before_it_did
         assert events_dataset(store).equals(canonical(make_events(4)))
         compact(store, EVENTS.name, before=date(2999, 1, 1))
     assert len(store.segments(EVENTS.name)) == 1
+
+
+def test_columns_of_later_versions_are_left_out_and_survive_what_would_rewrite_them(tmp_path: Path) -> None:
+    store = OfflineStore(str(tmp_path))
+    events = make_events(4)
+    records = event_records(0, events, range(4))
+    later, _ = put(store, records[:2]), put(store, records[2:])
+    path = store.storage.location(later.path)
+    table = pq.read_table(path)
+    pq.write_table(table.add_column(3, "channel", pa.array(["web", "shop"])), path)
+    assert events_dataset(store).equals(canonical(events))
+    for change in (
+        lambda: compact(store, EVENTS.name, before=date(2999, 1, 1)),
+        lambda: rewrite(store, later),
+    ):
+        with pytest.raises(CorruptSegmentError, match="other columns"):
+            change()
+    assert pq.read_table(path).column("channel").to_pylist() == ["web", "shop"]
+    pq.write_table(table.drop_columns(["amount"]), path)
+    with pytest.raises(CorruptSegmentError, match="other columns"):
+        events_dataset(store)
 
 
 def test_canaries_stay_in_the_archive_and_are_left_out_of_what_is_read(tmp_path: Path) -> None:
