@@ -278,6 +278,14 @@ def test_status_page_asks_prometheus_for_the_alerts_of_its_namespace_if_told_whe
     assert {"ports": [{"port": 9090}]} not in without.find("NetworkPolicy", "reprise-status").spec["egress"]
 
 
+@pytest.mark.parametrize("url", ["", "http://prometheus:9090"])
+def test_prometheus_reaches_the_predictors_if_the_operator_asks_it(url: str) -> None:
+    release = render("--set=rollout.enabled=true", f"--set=rollout.prometheus.url={url}")
+    rule = {"from": [{"namespaceSelector": {}}], "ports": [{"port": "metrics"}]}
+    assert (rule in release.find("NetworkPolicy", "reprise-predictor").spec["ingress"]) == bool(url)
+    assert rule not in (release.find("NetworkPolicy", "reprise-producer").spec["ingress"] or [])
+
+
 def test_status_page_is_not_reachable_from_outside_unless_asked_for() -> None:
     production = render("-f", "production")
     assert "reprise-status" not in {each.name for each in production.of_kind("Ingress")}

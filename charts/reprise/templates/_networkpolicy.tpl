@@ -111,7 +111,8 @@
 {{/* Ingress rule for the scrapers of a component's metrics. Takes (list $ "predictor" "metrics"). */}}
 {{- define "reprise.ingress.metrics" -}}
 {{- $root := index . 0 -}}
-{{- if $root.Values.monitoring.enabled }}
+{{- $analysed := and $root.Values.rollout.enabled $root.Values.rollout.prometheus.url (eq (index . 1) "predictor") }}
+{{- if or $root.Values.monitoring.enabled $analysed }}
 # Prometheus
 - from:
     {{- toYaml $root.Values.networkPolicy.metricsFrom | nindent 4 }}
