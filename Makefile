@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Bytecode of our own modules too, whatever the shell says: tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit sbom dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests cluster-prepare cluster-demo chart lock clean
+.PHONY: audit sbom dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests e2e-upgrade cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,15 @@ E2E ?= tests/e2e/test_platform_on_a_cluster.py tests/e2e
 
 e2e-tests: test-tools
 	@$(CLUSTER) env REPRISE_E2E_TAG=$(TAG) $(PY) -m pytest $(E2E) -m e2e --maxfail 1 --durations 0 --durations-min 1 $(PYTEST)
+
+# Before events said who posted them and bundles had a model of users.
+UPGRADE_FROM ?= 7839d9989be85f70010c6d228c6dd217d7cb4f04
+EARLIER := $(abspath build/earlier)
+
+e2e-upgrade: e2e-images ## Upgrade the platform on the cluster from the commit UPGRADE_FROM to this one and back, under load
+	@rm -rf $(EARLIER) && git worktree prune && git worktree add --quiet --detach $(EARLIER) $(UPGRADE_FROM)
+	@cd $(EARLIER) && TAG=earlier $(CLUSTER) k8s/images all
+	@REPRISE_E2E_EARLIER=$(EARLIER) $(MAKE) --no-print-directory e2e-tests E2E=tests/e2e/test_upgrade_on_a_cluster.py
 
 cluster-prepare: setup ## Install Strimzi, an Ingress controller and metrics-server in a kind or minikube cluster (PREPARE=--keda)
 	@k8s/prepare $(PREPARE)

@@ -26,13 +26,11 @@ def platform(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[Platf
     """The platform, freshly installed into a namespace of its own, which is deleted in the end.
 
     REPRISE_E2E_NAMESPACE and REPRISE_E2E_TAG say where and which images; REPRISE_E2E_KEEP=1 leaves it there. A file of
-    tests may have it otherwise, by ``PLATFORM_VALUES`` and ``PLATFORM_FIXTURES``, which are attributes of ``Platform``.
+    tests may have it otherwise, by ``PLATFORM``, attributes of ``Platform``.
     """
-    asked = request.module
-    namespace = NAMESPACE + getattr(asked, "NAMESPACE_SUFFIX", "")
-    extra_values = getattr(asked, "PLATFORM_VALUES", ())
-    fixtures = getattr(asked, "PLATFORM_FIXTURES", ("kafka.yaml",))
-    with _installed(Platform(cluster, namespace, TAG, extra_values, fixtures), request) as platform:
+    namespace = NAMESPACE + getattr(request.module, "NAMESPACE_SUFFIX", "")
+    attributes = getattr(request.module, "PLATFORM", {})
+    with _installed(Platform(cluster, namespace, TAG, **attributes), request) as platform:
         yield platform
 
 

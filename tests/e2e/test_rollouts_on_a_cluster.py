@@ -24,8 +24,7 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.e2e
 
 NAMESPACE_SUFFIX = "-rollouts"
-PLATFORM_VALUES = ("rollouts.yaml",)
-PLATFORM_FIXTURES = ("kafka.yaml", "prometheus.yaml")
+PLATFORM = {"extra_values": ("rollouts.yaml",), "fixtures": ("kafka.yaml", "prometheus.yaml")}
 
 RATE = 100
 KILLS = 200 if SOAK else 6

@@ -86,6 +86,8 @@ class Platform:
         tag: Of the images.
         extra_values: Files of ``k8s/e2e`` with values besides ``values.yaml``.
         fixtures: Files of ``k8s/e2e`` with what runs beside the release.
+        checkout: The repository, of this or another version, whose chart is installed with its values.
+        image_tag: Of Reprise's own images where it is not ``tag``.
     """
 
     cluster: Cluster
@@ -93,6 +95,13 @@ class Platform:
     tag: str
     extra_values: tuple[str, ...] = ()
     fixtures: tuple[str, ...] = ("kafka.yaml",)
+    checkout: Path = ROOT
+    image_tag: str = ""
+
+    @property
+    def chart(self) -> Path:
+        """The folder of the chart."""
+        return self.checkout / "charts/reprise"
 
     @property
     def host(self) -> str:
@@ -124,16 +133,20 @@ class Platform:
             self.kubectl("apply", "-f", "-", stdin=self.fixture(fixture))
         self.kubectl("rollout", "status", "statefulset/kafka", "--timeout=180s")
         # Helm does not take over what somebody else, such as another test, has applied before.
-        taking_over = ("--server-side", "--force-conflicts", "--field-manager=helm")
-        self.cluster.kubectl("apply", *taking_over, "-f", str(CHART / "crds"))
-        self.helm("install", RELEASE, str(CHART), *self.values)
+        self.apply_definitions()
+        self.helm("install", RELEASE, str(self.chart), *self.values)
         self.kubectl("rollout", "status", "statefulset/reprise-redis", "--timeout=180s")
         for name in ("producer", "materializer", "archiver", "status"):
             self.kubectl("rollout", "status", f"deployment/reprise-{name}", "--timeout=240s")
 
+    def apply_definitions(self) -> None:
+        """Apply the chart's CustomResourceDefinitions, which Helm never upgrades."""
+        taking_over = ("--server-side", "--force-conflicts", "--field-manager=helm")
+        self.cluster.kubectl("apply", *taking_over, "-f", str(self.chart / "crds"))
+
     def upgrade(self, *values: str) -> None:
         """Upgrade the release with values besides those it was installed with."""
-        self.helm("upgrade", RELEASE, str(CHART), *self.values, *values)
+        self.helm("upgrade", RELEASE, str(self.chart), *self.values, *values)
 
     def helm(self, command: str, *arguments: str) -> str:
         """Return what a command of Helm prints about this namespace."""
@@ -142,10 +155,11 @@ class Platform:
     @property
     def values(self) -> list[str]:
         """Options for Helm that say how the platform is installed."""
-        tags = ["global.image.tag", "redis.image.tag", "redis.exporter.image.tag"]
         return [
-            *(f"--values={FIXTURES / name}" for name in ("values.yaml", *self.extra_values)),
-            *(f"--set-string={name}={self.tag}" for name in tags),
+            f"--values={self.checkout / 'k8s/e2e/values.yaml'}",
+            *(f"--values={FIXTURES / name}" for name in self.extra_values),
+            f"--set-string=global.image.tag={self.image_tag or self.tag}",
+            *(f"--set-string={name}.tag={self.tag}" for name in ("redis.image", "redis.exporter.image")),
             *(
                 f"--set-string={name}.ingress.host={self.host}"
                 for name in ("predictor", "producer", "status")

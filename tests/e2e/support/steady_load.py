@@ -15,7 +15,7 @@ import httpx
 
 @dataclass
 class SteadyLoad:
-    """Asks for predictions at a rate, from several threads, until left.
+    """Posts to a path, to ask for predictions, at a rate, from several threads, until left.
 
     Each thread has a client of its own, with the address, headers and timeout of ``client``: in a pool that threads
     share, one may close an expired connection that another reads from. A request that fails is not tried again.
@@ -25,6 +25,7 @@ class SteadyLoad:
     rate: float
     pairs: Sequence[tuple[str, str]]
     threads: int = 8
+    path: str = "/predict"
     statuses: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
 
@@ -82,7 +83,7 @@ class SteadyLoad:
 
     def _once(self, client: httpx.Client, turn: int, body: dict[str, Any]) -> tuple[str, str]:
         try:
-            answer = client.post("/predict", json=body)
+            answer = client.post(self.path, json=body)
         except httpx.HTTPError as error:
             return type(error).__name__, repr(error)
         if not answer.is_success:
