@@ -35,10 +35,11 @@ class Load:
 
     def __init__(self, broker: KafkaBroker, events: list[Event], rate: int) -> None:
         self._broker = broker
-        self._producers = [self._open()]
+        self._producer = self._open()
         self._events = events
         self._rate = rate
-        self._rng = random.Random(5)
+        self._may_append, self._is_paused = threading.Event(), threading.Event()
+        self._may_append.set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._futures: list[object] = []
@@ -49,26 +50,40 @@ class Load:
     def start(self) -> None:
         self._thread.start()
 
-    def add_producer(self) -> None:
-        """Append with one more producer, at random; it knows the partitions that there are now."""
-        self._producers = [*self._producers, self._open()]
+    def pause(self) -> None:
+        """Append nothing more until ``resume``, and see what was appended acknowledged."""
+        self._may_append.clear()
+        self._is_paused.wait()
+        self._close()
+
+    def resume(self) -> None:
+        """Go on with a new producer, which knows the partitions that there are now."""
+        self._producer = self._open()
+        self._may_append.set()
+
+    def wait_until_sent(self, count: int) -> None:
+        """Wait until so many events are appended."""
+        wait_until(
+            lambda: f"{self.sent} of {count} events are sent", lambda: self.sent >= count, _DRAIN_SECONDS
+        )
 
     def finish(self) -> list[Event]:
         """Stop, see every record acknowledged, and return the events that are in the log."""
         self._stop.set()
+        self._may_append.set()
         self._thread.join()
-        for producer in self._producers:
-            producer.flush(120)
-        for future in self._futures:
-            future.result(0)  # type: ignore[attr-defined]
-        for producer in self._producers:
-            producer.close(10)
+        self._close()
         return self._events[: self.sent]
 
     def _run(self) -> None:
-        rng = self._rng
+        rng = random.Random(5)
         started = time.monotonic()
         while not self._stop.is_set() and self.sent < len(self._events):
+            if not self._may_append.is_set():
+                self._is_paused.set()
+                self._may_append.wait()
+                self._is_paused.clear()
+                started = time.monotonic() - self.sent / self._rate
             event = self._events[self.sent]
             self._append(event.user_id, encode_event(event))
             self.sent += 1
@@ -82,8 +97,13 @@ class Load:
             self._stop.wait(max(0.0, started + self.sent / self._rate - time.monotonic()))
 
     def _append(self, user_id: str, value: bytes) -> None:
-        producer = self._rng.choice(self._producers)
-        self._futures.append(producer.append(EVENTS.name, user_id.encode(), value))
+        self._futures.append(self._producer.append(EVENTS.name, user_id.encode(), value))
+
+    def _close(self) -> None:
+        self._producer.flush(120)
+        for future in self._futures:
+            future.result(0)  # type: ignore[attr-defined]
+        self._producer.close(10)
 
     def _open(self) -> LogProducer:
         return open_producer(self._broker.settings(kafka_delivery_seconds=120.0))

@@ -104,7 +104,7 @@ class Accumulator:
 
     ``lift`` returns the state of one ``FrameEvent``, or the change that a ``PairTransition`` makes. ``merge`` takes
     states that have no event in common. ``sql`` returns an expression per field, over the columns of
-    ``batch_sql.transitions_select``.
+    ``batch_sql.transitions_select``, or of ``pair_values_select`` for a final state over pairs.
     """
 
     id: str  # unique within an entity and stable; the prefix of its fields

@@ -45,7 +45,9 @@ class RunManifest(BaseModel):
     chunk: int
     events: int  # Before the instant
     last_event: AwareDatetime
-    purchase_type: str = "purchase"  # Type of the events that are predicted
+    purchase_type: str | None = (
+        None  # Type of the events that are predicted; None in files of earlier versions
+    )
     refund_window_seconds: int = 0  # A purchase that is returned within it does not count; 0 if all count
     files: list[str]
 

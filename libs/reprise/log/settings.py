@@ -52,7 +52,7 @@ class KafkaAccessSettings(KafkaSettings):
         default=PARTITIONS,
         ge=1,
         validation_alias="KAFKA_PARTITIONS",
-        description="Partitions of the topics of events and predictions, at least; used when they are created.",
+        description="Partitions of new topics of events and predictions; existing ones need at least as many.",
     )
     kafka_connect_seconds: float = Field(
         default=15.0,

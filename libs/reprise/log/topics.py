@@ -9,15 +9,15 @@ from typing import Literal
 class Topic:
     """The declaration of a topic.
 
-    The number of partitions can be raised later, never lowered. In Kafka, topics ``by_user`` have that of the
-    settings. Retention and ``cleanup.policy`` are Kafka's; the embedded log deletes nothing.
+    The number of partitions can be raised later, never lowered. Retention and ``cleanup.policy`` are Kafka's; the
+    embedded log deletes nothing.
     """
 
     name: str
     partitions: int
     retention: timedelta = timedelta(days=14)
     cleanup: Literal["delete", "compact"] = "delete"
-    by_user: bool = False  # Whether it is keyed by ``user_id``
+    by_user: bool = False  # Whether ``KAFKA_PARTITIONS`` applies
 
 
 PARTITIONS = 6
@@ -48,7 +48,7 @@ class ConfigDifference:
 class TopicStatus:
     """A declared topic compared with what exists; differences are never repaired.
 
-    A topic that was ``missing`` may have been ``created``.
+    A topic that was ``missing`` may have been ``created``. Of an existing one, ``topic`` has the found partitions.
     """
 
     topic: Topic

@@ -42,7 +42,10 @@ def numbered_rows(path: Path) -> str:
 
 
 def first_of_each_id(rows: str) -> str:
-    """Return SQL of ``rows``, which have a ``file_row_number``, without those whose event id an earlier one has."""
+    """Return SQL of ``rows`` without those whose event id an earlier one has; rows without an id are kept.
+
+    ``rows`` is a table, or a query in parentheses, with a ``file_row_number`` that is unique.
+    """
     # Only repeated ids are ordered; a window over all rows takes five times as long.
     repeated = f"SELECT event_id FROM {rows} GROUP BY event_id HAVING count(*) > 1"
     later = (

@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from kafka import KafkaAdminClient
 
 from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, open_consumer, open_producer
+from reprise.log.kafka.topics import ensure_topics
 from reprise.topics.main import command
 from support.kafka import KafkaBroker
 from support.waiting import wait_until
@@ -78,6 +79,7 @@ def test_topics_by_user_have_the_partitions_of_the_settings_or_more(
     monkeypatch.delenv("KAFKA_PARTITIONS")
     more = run(kafka_broker)
     assert (more.exit_code, more.output.count("as declared")) == (0, len(TOPICS))
+    assert ensure_topics(kafka_broker.settings(), [EVENTS], dry_run=True)[0].topic.partitions == 12
 
 
 def test_replication_that_the_brokers_cannot_give_is_refused_with_the_reason(

@@ -326,7 +326,7 @@ def write_pair_scores(out: Path) -> None:
 
 def test_the_buyers_of_a_product_are_chosen_by_its_pairs_and_its_purchases_alone_are_lift(out: Path) -> None:
     write_pair_scores(out)
-    assert "nobody among the scored pairs" in run(out, "--campaign", "x", "--product", "no").output
+    assert "nobody is left to write to" in run(out, "--campaign", "x", "--product", "no").output
     result = run(out, "--campaign", "beans", "--product", "p", "--bands", "0.5", "--holdout", "0%")
     assert "buyers of p at 2026-05-01" in result.output
     [first], [second] = (files(out, "beans")[name] for name in ("write-0.5-up", "write-0-0.5"))
@@ -341,6 +341,22 @@ def test_the_buyers_of_a_product_are_chosen_by_its_pairs_and_its_purchases_alone
     assert "beans: purchases of p within" in lift.output
     [everyone, *_] = json.loads((out / "campaigns" / "beans" / "lift.json").read_bytes())["bands"]
     assert (everyone["written"], everyone["written_buyers"]) == (2, 1)
+
+
+def test_a_list_of_users_none_of_whom_is_chosen_suppresses_nobody_and_is_not_refused(
+    out: Path, tmp_path: Path
+) -> None:
+    write_pair_scores(out)
+    listed = tmp_path / "never.csv"
+    listed.write_text("u1\n")
+    assert (
+        run(out, "--campaign", "other", "--product", "other", "--suppress", str(listed)).exit_code == 1
+    )  # Only u1
+    both = run(out, "--campaign", "p", "--product", "p", "--suppress", str(listed))
+    assert (both.exit_code, manifest(out, "p")["suppressed"]) == (0, 1)
+    listed.write_text("often\n")  # Scored, not at risk
+    risky = run(out, "--campaign", "risk", "--at-risk", "--suppress", str(listed))
+    assert (risky.exit_code, manifest(out, "risk")["suppressed"]) == (0, 0)
 
 
 def test_purchases_that_are_returned_within_the_refund_window_are_no_lift(tmp_path: Path) -> None:

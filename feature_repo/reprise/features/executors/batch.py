@@ -27,7 +27,7 @@ REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", 
 POSITION_COLUMNS = ("topic_id", "partition", "offset")
 """Columns of an event's position in the log: the topic's id as UUID text, the partition, the offset."""
 
-_CHANGES = ("lifted_events", "pair_values")
+_FINAL_TABLES = ("lifted_events", "pair_values")
 """Tables of ``batch_sql.lifted_events_select`` and ``batch_sql.pair_values_select``."""
 
 _BATCH_ROWS = 50_000
@@ -62,7 +62,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         self._views = [entity.projection.view for entity in plan.entities]
         self._vectorizer = FeatureVectorizer(plan, self._views)
         self._positions: LogPositions | None = None
-        self._has_changes = False
+        self._has_final_tables = False
         self._spill = TemporaryDirectory(prefix="reprise-batch-", dir=temp_directory)
         self._connection = sql.connect(memory_limit=memory_limit, temp_directory=Path(self._spill.name))
 
@@ -97,7 +97,7 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             FROM {sql.first_of_each_id(known)} WHERE {past}
             """
         )
-        self._has_changes = False
+        self._has_final_tables = False
         [(count,)] = self._run("SELECT count(*) FROM events")
         if count == 0:
             when = "" if before_us is None else f" before {format_timestamp(before_us)}"
@@ -157,8 +157,8 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
     def final_states(self, entity: EntityName) -> pa.RecordBatchReader:
         """Return every entity's state after all events: its ids, the state's fields, and ``last_us``."""
         entity_plan = next(e for e in self._plan.entities if e.name == entity)
-        self._load_changes()
-        return self._stream(batch_sql.final_select(self._plan, entity_plan, *_CHANGES))
+        self._load_final_tables()
+        return self._stream(batch_sql.final_select(self._plan, entity_plan, *_FINAL_TABLES))
 
     def summary(self) -> EventsSummary:
         """Return what is loaded."""
@@ -189,8 +189,8 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
             f"CREATE OR REPLACE TEMP TABLE parts AS SELECT user_id, {sql.event_key('user_id')} % {parts} AS part"
             " FROM (SELECT DISTINCT user_id FROM bought)"
         )
-        self._load_changes()
-        events, pair_values = _CHANGES
+        self._load_final_tables()
+        events, pair_values = _FINAL_TABLES
         sources = {
             "user": f"(SELECT * FROM {events} SEMI JOIN parts USING (user_id))",
             "product": events,
@@ -290,17 +290,17 @@ class BatchExecutor(AbstractContextManager["BatchExecutor"]):
         self._run(f"CREATE OR REPLACE TEMP TABLE lifted AS {lifted}")
         return batch_sql.transitions_select(self._plan, "lifted")
 
-    def _load_changes(self) -> None:
-        """Compute what final states are aggregated from, the tables of ``_CHANGES``, once for the loaded events."""
-        if self._has_changes:
+    def _load_final_tables(self) -> None:
+        """Compute the ``_FINAL_TABLES``, once for the loaded events."""
+        if self._has_final_tables:
             return
-        events, pairs = _CHANGES
+        events, pairs = _FINAL_TABLES
         self._run(
             f"CREATE OR REPLACE TEMP TABLE {events} AS {batch_sql.lifted_events_select(self._plan, 'events')}"
         )
         values = batch_sql.pair_values_select(self._plan, events)
         self._run(f"CREATE OR REPLACE TEMP TABLE {pairs} AS {values}")
-        self._has_changes = True
+        self._has_final_tables = True
 
     def _span(self) -> batch_sql.Span:
         [(first, last)] = self._run("SELECT min(ts), max(ts) FROM lifted")

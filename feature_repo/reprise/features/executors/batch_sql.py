@@ -4,8 +4,8 @@ DuckDB and Spark agree on the meaning of the statements. The spelling of ``struc
 ``IGNORE NULLS``, the casts and the frames of ``_Past`` is DuckDB's. Instants are BIGINT microseconds. The columns of a
 dataframe are null for events of other dataframes, so aggregates skip those.
 
-All windows are ordered by ``position``, which is unique. So sums are added up in the same order every time, and the
-same events make the same bits.
+All windows are ordered by ``position``, which is unique. So their sums are added up in the same order every time, and
+the same events make the same bits. Final states are sums in the order of DuckDB's threads.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -222,7 +222,7 @@ def past_select(
 def pair_values_select(plan: Plan, source: str) -> str:
     """Return the query of each pair's inner values after all events, as one change from those of no event.
 
-    It has the columns that ``transitions_select`` adds, whose sums over a pair's events telescope to it.
+    It has the columns that ``transitions_select`` adds; the value of each is its sum over the pair's events.
     """
     needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
     states = _states(plan.pair.accumulators, _Final(), "final_", needed)  # values of pairs do not decay

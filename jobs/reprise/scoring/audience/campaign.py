@@ -1,8 +1,9 @@
 """The choice of a campaign's users: bands, holdout and suppressions."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
@@ -80,13 +81,18 @@ def choose_audience(
         return AudienceReport(present, storage.location(location), is_complete=True)
     if product is None:
         folder, scores = _find_scores(storage, at, model, FOLDER, RetentionManifest)
-        rows = _read_rows(storage, folder, scores, SCHEMA)
+        rows, suppressed = _read_users(
+            storage, folder, scores, SCHEMA, _at_risk if at_risk else _all, suppress
+        )
     else:
         folder, scores = _find_scores(storage, at, model, "", Manifest)
-        rows = _buyers(_read_rows(storage, folder, scores, PAIRS), product, scores.at)
-    if at_risk:
-        rows = rows.filter(pa.array(np.nan_to_num(_floats(rows, "drop"), nan=-1.0) >= AT_RISK))
-    rows, suppressed = _without_suppressed(rows, suppress, folder)
+        rows, suppressed = _read_users(storage, folder, scores, PAIRS, partial(_buyers, product), suppress)
+        days = [(scores.at - last) / timedelta(days=1) for last in rows["last_purchase"].to_pylist()]
+        rows = rows.rename_columns({"mean_amount": "value"}).append_column("days_since_last", pa.array(days))
+    if scores.purchase_type is None:
+        raise ScoringError(
+            f"{storage.location(folder)} does not say what a purchase is: run reprise score again"
+        )
     probability, value = _floats(rows, "probability"), np.nan_to_num(_floats(rows, "value"))
     expected = probability * value * margin
     measure = probability if by == "probability" else expected
@@ -132,32 +138,46 @@ def _check_choice(present: CampaignManifest, wanted: Mapping[str, Any], location
         )
 
 
-def _read_rows(storage: Storage, folder: str, scores: RunManifest, schema: pa.Schema) -> pa.Table:
-    return pa.concat_tables(read_table(storage, f"{folder}/{name}", schema) for name in scores.files)
+def _all(rows: pa.Table) -> pa.Table:
+    return rows
 
 
-def _buyers(pairs: pa.Table, product: str, at: datetime) -> pa.Table:
-    """Return the pairs of a product with the columns of users' scores that a campaign needs."""
-    bought = pairs.filter(pc.equal(pairs["product_id"], product))
-    if not len(bought):
-        raise ScoringError(f"nobody among the scored pairs has bought the product {product!r}")
-    days = [(at - last).total_seconds() / 86_400 for last in bought["last_purchase"].to_pylist()]
-    return bought.rename_columns({"mean_amount": "value"}).append_column("days_since_last", pa.array(days))
+def _at_risk(rows: pa.Table) -> pa.Table:
+    return rows.filter(pa.array(np.nan_to_num(_floats(rows, "drop"), nan=-1.0) >= AT_RISK))
 
 
-def _without_suppressed(rows: pa.Table, suppress: Path | None, folder: str) -> tuple[pa.Table, int]:
-    """Return the rows of the users who may be written to, and how many others there are."""
+def _buyers(product: str, pairs: pa.Table) -> pa.Table:
+    return pairs.filter(pc.equal(pairs["product_id"], product))
+
+
+def _read_users(
+    storage: Storage,
+    folder: str,
+    scores: RunManifest,
+    schema: pa.Schema,
+    choose: Callable[[pa.Table], pa.Table],
+    suppress: Path | None,
+) -> tuple[pa.Table, int]:
+    """Return the rows of the users of a campaign, and how many more are suppressed.
+
+    ``choose`` returns those of a file.
+    """
     listed = set() if suppress is None else _read_list(suppress)
-    if listed and listed.isdisjoint(rows["user_id"].to_pylist()):
+    tables, are_unknown = [], bool(listed)
+    for name in scores.files:
+        rows = read_table(storage, f"{folder}/{name}", schema)
+        are_unknown = are_unknown and listed.isdisjoint(rows["user_id"].to_pylist())
+        tables.append(choose(rows))
+    if are_unknown:
         raise ScoringError(
-            f"{suppress}: none of its {len(listed):,} ids is among the {len(rows):,} scored users, so nobody would be"
-            " suppressed; write the ids as the events have them, hashed in the same way"
+            f"{suppress}: none of its {len(listed):,} ids is among the scored users, so nobody would be suppressed;"
+            " write the ids as the events have them, hashed in the same way"
         )
-    allowed = np.array([user not in listed for user in rows["user_id"].to_pylist()], np.bool_)
-    chosen = rows.filter(pa.array(allowed))
+    found = pa.concat_tables(tables)
+    chosen = found.filter(pa.array([user not in listed for user in found["user_id"].to_pylist()], pa.bool_()))
     if not len(chosen):
-        raise ScoringError(f"{folder}: nobody is left to write to")
-    return chosen, len(rows) - len(chosen)
+        raise ScoringError(f"{storage.location(folder)}: nobody is left to write to")
+    return chosen, len(found) - len(chosen)
 
 
 def _band(name: str, mine: Mask, held_out: Mask, probability: Floats, expected: Floats) -> CampaignBand:

@@ -19,7 +19,7 @@ from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.inputs import ScoringInputs
 
 ALL = "all"
-MAX_EVENT_GAP = timedelta(days=1)
+_MAX_EVENT_GAP = timedelta(days=1)
 """Longest time without any event of the shop."""
 
 
@@ -131,7 +131,7 @@ def measure_lift(
         start=begins,
         end=ends,
         last_event=last_event,
-        is_over=min(inputs.at, last_event + MAX_EVENT_GAP)
+        is_over=min(inputs.at, last_event + _MAX_EVENT_GAP)
         >= ends + timedelta(seconds=manifest.refund_window_seconds),
         bands=[
             _band(name, groups.get((name, False), empty), groups.get((name, True), empty)) for name in names

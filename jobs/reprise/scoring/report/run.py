@@ -26,8 +26,9 @@ _CAMPAIGNS = 10
 
 
 def write_report(settings: ScoringSettings, model: str | None = None) -> str:
-    """Write the page beside the answers, and return its location; ``model`` is as for ``read_answers``,
-    by default that of the settings.
+    """Write the page beside the answers, and return its location.
+
+    ``model`` is as for ``read_answers``, by default that of the settings.
 
     Raises:
         ScoringError: There are no answers, or a manifest cannot be read.

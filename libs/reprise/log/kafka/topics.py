@@ -59,7 +59,8 @@ def _ensure(admin: KafkaAdminClient, topic: Topic, replication: int | None, dry_
             raise errors.for_code(found["error_code"])(topic.name)
         config = _config(admin, topic)
         if config is not None:
-            return TopicStatus(topic, differences=_differences(topic, found, config, replication))
+            existing = replace(topic, partitions=len(found["partitions"]))
+            return TopicStatus(existing, differences=_differences(topic, found, config, replication))
     raise errors.TopicAuthorizationFailedError(
         f"{topic.name}: no access to its configuration; the user needs DESCRIBE_CONFIGS"
     )
@@ -100,7 +101,7 @@ def _config(admin: KafkaAdminClient, topic: Topic) -> dict[str, str] | None:
 def _differences(
     topic: Topic, found: dict[str, Any], config: dict[str, str], replication: int | None
 ) -> tuple[ConfigDifference, ...]:
-    declared, actual = _declared_config(topic), config
+    declared, actual = _declared_config(topic), dict(config)
     if len(found["partitions"]) < topic.partitions:
         declared = {"partitions": str(topic.partitions)} | declared
         actual = {"partitions": str(len(found["partitions"]))} | actual
