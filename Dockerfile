@@ -20,11 +20,14 @@ FROM tools AS packages
 ARG COMPONENT
 # 1 for an image that can export traces.
 ARG OTEL=0
+# gcs or azure for an image that reaches gs:// or abfs:// too.
+ARG STORE=s3
 COPY .ci/slim /tmp/slim
 RUN --mount=type=cache,target=/root/.cache/uv \
     /opt/tools/bin/uv venv --quiet --python "$(command -v python3)" /opt/venv \
     && /opt/tools/bin/uv pip install --quiet --python /opt/venv/bin/python --require-hashes --constraint requirements.txt \
         --requirement pyproject.toml --extra "${COMPONENT:?is not set, see --build-arg}" $([ "$OTEL" = 0 ] || echo --extra otel) \
+        $([ "$STORE" = s3 ] || echo --extra "$STORE") \
     && /tmp/slim /opt/venv \
     && python3 -m compileall -q -j 0 /opt/venv/lib \
     && echo /opt/reprise > "$(echo /opt/venv/lib/python3.*/site-packages)/reprise.pth"

@@ -178,3 +178,67 @@ def test_whoever_uses_the_object_store_verifies_it_by_a_ca_of_the_values() -> No
     without = render(*OPTIONS)
     assert "AWS_CA_BUNDLE" not in without.config("reprise-predictor")
     assert not [each.name for each, pod in without.pods() if "s3-ca" in str(pod.spec.volumes)]
+
+
+def object_store(protocol: str, store: str, *options: str, more: str = "") -> Release:
+    urls = f"storage.models.url={protocol}://b/models,storage.offline.url={protocol}://b/offline"
+    given = [f"--set=storage.{store}.{each}" for each in options]
+    return render("-f", "production", f"--set={urls}", *given, *([more] if more else []))
+
+
+def test_google_cloud_storage_is_reached_by_a_key_file_of_the_component() -> None:
+    release = object_store("gs", "gcs", "existingSecret=gcs", "existingSecrets.predictor=gcs-read")
+    for each, pod in release.pods():
+        [own, *_] = pod.spec.containers
+        variables = {variable.name: variable.value for variable in own.env}
+        assert not {"AWS_ACCESS_KEY_ID", "AZURE_STORAGE_CONNECTION_STRING"} & variables.keys()
+        volumes = {volume["name"]: volume for volume in pod.spec.volumes}
+        uses = "GOOGLE_APPLICATION_CREDENTIALS" in variables
+        assert uses is ("gcs-key" in volumes) is (each.component in {*READERS["s3"], "compaction"}), each.name
+        if uses:
+            [mount] = [mount for mount in own.volume_mounts if mount.name == "gcs-key"]
+            assert variables["GOOGLE_APPLICATION_CREDENTIALS"] == f"{mount.mount_path}/key.json"
+            expected = "gcs-read" if each.component == "predictor" else "gcs"
+            assert volumes["gcs-key"]["secret"]["secretName"] == expected
+
+
+def test_azure_is_reached_by_a_connection_string_or_the_identity_of_the_component() -> None:
+    no_feast = "--set=feast.enabled=false"
+    given = ("existingSecret=azure", "existingSecrets.predictor=azure-read")
+    secrets = {
+        manifest.component: variable.value_from["secretKeyRef"]["name"]
+        for manifest, pod in object_store("abfs", "azure", *given, more=no_feast).pods()
+        for variable in pod.spec.containers[0].env
+        if variable.value_from and variable.name == "AZURE_STORAGE_CONNECTION_STRING"
+    }
+    assert secrets.pop("predictor") == "azure-read"
+    assert set(secrets.values()) == {"azure"}
+    assert "materializer" not in secrets
+    release = object_store("abfs", "azure", "workloadIdentity=true", "account=shop", more=no_feast)
+    assert release.config("reprise-trainer")["AZURE_STORAGE_ACCOUNT_NAME"] == "shop"
+    label = "azure.workload.identity/use"
+    assert {
+        each.component for each, pod in release.pods() if label in pod.metadata.labels
+    } == secrets.keys() | {"predictor"}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "store", "options", "sentence"),
+    [
+        ("gs", "gcs", (), r"key\.json in storage\.gcs\.existingSecret"),
+        ("abfs", "azure", (), r"AZURE_STORAGE_CONNECTION_STRING in storage\.azure\.existingSecret"),
+        ("abfs", "azure", ("workloadIdentity=true",), r"storage\.azure\.account"),
+        ("abfs", "azure", ("existingSecret=azure",), r"Feast has no registry on abfs://"),
+        ("http", "s3", (), r"an s3://, gs:// or abfs:// address"),
+    ],
+)
+def test_an_object_store_without_credentials_or_beyond_what_can_be_kept_is_refused(
+    protocol: str, store: str, options: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(RenderingError, match=sentence):
+        object_store(protocol, store, *options)
+
+
+def test_one_release_uses_one_object_store() -> None:
+    with pytest.raises(RenderingError, match=r"s3 and gcs|gcs and s3"):
+        render("-f", "production", "--set=storage.models.url=gs://b/models,storage.gcs.existingSecret=gcs")

@@ -117,7 +117,7 @@ def test_values_beyond_their_bounds_are_refused() -> None:
             "needs the Secret",
         ),
         ("storage.models.url=s3://b/m", "storage.s3.existingSecret"),
-        ("storage.models.url=file:///models", "give an s3:// address"),
+        ("storage.models.url=file:///models", "give an s3://, gs:// or abfs:// address"),
         ("storage.models.enabled=false", "leaves components without it"),
         ("predictor.autoscaling.enabled=true,predictor.autoscaling.minReplicas=11", "exchange them"),
         ("predictor.settings.PREDICTOR_RATE_LIMIT=5", "predictor.apiKeys.existingSecret"),

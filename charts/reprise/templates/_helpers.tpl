@@ -89,13 +89,13 @@ labels:
 {{- end -}}
 
 {{/*
-What the values add to a component's pods: extraEnv, extraVolumes, extraVolumeMounts, extraContainers; and the CA of the object
-store where it is used. Takes (list $ "predictor" "extraEnv").
+What the values add to a component's pods: extraEnv, extraVolumes, extraVolumeMounts, extraContainers; and the CA and
+key of the object store where it is used. Takes (list $ "predictor" "extraEnv").
 */}}
 {{- define "reprise.extra" -}}
 {{- with index (index . 0).Values (index . 1) (index . 2) }}{{ toYaml . }}
 {{ end -}}
-{{- if and (has (index . 2) (list "extraVolumes" "extraVolumeMounts")) (include "reprise.s3.reads" .) }}{{ include (printf "reprise.s3.ca.%s" (index . 2)) (index . 0) }}{{ end -}}
+{{- if and (has (index . 2) (list "extraVolumes" "extraVolumeMounts")) (include "reprise.objects.reads" .) }}{{ include (printf "reprise.objects.%s" (index . 2)) . }}{{ end -}}
 {{- end -}}
 
 {{/*
@@ -131,6 +131,9 @@ annotations:
 {{- end }}
 labels:
   {{- include "reprise.podLabels" . | nindent 2 }}
+  {{- if and (index . 0).Values.storage.azure.workloadIdentity (include "reprise.objects.reads" .) }}
+  azure.workload.identity/use: "true"
+  {{- end }}
   {{- with $component.podLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
@@ -251,7 +254,7 @@ the pods. Those that the chart or Strimzi creates appear later than the first po
 {{- if has (index . 1) (list "predictor" "materializer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
 {{- if eq $values.redis.mode "bundled" }} {{ $values.redis.existingSecret }} {{ else }}{{ with $values.redis.external }} {{ .auth.existingSecret }} {{ .tls.caSecret.name }} {{ end }}{{ end -}}
 {{- end -}}
-{{- if include "reprise.s3.reads" . }} {{ include "reprise.s3.secret" . }} {{ $values.storage.s3.caSecret.name }} {{ end -}}
+{{- if include "reprise.objects.reads" . }} {{ include "reprise.objects.secret" . }} {{ $values.storage.s3.caSecret.name }} {{ end -}}
 {{- end -}}
 
 {{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}

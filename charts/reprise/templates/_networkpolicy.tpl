@@ -71,18 +71,19 @@
 {{- end -}}
 
 {{- define "reprise.egress.s3" -}}
-{{- if include "reprise.s3.used" . }}
-{{- $endpoint := .Values.storage.s3.endpointUrl | default "https://s3" }}
+{{- with include "reprise.objects.store" . }}
+{{- $storage := index $.Values.storage . }}
+{{- $endpoint := get $storage "endpointUrl" | default "https://s3" }}
 # the object store
 - ports:
     - port: {{ include "reprise.url.port" $endpoint }}
-  {{- with .Values.networkPolicy.s3To }}
+  {{- with $.Values.networkPolicy.s3To }}
   to:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-{{- if .Values.storage.s3.workloadIdentity }}
+{{- if $storage.workloadIdentity }}
 # agents of workload identity; other roles come from the cloud's API, on the port above
-{{- range .Values.networkPolicy.identityAgents }}
+{{- range $.Values.networkPolicy.identityAgents }}
 - to:
     - ipBlock: {cidr: {{ .cidr | quote }}}
   ports:

@@ -70,8 +70,21 @@ REPRISE_TRUSTED_KEYS_FILE: /etc/reprise/trusted-keys/trusted.pem
 {{- end }}
 {{- end -}}
 
-{{/* S3 settings by the variables of boto and s3fs. */}}
-{{- define "reprise.s3.config" -}}
+{{/* The object store that the values name, `s3`, `gcs` or `azure`; empty without one. */}}
+{{- define "reprise.objects.store" -}}
+{{- $stores := list -}}
+{{- range list .Values.storage.models.url .Values.storage.offline.url (ternary .Values.scoring.out "" .Values.scoring.enabled) -}}
+{{- $stores = append $stores (get (dict "s3" "s3" "gs" "gcs" "abfs" "azure") (splitList "://" . | first)) -}}
+{{- end -}}
+{{- $stores = $stores | compact | uniq -}}
+{{- if gt (len $stores) 1 -}}
+{{- fail (printf "models, offline store and scores are in %s, and an image has the client of one of them: take addresses of one object store" (join " and " $stores)) -}}
+{{- end -}}
+{{- join "" $stores -}}
+{{- end -}}
+
+{{/* Settings of the object store by the variables of its client. */}}
+{{- define "reprise.objects.config" -}}
 {{- with .Values.storage.s3.endpointUrl }}
 AWS_ENDPOINT_URL: {{ . | quote }}
 {{- end }}
@@ -81,16 +94,19 @@ AWS_DEFAULT_REGION: {{ . | quote }}
 {{- if .Values.storage.s3.caSecret.name }}
 AWS_CA_BUNDLE: /etc/reprise/s3/ca.crt
 {{- end }}
+{{- with .Values.storage.azure.account }}
+AZURE_STORAGE_ACCOUNT_NAME: {{ . | quote }}
+{{- end }}
 {{- end -}}
 
 {{/* Whether a component reads or writes the object store. Takes (list $ "predictor"). */}}
-{{- define "reprise.s3.reads" -}}
+{{- define "reprise.objects.reads" -}}
 {{- if has (index . 1) (list "predictor" "archiver" "compaction" "scoring" "trainer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed") -}}true{{- end -}}
 {{- end -}}
 
-{{/* The CA of the object store's certificate, for reprise.extra. */}}
-{{- define "reprise.s3.ca.extraVolumes" -}}
-{{- with .Values.storage.s3.caSecret }}
+{{/* The CA of the object store's certificate and the key file of its client, for reprise.extra. Take (list $ "predictor"). */}}
+{{- define "reprise.objects.extraVolumes" -}}
+{{- with (index . 0).Values.storage.s3.caSecret }}
 {{- if .name -}}
 - name: s3-ca
   secret:
@@ -98,27 +114,47 @@ AWS_CA_BUNDLE: /etc/reprise/s3/ca.crt
     items: [{key: {{ .key }}, path: ca.crt}]
 {{- end }}
 {{- end }}
+{{- if include "reprise.objects.hasKeyFile" . -}}
+- name: gcs-key
+  secret:
+    secretName: {{ include "reprise.objects.secret" . }}
+    items: [{key: key.json, path: key.json}]
+    defaultMode: 0440
+{{- end }}
 {{- end -}}
 
-{{- define "reprise.s3.ca.extraVolumeMounts" -}}
-{{- if .Values.storage.s3.caSecret.name -}}
+{{- define "reprise.objects.extraVolumeMounts" -}}
+{{- if (index . 0).Values.storage.s3.caSecret.name -}}
 - name: s3-ca
   mountPath: /etc/reprise/s3
   readOnly: true
 {{- end }}
+{{- if include "reprise.objects.hasKeyFile" . -}}
+- name: gcs-key
+  mountPath: /etc/reprise/gcs
+  readOnly: true
+{{- end }}
+{{- end -}}
+
+{{- define "reprise.objects.hasKeyFile" -}}
+{{- if and (eq (include "reprise.objects.store" (index . 0)) "gcs") (include "reprise.objects.secret" .) -}}true{{- end -}}
 {{- end -}}
 
 {{/* The Secret of a component, or the one of all. Takes (list $ "predictor"). */}}
-{{- define "reprise.s3.secret" -}}
-{{- with (index . 0).Values.storage.s3 -}}
+{{- define "reprise.objects.secret" -}}
+{{- with index (index . 0).Values.storage (include "reprise.objects.store" (index . 0) | default "s3") -}}
 {{- get (.existingSecrets | default dict) (index $ 1) | default .existingSecret -}}
 {{- end -}}
 {{- end -}}
 
-{{- define "reprise.s3.env" -}}
-{{- with include "reprise.s3.secret" . }}
+{{- define "reprise.objects.env" -}}
+{{- if include "reprise.objects.hasKeyFile" . }}
+- name: GOOGLE_APPLICATION_CREDENTIALS
+  value: /etc/reprise/gcs/key.json
+{{- else }}
+{{- with include "reprise.objects.secret" . }}
 {{- $secret := . }}
-{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" }}
+{{- range ternary (list "AZURE_STORAGE_CONNECTION_STRING") (list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY") (eq (include "reprise.objects.store" (index $ 0)) "azure") }}
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
@@ -126,12 +162,9 @@ AWS_CA_BUNDLE: /etc/reprise/s3/ca.crt
       key: {{ . }}
 {{- end }}
 {{- end }}
+{{- end }}
 {{- end -}}
 
 {{- define "reprise.feast.registry" -}}
 {{- .Values.feast.registry | default (printf "%s/feast/registry.db" (include "reprise.storage.url" (list . "offline"))) -}}
-{{- end -}}
-
-{{- define "reprise.s3.used" -}}
-{{- if or (hasPrefix "s3://" .Values.storage.models.url) (hasPrefix "s3://" .Values.storage.offline.url) (and .Values.scoring.enabled (hasPrefix "s3://" .Values.scoring.out)) -}}true{{- end -}}
 {{- end -}}

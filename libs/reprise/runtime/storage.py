@@ -1,7 +1,9 @@
 """Files in a local directory, or anywhere else that fsspec reaches; a reader sees a whole file or none."""
 
+import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
@@ -16,8 +18,13 @@ from reprise.runtime.files import atomic_write
 _CLIENT_ERRORS = {
     "botocore.exceptions": ("BotoCoreError", "ClientError"),
     "aiohttp": ("ClientError",),
+    "azure.core.exceptions": ("AzureError",),
+    "gcsfs.retry": ("HttpError", "ChecksumError"),
+    "google.auth.exceptions": ("GoogleAuthError",),
 }
-_WITHOUT_DIRECTORIES = frozenset(("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory"))
+_EXTRAS = {"gs": "gcs", "gcs": "gcs", "abfs": "azure", "abfss": "azure", "az": "azure"}
+"""Protocols of object stores that are read by downloads, and the extra that has their client."""
+_WITHOUT_DIRECTORIES = frozenset(("s3", "s3a", "memory", *_EXTRAS))
 """Protocols whose files need no directory; creating one would create a misspelt bucket."""
 
 
@@ -49,6 +56,7 @@ class Storage:
         protocol = filesystem.protocol
         protocols = {protocol} if isinstance(protocol, str) else set(protocol)
         self._has_directories = not protocols & _WITHOUT_DIRECTORIES
+        self._downloads = not protocols.isdisjoint(_EXTRAS)
 
     def location(self, path: str) -> str:
         """Return the full address of a path, for messages."""
@@ -71,9 +79,17 @@ class Storage:
             )
 
     def open(self, path: str) -> IO[bytes]:
-        """Open a file for reading; raises FileNotFoundError."""
+        """Open a file for reading; raises FileNotFoundError.
+
+        If the file is replaced while it is read, reading goes on with what was opened, or fails.
+        """
         with convert_errors("read", self.location(path)):
-            return cast(IO[bytes], self._filesystem.open(self._absolute(path), "rb"))
+            if not self._downloads:
+                return cast(IO[bytes], self._filesystem.open(self._absolute(path), "rb"))
+            # s3fs reads all ranges of one version, adlfs each of the newest; a download is of one version.
+            with tempfile.NamedTemporaryFile(prefix="reprise-storage-") as file:
+                self._filesystem.get_file(self._absolute(path), file.name)
+                return open(file.name, "rb")
 
     def read(self, path: str, limit: int | None = None) -> bytes:
         """Return the bytes of a file, or its first ``limit``; raises FileNotFoundError."""
@@ -136,9 +152,15 @@ def open_storage(url: str) -> Storage:
     """Return the storage at a URL or a plain path; raises ``StorageAddressError``."""
     if not url.strip():
         raise StorageAddressError("the URL of the store is empty")
+    # Otherwise gcsfs asks over gRPC whether a bucket has directories, which Storage does not need.
+    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         filesystem, root = url_to_fs(url)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
+        extra = _EXTRAS.get(url.partition("://")[0])
+        where = f" (reprise[{extra}] has the package, and so has an image that is built with STORE={extra})"
+        raise StorageAddressError(f"{url}: {error}{where if extra else ''}") from error
+    except ValueError as error:
         raise StorageAddressError(f"{url}: {error}") from error
     is_local = isinstance(filesystem, LocalFileSystem)
     return LocalStorage(Path(root)) if is_local else Storage(filesystem, root)

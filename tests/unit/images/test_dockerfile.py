@@ -85,6 +85,15 @@ def test_what_exports_traces_is_in_an_image_only_where_it_is_asked_for() -> None
     assert ["ARG", "OTEL=0"] in steps(DOCKERFILE)
 
 
+def test_the_client_of_another_object_store_is_in_an_image_only_where_it_is_asked_for() -> None:
+    clients = {"gcs": "gcsfs", "azure": "adlfs"}
+    assert not any(extra(component) & set(clients.values()) for component in COMPONENTS)
+    assert all(client in extra(store) for store, client in clients.items())
+    [install] = [" ".join(step) for step in steps(DOCKERFILE) if "--extra" in step]
+    assert '$([ "$STORE" = s3 ] || echo --extra "$STORE")' in install
+    assert ["ARG", "STORE=s3"] in steps(DOCKERFILE)
+
+
 @pytest.mark.parametrize("source", sources(DOCKERFILE))
 def test_what_an_image_copies_exists_and_is_not_ignored(source: str) -> None:
     path = source.replace("${COMPONENT}", "predictor")

@@ -1,5 +1,7 @@
-"""The offline store on S3, as moto's server speaks it."""
+"""The offline store and the model store on object stores, as their emulators speak them."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from datetime import date
@@ -12,13 +14,16 @@ from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
 from reprise.archive import OfflineStore, compact, events_dataset
+from reprise.bundle import BundleStore
 from reprise.log import EVENTS
 from reprise.runtime.storage import LocalStorage, StorageUnavailableError, open_storage
 from support.archived import Boundaries, CrashError, MemoryLog, archive_worker, event_records
 from support.certificates import self_signed
 from support.histories import make_events
+from support.object_stores import STORES
 from support.offline import put
 from support.s3 import s3_bucket
+from support.served_bundles import bundle_files
 
 BUCKET = "reprise-offline-test"
 
@@ -27,6 +32,13 @@ BUCKET = "reprise-offline-test"
 def s3_url() -> Iterator[str]:
     with s3_bucket(BUCKET) as url:
         yield f"{url}/offline"
+
+
+@pytest.fixture(params=list(STORES))
+def url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A folder of each object store."""
+    with STORES[request.param](BUCKET) as bucket:
+        yield f"{bucket}/offline"
 
 
 @pytest.fixture
@@ -84,32 +96,95 @@ def archive(log: MemoryLog, url: str, boundaries: Boundaries | None = None) -> N
     worker.run_until_idle(threading.Event(), 0.01)
 
 
-def test_a_url_of_s3_opens_an_object_storage(s3_url: str) -> None:
-    assert not isinstance(open_storage(s3_url), LocalStorage)
+def test_files_are_replaced_listed_and_removed(url: str) -> None:
+    storage = open_storage(url)
+    assert not isinstance(storage, LocalStorage)
+    assert (storage.files(""), storage.version("a/file")) == ([], None)
+    for read in (storage.read, storage.open):
+        with pytest.raises(FileNotFoundError):
+            read("a/file")
+    storage.remove("a/file")
+    versions = []
+    for content in (b"", b"first", b"second"):
+        storage.write("a/file", content)
+        versions.append(storage.version("a/file"))
+        assert storage.read("a/file") == content
+    assert storage.read("a/file", 3) == b"sec"
+    storage.write("a/.hidden", b"hidden")
+    storage.write("b", b"other")
+    assert len({*versions, None}) == 4
+    assert storage.version("a/file") == versions[-1]
+    assert (storage.files(""), storage.files("a"), storage.files("c")) == (["a/file", "b"], ["a/file"], [])
+    storage.remove("b")
+    assert storage.files("") == ["a/file"]
+    assert storage.location("b") == f"{url}/b"
 
 
-def test_dying_and_archiving_again_leaves_the_objects_of_an_undisturbed_run(s3_url: str) -> None:
+def test_a_file_that_is_replaced_while_it_is_read_is_never_a_mixture(url: str, tmp_path: Path) -> None:
+    storage, size = open_storage(url), 12 * 1024 * 1024
+    source = tmp_path / "source"
+    for letter in (b"a", b"b"):
+        source.write_bytes(letter * size)
+        storage.write("file", source)
+        if letter == b"a":
+            opened = storage.open("file")
+            begin = opened.read(10)
+    with opened:
+        try:
+            rest = opened.read()
+        except OSError:
+            rest = begin
+    assert set(begin + rest) == {ord("a")}
+    assert storage.read("file") == b"b" * size
+
+
+def test_a_published_bundle_is_fetched_and_the_latest_changes(url: str) -> None:
+    store = BundleStore(url)
+    digests = [store.publish(bundle_files(threshold=threshold)) for threshold in (0.3, 0.4)]
+    for digest in digests:
+        store.set_latest(digest)
+        assert (store.latest(), store.fetch(digest).digest) == (digest, digest)
+    assert sorted(store.digests()) == sorted(digests)
+
+
+def test_dying_and_archiving_again_leaves_the_objects_of_an_undisturbed_run(url: str) -> None:
     whole = Boundaries()
-    archive(log_of(), f"{s3_url}/undisturbed", whole)
-    expected = objects(f"{s3_url}/undisturbed")
+    archive(log_of(), f"{url}/undisturbed", whole)
+    expected = objects(f"{url}/undisturbed")
     assert len(expected) == 6
     for dies_at in range(0, whole.passed, 3):
-        log, url = log_of(), f"{s3_url}/died-{dies_at}"
+        log, folder = log_of(), f"{url}/died-{dies_at}"
         with pytest.raises(CrashError):
-            archive(log, url, Boundaries(dies_at))
-        archive(log, url)
-        assert objects(url) == expected
+            archive(log, folder, Boundaries(dies_at))
+        archive(log, folder)
+        assert objects(folder) == expected
 
 
-def test_archived_events_are_read_and_compacted(s3_url: str) -> None:
-    archive(log_of(), s3_url)
-    store = OfflineStore(s3_url)
+def test_archived_events_are_read_and_compacted(url: str) -> None:
+    archive(log_of(), url)
+    store = OfflineStore(url)
     before = events_dataset(store)
     assert before.num_rows == 120
     report = compact(store, EVENTS.name, before=date(2100, 1, 1))
     assert (report.written, report.removed) == (2, 6)
-    assert len(objects(s3_url)) == 2
+    assert len(objects(url)) == 2
     assert events_dataset(store).equals(before)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "module", "extra"), [("gs", "gcsfs", "gcs"), ("abfs", "adlfs", "azure")]
+)
+def test_an_image_without_the_package_says_how_to_build_one_with_it(
+    protocol: str, module: str, extra: str
+) -> None:
+    program = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from reprise.runtime.storage import open_storage, StorageAddressError\n"
+        f"try: open_storage('{protocol}://bucket/models')\n"
+        "except StorageAddressError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert f"STORE={extra}" in done.stdout
 
 
 def test_an_s3_that_is_away_is_unavailable_and_named(
@@ -127,7 +202,7 @@ def test_an_s3_that_is_away_is_unavailable_and_named(
         store.segments(EVENTS.name)
 
 
-def test_a_bucket_that_does_not_exist_is_unavailable_and_named(s3_url: str) -> None:
-    store = OfflineStore("s3://no-such-bucket/offline")
+def test_a_bucket_that_does_not_exist_is_unavailable_and_named(url: str) -> None:
+    store = OfflineStore(f"{url.partition('://')[0]}://no-such-bucket/offline")
     with pytest.raises(StorageUnavailableError, match="no-such-bucket"):
         put(store, log_of(3).records[0])
