@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from support.chart import CHART, Container, Pod, Release, helm, render
+from support.strimzi import Provider, strimzi_pods
 
 LONG_RUNNING = {"Deployment", "StatefulSet"}
 IMAGE = re.compile(r"[a-z0-9.:/_-]+/?[a-z0-9._-]+(:[\w.-]+|@sha256:[0-9a-f]{64})")
@@ -48,23 +49,28 @@ def _not_restricted(pod: Pod) -> list[str]:
     return wrong
 
 
-def test_strimzis_pods_pass_the_restricted_standard_and_may_write_to_root_owned_volumes() -> None:
-    spec = render("-f", "production").find("Kafka", "reprise-kafka").spec
-    containers = {
-        "kafka": ["kafkaContainer"],
-        "entityOperator": ["topicOperatorContainer", "userOperatorContainer"],
-        "kafkaExporter": ["container"],
-    }
-    for part, names in containers.items():
-        template = spec[part]["template"]
-        pod = {
-            "serviceAccountName": "of-strimzi",
-            "securityContext": template.get("pod", {}).get("securityContext", {}),
-            "containers": [{"name": name, "image": "strimzi", **template[name]} for name in names],
-        }
-        assert _not_restricted(Pod.model_validate({"spec": pod})) == [], part
-    # Strimzi sets it itself only where the pod has no security context
-    assert spec["kafka"]["template"]["pod"]["securityContext"]["fsGroup"] == 0
+@pytest.mark.parametrize("provider", ["baseline", "restricted"])
+@pytest.mark.parametrize("controllers", [0, 3])
+def test_strimzis_pods_pass_the_restricted_standard_and_may_write_to_root_owned_volumes(
+    provider: Provider, controllers: int
+) -> None:
+    pods = strimzi_pods(
+        render("-f", "production", f"--set=kafka.strimzi.controllers.replicas={controllers}"), provider
+    )
+    assert len(pods) == (4 if controllers else 3)
+    for raw in pods:
+        assert _not_restricted(Pod.model_validate(raw)) == [], raw["metadata"]["name"]
+        if "persistentVolumeClaim" in str(raw["spec"]["volumes"]):
+            # Strimzi sets it itself only where the pod has no security context
+            assert raw["spec"]["securityContext"]["fsGroup"] == 0
+
+
+def test_strimzis_default_provider_alone_would_not_pass() -> None:
+    release = render("-f", "production")
+    for raw in strimzi_pods(release, "baseline", templates=False):
+        assert len(_not_restricted(Pod.model_validate(raw))) >= 4
+    for raw in strimzi_pods(release, "restricted", templates=False):
+        assert _not_restricted(Pod.model_validate(raw)) == []
 
 
 def test_ids_of_users_and_groups_can_be_left_to_openshift() -> None:

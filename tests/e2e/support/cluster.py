@@ -123,7 +123,7 @@ class Platform:
 
     def install(self) -> None:
         """Make the namespace, its Kafka, and install the chart; returns once everything but the predictor is ready."""
-        self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(self._namespace()))
+        self.create_namespace()
         if self.cluster.has_folder_volumes:
             self.cluster.kubectl("apply", "-f", "-", stdin=self.fixture("volumes.yaml"))
             self.cluster.kubectl(
@@ -229,13 +229,15 @@ class Platform:
         """Return what a person wants to see of a namespace where something failed."""
         return _run([str(FIXTURES / "diagnose"), self.namespace], None, 120)
 
-    def _namespace(self) -> dict[str, Any]:
+    def create_namespace(self) -> None:
+        """Create the namespace, which enforces the restricted Pod Security Standard."""
         levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
-        return {
+        namespace = {
             "apiVersion": "v1",
             "kind": "Namespace",
             "metadata": {"name": self.namespace, "labels": levels},
         }
+        self.cluster.kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
 
     def fixture(self, name: str) -> str:
         """Return a file of ``k8s/e2e`` with this platform's tag."""
