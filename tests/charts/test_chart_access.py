@@ -3,7 +3,8 @@
 import json
 from typing import Any
 
-from reprise.log import TOPICS
+from charts.conftest import EXTERNAL
+from reprise.log import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS
 from support.chart import COMPONENT, ROOT, Release, render
 
 EXTRAS = (
@@ -222,6 +223,17 @@ def test_topics_by_user_and_the_components_have_the_partitions_of_the_values() -
     made = {each.name: each.spec["partitions"] for each in release.of_kind("KafkaTopic")}
     assert made == {topic.name: 24 if topic.by_user else 1 for topic in TOPICS}
     assert release.config("reprise-doctor")["KAFKA_PARTITIONS"] == "24"
+
+
+def test_predictions_are_kept_in_kafka_for_as_long_as_the_values_say() -> None:
+    hours = "--set=kafka.predictionsRetentionHours=72"
+    topics = render("-f", "production", hours).of_kind("KafkaTopic")
+    kept = {each.name: each.spec["config"]["retention.ms"] for each in topics}
+    assert kept == {
+        topic.name: round(topic.retention.total_seconds() * 1000) for topic in (EVENTS, DEAD_LETTERS)
+    } | {PREDICTIONS.name: 72 * 3_600_000}
+    job = render(*EXTERNAL, hours).config("reprise-topics")
+    assert job["KAFKA_PREDICTIONS_RETENTION"] == "72h"
 
 
 def test_uninstalling_keeps_kafka_and_its_topics() -> None:

@@ -242,7 +242,7 @@ def test_the_scores_go_to_a_folder_of_the_offline_store_or_where_the_values_say(
     assert 443 in {int(port["port"]) for rule in egress for port in rule["ports"]}
     with pytest.raises(RenderingError, match="needs credentials"):
         render(*PLAIN, SCORING, "--set=scoring.out=s3://lake/reprise")
-    with pytest.raises(RenderingError, match=r"no such folder; give an s3:// address"):
+    with pytest.raises(RenderingError, match=r"no such folder; give an s3://, gs:// or abfs:// address"):
         render(*PLAIN, SCORING, "--set=scoring.out=/scores")
 
 

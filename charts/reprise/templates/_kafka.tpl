@@ -32,6 +32,7 @@ KAFKA_CLIENT_ID: {{ include "reprise.name" . }}
 KAFKA_TOPIC_PREFIX: {{ . | quote }}
 {{- end }}
 KAFKA_PARTITIONS: {{ include "reprise.partitions" $root | quote }}
+KAFKA_PREDICTIONS_RETENTION: {{ int $root.Values.kafka.predictionsRetentionHours }}h
 {{- if eq $root.Values.kafka.mode "strimzi" }}
 KAFKA_SERVERS: {{ include "reprise.kafka.servers" $root }}
 KAFKA_SECURITY_PROTOCOL: SASL_SSL

@@ -143,9 +143,8 @@ def describe_remains(settings: ForgetSettings, now: datetime) -> list[str]:
     if settings.kafka_servers is None:
         return []
     return [
-        f"{settings.kafka_topic_prefix}{topic.name}: its records until {(now + topic.retention).date()},"
-        " unless its retention was changed"
-        for topic in (EVENTS, PREDICTIONS, DEAD_LETTERS)
+        f"{topic.name}: its records until {(now + topic.retention).date()}, unless its retention was changed"
+        for topic in map(settings.declared, (EVENTS, PREDICTIONS, DEAD_LETTERS))
     ]
 
 

@@ -1,10 +1,13 @@
-"""The removal of old scores, which have ids of users."""
+"""The removal of old scores and campaigns, which have ids of users."""
 
 import re
 from datetime import date
 
 from reprise.runtime.storage import Storage
+from reprise.scoring.audience.output import campaign_path, read_campaign
+from reprise.scoring.output import MANIFEST
 
+_CAMPAIGN = re.compile(rf"campaigns/([^/]+)/{re.escape(MANIFEST)}")
 _SCORES = re.compile(
     r"(?:retention/)?date=(\d{4}-\d{2}-\d{2})/model=[0-9a-f]{12}/"
     r"(?:_manifest\.json|part-\d+-of-\d+-[0-9a-f]{8}\.(?:parquet|csv))"
@@ -21,3 +24,19 @@ def remove_scores(storage: Storage, before: date) -> int:
     for path in old:
         storage.remove(path)
     return len(old)
+
+
+def remove_campaigns(storage: Storage, before: date) -> int:
+    """Remove campaigns whose users were chosen before this date, manifests first; return the number of files.
+
+    Raises ``ScoringError`` if a manifest cannot be read.
+    """
+    removed = 0
+    for found in filter(None, map(_CAMPAIGN.fullmatch, storage.files("campaigns"))):
+        campaign = read_campaign(storage, found[1])
+        if campaign is not None and campaign.at.date() < before:
+            others = [path for path in storage.files(campaign_path(found[1])) if path != found[0]]
+            for path in (found[0], *others):
+                storage.remove(path)
+            removed += 1 + len(others)
+    return removed

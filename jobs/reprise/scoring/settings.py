@@ -32,3 +32,9 @@ class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, Jo
         ge=0,
         description="Days for which a night keeps the scores of earlier dates, which have ids of users; 0 keeps all.",
     )
+    keep_campaign_days: int = Field(
+        default=0,
+        ge=0,
+        description="Days for which a night keeps campaigns of earlier dates, with the users written to; 0 keeps all."
+        " The lift of a removed campaign can no longer be measured.",
+    )

@@ -1,13 +1,15 @@
 """Settings of the event log."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, field_validator, model_validator
 
 from reprise.events.event import MAX_CLOCK_SKEW_SECONDS, METADATA_FIELDS_PATTERN, ArrivalWindow
-from reprise.log.topics import PARTITIONS
-from reprise.runtime.settings import KafkaSettings, ProcessSettings
+from reprise.log.topics import PARTITIONS, PREDICTIONS, Topic
+from reprise.runtime.settings import Duration, KafkaSettings, ProcessSettings
 
 
 class KafkaAccessSettings(KafkaSettings):
@@ -54,6 +56,12 @@ class KafkaAccessSettings(KafkaSettings):
         validation_alias="KAFKA_PARTITIONS",
         description="Partitions of new topics of events and predictions; existing ones need at least as many.",
     )
+    kafka_predictions_retention: Duration = Field(
+        default=PREDICTIONS.retention,
+        ge=timedelta(hours=1),
+        validation_alias="KAFKA_PREDICTIONS_RETENTION",
+        description="Retention of the topic of predictions, which the topics job declares, such as 3d.",
+    )
     kafka_connect_seconds: float = Field(
         default=15.0,
         gt=0,
@@ -72,6 +80,16 @@ class KafkaAccessSettings(KafkaSettings):
         validation_alias="KAFKA_DELIVERY_SECONDS",
         description="Delivery timeout in seconds, after which the append of a record fails.",
     )
+
+    def declared(self, topic: Topic) -> Topic:
+        """Return a topic with its name, partitions and retention in Kafka."""
+        is_predictions = topic.name == PREDICTIONS.name
+        return replace(
+            topic,
+            name=self.kafka_topic_prefix + topic.name,
+            partitions=self.kafka_partitions if topic.by_user else topic.partitions,
+            retention=self.kafka_predictions_retention if is_predictions else topic.retention,
+        )
 
     @field_validator("kafka_servers")
     @classmethod

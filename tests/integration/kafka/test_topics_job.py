@@ -6,8 +6,9 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner, Result
 from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
-from reprise.log import DEAD_LETTERS, EVENTS, TOPICS, open_consumer, open_producer
+from reprise.log import DEAD_LETTERS, EVENTS, PREDICTIONS, TOPICS, open_consumer, open_producer
 from reprise.log.kafka.topics import ensure_topics
 from reprise.topics.main import command
 from support.kafka import KafkaBroker
@@ -16,8 +17,9 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.kafka
 
 
-def run(broker: KafkaBroker, *options: str) -> Result:
-    return CliRunner().invoke(command, ["--servers", broker.servers, *options], catch_exceptions=False)
+def run(broker: KafkaBroker, *options: str, **environment: str) -> Result:
+    runner = CliRunner(env=environment)
+    return runner.invoke(command, ["--servers", broker.servers, *options], catch_exceptions=False)
 
 
 def delete(admin: KafkaAdminClient, *topics: str) -> None:
@@ -80,6 +82,21 @@ def test_topics_by_user_have_the_partitions_of_the_settings_or_more(
     more = run(kafka_broker)
     assert (more.exit_code, more.output.count("as declared")) == (0, len(TOPICS))
     assert ensure_topics(kafka_broker.settings(), [EVENTS], dry_run=True)[0].topic.partitions == 12
+
+
+def test_predictions_are_kept_for_as_long_as_the_settings_say(
+    kafka_broker: KafkaBroker, admin: KafkaAdminClient
+) -> None:
+    delete(admin, PREDICTIONS.name)
+    assert run(kafka_broker, KAFKA_PREDICTIONS_RETENTION="72h").exit_code == 0
+    resource = ConfigResource(ConfigResourceType.TOPIC, PREDICTIONS.name, ["retention.ms"])
+    config = admin.describe_configs([resource], config_filter="all")["topic"][PREDICTIONS.name]
+    assert config["retention.ms"]["value"] == str(72 * 3_600_000)
+    other = run(kafka_broker)
+    assert other.exit_code == 1
+    assert "retention.ms is 259200000, declared 1209600000" in other.output
+    delete(admin, PREDICTIONS.name)
+    assert run(kafka_broker).exit_code == 0
 
 
 def test_replication_that_the_brokers_cannot_give_is_refused_with_the_reason(

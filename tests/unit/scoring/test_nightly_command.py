@@ -12,6 +12,9 @@ from click.testing import CliRunner, Result
 
 from reprise.bundle import BundleStore
 from reprise.event_files.importer import import_events
+from reprise.runtime.storage import open_storage
+from reprise.scoring.audience.output import CampaignManifest
+from reprise.scoring.expiry import remove_campaigns
 from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.nightly.main import command
 from reprise.scoring.nightly.run import run_night
@@ -107,6 +110,14 @@ def test_all_answers_are_of_the_latest_model_when_the_night_begins(tmp_path: Pat
     assert f"<code>{first[7:19]}</code>" in (tmp_path / "out" / "report.html").read_text()
 
 
+def old_campaign(age: int) -> CampaignManifest:
+    return CampaignManifest(
+        campaign=f"aged-{age}", at=AT - timedelta(days=age), model="sha256:1", horizon_seconds=1,
+        purchase_type="purchase", by="probability", margin=1, edges=[], at_risk=False, holdout=0.1, salt="",
+        suppressed=0, suppressed_sha256=None, bands=[], files=["holdout.csv"],
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("days", "kept"), [("10", {10, 0}), ("0", {40, 11, 10, 0})])
 def test_scores_of_dates_before_the_days_to_keep_are_removed(
     models: str, tmp_path: Path, days: str, kept: set[int]
@@ -121,12 +132,31 @@ def test_scores_of_dates_before_the_days_to_keep_are_removed(
         folder.mkdir(parents=True)
         for name in ("_manifest.json", "part-00000-of-00001-0a1b2c3d.parquet"):
             (folder / name).write_text("")
-    result = run(models, tmp_path, "--keep-days", days)
+    campaign = tmp_path / "campaigns/aged-40/_manifest.json"
+    campaign.parent.mkdir(parents=True)
+    campaign.write_bytes(old_campaign(age=40).model_dump_json().encode())
+    result = run(models, tmp_path, "--keep-days", days, "--keep-campaign-days", days)
     assert result.exit_code == 0, result.output
+    assert campaign.exists() is (days == "0")
     found = {path.parent.parent.name for path in tmp_path.glob("date=*/*/_manifest.json")}
     assert found == {f"date={AT - timedelta(days=age):%Y-%m-%d}" for age in kept}
     assert {path.parent.parent.name for path in tmp_path.glob("date=*/*/part-*")} == found
     assert all(path.exists() for path in others)
+
+
+def test_campaigns_of_dates_before_the_days_to_keep_are_removed(tmp_path: Path) -> None:
+    storage = open_storage(str(tmp_path))
+    for age in (40, 11, 10):
+        manifest = old_campaign(age)
+        storage.write(f"{manifest.path}/_manifest.json", manifest.model_dump_json().encode())
+        storage.write(f"{manifest.path}/holdout.csv", b"user_id")
+    storage.write("campaigns/mine.txt", b"")
+    storage.write("campaigns/unfinished/holdout.csv", b"user_id")
+    kept = ["campaigns/mine.txt", "campaigns/unfinished/holdout.csv"]
+    assert remove_campaigns(storage, (AT - timedelta(days=10)).date()) == 4
+    found = storage.files("campaigns")
+    assert found == sorted([*kept, "campaigns/aged-10/_manifest.json", "campaigns/aged-10/holdout.csv"])
+    assert remove_campaigns(storage, (AT - timedelta(days=10)).date()) == 0
 
 
 def test_each_answer_pushes_what_it_has_also_if_it_was_there(models: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One night: the removal of old scores, then each answer in order."""
+"""One night: the removal of old scores and campaigns, then each answer in order."""
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -10,7 +10,7 @@ from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.storage import open_storage
 from reprise.scoring.demand.run import forecast_demand
 from reprise.scoring.exceptions import ScoringError
-from reprise.scoring.expiry import remove_scores
+from reprise.scoring.expiry import remove_campaigns, remove_scores
 from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.report.run import write_report
 from reprise.scoring.retention.run import score_users
@@ -20,7 +20,7 @@ _FAILURES = (RepriseError, duckdb.Error, OSError)  # The last two: out of memory
 
 
 def run_night(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
-    """Remove old scores, write each answer, and yield the summaries.
+    """Remove old scores and campaigns, write each answer, and yield the summaries.
 
     All answers are of the model that is the latest when the night begins.
 
@@ -34,7 +34,7 @@ def run_night(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
         "retention": lambda: score_users(inputs, backtests),
         "report": lambda: write_report(settings, digest),
     }
-    if settings.keep_days:
+    if settings.keep_days or settings.keep_campaign_days:
         answers = {"expiry": lambda: _expire(inputs), **answers}
     with suppress(*_FAILURES):  # Each answer reports that there is no bundle
         digest = inputs.bundle.digest
@@ -52,6 +52,13 @@ def run_night(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
 
 
 def _expire(inputs: ScoringInputs) -> str:
-    before = (inputs.at - timedelta(days=inputs.settings.keep_days)).date()
-    removed = remove_scores(open_storage(inputs.settings.out), before)
-    return f"removed {removed:,} files of dates before {before}"
+    settings, storage = inputs.settings, open_storage(inputs.settings.out)
+    done = []
+    for what, days, remove in (
+        ("scores", settings.keep_days, remove_scores),
+        ("campaigns", settings.keep_campaign_days, remove_campaigns),
+    ):
+        if days:
+            before = (inputs.at - timedelta(days=days)).date()
+            done.append(f"removed {remove(storage, before):,} files of {what} of dates before {before}")
+    return "; ".join(done)

@@ -5,7 +5,6 @@ Functions raise ``LogUnavailableError`` where Kafka cannot be reached, ``LogRefu
 
 import time
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -33,15 +32,7 @@ def ensure_topics(
     A ``replication`` of ``None`` is the brokers' default. A dry run creates nothing.
     """
     with admin_client(settings, "inspecting topics" if dry_run else "creating topics") as admin:
-        return [_ensure(admin, _in_kafka(topic, settings), replication, dry_run) for topic in topics]
-
-
-def _in_kafka(topic: Topic, settings: KafkaAccessSettings) -> Topic:
-    return replace(
-        topic,
-        name=settings.kafka_topic_prefix + topic.name,
-        partitions=settings.kafka_partitions if topic.by_user else topic.partitions,
-    )
+        return [_ensure(admin, settings.declared(topic), replication, dry_run) for topic in topics]
 
 
 def count_brokers(settings: KafkaAccessSettings) -> int:
