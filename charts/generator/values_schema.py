@@ -184,7 +184,8 @@ _STORE_READERS = (
 _RULES: tuple[tuple[str, Schema], ...] = (
     (r".*\.resources", _RESOURCES),
     (r".*\.(podLabels|podAnnotations|nodeSelector|annotations|labels)", _TEXTS),
-    (r"storage\.(s3|gcs|azure)\.existingSecrets", closed(dict.fromkeys(_STORE_READERS, _TEXT))),
+    (r"storage\.gcs\.existingSecrets", closed(dict.fromkeys(_STORE_READERS, _TEXT))),
+    (r"storage\.(s3|azure)\.existingSecrets", closed(dict.fromkeys((*_STORE_READERS, "feast-ui"), _TEXT))),
     (r".*\.tolerations", {"type": "array", "items": _TOLERATION}),
     (r".*\.affinity", _AFFINITY),
     (r"networkPolicy\.(.*From|.*To|clients)", _PEERS),

@@ -159,6 +159,20 @@ def test_a_component_has_its_own_s3_credentials_or_those_of_all() -> None:
     assert secrets["materializer"] == set()
 
 
+def test_feasts_page_without_a_login_has_credentials_of_its_own() -> None:
+    options = ("-f", "production", "--set=feast.ui.enabled=true")
+    given = "--set=storage.s3.existingSecrets.feast=registry-write"
+    for more, expected in (("", "registry-write"), (",storage.s3.existingSecrets.feast-ui=read", "read")):
+        release = render(*options, given + more)
+        page = release.find("Deployment", "reprise-feast-ui").pod
+        assert page is not None
+        [container] = page.spec.containers
+        keys = [each.value_from["secretKeyRef"] for each in container.env if each.value_from]
+        assert {each["name"] for each in keys if each["key"].startswith("AWS_")} == {expected}
+        [job] = [pod for each, pod in release.pods() if (each.kind, each.component) == ("Job", "feast")]
+        assert "registry-write" in str(job.spec.containers[0].env)
+
+
 def test_whoever_uses_the_object_store_verifies_it_by_a_ca_of_the_values() -> None:
     ca = "--set=storage.s3.caSecret.name=s3-ca,storage.s3.caSecret.key=root.pem"
     release = render(*OPTIONS, ca, "--set=predictor.extraVolumes[0].name=more")

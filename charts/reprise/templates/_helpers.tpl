@@ -254,7 +254,7 @@ the pods. Those that the chart or Strimzi creates appear later than the first po
 {{- if has (index . 1) (list "predictor" "materializer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed" "redis") -}}
 {{- if eq $values.redis.mode "bundled" }} {{ $values.redis.existingSecret }} {{ else }}{{ with $values.redis.external }} {{ .auth.existingSecret }} {{ .tls.caSecret.name }} {{ end }}{{ end -}}
 {{- end -}}
-{{- if include "reprise.objects.reads" . }} {{ include "reprise.objects.secret" . }} {{ $values.storage.s3.caSecret.name }} {{ end -}}
+{{- if include "reprise.objects.reads" . }} {{ include "reprise.objects.secret" . }} {{ if eq (index . 1) "feast" }}{{ include "reprise.objects.secret" (list (index . 0) "feast-ui") }}{{ end }} {{ $values.storage.s3.caSecret.name }} {{ end -}}
 {{- end -}}
 
 {{/* Name of a component's Job. A Job is immutable, so another spec needs another name. */}}

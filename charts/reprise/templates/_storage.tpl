@@ -143,7 +143,8 @@ AZURE_STORAGE_ACCOUNT_NAME: {{ . | quote }}
 {{/* The Secret of a component, or the one of all. Takes (list $ "predictor"). */}}
 {{- define "reprise.objects.secret" -}}
 {{- with index (index . 0).Values.storage (include "reprise.objects.store" (index . 0) | default "s3") -}}
-{{- get (.existingSecrets | default dict) (index $ 1) | default .existingSecret -}}
+{{- $secrets := .existingSecrets | default dict -}}
+{{- get $secrets (index $ 1) | default (get $secrets (trimSuffix "-ui" (index $ 1))) | default .existingSecret -}}
 {{- end -}}
 {{- end -}}
 
@@ -163,6 +164,11 @@ AZURE_STORAGE_ACCOUNT_NAME: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- end -}}
+
+{{/* Feast's UI has no login, so it can have credentials that only read. */}}
+{{- define "reprise.uiObjects.env" -}}
+{{- include "reprise.objects.env" (list (index . 0) "feast-ui") -}}
 {{- end -}}
 
 {{- define "reprise.feast.registry" -}}

@@ -44,6 +44,28 @@ def test_only_what_the_table_has_for_the_machine_is_accepted(
     assert "no checksum" in unknown.stderr
 
 
+@pytest.mark.parametrize("is_trusted", [True, False])
+def test_helm_is_compiled_for_arm64_from_a_module_with_the_checksum(tmp_path: Path, is_trusted: bool) -> None:
+    [checksum] = [found for name, of, found in TABLE if name.startswith("helm-") and of == "aarch64"]
+    module = f'{{\n\t"Dir": "{tmp_path}",\n\t"Sum": "{checksum if is_trusted else "h1:other"}"\n}}'
+    programs = {
+        "uname": 'case $1 in -sm) echo "Linux aarch64" ;; -m) echo aarch64 ;; esac',
+        "helm": "echo v3.0.0",  # an old one, which is not used
+        "go": f"""if [ "$1" = mod ]; then echo '{module}'; exit; fi
+            while [ "$1" != -o ]; do shift; done
+            echo compiled >"$2" && chmod +x "$2\"""",
+    }
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run([CI / "helm"], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == (0 if is_trusted else 1), done.stderr
+    found = [path.read_text() for path in tmp_path.glob("cache/reprise/helm-*/helm")]
+    assert found == (["compiled\n"] if is_trusted else [])
+    assert is_trusted is ("expected h1:" not in done.stderr)
+
+
 def test_every_script_that_fetches_refuses_what_has_no_checksum() -> None:
     scripts = {path.name: path.read_text() for path in CI.iterdir() if path.is_file()}
     fetching = r"pip (download|install)|\bmvn --|go mod download|curl |wget |npm "
