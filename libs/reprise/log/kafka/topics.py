@@ -5,6 +5,7 @@ Functions raise ``LogUnavailableError`` where Kafka cannot be reached, ``LogRefu
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
