@@ -18,7 +18,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +31,7 @@ from prometheus_client import CollectorRegistry
 
 from reprise.events import Event, encode_event
 from reprise.features.plan import Plan
-from reprise.log import EVENTS, BufferFullError, open_producer
+from reprise.log import EVENTS, BufferFullError, Topic, open_producer
 from reprise.materializer.metrics import MaterializerMetrics
 from reprise.materializer.runner import open_worker
 from reprise.materializer.settings import MaterializerSettings
@@ -81,9 +81,11 @@ def run() -> dict[str, float | str]:
         return measured
 
 
-def throughput(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
+def throughput(
+    broker: KafkaBroker, redis: RedisServer, users: int = USERS, products: int = PRODUCTS
+) -> dict[str, float]:
     """Fold a backlog with one worker, in this process, as the materializer's own loop does."""
-    events = make_events(THROUGHPUT_EVENTS, users=USERS, products=PRODUCTS)
+    events = make_events(THROUGHPUT_EVENTS, users=users, products=products)
     broker.reset_topics()
     redis.flush()
     numbers = {"producer_events_per_second": produce(broker, events)}
@@ -113,13 +115,18 @@ def throughput(broker: KafkaBroker, redis: RedisServer) -> dict[str, float]:
 
 def produce(broker: KafkaBroker, events: Sequence[Event]) -> float:
     """Append events as fast as one producer can, and return how many a second were acknowledged."""
+    return append(broker, EVENTS, ((event.user_id.encode(), encode_event(event)) for event in events))
+
+
+def append(broker: KafkaBroker, topic: Topic, records: Iterable[tuple[bytes, bytes]]) -> float:
+    """Append keys and values as fast as one producer can, and return how many a second were acknowledged."""
     producer = open_producer(broker.settings())
     started = time.perf_counter()
     futures = []
-    for event in events:
+    for key, value in records:
         while True:
             try:
-                futures.append(producer.append(EVENTS.name, event.user_id.encode(), encode_event(event)))
+                futures.append(producer.append(topic.name, key, value))
                 break
             except BufferFullError:
                 time.sleep(0.005)
@@ -128,7 +135,7 @@ def produce(broker: KafkaBroker, events: Sequence[Event]) -> float:
     for future in futures:
         future.result(0)
     producer.close(10)
-    return len(events) / seconds
+    return len(futures) / seconds
 
 
 def rows_written(redis: RedisServer) -> int:

@@ -23,8 +23,11 @@ from reprise.cli.size.sizes import Load, Margins, size
 from reprise.cli.size.unit_costs import UnitCosts
 
 DOCS = Path(__file__).parents[3] / "docs"
+USERS = 100_000
 WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
-LOADS = [Load(day, day / 20, day / 200, predictions_per_second=day / 5e4) for day in (1e7, 1e8, 1e9, 1e10)]
+LOADS = [
+    Load(day, day / 20, day / 200, predictions_per_second=day / 5e4) for day in (1e7, 1e8, 1e9, 1e10, 1e11)
+]
 
 
 def test_the_costs_are_those_that_make_bench_measured() -> None:
@@ -34,26 +37,29 @@ def test_the_costs_are_those_that_make_bench_measured() -> None:
 
 
 def test_a_load_is_sized_by_hand() -> None:
+    gib = 2.0**30
     costs = replace(
-        UnitCosts(), materializer_us=100.0, predictor_us=200.0, user_bytes=1_000.0, product_bytes=500.0,
-        pair_bytes=400.0, event_id_bytes=64.0, redis_us=10.0, archive_bytes=2.0**30 / 1e6, training_us=36.0,
+        UnitCosts(), materializer_us=100.0, predictor_us=200.0, redis_us=10.0, training_us=36.0,
+        user_bytes=1_000.0, product_bytes=500.0, pair_bytes=400.0, event_id_bytes=64.0,
+        event_archive_bytes=gib / 1e6, prediction_archive_bytes=gib / 1e6,
     )  # fmt: skip
     load = Load(8.64e8, 1e6, 1e5, pairs_per_user=10, predictions_per_second=10_000, peak=3)
     found = size(load, costs, Margins(utilization=0.5, zones=3))
     assert load.peak_events == 30_000
     by_name = {each.name: each for each in found.components}
-    # 3 cores of work, at half of a core each, with a third of them lost
-    assert by_name["materializer"].instances == found.materializers == 9
-    assert found.partitions == 24  # 12 are too few
+    # 3 cores of work, at half of a core each, with a third of them lost, are 9; the next number that divides 24 is 12
+    assert by_name["materializer"].instances == found.materializers == 12
+    assert found.partitions == 24
     assert by_name["predictor"].instances == 6
-    rows_gib = (1e6 * (1_000 + 10 * 400) + 1e5 * 500 + 8.64e8 * 64) / 2**30
+    rows_gib = (1e6 * (1_000 + 10 * 400) + 1e5 * 500 + 8.64e8 * 64) / gib
     assert by_name["redis"].instances == 2 * np.ceil(rows_gib / (16 * 0.6))
-    assert found.archive_gib == pytest.approx(365 * 864)
+    assert found.archive_gib == pytest.approx(365 * (864 + 86_400 * 10_000 / 3 / 1e6))
     assert found.training_core_hours == pytest.approx(180 * 8.64e8 * 36e-6 / 3600)
 
 
 def test_more_load_never_needs_less() -> None:
-    sizes = [size(load, UnitCosts(), Margins()) for load in LOADS]
+    days = np.geomspace(1e6, 1e11, 400)
+    sizes = [size(Load(day, day / 20, day / 200), UnitCosts(), Margins()) for day in days]
     for less, more in pairwise(sizes):
         for one, other in zip(less.components, more.components, strict=True):
             assert (one.instances, one.memory_gib) <= (other.instances, other.memory_gib), one.name
@@ -64,7 +70,7 @@ def test_a_backlog_grows_and_falls_as_a_queue_does() -> None:
     # For 300 s twice the capacity arrives, then half of it. The last event waits 300 s, and the backlog of
     # 300 s of capacity falls by half of the capacity each second.
     rates = np.concatenate([np.full(300, 4_000.0), np.full(1_200, 1_000.0)])
-    found = simulate(rates, 12, 2, 1_000.0, ends=300)
+    found = simulate(rates, 12, 2, 1_000.0, USERS, ends=300)
     assert found.largest_lag == pytest.approx(300, abs=15)
     assert found.caught_up_after == pytest.approx(600, abs=45)
 
@@ -72,16 +78,16 @@ def test_a_backlog_grows_and_falls_as_a_queue_does() -> None:
 def test_without_spare_capacity_a_lost_member_is_never_made_up_for() -> None:
     rates = np.full(1_200, 3_960.0)
     lost = [Outage([0], 300, 600)]
-    assert simulate(rates, 12, 4, 1_000.0).largest_lag <= 2
-    found = simulate(rates, 12, 4, 1_000.0, outages=lost, ends=600)
+    assert simulate(rates, 12, 4, 1_000.0, USERS).largest_lag <= 2
+    found = simulate(rates, 12, 4, 1_000.0, USERS, outages=lost, ends=600)
     assert found.caught_up_after is None
-    assert simulate(rates, 12, 8, 1_000.0, outages=lost, ends=600).caught_up_after is not None
+    assert simulate(rates, 12, 8, 1_000.0, USERS, outages=lost, ends=600).caught_up_after is not None
 
 
 def test_a_member_that_leaves_is_replaced_at_once_and_one_that_dies_after_its_session() -> None:
     rates = np.full(600, 1_000.0)
     left, died = (
-        simulate(rates, 12, 4, 1_000.0, outages=[Outage([1], 200, 300, leaves=leaves)], ends=300)
+        simulate(rates, 12, 4, 1_000.0, USERS, outages=[Outage([1], 200, 300, leaves=leaves)], ends=300)
         for leaves in (True, False)
     )
     assert left.largest_lag == pytest.approx(5, abs=2)  # The pause of a rebalance
@@ -118,16 +124,25 @@ def test_json_has_what_the_text_says() -> None:
 def test_costs_of_another_machine_are_read_and_a_missing_figure_is_named(tmp_path: Path) -> None:
     arguments = ["size", "--events-per-day", "1e9", "--users", "5e6", "--products", "5e5"]
     figures = json.loads((DOCS / "bench.json").read_bytes())
-    figures["stream"]["materializer_events_per_cpu_second"] /= 4
+    before = json.loads(run(*arguments[1:], "--json"))["sizing"]["materializers"]
+    figures["size"]["materializer_us_per_event"] *= 4
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(figures))
     slower = json.loads(run(*arguments[1:], "--bench", str(path), "--json"))
-    assert slower["sizing"]["materializers"] == pytest.approx(4 * 8, abs=3)
-    del figures["stream"]["producer_events_per_second"]
-    path.write_text(json.dumps(figures))
-    result = CliRunner().invoke(command, [*arguments, "--bench", str(path)])
-    assert result.exit_code == 2
-    assert "no figure stream.producer_events_per_second" in result.output
+    assert slower["sizing"]["materializers"] == 4 * before
+    for wrong in ({}, {**figures, "stream": {**figures["stream"], "producer_events_per_second": 0}}):
+        path.write_text(json.dumps(wrong))
+        result = CliRunner().invoke(command, [*arguments, "--bench", str(path)])
+        assert result.exit_code == 2
+        assert "figure stream.producer_events_per_second: expected a positive number" in result.output
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "0", "1e400"])
+def test_loads_that_are_no_numbers_are_refused(value: str) -> None:
+    result = CliRunner().invoke(
+        command, ["size", "--events-per-day", value, "--users", "1", "--products", "1"]
+    )
+    assert result.exit_code == 2, result.output
 
 
 def test_the_page_shows_what_the_command_prints() -> None:

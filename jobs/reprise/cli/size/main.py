@@ -1,13 +1,26 @@
 """The ``size`` command: how many of each component a load needs."""
 
 import json
+import math
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-_NUMBER = click.FloatRange(min=0)
-_AT_LEAST_ONE = click.FloatRange(min=1)
+
+class _Number(click.FloatRange):
+    """A range of numbers, which nan is not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number", param, ctx)
+        return number
+
+
+_NUMBER = _Number(min=0, max=1e15)
+_AT_LEAST_ONE = _Number(min=1, max=1e15)
 
 
 @click.command("size")
@@ -27,7 +40,7 @@ _AT_LEAST_ONE = click.FloatRange(min=1)
 @click.option(
     "--peak", type=_AT_LEAST_ONE, default=3.0, show_default=True, help="Peak of events over the day's mean."
 )
-@click.option("--kafka-days", type=_NUMBER, default=7.0, show_default=True, help="Retention of the topic.")
+@click.option("--kafka-days", type=_NUMBER, default=14.0, show_default=True, help="Retention of the topics.")
 @click.option(
     "--archive-days", type=_NUMBER, default=365.0, show_default=True, help="Retention of the archive."
 )
@@ -58,15 +71,13 @@ def command(zones: int, utilization: float, bench: Path | None, as_json: bool, *
     """
     from reprise.cli.size.report import Report
     from reprise.cli.size.sizes import Load, Margins
-    from reprise.cli.size.unit_costs import UnitCosts
+    from reprise.cli.size.unit_costs import FigureError, UnitCosts
 
     costs = UnitCosts()
     if bench is not None:
         try:
             costs = UnitCosts.of(json.loads(bench.read_bytes()))
-        except KeyError as error:
-            raise click.BadParameter(f"{bench} has no figure {error.args[0]}", param_hint="--bench") from None
-        except ValueError as error:
-            raise click.BadParameter(f"{bench} is no JSON: {error}", param_hint="--bench") from None
+        except (FigureError, ValueError) as error:
+            raise click.BadParameter(f"{bench}: {error}", param_hint="--bench") from None
     report = Report.of(Load(**load), costs, Margins(utilization=utilization, zones=zones))
     click.echo(json.dumps(asdict(report), indent=2) if as_json else str(report))

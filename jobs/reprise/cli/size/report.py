@@ -10,11 +10,14 @@ from reprise.cli.size.simulation import Outage, Outcome, simulate
 from reprise.cli.size.sizes import Load, Margins, Sizing, size
 from reprise.cli.size.unit_costs import UnitCosts
 
-_SECONDS = 3_600
 _BEGINS = 900
 _BURST_SECONDS = 600
 _RESTART_SECONDS = 20
-_ZONE_SECONDS = 600  # Until the pods of a lost zone run in another
+_GROUPS = 10  # That a rolling update restarts one after another
+_ZONE_SECONDS = 600  # Until the materializers of a lost zone run in another
+_AFTERWARDS = 1_800
+_MAX_USERS = 100_000
+_MAX_MATERIALIZERS = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,39 +57,45 @@ class Report:
             f"a month                  {sizing.core_hours_per_month:,.0f} core-hours,"
             f" {sizing.gib_hours_per_month:,.0f} GiB-hours of memory",
             "",
-            f"{'simulated at the peak':<44}{'latest event':>14}{'caught up after':>18}",
+            f"{'materializers, simulated at the peak':<50}{'latest event':>14}{'caught up':>18}",
         ]
         for name, outcome in self.scenarios.items():
-            after = "never" if outcome.caught_up_after is None else f"{outcome.caught_up_after:,.0f} s"
-            lines.append(f"{name:<44}{f'{outcome.largest_lag:,.0f} s late':>14}{after:>18}")
+            after = (
+                "never"
+                if outcome.caught_up_after is None
+                else f"{outcome.caught_up_after:,.0f} s after its end"
+            )
+            lines.append(f"{name:<50}{f'{outcome.largest_lag:,.0f} s late':>14}{after:>18}")
         lines += [
             "",
-            "Not measured, so not included: the archiver, the jobs, the operator, the status page and Prometheus.",
+            "Not measured, so not included: archiver, jobs, rollout operator, status page, Feast and Prometheus.",
         ]
         return "\n".join(lines)
 
 
 def scenarios(load: Load, sizing: Sizing, costs: UnitCosts, margins: Margins) -> dict[str, Outcome]:
-    """Return what the stream does in the first hour of the peak, by what happens in it."""
-    rates = np.full(_SECONDS, load.peak_events)
-    burst = rates.copy()
-    burst[_BEGINS : _BEGINS + _BURST_SECONDS] *= 2
-    count = sizing.materializers
-    lost = range(-(-count // margins.zones))
+    """Return what the stream does at the peak, by what happens; of many materializers, some with their share of it."""
+    count = min(sizing.materializers, _MAX_MATERIALIZERS)
+    partitions = sizing.partitions // sizing.materializers * count
+    peak = load.peak_events * count / sizing.materializers
+    zone = Outage(range(-(-count // margins.zones)), _BEGINS, _BEGINS + _ZONE_SECONDS)
+    groups = [range(count)[at :: min(count, _GROUPS)] for at in range(min(count, _GROUPS))]
     restarts = [
-        Outage([member], _BEGINS + at * _RESTART_SECONDS, _BEGINS + (at + 1) * _RESTART_SECONDS, leaves=True)
-        for at, member in enumerate(range(count))
+        Outage(group, _BEGINS + at * _RESTART_SECONDS, _BEGINS + (at + 1) * _RESTART_SECONDS, leaves=True)
+        for at, group in enumerate(groups)
     ]
-    per_second = 1e6 / costs.materializer_us
 
-    def outcome(rates: np.ndarray, ends: int, *outages: Outage) -> Outcome:
-        return simulate(rates, sizing.partitions, count, per_second, outages=outages, ends=ends)
+    def outcome(ends: int, *outages: Outage, burst: float = 1.0) -> Outcome:
+        rates = np.full(ends + _AFTERWARDS, peak)
+        rates[_BEGINS:ends] *= burst
+        users = min(int(load.users), _MAX_USERS)
+        return simulate(
+            rates, partitions, count, 1e6 / costs.materializer_us, users, outages=outages, ends=ends
+        )
 
     return {
-        "nothing": outcome(rates, 0),
-        "a burst, twice the peak for ten minutes": outcome(burst, _BEGINS + _BURST_SECONDS),
-        "a rolling update, 20 s for each": outcome(rates, restarts[-1].end, *restarts),
-        "a zone is lost for ten minutes": outcome(
-            rates, _BEGINS + _ZONE_SECONDS, Outage(list(lost), _BEGINS, _BEGINS + _ZONE_SECONDS)
-        ),
+        "nothing": outcome(_BEGINS),
+        "a burst, twice the peak for ten minutes": outcome(_BEGINS + _BURST_SECONDS, burst=2.0),
+        "a rolling update, 20 s for each tenth": outcome(restarts[-1].end, *restarts),
+        "a zone's materializers are lost for ten minutes": outcome(zone.end, zone),
     }

@@ -11,7 +11,9 @@ _HOURS_PER_MONTH = 730
 _GIB = 2**30
 _FEWEST_PARTITIONS = 6
 _FEWEST_PER_MATERIALIZER = 2
-_LARGEST_SHARE = 1.15  # Of the materializer with the most partitions, over the mean
+_DISK_PER_MEMORY = 2.0  # Of Redis: the append-only file while it is rewritten
+_BROKER_GIB = 4.0
+_MEMORY_GIB = {"producer": 0.25, "materializer": 0.5, "predictor": 0.25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,8 @@ class Load:
     products: float
     pairs_per_user: float = 30.0
     predictions_per_second: float = 0.0  # At the peak
-    peak: float = 3.0  # Events a second at the peak over the day's mean
-    kafka_days: float = 7.0
+    peak: float = 3.0  # Of events and predictions a second, over the day's mean
+    kafka_days: float = 14.0
     archive_days: float = 365.0
     training_days: float = 180.0
     duplicate_hours: float = 24.0  # For which event ids are kept
@@ -33,6 +35,11 @@ class Load:
     def peak_events(self) -> float:
         """Events a second at the peak."""
         return self.peak * self.events_per_day / _SECONDS_PER_DAY
+
+    @property
+    def predictions_per_day(self) -> float:
+        """Predictions of a day."""
+        return _SECONDS_PER_DAY * self.predictions_per_second / self.peak
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,27 +98,28 @@ def size(load: Load, costs: UnitCosts, margins: Margins) -> Sizing:
     events, predictions = load.peak_events, load.predictions_per_second
     materializers = _instances(events * costs.materializer_us, margins)
     partitions = _FEWEST_PARTITIONS
-    while not _are_shared_evenly(partitions, materializers):
+    while partitions < _FEWEST_PER_MATERIALIZER * materializers:
         partitions *= 2
-    components = [
-        _stateless("producer", events * costs.producer_us, 0.25, margins),
-        _stateless("materializer", events * costs.materializer_us, 0.5, margins),
-        _stateless("predictor", predictions * costs.predictor_us, 0.25, margins),
-        _redis(load, costs, margins),
-        _brokers(load, costs, margins),
-    ]
+    while partitions % materializers:  # Each has as many as the others
+        materializers += 1
+    work = {
+        "producer": (events * costs.producer_us, 2),
+        "materializer": (events * costs.materializer_us, materializers),
+        "predictor": (predictions * costs.predictor_us, 2),
+    }
+    components = [_service(name, busy_us, fewest, margins) for name, (busy_us, fewest) in work.items()]
+    components += [_redis(load, costs, margins), _brokers(load, costs, margins)]
+    archived = (
+        load.events_per_day * costs.event_archive_bytes
+        + load.predictions_per_day * costs.prediction_archive_bytes
+    )
     return Sizing(
         components=components,
         partitions=partitions,
         materializers=materializers,
-        archive_gib=load.archive_days * load.events_per_day * costs.archive_bytes / _GIB,
+        archive_gib=load.archive_days * archived / _GIB,
         training_core_hours=load.training_days * load.events_per_day * costs.training_us / 1e6 / 3600,
     )
-
-
-def _are_shared_evenly(partitions: int, materializers: int) -> bool:
-    each = partitions / materializers
-    return each >= _FEWEST_PER_MATERIALIZER and math.ceil(each) <= _LARGEST_SHARE * each
 
 
 def _instances(busy_us: float, margins: Margins) -> int:
@@ -120,10 +128,10 @@ def _instances(busy_us: float, margins: Margins) -> int:
     return max(2, math.ceil(needed))
 
 
-def _stateless(name: str, busy_us: float, gib: float, margins: Margins) -> Component:
-    count = _instances(busy_us, margins)
+def _service(name: str, busy_us: float, fewest: int, margins: Margins) -> Component:
+    count = max(fewest, _instances(busy_us, margins))
     why = f"{busy_us / 1e6:,.2f} cores of work at the peak" if count > 2 else "two, so that one may be lost"
-    return Component(name, count, float(count), count * gib, 0.0, why)
+    return Component(name, count, float(count), count * _MEMORY_GIB[name], 0.0, why)
 
 
 def _redis(load: Load, costs: UnitCosts, margins: Margins) -> Component:
@@ -152,13 +160,19 @@ def _redis(load: Load, costs: UnitCosts, margins: Margins) -> Component:
 
 
 def _brokers(load: Load, costs: UnitCosts, margins: Margins) -> Component:
-    mib = load.peak_events * costs.kafka_bytes * margins.kafka_copies / 2**20
-    work = load.peak_events * costs.kafka_us / 1e6
+    events, predictions = costs.event_log_bytes, costs.prediction_log_bytes
+    second = load.peak_events * events + load.predictions_per_second * predictions
+    mib = second * margins.kafka_copies / 2**20
+    # A record of a prediction is counted as an event
+    work = (load.peak_events + load.predictions_per_second) * costs.kafka_us / 1e6
     lost = margins.zones / (margins.zones - 1)
     needed = max(mib / margins.broker_mib_per_second, work / margins.utilization) * lost
     count = max(3, math.ceil(needed))
-    disk = load.kafka_days * load.events_per_day * costs.kafka_bytes * margins.kafka_copies / _GIB
-    return Component(
-        "kafka", count, count * max(1.0, math.ceil(work / count / margins.utilization)), count * 4.0,
-        disk / (1 - margins.disk_free), f"{mib:,.1f} MiB a second with copies; at least three",
-    )  # fmt: skip
+    day = load.events_per_day * events + load.predictions_per_day * predictions
+    disk = load.kafka_days * day * margins.kafka_copies / _GIB / (1 - margins.disk_free)
+    because = (
+        "three, for three copies"
+        if count == 3
+        else f"{mib:,.1f} MiB a second with copies, {work:,.1f} cores of work"
+    )
+    return Component("kafka", count, float(count), count * _BROKER_GIB, disk, because)

@@ -2,57 +2,66 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Self
 
-_FIGURES: Mapping[str, tuple[str, float]] = {
-    "predictor_us": ("predictor.figures.predictor_processor_us", 1.0),
-    "producer_us": ("stream.producer_events_per_second", -1e6),
-    "materializer_us": ("stream.materializer_events_per_cpu_second", -1e6),
-    "training_us": ("features.batch.cpu_seconds", 1e6),
-    "kafka_bytes": ("size.kafka_bytes_per_event", 1.0),
-    "archive_bytes": ("size.archive_bytes_per_event", 1.0),
-    "user_bytes": ("size.redis_bytes_per_user", 1.0),
-    "product_bytes": ("size.redis_bytes_per_product", 1.0),
-    "pair_bytes": ("size.redis_bytes_per_pair", 1.0),
-    "event_id_bytes": ("size.redis_bytes_per_event_id", 1.0),
+from reprise.runtime.exceptions import RepriseError
+
+_FIGURES = {
+    "predictor_us": "predictor.figures.predictor_processor_us",
+    "materializer_us": "size.materializer_us_per_event",
+    "redis_us": "size.redis_us_per_event",
+    "kafka_us": "size.kafka_us_per_event",
+    "event_log_bytes": "size.kafka_bytes_per_event",
+    "event_archive_bytes": "size.archive_bytes_per_event",
+    "prediction_log_bytes": "size.kafka_bytes_per_prediction",
+    "prediction_archive_bytes": "size.archive_bytes_per_prediction",
+    "user_bytes": "size.redis_bytes_per_user",
+    "product_bytes": "size.redis_bytes_per_product",
+    "pair_bytes": "size.redis_bytes_per_pair",
+    "event_id_bytes": "size.redis_bytes_per_event_id",
 }
-"""Path of each cost's figure, and its factor; below 0, the figure is a rate and the factor is divided by it."""
+"""Path of the figure of each cost that is one."""
+
+
+class FigureError(RepriseError):
+    """A file of figures lacks one, or it is not a positive number."""
 
 
 @dataclass(frozen=True, slots=True)
 class UnitCosts:
     """Processor time in microseconds, and bytes of one copy; the defaults are the figures of ``docs/bench.json``."""
 
-    predictor_us: float = 177.6  # A prediction in the predictor
-    producer_us: float = 62.1  # An event in the producer
-    materializer_us: float = 89.6  # An event in the materializer
-    redis_us: float = 13.1  # An event in Redis
-    kafka_us: float = 3.6  # An event in the broker
+    producer_us: float = 154.8  # An event: an HTTP endpoint that does nothing, and the append to the log
+    predictor_us: float = 177.6  # A prediction
+    materializer_us: float = 354.9  # An event that writes three rows, as the next two
+    redis_us: float = 105.2
+    kafka_us: float = 21.8  # From append to fetch
     training_us: float = 25.0  # A training row in the batch executor
-    kafka_bytes: float = 41.2  # An event in the log, compressed
-    archive_bytes: float = 27.9  # An event in a compacted file of the archive
-    user_bytes: float = 2321.0  # The row of a user in Redis
-    product_bytes: float = 695.8
-    pair_bytes: float = 416.1
-    event_id_bytes: float = 63.9  # An event id that is kept to drop duplicates
+    event_log_bytes: float = 33.2  # An event in the log, compressed
+    event_archive_bytes: float = 27.9  # An event in a compacted file of the archive
+    prediction_log_bytes: float = 474.4  # A prediction with its features
+    prediction_archive_bytes: float = 418.2
+    user_bytes: float = 2398.0  # The row of a user in Redis
+    product_bytes: float = 801.5
+    pair_bytes: float = 463.1
+    event_id_bytes: float = 149.2  # An event id that is kept to drop duplicates
 
     @classmethod
-    def of(cls, figures: Mapping[str, Any]) -> Self:
-        """Return the costs of the figures of ``make bench``; raises KeyError with the name of a missing one."""
-        costs = {}
-        for name, (path, factor) in _FIGURES.items():
-            found = _figure(figures, path)
-            costs[name] = -factor / found if factor < 0 else factor * found
-        costs["training_us"] /= _figure(figures, "features.batch.events")
-        for server in ("redis", "kafka"):
-            cores = _figure(figures, f"stream.two_workers_cores_of_{server}")
-            costs[f"{server}_us"] = 1e6 * cores / _figure(figures, "stream.two_workers_events_per_second")
-        return cls(**costs)
+    def of(cls, figures: Any) -> Self:
+        """Return the costs of the figures of ``make bench``; raises ``FigureError``."""
+        append_us = 1e6 / _figure(figures, "stream.producer_events_per_second")
+        batch_us = 1e6 * _figure(figures, "features.batch.cpu_seconds")
+        return cls(
+            producer_us=_figure(figures, "predictor.figures.empty_endpoint_processor_us") + append_us,
+            training_us=batch_us / _figure(figures, "features.batch.events"),
+            **{name: _figure(figures, path) for name, path in _FIGURES.items()},
+        )
 
 
-def _figure(figures: Mapping[str, Any], path: str) -> float:
-    try:
-        return float(reduce(lambda found, name: found[name], path.split("."), figures))  # type: ignore[arg-type]
-    except KeyError:
-        raise KeyError(path) from None
+def _figure(figures: Any, path: str) -> float:
+    found = figures
+    for name in path.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if not isinstance(found, int | float) or found <= 0:
+        raise FigureError(f"figure {path}: expected a positive number, got {found!r}")
+    return float(found)
