@@ -77,6 +77,7 @@ _SHARED = {
 }  # fmt: skip
 
 _DURATION = r"^([0-9]+(\.[0-9]+)?(ms|us|[wdhms]))+$"
+_DURATIONS = rf"{_DURATION[:-1]}(,{_DURATION[1:-1]})*$"
 
 # Validators know more than their fields' types.
 _SPECIAL: dict[str, dict[str, Any]] = {
@@ -87,7 +88,13 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "OUTCOMES_IN_FLIGHT": {"pattern": _DURATION, "default": "30s"},
     "OUTCOMES_LATENESS": {"pattern": _DURATION, "default": "15m"},
     "OUTCOMES_LOOKBACK": {"pattern": _DURATION, "default": "90d"},
-    "TRAINER_HORIZON": {"pattern": _DURATION, "default": "30d"},
+    "TRAINER_HORIZON": {
+        "type": ["string", "array"],
+        "pattern": _DURATIONS,
+        "items": {"type": "string", "pattern": _DURATION},
+        "minItems": 1,
+        "default": "30d",
+    },
 }
 
 

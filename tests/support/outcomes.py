@@ -1,7 +1,7 @@
 """An archive of a shop that two models were tried in: events, predictions and bundles, all of it known."""
 
 import heapq
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,7 @@ def make_archive(folder: Path, shop: Shop) -> Archive:
     store = OfflineStore(str(folder / "offline"))
     arrived = zip(events, arrivals, strict=True)
     _archive(store, EVENTS.name, [(event.user_id, us // 1000, encode_event(event)) for event, us in arrived])
-    answered = [(str(said["user_id"]), START_US // 1000, orjson.dumps(said)) for said in predictions]
-    _archive(store, PREDICTIONS.name, answered)
+    archive_predictions(store, predictions)
     return Archive(str(folder / "offline"), str(folder / "models"), now, events, predictions, dict(digests))
 
 
@@ -219,11 +218,23 @@ def _record(
     }
 
 
-def _archive(store: OfflineStore, topic: str, rows: list[tuple[str, int, bytes]]) -> None:
-    """Archive rows of user, milliseconds of arrival and value."""
+def archive_predictions(
+    store: OfflineStore, predictions: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]] = ()
+) -> None:
+    """Archive predictions, ``after`` those that are there."""
+    rows = [(str(said["user_id"]), START_US // 1000, orjson.dumps(said)) for said in (*after, *predictions)]
+    _archive(store, PREDICTIONS.name, rows, len(after))
+
+
+def _archive(store: OfflineStore, topic: str, rows: list[tuple[str, int, bytes]], archived: int = 0) -> None:
+    """Archive rows of user, milliseconds of arrival and value; the first ones are there already."""
     for partition in range(PARTITIONS):
-        chosen = [row for row in rows if sum(row[0].encode()) % PARTITIONS == partition]
-        records = [Record(partition, at, ms, b"", value) for at, (_, ms, value) in enumerate(chosen)]
+        chosen = [at for at, row in enumerate(rows) if sum(row[0].encode()) % PARTITIONS == partition]
+        records = [
+            Record(partition, offset, rows[at][1], b"", rows[at][2])
+            for offset, at in enumerate(chosen)
+            if at >= archived
+        ]
         put(store, records, topic=topic)
 
 

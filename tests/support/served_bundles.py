@@ -6,7 +6,15 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from reprise.bundle import EVALUATED_USERS, USERS, BundleFiles, Manifest, sha256_hex
+from reprise.bundle import (
+    EVALUATED_HORIZON,
+    EVALUATED_USERS,
+    HORIZON,
+    USERS,
+    BundleFiles,
+    Manifest,
+    sha256_hex,
+)
 from reprise.features.plan import Plan
 from reprise.store.feast.view import StateView
 
@@ -145,11 +153,13 @@ def bundle_files(
     fails_on_huge_inputs: bool = False,
     evaluation_start: str = "2026-01-01T00:00:00Z",
     users: tuple[bytes, bytes] | None = None,
+    horizons: Mapping[int, bytes] = {},
     **overrides: Any,
 ) -> BundleFiles:
     """A bundle of a plan whose model is ``logistic_graph``; ``overrides`` replace parts of the manifest.
 
-    ``users`` are the graphs of a users' model, published and evaluated.
+    ``users`` are the graphs of a users' model, published and evaluated; ``horizons`` those of further horizons, by
+    seconds, which are evaluated too.
     """
     plan = of or small_plan()
     model = graph
@@ -172,6 +182,20 @@ def bundle_files(
         overrides["users"]["scores"] = {
             "model": {name: scores[name] for name in ("roc_auc", "brier", "log_loss", "calibration_error")}
         }
+    evaluation = {
+        "overall": {"rows": 10, "positives": 2, "model": scores, "baselines": {"recency": scores}},
+        "repeat_candidates": None,
+    }  # fmt: skip
+    parity = {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5}
+    if horizons:
+        overrides["horizons"] = [
+            {
+                "seconds": seconds, "sha256": sha256_hex(each), "evaluated_sha256": sha256_hex(each),
+                "threshold": 0.25, "verdicts": {}, "train": window, "calibration": {"a": 1.0}, "evaluated": window,
+                "evaluation": evaluation, "intervals": {}, "bounded": 0.1, "unbounded_brier": 0.1, "parity": parity,
+            }
+            for seconds, each in sorted(horizons.items())
+        ]  # fmt: skip
     manifest = Manifest.model_validate(
         {
             "model": {
@@ -182,10 +206,7 @@ def bundle_files(
             "inputs": [{"name": name} for name in plan.input_names],
             "horizon_seconds": 2_592_000, "threshold": 0.5, "seed": 7, "parameters": {"trees": 100},
             "calibration": {"a": 1.0},
-            "evaluation": {
-                "overall": {"rows": 10, "positives": 2, "model": scores, "baselines": {"recency": scores}},
-                "repeat_candidates": None,
-            },
+            "evaluation": evaluation,
             "importances": [{"name": "total_spend", "impurity": 1.0, "permutation": 0.2}],
             "data": {
                 "events_sha256": "0" * 64, "events": 30, "first": "2026-01-01T00:00:00Z",
@@ -193,7 +214,7 @@ def bundle_files(
                 "calibration": window,
                 "evaluation": window | {"start": evaluation_start},
             },
-            "parity": {"rows": 10, "max_abs_diff": 1e-8, "tolerance": 1e-5},
+            "parity": parity,
             "score_histogram": {"edges": [0.0, 0.5, 1.0], "counts": [9, 1]},
             "feature_histograms": {}, "libraries": {"onnx": "1"},
         }
@@ -201,6 +222,8 @@ def bundle_files(
     )  # fmt: skip
     metadata = b'{"trained_at": "2026-11-01T00:00:00Z"}'
     graphs = {} if users is None else dict(zip((USERS, EVALUATED_USERS), users, strict=True))
+    for name in (HORIZON, EVALUATED_HORIZON):
+        graphs |= {name.format(seconds): each for seconds, each in horizons.items()}
     return BundleFiles(manifest.to_bytes(), model, {"metadata.json": metadata, **graphs})
 
 

@@ -1,6 +1,6 @@
 """Training rows: one per event, computed at the event's instant, with its label."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +17,7 @@ from reprise.features.executors.batch import BatchExecutor
 from reprise.features.labels import training_label
 from reprise.features.plan import Plan
 from reprise.features.sampled_questions import sampled_questions
+from reprise.runtime.durations import microseconds
 from reprise.runtime.files import atomic_write
 
 _TEXTS = ("event_id", "user_id", "product_id", "event_type")
@@ -39,11 +40,16 @@ class TrainingRowsReport:
         )
 
 
-def training_schema(plan: Plan, *, questions: bool = False) -> pa.Schema:
+def further_label(horizon: timedelta) -> str:
+    """Return the name of the column with the labels of a further horizon."""
+    return f"label_{horizon // timedelta(seconds=1)}"
+
+
+def training_schema(plan: Plan, *, questions: bool = False, further: Sequence[timedelta] = ()) -> pa.Schema:
     """Return the columns of training rows, in order; with sampled questions there is ``asked``."""
     texts = [(name, pa.string()) for name in _texts(questions)]
     numbers = [(name, pa.float64()) for name in ("amount", *plan.input_names)]
-    flags = [(name, pa.bool_()) for name in ("label", "repeat_candidate")]
+    flags = [(name, pa.bool_()) for name in ("label", "repeat_candidate", *map(further_label, further))]
     return pa.schema([*texts, ("timestamp", pa.timestamp("us", "UTC")), *numbers, *flags])
 
 
@@ -55,6 +61,7 @@ def build_training_rows(
     *,
     refund_window: timedelta = timedelta(0),
     questions: bool = False,
+    further: Sequence[timedelta] = (),
     memory_limit: str = "4GiB",
     temp_directory: Path | None = None,
     advance: Callable[[int], object] = lambda _: None,
@@ -63,7 +70,8 @@ def build_training_rows(
 
     The label says whether the same user buys the same product in (t, t + horizon]. It is null if the history ends
     before the horizon and the refund window are over, within which a returned purchase does not count; 0 counts all.
-    With ``questions`` there are also the rows of ``sampled_questions``. Erased users have no rows.
+    With ``questions`` there are also the rows of ``sampled_questions``. ``further`` horizons have labels in columns of
+    their own. Erased users have no rows.
 
     ``events`` is canonical Parquet, ``out`` a ``.parquet`` or ``.csv`` file. ``memory_limit`` and ``temp_directory``
     are as for ``BatchExecutor``. ``advance`` is called with the number of rows written since the last call.
@@ -76,13 +84,16 @@ def build_training_rows(
     if horizon_us <= 0:
         raise FeatureEngineError(f"the horizon must be positive, got {horizon}")
     refund_us = refund_window // timedelta(microseconds=1)
-    schema = training_schema(plan, questions=questions)
+    schema = training_schema(plan, questions=questions, further=further)
     names = _texts(questions)
+    complete_until = f"(SELECT max(ts) - {refund_us} FROM events)"
     extra = {
-        "label": training_label(
-            plan.purchase_frame, horizon_us, f"(SELECT max(ts) - {refund_us} FROM events)"
-        ),
+        "label": training_label(plan.purchase_frame, horizon_us, complete_until),
         "repeat_candidate": f"count({plan.purchase_frame}_t) OVER pair_past > 0",
+        **{
+            further_label(each): training_label(plan.purchase_frame, microseconds(each), complete_until)
+            for each in further
+        },
     }
     rows = labelled = positive = repeat = 0
     with (
@@ -104,7 +115,8 @@ def build_training_rows(
             texts = [batch.column(name) for name in names]
             instants = batch.column("ts").cast(schema.field("timestamp").type)
             values = [pa.array(column, from_pandas=True) for column in inputs.T]
-            arrays = [*texts, instants, batch.column("amount"), *values, label, candidate]
+            labels = [batch.column(further_label(each)) for each in further]
+            arrays = [*texts, instants, batch.column("amount"), *values, label, candidate, *labels]
             writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
             rows += batch.num_rows
             labelled += batch.num_rows - label.null_count

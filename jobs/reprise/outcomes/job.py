@@ -125,7 +125,16 @@ def _evaluate(
         consistency=_check_consistency(connection, snapshot, bundles, settings, folder),
         drift=drift,
         reproduction=tests.reproduction,
-        notes=tests.notes,
+        notes=(*tests.notes, *_left_out(snapshot)),
+    )
+
+
+def _left_out(snapshot: ArchiveSnapshot) -> tuple[str, ...]:
+    if not snapshot.other_horizons:
+        return ()
+    return (
+        f"{snapshot.other_horizons:,} predictions for further horizons are left out: arms are compared by the horizon"
+        " that their models answer by default.",
     )
 
 

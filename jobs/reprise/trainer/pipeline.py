@@ -36,6 +36,7 @@ from reprise.trainer.data.history import History, compute_dataset, read_history
 from reprise.trainer.evaluation.buy_again import BuyAgainReport, evaluate_buy_again
 from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
+from reprise.trainer.model.horizons import FittedHorizons, fit_horizons
 from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline
 from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
@@ -98,8 +99,9 @@ def train(
         durations.update(model.durations)
         ranking = _rank(model, plan, history, settings, Path(folder), durations)
         users = _train_users(history, plan, settings, durations)
+        horizons = fit_horizons(history, model, KindColumns.of(plan), settings, durations)
         run = Run(trained_at, durations, history.report, settings)
-        result = _publish(store, model, ranking, users, plan, history, run)
+        result = _publish(store, model, horizons, ranking, users, plan, history, run)
         comparison = None
         if serving is not None and serving.bundle.digest != result.digest:
             try:
@@ -129,7 +131,7 @@ def _rank(
             plan,
             partial(score_rows, model.evaluated.scorer),
             history.split.evaluation.start_us,
-            settings.horizon,
+            settings.default_horizon,
             memory_limit=settings.memory_limit,
             folder=folder,
         )
@@ -151,6 +153,7 @@ def _train_users(
 def _publish(
     store: BundleStore,
     model: FittedModel,
+    horizons: FittedHorizons,
     ranking: BuyAgainReport | None,
     users: FittedUserModel | str,
     plan: Plan,
@@ -159,11 +162,13 @@ def _publish(
 ) -> TrainingResult:
     with progress("Publishing the bundle", 1, "bundles") as bar:
         refit = describe_refit(history, model)
-        graphs, description = {EVALUATED: model.evaluated.graph}, None
+        graphs, description = {EVALUATED: model.evaluated.graph, **horizons.graphs}, None
         if isinstance(users, FittedUserModel):
             graphs |= {USERS: users.published, EVALUATED_USERS: users.evaluated}
             description = users.description
-        manifest = build_manifest(model, plan, run.settings, describe_data(history), refit, description)
+        manifest = build_manifest(
+            model, plan, run.settings, describe_data(history), refit, description, horizons.descriptions
+        )
         attachments = {
             **graphs,
             METADATA: build_metadata(model, manifest, refit, run, ranking, users),
@@ -228,7 +233,7 @@ def _other_label(settings: TrainerSettings, plan: Plan, bundle: Bundle) -> str |
     manifest = bundle.manifest
     for name, theirs, own in (
         ("event type", Plan.from_dict(manifest.plan).purchase_type, plan.purchase_type),
-        ("horizon", *_durations(manifest.horizon_seconds, settings.horizon)),
+        ("horizon", *_durations(manifest.horizon_seconds, settings.default_horizon)),
         ("refund window", *_durations(manifest.refund_window_seconds, settings.refund_window)),
     ):
         if theirs != own:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import click
 from pydantic import Field, FilePath, ValidationInfo, field_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from reprise.bundle.settings import TrustSettings
 from reprise.events.event import METADATA_FIELDS_PATTERN
-from reprise.runtime.durations import format_duration
+from reprise.runtime.durations import DurationsType, format_duration, parse_duration
 from reprise.runtime.job_metrics import JobSettings
 from reprise.runtime.settings import Duration
 from reprise.trainer.threshold import parse_rule
@@ -31,8 +31,10 @@ class TrainerSettings(TrustSettings, JobSettings):
         validation_alias="REPRISE_SIGNING_KEY_FILE",
         description="PEM file of the Ed25519 private key that signs the bundle; it is not signed if absent.",
     )
-    horizon: Duration = Field(
-        timedelta(days=30), description="How far ahead a purchase counts, such as 30d or 12h."
+    horizon: Annotated[tuple[timedelta, ...], NoDecode, DurationsType()] = Field(
+        (timedelta(days=30),),
+        description="How far ahead a purchase counts, such as 30d or 12h. Further horizons after commas, such as"
+        " 30d,7d, get models of their own in the bundle; the first is the default of every answer.",
     )
     refund_window: Duration = Field(
         timedelta(0),
@@ -132,22 +134,43 @@ class TrainerSettings(TrustSettings, JobSettings):
         return tuple(filter(None, self.slice_by.split(",")))
 
     @property
+    def default_horizon(self) -> timedelta:
+        """The first horizon, which the evaluation, the gates and every answer by default are about."""
+        return self.horizon[0]
+
+    @property
+    def further_horizons(self) -> tuple[timedelta, ...]:
+        """The others."""
+        return self.horizon[1:]
+
+    @property
     def label_span(self) -> timedelta:
         """How long after a row its label is known."""
-        return self.horizon + self.refund_window
+        return self.default_horizon + self.refund_window
 
     @property
     def label_text(self) -> str:
         """The horizon, and what a refund window leaves out."""
         refund = f", not returned within {format_duration(self.refund_window)}" if self.refund_window else ""
-        return format_duration(self.horizon) + refund
+        return format_duration(self.default_horizon) + refund
+
+    @field_validator("horizon", mode="before")
+    @classmethod
+    def _horizon_is_listed(cls, given: object) -> object:
+        if isinstance(given, str):
+            return tuple(map(parse_duration, given.split(",")))
+        return (given,) if isinstance(given, timedelta) else given
 
     @field_validator("horizon")
     @classmethod
-    def _horizon_is_positive(cls, horizon: timedelta) -> timedelta:
-        if horizon < timedelta(seconds=1):
+    def _horizons_are_positive_and_differ(cls, horizons: tuple[timedelta, ...]) -> tuple[timedelta, ...]:
+        if min(horizons) < timedelta(seconds=1):
             raise ValueError("expected at least one second")
-        return horizon
+        if len(horizons) > 1 and any(each % timedelta(seconds=1) for each in horizons):
+            raise ValueError("expected several horizons in whole seconds")
+        if len(set(horizons)) != len(horizons):
+            raise ValueError("expected each horizon once")
+        return horizons
 
     @field_validator("threshold_rule")
     @classmethod

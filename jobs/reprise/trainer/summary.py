@@ -1,10 +1,12 @@
 """The summary that a run prints at its end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
-from reprise.bundle import Manifest, SliceReport
+from reprise.bundle import HorizonModel, Manifest, SliceReport
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.reports.html import number
+from reprise.runtime.durations import format_duration
 from reprise.trainer.evaluation.buy_again import BuyAgainReport
 from reprise.trainer.evaluation.held_out import MODEL, scores_by_scorer
 from reprise.trainer.evaluation.held_out import NAMES as SCORERS
@@ -40,7 +42,7 @@ def render_summary(result: TrainingResult) -> str:
     lines += ["", *_questions(evaluation.questions)]
     if result.ranking is not None:
         lines += ["", *_ranking(result.ranking)]
-    lines += ["", *_users(result)]
+    lines += ["", *_users(result), *_horizons(result.manifest.horizons)]
     manifest, refit = result.manifest, result.refit
     age = result.run.describe_age(refit.newest_row, data)
     lines += ["", *_verdicts(manifest)]
@@ -121,6 +123,21 @@ def _users(result: TrainingResult) -> list[str]:
         if name == MODEL:
             ranges = (f"{number(low)}-{number(high)}" for low, high in found.intervals.values())
             lines.append(f"  {'95% interval':<32}" + "".join(f"{text:>16}" for text in ranges))
+    return lines
+
+
+def _horizons(horizons: Sequence[HorizonModel]) -> list[str]:
+    if not horizons:
+        return []
+    columns = ("rows", "positive", "ROC AUC", "95% interval", "Brier", "unbounded", "bounded rows")
+    lines = ["", "Other horizons", " " * 34 + "".join(f"{column:>16}" for column in columns)]
+    for each in horizons:
+        report, interval = each.evaluation.overall, each.intervals["overall"].get("roc_auc")
+        values = [f"{report.rows:,}", f"{report.positives / report.rows:.1%}", number(report.model.roc_auc)]
+        values.append("-".join(map(number, interval)) if interval else "")
+        values += [number(report.model.brier), number(each.unbounded_brier), f"{each.bounded:.1%}"]
+        name = format_duration(timedelta(seconds=each.seconds))
+        lines.append(f"  {name:<32}" + "".join(f"{value:>16}" for value in values))
     return lines
 
 

@@ -1,7 +1,9 @@
 """Model bundles: format, content-addressed store, verification."""
 
 from reprise.bundle.bundle import EVALUATED as EVALUATED
+from reprise.bundle.bundle import EVALUATED_HORIZON as EVALUATED_HORIZON
 from reprise.bundle.bundle import EVALUATED_USERS as EVALUATED_USERS
+from reprise.bundle.bundle import HORIZON as HORIZON
 from reprise.bundle.bundle import METADATA as METADATA
 from reprise.bundle.bundle import MODEL_CARD as MODEL_CARD
 from reprise.bundle.bundle import USERS as USERS
@@ -21,6 +23,7 @@ from reprise.bundle.exceptions import UnusableModelError as UnusableModelError
 from reprise.bundle.manifest import DataSnapshot as DataSnapshot
 from reprise.bundle.manifest import Evaluation as Evaluation
 from reprise.bundle.manifest import Histogram as Histogram
+from reprise.bundle.manifest import HorizonModel as HorizonModel
 from reprise.bundle.manifest import Importance as Importance
 from reprise.bundle.manifest import InputColumn as InputColumn
 from reprise.bundle.manifest import KindVerdict as KindVerdict

@@ -19,6 +19,9 @@ EVALUATED = "evaluated.onnx"
 USERS = "users.onnx"
 EVALUATED_USERS = "evaluated-users.onnx"
 """The graphs of the users' model, if the manifest has one: published and evaluated."""
+HORIZON = "horizon-{}.onnx"
+EVALUATED_HORIZON = "evaluated-horizon-{}.onnx"
+"""The graphs of each further horizon, by its seconds: published and evaluated."""
 
 Digest = NewType("Digest", str)
 """``sha256:`` and the 64 lower-case hexadecimal digits of the manifest's sha256."""
@@ -35,6 +38,8 @@ class Bundle:
     model: bytes = field(repr=False)  # Bytes of the ONNX graph
     # When and how long it was trained; not covered by the digest, empty where absent
     metadata: Mapping[str, Any] = field(repr=False)
+    # Bytes of the ONNX graphs of further horizons, by their seconds
+    horizons: Mapping[int, bytes] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

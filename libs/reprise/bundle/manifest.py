@@ -241,6 +241,36 @@ class UserModel(_Part):
     parity: Parity
 
 
+class HorizonModel(_Part):
+    """The model of a further horizon: its graphs have the inputs of ``model.onnx``.
+
+    Its probability is bounded by that of the next horizon towards the model's own: a purchase within a week is one
+    within a month. All that is stated here is of bounded probabilities.
+    """
+
+    seconds: Annotated[int, Field(gt=0)]
+    sha256: Sha256 = Field(description="Of ``horizon-SECONDS.onnx``, the published graph.")
+    evaluated_sha256: Sha256 = Field(
+        description="Of ``evaluated-horizon-SECONDS.onnx``, the graph that the evaluation is of."
+    )
+    threshold: Share = Field(description="Chosen for all requests at events together.")
+    verdicts: dict[str, KindVerdict] = Field(description="By kind of question.")
+    train: Window = Field(description="Rows that the published graph was grown on.")
+    calibration: dict[str, float] = Field(description="Coefficients of the published graph's calibrations.")
+    evaluated: Window = Field(
+        description="Held-out rows, asked in any way; no other horizon's evaluated graph has learnt from them."
+    )
+    evaluation: Evaluation
+    intervals: dict[str, dict[str, tuple[float, float]]] = Field(
+        description="95% intervals of the model's scores over users, by ``overall`` and ``repeat_candidates``."
+    )
+    bounded: Share = Field(description="Share of the held-out rows whose probability the bound changed.")
+    unbounded_brier: Share = Field(
+        description="Brier score without the bound, of the requests at events that ``evaluation.overall`` is of."
+    )
+    parity: Parity
+
+
 class Importance(_Part):
     """The importance of one input."""
 
@@ -282,6 +312,10 @@ class Manifest(_Part):
     users: UserModel | None = Field(
         None, description="None: the data was not enough for it, or an earlier version trained the bundle."
     )
+    horizons: tuple[HorizonModel, ...] = Field(
+        (),
+        description="The models of further horizons, the shortest first; the member is absent without one.",
+    )
     parity: Parity
     score_histogram: Histogram = Field(description="Of the probabilities of the evaluation rows.")
     feature_histograms: dict[str, Histogram] = Field(
@@ -297,6 +331,9 @@ class Manifest(_Part):
         unknown = sorted(set(self.feature_histograms) - set(names))
         if unknown:
             raise ValueError(f"feature_histograms: {unknown[0]} is no input")
+        spans = [each.seconds for each in self.horizons]
+        if self.horizon_seconds in spans or spans != sorted(set(spans)):
+            raise ValueError("horizons: expected rising horizons, each different from horizon_seconds")
         return self
 
     @property
@@ -306,7 +343,8 @@ class Manifest(_Part):
 
     def to_bytes(self) -> bytes:
         """Return the canonical JSON, whose sha256 is the digest: sorted keys, UTF-8, one line."""
-        return canonical_json(self.model_dump(mode="json"))
+        absent = None if self.horizons else {"horizons"}
+        return canonical_json(self.model_dump(mode="json", exclude=absent))
 
     @classmethod
     def from_bytes(cls, data: bytes, *, location: str = "manifest.json") -> Self:

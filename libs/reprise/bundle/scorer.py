@@ -1,6 +1,6 @@
 """Scores rows with a bundle's ONNX graph. Import it only where rows are scored: it loads ONNX Runtime."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self, cast
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from reprise.bundle.bundle import Bundle
 from reprise.bundle.exceptions import UnusableModelError
+from reprise.bundle.manifest import Manifest
 from reprise.bundle.onnx_model import check_operators
 
 
@@ -73,6 +74,55 @@ class Scorer:
         """
         rows = np.array([[row[name] for name in self.input_names] for row in features], np.float64)
         return self.score(rows).astype(np.float64)
+
+
+class BoundedScorer(Scorer):
+    """The scores of a further horizon, bounded by those of the next horizon towards the model's own.
+
+    A purchase within the shorter horizon is one within the longer, so a shorter horizon's score is at most
+    ``nearer``'s, and a longer one's at least that.
+    """
+
+    def __init__(self, own: Scorer, nearer: Scorer, *, is_shorter: bool) -> None:
+        self.session, self.input_names = own.session, own.input_names
+        self._own, self._nearer = own, nearer
+        self._bound = np.minimum if is_shorter else np.maximum
+
+    def score_row(self, inputs: Sequence[float]) -> float:
+        """Return the probability for one row of inputs, NaN where missing."""
+        return float(self._bound(self._own.score_row(inputs), self._nearer.score_row(inputs)))
+
+    def score(self, rows: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """Return the probabilities, shape (n,), for inputs of shape (n, inputs), NaN where missing."""
+        return cast(NDArray[np.float32], self._bound(self._own.score(rows), self._nearer.score(rows)))
+
+
+def horizon_scorers(manifest: Manifest, default: Scorer, graphs: Mapping[int, bytes]) -> dict[int, Scorer]:
+    """Return the scorer of each horizon by its seconds, with ``default`` for the model's own.
+
+    ``graphs`` are those of the further horizons, all published or all evaluated, as ``default`` is.
+
+    Raises:
+        UnusableModelError: ONNX Runtime cannot run a graph.
+    """
+    model, own_seconds = manifest.model, manifest.horizon_seconds
+    scorers = {own_seconds: default}
+    for seconds in outwards(own_seconds, graphs):
+        own = Scorer(graphs[seconds], model.input, model.output, manifest.input_names)
+        scorers[seconds] = bounded(own, seconds, own_seconds, scorers)
+    return scorers
+
+
+def outwards(own_seconds: int, further: Iterable[int]) -> list[int]:
+    """Return further horizons in an order in which each follows those between it and the model's own."""
+    return sorted(further, key=lambda seconds: abs(seconds - own_seconds))
+
+
+def bounded(own: Scorer, seconds: int, own_seconds: int, scorers: Mapping[int, Scorer]) -> BoundedScorer:
+    """Return a further horizon's scorer, bounded by that of the nearest horizon on the way to the model's own."""
+    least, most = sorted((seconds, own_seconds))
+    nearer = min((each for each in scorers if least <= each <= most), key=lambda each: abs(each - seconds))
+    return BoundedScorer(own, scorers[nearer], is_shorter=seconds < own_seconds)
 
 
 def _open_session(model: bytes) -> Any:

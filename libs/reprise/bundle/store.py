@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from reprise.bundle.bundle import (
     EVALUATED,
+    EVALUATED_HORIZON,
     EVALUATED_USERS,
+    HORIZON,
     MANIFEST,
     METADATA,
     MODEL,
@@ -109,7 +111,7 @@ class BundleStore:
         return address
 
     def fetch(self, digest: str) -> Bundle:
-        """Return a bundle after verifying every byte of its manifest and model.
+        """Return a bundle after verifying every byte of its manifest and of the graphs that answer.
 
         Raises:
             InvalidDigestError: The text is no digest.
@@ -121,7 +123,17 @@ class BundleStore:
         address = parse_digest(digest)
         manifest = self._manifest(address)
         model = self._graph(address, MODEL, manifest.model.sha256)
-        return Bundle(digest=address, manifest=manifest, model=model, metadata=self._metadata(address))
+        horizons = {
+            each.seconds: self._graph(address, HORIZON.format(each.seconds), each.sha256)
+            for each in manifest.horizons
+        }
+        return Bundle(
+            digest=address,
+            manifest=manifest,
+            model=model,
+            metadata=self._metadata(address),
+            horizons=horizons,
+        )
 
     def verify(self, digest: str) -> Manifest:
         """Return the manifest of a bundle, which a trusted key has signed; raises as ``fetch``."""
@@ -136,6 +148,19 @@ class BundleStore:
         if bundle.manifest.refit is None:
             return bundle.model
         return self._graph(bundle.digest, EVALUATED, bundle.manifest.refit.evaluated_sha256)
+
+    def evaluated_horizons(self, bundle: Bundle) -> dict[int, bytes]:
+        """Return the verified graphs that the evaluations of further horizons are of, by their seconds.
+
+        Raises:
+            BundleCorruptError: A graph is missing, or differs from what was published.
+        """
+        return {
+            each.seconds: self._graph(
+                bundle.digest, EVALUATED_HORIZON.format(each.seconds), each.evaluated_sha256
+            )
+            for each in bundle.manifest.horizons
+        }
 
     def user_models(self, bundle: Bundle) -> tuple[bytes, bytes] | None:
         """Return the verified graphs of the users' model, published and evaluated; None if the bundle has none.
@@ -225,6 +250,7 @@ class BundleStore:
         try:
             bundle = self.fetch(digest)
             self.evaluated_model(bundle)
+            self.evaluated_horizons(bundle)
             self.user_models(bundle)
         except (BundleNotFoundError, BundleCorruptError, InvalidBundleError, UntrustedBundleError):
             return False

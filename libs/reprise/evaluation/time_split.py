@@ -46,7 +46,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class TimeSplit:
-    """Three spans in order, one label window between each and the next: the horizon and the refund window after it.
+    """Three spans in order, a label window or more between each and the next: horizon and refund window after it.
 
     A row's label looks one such window ahead, so a row that is less than that before the next span
     would tell of that span; the rows of the gaps are not used to evaluate.
@@ -60,8 +60,8 @@ class TimeSplit:
     def refit(self) -> Span:
         """What the published model is grown on: all of history whose labels are known, after a burn-in.
 
-        The burn-in is one label window, at most a fifth: features of the first days know hardly anything of their
-        users.
+        The burn-in is the gap before the evaluation, at most a fifth: features of the first days know hardly anything
+        of their users.
         """
         window_us = self.evaluation.start_us - self.calibration.end_us
         labelled_us = self.evaluation.end_us - self.train.start_us

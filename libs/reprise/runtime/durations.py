@@ -79,6 +79,19 @@ DURATION = DurationType()
 """The click type of a duration."""
 
 
+class DurationsType(click.ParamType[tuple[timedelta, ...]]):
+    """A click parameter with the texts of durations, separated by commas."""
+
+    name = "duration"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[timedelta, ...]:
+        """Return the durations, or fail with the expected format."""
+        parts = value if isinstance(value, tuple) else str(value).split(",")
+        return tuple(DURATION.convert(part, param, ctx) for part in parts)
+
+
 @contextmanager
 def timed(durations: dict[str, float], step: str) -> Iterator[None]:
     """Set the seconds that the block took, under the step's name, unless it raises."""

@@ -165,6 +165,8 @@ class _SettingsOption(click.Option):
         default = self._field_default
         if isinstance(default, timedelta):
             return format_duration(default)
+        if isinstance(default, tuple) and all(isinstance(each, timedelta) for each in default):
+            return ",".join(map(format_duration, default))
         return default if isinstance(default, str | int | float | Path) else None
 
 

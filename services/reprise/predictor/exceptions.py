@@ -1,5 +1,9 @@
 """Errors of this package."""
 
+from collections.abc import Iterable
+from datetime import timedelta
+
+from reprise.runtime.durations import format_duration
 from reprise.runtime.exceptions import RepriseError
 
 
@@ -41,6 +45,15 @@ class NoProductListError(PredictorError):
 
 class NoExplanationError(PredictorError):
     """The contributions of a model's inputs cannot be computed; the message says why."""
+
+
+class UnknownHorizonError(PredictorError):
+    """The model does not answer for this horizon."""
+
+    def __init__(self, horizon: timedelta, known: Iterable[timedelta]) -> None:
+        self.horizon = horizon
+        listed = ", ".join(map(format_duration, sorted(known)))
+        super().__init__(f"Expected a horizon of the model: {listed}")
 
 
 class TimestampOutOfRangeError(PredictorError):

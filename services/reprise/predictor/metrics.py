@@ -1,7 +1,7 @@
 """Metrics of the predictor: of requests and models, and of each arm of a rollout."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
@@ -119,6 +119,10 @@ class ArmMeter:
     observe_score: Observe
     observe_scores: ObserveMany
 
+    def without_scores(self) -> "ArmMeter":
+        """Return the metrics without those of the scores."""
+        return replace(self, observe_score=lambda _: None, observe_scores=lambda _: None)
+
 
 class ArmMetrics:
     """Metrics of all arms and of the routing document; the rollout operator queries those of ``metric_names``."""
@@ -140,7 +144,11 @@ class ArmMetrics:
             SECONDS, "Duration from state to probability, by arm.", _ARM_LABELS, _SECONDS_BOUNDS, registry
         )
         self._scores = LoopHistogram(
-            SCORES, "Probabilities that an arm returned.", _ARM_LABELS, SCORE_BOUNDS, registry
+            SCORES,
+            "Probabilities that an arm returned for the default horizon.",
+            _ARM_LABELS,
+            SCORE_BOUNDS,
+            registry,
         )
         gauge = partial(Gauge, registry=registry)
         self._weight = gauge(

@@ -167,6 +167,31 @@ def test_same_data_and_seed_make_the_same_digest(
     assert latest(tmp_path / "models").digest == latest(trained[0]).digest
 
 
+def test_further_horizon_has_its_own_graph_and_leaves_the_default_as_it_is(
+    trained: tuple[Path, Result], history: Path, tmp_path: Path
+) -> None:
+    truth = str(history / "truth.parquet")
+    result = train(history / "events.parquet", tmp_path / "models", "--horizon", "10d,3d", "--truth", truth)
+    assert result.exit_code == 0, result.output
+    bundle, alone = latest(tmp_path / "models"), latest(trained[0])
+    (further,) = bundle.manifest.horizons
+    assert bundle.manifest.model_copy(update={"horizons": ()}) == alone.manifest
+    assert bundle.model == alone.model
+    assert further.seconds == 3 * 86_400
+    assert set(bundle.horizons) == {further.seconds}
+    assert set(further.verdicts) == set(bundle.manifest.verdicts)
+    overall, default = further.evaluation.overall, bundle.manifest.evaluation.overall
+    assert overall.positives < default.positives
+    assert further.train.positives < alone.manifest.refit.train.positives  # type: ignore[union-attr]
+    assert overall.model.roc_auc is not None
+    assert 0.6 < further.intervals["overall"]["roc_auc"][0] < overall.model.roc_auc
+    assert overall.model.brier < overall.baselines["prevalence"].brier
+    assert "Other horizons" in result.output
+    card = Path(re.findall(r"model card  (.+)", result.output)[0]).read_text()
+    assert "<h2>Other horizons</h2>" in card
+    assert "<td>3d</td>" in card
+
+
 def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> Path:
     with path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)

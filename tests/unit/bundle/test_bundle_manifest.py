@@ -84,6 +84,22 @@ def test_broken_manifest_names_the_field(change: Callable[[dict[str, Any]], None
         Manifest.from_bytes(json.dumps(broken).encode(), location="x/manifest.json")
 
 
+def test_manifest_without_further_horizons_has_no_member_for_them() -> None:
+    assert "horizons" not in json.loads(Manifest.model_validate(content()).to_bytes())
+
+
+@pytest.mark.parametrize("spans", [(60,), (10, 10), (90, 10)])
+def test_further_horizons_rise_and_differ_from_the_default(spans: tuple[int, ...]) -> None:
+    each = {
+        "sha256": "0" * 64, "evaluated_sha256": "0" * 64, "threshold": 0.5, "verdicts": {}, "train": WINDOW,
+        "calibration": {}, "evaluated": WINDOW, "evaluation": content()["evaluation"], "intervals": {},
+        "bounded": 0.0, "unbounded_brier": 0.1, "parity": content()["parity"],
+    }  # fmt: skip
+    broken = {**content(), "horizons": [{**each, "seconds": seconds} for seconds in spans]}
+    with pytest.raises(InvalidBundleError, match="expected rising horizons"):
+        Manifest.from_bytes(json.dumps(broken).encode())
+
+
 @pytest.mark.parametrize("data", [b"", b"[]", b"\xff", b"{"])
 def test_what_is_no_json_object_is_refused(data: bytes) -> None:
     with pytest.raises(InvalidBundleError, match=r"x/manifest\.json"):

@@ -7,7 +7,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from reprise.bundle import (
     EVALUATED,
+    EVALUATED_HORIZON,
     EVALUATED_USERS,
+    HORIZON,
     USERS,
     BundleCorruptError,
     BundleFiles,
@@ -228,6 +230,21 @@ def test_graphs_of_the_users_model_are_verified_and_a_bundle_without_one_has_non
             store.user_models(bundle)
         store.publish(files)
     assert store.user_models(bundle) == (b"published", b"evaluated")
+
+
+def test_graphs_of_further_horizons_are_verified_and_restored(tmp_path: Path) -> None:
+    store, files = BundleStore(str(tmp_path)), bundle_files(horizons={604_800: b"week"})
+    bundle = store.fetch(store.publish(files))
+    assert bundle.horizons == store.evaluated_horizons(bundle) == {604_800: b"week"}
+    for name, read in (
+        (HORIZON.format(604_800), lambda: store.fetch(bundle.digest)),
+        (EVALUATED_HORIZON.format(604_800), lambda: store.evaluated_horizons(bundle)),
+    ):
+        local_file(store, bundle.digest, name).write_bytes(b"other")
+        with pytest.raises(BundleCorruptError, match=name):
+            read()
+        store.publish(files)
+        read()
 
 
 def test_manifest_of_another_model_is_not_published(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from reprise.bundle import Bundle, Manifest, UnusableModelError
-from reprise.bundle.scorer import Scorer
-from support.served_bundles import bundle_files
+from reprise.bundle.scorer import Scorer, horizon_scorers
+from support.served_bundles import bundle_files, logistic_graph, small_plan
 
 
 def scorer_of(weights: dict[str, float]) -> Scorer:
@@ -26,6 +26,29 @@ def test_one_row_and_many_give_the_same() -> None:
     assert together.shape == (50,)
     for row, score in zip(rows.tolist(), together, strict=True):
         assert scorer.score_row(row) == pytest.approx(float(score), abs=1e-6)
+
+
+def test_longer_horizon_never_has_the_lower_score() -> None:
+    spans = [1, 2, 3, 4, 5]
+    random = np.random.default_rng(2)
+    plan = small_plan()
+    graphs = {
+        span: logistic_graph({name: random.normal() for name in plan.input_names}, 0.0, plan.input_names)
+        for span in spans
+    }
+    files = bundle_files(graph=graphs[3], horizon_seconds=3, horizons={s: graphs[s] for s in spans if s != 3})
+    manifest = Manifest.from_bytes(files.manifest)
+    names = (manifest.model.input, manifest.model.output, manifest.input_names)
+    own = {span: Scorer(graphs[span], *names) for span in spans}
+    scorers = horizon_scorers(manifest, own[3], {span: graphs[span] for span in spans if span != 3})
+    rows = random.normal(size=(200, len(plan.input_names)))
+    alone, found = (np.array([each[span].score(rows) for span in spans]) for each in (own, scorers))
+    assert (np.diff(alone, axis=0) < 0).any()
+    assert (np.diff(found, axis=0) >= 0).all()
+    np.testing.assert_array_equal(found[0], alone[:3].min(axis=0))
+    np.testing.assert_array_equal(found[4], alone[2:].max(axis=0))
+    for span, scores in zip(spans, found, strict=True):
+        assert scorers[span].score_row(rows[7].tolist()) == pytest.approx(float(scores[7]), abs=1e-6)
 
 
 def test_row_after_another_is_not_influenced_by_it() -> None:

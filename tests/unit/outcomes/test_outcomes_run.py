@@ -42,6 +42,7 @@ from support.outcomes import (
     START_US,
     Archive,
     Shop,
+    archive_predictions,
     make_archive,
 )
 from support.served_bundles import bundle_files, small_plan
@@ -318,6 +319,19 @@ def test_a_feature_that_was_not_logged_is_a_mismatch(tmp_path: Path) -> None:
 
     archive = make_archive(tmp_path, Shop(users=40, corrupt=forget))
     assert evaluate(settings(archive), archive.document).consistency.mismatches == {"product_views": 1}
+
+
+def test_predictions_for_further_horizons_change_no_result_and_are_noted(tmp_path: Path) -> None:
+    archive = make_archive(tmp_path, Shop(users=40))
+    before = evaluate(settings(archive), archive.document)
+    wrong = [{**said, "horizon_seconds": 604_800, "probability": 0.0} for said in archive.predictions[::2]]
+    archive_predictions(OfflineStore(archive.offline), wrong, after=archive.predictions)
+    after = evaluate(settings(archive), archive.document)
+    assert after.arms == before.arms
+    assert [each.verdict for each in after.candidates] == [each.verdict for each in before.candidates]
+    assert after.predictions == before.predictions == len(archive.predictions)
+    assert after.notes[:-1] == before.notes
+    assert after.notes[-1].startswith(f"{len(wrong):,} predictions for further horizons are left out")
 
 
 def test_features_of_other_users_still_agree_after_users_were_erased(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ def test_prediction_is_logged_with_every_input_of_the_model_and_a_refused_reques
         "model_version": answer["model_version"],
         "arm": "baseline",
         "shadow": False,
+        "horizon_seconds": None,
         "known": {"user": True, "product": True, "pair": True},
         "features": answer["features_used"],
         "trace_id": TRACE,

@@ -140,7 +140,7 @@ def test_published_model_is_calibrated_by_a_forest_that_has_not_seen_the_rows(fi
     table, split = make_table()
     rows = table.within(split.evaluation)
     # its own votes for rows that it was grown on are right too often, so what it says of them is too cautious
-    weights = recency_weights(rows.timestamps_us, SETTINGS.horizon)
+    weights = recency_weights(rows.timestamps_us, SETTINGS.default_horizon)
     own = fit_beta_calibration(fitted.published.scorer.score(rows.inputs), rows.labels, weights)
     assert own.a + own.b > 2.2
 

@@ -29,10 +29,32 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv(f"TRAINER_{name}", value)
     settings = TrainerSettings.load(seed=3)
     assert settings.events == Path("e.csv")
-    assert settings.horizon == timedelta(hours=36)
+    assert settings.horizon == (settings.default_horizon,) == (timedelta(hours=36),)
     assert settings.seed == 3
     assert not settings.set_latest
     assert settings.jobs >= 1
+
+
+def test_first_of_several_horizons_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRAINER_HORIZON", "30d,7d,14d")
+    settings = TrainerSettings.load(events="e", out="m")
+    assert settings.default_horizon == timedelta(days=30)
+    assert settings.further_horizons == (timedelta(days=7), timedelta(days=14))
+    assert settings.label_span == timedelta(days=30)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("7d,7d", "each horizon once"),
+        ("30d,0s", "at least one second"),
+        ("30d,1500ms", "whole seconds"),
+        ("30d,", "no duration"),
+    ],
+)
+def test_horizons_that_cannot_be_told_apart_are_refused(text: str, message: str) -> None:
+    with pytest.raises(InvalidSettingsError, match=f"TRAINER_HORIZON: .*{message}"):
+        TrainerSettings.load(events="e", out="m", horizon=text)
 
 
 def test_unknown_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,6 +56,7 @@ class ArchiveSnapshot:
     missing: int  # Records of it that were lost before they were archived
     # Everything that happened until then is archived, microseconds since 1970-01-01 UTC
     complete_until_us: int
+    other_horizons: int = 0  # Predictions for further horizons, which are left out
 
 
 def take_snapshot(
@@ -72,12 +73,13 @@ def take_snapshot(
     arrivals, predictions = folder / "arrivals.parquet", folder / "predictions.parquet"
     write_events(store, arrivals, order="arrival", memory_limit=settings.memory_limit, advance=advance)
     newest_us = _newest_arrival_us(arrivals)
-    count, broken, missing = _write_predictions(
+    count, broken, missing, other_horizons = _write_predictions(
         store, predictions, newest_us - microseconds(settings.lookback), advance
     )
     if count == 0:
         raise NothingArchivedError(
-            f"{store.url} has no predictions of the last {settings.lookback.days} days"
+            f"{store.url} has no predictions of the last {settings.lookback.days} days, besides"
+            f" {other_horizons:,} for further horizons"
         )
     events = arrivals
     if settings.events is not None:
@@ -85,7 +87,7 @@ def take_snapshot(
         import_events(settings.events, imported, memory_limit=settings.memory_limit, temp_directory=folder)
         prepend_history(imported, arrivals, events, settings.memory_limit)
     complete_until_us = newest_us - microseconds(settings.lateness)
-    return ArchiveSnapshot(events, predictions, count, broken, missing, complete_until_us)
+    return ArchiveSnapshot(events, predictions, count, broken, missing, complete_until_us, other_horizons)
 
 
 def _newest_arrival_us(arrivals: Path) -> int:
@@ -102,41 +104,44 @@ def _newest_arrival_us(arrivals: Path) -> int:
 @retry(retry=retry_if_exception_type(SegmentGoneError), stop=stop_after_attempt(5), reraise=True)
 def _write_predictions(
     store: OfflineStore, path: Path, since_us: int, advance: Callable[[int], object]
-) -> tuple[int, int, int]:
-    """Write the predictions since the day of an instant; return how many are valid, broken and missing."""
+) -> tuple[int, int, int, int]:
+    """Write the predictions since the day of an instant; return how many are valid, broken, missing and left out."""
     coverages = store.coverage(PREDICTIONS.name)
     # an accepted gap from the beginning is what retention removed
     accepted = (gap for coverage in coverages for gap in coverage.accepted if gap.first > 0)
     missing = sum(gap.records for gap in (*(gap for c in coverages for gap in c.gaps), *accepted))
     first_day = (EPOCH + timedelta(microseconds=since_us)).date()
     parts = [part for coverage in coverages for listed in coverage.parts.values() for part in listed]
-    count = broken = 0
+    count = broken = others = 0
     with pq.ParquetWriter(path, PREDICTION_SCHEMA, compression="zstd") as writer:
         for part in parts:
             if part.segment.date < first_day:
                 continue
             for batch in store.read(part):
-                rows, refused = prediction_batch(batch, count)
-                count, broken = count + rows.num_rows, broken + refused
+                rows, refused, other = prediction_batch(batch, count)
+                count, broken, others = count + rows.num_rows, broken + refused, others + other
                 writer.write_batch(rows)
                 advance(batch.num_rows)
     store.require_same_erasures()
-    return count, broken, missing
+    return count, broken, missing, others
 
 
-def prediction_batch(batch: pa.RecordBatch, first_row: int) -> tuple[pa.RecordBatch, int]:
-    """Return the predictions of a batch of archived records, and how many records are invalid.
+def prediction_batch(batch: pa.RecordBatch, first_row: int) -> tuple[pa.RecordBatch, int, int]:
+    """Return the predictions of a batch of archived records, and how many are invalid and of further horizons.
 
-    A valid record is a prediction of version 1, see ``docs/schemas``. Predictions for canaries and erased ones are left
-    out, uncounted. The first prediction gets the number ``first_row``.
+    A valid record is a prediction of version 1, see ``docs/schemas``. Predictions for further horizons are left out,
+    because arms are compared by the outcomes of their models' own horizon. Those for canaries and erased ones are left
+    out too, uncounted. The first prediction gets the number ``first_row``.
     """
     rows = list(_rows(batch.filter(pc.fill_null(pc.not_equal(batch.column("problem"), ERASED), True))))
     readable = [row for row in rows if row is not None]
-    kept = [row for row in readable if not is_canary(row[_USER])]
+    people = [row for row in readable if not is_canary(row[_USER])]
+    kept = [row[:-1] for row in people if row[-1] is None]
     numbered = [(first_row + at, *row) for at, row in enumerate(kept)]
     columns = zip(*numbered, strict=True) if numbered else ((),) * len(PREDICTION_SCHEMA)
     arrays = [pa.array(list(c), f.type) for c, f in zip(columns, PREDICTION_SCHEMA, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=PREDICTION_SCHEMA), len(rows) - len(readable)
+    found = pa.RecordBatch.from_arrays(arrays, schema=PREDICTION_SCHEMA)
+    return found, len(rows) - len(readable), len(people) - len(kept)
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[tuple[Any, ...] | None]:
@@ -162,6 +167,7 @@ def _row(record: dict[str, Any]) -> tuple[Any, ...] | None:
             _text(record["arm"]),
             bool(record.get("shadow", False)),
             orjson.dumps(record["features"]).decode(),
+            record.get("horizon_seconds"),  # Absent before bundles had further horizons
         )
     except (KeyError, TypeError, InvalidEventError):
         return None

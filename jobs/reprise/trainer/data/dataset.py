@@ -1,7 +1,8 @@
 """The labelled rows of a history, in memory: one float32 matrix and a few columns next to it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from reprise import sql
 from reprise.evaluation.poisson_gamma import PastPurchases
 from reprise.features.sampled_questions import ASKED
+from reprise.features.training_rows import further_label
 from reprise.trainer.data.labelled_rows import LabelledRows
 from reprise.trainer.exceptions import RowsError, TrainingRefusedError, TruthError
 
@@ -37,6 +39,8 @@ class Dataset(LabelledRows):
     past: PastPurchases  # Read by the baselines
     # Texts by member of the metadata that slices are by; None where an event lacks it or there is no event
     metadata: Mapping[str, npt.NDArray[np.object_]] = field(default_factory=dict)
+    # Labels by further horizon; false where that is not over yet, which is after the end of its split
+    further: Mapping[timedelta, npt.NDArray[np.bool_]] = field(default_factory=dict)
 
     def subset(self, rows: slice | npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> "Dataset":
         """Return some of the rows; a slice copies nothing."""
@@ -51,7 +55,12 @@ class Dataset(LabelledRows):
             truth=None if self.truth is None else self.truth[rows],
             past=self.past.subset(rows),
             metadata={name: texts[rows] for name, texts in self.metadata.items()},
+            further={horizon: labels[rows] for horizon, labels in self.further.items()},
         )
+
+    def of_horizon(self, horizon: timedelta) -> "Dataset":
+        """Return the rows with the labels of a further horizon, whose truth is not known."""
+        return replace(self, labels=self.further[horizon], truth=None, further={})
 
     @property
     def at_events(self) -> "Dataset":
@@ -80,6 +89,7 @@ def load_dataset(
     seed: int,
     memory_limit: str,
     slice_by: Sequence[str] = (),
+    further: Sequence[timedelta] = (),
 ) -> tuple[Dataset, int]:
     """Return the labelled rows, at most ``max_rows`` of them sampled uniformly, and the number of labelled rows.
 
@@ -93,6 +103,7 @@ def load_dataset(
         seed: Seed of the sample.
         memory_limit: Memory limit of DuckDB.
         slice_by: Members of the metadata that are read.
+        further: Further horizons whose labels are read.
 
     Raises:
         RowsError: The rows lack an input of the plan, or hold a number beyond float32.
@@ -103,7 +114,7 @@ def load_dataset(
     missing = [name for name in input_names if name not in file.schema_arrow.names]
     if missing:
         raise RowsError(f"{rows}: the plan's input {missing[0]} is missing ({len(missing)} in all)")
-    columns = _read_columns(rows, events, truth, purchase_type, memory_limit, slice_by)
+    columns = _read_columns(rows, events, truth, purchase_type, memory_limit, slice_by, further)
     labelled = np.flatnonzero(columns["labelled"])
     if len(labelled) == 0:
         raise TrainingRefusedError(
@@ -127,6 +138,7 @@ def load_dataset(
         truth=columns["truth"][kept] if truth is not None else None,
         past=PastPurchases(*(columns[name][kept] for name in _PAST)),
         metadata={name: columns[f"metadata {name}"][kept] for name in slice_by},
+        further={each: columns[further_label(each)][kept] for each in further},
     )
     if (np.diff(dataset.timestamps_us) < 0).any():
         raise RowsError(f"{rows}: the rows are not in the order of their timestamps")
@@ -154,10 +166,13 @@ def _read_columns(
     purchase_type: str,
     memory_limit: str,
     slice_by: Sequence[str],
+    further: Sequence[timedelta],
 ) -> dict[str, npt.NDArray[Any]]:
     members = ", ".join(
         f'json_extract_string(e.metadata, \'$."{name}"\') AS "metadata {name}"' for name in slice_by
     )
+    labels = [further_label(each) for each in further]
+    others = "".join(f"coalesce(r.{name}, false) AS {name}, " for name in labels)
     with sql.connect(memory_limit=memory_limit, temp_directory=rows.parent) as connection:
         join, column = "", "CAST(NULL AS DOUBLE)"
         if truth is not None:
@@ -199,7 +214,7 @@ def _read_columns(
                 r.event_id AS event_id,
                 r.user_id AS user_id,
                 list_position({list(ASKED)}, r.asked) - 1 AS asked,
-                {members}
+                {others}{members}
             FROM read_parquet($rows, file_row_number = true) r
             ASOF LEFT JOIN pairs p
                 ON r.user_id = p.user_id AND r.product_id = p.product_id AND r.timestamp > p.timestamp
@@ -210,7 +225,8 @@ def _read_columns(
             params={"rows": str(rows), "events": str(events), "purchase_type": purchase_type},
         ).to_arrow_table()
     columns = {
-        name: result[name].to_numpy() for name in ("labelled", "label", "timestamp_us", "repeat_candidate")
+        name: result[name].to_numpy()
+        for name in ("labelled", "label", "timestamp_us", "repeat_candidate", *labels)
     }
     for name in ("recency_days", "truth", *_PAST):
         columns[name] = result[name].cast("float64").to_numpy()

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 
 from reprise import sql
-from reprise.evaluation.time_split import HistoryTooShortError, TimeSplit, split_by_time
+from reprise.evaluation.time_split import HistoryTooShortError, Span, TimeSplit, split_by_time
 from reprise.event_files.history_end import end_history
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
@@ -13,7 +14,7 @@ from reprise.event_files.report import ImportReport
 from reprise.features.exceptions import NotEnoughEventsError
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
-from reprise.runtime.durations import timed
+from reprise.runtime.durations import format_duration, microseconds, timed
 from reprise.runtime.progress import progress
 from reprise.trainer.data.dataset import Dataset, load_dataset
 from reprise.trainer.data.fingerprint import events_sha256
@@ -29,6 +30,7 @@ class History:
     sha256: str  # Of their content
     report: ImportReport  # The report of their import
     split: TimeSplit  # The spans of the evaluation
+    further_splits: Mapping[timedelta, TimeSplit]  # Those of further horizons
     dataset: Dataset  # The labelled rows that are used
     labelled_rows: int  # Number of labelled rows before sampling
     anomalies: Mapping[str, int]  # Number of events by anomaly
@@ -51,11 +53,17 @@ def read_history(
             frames=plan.frames,
             purchase_type=plan.purchase_type,
         )
-        report = end_history(events, report, settings.horizon, settings.memory_limit)
+        report = end_history(events, report, settings.default_horizon, settings.memory_limit)
         if report.first_us is None or report.last_us is None:
             raise TrainingRefusedError("there are no events", "a file that holds some")
         try:
-            split = split_by_time(report.first_us, report.last_us, settings.horizon, settings.refund_window)
+            split = split_by_time(
+                report.first_us, report.last_us, settings.default_horizon, settings.refund_window
+            )
+            further = {
+                horizon: _further_split(split, report.first_us, report.last_us, horizon, settings)
+                for horizon in settings.further_horizons
+            }
         except HistoryTooShortError as error:
             raise TrainingRefusedError(error.reason, error.remedy) from None
         sha256 = events_sha256(events)
@@ -65,7 +73,26 @@ def read_history(
         dataset, labelled = compute_dataset(events, rows, plan, settings, durations, report.rows_written)
     except NotEnoughEventsError as error:
         raise TrainingRefusedError(str(error), "event types mapped with --event-type TYPE=VALUE") from None
-    return History(events, sha256, report, split, dataset, labelled, anomalies)
+    return History(events, sha256, report, split, further, dataset, labelled, anomalies)
+
+
+def _further_split(
+    default: TimeSplit, first_us: int, last_us: int, horizon: timedelta, settings: TrainerSettings
+) -> TimeSplit:
+    """Return the spans of a further horizon, over the rows that have the label of the default.
+
+    Its evaluation begins no earlier than the default's, so that no evaluated model has learnt from what is judged.
+    """
+    unknown_us = microseconds(max(settings.default_horizon - horizon, timedelta()))
+    split = split_by_time(first_us, last_us - unknown_us, horizon, settings.refund_window)
+    start_us = max(split.evaluation.start_us, default.evaluation.start_us)
+    if start_us >= split.evaluation.end_us:
+        raise HistoryTooShortError(
+            f"nothing is held out from both horizons, {format_duration(settings.default_horizon)} and"
+            f" {format_duration(horizon)}",
+            "a longer history, or a shorter second horizon",
+        )
+    return replace(split, evaluation=Span(start_us, split.evaluation.end_us))
 
 
 def count_anomalies(events: Path, purchase_type: str, memory_limit: str) -> dict[str, int]:
@@ -100,9 +127,10 @@ def compute_dataset(
             events,
             rows,
             plan,
-            settings.horizon,
+            settings.default_horizon,
             refund_window=settings.refund_window,
             questions=True,
+            further=settings.further_horizons,
             memory_limit=settings.memory_limit,
             temp_directory=rows.parent,
             advance=bar.advance,
@@ -118,6 +146,7 @@ def compute_dataset(
             seed=settings.seed,
             memory_limit=settings.memory_limit,
             slice_by=settings.slices,
+            further=settings.further_horizons,
         )
         bar.advance()
     return loaded

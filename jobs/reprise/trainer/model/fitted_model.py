@@ -1,12 +1,13 @@
 """The fit of a model: a forest is judged on rows it has never seen, then one is grown on all rows and published."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
 from datetime import timedelta
 
 import numpy as np
 
 from reprise.bundle import Evaluation, Histogram, Importance, KindVerdict
+from reprise.bundle.scorer import Scorer
 from reprise.evaluation.classification_metrics import Floats
 from reprise.evaluation.cluster_bootstrap import Interval
 from reprise.evaluation.time_split import TimeSplit
@@ -56,18 +57,25 @@ class CalibratedForest(ExportedForest):
 
 
 @dataclass(frozen=True, slots=True)
-class FittedModel:
-    """A published model, the evaluated model of the same parameters, and its quality."""
+class JudgedModel:
+    """A published model, the evaluated model of the same parameters, and the quality of its probabilities."""
 
     evaluated: CalibratedForest  # Grown on the training span and calibrated on the calibration span
     published: CalibratedForest  # Grown on all labelled rows after the burn-in
-    selection: Selection  # The forest's hyperparameters and the cross-validation behind them
+    scorer: Scorer  # Of the evaluated model, bounded if its horizon is a further one
     evaluation: Evaluation
     # The scores of all requests at events, and of repeat candidates if there are any, with 95% intervals over users
     intervals: Mapping[str, Mapping[str, Interval]]
     verdicts: Mapping[str, KindVerdict]  # By the published thresholds, on the evaluation rows; by kind
-    # The probabilities of the evaluation rows by the evaluated model, as all that follows
+    # The probabilities of the evaluation rows at events, by the evaluated model
     predictions: Predictions
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel(JudgedModel):
+    """The model of the default horizon, with all that is reported of it."""
+
+    selection: Selection  # The forest's hyperparameters and the cross-validation behind them
     time_slices: list[TimeSlice]
     slices: Mapping[str, list[EvaluatedSlice]]  # By dimension
     importances: tuple[Importance, ...]  # The inputs, the most important first
@@ -92,17 +100,59 @@ def fit_model(
         TrainingRefusedError: A span has too few rows of one label, or no threshold has the wanted precision.
         GraphMismatchError: ONNX Runtime and scikit-learn disagree about an exported model.
     """
-    train, calibration, evaluation = (
-        dataset.within(span) for span in (split.train, split.calibration, split.evaluation)
-    )
-    spans = {"training": train, "calibration": calibration, "evaluation": evaluation}
-    _check_labels({name: span.at_events for name, span in spans.items()}, settings.horizon)
+    check_labels(dataset, split, settings.default_horizon)
     durations: dict[str, float] = {}
+    train = dataset.within(split.train)
     with timed(durations, "choose"):
         selection = choose_parameters(
             train, settings.cv_folds, columns, seed=settings.seed, jobs=settings.jobs
         )
     parameters = selection.parameters
+    judged = fit_and_judge(dataset, split, parameters, input_names, settings, columns, durations)
+    predictions = judged.predictions
+    with timed(durations, "slices"):
+        by_dimension = evaluate_slices(predictions)
+    with timed(durations, "importance"):
+        impurity = judged.evaluated.forest.impurity_importances()
+        ranked = importances(
+            impurity, judged.scorer, predictions.rows, seed=settings.seed, jobs=settings.jobs
+        )
+    curve: tuple[CurvePoint, ...] = ()
+    if settings.learning_curve:
+        with timed(durations, "learning curve"):
+            curve = learning_curve(train, split.train, predictions.rows, parameters, columns, settings)
+    refit = dataset.within(split.refit)
+    served = refit.inputs[refit.are_at_events]
+    return FittedModel(
+        **{each.name: getattr(judged, each.name) for each in fields(judged)},
+        selection=selection,
+        time_slices=evaluate_over_time(predictions, split.evaluation),
+        slices=by_dimension,
+        importances=ranked,
+        learning_curve=curve,
+        score_histogram=score_histogram(predictions.by_scorer[MODEL]),
+        feature_histograms={name: feature_histogram(served[:, at]) for at, name in enumerate(input_names)},
+        durations=durations,
+    )
+
+
+def fit_and_judge(
+    dataset: Dataset,
+    split: TimeSplit,
+    parameters: ForestParameters,
+    input_names: tuple[str, ...],
+    settings: TrainerSettings,
+    columns: KindColumns,
+    durations: dict[str, float],
+    bound: Callable[[Scorer], Scorer] = lambda scorer: scorer,
+) -> JudgedModel:
+    """Judge a model of these parameters on the evaluation span, and fit the one to publish; raises as ``fit_model``.
+
+    ``bound`` returns the scorer that answers, of the evaluated model's; ``durations`` gets the seconds of each step.
+    """
+    train, calibration, evaluation = (
+        dataset.within(span) for span in (split.train, split.calibration, split.evaluation)
+    )
     refit = dataset.within(split.refit)
     recent = split.refit_calibration.rows(refit.timestamps_us)
     with progress("Growing the forests", 3, "forests") as bar:
@@ -127,7 +177,8 @@ def fit_model(
         kinds = columns.kinds(evaluation.inputs)
         baselines = _baseline_thresholds(train, calibration.at_events, settings)
         thresholds = {name: np.full(len(kinds), value) for name, value in baselines.items()}
-        scores = score_rows(evaluated.scorer, evaluation.inputs)
+        scorer = bound(evaluated.scorer)
+        scores = score_rows(scorer, evaluation.inputs)
         everything = Predictions(
             evaluation,
             {MODEL: scores, **_baselines(train, evaluation, settings)},
@@ -139,34 +190,16 @@ def fit_model(
             "repeat_candidates": predictions.subset(predictions.rows.repeat_candidates),
         }
         intervals = {name: score_intervals(part) for name, part in slices.items() if len(part.rows)}
-        by_dimension = evaluate_slices(predictions)
-    with timed(durations, "importance"):
-        impurity = evaluated.forest.impurity_importances()
-        ranked = importances(
-            impurity, evaluated.scorer, predictions.rows, seed=settings.seed, jobs=settings.jobs
-        )
-    curve: tuple[CurvePoint, ...] = ()
-    if settings.learning_curve:
-        with timed(durations, "learning curve"):
-            curve = learning_curve(train, split.train, predictions.rows, parameters, columns, settings)
-    served = refit.inputs[refit.are_at_events]
-    return FittedModel(
+    return JudgedModel(
         evaluated=evaluated,
         published=published,
-        selection=selection,
+        scorer=scorer,
         evaluation=evaluate(everything, kinds),
         intervals=intervals,
         verdicts=judge_verdicts(
             kinds, evaluation.labels, scores, published.thresholds.by_kind, evaluation.users
         ),
         predictions=predictions,
-        time_slices=evaluate_over_time(predictions, split.evaluation),
-        slices=by_dimension,
-        importances=ranked,
-        learning_curve=curve,
-        score_histogram=score_histogram(predictions.by_scorer[MODEL]),
-        feature_histograms={name: feature_histogram(served[:, at]) for at, name in enumerate(input_names)},
-        durations=durations,
     )
 
 
@@ -223,7 +256,13 @@ def _baseline_thresholds(train: Dataset, rows: Dataset, settings: TrainerSetting
     return {name: np.inf if threshold is None else threshold for name, threshold in found.items()}
 
 
-def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:
+def check_labels(dataset: Dataset, split: TimeSplit, horizon: timedelta) -> None:
+    """Raise ``TrainingRefusedError`` if a span has too few rows of one label."""
+    spans = {
+        "training": dataset.within(split.train).at_events,
+        "calibration": dataset.within(split.calibration).at_events,
+        "evaluation": dataset.within(split.evaluation).at_events,
+    }
     within = format_duration(horizon)
     rows = sum(map(len, spans.values()))
     positives = sum(part.positives for part in spans.values())
@@ -246,4 +285,4 @@ def _check_labels(spans: Mapping[str, Dataset], horizon: timedelta) -> None:
 
 def _baselines(train: Dataset, rows: Dataset, settings: TrainerSettings) -> dict[str, Floats]:
     oracle = {} if rows.truth is None else {ORACLE: rows.truth}
-    return {**predict_baselines(train, rows, settings.horizon), **oracle}
+    return {**predict_baselines(train, rows, settings.default_horizon), **oracle}

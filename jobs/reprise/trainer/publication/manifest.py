@@ -4,7 +4,16 @@ import platform
 from dataclasses import asdict
 from importlib.metadata import version
 
-from reprise.bundle import DataSnapshot, InputColumn, Manifest, ModelFile, Refit, UserModel, sha256_hex
+from reprise.bundle import (
+    DataSnapshot,
+    HorizonModel,
+    InputColumn,
+    Manifest,
+    ModelFile,
+    Refit,
+    UserModel,
+    sha256_hex,
+)
 from reprise.events import format_timestamp
 from reprise.features.plan import Plan
 from reprise.trainer.data.history import History
@@ -50,6 +59,7 @@ def build_manifest(
     data: DataSnapshot,
     refit: Refit,
     users: UserModel | None,
+    horizons: tuple[HorizonModel, ...],
 ) -> Manifest:
     """Return the manifest, which does not depend on when, where or how fast the model was trained."""
     published = model.published
@@ -79,7 +89,7 @@ def build_manifest(
         plan_hash=plan.hash,
         plan=plan.to_dict(),
         inputs=tuple(InputColumn(name=name) for name in plan.input_names),
-        horizon_seconds=round(settings.horizon.total_seconds()),
+        horizon_seconds=round(settings.default_horizon.total_seconds()),
         refund_window_seconds=round(settings.refund_window.total_seconds()),
         threshold=published.thresholds.overall,
         verdicts=dict(model.verdicts),
@@ -91,6 +101,7 @@ def build_manifest(
         data=data,
         refit=refit,
         users=users,
+        horizons=horizons,
         parity=published.parity,
         score_histogram=model.score_histogram,
         feature_histograms=model.feature_histograms,

@@ -51,7 +51,7 @@ def build_metadata(
     content: dict[str, Any] = {
         "trained_at": run.trained_at.isoformat().replace("+00:00", "Z"),
         "duration_seconds": {name: round(seconds, 3) for name, seconds in run.durations.items()},
-        "horizon": format_duration(run.settings.horizon),
+        "horizon": format_duration(run.settings.default_horizon),
         "events": {
             "files": [path.name for path in report.files],
             "rows_read": report.rows_read,

@@ -1,7 +1,7 @@
 """The model card: one HTML file with the question, quality and limits of a model."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from reprise.bundle import DataSnapshot, Manifest, Refit, SliceReport, digest_of
@@ -72,7 +72,8 @@ def render_card(
         run=run,
         min_tail_rows=MIN_TAIL_ROWS,
         trained_at=run.trained_at.strftime("%d %B %Y, %H:%M UTC"),
-        horizon=format_duration(run.settings.horizon),
+        horizon=format_duration(run.settings.default_horizon),
+        spans={each.seconds: format_duration(timedelta(seconds=each.seconds)) for each in manifest.horizons},
         seconds=sum(run.durations.values()),
         overall=evaluation.overall,
         headline=slices[0],

@@ -58,7 +58,7 @@ def train_user_model(history: History, plan: Plan, settings: TrainerSettings) ->
         ) as rows,
     ):
         dataset = load_user_dataset(
-            rows, names, split.train.start_us, split.evaluation.end_us, settings.horizon
+            rows, names, split.train.start_us, split.evaluation.end_us, settings.default_horizon
         )
         users = rows.users
         bar.advance()
@@ -73,7 +73,7 @@ def fit_user_model(
         dataset.within(span) for span in (split.train, split.calibration, split.evaluation)
     )
     spans = {"training": train, "calibration": calibration, "evaluation": evaluation}
-    if (problem := too_few_labels(spans, settings.horizon, "rows of users")) is not None:
+    if (problem := too_few_labels(spans, settings.default_horizon, "rows of users")) is not None:
         raise TrainingRefusedError(problem, "events of more users, a longer history, or another --horizon")
     refit = dataset.within(split.refit)
     recent = split.refit_calibration.rows(refit.timestamps_us)

@@ -34,7 +34,9 @@ from reprise.predictor.exceptions import (
     OverloadedError,
     PlanMismatchError,
     TimestampOutOfRangeError,
+    UnknownHorizonError,
 )
+from reprise.runtime.durations import format_duration
 from reprise.runtime.logs import get_logger
 from reprise.store.exceptions import CorruptRowError, StoreError
 
@@ -66,7 +68,12 @@ _PROBLEMS: dict[type[Exception], tuple[ProblemType, str]] = {
     PlanMismatchError: (UNREADABLE_STATE, _MISMATCH),
     NoProductListError: (NO_PRODUCT_LIST, _NO_LIST),
 }
-_EXPECTED_ERRORS: tuple[type[Exception], ...] = (*_PROBLEMS, NoExplanationError, TimestampOutOfRangeError)
+_EXPECTED_ERRORS: tuple[type[Exception], ...] = (
+    *_PROBLEMS,
+    NoExplanationError,
+    TimestampOutOfRangeError,
+    UnknownHorizonError,
+)
 
 _PARAMETER = re.compile(r"/\{[^}]*\}")
 _Result = TypeVar("_Result")
@@ -83,6 +90,9 @@ def problem_of(error: Exception, retry_seconds: float) -> ProblemError:
         return invalid_request([FieldProblem(field="timestamp", message=str(error), value=value)])
     if isinstance(error, NoExplanationError):
         return invalid_request([FieldProblem(field="explain", message=str(error), value="contributions")])
+    if isinstance(error, UnknownHorizonError):
+        value = format_duration(error.horizon)
+        return invalid_request([FieldProblem(field="horizon", message=str(error), value=value)])
     kind, detail = next(problem for known, problem in _PROBLEMS.items() if isinstance(error, known))
     if kind in (UNREADABLE_STATE, MODEL_FAILED):
         _log.error(kind.slug.replace("-", "_"), reason=str(error))

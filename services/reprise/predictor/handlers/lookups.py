@@ -37,7 +37,7 @@ from reprise.routing import RoutingReport
 
 _NO_IMPORTANCE = {"impurity_importance": None, "permutation_importance": None}
 _FROM_MANIFEST = (
-    *("threshold", "verdicts", "horizon_seconds", "plan_hash", "schema_hash", "evaluation"),
+    *("threshold", "verdicts", "horizon_seconds", "horizons", "plan_hash", "schema_hash", "evaluation"),
     *("data", "parity", "parameters", "libraries"),
 )
 _BASELINE = {"name": "baseline", "digest": "sha256:" + "01" * 32, "weight": 9000, "shadow": False}

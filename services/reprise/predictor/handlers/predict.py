@@ -7,8 +7,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import lru_cache, partial
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -55,6 +56,8 @@ from reprise.predictor.models.api import (
 )
 from reprise.predictor.models.loaded_model import LoadedModel, RoutingTable
 from reprise.predictor.models.prediction import BatchPrediction, Prediction, PredictionBlock
+from reprise.runtime.durations import parse_duration
+from reprise.runtime.exceptions import InvalidDurationError
 
 _KNOWN_WEIGHTS = np.array([4, 2, 1])
 _KNOWN: list[Known] = [
@@ -80,9 +83,27 @@ _EXPLAIN = {
     "description": "``all`` returns every input of the model in ``features_used``; ``contributions`` what the inputs"
     f" add to the forest's votes, for a batch of at most {MAX_EXPLAINED} requests.",
 }
+_HORIZON = {
+    "name": "horizon",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string"},
+    "example": "30d",
+    "description": "The horizon of the probability, one of those of ``GET /model/info``; by default the model's own.",
+}
 _EXPLANATIONS = [("explain", "all"), ("explain", CONTRIBUTIONS)]
 _TOP = 10
 _TIMING_INPUTS = ("pair_days_since_purchase", "pair_repurchase_days", "product_repurchase_days")
+
+
+class _Query(NamedTuple):
+    """What the query of a request asks for: an explanation, and another horizon."""
+
+    explain: str = ""
+    horizon: timedelta | None = None
+
+
+_NO_QUERY = _Query()
 
 
 def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
@@ -110,7 +131,7 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
             description=request.__doc__,
             responses={200: answer, **problem_responses(*PREDICTION_PROBLEMS)},
             openapi_extra={
-                "parameters": [_EXPLAIN],
+                "parameters": [_EXPLAIN, _HORIZON],
                 "requestBody": {"required": True, "content": json_content(request.__name__)},
             },
             **documentation,
@@ -164,8 +185,12 @@ def add_predict_routes(app: FastAPI, context: PredictorContext) -> None:
             Literal["all", "contributions"] | None,
             Query(description=_EXPLAIN["description"], examples=["all"]),
         ] = None,
+        horizon: Annotated[
+            str | None, Query(description=_HORIZON["description"], examples=[_HORIZON["example"]])
+        ] = None,
     ) -> Response:
-        body = await handlers.buy_again(request.scope, user_id, limit, explain or "")
+        query = _Query(explain or "", None if horizon is None else _parse_horizon(horizon))
+        body = await handlers.buy_again(request.scope, user_id, limit, query)
         return Response(body, media_type="application/json")
 
     app.include_router(router)
@@ -185,7 +210,7 @@ class _PredictHandlers:
     async def predict(self, scope: Scope, body: bytes) -> bytes:
         with self._context.single_admission:
             start = time.perf_counter()
-            explain = _parse_explain(query) if (query := scope["query_string"]) else ""
+            query = _parse_query(given) if (given := scope["query_string"]) else _NO_QUERY
             request = self._decoder.decode(body)
             given_id = request.user_id
             request = self._stored(request)
@@ -193,9 +218,9 @@ class _PredictHandlers:
                 note_ids(scope, user_id=request.user_id, product_id=request.product_id)
             self._observe_validate(time.perf_counter() - start)
             trace_id = _trace_id(scope)
-            prediction = await self._service.predict(self._router.table, request, trace_id)
+            prediction = await self._service.predict(self._table(query), request, trace_id)
             start = time.perf_counter()
-            response = await _encoded(partial(_response, prediction, explain, given_id), explain)
+            response = await _encoded(partial(_response, prediction, query, given_id), query)
             self._observe_encode(time.perf_counter() - start)
             if self._prediction_log is not None:
                 self._prediction_log.append(request, prediction, trace_id)
@@ -204,16 +229,16 @@ class _PredictHandlers:
     async def predict_batch(self, scope: Scope, body: bytes) -> bytes:
         with self._context.batch_admission:
             start = time.perf_counter()
-            explain = _parse_explain(query) if (query := scope["query_string"]) else ""
+            query = _parse_query(given) if (given := scope["query_string"]) else _NO_QUERY
             batch = self._decoder.decode_batch(body)
-            _check_explained("requests", len(batch), explain)
+            _check_explained("requests", len(batch), query)
             stored = list(map(self._stored, batch.requests))
             charge(scope, len(batch))
             self._observe_validate(time.perf_counter() - start)
             trace_id = _trace_id(scope)
-            prediction = await self._service.predict_batch(self._router.table, stored, trace_id)
+            prediction = await self._service.predict_batch(self._table(query), stored, trace_id)
             start = time.perf_counter()
-            response = await _encoded(partial(self._batch_response, batch, prediction, explain), explain)
+            response = await _encoded(partial(self._batch_response, batch, prediction, query), query)
             self._observe_encode(time.perf_counter() - start)
             if self._prediction_log is not None:
                 self._prediction_log.append_batch(stored, prediction, trace_id)
@@ -222,19 +247,19 @@ class _PredictHandlers:
     async def rank(self, scope: Scope, body: bytes) -> bytes:
         with self._context.batch_admission:
             start = time.perf_counter()
-            explain = _parse_explain(query) if (query := scope["query_string"]) else ""
+            query = _parse_query(given) if (given := scope["query_string"]) else _NO_QUERY
             request = self._decoder.decode_rank(body)
-            _check_explained("product_ids", len(request.product_ids), explain)
+            _check_explained("product_ids", len(request.product_ids), query)
             self._observe_validate(time.perf_counter() - start)
             stored_id = self._context.stored_id(request.user_id)
-            return await self._ranked(scope, self._router.table, request, stored_id, explain)
+            return await self._ranked(scope, self._table(query), request, stored_id, query)
 
-    async def buy_again(self, scope: Scope, user_id: str, limit: int, explain: str) -> bytes:
+    async def buy_again(self, scope: Scope, user_id: str, limit: int, query: _Query) -> bytes:
         with self._context.batch_admission:
-            _check_explained("limit", limit, explain)
-            table, stored_id = self._router.table, self._context.stored_id(user_id)
+            _check_explained("limit", limit, query)
+            table, stored_id = self._table(query), self._context.stored_id(user_id)
             products = await self._service.purchased_products(table.arm_of(stored_id).model, stored_id)
-            return await self._ranked(scope, table, RankRequest(user_id, products), stored_id, explain, limit)
+            return await self._ranked(scope, table, RankRequest(user_id, products), stored_id, query, limit)
 
     async def _ranked(
         self,
@@ -242,7 +267,7 @@ class _PredictHandlers:
         table: RoutingTable,
         request: RankRequest,
         stored_id: str,
-        explain: str,
+        query: _Query,
         limit: int | None = None,
     ) -> bytes:
         """Return the products by falling probability; of equal ones the first given comes first."""
@@ -259,7 +284,7 @@ class _PredictHandlers:
         given = [PredictionRequest(request.user_id, product_id) for product_id in products]
 
         def build() -> BatchResponse:
-            response = self._batch_response(DecodedBatch(given, range(len(given)), {}), shown, explain)
+            response = self._batch_response(DecodedBatch(given, range(len(given)), {}), shown, query)
             results = response["results"]
             for position, timing in _timings(shown).items():
                 if "probability" in results[position]:
@@ -267,11 +292,15 @@ class _PredictHandlers:
             ranked = sorted((results[at] for at in order), key=lambda each: "probability" not in each)
             return {**response, "results": ranked}
 
-        body = await _encoded(build, explain)
+        body = await _encoded(build, query)
         self._observe_encode(time.perf_counter() - start)
         if self._prediction_log is not None:
             self._prediction_log.append_batch(stored, shown, trace_id)
         return body
+
+    def _table(self, query: _Query) -> RoutingTable:
+        table = self._router.table
+        return table if query.horizon is None else table.at_horizon(query.horizon)
 
     def _stored(self, request: PredictionRequest) -> PredictionRequest:
         """Return a request with the id under which its user is stored."""
@@ -281,7 +310,7 @@ class _PredictHandlers:
         return msgspec.structs.replace(request, user_id=stored_id)
 
     def _batch_response(
-        self, batch: DecodedBatch, prediction: BatchPrediction, explain: str
+        self, batch: DecodedBatch, prediction: BatchPrediction, query: _Query
     ) -> BatchResponse:
         """Return the response to a batch, whose requests have the user ids that were given."""
         results: list[Any] = [None] * len(batch)
@@ -290,7 +319,7 @@ class _PredictHandlers:
         retry_seconds = self._context.settings.retry_after_seconds
         for block in prediction.blocks:
             try:
-                responses = _block_responses(block, explain, [given_ids[at] for at in block.positions])
+                responses = _block_responses(block, query, [given_ids[at] for at in block.positions])
             except NoExplanationError as error:
                 problems |= {positions[at]: problem_of(error, retry_seconds) for at in block.positions}
                 continue
@@ -299,7 +328,7 @@ class _PredictHandlers:
         for at, outcome in prediction.outcomes.items():
             try:
                 if isinstance(outcome, Prediction):
-                    results[positions[at]] = _response(outcome, explain, given_ids[at])
+                    results[positions[at]] = _response(outcome, query, given_ids[at])
                 else:
                     problems[positions[at]] = problem_of(outcome, retry_seconds)
             except NoExplanationError as error:
@@ -309,15 +338,15 @@ class _PredictHandlers:
         return {"results": results, "failed": len(problems)}
 
 
-def _check_explained(field: str, count: int, explain: str) -> None:
-    if explain == CONTRIBUTIONS and count > MAX_EXPLAINED:
+def _check_explained(field: str, count: int, query: _Query) -> None:
+    if query.explain == CONTRIBUTIONS and count > MAX_EXPLAINED:
         message = f"Expected at most {MAX_EXPLAINED} with explain=contributions"
         raise invalid_request([FieldProblem(field=field, message=message)])
 
 
-async def _encoded(build: Callable[[], Any], explain: str) -> bytes:
+async def _encoded(build: Callable[[], Any], query: _Query) -> bytes:
     """Return a response as JSON. Contributions take milliseconds, so a thread computes them."""
-    return orjson.dumps(await asyncio.to_thread(build) if explain == CONTRIBUTIONS else build())
+    return orjson.dumps(await asyncio.to_thread(build) if query.explain == CONTRIBUTIONS else build())
 
 
 def _trace_id(scope: Scope) -> str | None:
@@ -325,24 +354,31 @@ def _trace_id(scope: Scope) -> str | None:
     return trace.trace_id if trace else None
 
 
-def _parse_explain(query: bytes) -> str:
-    """Return what to explain; of several values the last one."""
-    given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    faults = [
-        FieldProblem(
-            field=name,
-            message="Expected all or contributions" if name == "explain" else "Unknown query parameter",
-            value=value,
-        )
-        for name, value in given
-        if (name, value) not in _EXPLANATIONS
-    ]
+def _parse_query(query: bytes) -> _Query:
+    """Return what to explain and the horizon; of several values the last one."""
+    found = _NO_QUERY
+    faults: list[FieldProblem] = []
+    for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+        if name == "horizon":
+            found = found._replace(horizon=_parse_horizon(value))
+        elif (name, value) in _EXPLANATIONS:
+            found = found._replace(explain=value)
+        else:
+            message = "Expected all or contributions" if name == "explain" else "Unknown query parameter"
+            faults.append(FieldProblem(field=name, message=message, value=value))
     if faults:
         raise invalid_request(faults)
-    return given[-1][1] if given else ""
+    return found
 
 
-def _response(prediction: Prediction, explain: str, user_id: str) -> PredictionResponse:
+def _parse_horizon(text: str) -> timedelta:
+    try:
+        return parse_duration(text)
+    except InvalidDurationError as error:
+        raise invalid_request([FieldProblem(field="horizon", message=str(error), value=text)]) from None
+
+
+def _response(prediction: Prediction, query: _Query, user_id: str) -> PredictionResponse:
     """Return a prediction, with what is to be explained; NaN becomes null when encoded."""
     model = prediction.model
     probability = prediction.probability
@@ -356,13 +392,15 @@ def _response(prediction: Prediction, explain: str, user_id: str) -> PredictionR
         "threshold": threshold,
         "user_id": user_id,
         "product_id": prediction.product_id,
-        "features_used": prediction.inputs_by_name() if explain == "all" else dict(required),
+        "features_used": prediction.inputs_by_name() if query.explain == "all" else dict(required),
         "model_version": model.digest,
         "arm": prediction.arm.name,
         "timestamp": _format_timestamp(prediction.timestamp_us),
         "known": {"user": user, "product": product, "pair": pair},
     }
-    if explain == CONTRIBUTIONS:
+    if query.horizon is not None:
+        response["horizon_seconds"] = query.horizon // timedelta(seconds=1)
+    if query.explain == CONTRIBUTIONS:
         (response["contributions"],) = _contributions(model, np.array([prediction.inputs], np.float64))
     return response
 
@@ -394,7 +432,7 @@ def _timings(prediction: BatchPrediction) -> dict[int, dict[str, str | float | N
 
 
 def _block_responses(
-    block: PredictionBlock, explain: str, user_ids: Sequence[str]
+    block: PredictionBlock, query: _Query, user_ids: Sequence[str]
 ) -> list[PredictionResponse]:
     arm, model = block.arm.name, block.arm.model
     probabilities = block.probabilities.astype(np.float64)
@@ -420,13 +458,16 @@ def _block_responses(
             block.requests,
             probabilities.tolist(),
             *verdicts,
-            _features(block, explain),
+            _features(block, query.explain),
             block.timestamps_us,
             kinds,
             strict=True,
         )
     ]
-    if explain == CONTRIBUTIONS:
+    if query.horizon is not None:
+        for response in responses:
+            response["horizon_seconds"] = query.horizon // timedelta(seconds=1)
+    if query.explain == CONTRIBUTIONS:
         for response, found in zip(responses, _contributions(model, block.inputs), strict=True):
             response["contributions"] = found
     return responses

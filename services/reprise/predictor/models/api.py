@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict, is_typeddict
 
-from reprise.bundle import DataSnapshot, Evaluation, KindVerdict, Parity
+from reprise.bundle import DataSnapshot, Evaluation, HorizonModel, KindVerdict, Parity
 from reprise.events import InvalidEventError, parse_timestamp
 from reprise.events.event import MAX_AMOUNT, MAX_ID_LENGTH
 from reprise.http.openapi import REFERENCE
@@ -202,6 +202,9 @@ class PredictionResponse(TypedDict):
         str, _about("Request time, RFC 3339 in UTC.", _NOW, extra_json_schema={"format": "date-time"})
     ]
     known: Annotated[Known, _about(None, {"user": True, "product": True, "pair": False})]
+    horizon_seconds: NotRequired[
+        Annotated[int, _about("The horizon that was asked for; only with horizon.", 604_800)]
+    ]
     contributions: NotRequired[
         Annotated[Contributions, _about("Only with explain=contributions.", _CONTRIBUTIONS)]
     ]
@@ -376,6 +379,7 @@ _MODEL_INFO: dict[str, Any] = {
         }
     },
     "horizon_seconds": 2_592_000,
+    "horizons": [],
     "plan_hash": _HASH,
     "schema_hash": _HASH,
     "features": [
@@ -424,6 +428,9 @@ class ModelInfo(BaseModel):
         description="By kind of question its threshold, by ``parameters.threshold_rule``, and the confidences."
     )
     horizon_seconds: int
+    horizons: tuple[HorizonModel, ...] = Field(
+        description="Further horizons, for ``?horizon=``, each with its verdicts and evaluation."
+    )
     plan_hash: str
     schema_hash: str
     features: list[FeatureInfo]

@@ -1,9 +1,9 @@
 """Bundles that are loaded and ready to score, and the arms of a rollout that they answer for."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reprise.bundle import Bundle
 from reprise.features.plan import Plan, StateProjection
 from reprise.features.vectorizer import FeatureVectorizer
-from reprise.predictor.exceptions import PlanMismatchError
+from reprise.predictor.exceptions import PlanMismatchError, UnknownHorizonError
 from reprise.predictor.metrics import ArmMeter
 from reprise.predictor.models.api import PredictionRequest
 from reprise.predictor.models.verdict import VerdictTable
@@ -96,6 +96,8 @@ class LoadedModel:
     products: EntityState | None = field(repr=False)  # The list of a user's products, if the plan has one
     required_positions: tuple[int, ...]
     verdicts: VerdictTable = field(repr=False)
+    horizon_seconds: int | None = None  # The further horizon that it answers for; None for the model's own
+    further: Mapping[timedelta, "LoadedModel"] = field(default_factory=dict, repr=False)  # By horizon
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @cached_property
@@ -104,7 +106,13 @@ class LoadedModel:
         # Imported here, because what is read of a graph needs a library that no other request does.
         from reprise.predictor.models.explanation import ForestExplainer  # noqa: PLC0415
 
-        return ForestExplainer.of(self.bundle.model)
+        further = self.horizon_seconds
+        return ForestExplainer.of(self.bundle.model if further is None else self.bundle.horizons[further])
+
+    @property
+    def horizon(self) -> timedelta:
+        """The bundle's own horizon."""
+        return timedelta(seconds=self.bundle.manifest.horizon_seconds)
 
     @property
     def digest(self) -> str:
@@ -138,6 +146,16 @@ class LoadedArm:
     model: LoadedModel
     meter: ArmMeter
 
+    def at_horizon(self, horizon: timedelta) -> "LoadedArm | None":
+        """Return the arm that answers for a horizon, None if its model does not.
+
+        The scores of further horizons are not measured, because those of arms are compared.
+        """
+        if horizon == self.model.horizon:
+            return self
+        model = self.model.further.get(horizon)
+        return None if model is None else LoadedArm(self.name, model, self.meter.without_scores())
+
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
@@ -156,6 +174,21 @@ class RoutingTable:
     def baseline(self) -> LoadedArm:
         """The baseline."""
         return self.arms[0]
+
+    def at_horizon(self, horizon: timedelta) -> "RoutingTable":
+        """Return the table of a horizon, in which the baseline answers for arms that lack it.
+
+        Shadows score the default horizon only.
+
+        Raises:
+            UnknownHorizonError: The baseline lacks it.
+        """
+        baseline = self.baseline
+        found = baseline.at_horizon(horizon)
+        if found is None:
+            raise UnknownHorizonError(horizon, (baseline.model.horizon, *baseline.model.further))
+        arms = (found if arm is baseline else arm.at_horizon(horizon) or found for arm in self.arms)
+        return RoutingTable(tuple(arms), self.assignment, self.shadows if found is baseline else ())
 
     def arm_of(self, user_id: str) -> LoadedArm:
         """Return the arm that answers a user."""

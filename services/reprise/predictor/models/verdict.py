@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise.bundle import Manifest
+from reprise.bundle import HorizonModel, Manifest
 from reprise.features.plan import Plan
 from reprise.features.request_kinds import KINDS, KindColumns
 
@@ -16,12 +16,12 @@ Verdict = tuple[bool, float, float | None]
 
 
 class VerdictTable:
-    """The thresholds and confidences of a model, by kind of question.
+    """The thresholds and confidences of a model, or of its further horizon, by kind of question.
 
     A bundle without ``verdicts`` has one threshold, and its confidence is the probability of the predicted class.
     """
 
-    def __init__(self, manifest: Manifest, plan: Plan) -> None:
+    def __init__(self, manifest: Manifest | HorizonModel, plan: Plan) -> None:
         self._columns = KindColumns.of(plan)
         kinds = [manifest.verdicts[kind] for kind in KINDS] if manifest.verdicts else []
         self._thresholds = [kind.threshold for kind in kinds] or [manifest.threshold] * len(KINDS)

@@ -2,11 +2,13 @@
 
 import math
 import time
+from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 
 from reprise.bundle import Bundle, BundleStore, UnusableModelError
-from reprise.bundle.scorer import Scorer
+from reprise.bundle.scorer import Scorer, horizon_scorers
 from reprise.features.exceptions import PlanError
 from reprise.features.plan import REQUIRED_INPUTS, Plan
 from reprise.features.request_kinds import KINDS
@@ -38,23 +40,26 @@ class BundleLoader:
         """
         model = load_bundle(self._store.fetch(digest), self._project)
         # The best of several runs, which other work disturbs least.
-        row, seconds = [0.0] * len(model.plan.inputs), math.inf
-        for _ in range(_TIMING_RUNS):
-            start = time.perf_counter()
-            model.scorer.score_row(row)
-            seconds = min(seconds, time.perf_counter() - start)
-        if seconds > max_row_seconds:
-            raise ModelRefusedError(
-                f"scoring one row takes {seconds:.3g} s; the maximum is {max_row_seconds:g} s"
-            )
+        row = [0.0] * len(model.plan.inputs)
+        for each in (model, *model.further.values()):
+            seconds = math.inf
+            for _ in range(_TIMING_RUNS):
+                start = time.perf_counter()
+                each.scorer.score_row(row)
+                seconds = min(seconds, time.perf_counter() - start)
+            if seconds > max_row_seconds:
+                raise ModelRefusedError(
+                    f"scoring one row takes {seconds:.3g} s; the maximum is {max_row_seconds:g} s"
+                )
         return model
 
 
 def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
     """Return a bundle as a model that is ready to score; raises ``ModelRefusedError`` if a part does not fit."""
     manifest = bundle.manifest
-    if manifest.verdicts and set(manifest.verdicts) != set(KINDS):
-        raise ModelRefusedError(f"verdicts: expected {', '.join(KINDS)}; got {', '.join(manifest.verdicts)}")
+    for verdicts in (manifest.verdicts, *(each.verdicts for each in manifest.horizons)):
+        if verdicts and set(verdicts) != set(KINDS):
+            raise ModelRefusedError(f"verdicts: expected {', '.join(KINDS)}; got {', '.join(verdicts)}")
     try:
         plan = Plan.from_dict(manifest.plan)
         model = LoadedModel(
@@ -69,16 +74,27 @@ def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
             required_positions=tuple(plan.input_names.index(name) for name in REQUIRED_INPUTS),
             verdicts=VerdictTable(manifest, plan),
         )
+        scorers = horizon_scorers(manifest, model.scorer, bundle.horizons)
     except (PlanError, LayoutError) as error:
         raise ModelRefusedError(f"plan: {error}") from error
     except UnusableModelError as error:
         raise ModelRefusedError(str(error)) from error
-    _check_scorer(model.scorer, manifest.model.input, manifest.model.output)
     _check_manifest(model)
     unknown = model.vectorizer.vector(model.user.empty, model.product.empty, model.pair.empty, timestamp_us=0)
-    if not 0.0 <= model.scorer.score_row(unknown) <= 1.0:
-        raise ModelRefusedError("the score of an unknown user and product is not a probability")
-    return model
+    for scorer in scorers.values():
+        _check_scorer(scorer, manifest.model.input, manifest.model.output)
+        if not 0.0 <= scorer.score_row(unknown) <= 1.0:
+            raise ModelRefusedError("the score of an unknown user and product is not a probability")
+    further = {
+        timedelta(seconds=each.seconds): replace(
+            model,
+            scorer=scorers[each.seconds],
+            verdicts=VerdictTable(each, plan),
+            horizon_seconds=each.seconds,
+        )
+        for each in manifest.horizons
+    }
+    return replace(model, further=further) if further else model
 
 
 def _check_scorer(scorer: Scorer, input_name: str, output_name: str) -> None:

@@ -62,6 +62,9 @@ class PredictionRecord(BaseModel):
     shadow: bool = Field(
         default=False, description="Whether the arm scored shadow traffic while another arm responded."
     )
+    horizon_seconds: int | None = Field(
+        default=None, description="The further horizon that was asked for; null for the model's own."
+    )
     known: Known
     features: dict[str, FeatureValue] = Field(description="Every input of the model, by name.")
     trace_id: str | None = Field(description="W3C trace id of the request.")
@@ -94,6 +97,7 @@ def encode_record(
             "model_version": model.digest,
             "arm": prediction.arm.name,
             "shadow": shadow,
+            "horizon_seconds": model.horizon_seconds,
             "known": {"user": user, "product": product, "pair": pair},
             "features": prediction.inputs_by_name(),  # orjson writes NaN as null
             "trace_id": trace_id,
