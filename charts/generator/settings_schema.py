@@ -54,7 +54,7 @@ COMPONENTS = {
     "outcomes": Component(OutcomesSettings, {
         "MODEL_STORE", "OUTCOMES_EVENTS", "OUTCOMES_OUT", "OUTCOMES_PUBLISH", "OUTCOMES_WORK_DIR",
     }),
-    "scoring": Component(ScoringSettings, {"MODEL_STORE", "SCORING_OUT"}),
+    "scoring": Component(ScoringSettings, {"MODEL_STORE", "SCORING_HORIZON", "SCORING_OUT"}),
     "status": Component(StatusSettings, {
         "STATUS_TARGETS", "STATUS_DOCUMENTATION", "STATUS_PROMETHEUS_URL", "STATUS_PROMETHEUS_NAMESPACE",
     }),

@@ -9,7 +9,7 @@ from reprise.scoring.output import MANIFEST
 
 _CAMPAIGN = re.compile(rf"campaigns/([^/]+)/{re.escape(MANIFEST)}")
 _SCORES = re.compile(
-    r"(?:retention/)?date=(\d{4}-\d{2}-\d{2})/model=[0-9a-f]{12}/"
+    r"(?:(?:retention|horizon=\d+)/)?date=(\d{4}-\d{2}-\d{2})/model=[0-9a-f]{12}/"
     r"(?:_manifest\.json|part-\d+-of-\d+-[0-9a-f]{8}\.(?:parquet|csv))"
 )
 

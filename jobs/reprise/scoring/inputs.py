@@ -12,12 +12,14 @@ from typing import Any
 from reprise import sql
 from reprise.archive import OfflineStore, prepend_history, write_events
 from reprise.bundle import Bundle, BundleStore
+from reprise.bundle.scorer import Scorer, horizon_scorers
 from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.features.executors.batch import EventsSummary
 from reprise.features.plan import Plan
-from reprise.runtime.durations import EPOCH, microseconds
+from reprise.runtime.durations import EPOCH, format_duration, microseconds
 from reprise.runtime.progress import progress
+from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.settings import ScoringSettings
 
 _DEFAULTS = ImportOptions()
@@ -79,6 +81,36 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         return self.models.fetch(self.models.latest() if wanted == "latest" else wanted)
 
     @cached_property
+    def horizon_seconds(self) -> int:
+        """The horizon that is scored, the model's own or a further one; raises ``ScoringError`` if it has not that."""
+        manifest, wanted = self.bundle.manifest, self.settings.horizon
+        known = (manifest.horizon_seconds, *(each.seconds for each in manifest.horizons))
+        for seconds in known:
+            if wanted in (None, timedelta(seconds=seconds)):
+                return seconds
+        listed = ", ".join(format_duration(timedelta(seconds=seconds)) for seconds in sorted(known))
+        raise ScoringError(f"{self.bundle.digest} does not answer for this --horizon, but for {listed}")
+
+    @property
+    def further_horizon(self) -> int | None:
+        """The seconds of a further horizon; None for the model's own."""
+        seconds = self.horizon_seconds
+        return None if seconds == self.bundle.manifest.horizon_seconds else seconds
+
+    def scorer(self) -> Scorer:
+        """Return the published model's scorer of the horizon; raises ``UnusableModelError``."""
+        scorers = horizon_scorers(self.bundle.manifest, Scorer.of(self.bundle), self.bundle.horizons)
+        return scorers[self.horizon_seconds]
+
+    def evaluated_scorer(self) -> Scorer:
+        """Return that of the evaluated model; raises ``BundleError`` too."""
+        bundle, manifest = self.bundle, self.bundle.manifest
+        graph, model = self.models.evaluated_model(bundle), manifest.model
+        evaluated = Scorer(graph, model.input, model.output, manifest.input_names)
+        graphs = {} if self.further_horizon is None else self.models.evaluated_horizons(bundle)
+        return horizon_scorers(manifest, evaluated, graphs)[self.horizon_seconds]
+
+    @cached_property
     def plan(self) -> Plan:
         """The bundle's plan; raises ``PlanError``."""
         return Plan.from_dict(self.bundle.manifest.plan)
@@ -121,13 +153,13 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         ]
         return [f"part-{number:05}-of-{count:05}-{run}.{self.settings.format}" for number in range(count)]
 
-    def describe(self, events: EventsSummary, files: Sequence[str]) -> dict[str, Any]:
+    def describe(self, events: EventsSummary, files: Sequence[str], horizon_seconds: int) -> dict[str, Any]:
         """Return the fields of ``RunManifest``."""
         return {
             "at": self.at,
             "model": self.bundle.digest,
             "format": self.settings.format,
-            "horizon_seconds": self.bundle.manifest.horizon_seconds,
+            "horizon_seconds": horizon_seconds,
             "chunk": self.settings.chunk,
             "events": events.count,
             "last_event": EPOCH + timedelta(microseconds=events.last_us),

@@ -13,6 +13,8 @@ from reprise.runtime.instants import INSTANT
 
 OPTIONS = {f"--{name.replace('_', '-')}": name for name in ("out", "model_store", "model", "format", "chunk")}
 """Field of each option of the settings."""
+HORIZON = {"--horizon": "horizon"}
+"""That of the commands that answer for further horizons."""
 
 backtests_option = click.option(
     "--backtests",

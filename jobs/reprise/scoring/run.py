@@ -58,7 +58,9 @@ def score(inputs: ScoringInputs) -> ScoringReport:
     started, settings = time.monotonic(), inputs.settings
     with reported_job(JOB, settings) as job:
         metrics, bundle = ScoringMetrics(job.registry), inputs.bundle
-        out = ScoreDirectory(settings.out, inputs.at, bundle.digest, Manifest)
+        further = inputs.further_horizon
+        url = settings.out if further is None else f"{settings.out.rstrip('/')}/horizon={further}"
+        out = ScoreDirectory(url, inputs.at, bundle.digest, Manifest)
         complete = out.manifest()
         wanted = (inputs.at, bundle.digest, settings.format)
         if complete and (complete.at, complete.model, complete.format) == wanted:
@@ -89,13 +91,13 @@ def _write_scores(
     names = inputs.part_names(len(pairs), events)
     parts = {names[number]: number for number, count in enumerate(pairs) if count}
     present = out.begin(parts)
-    scorer = Scorer.of(inputs.bundle)
+    scorer = inputs.scorer()
     missing = {name: number for name, number in parts.items() if name not in present}
     with progress("Scoring", sum(pairs[number] for number in missing.values()), "pairs") as bar:
         for name, number in missing.items():
             rows = score_pairs(executor, scorer, number, inputs.at)
             out.write(name, rows, inputs.folder, bar.advance)
-    manifest = Manifest(**inputs.describe(events, list(parts)), pairs=sum(pairs))
+    manifest = Manifest(**inputs.describe(events, list(parts), inputs.horizon_seconds), pairs=sum(pairs))
     out.finish(manifest)
     return manifest, bar.finished, len(present)
 

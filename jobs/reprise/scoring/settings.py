@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from reprise.archive.settings import EventSourceSettings
 from reprise.bundle.settings import ModelStoreSettings, TrustSettings
 from reprise.runtime.job_metrics import JobSettings
+from reprise.runtime.settings import Duration
 
 
 class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, JobSettings):
@@ -20,6 +21,10 @@ class ScoringSettings(EventSourceSettings, ModelStoreSettings, TrustSettings, Jo
     )
     model: str = Field(
         default="latest", description="Digest of the model, sha256:…; latest is the model store's latest."
+    )
+    horizon: Duration | None = Field(
+        default=None,
+        description="Horizon of scores and demand, such as 7d, one of the model's; by default the model's own.",
     )
     format: Literal["parquet", "csv"] = Field(default="parquet", description="Format of the scores.")
     chunk: int = Field(

@@ -15,6 +15,7 @@ from reprise.scoring.demand.forecast import wape
 from reprise.scoring.demand.main import command
 from reprise.scoring.demand.manifest import DemandManifest
 from support.demand_shop import AT, arguments, publish_model, purchases
+from support.served_bundles import logistic_graph, small_plan
 
 MONTH = timedelta(days=30)
 HISTORY = purchases()
@@ -59,6 +60,24 @@ def test_expectations_are_those_of_what_was_known_at_the_instant(models: str, tm
     assert first.endswith("the model has learnt from it")
     assert second.startswith("2026-04-01")
     assert second.endswith("%")
+
+
+def test_a_further_horizon_is_forecast_by_its_own_graph_into_a_file_of_its_own(tmp_path: Path) -> None:
+    week = logistic_graph({}, -2.0, small_plan().input_names)
+    models = publish_model(tmp_path / "models", horizons={604_800: week})
+    assert run(models, tmp_path, HISTORY, "--backtests", "2").exit_code == 0
+    result = run(models, tmp_path, HISTORY, "--backtests", "2", "--horizon", "7d")
+    assert result.exit_code == 0, result.output
+    (path,) = tmp_path.glob("demand-2026-05-01-*-604800.json")
+    manifest = DemandManifest.model_validate_json(path.read_bytes())
+    assert manifest.horizon_seconds == 604_800
+    assert [AT - each.at for each in manifest.backtests] == [timedelta(days=14), timedelta(days=7)]
+    pairs = len(PAST.group_by(["user_id", "product_id"]).aggregate([]))
+    assert manifest.repeat_buyers == pytest.approx(pairs / (1 + np.exp(2)), rel=1e-5)
+    assert run(models, tmp_path, HISTORY, "--backtests", "2", "--horizon", "7d").output.startswith(
+        "nothing to do"
+    )
+    assert len(list(tmp_path.glob("demand-*.json"))) == 2
 
 
 def test_later_events_change_nothing(models: str, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from reprise.scoring.output import SCHEMA
 from support.hard_histories import random_history
 from support.histories import event_table
 from support.plans import checked_in_plan
-from support.served_bundles import bundle_files
+from support.served_bundles import bundle_files, logistic_graph
 
 PLAN = checked_in_plan()
 EVENTS = [
@@ -124,6 +124,33 @@ def test_scores_are_the_predictors_answers_for_every_pair_bought_before_the_inst
     assert microseconds(row["last_purchase"] - EPOCH) == max(e.timestamp_us for e in own)
     # The manifest of the model says that it has learnt from events until 2026
     assert "look better than they are" in result.output
+
+
+def test_a_further_horizon_has_scores_of_its_own_graph_in_a_folder_of_its_own(
+    shop: Path, tmp_path: Path
+) -> None:
+    week = logistic_graph({"total_spend": 0.001}, -1.0, PLAN.input_names)
+    store = BundleStore(str(tmp_path / "models"))
+    digest = store.publish(bundle_files(PLAN, horizons={604_800: week}))
+    store.set_latest(digest)
+    (tmp_path / "events.parquet").symlink_to(shop / "events.parquet")
+    out = tmp_path / "scores"
+    assert run(tmp_path, out, "--horizon", "7d").exit_code == 0
+    folder, manifest = written(out)
+    assert folder.relative_to(out).parts[0] == "horizon=604800"
+    assert manifest["horizon_seconds"] == 604_800
+    scorer = Scorer(week, "inputs", "probability", PLAN.input_names)
+    inputs = predictor_inputs()
+    for row in (row for name in manifest["files"] for row in pq.read_table(folder / name).to_pylist()):
+        expected = min(0.5, scorer.score_row(inputs[row["user_id"], row["product_id"]]))
+        assert row["probability"] == pytest.approx(expected, abs=1e-6)
+    assert run(tmp_path, out, "--horizon", "7d").output.startswith("nothing to do")
+    assert not run(tmp_path, out, "--horizon", "30d").output.startswith("nothing to do")
+    assert run(tmp_path, out).output.startswith("nothing to do")
+    assert len(list(out.rglob("_manifest.json"))) == 2
+    refused = run(tmp_path, out, "--horizon", "14d")
+    assert refused.exit_code == 1
+    assert "for 7d, 30d" in refused.output
 
 
 def test_a_complete_run_is_not_repeated_and_an_interrupted_one_continues(

@@ -66,6 +66,7 @@ class DemandManifest(BaseModel):
     backtests: list[BacktestErrors]  # The earliest first; fewer than wanted in a short history
 
 
-def manifest_path(at: datetime, digest: str) -> str:
+def manifest_path(at: datetime, digest: str, further_horizon: int | None = None) -> str:
     """Return the path of the manifest of an instant's date and a model; that of the file differs in its suffix."""
-    return f"demand-{at:%Y-%m-%d}-{short_digest(digest)}.json"
+    horizon = "" if further_horizon is None else f"-{further_horizon}"
+    return f"demand-{at:%Y-%m-%d}-{short_digest(digest)}{horizon}.json"

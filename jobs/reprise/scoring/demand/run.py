@@ -80,7 +80,7 @@ class DemandReport:
 
 
 def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
-    """Forecast each product's demand within the model's horizon from the instant, and write it to a file.
+    """Forecast each product's demand within the horizon from the instant, and write it to a file.
 
     Raises:
         RepriseError: The events, the model or the output is unavailable or unusable, or the history is too short.
@@ -88,7 +88,10 @@ def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
     settings, at = inputs.settings, inputs.at
     with reported_job(JOB, settings) as job:
         metrics, bundle = DemandMetrics(job.registry), inputs.bundle
-        storage, path = open_storage(settings.out), manifest_path(at, bundle.digest)
+        storage, path = (
+            open_storage(settings.out),
+            manifest_path(at, bundle.digest, inputs.further_horizon),
+        )
         complete = read_manifest(storage, path, DemandManifest)
         if complete is not None:
             found = (complete.at, complete.model, complete.format, complete.wanted_backtests)
@@ -103,7 +106,7 @@ def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
             at=at,
             model=bundle.digest,
             format=settings.format,
-            horizon_seconds=bundle.manifest.horizon_seconds,
+            horizon_seconds=inputs.horizon_seconds,
             wanted_backtests=backtests,
             file=f"{path.removesuffix('.json')}.{settings.format}",
             products=len(table),
@@ -119,10 +122,8 @@ def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
 def _forecasts(inputs: ScoringInputs, backtests: int) -> tuple[pa.Array, Forecast, Sequence[Backtest]]:
     """Return the products, their forecast, and the backtests, the earliest first."""
     bundle, history, at = inputs.bundle, inputs.history, inputs.at
-    model, horizon = bundle.manifest.model, timedelta(seconds=bundle.manifest.horizon_seconds)
+    horizon, evaluated = timedelta(seconds=inputs.horizon_seconds), inputs.evaluated_scorer()
     horizon_us, held_out_us = microseconds(horizon), parse_timestamp(bundle.manifest.data.evaluation.start)
-    graph = inputs.models.evaluated_model(bundle)
-    evaluated = Scorer(graph, model.input, model.output, bundle.manifest.input_names)
     with (
         Purchases(history, inputs.plan.purchase_type, inputs.at_us, inputs.memory_limit) as purchases,
         BatchExecutor(
@@ -140,7 +141,7 @@ def _forecasts(inputs: ScoringInputs, backtests: int) -> tuple[pa.Array, Forecas
                 covered = _coverage(expected, actual, found)
                 found.append(Backtest(instant, expected, actual, start_us < held_out_us, covered))
                 bar.advance()
-            final = _forecast(executor, Scorer.of(bundle), purchases, inputs, at)
+            final = _forecast(executor, inputs.scorer(), purchases, inputs, at)
             bar.advance()
         return purchases.products, final, found
 
@@ -160,7 +161,7 @@ def _forecast(
             probability = batch.column("probability").to_numpy().astype(np.float64)
             buyers += np.bincount(product, probability, size)
             spend += np.bincount(product, probability * amount, size)
-    horizon_us = inputs.bundle.manifest.horizon_seconds * 1_000_000
+    horizon_us = inputs.horizon_seconds * 1_000_000
     return forecast(purchases, at_us, horizon_us, buyers, spend)
 
 

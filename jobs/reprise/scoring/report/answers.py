@@ -12,7 +12,7 @@ from reprise.scoring.demand.manifest import SCHEMA, DemandManifest
 from reprise.scoring.output import MANIFEST, Manifest, read_manifest, read_table, short_digest
 from reprise.scoring.retention.output import FOLDER, RetentionManifest
 
-_DEMAND = re.compile(r"demand-[^/]+\.json")
+_DEMAND = re.compile(r"demand-\d{4}-\d{2}-\d{2}-[0-9a-f]+\.json")
 _CAMPAIGN = re.compile(rf"campaigns/[^/]+/{MANIFEST}")
 _NIGHTS = 90
 

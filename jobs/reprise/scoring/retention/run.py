@@ -96,7 +96,7 @@ def score_users(inputs: ScoringInputs, backtests: int) -> RetentionReport:
                     out.write(file, chosen.to_batches(), inputs.folder, bar.advance)
         held_out_us = parse_timestamp(manifest.data.evaluation.start)
         found = RetentionManifest(
-            **inputs.describe(summary, names),
+            **inputs.describe(summary, names, manifest.horizon_seconds),
             users=len(table),
             bands=_bands(table),
             wanted_backtests=backtests,
