@@ -43,6 +43,8 @@ COMPONENTS = {
     "archiver": Component(ArchiverSettings, {"ARCHIVER_GROUP"}),
     "trainer": Component(TrainerSettings, {
         "TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH", "TRAINER_ROLLOUT",
+        # The image has no PySpark
+        "TRAINER_EXECUTOR", "TRAINER_SPARK_MASTER",
     }),
     "backfill": Component(BackfillSettings),
     "forget": Component(ForgetSettings, {"FORGET_GROUP", "MODEL_STORE"}),

@@ -68,7 +68,7 @@ class PairTransition:
 class Aggregation(ABC):
     """SQL aggregates over a set of rows in their order: a row's past, or all rows of an entity.
 
-    ``count``, ``first`` and ``last`` are for window functions.
+    ``count`` is for window functions.
     """
 
     @abstractmethod
@@ -83,19 +83,19 @@ class Aggregation(ABC):
     def latest_products(self, frame: str, limit: int) -> str:
         """Return the packed list of a user's products with the latest events of a dataframe."""
 
+    @abstractmethod
+    def at_end(self, end: str, value: str) -> str:
+        """Return the value in the ``first`` or ``last`` row that has it."""
+
+    @abstractmethod
+    def record(self, **fields: str) -> str:
+        """Return a struct."""
+
     def count(self, value: str) -> str:
         """Return how many rows have the value; exact up to 2^53."""
         # DuckDB sums doubles more than twice as fast as it counts.
         ones = self.over(f"sum(({value} IS NOT NULL)::INT::DOUBLE)")
         return f"coalesce({ones}, 0)::BIGINT"
-
-    def first(self, value: str) -> str:
-        """Return the value in the first row that has it."""
-        return self.over(f"first_value({value} IGNORE NULLS)")
-
-    def last(self, value: str) -> str:
-        """Return the value in the last row that has it."""
-        return self.over(f"last_value({value} IGNORE NULLS)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,11 +205,8 @@ def _amount_at_end(frame: str, end: str, wins: Callable[[Cell, Cell], bool]) -> 
     name = f"{frame}_{end}_amount"
 
     def sql(past: Aggregation) -> tuple[str, ...]:
-        at_end = past.first if end == "first" else past.last
-        event = at_end(
-            f"CASE WHEN {frame}_t IS NOT NULL"
-            f" THEN struct_pack(t := {frame}_t, k := event_key, a := {frame}_amount) END"
-        )
+        record = past.record(t=f"{frame}_t", k="event_key", a=f"{frame}_amount")
+        event = past.at_end(end, f"CASE WHEN {frame}_t IS NOT NULL THEN {record} END")
         return f"({event}).t", f"({event}).k", f"({event}).a"
 
     return Accumulator(
@@ -325,7 +322,7 @@ def _time_at_end(frame: str, end: str, merge: Merge) -> Accumulator:
         None,
         lambda event: (event.timestamp_us,),
         merge,
-        lambda past: (past.first if end == "first" else past.last)(f"{frame}_t"),
+        lambda past: past.at_end(end, f"{frame}_t"),
     )
 
 

@@ -32,8 +32,9 @@ def print_check(report: ParityReport) -> None:
     """Print the number of values compared, and the first mismatches."""
     console = _console()
     table = Table("executors", "rows", "comparisons", "mismatches", "worst error ÷ scale")
-    rows = (report.reference_rows, report.rows, report.comparisons[-1].compared)
-    for comparison, count in zip(report.comparisons, rows, strict=True):
+    lists = report.comparisons[2].compared
+    rows = (report.reference_rows, report.rows, lists, report.rows, lists)
+    for comparison, count in zip(report.comparisons, rows, strict=False):
         table.add_row(
             comparison.executors,
             f"{count:,}",

@@ -23,5 +23,9 @@ class NotEnoughEventsError(FeatureEngineError):
     """The events are too few, or span too little time."""
 
 
+class ExecutorUnavailableError(FeatureEngineError):
+    """What an executor runs on is missing, or does not start."""
+
+
 class CollidingStatesError(FeatureEngineError):
     """State fields were read from Feast without full names, and several views share a name."""

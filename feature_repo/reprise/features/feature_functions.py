@@ -256,5 +256,6 @@ def _written(operand: Any) -> str:
     if isinstance(operand, Symbol):
         return operand.text
     if isinstance(operand, int | float) and math.isfinite(operand):
-        return f"({operand!r})"
+        # An exponent: Spark takes 0.5 for a decimal
+        return f"({operand!r})" if isinstance(operand, int) or "e" in repr(operand) else f"({operand!r}e0)"
     raise PlanError(f"a parameter of a feature function is {operand!r}; expected a finite number")

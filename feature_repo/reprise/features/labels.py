@@ -32,9 +32,10 @@ def refunded_purchases(events: str, outcome: Outcome) -> str:
     # purchases and returns nest like parentheses: at each depth, a purchase and its return alternate
     return f"""
         WITH placed AS (
-            SELECT *, event_type <> {literal(outcome.purchase_type)} AS is_return,
-                   row_number() OVER ({pair} ORDER BY ts, is_return, event_id) AS place
-            FROM {events} WHERE event_type IN ({types})
+            SELECT *, row_number() OVER ({pair} ORDER BY ts, is_return, event_id) AS place FROM (
+                SELECT *, event_type <> {literal(outcome.purchase_type)} AS is_return
+                FROM {events} WHERE event_type IN ({types})
+            )
         ),
         balanced AS (
             SELECT *, sum(CASE WHEN is_return THEN -1 ELSE 1 END) OVER ({pair} {place}) AS balance FROM placed

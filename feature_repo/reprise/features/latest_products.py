@@ -11,10 +11,9 @@ _HEAD = struct.Struct(">QH")
 _TIME_BYTES = 8
 
 SQL_ENTRY = (
-    f"lpad(hex({{frame}}_t + {_TIME_OFFSET}), 16, '0')"
-    " || lpad(hex(strlen(product_id)), 4, '0') || hex(product_id)"
+    f"lpad(hex({{frame}}_t + {_TIME_OFFSET}), 16, '0') || lpad(hex({{bytes}}), 4, '0') || hex(product_id)"
 )
-"""The entry of an event of a frame as hexadecimal text."""
+"""The entry of an event of a frame as hexadecimal text; ``bytes`` is SQL of the number of bytes of the product's id."""
 
 
 def pack_entry(timestamp_us: int, product_id: str) -> bytes:

@@ -150,9 +150,20 @@ def build_command(
     show_default=True,
     help="Number of rows, drawn at random, that Featuretools computes too (about ten a second); or all.",
 )
+@click.option(
+    "--spark",
+    "spark_master",
+    metavar="MASTER",
+    help="Compute every row on Spark too, with this master, such as local[*]; needs reprise[spark] and Java 17.",
+)
 @event_file_options
 def check_command(
-    repository: Path, memory_limit: str, events: Path, reference_rows: str, import_options: Any
+    repository: Path,
+    memory_limit: str,
+    events: Path,
+    reference_rows: str,
+    spark_master: str | None,
+    import_options: Any,
 ) -> None:
     """Compute every feature of every row with three executors, and compare."""
     from reprise.features.console_report import print_check
@@ -173,6 +184,7 @@ def check_command(
                 load_definition(repository),
                 reference_rows=None if reference_rows == "all" else int(reference_rows),
                 memory_limit=memory_limit,
+                spark_master=spark_master,
             )
     print_check(report)
     sys.exit(1 if report.mismatches else 0)

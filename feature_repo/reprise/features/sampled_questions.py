@@ -6,7 +6,8 @@ when nothing happens (idle): for reminders, or to score everybody. Idle requests
 
 from typing import Literal, get_args
 
-from reprise.sql import event_key, literal
+from reprise.features.sql_dialect import SqlDialect
+from reprise.sql import literal
 
 Asked = Literal["before", "after", "idle"]
 """When a row is asked: before its event is stored, after it, or without one."""
@@ -23,20 +24,24 @@ AFTER_US = 60_000_000
 _KEYS = float(2**60)
 
 
-def sampled_questions(horizon_us: int, purchase_type: str) -> str:
-    """Return the query of the sampled requests over the table ``events`` of ``BatchExecutor``, with ``asked``.
+def sampled_questions(horizon_us: int, purchase_type: str, dialect: SqlDialect) -> str:
+    """Return the query of the sampled requests over the table ``events`` of a ``PlanExecutor``.
+
+    It has ``batch_sql.ROW_COLUMNS`` and ``asked``.
 
     Idle instants are uniform over the time in which a pair was known but not bought, and over the time since its first
     purchase, until the last instant with a label. So at any instant all pairs are equally likely. Each pair has a
     systematic sample: instants one period apart, from an offset that is the hash of its ids.
     """
     is_purchase = f"event_type = {literal(purchase_type)}"
+    event_key, rounded = dialect.event_key, dialect.rounded
     offset = f"{event_key(_text('idle', 'user_id', 'product_id'))} / {_KEYS!r}"
-    delay = f"1 + ({event_key(_text('after', 'event_id'))} / {_KEYS!r} * {AFTER_US})::BIGINT"
+    delay = "1 + " + rounded(f"{event_key(_text('after', 'event_id'))} / {_KEYS!r} * {AFTER_US}")
+    number = dialect.each_between("floor(from_period)::BIGINT + 1", "floor(to_period)::BIGINT + 1")
     return f"""
         WITH span AS (SELECT min(ts) AS first, max(ts) - {horizon_us} AS last, count(*) AS events FROM events),
         pairs AS (
-            SELECT user_id, product_id, min(ts) AS known, min(ts) FILTER ({is_purchase}) AS bought,
+            SELECT user_id, product_id, min(ts) AS known, min(ts) FILTER (WHERE {is_purchase}) AS bought,
                    {offset} AS pair_offset
             FROM events GROUP BY user_id, product_id
         ),
@@ -46,24 +51,30 @@ def sampled_questions(horizon_us: int, purchase_type: str) -> str:
             UNION ALL
             SELECT user_id, product_id, pair_offset, true, bought, last FROM pairs, span WHERE bought IS NOT NULL
         ),
+        spans AS (
+            SELECT *, least(closes, last) AS ends FROM phases, span WHERE opens < least(closes, last)
+        ),
+        totals AS (
+            SELECT repeat, sum((ends - opens)::DECIMAL(28, 0))::DOUBLE AS total FROM spans GROUP BY repeat
+        ),
         periods AS (
-            SELECT *, sum(least(closes, last) - opens) OVER (PARTITION BY repeat) / ({IDLE_SHARE} * events) AS period,
-                   (opens - first) / period - pair_offset AS from_period,
-                   (least(closes, last) - first) / period - pair_offset AS to_period
-            FROM phases, span WHERE opens < least(closes, last)
+            SELECT *, total / ({IDLE_SHARE} * events)::DOUBLE AS period FROM spans JOIN totals USING (repeat)
+        ),
+        numbers AS (
+            SELECT *, (opens - first) / period - pair_offset AS from_period,
+                   (ends - first) / period - pair_offset AS to_period
+            FROM periods
         ),
         idle AS (
-            SELECT user_id, product_id, first + ((number + pair_offset) * period)::BIGINT AS ts FROM (
-                SELECT *, unnest(range(floor(from_period)::BIGINT + 1, floor(to_period)::BIGINT + 1)) AS number
-                FROM periods
-            )
+            SELECT user_id, product_id, first + {rounded("(number + pair_offset) * period")} AS ts
+            FROM (SELECT *, {number} AS number FROM numbers)
         )
-        SELECT {event_key(_text("user_id", "product_id", "ts::VARCHAR"))} AS row_id, NULL AS event_id, user_id,
-               product_id, NULL AS event_type, ts, NULL AS amount, NULL AS event_key, NULL AS is_purchase,
-               'idle' AS asked
+        SELECT {event_key(_text("user_id", "product_id", "ts"))} AS row_id, NULL AS event_id, user_id,
+               product_id, NULL AS event_type, ts, NULL AS amount, NULL AS event_key, false AS is_event,
+               true AS is_row, NULL AS is_purchase, 'idle' AS asked
         FROM idle
         UNION ALL
-        SELECT event_key, event_id, user_id, product_id, event_type, ts + {delay}, amount, event_key,
+        SELECT event_key, event_id, user_id, product_id, event_type, ts + {delay}, amount, event_key, false, true,
                ({is_purchase})::DOUBLE, 'after'
         FROM events WHERE {is_purchase} OR event_key % 1000 < {AFTER_SHARE * 1000:.0f}
     """

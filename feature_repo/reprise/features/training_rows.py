@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 from reprise.events.event import ERASED_PREFIX
 from reprise.features.exceptions import FeatureEngineError
 from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.features.labels import training_label
 from reprise.features.plan import Plan
-from reprise.features.sampled_questions import sampled_questions
 from reprise.runtime.durations import microseconds
 from reprise.runtime.files import atomic_write
 
@@ -64,6 +64,7 @@ def build_training_rows(
     further: Sequence[timedelta] = (),
     memory_limit: str = "4GiB",
     temp_directory: Path | None = None,
+    open_executor: Callable[..., PlanExecutor] = BatchExecutor,
     advance: Callable[[int], object] = lambda _: None,
 ) -> TrainingRowsReport:
     """Write the training rows of a file of events, ordered by time.
@@ -73,8 +74,9 @@ def build_training_rows(
     With ``questions`` there are also the rows of ``sampled_questions``. ``further`` horizons have labels in columns of
     their own. Erased users have no rows.
 
-    ``events`` is canonical Parquet, ``out`` a ``.parquet`` or ``.csv`` file. ``memory_limit`` and ``temp_directory``
-    are as for ``BatchExecutor``. ``advance`` is called with the number of rows written since the last call.
+    ``events`` is canonical Parquet, ``out`` a ``.parquet`` or ``.csv`` file. ``open_executor`` is ``BatchExecutor`` or
+    ``SparkExecutor``, and gets the plan, ``memory_limit`` and ``temp_directory``. ``advance`` is called with the number
+    of rows written since the last call.
 
     Raises:
         FeatureEngineError: The horizon is not positive, or ``out`` is neither ``.parquet`` nor ``.csv``.
@@ -97,7 +99,7 @@ def build_training_rows(
     }
     rows = labelled = positive = repeat = 0
     with (
-        BatchExecutor(plan, memory_limit=memory_limit, temp_directory=temp_directory) as executor,
+        open_executor(plan, memory_limit=memory_limit, temp_directory=temp_directory) as executor,
         atomic_write(out) as partial,
         _open_writer(out, partial, schema) as writer,
     ):
@@ -106,7 +108,7 @@ def build_training_rows(
             executor.event_rows(
                 [*names, "ts", "amount", "is_purchase"],
                 extra,
-                requests=sampled_questions(horizon_us + refund_us, plan.purchase_type) if questions else None,
+                questions_us=horizon_us + refund_us if questions else None,
             )
         ):
             kept = pc.invert(pc.starts_with(states.column("user_id"), ERASED_PREFIX))

@@ -3,7 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import click
 from pydantic import Field, FilePath, ValidationInfo, field_validator
@@ -84,6 +84,16 @@ class TrainerSettings(TrustSettings, JobSettings):
         1_000_000,
         ge=1_000,
         description="Maximum rows; larger inputs are sampled uniformly, and the report says so.",
+    )
+    executor: Literal["duckdb", "spark"] = Field(
+        "duckdb",
+        description="What computes the training rows: duckdb on this machine, or spark, which needs reprise[spark] and"
+        " Java 17.",
+    )
+    spark_master: str = Field(
+        "local[*]",
+        description="URL of the Spark master, or local[N] for N threads of this machine. Spark's executors must reach"
+        " the work directory by the same path; the driver's heap is the memory limit.",
     )
     memory_limit: str = Field(
         "4GiB", description="Memory limit of DuckDB, such as 2GiB; the rest spills to disk."

@@ -62,8 +62,12 @@ def identifier(name: str) -> str:
 
 def event_key(text: str = "event_id") -> str:
     """Return SQL of ``reprise.events.event_key`` of an expression: 60 bits, as BIGINT."""
-    digits = f"coalesce(nullif(regexp_extract({text}, '{_ERASED_ID}', 1), ''), md5({text})[:15])"
-    return f"('0x' || {digits})::BIGINT"
+    return f"('0x' || {event_digits(text)})::BIGINT"
+
+
+def event_digits(text: str) -> str:
+    """Return SQL of the hexadecimal digits of ``event_key``."""
+    return f"coalesce(nullif(regexp_extract({text}, '{_ERASED_ID}', 1), ''), left(md5({text}), 15))"
 
 
 def copy_to_parquet(connection: Any, query: str, path: Path) -> int:

@@ -1,11 +1,11 @@
 """The plan as SQL: one pass of window functions gives every row the states strictly before its own instant.
 
-DuckDB and Spark agree on the meaning of the statements. The spelling of ``struct_pack``, ``QUALIFY``,
-``IGNORE NULLS``, the casts and the frames of ``_Past`` is DuckDB's. Instants are BIGINT microseconds. The columns of a
-dataframe are null for events of other dataframes, so aggregates skip those.
+Instants are BIGINT microseconds. The columns of a dataframe are null for events of other dataframes, so aggregates
+skip those.
 
-All windows are ordered by ``position``, which is unique. So their sums are added up in the same order every time, and
-the same events make the same bits. Final states are sums in the order of DuckDB's threads.
+On DuckDB all windows are ordered by ``position``, which is unique. So their sums are added up in the same order every
+time, and the same events make the same bits. Final states are sums in the order of DuckDB's threads. On Spark the past
+is a range of instants, whose own events are added up in any order.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,18 +14,27 @@ from dataclasses import dataclass
 
 from reprise.features.accumulators import Accumulator, Aggregation
 from reprise.features.feature_functions import feature_sql, spec_fields
-from reprise.features.latest_products import SQL_ENTRY
 from reprise.features.plan import EntityPlan, Plan
+from reprise.features.sql_dialect import DUCKDB, PARTITIONS, SqlDialect, double
 from reprise.sql import literal
 
 _BUCKET_HALF_LIVES = 512
 """Half-lives in one sum of decayed weights; 2^512 leaves a double room for amounts and counts."""
 
-_BUCKET_POSITIONS = 2**38
-"""Positions in one bucket, where one number orders buckets and positions."""
-
-_PARTITIONS = {"user": "user_id", "product": "product_id", "pair": "user_id, product_id"}
-_SQL_TYPES = {"int64": "BIGINT", "double": "DOUBLE", "bytes": "BLOB"}
+ROW_COLUMNS = (
+    "row_id",
+    "event_id",
+    "user_id",
+    "product_id",
+    "event_type",
+    "ts",
+    "amount",
+    "event_key",
+    "is_event",
+    "is_row",
+    "is_purchase",
+)
+"""The columns of the source of ``lifted_select``. Rows that are no events are requests, and contribute nothing."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +46,26 @@ class Span:
 
 
 class _Past(Aggregation):
-    """Aggregates over each row's past in one entity, strictly before the row's own instant.
+    """Aggregates over each row's past in one entity, strictly before the row's own instant."""
 
-    The frame counts back over the rows of the same instant. It equals ``RANGE … 1 PRECEDING`` over the instant, for
-    which DuckDB searches once per row and aggregate: most of the work where an entity has many rows.
-    """
+    frame = ""
 
-    end = "{entity}_peer PRECEDING"
-
-    def __init__(self, entity: str, span: Span) -> None:
-        self._partition = _PARTITIONS[entity]
+    def __init__(self, entity: str, span: Span, dialect: SqlDialect) -> None:
+        self._partition = PARTITIONS[entity]
         self._window = f"{entity}_past"
-        self._frame = f"ROWS BETWEEN UNBOUNDED PRECEDING AND {self.end.format(entity=entity)}"
+        self._dialect = dialect
+        self._frame = self.frame or dialect.past(entity)
         self._span = span
-        self.window = f"{self._window} AS (PARTITION BY {self._partition} ORDER BY position {self._frame})"
+        self.window = f"{self._window} AS (PARTITION BY {self._partition} {self._frame})"
 
     def over(self, aggregate: str) -> str:
         return f"{aggregate} OVER {self._window}"
+
+    def at_end(self, end: str, value: str) -> str:
+        return self.over(self._dialect.end_of_window(end, value))
+
+    def record(self, **fields: str) -> str:
+        return self._dialect.record(**fields)
 
     def latest_products(self, frame: str, limit: int) -> str:
         # A column of ``_lists_select``: a window would keep all events of the past for every row.
@@ -67,8 +79,8 @@ class _Past(Aggregation):
         buckets before have decayed to less than 2^-1024.
         """
         half_life, origin = float(half_life_us), self._span.first_us
-        reference = f"CASE WHEN {self.first(f'{frame}_t')} IS NOT NULL THEN ts END"
-        age = f"(ts - {origin}) / {half_life!r}"
+        reference = f"CASE WHEN {self.at_end('first', f'{frame}_t')} IS NOT NULL THEN ts END"
+        age = f"(ts - {origin}) / {double(half_life)}"
         if (self._span.last_us - origin) / half_life <= _BUCKET_HALF_LIVES:
             grown = self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
             return f"coalesce({grown}, 0) * pow(2.0, -({age}))", reference
@@ -76,27 +88,21 @@ class _Past(Aggregation):
         within = f"(({age}) - {_BUCKET_HALF_LIVES} * {bucket})"
         case = f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0"
         present, earlier = (f"{case}, {within}{less}) END" for less in ("", f" - {_BUCKET_HALF_LIVES}"))
-        same_bucket = (
-            f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} ORDER BY position {self._frame})"
-        )
+        same_bucket = f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} {self._frame})"
         before = [self._bucket_before(f"sum({earlier})", bucket, back) for back in (1, 2)]
         total = f"coalesce({same_bucket}, 0) + {before[0]} + {before[1]} * pow(2.0, -{_BUCKET_HALF_LIVES})"
         return f"({total}) * pow(2.0, -{within})", reference
 
     def _bucket_before(self, aggregate: str, bucket: str, back: int) -> str:
         """Return the aggregate over all of the bucket that lies ``back`` buckets before the row's own, else 0."""
-        return (
-            f"coalesce({aggregate} OVER (PARTITION BY {self._partition}"
-            f" ORDER BY {bucket} * {_BUCKET_POSITIONS} + position"
-            f" RANGE BETWEEN {back * _BUCKET_POSITIONS} + position PRECEDING"
-            f" AND {(back - 1) * _BUCKET_POSITIONS} + position + 1 PRECEDING), 0)"
-        )
+        window = f"PARTITION BY {self._partition} {self._dialect.bucket_before(bucket, back)}"
+        return f"coalesce({aggregate} OVER ({window}), 0)"
 
 
 class _Inclusive(_Past):
     """Aggregates over a row's past in one entity and the row itself."""
 
-    end = "CURRENT ROW"
+    frame = "ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         """Return the decayed sum at the last event of the dataframe, as the stream keeps it, and that instant.
@@ -107,12 +113,15 @@ class _Inclusive(_Past):
         if (self._span.last_us - origin) / half_life > _BUCKET_HALF_LIVES:
             return super().decayed(frame, weight, half_life_us)
         last = self.over(f"max({frame}_t)")
-        grown = self.over(f"sum({weight} * pow(2.0, ({frame}_t - {origin}) / {half_life!r}))")
-        return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {half_life!r})), 0)", last
+        grown = self.over(f"sum({weight} * pow(2.0, ({frame}_t - {origin}) / {double(half_life)}))")
+        return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {double(half_life)})), 0)", last
 
 
 class _Final(Aggregation):
     """Aggregates over all events of an entity, for ``GROUP BY``."""
+
+    def __init__(self, dialect: SqlDialect) -> None:
+        self._dialect = dialect
 
     def over(self, aggregate: str) -> str:
         return aggregate
@@ -120,44 +129,38 @@ class _Final(Aggregation):
     def count(self, value: str) -> str:
         return f"count({value})"
 
-    def first(self, value: str) -> str:
-        return f"arg_min({value}, position)"
+    def at_end(self, end: str, value: str) -> str:
+        return self._dialect.end_of_group(end, value)
 
-    def last(self, value: str) -> str:
-        return f"arg_max({value}, position)"
+    def record(self, **fields: str) -> str:
+        return self._dialect.record(**fields)
 
     def latest_products(self, frame: str, limit: int) -> str:
-        packed = _packed_list(frame, limit, f"{frame}_t IS NOT NULL AND {frame}_is_last")
-        return f"coalesce({packed}, ''::BLOB)"
+        packed = self._dialect.packed_list(frame, limit, f"{frame}_t IS NOT NULL AND {frame}_is_last")
+        return f"coalesce({packed}, ''::{self._dialect.types['bytes']})"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
-        age = f"({frame}_t - {frame}_entity_last) / {float(half_life_us)!r}"
+        age = f"({frame}_t - {frame}_entity_last) / {double(half_life_us)}"
         return (
             f"coalesce(sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END), 0)",
             f"max({frame}_t)",
         )
 
 
-def lifted_select(plan: Plan, source: str) -> str:
-    """Return the query that adds the columns of its dataframe to each event, and its order.
+def lifted_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
+    """Return the query that adds the columns of its dataframe to each event, and its ``position``.
 
-    ``position`` orders all rows. ``<entity>_peer`` numbers, from 1, the rows of an entity at one instant.
-    ``source`` has columns ``row_id, event_id, user_id, product_id, event_type, ts, amount, event_key, is_event,
-    is_row``. Rows that are no events are requests, and contribute nothing.
+    The latter orders all rows. ``source`` has ``ROW_COLUMNS``, and may have more.
     """
-    peers = [
-        f"row_number() OVER (PARTITION BY {keys}, ts ORDER BY position) AS {entity}_peer"
-        for entity, keys in _PARTITIONS.items()
-    ]
     return (
-        f"SELECT {', '.join(['*', *_frame_columns(plan, 'is_event'), *peers])} FROM"
-        f" (SELECT *, row_number() OVER (ORDER BY ts, event_key, row_id) AS position FROM {source})"
+        f"SELECT {', '.join(['*', *_frame_columns(plan, 'is_event'), *dialect.peers])} FROM"
+        f" (SELECT *, {dialect.position} AS position FROM {source})"
     )
 
 
-def lifted_events_select(plan: Plan, source: str) -> str:
+def lifted_events_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
     """Return the query that adds the columns of its dataframe to each event, and its ``position`` in their order."""
-    position = f"ts::HUGEINT * {2**60} + event_key AS position"  # keys have 60 bits
+    position = f"{dialect.event_position} AS position"
     return f"SELECT {', '.join(['*', *_frame_columns(plan, 'true'), position])} FROM {source}"
 
 
@@ -169,19 +172,19 @@ def _frame_columns(plan: Plan, condition: str) -> list[str]:
     ]
 
 
-def transitions_select(plan: Plan, source: str) -> str:
+def transitions_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
     """Return the query that adds to lifted events how each changed its pair's inner values."""
     if all(a.frame for entity in plan.entities for a in entity.accumulators):  # none is over pairs
         return f"SELECT * FROM {source}"
-    running = _Inclusive("pair", Span(0, 0))  # values of pairs do not decay
+    running = _Inclusive("pair", Span(0, 0), dialect)  # values of pairs do not decay
     needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
-    states = _states(plan.pair.accumulators, running, "after_", needed)
+    states = _named(_states(plan.pair.accumulators, running, dialect, "after_", needed))
     events = running.count("CASE WHEN is_event THEN 1 END")
     after = [
         f"CASE WHEN pair_events > 0 THEN {feature_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
         for name, spec in plan.pair_values.items()
     ]
-    by_position = f"PARTITION BY {_PARTITIONS['pair']} ORDER BY position"
+    by_position = f"PARTITION BY {PARTITIONS['pair']} ORDER BY position"
     moved = []
     for name in plan.pair_values:
         before = f"lag({name}_after) OVER ({by_position})"
@@ -197,7 +200,12 @@ def transitions_select(plan: Plan, source: str) -> str:
 
 
 def past_select(
-    plan: Plan, source: str, span: Span, columns: Sequence[str], extra: Mapping[str, str] | None = None
+    plan: Plan,
+    source: str,
+    span: Span,
+    columns: Sequence[str],
+    extra: Mapping[str, str] | None,
+    dialect: SqlDialect,
 ) -> str:
     """Return the query of the states strictly before each row's instant, named ``<entity>__<field>``.
 
@@ -206,26 +214,27 @@ def past_select(
     ``source`` is a query of ``transitions_select``, and ``span`` that of its rows. ``columns`` of it are passed on.
     The ``extra`` expressions, by name, may use the windows ``user_past``, ``product_past`` and ``pair_past``.
     """
-    pasts = {entity.name: _Past(entity.name, span) for entity in plan.entities}
-    states = []
+    pasts = {entity.name: _Past(entity.name, span, dialect) for entity in plan.entities}
+    expressions = dict(extra or {})
     for entity in plan.entities:
         needed = {field.name for field in entity.projection.view.fields}
-        states += _states(entity.accumulators, pasts[entity.name], f"{entity.name}__", needed)
-    more = [f"{sql} AS {name}" for name, sql in (extra or {}).items()]
+        expressions |= _states(entity.accumulators, pasts[entity.name], dialect, f"{entity.name}__", needed)
     windows = ", ".join(past.window for past in pasts.values())
+    computed = ", ".join(["is_row", "position", *columns, *_named(expressions)])
     return (
-        f"SELECT {', '.join([*columns, *more, *states])} FROM ({source})"
-        f" WINDOW {windows} QUALIFY is_row ORDER BY position"
+        f"SELECT {', '.join([*columns, *expressions])} FROM (SELECT {computed} FROM ({source}) WINDOW {windows})"
+        " WHERE is_row ORDER BY position"
     )
 
 
-def pair_values_select(plan: Plan, source: str) -> str:
+def pair_values_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
     """Return the query of each pair's inner values after all events, as one change from those of no event.
 
     It has the columns that ``transitions_select`` adds; the value of each is its sum over the pair's events.
     """
     needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
-    states = _states(plan.pair.accumulators, _Final(), "final_", needed)  # values of pairs do not decay
+    # Values of pairs do not decay
+    states = _named(_states(plan.pair.accumulators, _Final(dialect), dialect, "final_", needed))
     columns = [
         f"{feature_sql(spec, lambda f: f'final_{f}')} AS {name}_after"
         for name, spec in plan.pair_values.items()
@@ -235,7 +244,7 @@ def pair_values_select(plan: Plan, source: str) -> str:
             f"({name}_after IS NOT NULL)::INT::DOUBLE AS {name}_gained",
             f"coalesce({name}_after, 0) AS {name}_moved",
         ]
-    keys = _PARTITIONS["pair"]
+    keys = PARTITIONS["pair"]
     grouped = f"SELECT {', '.join([keys, *states])} FROM {source} GROUP BY {keys}"
     return f"SELECT {', '.join([keys, '1.0 AS pair_is_new', *columns])} FROM ({grouped})"
 
@@ -245,6 +254,7 @@ def final_select(
     entity: EntityPlan,
     source: str,
     pair_values: str,
+    dialect: SqlDialect,
     prefix: str = "",
     needed: AbstractSet[str] | None = None,
 ) -> str:
@@ -253,25 +263,26 @@ def final_select(
     Fields have the prefix; with ``needed`` only those fields are there. ``source`` is a table or query in parentheses
     of ``lifted_events_select``, and ``pair_values`` one of ``pair_values_select``.
     """
-    keys = _PARTITIONS[entity.name]
+    keys = PARTITIONS[entity.name]
     lasts = [
         f"max({frame}_t) OVER (PARTITION BY {keys}) AS {frame}_entity_last" for frame in plan.frames.values()
     ]
     if entity.latest_products is not None:
         frame = entity.latest_products.frame
         lasts.append(
-            f"row_number() OVER (PARTITION BY {_PARTITIONS['pair']} ORDER BY {frame}_t DESC NULLS LAST) = 1"
+            f"row_number() OVER (PARTITION BY {PARTITIONS['pair']} ORDER BY {frame}_t DESC NULLS LAST) = 1"
             f" AS {frame}_is_last"
         )
     over_events = [accumulator for accumulator in entity.accumulators if accumulator.frame]
     over_pairs = [accumulator for accumulator in entity.accumulators if not accumulator.frame]
+    states = _named(_states(over_events, _Final(dialect), dialect, prefix, needed))
     query = (
-        f"SELECT {', '.join([keys, *_states(over_events, _Final(), prefix, needed)])}, max(ts) AS last_us"
+        f"SELECT {', '.join([keys, *states])}, max(ts) AS last_us"
         f" FROM (SELECT *, {', '.join(lasts)} FROM {source}) GROUP BY {keys}"
     )
     if not over_pairs:
         return query
-    states = _states(over_pairs, _Final(), prefix, needed)
+    states = _named(_states(over_pairs, _Final(dialect), dialect, prefix, needed))
     pairs = f"SELECT {', '.join([keys, *states])} FROM {pair_values} GROUP BY {keys}"
     return f"SELECT * FROM ({query}) JOIN ({pairs}) USING ({keys})"
 
@@ -279,39 +290,34 @@ def final_select(
 def running_select(
     entity: EntityPlan, source: str, span: Span, aggregates: Mapping[str, str] | None = None
 ) -> str:
-    """Return the query of the state after each instant at which an entity had events.
+    """Return the query of the state after each instant at which an entity had events, for DuckDB.
 
     Its columns are the ids, the fields, the ``aggregates`` over the events of the state by name, ``ts``, and
     ``is_last`` for the state after all events. ``source`` is a query of ``transitions_select``.
     """
-    running, keys = _Inclusive(entity.name, span), _PARTITIONS[entity.name]
+    running, keys = _Inclusive(entity.name, span, DUCKDB), PARTITIONS[entity.name]
     more = [f"{running.over(sql)} AS {name}" for name, sql in (aggregates or {}).items()]
     if entity.latest_products is not None:
         spec = entity.latest_products.spec
         source = f"({source}) LEFT JOIN ({_lists_select(spec['frame'], spec['limit'], source)}) USING (user_id, ts)"
         source = f"SELECT * FROM {source}"
     return (
-        f"SELECT {', '.join([keys, *_states(entity.accumulators, running), *more])}, ts,"
+        f"SELECT {', '.join([keys, *_named(_states(entity.accumulators, running, DUCKDB)), *more])}, ts,"
         f" row_number() OVER (PARTITION BY {keys} ORDER BY position DESC) = 1 AS is_last"
         f" FROM ({source}) WINDOW {running.window}"
         f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position DESC) = 1 ORDER BY {keys}, ts"
     )
 
 
-def _packed_list(frame: str, limit: int, condition: str) -> str:
-    entries = f"max({SQL_ENTRY.format(frame=frame)}, {limit}) FILTER (WHERE {condition})"
-    return f"unhex(array_to_string({entries}, ''))"
-
-
 def _lists_select(frame: str, limit: int, source: str) -> str:
     """Return the query of each user's list after each instant: an event counts until the pair's next one."""
     events = (
         f"SELECT user_id, product_id, {frame}_t,"
-        f" lead({frame}_t) OVER (PARTITION BY {_PARTITIONS['pair']} ORDER BY position) AS next_t"
+        f" lead({frame}_t) OVER (PARTITION BY {PARTITIONS['pair']} ORDER BY position) AS next_t"
         f" FROM ({source}) WHERE {frame}_t IS NOT NULL"
     )
     return (
-        f"SELECT user_id, ts, {_packed_list(frame, limit, 'true')} AS {frame}_latest_{limit}"
+        f"SELECT user_id, ts, {DUCKDB.packed_list(frame, limit, 'true')} AS {frame}_latest_{limit}"
         f" FROM (SELECT DISTINCT user_id, ts FROM ({source})) JOIN ({events}) USING (user_id)"
         f" WHERE {frame}_t <= ts AND (next_t IS NULL OR next_t > ts) GROUP BY user_id, ts"
     )
@@ -320,12 +326,17 @@ def _lists_select(frame: str, limit: int, source: str) -> str:
 def _states(
     accumulators: Iterable[Accumulator],
     aggregation: Aggregation,
+    dialect: SqlDialect,
     prefix: str = "",
     needed: AbstractSet[str] | None = None,
-) -> list[str]:
-    return [
-        f"({sql})::{_SQL_TYPES[field.kind]} AS {prefix}{field.name}"
+) -> dict[str, str]:
+    return {
+        f"{prefix}{field.name}": f"({sql})::{dialect.types[field.kind]}"
         for accumulator in accumulators
         for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True)
         if needed is None or field.name in needed
-    ]
+    }
+
+
+def _named(expressions: Mapping[str, str]) -> list[str]:
+    return [f"{sql} AS {name}" for name, sql in expressions.items()]

@@ -1,6 +1,6 @@
 """``reprise features check``: compute a plan on a file of events with three executors, and compare every value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from reprise.events import Event
 from reprise.features.discovery.definition import Definition
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.spark import SparkExecutor
 from reprise.features.parity.comparison import (
     Comparison,
     batch_inputs,
@@ -48,14 +49,16 @@ def check_parity(
     *,
     reference_rows: int | None,
     memory_limit: str = "4GiB",
+    spark_master: str | None = None,
 ) -> ParityReport:
-    """Compute every event's row with three executors and compare them.
+    """Compute every event's row with three executors and compare them; with ``spark_master`` also on Spark.
 
     ``events_file`` is canonical Parquet. Featuretools computes only ``reference_rows`` rows, drawn at random; None is
     all.
 
     Raises:
         DefinitionError: The definition does not make this plan.
+        ExecutorUnavailableError: Spark cannot be used.
         NotEnoughEventsError: No event makes features.
     """
     candidates = planned_candidates(definition, plan)
@@ -97,5 +100,13 @@ def check_parity(
         batch[drawn, :count],
         scales[:count],
     )
-    comparisons = (reference_and_batch, batch_and_stream, lists)
-    return ParityReport(len(events), len(requests), len(drawn), comparisons)
+    comparisons = [reference_and_batch, batch_and_stream, lists]
+    if spark_master is not None:
+        with SparkExecutor(plan, master=spark_master, memory_limit=memory_limit) as on_spark:
+            on_spark.load_events(events_file)
+            spark = batch_inputs(on_spark, plan, requests)
+            comparisons += [
+                compare("batch and Spark", plan.input_names, batch, spark, scales),
+                replace(compare_lists(on_spark, plan, folded), executors="lists: sorted, Spark and stream"),
+            ]
+    return ParityReport(len(events), len(requests), len(drawn), tuple(comparisons))

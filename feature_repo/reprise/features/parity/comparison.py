@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from reprise.events import Event
 from reprise.features.accumulators import Cell
-from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
 from reprise.features.executors.fold import Fold, InMemoryStates
+from reprise.features.executors.plan_executor import REQUEST_COLUMNS, PlanExecutor
 from reprise.features.feature_functions import FloatArray
 from reprise.features.latest_products import pack_entry, unpack_list
 from reprise.features.plan import Plan
@@ -72,7 +72,7 @@ def compare(
     return Comparison(executors, int(left.size), mismatches, float(error.max(initial=0.0)))
 
 
-def compare_lists(executor: BatchExecutor, plan: Plan, events: Sequence[Event]) -> Comparison:
+def compare_lists(executor: PlanExecutor, plan: Plan, events: Sequence[Event]) -> Comparison:
     """Compare each user's list of products after all events: sorted purchases, batch SQL and the fold.
 
     The executor has loaded the same events, which are distinct. Rows are users, in order.
@@ -125,8 +125,8 @@ def stream_inputs(
 ) -> FloatArray:
     """Return the inputs of requests by folding the events strictly before each, shape (requests, inputs).
 
-    Events are distinct, in any order. Requests have the columns ``batch.REQUEST_COLUMNS``; ``row_id`` numbers them
-    from 0.
+    Events are distinct, in any order. Requests have the columns ``plan_executor.REQUEST_COLUMNS``; ``row_id`` numbers
+    them from 0.
     """
     fold, vectorizer, states = Fold(plan), FeatureVectorizer(plan), InMemoryStates(plan)
     out = np.full((len(requests), len(plan.inputs)), np.nan)
@@ -149,7 +149,7 @@ def stream_inputs(
     return out
 
 
-def batch_inputs(executor: BatchExecutor, plan: Plan, requests: "pd.DataFrame | pa.Table") -> FloatArray:
+def batch_inputs(executor: PlanExecutor, plan: Plan, requests: "pd.DataFrame | pa.Table") -> FloatArray:
     """Return the inputs of requests by batch SQL over the executor's events, shape (requests, inputs)."""
     out = np.full((len(requests), len(plan.inputs)), np.nan)
     if not isinstance(requests, pa.Table):

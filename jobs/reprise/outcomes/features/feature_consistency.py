@@ -18,7 +18,8 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from reprise.features.executors.batch import REQUEST_COLUMNS, BatchExecutor
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.plan_executor import REQUEST_COLUMNS
 from reprise.features.feature_functions import FloatArray
 from reprise.features.parity.comparison import Mismatch, batch_inputs, compare, feature_scales
 from reprise.features.plan import Plan

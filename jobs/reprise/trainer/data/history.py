@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from reprise import sql
@@ -12,6 +13,8 @@ from reprise.event_files.importer import import_events
 from reprise.event_files.options import ImportOptions
 from reprise.event_files.report import ImportReport
 from reprise.features.exceptions import NotEnoughEventsError
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.spark import SparkExecutor
 from reprise.features.plan import Plan
 from reprise.features.training_rows import build_training_rows
 from reprise.runtime.durations import format_duration, microseconds, timed
@@ -133,6 +136,9 @@ def compute_dataset(
             further=settings.further_horizons,
             memory_limit=settings.memory_limit,
             temp_directory=rows.parent,
+            open_executor=BatchExecutor
+            if settings.executor == "duckdb"
+            else partial(SparkExecutor, master=settings.spark_master),
             advance=bar.advance,
         )
     with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:

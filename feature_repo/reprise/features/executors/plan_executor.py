@@ -1,0 +1,191 @@
+"""What the executors of the plan's SQL share: events and requests in, states and model inputs out."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+
+from reprise import sql
+from reprise.events.event import format_timestamp
+from reprise.features.exceptions import NotEnoughEventsError
+from reprise.features.executors import batch_sql
+from reprise.features.feature_functions import FloatArray
+from reprise.features.labels import Outcome, refunded_purchases
+from reprise.features.plan import EntityName, Plan
+from reprise.features.sampled_questions import sampled_questions
+from reprise.features.sql_dialect import SqlDialect
+from reprise.features.vectorizer import FeatureVectorizer
+
+REQUEST_COLUMNS = ("row_id", "user_id", "product_id", "timestamp_us", "amount", "is_purchase")
+"""Columns of a table of requests; ``amount`` and ``is_purchase`` (1.0 or 0.0) are the request's own."""
+
+FINAL_TABLES = ("lifted_events", "pair_values")
+"""Tables of ``batch_sql.lifted_events_select`` and ``batch_sql.pair_values_select``."""
+
+BATCH_ROWS = 50_000
+"""Rows in one Arrow batch of results."""
+
+
+class PlanExecutor(AbstractContextManager["PlanExecutor"]):
+    """Computes states and model inputs from a file of events by SQL; a context manager."""
+
+    dialect: ClassVar[SqlDialect]
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._views = [entity.projection.view for entity in plan.entities]
+        self._vectorizer = FeatureVectorizer(plan, self._views)
+        self._has_final_tables = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    @abstractmethod
+    def _numbered_rows(self, source: Path | pa.Table) -> str:
+        """Return SQL of the rows of a Parquet file or a table, with their ``file_row_number``."""
+
+    @abstractmethod
+    def _create(self, table: str, query: str) -> None:
+        """Compute a table, in place of an earlier one of its name."""
+
+    @abstractmethod
+    def _run(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement and return its rows."""
+
+    @abstractmethod
+    def _stream(self, query: str) -> pa.RecordBatchReader:
+        """Return the rows of a query, in its order."""
+
+    def load_events(
+        self, source: Path | pa.Table, refund_us: int = 0, *, before_us: int | None = None
+    ) -> int:
+        """Load canonical events, the first of each ``event_id``; return how many are of the plan's event types.
+
+        Purchases that are returned within ``refund_us`` are marked; see ``labels.refunded_purchases``. Events at
+        ``before_us`` and later are left out.
+
+        Raises:
+            NotEnoughEventsError: There are none.
+        """
+        rows, instant = self._numbered_rows(source), self.dialect.microseconds("timestamp")
+        types = ", ".join(sql.literal(event_type) for event_type in self._plan.frames)
+        known = f"(SELECT * FROM {rows} WHERE event_type IN ({types}))"
+        past = "true" if before_us is None else f"{instant} < {before_us}"
+        self._create(
+            "events",
+            f"""
+            SELECT event_id, user_id, product_id, event_type, {instant} AS ts, amount,
+                   {self.dialect.event_key()} AS event_key
+            FROM {self.dialect.first_of_each_id(known)} WHERE {past}
+            """,
+        )
+        self._has_final_tables = False
+        [(count,)] = self._run("SELECT count(*) FROM events")
+        if count == 0:
+            when = "" if before_us is None else f" before {format_timestamp(before_us)}"
+            raise NotEnoughEventsError(f"no event{when} is of a type that makes features: {types}")
+        refunded = "SELECT '' AS event_id WHERE false"
+        if refund_us:
+            distinct = f"(SELECT *, {instant} AS ts FROM {self.dialect.first_of_each_id(rows)})"
+            refunded = refunded_purchases(distinct, Outcome(self._plan.purchase_type, refund_us))
+        self._create("refunded", refunded)
+        return int(count)
+
+    def events(self) -> pa.Table:
+        """Return the loaded events in order of time, with ``timestamp_us`` and ``event_key``."""
+        return self._stream(
+            "SELECT event_id, user_id, product_id, event_type, ts AS timestamp_us, amount, event_key"
+            " FROM events ORDER BY ts, event_key"
+        ).read_all()
+
+    def event_rows(
+        self,
+        columns: Sequence[str],
+        extra: Mapping[str, str] | None = None,
+        *,
+        questions_us: int | None = None,
+    ) -> pa.RecordBatchReader:
+        """Return one row per event: ``columns``, the ``extra`` expressions by name, and the states before it.
+
+        Expressions may use the columns of ``batch_sql.transitions_select``, ``refunded``, and the table ``events``.
+        With ``questions_us`` there are the rows of ``sampled_questions`` too, whose labels are known after that time,
+        and the column ``asked``.
+        """
+        source = (
+            "SELECT *, event_id IN (SELECT event_id FROM refunded) AS refunded"
+            f" FROM ({self._events(is_row=True)})"
+        )
+        if questions_us is not None:
+            names = ", ".join(batch_sql.ROW_COLUMNS)
+            questions = sampled_questions(questions_us, self._plan.purchase_type, self.dialect)
+            source = (
+                f"SELECT {names}, refunded, 'before' AS asked FROM ({source}) UNION ALL"
+                f" SELECT {names}, NULL, asked FROM ({questions})"
+            )
+        return self._past(source, columns, extra)
+
+    def request_rows(self, requests: pa.Table) -> pa.RecordBatchReader:
+        """Return the ``row_id`` and the states strictly before the instant of each request (``REQUEST_COLUMNS``)."""
+        request_events = (
+            "SELECT row_id, NULL, user_id, product_id, NULL, timestamp_us, amount, NULL, false, true, is_purchase"
+            f" FROM {self._numbered_rows(requests.select(REQUEST_COLUMNS))}"
+        )
+        source = f"{self._events(is_row=False)} UNION ALL {request_events}"
+        return self._past(source, ["row_id", "ts", "amount", "is_purchase"], None)
+
+    def with_inputs(self, rows: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, FloatArray]]:
+        """Yield each batch, which must have ts, amount and is_purchase, with its model inputs, shape (rows, inputs)."""
+        for batch in rows:
+            states = []
+            for entity, view in zip(self._plan.entities, self._views, strict=True):
+                columns = [_floats(batch, f"{entity.name}__{field.name}") for field in view.fields]
+                states.append(np.reshape(columns, (len(columns), batch.num_rows)).T)
+            request = (_floats(batch, name) for name in ("ts", "amount", "is_purchase"))
+            yield batch, self._vectorizer.matrix(*states, *request)
+
+    def final_states(self, entity: EntityName) -> pa.RecordBatchReader:
+        """Return every entity's state after all events: its ids, the state's fields, and ``last_us``."""
+        entity_plan = next(e for e in self._plan.entities if e.name == entity)
+        self._load_final_tables()
+        return self._stream(batch_sql.final_select(self._plan, entity_plan, *FINAL_TABLES, self.dialect))
+
+    def _past(
+        self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
+    ) -> pa.RecordBatchReader:
+        transitions = self._lift(source)
+        return self._stream(
+            batch_sql.past_select(self._plan, transitions, self._span(), columns, extra, self.dialect)
+        )
+
+    def _events(self, *, is_row: bool) -> str:
+        is_purchase = f"(event_type = {sql.literal(self._plan.purchase_type)})::DOUBLE"
+        return (
+            f"SELECT NULL::BIGINT AS row_id, *, true AS is_event, {str(is_row).lower()} AS is_row,"
+            f" {is_purchase} AS is_purchase FROM events"
+        )
+
+    def _lift(self, source: str) -> str:
+        self._create("lifted", batch_sql.lifted_select(self._plan, f"({source})", self.dialect))
+        return batch_sql.transitions_select(self._plan, "lifted", self.dialect)
+
+    def _load_final_tables(self) -> None:
+        """Compute the ``FINAL_TABLES``, once for the loaded events."""
+        if self._has_final_tables:
+            return
+        events, pairs = FINAL_TABLES
+        self._create(events, batch_sql.lifted_events_select(self._plan, "events", self.dialect))
+        self._create(pairs, batch_sql.pair_values_select(self._plan, events, self.dialect))
+        self._has_final_tables = True
+
+    def _span(self) -> batch_sql.Span:
+        [(first, last)] = self._run("SELECT min(ts), max(ts) FROM lifted")
+        return batch_sql.Span(int(first), int(last))
+
+
+def _floats(batch: pa.RecordBatch, column: str) -> FloatArray:
+    values: FloatArray = batch.column(column).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    return values

@@ -1,0 +1,138 @@
+"""The Spark executor: the plan as SQL over a file of events, past what one machine computes."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reprise import sql
+from reprise.features.exceptions import ExecutorUnavailableError, FeatureEngineError
+from reprise.features.executors.plan_executor import BATCH_ROWS, PlanExecutor
+from reprise.features.plan import Plan
+from reprise.features.sql_dialect import SPARK
+
+_INSTALL = "install reprise[spark] and Java 17"
+
+
+class SparkExecutor(PlanExecutor):
+    """Computes states and model inputs on Spark; a context manager.
+
+    Starts a Spark application, or uses the one that this process has. Tables pass through Parquet files in
+    ``temp_directory``, so memory does not grow with the rows. Executors on other machines must reach that folder and
+    the file of events by the same path. Options besides these are Spark's own, in ``spark-defaults.conf``.
+
+    Args:
+        plan: The plan.
+        master: URL of the Spark master, or ``local[N]`` for N threads of this machine.
+        memory_limit: Heap of the Java process that is started, which is the driver, such as ``4GiB``.
+        temp_directory: Where tables are written, and on this machine what Spark spills; the system's by default.
+
+    Raises:
+        ExecutorUnavailableError: PySpark or Java is missing, or Spark does not start.
+        FeatureEngineError: The memory limit is not a size.
+    """
+
+    dialect = SPARK
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        master: str = "local[*]",
+        memory_limit: str = "4GiB",
+        temp_directory: Path | None = None,
+    ) -> None:
+        super().__init__(plan)
+        self._tables: dict[str, Any] = {}
+        self._names = map("table-{}".format, count())
+        self._files = TemporaryDirectory(prefix="reprise-spark-", dir=temp_directory)
+        try:
+            self._session, self._is_ours = _start(master, memory_limit, self._files.name)
+        except BaseException:
+            self._files.cleanup()
+            raise
+        # Names of tables and settings of its own
+        self._spark = self._session.newSession()
+        self._spark.conf.set("spark.sql.session.timeZone", "UTC")
+
+    def __exit__(self, *_: object) -> None:
+        for table in self._tables.values():
+            table.unpersist()
+        if self._is_ours:
+            self._session.stop()
+        self._files.cleanup()
+
+    def _numbered_rows(self, source: Path | pa.Table) -> str:
+        if isinstance(source, pa.Table):
+            table, source = source, Path(self._files.name, f"{next(self._names)}.parquet")
+            pq.write_table(table, source)
+        return f"(SELECT *, _metadata.row_index AS file_row_number FROM parquet.`{source}`)"
+
+    def _create(self, table: str, query: str) -> None:
+        created = self._spark.sql(query).persist()
+        created.createOrReplaceTempView(table)
+        if table in self._tables:
+            self._tables[table].unpersist()
+        self._tables[table] = created
+
+    def _run(self, statement: str) -> list[tuple[Any, ...]]:
+        return [tuple(row) for row in self._spark.sql(statement).collect()]
+
+    def _stream(self, query: str) -> pa.RecordBatchReader:
+        folder = Path(self._files.name, next(self._names))
+        self._spark.sql(query).write.parquet(str(folder))
+        parts = sorted(folder.glob("part-*"))
+        return pa.RecordBatchReader.from_batches(pq.read_schema(parts[0]), _read(folder, parts))
+
+
+def _read(folder: Path, parts: list[Path]) -> Iterator[pa.RecordBatch]:
+    for part in parts:
+        yield from pq.ParquetFile(part).iter_batches(BATCH_ROWS)
+        part.unlink()
+    shutil.rmtree(folder)
+
+
+def _start(master: str, memory_limit: str, folder: str) -> tuple[Any, bool]:
+    """Return the session of this process, and whether it was started here."""
+    size = re.fullmatch(r"(\d+) ?([KMGT])i?B", memory_limit, re.IGNORECASE)
+    if size is None:
+        raise FeatureEngineError(f"the memory limit {memory_limit!r} is no size such as 4GiB")
+    try:
+        from pyspark.errors import PySparkException  # noqa: PLC0415 - only for those who ask for Spark
+        from pyspark.sql import SparkSession  # noqa: PLC0415
+    except ImportError as error:
+        raise ExecutorUnavailableError(f"Spark needs PySpark, which is not installed: {_INSTALL}") from error
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        return active, False
+    home = os.environ.get("JAVA_HOME")
+    if shutil.which(str(Path(home, "bin", "java")) if home else "java") is None:
+        where = f"is not in JAVA_HOME, {home}" if home else "is not on the PATH"
+        raise ExecutorUnavailableError(f"Spark needs Java, which {where}: {_INSTALL}")
+    builder = SparkSession.builder.appName("reprise").master(master)
+    settings = {
+        "spark.driver.memory": "".join(size.groups()).lower(),
+        "spark.sql.warehouse.dir": folder,
+        "spark.log.level": "ERROR",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+    if master.startswith("local"):
+        # Nobody else has to reach the driver
+        settings |= {"spark.driver.bindAddress": "127.0.0.1", "spark.driver.host": "127.0.0.1"}
+        settings |= {"spark.local.dir": folder}
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    try:
+        return builder.getOrCreate(), True
+    except (PySparkException, OSError) as error:
+        raise ExecutorUnavailableError(
+            f"Spark did not start on {master}: {sql.first_line(error)}; {_INSTALL}"
+        ) from error

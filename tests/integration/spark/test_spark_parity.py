@@ -1,0 +1,220 @@
+"""Parity in four ways: Spark answers as DuckDB and the stream, which are the reference's equals (test_parity).
+
+A query on Spark takes seconds, however few its rows, so histories are put together: each has users and products of
+its own. ``REPRISE_PARITY_EXAMPLES`` multiplies them, up to 25 times.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+from importlib.util import find_spec
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from reprise.events import Event, event_key
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.plan_executor import PlanExecutor
+from reprise.features.executors.spark import SparkExecutor
+from reprise.features.parity.comparison import (
+    TOLERANCE,
+    batch_inputs,
+    compare,
+    compare_lists,
+    feature_scales,
+)
+from reprise.features.training_rows import build_training_rows
+from support.hard_cases import DAY_US, HARD_CASES, NOW, YEAR_US, every_pair_at, purchase, view
+from support.hard_histories import (
+    Request,
+    histories,
+    largest_amount,
+    random_history,
+    request_frame,
+    requests_about,
+    requests_at,
+)
+from support.histories import event_table
+from support.parity import answers, batch_states, state_mismatches
+from support.plans import checked_in_plan
+
+MISSING = [name for name in ("java", "pyspark") if shutil.which(name) is None and find_spec(name) is None]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed (make test-tools)"),
+]
+
+PLAN = checked_in_plan()
+DOSE = min(int(os.environ.get("REPRISE_PARITY_EXAMPLES", "1")), 25)
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkExecutor]:
+    settings_folder = tmp_path_factory.mktemp("spark")
+    # Few rows: one task for each step, and a compiler that starts fast
+    (settings_folder / "spark-defaults.conf").write_text(
+        "spark.sql.shuffle.partitions 1\n"
+        "spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_CONF_DIR", str(settings_folder))
+        with SparkExecutor(PLAN, master="local[2]", memory_limit="1GiB") as shared:
+            yield shared
+
+
+@pytest.fixture(scope="module")
+def duckdb() -> Iterator[BatchExecutor]:
+    with BatchExecutor(PLAN) as shared:
+        yield shared
+
+
+def with_own_ids(label: str, events: Sequence[Event], requests: Sequence[Request]) -> tuple[list, list]:
+    """Return a history and requests about it that share no id with those of other labels."""
+    own = [
+        replace(
+            each,
+            event_id=f"{label}/{each.event_id}",
+            user_id=f"{label}/{each.user_id}",
+            product_id=f"{label}/{each.product_id}",
+        )
+        for each in events
+    ]
+    asked = [
+        replace(each, user_id=f"{label}/{each.user_id}", product_id=f"{label}/{each.product_id}")
+        for each in requests
+    ]
+    return own, asked
+
+
+def assert_four_ways_the_same(
+    spark: SparkExecutor, duckdb: BatchExecutor, events: Sequence[Event], requests: Sequence[Request]
+) -> None:
+    found = answers(duckdb, PLAN, events, requests)
+    spark.load_events(event_table(events))
+    on_spark = batch_inputs(spark, PLAN, request_frame(requests))
+    for other in (found.batch, found.stream):
+        comparison = compare("Spark and other", PLAN.input_names, on_spark, other, found.scales())
+        assert [str(mismatch) for mismatch in comparison.mismatches] == []
+        assert comparison.worst <= TOLERANCE
+        assert comparison.compared == len(requests) * len(PLAN.inputs)
+
+
+def assert_states_are_the_same(spark: SparkExecutor, duckdb: BatchExecutor, largest: float) -> None:
+    for entity in PLAN.entities:
+        left, right = batch_states(spark, entity), batch_states(duckdb, entity)
+        assert state_mismatches(entity, left, right, largest) == []
+
+
+def test_hard_cases_and_their_states_are_the_same(spark: SparkExecutor, duckdb: BatchExecutor) -> None:
+    events: list[Event] = []
+    requests: list[Request] = []
+    for label, case in HARD_CASES.items():
+        instants = sorted({event.timestamp_us for event in case})
+        asked = {instants[0], instants[len(instants) // 2], instants[-1], instants[-1] + 1}
+        own, about = with_own_ids(label, case, every_pair_at(sorted(asked | {instants[-1] + YEAR_US})))
+        events, requests = events + own, requests + about
+    # More half-lives than a double can hold: decayed weights are summed in buckets
+    assert max(e.timestamp_us for e in events) - min(e.timestamp_us for e in events) > 512 * 7 * DAY_US
+    assert_four_ways_the_same(spark, duckdb, events, requests)
+    assert_states_are_the_same(spark, duckdb, largest_amount(events))
+
+
+@settings(
+    max_examples=2 * DOSE,
+    derandomize=DOSE == 1,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(data=st.data())
+def test_drawn_histories_are_the_same(
+    spark: SparkExecutor, duckdb: BatchExecutor, data: st.DataObject
+) -> None:
+    events: list[Event] = []
+    requests: list[Request] = []
+    for number in range(data.draw(st.integers(1, 4), label="histories")):
+        drawn = data.draw(histories(), label="events")
+        own, about = with_own_ids(str(number), drawn, data.draw(requests_about(drawn), label="requests"))
+        events, requests = events + own, requests + about
+    assert_four_ways_the_same(spark, duckdb, events, requests)
+
+
+@pytest.mark.parametrize("seed", range(DOSE))
+def test_a_dense_history_its_states_and_lists_are_the_same(
+    spark: SparkExecutor, duckdb: BatchExecutor, seed: int
+) -> None:
+    events = random_history(seed, 600, users=12, products=6, years=(3.0, 0.001, 20.0)[seed % 3])
+    events[1] = replace(events[1], event_id=f"reprise-erased-{event_key('former'):015x}-0")
+    events[2] = replace(events[2], event_id="ünïcode ✓ 'quoted' \\ ")
+    assert_four_ways_the_same(spark, duckdb, events, requests_at(events, seed))
+    assert_states_are_the_same(spark, duckdb, largest_amount(events))
+    assert compare_lists(spark, PLAN, events).mismatches == ()
+    loaded = spark.events()
+    assert loaded["event_key"].to_pylist() == [event_key(each) for each in loaded["event_id"].to_pylist()]
+    assert loaded.equals(duckdb.events().cast(loaded.schema))
+
+
+def test_only_the_first_row_of_an_event_id_before_an_instant_is_loaded(
+    spark: SparkExecutor, duckdb: BatchExecutor
+) -> None:
+    first, replayed = view(NOW), replace(purchase(NOW, 9.0), event_id=view(NOW).event_id)
+    late = [view(NOW + 2 * DAY_US, number=2), view(NOW + 1, number=1), view(NOW + DAY_US, number=3)]
+    table = event_table([first, *late, replayed])
+
+    def loaded(executor: PlanExecutor) -> tuple[int, pa.Table]:
+        return executor.load_events(table, before_us=NOW + DAY_US), executor.events()
+
+    (count, on_spark), (expected_count, expected) = loaded(spark), loaded(duckdb)
+    assert (count, on_spark["event_type"].to_pylist()) == (2, ["view", "view"])
+    assert (expected_count, expected.equals(on_spark.cast(expected.schema))) == (2, True)
+
+
+def returned(events: Sequence[Event]) -> list[Event]:
+    """Return a history in which every third purchase is returned a day later."""
+    purchases = [each for each in events if each.event_type == "purchase"][::3]
+    returns = [
+        replace(
+            each,
+            event_id=f"{each.event_id}-r",
+            event_type="return",
+            timestamp_us=each.timestamp_us + DAY_US,
+            amount=None,
+        )
+        for each in purchases
+    ]
+    return [*events, *returns]
+
+
+@pytest.mark.parametrize("size", [pytest.param(50_000, marks=pytest.mark.soak), 3_000])
+def test_training_rows_are_the_same(spark: SparkExecutor, tmp_path: Path, size: int) -> None:
+    history = returned(random_history(3, size, users=size // 50, products=30))
+    pq.write_table(event_table(history), tmp_path / "events.parquet")
+    tables, reports = [], []
+    for name, open_executor in (("spark", SparkExecutor), ("duckdb", BatchExecutor)):
+        out = tmp_path / f"{name}.parquet"
+        report = build_training_rows(
+            tmp_path / "events.parquet",
+            out,
+            PLAN,
+            timedelta(days=30),
+            refund_window=timedelta(days=2),
+            questions=True,
+            open_executor=open_executor,
+        )
+        tables.append(pq.read_table(out).to_pandas())
+        reports.append(report)
+    assert reports[0] == reports[1]
+    assert reports[0].positive > size // 100
+    on_spark, expected = (table.sort_values(["timestamp", "event_id", "asked"]) for table in tables)
+    names = list(PLAN.input_names)
+    exact = [name for name in expected.columns if name not in names]
+    assert on_spark[exact].reset_index(drop=True).equals(expected[exact].reset_index(drop=True))
+    numbers = expected[names].to_numpy()
+    scales = feature_scales(PLAN, names, numbers, largest_amount(history))
+    comparison = compare("Spark and DuckDB", names, on_spark[names].to_numpy(), numbers, scales)
+    assert [str(mismatch) for mismatch in comparison.mismatches] == []

@@ -1,0 +1,23 @@
+"""The Spark executor where Spark cannot run."""
+
+from pathlib import Path
+
+import pytest
+
+from reprise.features.exceptions import ExecutorUnavailableError, FeatureEngineError
+from reprise.features.executors.spark import SparkExecutor
+from support.plans import checked_in_plan
+
+
+def test_without_java_or_pyspark_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(ExecutorUnavailableError, match=r"install reprise\[spark\] and Java 17"):
+        SparkExecutor(checked_in_plan(), temp_directory=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_memory_limit_that_is_no_size_is_refused() -> None:
+    with pytest.raises(FeatureEngineError, match="'plenty' is no size"):
+        SparkExecutor(checked_in_plan(), memory_limit="plenty")
