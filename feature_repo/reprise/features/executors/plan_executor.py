@@ -131,8 +131,8 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
     def request_rows(self, requests: pa.Table) -> pa.RecordBatchReader:
         """Return the ``row_id`` and the states strictly before the instant of each request (``REQUEST_COLUMNS``)."""
         request_events = (
-            "SELECT row_id, NULL, user_id, product_id, NULL, timestamp_us, amount, NULL, false, true, is_purchase"
-            f" FROM {self._numbered_rows(requests.select(REQUEST_COLUMNS))}"
+            "SELECT row_id, NULL, user_id, product_id, NULL, timestamp_us, amount, NULL, false, true,"
+            f" is_purchase::DOUBLE FROM {self._numbered_rows(requests.select(REQUEST_COLUMNS))}"
         )
         source = f"{self._events(is_row=False)} UNION ALL {request_events}"
         return self._past(source, ["row_id", "ts", "amount", "is_purchase"], None)
