@@ -216,6 +216,14 @@ def test_google_cloud_storage_is_reached_by_a_key_file_of_the_component() -> Non
             assert volumes["gcs-key"]["secret"]["secretName"] == expected
 
 
+def test_a_key_file_and_a_ca_are_volumes_side_by_side() -> None:
+    release = object_store("gs", "gcs", "existingSecret=gcs", more="--set=storage.s3.caSecret.name=s3-ca")
+    predictor = release.find("Deployment", "reprise-predictor").pod
+    assert predictor is not None
+    assert {"s3-ca", "gcs-key"} <= {volume["name"] for volume in predictor.spec.volumes}
+    assert {"s3-ca", "gcs-key"} <= {mount.name for mount in predictor.spec.containers[0].volume_mounts}
+
+
 def test_azure_is_reached_by_a_connection_string_or_the_identity_of_the_component() -> None:
     no_feast = "--set=feast.enabled=false"
     given = ("existingSecret=azure", "existingSecrets.predictor=azure-read")

@@ -148,6 +148,10 @@ def test_a_rollback_under_load_fails_no_request(versions: Versions) -> None:
     versions.assert_flawless()
 
 
+@pytest.mark.skipif(
+    'extra="ignore"' in (EARLIER / "libs/reprise/bundle/manifest.py").read_text() if EARLIER.name else False,
+    reason="the earlier version reads what this one writes",
+)
 def test_after_a_rollback_newer_predictors_answer_until_the_earlier_ones_are_given_a_model_they_read(
     versions: Versions,
 ) -> None:

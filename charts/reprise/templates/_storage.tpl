@@ -114,7 +114,7 @@ AZURE_STORAGE_ACCOUNT_NAME: {{ . | quote }}
     items: [{key: {{ .key }}, path: ca.crt}]
 {{- end }}
 {{- end }}
-{{- if include "reprise.objects.hasKeyFile" . -}}
+{{- if include "reprise.objects.hasKeyFile" . }}
 - name: gcs-key
   secret:
     secretName: {{ include "reprise.objects.secret" . }}
@@ -129,7 +129,7 @@ AZURE_STORAGE_ACCOUNT_NAME: {{ . | quote }}
   mountPath: /etc/reprise/s3
   readOnly: true
 {{- end }}
-{{- if include "reprise.objects.hasKeyFile" . -}}
+{{- if include "reprise.objects.hasKeyFile" . }}
 - name: gcs-key
   mountPath: /etc/reprise/gcs
   readOnly: true

@@ -5,6 +5,7 @@ from datetime import date
 
 from reprise.runtime.storage import Storage
 from reprise.scoring.audience.output import campaign_path, read_campaign
+from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.output import MANIFEST
 
 _CAMPAIGN = re.compile(rf"campaigns/([^/]+)/{re.escape(MANIFEST)}")
@@ -27,16 +28,25 @@ def remove_scores(storage: Storage, before: date) -> int:
 
 
 def remove_campaigns(storage: Storage, before: date) -> int:
-    """Remove campaigns whose users were chosen before this date, manifests first; return the number of files.
+    """Remove campaigns whose users were chosen before this date; return the number of files.
 
-    Raises ``ScoringError`` if a manifest cannot be read.
+    A manifest is removed last, so that a removal that fails is finished by the next.
+
+    Raises:
+        ScoringError: Manifests cannot be read; the other campaigns are removed.
     """
-    removed = 0
+    removed, unreadable = 0, []
     for found in filter(None, map(_CAMPAIGN.fullmatch, storage.files("campaigns"))):
-        campaign = read_campaign(storage, found[1])
+        try:
+            campaign = read_campaign(storage, found[1])
+        except ScoringError as error:
+            unreadable.append(str(error))
+            continue
         if campaign is not None and campaign.at.date() < before:
             others = [path for path in storage.files(campaign_path(found[1])) if path != found[0]]
-            for path in (found[0], *others):
+            for path in (*others, found[0]):
                 storage.remove(path)
             removed += 1 + len(others)
+    if unreadable:
+        raise ScoringError("; ".join(unreadable))
     return removed

@@ -82,7 +82,7 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
 
     @cached_property
     def horizon_seconds(self) -> int:
-        """The horizon that is scored, the model's own or a further one; raises ``ScoringError`` if it has not that."""
+        """The horizon that is scored; raises ``ScoringError`` if the model lacks it."""
         manifest, wanted = self.bundle.manifest, self.settings.horizon
         known = (manifest.horizon_seconds, *(each.seconds for each in manifest.horizons))
         for seconds in known:
@@ -97,10 +97,15 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         seconds = self.horizon_seconds
         return None if seconds == self.bundle.manifest.horizon_seconds else seconds
 
+    def job_name(self, job: str) -> str:
+        """Return the name of a job's metrics; those of a given horizon do not replace a night's."""
+        horizon = self.settings.horizon
+        return job if horizon is None else f"{job}-{format_duration(horizon)}"
+
     def scorer(self) -> Scorer:
         """Return the published model's scorer of the horizon; raises ``UnusableModelError``."""
-        scorers = horizon_scorers(self.bundle.manifest, Scorer.of(self.bundle), self.bundle.horizons)
-        return scorers[self.horizon_seconds]
+        bundle, graphs = self.bundle, {} if self.further_horizon is None else self.bundle.horizons
+        return horizon_scorers(bundle.manifest, Scorer.of(bundle), graphs)[self.horizon_seconds]
 
     def evaluated_scorer(self) -> Scorer:
         """Return that of the evaluated model; raises ``BundleError`` too."""

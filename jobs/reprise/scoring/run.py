@@ -56,7 +56,7 @@ def score(inputs: ScoringInputs) -> ScoringReport:
         RepriseError: The events, the model or the output is unavailable or unusable, or nobody bought anything.
     """
     started, settings = time.monotonic(), inputs.settings
-    with reported_job(JOB, settings) as job:
+    with reported_job(inputs.job_name(JOB), settings) as job:
         metrics, bundle = ScoringMetrics(job.registry), inputs.bundle
         further = inputs.further_horizon
         url = settings.out if further is None else f"{settings.out.rstrip('/')}/horizon={further}"

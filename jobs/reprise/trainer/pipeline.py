@@ -36,7 +36,7 @@ from reprise.trainer.data.history import History, compute_dataset, read_history
 from reprise.trainer.evaluation.buy_again import BuyAgainReport, evaluate_buy_again
 from reprise.trainer.exceptions import RolloutRefusedError, TrainingRefusedError
 from reprise.trainer.model.fitted_model import FittedModel, fit_model
-from reprise.trainer.model.horizons import FittedHorizons, fit_horizons
+from reprise.trainer.model.horizons import FittedHorizons, check_horizons, fit_horizons
 from reprise.trainer.model.onnx_graph import score_rows
 from reprise.trainer.promotion.baseline_comparison import BaselineComparison, compare_with_baseline
 from reprise.trainer.promotion.candidate import Proposal, propose, serving_baseline
@@ -95,6 +95,7 @@ def train(
     serving, alone = _latest(settings, plan, store) if target is None else (target.serving, "")
     with tempfile.TemporaryDirectory(prefix="reprise-train-", dir=settings.work_dir) as folder:
         history = read_history(settings, plan, import_options or ImportOptions(), Path(folder), durations)
+        check_horizons(history)
         model = fit_model(history.dataset, history.split, plan.input_names, settings, KindColumns.of(plan))
         durations.update(model.durations)
         ranking = _rank(model, plan, history, settings, Path(folder), durations)

@@ -245,7 +245,8 @@ class HorizonModel(_Part):
     """The model of a further horizon: its graphs have the inputs of ``model.onnx``.
 
     Its probability is bounded by that of the next horizon towards the model's own: a purchase within a week is one
-    within a month. All that is stated here is of bounded probabilities.
+    within a month. Evaluation, intervals and confidences are of bounded probabilities; thresholds are chosen before
+    the bound.
     """
 
     seconds: Annotated[int, Field(gt=0)]

@@ -152,8 +152,9 @@ def open_storage(url: str) -> Storage:
     """Return the storage at a URL or a plain path; raises ``StorageAddressError``."""
     if not url.strip():
         raise StorageAddressError("the URL of the store is empty")
-    # Otherwise gcsfs asks over gRPC whether a bucket has directories, which Storage does not need.
-    os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
+    if url.startswith(("gs://", "gcs://")):
+        # Otherwise gcsfs asks over gRPC whether a bucket has directories, which Storage does not need.
+        os.environ.setdefault("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
     try:
         filesystem, root = url_to_fs(url)
     except ImportError as error:

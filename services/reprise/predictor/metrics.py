@@ -108,6 +108,10 @@ class PredictorMetrics:
             self._model_refused.labels(digest).set(1)
 
 
+def _ignored(_: object) -> None:
+    """Observe nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class ArmMeter:
     """The metrics of one arm; ``users`` counts each user who is assigned to it once."""
@@ -119,9 +123,9 @@ class ArmMeter:
     observe_score: Observe
     observe_scores: ObserveMany
 
-    def without_scores(self) -> "ArmMeter":
-        """Return the metrics without those of the scores."""
-        return replace(self, observe_score=lambda _: None, observe_scores=lambda _: None)
+    def of_further_horizon(self) -> "ArmMeter":
+        """Return the metrics without scores and durations, by which the operator compares arms."""
+        return replace(self, observe_seconds=_ignored, observe_score=_ignored, observe_scores=_ignored)
 
 
 class ArmMetrics:

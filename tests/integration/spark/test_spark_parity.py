@@ -5,11 +5,9 @@ its own. ``REPRISE_PARITY_EXAMPLES`` multiplies them, up to 25 times.
 """
 
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from importlib.util import find_spec
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reprise.events import Event, event_key
+from reprise.features.exceptions import ExecutorUnavailableError
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.plan_executor import PlanExecutor
 from reprise.features.executors.spark import SparkExecutor
@@ -44,11 +43,7 @@ from support.histories import event_table
 from support.parity import answers, batch_states, state_mismatches
 from support.plans import checked_in_plan
 
-MISSING = [name for name in ("java", "pyspark") if shutil.which(name) is None and find_spec(name) is None]
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(bool(MISSING), reason=f"{' and '.join(MISSING)} not installed (make test-tools)"),
-]
+pytestmark = pytest.mark.slow
 
 PLAN = checked_in_plan()
 DOSE = min(int(os.environ.get("REPRISE_PARITY_EXAMPLES", "1")), 25)
@@ -64,7 +59,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkExecutor]:
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_CONF_DIR", str(settings_folder))
-        with SparkExecutor(PLAN, master="local[2]", memory_limit="1GiB") as shared:
+        try:
+            executor = SparkExecutor(PLAN, master="local[2]", memory_limit="1GiB")
+        except ExecutorUnavailableError as error:
+            pytest.skip(f"{error} (make test-tools)")
+        with executor as shared:
             yield shared
 
 
@@ -204,6 +203,7 @@ def test_training_rows_are_the_same(spark: SparkExecutor, tmp_path: Path, size: 
             timedelta(days=30),
             refund_window=timedelta(days=2),
             questions=True,
+            further=(timedelta(days=7),),
             open_executor=open_executor,
         )
         tables.append(pq.read_table(out).to_pandas())

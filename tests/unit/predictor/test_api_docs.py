@@ -7,6 +7,7 @@ import ast
 import os
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from reprise.http.problems import (
 )
 from reprise.predictor.handlers.endpoint import NO_PRODUCT_LIST, PREDICTION_PROBLEMS
 from reprise.predictor.settings import PredictorSettings
+from reprise.runtime.durations import format_duration
 
 PAGE = Path(__file__).parents[3] / "docs" / "api.md"
 WRITE = os.environ.get("REPRISE_WRITE_DOCS") == "1"
@@ -49,6 +51,8 @@ def shown(default: Any) -> str:
         return "needed"
     if default is None or isinstance(default, SecretStr):
         return ""
+    if isinstance(default, timedelta):
+        default = format_duration(default)
     if isinstance(default, tuple):
         default = ",".join(default)
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"

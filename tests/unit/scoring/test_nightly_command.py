@@ -12,8 +12,9 @@ from click.testing import CliRunner, Result
 
 from reprise.bundle import BundleStore
 from reprise.event_files.importer import import_events
-from reprise.runtime.storage import open_storage
+from reprise.runtime.storage import Storage, StorageUnavailableError, open_storage
 from reprise.scoring.audience.output import CampaignManifest
+from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.expiry import remove_campaigns
 from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.nightly.main import command
@@ -184,3 +185,43 @@ def test_each_answer_pushes_what_it_has_also_if_it_was_there(models: str, tmp_pa
 def samples(body: str) -> dict[str, float]:
     lines = (line.rpartition(" ") for line in body.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in lines}
+
+
+class FailingStorage:
+    """Fails at the second removal."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage, self.removals = storage, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def remove(self, path: str) -> None:
+        self.removals += 1
+        if self.removals == 2:
+            raise StorageUnavailableError("remove", path, "no connection")
+        self._storage.remove(path)
+
+
+def test_a_removal_of_a_campaign_that_fails_is_finished_by_the_next_and_an_unreadable_one_stops_no_other(
+    tmp_path: Path,
+) -> None:
+    storage, before = open_storage(str(tmp_path)), (AT - timedelta(days=10)).date()
+    storage.write("campaigns/aged-40/_manifest.json", old_campaign(40).model_dump_json().encode())
+    for name in ("holdout.csv", "write-0-up.csv"):
+        storage.write(f"campaigns/aged-40/{name}", b"user_id")
+    storage.write("campaigns/a-broken/_manifest.json", b"{}")
+    with pytest.raises(StorageUnavailableError):
+        remove_campaigns(FailingStorage(storage), before)  # type: ignore[arg-type]
+    with pytest.raises(ScoringError, match="a-broken"):
+        remove_campaigns(storage, before)
+    assert storage.files("campaigns") == ["campaigns/a-broken/_manifest.json"]
+
+
+def test_a_night_is_of_the_models_own_horizon(
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCORING_HORIZON", "7d")
+    result = run(models, tmp_path)
+    assert result.exit_code == 1
+    assert "leave out SCORING_HORIZON" in result.output

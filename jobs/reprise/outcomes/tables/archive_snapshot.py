@@ -77,9 +77,9 @@ def take_snapshot(
         store, predictions, newest_us - microseconds(settings.lookback), advance
     )
     if count == 0:
+        others = f", besides {other_horizons:,} for further horizons" if other_horizons else ""
         raise NothingArchivedError(
-            f"{store.url} has no predictions of the last {settings.lookback.days} days, besides"
-            f" {other_horizons:,} for further horizons"
+            f"{store.url} has no predictions of the last {settings.lookback.days} days{others}"
         )
     events = arrivals
     if settings.events is not None:

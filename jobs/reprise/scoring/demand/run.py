@@ -86,7 +86,7 @@ def forecast_demand(inputs: ScoringInputs, backtests: int) -> DemandReport:
         RepriseError: The events, the model or the output is unavailable or unusable, or the history is too short.
     """
     settings, at = inputs.settings, inputs.at
-    with reported_job(JOB, settings) as job:
+    with reported_job(inputs.job_name(JOB), settings) as job:
         metrics, bundle = DemandMetrics(job.registry), inputs.bundle
         storage, path = (
             open_storage(settings.out),

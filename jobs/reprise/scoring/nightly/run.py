@@ -25,9 +25,11 @@ def run_night(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
     All answers are of the model that is the latest when the night begins.
 
     Raises:
-        ScoringError: Some of it failed; the others are done.
+        ScoringError: The settings have a horizon, or some of it failed; the others are done.
     """
     settings, digest = inputs.settings, None
+    if settings.horizon is not None:
+        raise ScoringError("a night is of the model's own horizon: leave out SCORING_HORIZON")
     answers: dict[str, Callable[[], object]] = {
         "score": lambda: score(inputs),
         "demand": lambda: forecast_demand(inputs, backtests),

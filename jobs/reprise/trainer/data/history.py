@@ -91,9 +91,9 @@ def _further_split(
     start_us = max(split.evaluation.start_us, default.evaluation.start_us)
     if start_us >= split.evaluation.end_us:
         raise HistoryTooShortError(
-            f"nothing is held out from both horizons, {format_duration(settings.default_horizon)} and"
-            f" {format_duration(horizon)}",
-            "a longer history, or a shorter second horizon",
+            f"no rows are left to judge the horizon {format_duration(horizon)} on, which the model of"
+            f" {format_duration(settings.default_horizon)} has not learnt from",
+            f"a longer history, or no horizon {format_duration(horizon)}",
         )
     return replace(split, evaluation=Span(start_us, split.evaluation.end_us))
 

@@ -46,7 +46,6 @@ def fit_horizons(
     for seconds in outwards(own_seconds, horizons):
         horizon = horizons[seconds]
         dataset, split = history.dataset.of_horizon(horizon), history.further_splits[horizon]
-        check_labels(dataset, split, horizon)
         with timed(durations, f"horizon {format_duration(horizon)}"):
             judged = fit_and_judge(
                 dataset,
@@ -63,6 +62,12 @@ def fit_horizons(
         graphs[EVALUATED_HORIZON.format(seconds)] = judged.evaluated.graph
         descriptions.append(_describe(seconds, dataset, split, judged))
     return FittedHorizons(tuple(sorted(descriptions, key=lambda each: each.seconds)), graphs)
+
+
+def check_horizons(history: History) -> None:
+    """Raise ``TrainingRefusedError`` if a span of a further horizon has too few rows of one label."""
+    for horizon, split in history.further_splits.items():
+        check_labels(history.dataset.of_horizon(horizon), split, horizon)
 
 
 def _describe(seconds: int, dataset: Dataset, split: TimeSplit, judged: JudgedModel) -> HorizonModel:

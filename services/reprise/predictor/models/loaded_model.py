@@ -96,7 +96,9 @@ class LoadedModel:
     products: EntityState | None = field(repr=False)  # The list of a user's products, if the plan has one
     required_positions: tuple[int, ...]
     verdicts: VerdictTable = field(repr=False)
-    horizon_seconds: int | None = None  # The further horizon that it answers for; None for the model's own
+    further_horizon_seconds: int | None = (
+        None  # The further horizon that it answers for; None for the model's own
+    )
     further: Mapping[timedelta, "LoadedModel"] = field(default_factory=dict, repr=False)  # By horizon
     loaded_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -106,11 +108,11 @@ class LoadedModel:
         # Imported here, because what is read of a graph needs a library that no other request does.
         from reprise.predictor.models.explanation import ForestExplainer  # noqa: PLC0415
 
-        further = self.horizon_seconds
+        further = self.further_horizon_seconds
         return ForestExplainer.of(self.bundle.model if further is None else self.bundle.horizons[further])
 
     @property
-    def horizon(self) -> timedelta:
+    def default_horizon(self) -> timedelta:
         """The bundle's own horizon."""
         return timedelta(seconds=self.bundle.manifest.horizon_seconds)
 
@@ -149,12 +151,12 @@ class LoadedArm:
     def at_horizon(self, horizon: timedelta) -> "LoadedArm | None":
         """Return the arm that answers for a horizon, None if its model does not.
 
-        The scores of further horizons are not measured, because those of arms are compared.
+        Scores and durations of further horizons are not measured, because those of arms are compared.
         """
-        if horizon == self.model.horizon:
+        if horizon == self.model.default_horizon:
             return self
         model = self.model.further.get(horizon)
-        return None if model is None else LoadedArm(self.name, model, self.meter.without_scores())
+        return None if model is None else LoadedArm(self.name, model, self.meter.of_further_horizon())
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +188,7 @@ class RoutingTable:
         baseline = self.baseline
         found = baseline.at_horizon(horizon)
         if found is None:
-            raise UnknownHorizonError(horizon, (baseline.model.horizon, *baseline.model.further))
+            raise UnknownHorizonError(horizon, (baseline.model.default_horizon, *baseline.model.further))
         arms = (found if arm is baseline else arm.at_horizon(horizon) or found for arm in self.arms)
         return RoutingTable(tuple(arms), self.assignment, self.shadows if found is baseline else ())
 

@@ -90,7 +90,7 @@ def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
             model,
             scorer=scorers[each.seconds],
             verdicts=VerdictTable(each, plan),
-            horizon_seconds=each.seconds,
+            further_horizon_seconds=each.seconds,
         )
         for each in manifest.horizons
     }

@@ -97,7 +97,7 @@ def encode_record(
             "model_version": model.digest,
             "arm": prediction.arm.name,
             "shadow": shadow,
-            "horizon_seconds": model.horizon_seconds,
+            "horizon_seconds": model.further_horizon_seconds,
             "known": {"user": user, "product": product, "pair": pair},
             "features": prediction.inputs_by_name(),  # orjson writes NaN as null
             "trace_id": trace_id,
