@@ -60,7 +60,7 @@ def test_a_platform_on_kafka_is_well_until_its_topics_are_not_as_declared(
         assert missing["canary"] == "ok"
 
         admin.create_topics({DEAD_LETTERS.name: {"num_partitions": 3}}, wait_for_metadata=True)
-        assert "partitions is 3, declared 1" in topics_after(platform)["seen"]
+        assert "retention.ms is 604800000, declared 7776000000" in topics_after(platform)["seen"]
 
         _delete(admin, DEAD_LETTERS.name)
         ensure_topics(session_kafka_broker.settings(), TOPICS)
