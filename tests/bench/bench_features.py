@@ -18,11 +18,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from standalone import run_alone
 
 from reprise.datagen.history import HistoryOptions, generate_history
-from reprise.events import Event
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.executors.fold import Fold, InMemoryStates
@@ -31,6 +29,7 @@ from reprise.features.training_rows import build_training_rows
 from reprise.shop import ShopConfig
 from support.discovered import definition
 from support.hard_histories import Request, largest_amount, request_frame
+from support.histories import read_events
 from support.parity import reference_answers, state_mismatches, states_by_ids
 from support.plans import checked_in_plan
 from support.raw_lists import RawLists
@@ -48,16 +47,9 @@ def history(folder: Path, events: int, *, users: int, products: int) -> Path:
     return path
 
 
-def loaded(path: Path) -> list[Event]:
-    columns = ("event_id", "user_id", "product_id", "event_type", "timestamp", "amount")
-    table = pq.read_table(path, columns=list(columns))
-    table = table.set_column(4, "timestamp", table["timestamp"].cast("int64"))
-    return [Event(*row) for row in zip(*(table[name].to_pylist() for name in columns), strict=True)]
-
-
 def against_featuretools(folder: Path, events: int, rows: int) -> Numbers:
     path = history(folder, events, users=400, products=100)
-    happened = loaded(path)
+    happened = read_events(path)
     drawn = np.sort(np.random.default_rng(0).choice(len(happened), rows, replace=False))
     asked = [Request(e.user_id, e.product_id, e.timestamp_us) for e in (happened[at] for at in drawn)]
     candidates = planned_candidates(definition(), PLAN)
@@ -116,7 +108,7 @@ def many_events(folder: Path, events: int) -> Numbers:
 
 
 def folding(folder: Path, events: int, baseline_events: int) -> Numbers:
-    happened = loaded(history(folder, events, users=2_000, products=300))
+    happened = read_events(history(folder, events, users=2_000, products=300))
     fold, states = Fold(PLAN), InMemoryStates(PLAN)
     began = time.perf_counter()
     for event in happened:

@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 from standalone import run_alone
 
 from reprise.datagen.history import HistoryOptions, generate_history
-from reprise.events import Event
 from reprise.features.discovery.planner import planned_candidates
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.parity.comparison import batch_inputs
@@ -35,6 +34,7 @@ from reprise.trainer.pipeline import train
 from reprise.trainer.settings import TrainerSettings
 from support.discovered import definition
 from support.hard_histories import Request, request_frame
+from support.histories import read_events
 from support.parity import reference_answers
 from support.plans import checked_in_plan
 
@@ -91,10 +91,7 @@ def scored(models: Path, events: Path, out: Path) -> Numbers:
 
 def straightforward(events: Path, model: object, out: Path) -> Numbers:
     """Compute a sample of the pairs with Featuretools and scikit-learn; return pairs a minute and the largest error."""
-    columns = ("event_id", "user_id", "product_id", "event_type", "timestamp", "amount")
-    table = pq.read_table(events, columns=list(columns))
-    table = table.set_column(4, "timestamp", table["timestamp"].cast("int64"))
-    happened = [Event(*row) for row in zip(*(table[name].to_pylist() for name in columns), strict=True)]
+    happened = read_events(events)
     rows = pq.read_table(out, columns=["user_id", "product_id", "probability"]).to_pylist()
     drawn = np.random.default_rng(0).choice(len(rows), min(SAMPLE, len(rows)), replace=False)
     sample = [rows[at] for at in np.sort(drawn)]

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow.parquet as pq
 import redis as redis_py
-from bench_stream import THROUGHPUT_EVENTS, append, cpu_seconds, throughput
+from bench_stream import BULK, THROUGHPUT_EVENTS, append, cpu_seconds, throughput, write_rows
 from standalone import run_alone
 
 from reprise.archive.records import archive_table, to_parquet
 from reprise.datagen.history import HistoryOptions, generate_history
-from reprise.events import Event, encode_event, format_timestamp
+from reprise.events import encode_event, format_timestamp
 from reprise.features.executors.batch import BatchExecutor
 from reprise.features.plan import Plan
 from reprise.log import EVENTS, PREDICTIONS, Record, Topic
@@ -29,8 +28,8 @@ from reprise.predictor.models.api import Known
 from reprise.predictor.storage.prediction_log import PredictionRecord
 from reprise.shop import ShopConfig
 from reprise.store.feast.codec import ViewCodec
-from reprise.store.online_store import GuardedWrite, OnlineStore
-from support.histories import PLAN_FILE, PROJECT
+from reprise.store.online_store import OnlineStore
+from support.histories import PLAN_FILE, PROJECT, read_events
 from support.kafka import KafkaBroker, running_kafka
 from support.redis import RedisServer, running_redis
 
@@ -38,7 +37,6 @@ EVENT_COUNT, USERS, PRODUCTS = 200_000, 2_500, 500
 PREDICTION_COUNT = 50_000
 MANY_USERS, MANY_PRODUCTS = 60_000, 20_000
 START = datetime(2026, 1, 1, tzinfo=UTC)
-BULK = 1_000
 
 
 def run(scale: float = 1.0) -> dict[str, float]:
@@ -62,14 +60,6 @@ def run(scale: float = 1.0) -> dict[str, float]:
                 numbers[f"archive_bytes_per_{name}"] = archive_bytes(topic, rows)
             numbers |= stream(broker, redis)
     return {name: round(number, 1) for name, number in numbers.items()}
-
-
-def read_events(path: Path) -> list[Event]:
-    """Return the events of a file."""
-    columns = ("event_id", "user_id", "product_id", "event_type", "timestamp", "amount")
-    table = pq.read_table(path, columns=list(columns))
-    table = table.set_column(4, "timestamp", table["timestamp"].cast("int64"))
-    return [Event(*row) for row in zip(*(table[name].to_pylist() for name in columns), strict=True)]
 
 
 def predictions(plan: Plan, path: Path, count: int) -> Iterator[tuple[bytes, int, bytes]]:
@@ -108,16 +98,9 @@ def stored_rows(plan: Plan, redis: RedisServer, events: Path) -> dict[str, float
             codec, before, rows = ViewCodec(PROJECT, entity.view), used(raw), 0
             for batch in executor.final_states(entity.name):
                 ids = zip(*(batch.column(key).to_pylist() for key in entity.view.join_keys), strict=True)
-                states = zip(
-                    *(batch.column(field.name).to_pylist() for field in entity.view.fields), strict=True
-                )
-                writes = [
-                    GuardedWrite(codec, codec.key(*each), None, state, bytes(17), 1)
-                    for each, state in zip(ids, states, strict=True)
-                ]
-                for at in range(0, len(writes), BULK):
-                    assert all(store.write_guarded(writes[at : at + BULK]))
-                rows += len(writes)
+                fields = [batch.column(field.name).to_pylist() for field in entity.view.fields]
+                keys = [codec.key(*each) for each in ids]
+                rows += write_rows(store, codec, keys, zip(*fields, strict=True))
             numbers[f"redis_bytes_per_{entity.name}"] = (used(raw) - before) / rows
         raw.flushdb()
         before, marks = used(raw), [(f"{number:032x}", b"\0" * 12) for number in range(100_000)]

@@ -193,14 +193,20 @@ def write_in_bulk(redis: RedisServer, plan: Plan, frames: Mapping[str, pd.DataFr
                 codec.key(*ids) for ids in zip(*(frame[key] for key in entity.view.join_keys), strict=True)
             ]
             columns = [table.column(field.name).to_pylist() for field in entity.view.fields]
-            writes = [
-                GuardedWrite(codec, key, None, state, bytes(17), 1)
-                for key, state in zip(keys, zip(*columns, strict=True), strict=True)
-            ]
-            for at in range(0, len(writes), BULK):
-                assert all(store.write_guarded(writes[at : at + BULK]))
-            rows += len(writes)
+            rows += write_rows(store, codec, keys, zip(*columns, strict=True))
         return rows / (time.perf_counter() - started)
+
+
+def write_rows(
+    store: OnlineStore, codec: ViewCodec, keys: Iterable[bytes], states: Iterable[Sequence[Any]]
+) -> int:
+    """Write rows of a view that do not exist yet, and return how many."""
+    writes = [
+        GuardedWrite(codec, key, None, state, bytes(17), 1) for key, state in zip(keys, states, strict=True)
+    ]
+    for at in range(0, len(writes), BULK):
+        assert all(store.write_guarded(writes[at : at + BULK]))
+    return len(writes)
 
 
 def state_frame(plan: Plan, states: BatchStates, entity: str) -> pd.DataFrame:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from reprise.events import Event, encode_event
 from reprise.features.executors.batch import BatchExecutor
@@ -74,6 +75,14 @@ def event_table(events: Sequence[Event]) -> pa.Table:
             "metadata": pa.nulls(len(events), pa.string()),
         }
     )
+
+
+def read_events(path: Path) -> list[Event]:
+    """The events of a canonical file."""
+    columns = ["event_id", "user_id", "product_id", "event_type", "timestamp", "amount"]
+    table = pq.read_table(path, columns=columns)
+    table = table.set_column(4, "timestamp", table["timestamp"].cast("int64"))
+    return [Event(*row) for row in zip(*(column.to_pylist() for column in table.columns), strict=True)]
 
 
 def batch_states(plan: Plan, events: Sequence[Event]) -> BatchStates:

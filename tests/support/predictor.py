@@ -17,9 +17,14 @@ from reprise.routing import RoutingDocument
 from support.fake_reader import FakeReader
 from support.faulty_proxy import FaultyProxy
 from support.redis import RedisServer
+from support.served_bundles import DAY_US
 
 NOW_US = 1_769_860_800_000_000
 """2026-01-31T12:00:00Z, when every test of the API takes place."""
+
+ASK = {"user_id": "u-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0}
+USER = (3, 90.0, 12.5, NOW_US - 2 * DAY_US, 4, 1.0)
+"""Three purchases for 90.0, the last two days ago; one of four products bought again."""
 
 
 class RunningPredictor:

@@ -252,10 +252,15 @@ def _arguments(spec: Spec) -> tuple[list[str], list[str]]:
     return signature.args, signature.kwonlyargs
 
 
+def double(number: float) -> str:
+    """Return an SQL literal of type DOUBLE; without an exponent it is a decimal to Spark."""
+    text = repr(float(number))
+    return text if "e" in text else f"{text}e0"
+
+
 def _written(operand: Any) -> str:
     if isinstance(operand, Symbol):
         return operand.text
     if isinstance(operand, int | float) and math.isfinite(operand):
-        # An exponent: Spark takes 0.5 for a decimal
-        return f"({operand!r})" if isinstance(operand, int) or "e" in repr(operand) else f"({operand!r}e0)"
+        return f"({operand!r})" if isinstance(operand, int) else f"({double(operand)})"
     raise PlanError(f"a parameter of a feature function is {operand!r}; expected a finite number")

@@ -1,7 +1,7 @@
 """What DuckDB and Spark SQL write differently in the statements of the plan.
 
 Everything else in them is SQL that both understand and compute alike. So numbers with a fraction are written by
-``double``: Spark would take them for decimals, and divide with fewer digits.
+``feature_functions.double``: Spark would take them for decimals, and divide with fewer digits.
 """
 
 from abc import ABC, abstractmethod
@@ -16,12 +16,6 @@ PARTITIONS = {"user": "user_id", "product": "product_id", "pair": "user_id, prod
 
 _BUCKET_POSITIONS = 2**38
 """Positions in one bucket, where one number orders buckets and positions."""
-
-
-def double(number: float) -> str:
-    """Return a literal of type DOUBLE."""
-    text = repr(float(number))
-    return text if "e" in text else f"{text}e0"
 
 
 class SqlDialect(ABC):

@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 from dataclasses import replace
+from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from reprise.cli.size.report import scenarios
 from reprise.cli.size.simulation import Outage, simulate
 from reprise.cli.size.sizes import Load, Margins, size
 from reprise.cli.size.unit_costs import UnitCosts
+from reprise.log import EVENTS, PREDICTIONS
+from reprise.store.settings import DuplicateWindowSettings
 
 DOCS = Path(__file__).parents[3] / "docs"
 USERS = 100_000
@@ -34,6 +37,14 @@ def test_the_costs_are_those_that_make_bench_measured() -> None:
     measured, own = UnitCosts.of(json.loads((DOCS / "bench.json").read_bytes())), UnitCosts()
     for name in UnitCosts.__dataclass_fields__:
         assert getattr(own, name) == pytest.approx(getattr(measured, name), rel=0.01), name
+
+
+def test_retentions_are_those_of_the_platform() -> None:
+    load, window = Load(1, 1, 1), DuplicateWindowSettings.model_fields["duplicate_window_seconds"].default
+    assert (
+        load.kafka_days == EVENTS.retention / timedelta(days=1) == PREDICTIONS.retention / timedelta(days=1)
+    )
+    assert load.duplicate_hours == window / 3600
 
 
 def test_a_load_is_sized_by_hand() -> None:

@@ -1,6 +1,5 @@
 """``?horizon=``: the probability of a further horizon of the bundle."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +12,8 @@ from reprise.bundle import BundleStore
 from reprise.bundle.scorer import Scorer, horizon_scorers
 from reprise.routing import RoutingDocument, Share, allocate
 from support.fake_log import FakeLogProducer
-from support.predictor import NOW_US, RunningPredictor, published, running_predictor
-from support.served_bundles import DAY_US, bundle_files, logistic_graph, small_plan
+from support.predictor import ASK, USER, RunningPredictor, published, running_predictor
+from support.served_bundles import bundle_files, logistic_graph, small_plan
 from support.waiting import wait_until
 
 WEEK, MONTH, QUARTER = 7 * 86_400, 30 * 86_400, 90 * 86_400
@@ -23,8 +22,6 @@ GRAPHS = {
     WEEK: logistic_graph({"total_spend": 0.02, "pair_purchases": 0.5}, -2.0, NAMES),
     QUARTER: logistic_graph({"total_spend": -0.03}, 1.0, NAMES),
 }
-USER = (3, 90.0, 12.5, NOW_US - 2 * DAY_US, 4, 1.0)
-ASK = {"user_id": "u-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0}
 
 
 def files(**changes: Any) -> Any:
@@ -40,19 +37,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models")
     published(path, files())
     return path
-
-
-@pytest.fixture(scope="module")
-def shared(store: Path) -> Iterator[RunningPredictor]:
-    with running_predictor(store, redis_ping_seconds=3600) as running:
-        running.know("u-1", "p-1", user=USER, product=(7,), pair=(2,))
-        yield running
-
-
-@pytest.fixture
-def predictor(shared: RunningPredictor) -> RunningPredictor:
-    shared.reset()
-    return shared
 
 
 def answer(predictor: RunningPredictor, path: str, body: Any) -> Any:

@@ -2,7 +2,6 @@ import gzip
 import hashlib
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,13 +12,9 @@ import pytest
 from reprise.events.user_ids import user_id_hash
 from reprise.store.exceptions import StoreUnavailableError
 from support.fake_log import FakeLogProducer
-from support.predictor import NOW_US, RunningPredictor, published, running_predictor
+from support.predictor import ASK, NOW_US, USER, RunningPredictor, published, running_predictor
 from support.served_bundles import DAY_US, bundle_files
 from support.waiting import wait_until
-
-ASK = {"user_id": "u-1", "product_id": "p-1", "event_type": "purchase", "amount": 20.0}
-USER = (3, 90.0, 12.5, NOW_US - 2 * DAY_US, 4, 1.0)
-"""Three purchases for 90.0, the last two days ago; one of four products bought again."""
 
 
 @pytest.fixture(scope="module")
@@ -28,19 +23,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models")
     published(path, bundle_files(weights={"total_spend": 0.01, "pair_purchases": 1.0}, bias=-1.0))
     return path
-
-
-@pytest.fixture(scope="module")
-def shared(store: Path) -> Iterator[RunningPredictor]:
-    with running_predictor(store, redis_ping_seconds=3600) as running:
-        running.know("u-1", "p-1", user=USER, product=(7,), pair=(2,))
-        yield running
-
-
-@pytest.fixture
-def predictor(shared: RunningPredictor) -> RunningPredictor:
-    shared.reset()
-    return shared
 
 
 def refused(response: httpx.Response, kind: str, status: int) -> dict[str, Any]:

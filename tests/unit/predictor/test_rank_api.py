@@ -88,12 +88,6 @@ def shared(store: Path, log: FakeLogProducer) -> Iterator[RunningPredictor]:
         yield running
 
 
-@pytest.fixture
-def predictor(shared: RunningPredictor) -> RunningPredictor:
-    shared.reset()
-    return shared
-
-
 def buy_again(predictor: RunningPredictor, query: str = "", user: str = "u%2F1") -> Any:
     response = predictor.client.get(f"/users/{user}/buy-again{query}")
     assert response.status_code == 200, response.text

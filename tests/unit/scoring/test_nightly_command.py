@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from reprise.bundle import BundleStore
 from reprise.event_files.importer import import_events
-from reprise.runtime.storage import Storage, StorageUnavailableError, open_storage
+from reprise.runtime.storage import open_storage
 from reprise.scoring.audience.output import CampaignManifest
 from reprise.scoring.exceptions import ScoringError
 from reprise.scoring.expiry import remove_campaigns
@@ -20,6 +20,7 @@ from reprise.scoring.inputs import ScoringInputs
 from reprise.scoring.nightly.main import command
 from reprise.scoring.nightly.run import run_night
 from reprise.scoring.settings import ScoringSettings
+from support.archived import Boundaries, CrashError, CrashingStorage
 from support.demand_shop import AT, arguments, publish_model, purchases
 from support.pushgateway import gateway
 from support.served_bundles import bundle_files
@@ -187,22 +188,6 @@ def samples(body: str) -> dict[str, float]:
     return {name: float(value) for name, _, value in lines}
 
 
-class FailingStorage:
-    """Fails at the second removal."""
-
-    def __init__(self, storage: Storage) -> None:
-        self._storage, self.removals = storage, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
-
-    def remove(self, path: str) -> None:
-        self.removals += 1
-        if self.removals == 2:
-            raise StorageUnavailableError("remove", path, "no connection")
-        self._storage.remove(path)
-
-
 def test_a_removal_of_a_campaign_that_fails_is_finished_by_the_next_and_an_unreadable_one_stops_no_other(
     tmp_path: Path,
 ) -> None:
@@ -211,8 +196,8 @@ def test_a_removal_of_a_campaign_that_fails_is_finished_by_the_next_and_an_unrea
     for name in ("holdout.csv", "write-0-up.csv"):
         storage.write(f"campaigns/aged-40/{name}", b"user_id")
     storage.write("campaigns/a-broken/_manifest.json", b"{}")
-    with pytest.raises(StorageUnavailableError):
-        remove_campaigns(FailingStorage(storage), before)  # type: ignore[arg-type]
+    with pytest.raises(CrashError):  # Between the first removal and the second
+        remove_campaigns(CrashingStorage(storage, Boundaries(dies_at=2)), before)
     with pytest.raises(ScoringError, match="a-broken"):
         remove_campaigns(storage, before)
     assert storage.files("campaigns") == ["campaigns/a-broken/_manifest.json"]

@@ -69,22 +69,23 @@ class BatchExecutor(PlanExecutor):
         A part is all pairs of some users, chosen by a hash of their ids: about ``part_rows`` pairs. Erased users are
         left out.
         """
-        self._run(
+        self._create(
+            "bought",
             f"""
-            CREATE OR REPLACE TEMP TABLE bought AS
             SELECT user_id, product_id, count(*) AS purchases, avg(amount) AS mean_amount,
                    make_timestamptz(max(ts)) AS last_purchase
             FROM events
             WHERE event_type = {sql.literal(self._plan.purchase_type)}
                 AND NOT starts_with(user_id, {sql.literal(ERASED_PREFIX)})
             GROUP BY user_id, product_id
-            """
+            """,
         )
         [(pairs,)] = self._run("SELECT count(*) FROM bought")
         parts = -(-pairs // part_rows) or 1
-        self._run(
-            f"CREATE OR REPLACE TEMP TABLE parts AS SELECT user_id, {sql.event_key('user_id')} % {parts} AS part"
-            " FROM (SELECT DISTINCT user_id FROM bought)"
+        self._create(
+            "parts",
+            f"SELECT user_id, {sql.event_key('user_id')} % {parts} AS part"
+            " FROM (SELECT DISTINCT user_id FROM bought)",
         )
         self._load_final_tables()
         events, pair_values = FINAL_TABLES
@@ -109,9 +110,8 @@ class BatchExecutor(PlanExecutor):
                 f"{entity.name}__",
                 needed,
             )
-            self._run(
-                f"CREATE OR REPLACE TEMP TABLE {entity.name}_states AS"
-                f" SELECT * EXCLUDE (last_us) FROM ({states}) {joins[entity.name]}"
+            self._create(
+                f"{entity.name}_states", f"SELECT * EXCLUDE (last_us) FROM ({states}) {joins[entity.name]}"
             )
         counts = dict(self._run("SELECT part, count(*) FROM pair_states GROUP BY part"))
         return [counts.get(part, 0) for part in range(parts)]
@@ -138,12 +138,12 @@ class BatchExecutor(PlanExecutor):
         if not set(POSITION_COLUMNS) <= set(pq.read_schema(source).names):
             return None
         rows = sql.numbered_rows(source)
-        self._run(
+        self._create(
+            "positions",
             f"""
-            CREATE OR REPLACE TEMP TABLE positions AS
             SELECT event_id, topic_id, "partition" AS log_partition, "offset" AS log_offset
             FROM {sql.first_of_each_id(rows)}
-            """
+            """,
         )
         [(topic,)] = self._run(f"SELECT arg_max(topic_id, file_row_number) FROM {rows}")
         if topic is None:

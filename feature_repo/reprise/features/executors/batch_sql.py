@@ -13,9 +13,9 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from reprise.features.accumulators import Accumulator, Aggregation
-from reprise.features.feature_functions import feature_sql, spec_fields
+from reprise.features.feature_functions import double, feature_sql, spec_fields
 from reprise.features.plan import EntityPlan, Plan
-from reprise.features.sql_dialect import DUCKDB, PARTITIONS, SqlDialect, double
+from reprise.features.sql_dialect import DUCKDB, PARTITIONS, SqlDialect
 from reprise.sql import literal
 
 _BUCKET_HALF_LIVES = 512
@@ -45,15 +45,25 @@ class Span:
     last_us: int
 
 
-class _Past(Aggregation):
+class _DialectAggregation(Aggregation):
+    """Aggregates in the SQL of one engine."""
+
+    def __init__(self, dialect: SqlDialect) -> None:
+        self.dialect = dialect
+
+    def record(self, **fields: str) -> str:
+        return self.dialect.record(**fields)
+
+
+class _Past(_DialectAggregation):
     """Aggregates over each row's past in one entity, strictly before the row's own instant."""
 
     frame = ""
 
     def __init__(self, entity: str, span: Span, dialect: SqlDialect) -> None:
+        super().__init__(dialect)
         self._partition = PARTITIONS[entity]
         self._window = f"{entity}_past"
-        self._dialect = dialect
         self._frame = self.frame or dialect.past(entity)
         self._span = span
         self.window = f"{self._window} AS (PARTITION BY {self._partition} {self._frame})"
@@ -62,10 +72,7 @@ class _Past(Aggregation):
         return f"{aggregate} OVER {self._window}"
 
     def at_end(self, end: str, value: str) -> str:
-        return self.over(self._dialect.end_of_window(end, value))
-
-    def record(self, **fields: str) -> str:
-        return self._dialect.record(**fields)
+        return self.over(self.dialect.end_of_window(end, value))
 
     def latest_products(self, frame: str, limit: int) -> str:
         # A column of ``_lists_select``: a window would keep all events of the past for every row.
@@ -95,7 +102,7 @@ class _Past(Aggregation):
 
     def _bucket_before(self, aggregate: str, bucket: str, back: int) -> str:
         """Return the aggregate over all of the bucket that lies ``back`` buckets before the row's own, else 0."""
-        window = f"PARTITION BY {self._partition} {self._dialect.bucket_before(bucket, back)}"
+        window = f"PARTITION BY {self._partition} {self.dialect.bucket_before(bucket, back)}"
         return f"coalesce({aggregate} OVER ({window}), 0)"
 
 
@@ -117,11 +124,8 @@ class _Inclusive(_Past):
         return f"coalesce({grown} * pow(2.0, -(({last} - {origin}) / {double(half_life)})), 0)", last
 
 
-class _Final(Aggregation):
+class _Final(_DialectAggregation):
     """Aggregates over all events of an entity, for ``GROUP BY``."""
-
-    def __init__(self, dialect: SqlDialect) -> None:
-        self._dialect = dialect
 
     def over(self, aggregate: str) -> str:
         return aggregate
@@ -130,14 +134,11 @@ class _Final(Aggregation):
         return f"count({value})"
 
     def at_end(self, end: str, value: str) -> str:
-        return self._dialect.end_of_group(end, value)
-
-    def record(self, **fields: str) -> str:
-        return self._dialect.record(**fields)
+        return self.dialect.end_of_group(end, value)
 
     def latest_products(self, frame: str, limit: int) -> str:
-        packed = self._dialect.packed_list(frame, limit, f"{frame}_t IS NOT NULL AND {frame}_is_last")
-        return f"coalesce({packed}, ''::{self._dialect.types['bytes']})"
+        packed = self.dialect.packed_list(frame, limit, f"{frame}_t IS NOT NULL AND {frame}_is_last")
+        return f"coalesce({packed}, ''::{self.dialect.types['bytes']})"
 
     def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
         age = f"({frame}_t - {frame}_entity_last) / {double(half_life_us)}"
@@ -178,7 +179,7 @@ def transitions_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
         return f"SELECT * FROM {source}"
     running = _Inclusive("pair", Span(0, 0), dialect)  # values of pairs do not decay
     needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
-    states = _named(_states(plan.pair.accumulators, running, dialect, "after_", needed))
+    states = _named(_states(plan.pair.accumulators, running, "after_", needed))
     events = running.count("CASE WHEN is_event THEN 1 END")
     after = [
         f"CASE WHEN pair_events > 0 THEN {feature_sql(spec, lambda f: f'after_{f}')} END AS {name}_after"
@@ -218,7 +219,7 @@ def past_select(
     expressions = dict(extra or {})
     for entity in plan.entities:
         needed = {field.name for field in entity.projection.view.fields}
-        expressions |= _states(entity.accumulators, pasts[entity.name], dialect, f"{entity.name}__", needed)
+        expressions |= _states(entity.accumulators, pasts[entity.name], f"{entity.name}__", needed)
     windows = ", ".join(past.window for past in pasts.values())
     computed = ", ".join(["is_row", "position", *columns, *_named(expressions)])
     return (
@@ -234,7 +235,7 @@ def pair_values_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
     """
     needed = {name for spec in plan.pair_values.values() for name in spec_fields(spec)}
     # Values of pairs do not decay
-    states = _named(_states(plan.pair.accumulators, _Final(dialect), dialect, "final_", needed))
+    states = _named(_states(plan.pair.accumulators, _Final(dialect), "final_", needed))
     columns = [
         f"{feature_sql(spec, lambda f: f'final_{f}')} AS {name}_after"
         for name, spec in plan.pair_values.items()
@@ -275,14 +276,14 @@ def final_select(
         )
     over_events = [accumulator for accumulator in entity.accumulators if accumulator.frame]
     over_pairs = [accumulator for accumulator in entity.accumulators if not accumulator.frame]
-    states = _named(_states(over_events, _Final(dialect), dialect, prefix, needed))
+    states = _named(_states(over_events, _Final(dialect), prefix, needed))
     query = (
         f"SELECT {', '.join([keys, *states])}, max(ts) AS last_us"
         f" FROM (SELECT *, {', '.join(lasts)} FROM {source}) GROUP BY {keys}"
     )
     if not over_pairs:
         return query
-    states = _named(_states(over_pairs, _Final(dialect), dialect, prefix, needed))
+    states = _named(_states(over_pairs, _Final(dialect), prefix, needed))
     pairs = f"SELECT {', '.join([keys, *states])} FROM {pair_values} GROUP BY {keys}"
     return f"SELECT * FROM ({query}) JOIN ({pairs}) USING ({keys})"
 
@@ -302,7 +303,7 @@ def running_select(
         source = f"({source}) LEFT JOIN ({_lists_select(spec['frame'], spec['limit'], source)}) USING (user_id, ts)"
         source = f"SELECT * FROM {source}"
     return (
-        f"SELECT {', '.join([keys, *_named(_states(entity.accumulators, running, DUCKDB)), *more])}, ts,"
+        f"SELECT {', '.join([keys, *_named(_states(entity.accumulators, running)), *more])}, ts,"
         f" row_number() OVER (PARTITION BY {keys} ORDER BY position DESC) = 1 AS is_last"
         f" FROM ({source}) WINDOW {running.window}"
         f" QUALIFY row_number() OVER (PARTITION BY {keys}, ts ORDER BY position DESC) = 1 ORDER BY {keys}, ts"
@@ -325,13 +326,12 @@ def _lists_select(frame: str, limit: int, source: str) -> str:
 
 def _states(
     accumulators: Iterable[Accumulator],
-    aggregation: Aggregation,
-    dialect: SqlDialect,
+    aggregation: _DialectAggregation,
     prefix: str = "",
     needed: AbstractSet[str] | None = None,
 ) -> dict[str, str]:
     return {
-        f"{prefix}{field.name}": f"({sql})::{dialect.types[field.kind]}"
+        f"{prefix}{field.name}": f"({sql})::{aggregation.dialect.types[field.kind]}"
         for accumulator in accumulators
         for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True)
         if needed is None or field.name in needed

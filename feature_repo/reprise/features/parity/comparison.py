@@ -46,9 +46,10 @@ class Mismatch:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Number of values compared, those that differ, and the largest difference relative to the feature's scale."""
+    """Number of rows and values compared, the values that differ, and the largest difference relative to the scale."""
 
     executors: str
+    rows: int
     compared: int
     mismatches: tuple[Mismatch, ...]
     worst: float
@@ -69,7 +70,7 @@ def compare(
         Mismatch(executors, names[column], int(row), float(left[row, column]), float(right[row, column]))
         for row, column in zip(*np.nonzero(bad), strict=True)
     )
-    return Comparison(executors, int(left.size), mismatches, float(error.max(initial=0.0)))
+    return Comparison(executors, len(left), int(left.size), mismatches, float(error.max(initial=0.0)))
 
 
 def compare_lists(executor: PlanExecutor, plan: Plan, events: Sequence[Event]) -> Comparison:
@@ -79,7 +80,7 @@ def compare_lists(executor: PlanExecutor, plan: Plan, events: Sequence[Event]) -
     """
     executors, kept = "lists: sorted, batch and stream", plan.user.latest_products
     if kept is None:
-        return Comparison(executors, 0, (), 0.0)
+        return Comparison(executors, 0, 0, (), 0.0)
     fold = Fold(plan)
     streamed: defaultdict[str, Cell] = defaultdict(lambda: kept.empty)
     latest: defaultdict[str, dict[str, int]] = defaultdict(dict)
@@ -103,7 +104,7 @@ def compare_lists(executor: PlanExecutor, plan: Plan, events: Sequence[Event]) -
         wrong = next((each for each in lists[1:] if each != lists[0]), None)
         if wrong is not None:
             found.append(Mismatch(executors, kept.id, number, lists[0], wrong))
-    return Comparison(executors, len(rows), tuple(found), float(bool(found)))
+    return Comparison(executors, len(rows), len(rows), tuple(found), float(bool(found)))
 
 
 def feature_scales(plan: Plan, names: Sequence[str], values: FloatArray, largest_amount: float) -> FloatArray:

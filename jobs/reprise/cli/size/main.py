@@ -2,11 +2,13 @@
 
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import click
+
+from reprise.cli.size.sizes import Load, Margins
 
 
 class _Number(click.FloatRange):
@@ -21,6 +23,7 @@ class _Number(click.FloatRange):
 
 _NUMBER = _Number(min=0, max=1e15)
 _AT_LEAST_ONE = _Number(min=1, max=1e15)
+_DEFAULTS = {each.name: each.default for kind in (Load, Margins) for each in fields(kind)}
 
 
 @click.command("size")
@@ -32,28 +35,55 @@ _AT_LEAST_ONE = _Number(min=1, max=1e15)
 @click.option(
     "--pairs-per-user",
     type=_NUMBER,
-    default=30.0,
+    default=_DEFAULTS["pairs_per_user"],
     show_default=True,
     help="Products that a user has an event with.",
 )
-@click.option("--predictions-per-second", type=_NUMBER, default=0.0, help="Predictions a second at the peak.")
 @click.option(
-    "--peak", type=_AT_LEAST_ONE, default=3.0, show_default=True, help="Peak of events over the day's mean."
-)
-@click.option("--kafka-days", type=_NUMBER, default=14.0, show_default=True, help="Retention of the topics.")
-@click.option(
-    "--archive-days", type=_NUMBER, default=365.0, show_default=True, help="Retention of the archive."
+    "--predictions-per-second",
+    type=_NUMBER,
+    default=_DEFAULTS["predictions_per_second"],
+    help="Predictions a second at the peak.",
 )
 @click.option(
-    "--training-days", type=_NUMBER, default=180.0, show_default=True, help="History of a training."
+    "--peak",
+    type=_AT_LEAST_ONE,
+    default=_DEFAULTS["peak"],
+    show_default=True,
+    help="Peak of events over the day's mean.",
 )
 @click.option(
-    "--zones", type=click.IntRange(2), default=3, show_default=True, help="Zones, one of which may be lost."
+    "--kafka-days",
+    type=_NUMBER,
+    default=_DEFAULTS["kafka_days"],
+    show_default=True,
+    help="Retention of the topics.",
+)
+@click.option(
+    "--archive-days",
+    type=_NUMBER,
+    default=_DEFAULTS["archive_days"],
+    show_default=True,
+    help="Retention of the archive.",
+)
+@click.option(
+    "--training-days",
+    type=_NUMBER,
+    default=_DEFAULTS["training_days"],
+    show_default=True,
+    help="History of a training.",
+)
+@click.option(
+    "--zones",
+    type=click.IntRange(2),
+    default=_DEFAULTS["zones"],
+    show_default=True,
+    help="Zones, one of which may be lost.",
 )
 @click.option(
     "--utilization",
     type=click.FloatRange(0, 1, min_open=True),
-    default=0.6,
+    default=_DEFAULTS["utilization"],
     show_default=True,
     help="Share of a processor that is used at the peak.",
 )
@@ -70,7 +100,6 @@ def command(zones: int, utilization: float, bench: Path | None, as_json: bool, *
     loss of a zone, and says how late events would be.
     """
     from reprise.cli.size.report import Report
-    from reprise.cli.size.sizes import Load, Margins
     from reprise.cli.size.unit_costs import FigureError, UnitCosts
 
     costs = UnitCosts()

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-_SESSION_SECONDS = 10  # Until the group notices that a member is gone; the default of KAFKA_SESSION_SECONDS
+from reprise.evaluation.classification_metrics import Floats
+from reprise.log.settings import KafkaAccessSettings
+
+# Until the group notices that a member is gone
+_SESSION_SECONDS = int(KafkaAccessSettings.model_fields["kafka_session_seconds"].default)
 _REBALANCE_SECONDS = 5  # In which nobody reads
 _CAUGHT_UP_SECONDS = 2
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,8 +98,8 @@ def _differences(
         declared = {"partitions": str(topic.partitions)} | declared
         actual = {"partitions": str(len(found["partitions"]))} | actual
     if replication is not None:
-        declared |= {"replication": str(replication)}
-        actual |= {"replication": str(min(len(p["replica_nodes"]) for p in found["partitions"]))}
+        declared["replication"] = str(replication)
+        actual["replication"] = str(min(len(p["replica_nodes"]) for p in found["partitions"]))
     return tuple(
         ConfigDifference(name, value, actual[name])
         for name, value in declared.items()
