@@ -97,6 +97,10 @@ class Aggregation(ABC):
         ones = self.over(f"sum(({value} IS NOT NULL)::INT::DOUBLE)")
         return f"coalesce({ones}, 0)::BIGINT"
 
+    def squares(self, value: str) -> str:
+        """Return the centred sum of squares of the rows that have the value; 0 without one."""
+        return f"coalesce({self.over(f'var_pop({value})')} * {self.count(value)}, 0)"
+
 
 @dataclass(frozen=True, slots=True)
 class Accumulator:
@@ -195,7 +199,7 @@ def _moments(frame: str) -> Accumulator:
         sql=lambda past: (
             past.count(name),
             f"coalesce({past.over(f'sum({name})')}, 0)",
-            f"coalesce({past.over(f'var_pop({name})')} * {past.count(name)}, 0)",
+            past.squares(name),
         ),
     )
 

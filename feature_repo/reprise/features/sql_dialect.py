@@ -14,9 +14,6 @@ from reprise.features.latest_products import SQL_ENTRY
 PARTITIONS = {"user": "user_id", "product": "product_id", "pair": "user_id, product_id"}
 """The keys of each entity."""
 
-_BUCKET_POSITIONS = 2**38
-"""Positions in one bucket, where one number orders buckets and positions."""
-
 
 class SqlDialect(ABC):
     """How one engine writes what the other writes differently.
@@ -71,10 +68,6 @@ class SqlDialect(ABC):
         """Return the order and frame of a window over the rows strictly before the own row's instant."""
 
     @abstractmethod
-    def bucket_before(self, bucket: str, back: int) -> str:
-        """Return those over the bucket ``back`` buckets before the own row's bucket."""
-
-    @abstractmethod
     def packed_list(self, frame: str, limit: int, condition: str) -> str:
         """Return the packed list of the ``limit`` latest entries of a frame, null or empty without one."""
 
@@ -120,13 +113,6 @@ class _DuckDb(SqlDialect):
     def past(self, entity: str) -> str:
         return f"ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND {entity}_peer PRECEDING"
 
-    def bucket_before(self, bucket: str, back: int) -> str:
-        return (
-            f"ORDER BY {bucket} * {_BUCKET_POSITIONS} + position"
-            f" RANGE BETWEEN {back * _BUCKET_POSITIONS} + position PRECEDING"
-            f" AND {(back - 1) * _BUCKET_POSITIONS} + position + 1 PRECEDING"
-        )
-
     def packed_list(self, frame: str, limit: int, condition: str) -> str:
         entry = SQL_ENTRY.format(frame=frame, bytes="strlen(product_id)")
         return f"unhex(array_to_string(max({entry}, {limit}) FILTER (WHERE {condition}), ''))"
@@ -170,9 +156,6 @@ class _Spark(SqlDialect):
 
     def past(self, entity: str) -> str:  # noqa: ARG002 - the frame is the same for every entity
         return "ORDER BY ts RANGE BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING"
-
-    def bucket_before(self, bucket: str, back: int) -> str:
-        return f"ORDER BY {bucket} RANGE BETWEEN {back} PRECEDING AND {back} PRECEDING"
 
     def packed_list(self, frame: str, limit: int, condition: str) -> str:
         entry = SQL_ENTRY.format(frame=frame, bytes="octet_length(product_id)")

@@ -89,9 +89,10 @@ def build_training_rows(
     schema = training_schema(plan, questions=questions, further=further)
     names = _texts(questions)
     complete_until = f"(SELECT max(ts) - {refund_us} FROM events)"
+    first_purchase = f"min({plan.purchase_frame}_t) OVER (PARTITION BY user_id, product_id)"
     extra = {
         "label": training_label(plan.purchase_frame, horizon_us, complete_until),
-        "repeat_candidate": f"count({plan.purchase_frame}_t) OVER pair_past > 0",
+        "repeat_candidate": f"coalesce({first_purchase} < ts, false)",
         **{
             further_label(each): training_label(plan.purchase_frame, microseconds(each), complete_until)
             for each in further

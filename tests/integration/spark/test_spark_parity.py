@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,6 +30,7 @@ from reprise.features.parity.comparison import (
     feature_scales,
 )
 from reprise.features.training_rows import build_training_rows
+from support.discovered import full_plan
 from support.hard_cases import DAY_US, HARD_CASES, NOW, YEAR_US, every_pair_at, purchase, view
 from support.hard_histories import (
     Request,
@@ -60,7 +62,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkExecutor]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_CONF_DIR", str(settings_folder))
         try:
-            executor = SparkExecutor(PLAN, master="local[2]", memory_limit="1GiB")
+            executor = SparkExecutor(PLAN, master="local[2]", memory_limit="1GiB", bucket_rows=40)
         except ExecutorUnavailableError as error:
             pytest.skip(f"{error} (make test-tools)")
         with executor as shared:
@@ -118,7 +120,7 @@ def test_hard_cases_and_their_states_are_the_same(spark: SparkExecutor, duckdb: 
         asked = {instants[0], instants[len(instants) // 2], instants[-1], instants[-1] + 1}
         own, about = with_own_ids(label, case, every_pair_at(sorted(asked | {instants[-1] + YEAR_US})))
         events, requests = events + own, requests + about
-    # More half-lives than a double can hold: decayed weights are summed in buckets
+    # More half-lives than a double can hold: every key's past is in buckets
     assert max(e.timestamp_us for e in events) - min(e.timestamp_us for e in events) > 512 * 7 * DAY_US
     assert_four_ways_the_same(spark, duckdb, events, requests)
     assert_states_are_the_same(spark, duckdb, largest_amount(events))
@@ -158,6 +160,22 @@ def test_a_dense_history_its_states_and_lists_are_the_same(
     assert loaded.equals(duckdb.events().cast(loaded.schema))
 
 
+@pytest.mark.parametrize("years", [pytest.param(20.0, marks=pytest.mark.soak), 1.0])
+@pytest.mark.usefixtures("spark")
+def test_every_feature_of_a_past_in_many_buckets_is_the_same(years: float) -> None:
+    plan = full_plan()
+    events = random_history(5, 400, users=5, products=4, years=years)
+    with (
+        BatchExecutor(plan) as duckdb,
+        SparkExecutor(plan, bucket_rows=10) as all_features,
+    ):
+        found = answers(duckdb, plan, events, requests_at(events, 5))
+        all_features.load_events(event_table(events))
+        on_spark = batch_inputs(all_features, plan, request_frame(requests_at(events, 5)))
+    comparison = compare("Spark and batch", plan.input_names, on_spark, found.batch, found.scales())
+    assert [str(mismatch) for mismatch in comparison.mismatches] == []
+
+
 def test_only_the_first_row_of_an_event_id_before_an_instant_is_loaded(
     spark: SparkExecutor, duckdb: BatchExecutor
 ) -> None:
@@ -194,7 +212,10 @@ def test_training_rows_are_the_same(spark: SparkExecutor, tmp_path: Path, size: 
     history = returned(random_history(3, size, users=size // 50, products=30))
     pq.write_table(event_table(history), tmp_path / "events.parquet")
     tables, reports = [], []
-    for name, open_executor in (("spark", SparkExecutor), ("duckdb", BatchExecutor)):
+    for name, open_executor in (
+        ("spark", partial(SparkExecutor, bucket_rows=40)),
+        ("duckdb", BatchExecutor),
+    ):
         out = tmp_path / f"{name}.parquet"
         report = build_training_rows(
             tmp_path / "events.parquet",

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 
 from reprise.features.accumulators import Accumulator, Aggregation
 from reprise.features.feature_functions import double, feature_sql, spec_fields
-from reprise.features.plan import EntityPlan, Plan
+from reprise.features.plan import EntityName, EntityPlan, Plan
 from reprise.features.sql_dialect import DUCKDB, PARTITIONS, SqlDialect
 from reprise.sql import literal
 
-_BUCKET_HALF_LIVES = 512
+BUCKET_HALF_LIVES = 512
 """Half-lives in one sum of decayed weights; 2^512 leaves a double room for amounts and counts."""
+
+_BUCKET_POSITIONS = 2**38
+"""Positions in one bucket, where one number orders buckets and positions."""
 
 ROW_COLUMNS = (
     "row_id",
@@ -55,7 +58,7 @@ class _DialectAggregation(Aggregation):
         return self.dialect.record(**fields)
 
 
-class _Past(_DialectAggregation):
+class Past(_DialectAggregation):
     """Aggregates over each row's past in one entity, strictly before the row's own instant."""
 
     frame = ""
@@ -69,12 +72,15 @@ class _Past(_DialectAggregation):
         self.window = f"{self._window} AS (PARTITION BY {self._partition} {self._frame})"
 
     def over(self, aggregate: str) -> str:
+        """Return an aggregate over the past."""
         return f"{aggregate} OVER {self._window}"
 
     def at_end(self, end: str, value: str) -> str:
+        """Return the value in the first or last row of the past that has it."""
         return self.over(self.dialect.end_of_window(end, value))
 
     def latest_products(self, frame: str, limit: int) -> str:
+        """Return the list before the row."""
         # A column of ``_lists_select``: a window would keep all events of the past for every row.
         return f"coalesce({frame}_latest_{limit}, ''::BLOB)"
 
@@ -82,31 +88,35 @@ class _Past(_DialectAggregation):
         """Return the decayed sum at the row's own instant, and that instant; null without events.
 
         Weights are scaled to a common origin, so that one prefix sum serves all rows. The factors are positive, so
-        nothing cancels. A history of more half-lives than a double can hold is cut into buckets. Weights from three
-        buckets before have decayed to less than 2^-1024.
+        nothing cancels. A history of more half-lives than a double can hold is cut into buckets, on DuckDB; weights
+        from three buckets before have decayed to less than 2^-1024.
         """
         half_life, origin = float(half_life_us), self._span.first_us
         reference = f"CASE WHEN {self.at_end('first', f'{frame}_t')} IS NOT NULL THEN ts END"
         age = f"(ts - {origin}) / {double(half_life)}"
-        if (self._span.last_us - origin) / half_life <= _BUCKET_HALF_LIVES:
+        if (self._span.last_us - origin) / half_life <= BUCKET_HALF_LIVES:
             grown = self.over(f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)")
             return f"coalesce({grown}, 0) * pow(2.0, -({age}))", reference
-        bucket = f"floor(({age}) / {_BUCKET_HALF_LIVES})::BIGINT"
-        within = f"(({age}) - {_BUCKET_HALF_LIVES} * {bucket})"
+        bucket = f"floor(({age}) / {BUCKET_HALF_LIVES})::BIGINT"
+        within = f"(({age}) - {BUCKET_HALF_LIVES} * {bucket})"
         case = f"CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0"
-        present, earlier = (f"{case}, {within}{less}) END" for less in ("", f" - {_BUCKET_HALF_LIVES}"))
+        present, earlier = (f"{case}, {within}{less}) END" for less in ("", f" - {BUCKET_HALF_LIVES}"))
         same_bucket = f"sum({present}) OVER (PARTITION BY {self._partition}, {bucket} {self._frame})"
         before = [self._bucket_before(f"sum({earlier})", bucket, back) for back in (1, 2)]
-        total = f"coalesce({same_bucket}, 0) + {before[0]} + {before[1]} * pow(2.0, -{_BUCKET_HALF_LIVES})"
+        total = f"coalesce({same_bucket}, 0) + {before[0]} + {before[1]} * pow(2.0, -{BUCKET_HALF_LIVES})"
         return f"({total}) * pow(2.0, -{within})", reference
 
     def _bucket_before(self, aggregate: str, bucket: str, back: int) -> str:
         """Return the aggregate over all of the bucket that lies ``back`` buckets before the row's own, else 0."""
-        window = f"PARTITION BY {self._partition} {self.dialect.bucket_before(bucket, back)}"
+        window = (
+            f"PARTITION BY {self._partition} ORDER BY {bucket} * {_BUCKET_POSITIONS} + position"
+            f" RANGE BETWEEN {back * _BUCKET_POSITIONS} + position PRECEDING"
+            f" AND {(back - 1) * _BUCKET_POSITIONS} + position + 1 PRECEDING"
+        )
         return f"coalesce({aggregate} OVER ({window}), 0)"
 
 
-class _Inclusive(_Past):
+class _Inclusive(Past):
     """Aggregates over a row's past in one entity and the row itself."""
 
     frame = "ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
@@ -117,7 +127,7 @@ class _Inclusive(_Past):
         In a history of more half-lives than a double can hold it is the equivalent sum at the row's own instant.
         """
         origin, half_life = self._span.first_us, float(half_life_us)
-        if (self._span.last_us - origin) / half_life > _BUCKET_HALF_LIVES:
+        if (self._span.last_us - origin) / half_life > BUCKET_HALF_LIVES:
             return super().decayed(frame, weight, half_life_us)
         last = self.over(f"max({frame}_t)")
         grown = self.over(f"sum({weight} * pow(2.0, ({frame}_t - {origin}) / {double(half_life)}))")
@@ -200,30 +210,35 @@ def transitions_select(plan: Plan, source: str, dialect: SqlDialect) -> str:
     return f"SELECT {', '.join(['*', f'{is_new} AS pair_is_new', *moved])} FROM ({valued})"
 
 
-def past_select(
-    plan: Plan,
-    source: str,
-    span: Span,
-    columns: Sequence[str],
-    extra: Mapping[str, str] | None,
-    dialect: SqlDialect,
-) -> str:
-    """Return the query of the states strictly before each row's instant, named ``<entity>__<field>``.
+def past_states(plan: Plan, pasts: Mapping[EntityName, Past]) -> dict[str, str]:
+    """Return the states before each row that the inputs are computed from, by ``<entity>__<field>``.
 
-    It has the fields that the inputs are computed from.
-
-    ``source`` is a query of ``transitions_select``, and ``span`` that of its rows. ``columns`` of it are passed on.
-    The ``extra`` expressions, by name, may use the windows ``user_past``, ``product_past`` and ``pair_past``.
+    They are expressions over the columns of ``transitions_select``, with the windows of ``pasts``.
     """
-    pasts = {entity.name: _Past(entity.name, span, dialect) for entity in plan.entities}
-    expressions = dict(extra or {})
-    for entity in plan.entities:
-        needed = {field.name for field in entity.projection.view.fields}
-        expressions |= _states(entity.accumulators, pasts[entity.name], f"{entity.name}__", needed)
+    return {
+        name: expression
+        for entity in plan.entities
+        for name, expression in _states(
+            entity.accumulators,
+            pasts[entity.name],
+            f"{entity.name}__",
+            {field.name for field in entity.projection.view.fields},
+        ).items()
+    }
+
+
+def past_select(
+    source: str, pasts: Mapping[EntityName, Past], columns: Sequence[str], expressions: Mapping[str, str]
+) -> str:
+    """Return the query of ``columns`` and named ``expressions``, such as ``past_states``, for each row in order.
+
+    ``source`` is a table or query in parentheses of ``transitions_select``. The expressions may use the windows of
+    ``pasts``.
+    """
     windows = ", ".join(past.window for past in pasts.values())
     computed = ", ".join(["is_row", "position", *columns, *_named(expressions)])
     return (
-        f"SELECT {', '.join([*columns, *expressions])} FROM (SELECT {computed} FROM ({source}) WINDOW {windows})"
+        f"SELECT {', '.join([*columns, *expressions])} FROM (SELECT {computed} FROM {source} WINDOW {windows})"
         " WHERE is_row ORDER BY position"
     )
 
@@ -333,6 +348,7 @@ def _states(
     return {
         f"{prefix}{field.name}": f"({sql})::{aggregation.dialect.types[field.kind]}"
         for accumulator in accumulators
+        if needed is None or not needed.isdisjoint(field.name for field in accumulator.fields)
         for field, sql in zip(accumulator.fields, accumulator.sql(aggregation), strict=True)
         if needed is None or field.name in needed
     }

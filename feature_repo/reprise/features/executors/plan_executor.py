@@ -156,10 +156,12 @@ class PlanExecutor(AbstractContextManager["PlanExecutor"]):
     def _past(
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
     ) -> pa.RecordBatchReader:
-        transitions = self._lift(source)
-        return self._stream(
-            batch_sql.past_select(self._plan, transitions, self._span(), columns, extra, self.dialect)
-        )
+        transitions, span = self._lift(source), self._span()
+        pasts = {
+            entity.name: batch_sql.Past(entity.name, span, self.dialect) for entity in self._plan.entities
+        }
+        expressions = {**(extra or {}), **batch_sql.past_states(self._plan, pasts)}
+        return self._stream(batch_sql.past_select(f"({transitions})", pasts, columns, expressions))
 
     def _events(self, *, is_row: bool) -> str:
         is_purchase = f"(event_type = {sql.literal(self._plan.purchase_type)})::DOUBLE"

@@ -3,7 +3,7 @@
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,10 +14,15 @@ import pyarrow.parquet as pq
 
 from reprise import sql
 from reprise.features.exceptions import ExecutorUnavailableError, FeatureEngineError
+from reprise.features.executors import batch_sql
+from reprise.features.executors.bucketed_past import BucketedPast, hot_keys_select, widest_bucket_us
 from reprise.features.executors.plan_executor import BATCH_ROWS, PlanExecutor
-from reprise.features.plan import Plan
+from reprise.features.plan import EntityName, Plan
 from reprise.features.sql_dialect import SPARK
 
+_TASKS = "spark.sql.shuffle.partitions"
+_TASKS_PER_PROCESSOR = 16
+_LEAST_BUCKET_ROWS = 10_000
 _INSTALL = "install reprise[spark] and Java 17"
 
 
@@ -33,6 +38,8 @@ class SparkExecutor(PlanExecutor):
         master: URL of the Spark master, or ``local[N]`` for N threads of this machine.
         memory_limit: Heap of the Java process that is started, which is the driver, such as ``4GiB``.
         temp_directory: Where tables are written, and on this machine what Spark spills; the system's by default.
+        bucket_rows: Rows of a user, product or pair in one task; see ``bucketed_past``. By default half of those that
+            each task would have, but 10,000 or more.
 
     Raises:
         ExecutorUnavailableError: PySpark or Java is missing, or Spark does not start.
@@ -48,8 +55,10 @@ class SparkExecutor(PlanExecutor):
         master: str = "local[*]",
         memory_limit: str = "4GiB",
         temp_directory: Path | None = None,
+        bucket_rows: int | None = None,
     ) -> None:
         super().__init__(plan)
+        self._bucket_rows = bucket_rows
         self._tables: dict[str, Any] = {}
         self._names = map("table-{}".format, count())
         self._files = TemporaryDirectory(prefix="reprise-spark-", dir=temp_directory)
@@ -61,6 +70,9 @@ class SparkExecutor(PlanExecutor):
         # Names of tables and settings of its own
         self._spark = self._session.newSession()
         self._spark.conf.set("spark.sql.session.timeZone", "UTC")
+        context = self._session.sparkContext
+        if context.master.startswith("local") and not context.getConf().contains(_TASKS):
+            self._spark.conf.set(_TASKS, _TASKS_PER_PROCESSOR * context.defaultParallelism)
 
     def __exit__(self, *_: object) -> None:
         for table in self._tables.values():
@@ -74,6 +86,34 @@ class SparkExecutor(PlanExecutor):
             table, source = source, Path(self._files.name, f"{next(self._names)}.parquet")
             pq.write_table(table, source)
         return f"(SELECT *, _metadata.row_index AS file_row_number FROM parquet.`{source}`)"
+
+    def _past(
+        self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
+    ) -> pa.RecordBatchReader:
+        """Return the rows as the base class does, with the past of hot keys in buckets."""
+        self._create("transitions", self._lift(source))
+        most = self._bucket_rows
+        if most is None:
+            [(count,)] = self._run("SELECT count(*) FROM transitions")
+            most = max(_LEAST_BUCKET_ROWS, count // (2 * int(self._spark.conf.get(_TASKS))))
+        span, rows = self._span(), "transitions"
+        pasts: dict[EntityName, batch_sql.Past] = {}
+        bucketed: dict[EntityName, BucketedPast] = {}
+        for entity in self._plan.entities:
+            hot_keys, widest = f"hot_{entity.name}", widest_bucket_us(entity, span)
+            self._create(hot_keys, hot_keys_select(entity, span, "transitions", most))
+            [(hot,)] = self._run(f"SELECT count(*) FROM {hot_keys}")
+            if hot or span.first_us + widest <= span.last_us:
+                bucketed[entity.name] = pasts[entity.name] = BucketedPast(entity, span, widest)
+                rows = bucketed[entity.name].bucketed(rows, hot_keys)
+            else:
+                pasts[entity.name] = batch_sql.Past(entity.name, span, self.dialect)
+        expressions = {**(extra or {}), **batch_sql.past_states(self._plan, pasts)}
+        for name, past in bucketed.items():
+            hot_keys, earlier = f"hot_{name}", f"{name}_earlier"
+            self._create(earlier, past.earlier_select(past.bucketed("transitions", hot_keys)))
+            rows = past.with_earlier(rows, earlier)
+        return self._stream(batch_sql.past_select(rows, pasts, columns, expressions))
 
     def _create(self, table: str, query: str) -> None:
         created = self._spark.sql(query).persist()

@@ -1,0 +1,141 @@
+"""Each row's past on Spark where a window would put too much on one task: time buckets, merged by prefix.
+
+A window computes all rows of a key in one task. So a key's time is cut into buckets. A row's past is the state of the
+earlier buckets, which is merged from a partial state of each, and the past within the row's own bucket, which is a
+window. Keys with few rows have one bucket, unless the history has more half-lives than a double can hold.
+"""
+
+from collections.abc import Iterator
+
+from reprise.features.executors.batch_sql import BUCKET_HALF_LIVES, Past, Span
+from reprise.features.feature_functions import double
+from reprise.features.plan import EntityPlan
+from reprise.features.sql_dialect import PARTITIONS, SPARK
+
+_NO_MOMENTS = "named_struct('n', 0D, 'total', 0D, 'squares', 0D)"
+_SHIFT = "(b.total / nullif(b.n, 0D) - a.total / nullif(a.n, 0D))"
+_MERGE_MOMENTS = (  # as in ``accumulators``
+    "(a, b) -> named_struct('n', a.n + b.n, 'total', a.total + b.total, 'squares',"
+    f" a.squares + b.squares + coalesce(pow({_SHIFT}, 2D) * a.n * b.n / nullif(a.n + b.n, 0D), 0D))"
+)
+
+
+class BucketedPast(Past):
+    """Aggregates over each row's past in one entity, for rows of ``bucketed``."""
+
+    def __init__(self, entity: EntityPlan, span: Span, bucket_us: int) -> None:
+        super().__init__(entity.name, span, SPARK)
+        self._name, self._keys = entity.name, PARTITIONS[entity.name]
+        self._start = f"{entity.name}_start"
+        self._bucket_us = bucket_us
+        self._earlier_states: dict[str, str] = {}  # by the partial state of a bucket, which they merge
+        self.window = f"{self._window} AS (PARTITION BY {self._keys}, {self._start} {self._frame})"
+
+    def over(self, aggregate: str) -> str:
+        """Return a sum, minimum or maximum over the past."""
+        function = aggregate.partition("(")[0]
+        earlier = self._earlier(aggregate, f"{function}({{0}}) OVER earlier")
+        own = super().over(aggregate)
+        if function == "sum":
+            return f"(coalesce({earlier}, 0) + coalesce({own}, 0))"
+        return f"{ {'min': 'least', 'max': 'greatest'}[function] }({earlier}, {own})"
+
+    def at_end(self, end: str, value: str) -> str:
+        """Return the value in the first or last row of the past that has it."""
+        earlier = self._earlier(
+            self.dialect.end_of_group(end, value), f"{end}_value({{0}}, true) OVER earlier"
+        )
+        own = super().over(self.dialect.end_of_window(end, value))
+        return f"coalesce({earlier}, {own})" if end == "first" else f"coalesce({own}, {earlier})"
+
+    def squares(self, value: str) -> str:
+        """Return the centred sum of squares in the past."""
+
+        def moments(over: str) -> str:
+            return (
+                f"named_struct('n', count({value}){over}::DOUBLE, 'total', coalesce(sum({value}){over}, 0D),"
+                f" 'squares', coalesce(var_pop({value}){over} * count({value}){over}, 0D))"
+            )
+
+        earlier = self._earlier(
+            moments(""), f"aggregate(collect_list({{0}}) OVER earlier, {_NO_MOMENTS}, {_MERGE_MOMENTS})"
+        )
+        own = moments(f" OVER {self._window}")
+        return f"aggregate(array({own}), coalesce({earlier}, {_NO_MOMENTS}), {_MERGE_MOMENTS}).squares"
+
+    def decayed(self, frame: str, weight: str, half_life_us: int) -> tuple[str, str]:
+        """Return the decayed sum at the row's own instant, and that instant; null without events.
+
+        Weights are scaled to the start of their bucket, which has at most ``BUCKET_HALF_LIVES``.
+        """
+        half_life = double(float(half_life_us))
+        reference = f"CASE WHEN {self.at_end('first', f'{frame}_t')} IS NOT NULL THEN ts END"
+        age = f"(ts - {self._start}) / {half_life}"
+        grown = f"sum(CASE WHEN {frame}_t IS NOT NULL THEN {weight} * pow(2.0, {age}) END)"
+        earlier = self._earlier(
+            f"named_struct('start', {self._start}, 'total', coalesce({grown}, 0D))",
+            f"aggregate(collect_list({{0}}) OVER earlier, 0D, (total, one) ->"
+            f" total + one.total * pow(2.0, (one.start - {self._start}) / {half_life}))",
+        )
+        total = f"coalesce({earlier}, 0D) + coalesce({super().over(grown)}, 0D)"
+        return f"({total}) * pow(2.0, -({age}))", reference
+
+    def bucketed(self, rows: str, hot_keys: str) -> str:
+        """Return ``rows`` with the start of their bucket; ``hot_keys`` is a table of ``hot_keys_select``."""
+        first = self._span.first_us
+        start = f"ts - pmod(ts - {first}, coalesce(bucket_us, {self._bucket_us}))"
+        return (
+            f"(SELECT * EXCEPT (bucket_us), {start} AS {self._start}"
+            f" FROM {rows} LEFT JOIN {hot_keys} USING ({self._keys}))"
+        )
+
+    def earlier_select(self, rows: str) -> str:
+        """Return the query of the merged states of the earlier buckets, of all buckets but a key's first.
+
+        ``rows`` are those of ``bucketed``. All aggregates must have been asked for.
+        """
+        columns = {self._column(number): states for number, states in enumerate(self._earlier_states.items())}
+        partials = ", ".join(f"{partial} AS {name}" for name, (partial, _) in columns.items())
+        merged = ", ".join(f"{earlier.format(name)} AS {name}" for name, (_, earlier) in columns.items())
+        return (
+            f"SELECT * FROM (SELECT {self._keys}, {self._start}, {merged}"
+            f" FROM (SELECT {self._keys}, {self._start}, {partials} FROM {rows} GROUP BY {self._keys}, {self._start})"
+            f" WINDOW earlier AS (PARTITION BY {self._keys} ORDER BY {self._start}"
+            " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))"
+            f" WHERE {self._start} > {self._span.first_us}"
+        )
+
+    def with_earlier(self, rows: str, earlier: str) -> str:
+        """Return ``rows`` of ``bucketed`` with the columns of a table of ``earlier_select``."""
+        return f"(SELECT * FROM {rows} LEFT JOIN {earlier} USING ({self._keys}, {self._start}))"
+
+    def _earlier(self, partial: str, earlier: str) -> str:
+        """Return the column with the merged states of the earlier buckets; ``earlier`` is a format of the partial's."""
+        self._earlier_states.setdefault(partial, earlier)
+        return self._column(list(self._earlier_states).index(partial))
+
+    def _column(self, number: int) -> str:
+        return f"{self._name}_earlier_{number}"
+
+
+def widest_bucket_us(entity: EntityPlan, span: Span) -> int:
+    """Return the width of one bucket that has the whole history, or as much as its decayed weights allow."""
+    return min(
+        [
+            *(half_life * BUCKET_HALF_LIVES for half_life in _half_lives(entity)),
+            span.last_us - span.first_us + 1,
+        ]
+    )
+
+
+def hot_keys_select(entity: EntityPlan, span: Span, rows: str, most: int) -> str:
+    """Return the query of the keys with more rows than ``most``, and the ``bucket_us`` that gives about so many."""
+    keys, length = PARTITIONS[entity.name], span.last_us - span.first_us + 1
+    width = f"least({widest_bucket_us(entity, span)}, greatest(1, {length} * {most} div count(*)))"
+    return f"SELECT {keys}, {width} AS bucket_us FROM {rows} GROUP BY {keys} HAVING count(*) > {most}"
+
+
+def _half_lives(entity: EntityPlan) -> Iterator[int]:
+    for accumulator in entity.accumulators:
+        if "half_life_us" in accumulator.spec:
+            yield accumulator.spec["half_life_us"]
