@@ -5,8 +5,6 @@ earlier buckets, which is merged from a partial state of each, and the past with
 window. Keys with few rows have one bucket, unless the history has more half-lives than a double can hold.
 """
 
-from collections.abc import Iterator
-
 from reprise.features.executors.batch_sql import BUCKET_HALF_LIVES, Past, Span
 from reprise.features.feature_functions import double
 from reprise.features.plan import EntityPlan
@@ -120,22 +118,14 @@ class BucketedPast(Past):
 
 def widest_bucket_us(entity: EntityPlan, span: Span) -> int:
     """Return the width of one bucket that has the whole history, or as much as its decayed weights allow."""
-    return min(
-        [
-            *(half_life * BUCKET_HALF_LIVES for half_life in _half_lives(entity)),
-            span.last_us - span.first_us + 1,
-        ]
-    )
+    length = span.last_us - span.first_us + 1
+    half_lives = [each.spec["half_life_us"] for each in entity.accumulators if "half_life_us" in each.spec]
+    return min(length, BUCKET_HALF_LIVES * min(half_lives, default=length))
 
 
 def hot_keys_select(entity: EntityPlan, span: Span, rows: str, most: int) -> str:
     """Return the query of the keys with more rows than ``most``, and the ``bucket_us`` that gives about so many."""
     keys, length = PARTITIONS[entity.name], span.last_us - span.first_us + 1
-    width = f"least({widest_bucket_us(entity, span)}, greatest(1, {length} * {most} div count(*)))"
+    even = f"{double(float(length * most))} / count(*)"
+    width = f"least({double(float(widest_bucket_us(entity, span)))}, greatest(1D, {even}))::BIGINT"
     return f"SELECT {keys}, {width} AS bucket_us FROM {rows} GROUP BY {keys} HAVING count(*) > {most}"
-
-
-def _half_lives(entity: EntityPlan) -> Iterator[int]:
-    for accumulator in entity.accumulators:
-        if "half_life_us" in accumulator.spec:
-            yield accumulator.spec["half_life_us"]

@@ -1,0 +1,196 @@
+"""Training rows of growing histories on DuckDB and on Spark, and of a history with a hot product and a hot user.
+
+Run ``PYTHONPATH=tests python tests/bench/bench_scale.py [scale]``; 10 ends at ten million events, and takes hours. Both
+engines get this machine and the same memory, and their rows are compared. In the skewed history one product has 30 %
+of all events and one user 10 %. The baseline of its tasks is Spark without buckets: windows over whole keys.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from bench_features import history
+from standalone import run_alone
+
+from reprise.features.executors.batch import BatchExecutor
+from reprise.features.executors.spark import SparkExecutor
+from reprise.features.parity.comparison import compare, feature_scales
+from reprise.features.training_rows import build_training_rows
+from support.plans import checked_in_plan
+
+PLAN = checked_in_plan()
+EVENTS = (100_000, 300_000, 1_000_000)
+SKEWED_EVENTS = 300_000
+MEMORY = "8GiB"
+EXECUTORS = {
+    "duckdb": BatchExecutor,
+    "spark": SparkExecutor,
+    "spark_without_buckets": partial(SparkExecutor, bucket_rows=sys.maxsize),
+}
+STRAGGLERS = 3.0
+"""Times the median task that the longest may take."""
+IN_BATCH = 65_536
+Numbers = dict[str, float | int]
+
+
+def one_build(executor: str, events: Path, out: Path) -> None:
+    """Build training rows and print seconds and peak memory; runs in a process of its own."""
+    peak = 0.0
+
+    def note_peak(_: int) -> None:
+        nonlocal peak
+        peak = max(peak, sum(peak_bytes(pid) for pid in own_processes()) / 2**30)
+
+    began = time.perf_counter()
+    build_training_rows(
+        events,
+        out,
+        PLAN,
+        timedelta(days=30),
+        questions=True,
+        memory_limit=MEMORY,
+        temp_directory=out.parent,
+        open_executor=EXECUTORS[executor],
+        advance=note_peak,
+    )
+    print(json.dumps({"seconds": round(time.perf_counter() - began, 1), "peak_gib": round(peak, 2)}))
+
+
+def own_processes() -> list[int]:
+    """Return this process and its children: PySpark starts Java in one."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    grandchildren = [
+        int(pid)
+        for child in children.split()
+        for pid in Path(f"/proc/{child}/task/{child}/children").read_text().split()
+    ]
+    return [os.getpid(), *map(int, children.split()), *grandchildren]
+
+
+def peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM:")), 0)
+
+
+def built(executor: str, events: Path, out: Path) -> Numbers:
+    """Build the rows in a process of its own, with Spark's event log in ``spark`` beside them."""
+    log = out.parent / "spark"
+    log.mkdir(exist_ok=True)
+    (log / "spark-defaults.conf").write_text(
+        f"spark.eventLog.enabled true\nspark.eventLog.dir file://{log}\nspark.eventLog.rolling.enabled false\n"
+        "spark.eventLog.compress false\n"
+    )
+    command = [sys.executable, __file__, "--build", executor, str(events), str(out)]
+    done = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "SPARK_CONF_DIR": str(log)}
+    )
+    numbers: Numbers = json.loads(done.stdout.splitlines()[-1])
+    return numbers
+
+
+def longest_task(log: Path) -> float:
+    """Return how many times the median its longest task took, in the stage where that cost the most time."""
+    seconds: defaultdict[int, list[float]] = defaultdict(list)
+    for line in log.read_text().splitlines():
+        event = json.loads(line)
+        if event["Event"] == "SparkListenerTaskEnd":
+            task = event["Task Info"]
+            seconds[event["Stage ID"]].append((task["Finish Time"] - task["Launch Time"]) / 1000)
+    worst = max(
+        (each for each in seconds.values() if len(each) > 2),
+        key=lambda each: max(each) - statistics.median(each),
+    )
+    return round(max(worst) / statistics.median(worst), 1)
+
+
+def mismatches(left: Path, right: Path, largest_amount: float) -> int:
+    """Count the rows and values in which two files of training rows differ, batch by batch."""
+    files = [pq.ParquetFile(path) for path in (left, right)]
+    names = list(PLAN.input_names)
+    exact = [name for name in files[0].schema_arrow.names if name not in names]
+    found = abs(files[0].metadata.num_rows - files[1].metadata.num_rows)
+    for one, other in zip(*(file.iter_batches(IN_BATCH) for file in files), strict=False):
+        found += sum(not one.column(name).equals(other.column(name)) for name in exact)
+        left_values, right_values = (
+            np.column_stack([batch.column(name).to_numpy(zero_copy_only=False) for name in names])
+            for batch in (one, other)
+        )
+        scales = feature_scales(PLAN, names, right_values, largest_amount)
+        found += len(compare("Spark and DuckDB", names, left_values, right_values, scales).mismatches)
+    return found
+
+
+def skewed(source: Path, out: Path) -> Path:
+    """Give one product 30 % of the events, and one user 10 %."""
+    duckdb.execute(
+        f"""
+        COPY (SELECT * REPLACE (
+            CASE WHEN hash(event_id) % 10 < 3 THEN 'hot' ELSE product_id END AS product_id,
+            CASE WHEN hash(event_id || 'user') % 10 = 0 THEN 'hot' ELSE user_id END AS user_id
+        ) FROM '{source}') TO '{out}' (FORMAT parquet)
+        """
+    )
+    return out
+
+
+def run(scale: float = 1.0) -> dict[str, Numbers | dict[str, Numbers]]:
+    """Measure everything."""
+    curves: dict[str, Numbers] = {"duckdb": {}, "spark": {}, "duckdb_gib": {}, "spark_gib": {}}
+    different = compared = 0
+    with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
+        folder = Path(name)
+        for events in (round(each * scale) for each in EVENTS):
+            source = history(folder, events, users=max(50, events // 50), products=max(20, events // 500))
+            rows = {executor: folder / f"{executor}.parquet" for executor in ("duckdb", "spark")}
+            for executor, out in rows.items():
+                numbers = built(executor, source, out)
+                curves[executor][str(events)] = numbers["seconds"]
+                curves[f"{executor}_gib"][str(events)] = numbers["peak_gib"]
+            largest = pc.max(pq.read_table(source, columns=["amount"])["amount"]).as_py()
+            different += mismatches(rows["spark"], rows["duckdb"], largest)
+            compared += pq.read_metadata(rows["spark"]).num_rows
+        uneven: Numbers = {"events": round(SKEWED_EVENTS * scale)}
+        source = history(folder, round(SKEWED_EVENTS * scale), users=2_000, products=300)
+        for executor in ("spark", "spark_without_buckets"):
+            log = folder / executor / "spark"
+            log.mkdir(parents=True)
+            numbers = built(executor, skewed(source, folder / "skewed.parquet"), log.parent / "rows.parquet")
+            [application] = log.glob("local-*")
+            uneven[f"{executor}_seconds"] = numbers["seconds"]
+            uneven[f"{executor}_longest_task_times_median"] = longest_task(application)
+    return {"curves": curves, "skewed": uneven, "compared": {"rows": compared, "mismatches": different}}
+
+
+def misses(numbers: dict[str, Numbers]) -> list[str]:
+    """Say which of the required figures are missed; they are ratios within the run."""
+    checks = {
+        "the same rows on DuckDB and Spark": numbers["compared"]["mismatches"] == 0,
+        f"no task longer than {STRAGGLERS:g} times the median": (
+            numbers["skewed"]["spark_longest_task_times_median"] <= STRAGGLERS
+        ),
+    }
+    return [what for what, held in checks.items() if not held]
+
+
+def main(arguments: Sequence[str]) -> int:
+    if arguments[:1] == ["--build"]:
+        one_build(arguments[1], Path(arguments[2]), Path(arguments[3]))
+        return 0
+    return run_alone(run, misses, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
