@@ -59,6 +59,7 @@ COMPONENTS = {
     "scoring": Component(ScoringSettings, {"MODEL_STORE", "SCORING_HORIZON", "SCORING_OUT"}),
     "status": Component(StatusSettings, {
         "STATUS_TARGETS", "STATUS_DOCUMENTATION", "STATUS_PROMETHEUS_URL", "STATUS_PROMETHEUS_NAMESPACE",
+        "STATUS_SCORES", "STATUS_REPORT_COMMAND",
     }),
     "doctor": Component(DoctorSettings, {
         "DOCTOR_PREDICTOR_URL", "DOCTOR_PRODUCER_URL", "DOCTOR_MATERIALIZER_REDIS_USERNAME",

@@ -177,7 +177,7 @@ _BINDING_MODE = {"enum": ["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod"]}
 
 _STORE_READERS = (
     "predictor", "archiver", "compaction", "trainer", "backfill", "forget", "rollout", "outcomes", "scoring",
-    "doctor", "feast",
+    "doctor", "feast", "status",
 )  # fmt: skip
 
 # The first pattern that matches a value's path says what its default cannot.

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from reprise.status.app import REPORT_PAGE, REPORT_TAB
 from reprise.status.settings import parse_targets
 from support.chart import CHART, NAMESPACE, render
 from support.prometheus import needs_prometheus, promtool
@@ -294,6 +295,61 @@ def test_status_page_is_not_reachable_from_outside_unless_asked_for() -> None:
         ("/status", "Exact"),
         ("/status.json", "Exact"),
     ]
+
+
+def report_access(*options: str) -> dict[str, bool]:
+    """Return what the status page has for the nightly report."""
+    release = render("-f", "production", *options)
+    pod = release.find("Deployment", "reprise-status").pod
+    assert pod is not None
+    [container] = pod.spec.containers
+    egress = release.find("NetworkPolicy", "reprise-status").spec["egress"]
+    return {
+        "setting": "STATUS_SCORES" in release.config("reprise-status"),
+        "credentials": "AWS_ACCESS_KEY_ID" in {variable.name for variable in container.env},
+        "way": {"ports": [{"port": 443}]} in egress,
+        "volume": "offline" in {volume["name"] for volume in pod.spec.volumes},
+    }
+
+
+def test_status_page_reads_the_report_of_scoring_with_credentials_of_its_own_and_only_then() -> None:
+    report = {"setting": True, "credentials": True, "way": True, "volume": False}
+    nothing = dict.fromkeys(report, False)
+    assert report_access() == nothing
+    assert report_access("--set=scoring.enabled=true,status.report.enabled=false") == nothing
+    assert report_access("--set=scoring.enabled=true") == report
+    own = "--set=scoring.enabled=true,storage.s3.existingSecrets.status=scores-read"
+    release = render("-f", "production", own, "--set=status.ingress.enabled=true")
+    pod = release.find("Deployment", "reprise-status").pod
+    assert pod is not None
+    assert "scores-read" in str(pod.spec.containers[0].env)
+    config = release.config("reprise-status")
+    assert config["STATUS_SCORES"] == release.config("reprise-scoring")["SCORING_OUT"]
+    assert config["AWS_DEFAULT_REGION"] == "eu-central-1"
+    job = "kubectl -n reprise create job --from=cronjob/reprise-scoring score-now"
+    assert config["STATUS_REPORT_COMMAND"] == job
+    assert release.find("CronJob", "reprise-scoring").metadata.namespace == NAMESPACE
+    [rule] = release.find("Ingress", "reprise-status").spec["rules"]
+    paths = [path["path"] for path in rule["http"]["paths"]]
+    assert paths == ["/status", "/status.json", REPORT_TAB, REPORT_PAGE]
+
+
+def test_status_page_mounts_the_volume_of_the_report_and_cannot_write_to_it() -> None:
+    def mounts(*options: str) -> list[tuple[str, str, bool]]:
+        pod = render("-f", "dev", *options).find("Deployment", "reprise-status").pod
+        assert pod is not None
+        [container] = pod.spec.containers
+        return [
+            (mount.name, mount.mount_path, mount.read_only)
+            for mount in container.volume_mounts
+            if mount.name != "tmp"
+        ]
+
+    scoring = "--set=scoring.enabled=true"
+    assert mounts() == []
+    assert mounts(scoring) == [("offline", "/var/lib/reprise/offline", True)]
+    elsewhere = ",scoring.out=s3://b/scores,storage.s3.existingSecret=s3"
+    assert mounts(scoring + elsewhere) == []
 
 
 def test_without_the_status_page_nothing_is_left_of_it() -> None:

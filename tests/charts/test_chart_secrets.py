@@ -40,6 +40,7 @@ READERS = {
         "outcomes",
         "rollout",
         "seed",
+        "status",
     },
 }
 RENDERED = (
@@ -197,7 +198,7 @@ def test_whoever_uses_the_object_store_verifies_it_by_a_ca_of_the_values() -> No
 def object_store(protocol: str, store: str, *options: str, more: str = "") -> Release:
     urls = f"storage.models.url={protocol}://b/models,storage.offline.url={protocol}://b/offline"
     given = [f"--set=storage.{store}.{each}" for each in options]
-    return render("-f", "production", f"--set={urls}", *given, *([more] if more else []))
+    return render("-f", "production", f"--set={urls},scoring.enabled=true", *given, *([more] if more else []))
 
 
 def test_google_cloud_storage_is_reached_by_a_key_file_of_the_component() -> None:

@@ -270,7 +270,7 @@ def _start(platform: Platform, say: Callable[[str], None]) -> None:
     quick = ["--cv-folds", "0", "--max-rows", "3000", "--out", str(paths.models)]
     platform.run_job("train", "train", *history, "--truth", str(paths.truth), *quick)
     platform.run_job("backfill", "backfill", *history)
-    places = ["--model-store", str(paths.models), "--out", str(paths.root / "scores")]
+    places = ["--model-store", str(paths.models), "--out", str(paths.scores)]
     platform.run_job("nightly", "nightly", "--events", str(paths.history), *places, "--backtests", "2")
     if platform.kafka is None:
         say(f"the log is the embedded one, for {platform.without_kafka}: Kafka's panels are left out")

@@ -66,6 +66,7 @@ def running_status(platform: Platform) -> str:
         "STATUS_INTERVAL_SECONDS": "1",
         "STATUS_PROMETHEUS_URL": platform.prometheus.url,
         "PUSHGATEWAY_URL": platform.url("pushgateway"),
+        "STATUS_SCORES": str(platform.paths.scores),
     }
     url = platform.tree.serve("status", ["status"], polling)
     with httpx.Client(timeout=10, trust_env=False) as client:
@@ -76,11 +77,12 @@ def running_status(platform: Platform) -> str:
 def screenshots(
     browser: Browser, platform: Platform, status: str, folder: Path, points: int = 2
 ) -> list[Path]:
-    """Write pictures of the status page and of Prometheus' alerts into a folder, and return the files.
+    """Write pictures of the status page, its tabs and Prometheus' alerts into a folder, and return the files.
 
     Each curve has at least this many points.
     """
     paths = [folder / name for name in ("status.png", "status-phone.png", "alerts.png")]
+    paths.append(report_screenshot(browser, status, folder))
     with opened(browser, color_scheme="light") as page:
         page.goto(status)
         page.wait_for_function(f"{_ALL_CURVES} && {_HISTORY} >= {points}", timeout=300_000)
@@ -93,6 +95,16 @@ def screenshots(
         page.goto(status)
         page.screenshot(path=paths[1], full_page=True)
     return paths
+
+
+def report_screenshot(browser: Browser, status: str, folder: Path) -> Path:
+    """Write a picture of the tab of the nightly report on a phone, and return the file."""
+    path = folder / "status-report-phone.png"
+    with opened(browser, phone=True, color_scheme="light") as page:
+        page.goto(f"{status}/status/report")
+        page.frame_locator("iframe").locator("#demand img").wait_for()
+        page.screenshot(path=path)
+    return path
 
 
 def _alerts(prometheus: str) -> str:

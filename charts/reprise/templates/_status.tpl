@@ -33,6 +33,11 @@ spec:
       targetPort: {{ index . 2 }}
 {{- end -}}
 
+{{/* Whether the status page reads the report of the scoring job. */}}
+{{- define "reprise.status.hasReport" -}}
+{{- if and .Values.status.enabled .Values.status.report.enabled .Values.scoring.enabled }}true{{ end -}}
+{{- end -}}
+
 {{/* STATUS_TARGETS: the enabled components. */}}
 {{- define "reprise.status.scrape.targets" -}}
 {{- $targets := list -}}

@@ -5,6 +5,10 @@
 {{- get $storage "url" | default (printf "/var/lib/reprise/%s" (index . 1)) -}}
 {{- end -}}
 
+{{- define "reprise.scoring.out" -}}
+{{- .Values.scoring.out | default (printf "%s/scores" (include "reprise.storage.url" (list . "offline") | trimSuffix "/")) -}}
+{{- end -}}
+
 {{- define "reprise.storage.claim" -}}
 {{- $storage := index (index . 0).Values.storage (index . 1) -}}
 {{- $storage.volume.existingClaim | default (printf "%s-%s" (include "reprise.fullname" (index . 0)) (index . 1)) -}}
@@ -101,7 +105,9 @@ AZURE_STORAGE_ACCOUNT_NAME: {{ . | quote }}
 
 {{/* Whether a component reads or writes the object store. Takes (list $ "predictor"). */}}
 {{- define "reprise.objects.reads" -}}
-{{- if has (index . 1) (list "predictor" "archiver" "compaction" "scoring" "trainer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed") -}}true{{- end -}}
+{{- if has (index . 1) (list "predictor" "archiver" "compaction" "scoring" "trainer" "backfill" "forget" "rollout" "outcomes" "doctor" "feast" "seed") -}}true
+{{- else if and (eq (index . 1) "status") (include "reprise.status.hasReport" (index . 0)) -}}true
+{{- end -}}
 {{- end -}}
 
 {{/* The CA of the object store's certificate and the key file of its client, for reprise.extra. Take (list $ "predictor"). */}}

@@ -13,12 +13,21 @@ from starlette.responses import HTMLResponse, Response
 
 from reprise.http.app import create_http_app
 from reprise.http.metrics import process_registry
-from reprise.http.problems import NOT_READY, ProblemError, retry_after
+from reprise.http.problems import NOT_FOUND, NOT_READY, ProblemError, retry_after
 from reprise.runtime.logs import get_logger
 from reprise.runtime.signals import terminate_process
+from reprise.runtime.worker_threads import WorkerThreads
 from reprise.status.analysis.history import History
 from reprise.status.analysis.report_builder import build_report
-from reprise.status.page import CONTENT_SECURITY_POLICY, render, render_waiting
+from reprise.status.nightly_report import ReportReader
+from reprise.status.page import (
+    CONTENT_SECURITY_POLICY,
+    REPORT_POLICY,
+    REPORT_TAB_POLICY,
+    render,
+    render_report_tab,
+    render_waiting,
+)
 from reprise.status.report import Level, Report
 from reprise.status.scrape.scraper import Resolve, Scraper, resolve
 from reprise.status.scrape.snapshot import Snapshot
@@ -27,6 +36,7 @@ from reprise.status.settings import StatusSettings
 DISTRIBUTION = "reprise-status"
 PAGES = ("/", "/status")
 """Addresses of the page: its own, and behind an Ingress that routes other paths elsewhere."""
+REPORT_TAB, REPORT_PAGE = "/status/report", "/status/report.html"
 
 _log = get_logger(__name__)
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
@@ -138,6 +148,9 @@ def create_app(
     poller = Poller(
         Scraper(client, settings, resolver, metrics.scrapes).scrape, settings, metrics, on_failure
     )
+    reader = (
+        None if settings.scores is None else ReportReader(settings.scores, settings.report_interval_seconds)
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -155,19 +168,42 @@ def create_app(
         root_path=settings.api_root_path,
         readiness=poller.reasons_not_ready,
         lifespan=lifespan,
+        # A read of a store that hangs is left behind.
+        workers=WorkerThreads({"report": reader.run} if reader else {}, 1.0, on_failure),
         max_body_bytes=1024,
-        page_policies=dict.fromkeys(PAGES, CONTENT_SECURITY_POLICY),
+        page_policies={
+            **dict.fromkeys(PAGES, CONTENT_SECURITY_POLICY),
+            REPORT_TAB: REPORT_TAB_POLICY,
+            REPORT_PAGE: REPORT_POLICY,
+        },
     )
     app.state.poller = poller
-    _add_pages(app, poller, settings)
+    _add_pages(app, poller, settings, has_report=reader is not None)
+    if reader is not None:
+        _add_report(app, reader, settings)
     return app
 
 
-def _add_pages(app: FastAPI, poller: Poller, settings: StatusSettings) -> None:
+def _add_report(app: FastAPI, reader: ReportReader, settings: StatusSettings) -> None:
+    @app.get(REPORT_TAB, include_in_schema=False)
+    async def tab() -> HTMLResponse:
+        page = render_report_tab(reader, settings.report_command, settings.title, settings.api_root_path)
+        return HTMLResponse(page)
+
+    @app.get(REPORT_PAGE, include_in_schema=False)
+    async def report() -> HTMLResponse:
+        page = reader.latest.page
+        if page is None:
+            raise ProblemError(NOT_FOUND, f"No report has been read; {REPORT_TAB} says why.")
+        return HTMLResponse(page)
+
+
+def _add_pages(app: FastAPI, poller: Poller, settings: StatusSettings, *, has_report: bool) -> None:
     async def page() -> HTMLResponse:
         if poller.report is None:
             return HTMLResponse(render_waiting(), status_code=503, headers=retry_after(1))
-        return HTMLResponse(render(poller.report, settings.documentation, settings.api_root_path))
+        root_path = settings.api_root_path
+        return HTMLResponse(render(poller.report, settings.documentation, root_path, has_report=has_report))
 
     for path in PAGES:
         app.get(path, include_in_schema=False)(page)

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
         "--targets": "targets",
         "--pushgateway": "pushgateway_url",
         "--interval": "interval_seconds",
+        "--scores": "scores",
     },
     logs=True,
 )
 def command(settings: "StatusSettings") -> None:
-    """Serve the status page: what runs, how well, and what is wrong."""
+    """Serve the status page: what runs, how well, and what is wrong; with --scores, the nightly report too."""
     from reprise.http.server import run_service
     from reprise.status.app import create_app
 

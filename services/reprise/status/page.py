@@ -2,12 +2,14 @@
 
 import base64
 import hashlib
+from datetime import UTC, datetime
 from importlib.resources import files
 
 from markupsafe import Markup
 
 from reprise.reports.html import html_environment
 from reprise.status import formatting
+from reprise.status.nightly_report import ReportReader
 from reprise.status.report import Figure, Finding, Report
 from reprise.status.sparkline import HEIGHT, WIDTH, sparkline
 
@@ -37,15 +39,26 @@ CONTENT_SECURITY_POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 """Allows only this style and this script, whatever text a service reports."""
+REPORT_TAB_POLICY = (
+    f"default-src 'none'; style-src {_source(STYLE)}; frame-src 'self'; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'none'"
+)
+REPORT_POLICY = (
+    "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none';"
+    " frame-ancestors 'self'"
+)
+"""For a page that whoever writes the scoring job's output has written: it runs no script and has no origin."""
 
 
-def render(report: Report, documentation: str, root_path: str = "") -> str:
+def render(report: Report, documentation: str, root_path: str = "", *, has_report: bool = False) -> str:
     """Return the page; ``documentation`` is the URL of the folder that contains ``docs``, or empty.
 
-    ``root_path`` is the path below which a proxy serves it.
+    ``root_path`` is the path below which a proxy serves it, and ``has_report`` is whether there is a tab of the report.
     """
     return _ENVIRONMENT.get_template("page.html.j2").render(
         report=report,
+        title=report.title,
+        tab="platform" if has_report else "",
         documentation=documentation.rstrip("/"),
         root_path=root_path,
         icon_colour=_ICON_COLOURS[report.verdict.level],
@@ -57,6 +70,19 @@ def render(report: Report, documentation: str, root_path: str = "") -> str:
 def render_waiting() -> str:
     """Return the page before the first snapshot."""
     return _ENVIRONMENT.get_template("waiting.html.j2").render()
+
+
+def render_report_tab(reader: ReportReader, command: str, title: str, root_path: str = "") -> str:
+    """Return the tab of the report; ``command`` writes one, and ``title`` and ``root_path`` are as of the page."""
+    return _ENVIRONMENT.get_template("report.html.j2").render(
+        latest=reader.latest,
+        location=reader.location,
+        now=datetime.now(UTC),
+        command=command,
+        title=title,
+        tab="report",
+        root_path=root_path,
+    )
 
 
 def _runbook(finding: Finding, documentation: str) -> str:

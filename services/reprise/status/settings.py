@@ -100,6 +100,19 @@ class StatusSettings(ApiSettings):
         " names of its sections.",
     )
 
+    scores: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Output of the scoring job, a folder or a URL such as s3://bucket/scores, whose report is a tab of"
+        " the page; if absent there is no tab.",
+    )
+    report_interval_seconds: float = Field(
+        default=60.0, ge=0.2, le=86_400, description="Interval of looking for a newer report, seconds."
+    )
+    report_command: str = Field(
+        default="reprise nightly", description="Command that writes the report; shown while there is none."
+    )
+
     @field_validator("targets", mode="before")
     @classmethod
     def _parse(cls, value: object) -> object:

@@ -11,6 +11,7 @@ from reprise.events import Event
 from reprise.runtime.durations import EPOCH, microseconds
 from reprise.runtime.storage import open_storage
 from reprise.scoring.nightly.main import command
+from reprise.status.nightly_report import REPORT, ReportReader
 from support.archived import START_MS, event_records
 from support.demand_shop import AT, publish_model, purchases
 from support.offline import put
@@ -55,6 +56,11 @@ def test_answers_of_archived_events_are_written_beside_the_archive_and_old_score
         manifest = json.loads(out.read(demand))
         with out.open(manifest["file"]) as opened:
             assert len(pq.read_table(opened)) == manifest["products"] == 4
-        assert b"What to expect" in out.read("report.html")
+        reader = ReportReader(f"{offline}/scores", 60)
+        reader.refresh()
+        assert b"What to expect" in (reader.latest.page or b"")
+        out.write(REPORT, b"a newer one")
+        reader.refresh()
+        assert reader.latest.page == b"a newer one"
         again = CliRunner().invoke(command, arguments, catch_exceptions=False)
         assert again.output.count("nothing to do") == 2

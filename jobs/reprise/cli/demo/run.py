@@ -170,13 +170,14 @@ class _Demo:
         )
 
     def keep_serving(self) -> None:
-        """Keep streaming and predicting until Ctrl-C, with a status page."""
+        """Keep streaming and predicting until Ctrl-C, with a status page that has the report of the night."""
         port = httpx.URL(self.addresses["producer"]).port
         commands.start_producer(self.tree, self.paths, self.options, self.options.rate, port)
         targets = ",".join(
             f"{name}={self.addresses[name]}" for name in ("predictor", "producer", "materializer")
         )
         polling = {"STATUS_TARGETS": targets, "STATUS_INTERVAL_SECONDS": "2", "STATUS_TITLE": "demo"}
+        polling["STATUS_SCORES"] = str(self.paths.scores)
         status = self.tree.serve("status", ["status"], polling)
         wait_ready(self.client, status, self.tree.check)
         self.console.print(

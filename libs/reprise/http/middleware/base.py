@@ -43,7 +43,6 @@ _API_HEADERS = [
     *_SECURITY_HEADERS,
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 ]
-_PAGE_HEADERS = [*_SECURITY_HEADERS, (b"x-frame-options", b"DENY")]
 # Swagger UI has styles in itself; its scripts come from this service.
 _DOCS_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -74,7 +73,11 @@ class BaseMiddleware:
     ) -> None:
         self._app = app
         self._pages = {
-            path: [*_PAGE_HEADERS, (b"content-security-policy", policy.encode())]
+            path: [
+                *_SECURITY_HEADERS,
+                (b"x-frame-options", b"SAMEORIGIN" if "frame-ancestors 'self'" in policy else b"DENY"),
+                (b"content-security-policy", policy.encode()),
+            ]
             for path, policy in {DOCS_PATH: _DOCS_POLICY, **(page_policies or {})}.items()
         }
         self._max_body_bytes = max_body_bytes
