@@ -82,6 +82,12 @@ _SHARED = {
 _DURATION = r"^([0-9]+(\.[0-9]+)?(ms|us|[wdhms]))+$"
 _DURATIONS = rf"{_DURATION[:-1]}(,{_DURATION[1:-1]})*$"
 
+_DURATION_LIST: dict[str, Any] = {
+    "type": ["string", "array"],
+    "pattern": _DURATIONS,
+    "items": {"type": "string", "pattern": _DURATION},
+}
+
 # Validators know more than their fields' types.
 _SPECIAL: dict[str, dict[str, Any]] = {
     "LOG_LEVEL": {"enum": list(LEVELS)},
@@ -91,13 +97,8 @@ _SPECIAL: dict[str, dict[str, Any]] = {
     "OUTCOMES_IN_FLIGHT": {"pattern": _DURATION, "default": "30s"},
     "OUTCOMES_LATENESS": {"pattern": _DURATION, "default": "15m"},
     "OUTCOMES_LOOKBACK": {"pattern": _DURATION, "default": "90d"},
-    "TRAINER_HORIZON": {
-        "type": ["string", "array"],
-        "pattern": _DURATIONS,
-        "items": {"type": "string", "pattern": _DURATION},
-        "minItems": 1,
-        "default": "30d",
-    },
+    "SCORING_HORIZONS": _DURATION_LIST,
+    "TRAINER_HORIZON": {**_DURATION_LIST, "minItems": 1, "default": "30d"},
 }
 
 

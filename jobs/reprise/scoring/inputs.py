@@ -1,7 +1,7 @@
 """What answers are computed from: events, an instant and a model."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from hashlib import sha256
@@ -80,7 +80,17 @@ class ScoringInputs(AbstractContextManager["ScoringInputs"]):
         wanted = self.settings.model
         return self.models.fetch(self.models.latest() if wanted == "latest" else wanted)
 
-    @cached_property
+    @contextmanager
+    def at_horizon(self, horizon: timedelta) -> Iterator[None]:
+        """Answer for another horizon of the model within the block."""
+        settings = self.settings
+        self.settings = settings.model_copy(update={"horizon": horizon})
+        try:
+            yield
+        finally:
+            self.settings = settings
+
+    @property
     def horizon_seconds(self) -> int:
         """The horizon that is scored; raises ``ScoringError`` if the model lacks it."""
         manifest, wanted = self.bundle.manifest, self.settings.horizon

@@ -23,7 +23,7 @@ from reprise.scoring.settings import ScoringSettings
 from support.archived import Boundaries, CrashError, CrashingStorage
 from support.demand_shop import AT, arguments, publish_model, purchases
 from support.pushgateway import gateway
-from support.served_bundles import bundle_files
+from support.served_bundles import bundle_files, logistic_graph, small_plan
 
 
 @pytest.fixture(scope="module")
@@ -52,16 +52,22 @@ def test_all_answers_are_written_and_none_is_repeated(models: str, tmp_path: Pat
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_all_answers_share_one_reading_of_the_events_and_complete_ones_need_none(
-    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[Path] = []
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The files of events that have been read."""
+    found: list[Path] = []
 
     def counting(events: Path, *arguments: Any, **options: Any) -> object:
-        read.append(events)
+        found.append(events)
         return import_events(events, *arguments, **options)
 
     monkeypatch.setattr("reprise.scoring.inputs.import_events", counting)
+    return found
+
+
+def test_all_answers_share_one_reading_of_the_events_and_complete_ones_need_none(
+    models: str, tmp_path: Path, read: list[Path]
+) -> None:
     for _ in range(2):
         assert run(models, tmp_path).exit_code == 0
         assert read == [tmp_path / "events.parquet"]
@@ -210,3 +216,27 @@ def test_a_night_is_of_the_models_own_horizon(
     result = run(models, tmp_path)
     assert result.exit_code == 1
     assert "leave out SCORING_HORIZON" in result.output
+
+
+def test_further_horizons_are_scored_and_forecast_from_the_same_events_and_beside_the_report(
+    tmp_path: Path, read: list[Path]
+) -> None:
+    week = logistic_graph({}, -3.0, small_plan().input_names)
+    models = publish_model(tmp_path / "models", horizons={604_800: week})
+    result = run(models, tmp_path, SCORING_HORIZONS="7d,14d")
+    assert result.exit_code == 1
+    assert "score of 14d failed" in result.output
+    assert "demand of 14d failed" in result.output
+    assert result.output.count("for 7d, 30d") == 2
+    assert read == [tmp_path / "events.parquet"]
+    own, further = (
+        json.loads(next(tmp_path.glob(f"{folder}date=2026-05-01/model=*/_manifest.json")).read_bytes())
+        for folder in ("", "horizon=604800/")
+    )
+    assert (own["horizon_seconds"], further["horizon_seconds"]) == (30 * 86_400, 7 * 86_400)
+    assert own["pairs"] == further["pairs"]
+    assert len(list(tmp_path.glob("demand-2026-05-01-*-604800.json"))) == 1
+    assert "until 31 May 2026" in (tmp_path / "report.html").read_text()
+    again = run(models, tmp_path, "--horizons", "7d")
+    assert again.exit_code == 0, again.output
+    assert again.output.count("nothing to do") == 4

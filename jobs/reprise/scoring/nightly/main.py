@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 @settings_command(
     "nightly",
     "reprise.scoring.settings:ScoringSettings",
-    options=OPTIONS | {"--keep-days": "keep_days", "--keep-campaign-days": "keep_campaign_days"},
+    options={
+        **OPTIONS,
+        "--horizons": "horizons",
+        "--keep-days": "keep_days",
+        "--keep-campaign-days": "keep_campaign_days",
+    },
 )
 @backtests_option
 @source_options
@@ -22,7 +27,8 @@ def command(inputs: "ScoringInputs", backtests: int) -> None:
     """Write all answers of a night to the output: score, demand, retention, then report.
 
     What is there already is not computed again, so a run that failed can be repeated. An answer that fails does not
-    keep the others from being written; the exit status is 1 then. First, scores of dates before --keep-days and
+    keep the others from being written; the exit status is 1 then. Scores and demand of --horizons are written too; the
+    report and retention are of the model's own horizon. First, scores of dates before --keep-days and
     campaigns of dates before --keep-campaign-days are removed.
     """
     from reprise.scoring.nightly.run import run_night

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
+from functools import partial
 
 import duckdb
 
+from reprise.runtime.durations import format_duration
 from reprise.runtime.exceptions import RepriseError
 from reprise.runtime.storage import open_storage
 from reprise.scoring.demand.run import forecast_demand
@@ -29,10 +31,20 @@ def run_night(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
     """
     settings, digest = inputs.settings, None
     if settings.horizon is not None:
-        raise ScoringError("a night is of the model's own horizon: leave out SCORING_HORIZON")
+        raise ScoringError(
+            "a night is of the model's own horizon: leave out SCORING_HORIZON, or add further ones by SCORING_HORIZONS"
+        )
+    of_horizon: dict[str, Callable[[ScoringInputs], object]] = {
+        "score": score,
+        "demand": partial(forecast_demand, backtests=backtests),
+    }
     answers: dict[str, Callable[[], object]] = {
-        "score": lambda: score(inputs),
-        "demand": lambda: forecast_demand(inputs, backtests),
+        **{name: partial(answer, inputs) for name, answer in of_horizon.items()},
+        **{
+            f"{name} of {format_duration(horizon)}": partial(_at_horizon, inputs, horizon, answer)
+            for horizon in settings.horizons
+            for name, answer in of_horizon.items()
+        },
         "retention": lambda: score_users(inputs, backtests),
         "report": lambda: write_report(settings, digest),
     }
@@ -51,6 +63,13 @@ def run_night(inputs: ScoringInputs, backtests: int) -> Iterator[str]:
             failures.append(f"{name} failed: {error}")
     if failures:
         raise ScoringError("\n".join(failures))
+
+
+def _at_horizon(
+    inputs: ScoringInputs, horizon: timedelta, answer: Callable[[ScoringInputs], object]
+) -> object:
+    with inputs.at_horizon(horizon):
+        return answer(inputs)
 
 
 def _expire(inputs: ScoringInputs) -> str:
