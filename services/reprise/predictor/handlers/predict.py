@@ -102,6 +102,11 @@ class _Query(NamedTuple):
     explain: str = ""
     horizon: timedelta | None = None
 
+    @property
+    def horizon_seconds(self) -> int | None:
+        """The other horizon in seconds."""
+        return None if self.horizon is None else self.horizon // timedelta(seconds=1)
+
 
 _NO_QUERY = _Query()
 
@@ -398,8 +403,8 @@ def _response(prediction: Prediction, query: _Query, user_id: str) -> Prediction
         "timestamp": _format_timestamp(prediction.timestamp_us),
         "known": {"user": user, "product": product, "pair": pair},
     }
-    if query.horizon is not None:
-        response["horizon_seconds"] = query.horizon // timedelta(seconds=1)
+    if (seconds := query.horizon_seconds) is not None:
+        response["horizon_seconds"] = seconds
     if query.explain == CONTRIBUTIONS:
         (response["contributions"],) = _contributions(model, np.array([prediction.inputs], np.float64))
     return response
@@ -464,9 +469,9 @@ def _block_responses(
             strict=True,
         )
     ]
-    if query.horizon is not None:
+    if (seconds := query.horizon_seconds) is not None:
         for response in responses:
-            response["horizon_seconds"] = query.horizon // timedelta(seconds=1)
+            response["horizon_seconds"] = seconds
     if query.explain == CONTRIBUTIONS:
         for response, found in zip(responses, _contributions(model, block.inputs), strict=True):
             response["contributions"] = found
