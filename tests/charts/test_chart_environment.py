@@ -248,7 +248,8 @@ def test_the_scores_go_to_a_folder_of_the_offline_store_or_where_the_values_say(
 
 def test_scores_come_from_the_archive_the_files_of_history_or_both() -> None:
     def args(*options: str) -> list[str]:
-        pod = render("-f", "dev", SCORING, *options).find("CronJob", "reprise-scoring").pod
+        own = ("--set=scoring.events.history=false", *options)
+        pod = render("-f", "dev", SCORING, *own).find("CronJob", "reprise-scoring").pod
         assert pod is not None
         [container] = pod.spec.containers
         return list(container.args)

@@ -294,6 +294,8 @@ def test_status_page_is_not_reachable_from_outside_unless_asked_for() -> None:
     assert [(path["path"], path["pathType"]) for path in rule["http"]["paths"]] == [
         ("/status", "Exact"),
         ("/status.json", "Exact"),
+        (REPORT_TAB, "Exact"),
+        (REPORT_PAGE, "Exact"),
     ]
 
 
@@ -319,7 +321,7 @@ def test_status_page_reads_the_report_of_scoring_with_credentials_of_its_own_and
     assert report_access("--set=scoring.enabled=true,status.report.enabled=false") == nothing
     assert report_access("--set=scoring.enabled=true") == report
     own = "--set=scoring.enabled=true,storage.s3.existingSecrets.status=scores-read"
-    release = render("-f", "production", own, "--set=status.ingress.enabled=true")
+    release = render("-f", "production", own)
     pod = release.find("Deployment", "reprise-status").pod
     assert pod is not None
     assert "scores-read" in str(pod.spec.containers[0].env)
@@ -329,9 +331,6 @@ def test_status_page_reads_the_report_of_scoring_with_credentials_of_its_own_and
     job = "kubectl -n reprise create job --from=cronjob/reprise-scoring score-now"
     assert config["STATUS_REPORT_COMMAND"] == job
     assert release.find("CronJob", "reprise-scoring").metadata.namespace == NAMESPACE
-    [rule] = release.find("Ingress", "reprise-status").spec["rules"]
-    paths = [path["path"] for path in rule["http"]["paths"]]
-    assert paths == ["/status", "/status.json", REPORT_TAB, REPORT_PAGE]
 
 
 def test_status_page_mounts_the_volume_of_the_report_and_cannot_write_to_it() -> None:
@@ -345,11 +344,9 @@ def test_status_page_mounts_the_volume_of_the_report_and_cannot_write_to_it() ->
             if mount.name != "tmp"
         ]
 
-    scoring = "--set=scoring.enabled=true"
-    assert mounts() == []
-    assert mounts(scoring) == [("offline", "/var/lib/reprise/offline", True)]
-    elsewhere = ",scoring.out=s3://b/scores,storage.s3.existingSecret=s3"
-    assert mounts(scoring + elsewhere) == []
+    assert mounts() == [("offline", "/var/lib/reprise/offline", True)]
+    assert mounts("--set=scoring.enabled=false") == []
+    assert mounts("--set=scoring.out=s3://b/scores,storage.s3.existingSecret=s3") == []
 
 
 def test_without_the_status_page_nothing_is_left_of_it() -> None:

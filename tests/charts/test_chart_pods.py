@@ -227,7 +227,7 @@ def test_every_image_has_a_tag_that_is_not_latest(release: Release) -> None:
 def test_a_digest_wins_over_the_tag_in_every_container_of_the_image() -> None:
     keys = (
         *("predictor", "producer", "materializer", "archiver", "trainer", "backfill", "datagen", "status"),
-        *("doctor", "feast", "redis", "kafdrop"),
+        *("scoring", "doctor", "feast", "redis", "kafdrop"),
     )
     digests = {key: f"sha256:{hashlib.sha256(key.encode()).hexdigest()}" for key in keys}
     before = _images(render("-f", "dev", "--set=kafdrop.enabled=true"))

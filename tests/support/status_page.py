@@ -101,6 +101,7 @@ def report_screenshot(browser: Browser, status: str, folder: Path) -> Path:
     """Write a picture of the tab of the nightly report on a phone, and return the file."""
     path = folder / "status-report-phone.png"
     with opened(browser, phone=True, color_scheme="light") as page:
+        page.set_viewport_size({**_PHONE, "height": 1400})  # the report scrolls in its frame
         page.goto(f"{status}/status/report")
         page.frame_locator("iframe").locator("#demand img").wait_for()
         page.screenshot(path=path)
