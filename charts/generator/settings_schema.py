@@ -43,8 +43,7 @@ COMPONENTS = {
     "archiver": Component(ArchiverSettings, {"ARCHIVER_GROUP"}),
     "trainer": Component(TrainerSettings, {
         "TRAINER_EVENTS", "TRAINER_OUT", "TRAINER_WORK_DIR", "TRAINER_TRUTH", "TRAINER_ROLLOUT",
-        # The image has no PySpark
-        "TRAINER_EXECUTOR", "TRAINER_SPARK_MASTER",
+        "TRAINER_EXECUTOR", "TRAINER_SPARK_MASTER", "TRAINER_SPARK_FILES",
     }),
     "backfill": Component(BackfillSettings),
     "forget": Component(ForgetSettings, {"FORGET_GROUP", "MODEL_STORE"}),

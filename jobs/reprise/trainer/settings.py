@@ -92,8 +92,13 @@ class TrainerSettings(TrustSettings, JobSettings):
     )
     spark_master: str = Field(
         "local[*]",
-        description="URL of the Spark master, or local[N] for N threads of this machine. Spark's executors must reach"
-        " the work directory by the same path; the driver's heap is the memory limit.",
+        description="URL of the Spark master, or local[N] for N threads of this machine. The driver's heap is the"
+        " memory limit.",
+    )
+    spark_files: str | None = Field(
+        None,
+        description="Folder, or URL such as s3://bucket/spark, through which events and rows pass to Spark's executors"
+        " and back; by default the work directory, which executors must reach by the same path.",
     )
     memory_limit: str = Field(
         "4GiB", description="Memory limit of DuckDB, such as 2GiB; the rest spills to disk."

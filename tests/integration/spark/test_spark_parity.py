@@ -5,6 +5,7 @@ its own. ``REPRISE_PARITY_EXAMPLES`` multiplies them, up to 25 times.
 """
 
 import os
+import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -14,6 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import s3fs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -44,20 +46,34 @@ from support.hard_histories import (
 from support.histories import event_table
 from support.parity import answers, batch_states, state_mismatches
 from support.plans import checked_in_plan
+from support.s3 import s3_bucket
 
 pytestmark = pytest.mark.slow
 
+HADOOP_AWS = Path(__file__).parents[3] / ".ci/hadoop-aws"
 PLAN = checked_in_plan()
 DOSE = min(int(os.environ.get("REPRISE_PARITY_EXAMPLES", "1")), 25)
 
 
 @pytest.fixture(scope="module")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkExecutor]:
+def bucket() -> Iterator[str]:
+    with s3_bucket("spark") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def spark(tmp_path_factory: pytest.TempPathFactory, bucket: str) -> Iterator[SparkExecutor]:
     settings_folder = tmp_path_factory.mktemp("spark")
+    fetched = subprocess.run([HADOOP_AWS], capture_output=True, text=True, check=False)
+    if fetched.returncode:
+        pytest.skip(f"{fetched.stderr} (make test-tools)")
     # Few rows: one task for each step, and a compiler that starts fast
     (settings_folder / "spark-defaults.conf").write_text(
         "spark.sql.shuffle.partitions 1\n"
         "spark.driver.extraJavaOptions -XX:TieredStopAtLevel=1 -XX:+UseSerialGC\n"
+        f"spark.driver.extraClassPath {fetched.stdout.strip()}/*\n"
+        f"spark.hadoop.fs.s3a.endpoint {os.environ['AWS_ENDPOINT_URL']}\n"
+        "spark.hadoop.fs.s3a.path.style.access true\n"
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SPARK_CONF_DIR", str(settings_folder))
@@ -207,15 +223,18 @@ def returned(events: Sequence[Event]) -> list[Event]:
     return [*events, *returns]
 
 
-@pytest.mark.parametrize("size", [pytest.param(50_000, marks=pytest.mark.soak), 3_000])
-def test_training_rows_are_the_same(spark: SparkExecutor, tmp_path: Path, size: int) -> None:
+@pytest.mark.parametrize(
+    ("size", "files"),
+    [pytest.param(50_000, None, marks=pytest.mark.soak), (3_000, None), (3_000, "{bucket}/files")],
+)
+def test_training_rows_are_the_same(
+    spark: SparkExecutor, bucket: str, tmp_path: Path, size: int, files: str | None
+) -> None:
+    on_files = partial(SparkExecutor, bucket_rows=40, files=files and files.format(bucket=bucket))
     history = returned(random_history(3, size, users=size // 50, products=30))
     pq.write_table(event_table(history), tmp_path / "events.parquet")
     tables, reports = [], []
-    for name, open_executor in (
-        ("spark", partial(SparkExecutor, bucket_rows=40)),
-        ("duckdb", BatchExecutor),
-    ):
+    for name, open_executor in (("spark", on_files), ("duckdb", BatchExecutor)):
         out = tmp_path / f"{name}.parquet"
         report = build_training_rows(
             tmp_path / "events.parquet",
@@ -239,3 +258,5 @@ def test_training_rows_are_the_same(spark: SparkExecutor, tmp_path: Path, size: 
     scales = feature_scales(PLAN, names, numbers, largest_amount(history))
     comparison = compare("Spark and DuckDB", names, on_spark[names].to_numpy(), numbers, scales)
     assert [str(mismatch) for mismatch in comparison.mismatches] == []
+    s3fs.S3FileSystem.clear_instance_cache()
+    assert s3fs.S3FileSystem().find(bucket, withdirs=True) == []

@@ -21,3 +21,8 @@ def test_without_java_or_pyspark_the_error_says_what_to_install(
 def test_a_memory_limit_that_is_no_size_is_refused() -> None:
     with pytest.raises(FeatureEngineError, match="'plenty' is no size"):
         SparkExecutor(checked_in_plan(), memory_limit="plenty")
+
+
+def test_a_folder_for_files_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ExecutorUnavailableError, match="missing"):
+        SparkExecutor(checked_in_plan(), files=str(tmp_path / "missing"))

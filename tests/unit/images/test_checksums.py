@@ -18,7 +18,7 @@ def test_the_table_has_both_architectures_of_everything() -> None:
     assert sorted((name, machine) for name, machine, _ in TABLE) == sorted(
         (name, machine) for name in names for machine in ("x86_64", "aarch64")
     )
-    assert {name.partition("-")[0] for name in names} == {"helm", "kafka", "kube"}
+    assert {name.partition("-")[0] for name in names} == {"hadoop", "helm", "kafka", "kube"}
     assert all(re.fullmatch(r"sha256:[0-9a-f]{64}|h1:[A-Za-z0-9+/]{43}=", each[2]) for each in TABLE)
 
 
@@ -73,10 +73,10 @@ def test_every_script_that_fetches_refuses_what_has_no_checksum() -> None:
         name: [line for line in text.splitlines() if not line.startswith("#") and re.search(fetching, line)]
         for name, text in scripts.items()
     }
-    assert {name for name, lines in commands.items() if lines} == {"helm", "kafka", "go-program", "setup"}
-    for name in ("helm", "kafka", "go-program"):
+    assert {name for name, lines in commands.items() if lines} == {"helm", "jars", "go-program", "setup"}
+    for name in ("helm", "jars", "go-program"):
         assert '"$(dirname "$0")/verify" ' in scripts[name]
-    assert "--strict-checksums" in scripts["kafka"]
+    assert "--strict-checksums" in scripts["jars"]
     own = "--no-deps --no-build-isolation --editable ."  # Installs Reprise itself
     installs = [line for line in commands["setup"] if own not in line]
     assert len(installs) == len(commands["setup"]) - 1 >= 2

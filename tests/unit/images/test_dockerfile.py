@@ -85,6 +85,19 @@ def test_what_exports_traces_is_in_an_image_only_where_it_is_asked_for() -> None
     assert ["ARG", "OTEL=0"] in steps(DOCKERFILE)
 
 
+def test_spark_and_its_java_are_in_an_image_only_where_they_are_asked_for() -> None:
+    assert not any("pyspark" in extra(component) for component in COMPONENTS)
+    [install] = [" ".join(step) for step in steps(DOCKERFILE) if "--extra" in step]
+    assert '$([ "$SPARK" = 0 ] || echo --extra spark)' in install
+    assert ["ARG", "SPARK=0"] in steps(DOCKERFILE)
+    stage, installed = "", {}
+    for step in steps(DOCKERFILE):
+        stage = step[-1] if step[0] == "FROM" else stage
+        installed[" ".join(step)] = stage
+    assert {at for line, at in installed.items() if "jre" in line} == {"base-1"}
+    assert {at for line, at in installed.items() if "hadoop-aws" in line} == {"packages-1"}
+
+
 def test_the_client_of_another_object_store_is_in_an_image_only_where_it_is_asked_for() -> None:
     clients = {"gcs": "gcsfs", "azure": "adlfs"}
     assert not any(extra(component) & set(clients.values()) for component in COMPONENTS)
@@ -94,7 +107,8 @@ def test_the_client_of_another_object_store_is_in_an_image_only_where_it_is_aske
     assert ["ARG", "STORE=s3"] in steps(DOCKERFILE)
 
 
-@pytest.mark.parametrize("source", sources(DOCKERFILE))
+# k8s/images fetches the jars
+@pytest.mark.parametrize("source", [each for each in sources(DOCKERFILE) if each != "build/hadoop-aws"])
 def test_what_an_image_copies_exists_and_is_not_ignored(source: str) -> None:
     path = source.replace("${COMPONENT}", "predictor")
     [found] = ROOT.glob(path)
@@ -105,9 +119,9 @@ def test_what_an_image_copies_exists_and_is_not_ignored(source: str) -> None:
 
 @pytest.mark.parametrize("file", FIXTURES, ids=lambda file: file.parent.name)
 def test_what_a_fixture_copies_exists(file: Path) -> None:
-    # .ci/kafka fetches the one, .ci/kube-state-metrics compiles the other
+    # .ci/kafka fetches the first, .ci/kube-state-metrics compiles the second, k8s/images copies the third
     assert all(
-        source in {"libs", "kube-state-metrics"} or (file.parent / source).exists()
+        source in {"libs", "kube-state-metrics", "requirements.txt"} or (file.parent / source).exists()
         for source in sources(file)
     )
 

@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -19,31 +19,35 @@ from reprise.features.executors.bucketed_past import BucketedPast, hot_keys_sele
 from reprise.features.executors.plan_executor import BATCH_ROWS, PlanExecutor
 from reprise.features.plan import EntityName, Plan
 from reprise.features.sql_dialect import SPARK
+from reprise.runtime.storage import Storage, open_storage
 
 _TASKS = "spark.sql.shuffle.partitions"
 _TASKS_PER_PROCESSOR = 16
 _LEAST_BUCKET_ROWS = 10_000
-_INSTALL = "install reprise[spark] and Java 17"
+_INSTALL = "install reprise[spark] and Java 17, or take an image that is built with SPARK=1"
 
 
 class SparkExecutor(PlanExecutor):
     """Computes states and model inputs on Spark; a context manager.
 
-    Starts a Spark application, or uses the one that this process has. Tables pass through Parquet files in
-    ``temp_directory``, so memory does not grow with the rows. Executors on other machines must reach that folder and
-    the file of events by the same path. Options besides these are Spark's own, in ``spark-defaults.conf``.
+    Starts a Spark application, or uses the one that this process has. Tables pass through Parquet files, so memory does
+    not grow with the rows. Options besides these are Spark's own, in ``spark-defaults.conf``.
 
     Args:
         plan: The plan.
         master: URL of the Spark master, or ``local[N]`` for N threads of this machine.
         memory_limit: Heap of the Java process that is started, which is the driver, such as ``4GiB``.
-        temp_directory: Where tables are written, and on this machine what Spark spills; the system's by default.
+        temp_directory: Folder of temporary files, and on this machine what Spark spills; the system's by default.
         bucket_rows: Rows of a user, product or pair in one task; see ``bucketed_past``. By default half of those that
             each task would have, but 10,000 or more.
+        files: Folder, or URL such as ``s3://bucket/spark``, that executors on other machines reach too; events and
+            tables pass through a folder in it, which is removed in the end. By default they pass through
+            ``temp_directory``, and the events stay where they are.
 
     Raises:
-        ExecutorUnavailableError: PySpark or Java is missing, or Spark does not start.
+        ExecutorUnavailableError: PySpark, Java or the folder is missing, or Spark does not start.
         FeatureEngineError: The memory limit is not a size.
+        StorageError: The files cannot be reached.
     """
 
     dialect = SPARK
@@ -56,16 +60,26 @@ class SparkExecutor(PlanExecutor):
         memory_limit: str = "4GiB",
         temp_directory: Path | None = None,
         bucket_rows: int | None = None,
+        files: str | None = None,
     ) -> None:
         super().__init__(plan)
         self._bucket_rows = bucket_rows
         self._tables: dict[str, Any] = {}
         self._names = map("table-{}".format, count())
-        self._files = TemporaryDirectory(prefix="reprise-spark-", dir=temp_directory)
+        self._copies_events = files is not None
+        is_url = files is not None and "://" in files
         try:
-            self._session, self._is_ours = _start(master, memory_limit, self._files.name)
+            self._folder = TemporaryDirectory(
+                prefix="reprise-spark-", dir=temp_directory if files is None or is_url else files
+            )
+        except OSError as error:
+            raise ExecutorUnavailableError(f"Spark's files have no folder: {error}") from error
+        folder = Path(self._folder.name)
+        try:
+            self._files: Storage = open_storage(f"{files}/{folder.name}" if is_url else str(folder))
+            self._session, self._is_ours = _start(master, memory_limit, self._folder.name)
         except BaseException:
-            self._files.cleanup()
+            self._folder.cleanup()
             raise
         # Names of tables and settings of its own
         self._spark = self._session.newSession()
@@ -79,13 +93,20 @@ class SparkExecutor(PlanExecutor):
             table.unpersist()
         if self._is_ours:
             self._session.stop()
-        self._files.cleanup()
+        self._folder.cleanup()
+        for name in self._files.files(""):
+            self._files.remove(name)
 
     def _numbered_rows(self, source: Path | pa.Table) -> str:
         if isinstance(source, pa.Table):
-            table, source = source, Path(self._files.name, f"{next(self._names)}.parquet")
+            table, source = source, Path(self._folder.name, f"{next(self._names)}.parquet")
             pq.write_table(table, source)
-        return f"(SELECT *, _metadata.row_index AS file_row_number FROM parquet.`{source}`)"
+        address = str(source)
+        if self._copies_events:
+            name = f"{next(self._names)}.parquet"
+            self._files.write(name, source)
+            address = self._address(name)
+        return f"(SELECT *, _metadata.row_index AS file_row_number FROM parquet.`{address}`)"
 
     def _past(
         self, source: str, columns: Sequence[str], extra: Mapping[str, str] | None
@@ -126,17 +147,22 @@ class SparkExecutor(PlanExecutor):
         return [tuple(row) for row in self._spark.sql(statement).collect()]
 
     def _stream(self, query: str) -> pa.RecordBatchReader:
-        folder = Path(self._files.name, next(self._names))
-        self._spark.sql(query).write.parquet(str(folder))
-        parts = sorted(folder.glob("part-*"))
-        return pa.RecordBatchReader.from_batches(pq.read_schema(parts[0]), _read(folder, parts))
+        folder = next(self._names)
+        self._spark.sql(query).write.parquet(self._address(folder))
+        parts = [name for name in self._files.files(folder) if PurePosixPath(name).name.startswith("part-")]
+        with self._files.open(parts[0]) as first:
+            schema = pq.read_schema(first)
+        return pa.RecordBatchReader.from_batches(schema, self._read(parts))
 
+    def _read(self, parts: list[str]) -> Iterator[pa.RecordBatch]:
+        for part in parts:
+            with self._files.open(part) as file:
+                yield from pq.ParquetFile(file).iter_batches(BATCH_ROWS)
+            self._files.remove(part)
 
-def _read(folder: Path, parts: list[Path]) -> Iterator[pa.RecordBatch]:
-    for part in parts:
-        yield from pq.ParquetFile(part).iter_batches(BATCH_ROWS)
-        part.unlink()
-    shutil.rmtree(folder)
+    def _address(self, path: str) -> str:
+        # Hadoop's client of S3 has a scheme of its own
+        return re.sub(r"^s3://", "s3a://", self._files.location(path))
 
 
 def _start(master: str, memory_limit: str, folder: str) -> tuple[Any, bool]:

@@ -138,7 +138,7 @@ def compute_dataset(
             temp_directory=rows.parent,
             open_executor=BatchExecutor
             if settings.executor == "duckdb"
-            else partial(SparkExecutor, master=settings.spark_master),
+            else partial(SparkExecutor, master=settings.spark_master, files=settings.spark_files),
             advance=bar.advance,
         )
     with timed(durations, "load"), progress("Loading training rows", 1, "steps") as bar:
