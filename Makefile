@@ -5,7 +5,7 @@ export UV_PYTHON_DOWNLOADS := never
 # Bytecode of our own modules too, whatever the shell says: tests start hundreds of processes.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: audit sbom dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests e2e-upgrade cluster-prepare cluster-demo chart lock clean
+.PHONY: audit sbom dashboards docs observe help setup tools test-tools demo test lint format unit integration soak bench golden images e2e e2e-images e2e-tests e2e-upgrade e2e-spark cluster-prepare cluster-demo chart lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,11 @@ e2e-upgrade: e2e-images ## Upgrade the platform on the cluster from the commit U
 	@rm -rf $(EARLIER) && git worktree prune && git worktree add --quiet --detach $(EARLIER) $(UPGRADE_FROM)
 	@cd $(EARLIER) && TAG=earlier $(CLUSTER) k8s/images all
 	@REPRISE_E2E_EARLIER=$(EARLIER) $(MAKE) --no-print-directory e2e-tests E2E=tests/e2e/test_upgrade_on_a_cluster.py
+
+e2e-spark: setup ## Train on the cluster with executors of Spark
+	@SPARK=1 TAG=$(TAG)-spark $(CLUSTER) k8s/images trainer datagen
+	@$(CLUSTER) k8s/images e2e-redis e2e-s3
+	@REPRISE_E2E_SPARK=1 $(MAKE) --no-print-directory e2e-tests E2E=tests/e2e/test_spark_on_a_cluster.py
 
 cluster-prepare: setup ## Install Strimzi, an Ingress controller and metrics-server in a kind or minikube cluster (PREPARE=--keda)
 	@k8s/prepare $(PREPARE)

@@ -35,7 +35,7 @@ class Mount(_Object):
 
 class Container(_Object):
     name: str
-    image: str
+    image: str = ""
     command: list[str] = []
     args: list[str] = []
     env: list[EnvVar] = []

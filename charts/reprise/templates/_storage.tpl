@@ -77,12 +77,13 @@ REPRISE_TRUSTED_KEYS_FILE: /etc/reprise/trusted-keys/trusted.pem
 {{/* The object store that the values name, `s3`, `gcs` or `azure`; empty without one. */}}
 {{- define "reprise.objects.store" -}}
 {{- $stores := list -}}
-{{- range list .Values.storage.models.url .Values.storage.offline.url (ternary .Values.scoring.out "" .Values.scoring.enabled) -}}
+{{- $spark := ternary .Values.trainer.spark dict (include "reprise.spark" . | eq "true") -}}
+{{- range list ($spark.files | default "") ($spark.eventLogs | default "") .Values.storage.models.url .Values.storage.offline.url (ternary .Values.scoring.out "" .Values.scoring.enabled) -}}
 {{- $stores = append $stores (get (dict "s3" "s3" "gs" "gcs" "abfs" "azure") (splitList "://" . | first)) -}}
 {{- end -}}
 {{- $stores = $stores | compact | uniq -}}
 {{- if gt (len $stores) 1 -}}
-{{- fail (printf "models, offline store and scores are in %s, and an image has the client of one of them: take addresses of one object store" (join " and " $stores)) -}}
+{{- fail (printf "models, offline store, scores and files of Spark are in %s, and an image has the client of one of them: take addresses of one object store" (join " and " $stores)) -}}
 {{- end -}}
 {{- join "" $stores -}}
 {{- end -}}

@@ -86,6 +86,8 @@ class Platform:
         tag: Of the images.
         extra_values: Files of ``k8s/e2e`` with values besides ``values.yaml``.
         fixtures: Files of ``k8s/e2e`` with what runs beside the release.
+        awaited_fixture: The workload of these that is ready before the chart is installed.
+        workloads: What of the release is waited for.
         checkout: The repository, of this or another version, whose chart is installed with its values.
         image_tag: Of Reprise's own images where it is not ``tag``.
     """
@@ -95,6 +97,11 @@ class Platform:
     tag: str
     extra_values: tuple[str, ...] = ()
     fixtures: tuple[str, ...] = ("kafka.yaml",)
+    awaited_fixture: str = "statefulset/kafka"
+    workloads: tuple[str, ...] = (
+        "statefulset/reprise-redis",
+        *(f"deployment/reprise-{name}" for name in ("producer", "materializer", "archiver", "status")),
+    )
     checkout: Path = ROOT
     image_tag: str = ""
 
@@ -122,7 +129,7 @@ class Platform:
         return self.cluster.get("--namespace", self.namespace, *arguments)
 
     def install(self) -> None:
-        """Make the namespace, its Kafka, and install the chart; returns once everything but the predictor is ready."""
+        """Make the namespace and its fixtures, install the chart, and return once the workloads are ready."""
         self.create_namespace()
         if self.cluster.has_folder_volumes:
             self.cluster.kubectl("apply", "-f", "-", stdin=self.fixture("volumes.yaml"))
@@ -131,13 +138,12 @@ class Platform:
             )
         for fixture in self.fixtures:
             self.kubectl("apply", "-f", "-", stdin=self.fixture(fixture))
-        self.kubectl("rollout", "status", "statefulset/kafka", "--timeout=180s")
+        self.kubectl("rollout", "status", self.awaited_fixture, "--timeout=180s")
         # Helm does not take over what somebody else, such as another test, has applied before.
         self.apply_definitions()
         self.helm("install", RELEASE, str(self.chart), *self.values)
-        self.kubectl("rollout", "status", "statefulset/reprise-redis", "--timeout=180s")
-        for name in ("producer", "materializer", "archiver", "status"):
-            self.kubectl("rollout", "status", f"deployment/reprise-{name}", "--timeout=240s")
+        for workload in self.workloads:
+            self.kubectl("rollout", "status", workload, "--timeout=240s")
 
     def apply_definitions(self) -> None:
         """Apply the chart's CustomResourceDefinitions, which Helm never upgrades."""
