@@ -112,6 +112,7 @@ def published(store: Path, files: BundleFiles) -> str:
 def predictor_on(redis: FaultyProxy | RedisServer, store: Path, **settings: Any) -> Iterator[TestClient]:
     """Run the application on a real Redis, or on a proxy in front of one."""
     settings.setdefault("redis_ping_seconds", 0.05)
+    settings.setdefault("rehearsal_seconds", 0)
     configured = PredictorSettings.load(
         model_store=str(store), redis_host=redis.host, redis_port=redis.port, **settings
     )
@@ -130,6 +131,7 @@ def running_predictor(
     reader = FakeReader()
     settings.setdefault("model_reload_seconds", 3600)
     settings.setdefault("routing_seconds", 3600)
+    settings.setdefault("rehearsal_seconds", 0)
     routing = PublishedRouting()
     configured = PredictorSettings.load(model_store=str(store), **settings)
     opened = {} if log is None else {"open_log": lambda _: log() if callable(log) else log}

@@ -144,6 +144,40 @@ def logistic_graph(
     return data
 
 
+def expensive_graph(size: int, products: int, names: tuple[str, ...]) -> bytes:
+    """A graph of allowed operators and a few KiB that multiplies square matrices of ``size`` rows as it is loaded.
+
+    It adds a column and a row to a matrix, and multiplies that ``products`` times by itself.
+    """
+    column = np.full((size, 1), 1e-6, np.float32)
+    steps = [
+        helper.make_node("MatMul", [f"matrix{n}", "matrix0"], [f"matrix{n + 1}"]) for n in range(products)
+    ]
+    nodes = [
+        helper.make_node("Add", ["column", "row"], ["matrix0"]),
+        *steps,
+        helper.make_node("MatMul", [f"matrix{products}", "column"], ["vector"]),
+        helper.make_node("MatMul", ["row", "vector"], ["scalar"]),
+        helper.make_node("MatMul", ["inputs", "zeros"], ["nothing"]),
+        helper.make_node("Add", ["nothing", "scalar"], ["probability"]),
+    ]
+    initializers = [
+        numpy_helper.from_array(column, "column"),
+        numpy_helper.from_array(column.T, "row"),
+        numpy_helper.from_array(np.zeros((len(names), 1), np.float32), "zeros"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "expensive",
+        [helper.make_tensor_value_info("inputs", TensorProto.FLOAT, ["rows", len(names)])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["rows", 1])],
+        initializers,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    data: bytes = model.SerializeToString(deterministic=True)
+    return data
+
+
 def bundle_files(
     of: Plan | None = None,
     *,

@@ -18,6 +18,7 @@ from reprise.bundle.exceptions import BundleNotFoundError as BundleNotFoundError
 from reprise.bundle.exceptions import InvalidBundleError as InvalidBundleError
 from reprise.bundle.exceptions import InvalidDigestError as InvalidDigestError
 from reprise.bundle.exceptions import InvalidKeyFileError as InvalidKeyFileError
+from reprise.bundle.exceptions import UnfinishedRehearsalError as UnfinishedRehearsalError
 from reprise.bundle.exceptions import UntrustedBundleError as UntrustedBundleError
 from reprise.bundle.exceptions import UnusableModelError as UnusableModelError
 from reprise.bundle.manifest import DataSnapshot as DataSnapshot

@@ -41,6 +41,10 @@ class UnusableModelError(BundleError):
     """The model's graph has an operator that is not allowed, or ONNX Runtime cannot run it."""
 
 
+class UnfinishedRehearsalError(BundleError):
+    """The rehearsal of a bundle did not come to an end in time."""
+
+
 class UntrustedBundleError(BundleError):
     """A manifest is not signed by a trusted key."""
 

@@ -20,7 +20,7 @@ from reprise.predictor.handlers.predict import add_predict_routes
 from reprise.runtime.logs import get_logger
 
 _log = get_logger(__name__)
-_FIRST_LOADS_SECONDS = 2.0
+_FIRST_LOADS_SECONDS = 10.0
 _DESCRIPTION = """
 Reprise predicts whether a user will buy a product, for the first time or again, within the model's horizon.
 

@@ -8,6 +8,7 @@ from functools import partial
 from prometheus_client import CollectorRegistry
 
 from reprise.bundle import Histogram
+from reprise.bundle.rehearsal import Rehearsal
 from reprise.events.user_ids import user_id_hash
 from reprise.http.metrics import process_registry
 from reprise.http.middleware.authentication import Authentication
@@ -88,7 +89,10 @@ def build_context(
     batch_admission = AdmissionControl("batches", settings.max_batches_in_flight)
     metrics.in_flight.labels("single").set_function(lambda: single_admission.in_flight)
     metrics.in_flight.labels("batch").set_function(lambda: batch_admission.in_flight)
-    loader = BundleLoader(settings.open_models(settings.model_store), settings.feast_project)
+    rehearsal = None
+    if settings.rehearsal_seconds:
+        rehearsal = Rehearsal(settings.rehearsal_seconds, settings.rehearsal_memory_bytes)
+    loader = BundleLoader(settings.open_models(settings.model_store), settings.feast_project, rehearsal)
     configured_model = ConfiguredModel(loader, settings.model_digest, metrics)
     document_reader = None
     if fetch_routing is None:

@@ -58,6 +58,18 @@ class PredictorSettings(
         description="Maximum duration of scoring one row, measured when the model of an arm is loaded, seconds; a "
         "slower model is refused, because it would delay the users of every arm.",
     )
+    rehearsal_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="Timeout of the child process that loads a new model first and scores a batch, seconds; 0 loads "
+        "models without it.",
+    )
+    rehearsal_memory_bytes: int | None = Field(
+        None,
+        ge=128 * 1024 * 1024,
+        description="Maximum memory of that process, bytes; a model that takes more is refused. By default 192 MiB and "
+        "24 times the size of the model.",
+    )
     shadow_capacity: int = Field(
         2048, ge=1, description="Maximum queue of shadow scores; more are dropped and counted."
     )

@@ -1,3 +1,5 @@
+import asyncio
+import sys
 import time
 from pathlib import Path
 
@@ -6,6 +8,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from reprise.bundle import BundleStore
+from reprise.bundle.rehearsal import Rehearsal
 from reprise.predictor.exceptions import NoModelError
 from reprise.predictor.metrics import PredictorMetrics
 from reprise.predictor.services.bundle_loader import BundleLoader
@@ -50,6 +53,45 @@ async def test_refused_model_leaves_the_old_one_serving_and_is_logged_once(tmp_p
     BundleStore(str(tmp_path)).set_latest(good)
     await models.refresh()
     assert models.refusal is None, "latest goes back to the loaded model"
+
+
+KILLED = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+HANGING = "import time; time.sleep(600)"
+
+
+@pytest.mark.parametrize(
+    ("action", "reason", "attempts"),
+    [(KILLED, "the rehearsal was killed by SIGSEGV", 1), (HANGING, "the rehearsal has exceeded 3 s", 2)],
+)
+async def test_model_that_ends_its_rehearsal_leaves_the_old_one_serving_and_is_counted(
+    tmp_path: Path, action: str, reason: str, attempts: int
+) -> None:
+    good = published(tmp_path, bundle_files())
+    bad = bundle_files(bias=1.0)
+    (tmp_path / "child.py").write_text(
+        "import sys\n"
+        f"if sys.stdin.buffer.read().endswith({bad.model!r}):\n"
+        f"    open({str(tmp_path / 'attempts')!r}, 'a').write('1')\n"
+        f"    {action}\n"
+    )
+    rehearsal = Rehearsal(3.0, 2**28, (sys.executable, "-I", str(tmp_path / "child.py")))
+    loader = BundleLoader(BundleStore(str(tmp_path)), "reprise", rehearsal)
+    registry = CollectorRegistry()
+    models = ConfiguredModel(loader, "latest", PredictorMetrics(registry))
+    await models.refresh()
+    digest = published(tmp_path, bad)
+    turns = 0
+    for _ in range(2):
+        refreshing = asyncio.create_task(models.refresh())
+        while not refreshing.done():
+            await asyncio.sleep(0.01)
+            turns += 1
+    assert action == KILLED or turns > 100, "the event loop goes on meanwhile"
+    assert models.current.digest == good
+    assert models.refusal is not None
+    assert f"{digest}: {reason}" in models.refusal.reason
+    assert registry.get_sample_value("reprise_predictor_model_refused", {"digest": digest}) == 1
+    assert len((tmp_path / "attempts").read_text()) == attempts, "only what may succeed later is tried again"
 
 
 async def test_corrupt_model_is_refused_until_it_is_restored(tmp_path: Path) -> None:

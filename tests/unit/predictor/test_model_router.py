@@ -11,7 +11,7 @@ from reprise.bundle.signature import SigningKey
 from reprise.routing import BASELINE, RoutingDocument, RoutingReport, Share, allocate, assign
 from reprise.store.exceptions import StoreRefusedError, StoreUnavailableError
 from support.predictor import RunningPredictor, published, running_predictor
-from support.served_bundles import HUGE, bundle_files, small_plan
+from support.served_bundles import HUGE, bundle_files, expensive_graph, small_plan
 
 USERS = [f"u-{number}" for number in range(200)]
 
@@ -180,6 +180,19 @@ def test_arm_with_a_slow_model_is_refused(tmp_path: Path) -> None:
         (_, arm) = report(predictor).arms
         assert arm.state == "failed"
         assert "1e-09 s" in str(arm.reason)
+        assert ask(predictor, USERS[0])["arm"] == BASELINE
+
+
+def test_arm_whose_model_takes_too_much_memory_is_refused_in_a_child_process(tmp_path: Path) -> None:
+    baseline = published(tmp_path, bundle_files())
+    graph = expensive_graph(20_000, 0, small_plan().input_names)
+    candidate = BundleStore(str(tmp_path)).publish(bundle_files(graph=graph))
+    with running_predictor(tmp_path, rehearsal_seconds=60) as predictor:
+        predictor.route(routing(baseline, Share("large", candidate, 10_000)))
+        (_, arm) = report(predictor).arms
+        assert arm.state == "failed"
+        assert f"{candidate}: the rehearsal has failed: it takes more than 196 MiB" in str(arm.reason)
+        assert predictor.metric("reprise_predictor_arm_loaded", arm="large", digest=candidate) == 0
         assert ask(predictor, USERS[0])["arm"] == BASELINE
 
 

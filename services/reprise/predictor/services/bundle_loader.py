@@ -1,6 +1,7 @@
 """The bundle loader: fetches a bundle and checks that its parts fit each other and this predictor."""
 
 import math
+import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -8,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 
 from reprise.bundle import Bundle, BundleStore, UnusableModelError
+from reprise.bundle.rehearsal import Rehearsal
 from reprise.bundle.scorer import Scorer, horizon_scorers
 from reprise.features.exceptions import PlanError
 from reprise.features.plan import REQUIRED_INPUTS, Plan
@@ -23,11 +25,18 @@ _TIMING_RUNS = 3
 
 
 class BundleLoader:
-    """Loads bundles of a store, for the rows of one Feast project. It blocks, so call it on a thread."""
+    """Loads bundles of a store, for the rows of one Feast project. It blocks, so call it on a thread.
 
-    def __init__(self, store: BundleStore, project: str) -> None:
+    A bundle is rehearsed before it is loaded for the first time, one after another, so that the children together take
+    the memory of one.
+    """
+
+    def __init__(self, store: BundleStore, project: str, rehearsal: Rehearsal | None = None) -> None:
         self._store = store
         self._project = project
+        self._rehearsal = rehearsal
+        self._rehearsed: set[str] = set()
+        self._lock = threading.Lock()
 
     def latest(self) -> str:
         """Return the digest that the store's pointer names; raises ``BundleError``."""
@@ -38,7 +47,9 @@ class BundleLoader:
 
         All arms share one event loop, so a model that takes longer than ``max_row_seconds`` for a row would delay them.
         """
-        model = load_bundle(self._store.fetch(digest), self._project)
+        bundle = self._store.fetch(digest)
+        self._rehearse(bundle)
+        model = load_bundle(bundle, self._project)
         # The best of several runs, which other work disturbs least.
         row = [0.0] * len(model.plan.inputs)
         for each in (model, *model.further.values()):
@@ -52,6 +63,16 @@ class BundleLoader:
                     f"scoring one row takes {seconds:.3g} s; the maximum is {max_row_seconds:g} s"
                 )
         return model
+
+    def _rehearse(self, bundle: Bundle) -> None:
+        with self._lock:
+            if self._rehearsal is None or bundle.digest in self._rehearsed:
+                return
+            try:
+                self._rehearsal.run(bundle)
+            except UnusableModelError as error:
+                raise ModelRefusedError(str(error)) from error
+            self._rehearsed.add(bundle.digest)
 
 
 def load_bundle(bundle: Bundle, project: str) -> LoadedModel:
